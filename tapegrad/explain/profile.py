@@ -501,7 +501,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     Raises
     ------
     TypeError
-        When called: if no result is floating and depends on the arguments.
+        When called: if no result is floating and depends on the arguments, or an argument is a
+        Tensor.
 
     Notes
     -----
@@ -531,6 +532,12 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
         raise TypeError(f"rounds must be a positive integer, not {rounds!r}")
 
     def profiled(*args: P.args, **kwargs: P.kwargs) -> Profile:
+        for x in tree.leaves((args, kwargs)):
+            if type(x) is Tensor:
+                raise TypeError(
+                    f"profile: an argument is a Tensor of {x.origin.label}, which is being "
+                    f"recorded; profile {label(fn)} outside, with arrays"
+                )
         how: Callable[..., Profile] = _compiled if isinstance(fn, Compiled) else _profiled
         return apart(how, fn, args, kwargs, Clock(rounds))
 

@@ -440,3 +440,13 @@ def test_each_instruction_is_stamped_once_and_the_results_are_the_same(names):
     for x, y in zip(found, program(X), strict=True):
         np.testing.assert_array_equal(x, y)
     assert all(made.place is not None for made in program.instructions)
+
+
+@pytest.mark.parametrize("transform", [tg.grad, tg.compile, tg.vmap])
+@pytest.mark.parametrize("inner", [chain, tg.compile(chain)])
+def test_a_tensor_is_refused(transform, inner):
+    def outer(x):
+        return tg.profile(inner)(x).peak_bytes
+
+    with pytest.raises(TypeError, match=r"a Tensor of outer, which is being .*; profile chain out"):
+        transform(outer)(X)
