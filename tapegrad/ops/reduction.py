@@ -288,7 +288,9 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.count_nonzero(np.array([[0, 1], [2, 1]]), axis=1)
     array([1, 2])
     """
-    return np.count_nonzero(a, axis, keepdims=keepdims)
+    found = np.count_nonzero(a, axis, keepdims=keepdims)
+    # a Python int in older versions of NumPy, which has no axes
+    return np.intp(found) if type(found) is int else found
 
 
 def _places(choose: Choices) -> Call:
