@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -185,7 +186,9 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
     Raises
     ------
     TypeError
-        If an argument is no tape.
+        If an argument is no tape, or a tolerance no number.
+    ValueError
+        If a tolerance is negative.
     TraceError
         While compiling, where values are not known.
 
@@ -210,6 +213,11 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
             )
         if tape.start.origin.compiling:
             raise TraceError("compare_tapes reads values, which are not known while compiling")
+    for name, most in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(most, Real):
+            raise TypeError(f"compare_tapes: {name} must be a number, not {got(most)}")
+        if not most >= 0:
+            raise ValueError(f"compare_tapes: {name} must be at least 0; got {most}")
     return _compared(a, b, rtol, atol)
 
 

@@ -344,6 +344,17 @@ def test_what_cannot_be_compared():
         tg.compare_tapes(tape, tg.record(np.sin)(1.0))
 
 
+def test_tolerances_are_numbers_of_at_least_zero():
+    tape = tg.record(np.sum)(np.ones(2))[1]
+    for tolerance, error in (
+        ({"rtol": -1.0}, ValueError),
+        ({"atol": np.nan}, ValueError),
+        ({"rtol": "a"}, TypeError),
+    ):
+        with pytest.raises(error, match=rf"{next(iter(tolerance))} must be"):
+            tg.compare_tapes(tape, tape, **tolerance)
+
+
 def test_check_names_the_first_line_of_a_program_that_differs():
     scale = np.array([2.0, 3.0])
 
