@@ -490,7 +490,7 @@ def eig(a: Any) -> EigResult:
 
     Raises
     ------
-    TypeError
+    TraceError
         In a compiled program, if a real matrix has complex eigenvalues: take
         ``a.astype(complex)``.
 

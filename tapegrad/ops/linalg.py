@@ -14,6 +14,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
+from tapegrad.errors import TraceError
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, seen, to_array
 from tapegrad.ops.product import LETTERS, adjoint, turned
@@ -682,7 +683,7 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
 
     Raises
     ------
-    TypeError
+    TraceError
         If that of a real matrix must be real, and is not.
     """
     # some versions of NumPy always return complex numbers
@@ -691,7 +692,7 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
     if not np.any(x.imag):
         return x.real
     if real:
-        raise TypeError(
+        raise TraceError(
             "a real matrix has complex eigenvalues here, and a compiled program has one dtype for "
             "all its values; take those of a.astype(complex), which are complex for any matrix, "
             "or for a symmetric matrix eigh or eigvalsh"
@@ -734,7 +735,7 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
 
     Raises
     ------
-    TypeError
+    TraceError
         In a compiled program, if a real matrix has complex eigenvalues: take
         ``a.astype(complex)``.
 

@@ -335,5 +335,5 @@ def test_roots_of_0_and_zeros_in_front_are_numpys() -> None:
 def test_complex_eigenvalues_are_refused_when_a_program_meets_them() -> None:
     program = tg.compile(lambda a: tg.eigvals(a))
     close(program(np.diag([1.0, 2.0])), [1.0, 2.0])
-    with pytest.raises(TypeError, match="complex"):
+    with pytest.raises(tg.TraceError, match="complex"):
         program(np.array([[0.0, 1.0], [-1.0, 0.0]]))
