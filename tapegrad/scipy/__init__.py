@@ -18,6 +18,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.scipy import integrate as integrate
     from tapegrad.scipy import interpolate as interpolate
     from tapegrad.scipy import linalg as linalg
+    from tapegrad.scipy import ndimage as ndimage
     from tapegrad.scipy import optimize as optimize
     from tapegrad.scipy import signal as signal
     from tapegrad.scipy import sparse as sparse
@@ -28,6 +29,7 @@ __all__ = [
     "integrate",
     "interpolate",
     "linalg",
+    "ndimage",
     "optimize",
     "signal",
     "sparse",
