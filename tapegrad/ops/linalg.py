@@ -15,6 +15,7 @@ from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
 from tapegrad.errors import TraceError
+from tapegrad.face.table import lazy_import
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, seen, to_array
 from tapegrad.ops.product import LETTERS, adjoint, turned
@@ -406,11 +407,7 @@ def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
 
 
 def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
-    if upper:
-        g, y = adjoint(g), adjoint(y)
-    inner = within_factor(adjoint(y) @ g)
-    inverse = inv(y)
-    return of_triangular_factor(adjoint(inverse) @ inner @ inverse, upper)
+    return lazy_import("tapegrad.ops.triangular", "pulled_by_factor")(y, g, upper)
 
 
 @op(

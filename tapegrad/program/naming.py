@@ -26,8 +26,8 @@ _SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
-# modules with ops that a file names by these; they need SciPy
-_OF_SCIPY = ("tapegrad.scipy.linalg", "tapegrad.scipy.sparse.coo")
+# modules with ops that a file names by these; all but the first need SciPy
+_OF_MODULES = ("tapegrad.ops.triangular", "tapegrad.scipy.linalg", "tapegrad.scipy.sparse.coo")
 # ops that are not declared under a name
 _OTHERS = {
     "seed": SEED,
@@ -88,7 +88,7 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     """
     op: Any = OPS.get(name) or _OTHERS.get(name)
     module, _, qualified = name.partition(":")
-    if module in _OF_SCIPY:
+    if module in _OF_MODULES:
         op = getattr(importlib.import_module(module), qualified, None)
         op = op if isinstance(op, Op) else None
     if name.endswith(COMPLEX):

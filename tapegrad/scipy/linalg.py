@@ -13,45 +13,24 @@ from typing import Any
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of, floating, to_array
-from tapegrad.ops.linalg import of_adjoints, of_triangular_factor, within_factor
-from tapegrad.ops.product import adjoint, turned
-from tapegrad.transforms.products import vjp
+from tapegrad.ops.linalg import of_adjoints
+from tapegrad.ops.product import turned
+from tapegrad.ops.triangular import STACKED, batch_stacks, like_last, over_stacks, pulled_by_factor
+
+# older files name these ops by this module
+from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
+from tapegrad.ops.triangular import triangular as _triangular
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
 __all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
 __dir__ = __all__.copy
 
-# --- stacks of matrices ---------------------------------------------------------------------
-
-
-def _over_stacks(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
-    """A function of matrices called for each of a stack; the result is like the last operand."""
-    stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
-    if not stack:
-        return fn(*xs, **options)
-    xs = tuple([np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in xs])
-    found = [fn(*[x[i] for x in xs], **options) for i in np.ndindex(*stack)]
-    return np.stack(found).reshape(*stack, *xs[-1].shape[-2:]) if found else _like(*xs)
-
-
-def _like(*xs: Any, **options: Any) -> Any:
-    stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
-    return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
-
-
-def _batch(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
-    return apply(op, tuple(align_stacks(batched, operands, (2,) * len(operands))), options)
-
-
-# of all ops here: they take stacks of matrices, and while compiling shapes are enough
-_STACKED: dict[str, Any] = {"scipy": "", "batch": _batch, "like": _like, "complex": True}
+# --- operands -------------------------------------------------------------------------------
 
 
 def _matrix(x: Any) -> Any:
@@ -75,30 +54,6 @@ def _for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
 
 
 # --- triangular matrices --------------------------------------------------------------------
-
-
-def _triangular_vjp(
-    g: Any, y: Any, a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool
-) -> list[Any]:
-    c = _triangular(a, g, not trans, lower, unit, finite)
-    products = y @ turned(c) if trans else c @ turned(y)
-    read = np.tri(a.shape[-1], k=-1 if unit else 0, dtype=bool)
-    return [np.where(read if lower else read.T, -products, 0), c]
-
-
-@op(
-    each_operand=Joint(_triangular_vjp),
-    read=lambda a, b, trans, lower, unit, finite: (
-        (a, b),
-        {"trans": trans, "lower": lower, "unit": unit, "finite": finite},
-    ),
-    name="solve_triangular",
-    **_STACKED,
-)
-def _triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool) -> Any:
-    """The solution for stacks of matrices."""
-    options = {"trans": int(trans), "lower": lower, "unit_diagonal": unit, "check_finite": finite}
-    return _over_stacks(_scipy.solve_triangular, a, b, **options)
 
 
 def solve_triangular(
@@ -155,58 +110,21 @@ def solve_triangular(
     return _for_columns(lambda b: _triangular(a, b, kind > 0, *flags), a.shape[-1], b)
 
 
-def _pulled_by_ops(y: Any, g: Any) -> Any:
-    """The cotangent of a matrix, from its lower factor and that of this, as of `tg.cholesky`."""
-    inner = within_factor(adjoint(y) @ g)
-    turned_y = conjugate_of(y)
-    once = _triangular(turned_y, inner, True, True, False, False)
-    whole = adjoint(_triangular(turned_y, adjoint(once), True, True, False, False))
-    return of_triangular_factor(whole, False)
-
-
-def _pulled_one(y: Any, g: Any) -> Any:
-    trmm, trsm = _scipy.get_blas_funcs(("trmm", "trsm"), (y, g))
-    x = np.tril(trmm(1.0, y, g, lower=1, trans_a=2))
-    np.fill_diagonal(x, x.diagonal().real / 2)
-    x = trsm(1.0, y, np.asfortranarray(x), lower=1, trans_a=2, overwrite_b=1)
-    x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
-    found = np.tril(x)
-    found += np.tril(x.conj().T, -1)
-    np.fill_diagonal(found, x.diagonal().real)
-    return found
-
-
-def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
-    pull = vjp(_pulled_by_ops, factor, g)[1]
-    return [conjugate_of(x) for x in pull(conjugate_of(c))]
-
-
-@op(
-    each_operand=Joint(_pulled_vjp),
-    read=lambda factor, g: ((factor, g), {}),
-    name="cho_factor_pulled",
-    **_STACKED,
-)
-def _pulled(factor: Any, g: Any) -> Any:
-    """`_pulled_by_ops` with half of the operations, in one piece of memory."""
-    return _over_stacks(_pulled_one, factor, g)
-
-
 def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
-    return _pulled(y, g) if lower else adjoint(_pulled(adjoint(y), adjoint(g)))
+    return pulled_by_factor(y, g, not lower)
 
 
 @op(
     _factor_vjp,
     name="cho_factor",
     scipy="",
-    batch=_batch,
-    like=_like,
+    batch=batch_stacks,
+    like=like_last,
     complex=of_adjoints(_factor_vjp),
 )
 def _factored(a: Any, lower: bool, finite: bool) -> Any:
     """The Cholesky factors of a stack of matrices."""
-    return _over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
+    return over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
 
 
 def cho_factor(
@@ -311,7 +229,7 @@ def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite:
         {"lower": lower, "upper": upper, "finite": finite},
     ),
     name="solve_banded",
-    **_STACKED,
+    **STACKED,
 )
 def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     """The solution for stacks of matrices."""
@@ -319,7 +237,7 @@ def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     def solve(ab: Any, b: Any) -> Any:
         return _scipy.solve_banded((lower, upper), ab, b, check_finite=finite)
 
-    return _over_stacks(solve, ab, b)
+    return over_stacks(solve, ab, b)
 
 
 def solve_banded(
@@ -401,11 +319,11 @@ def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
     each_operand=Joint(_sylvester_vjp),
     read=lambda a, b, q: ((a, b, q), {}),
     name="solve_sylvester",
-    **_STACKED,
+    **STACKED,
 )
 def _sylvester(a: Any, b: Any, q: Any) -> Any:
     """The solution for stacks of matrices."""
-    return _over_stacks(_sylvester_one, a, b, q)
+    return over_stacks(_sylvester_one, a, b, q)
 
 
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
@@ -460,11 +378,11 @@ def _frechet_one(a: Any, e: Any) -> Any:
     each_operand=Joint(_frechet_vjp),
     read=lambda a, e: ((a, e), {}),
     name="expm_frechet",
-    **_STACKED,
+    **STACKED,
 )
 def _frechet(a: Any, e: Any) -> Any:
     """The derivative along a direction, for stacks of matrices."""
-    return _over_stacks(_frechet_one, a, e)
+    return over_stacks(_frechet_one, a, e)
 
 
 def expm_frechet(
@@ -510,7 +428,7 @@ def _expm_jvp(op: Any, tangents: Any, y: Any, a: Any) -> Any:
     return _frechet(a, tangents[0])
 
 
-@op(lambda g, y, a: _frechet(turned(a), g), jvp=_expm_jvp, name="expm", **_STACKED)
+@op(lambda g, y, a: _frechet(turned(a), g), jvp=_expm_jvp, name="expm", **STACKED)
 def _expm(a: Any) -> Any:
     """The exponential for stacks of matrices."""
     return _scipy.expm(a)
@@ -575,10 +493,10 @@ def _sqrtm_jvp(op: Any, tangents: Any, y: Any, a: Any, real: bool = False) -> An
     return solve_sylvester(y, y, tangents[0])
 
 
-@op(_sqrtm_vjp, jvp=_sqrtm_jvp, name="sqrtm", **_STACKED)
+@op(_sqrtm_vjp, jvp=_sqrtm_jvp, name="sqrtm", **STACKED)
 def _sqrtm(a: Any, real: bool = False) -> Any:
     """The square root for stacks of matrices."""
-    return _over_stacks(_sqrtm_one, a, real=real)
+    return over_stacks(_sqrtm_one, a, real=real)
 
 
 def sqrtm(A: Any) -> Any:

@@ -153,7 +153,7 @@ def map_coordinates(
     >>> image = np.array([[0.0, 1.0], [2.0, 5.0]])
     >>> at = np.array([[0.5], [0.25]])
     >>> map_coordinates(image, at, order=1)
-    array([1.375])
+    array([1.5])
     >>> tg.grad(lambda at: map_coordinates(image, at, order=1)[0])(at)
     array([[2.5],
            [2. ]])

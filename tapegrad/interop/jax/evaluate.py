@@ -157,7 +157,7 @@ def to_jax(
     check_callable(fn)
     try:
         jax = importlib.import_module("jax")
-        for name in ("special", "signal"):
+        for name in ("linalg", "special", "signal"):
             importlib.import_module(f"jax.scipy.{name}")
     except ImportError as error:
         raise ImportError("to_jax needs JAX: pip install 'tapegrad[jax]'") from error

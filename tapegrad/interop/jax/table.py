@@ -422,11 +422,11 @@ TABLE: Mapping[str, Lowering] = {
     "scipy.polygamma": lambda jax, out, x, order: jax.scipy.special.polygamma(
         order, x.astype(out.dtype)
     ),
-    "tapegrad.scipy.linalg:_triangular": _triangular,
+    "tapegrad.ops.triangular:triangular": _triangular,
     "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: cholesky(
         jax, out, a, upper=not lower
     ),
-    "tapegrad.scipy.linalg:_pulled": _pulled,
+    "tapegrad.ops.triangular:pulled": _pulled,
     "tapegrad.scipy.linalg:_expm": lambda jax, out, a: jax.scipy.linalg.expm(a.astype(out.dtype)),
     "tapegrad.scipy.linalg:_frechet": lambda jax, out, a, e: jax.scipy.linalg.expm_frechet(
         *_cast((a, e), out), compute_expm=False
