@@ -435,7 +435,9 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
 
     Notes
     -----
-    Murray, "Differentiation of the Cholesky decomposition" (2016).
+    Murray, "Differentiation of the Cholesky decomposition" (2016). SciPy solves the triangular
+    equations of the rule if it has been imported, or if matrices are large and it is there; NumPy,
+    which inverts the factor, does so otherwise. The results are the same but for rounding.
 
     Examples
     --------
