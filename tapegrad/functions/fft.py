@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Domain, on_array
@@ -89,6 +90,7 @@ def _along(
     a = to_array(a)
     if axes is None:
         axes = range(-a.ndim if s is None else -len(s), 0)
+    axes = [normalize_axis_index(i, a.ndim) for i in axes]
     whole = [a.shape[i] for i in axes]
     if s is None:
         lengths = whole if last is not irfft else [*whole[:-1], (whole[-1] - 1) * 2]

@@ -132,7 +132,7 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
         carry = given[: loop.n_carry]
         rows.append(given[loop.n_carry :])
     for k, size in sums.items():
-        carry[k] = _like(carry[k], rounding.reordered(carry[k], size))  # type: ignore[attr-defined]
+        carry[k] = rounding.reordered(carry[k], size)  # type: ignore[attr-defined]
     if loop.reverse:
         rows.reverse()
     stacks = []

@@ -1,6 +1,7 @@
 """Complex operands: every op that takes them as on real ones, and every other refuses them."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,10 @@ PHASELESS: dict[str, Any] = {
     ),
     "svd": lambda y, a: of_svd(y),
     "svd_joined": of_svd_joined,
+    "qr_joined": lambda y, a: (
+        columns(y[..., : a.shape[-2]].mT),
+        y[..., a.shape[-2] :] * y[..., :1],
+    ),
 }
 
 
@@ -93,7 +98,7 @@ def check_values(case: Case) -> bool:
         y, w = np.asarray(y.value if isinstance(y, tg.Tensor) else y), np.asarray(w)
         assert (y.shape, y.dtype) == (w.shape, w.dtype), case
         assert np.asarray(x).dtype == w.dtype
-        eps = 64 * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
+        eps = 256 * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
         size = np.max(np.abs(w), initial=1.0) if eps else 0
         np.testing.assert_allclose(y, w, rtol=eps, atol=eps * size)
     return True
@@ -110,12 +115,18 @@ def check_dtypes(fn: Any, operands: list[Any]) -> None:
         assert t.dtype == y.dtype or np.asarray(y).dtype.kind not in "fc"
 
 
+# whether its result is real depends on values
+BY_VALUE = ("real_if_close",)
+# with a narrow dtype for an option, what cancels is known to its rounding alone
+CANCELLING = ("cov",)
+
 CHECKS: tuple[Callable[[Any, list[Any]], None], ...] = (
     lambda fn, operands: check_grads(fn, operands, order=2),
     lambda fn, operands: check_properties(fn, operands, compiled=True),
     check_batched,
     check_dtypes,
 )
+LEFT_OUT = (("stopped", *BY_VALUE), (*BY_VALUE, *CANCELLING), BY_VALUE, ())
 
 
 @pytest.mark.parametrize("name", TAKING)
@@ -123,19 +134,26 @@ def test_complex_operands_are_as_good_as_real_ones(name: str) -> None:
     cases = complex_cases(name)
     assert cases
     for case in cases:
-        if not check_values(case):
+        try:
+            if not check_values(case):
+                continue
+        except TypeError as error:
+            # of its modes, two order numbers
+            if name != "pad" or not re.match("(min|max) does not take complex", str(error)):
+                raise
             continue
         results = [np.asarray(y) for y in tg.tree.leaves(case.fn(*case.operands))]
         if not any(y.dtype.kind in "fc" for y in results):
             continue
         fn, operands = floating_of(case)
         # a gradient that is not the derivative is the purpose of `stopped`
-        if name != "stopped":
+        if name not in LEFT_OUT[0]:
             check_grads(fn, operands, order=1)
         # each for some, and all in the thorough run
-        for check in CHECKS if THOROUGH else [CHECKS[TAKING.index(name) % len(CHECKS)]]:
-            if name != "stopped" or check is not CHECKS[0]:
-                check(fn, operands)
+        k = TAKING.index(name) % len(CHECKS)
+        for i in range(len(CHECKS)) if THOROUGH else [k]:
+            if name not in LEFT_OUT[i]:
+                CHECKS[i](fn, operands)
 
 
 def conjugated(x: Any) -> Any:

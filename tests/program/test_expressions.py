@@ -219,6 +219,11 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             raise
         # in blocks, sums are added up in another order
         exact = exact or not any(x.op in TOTALS for x in program.instructions)
+        # of complex numbers NumPy's abs depends on where they are in memory
+        exact = exact and not any(
+            x.op.name == "abs" and program.like(x.operands[0]).dtype in ("F", "D")
+            for x in program.instructions
+        )
         run = runner(program)()
         sprinkles = exact and may_sprinkle(case.name)
         others = [sprinkled(x, among) if sprinkles else x for x in operands]

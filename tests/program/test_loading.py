@@ -112,7 +112,7 @@ def test_load_refuses_an_option_that_an_op_cannot_take(
         again = loaded_or_refused(new)
         if again is not None:
             # of what is large, an option may not fit the sizes; indices may be drawn
-            sizes = (ValueError, IndexError, MemoryError) if small == 4 else ()
+            sizes = (ValueError, IndexError, MemoryError, OverflowError) if small == 4 else ()
             drawn = (IndexError,) if fn in DRAWS else ()
             with contextlib.suppress(*sizes, *drawn):
                 again(*args)

@@ -112,7 +112,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",
         "owner = dict(owner)",
     ),
-    ("memory", "return instruction.is_elementwise\n", "return True\n"),
+    ("memory", "return instruction.is_elementwise or ", "return True or "),
     (
         "memory",
         "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]",
