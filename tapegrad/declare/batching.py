@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tensor import Rules
+from tapegrad.core.tensor import Rule, Rules
 
 Batched = tuple[bool, ...]
 
@@ -36,6 +36,16 @@ def pointwise(op: Rules, batched: Batched, *operands: Any, **options: Any) -> An
 def stacked(op: Rules, batched: Batched, a: Any, **options: Any) -> Any:
     """The rule of ops on stacks of matrices: the stack gets one more axis."""
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
+
+
+def stacks_of(*ndims: int) -> Rule:
+    """The rule of ops on stacks of operands with these ndims, which broadcast; matrices if none."""
+
+    def rule(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
+        each = ndims or (2,) * len(operands)
+        return apply(op, tuple(align_stacks(batched, operands, each)), options)
+
+    return rule
 
 
 def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:

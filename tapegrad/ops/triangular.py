@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, align_stacks
+from tapegrad.declare.batching import stacks_of
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.linalg import inv, of_triangular_factor, within_factor
@@ -44,13 +43,8 @@ def like_last(*xs: Any, **options: Any) -> Any:
     return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
 
 
-def batch_stacks(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
-    """How a batch passes through an op that takes stacks of matrices."""
-    return apply(op, tuple(align_stacks(batched, operands, (2,) * len(operands))), options)
-
-
 # of ops here: they take stacks of matrices, and while compiling shapes are enough
-STACKED: dict[str, Any] = {"scipy": "", "batch": batch_stacks, "like": like_last, "complex": True}
+STACKED: dict[str, Any] = {"scipy": "", "batch": stacks_of(), "like": like_last, "complex": True}
 
 
 def _scipys(a: Any) -> Any:

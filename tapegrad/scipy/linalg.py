@@ -16,11 +16,12 @@ from scipy import linalg as _scipy
 from tapegrad.core.op import Joint
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
+from tapegrad.declare.batching import stacks_of
 from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of, floating, to_array
 from tapegrad.ops.linalg import of_adjoints
 from tapegrad.ops.product import turned
-from tapegrad.ops.triangular import STACKED, batch_stacks, like_last, over_stacks, pulled_by_factor
+from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor
 
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
@@ -118,7 +119,7 @@ def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
     _factor_vjp,
     name="cho_factor",
     scipy="",
-    batch=batch_stacks,
+    batch=stacks_of(),
     like=like_last,
     complex=of_adjoints(_factor_vjp),
 )

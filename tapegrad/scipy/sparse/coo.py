@@ -15,13 +15,13 @@ import attrs
 import numpy as np
 import scipy.sparse
 
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import linear
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, align_stacks
+from tapegrad.declare.batching import stacks_of
 from tapegrad.face.ownership import Array, give, keep
 from tapegrad.face.text import got
 
@@ -142,16 +142,12 @@ def _dot(a: Any, b: Any, pattern: Pattern) -> Any:
     return coo_dot(a, b, pattern=pattern)
 
 
-def _product_batch(op: Any, batched: Batched, data: Any, x: Any, **options: Any) -> Any:
-    return apply(op, tuple(align_stacks(batched, (data, x), (1, 2))), options)
-
-
 @op(
     lambda g, y, data, x, pattern: _dot(g, x, pattern),
     lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
     scipy="",
     jvp=linear,
-    batch=_product_batch,
+    batch=stacks_of(1, 2),
     complex=True,
 )
 def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
@@ -166,16 +162,12 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     return in_stacks(stack, lambda i: pattern.matrix(datas[i]) @ xs[i], shape, dtype)
 
 
-def _dot_batch(op: Any, batched: Batched, a: Any, b: Any, **options: Any) -> Any:
-    return apply(op, tuple(align_stacks(batched, (a, b), (2, 2))), options)
-
-
 @op(
     lambda g, y, a, b, pattern: _product(g, b, pattern),
     lambda g, y, a, b, pattern: _product(g, a, pattern.transposed),
     scipy="",
     jvp=linear,
-    batch=_dot_batch,
+    batch=stacks_of(2, 2),
     complex=True,
 )
 def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:
