@@ -31,8 +31,8 @@ from tapegrad.face.ownership import Array, give
 from tapegrad.face.table import lazy_import
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
-# that it wrote, and records and their cotangents in turn: those that the sweep passed, and
-# parameters and their gradients.
+# that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters
+# and their gradients), and for each that it passed the line before its rules were called.
 SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
 _NOTHING: Array = give(np.zeros(()))
 
@@ -137,8 +137,8 @@ def sweep(
         gradients[p] = finish_gradient(p, cotangents.get(p), given)
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
-        said = {"since": since, "passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
-        said["at"] = tuple(at)
+        pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
+        said = {"since": since, "at": tuple(at), **pairs}
         advance(write_known(last_written(), SWEEP, (), said, _NOTHING))
     return gradients
 
