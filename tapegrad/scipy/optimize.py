@@ -617,7 +617,7 @@ def minimize(
         As in SciPy. For a derivative: if a variable lies on its bound, but would without it as
         well, so that there is none.
     RuntimeError
-        For a derivative: if SciPy has not converged. Without a derivative look at `success`.
+        For a derivative: if the solver did not converge. The values say so in `success` alone.
     LinAlgError
         For a derivative: if the Hessian is singular, or has a negative eigenvalue.
     TapeError
@@ -864,7 +864,7 @@ def fixed_point(
     Raises
     ------
     RuntimeError
-        If SciPy has not converged.
+        If the iteration did not converge.
     LinAlgError
         For a derivative: if ``func(x) - x`` has a singular one.
     TapeError
