@@ -98,7 +98,8 @@ def check_values(case: Case) -> bool:
         y, w = np.asarray(y.value if isinstance(y, tg.Tensor) else y), np.asarray(w)
         assert (y.shape, y.dtype) == (w.shape, w.dtype), case
         assert np.asarray(x).dtype == w.dtype
-        eps = 256 * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
+        many = 256 if case.name == "polyfit" else 64  # least squares lose more
+        eps = many * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
         size = np.max(np.abs(w), initial=1.0) if eps else 0
         np.testing.assert_allclose(y, w, rtol=eps, atol=eps * size)
     return True
