@@ -105,6 +105,7 @@ def sweep(
     at: list[int] = []
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
+    x: Any
     start, parameters = tape.start, tape.parameters
     del tape
     wanted = frozenset(parameters)
@@ -120,11 +121,11 @@ def sweep(
                 at.append(last_written().index)
             if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
-                    cotangents[x] = (
-                        accumulate(cotangents[x], c, x, summed) if x in cotangents else c
-                    )
+                    c = accumulate(cotangents[x], c, x, summed) if x in cotangents else c
+                    cotangents[x] = c
                     if check is not None:
-                        check(record, i, cotangents[x], g)
+                        check(record, i, c, g)
+                x = _ = c = None  # or they would stay until the next contribution
         if reached:
             reached.discard(record)  # which would hold it
         record = record.previous

@@ -149,28 +149,39 @@ def test_a_cotangent_that_is_given_is_not_added_to():
     np.testing.assert_array_equal(g, [1.0, 2.0, 3.0])
 
 
-def test_a_gradient_frees_each_record_that_the_sweep_has_passed():
-    records, left = [], []
+@given(st.lists(st.booleans(), min_size=1, max_size=6))
+def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed(with_options):
+    records, made, left = [], [], []
 
-    def rule(g, y, x):
-        left.append(sum(record() is not None for record in records))
-        return g
+    def alive(references):
+        return sum(reference() is not None for reference in references)
 
-    watched = tg.custom_op(vjps=(rule,))(lambda x: x + 1.0)
+    def first(g, y, a, b, shift=1.0):
+        left.append((alive(records), alive(made)))
+        return second(g, y, a, b)
+
+    def second(g, y, a, b, shift=1.0):
+        c = g * 0.5
+        made.append(weakref.ref(c))
+        return c
+
+    watched = tg.custom_op(vjps=(first, second))(lambda a, b, shift=1.0: (a + b) / 2 + shift)
 
     def loss(x):
-        for _ in range(4):
-            x = watched(x)
+        for has_option in with_options:
+            # options take the sweep's longer path, and two uses are summed
+            x = watched(x, x, shift=2.0) if has_option else watched(x, x)
             records.append(weakref.ref(x))
         return np.sum(x)
 
+    n = len(with_options)
     tg.grad(loss)(np.ones(3))
-    assert left == [4, 3, 2, 1]
-    left.clear()
-    records.clear()
+    assert left == [(i, 0) for i in range(n, 0, -1)]
+    for found in (left, records, made):
+        found.clear()
     pullback = tg.vjp(loss, np.ones(3))[1]
     pullback(np.ones(()))
-    assert left == [4, 4, 4, 4]
+    assert left == [(n, 0)] * n
 
 
 @given(VECTORS)
