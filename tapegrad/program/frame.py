@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -14,17 +15,18 @@ from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
+from tapegrad.program.arena import Arena, Life, life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
-from tapegrad.program.memory import MANY, Axes, Plan, inverse, planned
+from tapegrad.program.memory import MANY, Axes, Plan, inverse, last_uses, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 
 Values = Mapping[Ref, str]
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Frame:
     """A program, or a body inside one, while it is written.
 
@@ -44,14 +46,14 @@ class Frame:
         Instructions that update rows, and what keeps the older table of each.
     names
         Where names come from.
-    once
-        The lines that run once, before the first call; more are added.
+    arena
+        The arrays that are made once, among the lines that run once, before the first call.
     rows
         Values that a loop returned, and the list of their rows, in order.
     lent
         Values in memory that a loop reuses when it runs again.
     inside
-        Whether it is a body.
+        When the loop or the branch runs that a body is of; None for a whole program.
     stamp
         The name of a function to call after each instruction, with the program and its number.
     """
@@ -63,11 +65,27 @@ class Frame:
     outs: dict[Ref, str]
     updates: Mapping[int, str]
     names: Names
-    once: list[str]
+    arena: Arena
     rows: dict[Ref, str] = attrs.Factory(dict)
     lent: set[Ref] = attrs.Factory(set)
-    inside: bool = False
+    inside: Life | None = None
     stamp: str = ""
+
+    @property
+    def once(self) -> list[str]:
+        """The lines that run once; more are added."""
+        return self.arena.once
+
+    def life_of(self, i: int, values: Iterable[Ref] = ()) -> Life:
+        """When memory is in use that an instruction writes these values to, or needs to run."""
+        if self.inside is not None:
+            return self.inside
+        return life(i, max([i, *[self.ends[x] for x in values]]))
+
+    @cached_property
+    def ends(self) -> Mapping[Ref, int]:
+        """The last instruction that uses each value or a view of it."""
+        return last_uses(self.program)
 
     def stamped(self, i: int) -> list[str]:
         """The line that says that an instruction has run, if such are wanted."""
@@ -80,23 +98,27 @@ def framed(
     program: Code,
     values: dict[Ref, str],
     names: Names,
-    once: list[str],
-    inside: bool = False,
+    arena: Arena,
+    inside: Life | None = None,
     stamp: str = "",
 ) -> Frame:
-    """The frame of a program, or of a body inside one; what is made once is added to `once`."""
-    plan = planned(program, inside)
+    """The frame of a program, or of a body inside one; what is made once is added to an arena."""
+    plan, once = planned(program, inside is not None), arena.once
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
     outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
-    updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
+    updates = (
+        {}
+        if inside is not None
+        else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
+    )
     for i, x in enumerate(program.constants):
         name = values.get(Ref("constant", i), "")
         # a body may have one of the program around it
         if name and name not in names.constants:
             names.constants[name] = x
             once += _constant(x, name, names)
-    for name, buffer in zip(buffers, plan.buffers, strict=True):
-        once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
+    for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
+        arena.add(name, buffer.shape, buffer.dtype, alive if inside is None else alive and inside)
     for ref, name in outs.items():
         part = plan.parts[ref]
         once.append(f"{name} = {buffers[part.buffer]}[{part.index}]")
@@ -111,13 +133,8 @@ def framed(
     for name in updates.values():
         once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
     return Frame(
-        program, plan, values, buffers, outs, updates, names, once, inside=inside, stamp=stamp
+        program, plan, values, buffers, outs, updates, names, arena, inside=inside, stamp=stamp
     )
-
-
-def allocated(names: Names, shape: tuple[int, ...], dtype: Any) -> str:
-    """The expression that allocates memory."""
-    return f"{names.of(_buffer, 'buffer')}({shape}, {np.dtype(dtype).str!r})"
 
 
 # --- what values are called -----------------------------------------------------------------
@@ -214,17 +231,6 @@ def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
     array = np.full(shape, value, dtype)
     array.setflags(write=False)
     return array
-
-
-_LINE = 64  # bytes
-
-
-def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
-    """An array that begins at a cache line, which `empty` gives only by chance."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 # rows are few if they have this part of a table's elements

@@ -18,6 +18,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program.arena import Life, life
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 from tapegrad.program.results import sealed
@@ -253,6 +254,8 @@ class Plan:
     ----------
     buffers
         All of them.
+    lives
+        When each is in use; never, for one that keeps what it holds from call to call.
     home
         The number of the buffer that each instruction writes its result to. One that is not listed
         makes a new array, or a view.
@@ -277,6 +280,7 @@ class Plan:
     """
 
     buffers: tuple[Buffer, ...]
+    lives: tuple[Life, ...]
     home: Mapping[Ref, int]
     joined: frozenset[Ref]
     parts: Mapping[Ref, Part]
@@ -296,6 +300,10 @@ class _Pool:
         self.buffers: list[Buffer] = []
         self.home: dict[Ref, int] = {}
         self.held: dict[Ref, int] = {}
+        # the instruction that is reached, and since and until when values are held
+        self.now = 0
+        self.since: dict[Ref, int] = {}
+        self._until: dict[Ref, int] = {}
         # by shape and dtype
         self._free: dict[Any, list[int]] = {}
 
@@ -310,13 +318,22 @@ class _Pool:
         free = self._free.get((shape, dtype))
         number = free.pop() if free else self.new(ref, Buffer(shape, dtype))
         self.held[ref] = self.home[ref] = number
+        self.since[ref] = self.now
 
     def release(self, refs: Iterable[Ref]) -> None:
         """Free the buffers of values."""
         for x in refs:
             number = self.held.pop(x)
+            self._until[x] = self.now
             freed = self.buffers[number]
             self._free.setdefault((freed.shape, freed.dtype), []).append(number)
+
+    def life_of(self, ref: Ref, end: int) -> Life:
+        """When a value is held, up to the end if it is not released.
+
+        Never, for what lies in the block of another, or in a buffer that keeps constants.
+        """
+        return life(self.since[ref], self._until.get(ref, end)) if ref in self.since else 0
 
 
 def planned(program: Code, inside: bool = False) -> Plan:
@@ -335,6 +352,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
     filled = {x: filling for x, filling in fillings(program).items() if x not in placed}
     for x in filled:
         pool.new(x, Buffer(program.of(x).shape, program.of(x).dtype))
+    pool.since |= {ref: min(x.index for x in found) for ref, found in parts.items()}
     new = sealed(program)
     owner = {x: whole.get(y, y) for x, y in owner.items()} | whole
     last_use = {
@@ -408,11 +426,13 @@ def planned(program: Code, inside: bool = False) -> Plan:
         pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
         guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
         ended = dict.fromkeys(x for i in range(start, stop) for x in ending(i))
+        pool.now = stop - 1
         pool.release(ended | dict.fromkeys(x for x in passing if x in pool.held))
 
     stops = dict(runs)
     i = 0
     while i < len(program.instructions):
+        pool.now = i
         if i in stops:
             give_blocks(i, stops[i])
             i = stops[i]
@@ -424,8 +444,12 @@ def planned(program: Code, inside: bool = False) -> Plan:
     begun = {} if inside else early(program, pool.home, last_use, apart)
     home = {x: number for x, number in pool.home.items() if x not in begun}
     numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
+    lives = dict.fromkeys(numbers, 0)
+    for x, old in home.items():
+        lives[old] |= pool.life_of(x, len(program.instructions))
     return Plan(
         tuple([pool.buffers[old] for old in numbers]),
+        tuple(lives.values()),
         {x: numbers[old] for x, old in home.items()},
         frozenset(parts),
         {
@@ -452,6 +476,21 @@ def owners(program: Code) -> dict[Ref, Ref]:
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)
     return owner
+
+
+def last_uses(program: Code) -> dict[Ref, int]:
+    """The last instruction that uses each value or a view of it; for results, one after all."""
+    made = program.instructions
+    found = dict.fromkeys(program.results, len(made))
+    for ref, instruction in zip(refs_to(made)[::-1], reversed(made), strict=True):
+        end = found.setdefault(ref, ref.index)
+        for k, x in enumerate(instruction.operands):
+            if type(x) is Ref:
+                # from the last to the first, so what is here already is later
+                found.setdefault(x, ref.index)
+                if instruction.is_view and k == 0:
+                    found[x] = max(found[x], end)
+    return found
 
 
 def _refs(instruction: Instruction) -> list[Ref]:

@@ -20,6 +20,7 @@ from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
+from tapegrad.program.arena import Arena
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import KINDS, Names, expression, operand
@@ -54,7 +55,7 @@ def lines_of(frame: Frame) -> list[str]:
             lines.append(f"# {stage}")
 
     unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
-    if not frame.inside:
+    if frame.inside is None:
         # written where they are returned
         unwritten.update(*plan.sealed.values())
 
@@ -146,7 +147,7 @@ def _still(frame: Frame) -> Still:
     They are constants, and buffers, by the values in them. Values that a body computes move.
     """
     found: Still = {}
-    if frame.inside:
+    if frame.inside is not None:
         return found
     program, plan = frame.program, frame.plan
     for i, x in enumerate(program.constants):
@@ -350,21 +351,20 @@ def written(program: Code, stamp: Callable[[Code, int], None] | None = None) -> 
     block.
     """
     names = Names()
-    once: list[str] = []
+    arena = Arena(names, [])
     called = "" if stamp is None else names.of(stamp, "stamp")
-    frame = framed(program, values_of(program, names), names, once, stamp=called)
+    frame = framed(program, values_of(program, names), names, arena, stamp=called)
     body = [*frame.stamped(-1), *lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
-    header = _header(program, frame.plan, frame.values, names.constants)
-    return Writing(header, once, f"def {run}({given}):", body, names, make, run)
+    header = _header(program, frame.plan, frame.values, names.constants, arena.settle())
+    return Writing(header, arena.once, f"def {run}({given}):", body, names, make, run)
 
 
 def _header(
-    program: Code, plan: Plan, values: Values, constants: Mapping[str, Constant]
+    program: Code, plan: Plan, values: Values, constants: Mapping[str, Constant], size: int
 ) -> list[str]:
-    """Comments that say what the program takes and what it holds."""
-    size = sum(x.nbytes for x in plan.buffers)
+    """Comments that say what the program takes and what it holds, in how many bytes."""
     counts = ", ".join(
         f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
         for what, things in (

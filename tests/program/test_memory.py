@@ -1,5 +1,6 @@
 """The memory plan: buffers, blocks, results, and values that lie in another order."""
 
+import re
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -10,9 +11,12 @@ from hypothesis import given
 from programs import assert_close, scale_of
 
 import tapegrad as tg
+from tapegrad.program.arena import life, places
 from tapegrad.program.expressions import in_order
 from tapegrad.program.memory import MANY, layouts, planned
 from tapegrad.testing import programs
+
+MANY_ARE_FEW = mock.patch("tapegrad.program.memory.MANY", 9)
 
 RNG = np.random.default_rng(0)
 
@@ -149,10 +153,66 @@ def test_blocks_stand_where_a_result_of_their_loop_will_be():
         assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
 
 
+moments = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted), min_size=1)
+
+
+@depth("formula")
+@given(st.lists(st.tuples(st.integers(1, 5), moments), max_size=12))
+def test_arena_has_a_place_for_each_array_while_it_lives(drawn):
+    lives = [{t for start, stop in spans for t in range(start, stop + 1)} for _, spans in drawn]
+    masks = [sum(1 << t for t in alive) for alive in lives]
+    for (_, spans), mask in zip(drawn, masks, strict=True):
+        union = 0
+        for start, stop in spans:
+            union |= life(start, stop)
+        assert union == mask
+    sizes = [size for size, _ in drawn]
+    starts = places(list(zip(sizes, masks, strict=True)))
+    for t in range(10):
+        taken = [
+            place
+            for start, size, alive in zip(starts, sizes, lives, strict=True)
+            for place in range(start, start + size)
+            if t in alive
+        ]
+        assert len(taken) == len(set(taken))
+    whole = max([start + size for start, size in zip(starts, sizes, strict=True)], default=0)
+    assert whole <= sum(sizes)
+
+
+def test_arena_holds_what_is_needed_at_one_time():
+    n = 64
+
+    def fn(x):
+        for _ in range(3):
+            x = np.tanh(np.sum(x.reshape(2, n, n).astype(np.float32) @ np.ones((n, 2 * n)), axis=1))
+            x = np.repeat(x, n).astype(float)[: 2 * n * n]
+            x = np.sin(x.reshape(n, 2 * n)) @ np.ones((2 * n, 2 * n))
+        return np.sum(x)
+
+    x = np.linspace(-1.0, 1.0, 2 * n * n)
+    program = tg.compile(fn).program(x)
+    separate = sum(buffer.nbytes for buffer in planned(program).buffers)
+    (arena,) = re.findall(r"arena = buffer\(\((\d+),\)", str(program))
+    assert int(arena) < 0.7 * separate
+    tg.compile(fn).check(x)
+
+
+def test_arena_leaves_what_is_kept_from_call_to_call():
+    def fn(x):
+        joined = np.concatenate([np.arange(3.0), x * np.sum(np.cos(x))])
+        return np.sum(np.sin(joined))
+
+    with mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0):
+        step = tg.compile(fn)
+        for x in np.linspace(-1.0, 1.0, 12).reshape(3, 4):
+            np.testing.assert_allclose(step(x), fn(x), rtol=1e-12)
+
+
 @depth("program, in results")
 @given(written=programs())
 def test_memory_of_results_holds_what_was_recorded(written):
-    with mock.patch("tapegrad.program.memory.MANY", 9):
+    with mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0), MANY_ARE_FEW:
         step = tg.compile(written.step)
         got = [step(*args) for args in written.arguments]
     # a later call leaves what an earlier one gave

@@ -6,7 +6,7 @@ A carry that is kept for every step has one row more than there are steps, so no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import takes_out
-from tapegrad.program.frame import Frame, allocated, framed, values_of
+from tapegrad.program.frame import Frame, framed, values_of
 from tapegrad.program.ir import Code, Instruction, Ref, number
 from tapegrad.program.memory import owners
 
@@ -37,7 +37,7 @@ def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
     parts = [(ref, j) for j, refs in _parts(frame, i).items() for ref in refs]
     lines = []
     for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
-        inside = _inside(frame, code, dict(enumerate(operands)))
+        inside = _inside(frame, i, code, dict(enumerate(operands)))
         body = lines_of(inside)
         given: set[Any] = set()
         for ref, j in parts:
@@ -55,7 +55,7 @@ class _Writer:
     """A loop while it is written."""
 
     def __init__(self, frame: Frame, i: int) -> None:
-        self.frame, self.names = frame, frame.names
+        self.frame, self.names, self.index = frame, frame.names, i
         self.made: Instruction = frame.program.instructions[i]
         self.loop: Loop = self.made.options["loop"]
         self.parts = _parts(frame, i)
@@ -69,7 +69,7 @@ class _Writer:
             for k in range(first, len(operands))
             if body.inputs[k].path in OPS or body.inputs[k].path == PART.name
         }
-        self.inside = _inside(frame, body, {**dict(enumerate(self.captured)), **rows})
+        self.inside = _inside(frame, i, body, {**dict(enumerate(self.captured)), **rows})
         values = self.inside.values
         self.carry = [values[Ref("input", n + k)] for k in range(loop.n_carry)]
         self.begin = operands[n:first]
@@ -124,7 +124,9 @@ class _Writer:
         """What begins the loop."""
         loop = self.loop
         if loop.stop is not None:
-            test = _inside(self.frame, loop.stop, dict(enumerate([*self.captured, *self.carry])))
+            test = _inside(
+                self.frame, self.index, loop.stop, dict(enumerate([*self.captured, *self.carry]))
+            )
             lines = [*lines_of(test), f"if not {test.values[loop.stop.outputs[0]]}:", "    break"]
             return ["while True:", *_indented(lines)]
         names, lists = [name for name, _ in self.each], [x for _, x in self.each]
@@ -171,7 +173,8 @@ class _Writer:
         rows = self.names.new(f"{memory}_rows")
         assert loop.length is not None
         shape = (loop.length + 1, *like.shape)
-        self.frame.once.append(f"{memory} = {allocated(self.names, shape, like.dtype)}")
+        held = [ref for j in (k, *kept) for ref in self.parts.get(j, ())]
+        self._allocate(memory, shape, like.dtype, held)
         self.frame.once.append(f"{rows} = {self.names.of(_rows_of, 'rows')}({memory})")
         ordered = rows
         if loop.reverse:
@@ -208,9 +211,7 @@ class _Writer:
                 out, spare = self.names.new(f"{name}_next"), self.names.new(f"{name}_spare")
                 for memory in (out, spare):
                     once = self.names.new(f"{memory}_memory")
-                    self.frame.once.append(
-                        f"{once} = {allocated(self.names, like.shape, like.dtype)}"
-                    )
+                    self._allocate(once, like.shape, like.dtype)
                     self.before.append(f"{memory} = {once}")
                 self._write_to(next_, out)
                 self.ends.append(f"{name}, {out}, {spare} = {out}, {spare}, {out}")
@@ -219,6 +220,13 @@ class _Writer:
         copy = self.names.library("array", np.array)
         for ref in self.parts.get(k, ()):
             self.after.append(f"{self.frame.values[ref]} = {copy}({name})")
+
+    def _allocate(
+        self, name: str, shape: tuple[int, ...], dtype: Any, held: Iterable[Ref] = ()
+    ) -> None:
+        """Have memory made once, for these values of the program around the loop."""
+        alive = self.frame.life_of(self.index, held)
+        self.frame.arena.add(name, shape, np.dtype(dtype), alive)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
@@ -251,13 +259,13 @@ class _Writer:
                 empty = names.library("empty", np.empty)
                 sides = ", ".join(map(str, (steps, *like.shape)))
                 self.before += [f"{whole} = {empty}(({sides},), {like.dtype.str!r})", listed]
-            elif first in frame.program.results and not frame.inside:
+            elif first in frame.program.results and frame.inside is None:
                 empty = names.library("empty", np.empty)
                 shape = (loop.length, *like.shape)
                 self.before += [f"{whole} = {empty}({shape}, {like.dtype.str!r})", listed]
             else:
-                memory = allocated(names, (loop.length, *like.shape), like.dtype)
-                frame.once.extend([f"{whole} = {memory}", listed])
+                self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
+                frame.once.append(listed)
                 frame.rows[first] = rows
                 frame.lent.add(first)
             self.each.append((row, self._ordered(rows)))
@@ -284,11 +292,11 @@ def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
     return found
 
 
-def _inside(frame: Frame, code: Code, given: Mapping[int, str]) -> Frame:
-    """The frame of a body, with these for its inputs."""
+def _inside(frame: Frame, i: int, code: Code, given: Mapping[int, str]) -> Frame:
+    """The frame of a body of an instruction, with these for its inputs."""
     known = {Ref("input", k): name for k, name in given.items()}
     values = values_of(code, frame.names, known)
-    return framed(code, values, frame.names, frame.once, True, frame.stamp)
+    return framed(code, values, frame.names, frame.arena, frame.life_of(i), frame.stamp)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:

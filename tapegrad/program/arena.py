@@ -1,0 +1,117 @@
+"""Memory that arrays share by turns: one block, in which each lies while it is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.face.ownership import Array
+from tapegrad.program.expressions import Names
+
+# A life is a set of moments: an int with a bit for each instruction of the outermost program.
+Life = int
+
+# bytes of an array that is worth a place, and of all arrays together
+_SMALL = 1 << 12
+_FEW = 1 << 16
+_LINE = 64  # bytes
+
+
+def life(start: int, stop: int) -> Life:
+    """The moments from an instruction to another, both included."""
+    return (1 << (stop + 1)) - (1 << start)
+
+
+def places(arrays: Sequence[tuple[int, Life]]) -> list[int]:
+    """Where arrays of these sizes may begin, so that none overlap that are needed at one time.
+
+    The largest are placed first, each as low as it fits between those that live when it does
+    (Pisarchyk and Lee 2020, greedy by size). Sizes are in lines of the cache.
+    """
+    found = [0] * len(arrays)
+    # with the lowest first
+    placed: list[tuple[int, int, Life]] = []
+    for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
+        size, alive = arrays[k]
+        start = 0
+        for begin, end, other in placed:
+            if begin >= start + size:
+                break
+            if end > start and alive & other:
+                start = end
+        found[k] = start
+        placed.append((start, start + size, alive))
+        placed.sort()
+    return found
+
+
+@attrs.frozen
+class _Array:
+    """An array to be allocated: the line that does it, and when it is needed."""
+
+    line: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    alive: Life
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the cache it takes."""
+        return -(-math.prod(self.shape) * self.dtype.itemsize // _LINE)
+
+
+class Arena:
+    """The arrays that a program makes once, while it is written.
+
+    Attributes
+    ----------
+    once
+        The lines that run once, before the first call; more are added.
+    """
+
+    def __init__(self, names: Names, once: list[str]) -> None:
+        self.once = once
+        self._names = names
+        self._arrays: list[_Array] = []
+
+    def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Life) -> None:
+        """Allocate an array; one that is never in use keeps its memory to itself."""
+        made = _Array(len(self.once), name, shape, dtype, alive)
+        self.once.append(f"{name} = {self._allocated(made)}")
+        self._arrays.append(made)
+
+    def _allocated(self, x: _Array, place: str = "") -> str:
+        return f"{self._names.of(_buffer, 'buffer')}({x.shape}, {x.dtype.str!r}{place})"
+
+    def settle(self) -> int:
+        """Have the arrays share memory where that saves any; how many bytes there are in all."""
+        size = sum(x.lines for x in self._arrays) * _LINE
+        shared = [x for x in self._arrays if x.alive and x.lines * _LINE >= _SMALL]
+        apart = sum(x.lines for x in shared)
+        if apart * _LINE < _FEW:
+            return size
+        starts = places([(x.lines, x.alive) for x in shared])
+        whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
+        if whole == apart:
+            return size
+        arena = self._names.new("arena")
+        for start, x in zip(starts, shared, strict=True):
+            self.once[x.line] = f"{x.name} = {self._allocated(x, f', {arena}, {start * _LINE}')}"
+        made = _Array(0, arena, (whole * _LINE,), np.dtype(np.uint8), 0)
+        self.once.insert(0, f"{arena} = {self._allocated(made)}")
+        return size - (apart - whole) * _LINE
+
+
+def _buffer(shape: tuple[int, ...], dtype: str, arena: Any = None, start: int = 0) -> Array:
+    """An array that begins at a cache line, which `empty` gives only by chance, or in an arena."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if arena is None:
+        arena = np.empty(size + _LINE, np.uint8)
+        start = -arena.ctypes.data % _LINE
+    array: Array = arena[start : start + size].view(dtype).reshape(shape)
+    return array
