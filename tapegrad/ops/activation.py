@@ -11,6 +11,7 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import along_axis
 from tapegrad.declare.domain import REAL, Call, Choices, along, each, reduced
 from tapegrad.ops.casting import floating
+from tapegrad.ops.logic import select
 from tapegrad.ops.reduction import reduced_batch, unreduced
 
 __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus"]
@@ -83,7 +84,7 @@ def softplus(x: Any) -> Any:
 
 
 @op(
-    lambda g, y, x: np.where(np.greater(x, 0), g, 0),
+    lambda g, y, x: select(np.greater(x, 0), g, 0),
     domain=each(REAL),
     jvp=elementwise,
     kink="0 at 0",

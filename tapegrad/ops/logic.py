@@ -337,8 +337,8 @@ def _selections(choose: Choices) -> Call:
 
 @op(
     None,
-    lambda g, y, condition, x, otherwise: np.where(condition, g, 0),
-    lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
+    lambda g, y, condition, x, otherwise: select(condition, g, 0),
+    lambda g, y, condition, x, otherwise: select(condition, 0, g),
     keeps_weak=True,
     domain=_selections,
     kink="an exact 0 for the side not taken",
@@ -359,7 +359,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.where(x > 0, 5 * x, 0.0)))(np.array([-1.0, 3.0]))
     array([0., 5.])
     """
-    return np.where(condition, x, y)
+    return select(condition, x, y)
 
 
 def _kept(choose: Choices) -> Call:
@@ -370,7 +370,7 @@ def _kept(choose: Choices) -> Call:
 
 @op(
     None,
-    lambda g, y, condition, x: np.where(condition, g, 0),
+    lambda g, y, condition, x: select(condition, g, 0),
     domain=_kept,
     jvp=elementwise,
     flat="the other side is taken",
@@ -386,7 +386,7 @@ def keep(condition: Any, x: Any) -> Any:
     >>> keep(np.array([True, False]), np.array([1.0, np.inf]))
     array([1., 0.])
     """
-    return np.where(condition, x, 0)
+    return select(condition, x, 0)
 
 
 _WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
@@ -396,8 +396,10 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
     """`keep` for floating arrays, as whole numbers: a tenth of the time of a selection."""
     whole = _WHOLE.get(x.dtype.itemsize)
     if out is None:
-        out = np.empty(condition.shape, x.dtype)
-    if whole is None or not condition.flags.c_contiguous:
+        out = np.empty_like(condition, x.dtype)
+    elif not condition.flags.c_contiguous:
+        whole = None
+    if whole is None:
         out[...] = np.where(condition, x, 0)
         return out
     mask = out.view(whole)
@@ -409,3 +411,32 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
     np.negative(condition.view(np.int8), out=mask)
     np.bitwise_and(x.view(whole), mask, out=mask)
     return out
+
+
+# Smaller arrays are selected from in less time than it takes to look at them.
+_MANY = 1 << 11
+
+
+def select(condition: Any, x: Any, y: Any) -> Any:
+    """``np.where``; by `keep_into`, if one side of a large selection is 0.
+
+    NumPy branches for each element, which takes ten times as long where no branch is predicted.
+    """
+    if type(condition) is np.ndarray and condition.dtype == bool and condition.size >= _MANY:
+        is_first = _is_zero(y)
+        if (is_first or _is_zero(x)) and _fits(taken := x if is_first else y, condition.shape):
+            return keep_into(condition if is_first else ~condition, taken)
+    return np.where(condition, x, y)
+
+
+def _fits(x: Any, shape: tuple[int, ...]) -> bool:
+    """Whether x is a floating array, of real numbers, that broadcasts to the shape."""
+    if type(x) is not np.ndarray or x.dtype.char not in "efd" or x.ndim > len(shape):
+        return False
+    sides = zip(reversed(x.shape), reversed(shape), strict=False)
+    return all(m in (1, n) for m, n in sides) and x.dtype.isnative
+
+
+def _is_zero(x: Any) -> bool:
+    """Whether x is Python's 0, or 0.0 without a sign."""
+    return type(x) in (int, float) and str(x) in ("0", "0.0")

@@ -15,6 +15,7 @@ from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, each
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import seen, to_array
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
+from tapegrad.ops.logic import select
 
 __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
 __all__ += ["searchsorted", "sort"]
@@ -22,7 +23,7 @@ __all__ += ["searchsorted", "sort"]
 
 def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     """The cotangent where one side wins, half of it at a tie, 0 elsewhere."""
-    return np.where(np.equal(winner, loser), g * 0.5, np.where(larger, g, 0))
+    return np.where(np.equal(winner, loser), g * 0.5, select(larger, g, 0))
 
 
 @op(

@@ -14,6 +14,7 @@ from tapegrad.declare.domain import NEAR_ONE, TYING, Call, Choices, any_of, redu
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.casting import to_array
+from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count, partly, reduced_axes
 from tapegrad.ops.shape import broadcast_to
 
@@ -176,9 +177,13 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = np.equal(a, unreduced(y, a, axis, keepdims))
     # nan equals nothing, so there may be no winner
-    n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1).astype(g.dtype)
-    share = unreduced(g, a, axis, keepdims) / n
-    return np.where(ties, share, 0)
+    if type(ties) is np.ndarray and ties.size < y.size << 8:
+        # at most 255 each, which bytes can count
+        n = _reduce_add(ties.view(np.uint8), axis, np.uint8, None, True)
+    else:
+        n = np.sum(ties, axis=axis, keepdims=True)
+    share = unreduced(g, a, axis, keepdims) / np.maximum(n, 1).astype(g.dtype)
+    return select(ties, share, 0)
 
 
 @wider_op(

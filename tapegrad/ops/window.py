@@ -137,8 +137,63 @@ def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     return y
 
 
-# Shorter rows take longer to start than to add, so adding along the other axes is worth two copies.
-_SHORT = 12
+# Rows of fewer elements take longer to start than to add, so adding along the other axes is worth
+# two copies; of rows of fewer bytes it is worth to make longer ones.
+_SHORT, _LONG = 12, 128
+
+
+def _stages(
+    sides: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], row: int
+) -> list[tuple[int, ...]]:
+    """The axes along which patches are cut together, stage by stage; `row` is in bytes.
+
+    If one axis is cut after another, all but the first part of the work is on what lies together
+    in memory: the axes after one along which patches are a step apart, and those before one along
+    which they lie side by side.
+    """
+    axes = tuple([i for i, pair in enumerate(zip(size, stride, strict=True)) if pair != (1, 1)])
+    if size == stride and not any(m % k for m, k in zip(sides, size, strict=True)):
+        return [(i,) for i in axes] or [()]
+    if row < _LONG and max(stride) == 1:
+        return [(i,) for i in reversed(axes)]
+    return [axes]
+
+
+def _cut(x: Any, n: int, axes: tuple[int, ...], size: Any, stride: Any) -> Any:
+    """Patches cut along some of the n last axes; the n axes before are for places in a patch."""
+    shape, steps = list(x.shape), list(x.strides)
+    for i in axes:
+        place, along = i - 2 * n, i - n
+        shape[place], steps[place] = size[i], steps[along]
+        shape[along] = (shape[along] - size[i]) // stride[i] + 1
+        steps[along] *= stride[i]
+    return as_strided(x, shape, steps, writeable=False).copy()
+
+
+def _add_cut(
+    values: Any, n: int, axes: tuple[int, ...], sides: Any, stride: Any, first: int
+) -> Any:
+    """The adjoint of `_cut`, where the axes for places are those from `first` on."""
+    shape, spans = list(values.shape), []
+    for i in axes:
+        spans.append((first + i, first + n + i, stride[i], stride[i] * shape[first + n + i]))
+        shape[first + i], shape[first + n + i] = 1, sides[i]
+    is_apart = all(values.shape[place] <= step for place, _, step, _ in spans)
+    is_full = is_apart and all(
+        values.shape[place] == step and shape[along] == length
+        for place, along, step, length in spans
+    )
+    y = (np.empty if is_full else np.zeros)(shape, values.dtype)
+    # all patches at once, one place of each
+    for at in itertools.product(*[range(values.shape[place]) for place, *_ in spans]):
+        to, of = [slice(None)] * y.ndim, [slice(None)] * y.ndim
+        for j, (place, along, step, length) in zip(at, spans, strict=True):
+            of[place], to[along] = slice(j, j + 1), slice(j, j + length - step + 1, step)
+        if is_apart:
+            y[tuple(to)] = values[tuple(of)]
+        else:
+            y[tuple(to)] += values[tuple(of)]
+    return y
 
 
 def _calls(choose: Choices) -> Call:
@@ -195,13 +250,15 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     array([1., 2., 2., 1.])
     """
     first = max(x.ndim - len(size), 0)
-    sides, by_place = x.shape[first:], x.strides[first:]
+    sides = x.shape[first:]
     counts = tuple((n - k) // s + 1 for n, k, s in zip(sides, size, stride, strict=False))
     if len(counts) < len(size) or min(counts) < 1 or min(stride) < 1:
         raise ValueError(f"patches: none of {size} fits in an array of shape {x.shape}")
-    by_patch = tuple(step * s for step, s in zip(by_place, stride, strict=True))
-    shape = (*x.shape[:first], *size, *counts)
-    return as_strided(x, shape, (*x.strides[:first], *by_place, *by_patch), writeable=False).copy()
+    n = len(size)
+    y = x.reshape(*x.shape[:first], *(1,) * n, *sides)
+    for axes in _stages(sides, size, stride, counts[-1] * x.itemsize):
+        y = _cut(y, n, axes, size, stride)
+    return y
 
 
 @op(
@@ -234,16 +291,14 @@ def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) ->
     array([1., 2., 2., 1.])
     """
     n = len(sides)
-    leading, counts = values.shape[: -2 * n], values.shape[-n:]
+    leading, size, counts = values.shape[: -2 * n], values.shape[-2 * n : -n], values.shape[-n:]
     many = math.prod(leading)
-    parts = np.moveaxis(values.reshape(many, *values.shape[-2 * n :]), 0, -1)
-    y = np.moveaxis(np.zeros((many, *sides), values.dtype), 0, -1)
-    if counts[-1] < _SHORT < many:
-        parts, y = np.ascontiguousarray(parts), np.zeros((*sides, many), values.dtype)
-    # all patches at once, one place of each
-    for place in itertools.product(*map(range, values.shape[-2 * n : -n])):
-        of_place = [
-            slice(i, i + s * count, s) for i, s, count in zip(place, stride, counts, strict=True)
-        ]
-        y[tuple(of_place)] += parts[place]
-    return np.ascontiguousarray(np.moveaxis(y, -1, 0)).reshape(*leading, *sides)
+    if size != stride and counts[-1] < _SHORT < many:
+        y = values.reshape(many, *size, *counts)
+        y = _add_cut(
+            np.ascontiguousarray(np.moveaxis(y, 0, -1)), n, tuple(range(n)), sides, stride, 0
+        )
+        return np.ascontiguousarray(np.moveaxis(y, -1, 0)).reshape(*leading, *sides)
+    for axes in reversed(_stages(sides, size, stride, counts[-1] * values.itemsize)):
+        values = _add_cut(values, n, axes, sides, stride, len(leading))
+    return values.reshape(*leading, *sides)

@@ -2,6 +2,7 @@
 
 import warnings
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -68,6 +69,33 @@ def test_ties_in_a_row_share_along_that_row_alone() -> None:
     np.testing.assert_array_equal(gradient(tg.max, x, axis=1), [[0.5, 0.5, 0], [0, 0.5, 0.5]])
     np.testing.assert_array_equal(gradient(tg.max, x), [[0, 0, 0], [0, 0.5, 0.5]])
     np.testing.assert_array_equal(gradient(tg.min, x, axis=0), [[1, 1, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("n", [255, 256, 300])
+def test_any_number_of_elements_shares(n: int) -> None:
+    np.testing.assert_allclose(gradient(tg.max, np.ones((n, 2)), axis=0), np.full((n, 2), 1 / n))
+
+
+@pytest.mark.parametrize("many", [0, 1 << 30])
+@given(data=st.data())
+def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: Any) -> None:
+    dtype = data.draw(st.sampled_from("efdgFDil"))
+    shape = data.draw(st.sampled_from([(), (3,), (2, 3), (0, 3)]))
+    condition = data.draw(hnp.arrays(bool, shape))
+    narrow = data.draw(hnp.broadcastable_shapes(shape or (1,), max_dims=3, max_side=3))
+    values = [1.0, -0.0, 0.0, np.inf, -np.inf, np.nan, 3.0][: 3 if dtype in "il" else 7]
+    x = np.resize(np.array(values), narrow).astype(dtype)
+    condition, x = (a.T.copy().T if data.draw(st.booleans()) else a for a in (condition, x))
+    for zero in (0, 0.0, -0.0, False, 1, 0j):
+        for pair in ((x, zero), (zero, x)):
+            try:
+                want = np.where(condition, *pair)
+            except ValueError:
+                return
+            with mock.patch("tapegrad.ops.logic._MANY", many):
+                got = tg.where(condition, *pair)
+            np.testing.assert_array_equal(got, want, strict=True)
+            np.testing.assert_array_equal(np.signbit(np.real(got)), np.signbit(np.real(want)))
 
 
 # --- slopes at 0 ---------------------------------------------------------------------
