@@ -430,8 +430,8 @@ def select(condition: Any, x: Any, y: Any) -> Any:
 
 
 def _fits(x: Any, shape: tuple[int, ...]) -> bool:
-    """Whether x is a floating array, of real numbers, that broadcasts to the shape."""
-    if type(x) is not np.ndarray or x.dtype.char not in "efd" or x.ndim > len(shape):
+    """Whether x is a floating array that `keep_into` takes, and broadcasts to the shape."""
+    if type(x) is not np.ndarray or x.dtype.char not in "efdF" or x.ndim > len(shape):
         return False
     sides = zip(reversed(x.shape), reversed(shape), strict=False)
     return all(m in (1, n) for m, n in sides) and x.dtype.isnative
