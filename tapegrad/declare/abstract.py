@@ -7,11 +7,14 @@ bits, and its division by zero gives 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tapegrad.core.tensor import Rules
+from tapegrad.face.lines import SILENT, STATE
+
+R = TypeVar("R")
 
 
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
@@ -19,11 +22,24 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
 
     NumPy's warnings are left to the run: some values are placeholders, such as a loop's zeros.
     """
-    with np.errstate(all="ignore"):
-        try:
-            return forward_of(op, values)(*values, **options)
-        except np.linalg.LinAlgError:
-            return op.forward(*solvable(values), **options)
+    # as `silently`
+    before = STATE.set(SILENT)
+    try:
+        forward = exactly(op, values) if op.like is None else op.like
+        return forward(*values, **options)
+    except np.linalg.LinAlgError:
+        return op.forward(*solvable(values), **options)
+    finally:
+        STATE.reset(before)
+
+
+def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
+    """What a function returns, without warnings of NumPy about placeholder values."""
+    before = STATE.set(SILENT)
+    try:
+        return fn(*args, **options)
+    finally:
+        STATE.reset(before)
 
 
 def whole_power(base: int, exponent: int) -> int:
@@ -50,8 +66,11 @@ def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
 
 def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
     """The function that computes an op of these operands, without wrapping of Python ints."""
-    if op.whole is None or not all(isinstance(x, int) for x in values):
+    if op.whole is None:
         return op.forward
+    for x in values:
+        if not isinstance(x, int):
+            return op.forward
     return op.whole
 
 

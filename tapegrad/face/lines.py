@@ -92,7 +92,7 @@ def users_line() -> str:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Mode = Literal["log", "warn"]
+Mode = Literal["log", "warn", "ignore"]
 
 
 class Warner:
@@ -120,8 +120,8 @@ def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
 
 # to set a state that is at hand takes a twentieth of the time of `numpy.errstate`
 STATE, TOLD = _state_of("log", Warner())
-# what NumPy goes by where none is set
-DEFAULT = _state_of("warn", None)[1]
+# what NumPy goes by where none is set, and a state in which there are no warnings
+DEFAULT, SILENT = _state_of("warn", None)[1], _state_of("ignore", None)[1]
 
 
 def warn_at_users_line() -> None:
@@ -132,7 +132,7 @@ def warn_at_users_line() -> None:
     state = STATE.get(DEFAULT)
     if state is DEFAULT:
         STATE.set(TOLD)
-    elif state is not TOLD:
+    elif state is not TOLD and state is not SILENT:
         warned: dict[str, Mode] = {
             kind: "log" for kind, mode in np.geterr().items() if mode == "warn"
         }
@@ -151,7 +151,7 @@ def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
         state = STATE.get(DEFAULT)
-        if state is TOLD:
+        if state is TOLD or state is SILENT:
             return fn(*args, **options)
         # not in a context of its own, which takes longer: what the function sets in other context
         # variables holds on, the tape of a recording among them

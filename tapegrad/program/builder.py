@@ -14,8 +14,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import solvable
-from tapegrad.face.ownership import keep
+from tapegrad.declare.abstract import silently, solvable
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL
@@ -141,7 +140,7 @@ class Builder:
         op, options = resolve(*old, [*map(self.shape, operands)], kinds, instruction.shape)
         if (op, options) == old:
             return instruction
-        return instruction.but(op=op, options=keep(options))
+        return instruction.but(op=op, options=options)
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs.
@@ -419,11 +418,10 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
         if len(shapes) < 2:
             return shapes.pop() if shapes else (), dtype
         return np.broadcast_shapes(*shapes), dtype
-    with np.errstate(all="ignore"):
-        try:
-            result = (op.like or forward)(*operands, **options)
-        except np.linalg.LinAlgError:
-            result = forward(*solvable(operands), **options)
+    try:
+        result = silently(op.like or forward, *operands, **options)
+    except np.linalg.LinAlgError:
+        result = silently(forward, *solvable(operands), **options)
     return np.shape(result), np.asarray(result).dtype
 
 

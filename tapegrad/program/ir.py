@@ -162,9 +162,28 @@ def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return kept
 
 
-@attrs.frozen(hash=False, slots=False)
-class Instruction:
+@attrs.define(eq=False, repr=False, init=False)
+class _Fields:
+    """The fields of an instruction, while they are set."""
+
+    op: Rules
+    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
+    options: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    number: bool = False
+    note: str = attrs.field(default="", eq=False)
+    name: str = attrs.field(default="", eq=False)
+    stage: str = attrs.field(default="forward", eq=False)
+    place: Any = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen(hash=False, init=False)
+class Instruction(_Fields):
     """One op applied.
+
+    Passes make and read more instructions than anything else, so they have slots, which are set
+    before the class seals them.
 
     Attributes
     ----------
@@ -189,33 +208,54 @@ class Instruction:
         The line of source that it was recorded for, if places were asked for.
     """
 
-    op: Rules
-    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any] = attrs.field(converter=_options)
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    number: bool = False
-    note: str = attrs.field(default="", eq=False)
-    name: str = attrs.field(default="", eq=False)
-    stage: str = attrs.field(default="forward", eq=False)
-    place: Any = attrs.field(default=None, eq=False)
+    def __new__(
+        cls,
+        op: Rules,
+        operands: tuple[Operand, ...],
+        options: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        number: bool = False,
+        note: str = "",
+        name: str = "",
+        stage: str = STAGES[0],
+        place: Any = None,
+    ) -> Instruction:
+        """An instruction; its options are kept."""
+        made = _new(_Fields)
+        made.op, made.operands, made.options = op, operands, _options(options)
+        made.shape, made.dtype, made.number = shape, dtype, number
+        made.note, made.name, made.stage, made.place = note, name, stage, place
+        made.__class__ = Instruction
+        return made  # type: ignore[return-value]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Instruction, tuple([getattr(self, name) for name in _NAMES])
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
         """The same instruction with other operands."""
-        made = object.__new__(Instruction)
-        made.__dict__.update(self.__dict__)
-        made.__dict__["operands"] = operands
-        return made
+        made = self._copied()
+        made.operands = operands
+        made.__class__ = Instruction
+        return made  # type: ignore[return-value]
 
     def using(self, values: Mapping[Any, Any]) -> Instruction:
         """The same instruction on what stands in the place of its operands."""
         return self.on(tuple([values.get(x, x) for x in self.operands]))
 
     def but(self, **fields: Any) -> Instruction:
-        """The same instruction but for these fields, which are as they are kept."""
-        # as `attrs.evolve`, without checking the fields again
-        made = object.__new__(Instruction)
-        made.__dict__.update(self.__dict__, **fields)
+        """The same instruction but for these fields."""
+        made = self._copied()
+        for name, value in fields.items():
+            setattr(made, name, _options(value) if name == "options" else value)
+        made.__class__ = Instruction
+        return made  # type: ignore[return-value]
+
+    def _copied(self) -> _Fields:
+        made = _new(_Fields)
+        made.op, made.operands, made.options = self.op, self.operands, self.options
+        made.shape, made.dtype, made.number = self.shape, self.dtype, self.number
+        made.note, made.name, made.stage, made.place = self.note, self.name, self.stage, self.place
         return made
 
     @property
@@ -227,6 +267,10 @@ class Instruction:
     def is_view(self) -> bool:
         """Whether the result may share the first operand's memory."""
         return facts(self.op).view
+
+
+_new = object.__new__
+_NAMES = [field.name for field in attrs.fields(Instruction)]
 
 
 @attrs.frozen(hash=False)
@@ -273,8 +317,7 @@ class Code:
         return frozenset(x for x in self.outputs if type(x) is Ref)
 
 
-@attrs.frozen
-class Like:
+class Like(NamedTuple):
     """What is known about an operand before it is computed."""
 
     shape: tuple[int, ...]

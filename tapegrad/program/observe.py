@@ -102,7 +102,7 @@ def _named(code: AnyCode, known: list[tuple[str, Array]]) -> AnyCode:
     def instruction(made: Instruction) -> Instruction:
         if not (made.options and inner(made.options)):
             return made
-        return attrs.evolve(made, options={k: option(x) for k, x in made.options.items()})
+        return made.but(options={k: option(x) for k, x in made.options.items()})
 
     return attrs.evolve(
         code,

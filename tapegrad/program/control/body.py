@@ -265,7 +265,7 @@ def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> 
     def new(x: Any) -> Any:
         return Ref("input", places[x.index]) if type(x) is Ref and x.kind == "input" else x
 
-    made = [attrs.evolve(y, operands=tuple(map(new, y.operands))) for y in code.instructions]
+    made = [y.on(tuple(map(new, y.operands))) for y in code.instructions]
     outputs = tuple(map(new, code.outputs))
     return attrs.evolve(code, inputs=inputs, instructions=tuple(made), outputs=outputs)
 

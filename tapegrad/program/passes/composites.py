@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare import facts
+from tapegrad.declare.abstract import silently
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.sharing import content
@@ -65,7 +67,9 @@ def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list
             operands.append(last)
         else:
             operands.append(like)
-    result, last = recorded_from(last, _silent, (instruction, operands))
+    result, last = recorded_from(
+        last, partial(silently, instruction.op.forward), operands, instruction.options
+    )
     parts: list[Instruction] = []
 
     def operand(x: Any) -> Any:
@@ -81,9 +85,3 @@ def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list
             parts.append(Instruction(step.op, given, step.options, step.shape, step.dtype, number))
     assert refs[result].index == len(parts) - 1
     return parts
-
-
-def _silent(instruction: Instruction, operands: list[Any]) -> Any:
-    """The result of an instruction's op, without warnings about placeholder values."""
-    with np.errstate(all="ignore"):
-        return instruction.op.forward(*operands, **instruction.options)

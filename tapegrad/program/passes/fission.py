@@ -262,7 +262,7 @@ def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, li
         moving=frozenset(),
     )
     given = [*[operands[i] for i in places], *rows.values()]
-    new = builder.append(attrs.evolve(made, operands=tuple(given), options={"loop": left}))
+    new = builder.append(made.but(operands=tuple(given), options={"loop": left}))
     # after
     stacks = {}
     for i, x in enumerate(crossing):

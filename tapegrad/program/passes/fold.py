@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
-from tapegrad.declare.abstract import exactly
+from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,
@@ -138,8 +138,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
     forward = exactly(instruction.op, values) if instruction.number else instruction.op.forward
-    with np.errstate(all="ignore"):
-        result = forward(*values, **instruction.options)
+    result: Any = silently(forward, *values, **instruction.options)
     if instruction.number and isinstance(result, int):
         return result
     result = np.asarray(result)

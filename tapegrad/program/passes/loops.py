@@ -60,7 +60,7 @@ def _trim(builder: Builder) -> bool:
         elif made.op is PART:
             at = places[made.operands[0]][made.options["index"]]
             if at != made.options["index"]:
-                builder.instructions[i] = attrs.evolve(made, options={"index": at})
+                builder.instructions[i] = made.but(options={"index": at})
                 builder.touch()
     return changed
 
@@ -74,7 +74,7 @@ def improve_bodies(builder: Builder, made: Instruction) -> Any:
     passes = lazy_import("tapegrad.program.passes", "PASSES")
     ((option, held),) = made.options.items()
     better = {name: improved(code, passes) for name, code in held.bodies.items()}
-    return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
+    return made.but(options={option: attrs.evolve(held, **better)})
 
 
 @rule(*LOOPS, complex=True)
@@ -113,7 +113,7 @@ def hoist(builder: Builder, made: Instruction) -> Any:
         stop = from_these(stop, [*captured, *further, *rest], code.inputs)
     operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
     left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
-    return attrs.evolve(made, operands=operands, options={"loop": left})
+    return made.but(operands=operands, options={"loop": left})
 
 
 _QUICKER = "products are faster in C order"
@@ -185,7 +185,7 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
         moving=frozenset(),
     )
     operands = tuple([made.operands[i] for i in order])
-    return attrs.evolve(made, operands=operands, options={"loop": trimmed}), where
+    return made.but(operands=operands, options={"loop": trimmed}), where
 
 
 def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
@@ -206,7 +206,7 @@ def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dic
         for code in (branch.on_true, branch.on_false)
     ]
     operands = (made.operands[0], *[made.operands[1 + i] for i in order])
-    return attrs.evolve(made, operands=operands, options={"branch": Branch(*codes)}), where
+    return made.but(operands=operands, options={"branch": Branch(*codes)}), where
 
 
 def _reached(code: Code) -> Callable[[Any], set[int]]:

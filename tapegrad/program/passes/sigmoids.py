@@ -122,7 +122,7 @@ def _join_across_loops(builder: Builder) -> None:
         code = attrs.evolve(made(loop.body, body), inputs=body.inputs)
         loop = attrs.evolve(loop, body=code, n_xs=loop.n_xs + len(rows), moving=frozenset())
         operands = (*instruction.operands, *rows)
-        return attrs.evolve(instruction, operands=operands, options={"loop": loop})
+        return instruction.but(operands=operands, options={"loop": loop})
 
     if s_of:
         builder.rewrite(visit, LOOPS)
@@ -190,5 +190,5 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
     body.rewrite(visit, (sigmoid,))
     body.outputs += tuple(found)
     loop = attrs.evolve(loop, body=made(loop.body, body), moving=frozenset())
-    builder.instructions[ref.index] = attrs.evolve(instruction, options={"loop": loop})
+    builder.instructions[ref.index] = instruction.but(options={"loop": loop})
     builder.touch()
