@@ -87,6 +87,22 @@ def allocated(call: Callable[[], Any]) -> int:
     return most if most > _SMALL else 0
 
 
+def in_seconds(seconds: float) -> str:
+    """Seconds in words, with three digits."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"
+
+
+def in_bytes(n: int) -> str:
+    """Bytes in words."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n} B"
+
+
 def owner(x: Array) -> Array:
     """The array that owns the memory of another."""
     while isinstance(x.base, np.ndarray):

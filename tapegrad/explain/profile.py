@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from types import CodeType, FrameType
 from typing import Any, ParamSpec
 
 import attrs
@@ -20,21 +18,26 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.inside import HOLDERS, apart, runs, steps
-from tapegrad.explain.measure import Clock, Line, arrays_of, measured, pulled, written
+from tapegrad.explain.measure import (
+    Clock,
+    Line,
+    arrays_of,
+    in_bytes,
+    in_seconds,
+    measured,
+    pulled,
+    written,
+)
+from tapegrad.explain.savings import NOWHERE, Calls, Saving, place_of, savings, where_of
 from tapegrad.explain.stamps import Timed, timed
 from tapegrad.explain.steps import Inside
-from tapegrad.face.lines import Place, is_users, users_place
+from tapegrad.face.lines import Place
 from tapegrad.face.text import columns, got, printable, rows_in_html
-from tapegrad.loops.segments import schedule
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
 
 P = ParamSpec("P")
-
-NOWHERE = Place("", 0, "")
-# a saving below this part of the peak is not worth a checkpoint
-_WORTH = 0.05
 
 
 @attrs.frozen(eq=False)
@@ -101,35 +104,6 @@ class Total:
     bytes: int
     forward_s: float
     backward_s: float
-
-
-@attrs.frozen
-class Saving:
-    """What `checkpoint` around a function, or around what a line of source calls, would change.
-
-    Attributes
-    ----------
-    what
-        The function or the line.
-    calls
-        How often it was called.
-    bytes
-        By how much the peak would be lower.
-    seconds
-        How much longer it would take: the lines in it are computed once more.
-    """
-
-    what: str
-    calls: int
-    bytes: int
-    seconds: float
-
-    def __str__(self) -> str:
-        times = f"{self.calls} times" if self.calls > 1 else "once"
-        return (
-            f"{self.what} (called {times}): {_size(self.bytes)} less at the peak, for "
-            f"{_time(self.seconds)} more"
-        )
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -206,18 +180,20 @@ class Profile:
 
     def _summary(self) -> str:
         where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
-        times = f"forward {_time(self.forward_s)}, backward {_time(self.backward_s)}"
-        return f"{times}, peak {_size(self.peak_bytes)}{where}"
+        times = f"forward {in_seconds(self.forward_s)}, backward {in_seconds(self.backward_s)}"
+        return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
         """How it was measured, what Python takes, and where a checkpoint saves, in words."""
         how = "Each line ran alone" if self.tape else "The clock was read after each line"
         yield (
             f"{how}; of {self.rounds} rounds the shortest counts, and the median is "
-            f"{self.noise:.0%} longer. {_time(self.tick_s)} of each, for the clock, is taken off."
+            f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
+            "off."
         )
         if self.recording_s:
-            yield f"Python, your function's and the tape's, takes {_time(self.recording_s)} more."
+            more = in_seconds(self.recording_s)
+            yield f"Python, your function's and the tape's, takes {more} more."
         for saving in self.checkpoints:
             yield f"checkpoint around {saving}"
 
@@ -252,38 +228,16 @@ def _seconds(row: Any) -> float:
     return float(row.forward_s + row.backward_s)
 
 
-def _time(seconds: float) -> str:
-    """Seconds in words, with three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.0f} ns"
-
-
-def _size(n: int) -> str:
-    """Bytes in words."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} B"
-
-
-def _where(place: Place) -> str:
-    if not place.file:
-        return ""
-    return printable(f"{_base(place.file)}:{place.number}: {place.text}")
-
-
 def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
     """A row as cells: times, bytes, where they are freed, the line, what and where it is."""
     return (
-        _time(row.forward_s) if row.forward_s else "",
-        _time(row.backward_s) if row.backward_s else "",
-        _size(row.bytes) if row.bytes else "",
+        in_seconds(row.forward_s) if row.forward_s else "",
+        in_seconds(row.backward_s) if row.backward_s else "",
+        in_bytes(row.bytes) if row.bytes else "",
         "" if row.freed_at is None or not row.bytes else str(row.freed_at),
         str(row.line),
         f"{indent}{row.name}" + (f" x {row.steps}" if row.steps > 1 else ""),
-        _where(row.place),
+        where_of(row.place),
     )
 
 
@@ -297,11 +251,11 @@ def _sorted(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
 
 def _sums(place: Place, total: Total) -> tuple[str, ...]:
     return (
-        _time(total.forward_s),
-        _time(total.backward_s),
-        _size(total.bytes),
+        in_seconds(total.forward_s),
+        in_seconds(total.backward_s),
+        in_bytes(total.bytes),
         str(total.n),
-        _where(place) or "(elsewhere)",
+        where_of(place) or "(elsewhere)",
     )
 
 
@@ -316,158 +270,6 @@ def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
             ]
             row = attrs.evolve(row, forward_s=rest[0], backward_s=rest[1])
         yield row
-
-
-# --- calls of the user's functions ----------------------------------------------------------
-
-
-@attrs.frozen(eq=False)
-class _Call:
-    """A call of a function of the user's: the function's name, and where it is defined."""
-
-    what: str
-
-
-@attrs.frozen
-class _Called(Place):
-    """The place of a record, and the calls that led to it, the outermost first."""
-
-    calls: tuple[_Call, ...]
-
-    @property
-    def bare(self) -> Place:
-        """The place alone."""
-        return Place(self.file, self.number, self.text)
-
-
-class _Calls:
-    """Notes which calls lead to each record."""
-
-    def __init__(self) -> None:
-        # the frames that led to the last record, which stay for their identity, outermost first
-        self._frames: list[FrameType] = []
-        self._calls: list[_Call] = []
-        self._ended = False
-
-    def end(self) -> None:
-        """Let the frames go, whose variables hold records; note places alone from here on."""
-        self._ended = True
-        self._frames.clear()
-
-    def note(self) -> Place:
-        """The place of the record that the caller writes."""
-        place, frames = users_place(), []
-        if self._ended:
-            return place
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code is not _CODE:
-            if is_users(frame):
-                frames.append(frame)
-            frame = frame.f_back
-        frames.reverse()
-        pairs = zip(frames, self._frames, strict=False)
-        n = next((i for i, (new, old) in enumerate(pairs) if new is not old), None)
-        n = min(len(frames), len(self._frames)) if n is None else n
-        new = [_Call(_function(x.f_code)) for x in frames[n:]]
-        self._frames, self._calls = frames, self._calls[:n] + new
-        return _Called(place.file, place.number, place.text, tuple(self._calls))
-
-
-def _function(code: CodeType) -> str:
-    return f"{code.co_qualname} ({_base(code.co_filename)}:{code.co_firstlineno})"
-
-
-def _place(x: Any, around: Place = NOWHERE) -> Place:
-    """The place of a record or an instruction; that of what holds it, if it has none."""
-    place: Place = x.place if x.place is not None and x.place.file else around
-    return place.bare if isinstance(place, _Called) else place
-
-
-# --- where a checkpoint saves ---------------------------------------------------------------
-
-
-def _savings(tape: Tape, lines: Sequence[Line], outputs: Iterable[Tensor]) -> tuple[Saving, ...]:
-    """What checkpoints around calls of functions, and around lines of source, would save."""
-    last_use = {line.record: line.record.index for line in lines}
-    for line in lines:
-        for x in line.record._operands:
-            if type(x) is Tensor and x in last_use:
-                last_use[x] = line.record.index
-    last_use.update(dict.fromkeys([*outputs, *tape.parameters], len(lines)))
-    held = [max(x.forward_bytes, x.backward_bytes) for x in lines]
-    found: dict[Any, Saving] = {}
-
-    def add(what: str, calls: int, gone: Mapping[int, int], seconds: float) -> None:
-        """Add a saving, given how much is not held from which lines on."""
-        now = most = 0
-        for i, x in enumerate(held):
-            now = gone.get(i, now)
-            most = max(most, x - now)
-        saved = max(held) - most
-        if saved >= _WORTH * max(held):
-            # a line that calls a function saves what that does, which comes first
-            found.setdefault((-saved, seconds), Saving(what, calls, saved, seconds))
-
-    for what, spans in _spans(lines).items():
-        # what is held for calls that end before a line is not, if they are checkpointed
-        inner, seconds, gone = 0, 0.0, dict[int, int]()
-        for start, stop in spans:
-            within = lines[start:stop]
-            last = within[-1].record.index
-            freed = sum(x.bytes for x in within if last_use[x.record] <= last)
-            # repeated, it makes its results once more
-            gone[start] = inner - (sum(x.bytes for x in within) - freed)
-            gone[stop] = inner = inner + freed
-            seconds += sum(x.forward_s for x in within)
-        add(what, len(spans), gone, seconds)
-    for i, x in enumerate(lines):
-        loop = x.record._options.get("loop")
-        if isinstance(loop, Loop) and loop.remember:
-            kept = x.record._primal.values[loop.first_kept :]
-            carries, rows = (
-                sum(y.nbytes for y in some) for some in (kept[: loop.n_carry], kept[loop.n_carry :])
-            )
-            n = max(1, len(kept[0]) if kept else 1)
-            what = f"the {x.record.op.name} at {_where(_place(x.record))}"
-            add(f"the body of {what}", n, {i: rows - rows // n}, x.forward_s)
-            if loop.stop is None:
-                size, levels = schedule(n, "binomial")
-                segments = n // size**levels
-                few = carries * (segments + size * levels) // n + rows * size // n
-                what = f'segments of {what}, by checkpoint="binomial"'
-                add(what, segments, {i: carries + rows - few}, x.forward_s * levels)
-    return tuple([found[key] for key in sorted(found)])[:3]
-
-
-def _spans(lines: Sequence[Line]) -> Mapping[str, list[tuple[int, int]]]:
-    """The lines of the tape that belong to each function, and to each line of source, by call."""
-    functions: dict[str, dict[Any, list[int]]] = {}
-    places: dict[str, dict[Any, list[int]]] = {}
-    turn, before = 0, None
-    for i, line in enumerate(lines):
-        place = line.record.place
-        if not isinstance(place, _Called) or not place.calls or line.record.op is PARAMETER:
-            continue
-        # of calls of a function inside itself, the outermost
-        outermost = {call.what: call for call in reversed(place.calls)}
-        for what, call in outermost.items():
-            # a loop or an expression is no function that could be named
-            if "<lambda>" in what or "<" not in what.replace("<locals>", ""):
-                functions.setdefault(what, {}).setdefault(call, []).append(i)
-        here = place.calls[-1], place.number
-        turn += here != before
-        before = here
-        what = f"the call at {_where(place.bare)}"
-        places.setdefault(what, {}).setdefault(turn, []).append(i)
-    found = {**functions, **places}
-    return {what: [(x[0], x[-1] + 1) for x in calls.values()] for what, calls in found.items()}
-
-
-def _base(file: str) -> str:
-    return file.replace("\\", "/").rpartition("/")[2]
-
-
-# --- profile --------------------------------------------------------------------------------
 
 
 def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
@@ -549,7 +351,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 def _profiled(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
-    calls = _Calls()
+    # the calls that lead to a record begin here
+    calls = Calls(_profiled.__code__)
     try:
         output, tape, _ = run(fn, args, kwargs, place=calls.note)
     finally:
@@ -566,7 +369,7 @@ def _profiled(
     inside: dict[Tensor, tuple[Row, ...]] = {}
 
     def opened(record: Tensor, g: Any) -> None:
-        inside[record] = _inside(record, g, clock, _place(record))
+        inside[record] = _inside(record, g, clock, place_of(record))
 
     with np.errstate(all="ignore"):
         seeds = {x: initial_cotangent(x, None) for x in outputs}
@@ -587,20 +390,16 @@ def _profiled(
         clock.middle / clock.least - 1 if clock.least else 0.0,
         clock.tick,
         clock.rounds,
-        _savings(tape, lines, outputs),
+        savings(tape, lines, outputs),
         tape,
         outputs[0],
     )
 
 
-# where the calls that lead to a record begin
-_CODE = _profiled.__code__
-
-
 def _row(x: Line, inside: tuple[Row, ...], around: Place = NOWHERE) -> Row:
     record = x.record
     figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
-    return Row(record, record.index, _place(record, around), *figures, 1, inside)
+    return Row(record, record.index, place_of(record, around), *figures, 1, inside)
 
 
 def _compiled(
@@ -618,7 +417,7 @@ def _compiled(
 
 def _instruction(x: Timed, stage: str, around: Place) -> Row:
     times = (0.0, x.seconds) if stage == "backward" else (x.seconds, 0.0)
-    place = _place(x.made, around)
+    place = place_of(x.made, around)
     inside = tuple([_instruction(y, stage, place) for y in x.inside])
     return Row(x.made, x.index, place, x.bytes, 0, x.freed_at, *times, x.steps, inside)
 
@@ -638,7 +437,7 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
 
     def within(x: Tensor, c: Any) -> tuple[Row, ...]:
         opens = x.op in HOLDERS and (c is not None or g is None)
-        return _inside(x, c, clock, _place(x, around)) if opens else ()
+        return _inside(x, c, clock, place_of(x, around)) if opens else ()
 
     for t, made in enumerate(runs(record)):
         for x in made.tape if t in shares else ():
