@@ -17,7 +17,7 @@ from tapegrad.core.operands import primals
 from tapegrad.core.sweep import SWEEP, contributions
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.core.writing import PARAMETER
+from tapegrad.core.writing import PARAMETER, recorded_from
 from tapegrad.explain.inside import HOLDERS, runs
 from tapegrad.face.ownership import Array
 from tapegrad.transforms.checkpoint import CHECKPOINT
@@ -270,6 +270,21 @@ def pulled(
                 np.add(known, c, out=memory[x])
             else:
                 made[x] = c if known is None else known + c
+
+    return call
+
+
+def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
+    """A call of what the rules of a record write, without the rules themselves.
+
+    A loop or branch inside another is differentiated once, for all steps.
+    """
+    _, last = recorded_from(tape.last, contributions, (record, g, True))
+    calls = [written(x) for x in Tape(last, tape.last)]
+
+    def call() -> None:
+        for write in calls:
+            write()
 
     return call
 

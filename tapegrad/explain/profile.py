@@ -22,6 +22,7 @@ from tapegrad.explain.measure import (
     Clock,
     Line,
     arrays_of,
+    derived,
     in_bytes,
     in_seconds,
     measured,
@@ -36,6 +37,7 @@ from tapegrad.face.text import columns, got, printable, rows_in_html
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
+from tapegrad.transforms.checkpoint import CHECKPOINT
 
 P = ParamSpec("P")
 
@@ -449,7 +451,9 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
             if step.contributions:
-                seconds = clock.time(pulled(step.record, step.cotangent))
+                opens = step.record.op in HOLDERS and record.op is not CHECKPOINT
+                swept_at = step.record, step.cotangent
+                seconds = clock.time(derived(swept.tape, *swept_at) if opens else pulled(*swept_at))
                 line = Line(step.record, backward_s=seconds)
                 row = _row(line, within(step.record, step.cotangent), around)
                 _add(found, attrs.evolve(row, steps=0), shares[t])

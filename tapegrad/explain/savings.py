@@ -74,7 +74,7 @@ class _Called(Place):
 class Calls:
     """Notes which calls lead to each record, inside the frame of the given code."""
 
-    def __init__(self, code: CodeType) -> None:
+    def __init__(self, code: CodeType | None) -> None:
         self._code = code
         # the frames that led to the last record, which stay for their identity, outermost first
         self._frames: list[FrameType] = []
@@ -85,6 +85,7 @@ class Calls:
         """Let the frames go, whose variables hold records; note places alone from here on."""
         self._ended = True
         self._frames.clear()
+        self._code = None
 
     def note(self) -> Place:
         """The place of the record that the caller writes."""

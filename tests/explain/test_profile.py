@@ -264,6 +264,8 @@ def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
     (inner,) = [row for row in loop.inside if row.inside]
     assert loop.inside[0].steps == 3
     assert [row.steps for row in inner.inside if row.name == "slow"] == [6]
+    # differentiated once for all steps, and not in each
+    assert (inner.forward_s, inner.backward_s) == (12.0, 0.0)
     assert sum(row.forward_s for row in inner.inside) == 12.0
     assert sum(row.backward_s for row in inner.inside) == 18.0
 
