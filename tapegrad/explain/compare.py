@@ -144,6 +144,8 @@ class Comparison:
             cells = [row.cells() for row in self.rows[:_MOST]]
             more = len(self.rows) - _MOST
             parts.append(columns(_HEAD, cells, 3) + (f"\n... and {more} more" if more > 0 else ""))
+            if not any(row.record.place for row in self.rows):
+                parts.append("tg.record(fn, lines=True) records the lines of your source as well")
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -180,8 +182,9 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
     -------
     A `Comparison`: ``rows`` has each line that differs, and ``first`` is the first of them whose
     operands agree, or None. It has both records, by how much they differ and, where it is known,
-    why: cancellation, overflow, another op, option or constant, or another branch. Loops, branches
-    and checkpointed calls are run again and entered, to the step and the line that differ first.
+    why: cancellation, overflow, underflow, another op, option or constant, or another branch.
+    Loops, branches and checkpointed calls are run again and entered, to the step and the line that
+    differ first.
 
     Raises
     ------
@@ -341,7 +344,8 @@ class _Comparing:
                 return f"operand {i} is {short(_primal(u))} and {short(_primal(v))}"
         if len(x._operands) != len(y._operands):
             return f"it has {len(x._operands)} operands in a, and {len(y._operands)} in b"
-        return "" if type(x._primal) is Parts else _by_rounding(x, y, error, index)
+        held = x.op in HOLDERS or type(x._primal) is Parts
+        return "" if held else _by_rounding(x, y, error, index)
 
     def _inside(self, x: Tensor, y: Tensor) -> tuple[int | None, Difference | None, str]:
         """The first step and the first line that differ inside two records."""
@@ -436,6 +440,8 @@ def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
         return f"overflow: {narrow} ends at {float(info.max):.2g}"
     digits = round(-np.log10(float(info.eps)))
     leaves = max(abs(u), abs(v))
+    if leaves < info.smallest_normal:
+        return f"underflow: {narrow} has all its digits from {float(info.smallest_normal):.2g} on"
     terms = _terms(y, index or ())
     if terms is not None and terms > _CANCELS * leaves:
         return (

@@ -128,8 +128,13 @@ def _of_segments(op: Rules, loop: Loop) -> Loop:
         whole = repeat(op, loop, tensors, lean=True)
         return [part(whole, i) for i in range(loop.first_kept)]
 
-    code = program_of(loop.body.label, [*loop.body.inputs[:first], *rows], step)
+    code = program_of(_of_one(loop), [*loop.body.inputs[:first], *rows], step)
     return attrs.evolve(loop, body=code, remember=False)
+
+
+def _of_one(loop: Loop) -> str:
+    """What a segment is called, in messages that count its steps."""
+    return f"a segment of {loop.body.label}"
 
 
 # --- a number of steps that a value decides -------------------------------------------------
@@ -174,5 +179,5 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
         whole = repeat(op, inner, first, lean=True)
         return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
-    code = program_of(body.label, (*body.inputs[:n], size, *body.inputs[n:]), segment)
+    code = program_of(_of_one(loop), (*body.inputs[:n], size, *body.inputs[n:]), segment)
     return attrs.evolve(inner, body=code, stop=given(loop.stop, size), remember=False)

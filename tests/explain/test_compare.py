@@ -183,6 +183,7 @@ def test_loops_of_other_lengths_branches_and_checkpoints_are_entered():
     found = tg.compare_tapes(*[recorded(lambda x, k=k: branch(x, k), 1.0) for k in (2.0, 3.0)])
     inside = found.first.inside.inside
     assert (found.first.a.op.name, found.first.inside.a.op.name) == ("checkpoint", "cond")
+    assert not found.first.why
     assert (inside.a.op.name, inside.why) == ("multiply", "operand 1 is 2.0 and 3.0")
 
 
@@ -237,6 +238,8 @@ def test_it_says_why():
         "cancellation: terms that add up to 2 in"
     )
     assert widened(np.exp, [100.0]) == ("exp", "overflow: float32 ends at 3.4e+38")
+    said = "underflow: float32 has all its digits from 1.2e-38 on"
+    assert widened(np.exp, [-100.0]) == widened(np.exp, [-150.0]) == ("exp", said)
     assert widened(lambda x: np.sin(x * 1e6), [1.23456789])[1].startswith(
         "operands that differ by "
     )
@@ -334,6 +337,9 @@ def test_it_shows_itself():
         recorded(lambda x, k=k: [x := np.sin(x * k) for _ in range(30)], 1.0) for k in (1.0, 1.1)
     ]
     assert "... and 37 more" in str(tg.compare_tapes(*long))
+    assert "lines=True" not in text
+    bare = [tg.record(lambda x, k=k: x * k)(X)[1] for k in (1.0, 2.0)]
+    assert "tg.record(fn, lines=True) records" in str(tg.compare_tapes(*bare))
 
 
 def test_what_cannot_be_compared():
