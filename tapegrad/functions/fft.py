@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Domain, on_array
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.fourier import NORMS, swapped
+from tapegrad.ops.fourier import NORMS, fft_axes, ifft_axes, irfft_axes, rfft_axes, swapped
 from tapegrad.ops.fourier import fft as fft
 from tapegrad.ops.fourier import ifft as ifft
 from tapegrad.ops.fourier import irfft as irfft
@@ -83,29 +83,24 @@ def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domai
     return call
 
 
-def _along(
-    inner: Callable[..., Any], last: Callable[..., Any], a: Any, s: Any, axes: Any, norm: Any
-) -> Any:
-    """A transform along several axes: the inner one along all, or `last` along the last of them."""
+def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
+    """A transform along several axes, with the lengths and axes that it is to have."""
     a = to_array(a)
     if axes is None:
         axes = range(-a.ndim if s is None else -len(s), 0)
-    axes = [normalize_axis_index(i, a.ndim) for i in axes]
+    axes = tuple([normalize_axis_index(i, a.ndim) for i in axes])
     whole = [a.shape[i] for i in axes]
     if s is None:
-        lengths = whole if last is not irfft else [*whole[:-1], (whole[-1] - 1) * 2]
+        lengths = whole if transform is not irfft_axes else [*whole[:-1], (whole[-1] - 1) * 2]
     elif len(s) != len(whole):
         raise ValueError(f"s and axes must have the same length; got {len(s)} and {len(whole)}")
     else:
-        lengths = [m if n == -1 else n for n, m in zip(s, whole, strict=True)]
-    steps = [(inner, n, i) for n, i in zip(lengths, axes, strict=True)]
-    if inner is not last:
-        steps[-1] = (last, *steps[-1][1:])
-    # in NumPy's order: of real numbers the last axis is the first to go, and the last to come back
-    for transform, n, i in steps if last is irfft else steps[::-1]:
-        a = transform(a, n=n, axis=i, norm=norm)
-    # an array in any case, as NumPy has it, even without an axis
-    return a if steps else a[...]
+        lengths = [m if n == -1 else operator.index(n) for n, m in zip(s, whole, strict=True)]
+    if len(set(axes)) == len(axes) > 1:
+        return transform(a, s=tuple(lengths), axes=axes, norm=norm)
+    # one step, or those along an axis that is named twice; an array even without an axis
+    made = transform.forward(a, lengths, axes, norm)
+    return made if axes else made[...]
 
 
 @function(numpy=np.fft.fftn, domain=_of_axes(), complex=True)
@@ -136,7 +131,7 @@ def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(fft, fft, a, s, axes, norm)
+    return _along(fft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.ifftn, domain=_of_axes(), complex=True)
@@ -150,7 +145,7 @@ def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     array([[1.+0.j, 0.+0.j],
            [0.+0.j, 1.+0.j]])
     """
-    return _along(ifft, ifft, a, s, axes, norm)
+    return _along(ifft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.fft2, domain=_of_axes((-2, -1)), complex=True)
@@ -164,7 +159,7 @@ def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(fft, fft, a, s, axes, norm)
+    return _along(fft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.ifft2, domain=_of_axes((-2, -1)), complex=True)
@@ -178,7 +173,7 @@ def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     array([[1.+0.j, 0.+0.j],
            [0.+0.j, 1.+0.j]])
     """
-    return _along(ifft, ifft, a, s, axes, norm)
+    return _along(ifft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.rfftn, domain=_of_axes())
@@ -191,7 +186,7 @@ def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     >>> tg.fft.rfftn(np.eye(3)).shape
     (3, 2)
     """
-    return _along(fft, rfft, a, s, axes, norm)
+    return _along(rfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.irfftn, domain=_of_axes(halves=True), complex=True)
@@ -206,7 +201,7 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
            [0., 1., 0.],
            [0., 0., 1.]])
     """
-    return _along(ifft, irfft, a, s, axes, norm)
+    return _along(irfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.rfft2, domain=_of_axes((-2, -1)))
@@ -220,7 +215,7 @@ def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     array([[2.+0.j, 0.+0.j],
            [0.+0.j, 2.+0.j]])
     """
-    return _along(fft, rfft, a, s, axes, norm)
+    return _along(rfft_axes, a, s, axes, norm)
 
 
 @function(numpy=np.fft.irfft2, domain=_of_axes((-2, -1), halves=True), complex=True)
@@ -234,7 +229,7 @@ def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any
     array([[1., 0.],
            [0., 1.]])
     """
-    return _along(ifft, irfft, a, s, axes, norm)
+    return _along(irfft_axes, a, s, axes, norm)
 
 
 # --- of what is symmetric -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms along one axis, of which those along several are composed."""
+"""Discrete Fourier transforms, along one axis and along several."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.core.forward import linear
-from tapegrad.declare import op
+from tapegrad.core.forward import apply, linear
+from tapegrad.declare import OPS, op
 from tapegrad.declare.batching import along_axis
-from tapegrad.declare.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["fft", "ifft", "irfft", "rfft"]
@@ -26,27 +26,20 @@ def swapped(norm: Any) -> Any:
     return _SWAPPED[norm]
 
 
-def _fitted(c: Any, n: int, axis: int) -> Any:
-    """The first n elements along an axis, zeros where there are fewer."""
-    axis = normalize_axis_index(axis, c.ndim)
-    m = c.shape[axis]
-    if n == m:
+def _fitted(c: Any, shape: tuple[int, ...]) -> Any:
+    """The first elements along each axis, as many as in a shape, or padded with zeros."""
+    if c.shape == shape:
         return c
-    before = (slice(None),) * axis
-    if n < m:
-        return c[(*before, slice(n))]
-    shape = (*c.shape[:axis], n, *c.shape[axis + 1 :])
-    return scatter(c, shape=shape, index=(*before, slice(m)))
+    index = tuple([slice(min(n, m)) for n, m in zip(c.shape, shape, strict=True)])
+    if any(n < m for n, m in zip(shape, c.shape, strict=True)):
+        c = c[index]
+    return c if c.shape == shape else scatter(c, shape=shape, index=index)
 
 
-def _inner(c: Any, n: int, axis: int, factor: float) -> Any:
-    """Bins, of which those that stand for two of the n of a whole transform are multiplied."""
-    axis = normalize_axis_index(axis, c.ndim)
-    factors = np.full(c.shape[axis], factor, np.finfo(c.dtype).dtype)
-    factors[0] = 1
-    if n % 2 == 0:
-        factors[-1] = 1
-    return c * factors.reshape(-1, *(1,) * (c.ndim - 1 - axis))
+def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
+    """The cotangent of an array, by an op on that of its transform."""
+    given = {option: x for option, x in options.items() if not (x is None or x is False)}
+    return _fitted(apply(OPS[name], (g,), given), a.shape)
 
 
 def _calls(choose: Choices) -> Call:
@@ -63,13 +56,8 @@ def _halves(choose: Choices) -> Call:
     return Call(call.args, {**call.kwargs, "n": 1}, needed=("n", "axis")) if one else call
 
 
-def _fft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
-    # the matrix of a transform is symmetric
-    return _fitted(fft(g, axis=axis, norm=norm), a.shape[axis], axis)
-
-
 @op(
-    _fft_vjp,
+    lambda g, y, a, n=None, axis=-1, norm=None: _back("fft", g, a, axis=axis, norm=norm),
     numpy=np.fft.fft,
     domain=_calls,
     jvp=linear,
@@ -109,12 +97,8 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.fft(a, n, axis, norm)
 
 
-def _ifft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
-    return _fitted(ifft(g, axis=axis, norm=norm), a.shape[axis], axis)
-
-
 @op(
-    _ifft_vjp,
+    lambda g, y, a, n=None, axis=-1, norm=None: _back("ifft", g, a, axis=axis, norm=norm),
     numpy=np.fft.ifft,
     domain=_calls,
     jvp=linear,
@@ -134,13 +118,9 @@ def ifft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.ifft(a, n, axis, norm)
 
 
-def _rfft_vjp(
-    g: Any, y: Any, a: Any, n: int | None = None, axis: int = -1, norm: Any = None
-) -> Any:
-    m = a.shape[axis]
-    n = m if n is None else n
-    halved = _inner(np.conj(g), n, axis, 0.5)
-    return _fitted(irfft(halved, n=n, axis=axis, norm=swapped(norm)), m, axis)
+def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+    s, axes = (a.shape[axis] if n is None else n,), (normalize_axis_index(axis, a.ndim),)
+    return _back("irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
 @op(
@@ -165,12 +145,9 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.rfft(a, n, axis, norm)
 
 
-def _irfft_vjp(
-    g: Any, y: Any, a: Any, n: int | None = None, axis: int = -1, norm: Any = None
-) -> Any:
-    n = y.shape[axis]
-    bins = _inner(np.conj(rfft(g, axis=axis, norm=swapped(norm))), n, axis, 2.0)
-    return _fitted(bins, a.shape[axis], axis)
+def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+    s, axes = (y.shape[axis],), (normalize_axis_index(axis, a.ndim),)
+    return _back("rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
 @op(
@@ -206,5 +183,133 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
     """
     if n is not None and 0 in np.shape(a) and np.shape(a)[axis] == 0:
         # NumPy leaves the result of no bins as it finds the memory
-        a = _fitted(a, 1, axis)
+        shape = list(np.shape(a))
+        shape[axis] = 1
+        a = np.zeros(shape, np.result_type(a))
     return np.fft.irfft(a, n, axis, norm)
+
+
+# --- along several axes ---------------------------------------------------------------------
+
+
+def _step(transform: Any, a: Any, n: int, axis: int, norm: Any, made: bool = False) -> Any:
+    """A transform along an axis, over what was made on the way to it if that fits."""
+    if type(a) is not np.ndarray:
+        return transform(a, n=n, axis=axis, norm=norm)
+    if made and n == a.shape[axis]:
+        return getattr(np.fft, transform.name)(a, n, axis, norm, a)
+    return transform.forward(a, n, axis, norm)
+
+
+def _steps(transform: Any, a: Any, s: Any, axes: Any, norm: Any, made: bool = False) -> Any:
+    """A transform along axes, one after the other."""
+    for n, axis in zip(s, axes, strict=True):
+        a, made = _step(transform, a, n, axis, norm, made), True
+    return a
+
+
+def _weighed(c: Any, n: int, axis: int, factor: float, made: bool) -> Any:
+    """Conjugate bins, of which those that stand for two of the n of all are multiplied."""
+    factors = np.full(c.shape[axis], factor, c.dtype.char.lower())
+    factors[0] = 1
+    factors[(n + 1) // 2 :] = 1
+    after = c.ndim - 1 - axis
+    if made and not after and type(c) is np.ndarray and c.flags.c_contiguous:
+        # in one pass over their real and imaginary parts
+        pairs, factors = c.view(factors.dtype), factors.repeat(2)
+        factors[1::2] *= -1
+        pairs *= factors
+        return c
+    return np.conj(c) * (factors.reshape(-1, *(1,) * after) if after else factors)
+
+
+def _several(halves: bool, flagged: bool = False) -> Domain:
+    """Calls with lengths and axes as these ops have them, counted from 0."""
+
+    def call(choose: Choices) -> Call:
+        a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4), dtypes="df")
+        axes = tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
+        given: dict[str, Any] = {
+            "s": tuple(choose.among([a.shape[i], choose.integer(1, 5)]) for i in axes),
+            "axes": axes,
+            "norm": choose.among(NORMS),
+        }
+        if flagged:
+            given["transposed"] = choose.among([False, True])
+        return Call((a,), given, needed=("s", "axes"))
+
+    return call
+
+
+def _batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+    return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
+
+
+_LINEAR: dict[str, Any] = {"jvp": linear, "batch": _batch, "adds": True, "composite": True}
+
+
+@op(
+    lambda g, y, a, s, axes, norm=None: _back("fft_axes", g, a, s=s, axes=axes, norm=norm),
+    name="fftn",
+    domain=_several(False),
+    complex=True,
+    **_LINEAR,
+)
+def fft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
+    """The `fft` along several axes, each with its length, the last one first."""
+    return _steps(fft, a, s[::-1], axes[::-1], norm)
+
+
+@op(
+    lambda g, y, a, s, axes, norm=None: _back("ifft_axes", g, a, s=s, axes=axes, norm=norm),
+    name="ifftn",
+    domain=_several(False),
+    complex=True,
+    **_LINEAR,
+)
+def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
+    """The `ifft` along several axes, each with its length, the last one first."""
+    return _steps(ifft, a, s[::-1], axes[::-1], norm)
+
+
+@op(
+    lambda g, y, a, s, axes, norm=None, transposed=False: _back(
+        "irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
+    ),
+    name="rfftn",
+    domain=_several(False, True),
+    **_LINEAR,
+)
+def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
+    """The `rfft` along the last of several axes, then the `fft` along the others.
+
+    Or, `transposed`, what `irfft_axes` is with the other norm: its conjugate, in which the bins
+    that stand for two numbers count twice.
+    """
+    a = _step(rfft, a, s[-1], axes[-1], norm)
+    a = _steps(fft, a, s[-2::-1], axes[-2::-1], norm, True)
+    return _weighed(a, s[-1], axes[-1], 2.0, True) if transposed else a
+
+
+@op(
+    lambda g, y, a, s, axes, norm=None, transposed=False: _back(
+        "rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
+    ),
+    name="irfftn",
+    domain=_several(True, True),
+    complex=True,
+    **_LINEAR,
+)
+def irfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
+    """The `ifft` along all but the last of several axes, then the `irfft` along that one.
+
+    Or, `transposed`, what `rfft_axes` is with the other norm: of the conjugates, in which the bins
+    that stand for two numbers count half.
+    """
+    if transposed:
+        # conjugates after the other axes, where they are made: an inverse transform before
+        a = _steps(fft, a, s[:-1], axes[:-1], swapped(norm))
+        a = _weighed(a, s[-1], axes[-1], 0.5, len(axes) > 1)
+    else:
+        a = _steps(ifft, a, s[:-1], axes[:-1], norm)
+    return _step(irfft, a, s[-1], axes[-1], norm)

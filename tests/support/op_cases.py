@@ -243,6 +243,29 @@ def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> 
     return y
 
 
+def rfft_reference(
+    a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False
+) -> np.ndarray:
+    """Half of the bins; or transposed, what each of them gives to the numbers of `irfftn`."""
+    y = np.fft.rfftn(a, s, axes, norm)
+    return of_halves(y.conj(), s[-1], axes[-1], 2) if transposed else y
+
+
+def irfft_reference(
+    a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False
+) -> np.ndarray:
+    """Numbers of half of the bins; or transposed, what `rfftn` gives of each of them."""
+    a = of_halves(np.conj(a), s[-1], axes[-1], 0.5) if transposed else a
+    return np.fft.irfftn(a, s, axes, norm)
+
+
+def of_halves(bins: np.ndarray, n: int, axis: int, factor: float) -> np.ndarray:
+    """Bins, of which those that stand for two of n are multiplied."""
+    bins = np.moveaxis(bins, axis, -1).copy()
+    bins[..., [i for i in range(bins.shape[-1]) if 0 < i < n / 2]] *= factor
+    return np.moveaxis(bins, -1, axis)
+
+
 def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
     """Each window's elements added where it shows them, found by their numbers."""
     numbers = np.arange(math.prod(shape)).reshape(shape)
@@ -354,6 +377,10 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "permute_dims": np.permute_dims,
     "even_edges": np.histogram_bin_edges,
     "fft": np.fft.fft,
+    "fft_axes": np.fft.fftn,
+    "ifft_axes": np.fft.ifftn,
+    "rfft_axes": rfft_reference,
+    "irfft_axes": irfft_reference,
     "eig": real_results(np.linalg.eig),
     "eigvals": real_results(np.linalg.eigvals),
     "put": put_reference,

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
-from tapegrad.declare import declaration
+from tapegrad.declare import declaration, facts
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
 from tapegrad.interop.jax.control import branch, loop, part
@@ -263,8 +263,12 @@ class _Step:
             ]
             own = getattr(jax.numpy, forward.__name__)
             y = own(*cast) if lowered is None else lowered(jax, out, *cast)
+        elif lowered is None:
+            # by its parts
+            given = tuple(map(_alike, operands))
+            parts = trace(lambda *xs: op.forward(*xs, **options), given, {}, stops=True)
+            (y,) = run(parts, operands, ops, jax)
         else:
-            assert lowered is not None
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)
         y = jax.numpy.asarray(y, out.dtype)
@@ -310,7 +314,7 @@ def _lowering(op: Rules) -> Lowering | None:
 
 def has_form(op: Rules) -> bool:
     """Whether an op has a form in JAX."""
-    return (isinstance(op.forward, np.ufunc)) or _lowering(op) is not None
+    return isinstance(op.forward, np.ufunc) or facts(op).composite or _lowering(op) is not None
 
 
 def _held(jax: Any, made: Any) -> np.dtype[Any]:
