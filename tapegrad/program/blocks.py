@@ -10,8 +10,13 @@ import numpy as np
 
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.expressions import Names, expression
-from tapegrad.program.ir import Code, Ref
+from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.memory import TOTALS, Plan, block_shape, length_of_blocks
+
+
+def new_array(made: Instruction, names: Names) -> str:
+    """The expression that makes the array of a result, in C order."""
+    return f"{names.library('empty', np.empty)}({made.shape}, {made.dtype.str!r})"
 
 
 def loop(
@@ -44,8 +49,11 @@ def loop(
         """The block of a result that is written whole."""
         if ref not in block:
             home, made = plan.home.get(ref), program.of(ref)
-            empty = f"{names.library('empty', np.empty)}({shape}, {made.dtype.str!r})"
-            before.append(f"{values[ref]} = {empty if home is None else buffers[home]}")
+            if ref in plan.early:
+                whole_place = values[plan.early[ref]]
+            else:
+                whole_place = new_array(made, names) if home is None else buffers[home]
+            before.append(f"{values[ref]} = {whole_place}")
             block_of(ref)
         return block[ref]
 

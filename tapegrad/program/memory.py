@@ -156,7 +156,11 @@ def _filling(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling:
 
 
 def early(
-    program: Code, home: Mapping[Ref, int], last_use: Mapping[Ref, int], apart: Collection[Ref]
+    program: Code,
+    home: Mapping[Ref, int],
+    last_use: Mapping[Ref, int],
+    apart: Collection[Ref],
+    begins: Mapping[Ref, Ref],
 ) -> dict[Ref, Ref]:
     """The values that are computed in a result's array, with the first one, which allocates it.
 
@@ -172,16 +176,19 @@ def early(
         The last instruction that uses each value or a view of it.
     apart
         Values that must keep their place in memory.
+    begins
+        Results that are written block by block over others, and these.
     """
     found: dict[Ref, Ref] = {}
     for result in sorted(program.results):
         made = program.of(result)
-        if result.kind != "instruction" or result in home or result in apart:
+        over_block = begins.get(result, result)
+        if result.kind != "instruction" or result in home or over_block in apart:
             continue
         large = math.prod(made.shape) * made.dtype.itemsize >= LARGE
         if not (large and made.is_elementwise and takes_out(program, made)):
             continue
-        chain = [result]
+        chain = list(dict.fromkeys([result, over_block]))
         while True:
             last = chain[-1]
             over = [
@@ -367,6 +374,8 @@ def planned(program: Code, inside: bool = False) -> Plan:
     }
     passing: set[Ref] = set()
     guests: dict[Ref, Ref] = {}
+    # values in runs, and those over which they are written
+    begins: dict[Ref, Ref] = {}
 
     def ending(i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
@@ -403,15 +412,33 @@ def planned(program: Code, inside: bool = False) -> Plan:
         # where a block may stand, and until when: a buffer, or a result until it is written
         free: dict[Any, list[tuple[int, int | Ref]]] = {}
         place: dict[Ref, tuple[int, int | Ref]] = {}
+        ended = list(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
+        # what is read for the last time, block by block, and not through a view
+        over = [x for x in ended if x in last and x not in placed and x not in turned]
+        over = [x for x in over if not any(owner.get(y) == x for y in last if y not in made)]
         for ref in written:
             if ref not in results and last_read.get(ref, ref.index) < stop:
                 passing.add(ref)
                 continue
-            free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
+            instruction = program.of(ref)
+            like = instruction.shape, instruction.dtype
+            fitting = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
+            if fitting:
+                over.remove(fitting[-1])
+                begins[ref] = fitting[-1]
+            else:
+                free.setdefault(instruction.dtype, []).append((ref.index, ref))
             if ref not in results:
-                pool.take(ref, program.of(ref).shape, program.of(ref).dtype)
+                if fitting:
+                    ended.remove(fitting[-1])
+                    pool.release(fitting[-1:])
+                pool.take(ref, *like)
+        follows = {x: ref for ref, x in begins.items() if start <= ref.index < stop}
         for ref in made:
             for x in dict.fromkeys(_refs(program.of(ref))):
+                if last[x] == ref.index and x in follows:
+                    host = follows[x]
+                    free.setdefault(program.of(x).dtype, []).append((host.index, host))
                 if last[x] == ref.index and x in place:
                     free[program.of(x).dtype].append(place[x])
             if ref in passing:
@@ -425,9 +452,8 @@ def planned(program: Code, inside: bool = False) -> Plan:
                     place[ref] = stop, pool.home[ref]
         pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
         guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
-        ended = dict.fromkeys(x for i in range(start, stop) for x in ending(i))
         pool.now = stop - 1
-        pool.release(ended | dict.fromkeys(x for x in passing if x in pool.held))
+        pool.release([*ended, *[x for x in passing if x in pool.held]])
 
     stops = dict(runs)
     i = 0
@@ -441,7 +467,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
             i += 1
     blocked = {x for start, stop in runs for x in refs[start:stop]}
     apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
-    begun = {} if inside else early(program, pool.home, last_use, apart)
+    begun = {} if inside else early(program, pool.home, last_use, apart, begins)
     home = {x: number for x, number in pool.home.items() if x not in begun}
     numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
     lives = dict.fromkeys(numbers, 0)
@@ -495,6 +521,10 @@ def last_uses(program: Code) -> dict[Ref, int]:
 
 def _refs(instruction: Instruction) -> list[Ref]:
     return [x for x in instruction.operands if type(x) is Ref]
+
+
+def _like(program: Code, x: Ref) -> tuple[tuple[int, ...], Any]:
+    return program.of(x).shape, program.of(x).dtype
 
 
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:

@@ -72,8 +72,9 @@ def lines_of(frame: Frame) -> list[str]:
             return
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
-        if plan.early.get(ref, ref) != ref:
-            out = values[plan.early[ref]]
+        if ref in plan.early:
+            first = plan.early[ref]
+            out = blocks.new_array(instruction, names) if first == ref else values[first]
         if _is_still(program, instruction, still):
             # a view of fixed memory is made once
             of: Any = instruction.operands[0]

@@ -120,9 +120,11 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     )
     outputs = data.draw(st.lists(number, min_size=1, max_size=4))
     narrow = data.draw(st.booleans())
+    turned = np.eye(50)[::-1]
 
     def fn(x, y):
-        values = [x, y]
+        # products have memory of their own, over which a run may write
+        values = [x @ turned, y, y @ turned]
         for op, i, j in steps:
             made = op(values[i % len(values)], values[j % len(values)])
             values.append(made.astype(np.float32) if narrow and op is np.maximum else made)
@@ -130,7 +132,8 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
-    with mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64):
+    small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
+    with small, mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
@@ -200,12 +203,12 @@ def test_arena_holds_what_is_needed_at_one_time():
 
 def test_arena_leaves_what_is_kept_from_call_to_call():
     def fn(x):
-        joined = np.concatenate([np.arange(3.0), x * np.sum(np.cos(x))])
+        joined = np.concatenate([np.ones((2, 3)), x * np.sum(np.cos(x))], axis=1)
         return np.sum(np.sin(joined))
 
     with mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0):
         step = tg.compile(fn)
-        for x in np.linspace(-1.0, 1.0, 12).reshape(3, 4):
+        for x in np.linspace(-1.0, 1.0, 12).reshape(3, 2, 2):
             np.testing.assert_allclose(step(x), fn(x), rtol=1e-12)
 
 
@@ -233,6 +236,20 @@ def test_memory_of_a_new_parameter_holds_its_gradient():
     assert [x for x in planned(program).buffers if x.nbytes >= w.nbytes] == []
     first = tg.compile(step)(w, x, 0.5)
     assert_close(first, step(w, x, 0.5), w.dtype, 1)
+
+
+def test_memory_of_a_new_parameter_holds_its_gradient_where_both_are_in_blocks():
+    def step(w, x):
+        y = np.tanh(x @ w)
+        return w - 2.0 * np.sin(x.T @ y), x - 0.5 * (y @ w.T)
+
+    w, x = RNG.normal(size=(2, 400, 400))
+    program = tg.compile(step).program(w, x)
+    assert str(program).count("block by block") == 2
+    # of both gradients none has a buffer, and neither has what they are multiplied by
+    assert len(planned(program).buffers) == 1
+    for got, wanted in zip(tg.compile(step)(w, x), step(w, x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_memory_of_a_result_holds_nothing_needed_later():
