@@ -422,16 +422,16 @@ def planned(program: Code, inside: bool = False) -> Plan:
                 continue
             instruction = program.of(ref)
             like = instruction.shape, instruction.dtype
-            fitting = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
-            if fitting:
-                over.remove(fitting[-1])
-                begins[ref] = fitting[-1]
+            under = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
+            if under:
+                over.remove(under[-1])
+                begins[ref] = under[-1]
             else:
                 free.setdefault(instruction.dtype, []).append((ref.index, ref))
             if ref not in results:
-                if fitting:
-                    ended.remove(fitting[-1])
-                    pool.release(fitting[-1:])
+                if under:
+                    ended.remove(under[-1])
+                    pool.release(under[-1:])
                 pool.take(ref, *like)
         follows = {x: ref for ref, x in begins.items() if start <= ref.index < stop}
         for ref in made:

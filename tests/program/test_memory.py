@@ -142,6 +142,19 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         np.testing.assert_array_equal(a, b)
 
 
+def test_blocks_are_not_written_over_what_a_view_in_them_shows():
+    turned = np.eye(50)[::-1]
+
+    def fn(x):
+        product = x @ turned
+        back = product[::-1]
+        y = product + 1.0
+        return y * back, y @ turned
+
+    with mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64):
+        tg.compile(fn).check(np.arange(50.0))
+
+
 def test_blocks_stand_where_a_result_of_their_loop_will_be():
     def over(x):
         return np.tanh(x * 2.0) * np.exp(-x)
