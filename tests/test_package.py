@@ -259,7 +259,7 @@ def test_a_public_module_shows_its_public_names_alone(module):
     [
         *("from_zero", "keep", "pick", "unpick", "scatter", "segment_sum", "overlap_add"),
         *("linear_recurrence", "parameter", "patches", "add_patches", "index_set", "clip_both"),
-        *("piece", "contract", "cofactor", "slogdet_joined", "sinc_derivative", "QRResult"),
+        *("piece", "contract", "cofactor", "thin_svd", "sinc_derivative", "QRResult"),
     ],
 )
 def test_what_the_package_needs_for_itself_is_no_part_of_the_face(name):

@@ -23,6 +23,7 @@ from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, Domain, each
+from tapegrad.declare.parts import SeveralOp
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.table import answers
@@ -127,6 +128,7 @@ def op(
     whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
     like: Callable[..., Any] | None = None,
+    results: type[tuple[Any, ...]] | None = None,
     complex: Any = False,
     **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
@@ -154,6 +156,8 @@ def op(
     keeps_weak, takes_weak, like, whole
         See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
         the dtype is the same either way, and arrays are simpler for rules.
+    results
+        For an op whose function returns `Parts`, the named tuple of them that a call returns.
     domain, kink
         See `Declaration`; any real numbers by default for a ufunc.
     jvp
@@ -179,10 +183,11 @@ def op(
         jvp = elementwise if n else by_transposing
     if batch is None and jvp is elementwise:
         batch = pointwise
+    made_as: Any = functools.partial(SeveralOp, results=results) if results else Op
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         def with_rules(rules: Any, complex: Any) -> Op[P]:
-            return Op(
+            return made_as(  # type: ignore[no-any-return]
                 name or function.__name__,
                 ufunc or function,
                 rules,

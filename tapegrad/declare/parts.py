@@ -1,25 +1,28 @@
 """Parts of a record with several results: the op that takes one out, and trees of results.
 
-A call that returns one array or number is a record of it. One that returns several floating
-results, such as a loop or a call of a function of trees, is a record of `Parts`, and a further
+A call that returns one array or number is a record of it. One that returns several results, such
+as a decomposition, a loop or a call of a function of trees, is a record of `Parts`, and a further
 record takes each of them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import apply
+from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.face.ownership import keep, lend
 from tapegrad.tree.opaque import refuse_hidden
+
+P = ParamSpec("P")
 
 
 def _part(whole: Parts, index: int) -> Any:
@@ -66,6 +69,25 @@ def parts_of(whole: Any) -> list[Any]:
     if type(whole) is Parts:
         return list(whole.values)
     return [part(whole, i) for i in range(count_values(whole))]
+
+
+@attrs.frozen(eq=False, repr=False)
+class SeveralOp(Op[P]):
+    """An op whose forward function returns `Parts`; a call of it returns these by name.
+
+    Its `like` says what they are like, and its rules receive a cotangent for each, None where it
+    was not used.
+
+    Attributes
+    ----------
+    results
+        The class of the named tuple that a call returns.
+    """
+
+    results: Any = attrs.field(kw_only=True)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.results(*parts_of(super().__call__(*args, **kwargs)))
 
 
 @attrs.frozen

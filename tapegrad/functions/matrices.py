@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -14,40 +14,36 @@ from tapegrad.declare import function
 from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, Elements, matrices, matrix
 from tapegrad.ops.axes import axes_of, check_matrices
 from tapegrad.ops.casting import (
-    conjugate_of,
     floating,
     number,
-    real_of,
     squared_size,
     stop_gradient,
     to_array,
 )
 from tapegrad.ops.linalg import (
-    EighResult,
-    EigResult,
+    QRResult,
     SVDResult,
-    apart,
     columns,
     complement,
-    eig_joined,
-    eigh_joined,
+    eigh,
     eigvalsh,
     inv,
-    joined,
     matrix_rank,
     pinv,
-    qr_joined,
-    slogdet_joined,
     solve,
     svd_calls,
-    svd_joined,
     svdvals,
+    thin_qr,
+    thin_svd,
 )
-from tapegrad.ops.product import adjoint, moved, turned
+
+# older files name it by this module
+from tapegrad.ops.linalg import SlogdetResult as SlogdetResult
+from tapegrad.ops.product import adjoint, moved
 from tapegrad.ops.updates import at
 
-__all__ = ["eig", "eigh", "lstsq", "matrix_norm", "matrix_power", "norm", "qr", "slogdet", "svd"]
-__all__ += ["tensorinv", "tensorsolve", "vector_norm"]
+__all__ = ["lstsq", "matrix_norm", "matrix_power", "norm", "qr", "svd", "tensorinv", "tensorsolve"]
+__all__ += ["vector_norm"]
 
 
 def _root(total: Any) -> Any:
@@ -294,60 +290,10 @@ def cond(x: Any, p: Any = None) -> Any:
     return number(np.where(lost, np.inf, y))
 
 
-class QRResult(NamedTuple):
-    """The results of `qr` for matrices of shape (..., m, n).
-
-    Attributes
-    ----------
-    Q
-        Orthonormal columns: (..., m, k), where k is the smaller of m and n, or m with
-        ``mode="complete"``.
-    R
-        Upper triangular: (..., k, n).
-    """
-
-    Q: Any
-    R: Any
-
-
-@function(
-    numpy=np.linalg.eigh,
-    domain=matrices(UPLO=["L", "U"]),
-    kink="nan where eigenvalues are equal",
-    complex=True,
-)
-def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
-    """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
-
-    Arguments as for `eigvalsh`.
-
-    Returns
-    -------
-    eigenvalues, eigenvectors
-        The vectors are columns, with LAPACK's signs.
-
-    Notes
-    -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
-    eigenvalues; use `eigvalsh` for these.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda a: tg.eigh(a).eigenvalues[-1])(np.diag([1.0, 2.0]))
-    array([[0., 0.],
-           [0., 1.]])
-    """
-    a = to_array(a)
-    check_matrices("eigh", a, square=True)
-    w, vt = apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
-    return EighResult(real_of(w[..., 0]), turned(vt))
-
-
 @function(
     numpy=np.linalg.svd,
     domain=svd_calls,
-    kink="nan where singular values are equal",
+    kink="vectors of equal singular values: nan",
     complex=True,
 )
 def svd(
@@ -373,9 +319,11 @@ def svd(
         The singular values `S` in descending order, their vectors in the columns of `U` and the
         rows of `Vh`, with LAPACK's signs. Without `compute_uv`, just `S`.
 
-    Notes ----- Vectors of equal singular values, and of 0 if the matrix is not square, have no
-    derivative: the gradient is nan, even that of the singular values; use `svdvals` for these.
-    Townsend, "Differentiating the singular value decomposition" (2016).
+    Notes
+    -----
+    Vectors of equal singular values, and of 0 if the matrix is not square, have no derivative: the
+    gradient is nan. That of the singular values alone is as for `svdvals`. Townsend,
+    "Differentiating the singular value decomposition" (2016).
 
     Examples
     --------
@@ -391,13 +339,12 @@ def svd(
     if not compute_uv:
         return svdvals(a)
     n, m = a.shape[-2:]
-    s, ut, vh = apart(svd_joined(a), 1, n, m)
-    u = turned(ut)
+    u, s, vh = thin_svd(a)
     if full_matrices and n > m:
-        u = joined(u, complement(a, "u"))
+        u = np.concatenate([u, complement(a, "u")], axis=-1)
     if full_matrices and m > n:
         vh = np.concatenate([vh, adjoint(complement(adjoint(a), "v"))], axis=-2)
-    return SVDResult(u, real_of(s[..., 0]), vh)
+    return SVDResult(u, s, vh)
 
 
 def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
@@ -456,61 +403,15 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     n, m = a.shape[-2:]
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
-    qt, r = apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
+    q, r = thin_qr(a[..., :n] if m > n else a)
     if m > n:
-        r = joined(r, conjugate_of(qt) @ a[..., n:])
+        r = np.concatenate([r, adjoint(q) @ a[..., n:]], axis=-1)
     if mode == "r":
         return r
-    q = turned(qt)
     if mode == "complete" and n > m:
-        q = joined(q, complement(a, "q"))
+        q = np.concatenate([q, complement(a, "q")], axis=-1)
         r = np.concatenate([r, np.zeros((*a.shape[:-2], n - m, m), r.dtype)], axis=-2)
     return QRResult(q, r)
-
-
-@function(
-    numpy=np.linalg.eig,
-    domain=matrices(),
-    kink="nan where eigenvalues are equal",
-    complex=True,
-)
-def eig(a: Any) -> EigResult:
-    """The eigenvalues of a square matrix, and its eigenvectors.
-
-    Parameters
-    ----------
-    a
-        A square matrix, or a stack of them. The results for a real one are real if all
-        eigenvalues are.
-
-    Returns
-    -------
-    eigenvalues, eigenvectors
-        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs or phases.
-
-    Raises
-    ------
-    TraceError
-        In a compiled program, if a real matrix has complex eigenvalues: take
-        ``a.astype(complex)``.
-
-    Notes
-    -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
-    eigenvalues; use `eigvals` for these. Giles, "An extended collection of matrix derivative
-    results for forward and reverse mode algorithmic differentiation" (2008).
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda a: tg.eig(a).eigenvalues[0])(np.array([[2.0, 1.0], [0.0, 1.0]]))
-    array([[1., 0.],
-           [1., 0.]])
-    """
-    a = to_array(a)
-    check_matrices("eig", a, square=True)
-    w, vt = apart(eig_joined(a), 1, a.shape[-1])
-    return EigResult(w[..., 0], turned(vt))
 
 
 # --- by singular values -------------------------------------------------------------------
@@ -674,36 +575,3 @@ def matrix_power(a: Any, n: int) -> Any:
         if n == 0:
             return y
         square = square @ square
-
-
-class SlogdetResult(NamedTuple):
-    """The results of `slogdet` for matrices of shape (..., n, n).
-
-    Attributes
-    ----------
-    sign
-        1, -1 or 0, of shape (...), which passes no gradient; of a complex matrix the phase.
-    logabsdet
-        The logarithm of the absolute determinant, of shape (...).
-    """
-
-    sign: Any
-    logabsdet: Any
-
-
-@function(numpy=np.linalg.slogdet, domain=matrices(), complex=True)
-def slogdet(a: Any) -> SlogdetResult:
-    """The sign of the determinant, and the logarithm of its absolute value.
-
-    The sign of a real one passes no gradient; of a complex one it is the phase, which does. A
-    singular matrix has no gradient: computing it raises a LinAlgError.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.diag([2.0, 4.0]))
-    array([[0.5 , 0.  ],
-           [0.  , 0.25]])
-    """
-    joined = slogdet_joined(a)
-    return SlogdetResult(joined[..., 0], real_of(joined[..., 1]))

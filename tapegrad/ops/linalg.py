@@ -10,18 +10,19 @@ import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
+from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, seen, to_array
 from tapegrad.ops.product import LETTERS, adjoint, turned
 
-__all__ = ["cholesky", "det", "eigvals", "eigvalsh", "inv", "matrix_rank", "pinv", "solve"]
-__all__ += ["svdvals"]
+__all__ = ["cholesky", "det", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matrix_rank", "pinv"]
+__all__ += ["slogdet", "solve", "svdvals"]
 
 
 def of_adjoints(rule: Any) -> tuple[Any]:
@@ -31,9 +32,30 @@ def of_adjoints(rule: Any) -> tuple[Any]:
     """
 
     def inside(g: Any, *args: Any, **options: Any) -> Any:
-        return conjugate_of(rule(conjugate_of(g), *args, **options))
+        if type(g) is Parts:
+            g = Parts(tuple([x if x is None else conjugate_of(x) for x in g.values]))
+            c = rule(g, *args, **options)
+        else:
+            c = rule(conjugate_of(g), *args, **options)
+        return c if c is None else conjugate_of(c)
 
     return (inside,)
+
+
+def _like(name: str, sides: Any, real: int = -1) -> Any:
+    """What the results of a decomposition of n by m matrices are like: stacks of these shapes.
+
+    The one at `real` has real numbers.
+    """
+
+    def like(a: Any, **options: Any) -> Parts:
+        check_matrices(name, a, square=name not in ("qr", "svd"))
+        of = np.zeros((), a.dtype if a.dtype.kind in "fc" else float)
+        shapes = [(*a.shape[:-2], *side) for side in sides(*a.shape[-2:])]
+        kinds = [(of.real if i == real else of).dtype for i in range(len(shapes))]
+        return Parts(tuple(map(np.zeros, shapes, kinds)))
+
+    return like
 
 
 # --- inverses and equations -----------------------------------------------------------------
@@ -291,21 +313,57 @@ def det(a: Any) -> Any:
     return np.linalg.det(a)
 
 
+class SlogdetResult(NamedTuple):
+    """The results of `slogdet` for matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    sign
+        1, -1 or 0, of shape (...), which passes no gradient; of a complex matrix the phase.
+    logabsdet
+        The logarithm of the absolute determinant, of shape (...).
+    """
+
+    sign: Any
+    logabsdet: Any
+
+
+def _slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+    _, slope = g.values
+    return None if slope is None else slope[..., None, None] * turned(inv(a))
+
+
 def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
-    turning = 1j * np.imag(np.conj(y[..., 0]) * g[..., 0])
-    return np.expand_dims(np.real(g[..., 1]) + turning, (-1, -2)) * adjoint(inv(a))
+    turning, slope = g.values
+    total = 0 if slope is None else slope
+    if turning is not None:
+        total = total + 1j * np.imag(np.conj(parts_of(y)[0]) * turning)
+    return np.expand_dims(total, (-1, -2)) * adjoint(inv(a))
 
 
 @op(
-    lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
-    name="slogdet",
+    _slogdet_vjp,
+    results=SlogdetResult,
+    like=_like("slogdet", lambda n, m: ((), ()), real=1),
+    numpy=np.linalg.slogdet,
     domain=matrices(),
     batch=stacked,
     complex=of_adjoints(_complex_slogdet_vjp),
 )
-def slogdet_joined(a: Any) -> Any:
-    """The two results of `slogdet` along a last axis."""
-    return np.stack(np.linalg.slogdet(a), axis=-1)
+def slogdet(a: Any) -> Any:
+    """The sign of the determinant, and the logarithm of its absolute value.
+
+    The sign of a real one passes no gradient; of a complex one it is the phase, which does. A
+    singular matrix has no gradient: computing it raises a LinAlgError.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.diag([2.0, 4.0]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    return Parts(tuple(map(np.asarray, np.linalg.slogdet(a))))
 
 
 class EighResult(NamedTuple):
@@ -341,18 +399,23 @@ class SVDResult(NamedTuple):
     Vh: Any
 
 
-# --- one array for several results, and helpers of the rules --------------------------------
+class QRResult(NamedTuple):
+    """The results of `qr` for matrices of shape (..., m, n).
+
+    Attributes
+    ----------
+    Q
+        Orthonormal columns: (..., m, k), where k is the smaller of m and n, or m with
+        ``mode="complete"``.
+    R
+        Upper triangular: (..., k, n).
+    """
+
+    Q: Any
+    R: Any
 
 
-def joined(*parts: Any) -> Any:
-    """Several stacks of matrices with the same number of rows, side by side."""
-    return np.concatenate(parts, axis=-1)
-
-
-def apart(joined: Any, *widths: int) -> list[Any]:
-    """The parts of a `joined` array, given the numbers of columns."""
-    ends = itertools.accumulate(widths)
-    return [joined[..., end - n : end] for n, end in zip(widths, ends, strict=True)]
+# --- helpers of the rules -------------------------------------------------------------------
 
 
 def _below(x: Any, k: int = 0) -> Any:
@@ -364,6 +427,11 @@ def _below(x: Any, k: int = 0) -> Any:
 def on_diagonal(x: Any) -> Any:
     """A mask of the diagonal of a square matrix."""
     return np.eye(x.shape[-1], dtype=bool)
+
+
+def _gaps(w: Any) -> Any:
+    """The differences of a matrix's values, for each pair of columns; 1 on the diagonal."""
+    return np.expand_dims(w, -2) - np.expand_dims(w, -1) + np.eye(w.shape[-1], dtype=w.dtype)
 
 
 def within_factor(x: Any) -> Any:
@@ -489,31 +557,60 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
 
 def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
-    n = a.shape[-1]
-    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
-    check_phases("eigh", (turned(vt), turned(gvt)))
-    w, vc = real_of(w), conjugate_of(vt)
-    gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
-    inner = np.where(on_diagonal(gaps), real_of(gw), vc @ turned(gvt) / gaps)
-    return of_triangular_factor(turned(vt) @ inner @ vc, UPLO in "Uu")
+    (w, v), (gw, gv) = parts_of(y), g.values
+    diagonal = 0 if gw is None else np.expand_dims(gw, -2)
+    if gv is None:
+        c = v * diagonal @ adjoint(v)
+    else:
+        check_phases("eigh", (v, gv))
+        inner = np.where(on_diagonal(v), diagonal, adjoint(v) @ gv / _gaps(w))
+        c = v @ inner @ adjoint(v)
+    return of_triangular_factor(c, UPLO in "Uu")
 
 
 @op(
     _eigh_vjp,
-    name="eigh",
+    results=EighResult,
+    like=_like("eigh", lambda n, m: ((n,), (n, n)), real=0),
+    numpy=np.linalg.eigh,
     domain=matrices(UPLO=["L", "U"]),
+    kink="vectors of equal eigenvalues: nan",
     batch=stacked,
     complex=of_adjoints(_eigh_vjp),
 )
-def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
-    """The two results of `eigh`: each row has an eigenvalue, then its vector."""
-    w, v = np.linalg.eigh(a, UPLO)
-    return joined(w[..., None], turned(v))
+def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+    """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
+
+    Arguments as for `eigvalsh`.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        The vectors are columns, with LAPACK's signs.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan. That of the eigenvalues
+    alone is as for `eigvalsh`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eigh(a).eigenvalues[-1])(np.diag([1.0, 2.0]))
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    check_matrices("eigh", np.asarray(a), square=True)
+    return Parts(tuple(np.linalg.eigh(a, UPLO)))
+
+
+def _of_values(g: Any, u: Any, s: Any, vh: Any) -> Any:
+    """The cotangent of a matrix, from that of its singular values alone."""
+    return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
 
 
 def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
-    u, s, vh = np.linalg.svd(x, full_matrices=False)
-    return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
+    return _of_values(g, *thin_svd(x))
 
 
 @op(
@@ -544,38 +641,45 @@ def svdvals(x: Any) -> Any:
 
 
 def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
-    n, m = a.shape[-2:]
-    (s, ut, vh), (gs, gut, gvh) = apart(y, 1, n, m), apart(g, 1, n, m)
-    u, gu, v = turned(ut), turned(gut), adjoint(vh)
-    check_phases("svd", (u, gu), (v, adjoint(gvh)))
-    s, gs = real_of(s), real_of(gs)
-    row = turned(s)
-    gaps = (row - s) * (row + s) + np.eye(s.shape[-2], dtype=s.dtype)
-    of_u, of_v = adjoint(u) @ gu, gvh @ v
-    inner = ((of_u - adjoint(of_u)) * row + s * (adjoint(of_v) - of_v)) / gaps
-    if y.dtype.kind == "c":
-        # the phase that both vectors of a singular value share is left to the second
-        gs = gs + 1j * np.imag(of_u) / row
-    c = u @ np.where(on_diagonal(gaps), gs, inner) @ vh
-    # the part of the vectors' cotangents outside the space that they span
-    if n > m:
-        c = c + (gu - u @ of_u) / row @ vh
-    if m > n:
-        c = c + u @ ((gvh - of_v @ vh) / s)
-    return c
+    (u, s, vh), (gu, gs, gvh), (n, m) = parts_of(y), g.values, a.shape[-2:]
+    if gu is None and gvh is None:
+        return _of_values(gs, u, s, vh)
+    row, column = np.expand_dims(s, -2), np.expand_dims(s, -1)
+    diagonal = 0 if gs is None else np.expand_dims(gs, -2)
+    pairs: list[Any] = [] if gu is None else [(u, gu)]
+    check_phases("svd", *pairs, *([] if gvh is None else [(adjoint(vh), adjoint(gvh))]))
+    inner: Any = 0
+    outside: Any = 0  # of the space that the vectors span
+    if gu is not None:
+        of_u = adjoint(u) @ gu
+        inner = (of_u - adjoint(of_u)) * row
+        if u.dtype.kind == "c":
+            # the phase that both vectors of a singular value share is left to the second
+            diagonal = diagonal + 1j * np.imag(of_u) / row
+        if n > m:
+            outside = (gu - u @ of_u) / row @ vh
+    if gvh is not None:
+        of_v = gvh @ adjoint(vh)
+        inner = inner + column * (adjoint(of_v) - of_v)
+        if m > n:
+            outside = outside + u @ ((gvh - of_v @ vh) / column)
+    inner = inner / ((row - column) * (row + column) + np.eye(s.shape[-1], dtype=s.dtype))
+    return u @ np.where(on_diagonal(inner), diagonal, inner) @ vh + outside
 
 
 @op(
     _svd_vjp,
     name="svd",
+    results=SVDResult,
+    like=_like("svd", lambda n, m: ((n, min(n, m)), (min(n, m),), (min(n, m), m)), real=1),
     domain=matrices(*SHAPES, (3, 3)),
+    kink="vectors of equal singular values: nan",
     batch=stacked,
     complex=of_adjoints(_svd_vjp),
 )
-def svd_joined(a: Any) -> Any:
-    """The three results of `svd`: each row has a singular value, then its vectors."""
-    u, s, vh = np.linalg.svd(a, full_matrices=False)
-    return joined(s[..., None], turned(u), vh)
+def thin_svd(a: Any) -> Any:
+    """The singular values, and as many vectors of each side."""
+    return Parts(tuple(np.linalg.svd(a, full_matrices=False)))
 
 
 def svd_calls(choose: Choices) -> Call:
@@ -588,26 +692,28 @@ def svd_calls(choose: Choices) -> Call:
 
 
 def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
-    n, m = a.shape[-2:]
-    (qt, r), (gqt, gr) = apart(y, n, m), apart(g, n, m)
-    inner = conjugate_of(r @ adjoint(gr)) - gqt @ adjoint(qt)
-    mirrored = np.where(_below(inner), inner, adjoint(inner))
-    if y.dtype.kind == "c":
-        mirrored = np.where(on_diagonal(inner), np.real(inner), mirrored)
-    return turned(solve(conjugate_of(r), gqt + mirrored @ qt))
+    (q, r), (gq, gr) = parts_of(y), g.values
+    inner = 0 if gr is None else r @ adjoint(gr)
+    inner = inner if gq is None else inner - adjoint(gq) @ q
+    mirrored = np.where(_below(r), inner, adjoint(inner))
+    if r.dtype.kind == "c":
+        mirrored = np.where(on_diagonal(r), np.real(inner), mirrored)
+    right = mirrored @ adjoint(q)
+    return adjoint(solve(r, right if gq is None else adjoint(gq) + right))
 
 
 @op(
     _qr_vjp,
     name="qr",
+    results=QRResult,
+    like=_like("qr", lambda n, m: ((n, m), (m, m))),
     domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
     batch=stacked,
     complex=of_adjoints(_qr_vjp),
 )
-def qr_joined(a: Any) -> Any:
-    """The two results of `qr`, for no more columns than rows: ``Q.T``, then ``R``."""
-    q, r = np.linalg.qr(a)
-    return joined(turned(q), r)
+def thin_qr(a: Any) -> Any:
+    """The two factors of a matrix with no more columns than rows."""
+    return Parts(tuple(np.linalg.qr(a)))
 
 
 def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
@@ -704,15 +810,15 @@ def _in_one_dtype(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (a,), {"real": True} if type(a) is Tensor and a.origin.compiling else {}
 
 
-def _turned_back(inner: Any, vt: Any) -> Any:
-    """A cotangent in the basis of the eigenvectors, the rows of `vt`, as one of the matrix."""
-    return solve(vt, inner @ vt)
+def _of_eigenbasis(v: Any, inner: Any) -> Any:
+    """The cotangent of a matrix, from that in the basis of its eigenvectors."""
+    return solve(turned(v), inner @ turned(v))
 
 
 def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
-    _, vt = apart(eig_joined(a), 1, a.shape[-1])
-    return _turned_back(np.where(on_diagonal(a), np.expand_dims(g, -1), 0), vt)
+    v = eig(a).eigenvectors
+    return _of_eigenbasis(v, np.where(on_diagonal(a), np.expand_dims(g, -1), 0))
 
 
 @op(
@@ -754,24 +860,64 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
 
 
 def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
-    n = a.shape[-1]
-    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
-    check_phases("eig", (turned(vt), turned(conjugate_of(gvt))))
-    # a vector keeps its length
-    gvt = gvt - conjugate_of(vt) * real_of(np.sum(vt * gvt, axis=-1, keepdims=True))
-    gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
-    return _turned_back(np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
+    (w, v), (gw, gv) = parts_of(y), g.values
+    inner: Any = 0
+    if gv is not None:
+        check_phases("eig", (v, conjugate_of(gv)))
+        # a vector keeps its length
+        gv = gv - conjugate_of(v) * real_of(np.sum(v * gv, axis=-2, keepdims=True))
+        inner = turned(v) @ gv / _gaps(w)
+    diagonal = 0 if gw is None else np.expand_dims(gw, -2)
+    return _of_eigenbasis(v, np.where(on_diagonal(v), diagonal, inner))
 
 
 @op(
     _eig_vjp,
-    name="eig",
+    results=EigResult,
+    like=_like("eig", lambda n, m: ((n,), (n, n))),
+    numpy=np.linalg.eig,
     read=_in_one_dtype,
     domain=matrices(),
+    kink="vectors of equal eigenvalues: nan",
     batch=stacked,
     complex=True,
 )
-def eig_joined(a: Any, real: bool = False) -> Any:
-    """The two results of `eig`: each row has an eigenvalue, then its vector."""
+def eig(a: Any, **strict: bool) -> Any:  # noqa: D417
+    """The eigenvalues of a square matrix, and its eigenvectors.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them. The results for a real one are real if all
+        eigenvalues are.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs or phases.
+
+    Raises
+    ------
+    TraceError
+        In a compiled program, if a real matrix has complex eigenvalues: take
+        ``a.astype(complex)``.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan. That of the eigenvalues
+    alone is as for `eigvals`. Giles, "An extended collection of matrix derivative results for
+    forward and reverse mode algorithmic differentiation" (2008).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eig(a).eigenvalues[0])(np.array([[2.0, 1.0], [0.0, 1.0]]))
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    a = np.asarray(a)
+    check_matrices("eig", a, square=True)
     w, v = np.linalg.eig(a)
-    return _real(joined(w[..., None], turned(v)), np.asarray(a), real)
+    # vectors of real values are real
+    w = _real(w, a, **strict)
+    return Parts((w, v if w.dtype.kind == "c" else v.real))

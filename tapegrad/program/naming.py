@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.cotangents import SEED
@@ -17,6 +19,8 @@ from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.face.table import lazy_import
+from tapegrad.ops.linalg import eig, eigh, slogdet, thin_qr, thin_svd
+from tapegrad.ops.product import turned
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
@@ -28,10 +32,30 @@ COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 # modules with ops that a file names by these; all but the first need SciPy
 _OF_MODULES = ("tapegrad.ops.triangular", "tapegrad.scipy.linalg", "tapegrad.scipy.sparse.coo")
+
+
+def _older(op: Any, columns: Callable[..., Any]) -> Rules:
+    """What older files have for an op of several results: one array of all of them."""
+
+    def joined(a: Any, **options: Any) -> Any:
+        return np.concatenate(columns(*op.forward(a, **options).values), axis=-1)
+
+    return Rules(op.name, joined, (None,), jvp=lambda *args: None, complex=True)
+
+
+_COLUMNS: Mapping[Any, Callable[..., Any]] = {
+    eig: lambda w, v: (w[..., None], turned(v)),
+    eigh: lambda w, v: (w[..., None], turned(v)),
+    slogdet: lambda sign, log: (sign[..., None], log[..., None]),
+    thin_qr: lambda q, r: (turned(q), r),
+    thin_svd: lambda u, s, vh: (s[..., None], turned(u), vh),
+}
+_OLDER = {f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()}
 # ops that are not declared under a name
 _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
+    **_OLDER,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
 }
 
@@ -92,8 +116,9 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
         op = getattr(importlib.import_module(module), qualified, None)
         op = op if isinstance(op, Op) else None
     if name.endswith(COMPLEX):
-        op = getattr(OPS.get(name.removesuffix(COMPLEX)), "complex", None)
-        op = op if isinstance(op, Op) else None
+        real = name.removesuffix(COMPLEX)
+        op = getattr(OPS.get(real), "complex", None)
+        op = op if isinstance(op, Op) else _OLDER.get(real)
     elif name.startswith("scipy."):
         # not every program needs them
         op = lazy_import(_SCIPY, "SCIPY_OPS").get(name.removeprefix("scipy."))

@@ -1,5 +1,7 @@
 """Linear algebra where the table's calls do not reach: singular, degenerate, at zero, refused."""
 
+import contextlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
-from tapegrad.testing import arrays, check_grads
+from tapegrad.core.tensor import Parts
+from tapegrad.core.writing import for_numbers
+from tapegrad.declare import OPS
+from tapegrad.declare.parts import SeveralOp
+from tapegrad.testing import arrays, check_grads, sample_calls
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 ORDERS = [None, 1, 2, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
+SEVERAL = [name for name, op in OPS.items() if isinstance(op, SeveralOp)]
 MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
 
 
@@ -83,6 +90,46 @@ def test_a_decomposition_is_one_record_to_a_rule(name: str) -> None:
     assert [r.op.name for r in tape].count(name) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*phases")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_result_that_is_not_used_is_as_one_of_cotangent_zero(name: str) -> None:
+    calls = sample_calls(name, 4) + sample_calls(name, 4, complex=True)
+    for call in calls:
+        a = call.args[0].astype(np.result_type(call.args[0], np.float64))
+        op = OPS[name]
+        op = op if op.complex is True else for_numbers(op, [a])
+        y = op.forward(a, **call.kwargs)
+        weights = [np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in y.values]
+        weights = [w * (1 + 2j) if w.dtype.kind == "c" else w for w in weights]
+        for used in itertools.product([False, True], repeat=len(weights)):
+            if not any(used):
+                continue
+            of_zeros, of_none = (
+                op.vjps[0](
+                    Parts(tuple([w if u else of(w) for u, w in zip(used, weights, strict=True)])),
+                    y,
+                    a,
+                    **call.kwargs,
+                )
+                for of in (np.zeros_like, lambda w: None)
+            )
+            assert np.isfinite(of_zeros).all()
+            close(0 * of_zeros if of_none is None else of_none, of_zeros)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_results_are_like_those_they_are_said_to_be(name: str) -> None:
+    for call in sample_calls(name, 6) + sample_calls(name, 6, complex=True):
+        for a in (call.args[0], np.round(call.args[0].real).astype(int)):
+            with contextlib.suppress(np.linalg.LinAlgError):
+                found = OPS[name].forward(a, **call.kwargs).values
+                like = OPS[name].like(a, **call.kwargs).values
+                if name == "eig":
+                    # whether those of real numbers are real depends on values
+                    found = [x.real if a.dtype.kind != "c" else x for x in found]
+                assert [(x.shape, x.dtype) for x in like] == [(x.shape, x.dtype) for x in found]
+
+
 # --- determinants ------------------------------------------------------------------------------
 
 
@@ -141,11 +188,25 @@ def test_equal_eigenvalues_have_the_gradients_that_do_not_tell_them_apart() -> N
         close(tg.grad(f)(2 * np.eye(3)), gradient)
 
 
+@pytest.mark.parametrize("x", [2 * np.eye(3), np.diag([1.0, 3.0, 1.0]), np.zeros((3, 3)), A])
+def test_values_without_their_vectors_have_the_gradient_of_values(x: Any) -> None:
+    for f, alone in (
+        (lambda a: np.linalg.eigh(a).eigenvalues, np.linalg.eigvalsh),
+        (lambda a: np.linalg.eig(a).eigenvalues, np.linalg.eigvals),
+        (lambda a: np.linalg.svd(a).S, np.linalg.svdvals),
+    ):
+        of = lambda f: lambda a: np.sum(f(a) * [1.0, 2.0, -0.5])  # noqa: E731
+        want = tg.grad(of(alone))(x)
+        assert np.isfinite(want).all()
+        close(tg.grad(of(f))(x), want)
+        close(tg.compile(tg.grad(of(f)))(x), want)
+
+
 @pytest.mark.parametrize(
     "f",
     [
         lambda a: np.sum(np.linalg.eigh(a).eigenvectors[0]),
-        lambda a: np.sum(np.linalg.eigh(a).eigenvalues),
+        lambda a: np.sum(tg.grad(lambda a: np.sum(np.linalg.eigh(a).eigenvalues ** 2))(a)),
         lambda a: np.sum(np.linalg.svd(a).U),
         lambda a: np.sum(tg.grad(lambda a: np.sum(np.linalg.eigvalsh(a) ** 2))(a)),
         lambda a: np.sum(tg.grad(lambda a: np.linalg.norm(a, "nuc"))(a)),

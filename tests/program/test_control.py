@@ -11,6 +11,7 @@ from loops import arguments, by_hand, losses, same, terms
 from op_cases import CASES, SMOOTH
 
 import tapegrad as tg
+from tapegrad.declare.parts import SeveralOp
 from tapegrad.testing import check_compiled
 
 
@@ -171,6 +172,39 @@ def test_scan_places_along_an_axis_of_one_are_compiled(fn):
         return tg.scan(lambda c, x: (c, fn(x)), 0.0, xs)[1]
 
     check_compiled(loop, (np.arange(3.0)[:, None],))
+
+
+# what a step decomposes, what it does with two results, and whether that is done for all steps
+SEVERAL = {
+    "of rows, after": (lambda c, x: x, lambda c, x, w, v: (c / 2, w + v), True),
+    "of rows, before": (lambda c, x: x, lambda c, x, w, v: (np.tanh(c @ v) + w, c), True),
+    "of rows, one each": (lambda c, x: x, lambda c, x, w, v: (np.tanh(c + w), v * v), True),
+    "of carries, after": (lambda c, x: c + x, lambda c, x, w, v: (np.tanh(c @ x), w * v), True),
+    "of carries, one after": (lambda c, x: c + x, lambda c, x, w, v: (np.tanh(c) + w, v), False),
+    "of carries, for them": (lambda c, x: c + x, lambda c, x, w, v: (np.tanh(c @ v) + w, c), False),
+}
+
+
+@pytest.mark.parametrize("way", SEVERAL)
+@pytest.mark.parametrize("of", [tg.eigh, lambda x: tg.svd(x)[1:]])
+def test_scan_takes_several_results_out_of_its_steps_together(way, of):
+    a = np.array([[2.0, 1.0, 0.5], [0.25, 3.0, 1.0], [0.5, 0.25, 5.0]])
+    rows = np.stack([a, a + 1, a.T, a * a])
+    given, use, apart = SEVERAL[way]
+
+    def step(c, x):
+        w, v = of(given(c, x))
+        return use(c, x, w[:, None], v)
+
+    def fn(rows):
+        c, ys = tg.scan(step, np.eye(3), rows)
+        return np.sum(c) + np.sum(ys * np.cos(np.arange(ys.size)).reshape(ys.shape))
+
+    compiled = tg.compile(fn)
+    np.testing.assert_allclose(compiled(rows), fn(rows), rtol=1e-9)
+    np.testing.assert_allclose(tg.compile(tg.grad(fn))(rows), tg.grad(fn)(rows), rtol=1e-7)
+    ops = [made.op for made in compiled.program(rows).instructions]
+    assert any(isinstance(op, SeveralOp) for op in ops) is apart
 
 
 def test_scan_is_written_once_whatever_its_length():

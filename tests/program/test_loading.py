@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from depth import depth
@@ -19,6 +20,7 @@ from program_files import LOOPED, assert_same, changed, content, looped, refused
 import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.program import checking
+from tapegrad.program.naming import op_named
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +273,35 @@ def test_load_refuses_an_operand_that_cannot_be(originals: Any, folder: Path, da
     operands = [*made[1][:k], operand, *made[1][k + data.draw(st.integers(0, 1)) :]]
     new = replaced(text, (*where, "instructions", i, 1), lambda _: operands)
     refused(changed(path, folder / "operand.npz", json.dumps(new)))
+
+
+OLDER: dict[str, Any] = {
+    **dict.fromkeys(("eig", "eigh"), lambda w, v: (w[..., None], v.mT)),
+    "slogdet": lambda sign, log: (sign[..., None], log[..., None]),
+    "qr": lambda q, r: (q.mT, r),
+    "svd": lambda u, s, vh: (s[..., None], u.mT, vh),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+@pytest.mark.parametrize("dtype", [np.float32, complex])
+def test_load_takes_several_results_in_one_array(tmp_path: Path, name: str, dtype: Any) -> None:
+    a = np.array([[2, 1, 0.5], [0.25, 3, 1], [0.5, 0.25, 5]]).astype(dtype)
+    want = np.concatenate(OLDER[name](*getattr(np.linalg, name)(a)), axis=-1)
+    want = want.real if name == "eig" and dtype is not complex else want
+    program = tg.compile(lambda a: np.exp(a)).program(a)
+    (made,) = program.instructions
+    op = op_named(f"{name}_joined", ())
+    older = attrs.evolve(made, op=op, shape=want.shape, dtype=want.dtype)
+    attrs.evolve(program, instructions=(older,)).save(tmp_path / "new.npz")
+    for end in ("", ".complex") if dtype is complex and name != "eig" else ("",):
+        text = content(tmp_path / "new.npz")
+        assert text["code"]["instructions"][0][0] == f"{name}_joined"
+        text["code"]["instructions"][0][0] += end
+        path = changed(tmp_path / "new.npz", tmp_path / "old.npz", json.dumps(text))
+        got = tg.load_program(path)(a)
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
 
 
 @depth("file, hostile")

@@ -185,17 +185,6 @@ def recurrence_reference(a: Any, b: Any, axis: int = 0) -> Any:
     return y.astype(np.result_type(a, b))
 
 
-def eigh_reference(a: Any, **given: Any) -> Any:
-    w, v = np.linalg.eigh(a, **given)
-    return np.concatenate([w[..., None], v.mT], axis=-1)
-
-
-def eig_reference(a: Any) -> Any:
-    w, v = np.linalg.eig(a)
-    y = np.concatenate([w[..., None], v.mT], axis=-1)
-    return y.real if a.dtype.kind == "f" else y
-
-
 def complement_reference(a: Any, of: str = "u") -> Any:
     n = a.shape[-1]
     if of == "q":
@@ -205,16 +194,6 @@ def complement_reference(a: Any, of: str = "u") -> Any:
         if of == "u"
         else np.linalg.svd(a.mT.conj()).Vh[..., n:, :].mT.conj()
     )
-
-
-def svd_reference(a: Any) -> Any:
-    u, s, vh = np.linalg.svd(a, full_matrices=False)
-    return np.concatenate([s[..., None], u.mT, vh], axis=-1)
-
-
-def qr_reference(a: Any) -> Any:
-    q, r = np.linalg.qr(a)
-    return np.concatenate([q.mT, r], axis=-1)
 
 
 def cofactor_reference(arrays: Any) -> Any:
@@ -364,11 +343,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "cofactor": cofactor_reference,
     "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
     "complement": complement_reference,
-    "eig_joined": eig_reference,
-    "eigh_joined": eigh_reference,
-    "qr_joined": qr_reference,
-    "slogdet_joined": lambda a: np.stack(np.linalg.slogdet(a), axis=-1),
-    "svd_joined": svd_reference,
+    "thin_qr": np.linalg.qr,
+    "thin_svd": lambda a: np.linalg.svd(a, full_matrices=False),
     "array": np.array,
     "full": np.full,
     "overlap_add": overlap_add_reference,

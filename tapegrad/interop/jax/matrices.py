@@ -74,16 +74,14 @@ def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
 
 
 def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
-    """Eigenvalues and, in rows, eigenvectors."""
-    w, v = jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)
-    return jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
+    """Eigenvalues and eigenvectors."""
+    return jax.numpy.linalg.eigh(a, UPLO=UPLO, symmetrize_input=False)
 
 
 def eig(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
-    """Eigenvalues and, in rows, eigenvectors; JAX computes them only on CPUs."""
-    w, v = jax.numpy.linalg.eig(a.astype(out.dtype))
-    y = jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
-    return y if out.dtype.kind == "c" else y.real
+    """Eigenvalues and eigenvectors; JAX computes them only on CPUs."""
+    w, v = jax.numpy.linalg.eig(a)
+    return (w, v) if a.dtype.kind == "c" or not real else (w.real, v.real)
 
 
 def eigvals(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
@@ -103,20 +101,18 @@ def svdvals(jax: Any, out: Any, x: Any) -> Any:
 
 
 def qr(jax: Any, out: Any, a: Any) -> Any:
-    """Both factors, the first one transposed."""
-    q, r = jax.numpy.linalg.qr(a.astype(out.dtype))
-    return jax.numpy.concatenate([q.mT, r], axis=-1)
+    """Both factors."""
+    return jax.numpy.linalg.qr(a)
 
 
 def slogdet(jax: Any, out: Any, a: Any) -> Any:
     """The sign and the logarithm of the determinant."""
-    return jax.numpy.stack(tuple(jax.numpy.linalg.slogdet(a.astype(out.dtype))), axis=-1)
+    return jax.numpy.linalg.slogdet(a)
 
 
 def svd(jax: Any, out: Any, a: Any) -> Any:
-    """Singular values, and the vectors of both sides in rows."""
-    u, s, vh = jax.numpy.linalg.svd(a.astype(out.dtype), full_matrices=False)
-    return jax.numpy.concatenate([s[..., None], u.mT, vh], axis=-1)
+    """Singular values, and the vectors of both sides."""
+    return jax.numpy.linalg.svd(a, full_matrices=False)
 
 
 def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:

@@ -11,10 +11,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import linear
-from tapegrad.core.tensor import Rules
+from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import declaration, facts
 from tapegrad.declare.custom import CUSTOM_VJP
-from tapegrad.declare.parts import PART
+from tapegrad.declare.parts import PART, SeveralOp, parts_of
 from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops.arithmetic import power, sign
@@ -24,11 +24,11 @@ from tapegrad.ops.linalg import (
     cholesky,
     cofactor,
     complement,
-    eig_joined,
-    eigh_joined,
-    qr_joined,
-    slogdet_joined,
-    svd_joined,
+    eig,
+    eigh,
+    slogdet,
+    thin_qr,
+    thin_svd,
 )
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import clip_both
@@ -146,7 +146,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
 
 # ops that JAX differentiates differently, or not at all at ties
 _APART = (
-    *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
+    *(cholesky, complement, eig, eigh, thin_svd, thin_qr, slogdet),
     *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
     sign.complex,
 )
@@ -213,25 +213,33 @@ class _Step:
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
         """The tangent of the result, by the op's own rule, recorded and computed by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
+        several = type(y) is tuple
+        ys = list(y) if several else [y]
         moved = {i: t for i, t in moved.items() if t.dtype.kind in "fc"}
-        if not moved or y.dtype.kind not in "fc":
-            return jax.numpy.zeros(y.shape, y.dtype)
 
-        def tangent(moved: Any, y: Any, operands: Any) -> Any:
-            return op.jvp(op, moved, y, *operands, **instruction.options)
+        def tangent(moved: Any, ys: Any, operands: Any) -> Any:
+            y = Parts(tuple(ys)) if several else ys[0]
+            t = op.jvp(op, moved, y, *operands, **instruction.options)
+            return parts_of(t) if several else t
 
-        likes = [
-            self._like(x, made) for x, made in zip(instruction.operands, operands, strict=True)
-        ]
-        given = ({i: _alike(t) for i, t in moved.items()}, _alike(y), likes)
-        with np.errstate(all="ignore"):
-            program = trace(tangent, given, {}, stops=True)
-        values = [*moved.values(), y, *[x for x in operands if type(x) is not bool]]
-        (t,) = run(program, values, self.ops, jax) or (None,)
-        if t is None:
-            return jax.numpy.zeros(y.shape, y.dtype)
-        t = t if y.dtype.kind == "c" else jax.numpy.real(t)
-        return jax.numpy.broadcast_to(jax.numpy.asarray(t, y.dtype), y.shape)
+        def fitted(t: Any, y: Any) -> Any:
+            if t is None:
+                return jax.numpy.zeros(y.shape, y.dtype)
+            t = t if y.dtype.kind == "c" else jax.numpy.real(t)
+            return jax.numpy.broadcast_to(jax.numpy.asarray(t, y.dtype), y.shape)
+
+        found: list[Any] = []
+        if moved and any(y.dtype.kind in "fc" for y in ys):
+            likes = [
+                self._like(x, made) for x, made in zip(instruction.operands, operands, strict=True)
+            ]
+            given = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
+            with np.errstate(all="ignore"):
+                program = trace(tangent, given, {}, stops=True)
+            values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
+            found = run(program, values, self.ops, jax)
+        made = tuple(map(fitted, found or [None] * len(ys), ys))
+        return made if several else made[0]
 
     def _like(self, x: Any, made: Any) -> Any:
         if type(x) is not Ref:
@@ -271,6 +279,8 @@ class _Step:
         else:
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)
+        if type(op) is SeveralOp:
+            return tuple(y)
         y = jax.numpy.asarray(y, out.dtype)
         assert y.shape == out.shape, f"{op.name} gives {y.shape} on JAX, not {out.shape}"
         return y

@@ -11,9 +11,9 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare.abstract import solvable
-from tapegrad.declare.parts import PART
+from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
@@ -148,6 +148,11 @@ class Sides:
             term = users and users <= sums and self.factors(x) is not None
             if later and (term or self.is_batched(self.body.instructions[i])):
                 after.add(x)
+        # several results leave the loop one by one
+        for x in [x for x in after if self.body.of(x).op is PART]:
+            whole = self.body.of(x).operands[0]
+            if whole in self.on_carry and whole not in after:
+                after.discard(x)
         # views alone are no work
         return after if any(self._is_work(x) for x in after) else set()
 
@@ -168,10 +173,16 @@ class Sides:
 
     def is_batched(self, made: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
+        if made.op is PART:
+            # where all results go, each goes
+            made = self.body.of(made.operands[0])  # type: ignore[arg-type]
         op = made.op
-        if op.batch is None or op.like is not None or op is PART or made.number:
+        if op.batch is None or not (op.like is None or type(op) is SeveralOp) or made.number:
             return False
-        size = math.prod(made.shape)
+        likes: Any = (made,)
+        if op.like is not None:
+            likes = op.like(*map(self._like, made.operands), **made.options).values
+        size = sum(math.prod(x.shape) for x in likes)
         if not size or size * self.length > _MOST_HELD:
             return False
         if op is matmul:
@@ -186,10 +197,12 @@ class Sides:
         ]
         with np.errstate(all="ignore"):
             try:
-                given = op.batch(op, varying, *tried, **made.options)
+                found = op.batch(op, varying, *tried, **made.options)
             except np.linalg.LinAlgError:
-                given = op.batch(op, varying, *solvable(tried), **made.options)
-        return given is not NotImplemented and np.shape(given) == (2, *made.shape)
+                found = op.batch(op, varying, *solvable(tried), **made.options)
+        values = found.values if type(found) is Parts else (found,)
+        shapes = [(2, *x.shape) for x in likes]
+        return found is not NotImplemented and list(map(np.shape, values)) == shapes
 
     def _like(self, x: Any) -> Any:
         if type(x) is not Ref:

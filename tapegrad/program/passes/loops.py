@@ -57,7 +57,7 @@ def _trim(builder: Builder) -> bool:
                 builder.instructions[i] = trimmed
                 builder.touch()
                 changed = True
-        elif made.op is PART:
+        elif made.op is PART and made.operands[0] in places:
             at = places[made.operands[0]][made.options["index"]]
             if at != made.options["index"]:
                 builder.instructions[i] = made.but(options={"index": at})
