@@ -25,6 +25,8 @@ from tapegrad.ops.product import adjoint, turned
 LARGE = 400
 # up to this size NumPy is faster with a stack of matrices, which it takes at once
 SMALL = 16
+# rows and columns of a block, which BLAS multiplies in the time of any other
+BLOCK = 64
 
 
 def over_stacks(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
@@ -102,11 +104,26 @@ def _pulled_by_ops(y: Any, g: Any) -> Any:
     return of_triangular_factor(whole, False)
 
 
+def _blocks(n: int) -> list[slice]:
+    return [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+
+
+def _inner(factor: Any, g: Any) -> Any:
+    """The lower triangle of ``adjoint(factor) @ g``, without what the zeros of the factor meet."""
+    shape = np.broadcast_shapes(factor.shape, g.shape)
+    x = np.zeros(shape, np.result_type(factor, g))
+    for s in _blocks(shape[-1]):
+        x[..., s, : s.stop] = adjoint(factor[..., s.start :, s]) @ g[..., s.start :, : s.stop]
+    return x
+
+
 def _pulled_one(y: Any, g: Any, scipy: Any) -> Any:
-    trmm, trsm = scipy.get_blas_funcs(("trmm", "trsm"), (y, g))
-    x = np.tril(trmm(1.0, y, g, lower=1, trans_a=2))
+    (trsm,) = scipy.get_blas_funcs(("trsm",), (y, g))
+    x = np.asfortranarray(np.tril(_inner(y, g)))
     np.fill_diagonal(x, x.diagonal().real / 2)
-    x = trsm(1.0, y, np.asfortranarray(x), lower=1, trans_a=2, overwrite_b=1)
+    # BLAS would copy it in each call
+    y = np.asfortranarray(y)
+    x = trsm(1.0, y, x, lower=1, trans_a=2, overwrite_b=1)
     x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
     found = np.tril(x)
     found += np.tril(x.conj().T, -1)
@@ -131,9 +148,15 @@ def pulled(factor: Any, g: Any) -> Any:
     """`_pulled_by_ops`; by SciPy with half of the operations, in one piece of memory."""
     if (scipy := _scipys(factor)) is not None:
         return over_stacks(_pulled_one, factor, g, scipy=scipy)
-    inverse = inv(factor)
-    inner = within_factor(adjoint(factor) @ g)
-    return of_triangular_factor(adjoint(inverse) @ inner @ inverse, False)
+    x = within_factor(_inner(factor, g))
+    # by blocks: what is solved already is taken off, and the rest is a product
+    inverses = [(s, inv(np.tril(factor[..., s, s]))) for s in _blocks(x.shape[-1])[::-1]]
+    for s, inverse in inverses:
+        below = factor[..., s.stop :, s]
+        x[..., s, :] = adjoint(inverse) @ (x[..., s, :] - adjoint(below) @ x[..., s.stop :, :])
+    for s, inverse in inverses:
+        x[..., s] = (x[..., s] - x[..., s.stop :] @ factor[..., s.stop :, s]) @ inverse
+    return of_triangular_factor(x, False)
 
 
 def pulled_by_factor(factor: Any, g: Any, upper: bool) -> Any:
