@@ -14,7 +14,7 @@ import numpy as np
 
 from tapegrad.core.cotangents import accumulate
 from tapegrad.core.operands import primals
-from tapegrad.core.sweep import SWEEP, contributions
+from tapegrad.core.sweep import SWEEP, accumulate_fast, contributions
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import PARAMETER, recorded_from
@@ -257,19 +257,16 @@ def pulled(
     summed: Container[Tensor] = (),
 ) -> Callable[[], None]:
     """A call that does what the sweep does at a record, of which nothing stays."""
-    memory: dict[Tensor, Array] = {}
+    known = {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
+    added = {x for x in known if x in summed}
+    # the sweep adds to these in place
+    known |= {x: np.zeros_like(known[x]) for x in added}
 
     def call() -> None:
-        made: dict[Tensor, Any] = {}
-        for _, x, _, c in contributions(record, g):
-            known = made.get(x, cotangents.get(x))
-            if known is not None and x in summed and type(c) is np.ndarray:
-                # the sweep adds in place; a first call, before memory is measured, allocates
-                if x not in memory:
-                    memory[x] = np.empty_like(known)
-                np.add(known, c, out=memory[x])
-            else:
-                made[x] = c if known is None else known + c
+        made, own = dict(known), set(added)
+        if not accumulate_fast(record, g, made, own):
+            for _, x, _, c in contributions(record, g):
+                made[x] = accumulate(made[x], c, x, own) if x in made else c
 
     return call
 
@@ -290,8 +287,9 @@ def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
 
 
 def _constants(record: Tensor) -> list[Array]:
-    """The copies of constants that a record holds."""
-    return [x for x in record._operands if isinstance(x, np.ndarray)]
+    """The copies of constants that a record holds, and the cotangents of a recorded sweep."""
+    passed: Any = record._options["passed"].values if record.op is SWEEP else ()
+    return [x for x in (*record._operands, *passed) if isinstance(x, np.ndarray)]
 
 
 def written(record: Tensor) -> Callable[[], Any]:
