@@ -565,6 +565,59 @@ def test_arguments_are_not_changed() -> None:
     assert x.flags.writeable
 
 
+def test_a_function_that_writes_to_plain_arrays_is_checked_at_the_points_meant() -> None:
+    recorded_at = []
+
+    def fn(x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            x *= 2.0
+        else:
+            recorded_at.append(x.value)
+            x = x * 2.0
+        return np.median(x)
+
+    # a tie, which is looked at from points close by
+    x = np.ones(3)
+    check_grads(fn, (x,), order=1)
+    np.testing.assert_array_equal([x, *recorded_at], 1.0)
+    check_grads(fn, (x,))
+
+
+def test_where_plain_arrays_give_something_else_the_recorded_function_is_checked() -> None:
+    plain = []
+
+    def off(x: Any) -> Any:
+        if isinstance(x, tg.Tensor):
+            return tg.sin(x)
+        plain.append(x)
+        return np.nextafter(np.sin(x), 2.0) + (np.sum(x) != np.sum(ROW))
+
+    def raising(x: Any) -> Any:
+        if not isinstance(x, tg.Tensor) and not np.array_equal(x, ROW):
+            raise TypeError("elsewhere")
+        return tg.sin(x)
+
+    check_grads(off, (ROW,), order=1)
+    assert len(plain) < 4
+    check_grads(raising, (ROW,))
+
+
+def test_a_weight_that_moves_alone_takes_no_recording() -> None:
+    calls = []
+
+    def fn(x: Any, n: int) -> Any:
+        calls.append(isinstance(x, tg.Tensor))
+        return np.sin(x * np.arange(1.0, n + 1))
+
+    recordings = []
+    for n in (1, 20):
+        calls.clear()
+        check_grads(fn, (0.5, n), modes=("reverse",))
+        recordings.append(sum(calls))
+    # the others are those of the point
+    assert recordings[1] == recordings[0]
+
+
 def test_no_random_state_is_used_or_changed() -> None:
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
     check_grads(lambda x: tg.sin(x), (X,))
