@@ -5,6 +5,7 @@ has a number of examples of its own: see support/depth.py.
 """
 
 import faulthandler
+import gc
 import os
 import time
 import warnings
@@ -19,12 +20,21 @@ settings.register_profile("default", max_examples=15, deadline=None, derandomize
 settings.register_profile("thorough", max_examples=150, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# programs that run once are best compiled fast
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 WATCH = pytest.StashKey[dict[str, Any]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the terminal, which a test that hangs is told on."""
     config.stash[WATCH] = {"terminal": os.dup(2), "since": -60.0}
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays for the whole run: a thousand modules and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

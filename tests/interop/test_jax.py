@@ -38,14 +38,10 @@ ROOT = Path(tg.__file__).parents[1]
 
 @pytest.fixture(autouse=True, scope="module")
 def _float64() -> Any:
-    # programs that run once are best compiled fast
-    wanted = {"jax_enable_x64": True, "jax_disable_most_optimizations": True}
-    before = {name: jax.config.values[name] for name in wanted}
-    for name, value in wanted.items():
-        jax.config.update(name, value)
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_enable_x64", before)
 
 
 def close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
@@ -516,7 +512,6 @@ def test_digits_are_learnt_with_the_same_losses() -> None:
 SHARDED = """
 import jax, numpy as np, tapegrad as tg
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
 model = tg.nn.Sequential(tg.nn.Linear(4, 8), np.tanh, tg.nn.Dropout(0.5), tg.nn.Linear(8, 3))
 
 def step(params, x, y, key):

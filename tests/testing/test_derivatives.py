@@ -520,9 +520,11 @@ def test_functions_of_jax() -> None:
     def attention(q: Any, k: Any) -> Any:
         return jax.nn.softmax(jnp.dot(q, k.T) / 2, axis=-1)
 
+    @jax.jit
     def vjp_fn(args: Any, g: Any) -> Any:
         return jax.vjp(attention, *args)[1](jnp.asarray(g, jnp.float32))
 
+    @jax.jit
     def jvp_fn(args: Any, tangents: Any) -> Any:
         args, tangents = ([jnp.asarray(x, jnp.float32) for x in each] for each in (args, tangents))
         return jax.jvp(attention, tuple(args), tuple(tangents))[1]

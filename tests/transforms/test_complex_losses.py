@@ -98,8 +98,13 @@ def jax_gradient(loss: Loss) -> Any:
     jax = pytest.importorskip("jax")
     x64 = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
+    g = jax.grad(functools.partial(loss, jax.numpy), tuple(range(len(loss.args))))
     try:
-        g = jax.grad(functools.partial(loss, jax.numpy), tuple(range(len(loss.args))))(*loss.args)
+        try:
+            # one compilation takes less time than one for each of the operations
+            g = jax.jit(g)(*loss.args)
+        except TypeError:  # it reads values
+            g = g(*loss.args)
     except (NotImplementedError, TypeError):
         return None
     finally:
