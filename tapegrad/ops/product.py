@@ -62,8 +62,14 @@ def _dot(a: Any, b: Any) -> Any:
     return a.dot(b) if a.size > 1 < b.size else a @ b
 
 
+def _solid(g: Any) -> Any:
+    """A cotangent in memory of its own if it is one number for all elements, as BLAS needs it."""
+    return g.copy() if type(g) is np.ndarray and g.ndim and not g.strides[-1] else g
+
+
 def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g @ x2.T, for each matrix of a stack."""
+    g = _solid(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return _dot(g, x2.T) if type(x2) is np.ndarray else np.dot(g, x2.T)
@@ -78,6 +84,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 
 def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """x1.T @ g, for each matrix of a stack."""
+    g = _solid(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return _dot(x1.T, g) if type(g) is np.ndarray else np.dot(x1.T, g)

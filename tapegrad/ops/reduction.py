@@ -39,13 +39,17 @@ def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return g.reshape(shape)
 
 
+_MANY = 1 << 13
+
+
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
     # a number is the cotangent of a scalar too
     if getattr(g, "ndim", 0):
         return broadcast_to(unreduced(g, x, axis, keepdims), shape=x.shape)
     if type(g) is np.ndarray:
-        return filled(x.shape, g, g.dtype)
+        # what uses it next reads one number, but a small array is made in less time than a view
+        return np.broadcast_to(g, x.shape) if x.size >= _MANY else filled(x.shape, g, g.dtype)
     return broadcast_to(g, shape=x.shape)
 
 
