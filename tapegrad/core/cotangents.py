@@ -6,6 +6,7 @@ the shape of an operand. Only this file undoes that.
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -166,19 +167,27 @@ def cast(c: Any, dtype: np.dtype[Any]) -> Any:
     return c if c.dtype == dtype else c.astype(dtype)
 
 
-def accumulate(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
-    """The cotangent of a record with another contribution.
+def accumulate(known: Any, c: Any) -> Any:
+    """The cotangent of a record, an entry of the sweep's dict, with another contribution.
 
-    `summed` holds the records whose cotangent is an array made here, which nobody else sees: they
-    are added to in place.
+    It is added to in place if nothing but the dict refers to it, which the count of references
+    says: no rule, no record, no other cotangent, and no view, whose base it would be. That of a
+    rule which returns its own cotangent, as those of `add` do, is held by the sweep meanwhile.
     """
-    if x in summed and type(c) is ndarray:
+    is_alone = getrefcount(known) <= _IN_A_DICT and type(known) is ndarray and known.base is None
+    if is_alone and known.flags.writeable and type(c) is ndarray:
         known += c
         return known
-    total = known + c
-    # a Tensor cannot be added to in place
-    (summed.add if type(total) is ndarray else summed.discard)(x)
-    return total
+    return known + c
+
+
+def _references(known: Any, c: Any) -> int:
+    return getrefcount(known)
+
+
+# what `accumulate` counts, on this Python, for an array that a dict alone refers to
+_ALONE = {0: np.empty(1)}
+_IN_A_DICT = _references(_ALONE[0], None)
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:

@@ -110,18 +110,16 @@ def sweep(
     del tape
     wanted = frozenset(parameters)
     cotangents = seeds
-    summed: set[Tensor] = set()  # records whose cotangent `accumulate` made
     while record is not start:
         # a parameter's cotangent stays, as its gradient
         g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
-            summed.discard(record)
             if recorded:
                 passed += record, g
                 at.append(last_written().index)
-            if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
+            if not (is_plain and accumulate_fast(record, g, cotangents)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
-                    c = accumulate(cotangents[x], c, x, summed) if x in cotangents else c
+                    c = accumulate(cotangents[x], c) if x in cotangents else c
                     cotangents[x] = c
                     if check is not None:
                         check(record, i, c, g)
@@ -207,9 +205,7 @@ def contributions(
     return found
 
 
-def accumulate_fast(
-    record: Tensor, g: Any, cotangents: dict[Tensor, Any], summed: set[Tensor]
-) -> bool:
+def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bool:
     """Add what a record with the cotangent `g` contributes to its operands' cotangents.
 
     The fast path, for an op of one or two operands without options in a sweep over values, as most
@@ -255,6 +251,6 @@ def accumulate_fast(
         if c.dtype is not dtype or c.shape != primal.shape:
             c = unbroadcast(c, primal, op.name, i)
         if x in cotangents:
-            c = accumulate(cotangents[x], c, x, summed)
+            c = accumulate(cotangents[x], c)
         cotangents[x] = c
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tracemalloc
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -134,6 +134,11 @@ class Held:
             entry[1] += 1
         return self.bytes - before
 
+    def is_alone(self, x: Any) -> bool:
+        """Whether an array that is held is a cotangent of its own memory, which nothing shares."""
+        entry = self._owners.get(id(x))
+        return entry is not None and entry[1:] == [1, None] and x.base is None and x.flags.writeable
+
     def drop(self, arrays: Iterable[Array]) -> Iterator[int]:
         """Let arrays go; whose memory is free now."""
         for x in map(owner, arrays):
@@ -213,7 +218,7 @@ def measured(
     wanted = frozenset(tape.parameters)
     stays = wanted.union(seeds)
     every = list(lines.values())
-    cotangents, summed = dict(seeds), set[Tensor]()
+    cotangents = dict(seeds)
     for c in cotangents.values():
         held.add(arrays_of(c))
     for line in reversed(every):
@@ -223,15 +228,15 @@ def measured(
         if record.op in HOLDERS:
             opened(record, g)
         if g is not None:
-            summed.discard(record)
-            call = pulled(record, g, cotangents, summed)
+            call = pulled(record, g, cotangents, held)
             line.backward_s = clock.time(call)
             extra = allocated(call)
             line.backward_bytes += extra
             before = held.bytes
             for _, x, _, c in contributions(record, g):
                 known = cotangents.get(x)
-                made = c if known is None else accumulate(known, c, x, summed)
+                is_alone = held.is_alone(known) and type(c) is np.ndarray
+                made = c if known is None else known.__iadd__(c) if is_alone else known + c
                 # in this order, since the sum may be in the memory of what was known
                 held.add(arrays_of(made))
                 _freed(held.drop(arrays_of(known)), every, first, record.index)
@@ -254,19 +259,22 @@ def pulled(
     record: Tensor,
     g: Any,
     cotangents: Mapping[Tensor, Any] = _NO,
-    summed: Container[Tensor] = (),
+    held: Held | None = None,
 ) -> Callable[[], None]:
     """A call that does what the sweep does at a record, of which nothing stays."""
     known = {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
-    added = {x for x in known if x in summed}
-    # the sweep adds to these in place
-    known |= {x: np.zeros_like(known[x]) for x in added}
+    # the sweep adds to these in place, since its dict alone holds them
+    made = {x: np.zeros_like(c) for x, c in known.items() if held and held.is_alone(c)}
+    alone = frozenset(made)
+    others = {x: c for x, c in known.items() if x not in alone}
 
     def call() -> None:
-        made, own = dict(known), set(added)
-        if not accumulate_fast(record, g, made, own):
+        made.update(others)
+        if not accumulate_fast(record, g, made):
             for _, x, _, c in contributions(record, g):
-                made[x] = accumulate(made[x], c, x, own) if x in made else c
+                made[x] = accumulate(made[x], c) if x in made else c
+        for x in made.keys() - alone:
+            del made[x]
 
     return call
 
