@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from bench.peers.plain import plain_step
+from bench.peers.plain import plain_attention, plain_step
 from bench.workload import Entry, Ops, Workload
 
 
@@ -21,6 +21,16 @@ def autograd_entries(name: str, w: Workload) -> Iterator[Entry]:
         picked = z[anp.arange(len(targets)), targets]
         return anp.mean(anp.log(anp.sum(anp.exp(z), axis=1)) - picked)
 
-    ops = Ops(anp, lambda z: 1 / (1 + anp.exp(-z)), cross_entropy)
+    def softmax(z: Any) -> Any:
+        e = anp.exp(z - anp.max(z, axis=-1, keepdims=True))
+        return e / anp.sum(e, axis=-1, keepdims=True)
+
+    ops = Ops(
+        anp,
+        lambda z: 1 / (1 + anp.exp(-z)),
+        cross_entropy,
+        lambda x: anp.maximum(x, 0),
+        plain_attention(softmax),
+    )
     both = autograd.value_and_grad(functools.partial(w.loss, ops))
     yield Entry("autograd", lambda: w.leaves, plain_step(both, w), w.data, list)
