@@ -57,7 +57,7 @@ from tapegrad.ops.logic import (
     where,
 )
 from tapegrad.ops.order import clip_both, maximum, minimum
-from tapegrad.ops.product import contract, matmul
+from tapegrad.ops.product import contract, matmul, vecdot
 from tapegrad.ops.reduction import argmax, argmin, max, min, prod, sum
 from tapegrad.ops.shape import (
     broadcast_to,
@@ -220,6 +220,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     where: "where({0}, {1}, {2})",
     keep: _keep,
     matmul: _matmul,
+    vecdot: "vecdot({0}, {1}, axis={axis}, out={out})",
     contract: _einsum,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",

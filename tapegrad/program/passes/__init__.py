@@ -46,7 +46,7 @@ from tapegrad.program.passes.operands import straighten, type_numbers
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
 from tapegrad.program.passes.rows import join_gathers, update_rows
-from tapegrad.program.passes.sharing import drop_dead, share_common
+from tapegrad.program.passes.sharing import compare_bounded, drop_dead, share_common
 from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.sums import contract_sums, sums_as_products
@@ -69,8 +69,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "merge": (contract_sums, stack_products, join_gathers),
     # a term is added where it is added least often, and to the rows that change
     "part": (add_before_parting, update_rows),
-    # the rest is written with the ops that are quickest in NumPy
-    "write": (fold, join_factors, pick_first, sums_as_products),
+    # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
+    "write": (compare_bounded, fold, join_factors, pick_first, sums_as_products),
     "order": (straighten, type_numbers),
 }
 

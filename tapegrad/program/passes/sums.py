@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tapegrad.ops.arithmetic import multiply, square
-from tapegrad.ops.product import inner_product, matmul
+from tapegrad.ops.product import inner_product, matmul, vecdot
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.fold import before_reshape, without_ones
-from tapegrad.program.program import rule
+from tapegrad.program.program import improvement, rule
 
 _LARGEST = 1 << 16
 # a product adds one by one, a sum in pairs, which is more precise
@@ -101,17 +103,25 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_CONTRACTED = 1 << 16
-# rows from which one product for each row is faster than all products and their sums
+# elements of rows from which one product for each row is faster than all products and their sums,
+# and bytes of those from which it is no slower, and saves the memory of all products
 _LONG = 128
+_WIDE = 1 << 8
 
 
-@rule(sum_)
-def contract_sums(builder: Builder, total: Instruction) -> Any:
+@improvement(complex=True)
+def contract_sums(builder: Builder) -> None:
     """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
-    sum of outer products, and on sums written with broadcasting.
+    sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
     """
+    if builder.has((multiply,)) and builder.has((sum_,)):
+        once = {x for x, users in builder.users().items() if len(users) == 1}
+        builder.rewrite(partial(_contracted, once), (sum_,))
+
+
+def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> Any:
     product = builder.source(total.operands[0], multiply)
     if product is None or not is_floating(builder, total, *product.operands):
         return None
@@ -129,14 +139,34 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
-    if not columns and (not stack or math.prod(shape[k] for k in inner) < _LONG):
-        return None
+    if not columns:
+        (x,) = total.operands
+        return _row_by_row(builder, product, inner, total.shape, x in once) if stack else None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
     made: Operand = builder.emit(matmul, left, right, note="the sum of products, as a product")
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
     made = builder.reshaped(made, tuple(shape[k] for k in order))
     return builder.reshaped(_permuted(builder, made, order, sorted(order)), total.shape)
+
+
+def _row_by_row(
+    builder: Builder, product: Instruction, inner: set[int], wanted: tuple[int, ...], alone: bool
+) -> Any:
+    """``sum(a * b, -1) -> vecdot(a, b)``, where that is faster or saves memory."""
+    shape = product.shape
+    stack, width = shape[: -len(inner)], math.prod(shape[k] for k in inner)
+    is_wide = alone and width * product.dtype.itemsize >= _WIDE
+    if min(inner) < len(stack) or not (width >= _LONG or is_wide):
+        return None
+    for x in product.operands:
+        made = builder.source(x)
+        is_moved = made is not None and made.is_view and not is_contiguous(builder, x)
+        if is_moved or builder.shape(x) != shape:
+            return None
+    left, right = (builder.reshaped(x, (*stack, width)) for x in product.operands)
+    rows = builder.emit(vecdot, left, right, note="the sum of products, row by row")
+    return builder.reshaped(rows, wanted)
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:

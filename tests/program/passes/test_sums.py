@@ -1,5 +1,7 @@
 """contract_sums and sums_as_products: sums that become matrix products."""
 
+from unittest import mock
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,9 +50,40 @@ def test_contract_sums_computes_the_same(given_):
     program = trace(fn, (a, b), {})
     expected = np.sum(a * b, axes, keepdims=keepdims)
     for passes in ((contract_sums,), (fold, contract_sums, fold, drop_dead)):
-        made = run(improved(program, passes), (a, b))
-        assert np.shape(made) == np.shape(expected)
-        np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+        for wide in (8, 1 << 8):
+            with mock.patch("tapegrad.program.passes.sums._WIDE", wide):
+                made = run(improved(program, passes), (a, b))
+            assert np.shape(made) == np.shape(expected)
+            np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+
+
+def takes_rows(fn, *args):
+    """Whether sums of products become one product for each row."""
+    made = contract_sums(trace(fn, args, {}))
+    return any(x.op is tg.vecdot for x in made.instructions)
+
+
+def test_contract_sums_takes_rows_one_by_one_where_that_saves_their_products():
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 4, 40))
+    for axes, width in ((-1, 40), ((1, 2), 160)):
+
+        def alone(a, b, *, axes=axes):
+            return np.sum(a * b, axes, keepdims=True)
+
+        def kept(a, b, *, axes=axes):
+            products = a * b
+            return np.sum(products, axes), products
+
+        assert takes_rows(alone, a, b)
+        assert takes_rows(kept, a, b) == (width > 128)
+        # rows that lie apart would be slow
+
+        def turned(a, b, *, alone=alone):
+            return alone(np.swapaxes(a, 0, 1), np.swapaxes(b, 0, 1))
+
+        assert not takes_rows(turned, a, b)
+        for fn in (alone, kept, turned):
+            np.testing.assert_allclose(tg.compile(fn)(a, b)[0], fn(a, b)[0], rtol=1e-12)
 
 
 def test_contract_sums_puts_the_axes_in_order():
@@ -80,7 +113,7 @@ def test_contract_sums_makes_no_array_of_all_products():
     ):
         program = drop_dead(contract_sums(trace(fn, args, {})))
         assert "multiply" not in [x.op.__name__ for x in program.instructions]
-        assert "matmul" in [x.op.__name__ for x in program.instructions]
+        assert {"matmul", "vecdot"} & {x.op.__name__ for x in program.instructions}
     # short rows by rows, by a number, and whole numbers stay
     assert untouched(contract_sums, lambda a, b: tg.sum(a * b, 1), a, a)
     assert untouched(contract_sums, lambda a: tg.sum(a * 2.0, 1), a)
