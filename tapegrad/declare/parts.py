@@ -134,12 +134,12 @@ class Layout:
         """A value like that of a record of such results."""
         if [place.number for place in self.places] == [True]:
             return self.places[0].dtype.type(1).item()
-        return _together([place.zeros() for place in self.places])
+        return together([place.zeros() for place in self.places])
 
     def primal(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout, as a record holds them."""
         leaves = floating_leaves(output)
-        return _together([_held(x, len(leaves) == 1) for x in leaves])
+        return together([_held(x, len(leaves) == 1) for x in leaves])
 
     def apart(self, whole: Any) -> list[Any]:
         """The floating leaves, taken out of such a value, or a record of it."""
@@ -177,7 +177,8 @@ class _Place:
         return np.zeros(self.shape, self.dtype)
 
 
-def _together(values: list[Any]) -> Any:
+def together(values: list[Any]) -> Any:
+    """Several values as a record holds them; one alone as it is."""
     return values[0] if len(values) == 1 else Parts(tuple(values))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.declare.parts import PART
+from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.face.lines import warn_at_users_line, with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give
 from tapegrad.ops.indexing import getitem, index_select
@@ -209,6 +209,8 @@ def _about(instruction: Instruction, note: str) -> str:
     shape = str(instruction.shape)
     if instruction.number:
         shape = f"a Python {KINDS[instruction.dtype.kind]}"
+    elif isinstance(instruction.op, SeveralOp):
+        shape = ", ".join(instruction.op.results._fields)
     return f"{shape}: {note}" if note else shape
 
 

@@ -18,9 +18,9 @@ from tapegrad.core.cotangents import conjugated
 from tapegrad.core.forward import apply, by_transposing
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import recorded_from
-from tapegrad.declare.parts import parts_of
+from tapegrad.declare.parts import parts_of, together
 from tapegrad.face.ownership import lend
 from tapegrad.transforms.products import vjp
 
@@ -70,14 +70,14 @@ class Call:
     def run(self, *operands: Any) -> Any:
         """The results on arrays, as a record holds them."""
         if self.known is not None and same(self.known[0], operands):
-            return _together(list(self.known[1]))
+            return together(list(self.known[1]))
         # in no recording: what the function records is its own
         found = recorded_from(None, self.fn, lend(operands))[0]
-        return _together([np.asarray(x) for x in found])
+        return together([np.asarray(x) for x in found])
 
     def like(self) -> Any:
         """A value like that of a record."""
-        return _together([np.zeros(*place) for place in self.places])
+        return together([np.zeros(*place) for place in self.places])
 
     def pull(self, g: Any, *operands: Any) -> list[Any]:
         """The cotangents of the operands."""
@@ -92,16 +92,12 @@ class Call:
         """The tangents of the results."""
         if self.ahead is None:
             return by_transposing(CALL, tangents, y, *operands, call=self)
-        return _together(list(self.ahead(tangents, *operands)))
+        return together(list(self.ahead(tangents, *operands)))
 
 
 def same(given: Any, others: Any) -> bool:
     """Whether these arrays are those."""
     return len(given) == len(others) and all(map(np.array_equal, given, others))
-
-
-def _together(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else Parts(tuple(values))
 
 
 def _solve(*operands: Any, call: Call) -> Any:

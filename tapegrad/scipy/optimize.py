@@ -11,20 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import check_callable, keep_names, label
-from tapegrad.core.operands import LISTS, first_tensor, is_floating
+from tapegrad.core.callables import check_callable, label
+from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import stop_gradient
+from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
 from tapegrad.transforms.gradients import grad, value_and_grad
 from tapegrad.transforms.implicit import solved
 from tapegrad.transforms.jacobians import hessian, jacobian
-from tapegrad.transforms.products import hvp, jvp
+from tapegrad.transforms.products import hvp
 from tapegrad.tree.operations import Unravel
 
 __all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]
@@ -34,18 +35,6 @@ __dir__ = __all__.copy
 Fn = Callable[..., Any]
 
 _scipys: Any = import_module("scipy.optimize")
-_sparse: Any = import_module("scipy.sparse.linalg")
-
-# unknowns from which on a linear system is solved by products instead of a matrix
-_MANY = 256
-# one more step of Newton may move a solution by this part of its size, and of what SciPy moved it
-_CONVERGED, _TINY = 1e-3, 1e-6
-# and change the derivative by this part, which it halves where the derivative is zero
-_BENT = 1e-2
-# the part of a change of x below which a change by the arguments is none
-_LARGEST_NONE = 1e-4
-# how near its bound a variable lies on it
-_NEAR = 1e-6
 
 
 @attrs.frozen
@@ -185,17 +174,7 @@ def _with_jacobian(f: Fn) -> tuple[Fn, Fn]:
 
 
 @attrs.frozen(slots=False)
-class _Of:
-    """A function made of another one, whose name it has in messages."""
-
-    f: Fn
-
-    def __attrs_post_init__(self) -> None:
-        keep_names(self, self.f)
-
-
-@attrs.frozen(slots=False)
-class _OnVectors(_Of):
+class _OnVectors(Of):
     """A function of a tree as a function of a vector."""
 
     unravel: Unravel
@@ -237,7 +216,7 @@ class _Step(_OnVectors):
 
 
 @attrs.frozen(slots=False)
-class _Cost(_Of):
+class _Cost(Of):
     """Half the sum of the squares of some residuals, or of a loss of each."""
 
     rho: Fn | None
@@ -262,180 +241,6 @@ _LOSSES: Mapping[str, Fn | None] = {
     "cauchy": np.log1p,
     "arctan": np.arctan,
 }
-
-
-@attrs.frozen(slots=False)
-class _Equations(_Of):
-    """What is zero at a root, whatever the arguments are."""
-
-    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
-        return self.f(v, *args)
-
-    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
-        """Raise unless the root moves with the arguments, and is one."""
-        y = self.f(v, *args)
-        many = callable(product)
-        step = _by_gmres(product, y, 1e-4) if many else _by_matrix(label(self.f), product, y)
-        _check_converged(self, step, (v, start, limits, *args))
-
-
-@attrs.frozen(slots=False)
-class _Stationary(_Of):
-    """What is zero at a minimum: the slope, and how far off its bound a variable on it is."""
-
-    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
-        if limits is None:
-            return grad(self.f)(v, *args)
-        is_low, is_high = _on_bounds(v, *limits)
-        bound = np.where(is_low, *limits)
-        is_held = is_low | is_high
-        # with the bounds in place, so that the derivative is symmetric
-        slope = grad(self.f)(np.where(is_held, bound, v), *args)
-        return np.where(is_held, v - bound, slope)
-
-    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
-        """Raise unless the minimum moves with the arguments, and is one."""
-        left = self(v, start, limits, *args)
-        is_free = np.ones(v.shape, bool)
-        if limits is not None:
-            is_free = self._free(left, v, limits, args)
-        left = np.where(is_free, left, 0)
-        step = left.copy()
-        if callable(product):
-            # of a singular matrix, none that is drawn at random is a product
-            probe = np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0)
-            _by_cg(product, probe, 1e-3)
-            step = _by_cg(product, step, 1e-4)
-        elif np.any(is_free):
-            among = product[np.ix_(is_free, is_free)]
-            step[is_free] = _by_matrix(label(self.f), among, left[is_free])
-            if np.linalg.eigvalsh((among + among.T) / 2)[0] < 0:
-                _refuse_saddle(label(self.f))
-        _check_converged(self, step, (v, start, limits, *args))
-
-    def _free(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
-        """Which variables no bound holds; raises where one might hold or not."""
-        is_low, is_high = _on_bounds(v, *limits)
-        is_free = ~(is_low | is_high)
-        slope = grad(self.f)(np.where(is_free, v, np.where(is_low, *limits)), *args)
-        noise = 10 * np.max(np.abs(left), initial=0.0, where=is_free)
-        is_loose = np.where(is_low, slope, -slope) <= noise
-        for i in np.flatnonzero(is_loose & ~is_free & (limits[0] < limits[1])):
-            raise ValueError(
-                f"{label(self.f)} has no derivative of the minimum: variable {i} lies on its "
-                f"bound {np.where(is_low, *limits)[i]}, where the slope is {slope[i]:.2g}, so that "
-                "it leaves the bound for a small change of the arguments; move the bound, or pass "
-                "a smaller tol"
-            )
-        return is_free
-
-
-def _on_bounds(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
-    """Which variables lie on their lower bounds, and which on their upper ones."""
-    near = _NEAR * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
-    return v - lower <= near, upper - v <= near
-
-
-def _by_matrix(name: str, matrix: Any, b: Any) -> Any:
-    """The solution of a linear system, whatever the scales of its unknowns and its equations."""
-    if not np.all(np.isfinite(matrix)):
-        raise RuntimeError(f"{name} has no finite derivative by its unknowns at the solution")
-    by_row = _scales(matrix, 1)
-    by_column = _scales(matrix / by_row, 0)
-    scaled = matrix / by_row / by_column
-    sizes = np.linalg.svd(scaled, compute_uv=False)
-    if not sizes[-1] > 10 * len(matrix) * np.finfo(matrix.dtype).eps * sizes[0]:
-        raise np.linalg.LinAlgError(
-            f"{name} has a singular matrix of derivatives by its unknowns at the solution, so "
-            "that the solution has no derivative"
-        )
-    solution: Any = np.linalg.solve(scaled, b / by_row[:, 0]) / by_column[0]
-    return solution
-
-
-def _scales(matrix: Any, axis: int) -> Any:
-    sizes = np.max(np.abs(matrix), axis=axis, keepdims=True)
-    return np.where(sizes > 0, sizes, 1)
-
-
-def _refuse_saddle(name: str) -> NoReturn:
-    raise np.linalg.LinAlgError(
-        f"{name} curves downwards at the solution: this is no minimum, and has no derivative"
-    )
-
-
-def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
-    """Raise if one more step of Newton would change the solution or its derivative."""
-    v, start, limits, *args = given
-    far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
-    leaves, structure = tree.flatten(args)
-    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-    rng, moving = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
-    moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in moving]
-
-    def equations(v: Any, *moving: Any) -> Any:
-        filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
-        return f(v, start, limits, *tree.unflatten(structure, list(filled.values())))
-
-    def along(x: Any, *directions: Any) -> Any:
-        return jvp(equations, (x, *moving), directions)[1]
-
-    held, bent = [0 * x for x in moved], 0.0
-    # beside what a change of x does, that of the arguments may be none
-    scale = _LARGEST_NONE * np.max(
-        np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
-    )
-    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), scale)):
-        slope = along(v, *directions)
-        change = np.max(np.abs(slope - along(v - step, *directions)), initial=0.0)
-        bent = max(bent, change / (np.max(np.abs(slope), initial=least) or 1))
-    if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
-        more = "" if limits is None else " (x may lie near a bound without reaching it)"
-        raise RuntimeError(
-            f"SciPy has not converged to a solution of {label(f)} with a derivative: a step of "
-            f"Newton moves x by {far:.2g}, and changes the derivative by {bent:.2g} of it; pass a "
-            "smaller tol, more steps (options), another method or another x0" + more
-        )
-
-
-# --- linear systems of many unknowns, by products ---------------------------------------------
-
-
-def _by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
-    """A system with the Hessian of a minimum, by conjugate gradients."""
-
-    def curved(p: Any) -> Any:
-        q = matvec(p)
-        if p @ q < 0:
-            _refuse_saddle("the function")
-        return q
-
-    cg = partial(_sparse.cg, rtol=rtol, atol=0.0, maxiter=min(len(b) + 100, 2000))
-    return _by_iterations(cg, curved, b)
-
-
-def _by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
-    """A system with the Jacobian of a root."""
-    restart = min(len(b), 100)
-    gmres = partial(_sparse.gmres, rtol=rtol, atol=0.0, restart=restart, maxiter=10)
-    return _by_iterations(gmres, matvec, b)
-
-
-def _by_iterations(solve: Fn, matvec: Fn, b: Any) -> Any:
-    n = len(b)
-    with np.errstate(all="ignore"):
-        x, failed = solve(_sparse.LinearOperator((n, n), matvec, dtype=b.dtype), b)
-    failed = failed or not np.all(np.isfinite(x))
-    if failed and n <= 8 * _MANY:
-        x = _by_matrix(
-            "the function", np.stack([matvec(e) for e in np.eye(n, dtype=b.dtype)], 1), b
-        )
-    elif failed:
-        raise np.linalg.LinAlgError(
-            "the linear system for the derivative of a solution is singular, or too "
-            "ill-conditioned for conjugate gradients and GMRES"
-        )
-    return x.astype(b.dtype)
 
 
 # --- arguments and results --------------------------------------------------------------------
@@ -493,7 +298,7 @@ def _solution(
     equations: Any, solve: Fn, by_products: Fn, given: tuple[Any, ...]
 ) -> tuple[Any, dict[str, Any]]:
     """The vector that SciPy finds, with derivatives, and what else SciPy says."""
-    many = np.size(given[0]) > _MANY
+    many = np.size(given[0]) > MANY
     x, (numbers, message) = solved(
         equations, solve, by_products if many else None, equations.judge, True
     )(*given)
@@ -521,7 +326,7 @@ _WITHIN_BOUNDS = (*_WITHOUT_SLOPE, "l-bfgs-b", "tnc", "slsqp", "trust-constr")
 
 
 @attrs.frozen(slots=False)
-class _Finder(_Of):
+class _Finder(Of):
     """One of SciPy's solvers, for a function of vectors."""
 
     find: Fn
@@ -537,7 +342,7 @@ class _Finder(_Of):
 
 
 @attrs.frozen(slots=False)
-class _Given(_Of):
+class _Given(Of):
     """A function of a vector and of arguments that are given."""
 
     args: tuple[Any, ...]
@@ -658,7 +463,7 @@ def minimize(
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
     find = _Finder(loss, _minimum, chosen)
-    x, said = _solution(_Stationary(loss), find, _by_cg, (start, limits, *given))
+    x, said = _solution(Stationary(loss), find, by_cg, (start, limits, *given))
     value, slope = value_and_grad(loss)(x, *given)
     return OptimizeResult(unravel(x), value, jac=unravel(slope), **said)
 
@@ -728,7 +533,7 @@ def root(
     given, (start, unravel) = _arguments(args), _started("root", fun, x0)
     f = _Values(fun, unravel)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
-    x, said = _solution(_Equations(f), _Finder(f, _root, chosen), _by_gmres, (start, None, *given))
+    x, said = _solution(Equations(f), _Finder(f, _root, chosen), by_gmres, (start, None, *given))
     found = unravel(x)
     y = fun(found, *given)
     return OptimizeResult(found, f(x, *given) if type(y) in LISTS else y, **said)
@@ -824,9 +629,7 @@ def least_squares(
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
     cost = _Cost(f, _LOSSES[loss], float(f_scale))
-    x, said = _solution(
-        _Stationary(cost), _Finder(f, _fit, chosen), _by_cg, (start, limits, *given)
-    )
+    x, said = _solution(Stationary(cost), _Finder(f, _fit, chosen), by_cg, (start, limits, *given))
     half, slope = value_and_grad(cost)(x, *given)
     slopes = jacobian(f)(x, *given) if loss == "linear" else None
     y = f(x, *given)
@@ -883,5 +686,5 @@ def fixed_point(
     step = _Step(func, unravel)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
     finder = _Finder(step, _iterated, chosen)
-    x, _ = _solution(_Equations(step), finder, _by_gmres, (start, None, *given))
+    x, _ = _solution(Equations(step), finder, by_gmres, (start, None, *given))
     return unravel(x)
