@@ -132,7 +132,7 @@ def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 FLOAT64 = np.dtype(float)
 # making these would take as long as adding up a small array
-_ONES = give(np.ones(256))
+_ONES = {char: give(np.ones(256, char)) for char in "fd"}
 
 
 def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
@@ -140,9 +140,9 @@ def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
     shape = primal.shape
     if c.ndim == 2 and c.shape[1:] == shape and type(c) is ndarray:
         # a bias: a product takes a third of the time of a sum over the first axis
-        n = len(c)
-        ones = _ONES[:n] if n <= 256 and c.dtype is FLOAT64 else filled((n,), 1, c.dtype)
-        c = ones.dot(c)
+        c = ones(len(c), c.dtype).dot(c)
+    elif c.shape != shape and (*c.shape[:-1], 1) == shape and type(c) is ndarray:
+        c = row_sums(c).reshape(shape)
     elif c.shape != shape:
         extra = c.ndim - len(shape)
         rest = c.shape[max(extra, 0) :]
@@ -195,6 +195,20 @@ def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
     x = np.empty(shape, dtype)
     x.fill(value)
     return x
+
+
+def ones(n: int, dtype: np.dtype[Any]) -> Array:
+    """A vector of ones, which is read only."""
+    known = _ONES.get(dtype.char) if n <= 256 else None
+    return filled((n,), 1, dtype) if known is None else known[:n]
+
+
+def row_sums(x: Array) -> Any:
+    """The sums along the last axis; of short rows as a product, in a third of the time."""
+    n = x.shape[-1]
+    if n > 1024 or not x.size or x.dtype.char not in _ONES or not x.flags.c_contiguous:
+        return np.add.reduce(x, -1)
+    return x.reshape(-1, n).dot(ones(n, x.dtype)).reshape(x.shape[:-1])
 
 
 def broadcast_tangent(t: Any, record: Tensor) -> Any:

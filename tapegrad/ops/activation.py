@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.cotangents import row_sums
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import along_axis
 from tapegrad.declare.domain import REAL, Call, Choices, along, each, reduced
-from tapegrad.ops.casting import floating
+from tapegrad.ops.casting import floating, onto
 from tapegrad.ops.logic import select
 from tapegrad.ops.reduction import reduced_batch, unreduced
 
@@ -20,29 +21,26 @@ __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus"]
 # exp of larger numbers would overflow; arrays of the dtype, since a Python number takes twice as
 # long as a small array
 _LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
-_ONE = {char: np.ones((), char) for char in _LARGEST}
+ONE = {char: np.ones((), char) for char in _LARGEST}
 # below this 1 - y loses at most five bits
 _NEAR_ONE = 1 - 2**-5
 
 
 def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     """g * y * (1 - y)."""
-    if type(x) is np.ndarray and (char := x.dtype.char) in _LARGEST:
-        # argmax takes a third of the time of max, and finds a nan too
-        if y.size and y.item(y.argmax()) < _NEAR_ONE:
-            return g * (y * (_ONE[char] - y))
-        # without the difference, which rounding would lose for large x: there exp(-x) is 0, but
-        # the reciprocal of the largest exp(x) is not
-        more, grown = _one_and_exp(-x)
-        return g * (y * (grown / more))
-    return g * (y * sigmoid(-x))
-
-
-def _one_and_exp(x: Any) -> tuple[Any, Any]:
-    """1 + exp(x) and exp(x), without overflow."""
-    char = x.dtype.char
-    grown = np.exp(np.minimum(x, _LARGEST[char]))
-    return _ONE[char] + grown, grown
+    if type(x) is not np.ndarray or x.dtype.char not in _LARGEST:
+        return g * (y * sigmoid(-x))
+    rest = ONE[x.dtype.char] - y
+    # argmax takes a third of the time of max, and finds a nan too
+    if y.size and not y.item(y.argmax()) < _NEAR_ONE:
+        # without the difference, which rounding would lose
+        near = (y > _NEAR_ONE).reshape(-1).nonzero()[0]
+        if near.size < y.size >> 3:
+            grown = np.exp(-x.take(near))
+            rest.put(near, grown / (ONE[x.dtype.char] + grown))
+        else:
+            rest = sigmoid.forward(-x)
+    return onto(rest, np.multiply, g, onto(rest, np.multiply, y, rest))
 
 
 @op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise, composite=True, flat="it is saturated")
@@ -57,14 +55,18 @@ def sigmoid(x: Any) -> Any:
     >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    if type(x) is not np.ndarray or x.dtype.char not in _ONE:
+    if type(x) is not np.ndarray or x.dtype.char not in ONE:
         x = floating(x)
         if x.dtype.char == "e":
             return sigmoid(x.astype(np.float32)).astype(np.float16)
-    # as `_one_and_exp`, without another call
     char = x.dtype.char
-    grown = np.exp(np.minimum(x, _LARGEST[char]))
-    return grown / (_ONE[char] + grown)
+    grown = np.minimum(x, _LARGEST[char])
+    if type(grown) is not np.ndarray:
+        grown = np.exp(grown)
+        return grown / (ONE[char] + grown)
+    np.exp(grown, grown)
+    more = ONE[char] + grown
+    return np.divide(grown, more, more)
 
 
 @op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise, composite=True)
@@ -143,13 +145,36 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
+def _sums(x: Any, axis: Any) -> Any:
+    """The sums along an axis, which stays."""
+    if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
+        return row_sums(x)[..., None]
+    return np.sum(x, axis=axis, keepdims=True)
+
+
+def _softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
+    """y * (g - sum(g * y))."""
+    if type(g) is np.ndarray is type(y) and y.ndim and axis in (-1, y.ndim - 1):
+        c = g - np.vecdot(g, y)[..., None]
+    else:
+        c = g - np.sum(g * y, axis=axis, keepdims=True)
+    return onto(c, np.multiply, y, c)
+
+
+def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
+    """g - exp(y) * sum(g)."""
+    share = np.exp(y)
+    share = onto(share, np.multiply, share, _sums(g, axis))
+    return onto(share, np.subtract, g, share)
+
+
 def _normalised(choose: Choices) -> Call:
     call = along()(choose)
     return call if choose.among([False, True]) else Call(call.args)
 
 
 @op(
-    lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
+    _softmax_vjp,
     domain=_normalised,
     batch=along_axis,
     composite=True,
@@ -164,12 +189,13 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     array([0.5, 0.5])
     """
     a = floating(a)
-    weights = np.exp(a - np.max(a, axis=axis, keepdims=True))
-    return weights / np.sum(weights, axis=axis, keepdims=True)
+    weights = a - np.max(a, axis=axis, keepdims=True)
+    weights = onto(weights, np.exp, weights)
+    return onto(weights, np.divide, weights, _sums(weights, axis))
 
 
 @op(
-    lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
+    _log_softmax_vjp,
     domain=_normalised,
     batch=along_axis,
     composite=True,
@@ -185,4 +211,4 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     """
     a = floating(a)
     shifted = a - np.max(a, axis=axis, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return onto(shifted, np.subtract, shifted, np.log(_sums(np.exp(shifted), axis)))

@@ -195,6 +195,17 @@ def number(x: Any) -> Any:
     return x if x.ndim else x[()]
 
 
+def onto(own: Any, ufunc: Any, *operands: Any) -> Any:
+    """``ufunc(*operands)``, written into `own`, the operand that only the caller has.
+
+    It has the shape and the dtype of the result. Of numbers and Tensors the result is new.
+    """
+    for x in operands:
+        if type(x) is not np.ndarray:
+            return ufunc(*operands)
+    return ufunc(*operands, own)
+
+
 def safe_divide(x1: Any, x2: Any) -> Any:
     """``x1 / x2``, which is 0 with all its derivatives where x2 is 0."""
     zero = np.equal(x2, 0)

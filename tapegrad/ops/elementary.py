@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.declare import op
 from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
-from tapegrad.ops.activation import sigmoid
+from tapegrad.ops.activation import ONE, sigmoid
 from tapegrad.ops.casting import safe_divide
 
 __all__ = ["arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cos", "cosh"]
@@ -358,7 +358,16 @@ def cosh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh, flat="it is saturated", complex=True)
+def _tanh_vjp(g: Any, y: Any, x: Any) -> Any:
+    """g * (1 - y * y)."""
+    slope = y * y
+    if type(slope) is not np.ndarray or type(g) is not np.ndarray:
+        return g * (1 - slope)
+    np.subtract(ONE.get(slope.dtype.char, 1), slope, slope)
+    return np.multiply(g, slope, slope)
+
+
+@op(_tanh_vjp, ufunc=np.tanh, flat="it is saturated", complex=True)
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent.
 

@@ -232,7 +232,7 @@ def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """g at the places that were taken, 0 elsewhere."""
-    return scatter(g, shape=np.shape(a), index=put_back(index, arrays))
+    return apply(scatter, (g, *arrays), {"shape": np.shape(a), "index": index})
 
 
 def _takings(choose: Choices) -> Call:
@@ -407,7 +407,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
 
 
 @op(
-    lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
+    lambda g, y, x, indices: apply(segment_sum, (g, indices), {"n": x.shape[0]}),
     None,
     domain=_selections,
     jvp=linear,
@@ -474,7 +474,7 @@ def from_zero(indices: Any) -> Any:
 
 def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     """g at the places that were picked, 0 elsewhere."""
-    return unpick(g, indices, a.shape[-1])
+    return apply(unpick, (g, indices), {"n": a.shape[-1]})
 
 
 def _choices(choose: Choices) -> Call:
@@ -524,7 +524,7 @@ def pick(a: Any, indices: Any) -> Any:
     >>> pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
     array([2., 3.])
     """
-    places = row_places(indices, a.shape[-1])
+    places = row_places.forward(indices, a.shape[-1])
     return a.reshape(-1).take(places).reshape(indices.shape)
 
 
@@ -554,7 +554,7 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
            [7., 0.]])
     """
     y = np.zeros((*indices.shape, n), values.dtype)
-    y.reshape(-1)[row_places(indices, n)] = values.reshape(-1)
+    y.reshape(-1)[row_places.forward(indices, n)] = values.reshape(-1)
     return y
 
 

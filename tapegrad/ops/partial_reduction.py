@@ -44,6 +44,8 @@ def partly(
 def count(x: Any, axis: Any) -> int:
     """The number of elements in each reduction; a bad axis raises an AxisError."""
     shape = np.shape(x)
+    if type(axis) is int and -len(shape) <= axis < len(shape):
+        return shape[axis]
     axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
     return math.prod(shape[i] for i in axes)
 

@@ -46,7 +46,7 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
     # a number is the cotangent of a scalar too
     if getattr(g, "ndim", 0):
-        return broadcast_to(unreduced(g, x, axis, keepdims), shape=x.shape)
+        return apply(broadcast_to, (unreduced(g, x, axis, keepdims),), {"shape": x.shape})
     if type(g) is np.ndarray:
         # what uses it next reads one number, but a small array is made in less time than a view
         return np.broadcast_to(g, x.shape) if x.size >= _MANY else filled(x.shape, g, g.dtype)
@@ -140,6 +140,8 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if a.dtype == np.float16:
         # as NumPy does, since the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
+    if type(a) is np.ndarray:
+        return _reduce_add(a, axis, None, None, keepdims) / count(a, axis)
     return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
 
 
