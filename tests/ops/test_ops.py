@@ -25,6 +25,10 @@ from op_cases import (
 )
 
 import tapegrad as tg
+from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.forward import elementwise
+from tapegrad.core.operands import primals
+from tapegrad.core.tensor import differentiable
 from tapegrad.declare import FUNCTIONS, OPS, declaration, facts
 from tapegrad.declare.parts import PART
 from tapegrad.face.table import ANSWERS
@@ -232,6 +236,49 @@ def test_no_argument_is_changed_and_what_comes_out_is_read_only_and_apart(case: 
             assert not array.flags.writeable
             assert not any(np.shares_memory(array, x) for x in case.operands)
     assert [fingerprint(x) for x in case.operands] == before
+
+
+def large(case: Case, order: Any) -> list[Any]:
+    """The operands of an elementwise op repeated, for what its rules do with large arrays alone."""
+    return [np.resize(x, (60, 70)).copy(order) for x in np.broadcast_arrays(*case.operands)]
+
+
+@every_smooth_op
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@on_calls("op, in every part")
+def test_rules_on_arrays_are_those_on_records_and_write_to_nothing_they_are_given(
+    case: Case,
+) -> None:
+    calls = [list(case.operands)]
+    if isinstance(case.op, tg.Op) and case.op.jvp is elementwise and all(map(np.size, calls[0])):
+        calls += [large(case, "C"), large(case, "F")]
+    for operands in calls:
+        _, tape = tg.record(case.fn)(*operands)
+        for record in tape:
+            if record._operands and record.dtype.kind == "f":
+                compare_rules(record)
+
+
+def compare_rules(record: Any) -> None:
+    op, options = record.op, record.options
+    y, *xs = [np.array(x) if is_floating(x) else x for x in primals((record, *record._operands))]
+    g = np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
+    given = [x for x in (g, y, *xs) if isinstance(x, np.ndarray)]
+    before = [x.tobytes() for x in given]
+    for i, rule in differentiable(op.rules(len(xs))):
+        if i < len(xs) and is_floating(xs[i]):
+            got = rule(g, y, *xs, **options)
+            want, _ = tg.record(lambda *args, rule=rule: rule(*args, **options))(g, y, *xs)
+            assert [x.tobytes() for x in given] == before
+            if got is None or want is None:
+                assert got is want
+                continue
+            got, want = (
+                unbroadcast(np.asarray(c), np.asarray(xs[i]), op.name, i) for c in (got, want.value)
+            )
+            tolerance = 64 * np.finfo(want.dtype).eps
+            size = np.max(np.abs(want[np.isfinite(want)]), initial=0)
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * size)
 
 
 # the shape of what these give depends on values
