@@ -43,7 +43,7 @@ def partly(
 
 def count(x: Any, axis: Any) -> int:
     """The number of elements in each reduction; a bad axis raises an AxisError."""
-    shape = np.shape(x)
+    shape: tuple[int, ...] = np.shape(x)
     if type(axis) is int and -len(shape) <= axis < len(shape):
         return shape[axis]
     axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
