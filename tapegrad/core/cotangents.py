@@ -132,7 +132,7 @@ def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 FLOAT64 = np.dtype(float)
 # making these would take as long as adding up a small array
-_ONES = {char: give(np.ones(256, char)) for char in "fd"}
+_ONES = {char: give(np.ones(1024, char)) for char in "fd"}
 
 
 def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
@@ -140,30 +140,24 @@ def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
     shape = primal.shape
     if c.ndim == 2 and c.shape[1:] == shape and type(c) is ndarray:
         # a bias: a product takes a third of the time of a sum over the first axis
-        c = ones(len(c), c.dtype).dot(c)
-    elif c.shape != shape and (*c.shape[:-1], 1) == shape and type(c) is ndarray:
-        c = row_sums(c).reshape(shape)
+        n, ones = len(c), _ONES.get(c.dtype.char, ())
+        c = (ones[:n] if n < len(ones) else filled((n,), 1, c.dtype)).dot(c)
     elif c.shape != shape:
-        extra = c.ndim - len(shape)
-        rest = c.shape[max(extra, 0) :]
-        axes = tuple(range(extra))
-        if rest != shape:
-            if extra < 0 or any(n not in (1, m) for n, m in zip(shape, rest, strict=True)):
-                raise ValueError(
-                    f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
-                    f"{c.shape}, which does not fit the operand's {shape}"
-                )
-            axes += tuple(extra + j for j, m in enumerate(rest) if m != shape[j])
-        c = np.add.reduce(c, axes) if type(c) is ndarray else np.sum(c, axes)
-        if c.shape != shape:
-            c = c.reshape(shape)
+        whole = (*(1,) * (c.ndim - len(shape)), *shape)
+        if len(whole) > c.ndim or any(n not in (1, m) for n, m in zip(whole, c.shape, strict=True)):
+            raise ValueError(
+                f"the VJP rule of {name} for operand {i} gives a cotangent of shape {c.shape}, "
+                f"which does not fit the operand's {shape}"
+            )
+        axes = tuple([j for j, m in enumerate(c.shape) if m != whole[j]])
+        c = sums(c, axes)
+        c = c if c.shape == shape else c.reshape(shape)
     return c if c.dtype == primal.dtype else cast(c, primal.dtype)
 
 
 def cast(c: Any, dtype: np.dtype[Any]) -> Any:
     """A cotangent or a tangent in a dtype: of complex numbers, the real part in a real one."""
-    if c.dtype.kind == "c" and dtype.kind != "c":
-        c = c.real
+    c = c.real if c.dtype.kind == "c" and dtype.kind != "c" else c
     return c if c.dtype == dtype else c.astype(dtype)
 
 
@@ -197,18 +191,12 @@ def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
     return x
 
 
-def ones(n: int, dtype: np.dtype[Any]) -> Array:
-    """A vector of ones, which is read only."""
-    known = _ONES.get(dtype.char) if n <= 256 else None
-    return filled((n,), 1, dtype) if known is None else known[:n]
-
-
-def row_sums(x: Array) -> Any:
-    """The sums along the last axis; of short rows as a product, in a third of the time."""
-    n = x.shape[-1]
-    if n > 1024 or not x.size or x.dtype.char not in _ONES or not x.flags.c_contiguous:
-        return np.add.reduce(x, -1)
-    return x.reshape(-1, n).dot(ones(n, x.dtype)).reshape(x.shape[:-1])
+def sums(x: Any, axes: tuple[int, ...]) -> Any:
+    """The sums over axes; those of short rows as a product, in a third of the time."""
+    ones = _ONES.get(x.dtype.char, ())
+    if type(x) is ndarray and axes == (x.ndim - 1,) and x.shape[-1] < len(ones):
+        return x @ ones[: x.shape[-1]]
+    return (np.add.reduce if type(x) is ndarray else np.sum)(x, axes)
 
 
 def broadcast_tangent(t: Any, record: Tensor) -> Any:

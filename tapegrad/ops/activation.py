@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import row_sums
+from tapegrad.core.cotangents import sums
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import along_axis
@@ -148,7 +148,7 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _sums(x: Any, axis: Any) -> Any:
     """The sums along an axis, which stays."""
     if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
-        return row_sums(x)[..., None]
+        return sums(x, (x.ndim - 1,))[..., None]
     return np.sum(x, axis=axis, keepdims=True)
 
 
