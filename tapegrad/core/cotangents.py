@@ -132,7 +132,7 @@ def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 FLOAT64 = np.dtype(float)
 # making these would take as long as adding up a small array
-_ONES = {char: give(np.ones(1024, char)) for char in "fd"}
+_ONES: dict[str, Any] = {char: give(np.ones(1024, char)) for char in "fd"}
 
 
 def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:

@@ -23,6 +23,7 @@ from tapegrad.core.cotangents import (
     unbroadcast,
 )
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
+from tapegrad.core.operands import primals
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Parts, Rules, Tensor, differentiable
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
@@ -131,9 +132,7 @@ def sweep(
         if x not in wanted and x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
     given: set[int] = set()
-    gradients = {}
-    for p in parameters:
-        gradients[p] = finish_gradient(p, cotangents.get(p), given)
+    gradients = {p: finish_gradient(p, cotangents.get(p), given) for p in parameters}
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
         pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
@@ -218,6 +217,9 @@ def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bo
     """
     op, operands, y = record.op, record._operands, record._primal
     n, passing = len(operands), op.passing
+    if op.add_into is not None and type(operands[0]) is Tensor and operands[0] in summed:
+        op.add_into(cotangents[operands[0]], g, *primals(operands), **record._options)
+        return True
     if not passing or record._options:
         return False
     if n == 2:
@@ -230,10 +232,7 @@ def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bo
         return False
     a = first._primal if type(first) is Tensor else first
     for i, rule in passing:
-        if i:
-            x, primal = second, b
-        else:
-            x, primal = first, a
+        x, primal = (second, b) if i else (first, a)
         if primal is x:  # a constant
             continue
         if type(primal) is not ndarray:

@@ -180,6 +180,10 @@ class Rules(Named):
     complex
         Whether it takes complex operands; or the op that is written in its place where an operand
         is complex. Any other op refuses them by name, before it computes anything.
+    add_into
+        Of an op with one rule, for its first operand: adds what this would give to an array, in
+        place and without making it. A function of the array, the cotangent, the operands and the
+        options.
     passing
         The rules there are, each after its operand's position; empty if that depends on how many
         operands there are.
@@ -195,6 +199,7 @@ class Rules(Named):
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
     complex: Any = attrs.field(default=False, kw_only=True)
+    add_into: Rule | None = attrs.field(default=None, kw_only=True)
     passing: Any = attrs.field(
         init=False, default=attrs.Factory(differentiable_operands, takes_self=True)
     )

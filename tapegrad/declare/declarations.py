@@ -130,6 +130,7 @@ def op(
     like: Callable[..., Any] | None = None,
     results: type[tuple[Any, ...]] | None = None,
     complex: Any = False,
+    add_into: Callable[..., None] | None = None,
     **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
@@ -153,7 +154,7 @@ def op(
         if another function of SciPy computes it.
     read, general
         See `Op`.
-    keeps_weak, takes_weak, like, whole
+    keeps_weak, takes_weak, like, whole, add_into
         See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
         the dtype is the same either way, and arrays are simpler for rules.
     results
@@ -201,6 +202,7 @@ def op(
                 general=general and _checked(general, function.__name__, complex),
                 batch=batch,
                 complex=complex,
+                add_into=add_into,
             )
 
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex

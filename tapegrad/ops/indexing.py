@@ -235,6 +235,16 @@ def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -
     return apply(scatter, (g, *arrays), {"shape": np.shape(a), "index": index})
 
 
+def _add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
+    """``known[index] += g``, adding all where an element was taken more than once."""
+    if index == (HOLE,) and may_repeat(arrays) and known.flags.c_contiguous:
+        add_rows(known, arrays[0], g)
+    elif may_repeat(arrays):
+        add_at(known, put_back(index, arrays), g)
+    else:
+        known[put_back(index, arrays)] += g
+
+
 def _takings(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     return Call((a, any_index(choose, a.shape)))
@@ -256,6 +266,7 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     domain=_takings,
     jvp=linear,
     batch=_getitem_batch,
+    add_into=_add_taken,
     view=True,
     flat="it is not selected",
     complex=True,
@@ -412,6 +423,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     domain=_selections,
     jvp=linear,
     batch=_index_select_batch,
+    add_into=lambda known, g, x, indices: _add_taken(known, g, x, indices, index=(HOLE,)),
     flat="it is not selected",
     complex=True,
 )

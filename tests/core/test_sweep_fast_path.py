@@ -64,6 +64,24 @@ def test_contributions_to_one_operand_are_added():
     assert passed(record, np.array(1.0), {x: np.array(10.0)}) == {x: 16.0}
 
 
+def test_parts_are_added_where_their_array_is_if_the_sweep_made_it():
+    (record,) = recorded(lambda x: x[:, 1:], X)
+    (x,) = record._operands
+    made, g = np.ones((2, 3)), np.ones((2, 2))
+    cotangents, summed = {x: made}, {x}
+    assert accumulate_fast(record, g, cotangents, summed)
+    assert cotangents == {x: made}
+    np.testing.assert_array_equal(made, [[1, 2, 2], [1, 2, 2]])
+    assert not accumulate_fast(record, g, cotangents, set())
+
+
+def test_parts_of_constants_pass_nothing():
+    def fn(i):
+        return tg.index_select(X, tg.astype(tg.stop_gradient(i), int)) * i
+
+    np.testing.assert_array_equal(tg.grad(lambda i: tg.sum(fn(i)))(1.0), X[1].sum())
+
+
 @pytest.mark.parametrize(
     "fn",
     [
