@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
@@ -78,9 +79,17 @@ def multiply(x1: Any, x2: Any) -> Any:
     """
 
 
+def _divisor_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """-g * y / x2."""
+    # a tangent is of the shape of x2
+    if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
+        return -unbroadcast(g * y, x2, "divide", 1) / x2
+    return -g * y / x2
+
+
 @op(
     lambda g, y, x1, x2: g / x2,
-    lambda g, y, x1, x2: -g * y / x2,
+    _divisor_vjp,
     ufunc=np.divide,
     keeps_weak=True,
     whole=operator.truediv,
