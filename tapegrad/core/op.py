@@ -112,6 +112,8 @@ class Op(Rules, Unchanging, Generic[P]):
         """
         if self.read is None:
             operands, options = self.signature.split(args, kwargs)
+        elif not kwargs and len(args) == self.signature.n_positional == len(self.signature.names):
+            operands, options = self.read(*args)
         else:
             operands, options = self.read(**self.signature.named(args, kwargs))
         for name, value in options.items():

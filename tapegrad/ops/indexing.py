@@ -48,14 +48,18 @@ class Hole(enum.Enum):
 HOLE = Hole.HOLE
 
 
+_PLAIN = {int, type(None)}
+
+
 def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
     arrays = []
     template: list[Any] = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, slice):
-            ends = [end if end is None or type(end) is int else _end(end) for end in _ends(part)]
-            template.append(slice(*ends))
+            if not _PLAIN.issuperset(map(type, _ends(part))):
+                part = slice(*[end if end is None else _end(end) for end in _ends(part)])
+            template.append(part)
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
         elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
@@ -94,6 +98,8 @@ def _end(end: Any) -> int:
 
 def put_back(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """The index with the arrays back in their holes."""
+    if not arrays:
+        return index
     rest = iter(arrays)
     return tuple([next(rest) if part is HOLE else part for part in index])
 
