@@ -161,27 +161,30 @@ def cast(c: Any, dtype: np.dtype[Any]) -> Any:
     return c if c.dtype == dtype else c.astype(dtype)
 
 
-def accumulate(known: Any, c: Any) -> Any:
-    """The cotangent of a record, an entry of the sweep's dict, with another contribution.
+def accumulate(cotangents: dict[Tensor, Any], x: Tensor, c: Any) -> None:
+    """Add a contribution to the cotangent of a record, where it is if that is known to be alone."""
+    if x not in cotangents:
+        cotangents[x] = c
+    elif type(c) is ndarray and is_alone(cotangents[x]):
+        cotangents[x] += c
+    else:
+        cotangents[x] = cotangents[x] + c
 
-    It is added to in place if nothing but the dict refers to it, which the count of references
-    says: no rule, no record, no other cotangent, and no view, whose base it would be. That of a
-    rule which returns its own cotangent, as those of `add` do, is held by the sweep meanwhile.
+
+def is_alone(known: Any) -> bool:
+    """Whether nothing but the sweep's dict refers to a cotangent, an entry of it.
+
+    Then it may be added to in place. The count of references says it: no rule, no record, no other
+    cotangent, and no view, whose base it would be. That of a rule which returns its own cotangent,
+    as those of `add` do, is held by the sweep meanwhile.
     """
-    is_alone = getrefcount(known) <= _IN_A_DICT and type(known) is ndarray and known.base is None
-    if is_alone and known.flags.writeable and type(c) is ndarray:
-        known += c
-        return known
-    return known + c
+    alone = getrefcount(known) <= _IN_A_DICT and type(known) is ndarray and known.base is None
+    return alone and known.flags.writeable
 
 
-def _references(known: Any, c: Any) -> int:
-    return getrefcount(known)
-
-
-# what `accumulate` counts, on this Python, for an array that a dict alone refers to
+# what `is_alone` counts, on this Python, for an array that a dict alone refers to
 _ALONE = {0: np.empty(1)}
-_IN_A_DICT = _references(_ALONE[0], None)
+_IN_A_DICT = (lambda known: getrefcount(known))(_ALONE[0])
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:

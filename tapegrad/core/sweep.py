@@ -20,6 +20,7 @@ from tapegrad.core.cotangents import (
     conjugated,
     finish_gradient,
     initial_cotangents,
+    is_alone,
     unbroadcast,
 )
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
@@ -120,10 +121,9 @@ def sweep(
                 at.append(last_written().index)
             if not (is_plain and accumulate_fast(record, g, cotangents)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
-                    c = accumulate(cotangents[x], c) if x in cotangents else c
-                    cotangents[x] = c
+                    accumulate(cotangents, x, c)
                     if check is not None:
-                        check(record, i, c, g)
+                        check(record, i, cotangents[x], g)
                 x = _ = c = None  # or they would stay until the next contribution
         if reached:
             reached.discard(record)  # which would hold it
@@ -217,8 +217,8 @@ def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bo
     """
     op, operands, y = record.op, record._operands, record._primal
     n, passing = len(operands), op.passing
-    if op.add_into is not None and type(operands[0]) is Tensor and operands[0] in summed:
-        op.add_into(cotangents[operands[0]], g, *primals(operands), **record._options)
+    if (add := op.add_into) and type(x := operands[0]) is Tensor and is_alone(cotangents.get(x)):
+        add(cotangents[x], g, *primals(operands), **record._options)
         return True
     if not passing or record._options:
         return False
@@ -249,7 +249,5 @@ def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bo
             continue
         if c.dtype is not dtype or c.shape != primal.shape:
             c = unbroadcast(c, primal, op.name, i)
-        if x in cotangents:
-            c = accumulate(cotangents[x], c)
-        cotangents[x] = c
+        accumulate(cotangents, x, c)
     return True

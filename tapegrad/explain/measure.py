@@ -272,7 +272,7 @@ def pulled(
         made.update(others)
         if not accumulate_fast(record, g, made):
             for _, x, _, c in contributions(record, g):
-                made[x] = accumulate(made[x], c) if x in made else c
+                accumulate(made, x, c)
         for x in made.keys() - alone:
             del made[x]
 
