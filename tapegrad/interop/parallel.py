@@ -42,7 +42,8 @@ def mean(tree: Tree, comm: Any) -> Tree:
     Parameters
     ----------
     tree
-        This rank's tree of floating arrays or numbers, such as a loss and its gradients.
+        This rank's tree of floating or complex arrays or numbers, such as a loss and its
+        gradients.
     comm
         A communicator of mpi4py, such as ``MPI.COMM_WORLD``.
 
@@ -60,7 +61,7 @@ def mean(tree: Tree, comm: Any) -> Tree:
 
     Notes
     -----
-    All leaves of one dtype travel in one message. ``MPI_Allreduce`` may add in any order,
+    All leaves of one precision travel in one message. ``MPI_Allreduce`` may add in any order,
     so the numbers are added here, in the order of the ranks: each rank receives one part of
     every other rank's numbers, adds it up, and sends its mean to all. Each number is computed
     once, and no more is sent than in the best Allreduce. float16 is added up in float32.
@@ -79,15 +80,16 @@ def mean(tree: Tree, comm: Any) -> Tree:
     if n_ranks == 1:
         return tree
     _refuse_other_layouts(structure, paths, arrays, comm)
-    kinds = dict.fromkeys(x.dtype for x in arrays)
+    # a complex number is two real ones
+    vectors = [np.ascontiguousarray(x).reshape(-1).view(x.real.dtype) for x in arrays]
     means: dict[int, Array] = {}
-    for dtype in kinds:
-        numbers = [i for i, x in enumerate(arrays) if x.dtype == dtype]
-        flat = _mean_of_vectors([arrays[i] for i in numbers], dtype, comm, n_ranks)
+    for dtype in dict.fromkeys(x.dtype for x in vectors):
+        numbers = [i for i, x in enumerate(vectors) if x.dtype == dtype]
+        flat = _mean_of_vectors([vectors[i] for i in numbers], dtype, comm, n_ranks)
         start = 0
         for i in numbers:
-            shape, n = arrays[i].shape, arrays[i].size
-            means[i] = flat[start : start + n].reshape(shape)
+            n = vectors[i].size
+            means[i] = flat[start : start + n].view(arrays[i].dtype).reshape(arrays[i].shape)
             start += n
     return trees.unflatten(structure, [means[i] for i in range(len(arrays))])
 
@@ -100,9 +102,9 @@ def _floating(x: Any, path: str) -> Array:
             f"{where} is a Tensor; take the mean of arrays, between a compiled gradient and a "
             "compiled update"
         )
-    refuse_unreal(where, (x,))
+    refuse_unreal(where, (x,), True)
     array = np.asarray(x)
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fc":
         raise TypeError(
             f"a mean is taken of floating leaves; {where} is {array.dtype}. Leave integers, such "
             "as keys and counts, out of the tree: they are the same on each rank"
@@ -111,12 +113,12 @@ def _floating(x: Any, path: str) -> Array:
 
 
 def _mean_of_vectors(parts: list[Array], dtype: Any, comm: Any, n_ranks: int) -> Array:
-    """The mean over the ranks of arrays as one vector, read-only."""
+    """The mean over the ranks of vectors, joined to one, read-only."""
     n = sum(x.size for x in parts)
     share = -(-n // n_ranks)
     # a part of the vector for each rank; the last may end in zeros that are not used
     packed = np.zeros(share * n_ranks, dtype)
-    np.concatenate([x.reshape(-1) for x in parts], out=packed[:n])
+    np.concatenate(parts, out=packed[:n])
     if share:
         received = np.empty((n_ranks, share), dtype)
         comm.Alltoall(_as_integers(packed), _as_integers(received))
@@ -256,7 +258,7 @@ def same_everywhere(tree: Any, comm: Any) -> None:
 
 def _print(x: Any, path: str) -> _Print:
     array = np.asarray(x) if type(x) is not Tensor else None
-    if array is None or array.dtype.kind not in "biufSU":
+    if array is None or array.dtype.kind not in "biufcSU":
         raise TypeError(
             f"arrays, numbers and strings are compared; {path or 'the leaf'} is a "
             f"{type(x).__name__}"

@@ -56,7 +56,7 @@ def _as_layer(layer: Any) -> Any:
 
 
 def _array_kept(thing: Any, seen: list[Any]) -> str | None:
-    """The attribute in which a callable, or a method's object, holds a floating array; or None."""
+    """The attribute in which a callable, or a method's object, holds a floating array, or None."""
     owner = getattr(thing, "__self__", thing)
     if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
         return None
@@ -66,7 +66,7 @@ def _array_kept(thing: Any, seen: list[Any]) -> str | None:
     ]
     for name in (*map(str, getattr(owner, "__dict__", ())), *slots):
         for leaf in tree.leaves(getattr(owner, name, None)):
-            if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+            if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc":
                 return name
             inner = _array_kept(leaf, seen) if callable(leaf) else None
             if inner is not None:
