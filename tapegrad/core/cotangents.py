@@ -6,6 +6,7 @@ the shape of an operand. Only this file undoes that.
 
 from __future__ import annotations
 
+from operator import iadd
 from sys import getrefcount
 from typing import Any
 
@@ -69,9 +70,8 @@ def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent
             return _ONE[primal.dtype]
         return np.ones(output.shape, output.dtype)
     cotangent = check_cotangent(output, cotangent, what, "its output")
-    if output.dtype.kind == "c":
-        return conjugated(cotangent)
-    return cotangent if type(cotangent) is Tensor else keep(cotangent)
+    shared = type(cotangent) is not Tensor and output.dtype.kind != "c"
+    return keep(cotangent) if shared else conjugated(cotangent)
 
 
 def conjugated(c: Any) -> Any:
@@ -81,9 +81,16 @@ def conjugated(c: Any) -> Any:
     it is the conjugate of this, for which the rule of a holomorphic function is the one for real
     numbers, without a conjugate of any operand.
     """
-    if c.dtype.kind != "c":
-        return c
-    return c.conj() if type(c) is Tensor else give(np.conjugate(c))
+    return without_signs(c.conj()) if c.dtype.kind == "c" else c
+
+
+def without_signs(made: Any) -> Any:
+    """Complex numbers that were made here, with 0.0 for each -0.0.
+
+    The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
+    left to tell its sides by that: a derivative knows them from its operands.
+    """
+    return made + 0 if type(made) is Tensor else give(iadd(made, 0))  # type: ignore[no-untyped-call]
 
 
 def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:

@@ -10,7 +10,12 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
-from tapegrad.core.cotangents import check_cotangent, finish_gradient, initial_cotangent
+from tapegrad.core.cotangents import (
+    check_cotangent,
+    finish_gradient,
+    initial_cotangent,
+    without_signs,
+)
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
@@ -327,7 +332,11 @@ class Pushforward(Generic[R]):
 
         def tangent(x: Any) -> Any:
             t = found.get(x) if type(x) is Tensor else None
-            return give(zeros(x)) if t is None else finish_gradient(x, t, given)
+            if t is None:
+                return give(zeros(x))
+            t = finish_gradient(x, t, given)
+            # of a gradient inside, a conjugate
+            return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
 
         return tree.map(tangent, self.output)
 

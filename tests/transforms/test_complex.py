@@ -56,6 +56,24 @@ def test_the_two_modes_are_adjoint_and_agree_with_differences(name: str) -> None
     tg.testing.check_grads(f, (Z,))
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_part_of_a_derivative_is_a_negative_zero(name: str) -> None:
+    f, z, g = FUNCTIONS[name], X + 0j, np.array([1.0, 0, -2])
+    loss = lambda z: np.sum(np.abs(f(z)) ** 2)  # noqa: E731
+    ways: list[Any] = [
+        *(tg.grad(loss), lambda z: tg.vjp(f, z)[1](g + 0 * f(X + 0j))[0]),
+        *(lambda z: tg.jvp(f, (z,), (g + 0j,))[1], lambda z: tg.hvp(loss, (z,), (g + 0j,))),
+    ]
+    tape, parameter = tg.Tape().parameter(z)
+    tape, y = tape.write(tg.abs, parameter)
+    derivatives = [tg.reverse_sweep(tape, y, g)[parameter]]
+    for way in ways:
+        derivatives += [way(z), tg.compile(way)(z)]
+    for x in derivatives:
+        for part in (x.real, x.imag) if x.dtype.kind == "c" else ():
+            assert not np.any((part == 0) & np.signbit(part))
+
+
 def test_an_hvp_is_the_tangent_of_the_gradient() -> None:
     def loss(z: Any) -> Any:
         return np.sum(np.abs(z * z[0]) ** 2) + np.sum(np.angle(z))
