@@ -62,7 +62,7 @@ class Pullback(Generic[*Ts]):
         Parameters
         ----------
         cotangent
-            A tree like the output; None stands for zeros.
+            A tree like the output; None in it, or alone, stands for zeros.
         """
         seeds: dict[Tensor, Any] = {}
         paths = iter(tree.paths(self.output))
@@ -125,9 +125,9 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     Returns
     -------
     output, pullback
-        ``pullback(cotangent)`` takes a tree like the output to a tuple with a tree
-        for each argument, any number of times. With `has_aux`, ``output, pullback,
-        aux``.
+        ``pullback(cotangent)`` takes a tree like the output, in which None stands for zeros, to
+        a tuple with a tree for each argument, any number of times. With `has_aux`, ``output,
+        pullback, aux``.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     >>> output, pullback = tg.vjp(lambda x, y: (x * y, x + y), 2.0, 3.0)
     >>> output
     (array(6.), array(5.))
-    >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
+    >>> pullback((1.0, 0.0)), pullback((None, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
 
     Of complex numbers it is the adjoint under ``Re(sum(conj(a) * b))``:
@@ -250,7 +250,7 @@ def jvp(
     fn
         A function of trees with floating leaves that returns a tree.
     primals, tangents
-        Its arguments and their direction: tuples of like trees.
+        Its arguments and their direction: tuples of like trees. A tangent None stands for zeros.
     has_aux
         Whether `fn` returns ``(output, aux)``; `aux` is handed on.
     check_finite
@@ -312,7 +312,7 @@ class Pushforward(Generic[R]):
         Parameters
         ----------
         *tangents
-            A tree like each argument.
+            A tree like each argument; None in it, or alone, stands for zeros.
         """
         if len(tangents) != len(self.marked):
             raise ValueError(f"there are {len(self.marked)} primals but {len(tangents)} tangents")
@@ -320,9 +320,11 @@ class Pushforward(Generic[R]):
         moved: dict[Tensor, Any] = {}
 
         def move(p: Tensor, t: Any) -> None:
-            t = check_cotangent(p, t, f"the tangent of {next(paths)}", "its primal")
-            # a view, so that it is copied if it is a result itself
-            moved[p] = t if type(t) is Tensor else t.view()
+            path = next(paths)
+            if t is not None:
+                t = check_cotangent(p, t, f"the tangent of {path}", "its primal")
+                # a view, so that it is copied if it is a result itself
+                moved[p] = t if type(t) is Tensor else t.view()
 
         tree.map_up_to(move, self.marked, tangents)
         leaves = tree.leaves(self.output)
@@ -346,7 +348,7 @@ class Pushforward(Generic[R]):
         Parameters
         ----------
         cotangent
-            A tree like the output; None stands for zeros.
+            A tree like the output; None in it, or alone, stands for zeros.
 
         Returns
         -------

@@ -151,6 +151,21 @@ def test_pullback_takes_none_for_all_cotangents():
     np.testing.assert_array_equal(tg.vjp(square, np.ones(2))[1](None)[0], [0.0, 0.0])
 
 
+@given(st.lists(st.booleans(), min_size=3, max_size=3), st.booleans())
+def test_a_tangent_none_is_zero(left_out, whole):
+    def f(pair, c):
+        return pair.first * pair.second[0], c * pair.second[0]
+
+    left_out = [left_out[0] or whole, left_out[1] or whole, left_out[2]]
+    given = [None if none else 1.0 for none in left_out]
+    zeros = [0.0 if none else 1.0 for none in left_out]
+    primals = (Pair(2.0, [3.0]), 5.0)
+    want = tg.jvp(f, primals, (Pair(zeros[0], [zeros[1]]), zeros[2]))[1]
+    tangents = (None if whole else Pair(given[0], [given[1]]), given[2])
+    assert tg.jvp(f, primals, tangents)[1] == want
+    assert tg.linearize(f, *primals)[1](*tangents) == want
+
+
 @pytest.mark.parametrize(
     "function", [np.linalg.eigh, np.linalg.svd, np.linalg.qr, np.linalg.slogdet]
 )
