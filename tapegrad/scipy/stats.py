@@ -42,6 +42,11 @@ def _within(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: 
     return np.where(inside, fn(np.where(inside, y, other)), outside)
 
 
+def _exp(logarithm: Any) -> Any:
+    """The number of a logarithm; 0 of -inf, with a slope of 0."""
+    return number(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
+
+
 def _lacking(distribution: Any, attribute: str) -> Any:
     """Raise for what a distribution does not have."""
     name = type(distribution).__dict__.get("name") or distribution.__dict__.get("name")
@@ -226,8 +231,8 @@ class _Continuous(_Distribution):
         return self._checked(found, floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The density; 0 outside the support."""
-        return np.exp(self.logpdf(x, *args, **kwargs))
+        """The density; 0 outside the support. At an end of it where it is 0, its slope is 0 too."""
+        return _exp(self.logpdf(x, *args, **kwargs))
 
     def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the density; -inf outside the support."""
@@ -404,6 +409,8 @@ class _Discrete(_Distribution):
     ----------
     logpmf_, cdf_, sf_, logcdf_, logsf_
         As SciPy's methods, within the support.
+    pmf_
+        The same as a product, for where one of its factors is 0.
     most
         The largest count, by the shape parameters.
     whole
@@ -415,6 +422,7 @@ class _Discrete(_Distribution):
     sf_: Callable[..., Any]
     logcdf_: Callable[..., Any]
     logsf_: Callable[..., Any]
+    pmf_: Callable[..., Any]
     most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF)
     whole: int = 0
     kinds: ClassVar[str] = "pmf, logpmf, cdf, logcdf, sf, logsf, ppf and isf"
@@ -428,12 +436,20 @@ class _Discrete(_Distribution):
 
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The probability of a count; 0 of what is none. It has no slope by the count."""
-        return np.exp(self.logpmf(k, *args, **kwargs))
+        logarithm = self.logpmf(k, *args, **kwargs)
+        given, k, shapes = self._standard("pmf", k, args, kwargs)
+        # where a factor is 0, its logarithm has no slope, but the product may have one
+        is_zero = np.equal(logarithm, -_INF) & self._inside(given, k, shapes)
+        product = self.pmf_(np.where(is_zero, k, 0), *shapes)
+        return number(np.where(is_zero, product, _exp(logarithm)))
+
+    def _inside(self, given: Any, k: Any, shapes: Any) -> Any:
+        return np.equal(given, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
 
     def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count; -inf of what is none."""
         given, k, shapes = self._standard("logpmf", k, args, kwargs)
-        inside = np.equal(given, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
+        inside = self._inside(given, k, shapes)
         found = _within(inside, lambda k: self.logpmf_(k, *shapes), k, 0.0, -_INF)
         return self._nan_where_unfit(found, given, args, kwargs, shapes)
 
@@ -498,6 +514,7 @@ poisson = _Discrete(
     lambda k, mu: special.gammainc(k + 1, mu),
     lambda k, mu: incomplete.log_gammaincc(k + 1, mu),
     lambda k, mu: incomplete.log_gammainc(k + 1, mu),
+    lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
     valid=lambda mu: np.greater_equal(mu, 0),
 )
 binom = _Discrete(
@@ -514,6 +531,7 @@ binom = _Discrete(
     lambda k, n, p: special.betainc(k + 1, n - k, p),
     lambda k, n, p: incomplete.log_betaincc(k + 1, n - k, p),
     lambda k, n, p: incomplete.log_betainc(k + 1, n - k, p),
+    lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
     lambda n, p: n,
     1,
     valid=lambda n, p: np.greater_equal(n, 0) & _is_probability(p),
@@ -594,7 +612,7 @@ class _Dirichlet:
 
     def pdf(self, x: Any, alpha: Any) -> Any:
         """The density."""
-        return np.exp(self.logpdf(x, alpha))
+        return _exp(self.logpdf(x, alpha))
 
     def logpdf(self, x: Any, alpha: Any) -> Any:
         """The logarithm of the density."""

@@ -138,3 +138,14 @@ def test_convolutions_have_a_form_in_jax(mode: str) -> None:
                     np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
         with pytest.raises(TypeError, match="has the op lfilter, which has no form in JAX"):
             tg.to_jax(lambda x: ours.lfilter([1.0], [1.0, -0.5], x))(X)
+
+
+@pytest.mark.parametrize("a", [[1.0], [1.0, -0.5]])
+def test_an_empty_signal_is_filtered_in_both_modes(a: Any) -> None:
+    x = np.zeros((2, 0))
+    value, tangent = tg.jvp(lambda x: ours.lfilter([0.3, 0.2], a, x), (x,), (x,))
+    assert (
+        value.shape
+        == tangent.shape
+        == tg.vjp(lambda x: ours.lfilter([1.0], a, x), x)[1](x)[0].shape
+    )

@@ -250,3 +250,38 @@ def test_at_the_end_of_a_logarithm_values_are_scipys_and_slopes_zero(method: str
     for by in (0, 1):
         assert tg.grad(value, by)(0.0, 0.75) == 0
     assert tg.grad(tg.grad(value, 1), 1)(0.0, 0.75) == 0
+
+
+EDGES = [
+    ("binom", lambda p, k: (k, 6, p), [0.0, 1.0], range(7)),
+    ("poisson", lambda mu, k: (k, mu), [0.0], range(4)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "ends", "counts"), EDGES)
+def test_at_an_end_of_a_parameter_the_slope_of_a_probability_is_one_sided(
+    name: str, arguments: Any, ends: Any, counts: Any
+) -> None:
+    for end in ends:
+        for k in counts:
+
+            def pmf(x: Any, of: Any = ours, k: int = k) -> Any:
+                return getattr(of, name).pmf(*arguments(x, k))
+
+            inside = 1e-7 if end == 0 else -1e-7
+            slope = (pmf(end + inside, theirs) - pmf(end, theirs)) / inside
+            np.testing.assert_allclose(pmf(end), pmf(end, theirs), rtol=1e-14)
+            np.testing.assert_allclose(tg.grad(pmf)(end), slope, rtol=1e-5, atol=2e-6)
+            np.testing.assert_allclose(tg.jvp(pmf, (end,), (1.0,))[1], slope, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["gamma", "chi2", "beta"])
+def test_both_modes_agree_where_a_density_ends_in_zero(name: str) -> None:
+    density = getattr(ours, name).pdf
+    args = (0.0, *[3.0 for _ in CONTINUOUS[name][1:]])
+    for i, x in enumerate(args):
+
+        def fn(x: Any, i: int = i) -> Any:
+            return density(*args[:i], x, *args[i + 1 :])
+
+        assert tg.grad(fn)(x) == tg.jvp(fn, (x,), (1.0,))[1] == 0.0
