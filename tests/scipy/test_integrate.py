@@ -360,3 +360,15 @@ def test_no_file_holds_a_solver_and_jax_has_none() -> None:
     pytest.importorskip("jax")
     with pytest.raises(TypeError, match="has the op solve_ivp, which has no form in JAX"):
         tg.to_jax(fn)(MATRIX, START)
+
+
+@pytest.mark.parametrize("times", [[0.5], [0.5, 0.5]])
+def test_odeint_has_nothing_to_do_at_the_first_time(times: Any) -> None:
+    def last(y0: Any, t: Any) -> Any:
+        return ours.odeint(lambda y, t: -2.0 * y, y0, t)[-1, 0]
+
+    there = theirs.odeint(lambda y, t: -2.0 * y, 3.0, times)
+    np.testing.assert_array_equal(ours.odeint(lambda y, t: -2.0 * y, 3.0, times), there)
+    slopes = tg.grad(last, (0, 1))(3.0, np.array(times))
+    assert slopes[0] == 1.0
+    np.testing.assert_array_equal(slopes[1], [0.0] if len(times) == 1 else [6.0, -6.0])
