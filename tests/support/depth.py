@@ -13,7 +13,8 @@ THOROUGH = settings.default.max_examples > 30
 
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
-    # a property of one op: there are 300, each with a test of its own for each property
+    # a property of one op: there are 300, each with a test of its own for each property; the
+    # thorough run draws a quarter of the calls, and samples the others
     "op": (3, 80),
     "op, cheap": (8, 120),
     "op, written": (1, 25),

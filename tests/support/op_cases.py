@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 import numpy as np
-from depth import THOROUGH, depth, examples
-from hypothesis import given
+from depth import THOROUGH, examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
@@ -474,12 +474,13 @@ def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], Non
 
     A check that takes two arguments is also given a function that chooses one of some options.
 
-    The default run samples calls, in which the checks take most of the time; were they drawn,
-    Hypothesis would, to begin and to record. The thorough run draws them, and shrinks what fails.
+    It samples calls, in which the checks take most of the time; were they drawn, Hypothesis would,
+    to begin and to record. Of the thorough run it draws a share, and shrinks what fails.
     """
 
     def decorate(check: Callable[..., None]) -> Callable[[str], None]:
         n = check.__code__.co_argcount
+        share = examples(family) // 4 if THOROUGH else 0
 
         def drawn(name: str, data: Any) -> None:
             check(
@@ -490,16 +491,23 @@ def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], Non
             # others for each check
             seed = zlib.crc32(check.__name__.encode())
             choices = Sampled(np.random.default_rng(seed))
-            for call in tg.testing.sample_calls(name, examples(family), seed):
+            for call in tg.testing.sample_calls(name, examples(family) - share, seed):
                 try:
                     check(*[case_of(name, call), choices.among][:n])
                 except Exception as error:
                     error.add_note(f"{name} was called with {call}")
                     raise
 
-        test: Any = drawn if THOROUGH else sampled
-        test.__name__ = test.__qualname__ = check.__name__
-        test.__module__ = check.__module__
-        return depth(family)(given(data=st.data())(test)) if THOROUGH else test
+        def both(name: str) -> None:
+            sampled(name)
+            search(name)
+
+        for test in (drawn, sampled, both):
+            test.__name__ = test.__qualname__ = check.__name__
+            test.__module__ = check.__module__
+        if not share:
+            return sampled
+        search = settings(max_examples=share)(given(data=st.data())(drawn))
+        return both
 
     return decorate
