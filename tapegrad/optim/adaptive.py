@@ -10,10 +10,17 @@ import numpy as np
 from tapegrad.face.ownership import give
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared
-from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain
+from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain, within
 from tapegrad.tree.structure import immutable
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
+
+
+def mixed_squares(kept: Any, old: Any, g: Any) -> tuple[Any, Any]:
+    """A moving mean of squares, and an array of its shape that nobody needs."""
+    new, part = kept * old, squared(g)
+    part = within(part, np.multiply, part, 1 - kept)
+    return within(new, np.add, new, part), part
 
 
 @immutable
@@ -108,9 +115,14 @@ class Adam(Optimizer):
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step along the mean, over the root of the mean square."""
         _, length, epsilon = numbers
-        mean = self.beta1 * moments[0] + (1 - self.beta1) * g
-        square = self.beta2 * moments[1] + (1 - self.beta2) * squared(g)
-        return p - length * mean / (sqrt(square) + epsilon), mean, square
+        mean, part = self.beta1 * moments[0], (1 - self.beta1) * g
+        mean = within(mean, np.add, mean, part)
+        square, root = mixed_squares(self.beta2, moments[1], g)
+        root = within(root, np.sqrt, square)
+        root = within(root, np.add, root, epsilon)
+        part = within(part, np.multiply, length, mean)
+        part = within(part, np.divide, part, root)
+        return within(part, np.subtract, p, part), mean, square
 
 
 @immutable
@@ -245,17 +257,20 @@ class RMSProp(Optimizer):
         """A step along the gradient over the root, or along the velocity."""
         (rate,) = numbers
         old = dict(zip(self.moments(), moments, strict=True))
-        square = self.alpha * old["square"] + (1 - self.alpha) * squared(g)
+        square, root = mixed_squares(self.alpha, old["square"], g)
         new, variance = [square], square
         if "mean" in old:
-            mean = self.alpha * old["mean"] + (1 - self.alpha) * g
-            new.append(mean)
-            variance = square - squared(mean)
-        v = g / (sqrt(variance) + self.epsilon)
+            mean, part = self.alpha * old["mean"], (1 - self.alpha) * g
+            new.append(within(mean, np.add, mean, part))
+            variance = square - squared(new[-1])
+        root = within(root, np.sqrt, variance)
+        root = within(root, np.add, root, self.epsilon)
+        v = within(root, np.divide, g, root)
         if "velocity" in old:
-            v = self.momentum * old["velocity"] + v
-            new.append(v)
-        return p - rate * v, *new
+            part = self.momentum * old["velocity"]
+            new.append(v := within(part, np.add, part, v))
+        step = rate * v
+        return within(step, np.subtract, p, step), *new
 
 
 @immutable
@@ -340,5 +355,9 @@ class Adagrad(Optimizer):
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step along the gradient, over the root of the sum of squares."""
         (rate,) = numbers
-        total = moments[0] + squared(g)
-        return p - rate * g / (sqrt(total) + self.epsilon), total
+        part, step = squared(g), rate * g
+        total = moments[0] + part
+        root = within(part, np.sqrt, total)
+        root = within(root, np.add, root, self.epsilon)
+        step = within(step, np.divide, step, root)
+        return within(step, np.subtract, p, step), total

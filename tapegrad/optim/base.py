@@ -33,6 +33,26 @@ def is_none(x: Any) -> bool:
     return type(x) is not Tensor and x == 0
 
 
+def within(made: Any, function: Any, *operands: Any) -> Any:
+    """What one of NumPy's functions gives, in the memory of an array if it fits there.
+
+    The caller has made that array, and needs it no more. Records, and what is wider, stay apart.
+    """
+    if type(made) is not ndarray:
+        return function(*operands)
+    dtype, shape, fits = made.dtype, made.shape, False
+    for x in operands:
+        if x is made:
+            fits = True
+        elif type(x) is not float:
+            if type(x) not in (ndarray, dtype.type) or x.dtype != dtype:
+                return function(*operands)
+            if x.shape not in (shape, ()):
+                return function(*operands)
+            fits = fits or x.shape == shape
+    return function(*operands, out=made) if fits else function(*operands)
+
+
 def number(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a finite number."""
     if isinstance(value, Tensor) and value.shape == ():
@@ -265,7 +285,8 @@ class Optimizer:
 
     def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
         """A parameter and its gradient with the decay in one of them."""
-        return p, g + self.weight_decay * p
+        decay = self.weight_decay * p
+        return p, within(decay, np.add, g, decay)
 
     def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
         """A function that steps a parameter along its gradient, without moments and decay.

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from tapegrad.core.cotangents import FLOAT64
 from tapegrad.face.ownership import give
-from tapegrad.optim.base import Optimizer, below_one, is_none, plain
+from tapegrad.optim.base import Optimizer, below_one, is_none, plain, within
 from tapegrad.tree.structure import immutable
 
 __all__ = ["SGD", "SGDState"]
@@ -116,6 +116,9 @@ class SGD(Optimizer):
         """A step down the gradient, or along the velocity."""
         (rate,) = numbers
         if not moments:
-            return (p - rate * g,)
-        v = self.momentum * moments[0] + g
-        return p - rate * (g + self.momentum * v if self.nesterov else v), v
+            step = rate * g
+            return (within(step, np.subtract, p, step),)
+        v = self.momentum * moments[0]
+        v = within(v, np.add, v, g)
+        step = rate * (g + self.momentum * v if self.nesterov else v)
+        return within(step, np.subtract, p, step), v

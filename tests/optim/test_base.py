@@ -1,6 +1,7 @@
 """Every optimizer: its formula, PyTorch's steps, compiled, and pure."""
 
 import copy
+import itertools
 import math
 import pickle
 from typing import Any
@@ -12,6 +13,7 @@ from depth import THOROUGH
 from trees import bytes_of, random_tree
 
 import tapegrad as tg
+from tapegrad.optim.base import within
 
 
 def test_optimizers_compare_by_their_numbers():
@@ -361,3 +363,31 @@ def test_optimizer_names_numbers_out_of_bounds(make: Any, name: str) -> None:
 def test_weight_decay_that_is_no_function_is_named() -> None:
     with pytest.raises(TypeError, match="decay"):
         tg.optim.AdamW(0.1, decay={"w": True})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str, shape: Any) -> None:
+    kinds = ["made", "alike", "wide", "narrow", "more", "scalar", "wide scalar", 2.0, 3, 1j]
+    for pair in itertools.product(kinds, repeat=2):
+        made = np.full(shape, 1.5, dtype)
+        others = {
+            "made": made,
+            "alike": np.full(shape, 0.25, dtype),
+            "wide": np.full(shape, 0.1, "c16" if dtype == "c8" else "f8"),
+            "narrow": np.full(shape[-1:], 0.5, dtype),
+            "more": np.full((2, *shape), 0.5, dtype),
+            "scalar": np.dtype(dtype).type(0.3),
+            "wide scalar": np.float64(0.1),
+        }
+        operands = [others.get(kind, kind) for kind in pair]
+        before = [np.copy(x) for x in operands]
+        want = np.add(*operands)
+        got = within(made, np.add, *operands)
+        np.testing.assert_array_equal(got, want, strict=True)
+        for kind, x, old in zip(pair, operands, before, strict=True):
+            if kind != "made":
+                np.testing.assert_array_equal(x, old)
+        assert (got is made) or not np.shares_memory(got, made)
+        if set(pair) <= {"made", "alike", "scalar", 2.0} and {"made", "alike"} & set(pair):
+            assert got is made
