@@ -7,6 +7,7 @@ bits, and its division by zero gives 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,13 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
         return op.forward(*solvable(values), **options)
     finally:
         STATE.reset(before)
+
+
+@lru_cache(1 << 10)
+def loop_dtypes(op: Rules, *kinds: Any) -> Any:
+    """The dtypes that a ufunc computes with; a Python number is given by its class."""
+    ufunc: Any = op.forward
+    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
 
 
 def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:

@@ -87,7 +87,9 @@ def loop(
         else:
             out = buffer(plan.home[ref]) if host is None else place(host)
             block[ref] = name
-        text = expression(program, i, {**values, **block}, out, names)
+        used = [x for x in instruction.operands if type(x) is Ref and x in values]
+        called = {x: block.get(x) or values[x] for x in used}
+        text = expression(program, i, called, out, names)
         body.append(f"    {name} = {text}")
     return [
         f"# {len(run)} instructions, block by block: {step} elements stay in the cache",

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import silently, solvable
+from tapegrad.declare.abstract import loop_dtypes, silently, solvable
+from tapegrad.face.text import as_text
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref, refs_to
+from tapegrad.program.ir import (
+    STAGES,
+    WEAK,
+    Code,
+    Constant,
+    Input,
+    Instruction,
+    Operand,
+    Ref,
+    refs_to,
+)
 
 # stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
@@ -79,8 +91,9 @@ class Builder:
         self.is_shared = self.is_needed = False
         self._users: Mapping[Ref, list[int]] | None = None
         self._holds_complex: bool | None = None
-        # constants by digest; built on first use
+        # constants by digest, built on first use, and those that are numbers
         self._known: dict[Any, list[Ref]] | None = None
+        self._numbers: dict[Any, Ref] = {}
 
     @classmethod
     def of_program(cls, program: Code) -> Builder:
@@ -104,18 +117,27 @@ class Builder:
         self.constants.append(made)
         return ref
 
+    def number(self, x: Any, dtype: np.dtype[Any]) -> Ref:
+        """A Ref to a constant without axes that holds a number."""
+        # 0.0 equals -0.0, and nan does not equal itself
+        key = type(x), as_text(x), dtype
+        if key not in self._numbers:
+            self._numbers[key] = self.constant(np.full((), x, dtype))
+        return self._numbers[key]
+
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last; its operands are `current`."""
         self.touch()
         if self.absent:
             instruction = self.current(instruction)
             self.absent.append(0)
-        instruction = self.canonical(instruction)
+        if instruction.op in CANONICAL:
+            instruction = self.canonical(instruction)
         if self.place is not None and instruction.place is None:
             instruction = instruction.but(place=self.place)
         instructions = self.instructions
         i = len(instructions)
-        ref = Ref("instruction", i)
+        ref: Ref = _new_ref(Ref, ("instruction", i))
         self.order.append(i)
         self.ops.add(instruction.op)
         instructions.append(instruction)
@@ -127,14 +149,14 @@ class Builder:
         if self.replaced:
             operands = tuple([self.replaced.get(x, x) for x in operands])
         shape, dtype = self._infer(op, operands, options)
-        stage = self.stage
-        return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+        stage, place = self.stage, self.place
+        return self.append(
+            Instruction(op, operands, options, shape, dtype, False, note, "", stage, place)
+        )
 
     def canonical(self, instruction: Instruction) -> Instruction:
         """An instruction with its options resolved; see `tapegrad.program.canonical`."""
-        resolve = CANONICAL.get(instruction.op)
-        if resolve is None:
-            return instruction
+        resolve = CANONICAL[instruction.op]
         operands, old = instruction.operands, (instruction.op, instruction.options)
         kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
         op, options = resolve(*old, [*map(self.shape, operands)], kinds, instruction.shape)
@@ -150,17 +172,29 @@ class Builder:
         AssertionError
             If an operand is not in the program, or comes later.
         """
-        if self.replaced:
+        if not self.replaced.keys().isdisjoint(instruction.operands):
             instruction = instruction.using(self.replaced)
+        absent = self.absent
         for x in instruction.operands:
-            if _is_later(x, self.absent):
+            if type(x) is Ref and x[0] == "instruction" and absent[x[1]]:
                 raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
         return instruction
 
     def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
         if op is reshape and min(options["shape"], default=1) > 0:
             return options["shape"], self.dtype(operands[0])
+        if is_elementwise(op) and _NUMBERS.issuperset(map(type, operands)):
+            return _elementwise(op, [self._kind(x) for x in operands], map(self.shape, operands))
         return infer(op, [self.like(x) for x in operands], options)
+
+    def _kind(self, x: Any) -> Any:
+        """The dtype of an operand; for a Python number, its class."""
+        if type(x) is not Ref:
+            return type(x) if type(x) in _WEAK else np.dtype(type(x))
+        made = self.of(x)
+        if type(made) is not Constant and made.number:
+            return WEAK.get(made.dtype.kind, made.dtype)
+        return made.dtype
 
     def name(self, ref: Any, name: str) -> None:
         """Name a value, if it is an instruction's and has no name yet."""
@@ -287,6 +321,7 @@ class Builder:
             return
         instructions = self.instructions
         old, first = self.order, 0
+        wanted: Iterable[bool] = repeat(True)
         if ops is not None:
             ops = frozenset(ops)
             # most passes visit few instructions; those before the first stay
@@ -294,18 +329,21 @@ class Builder:
             if True not in found:
                 return
             first = found.index(True)
+            wanted = found[first:]
         self.start(old[:first])
         replaced, absent = self.replaced, self.absent
         # what is looked up for every instruction of every pass
         stays, is_apart = self.order.append, replaced.keys().isdisjoint
-        for i in old[first:]:
-            instruction = instructions[i]
-            if replaced and not is_apart(instruction.operands):
-                instruction = instructions[i] = instruction.using(replaced)
-            if ops is not None and instruction.op not in ops:
+        for i, is_visited in zip(old[first:], wanted, strict=False):
+            if replaced:
+                instruction = instructions[i]
+                if not is_apart(instruction.operands):
+                    instructions[i] = instruction.using(replaced)
+            if not is_visited:
                 stays(i)
                 absent[i] = 0
                 continue
+            instruction = instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result = visit(self, instruction)
             if result is None:
@@ -319,7 +357,8 @@ class Builder:
                 self.touch()
             else:
                 result = replaced.get(result, result)
-                assert not _is_later(result, absent), f"{result} comes after what it replaces"
+                is_later = type(result) is Ref and result[0] == "instruction" and absent[result[1]]
+                assert not is_later, f"{result} comes after what it replaces"
                 # a replacement keeps the name
                 self.name(result, instruction.name)
                 replaced[self.refs[i]] = result
@@ -353,7 +392,7 @@ class Builder:
         }
         self._users = None
         self.constants = [self.constants[i] for i in kept]
-        self._known = None
+        self._known, self._numbers = None, {}
         for i in self.order if moved else ():
             instruction = self.instructions[i]
             if not moved.keys().isdisjoint(instruction.operands):
@@ -372,14 +411,19 @@ class Builder:
         instructions = []
         for i, ref in zip(self.order, self.refs, strict=False):
             made = self.instructions[i]
-            operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])
-            instructions.append(made if operands == made.operands else made.on(operands))
+            operands = made.operands
+            given = tuple(
+                [moved[x] if type(x) is Ref and x[0] == "instruction" else x for x in operands]
+            )
+            instructions.append(made if given == operands else made.on(given))
             moved[self.refs[i]] = ref
         outputs = tuple([moved[x] if _is_computed(x) else x for x in self.outputs])
         return tuple(self.constants), tuple(instructions), outputs
 
 
 Visit = Callable[[Builder, Instruction], Any]
+# as the class makes one, in half the time
+_new_ref: Any = tuple.__new__
 
 
 def _digest(constant: Constant) -> Any:
@@ -396,11 +440,8 @@ def _is_computed(x: Any) -> bool:
     return type(x) is Ref and x.kind == "instruction"
 
 
-def _is_later(x: Any, absent: bytearray) -> bool:
-    return _is_computed(x) and bool(absent[x.index])
-
-
 _WEAK = (int, float, complex)
+_NUMBERS = frozenset({Ref, bool, *_WEAK})
 
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
@@ -412,17 +453,21 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
         return _product_shape(first.shape, second.shape), dtype
     if is_elementwise(op):
         kinds = [type(x) if type(x) in _WEAK else np.asarray(x).dtype for x in operands]
-        dtype = forward.resolve_dtypes((*kinds, None))[-1]
-        shapes = {x.shape if type(x) is np.ndarray else np.shape(x) for x in operands}
-        shapes.discard(())
-        if len(shapes) < 2:
-            return shapes.pop() if shapes else (), dtype
-        return np.broadcast_shapes(*shapes), dtype
+        return _elementwise(op, kinds, map(np.shape, operands))
     try:
         result = silently(op.like or forward, *operands, **options)
     except np.linalg.LinAlgError:
         result = silently(forward, *solvable(operands), **options)
     return np.shape(result), np.asarray(result).dtype
+
+
+def _elementwise(op: Rules, kinds: list[Any], given: Iterable[tuple[int, ...]]) -> Any:
+    """The shape and dtype of a ufunc's result."""
+    dtype, shapes = loop_dtypes(op, *kinds)[-1], {*given}
+    shapes.discard(())
+    if len(shapes) < 2:
+        return shapes.pop() if shapes else (), dtype
+    return np.broadcast_shapes(*shapes), dtype
 
 
 def _product_shape(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import pickle
 import random
 import sys
 from collections import deque
@@ -101,8 +100,10 @@ def _reader(x: Any) -> Callable[[], Any] | None:
 
 
 def _content(state: Any) -> Any:
-    # of NumPy's generators it is a dict with arrays
-    return pickle.dumps(state) if isinstance(state, dict) else state
+    # of NumPy's generators it is a dict with arrays and further dicts
+    if isinstance(state, dict):
+        return [(name, _content(x)) for name, x in state.items()]
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def refuse_draws(generators: list[Watched], label: str) -> None:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
-from tapegrad.declare.abstract import whole_power
+from tapegrad.declare.abstract import loop_dtypes, whole_power
 from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.face.ownership import keep as keep_all
@@ -64,7 +65,7 @@ from tapegrad.ops.shape import (
     reshape,
     transpose,
 )
-from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
+from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Like, Ref, number
 
 # columns of a block, and from how many bytes, in the array and between columns, there are blocks
 _BLOCK = 32
@@ -135,6 +136,8 @@ class Names:
         self._known: dict[int, str] = {}
         # by text and dtype
         self._numbers: dict[tuple[str, np.dtype[Any]], str] = {}
+        # of the functions that ops call
+        self.functions: dict[Rules, str] = {}
 
     def new(self, wanted: str) -> str:
         """A new name, made from any text."""
@@ -296,10 +299,9 @@ def expression(
     if template is None:
         template = _call(instruction, names)
     else:
-        called = re.match(r"(\w+)[.(]", template)
-        if called and not hasattr(builtins, called[1]):
-            function = HELPERS.get(called[1]) or getattr(np, called[1])
-            template = names.library(called[1], function) + template[called.end(1) :]
+        called, function = _called(template)
+        if called:
+            template = names.library(called, function) + template[len(called) :]
     text = _filled(program, instruction, template, values, out, names)
     if instruction.number and _whole(program, instruction) is None:
         # not .item(), since NumPy holds large ints as Python's own
@@ -307,15 +309,29 @@ def expression(
     return text
 
 
+@lru_cache(1 << 8)
+def _called(template: str) -> tuple[str, Any]:
+    """The name that a format string begins with, and what it calls; "" if it is Python's."""
+    found = re.match(r"(\w+)[.(]", template)
+    if found is None or hasattr(builtins, found[1]):
+        return "", None
+    return found[1], HELPERS.get(found[1]) or getattr(np, found[1])
+
+
 def _template(program: Code, instruction: Instruction) -> str | None:
     """The format string of an instruction, unless it is a call of its forward function."""
-    whole = _whole(program, instruction)
+    whole = _whole(program, instruction) if instruction.number else None
     if whole is not None:
         return whole
     template = TEMPLATES.get(instruction.op)
     if template is None or isinstance(template, str):
         return template
-    return template(*map(program.like, instruction.operands))
+    return _chosen(template, *map(program.like, instruction.operands))
+
+
+@lru_cache(1 << 10)
+def _chosen(template: Callable[..., str | None], *likes: Like) -> str | None:
+    return template(*likes)
 
 
 def _whole(program: Code, instruction: Instruction) -> str | None:
@@ -333,7 +349,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
 def _call(instruction: Instruction, names: Names) -> str:
     """A format string that calls the forward function."""
     op = instruction.op
-    inputs = ", ".join([f"{{{i}}}" for i in range(len(instruction.operands))])
+    inputs = _PLACES.get(len(instruction.operands)) or _places(len(instruction.operands))
     if isinstance(op.forward, np.ufunc):
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
         out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
@@ -344,8 +360,24 @@ def _call(instruction: Instruction, names: Names) -> str:
     return f"{_function(op, names)}({inputs}{escaped})"
 
 
+def _places(n: int) -> str:
+    """The places of n operands in a format string."""
+    return ", ".join([f"{{{i}}}" for i in range(n)])
+
+
+_PLACES = {n: _places(n) for n in range(1, 4)}
+
+
 def _function(op: Rules, names: Names) -> str:
-    """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
+    """The name of an op's function, which is looked for once."""
+    found = names.functions.get(op)
+    if found is None:
+        found = names.functions[op] = _function_of(op, names)
+    return found
+
+
+def _function_of(op: Rules, names: Names) -> str:
+    """NumPy's name of an op's function, that of one of our ops, or a new one."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
         return names.library(forward.__name__, forward)
@@ -367,11 +399,12 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     """
     given = instruction.operands
     for x in given:
-        if type(x) is Ref and x.kind == "constant":
+        if type(x) is Ref and x[0] == "constant":
             break
     else:
         return {}
-    if not is_elementwise(instruction.op) or instruction.number:
+    op = instruction.op
+    if not is_elementwise(op) or instruction.number:
         return {}
     found: dict[int, str] = {}
     kinds: list[Any] = []
@@ -385,15 +418,8 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
         weak.append(WEAK[of.kind] if text else kinds[k])
         if text:
             found[k] = text
-    same = len(found) < len(given) and _loop(instruction.op, *kinds) == _loop(instruction.op, *weak)
+    same = len(found) < len(given) and loop_dtypes(op, *kinds) == loop_dtypes(op, *weak)
     return found if same else {}
-
-
-@lru_cache(1 << 10)
-def _loop(op: Rules, *kinds: Any) -> Any:
-    """The dtypes that a ufunc computes with; for a number its class."""
-    ufunc: Any = op.forward
-    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
 
 
 # those of options are kept read-only
@@ -428,6 +454,17 @@ def _option(value: Any, names: Names) -> str:
     return names.of(value, "hole" if value is HOLE else "option")
 
 
+# what a template may ask for beside the options
+_MADE = frozenset({"listed", "all"})
+
+
+@lru_cache(1 << 8)
+def _fields(template: str) -> tuple[str, ...]:
+    """The options, and what is made of the operands, that a format string asks for."""
+    named = [name for _, name, _, _ in Formatter().parse(template) if name]
+    return tuple([name for name in named if name != "out" and not name.isdecimal()])
+
+
 def _filled(
     program: Code,
     instruction: Instruction,
@@ -437,29 +474,40 @@ def _filled(
     names: Names,
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
+    given = instruction.operands
     numbers = literals(program, instruction)
-    operands = [
-        names.number(numbers[k], program.of(x).array)  # type: ignore[arg-type]
-        if k in numbers
-        else operand(x, values)
-        for k, x in enumerate(instruction.operands)
-    ]
-    fields: dict[str, Any] = {}
-    if instruction.op in TEMPLATES:
-        defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
-        fields = {**defaults, **instruction.options, "shape": instruction.shape}
-        index = fields.pop("index", None)
-        dtype = fields.pop("dtype", None)
-        fields = {x: _option(value, names) for x, value in fields.items() if f"{{{x}}}" in template}
-        if dtype is not None:
-            fields["dtype"] = repr(np.dtype(dtype).str)
-        if index is not None:
-            fields["index"] = _index(index, iter(operands[1:]))
-        fields["listed"] = ", ".join(operands)
-        fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
-    fields["out"] = out
+    if numbers:
+        operands = [
+            names.number(numbers[k], program.of(x).array)  # type: ignore[arg-type]
+            if k in numbers
+            else operand(x, values)
+            for k, x in enumerate(given)
+        ]
+    else:
+        operands = [values[x] if type(x) is Ref else number(x) for x in given]
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    op = instruction.op
+    if op not in TEMPLATES:
+        return template.format(*operands, out=out)
+    fields: dict[str, Any] = {"out": out}
+    options = instruction.options
+    for name in _fields(template):
+        value: Any = None
+        if name in options or name == "shape":
+            value = instruction.shape if name == "shape" else options[name]
+        elif name not in _MADE:
+            value = op.signature.defaults[name] if isinstance(op, Op) else None
+        if name == "index":
+            fields[name] = _index(value, iter(operands[1:]))
+        elif name == "dtype":
+            fields[name] = repr(np.dtype(value).str)
+        elif name == "listed":
+            fields[name] = ", ".join(operands)
+        elif name == "all":
+            fields[name] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+        else:
+            fields[name] = _option(value, names)
     text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T").replace(", optimize=False)", ")")
 

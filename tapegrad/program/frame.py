@@ -155,11 +155,15 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         for k, x in enumerate(made.operands)
         if type(x) is Ref and x.kind == "constant" and k not in literals(program, made)
     }
+    results = program.results
+    corners: dict[Any, list[int]] = {}
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
-        if not x.literal or ref in written or ref in program.results:
-            same = next((name for name, y in names.constants.items() if x == y), None)
-            values[ref] = same or names.new(_wanted(program, i, values))
+        if not x.literal or ref in written or ref in results:
+            known_as = names.constants.items()
+            same = next((name for name, y in known_as if x.shape == y.shape and x == y), None)
+            values[ref] = same or names.new(_wanted(program, i, values, corners))
+        corners.setdefault(_corner(x.array), []).append(i)
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{_called(program, instruction)}_{i}"
@@ -192,13 +196,14 @@ def _called(program: Code, instruction: Instruction) -> str:
     return instruction.op.name
 
 
-def _wanted(program: Code, i: int, values: Values) -> str:
-    """What to call a constant, if nothing else is called that."""
+def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[int]]) -> str:
+    """What to call a constant, if nothing else is called that; those before it by `_corner`."""
     x = program.constants[i]
     if x.name:
         return x.name
     if x.splat is None:
-        turned = next((k for k in range(i) if _is_transpose(program, i, k)), None)
+        before = corners.get(_corner(x.array.T), ())
+        turned = next((k for k in before if _is_transpose(program, i, k)), None)
         if turned is not None:
             return f"{values[Ref('constant', turned)]}_T"
         return f"captured{i}" if x.captured else f"constant{i}"
@@ -206,6 +211,11 @@ def _wanted(program: Code, i: int, values: Values) -> str:
         return "number_" + repr(x.splat).replace("-", "m")
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
     return f"{filled}_{'_'.join(map(str, x.shape))}"
+
+
+def _corner(array: Array) -> Any:
+    """What a matrix and another must have in common to be equal."""
+    return array.dtype, array.shape, array.flat[0] if array.size and array.ndim == 2 else None
 
 
 def _is_transpose(program: Code, i: int, k: int) -> bool:

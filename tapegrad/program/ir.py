@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sized
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
@@ -27,11 +28,21 @@ class Ref(NamedTuple):
     index: int  # type: ignore[assignment]  # in the place of tuple's method
 
 
+# most programs have fewer instructions; what is larger makes Refs of its own
+_MOST_SHARED = 1 << 14
+
+
 def refs_to(instructions: Sized) -> list[Ref]:
-    """A Ref to each instruction, in order."""
+    """A Ref to each instruction, in order; the same objects where they can be."""
+    n = len(instructions)
+    return list((_refs if n <= _MOST_SHARED else _refs.__wrapped__)(1 << n.bit_length())[:n])
+
+
+@lru_cache
+def _refs(n: int) -> tuple[Ref, ...]:
     make = tuple.__new__
     # as the class makes them, in half the time
-    return [make(Ref, ("instruction", i)) for i in range(len(instructions))]
+    return tuple([make(Ref, ("instruction", i)) for i in range(n)])
 
 
 def inputs_at(places: Iterable[int]) -> list[Ref]:
@@ -125,6 +136,8 @@ class Constant:
         array = self.array
         if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             return None
+        if array.ndim == 0:
+            return array.item() if array == array else None
         first = array.reshape(-1)[0]
         same = array.ndim == 0 or (array == first).all()
         # -0.0 equals 0.0, and NaNs may differ in their bits
@@ -154,11 +167,15 @@ def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
 STAGES = ("forward", "backward", "update")
 
 
-_NO_OPTIONS = keep(NO_OPTIONS)
+_NO_OPTIONS: Mapping[str, Any] = keep(NO_OPTIONS)
+_READ_ONLY: Any = type(_NO_OPTIONS)
 
 
 def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    kept: Mapping[str, Any] = keep(given) if given else _NO_OPTIONS
+    if not given:
+        return _NO_OPTIONS
+    # those of a record are kept already
+    kept: Mapping[str, Any] = _READ_ONLY(given) if type(given) is MappingProxyType else keep(given)
     return kept
 
 
@@ -298,12 +315,10 @@ class Code:
 
     def of(self, ref: Ref) -> Any:
         """The input, constant or instruction that a Ref names."""
-        column = {
-            "input": self.inputs,
-            "constant": self.constants,
-            "instruction": self.instructions,
-        }
-        return column[ref.kind][ref.index]
+        kind, i = ref
+        if kind == "instruction":
+            return self.instructions[i]
+        return (self.inputs if kind == "input" else self.constants)[i]
 
     def like(self, x: Any) -> Like:
         """The shape and dtype of an operand; for a Python number, () and its class."""

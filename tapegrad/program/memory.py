@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -80,6 +81,7 @@ def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     return tuple([x[axis] for axis in axes])
 
 
+@lru_cache(1 << 8)
 def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of an array in C order, in elements."""
     return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])
@@ -117,10 +119,11 @@ def fillings(program: Code) -> Mapping[Ref, Filling]:
     # static outputs need not be hashable
     outputs = [x for x in program.outputs if type(x) is Ref]
     uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
+    results = program.results
     for i, instruction in enumerate(made):
-        if instruction.op is not concatenate or Ref("instruction", i) in program.results:
-            continue
         ref = Ref("instruction", i)
+        if instruction.op is not concatenate or ref in results:
+            continue
         size = math.prod(instruction.shape) * instruction.dtype.itemsize
         likes = [program.like(x) for x in instruction.operands]
         apart = instruction.options.get("axis", 0) is None
@@ -379,8 +382,13 @@ def planned(program: Code, inside: bool = False) -> Plan:
 
     def ending(i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
-        used = dict.fromkeys([owner.get(x, x) for x in _refs(program.instructions[i])])
-        return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
+        found: list[Ref] = []
+        for x in program.instructions[i].operands:
+            if type(x) is Ref:
+                x = owner.get(x, x)
+                if last_use[x] == i and x in pool.held and x not in kept and x not in found:
+                    found.append(x)
+        return found
 
     def give_home(i: int) -> None:
         instruction, ref = program.instructions[i], refs[i]
@@ -618,6 +626,8 @@ def length_of_blocks(program: Code, run: range) -> int:
 
 def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
     """The shape over which an instruction can be done block by block, if it can."""
+    if instruction.op not in TOTALS and math.prod(instruction.shape) < MANY:
+        return None
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import CodeType, FrameType
@@ -85,13 +85,19 @@ def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
     codes: list[Code] = [code]
     for held in codes:
         known += [(x.name, x.array) for x in held.constants if x.name]
-        codes += [body for made in held.instructions for body in inner(made.options)]
-    return _named(code, known) if known else code
+        holding = [made.options for made in held.instructions if made.options]
+        codes += [body for options in holding for body in inner(options)]
+    return _named(code, _Known(known)) if known and _captured(codes) else code
 
 
-def _named(code: AnyCode, known: list[tuple[str, Array]]) -> AnyCode:
+def _captured(codes: Iterable[Code]) -> bool:
+    """Whether there are captured arrays without a name."""
+    return any(x.captured and not x.name for held in codes for x in held.constants)
+
+
+def _named(code: AnyCode, known: _Known) -> AnyCode:
     def constant(x: Constant) -> Constant:
-        name = "" if x.name or not x.captured else _name_of(x.array, known)
+        name = "" if x.name or not x.captured else known.name_of(x.array)
         return attrs.evolve(x, name=name) if name else x
 
     def option(x: Any) -> Any:
@@ -111,15 +117,35 @@ def _named(code: AnyCode, known: list[tuple[str, Array]]) -> AnyCode:
     )
 
 
-def _name_of(array: Array, known: list[tuple[str, Array]]) -> str:
-    """The name of the first array that holds the same, in this shape if there is one."""
-    alike = [(name, x) for name, x in known if x.dtype == array.dtype and x.size == array.size > 1]
-    for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
-        # most differ at once
-        first = next(x.flat).tobytes() == next(array.flat).tobytes()
-        if first and x.tobytes() == array.tobytes():
-            return name
-    return ""
+class _Known:
+    """Arrays by name, found by what they hold."""
+
+    def __init__(self, arrays: Iterable[tuple[str, Array]]) -> None:
+        # by dtype and size, and then by the first element too: most differ at once
+        self._alike: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
+        self._by_start: dict[Any, defaultdict[bytes, list[tuple[str, Array]]]] = {}
+        for name, x in arrays:
+            self._alike[x.dtype, x.size].append((name, x))
+
+    def name_of(self, array: Array) -> str:
+        """The name of the first array that holds the same, in this shape if there is one."""
+        key = array.dtype, array.size
+        if array.size < 2 or key not in self._alike:
+            return ""
+        if key not in self._by_start:
+            found = self._by_start[key] = defaultdict(list)
+            for name, x in self._alike[key]:
+                found[_start(x)].append((name, x))
+        alike = self._by_start[key][_start(array)]
+        for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
+            if x.tobytes() == array.tobytes():
+                return name
+        return ""
+
+
+def _start(array: Array) -> bytes:
+    start: bytes = next(array.flat).tobytes()
+    return start
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -158,26 +184,29 @@ class Watch:
         self._end = sys._getframe(1).f_code
         # the frames of the user's functions, and their depths
         self._depths: dict[FrameType, int] = {}
-        # by identity, since hashing code reads all of it; the code is kept alive
-        self._passed: dict[int, tuple[bool, CodeType]] = {}
+        # whether it is our code, by identity, since hashing code reads all of it
+        self._is_ours: dict[int, bool] = {}
+        self._codes: list[CodeType] = []  # kept alive
+        # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
         """Keep the frames that lead to the caller, which writes a record; the user's line."""
-        depths, passed, end = self._depths, self._passed, self._end
+        depths, known = self._depths, self._is_ours
         new: list[FrameType] = []
         frame: FrameType | None = sys._getframe(2)
-        while frame is not None and frame not in depths:
+        while frame is not None:
             code = frame.f_code
-            if code is end:
-                break
-            known = passed.get(id(code))
-            if known is None:
+            is_ours = known.get(id(code))
+            if is_ours is None:
                 module = str(frame.f_globals.get("__name__"))
                 # NumPy's functions in Python lead to ours, as they ask for them
-                is_ours = module.startswith(("tapegrad.", "numpy."))
-                known = passed[id(code)] = is_ours, code
-            if not known[0]:
+                is_ours = module.startswith(("tapegrad.", "numpy.")) and code is not self._end
+                known[id(code)] = is_ours
+                self._codes.append(code)
+            if not is_ours:
+                if frame in depths or code is self._end:
+                    break
                 new.append(frame)
             frame = frame.f_back
         depth = 0 if frame is None else depths.get(frame, 0)
@@ -186,7 +215,7 @@ class Watch:
         users = new[0] if new else frame if frame in depths else None
         if users is None:
             return None
-        key = id(users.f_code), users.f_lineno
+        key = id(users.f_code), users.f_lasti
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = place_of(users)

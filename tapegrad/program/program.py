@@ -161,9 +161,10 @@ def from_tape(
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
-            if x not in refs:
+            ref = refs.get(x)
+            if ref is None and x not in refs:
                 refuse_branch(x)
-            return refs[x]
+            return ref
         if isinstance(x, np.ndarray):
             if id(x) not in known:
                 known[id(x)] = builder.constant(x, captured=True)
@@ -171,15 +172,16 @@ def from_tape(
         return x
 
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
-    first = next((x.index for x in tape if x.op is SEED), tape.last.index + 1)
+    records = list(tape)
+    first = next((x.index for x in records if x.op is SEED), tape.last.index + 1)
     # the last cotangent to reach a parameter ends the backward stage
     last = max(first, max((x.index for x in seen.gradients), default=tape.last.index))
 
-    places = _places(tape)
-    for record in tape:
+    places = _places(records)
+    for record in records:
         if record in refs:
             continue
-        op, operands = record.op, record._operands
+        op, operands, at = record.op, record._operands, record.index
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
@@ -195,8 +197,8 @@ def from_tape(
                     type(record._primal) in PYTHON_NUMBERS,
                     "",
                     seen.name(record, names),
-                    STAGES[(record.index >= first) + (record.index > last)],
-                    places.get(record.index, record.place),
+                    STAGES[(at >= first) + (at > last)],
+                    places.get(at, record.place),
                 )
             )
     results = tuple(operand(x) for x in outputs)
@@ -211,10 +213,10 @@ def from_tape(
     )
 
 
-def _places(tape: Tape) -> dict[int, Any]:
+def _places(records: Iterable[Tensor]) -> dict[int, Any]:
     """The places of the lines that sweeps wrote: those of the records that they passed."""
     found: dict[int, Any] = {}
-    for sweep in tape:
+    for sweep in records:
         if sweep.op is SWEEP:
             passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
             for x, start, end in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):

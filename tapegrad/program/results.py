@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -41,14 +43,14 @@ def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
             place = _rows(made)
             if type(of) is Ref and of.kind == "instruction" and place:
                 rows.setdefault(of, []).append((*place, x))
-    found = {}
+    found, results = {}, program.results
     for of, parts in rows.items():
         made = program.of(of)
         parts.sort()
         ends = [0, *[stop for _, stop, _ in parts]]
         whole = [start for start, _, _ in parts] == ends[:-1] and ends[-1] == made.shape[0]
         small = math.prod(made.shape) * made.dtype.itemsize < LARGE
-        if whole and small and takes_out(program, made) and of not in program.results:
+        if whole and small and takes_out(program, made) and of not in results:
             found[of] = tuple([x for _, _, x in parts])
     return found
 
@@ -153,16 +155,22 @@ def _maker(node: Any) -> Callable[..., Any] | None:
     places: list[Any] = [getattr(node, name, None) for name in names]
     if not (is_plain and names and {*map(type, places)} == {types.MemberDescriptorType}):
         return None
-    given = [f"x{i}" for i in range(len(names))]
-    lines = [f"def make({', '.join(given)}):", "    made = new(node)"]
-    lines += [f"    set_{x}(made, {x})" for x in given]
     namespace: dict[str, Any] = {"__name__": __name__, "new": object.__new__, "node": node}
-    for x, place in zip(given, places, strict=True):
-        namespace[f"set_{x}"] = place.__set__
-    exec("\n".join([*lines, "    return made"]), namespace)
+    for i, place in enumerate(places):
+        namespace[f"set_x{i}"] = place.__set__
+    exec(_making(len(places)), namespace)
     # which holds the namespace
     make: Callable[..., Any] = namespace.pop("make")
     return make
+
+
+@lru_cache
+def _making(n: int) -> CodeType:
+    """The code that defines a function which makes a record of n fields."""
+    given = [f"x{i}" for i in range(n)]
+    lines = [f"def make({', '.join(given)}):", "    made = new(node)"]
+    lines += [f"    set_{x}(made, {x})" for x in given]
+    return compile("\n".join([*lines, "    return made"]), "<string>", "exec")
 
 
 def _positional(node: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from functools import partial
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
 from typing import Any
 
@@ -58,24 +58,29 @@ def lines_of(frame: Frame) -> list[str]:
     if frame.inside is None:
         # written where they are returned
         unwritten.update(*plan.sealed.values())
+    # most instructions are neither of these nor of these ops
+    apart = {*unwritten, *plan.early, *plan.filled, *plan.joined}
+    home_of, outs, updates = plan.home.get, frame.outs, frame.updates
 
     def line(i: int) -> None:
         instruction, ref = program.instructions[i], refs[i]
+        is_apart, op = ref in apart, instruction.op
         # a part is written with the loop or the branch that returns it
-        if ref in unwritten or (instruction.op is PART and _is_control(program, instruction)):
+        if (is_apart and ref in unwritten) or (op is PART and _is_control(program, instruction)):
             return
-        if instruction.options and isinstance(instruction.options.get("loop"), Loop):
-            lines.extend(loop_lines(frame, i, lines_of))
-            return
-        if instruction.options and isinstance(instruction.options.get("branch"), Branch):
-            lines.extend(branch_lines(frame, i, lines_of))
-            return
-        home = plan.home.get(ref)
-        out = frame.outs.get(ref) or (None if home is None else buffers[home])
-        if ref in plan.early:
+        if instruction.options:
+            if isinstance(instruction.options.get("loop"), Loop):
+                lines.extend(loop_lines(frame, i, lines_of))
+                return
+            if isinstance(instruction.options.get("branch"), Branch):
+                lines.extend(branch_lines(frame, i, lines_of))
+                return
+        home = home_of(ref)
+        out = outs.get(ref) or (None if home is None else buffers[home])
+        if is_apart and ref in plan.early:
             first = plan.early[ref]
             out = blocks.new_array(instruction, names) if first == ref else values[first]
-        if _is_still(program, instruction, still):
+        if op in _MAY_BE_STILL and _is_still(program, instruction, still):
             # a view of fixed memory is made once
             of: Any = instruction.operands[0]
             text = expression(program, i, {of: still[of][0]}, None, names)
@@ -83,18 +88,18 @@ def lines_of(frame: Frame) -> list[str]:
             frame.once.append(f"{values[ref]} = {text}  # {about}")
             still[ref] = values[ref], _strides(program, instruction, still[of][1])
             return
-        if ref in plan.filled:
+        if is_apart and ref in plan.filled:
             lines.extend(_filled(frame, ref))
             return
-        if ref in plan.joined:
+        if is_apart and ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
             text, note = buffers[plan.home[ref]], "its parts were written there"
-        elif instruction.op is stack and out is not None and not instruction.options.get("axis"):
+        elif op is stack and out is not None and not instruction.options.get("axis"):
             # a call of NumPy takes longer than copying a few small rows
             numbered = enumerate(instruction.operands)
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
-        elif i in frame.updates:
+        elif i in updates:
             given = ", ".join(
                 [
                     *[operand(x, values) for x in instruction.operands],
@@ -102,24 +107,26 @@ def lines_of(frame: Frame) -> list[str]:
                     *[f"{name}=True" for name, x in instruction.options.items() if x is True],
                 ]
             )
-            text, note = f"{frame.updates[i]}({given})", instruction.note
+            text, note = f"{updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-            if instruction.op is EACH:
+            if op is EACH:
                 note = f"{instruction.options['of'].name} has no batching rule: a call for each"
         lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
 
     runs = dict(plan.runs)
     i = 0
     while i < len(program.instructions):
-        begin(i)
+        if rest:
+            begin(i)
         if i in runs:
             lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
             i = runs[i]
         else:
             line(i)
             i += 1
-        lines += frame.stamped(i - 1)
+        if frame.stamp:
+            lines += frame.stamped(i - 1)
     return lines
 
 
@@ -177,6 +184,9 @@ def _is_control(program: Code, part: Instruction) -> bool:
     return not {"loop", "branch"}.isdisjoint(program.of(of).options)
 
 
+_MAY_BE_STILL = frozenset({getitem, reshape, transpose})
+
+
 def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
     """Whether a result is a view of an array that stays in place from run to run."""
     if len(instruction.operands) != 1 or instruction.operands[0] not in still:
@@ -206,12 +216,16 @@ def _strides(
 
 def _about(instruction: Instruction, note: str) -> str:
     """The comment at the end of a line."""
-    shape = str(instruction.shape)
+    shape = _as_text(instruction.shape)
     if instruction.number:
         shape = f"a Python {KINDS[instruction.dtype.kind]}"
     elif isinstance(instruction.op, SeveralOp):
         shape = ", ".join(instruction.op.results._fields)
     return f"{shape}: {note}" if note else shape
+
+
+# shapes are few, and their text takes longer than to look them up
+_as_text = lru_cache(1 << 8)(str)
 
 
 def _filled(frame: Frame, ref: Ref) -> list[str]:
@@ -380,13 +394,18 @@ def _header(
         f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
     ]
     for i, given in enumerate(program.inputs):
-        kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
+        kind = f"a Python {given.number}" if given.number else _kind(given.dtype, given.shape)
         lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
     for name, constant in constants.items():
         if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
             lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
     return lines
+
+
+@lru_cache(1 << 8)
+def _kind(dtype: Any, shape: tuple[int, ...]) -> str:
+    return f"{dtype} {shape}"
 
 
 def _shown(text: str) -> str:

@@ -63,6 +63,18 @@ def constants(n):
     return fn, (np.ones(5),)
 
 
+def captured(n):
+    """Matrices that the function holds, the transposes of which a sweep needs too."""
+    matrices = list(np.random.default_rng(0).normal(size=(n, 3, 3)))
+
+    def fn(x):
+        for matrix in matrices:
+            x = np.tanh(x @ matrix)
+        return np.sum(x)
+
+    return tg.grad(fn), (np.ones((2, 3)),)
+
+
 def outputs(n):
     return lambda x: [np.sin(x) + i for i in range(n)], (np.ones(3),)
 
@@ -92,6 +104,18 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
         return calls_of(lambda: (improved(program, PASSES), runner(after)))
 
     first, second, third = steps(8), steps(16), steps(24)
+    assert third - second <= 1.1 * (second - first)
+
+
+def test_captured_arrays_take_steps_in_proportion_to_their_number():
+    # each takes many calls anyway, so only many of them show what is looked for among all
+    def steps(n):
+        fn, args = captured(n)
+        after = improved(trace(fn, args, {}), PASSES)
+        runner(after)  # some of what is looked up is kept
+        return calls_of(lambda: (trace(fn, args, {}), runner(after)))
+
+    first, second, third = steps(30), steps(60), steps(90)
     assert third - second <= 1.1 * (second - first)
 
 

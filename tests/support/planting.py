@@ -12,8 +12,8 @@ from typing import Any
 # used again too early; the default run plants the first three
 PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.factors", "number = outer * inner", "number = outer"),
-    ("memory", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
-    ("text", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
+    ("memory", "if last_use[x] == i and x in pool.held", "if x in pool.held"),
+    ("text", "out = outs.get(ref) or (None", "out = outs.get(ref) and (None"),
     ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
     (
         "passes.stack",
@@ -38,8 +38,8 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "builder",
-        "operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])",
-        "operands = tuple([x for x in made.operands])",
+        '[moved[x] if type(x) is Ref and x[0] == "instruction" else x for x in operands]',
+        "[x for x in operands]",
     ),
     (
         "ir",
@@ -91,8 +91,8 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "passes.operands",
-        "builder.constant(np.full((), x, dtype))",
-        "builder.constant(np.full((), x, np.float64))",
+        "builder.number(x, dtype)",
+        "builder.number(x, np.dtype(float))",
     ),
     ("passes.fold", "x if alike and builder.dtype(x) == instruction.dtype else", "x if alike else"),
     (
@@ -100,7 +100,11 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "ones = builder.constant(np.ones(height, builder.dtype(x)))",
         "ones = builder.constant(np.ones(height))",
     ),
-    ("builder", "dtype = forward.resolve_dtypes((*kinds, None))[-1]", "dtype = np.dtype(float)"),
+    (
+        "builder",
+        "dtype, shapes = loop_dtypes(op, *kinds)[-1], {*given}",
+        "dtype, shapes = np.dtype(float), {*given}",
+    ),
     (
         "memory",
         'owner[Ref("instruction", i)] = owner.get(base, base)',

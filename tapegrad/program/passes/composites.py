@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.tape import Tape
@@ -12,8 +13,9 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare import facts
 from tapegrad.declare.abstract import silently
+from tapegrad.face.text import as_text
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.passes.sharing import content
 from tapegrad.program.program import improvement
 
@@ -35,16 +37,45 @@ Known = dict[Any, list[Instruction]]
 
 def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
-    likes = [builder.like(x) for x in instruction.operands]
-    kinds = tuple([(type(x), np.shape(x), getattr(x, "dtype", x)) for x in likes])
-    key = content(instruction, kinds)
-    if key not in known:
-        known[key] = _parts(builder, instruction, likes)
+    given = instruction.operands
+    key = content(instruction, tuple([_kind(builder, x) for x in given]))
+    parts = known.get(key)
+    if parts is None:
+        parts = known[key] = _with_constants(builder, _parts(_Call(key, instruction)))
     made: list[Ref] = []
-    for part in known[key]:
-        operands = tuple([_placed(x, instruction.operands, made) for x in part.operands])
-        made.append(builder.append(part.but(operands=operands, stage=builder.stage)))
+    for part in parts:
+        operands = tuple([_placed(x, given, made) for x in part.operands])
+        written = part.but(operands=operands, stage=builder.stage, place=builder.place)
+        made.append(builder.append(written))
     return made[-1]
+
+
+def _kind(builder: Builder, x: Any) -> Any:
+    """What the parts of a composite depend on, of an operand: a shape and dtype, or a number."""
+    if type(x) is not Ref:
+        return type(x), as_text(x), x
+    made = builder.of(x)
+    if type(made) is not Constant and made.number:
+        like = builder.like(x)
+        return type(like), as_text(like), like
+    return made.shape, made.dtype
+
+
+def _with_constants(builder: Builder, parts: list[Instruction]) -> list[Instruction]:
+    """Parts with their constants in the program."""
+
+    def operand(x: Any) -> Any:
+        return builder.constant(x) if type(x) is np.ndarray else x
+
+    return [part.on(tuple(map(operand, part.operands))) for part in parts]
+
+
+@attrs.frozen
+class _Call:
+    """A composite, known by what its parts depend on; its options stay what they are."""
+
+    key: Any
+    instruction: Instruction = attrs.field(eq=False)
 
 
 def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
@@ -54,33 +85,27 @@ def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
     return given[x.index] if x.kind == "input" else made[x.index]
 
 
-def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list[Instruction]:
-    """The program of a composite's forward function; its inputs are the operands."""
-    start = Origin(instruction.op.name)
+@lru_cache(1 << 8)
+def _parts(call: _Call) -> list[Instruction]:
+    """The program of a composite's forward function; inputs are operands, constants arrays."""
+    op, options = call.instruction.op, call.instruction.options
+    start = Origin(op.name)
     last: Tensor | Origin = start
     refs: dict[Any, Ref] = {}
     operands = []
-    for i, like in enumerate(likes):
-        if isinstance(like, np.ndarray):
-            last = write_parameter(last, like, None)
+    for i, kind in enumerate(call.key[1]):
+        if len(kind) == 2:
+            last = write_parameter(last, np.zeros(*kind), None)
             refs[last] = Ref("input", i)
             operands.append(last)
         else:
-            operands.append(like)
-    result, last = recorded_from(
-        last, partial(silently, instruction.op.forward), operands, instruction.options
-    )
+            operands.append(kind[2])
+    result, last = recorded_from(last, partial(silently, op.forward), operands, options)
     parts: list[Instruction] = []
-
-    def operand(x: Any) -> Any:
-        if type(x) is Tensor:
-            return refs[x]
-        return builder.constant(x) if isinstance(x, np.ndarray) else x
-
     for step in Tape(last, start):
         if step not in refs:
             number = type(step._primal) is not np.ndarray
-            given = tuple([operand(x) for x in step.operands])
+            given = tuple([refs[x] if type(x) is Tensor else x for x in step._operands])
             refs[step] = Ref("instruction", len(parts))
             parts.append(Instruction(step.op, given, step.options, step.shape, step.dtype, number))
     assert refs[result].index == len(parts) - 1

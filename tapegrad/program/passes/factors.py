@@ -54,6 +54,9 @@ def _commute(outer: float, inner: float) -> bool:
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``."""
     a, b = instruction.operands
+    made = builder.source(b)
+    if made is None or made.op not in (multiply, negative):
+        return None
     positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
     if positive is None:
         return None
@@ -97,6 +100,9 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         return (1 / number, operands[0]) if number and exact else (None, None)
     if instruction.op is multiply:
         for factor, x in either_way(instruction):
+            # most factors are computed
+            if type(factor) is Ref and factor[0] != "constant":
+                continue
             number = finite(builder, factor)
             if number is not None and type(x) is Ref:
                 return number, x

@@ -92,7 +92,7 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     reshape, a transpose of a transpose.
     """
     for x in instruction.operands:
-        if type(x) is Ref and x.kind != "constant":
+        if type(x) is Ref and x[0] != "constant":
             break
     else:
         result = _constant(builder, instruction)
@@ -111,10 +111,15 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
+    instructions = builder.instructions
     for i, x in enumerate(operands):
-        made = builder.of(x) if type(x) is Ref and x.kind != "input" else None
-        if made is None or not (type(made) is Constant or made.op is broadcast_to):
+        if type(x) is not Ref:
             continue
+        kind, at = x
+        # this runs for every operand, most of which are instructions of another op
+        if kind == "input" or (kind == "instruction" and instructions[at].op is not broadcast_to):
+            continue
+        made = builder.of(x)
         if not instruction.is_elementwise:
             break
         if type(made) is not Constant:
@@ -152,7 +157,7 @@ def splat(builder: Builder, x: Any) -> Any:
     """The real number that fills an operand, if there is one."""
     if type(x) is not Ref:
         return None if type(x) is complex else x
-    return builder.of(x).splat if x.kind == "constant" else None
+    return builder.constants[x[1]].splat if x[0] == "constant" else None
 
 
 def _is_zero(number: Any) -> bool:

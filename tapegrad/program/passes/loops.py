@@ -93,6 +93,7 @@ def hoist(builder: Builder, made: Instruction) -> Any:
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
     edge: list[Ref] = []
     uses: dict[Any, list[Instruction]] = {}
+    results = body.results
     for i, y in enumerate(body.instructions):
         if Ref("instruction", i) not in found:
             for x in y.operands:
@@ -100,7 +101,7 @@ def hoist(builder: Builder, made: Instruction) -> Any:
     for x in found:
         y = body.instructions[x.index]
         values[x] = builder.append(y.using(values).but(stage=made.stage))
-        if x in uses or x in body.results:
+        if x in uses or x in results:
             edge.append(x)
             if y.op is transpose and any(
                 z.op is matmul and z.operands[1] == x for z in uses.get(x, ())

@@ -73,13 +73,14 @@ def type_numbers(builder: Builder, instruction: Instruction) -> Any:
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
+    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+        return None
     given, shape = instruction.operands, instruction.shape
     for x in given:
-        if type(x) is not Ref or builder.shape(x) != shape:
+        # one without axes has none to lose
+        if type(x) is not Ref or (builder.shape(x) != shape and builder.shape(x) != ()):
             break
     else:
-        return None
-    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
         return None
     dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
     if len(dtypes) != 1:
@@ -94,7 +95,7 @@ def type_numbers(builder: Builder, instruction: Instruction) -> Any:
     # a number that is too large is left to the run, which warns
     if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
         return None if operands is instruction.operands else instruction.on(operands)
-    typed = [x if type(x) is Ref else builder.constant(np.full((), x, dtype)) for x in operands]
+    typed = [x if type(x) is Ref else builder.number(x, dtype) for x in operands]
     return instruction.on(tuple(typed))
 
 

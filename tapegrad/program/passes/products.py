@@ -27,10 +27,8 @@ def stack_products(builder: Builder) -> None:
     groups = _candidates(builder)
     # most depend on each other, as do the products of a loop with its state
     before = _waited_for(builder, groups)
-    groups = [group for k, group in enumerate(groups) if not before[k] >> k & 1]
-    before = _waited_for(builder, groups)
     stacked: dict[int, int] = {}
-    for k in range(len(groups)):
+    for k in [k for k in range(len(groups)) if not before[k] >> k & 1]:
         # once they are stacked, all of them wait for what one of them needs
         bits = before[k]
         for other, further in stacked.items():
@@ -83,40 +81,39 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
 
 def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
     """Compute each group of products where its first member stood, after all that they use."""
-    order = builder.order
+    order, instructions = builder.order, builder.instructions
     builder.start([])
-    done: set[int] = set()
+    done = bytearray(len(instructions))
 
     def needed(i: int) -> list[int]:
-        operands = builder.instructions[i].operands
+        operands = instructions[i].operands
         if i in members:
-            operands = (*[builder.instructions[j].operands[0] for j in members[i]], operands[1])
+            operands = (*[instructions[j].operands[0] for j in members[i]], operands[1])
         return [
-            x.index
-            for x in operands
-            if type(x) is Ref and x.kind == "instruction" and x.index not in done
+            x[1] for x in operands if type(x) is Ref and x[0] == "instruction" and not done[x[1]]
         ]
 
     def put(i: int) -> None:
         if i in members:
             _join(builder, members[i])
-            done.update(members[i])
+            for j in members[i]:
+                done[j] = True
         else:
-            builder.instructions[i] = builder.current(builder.instructions[i])
+            instructions[i] = builder.current(instructions[i])
             builder.order.append(i)
             builder.absent[i] = 0
-            done.add(i)
+            done[i] = True
 
     for i in order:
         waiting = [i]
         while waiting:
             j = waiting[-1]
-            first = [] if j in done else needed(j)
+            first = [] if done[j] else needed(j)
             if first:
                 waiting += first
                 continue
             waiting.pop()
-            if j not in done:
+            if not done[j]:
                 put(j)
     builder.finish()
 

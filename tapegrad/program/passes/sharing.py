@@ -35,7 +35,10 @@ def drop_dead(builder: Builder) -> None:
             for x in instructions[i].operands:
                 if type(x) is Ref:
                     kind, index = x
-                    column[kind][index] = True
+                    if kind == "instruction":
+                        needed[index] = True
+                    else:
+                        column[kind][index] = True
     builder.keep(kept[::-1])
     if not all(constants):
         builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
@@ -53,20 +56,34 @@ def share_common(builder: Builder) -> None:
     compared, instructions = builder.compared, builder.instructions
     # most are as they were after the last pass
     compared += [(None, -1)] * (len(instructions) - len(compared))
-    for i, instruction in builder.in_order():
-        if compared[i][0] is not instruction:
-            compared[i] = instruction, _number(builder, instruction)
-    if len({compared[i][1] for i in builder.order}) < len(builder.order):
+    numbers = set()
+    for i in builder.order:
+        known, number = compared[i]
+        instruction = instructions[i]
+        if known is not instruction:
+            number = _number(builder, instruction)
+            compared[i] = instruction, number
+        numbers.add(number)
+    if len(numbers) < len(builder.order):
         builder.rewrite(_sharing(builder))
     builder.is_shared = True
 
 
 def _number(builder: Builder, instruction: Instruction) -> int:
     """The number of an instruction's content: the same for instructions that may be merged."""
+    operands: tuple[Any, ...] = instruction.operands
+    for x in operands:
+        if type(x) is not Ref:
+            operands = _exact(operands)
+            break
+    # as `content` of most, of which there are many
+    key = content(instruction, operands) if instruction.options else (instruction.op, operands)
     contents = builder.contents
-    key = content(instruction, _exact(instruction.operands))
-    # the first is kept, so that no other object takes the identity of one of its options
-    return contents.setdefault(key, (len(contents), instruction))[0]
+    found = contents.get(key)
+    if found is None:
+        # the first is kept, so that no other object takes the identity of one of its options
+        found = contents[key] = len(contents), instruction
+    return found[0]
 
 
 def _sharing(builder: Builder) -> Visit:
@@ -94,10 +111,7 @@ def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
 
 def _exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
-    for x in operands:
-        if type(x) is not Ref:
-            return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
-    return operands
+    return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
 
 
 def _option(option: Any) -> Any:

@@ -83,6 +83,9 @@ def stack_sums(builder: Builder) -> None:
     users = builder.users()
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
+        made = [builder.source(x) for x in terms]
+        if not any(x is not None and x.op in _STACKED for x in made):
+            return None
         for x in terms:
             if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
                 return None
@@ -277,5 +280,7 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
     return total
 
 
+# of these ops is a term, at least, of each sum that is stacked
+_STACKED = frozenset({matmul, multiply, sum_, segment_sum, scatter})
 # sums whose terms may be added in another order
 _SUMS = (_products, _row_sums, _scattered_rows)
