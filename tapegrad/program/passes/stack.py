@@ -7,7 +7,7 @@ matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply
@@ -97,7 +97,7 @@ def stack_sums(builder: Builder) -> None:
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
-        return None
+        return _placed_last(builder, instruction, users)
 
     rewrite_sums(builder, improve)
 
@@ -260,6 +260,27 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
         return None
     total = builder.emit(stack, *[_total(builder, rows[i]) for i in range(n)])
     return _total(builder, [total, *others])
+
+
+def _placed_last(builder: Builder, instruction: Instruction, users: Mapping[Ref, list[int]]) -> Any:
+    """Rows or slices that fill an array, each placed in zeros and added after all else, as one."""
+    placed: list[Any] = []
+    made: Instruction | None = instruction
+    while made is not None:
+        rest: Any
+        rest, x = made.operands
+        if builder.source(x, scatter) is None:
+            x, rest = rest, x
+        if builder.source(x, scatter) is None:
+            return None
+        placed.append(x)
+        whole = None if len(placed) < 2 else _parts(builder, placed)
+        if whole is None and len(placed) == instruction.shape[0]:
+            whole = _rows(builder, placed)
+        if whole is not None:
+            return builder.emit(add, rest, whole)
+        made = builder.source(rest, add) if len(users.get(rest, ())) == 1 else None
+    return None
 
 
 def _only_row(builder: Builder, scattered: Instruction) -> int | None:

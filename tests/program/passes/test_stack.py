@@ -3,6 +3,8 @@
 import functools
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from programs import SQUARE, after, kinds, run, untouched
 
 import tapegrad as tg
@@ -112,3 +114,23 @@ def test_stack_sums_of_a_result_or_a_broadcast_sum():
 
     assert products(result, a, 2 * a) == 1
     assert products(broadcast, b, 2 * b) == 1
+
+
+@given(st.permutations(range(3)), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
+def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, twice):
+    def fn(x):
+        total = np.sin(x)
+        for k, i in enumerate([*order, *order[:1]] if twice else order):
+            if k == at:
+                total = total + np.cos(x)
+            index = (slice(i, i + 1),) if sliced else (i,)
+            part = scatter(np.exp(x[index]), x.shape, index)
+            total = part + total if left else total + part
+        return total
+
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    made = drop_dead(stack_sums(trace(fn, (x,), {})))
+    # of the same numbers in the same order
+    np.testing.assert_array_equal(run(made, (x,)), fn(x))
+    at_once = {tg.stack, tg.concatenate} & {made.op for made in made.instructions}
+    assert bool(at_once) == (at in ((0, 1) if twice else (0, 3)))
