@@ -27,9 +27,6 @@ __all__ = [name for name in (*SCIPY_OPS, "airy", "fresnel", "sici") if hasattr(_
 __all__ += ["digamma", "jn", "log_softmax", "logsumexp", "multigammaln", "softmax"]
 __dir__ = __all__.copy
 
-# exp of larger numbers would overflow, and be nan where its weight is 0
-_LARGEST = 700.0
-
 
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
@@ -67,12 +64,17 @@ def logsumexp(
     a = np.atleast_1d(floating(a))
     if b is None:
         y = number(activation.logsumexp(a, axis, keepdims=keepdims))
-        return (y, np.ones_like(y)) if return_sign else y
-    b = floating(b)
+        sign = np.where(np.isnan(y), np.nan, np.not_equal(y, -np.inf).astype(y.dtype))
+        return (y, number(stop_gradient(sign))) if return_sign else y
+    # a Python number takes the dtype of what it stands beside
+    b = np.asarray(b, a.dtype) if type(b) in (bool, int, float) else floating(b)
     a, b = np.broadcast_arrays(np.where(np.equal(b, 0) & ~np.isfinite(a), -np.inf, a), b)
     shift = np.max(np.where(np.equal(b, 0), -np.inf, a), axis=axis, keepdims=True)
     shift = stop_gradient(np.where(np.isfinite(shift), shift, 0))
-    terms = b * np.exp(np.minimum(a - shift, _LARGEST))
+    # a power that overflows would be nan where its weight is 0
+    most = math.log(np.finfo(a.dtype).max) - 9
+    powers = np.where(np.equal(a, np.inf), a, np.minimum(a - shift, most))
+    terms = b * np.exp(powers)
     total = np.sum(terms, axis=axis, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.log(np.abs(total) if return_sign else total) + shift
@@ -148,4 +150,4 @@ def multigammaln(a: Any, d: Any) -> Any:
         raise ValueError(f"multigammaln: a must be above {0.5 * (d - 1)}, which is (d - 1) / 2")
     a = floating(a)
     terms = [_ops.gammaln(a - 0.5 * j) for j in range(d)]
-    return number(sum(terms, d * (d - 1) * 0.25 * math.log(math.pi)))
+    return number(sum(terms, a * 0 + d * (d - 1) * 0.25 * math.log(math.pi)))

@@ -369,6 +369,7 @@ def test_neither_direction_makes_a_matrix() -> None:
         (lambda s: s.eigsh(np.eye(4), 2), TypeError),
         (lambda s: s.eigsh(of(DATA), 2, M=of(DATA)), TypeError),
         (lambda s: s.eigsh(of(DATA), 5), ValueError),
+        (lambda s: s.eigsh(of(DATA), 2.5), TypeError),
         (lambda s: s.eigsh(of(DATA, (5, 6)), 2), ValueError),
         (
             lambda s: s.eigsh(band(np.arange(60.0), np.ones(59)), 2, maxiter=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, ClassVar
 
 import attrs
@@ -509,6 +510,7 @@ def eigsh(
     A = _sparse("eigsh", A)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"expected square matrix (shape={A.shape})")
+    k = operator.index(k)
     if not 0 < k < A.shape[0]:
         raise ValueError(f"k={k} must be greater than 0 and less than {A.shape[0]}")
     if A.dtype.kind not in "fc":
@@ -516,6 +518,6 @@ def eigsh(
     options = {"sigma": sigma, "which": which, "ncv": ncv, "maxiter": maxiter, "tol": tol, "v0": v0}
     given = {name: x for name, x in options.items() if x is not None}
     refuse_strays("eigsh", A.data)
-    whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": int(k), **given})
+    whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": k, **given})
     w = part(whole, 0)
     return (w, part(whole, 1)) if return_eigenvectors else w
