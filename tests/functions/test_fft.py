@@ -44,6 +44,23 @@ def test_a_gradient_is_the_transposed_map_for_every_length_and_norm(name: str, m
                 np.testing.assert_allclose(pullback(g)[0], want, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["fftn", "ifftn", "rfftn", "irfftn"])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0), (1, 2), (0, 0, 1)])
+def test_a_gradient_along_several_axes_is_the_transposed_map(name: str, axes: Any) -> None:
+    rng = np.random.default_rng(len(axes))
+    x = rng.standard_normal((2, 3, 4)) + (0 if name == "rfftn" else 1j)
+    for s, norm in ((None, None), ((3, 4, 2)[: len(axes)], "forward")):
+        f = lambda x, s=s, norm=norm: getattr(np.fft, name)(x, s, axes, norm)  # noqa: E731
+        matrix = real_matrix(lambda x, f=f: f(x.reshape(2, 3, 4)).reshape(-1), x.reshape(-1))
+        for operand in (x, np.asfortranarray(x)):
+            y, pullback = tg.vjp(f, operand)
+            np.testing.assert_array_equal(y, f(operand))
+            g = np.cos(np.arange(y.size)).reshape(y.shape) * (1 + 2j if y.dtype.kind == "c" else 1)
+            c = np.concatenate([g.real.reshape(-1), g.imag.reshape(-1)]) @ matrix
+            want = c if x.dtype.kind == "f" else c[: x.size] + 1j * c[x.size :]
+            np.testing.assert_allclose(pullback(g)[0].reshape(-1), want, atol=1e-12)
+
+
 def test_imaginary_parts_that_are_ignored_get_no_gradient() -> None:
     for n, ignored in ((8, [0, 4]), (9, [0]), (4, [0, 2]), (5, [0])):
         gradient = tg.grad(lambda z, n=n: np.sum(np.fft.irfft(z, n) ** 3))(Z)
