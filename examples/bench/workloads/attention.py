@@ -58,4 +58,5 @@ def attention() -> Workload:
     params = tuple(normal(rng, *shape) / 8 for shape in shapes)
     data = (normal(rng, 16, 64, 64), normal(rng, 16, 64, 64))
     title = "attention with 4 heads and feed-forward 128, 16 by 64 by 64, f32"
-    return Workload(title, params, data, attention_loss, attention_by_hand, 0.1)
+    peers = ("autograd", "torch", "jax")
+    return Workload(title, params, data, attention_loss, attention_by_hand, 0.1, peers=peers)

@@ -29,4 +29,5 @@ def chain() -> Workload:
     """Make a chain of elementwise operations on an array beyond the caches."""
     params = (np.random.default_rng(3).standard_normal(1_000_000),)
     title = "value and gradient of sum(tanh(a * x) * exp(-x * x)), 1,000,000 elements, f64"
-    return Workload(title, params, (), chain_loss, chain_by_hand, None)
+    peers = ("autograd", "torch", "jax")
+    return Workload(title, params, (), chain_loss, chain_by_hand, None, peers=peers)

@@ -88,7 +88,8 @@ def gru() -> Workload:
     params = cell.init(0, np.float32)
     data = (normal(rng, 20, 32, 128), np.zeros((32, 128), np.float32), normal(rng, 32, 128))
     title = "GRU, batch 32, hidden 128, 20 steps, f32"
-    return Workload(title, params, data, gru_loss, gru_by_hand, 0.5, model_loss)
+    peers = ("autograd", "torch", "jax")
+    return Workload(title, params, data, gru_loss, gru_by_hand, 0.5, model_loss, peers=peers)
 
 
 def language_loss(ops: Ops, params: Any, words: Any, h: Any, targets: Any) -> Any:

@@ -66,4 +66,5 @@ def lstm() -> Workload:
     params = tuple(normal(rng, *shape) * 0.1 for shape in ((128, 512), (128, 512), (512,)))
     data = (normal(rng, 20, 32, 128), np.zeros((32, 128), np.float32), normal(rng, 32, 128))
     title = "LSTM, batch 32, hidden 128, 20 steps, f32"
-    return Workload(title, params, data, lstm_loss, lstm_by_hand, 0.5)
+    peers = ("autograd", "torch", "jax")
+    return Workload(title, params, data, lstm_loss, lstm_by_hand, 0.5, peers=peers)

@@ -38,9 +38,11 @@ def mlp() -> Workload:
     params = model.init(0, np.float32)
     data = (normal(rng, 128, 784), rng.integers(10, size=128))
     title = "MLP 784-256-10, batch 128, f32"
-    return Workload(title, params, data, mlp_loss, mlp_by_hand, 0.05, model_loss)
+    peers = ("autograd", "torch", "jax")
+    return Workload(title, params, data, mlp_loss, mlp_by_hand, 0.05, model_loss, peers=peers)
 
 
 def adamw() -> Workload:
     """Make the net of `mlp`, trained by AdamW."""
-    return attrs.evolve(mlp(), title="MLP 784-256-10 with AdamW, batch 128, f32", decay=0.01)
+    title = "MLP 784-256-10 with AdamW, batch 128, f32"
+    return attrs.evolve(mlp(), title=title, decay=0.01, peers=("torch", "jax"))
