@@ -5,7 +5,6 @@ has a number of examples of its own: see support/depth.py.
 """
 
 import faulthandler
-import gc
 import os
 import time
 import warnings
@@ -29,12 +28,6 @@ WATCH = pytest.StashKey[dict[str, Any]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the terminal, which a test that hangs is told on."""
     config.stash[WATCH] = {"terminal": os.dup(2), "since": -60.0}
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what stays for the whole run: a thousand modules and the tests."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
