@@ -36,11 +36,14 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
         # without the difference, which rounding would lose
         near = (y > _NEAR_ONE).reshape(-1).nonzero()[0]
         if near.size < y.size >> 3:
-            grown = np.exp(-x.take(near))
+            grown = np.exp(-x.flat[near])
             rest.put(near, grown / (ONE[x.dtype.char] + grown))
         else:
             rest = sigmoid.forward(-x)
-    return onto(rest, np.multiply, g, onto(rest, np.multiply, y, rest))
+    if type(rest) is not np.ndarray or type(g) is not np.ndarray:
+        return g * (y * rest)
+    np.multiply(y, rest, rest)
+    return np.multiply(g, rest, rest)
 
 
 @op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise, composite=True, flat="it is saturated")

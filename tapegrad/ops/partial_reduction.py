@@ -46,8 +46,9 @@ def count(x: Any, axis: Any) -> int:
     shape: tuple[int, ...] = np.shape(x)
     if type(axis) is int and -len(shape) <= axis < len(shape):
         return shape[axis]
-    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
-    return math.prod(shape[i] for i in axes)
+    if axis is None:
+        return math.prod(shape)
+    return math.prod(shape[i] for i in normalize_axis_tuple(axis, len(shape)))
 
 
 def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:

@@ -47,10 +47,10 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     # a number is the cotangent of a scalar too
     if getattr(g, "ndim", 0):
         return apply(broadcast_to, (unreduced(g, x, axis, keepdims),), {"shape": x.shape})
-    if type(g) is np.ndarray:
-        # what uses it next reads one number, but a small array is made in less time than a view
-        return np.broadcast_to(g, x.shape) if x.size >= _MANY else filled(x.shape, g, g.dtype)
-    return broadcast_to(g, shape=x.shape)
+    if type(g) is not np.ndarray and not isinstance(g, np.generic):
+        return apply(broadcast_to, (g,), {"shape": x.shape})
+    # what uses it next reads one number, but a small array is made in less time than a view
+    return np.broadcast_to(g, x.shape) if x.size >= _MANY else filled(x.shape, g, g.dtype)
 
 
 def reduced_batch(

@@ -278,7 +278,7 @@ def compare_rules(record: Any) -> None:
             got, want = (
                 unbroadcast(np.asarray(c), np.asarray(xs[i]), op.name, i) for c in (got, want.value)
             )
-            tolerance = 64 * np.finfo(want.dtype).eps
+            tolerance = 64 * max(np.finfo(x.dtype).eps for x in (want, y))
             size = np.max(np.abs(want[np.isfinite(want)]), initial=0)
             np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * size)
 
