@@ -130,6 +130,38 @@ def test_scan_of_a_checkpointed_body_keeps_its_carry_alone():
         assert kept(body, loop) > kept(tg.checkpoint(body), loop) == 1
 
 
+def _in_steps(g, y, x):
+    """x**2 as a loop would have its slope, in a rule that reads two results of one."""
+    last, each = tg.scan(lambda c, t: (c + t * x, t * x), 0 * x, np.ones(3))
+    return g * (last - each[0])
+
+
+SEVERAL_IN_RULES = {
+    "eigvalsh": np.linalg.eigvalsh,
+    "svdvals": np.linalg.svdvals,
+    "a loop": tg.custom_op(vjps=(_in_steps,))(lambda x: x**2),
+}
+
+
+@pytest.mark.parametrize("names", itertools.combinations(SEVERAL_IN_RULES, 2), ids=" and ".join)
+def test_scan_of_what_has_rules_that_compute_several_results(names):
+    a, ts = np.array([[2.0, 0.5], [0.3, 5.0]]), np.array([0.5, 1.0])
+
+    def loss(loop, a):
+        def step(c, t):
+            for name in names:
+                c = c + 0.1 * np.sum(SEVERAL_IN_RULES[name](c + t * a))
+            return c, np.sum(np.linalg.eigh(c).eigenvalues ** 2)
+
+        c, each = loop(step, a, ts)
+        return np.sum(np.sin(c)) + np.sum(each)
+
+    gradient = tg.grad(partial(loss, tg.scan))
+    expected = tg.grad(lambda a: loss(lambda *args: by_hand(*args, False), a))(a)
+    same(gradient(a), expected)
+    same(tg.compile(gradient)(a), expected)
+
+
 def test_scan_body_uses_a_pullback_and_outer_gradients():
     def loss(loop, w):
         y, pullback = tg.vjp(lambda w: np.sin(w) * w, w)

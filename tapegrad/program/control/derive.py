@@ -262,7 +262,7 @@ def read(
             continue
         made = joined.instructions[x.index]
         known = x not in moves and x in varies and x not in ragged
-        is_work = x not in whole and _is_work(made, x.index < n_body)
+        is_work = x not in whole and _is_work(made, x.index, n_body)
         if known and is_work and is_kept(x):
             continue
         waiting += [y for y in made.operands if type(y) is Ref]
@@ -289,12 +289,14 @@ def _ragged(joined: Program) -> set[Ref]:
     return found
 
 
-def _is_work(made: Instruction, in_body: bool) -> bool:
+def _is_work(made: Instruction, i: int, n_body: int) -> bool:
     """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
     if made.op is PART:
-        return True
+        # rules read further results of what the body computes, and results of what they compute
+        (whole,) = made.operands
+        return type(whole) is Ref and whole.index < n_body
     is_view = made.is_view and len(made.operands) == 1
-    return in_body and not is_view
+    return i < n_body and not is_view
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
