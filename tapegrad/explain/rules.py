@@ -48,10 +48,14 @@ def names(op: Rules, i: int) -> tuple[str, ...]:
         written = ast.parse(formula(op, i), mode="eval")
     except SyntaxError:
         return ()
-    if code is None or rule.__name__ != _LAMBDA:
+    if code is None:
         return ()
     used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
-    return tuple(name if name in used else "" for name in code.co_varnames[: code.co_argcount])
+    given = code.co_varnames[: code.co_argcount]
+    if rule.__name__ != _LAMBDA and not used <= {"np", *given}:
+        # a docstring of one word
+        return ()
+    return tuple(name if name in used else "" for name in given)
 
 
 def _rule(op: Rules, i: int) -> Any:

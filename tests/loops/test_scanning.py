@@ -143,7 +143,7 @@ SEVERAL_IN_RULES = {
 }
 
 
-@pytest.mark.parametrize("names", itertools.combinations(SEVERAL_IN_RULES, 2), ids=" and ".join)
+@pytest.mark.parametrize("names", [*itertools.combinations(SEVERAL_IN_RULES, 2)], ids=" and ".join)
 def test_scan_of_what_has_rules_that_compute_several_results(names):
     a, ts = np.array([[2.0, 0.5], [0.3, 5.0]]), np.array([0.5, 1.0])
 
