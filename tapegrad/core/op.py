@@ -147,10 +147,15 @@ def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
 
 
 def refuse_function(fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]) -> NoReturn:
-    """Raise for a function where an op is needed, and say which ops it writes."""
+    """Raise for a function where an op of one result is needed, and say which ops it writes."""
     needed = "an op is needed, such as tg.multiply"
     if not callable(fn):
         raise TypeError(f"{needed}, not {fn!r}")
+    if hasattr(fn, "results"):
+        raise TypeError(
+            f"{needed}; {fn.name} has several results, each a record of its own: call it inside "
+            "tg.record"
+        )
     name = label(fn)
     if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
         name = f"np.{name}"

@@ -110,9 +110,10 @@ class Tape(Tabled, Unchanging):
         TapeError
             If an operand is a record of another tape.
         TypeError, ValueError, IndexError
-            If the op does not take these operands, or is a function composed of ops.
+            If the op does not take these operands, has several results, or is a function
+            composed of ops.
         """
-        if not hasattr(op, "bind"):
+        if not hasattr(op, "bind") or hasattr(op, "results"):
             lazy_import("tapegrad.core.op", "refuse_function")(op, operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:

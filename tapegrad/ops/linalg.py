@@ -798,9 +798,9 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
         return x.real
     if real:
         raise TraceError(
-            "a real matrix has complex eigenvalues here, and a compiled program has one dtype for "
-            "all its values; take those of a.astype(complex), which are complex for any matrix, "
-            "or for a symmetric matrix eigh or eigvalsh"
+            "a real matrix has complex eigenvalues here, and compile, vmap and the bodies of loops "
+            "need a dtype that does not depend on values; take those of a.astype(complex), which "
+            "are complex for any matrix, or for a symmetric matrix eigh or eigvalsh"
         )
     return x
 

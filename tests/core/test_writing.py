@@ -5,7 +5,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.core.sweep import contributions
-from tapegrad.declare import FUNCTIONS, declaration
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.face.table import ANSWERS, answers
 from tapegrad.testing import sample_calls
 
@@ -103,6 +103,11 @@ def test_write_of_what_is_no_op_says_what_to_write():
         tape.write(lambda x: x, x)
     with pytest.raises(TypeError, match=r"an op is needed, such as tg\.multiply, not 3"):
         tape.write(3, x)
+    several = [op for op in OPS.values() if hasattr(op, "results")]
+    assert len(several) > 3
+    for op in several:
+        with pytest.raises(TypeError, match=f"{op.name} has several .*call it inside tg.record"):
+            tape.write(op, x)
 
 
 # --- NumPy's table -----------------------------------------------------------------------
