@@ -17,7 +17,8 @@ __all__ = ["concatenate", "stack"]
 
 
 def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return tuple(arrays), {} if axis == 0 else {"axis": axis}
+    # NumPy refuses 0.0
+    return tuple(arrays), {} if type(axis) is int and axis == 0 else {"axis": axis}
 
 
 def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
