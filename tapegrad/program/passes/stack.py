@@ -275,7 +275,7 @@ def _placed_last(builder: Builder, instruction: Instruction, users: Mapping[Ref,
             return None
         placed.append(x)
         whole = None if len(placed) < 2 else _parts(builder, placed)
-        if whole is None and len(placed) == instruction.shape[0]:
+        if whole is None and instruction.shape and len(placed) == instruction.shape[0]:
             whole = _rows(builder, placed)
         if whole is not None:
             return builder.emit(add, rest, whole)

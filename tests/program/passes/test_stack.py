@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import SQUARE, after, kinds, run, untouched
@@ -114,6 +115,16 @@ def test_stack_sums_of_a_result_or_a_broadcast_sum():
 
     assert products(result, a, 2 * a) == 1
     assert products(broadcast, b, 2 * b) == 1
+
+
+@pytest.mark.parametrize("index", [(), (None,), (...,)])
+def test_stack_sums_leaves_what_is_placed_in_a_number(index):
+    def fn(x):
+        return scatter(np.sin(x), x.shape, index) + scatter(np.cos(x), x.shape, index)
+
+    x = np.array(0.5)
+    made = stack_sums(trace(fn, (x,), {}))
+    np.testing.assert_array_equal(run(made, (x,)), fn(x))
 
 
 @given(st.permutations(range(3)), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
