@@ -214,4 +214,6 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     """
     a = floating(a)
     shifted = a - np.max(a, axis=axis, keepdims=True)
-    return onto(shifted, np.subtract, shifted, np.log(_sums(np.exp(shifted), axis)))
+    # not as a product with ones: of what is just above 1, the logarithm shows each rounding
+    total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
+    return onto(shifted, np.subtract, shifted, np.log(total))
