@@ -706,7 +706,7 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     _qr_vjp,
     name="qr",
     results=QRResult,
-    like=_like("qr", lambda n, m: ((n, m), (m, m))),
+    like=_like("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
     domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
     batch=stacked,
     complex=of_adjoints(_qr_vjp),
