@@ -21,7 +21,7 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program import frame, memory, results, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.expressions import TEMPLATES
+from tapegrad.program.expressions import TEMPLATES, takes_out
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program, check_program
@@ -48,7 +48,7 @@ def evaluated(code: Code, args: Any) -> list[Any]:
         result = (made.op.whole if whole else made.op.forward)(*given, **made.options)  # type: ignore[misc]
         if isinstance(result, np.ndarray | np.generic | int | float | complex):
             result = np.asarray(result).item() if made.number else np.asarray(result)
-        if isinstance(result, np.ndarray) and not made.is_view:
+        if isinstance(result, np.ndarray) and not made.is_view and takes_out(code, made):
             # as buffers are; the order of a sum depends on it
             result = np.array(result, order="C")
         values.append(result)
