@@ -798,7 +798,7 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
         return x.real
     if real:
         raise TraceError(
-            "a real matrix has complex eigenvalues here, and compile, vmap and the bodies of loops "
+            "a real matrix has complex eigenvalues here, and compile, vmap and recorded loops "
             "need a dtype that does not depend on values; take those of a.astype(complex), which "
             "are complex for any matrix, or for a symmetric matrix eigh or eigvalsh"
         )
@@ -841,8 +841,8 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
     Raises
     ------
     TraceError
-        In a compiled program, if a real matrix has complex eigenvalues: take
-        ``a.astype(complex)``.
+        If a real matrix has complex eigenvalues in a compiled program, under `vmap` or in a loop
+        that is recorded: take ``a.astype(complex)``.
 
     Examples
     --------
@@ -899,8 +899,8 @@ def eig(a: Any, **strict: bool) -> Any:  # noqa: D417
     Raises
     ------
     TraceError
-        In a compiled program, if a real matrix has complex eigenvalues: take
-        ``a.astype(complex)``.
+        If a real matrix has complex eigenvalues in a compiled program, under `vmap` or in a loop
+        that is recorded: take ``a.astype(complex)``.
 
     Notes
     -----
