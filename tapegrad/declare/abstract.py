@@ -23,15 +23,17 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
 
     NumPy's warnings are left to the run: some values are placeholders, such as a loop's zeros.
     """
-    # as `silently`
-    before = STATE.set(SILENT)
+    return like_result(op, exactly(op, values), values, options)
+
+
+def like_result(
+    op: Rules, forward: Callable[..., Any], values: list[Any], options: Mapping[str, Any]
+) -> Any:
+    """A value like an op's result, by what says that without computing it, or else by `forward`."""
     try:
-        forward = exactly(op, values) if op.like is None else op.like
-        return forward(*values, **options)
+        return silently(op.like or forward, *values, **options)
     except np.linalg.LinAlgError:
-        return op.forward(*solvable(values), **options)
-    finally:
-        STATE.reset(before)
+        return silently(op.forward, *solvable(values), **options)
 
 
 @lru_cache(1 << 10)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import loop_dtypes, silently, solvable
+from tapegrad.declare.abstract import like_result, loop_dtypes
 from tapegrad.face.text import as_text
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
@@ -446,7 +446,6 @@ _NUMBERS = frozenset({Ref, bool, *_WEAK})
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, for operands like these."""
-    forward: Any = op.forward
     if op is matmul:
         first, second = operands
         dtype = np.matmul.resolve_dtypes((first.dtype, second.dtype, None))[-1]
@@ -454,10 +453,7 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     if is_elementwise(op):
         kinds = [type(x) if type(x) in _WEAK else np.asarray(x).dtype for x in operands]
         return _elementwise(op, kinds, map(np.shape, operands))
-    try:
-        result = silently(op.like or forward, *operands, **options)
-    except np.linalg.LinAlgError:
-        result = silently(forward, *solvable(operands), **options)
+    result = like_result(op, op.forward, operands, options)
     return np.shape(result), np.asarray(result).dtype
 
 
