@@ -9,22 +9,25 @@ import numpy as np
 from tapegrad.face.table import answers
 from tapegrad.functions import matrices as _matrices
 from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
-from tapegrad.functions.matrices import *  # noqa: F403  # noqa: F403  # noqa: F403
+from tapegrad.functions.matrices import *  # noqa: F403
 from tapegrad.functions.matrices import cond as cond
 from tapegrad.functions.products import cross as _cross
 from tapegrad.functions.products import multi_dot as multi_dot
 from tapegrad.functions.products import outer as _outer
 from tapegrad.functions.products import tensordot as tensordot
-from tapegrad.ops import linalg as _linalg
+from tapegrad.ops import decompositions as _decompositions
+from tapegrad.ops import inverses as _inverses
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.linalg import *  # noqa: F403  # noqa: F403  # noqa: F403
+from tapegrad.ops.decompositions import *  # noqa: F403
+from tapegrad.ops.inverses import *  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
 from tapegrad.ops.product import vecdot as vecdot
 
 __all__ = ["cond", "cross", "diagonal", "matmul", "matrix_transpose", "multi_dot", "outer"]
 __all__ += ["tensordot", "trace", "vecdot"]
 __all__ += _matrices.__all__
-__all__ += _linalg.__all__
+__all__ += _decompositions.__all__
+__all__ += _inverses.__all__
 __dir__ = __all__.copy
 
 

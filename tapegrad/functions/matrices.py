@@ -20,25 +20,18 @@ from tapegrad.ops.casting import (
     stop_gradient,
     to_array,
 )
-from tapegrad.ops.linalg import (
+from tapegrad.ops.decompositions import (
     QRResult,
     SVDResult,
-    columns,
     complement,
     eigh,
     eigvalsh,
-    inv,
-    matrix_rank,
-    pinv,
-    solve,
     svd_calls,
     svdvals,
     thin_qr,
     thin_svd,
 )
-
-# older files name it by this module
-from tapegrad.ops.linalg import SlogdetResult as SlogdetResult
+from tapegrad.ops.inverses import columns, inv, matrix_rank, pinv, solve
 from tapegrad.ops.product import adjoint, moved
 from tapegrad.ops.updates import at
 

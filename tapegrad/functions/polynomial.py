@@ -12,7 +12,7 @@ from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.matrices import lstsq
 from tapegrad.ops.casting import floating, real_of, seen, squared_size
-from tapegrad.ops.linalg import eigvals
+from tapegrad.ops.decompositions import eigvals
 
 __all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "roots"]
 __all__ += ["vander"]

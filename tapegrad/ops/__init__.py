@@ -6,11 +6,12 @@ from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *
 from tapegrad.ops.casting import *
+from tapegrad.ops.decompositions import *
 from tapegrad.ops.elementary import *
 from tapegrad.ops.floating_point import *
 from tapegrad.ops.indexing import *
+from tapegrad.ops.inverses import *
 from tapegrad.ops.joining import *
-from tapegrad.ops.linalg import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.order import *
 from tapegrad.ops.product import *

@@ -18,7 +18,8 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.casting import conjugate_of
-from tapegrad.ops.linalg import inv, of_triangular_factor, within_factor
+from tapegrad.ops.decompositions import of_triangular_factor, within_factor
+from tapegrad.ops.inverses import inv
 from tapegrad.ops.product import adjoint, turned
 
 # from this size on the time that SciPy saves pays for its import

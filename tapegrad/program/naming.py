@@ -16,10 +16,11 @@ from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
-from tapegrad.declare.parts import PART
+from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.errors import FileError
 from tapegrad.face.table import lazy_import
-from tapegrad.ops.linalg import eig, eigh, slogdet, thin_qr, thin_svd
+from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
+from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
@@ -148,13 +149,19 @@ def class_named(name: str, using: Iterable[Any]) -> type:
         # the package's own, whatever the file says
         from tapegrad import nn, optim  # noqa: F401
 
-        found = getattr(sys.modules.get(module), qualified, None)
+        found = getattr(sys.modules.get(module), qualified, None) or _result_named(qualified)
     if isinstance(found, type) and _is_node(found):
         return found
     raise FileError(
         f"it returns records of the class {name!r}; hand it over: "
         f"tg.load_program(path, using=[{qualified or name}])"
     )
+
+
+def _result_named(name: str) -> Any:
+    """The class of an op's results: files may name it by a module where it no longer is."""
+    kinds = [op.results for op in OPS.values() if isinstance(op, SeveralOp)]
+    return next((kind for kind in kinds if kind.__name__ == name), None)
 
 
 def _is_node(node: type) -> bool:

@@ -19,7 +19,7 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of, floating, to_array
-from tapegrad.ops.linalg import of_adjoints
+from tapegrad.ops.inverses import of_adjoints
 from tapegrad.ops.product import turned
 from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor
 

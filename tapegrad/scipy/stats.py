@@ -17,7 +17,8 @@ import attrs
 import numpy as np
 
 from tapegrad.ops.casting import floating, number, seen, to_array
-from tapegrad.ops.linalg import cholesky, solve
+from tapegrad.ops.decompositions import cholesky
+from tapegrad.ops.inverses import solve
 from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy import special
 

@@ -16,7 +16,7 @@ from tapegrad.core.recording import run
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.face.text import got
-from tapegrad.ops.linalg import solve as solve_linear
+from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp
 

@@ -22,9 +22,9 @@ from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
-from tapegrad.declare.parts import PART
+from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.ops.scipy_special import SCIPY_OPS
-from tapegrad.program.naming import name_of_op, op_named
+from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
 
@@ -162,6 +162,14 @@ class Two(NamedTuple):
 class Rows:
     rows: Any
     rest: Any = None
+
+
+@pytest.mark.parametrize("module", ["tapegrad.ops.linalg", "tapegrad.functions.matrices"])
+def test_results_of_an_op_are_known_by_a_module_where_they_were(module: str) -> None:
+    kinds = [op.results for op in OPS.values() if isinstance(op, SeveralOp)]
+    assert kinds
+    for kind in kinds:
+        assert class_named(f"{module}:{kind.__name__}", ()) is kind
 
 
 @tg.custom_op(vjps=(lambda g, y, x, by: g * by,))

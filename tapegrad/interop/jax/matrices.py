@@ -30,7 +30,7 @@ def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any
 
 
 def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
-    """See `tapegrad.ops.linalg.cofactor`, which this follows line by line."""
+    """See `tapegrad.ops.inverses.cofactor`, which this follows line by line."""
     if not a.size:
         return a.astype(out.dtype)
     numpy = jax.numpy

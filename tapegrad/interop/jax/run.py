@@ -18,18 +18,10 @@ from tapegrad.declare.parts import PART, SeveralOp, parts_of
 from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops.arithmetic import power, sign
+from tapegrad.ops.decompositions import cholesky, complement, eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
-from tapegrad.ops.linalg import (
-    cholesky,
-    cofactor,
-    complement,
-    eig,
-    eigh,
-    slogdet,
-    thin_qr,
-    thin_svd,
-)
+from tapegrad.ops.inverses import cofactor, slogdet
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy

@@ -20,7 +20,7 @@ from tapegrad.declare.parts import part
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of
-from tapegrad.ops.linalg import check_phases
+from tapegrad.ops.decompositions import check_phases
 from tapegrad.scipy.sparse.coo import (
     Pattern,
     columnwise,

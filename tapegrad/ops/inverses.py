@@ -1,0 +1,392 @@
+"""Inverses, solutions, determinants and ranks of matrices."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapegrad.core.forward import apply
+from tapegrad.core.op import EachOperand
+from tapegrad.core.tensor import Parts
+from tapegrad.declare import op, wider_op
+from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
+from tapegrad.declare.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
+from tapegrad.declare.parts import parts_of
+from tapegrad.ops.axes import check_matrices
+from tapegrad.ops.casting import conjugate_of, real_of, to_array
+from tapegrad.ops.product import LETTERS, adjoint, turned
+
+__all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
+
+
+def of_adjoints(rule: Any) -> tuple[Any]:
+    """The rules for a complex operand, given one for cotangents as users see them.
+
+    Where a formula conjugates operands, so that for real ones it is what textbooks have.
+    """
+
+    def inside(g: Any, *args: Any, **options: Any) -> Any:
+        if type(g) is Parts:
+            g = Parts(tuple([x if x is None else conjugate_of(x) for x in g.values]))
+            c = rule(g, *args, **options)
+        else:
+            c = rule(conjugate_of(g), *args, **options)
+        return c if c is None else conjugate_of(c)
+
+    return (inside,)
+
+
+def decomposed(name: str, sides: Any, real: int = -1) -> Any:
+    """What the results of a decomposition of n by m matrices are like: stacks of these shapes.
+
+    The one at `real` has real numbers.
+    """
+
+    def like(a: Any, **options: Any) -> Parts:
+        check_matrices(name, a, square=name not in ("qr", "svd"))
+        of = np.zeros((), a.dtype if a.dtype.kind in "fc" else float)
+        shapes = [(*a.shape[:-2], *side) for side in sides(*a.shape[-2:])]
+        kinds = [(of.real if i == real else of).dtype for i in range(len(shapes))]
+        return Parts(tuple(map(np.zeros, shapes, kinds)))
+
+    return like
+
+
+def on_diagonal(x: Any) -> Any:
+    """A mask of the diagonal of a square matrix."""
+    return np.eye(x.shape[-1], dtype=bool)
+
+
+# --- inverses and equations -----------------------------------------------------------------
+
+
+@op(
+    lambda g, y, a: -(turned(y) @ g @ turned(y)),
+    numpy=np.linalg.inv,
+    domain=matrices(),
+    batch=stacked,
+    complex=True,
+)
+def inv(a: Any) -> Any:
+    """The inverse.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.sum(tg.inv(a)))(2 * np.eye(1))
+    array([[-0.25]])
+    """
+    return np.linalg.inv(a)
+
+
+def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
+    yt, gt = adjoint(y), adjoint(g)
+    return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
+
+
+def _pinv_calls(choose: Choices) -> Call:
+    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
+    n, m = call.args[0].shape[-2:]
+    hermitian = n == m and choose.among([False, True])
+    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
+
+
+def _of_triangle(
+    a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
+) -> Any:
+    """`pinv` of a symmetric matrix, by its lower triangle."""
+    if hermitian:
+        a = to_array(a)
+        check_matrices("pinv", a, square=True)
+        below = np.tril(a, -1)
+        a = np.where(on_diagonal(a), real_of(a), below + adjoint(below))
+    return np.linalg.pinv(a, rcond, rtol=rtol)
+
+
+@wider_op(
+    _of_triangle,
+    _pinv_vjp,
+    numpy=np.linalg.pinv,
+    domain=_pinv_calls,
+    kink="where the rank changes, as if it did not",
+    batch=stacked,
+    complex=of_adjoints(_pinv_vjp),
+)
+def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
+    """The Moore-Penrose pseudo-inverse.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    rcond, rtol
+        Singular values below this fraction of the largest count as 0, as in NumPy.
+
+    With ``hermitian=True`` the matrix is taken to be symmetric, and only its lower triangle is
+    read.
+
+    Notes
+    -----
+    The derivative is that at constant rank; where the rank changes there is none. Golub and
+    Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
+    variables separate" (1973).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.pinv(np.array([[2.0], [0.0]]))
+    array([[0.5, 0. ]])
+    """
+    return np.linalg.pinv(a, rcond, rtol=rtol)
+
+
+def columns(x: Any, b: Any) -> Any:
+    """The right side, or an array of its shape, as columns."""
+    return np.expand_dims(x, -1) if b.ndim == 1 else x
+
+
+def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
+    """The cotangent of the columns of the right side."""
+    return solve(turned(a), columns(g, b))
+
+
+def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The solution z of a.T @ z = g."""
+    c = _solve_adjoint(g, a, b)
+    return np.squeeze(c, -1) if b.ndim == 1 else c
+
+
+def _solve_calls(choose: Choices) -> Call:
+    n, stack = choose.among([2, 3, 1, 0]), choose.among(STACKS)
+    a = matrix(choose, n, n, stack)
+    right = choose.among([(n,), (n, 2), (n, 0), (*stack, n, 1), (1, n, 2)])
+    return Call((a, choose.array(right, REAL, "df")))
+
+
+def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+    vector = np.ndim(b) - batched[1] == 1
+    if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
+        # all right sides side by side, so that the matrix is factorized once
+        sides = b.T if vector else np.transpose(b, (1, 0, 2))
+        y = apply(op, (a, sides.reshape(len(a), -1)), {})
+        return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
+    right = np.expand_dims(b, -1) if vector else b
+    y = apply(op, aligned(batched, (a, right)), {})
+    return np.squeeze(y, -1) if vector else y
+
+
+@op(
+    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(columns(y, b))),
+    _solve_right,
+    numpy=np.linalg.solve,
+    domain=_solve_calls,
+    batch=_solve_batch,
+    complex=True,
+)
+def solve(a: Any, b: Any) -> Any:
+    """The solution x of ``a @ x = b``.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+    b
+        A vector if it has one axis; otherwise a matrix, or a stack of them.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda b: tg.sum(tg.solve(np.diag([2.0, 4.0]), b)))(np.ones(2))
+    array([0.5 , 0.25])
+    """
+    return np.linalg.solve(a, b)
+
+
+# --- determinants --------------------------------------------------------------------------
+
+
+def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
+    # symmetric in the directions, so g can stand for one of them
+    rest = directions if i == 0 else (*directions[: i - 1], *directions[i:])
+    return cofactor([a, *rest, g])
+
+
+def _det_calls(choose: Choices) -> Call:
+    """Calls on a matrix that may be singular."""
+    (a,) = matrices()(choose).args
+    if a.size and choose.among([False, True]):
+        a = np.array(a)
+        a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
+    return Call((a,))
+
+
+def _cofactor_calls(choose: Choices) -> Call:
+    (a,) = _det_calls(choose).args
+    n = choose.integer(0, 1)
+    return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
+
+
+def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
+    n = batch_size(batched, arrays)
+    return apply(op, tuple([with_batch(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
+
+
+@op(
+    each_operand=EachOperand(_cofactor_vjp),
+    read=lambda arrays: (tuple(arrays), {}),
+    domain=_cofactor_calls,
+    batch=_cofactor_batch,
+    complex=True,
+)
+def cofactor(a: Any, *directions: Any) -> Any:
+    """The gradient of the determinant, and its directional derivatives.
+
+    ``cofactor([a])`` is the matrix of cofactors, and ``cofactor([a, d, ...])`` its derivative
+    along `d`, then along the next direction, and so on. It is exact for singular matrices too.
+
+    Notes
+    -----
+    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``uH @ d @ v``, transformed back.
+    There the determinant is expanded in the rows that the directions take: the derivative is a sum
+    over distinct rows, one for each direction and one for the gradient, and over permutations of
+    their columns, with the product of the other singular values.
+    """
+    u, s, vh = np.linalg.svd(a)
+    n, order = s.shape[-1], len(directions) + 1
+    inner = [adjoint(u) @ d @ adjoint(vh) for d in directions]
+    rows = np.indices((n,) * order)
+    taken = (rows[..., None] == np.arange(n)).sum(axis=0)
+    values = s.reshape(*s.shape[:-1], *(1,) * order, n)
+    others = np.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
+    y = np.zeros(u.shape, np.result_type(u, *inner))
+    i = np.arange(n)
+    row = LETTERS[:order]
+    for columns in itertools.permutations(range(order)):
+        odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
+        terms = [row[j] + row[columns[j]] for j in range(order)]
+        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        on_diagonal = columns[-1] == order - 1
+        place = y[..., i, i] if on_diagonal else y
+        sum_ = np.einsum(f"{given}->...{row[-1] if on_diagonal else terms[-1]}", others, *inner)
+        sum_ = place - sum_ if odd else place + sum_
+        if on_diagonal:
+            y[..., i, i] = sum_
+        else:
+            y = sum_
+    # of length 1, up to rounding
+    sign = np.sign(np.linalg.det(u) * np.linalg.det(vh))
+    return sign[..., None, None] * (u.conj() @ y @ vh.conj())
+
+
+@op(
+    lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactor([a]),
+    numpy=np.linalg.det,
+    domain=_det_calls,
+    kink="right where it is 0",
+    batch=stacked,
+    complex=True,
+)
+def det(a: Any) -> Any:
+    """The determinant; its derivatives are right for singular matrices too.
+
+    The derivatives need a singular value decomposition, and memory for n**k numbers for order k;
+    use `slogdet` for large matrices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.det)(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    array([[ 4., -2.],
+           [-2.,  1.]])
+    """
+    return np.linalg.det(a)
+
+
+class SlogdetResult(NamedTuple):
+    """The results of `slogdet` for matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    sign
+        1, -1 or 0, of shape (...), which passes no gradient; of a complex matrix the phase.
+    logabsdet
+        The logarithm of the absolute determinant, of shape (...).
+    """
+
+    sign: Any
+    logabsdet: Any
+
+
+def _slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+    _, slope = g.values
+    return None if slope is None else slope[..., None, None] * turned(inv(a))
+
+
+def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+    turning, slope = g.values
+    total = 0 if slope is None else slope
+    if turning is not None:
+        total = total + 1j * np.imag(np.conj(parts_of(y)[0]) * turning)
+    return np.expand_dims(total, (-1, -2)) * adjoint(inv(a))
+
+
+@op(
+    _slogdet_vjp,
+    results=SlogdetResult,
+    like=decomposed("slogdet", lambda n, m: ((), ()), real=1),
+    numpy=np.linalg.slogdet,
+    domain=matrices(),
+    batch=stacked,
+    complex=of_adjoints(_complex_slogdet_vjp),
+)
+def slogdet(a: Any) -> Any:
+    """The sign of the determinant, and the logarithm of its absolute value.
+
+    The sign of a real one passes no gradient; of a complex one it is the phase, which does. A
+    singular matrix has no gradient: computing it raises a LinAlgError.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.diag([2.0, 4.0]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    return Parts(tuple(map(np.asarray, np.linalg.slogdet(a))))
+
+
+# --- ranks ----------------------------------------------------------------------------------
+
+
+@op(
+    None,
+    numpy=np.linalg.matrix_rank,
+    domain=matrices(*SHAPES, tol=[None, 1.5]),
+    batch=stacked,
+    complex=True,
+)
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
+    """The number of singular values above a tolerance. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> int(tg.matrix_rank(np.ones((3, 3))))
+    1
+    """
+    if tol is None and 0 in np.shape(A)[-2:]:
+        # NumPy before 2.4 fails to find the largest of no singular values
+        tol, rtol = 0.0 if rtol is None else 0.0 * np.asarray(rtol), None
+    return np.asarray(np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol))

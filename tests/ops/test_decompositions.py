@@ -1,0 +1,147 @@
+"""Decompositions: results that are not used, equal values, and vectors that no value names."""
+
+import contextlib
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.tensor import Parts
+from tapegrad.core.writing import for_numbers
+from tapegrad.declare import OPS
+from tapegrad.declare.parts import SeveralOp
+from tapegrad.testing import check_grads, sample_calls
+
+A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
+TALL = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [-1.0, 1.5]])
+SEVERAL = [name for name, op in OPS.items() if isinstance(op, SeveralOp)]
+
+
+def close(got: Any, want: Any) -> None:
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["eigh", "qr", "slogdet", "svd"])
+def test_several_results_have_numpys_names(name: str) -> None:
+    want = getattr(np.linalg, name)(A)
+    for y in (getattr(tg, name)(A), tg.record(getattr(np.linalg, name))(A)[0]):
+        assert type(y).__name__ == type(want).__name__
+        assert y._fields == want._fields
+        for field in want._fields:
+            got = getattr(y, field)
+            close(
+                got if isinstance(got, np.ndarray | np.generic) else got.value,
+                want._asdict()[field],
+            )
+
+
+@pytest.mark.parametrize("name", ["eigh", "qr", "slogdet", "svd"])
+def test_a_decomposition_is_one_record_to_a_rule(name: str) -> None:
+    _, tape = tg.record(lambda a: tg.tree.leaves(getattr(tg, name)(a)))(A)
+    assert [r.op.name for r in tape].count(name) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*phases")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_result_that_is_not_used_is_as_one_of_cotangent_zero(name: str) -> None:
+    calls = sample_calls(name, 4) + sample_calls(name, 4, complex=True)
+    for call in calls:
+        a = call.args[0].astype(np.result_type(call.args[0], np.float64))
+        op = OPS[name]
+        op = op if op.complex is True else for_numbers(op, [a])
+        y = op.forward(a, **call.kwargs)
+        weights = [np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in y.values]
+        weights = [w * (1 + 2j) if w.dtype.kind == "c" else w for w in weights]
+        for used in itertools.product([False, True], repeat=len(weights)):
+            if not any(used):
+                continue
+            of_zeros, of_none = (
+                op.vjps[0](
+                    Parts(tuple([w if u else of(w) for u, w in zip(used, weights, strict=True)])),
+                    y,
+                    a,
+                    **call.kwargs,
+                )
+                for of in (np.zeros_like, lambda w: None)
+            )
+            assert np.isfinite(of_zeros).all()
+            close(0 * of_zeros if of_none is None else of_none, of_zeros)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_results_are_like_those_they_are_said_to_be(name: str) -> None:
+    for call in sample_calls(name, 6) + sample_calls(name, 6, complex=True):
+        for a in (call.args[0], np.round(call.args[0].real).astype(int)):
+            with contextlib.suppress(np.linalg.LinAlgError):
+                found = OPS[name].forward(a, **call.kwargs).values
+                like = OPS[name].like(a, **call.kwargs).values
+                if name == "eig":
+                    # whether those of real numbers are real depends on values
+                    found = [x.real if a.dtype.kind != "c" else x for x in found]
+                assert [(x.shape, x.dtype) for x in like] == [(x.shape, x.dtype) for x in found]
+
+
+def test_equal_eigenvalues_have_the_gradients_that_do_not_tell_them_apart() -> None:
+    for f, gradient in (
+        (lambda a: np.sum(np.linalg.eigvalsh(a)), np.eye(3)),
+        (lambda a: np.sum(np.linalg.eigvalsh(a) ** 2), 4 * np.eye(3)),
+        (lambda a: np.linalg.norm(a, "nuc"), np.eye(3)),
+        (lambda a: np.linalg.norm(a, 2), np.eye(3) / 3),
+        (lambda a: np.linalg.norm(a, -2), np.eye(3) / 3),
+    ):
+        close(tg.grad(f)(2 * np.eye(3)), gradient)
+
+
+@pytest.mark.parametrize("x", [2 * np.eye(3), np.diag([1.0, 3.0, 1.0]), np.zeros((3, 3)), A])
+def test_values_without_their_vectors_have_the_gradient_of_values(x: Any) -> None:
+    for f, alone in (
+        (lambda a: np.linalg.eigh(a).eigenvalues, np.linalg.eigvalsh),
+        (lambda a: np.linalg.eig(a).eigenvalues, np.linalg.eigvals),
+        (lambda a: np.linalg.svd(a).S, np.linalg.svdvals),
+    ):
+        of = lambda f: lambda a: np.sum(f(a) * [1.0, 2.0, -0.5])  # noqa: E731
+        want = tg.grad(of(alone))(x)
+        assert np.isfinite(want).all()
+        close(tg.grad(of(f))(x), want)
+        close(tg.compile(tg.grad(of(f)))(x), want)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.sum(np.linalg.eigh(a).eigenvectors[0]),
+        lambda a: np.sum(tg.grad(lambda a: np.sum(np.linalg.eigh(a).eigenvalues ** 2))(a)),
+        lambda a: np.sum(np.linalg.svd(a).U),
+        lambda a: np.sum(tg.grad(lambda a: np.sum(np.linalg.eigvalsh(a) ** 2))(a)),
+        lambda a: np.sum(tg.grad(lambda a: np.linalg.norm(a, "nuc"))(a)),
+    ],
+)
+def test_what_equal_values_leave_undefined_is_nan_and_never_a_number(f: Any) -> None:
+    with np.errstate(all="ignore"):
+        gradient = tg.grad(f)(np.eye(2))
+    # of a symmetric matrix the lower triangle is read
+    assert np.isnan(gradient[np.tri(2, dtype=bool)]).all()
+
+
+def test_full_matrices_of_a_square_matrix_are_what_it_has_anyway() -> None:
+    check_grads(lambda a: tuple(np.linalg.svd(a)), (A,))
+
+
+def test_vectors_that_no_singular_value_names_pass_what_does_not_depend_on_their_choice() -> None:
+    # two vectors each way, of which just the plane is known
+    def planes(a: Any) -> Any:
+        u, _, vh = np.linalg.svd(a)
+        q, _ = np.linalg.qr(a if a.shape[0] > a.shape[1] else a.T, "complete")
+        return [x @ x.T for x in (u[:, 2:], vh[2:].T, q[:, 2:])]
+
+    for a in (TALL, TALL.T):
+        check_grads(lambda a: [x for x in planes(a) if x.size], (a,))
+
+
+def test_complex_eigenvalues_are_refused_when_a_program_meets_them() -> None:
+    program = tg.compile(lambda a: tg.eigvals(a))
+    close(program(np.diag([1.0, 2.0])), [1.0, 2.0])
+    with pytest.raises(tg.TraceError, match="complex"):
+        program(np.array([[0.0, 1.0], [-1.0, 0.0]]))
