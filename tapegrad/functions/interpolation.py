@@ -10,8 +10,8 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Elements
 from tapegrad.ops.casting import double, number, real
-from tapegrad.ops.indexing import index_select
 from tapegrad.ops.order import piece
+from tapegrad.ops.rows import index_select
 
 __all__ = [
     "interp",

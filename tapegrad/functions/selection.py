@@ -12,7 +12,8 @@ from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.ops.casting import alike, fitted, known, number
 from tapegrad.ops.casting import to_array as as_array
-from tapegrad.ops.indexing import getitem, index_select, pick
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.rows import index_select, pick
 from tapegrad.ops.updates import index_set
 
 __all__ = ["choose", "compress", "extract", "put", "put_along_axis", "select", "take"]

@@ -14,10 +14,10 @@ from tapegrad.face.table import answers
 from tapegrad.functions.selection import take
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.casting import floating, is_weak, number, real, seen, to_array
-from tapegrad.ops.indexing import index_select, segment_sum
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
 from tapegrad.ops.reduction import any, mean
+from tapegrad.ops.rows import index_select, segment_sum
 
 __all__ = ["bincount", "flatnonzero", "median", "nanmedian", "nanpercentile", "nanquantile"]
 __all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]

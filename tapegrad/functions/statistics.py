@@ -14,8 +14,8 @@ from tapegrad.declare.domain import POSITIVE, Call, Choices
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.casting import alike, double, floating, real, real_of, seen, stopped, to_array
 from tapegrad.ops.casting import to_array as as_array
-from tapegrad.ops.indexing import segment_sum
 from tapegrad.ops.product import adjoint
+from tapegrad.ops.rows import segment_sum
 
 __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
 __all__ += ["histogramdd"]

@@ -14,7 +14,7 @@ from tapegrad.face.lines import Gate
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
-from tapegrad.ops.indexing import from_zero
+from tapegrad.ops.rows import from_zero
 from tapegrad.tree.structure import immutable
 
 

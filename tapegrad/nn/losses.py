@@ -29,7 +29,7 @@ from tapegrad.ops import (
     where,
 )
 from tapegrad.ops.casting import floating, real, seen, squared
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.rows import pick
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,

@@ -16,6 +16,7 @@ from tapegrad.ops.logic import *
 from tapegrad.ops.order import *
 from tapegrad.ops.product import *
 from tapegrad.ops.reduction import *
+from tapegrad.ops.rows import *
 from tapegrad.ops.scan import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *

@@ -14,8 +14,9 @@ from tapegrad.declare.batching import along_axis, pointwise
 from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, each
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import seen, to_array
-from tapegrad.ops.indexing import getitem, index_select, segment_sum
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
+from tapegrad.ops.rows import index_select, segment_sum
 
 __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
 __all__ += ["searchsorted", "sort"]

@@ -18,18 +18,9 @@ from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.domain import Call, Choices
 from tapegrad.declare.domain import index as any_index
 from tapegrad.face.table import answers, lazy_import
+from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.casting import require_room
-from tapegrad.ops.indexing import (
-    HOLE,
-    add_at,
-    add_rows,
-    add_scaled_rows_into,
-    last_places,
-    may_repeat,
-    put_back,
-    sum_rows,
-    taken_out,
-)
+from tapegrad.ops.indexing import HOLE, may_repeat, put_back, taken_out
 
 __all__ = ["at"]
 

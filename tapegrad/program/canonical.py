@@ -16,8 +16,9 @@ from typing import Any
 
 from tapegrad.core.tensor import Rules
 from tapegrad.ops import reduction
-from tapegrad.ops.indexing import HOLE, getitem, index_select, scatter, segment_sum
+from tapegrad.ops.indexing import HOLE, getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.rows import index_select, segment_sum
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
 Options = Mapping[str, Any]

@@ -23,6 +23,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.face.ownership import keep as keep_all
 from tapegrad.face.text import as_text
+from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.arithmetic import (
     abs,
     add,
@@ -38,13 +39,7 @@ from tapegrad.ops.arithmetic import (
 from tapegrad.ops.casting import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.floating_point import floor_divide, remainder
 from tapegrad.ops.fourier import fft, ifft, irfft, rfft
-from tapegrad.ops.indexing import (
-    HOLE,
-    add_at_places,
-    add_at_places_into,
-    getitem,
-    index_select,
-)
+from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import (
     bitwise_and,
@@ -60,6 +55,7 @@ from tapegrad.ops.logic import (
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.product import contract, matmul, vecdot
 from tapegrad.ops.reduction import argmax, argmin, max, min, prod, sum
+from tapegrad.ops.rows import add_at_places, index_select
 from tapegrad.ops.shape import (
     broadcast_to,
     reshape,

@@ -14,10 +14,10 @@ import numpy as np
 
 from tapegrad.face.ownership import LARGE
 from tapegrad.ops.fourier import fft, ifft
-from tapegrad.ops.indexing import add_at_places
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Life, life
 from tapegrad.program.expressions import takes_out

@@ -16,8 +16,9 @@ import numpy as np
 from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.face.lines import warn_at_users_line, with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give
-from tapegrad.ops.indexing import getitem, index_select
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import stack
+from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.arena import Arena

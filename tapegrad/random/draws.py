@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
-from tapegrad.ops.indexing import index_select
+from tapegrad.ops.rows import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, in_order, is_integer
 

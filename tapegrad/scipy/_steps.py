@@ -21,7 +21,7 @@ from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.loops.scanning import scan
-from tapegrad.ops.indexing import index_select
+from tapegrad.ops.rows import index_select
 from tapegrad.scipy._calls import Call
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp

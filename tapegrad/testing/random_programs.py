@@ -416,7 +416,7 @@ class Written:
 _IMPORTS = """\
 import numpy as np
 import tapegrad as tg
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.rows import pick
 """
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
-from tapegrad.ops.indexing import scatter, segment_sum
+from tapegrad.ops.indexing import scatter
+from tapegrad.ops.rows import segment_sum
 from tapegrad.testing import arrays, check_grads, operands_for
 
 INF, NAN = float("inf"), float("nan")

@@ -10,7 +10,7 @@ from programs import assert_same
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.rows import pick
 
 X = np.linspace(-1.0, 1.0, 4)
 

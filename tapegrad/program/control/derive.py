@@ -16,7 +16,7 @@ from tapegrad.core.writing import last_written
 from tapegrad.declare.batching import with_batch
 from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
-from tapegrad.ops.indexing import index_select
+from tapegrad.ops.rows import index_select
 from tapegrad.program.control.body import (
     from_these,
     input_of,

@@ -29,12 +29,13 @@ from tapegrad.ops.arithmetic import (
 )
 from tapegrad.ops.casting import asarray, astype, stopped
 from tapegrad.ops.elementary import exp, log
-from tapegrad.ops.indexing import getitem, unpick
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.rows import unpick
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref

@@ -11,10 +11,10 @@ import numpy as np
 
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.arithmetic import add, negative, subtract
-from tapegrad.ops.indexing import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
+from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, subtract
-from tapegrad.ops.indexing import index_select, segment_sum
 from tapegrad.ops.joining import concatenate
+from tapegrad.ops.rows import index_select, segment_sum
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Ref

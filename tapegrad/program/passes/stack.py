@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply
-from tapegrad.ops.indexing import from_zero, scatter, segment_sum
+from tapegrad.ops.indexing import scatter
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.rows import from_zero, segment_sum
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand, Ref

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops.arithmetic import add
-from tapegrad.ops.indexing import getitem, index_select
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
+from tapegrad.ops.rows import index_select
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import improvement

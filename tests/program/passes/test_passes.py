@@ -21,7 +21,8 @@ from programs import (
 )
 
 import tapegrad as tg
-from tapegrad.ops.indexing import pick, scatter, segment_sum, unpick
+from tapegrad.ops.indexing import scatter
+from tapegrad.ops.rows import pick, segment_sum, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from programs import SQUARE, after, assert_close, ops_of, run, untouched
 
 import tapegrad as tg
-from tapegrad.ops.indexing import segment_sum
+from tapegrad.ops.rows import segment_sum
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import join_gathers, update_rows

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from programs import SQUARE, after, kinds, run, untouched
 
 import tapegrad as tg
-from tapegrad.ops.indexing import scatter, segment_sum
+from tapegrad.ops.indexing import scatter
+from tapegrad.ops.rows import segment_sum
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import drop_dead, stack_sums
 

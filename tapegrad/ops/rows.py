@@ -1,0 +1,316 @@
+"""Rows by their numbers, one element of each row, and the adjoints of these."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.forward import apply, linear
+from tapegrad.declare import op
+from tapegrad.declare.batching import Batched, batch_size, flattened, pointwise, with_batch
+from tapegrad.declare.domain import Call, Choices
+from tapegrad.declare.domain import rows as numbers_of_rows
+from tapegrad.ops.adding import add_at_places_into, sum_rows
+from tapegrad.ops.indexing import HOLE, add_taken, getitem, scatter
+from tapegrad.ops.product import moved
+
+__all__ = ["index_select"]
+
+
+def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+    """g at the operand's segments."""
+    return index_select(g, indices)
+
+
+def _segments(choose: Choices) -> Call:
+    n = choose.integer(1, 4)
+    indices = choose.integers(choose.shape(max_dims=2, max_side=4), -n, n - 1)
+    row = choose.shape(max_dims=2, max_side=2)
+    return Call((choose.array((*indices.shape, *row)), indices, n))
+
+
+def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
+    size = batch_size(batched, (values, indices))
+    values = with_batch(values, batched[0], size)
+    if batched[1]:
+        # each example has its own rows
+        each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
+        shape = (size, n, *values.shape[indices.ndim :])
+        return scatter(values, shape=shape, index=(each, indices))
+    sums = apply(op, (moved(values, 0, indices.ndim), indices), {"n": n})
+    return np.swapaxes(sums, 0, 1)
+
+
+@op(
+    _segment_sum_vjp,
+    None,
+    domain=_segments,
+    jvp=linear,
+    batch=_segment_sum_batch,
+    adds=True,
+    complex=True,
+)
+def segment_sum(values: Any, indices: Any, n: int) -> Any:
+    """Sums of the rows with equal indices; the adjoint of `index_select`.
+
+    Parameters
+    ----------
+    values
+        An array of shape ``indices.shape + row``.
+    indices
+        For each row, the row of the result that it is added to.
+    n
+        The number of rows of the result.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.rows import segment_sum
+    >>> segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    array([3., 0., 3., 0.])
+    """
+    return sum_rows(values, np.asarray(indices), n)
+
+
+def _selections(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1, min_side=1))
+    return Call((x, numbers_of_rows(choose, len(x))))
+
+
+def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
+    if not batched[0]:
+        return apply(op, (x, indices), {})
+    if not batched[1]:
+        return getitem(x, index=(slice(None), indices))
+    each = np.arange(len(x)).reshape(len(x), *(1,) * (indices.ndim - 1))
+    return getitem(x, index=(each, indices))
+
+
+@op(
+    lambda g, y, x, indices: apply(segment_sum, (g, indices), {"n": x.shape[0]}),
+    None,
+    domain=_selections,
+    jvp=linear,
+    batch=_index_select_batch,
+    add_into=lambda known, g, x, indices: add_taken(known, g, x, indices, index=(HOLE,)),
+    flat="it is not selected",
+    complex=True,
+)
+def index_select(x: Any, indices: Any) -> Any:
+    """The rows of x at integer indices of any shape: ``x[indices]``.
+
+    A row that is selected more than once gets the sum of the gradients.
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is out of bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> indices = np.array([[1, 2, 3], [2, 3, 4]])
+    >>> tg.grad(lambda x: tg.sum(tg.index_select(x, indices)))(np.eye(5))[:, 0]
+    array([0., 1., 2., 2., 1.])
+    """
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
+    return np.asarray(x).take(indices, axis=0)
+
+
+@op(
+    None,
+    name="check_indices",
+    domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)),
+    batch=pointwise,
+    view=True,
+)
+def from_zero(indices: Any) -> Any:
+    """The indices themselves, after a check that none is negative.
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is negative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.rows import from_zero
+    >>> from_zero(np.array([0, 2]))
+    array([0, 2])
+    """
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices must be integers, not {indices.dtype}")
+    if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
+        raise IndexError(f"index {least} is out of bounds: indices start from 0")
+    return indices
+
+
+def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
+    """g at the places that were picked, 0 elsewhere."""
+    return apply(unpick, (g, indices), {"n": a.shape[-1]})
+
+
+def _choices(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
+
+
+def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
+    """The batching rule of an op whose arrays may all have further axes in front."""
+    n = batch_size(batched, operands)
+    return apply(
+        op,
+        tuple([with_batch(x, b, n) for x, b in zip(operands, batched, strict=True)]),
+        options,
+    )
+
+
+@op(
+    _pick_vjp,
+    None,
+    name="take_along_axis",
+    domain=_choices,
+    jvp=linear,
+    batch=_all_filled,
+    flat="it is not selected",
+    complex=True,
+)
+def pick(a: Any, indices: Any) -> Any:
+    """One element of each row: ``a[..., indices]``, with an index for each row.
+
+    Parameters
+    ----------
+    a
+        An array with rows along its last axis.
+    indices
+        Integers from 0, of the shape of `a` without its last axis.
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or too large.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.rows import pick
+    >>> pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
+    array([2., 3.])
+    """
+    places = row_places.forward(indices, a.shape[-1])
+    return a.reshape(-1).take(places).reshape(indices.shape)
+
+
+def _chosen(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
+
+
+@op(
+    lambda g, y, values, indices, n: pick(g, indices),
+    None,
+    name="put_along_axis",
+    domain=_chosen,
+    jvp=linear,
+    batch=_all_filled,
+    complex=True,
+)
+def unpick(values: Any, indices: Any, n: int) -> Any:
+    """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.rows import unpick
+    >>> unpick(np.array([5.0, 7.0]), np.array([1, 0]), 2)
+    array([[0., 5.],
+           [7., 0.]])
+    """
+    y = np.zeros((*indices.shape, n), values.dtype)
+    y.reshape(-1)[row_places.forward(indices, n)] = values.reshape(-1)
+    return y
+
+
+def _few_classes(choose: Choices) -> tuple[Any, int]:
+    """Some classes and their number; no classes if there are none."""
+    n = choose.integer(0, 4)
+    shape = choose.shape(max_dims=2) if n else (0, 2)
+    return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
+
+
+def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
+    each = flattened(indices)
+    size = each.shape[1] * n
+    first = np.arange(len(each)).reshape(-1, 1) * size
+    return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
+
+
+@op(
+    None,
+    name="flat_indices",
+    domain=lambda choose: Call(_few_classes(choose)),
+    batch=_row_places_batch,
+)
+def row_places(indices: Any, n: int) -> Any:
+    """The places of the elements that `pick` takes in the flat array of rows of n.
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or too large.
+    """
+    columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
+    # without the sign, a negative index is a large one
+    if columns.size and np.maximum.reduce(columns.view(np.uintp)) >= n:
+        bad = columns[(columns < 0) | (columns >= n)][0]
+        raise IndexError(f"index {bad} is out of bounds: indices go from 0 to {n - 1}")
+    return np.arange(0, columns.size * n, n or 1) + columns
+
+
+def _add_at_places_call(choose: Choices) -> Call:
+    indices, n = _few_classes(choose)
+    a = choose.array((*indices.shape, n))
+    values = choose.array(indices.shape, dtypes=a.dtype.char)
+    return Call((a, values, row_places(indices, n)))
+
+
+def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
+    n = batch_size(batched, (a, values, places))
+    a, values, places = (
+        with_batch(x, b, n) for x, b in zip((a, values, places), batched, strict=True)
+    )
+    first = np.arange(n).reshape(-1, 1) * math.prod(a.shape[1:])
+    return apply(op, (a, values, np.reshape(flattened(places) + first, -1)), {})
+
+
+@op(
+    lambda g, y, a, values, places: g,
+    lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
+    None,
+    name="scatter_add",
+    domain=_add_at_places_call,
+    batch=_add_at_places_batch,
+    adds=True,
+    complex=True,
+)
+def add_at_places(a: Any, values: Any, places: Any) -> Any:
+    """A copy of `a` with values added at distinct places of the flattened array.
+
+    Examples
+    --------
+    >>> from tapegrad.ops.rows import add_at_places
+    >>> add_at_places(np.zeros((2, 2)), np.ones(2), np.array([1, 2]))
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    return add_at_places_into(a, values, places)
