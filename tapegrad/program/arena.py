@@ -72,10 +72,13 @@ class Arena:
     ----------
     once
         The lines that run once, before the first call; more are added.
+    lists
+        The lists of views that they make, as written, and what they are called.
     """
 
     def __init__(self, names: Names, once: list[str]) -> None:
         self.once = once
+        self.lists: dict[str, str] = {}
         self._names = names
         self._arrays: list[_Array] = []
 

@@ -1,11 +1,11 @@
 """One spelling for one meaning: the options of an instruction, resolved.
 
 Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
-reshape names its shape, and a view that only adds or drops axes is one. An exchange of axes is a
-transpose. An index has a part for each axis up to the last that it takes from, and its slices
-leave out the ends of the array. Rows that are selected by one array of integers are an
-`index_select`, and the adjoint is a `segment_sum`. So passes compare options as they stand, and
-equal instructions are shared.
+reshape names its shape, and a view that only adds or drops axes is one, as is its adjoint. An
+exchange of axes is a transpose. An index has a part for each axis up to the last that it takes
+from, and its slices leave out the ends of the array. Rows that are selected by one array of
+integers are an `index_select`, and the adjoint is a `segment_sum`. So passes compare options as
+they stand, and equal instructions are shared.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _getitem(
     if len(kinds) > 1:
         return op, options
     parts = _parts(options["index"], given[0])
-    if all(part is None or part == slice(None) for part in parts):
+    if _takes_all(parts, given[0]):
         return reshape, {"shape": shape}
     return op, {"index": parts}
 
@@ -90,7 +90,19 @@ def _scatter(
         return segment_sum, {"n": shape[0]}
     if len(kinds) > 1:
         return op, options
-    return op, {"shape": shape, "index": _parts(options["index"], shape)}
+    parts = _parts(options["index"], shape)
+    # a Python number has no shape, and one value may fill many places
+    if kinds[0] and _takes_all(parts, shape) and math.prod(given[0]) == math.prod(shape):
+        return reshape, {"shape": shape}
+    return op, {"shape": shape, "index": parts}
+
+
+def _takes_all(parts: tuple[Any, ...], shape: Shape) -> bool:
+    """Whether an index takes a whole array, and only adds or drops axes."""
+    lengths = iter(shape)
+    taken = [(part, next(lengths)) for part in parts if part is not None]
+    # a single place is taken by its number
+    return all(part == slice(None) or (length == 1 and type(part) is int) for part, length in taken)
 
 
 def _parts(index: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:

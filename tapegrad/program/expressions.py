@@ -495,7 +495,7 @@ def _filled(
         elif name not in _MADE:
             value = op.signature.defaults[name] if isinstance(op, Op) else None
         if name == "index":
-            fields[name] = _index(value, iter(operands[1:]))
+            fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
         elif name == "dtype":
             fields[name] = repr(np.dtype(value).str)
         elif name == "listed":
@@ -506,6 +506,16 @@ def _filled(
             fields[name] = _option(value, names)
     text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T").replace(", optimize=False)", ")")
+
+
+def is_element(instruction: Instruction) -> bool:
+    """Whether a result is one element of an array, and written as an array without axes.
+
+    NumPy converts a number of its own in each call, as it does one of Python's. An integer stays
+    one, for it may be an index.
+    """
+    single = instruction.op is getitem and len(instruction.operands) == 1
+    return single and instruction.shape == () and instruction.dtype.kind in "fc"
 
 
 def _index(index: Any, arrays: Iterator[str]) -> str:

@@ -52,6 +52,11 @@ class Frame:
         Values that a loop returned, and the list of their rows, in order.
     lent
         Values in memory that a loop reuses when it runs again.
+    lists
+        In a body of a loop, the names of rows of memory that stays in place, and the list that
+        each goes through.
+    views
+        The names of views of these rows, and the lists of them, which are made once.
     inside
         When the loop or the branch runs that a body is of; None for a whole program.
     stamp
@@ -68,6 +73,8 @@ class Frame:
     arena: Arena
     rows: dict[Ref, str] = attrs.Factory(dict)
     lent: set[Ref] = attrs.Factory(set)
+    lists: dict[str, str] = attrs.Factory(dict)
+    views: list[tuple[str, str]] = attrs.Factory(list)
     inside: Life | None = None
     stamp: str = ""
 
@@ -86,6 +93,17 @@ class Frame:
     def ends(self) -> Mapping[Ref, int]:
         """The last instruction that uses each value or a view of it."""
         return last_uses(self.program)
+
+    def list_views(self, name: str, row: str, text: str, about: str) -> None:
+        """Have a step go through views of the rows that it goes through, each written as of x."""
+        # forwards, so that a loop back through the rows shares the list
+        rows, back, _ = self.lists[row].partition("[::-1]")
+        made = f"[{text} for x in {rows}]"
+        if made not in self.arena.lists:
+            self.arena.lists[made] = self.names.new(f"{name}_rows")
+            self.once.append(f"{self.arena.lists[made]} = {made}{about}")
+        self.lists[name] = f"{self.arena.lists[made]}{back}"
+        self.views.append((name, self.lists[name]))
 
     def stamped(self, i: int) -> list[str]:
         """The line that says that an instruction has run, if such are wanted."""

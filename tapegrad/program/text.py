@@ -24,7 +24,7 @@ from tapegrad.program import blocks
 from tapegrad.program.arena import Arena
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.expressions import KINDS, Names, expression, operand
+from tapegrad.program.expressions import KINDS, Names, expression, is_element, operand
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.memory import (
@@ -82,12 +82,18 @@ def lines_of(frame: Frame) -> list[str]:
             first = plan.early[ref]
             out = blocks.new_array(instruction, names) if first == ref else values[first]
         if op in _MAY_BE_STILL and _is_still(program, instruction, still):
-            # a view of fixed memory is made once
+            # a view of fixed memory is made once, or once for each row
             of: Any = instruction.operands[0]
-            text = expression(program, i, {of: still[of][0]}, None, names)
-            about = _about(instruction, f"a view of {values[of]}")
-            frame.once.append(f"{values[ref]} = {text}  # {about}")
-            still[ref] = values[ref], _strides(program, instruction, still[of][1])
+            name, strides = still[of]
+            about = f"  # {_about(instruction, f'a view of {values[of]}')}"
+            if name in frame.lists:
+                frame.list_views(
+                    values[ref], name, expression(program, i, {of: "x"}, None, names), about
+                )
+            else:
+                text = expression(program, i, {of: name}, None, names)
+                frame.once.append(f"{values[ref]} = {text}{about}")
+            still[ref] = values[ref], _strides(program, instruction, strides)
             return
         if is_apart and ref in plan.filled:
             lines.extend(_filled(frame, ref))
@@ -153,19 +159,24 @@ Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
 def _still(frame: Frame) -> Still:
     """The arrays that stay in place from run to run.
 
-    They are constants, and buffers, by the values in them. Values that a body computes move.
+    They are constants, buffers and rows of such, by the values in them.
     """
     found: Still = {}
-    if frame.inside is not None:
-        return found
     program, plan = frame.program, frame.plan
+    if frame.lists:
+        names = {Ref("input", i): frame.values[Ref("input", i)] for i in range(len(program.inputs))}
+        for ref, name in {**names, **frame.outs}.items():
+            if name in frame.lists:
+                found[ref] = name, strides_in_order(program.of(ref).shape)
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
         if ref in frame.values:
             strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
             found[ref] = frame.values[ref], strides
     for ref, home in plan.home.items():
-        if ref not in plan.passing:
+        moves = frame.inside is not None and ref in frame.outs and ref not in plan.parts
+        # a place in a row that is made for each call
+        if ref not in plan.passing and not moves:
             name = frame.outs.get(ref, frame.buffers[home])
             found[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
     return found
@@ -195,8 +206,8 @@ def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
     (of,) = instruction.operands
     op = instruction.op
     if op is getitem:
-        # an element is copied, and so is what a mask selects
-        return instruction.shape != () and not any(
+        # a number is copied, and so is what a mask selects
+        return (instruction.shape != () or is_element(instruction)) and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
     if op is reshape:

@@ -25,6 +25,15 @@ ALIKE = {
         lambda x: np.expand_dims(x, -3),
         lambda x: x.reshape(2, 1, 3, 4),
     ],
+    "an axis dropped": [lambda x: x[:1][0], lambda x: x[:1].reshape(3, 4), lambda x: x[:1][-1]],
+    "new axes, with their gradient": [
+        tg.grad(lambda x: np.sum(x[:, None] ** 2)),
+        tg.grad(lambda x: np.sum(x.reshape(2, 1, 3, 4) ** 2)),
+    ],
+    "an axis dropped, with its gradient": [
+        tg.grad(lambda x: np.sum(x[:, :1][:, 0] ** 2)),
+        tg.grad(lambda x: np.sum(x[:, :1].reshape(2, 4) ** 2)),
+    ],
     "transpose": [
         lambda x: np.swapaxes(x, 0, 1),
         lambda x: np.swapaxes(x, -2, -3),

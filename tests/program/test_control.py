@@ -1,5 +1,6 @@
 """Loops and branches in programs: written once, and computed as recorded."""
 
+import re
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -221,6 +222,54 @@ def test_scan_in_a_program_keeps_nothing_of_the_last_call():
     step(p, h + 1, xs * 2)
     same(step(p, h, xs), copies)
     tg.tree.map(np.testing.assert_array_equal, first, copies)
+
+
+# views of a carry, of what a step computes, and of an element, some of them views of views
+VIEWS = [
+    lambda x: x[0],
+    lambda x: x[:, 1:],
+    lambda x: x.T[1],
+    lambda x: x.reshape(6)[::2],
+    lambda x: x[1, 2],
+    lambda x: x.T.reshape(6)[:4],
+]
+
+
+@depth("loop")
+@given(st.lists(st.sampled_from(VIEWS), min_size=1, max_size=4), st.booleans())
+def test_scan_makes_views_of_memory_that_stays_once(views, reverse):
+    def loss(loop):
+        def step(c, x):
+            y = np.tanh(c * x)
+            parts = [view(z) for view in views for z in (c, y)]
+            total = sum([np.sum(np.sin(part * k)) for k, part in enumerate(parts, 1)])
+            return np.cos(y) * total, (parts[-1] * total, c)
+
+        def of(c, xs):
+            c, (ys, cs) = loop(step, c, xs)
+            return np.sum(c) + np.sum(ys * np.sin(ys)) + np.sum(cs[0])
+
+        return of
+
+    def given_rows(key):
+        rng = np.random.default_rng(key)
+        return rng.normal(size=(2, 3)), rng.normal(size=(5, 2, 3))
+
+    scanned, unrolled = (loss(lambda *a, f=f: f(*a, reverse)) for f in (scan, by_hand))
+    forward = tg.compile(scanned)
+    both = tg.compile(tg.value_and_grad(scanned, (0, 1)))
+    for key in range(2):
+        value, gradients = tg.value_and_grad(unrolled, (0, 1))(*given_rows(key))
+        same(forward(*given_rows(key)), value)
+        same(both(*given_rows(key)), (value, gradients))
+    # what is left in a step is of a row of the caller's, or of a transpose that a reshape copies
+    steps = [x for x in str(forward.program(*given_rows(0))).splitlines() if x[:12].isspace()]
+    left = [x for x in steps if re.search(r"= \w+(\[|\.T|\.reshape)", x)]
+    assert all(re.search(r"= \w+_(T\.reshape|flat\[)", x) for x in left), left
+
+
+def scan(f, init, xs, reverse):
+    return tg.scan(f, init, xs, reverse=reverse)
 
 
 def test_cond_and_while_loop_are_written_as_if_and_while():

@@ -101,7 +101,7 @@ class _Writer:
             [self.inside.values[Ref("input", first + k)] for k in range(loop.n_xs)],
             strict=True,
         ):
-            self.each.append((row, self._ordered(self._rows(x))))
+            self._go_through(row, self._ordered(self._rows(x)), x in self.frame.rows)
         for k in range(loop.n_carry):
             if not self._keep_carry(k):
                 self._hand_on(k)
@@ -109,6 +109,7 @@ class _Writer:
             if j in self.parts:
                 self._stack(j)
         body = [*lines_of(self.inside), *self.copies, *self.ends]
+        self.each += self.inside.views
         head = self._head(lines_of)
         told = f"# {loop!r}, {self._steps()}"
         return [told, *self.before, *head, *_indented(body or ["pass"]), *self.after]
@@ -137,6 +138,12 @@ class _Writer:
         return [f"for {', '.join(names)} in zip({', '.join(lists)}):"]
 
     # --- what the steps go through ------------------------------------------------------
+
+    def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
+        """Have each step see the next of a list of rows, of memory that stays in place or not."""
+        self.each.append((row, rows))
+        if stays:
+            self.inside.lists[row] = rows
 
     def _ordered(self, rows: str) -> str:
         return f"{rows}[::-1]" if self.loop.reverse else rows
@@ -182,7 +189,8 @@ class _Writer:
             self.frame.once.append(f"{ordered} = {rows}[::-1]")
         out = self.names.new(f"{self.carry[k]}_next")
         self.before.append(f"{ordered}[0][...] = {self.begin[k]}")
-        self.each += [(self.carry[k], f"{ordered}"), (out, f"{ordered}[1:]")]
+        self._go_through(self.carry[k], ordered)
+        self._go_through(out, f"{ordered}[1:]")
         self._write_to(next_, out)
         for j in kept:
             early = (body.outputs[j] == given) != loop.reverse
@@ -268,7 +276,7 @@ class _Writer:
                 frame.once.append(listed)
                 frame.rows[first] = rows
                 frame.lent.add(first)
-            self.each.append((row, self._ordered(rows)))
+            self._go_through(row, self._ordered(rows), first in frame.rows)
             self._write_to(x, row)
         for ref in others:
             self.after.append(f"{frame.values[ref]} = {whole}")
