@@ -110,26 +110,32 @@ def _blocks(n: int) -> list[slice]:
 
 
 def _inner(factor: Any, g: Any) -> Any:
-    """The lower triangle of ``adjoint(factor) @ g``, without what the zeros of the factor meet."""
+    """What `within_factor` makes of ``adjoint(factor) @ g``, without what meets the zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
     for s in _blocks(shape[-1]):
         x[..., s, : s.stop] = adjoint(factor[..., s.start :, s]) @ g[..., s.start :, : s.stop]
+        x[..., s, s] = within_factor(x[..., s, s])
+    return x
+
+
+def _folded(x: Any) -> Any:
+    """`of_triangular_factor`, of the lower triangle, written over what was made on the way."""
+    for s in _blocks(x.shape[-1]):
+        x[..., s, : s.start] += adjoint(x[..., : s.start, s])
+        x[..., : s.start, s] = 0
+        x[..., s, s] = of_triangular_factor(x[..., s, s], False)
     return x
 
 
 def _pulled_one(y: Any, g: Any, scipy: Any) -> Any:
     (trsm,) = scipy.get_blas_funcs(("trsm",), (y, g))
-    x = np.asfortranarray(np.tril(_inner(y, g)))
-    np.fill_diagonal(x, x.diagonal().real / 2)
+    x = np.asfortranarray(_inner(y, g))
     # BLAS would copy it in each call
     y = np.asfortranarray(y)
     x = trsm(1.0, y, x, lower=1, trans_a=2, overwrite_b=1)
     x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
-    found = np.tril(x)
-    found += np.tril(x.conj().T, -1)
-    np.fill_diagonal(found, x.diagonal().real)
-    return found
+    return _folded(np.ascontiguousarray(x))
 
 
 def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
@@ -146,10 +152,10 @@ def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
     **STACKED,
 )
 def pulled(factor: Any, g: Any) -> Any:
-    """`_pulled_by_ops`; by SciPy with half of the operations, in one piece of memory."""
+    """`_pulled_by_ops`, in one piece of memory; by SciPy with half of the operations."""
     if (scipy := _scipys(factor)) is not None:
         return over_stacks(_pulled_one, factor, g, scipy=scipy)
-    x = within_factor(_inner(factor, g))
+    x = _inner(factor, g)
     # by blocks: what is solved already is taken off, and the rest is a product
     inverses = [(s, inv(np.tril(factor[..., s, s]))) for s in _blocks(x.shape[-1])[::-1]]
     for s, inverse in inverses:
@@ -157,7 +163,7 @@ def pulled(factor: Any, g: Any) -> Any:
         x[..., s, :] = adjoint(inverse) @ (x[..., s, :] - adjoint(below) @ x[..., s.stop :, :])
     for s, inverse in inverses:
         x[..., s] = (x[..., s] - x[..., s.stop :] @ factor[..., s.stop :, s]) @ inverse
-    return of_triangular_factor(x, False)
+    return _folded(x)
 
 
 def pulled_by_factor(factor: Any, g: Any, upper: bool) -> Any:

@@ -68,6 +68,9 @@ def loop(
     for x in sorted(given, key=lambda x: (x.kind, x.index)):
         if program.like(x).shape == shape:
             block_of(x)
+            if x.kind == "instruction" and x not in plan.home:
+                # these views would hold its memory
+                after.append(f"del {before[-1].split()[0]}, {block[x]}")
     for i in run:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         name = values[ref]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import Context
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
@@ -62,6 +62,7 @@ def lines_of(frame: Frame) -> list[str]:
     # most instructions are neither of these nor of these ops
     apart = {*unwritten, *plan.early, *plan.filled, *plan.joined}
     home_of, outs, updates = plan.home.get, frame.outs, frame.updates
+    ended = _ended(frame, unwritten)
 
     def line(i: int) -> None:
         instruction, ref = program.instructions[i], refs[i]
@@ -126,15 +127,46 @@ def lines_of(frame: Frame) -> list[str]:
     while i < len(program.instructions):
         if rest:
             begin(i)
+        begun = i
         if i in runs:
             lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
             i = runs[i]
         else:
             line(i)
             i += 1
+        if ended and (gone := [x for j in range(begun, i) for x in ended.get(j, ())]):
+            lines.append(f"del {', '.join(gone)}")
         if frame.stamp:
             lines += frame.stamped(i - 1)
     return lines
+
+
+def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
+    """The names of large arrays without a buffer, by the last instruction that needs each.
+
+    Their memory would be in use until the program returns. A view holds what it is of, and a
+    tuple its parts, so their names go too.
+    """
+    program, plan, instructions = frame.program, frame.plan, frame.program.instructions
+    found: dict[int, list[str]] = {}
+    large = {
+        ref
+        for ref, made in zip(refs_to(instructions), instructions, strict=True)
+        if math.prod(made.shape) * made.dtype.itemsize >= LARGE
+        and not (ref in plan.home or ref in plan.early)
+        and not (made.op is PART and _is_control(program, made))
+    }
+    if not large:
+        return found
+    large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
+    owner, ends = owners(program), dict(frame.ends)
+    for i in frame.updates:
+        ends.update(dict.fromkeys(_taken(frame, i), i))
+    apart = {*unwritten, *[Ref("instruction", i) for run in plan.runs for i in range(*run)]}
+    for ref, end in ends.items():
+        if owner.get(ref, ref) in large and end < len(instructions) and ref not in apart:
+            found.setdefault(end, []).append(frame.values[ref])
+    return found
 
 
 def _taken(frame: Frame, i: int) -> list[Ref]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ def test_the_rule_takes_scipy_where_it_is_there(monkeypatch: Any) -> None:
         tg.grad(loss)(positive(shape, float))
     # a stack of small matrices is NumPy's, which takes it at once
     assert asked == [(5, 5), (20, 20), (20, 20)]
+
+
+def test_the_rule_has_one_piece_of_memory(monkeypatch: Any) -> None:
+    monkeypatch.setattr(triangular, "_scipys", without_scipy)
+    factor, g = np.linalg.cholesky(positive((400, 400), float)), RNG.normal(size=(400, 400))
+    tracemalloc.start()
+    triangular.pulled(factor, g)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # and what a few rows take
+    assert peak < 1.8 * g.nbytes
 
 
 def run(code: str, *args: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The memory plan: buffers, blocks, results, and values that lie in another order."""
 
 import re
+import tracemalloc
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -17,6 +18,7 @@ from tapegrad.program.memory import MANY, layouts, planned
 from tapegrad.testing import programs
 
 MANY_ARE_FEW = mock.patch("tapegrad.program.memory.MANY", 9)
+SMALL_ARE_LARGE = mock.patch("tapegrad.program.text.LARGE", 1)
 
 RNG = np.random.default_rng(0)
 
@@ -134,7 +136,7 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
     small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
-    with small, mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1):
+    with SMALL_ARE_LARGE, small, mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
@@ -229,7 +231,8 @@ def test_arena_leaves_what_is_kept_from_call_to_call():
 @depth("program, in results")
 @given(written=programs())
 def test_memory_of_results_holds_what_was_recorded(written):
-    with mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0), MANY_ARE_FEW:
+    small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
+    with small, MANY_ARE_FEW, SMALL_ARE_LARGE:
         step = tg.compile(written.step)
         got = [step(*args) for args in written.arguments]
     # a later call leaves what an earlier one gave
@@ -283,6 +286,29 @@ def test_memory_of_a_result_holds_nothing_needed_later():
     x = np.linspace(-1, 1, 64 * 64).reshape(64, 64)
     for fn in (used, returned, twice):
         assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
+
+
+def test_arrays_without_a_buffer_live_until_their_last_use():
+    def fn(x, n):
+        for _ in range(n):
+            turned = np.flip(np.sort(x, axis=0).T, 0)
+            signs, _ = np.linalg.slogdet(turned)
+            x = np.tile(turned, (2, 1))[: len(x)] + signs
+            # a loop over blocks takes views of what it reads
+            x = np.sin(np.sort(x) * 2.0)
+        return np.sum(x)
+
+    x = RNG.normal(size=(363, 363))
+    peaks = []
+    for n in (1, 8):
+        step = tg.compile(lambda x, n=n: fn(x, n))
+        step(x)
+        assert "block by block" in str(step.program(x))
+        tracemalloc.start()
+        step(x)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_views_of_buffers_are_made_once():
