@@ -135,7 +135,8 @@ def _pulled_one(y: Any, g: Any, scipy: Any) -> Any:
     y = np.asfortranarray(y)
     x = trsm(1.0, y, x, lower=1, trans_a=2, overwrite_b=1)
     x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
-    return _folded(np.ascontiguousarray(x))
+    # in C order; the conjugate, since it is of the transpose
+    return conjugate_of(_folded(x.T))
 
 
 def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:

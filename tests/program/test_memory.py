@@ -136,7 +136,11 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
     small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
-    with SMALL_ARE_LARGE, small, mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1):
+    with (
+        SMALL_ARE_LARGE,
+        small,
+        mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1),
+    ):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
