@@ -153,7 +153,7 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
         ref
         for ref, made in zip(refs_to(instructions), instructions, strict=True)
         if math.prod(made.shape) * made.dtype.itemsize >= LARGE
-        and not (ref in plan.home or ref in plan.early)
+        and not (ref in plan.home or ref in plan.early or made.options.keys() & _CONTROL)
         and not (made.op is PART and _is_control(program, made))
     }
     if not large:
@@ -225,7 +225,10 @@ def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int,
 def _is_control(program: Code, part: Instruction) -> bool:
     """Whether a part is one of a loop or a branch."""
     of: Any = part.operands[0]
-    return not {"loop", "branch"}.isdisjoint(program.of(of).options)
+    return not _CONTROL.isdisjoint(program.of(of).options)
+
+
+_CONTROL = frozenset({"loop", "branch"})
 
 
 _MAY_BE_STILL = frozenset({getitem, reshape, transpose})
