@@ -7,8 +7,7 @@ only what it changes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,9 +53,16 @@ class Builder:
     ops
         The ops of the instructions, and of some that were dropped.
     contents
-        The contents of instructions that were compared, each with its number and the first of them.
-    compared
-        By number, each instruction as it was last compared, and the number of its content.
+        The contents of instructions that were compared, and the first of each with its number.
+    op_of
+        The op of each instruction, by number.
+    here
+        By number, 1 for each instruction that is still in the program.
+    changed
+        By number, 1 for each instruction that is new or has other operands since equal ones were
+        shared.
+    loose
+        Values that may have lost their last use since unneeded ones were dropped.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     replaced, absent
@@ -80,16 +86,20 @@ class Builder:
         self.order = list(range(len(self.instructions)))
         self.refs = refs_to(self.instructions)
         self.outputs = outputs
-        self.ops = {x.op for x in self.instructions}
         self.contents: dict[Any, tuple[int, Instruction]] = {}
-        self.compared: list[tuple[Instruction | None, int]] = []
+        self.op_of = [x.op for x in self.instructions]
+        self.ops = set(self.op_of)
+        self.here = bytearray(b"\1") * len(self.instructions)
+        self.changed = self.here[:]
+        self.loose: list[Any] = []
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
         self.absent = bytearray()
         self.is_shared = self.is_needed = False
-        self._users: Mapping[Ref, list[int]] | None = None
+        # made on first use
+        self._uses: dict[Any, list[int]] | None = None
         self._holds_complex: bool | None = None
         # constants by digest, built on first use, and those that are numbers
         self._known: dict[Any, list[Ref]] | None = None
@@ -142,6 +152,12 @@ class Builder:
         self.ops.add(instruction.op)
         instructions.append(instruction)
         self.refs.append(ref)
+        self.op_of.append(instruction.op)
+        self.here.append(1)
+        self.changed.append(1)
+        if self._uses is not None:
+            self.loose.append(ref)
+            self._use(i, instruction)
         return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
@@ -264,17 +280,57 @@ class Builder:
 
     def users(self) -> Mapping[Ref, list[int]]:
         """The numbers of the instructions that use each value, once a use; -1 for an output."""
-        if self._users is None:
-            found: defaultdict[Ref, list[int]] = defaultdict(list)
-            for i in self.order:
-                for x in self.instructions[i].operands:
-                    if type(x) is Ref:
-                        found[x].append(i)
-            for x in self.outputs:
+        found: defaultdict[Ref, list[int]] = defaultdict(list)
+        for i in self.order:
+            for x in self.instructions[i].operands:
                 if type(x) is Ref:
-                    found[x].append(-1)
-            self._users = dict(found)
-        return self._users
+                    found[x].append(i)
+        for x in self.outputs:
+            if type(x) is Ref:
+                found[x].append(-1)
+        return dict(found)
+
+    @property
+    def uses(self) -> dict[Any, list[int]]:
+        """The numbers of the instructions that use each value, and of some that no longer do."""
+        if self._uses is None:
+            self._uses = {}
+            for i, made in enumerate(self.instructions):
+                self._use(i, made)
+            self.loose = self.refs[:]
+        return self._uses
+
+    def _use(self, i: int, made: Instruction) -> None:
+        uses = self.uses
+        for x in made.operands:
+            if type(x) is Ref:
+                if x in uses:
+                    uses[x].append(i)
+                else:
+                    uses[x] = [i]
+
+    def is_used(self, x: Ref) -> bool:
+        """Whether an instruction in the program uses a value."""
+        users = self.uses.get(x, [])
+        while users:
+            i = users[-1]
+            if self.here[i] and x in self.instructions[i].operands:
+                return True
+            users.pop()
+        return False
+
+    def users_of(self, x: Any) -> list[int]:
+        """The numbers of the instructions that use a value, once a use; -1 for an output."""
+        here, instructions = self.here, self.instructions
+        found = [-1 for y in self.outputs if type(y) is Ref and y == x]
+        for i in {*self.uses.get(x, ())}:
+            found += [i] * instructions[i].operands.count(x) if here[i] else []
+        return found
+
+    def of_ops(self, ops: Collection[Rules]) -> list[int]:
+        """The numbers of the instructions of these ops, in order."""
+        op_of = self.op_of
+        return [i for i in self.order if op_of[i] in ops] if self.has(ops) else []
 
     def has(self, ops: Collection[Rules]) -> bool:
         """Whether an instruction is of one of these ops, or was before it was dropped."""
@@ -299,13 +355,14 @@ class Builder:
         return self._holds_complex
 
     def touch(self) -> None:
-        """Mark the program as changed, and forget what was derived from it."""
+        """Mark the program as changed."""
         self.is_shared = self.is_needed = False
-        self._users = None
 
     # --- changing ---------------------------------------------------------------------
 
-    def rewrite(self, visit: Visit, ops: Collection[Rules] | None = None) -> None:
+    def rewrite(
+        self, visit: Visit, ops: Collection[Rules] | None = None, marks: bytearray | None = None
+    ) -> None:
         """Replace instructions with what `visit` returns for them.
 
         Parameters
@@ -316,87 +373,122 @@ class Builder:
             place, or None to leave it as it is. Instructions that it appends come before this one.
         ops
             The ops whose instructions are visited; all by default.
+        marks
+            By number, 1 for each instruction that is visited; a visit may mark later ones.
         """
-        if ops is not None and not self.has(ops):
-            return
-        instructions = self.instructions
-        old, first = self.order, 0
-        wanted: Iterable[bool] = repeat(True)
-        if ops is not None:
-            ops = frozenset(ops)
-            # most passes visit few instructions; those before the first stay
-            found = [instructions[i].op in ops for i in old]
-            if True not in found:
+        old = self.order
+        places: Iterable[int]
+        if marks is not None:
+            places = (k for k, i in enumerate(old) if marks[i])
+        elif ops is None:
+            places = range(len(old))
+        else:
+            op_of, ops = self.op_of, frozenset(ops)
+            # most passes visit few instructions
+            places = [k for k, i in enumerate(old) if op_of[i] in ops] if self.has(ops) else []
+            if not places:
                 return
-            first = found.index(True)
-            wanted = found[first:]
-        self.start(old[:first])
-        replaced, absent = self.replaced, self.absent
-        # what is looked up for every instruction of every pass
-        stays, is_apart = self.order.append, replaced.keys().isdisjoint
-        for i, is_visited in zip(old[first:], wanted, strict=False):
-            if replaced:
-                instruction = instructions[i]
-                if not is_apart(instruction.operands):
-                    instructions[i] = instruction.using(replaced)
-            if not is_visited:
-                stays(i)
-                absent[i] = 0
-                continue
+        self.start()
+        instructions, order, absent, n = self.instructions, self.order, self.absent, 0
+        for k in places:
+            if n < k:
+                self.go_on(old[n:k])
+            i, n = old[k], k + 1
             instruction = instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result = visit(self, instruction)
             if result is None:
-                stays(i)
+                order.append(i)
                 absent[i] = 0
             elif type(result) is Instruction:
-                instructions[i] = result = self.current(result)
-                stays(i)
+                self.put(i, self.current(result))
+                order.append(i)
                 absent[i] = 0
-                self.ops.add(result.op)
-                self.touch()
             else:
-                result = replaced.get(result, result)
+                result = self.replaced.get(result, result)
                 is_later = type(result) is Ref and result[0] == "instruction" and absent[result[1]]
                 assert not is_later, f"{result} comes after what it replaces"
                 # a replacement keeps the name
                 self.name(result, instruction.name)
-                replaced[self.refs[i]] = result
+                self.replace(i, result)
+        self.go_on(old[n:])
         self.finish()
 
-    def start(self, kept: list[int]) -> None:
-        """Begin to write the order again: so far only these are in the program."""
-        self.order, self.replaced = kept, {}
-        self.absent = bytearray(b"\1") * len(self.instructions)
+    def go_on(self, kept: list[int]) -> None:
+        """Leave these instructions as they are."""
+        self.order += kept
+        absent = self.absent
         for i in kept:
-            self.absent[i] = 0
+            absent[i] = 0
+
+    def put(self, i: int, made: Instruction) -> None:
+        """Put an instruction in the place of another."""
+        if self._uses is not None:
+            self.loose += self.instructions[i].operands
+            self._use(i, made)
+        self.instructions[i], self.op_of[i] = made, made.op
+        self.changed[i] = 1
+        self.ops.add(made.op)
+        self.touch()
+
+    def replace(self, i: int, x: Any) -> None:
+        """Use an operand wherever the result of an instruction is used, which goes."""
+        ref, instructions = self.refs[i], self.instructions
+        self.replaced[ref] = x
+        self.here[i] = 0
+        uses = self.uses
+        self.loose += instructions[i].operands
+        moved = {j for j in uses.pop(ref, ()) if ref in instructions[j].operands}
+        for j in moved:
+            instructions[j] = instructions[j].using({ref: x})
+            self.changed[j] = 1
+        if moved and type(x) is Ref:
+            uses.setdefault(x, []).extend(moved)
+        self.touch()
+
+    def start(self) -> None:
+        """Begin to write the order again: so far nothing is in the program."""
+        self.order, self.replaced = [], {}
+        self.absent = bytearray(b"\1") * len(self.instructions)
 
     def finish(self) -> None:
         """End what `start` began: the outputs too are what stands in their place."""
         replaced, self.replaced, self.absent = self.replaced, {}, bytearray()
         self.place = None
         if replaced:
-            self.touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
-    def keep(self, order: list[int]) -> None:
-        """Drop all other instructions."""
+    def drop_unused(self) -> None:
+        """Drop the instructions and the constants that no output depends on."""
+        uses, here, instructions = self.uses, self.here, self.instructions
+        results = {x for x in self.outputs if _is_ref(x)}
+        waiting, self.loose = self.loose, [*results]
+        while waiting:
+            x = waiting.pop()
+            if type(x) is not Ref or x[0] != "instruction" or not here[x[1]]:
+                continue
+            if x not in results and not self.is_used(x):
+                here[x[1]] = 0
+                waiting += instructions[x[1]].operands
+        order = [i for i in self.order if here[i]]
         if len(order) < len(self.order):
-            self.order, self._users = order, None
-            self.ops = {self.instructions[i].op for i in order}
-
-    def keep_constants(self, kept: Sequence[int]) -> None:
-        """Drop all other constants."""
+            self.order = order
+            self.ops = set(map(self.op_of.__getitem__, order))
+        constants = [Ref("constant", i) for i in range(len(self.constants))]
+        kept = [x.index for x in constants if x in results or self.is_used(x)]
+        if len(kept) == len(constants):
+            return
         moved: dict[Any, Any] = {
             Ref("constant", i): Ref("constant", place) for place, i in enumerate(kept) if i != place
         }
-        self._users = None
         self.constants = [self.constants[i] for i in kept]
         self._known, self._numbers = None, {}
-        for i in self.order if moved else ():
-            instruction = self.instructions[i]
-            if not moved.keys().isdisjoint(instruction.operands):
-                self.instructions[i] = instruction.using(moved)
+        for i in {i for x in moved for i in uses.get(x, ())}:
+            self.instructions[i] = self.instructions[i].using(moved)
+            self.changed[i] = 1
+        # each moves to a place that was another's before, or free
+        for old, new in moved.items():
+            uses[new] = uses.pop(old, [])
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:

@@ -44,24 +44,22 @@ def _trim(builder: Builder) -> bool:
     """Trim each loop and branch; return whether any changed."""
     changed = False
     used: dict[Any, set[int]] = {}
-    for _, made in builder.in_order():
-        if made.op is PART:
-            used.setdefault(made.operands[0], set()).add(made.options["index"])
+    for i in builder.of_ops((PART,)):
+        made = builder.instructions[i]
+        used.setdefault(made.operands[0], set()).add(made.options["index"])
     places: dict[Any, dict[int, int]] = {}
-    for i in builder.order:
+    for i in builder.of_ops({*_NESTED, PART}):
         made, ref = builder.instructions[i], builder.refs[i]
         if made.op in _NESTED:
             trim = _trimmed_loop if made.op in LOOPS else _trimmed_branch
             trimmed, places[ref] = trim(made, used.get(ref, set()))
             if trimmed is not made:
-                builder.instructions[i] = trimmed
-                builder.touch()
+                builder.put(i, trimmed)
                 changed = True
         elif made.op is PART and made.operands[0] in places:
             at = places[made.operands[0]][made.options["index"]]
             if at != made.options["index"]:
-                builder.instructions[i] = made.but(options={"index": at})
-                builder.touch()
+                builder.put(i, made.but(options={"index": at}))
     return changed
 
 

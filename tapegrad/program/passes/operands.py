@@ -29,8 +29,9 @@ def straighten(builder: Builder) -> None:
     uses: dict[Any, int] = {}
     if not builder.has((transpose,)):
         return
-    for _, instruction in builder.in_order():
-        if instruction.op is matmul and _is_thin(builder, instruction):
+    for i in builder.of_ops((matmul,)):
+        instruction = builder.instructions[i]
+        if _is_thin(builder, instruction):
             left, right = instruction.operands
             width = builder.shape(left)[-1]
             work, stacked = math.prod(instruction.shape) * width, len(instruction.shape) > 2

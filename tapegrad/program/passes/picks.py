@@ -30,8 +30,8 @@ def pick_first(builder: Builder) -> None:
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
     if builder.has((pick, unpick, max_, min_)):
-        used = builder.users()
-        picked = partial(_picked, {x for x, users in used.items() if len(users) == 1})
+        rows = {builder.instructions[i].operands[0] for i in builder.of_ops((pick,))}
+        picked = partial(_picked, {x for x in rows if len(builder.users_of(x)) == 1})
         rules: dict[Rules, Visit] = {
             pick: picked,
             add: _added,

@@ -47,9 +47,8 @@ def stack_products(builder: Builder) -> None:
 def _candidates(builder: Builder) -> list[list[int]]:
     """Groups of several products of equal shapes by one matrix."""
     groups: dict[Any, list[int]] = {}
-    for i, instruction in builder.in_order():
-        if instruction.op is not matmul:
-            continue
+    for i in builder.of_ops((matmul,)):
+        instruction = builder.instructions[i]
         left, right = instruction.operands
         if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
             continue
@@ -65,56 +64,53 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
     """For each group, the groups (as bits) that one of its members depends on."""
     group_of = {i: k for k, group in enumerate(groups) for i in group}
     before = [0] * len(groups)
-    known: dict[Any, int] = {}
+    known = [0] * len(builder.instructions)
     for i, instruction in builder.in_order() if groups else ():
         bits = 0
         for x in instruction.operands:
-            bits |= known.get(x, 0)
+            if type(x) is Ref and x[0] == "instruction":
+                bits |= known[x[1]]
         k = group_of.get(i)
         if k is not None:
             before[k] |= bits
             bits |= 1 << k
         if bits:
-            known[builder.refs[i]] = bits
+            known[i] = bits
     return before
 
 
 def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
     """Compute each group of products where its first member stood, after all that they use."""
     order, instructions = builder.order, builder.instructions
-    builder.start([])
-    done = bytearray(len(instructions))
+    builder.start()
+    absent, here = builder.absent, builder.here
 
     def needed(i: int) -> list[int]:
         operands = instructions[i].operands
         if i in members:
             operands = (*[instructions[j].operands[0] for j in members[i]], operands[1])
-        return [
-            x[1] for x in operands if type(x) is Ref and x[0] == "instruction" and not done[x[1]]
-        ]
-
-    def put(i: int) -> None:
-        if i in members:
-            _join(builder, members[i])
-            for j in members[i]:
-                done[j] = True
-        else:
-            instructions[i] = builder.current(instructions[i])
-            builder.order.append(i)
-            builder.absent[i] = 0
-            done[i] = True
+        return [x[1] for x in operands if type(x) is Ref and x[0] == "instruction" and absent[x[1]]]
 
     for i in order:
+        if i not in members:  # what it uses stood before it
+            builder.go_on([i] if absent[i] else [])
+            continue
         waiting = [i]
         while waiting:
             j = waiting[-1]
-            first = [] if done[j] else needed(j)
+            # what a group has replaced is absent too
+            is_placed = not (absent[j] and here[j])
+            first = [] if is_placed else needed(j)
             if first:
                 waiting += first
                 continue
             waiting.pop()
-            if not done[j]:
-                put(j)
+            if is_placed:
+                continue
+            if j in members:
+                _join(builder, members[j])
+            else:
+                builder.go_on([j])
     builder.finish()
 
 
@@ -135,4 +131,4 @@ def _join(builder: Builder, group: list[int]) -> None:
     for k, j in enumerate(group):
         part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
         builder.name(part, made[k].name)
-        builder.replaced[builder.refs[j]] = part
+        builder.replace(j, part)

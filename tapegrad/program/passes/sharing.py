@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Rules
 from tapegrad.face.text import as_text
 from tapegrad.ops.logic import greater, less
 from tapegrad.ops.order import maximum, minimum
-from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import improvement
 
@@ -20,29 +21,9 @@ def drop_dead(builder: Builder) -> None:
 
     Fires on what passes have replaced, and on unused by-products.
     """
-    if builder.is_needed:
-        return
-    instructions = builder.instructions
-    needed, constants = bytearray(len(instructions)), bytearray(len(builder.constants))
-    column = {"instruction": needed, "constant": constants, "input": bytearray(len(builder.inputs))}
-    for x in builder.outputs:
-        if type(x) is Ref:
-            column[x.kind][x.index] = True
-    kept = []
-    for i in reversed(builder.order):
-        if needed[i]:
-            kept.append(i)
-            for x in instructions[i].operands:
-                if type(x) is Ref:
-                    kind, index = x
-                    if kind == "instruction":
-                        needed[index] = True
-                    else:
-                        column[kind][index] = True
-    builder.keep(kept[::-1])
-    if not all(constants):
-        builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
-    builder.is_needed = True
+    if not builder.is_needed:
+        builder.drop_unused()
+        builder.is_needed = True
 
 
 @improvement(complex=True)
@@ -53,52 +34,32 @@ def share_common(builder: Builder) -> None:
     """
     if builder.is_shared:
         return
-    compared, instructions = builder.compared, builder.instructions
-    # most are as they were after the last pass
-    compared += [(None, -1)] * (len(instructions) - len(compared))
-    numbers = set()
-    for i in builder.order:
-        known, number = compared[i]
-        instruction = instructions[i]
-        if known is not instruction:
-            number = _number(builder, instruction)
-            compared[i] = instruction, number
-        numbers.add(number)
-    if len(numbers) < len(builder.order):
-        builder.rewrite(_sharing(builder))
+    builder.rewrite(_merged, marks=builder.changed)
     builder.is_shared = True
 
 
-def _number(builder: Builder, instruction: Instruction) -> int:
-    """The number of an instruction's content: the same for instructions that may be merged."""
+def _merged(builder: Builder, instruction: Instruction) -> Ref | None:
+    """The first instruction of the same content, if it is another."""
     operands: tuple[Any, ...] = instruction.operands
     for x in operands:
         if type(x) is not Ref:
-            operands = _exact(operands)
+            operands = exact(operands)
             break
     # as `content` of most, of which there are many
     key = content(instruction, operands) if instruction.options else (instruction.op, operands)
-    contents = builder.contents
-    found = contents.get(key)
-    if found is None:
-        # the first is kept, so that no other object takes the identity of one of its options
-        found = contents[key] = len(contents), instruction
-    return found[0]
-
-
-def _sharing(builder: Builder) -> Visit:
-    """What puts the first of equal instructions in the place of the others."""
-    compared, refs = builder.compared, builder.refs
-    known: dict[int, int] = {}
-
-    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
-        at = builder.at
-        if compared[at][0] is not instruction:  # its operands were merged
-            compared[at] = instruction, _number(builder, instruction)
-        first = known.setdefault(compared[at][1], at)
-        return None if first == at else refs[first]
-
-    return visit
+    at, contents, instructions = builder.at, builder.contents, builder.instructions
+    builder.changed[at] = 0
+    if key in contents:
+        first, known = contents[key]
+        now = instructions[first]
+        is_same = now.operands is known.operands and now.options is known.options
+        if first != at and is_same and now.op is known.op and builder.here[first]:
+            if not builder.absent[first]:
+                return builder.refs[first]
+            builder.changed[first] = 1  # it comes later, and is this one then
+    # it is kept, so that no other object takes the identity of one of its options
+    contents[key] = at, instruction
+    return None
 
 
 def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
@@ -109,7 +70,8 @@ def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
     return instruction.op, operands, *[(name, _option(options[name])) for name in sorted(options)]
 
 
-def _exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+def exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+    """Operands by which a content is told from another."""
     # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
     return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
 
@@ -124,7 +86,7 @@ def _option(option: Any) -> Any:
 
 
 # a bound, and the comparison that says where it leaves an operand as it is
-_BOUNDS = {maximum: greater, minimum: less}
+_BOUNDS: dict[Rules, Rules] = {maximum: greater, minimum: less}
 
 
 @improvement
@@ -136,12 +98,12 @@ def compare_bounded(builder: Builder) -> None:
     if not builder.has(_BOUNDS) or not builder.has(_BOUNDS.values()):
         return
     bounded: dict[Any, Ref] = {}
-    for i, made in builder.in_order():
-        if made.op in _BOUNDS:
-            for x, c in (made.operands, made.operands[::-1]):
-                if builder.source(x) is not None and builder.dtype(x) == made.dtype:
-                    bounded.setdefault((_BOUNDS[made.op], x, c), builder.refs[i])
-    users = builder.users()
+    for i in builder.of_ops(_BOUNDS):
+        made = builder.instructions[i]
+        for x, c in (made.operands, made.operands[::-1]):
+            if builder.source(x) is not None and builder.dtype(x) == made.dtype:
+                bounded.setdefault((_BOUNDS[made.op], x, c), builder.refs[i])
+    users = {x: builder.users_of(x) for _, x, _ in bounded}
     ops = {*_BOUNDS, *_BOUNDS.values()}
 
     def visit(builder: Builder, made: Instruction) -> Any:

@@ -93,10 +93,10 @@ class _Slope:
 def _join_across_loops(builder: Builder) -> None:
     slopes: dict[int, list[_Slope]] = {}
     s_of: dict[Ref, dict[int, int]] = {}
-    for i, instruction in builder.in_order():
+    for i in builder.of_ops(LOOPS):
         # the body of a loop that returns s is not what it was
-        if instruction.op in LOOPS and builder.refs[i] not in s_of:
-            slopes[i] = _slopes(builder, instruction)
+        if builder.refs[i] not in s_of:
+            slopes[i] = _slopes(builder, builder.instructions[i])
             for x in slopes[i]:
                 s_of.setdefault(x.loop, {})[x.source] = -1
     for ref, places in s_of.items():
@@ -190,5 +190,4 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
     body.rewrite(visit, (sigmoid,))
     body.outputs += tuple(found)
     loop = attrs.evolve(loop, body=made(loop.body, body), moving=frozenset())
-    builder.instructions[ref.index] = instruction.but(options={"loop": loop})
-    builder.touch()
+    builder.put(ref.index, instruction.but(options={"loop": loop}))

@@ -31,8 +31,6 @@ def rewrite_sums(builder: Builder, improve: Improve) -> None:
     A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
     one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
-    if not builder.has((add,)):
-        return
     inside = _sums_inside(builder)
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -45,15 +43,13 @@ def rewrite_sums(builder: Builder, improve: Improve) -> None:
 
 def _sums_inside(builder: Builder) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
-    used = builder.users()
     inside = set()
-    for i, instruction in builder.in_order():
-        if instruction.op is add:
-            by = used.get(builder.refs[i], [])
-            if len(by) == 1 and by != [-1]:  # -1 is a result
-                user = builder.instructions[by[0]]
-                if user.op is add and user.shape == instruction.shape:
-                    inside.add(i)
+    for i in builder.of_ops((add,)):
+        by = builder.users_of(builder.refs[i])
+        if len(by) == 1 and by != [-1]:  # -1 is a result
+            user = builder.instructions[by[0]]
+            if user.op is add and user.shape == builder.instructions[i].shape:
+                inside.add(i)
     return inside
 
 
@@ -81,7 +77,7 @@ def stack_sums(builder: Builder) -> None:
 
     Fires on a weight used at each step of a loop: its gradient is such a sum.
     """
-    users = builder.users()
+    users = builder.users() if builder.has((add,)) else {}
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
         made = [builder.source(x) for x in terms]

@@ -117,7 +117,8 @@ def contract_sums(builder: Builder) -> None:
     sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
     """
     if builder.has((multiply,)) and builder.has((sum_,)):
-        once = {x for x, users in builder.users().items() if len(users) == 1}
+        summed = {builder.instructions[i].operands[0] for i in builder.of_ops((sum_,))}
+        once = {x for x in summed if len(builder.users_of(x)) == 1}
         builder.rewrite(partial(_contracted, once), (sum_,))
 
 

@@ -52,7 +52,6 @@ def _with(builder: Builder, x: Any, small: Any) -> Any:
 
 def _sums_of_parts(builder: Builder) -> set[int]:
     """The additions of one small array to all parts of another, by number."""
-    used = builder.users()
 
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
@@ -61,9 +60,10 @@ def _sums_of_parts(builder: Builder) -> set[int]:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
             return None
-        if len(used.get(ref, [])) != 1 or used[ref] == [-1]:
+        used = builder.users_of(ref)
+        if len(used) != 1 or used == [-1]:
             return None
-        (j,) = used[ref]
+        (j,) = used
         step = builder.instructions[j]
         if step.op is not add or step.operands[0] != ref or type(step.operands[1]) is not Ref:
             return None
@@ -73,11 +73,11 @@ def _sums_of_parts(builder: Builder) -> set[int]:
         return (j, step.operands[1]) if step.dtype == part.dtype == made.dtype else None
 
     found: set[int] = set()
-    for i, instruction in builder.in_order():
-        ref = builder.refs[i]
-        if instruction.op not in (matmul, index_select) or -1 in used.get(ref, []):
+    for i in builder.of_ops((matmul, index_select)):
+        users = builder.users_of(builder.refs[i])
+        if -1 in users:
             continue
-        sums = [sum_of(j) for j in used.get(ref, [])]
+        sums = [sum_of(j) for j in users]
         if len(sums) > 1 and all(sums) and len({small for _, small in filter(None, sums)}) == 1:
             found.update(j for j, _ in filter(None, sums))
     return found

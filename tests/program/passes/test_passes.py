@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import pick, segment_sum, unpick
 from tapegrad.program import PASSES
+from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
+from tapegrad.program.ir import Ref
 from tapegrad.program.passes import (
     GROUPS,
     add_before_parting,
@@ -34,7 +37,8 @@ from tapegrad.program.passes import (
     pick_first,
     share_common,
 )
-from tapegrad.program.program import check_program
+from tapegrad.program.passes.sharing import content, exact
+from tapegrad.program.program import check_program, made
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -94,6 +98,34 @@ def test_passes_in_any_order_change_no_result(passes, written):
     assert_computes(written, program)
 
 
+@depth("program")
+@given(programs(max_steps=24))
+def test_what_a_builder_keeps_of_a_program_stays_true(written):
+    program = trace(written.step, written.arguments[0], {})
+    builder = Builder.of_program(program)
+    for improve in PASSES:
+        improve.change(builder)
+        program = improve(program)
+        # a builder that begins anew finds the same, whatever the one before it has kept
+        assert made(program, builder) == program
+        instructions = dict(builder.in_order())
+        assert sorted(instructions) == [i for i, is_here in enumerate(builder.here) if is_here]
+        counts = Counter()
+        for i, instruction in instructions.items():
+            assert builder.op_of[i] is instruction.op
+            counts.update((x, i) for x in instruction.operands if type(x) is Ref)
+        counts.update((x, -1) for x in builder.outputs if type(x) is Ref)
+        for x in {x for x, _ in counts}:
+            found = Counter((x, i) for i in builder.users_of(x))
+            assert found == {pair: n for pair, n in counts.items() if pair[0] == x}
+        used = {x for x, _ in counts}
+        if improve is drop_dead:
+            assert all(builder.refs[i] in used for i in instructions)
+        if improve is share_common:
+            contents = [content(x, exact(x.operands)) for x in instructions.values()]
+            assert len(set(contents)) == len(contents)
+
+
 @depth("program, as text")
 @given(programs(max_steps=16))
 def test_passes_keep_inputs_and_the_tree_of_outputs(written):
@@ -107,6 +139,8 @@ def test_passes_keep_inputs_and_the_tree_of_outputs(written):
 def test_share_common_computes_once():
     ops = ops_of(lambda x, y: (tg.tanh(x * y) + 1.0, tg.tanh(x * y) * y), np.ones(3), np.ones(3))
     assert ops.count("tanh") == ops_of(lambda x: tg.tanh(x), np.ones(3)).count("tanh") == 1
+    # what another pass makes equal, after the others were compared
+    assert ops_of(lambda x: (np.tanh(x), np.tanh(x * 1.0) * 2.0), np.ones(3)).count("tanh") == 1
 
 
 def test_drop_dead_drops_what_no_output_needs():
