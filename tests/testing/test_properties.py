@@ -263,8 +263,8 @@ def test_misuse_says_what_to_do(name: str) -> None:
 # --- strategies --------------------------------------------------------------------------------
 
 
-def found(strategy: Any, wanted: Any, shrunk: bool = True) -> Any:
-    """An example that a strategy reaches, the smallest or the first."""
+def found(strategy: Any, wanted: Any, shrunk: bool = THOROUGH) -> Any:
+    """An example that a strategy reaches, the smallest or the first, which is found soon."""
     quiet = settings(
         max_examples=2000,
         database=None,
@@ -309,7 +309,7 @@ def test_broadcasting_reaches_shapes_that_differ() -> None:
     x, y = found(
         testing.broadcasting(2), lambda pair: pair[0].shape != pair[1].shape and pair[0].ndim == 2
     )
-    assert x.size <= 4
+    assert x.size <= 4 or not THOROUGH
     np.broadcast_shapes(x.shape, y.shape)
 
 
@@ -319,9 +319,8 @@ def test_trees_reach_every_kind_of_node_inside_another(node: type) -> None:
         inner = tg.tree.flatten(tree)[1]
         return any(child.node is node for child in inner.children)
 
-    shrunk = THOROUGH or node is Weights
-    tree = found(testing.parameter_trees(), holds, shrunk)
-    assert len(tg.tree.leaves(tree)) <= 3 or not shrunk
+    tree = found(testing.parameter_trees(), holds)
+    assert len(tg.tree.leaves(tree)) <= 3 or not THOROUGH
 
 
 def test_an_op_of_ones_own_names_its_domain() -> None:
@@ -352,8 +351,8 @@ def test_an_op_of_ones_own_names_its_domain() -> None:
 
 def test_programs_shrink_to_few_lines() -> None:
     program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
-    assert len(program.lines) == 1
-    assert len(program.parameters) <= 2
+    assert program.lines
+    assert (len(program.lines) == 1 and len(program.parameters) <= 2) or not THOROUGH
 
 
 def test_programs_reach_forty_lines() -> None:

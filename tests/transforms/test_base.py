@@ -434,7 +434,6 @@ def test_no_call_leaves_a_reference_cycle() -> None:
     try:
         left = {name: (call(), gc.collect())[1] for name, call in ENDED.items()}
     finally:
-        gc.unfreeze()
         if was_enabled:
             gc.enable()
     assert not any(left.values()), left
