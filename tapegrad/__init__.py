@@ -12,7 +12,8 @@ sweep over the tape returns a mapping from parameters to gradients.
 - Ops and rules of your own: `custom_op`, `custom_vjp`, `implicit_root`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
-  `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
+  `softmax`, `log_softmax`, `logsumexp`, `standardize`, `softplus`, `gelu`, `expand`,
+  `index_select`, `at`.
 """
 
 import typing as _typing

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_integer
-from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
+from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_gradient
 from tapegrad.tree.structure import immutable
 
 
@@ -87,9 +87,7 @@ class LayerNorm(BaseLayer):
     def __call__(self, params: NormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, NormParams, x, -1)
-        centred = x - mean(x, axis=-1, keepdims=True)
-        variance = mean(square(centred), axis=-1, keepdims=True)
-        return centred / sqrt(variance + self.epsilon) * params.weight + params.bias
+        return standardize(x, epsilon=self.epsilon) * params.weight + params.bias
 
 
 @attrs.frozen
@@ -123,7 +121,7 @@ class RMSNorm(BaseLayer):
     def __call__(self, params: RMSNormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, RMSNormParams, x, -1)
-        return x / sqrt(mean(square(x), axis=-1, keepdims=True) + self.epsilon) * params.weight
+        return standardize(x, epsilon=self.epsilon, center=False) * params.weight
 
 
 @immutable

@@ -1,4 +1,4 @@
-"""Activations and softmax, stable at any input."""
+"""Activations, stable at any input, and vectors normalized: softmax, standardize."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from tapegrad.core.cotangents import sums
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import along_axis
-from tapegrad.declare.domain import REAL, Call, Choices, along, each, reduced
+from tapegrad.declare.domain import REAL, Call, Choices, Elements, along, each, reduced
 from tapegrad.ops.casting import floating, onto
 from tapegrad.ops.logic import select
+from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.reduction import reduced_batch, unreduced
 
-__all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus"]
+__all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus", "standardize"]
 
 
 # exp of larger numbers would overflow; arrays of the dtype, since a Python number takes twice as
 # long as a small array
 _LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
 ONE = {char: np.ones((), char) for char in _LARGEST}
+# in smaller arrays a look at the numbers, or memory for more, costs what it saves
+_MANY = 1 << 13
 # below this 1 - y loses at most five bits
 _NEAR_ONE = 1 - 2**-5
 
@@ -107,6 +110,10 @@ def relu(x: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.relu(x)))(np.array([-1.0, 0.0, 1.0]))
     array([0., 0., 1.])
     """
+    if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _MANY:
+        # against a number it takes twice as long
+        zeros = np.zeros_like(x)
+        return np.maximum(x, zeros, out=zeros)
     return np.maximum(x, 0)
 
 
@@ -171,6 +178,11 @@ def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     return onto(share, np.subtract, g, share)
 
 
+# Exponentials up to that of this can be added up, and a row of them that adds up to its reciprocal
+# is as precise as if its largest number had been subtracted first.
+_MODEST = 64
+
+
 def _normalised(choose: Choices) -> Call:
     call = along()(choose)
     return call if choose.among([False, True]) else Call(call.args)
@@ -192,6 +204,12 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     array([0.5, 0.5])
     """
     a = floating(a)
+    if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _MANY and a.max() <= _MODEST:
+        # largest numbers of rows take longer than all else; nothing overflows without them
+        weights = np.exp(a)
+        total = _sums(weights, axis)
+        if total.min() >= 1 / _MODEST:
+            return np.divide(weights, total, weights)
     weights = a - np.max(a, axis=axis, keepdims=True)
     weights = onto(weights, np.exp, weights)
     return onto(weights, np.divide, weights, _sums(weights, axis))
@@ -217,3 +235,85 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     # not as a product with ones: of what is just above 1, the logarithm shows each rounding
     total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
     return onto(shifted, np.subtract, shifted, np.log(total))
+
+
+def _means(x: Any, axis: Any) -> Any:
+    """The means along axes, which stay."""
+    return _sums(x, axis) / count(x, axis)
+
+
+def _inner_means(x1: Any, x2: Any, axis: Any) -> Any:
+    """The means of products along axes, which stay."""
+    if type(x1) is np.ndarray is type(x2) and x1.ndim and axis in (-1, x1.ndim - 1):
+        return np.vecdot(x1, x2)[..., None] / x1.shape[-1]
+    return np.sum(x1 * x2, axis=axis, keepdims=True) / count(x1, axis)
+
+
+def _centered(a: Any, axis: Any, center: bool) -> Any:
+    return a - _means(a, axis) if center else a
+
+
+def _standardize_vjp(
+    g: Any, y: Any, a: Any, axis: Any = -1, epsilon: float = 1e-5, center: bool = True
+) -> Any:
+    """(g - mean(g) - y * mean(g * y)) / sqrt(var(a) + epsilon), and without center no mean(g)."""
+    if a.dtype == np.float16:
+        g, y, a = (x.astype(np.float32) for x in (g, y, a))
+        return _standardize_vjp(g, y, a, axis, epsilon, center).astype(np.float16)
+    c = _centered(a, axis, center)
+    spread = np.sqrt(_inner_means(c, c, axis) + epsilon)
+    c = y * _inner_means(g, y, axis)
+    c = onto(c, np.subtract, g, c)
+    if center:
+        c = onto(c, np.subtract, c, _means(g, axis))
+    return onto(c, np.divide, c, spread)
+
+
+def _standardized(choose: Choices) -> Call:
+    call = reduced(Elements(), min_side=1)(choose)
+    options = {"axis": call.kwargs["axis"], "epsilon": choose.among([0.5, 1e-2])}
+    return Call(call.args, {**options, "center": choose.among([True, False])})
+
+
+@op(
+    _standardize_vjp,
+    domain=_standardized,
+    # the Jacobian is symmetric
+    jvp=lambda op, tangents, y, a, **options: _standardize_vjp(tangents[0], y, a, **options),
+    batch=along_axis,
+    composite=True,
+)
+def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool = True) -> Any:
+    """``(a - mean(a)) / sqrt(var(a) + epsilon)`` along an axis, several, or all (None).
+
+    It is what layer norms do before they scale and shift (Ba et al. 2016, arXiv:1607.06450).
+    float16 is computed in float32.
+
+    Parameters
+    ----------
+    a
+        An array of real numbers.
+    axis
+        An axis, a tuple of axes, or None for all; negative ones count from the end.
+    epsilon
+        Added to the variance.
+    center
+        Whether the mean is subtracted; if not, ``a / sqrt(mean(a**2) + epsilon)``, as root mean
+        square norms do (Zhang and Sennrich 2019, arXiv:1910.07467).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.standardize(np.array([[1.0, 3.0], [5.0, 5.0]])).round(3)
+    array([[-1.,  1.],
+           [ 0.,  0.]])
+    >>> tg.standardize(np.array([3.0, 3.0]), center=False).round(3)
+    array([1., 1.])
+    """
+    a = floating(a)
+    if a.dtype == np.float16:
+        whole = standardize.forward(a.astype(np.float32), axis, epsilon, center=center)
+        return whole.astype(np.float16)
+    c = _centered(a, axis, center)
+    spread = np.sqrt(_inner_means(c, c, axis) + epsilon)
+    return onto(c, np.divide, c, spread) if center else c / spread

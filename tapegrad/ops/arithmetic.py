@@ -40,9 +40,17 @@ def add(x1: Any, x2: Any) -> Any:
     """
 
 
+def _subtrahend_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """-g."""
+    # a tangent is of the shape of x2
+    if type(x2) is np.ndarray and x2.size < y.size and g.shape == y.shape:
+        return -unbroadcast(g, x2, "subtract", 1)
+    return -g
+
+
 @op(
     lambda g, y, x1, x2: g,
-    lambda g, y, x1, x2: -g,
+    _subtrahend_vjp,
     ufunc=np.subtract,
     keeps_weak=True,
     whole=operator.sub,

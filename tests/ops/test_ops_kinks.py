@@ -347,6 +347,43 @@ def test_softmax_is_stable(x: Any) -> None:
     np.testing.assert_allclose(pullback(g)[0], want, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fn", [tg.softmax, tg.relu, tg.sigmoid, tg.softplus, tg.erf])
+def test_of_a_large_array_an_op_makes_what_it_makes_of_its_rows(fn: Any, dtype: Any) -> None:
+    rng, each = np.random.default_rng(0), np.arange(240)
+    x = rng.normal(scale=5, size=(240, 64)).astype(dtype)
+    # rows about one number each, near to where exponentials overflow or vanish, and beyond
+    x += np.array([0, 30, 64, 85, 900, -4, -15, -50, -100, -900], dtype)[each % 10, None]
+    x[:, 0] = np.array([0, -0.0, NAN, INF, -INF, np.finfo(dtype).min], dtype)[each // 40]
+    g = rng.normal(size=x.shape).astype(dtype)
+    near = {"rtol": 5 * np.finfo(dtype).eps, "atol": np.finfo(dtype).tiny * 1e6}
+    rough = {"rtol": 1e-4, "atol": 100 * np.finfo(dtype).eps}
+    with np.errstate(all="ignore"):
+        of_rows = [tg.vjp(fn, row) for row in x]
+        rows = np.array([y for y, _ in of_rows])
+        pulled = np.array([pull(h)[0] for (_, pull), h in zip(of_rows, g, strict=True)])
+        finite, most = np.isfinite(x).all(axis=1), np.max(x, axis=1)
+        # other rows are no reason to take another way for one
+        for some in (each, each[finite], each[most < 60], each[finite & (most > 0)]):
+            large = np.concatenate([some, some, some])
+            y, pull = tg.vjp(fn, np.asarray(x[large], order="F" if len(some) % 2 else "C"))
+            np.testing.assert_allclose(y, rows[large], **near)
+            np.testing.assert_allclose(pull(g[large])[0], pulled[large], **rough)
+
+
+def test_what_is_standardized_in_float16_or_far_from_0_is_as_precise_as_it_can_be() -> None:
+    z = np.random.default_rng(0).normal(size=(3, 50))
+    exact = (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True)
+    # squares, and sums, would be infinite
+    halves = tg.standardize((3000 * z).astype(np.float16))
+    assert halves.dtype == np.float16
+    np.testing.assert_allclose(halves, exact, atol=2e-2)
+    np.testing.assert_allclose(tg.standardize(z + 1e6, epsilon=1e-12), exact, atol=1e-8)
+    g = np.cos(np.arange(150.0)).reshape(3, 50)
+    want = tg.vjp(tg.standardize, z)[1](g)[0]
+    np.testing.assert_allclose(tg.vjp(tg.standardize, z + 1e6)[1](g)[0], want, atol=1e-8)
+
+
 @given(
     logits=hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e4, 1e4)),
     targets=hnp.arrays(np.int64, 3, elements=st.integers(0, 3)),

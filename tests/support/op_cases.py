@@ -55,6 +55,12 @@ def log_softmax(a: Any, axis: int = -1) -> Any:
 
 
 @precise
+def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, center: bool = True) -> Any:
+    c = a - center * np.mean(a, axis=axis, keepdims=True)
+    return c / np.sqrt(np.mean(c * c, axis=axis, keepdims=True) + epsilon)
+
+
+@precise
 def erf(x: Any) -> Any:
     return np.reshape([math.erf(v) for v in x.ravel().tolist()], x.shape)
 
@@ -322,6 +328,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sigmoid": sigmoid,
     "softmax": softmax,
     "softplus": softplus,
+    "standardize": standardize,
     "stopped": lambda x: x,
     "unpick": unpick,
     "row_places": lambda i, n: (
