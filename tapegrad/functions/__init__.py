@@ -14,6 +14,7 @@ from tapegrad.functions.padding import *
 from tapegrad.functions.polynomial import *
 from tapegrad.functions.products import *
 from tapegrad.functions.reductions import *
+from tapegrad.functions.scans import *
 from tapegrad.functions.selection import *
 from tapegrad.functions.sorting import *
 from tapegrad.functions.stacking import *

@@ -16,16 +16,24 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 
-from tapegrad import tree
-from tapegrad.core.callables import check_callable, label
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
-from tapegrad.transforms.gradients import grad, value_and_grad
+from tapegrad.scipy._vectors import (
+    LOSSES,
+    Cost,
+    Loss,
+    Step,
+    Values,
+    as_floating,
+    for_scipy,
+    started,
+    with_jacobian,
+)
+from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.implicit import solved
 from tapegrad.transforms.jacobians import hessian, jacobian
-from tapegrad.transforms.products import hvp
 from tapegrad.tree.operations import Unravel
 
 __all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]
@@ -141,127 +149,11 @@ def objective(fun: Fn, tree: Any) -> Objective:
     >>> unravel(found.x.round(6))
     {'w': array([2., 2.]), 'b': array(-1.)}
     """
-    vector, unravel = _started("objective", fun, tree, np.asarray)
-    return Objective(*_for_scipy(_Loss(fun, unravel)), np.array(vector, float), unravel)
-
-
-def _for_scipy(loss: Fn) -> tuple[Callable[..., float], Fn, Fn]:
-    """The value, the gradient and the products with the Hessian, as plain floats and copies."""
-
-    def fun(x: Any, *args: Any) -> float:
-        return float(loss(np.array(x), *args))
-
-    def jac(x: Any, *args: Any) -> Any:
-        return np.array(grad(loss)(np.array(x), *args), float)
-
-    def hessp(x: Any, p: Any, *args: Any) -> Any:
-        x = np.array(x)
-        p = np.array(p, x.dtype)
-        return np.array(hvp(lambda x: loss(x, *args), (x,), (p,)), float)
-
-    return fun, jac, hessp
-
-
-def _with_jacobian(f: Fn) -> tuple[Fn, Fn]:
-    """The values and the Jacobian of a function of vectors, as copies."""
-    return (
-        lambda x: np.array(f(np.array(x)), float),
-        lambda x: np.array(jacobian(f)(np.array(x)), float),
-    )
-
-
-# --- what is solved, as functions of a vector --------------------------------------------------
-
-
-@attrs.frozen(slots=False)
-class _OnVectors(Of):
-    """A function of a tree as a function of a vector."""
-
-    unravel: Unravel
-
-    def _called(self, v: Any, args: tuple[Any, ...]) -> Any:
-        return self.f(self.unravel(v), *args)
-
-
-@attrs.frozen(slots=False)
-class _Loss(_OnVectors):
-    """A scalar function."""
-
-    def __call__(self, v: Any, *args: Any) -> Any:
-        y = self._called(v, args)
-        if np.shape(y) and np.size(y) == 1:
-            return np.reshape(y, ())
-        if np.shape(y):
-            raise ValueError(
-                f"{label(self.f)} must return a scalar, and returned an array of shape "
-                f"{np.shape(y)}"
-            )
-        return y
-
-
-@attrs.frozen(slots=False)
-class _Values(_OnVectors):
-    """A function that returns a tree, or a list of numbers, as a vector."""
-
-    def __call__(self, v: Any, *args: Any) -> Any:
-        return tree.ravel(tree.map(_as_floating, self._called(v, args)))[0]
-
-
-@attrs.frozen(slots=False)
-class _Step(_OnVectors):
-    """How far a function moves its argument, which is zero at a fixed point."""
-
-    def __call__(self, v: Any, *args: Any) -> Any:
-        return v - tree.ravel(self._called(v, args))[0]
-
-
-@attrs.frozen(slots=False)
-class _Cost(Of):
-    """Half the sum of the squares of some residuals, or of a loss of each."""
-
-    rho: Fn | None
-    scale: float
-
-    def __call__(self, v: Any, *args: Any) -> Any:
-        f = self.f(v, *args)
-        if self.rho is None:
-            return 0.5 * np.sum(np.square(f))
-        return (0.5 * self.scale**2) * np.sum(self.rho(np.square(f / self.scale)))
-
-
-def _huber(z: Any) -> Any:
-    return np.where(z <= 1, z, 2 * np.sqrt(np.where(z <= 1, 1, z)) - 1)
-
-
-# as functions of the squares
-_LOSSES: Mapping[str, Fn | None] = {
-    "linear": None,
-    "huber": _huber,
-    "soft_l1": lambda z: 2 * (np.sqrt(1 + z) - 1),
-    "cauchy": np.log1p,
-    "arctan": np.arctan,
-}
+    vector, unravel = started("objective", fun, tree, np.asarray)
+    return Objective(*for_scipy(Loss(fun, unravel)), np.array(vector, float), unravel)
 
 
 # --- arguments and results --------------------------------------------------------------------
-
-
-def _as_floating(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return x if x.dtype.kind in "fc" else x.astype(float)
-    x = np.asarray(x)
-    return x.astype(float) if x.dtype.kind in "biu" else x
-
-
-def _started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
-    """The vector where a solver starts, and the way back from a vector."""
-    check_callable(fun, f"{name}: fun")
-    if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
-        # as SciPy reads it; any other list is a tree
-        x0 = np.stack(x0) if first_tensor(x0) is not None else np.asarray(x0)
-    is_array = tree.parts(x0) is None
-    x0 = at_least(_as_floating(x0)) if is_array else tree.map(_as_floating, x0)
-    return tree.ravel(x0)
 
 
 def _refuse(name: str, why: str, **given: Any) -> None:
@@ -274,7 +166,7 @@ def _limits(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
     """Bounds as two vectors."""
     made = []
     for x in (lower, upper):
-        x = _as_floating(x).reshape(-1)
+        x = as_floating(x).reshape(-1)
         if x.size not in (1, start.size):
             raise ValueError(f"{name}: there are {x.size} bounds for {start.size} variables")
         made.append(np.broadcast_to(x, start.shape))
@@ -354,7 +246,7 @@ class _Given(Of):
 def _minimum(
     loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
 ) -> Any:
-    fun, _, hessp = _for_scipy(loss)
+    fun, _, hessp = for_scipy(loss)
 
     def with_slope(x: Any) -> tuple[float, Any]:
         value, slope = value_and_grad(loss)(np.array(x))
@@ -451,8 +343,8 @@ def minimize(
         _refuse("minimize", "write them into fun, or pass bounds", constraints=constraints)
     if callable(method):
         _refuse("minimize", "pass the name of one of SciPy's", method=method)
-    given, (start, unravel) = _arguments(args), _started("minimize", fun, x0)
-    limits, loss = None, _Loss(fun, unravel)
+    given, (start, unravel) = _arguments(args), started("minimize", fun, x0)
+    limits, loss = None, Loss(fun, unravel)
     if bounds is not None:
         limits = _limits("minimize", *_pairs(bounds), start)
         if method is None:
@@ -473,7 +365,7 @@ def _arguments(args: Any) -> tuple[Any, ...]:
 
 
 def _root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
-    fun, jac = _with_jacobian(f)
+    fun, jac = with_jacobian(f)
     given = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
     return _scipys.root(fun, x0, method=method, **given, **options)
 
@@ -530,8 +422,8 @@ def root(
     _refuse("root", "tapegrad derives it from fun", jac=jac)
     if not isinstance(method, str):
         _refuse("root", "pass the name of one of SciPy's", method=method)
-    given, (start, unravel) = _arguments(args), _started("root", fun, x0)
-    f = _Values(fun, unravel)
+    given, (start, unravel) = _arguments(args), started("root", fun, x0)
+    f = Values(fun, unravel)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
     x, said = _solution(Equations(f), _Finder(f, _root, chosen), by_gmres, (start, None, *given))
     found = unravel(x)
@@ -540,7 +432,7 @@ def root(
 
 
 def _fit(f: Fn, x0: Any, **options: Any) -> Any:
-    return _scipys.least_squares((given := _with_jacobian(f))[0], x0, given[1], **options)
+    return _scipys.least_squares((given := with_jacobian(f))[0], x0, given[1], **options)
 
 
 def least_squares(
@@ -615,10 +507,10 @@ def least_squares(
     _refuse("least_squares", why, jac=jac, **of_ours)
     if callable(loss):
         _refuse("least_squares", "pass the name of one of SciPy's", loss=loss)
-    if loss not in _LOSSES:
-        raise ValueError(f"least_squares: loss must be one of {', '.join(_LOSSES)}, not {loss!r}")
-    given, (start, unravel) = _arguments(args), _started("least_squares", fun, x0)
-    f = _Values(partial(fun, **kwargs) if kwargs else fun, unravel)
+    if loss not in LOSSES:
+        raise ValueError(f"least_squares: loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    given, (start, unravel) = _arguments(args), started("least_squares", fun, x0)
+    f = Values(partial(fun, **kwargs) if kwargs else fun, unravel)
     if isinstance(bounds, _scipys.Bounds):
         bounds = bounds.lb, bounds.ub
     if type(bounds) not in LISTS or len(bounds) != 2:
@@ -628,7 +520,7 @@ def least_squares(
     limits = None if is_free else _limits("least_squares", lower, upper, start)
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
-    cost = _Cost(f, _LOSSES[loss], float(f_scale))
+    cost = Cost(f, LOSSES[loss], float(f_scale))
     x, said = _solution(Stationary(cost), _Finder(f, _fit, chosen), by_cg, (start, limits, *given))
     half, slope = value_and_grad(cost)(x, *given)
     slopes = jacobian(f)(x, *given) if loss == "linear" else None
@@ -682,8 +574,8 @@ def fixed_point(
     >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
     (array(0.73908513), array(-0.29747434))
     """
-    given, (start, unravel) = _arguments(args), _started("fixed_point", func, x0, np.asarray)
-    step = _Step(func, unravel)
+    given, (start, unravel) = _arguments(args), started("fixed_point", func, x0, np.asarray)
+    step = Step(func, unravel)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
     finder = _Finder(step, _iterated, chosen)
     x, _ = _solution(Equations(step), finder, by_gmres, (start, None, *given))

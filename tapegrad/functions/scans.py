@@ -1,0 +1,281 @@
+"""Scans composed of ops, differences, integrals and correlations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.declare import function
+from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
+from tapegrad.ops.axes import in_front, kept
+from tapegrad.ops.casting import conjugate_of, to_array
+from tapegrad.ops.partial_reduction import typed
+from tapegrad.ops.reduction import without_nan
+from tapegrad.ops.scan import (
+    ZEROS,
+    across,
+    apart,
+    convolve,
+    cumprod,
+    cumsum,
+    overlaps,
+    part,
+    scanned,
+)
+
+__all__ = ["correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d", "nancumprod"]
+__all__ += ["nancumsum", "trapezoid"]
+
+
+@function(numpy=np.nancumsum, domain=scanned(REAL), complex=True)
+def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """`cumsum` with 0 for nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nancumsum(np.array([1.0, np.nan, 3.0]))
+    array([1., 1., 4.])
+    """
+    return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
+
+
+@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS, complex=True)
+def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """`cumprod` with 1 for nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nancumprod(np.array([2.0, np.nan, 3.0]))
+    array([2., 2., 6.])
+    """
+    return cumprod(without_nan(a, 1), axis=axis, dtype=dtype)
+
+
+def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial: bool) -> Any:
+    """A scan as in the array API: along one axis, with or without an initial element."""
+    x = typed(x, dtype)
+    if axis is None and x.ndim > 1:
+        raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
+    y = scan(x, axis=axis)
+    if not include_initial:
+        return y
+    along = 0 if axis is None else axis
+    return np.concatenate([np.full(kept(y.shape, along), first, y.dtype), y], axis=along)
+
+
+def _from_initial(elements: Elements) -> Any:
+    """Calls on an array with one axis, with or without the initial element."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1), elements)
+        axis = choose.among([choose.axis(x.ndim), None]) if x.ndim == 1 else choose.axis(x.ndim)
+        return Call((x,), {"axis": axis, "include_initial": choose.among([False, True])})
+
+    return call
+
+
+@function(numpy=np.cumulative_sum, domain=_from_initial(REAL), complex=True)
+def cumulative_sum(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumsum` along an axis, which may be omitted for an array with one axis.
+
+    Parameters
+    ----------
+    x
+        An array.
+    axis
+        The axis, for an array that has several.
+    dtype
+        The dtype to add in.
+    include_initial
+        Whether 0, the sum of no elements, comes first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
+    array([0., 1., 3.])
+    """
+    return _whole(cumsum, 0, x, axis, dtype, include_initial)
+
+
+@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS, complex=True)
+def cumulative_prod(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumprod` along an axis; arguments as for `cumulative_sum`, and 1 comes first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
+    array([1., 2., 6.])
+    """
+    return _whole(cumprod, 1, x, axis, dtype, include_initial)
+
+
+def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
+    """The array joined with what comes before and after it; numbers are repeated as needed."""
+    parts = [to_array(end) for end in ends if end is not None]
+    parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
+    if not parts:
+        return a
+    return np.concatenate([a, *parts] if ends[0] is None else [parts[0], a, *parts[1:]], axis=axis)
+
+
+def _differences(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1))
+    axis = choose.axis(x.ndim)
+    sides = list(x.shape)
+    sides[axis] = choose.integer(0, 2)
+    ends = [choose.array(choose.among([tuple(sides), ()])) for _ in range(2)]
+    call = (x, choose.integer(0, 2), axis)
+    return choose.among([Call(call), Call((*call, *ends[:1])), Call((*call, *ends))])
+
+
+@function(numpy=np.diff, domain=_differences, complex=True)
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """The differences of neighbouring elements.
+
+    Parameters
+    ----------
+    a
+        An array.
+    n
+        How many times to take differences.
+    axis
+        The axis to go along.
+    prepend, append
+        A number or an array to join before and after the array, or None.
+
+    Raises
+    ------
+    ValueError
+        If n is negative, or the array has no axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.diff(np.array([1.0, 4.0, 9.0])), tg.diff(np.array([1.0, 4.0, 9.0]), n=2)
+    (array([3., 5.]), array([2.]))
+    """
+    a = to_array(a)
+    if n < 0:
+        raise ValueError(f"differences are taken 0 or more times, not {n}")
+    if a.ndim == 0:
+        raise ValueError("diff needs an array with an axis")
+    axis = normalize_axis_index(axis, a.ndim)
+    if n > 0:
+        a = _joined(a, (prepend, append), axis)
+    for _ in range(n):
+        a = apart(a, axis)
+    return a
+
+
+def _padded_differences(choose: Choices) -> Call:
+    x = choose.array(choose.shape(), dtypes="d")
+    to_end, to_begin = (
+        choose.among([None, choose.array(choose.shape(max_dims=2))]) for _ in range(2)
+    )
+    return Call((x, to_end, to_begin))
+
+
+@function(numpy=np.ediff1d, domain=_padded_differences, complex=True)
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    """The differences of the flattened array, with others before and after them.
+
+    Parameters
+    ----------
+    ary
+        An array.
+    to_end, to_begin
+        What to join after and before the differences, or None.
+
+    Raises
+    ------
+    TypeError
+        If what comes before or after does not fit the array's dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
+    array([0., 3., 5.])
+    """
+    a = in_front(to_array(ary), None)
+    if a.dtype.kind == "b":
+        raise TypeError(
+            "ediff1d: truth values have no differences; np.diff tells where they change"
+        )
+    parts = [to_array(x) for x in (to_begin, to_end) if x is not None]
+    for x in parts:
+        if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):
+            raise TypeError(f"differences of {a.dtype} cannot be joined with {x.dtype}")
+    ends = [in_front(x, None).astype(a.dtype) for x in parts]
+    y = apart(a)
+    if not ends:
+        return y
+    return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
+
+
+def _integrals(choose: Choices) -> Call:
+    y = choose.array(choose.shape(min_dims=1, min_side=1))
+    axis = choose.axis(y.ndim)
+    x = choose.among([None, choose.array(y.shape), choose.array((y.shape[axis],))])
+    return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
+
+
+@function(numpy=np.trapezoid, domain=_integrals, complex=True)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    """The integral of a function that is linear between the points (the trapezoidal rule).
+
+    Parameters
+    ----------
+    y
+        Its values at the points.
+    x
+        The points: an array of the shape of `y`, or with one axis, or None.
+    dx
+        Their distance, if x is not given.
+    axis
+        The axis to integrate along.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda y: tg.trapezoid(y, dx=2.0))(np.ones(3))
+    array([1., 2., 1.])
+    """
+    y = to_array(y)
+    normalize_axis_index(axis, y.ndim)
+    if x is not None:
+        x = to_array(x)
+        dx = across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
+    both = part(y, axis, 1, None) + part(y, axis, None, -1)
+    return np.sum(dx * both / 2.0, axis=axis)
+
+
+@function(numpy=np.correlate, domain=overlaps, complex=True)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * conj(v[i])`` over i.
+
+    Arguments as for `convolve`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.correlate(np.array([1.0, 2.0, 4.0]), np.array([-1.0, 1.0]))
+    array([1., 2.])
+    """
+    a, v = to_array(a), to_array(v)
+    if a.ndim != 1 or v.ndim != 1:
+        raise ValueError(f"correlate takes arrays of one axis; got shapes {a.shape} and {v.shape}")
+    v = conjugate_of(v)
+    if a.size < v.size:
+        return convolve(v, a[::-1], mode=mode)[::-1]
+    return convolve(a, v[::-1], mode=mode)

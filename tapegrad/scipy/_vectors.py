@@ -1,0 +1,134 @@
+"""Functions of trees as functions of vectors, which SciPy's solvers take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import check_callable, label
+from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.tensor import Tensor
+from tapegrad.scipy._equations import Of
+from tapegrad.transforms.gradients import grad
+from tapegrad.transforms.jacobians import jacobian
+from tapegrad.transforms.products import hvp
+from tapegrad.tree.operations import Unravel
+
+Fn = Callable[..., Any]
+
+
+def as_floating(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x if x.dtype.kind in "fc" else x.astype(float)
+    x = np.asarray(x)
+    return x.astype(float) if x.dtype.kind in "biu" else x
+
+
+def started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
+    """The vector where a solver starts, and the way back from a vector."""
+    check_callable(fun, f"{name}: fun")
+    if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
+        # as SciPy reads it; any other list is a tree
+        x0 = np.stack(x0) if first_tensor(x0) is not None else np.asarray(x0)
+    is_array = tree.parts(x0) is None
+    x0 = at_least(as_floating(x0)) if is_array else tree.map(as_floating, x0)
+    return tree.ravel(x0)
+
+
+@attrs.frozen(slots=False)
+class _OnVectors(Of):
+    """A function of a tree as a function of a vector."""
+
+    unravel: Unravel
+
+    def _called(self, v: Any, args: tuple[Any, ...]) -> Any:
+        return self.f(self.unravel(v), *args)
+
+
+@attrs.frozen(slots=False)
+class Loss(_OnVectors):
+    """A scalar function."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        y = self._called(v, args)
+        if np.shape(y) and np.size(y) == 1:
+            return np.reshape(y, ())
+        if np.shape(y):
+            raise ValueError(
+                f"{label(self.f)} must return a scalar, and returned an array of shape "
+                f"{np.shape(y)}"
+            )
+        return y
+
+
+@attrs.frozen(slots=False)
+class Values(_OnVectors):
+    """A function that returns a tree, or a list of numbers, as a vector."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        return tree.ravel(tree.map(as_floating, self._called(v, args)))[0]
+
+
+@attrs.frozen(slots=False)
+class Step(_OnVectors):
+    """How far a function moves its argument, which is zero at a fixed point."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        return v - tree.ravel(self._called(v, args))[0]
+
+
+@attrs.frozen(slots=False)
+class Cost(Of):
+    """Half the sum of the squares of some residuals, or of a loss of each."""
+
+    rho: Fn | None
+    scale: float
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        f = self.f(v, *args)
+        if self.rho is None:
+            return 0.5 * np.sum(np.square(f))
+        return (0.5 * self.scale**2) * np.sum(self.rho(np.square(f / self.scale)))
+
+
+def _huber(z: Any) -> Any:
+    return np.where(z <= 1, z, 2 * np.sqrt(np.where(z <= 1, 1, z)) - 1)
+
+
+# as functions of the squares
+LOSSES: Mapping[str, Fn | None] = {
+    "linear": None,
+    "huber": _huber,
+    "soft_l1": lambda z: 2 * (np.sqrt(1 + z) - 1),
+    "cauchy": np.log1p,
+    "arctan": np.arctan,
+}
+
+
+def for_scipy(loss: Fn) -> tuple[Callable[..., float], Fn, Fn]:
+    """The value, the gradient and the products with the Hessian, as plain floats and copies."""
+
+    def fun(x: Any, *args: Any) -> float:
+        return float(loss(np.array(x), *args))
+
+    def jac(x: Any, *args: Any) -> Any:
+        return np.array(grad(loss)(np.array(x), *args), float)
+
+    def hessp(x: Any, p: Any, *args: Any) -> Any:
+        x = np.array(x)
+        p = np.array(p, x.dtype)
+        return np.array(hvp(lambda x: loss(x, *args), (x,), (p,)), float)
+
+    return fun, jac, hessp
+
+
+def with_jacobian(f: Fn) -> tuple[Fn, Fn]:
+    """The values and the Jacobian of a function of vectors, as copies."""
+    return (
+        lambda x: np.array(f(np.array(x)), float),
+        lambda x: np.array(jacobian(f)(np.array(x)), float),
+    )
