@@ -62,7 +62,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord == 0:
         return np.sum(np.not_equal(x, 0).astype(size.dtype), **of)
     if ord == np.inf:
-        return np.max(size, **of)
+        return _largest(size, **of)
     if ord == -np.inf:
         return np.min(size, **of)
     if ord == 1 and not isinstance(ord, Tensor):
@@ -80,9 +80,14 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
+def _largest(size: Any, **given: Any) -> Any:
+    """The largest of some magnitudes; of none it is 0, as in NumPy from 2.4 on."""
+    return np.max(size, **given, **({"initial": 0} if 0 in size.shape else {}))
+
+
 # norms of singular values, and of sums of magnitudes
-_REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: np.max, -2: np.min}
-_REDUCTIONS |= {1: np.max, np.inf: np.max, -1: np.min, -np.inf: np.min}
+_REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: _largest, -2: np.min}
+_REDUCTIONS |= {1: _largest, np.inf: _largest, -1: np.min, -np.inf: np.min}
 
 
 def _check_single(name: str, ord: Any) -> None:
@@ -348,7 +353,7 @@ def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
     order = np.argsort(np.abs(w), axis=-1)[..., ::-1]
     w = np.take_along_axis(w, order, axis=-1)
     v = np.take_along_axis(v, np.expand_dims(order, -2), axis=-1)
-    return SVDResult(v, np.abs(w), adjoint(v * np.expand_dims(np.sign(w), -2)))
+    return SVDResult(v, np.abs(w), adjoint(v * np.expand_dims(np.copysign(1.0, w), -2)))
 
 
 @function(

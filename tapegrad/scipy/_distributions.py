@@ -19,6 +19,9 @@ import numpy as np
 from tapegrad.ops.casting import floating, number, to_array
 from tapegrad.ops.scipy_special import incomplete
 
+__all__ = ["Continuous", "Discrete", "Frozen", "exp_of", "lacking", "log_of"]
+__dir__ = __all__.copy
+
 _INF = math.inf
 
 

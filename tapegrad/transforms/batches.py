@@ -16,6 +16,7 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.batching import OneByOneError
+from tapegrad.declare.parts import is_number
 from tapegrad.face.constants import as_constant, require_real
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give, shown
@@ -182,7 +183,7 @@ class Vmap(Wrapper, Generic[P, R]):
                 found, axes, tree.structure_paths(structure), strict=True
             )
         ]
-        if results and not any(map(_is_number, results)):
+        if results and not any(map(is_number, results)):
             kinds = dict.fromkeys(type(x).__name__ for x in results)
             raise TypeError(
                 f"{label(self.fn)} gives no batch: no leaf of its result is an array or a number "
@@ -199,7 +200,7 @@ class Vmap(Wrapper, Generic[P, R]):
             leaves = [shown(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
             rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
         stacked = [
-            (np.stack(parts), True) if _is_number(parts[0]) else (parts[0], False)
+            (np.stack(parts), True) if is_number(parts[0]) else (parts[0], False)
             for parts in zip(*[leaves for leaves, _ in rows], strict=True)
         ]
         return stacked, rows[0][1]
@@ -241,10 +242,6 @@ def _first(batch: Any) -> Any:
     return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
-
-
 def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
     """A leaf of the result, with the batch along its axis."""
     where = f"the result at {path}" if path else "the result"
@@ -255,7 +252,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
                 "give it an axis"
             )
         return released(x)
-    if not _is_number(x):
+    if not is_number(x):
         # a pullback too, whose tape is of one example
         refuse_hidden(x, where, recordings=False)
         return x

@@ -17,11 +17,20 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
+from tapegrad.declare.parts import is_number
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.arithmetic import imag, real
-from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, released_tree, split_aux
+from tapegrad.transforms.base import (
+    Argnums,
+    Fn,
+    P,
+    R,
+    Transform,
+    released_tree,
+    split_aux,
+)
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
@@ -77,6 +86,9 @@ class Jacobian(Transform[P, R]):
             )
         rows = []
         for y in outputs:
+            if not is_number(y):
+                rows.append(y)
+                continue
             row = [
                 matrices[y, x]
                 if type(y) is Tensor and (y, x) in matrices
@@ -246,8 +258,8 @@ def jacobian(
     -------
     A function of the same arguments. For an array argument and an array result it
     returns an array of shape ``output.shape + argument.shape``; for trees, the
-    tree of the output with trees of the argument for leaves. With `has_aux`,
-    ``(jacobian, aux)``.
+    tree of the output with trees of the argument for leaves; a leaf that is no number, such as
+    text, stays as it is. With `has_aux`, ``(jacobian, aux)``.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.parts import is_number
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
 from tapegrad.face.table import lazy_import
@@ -260,7 +261,8 @@ def jvp(
     Returns
     -------
     output, tangent
-        Like trees. With `has_aux`, ``output, tangent, aux``.
+        Like trees; a leaf of the output that is no number, such as text, stands in the tangent as
+        it is. With `has_aux`, ``output, tangent, aux``.
 
     Raises
     ------
@@ -335,7 +337,7 @@ class Pushforward(Generic[R]):
         def tangent(x: Any) -> Any:
             t = found.get(x) if type(x) is Tensor else None
             if t is None:
-                return give(zeros(x))
+                return give(_zeros(x)) if is_number(x) else x
             t = finish_gradient(x, t, given)
             # of a gradient inside, a conjugate
             return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
@@ -413,7 +415,7 @@ def _listed(what: str, trees: Any) -> tuple[Any, ...]:
     return tuple(trees)
 
 
-def zeros(leaf: Any) -> Any:
+def _zeros(leaf: Any) -> Any:
     """Zeros of the shape of a leaf, and of its dtype if that is floating."""
     floating = is_floating(leaf)
     return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)

@@ -1,5 +1,6 @@
 """Norms, solutions and the like where the table's calls do not reach: at zero, refused."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,28 @@ def test_elements_that_tie_share_the_gradient_of_a_norm() -> None:
     x = np.array([2.0, -2.0, 1.0, -1.0])
     close(tg.grad(lambda x: np.linalg.norm(x, np.inf))(x), [0.5, -0.5, 0, 0])
     close(tg.grad(lambda x: np.linalg.norm(x, -np.inf))(x), [0, 0, 0.5, -0.5])
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 2), (2, 0), (3, 0, 2), (3, 2, 0), (0, 2, 2), (0,)])
+def test_the_norms_of_no_elements_are_numpys(shape: Any) -> None:
+    for ord in ORDERS if len(shape) == 1 else MATRIX_ORDERS:
+        axis = None if len(shape) < 3 else (1, 2)
+        f = functools.partial(np.linalg.norm, ord=ord, axis=axis)
+        x = np.zeros(shape, np.float32)
+        with np.errstate(divide="ignore"):
+            try:
+                want = f(x)
+            except ValueError:
+                if ord not in (1, 2, np.inf):
+                    with pytest.raises(ValueError, match="zero-size"):
+                        tg.record(f)(x)
+                    continue
+                want = np.zeros(shape[:-2], x.dtype)  # in NumPy from 2.4 on
+            y, _ = tg.record(f)(x)
+        np.testing.assert_array_equal(y.value, want)
+        assert y.dtype == x.dtype
+        if np.isfinite(want).all():
+            assert tg.grad(lambda x, f=f: tg.sum(f(x)))(x).shape == shape
 
 
 def test_a_norm_of_all_axes_is_that_of_the_elements() -> None:

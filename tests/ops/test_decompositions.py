@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.tensor import Parts
 from tapegrad.core.writing import for_numbers
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import SeveralOp
-from tapegrad.testing import check_grads, sample_calls
+from tapegrad.testing import arrays, check_grads, sample_calls
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 TALL = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [-1.0, 1.5]])
@@ -145,3 +147,22 @@ def test_complex_eigenvalues_are_refused_when_a_program_meets_them() -> None:
     close(program(np.diag([1.0, 2.0])), [1.0, 2.0])
     with pytest.raises(tg.TraceError, match="complex"):
         program(np.array([[0.0, 1.0], [-1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("kind", "fdFD")
+@given(data=st.data())
+def test_a_symmetric_matrix_has_singular_vectors_at_any_rank(kind: str, data: Any) -> None:
+    n = data.draw(st.integers(0, 4))
+    u = data.draw(arrays((n, data.draw(st.integers(0, n))), dtypes=kind)).round()
+    a = (u * np.resize([1, -1], u.shape[1:])) @ u.conj().T
+    for compute_uv in (True, False):
+        f = lambda a, uv=compute_uv: np.linalg.svd(a, compute_uv=uv, hermitian=True)  # noqa: E731
+        for got in (tg.record(f)(a)[0], tg.compile(f)(a)):
+            got = tg.tree.map(np.asarray, tg.tree.map(lambda x: getattr(x, "value", x), got))
+            s = got[1] if compute_uv else got
+            np.testing.assert_allclose(s, np.linalg.svd(a)[1], atol=1e-4 * np.max(s, initial=1))
+            if compute_uv:
+                u, _, vh = got
+                for x in (u, vh):
+                    np.testing.assert_allclose(x @ x.conj().T, np.eye(n), atol=1e-5)
+                np.testing.assert_allclose(u * s @ vh, a, atol=1e-4 * np.max(s, initial=1))

@@ -77,6 +77,30 @@ def test_transforms_of_a_result_without_a_floating_leaf(fn, kinds):
             derive()
 
 
+@pytest.mark.parametrize("leaf", ["text", np.sin, np.dtype("f4"), ..., slice(1), b"b"])
+def test_transforms_hand_on_what_is_no_number(leaf):
+    def fn(x):
+        return {"y": x**2, "other": leaf, "count": 3}
+
+    x = np.array([1.0, 2.0])
+    zero = np.zeros(2)
+    for found, count in (
+        (tg.vmap(fn)(np.ones((2, 2))), [3, 3]),
+        (tg.compile(fn)(x), 3),
+        (tg.vjp(fn, x)[0], 3),
+        (tg.jvp(fn, (x,), (x,))[1], 0),
+        (tg.linearize(fn, x)[1](x), 0),
+        (tg.jacobian(fn)(x), zero),
+        (tg.jacobian(fn, mode="forward")(x), zero),
+        *zip(tg.value_and_jacobian(fn)(x), (3, zero), strict=True),
+        (tg.jacobian(fn, argnums=(0,))(x), (zero,)),
+    ):
+        assert found["other"] is leaf
+        np.testing.assert_array_equal(found["count"], count)
+    push = tg.linearize(fn, x)[1]
+    np.testing.assert_array_equal(push.transpose(push(x))[0], 4 * x**3)
+
+
 def test_transforms_hand_aux_on():
     def fn(x):
         return tg.sum(x**3), {"x": x * 2, "text": "t"}
