@@ -82,7 +82,9 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
 
 def _largest(size: Any, **given: Any) -> Any:
     """The largest of some magnitudes; of none it is 0, as in NumPy from 2.4 on."""
-    return np.max(size, **given, **({"initial": 0} if 0 in size.shape else {}))
+    if 0 in size.shape:
+        given["initial"] = 0
+    return np.max(size, **given)
 
 
 # norms of singular values, and of sums of magnitudes
