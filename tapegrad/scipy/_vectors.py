@@ -18,7 +18,7 @@ from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import hvp
 from tapegrad.tree.operations import Unravel
 
-__all__ = ["LOSSES", "Cost", "Loss", "Step", "Values", "as_floating", "for_scipy", "started"]
+__all__ = ["Cost", "Loss", "Step", "Values", "as_floating", "for_scipy", "started"]
 __all__ += ["with_jacobian"]
 __dir__ = __all__.copy
 
