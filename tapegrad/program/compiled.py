@@ -35,6 +35,7 @@ from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 from tapegrad.program.arguments import arguments_of
+from tapegrad.program.control.loop import within
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
 from tapegrad.program.ir import Input
@@ -284,8 +285,11 @@ class Compiled(Wrapper, Generic[P, R]):
         given, named = tree.fresh((args, kwargs), shown)
         expected = with_user_warnings(self.fn, *given, **named)
         call = read(args, kwargs, self.static_argnums)
-        captured = ", ".join(self._keep(call.signature, args, kwargs).captured)
-        suspects = f"; captured arrays: {captured}" if captured else ""
+        kept = self._keep(call.signature, args, kwargs)
+        suspects = f"; captured arrays: {', '.join(kept.captured)}" if kept.captured else ""
+        # a wide result may be made of narrow parts
+        made = [x for code in within(kept.program) for x in code.instructions]
+        widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in made], default=0.0)
         paths = iter(tree.paths(expected))
 
         def compare(got: Any, wanted: Any) -> None:
@@ -303,7 +307,8 @@ class Compiled(Wrapper, Generic[P, R]):
                     f"{path} is {got.dtype} {got.shape} compiled, {wanted.dtype} {wanted.shape} "
                     f"recorded{suspects}"
                 )
-            tolerance = _TOLERANCE.get(wanted.dtype.char, 0.0)
+            own = _TOLERANCE.get(wanted.dtype.char, 0.0)
+            tolerance = max(own, widest) if own else 0.0
             if not np.allclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True):
                 wide = np.result_type(wanted.dtype, float)
                 worst = np.nanmax(np.abs(np.subtract(got, wanted, dtype=wide)))
@@ -315,8 +320,7 @@ class Compiled(Wrapper, Generic[P, R]):
             tree.map(compare, compiled, expected)
         except AssertionError as error:
             where: Any = lazy_import("tapegrad.explain.compare", "first_difference")
-            program = self._keep(call.signature, args, kwargs).program
-            told = where(program, call.values, self.fn, args, kwargs)
+            told = where(kept.program, call.values, self.fn, args, kwargs)
             raise AssertionError(f"{error}{told}") from None
 
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:

@@ -26,6 +26,7 @@ Fn = Callable[..., Any]
 
 
 def as_floating(x: Any) -> Any:
+    """A leaf as a floating array, or a Tensor."""
     if isinstance(x, Tensor):
         return x if x.dtype.kind in "fc" else x.astype(float)
     x = np.asarray(x)

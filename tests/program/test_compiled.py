@@ -40,6 +40,7 @@ def test_compiled_computes_what_is_recorded(written):
         expected, scale = written.step(*args), scale_of(written.step, args)
         for got in results:
             assert_close(got, expected, written.narrowest, scale)
+        compiled.check(*args)
     assert len(compiled.signatures) == 1
 
 
@@ -358,6 +359,17 @@ def test_check_lets_rounding_errors_of_any_dtype_pass():
     compiled = tg.compile(tg.value_and_grad(lambda x: tg.mean((tg.tanh(x) / 3.0 + 0.1) ** 3)))
     for dtype in (np.float16, np.float32, np.float64):
         compiled.check(np.linspace(-2, 2, 999).astype(dtype))
+
+
+def test_check_lets_rounding_errors_of_narrow_parts_pass():
+    def wide(x):
+        y = tg.astype(x, np.float32)
+        return tg.astype(tg.sum(y / 3 / 7) + tg.sum(tg.tanh(y) ** 3), np.float64)
+
+    x = np.linspace(-2, 2, 999)
+    for fn in (wide, lambda x: tg.scan(lambda c, x: (c + wide(x), c), 0.0, x.reshape(27, 37))):
+        tg.compile(tg.vmap(fn)).check(np.stack([x, 2 * x]))
+        tg.compile(tg.value_and_grad(lambda x, fn=fn: tg.tree.leaves(fn(x))[0])).check(x)
 
 
 def test_compiled_arrays_of_other_classes():

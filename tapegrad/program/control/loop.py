@@ -201,6 +201,14 @@ def inner(options: Mapping[str, Any]) -> list[Code]:
     return [code for x in held for code in x.bodies.values()]
 
 
+def within(code: Code) -> list[Code]:
+    """A program, and those inside its instructions, at any depth."""
+    codes = [code]
+    for held in codes:
+        codes += [x for made in held.instructions if made.options for x in inner(made.options)]
+    return codes
+
+
 def lines_run(code: Code) -> int:
     """The number of instructions that run in a call, each step of a loop inside with its own."""
     found = len(code.instructions)
