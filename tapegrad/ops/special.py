@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -59,12 +58,35 @@ _FAR = (
         557.535340817727676,
     ),
 )
+# of float32, atanh(erf(x)) / x in x**2 up to 4.2**2, fitted so that its tanh is right to 6e-8
+_SINGLE = (
+    -7.18016504217e-10,
+    2.60903906627e-08,
+    -2.00125351051e-07,
+    -3.57301936931e-06,
+    8.12266162617e-05,
+    -0.000610189439978,
+    -0.000198162750309,
+    0.102770476047,
+    1.12837922809,
+)
 # fmt: on
 
 
+def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
+    """A polynomial of an array, the highest power first."""
+    first, *others, last = coefficients
+    y = x * first
+    for c in others:
+        y += c
+        y *= x
+    y += last
+    return y
+
+
 def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
-    """The ratio of two polynomials, the highest powers first."""
-    above, below = (functools.reduce(lambda y, c: y * x + c, p) for p in polynomials)
+    """The ratio of two polynomials."""
+    above, below = (_polynomial(p, x) for p in polynomials)
     return above / below
 
 
@@ -88,6 +110,11 @@ def erf(x: Any) -> Any:
     x = floating(x)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
+    if x.dtype == np.float32:
+        near = np.clip(x, -4.2, 4.2)
+        grown = _polynomial(_SINGLE, np.square(near))
+        grown *= near
+        return np.tanh(grown)
     # beyond 6 it is 1 in double precision
     size = np.minimum(np.abs(x), 6)
     near = np.minimum(size, 1)

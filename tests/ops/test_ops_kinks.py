@@ -1,5 +1,6 @@
 """What the ops do where calculus leaves a choice, and where floats run out."""
 
+import math
 import warnings
 from typing import Any
 from unittest import mock
@@ -348,7 +349,10 @@ def test_softmax_is_stable(x: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("fn", [tg.softmax, tg.relu, tg.sigmoid, tg.softplus, tg.erf])
+@pytest.mark.parametrize(
+    "fn",
+    [tg.softmax, tg.relu, tg.sigmoid, tg.softplus, tg.erf, lambda x: tg.maximum(x, 0), tg.square],
+)
 def test_of_a_large_array_an_op_makes_what_it_makes_of_its_rows(fn: Any, dtype: Any) -> None:
     rng, each = np.random.default_rng(0), np.arange(240)
     x = rng.normal(scale=5, size=(240, 64)).astype(dtype)
@@ -364,11 +368,22 @@ def test_of_a_large_array_an_op_makes_what_it_makes_of_its_rows(fn: Any, dtype: 
         pulled = np.array([pull(h)[0] for (_, pull), h in zip(of_rows, g, strict=True)])
         finite, most = np.isfinite(x).all(axis=1), np.max(x, axis=1)
         # other rows are no reason to take another way for one
-        for some in (each, each[finite], each[most < 60], each[finite & (most > 0)]):
+        for some in (each, each[finite], each[most < 60], each[finite & (most > 0)], each[200:]):
             large = np.concatenate([some, some, some])
             y, pull = tg.vjp(fn, np.asarray(x[large], order="F" if len(some) % 2 else "C"))
             np.testing.assert_allclose(y, rows[large], **near)
             np.testing.assert_allclose(pull(g[large])[0], pulled[large], **rough)
+
+
+def test_erf_of_float32_is_within_four_of_the_last_digit_and_never_decreases() -> None:
+    x = np.concatenate([np.linspace(-5, 5, 4001), [0.0, 1e-30, 1e-10, 1e-4, 3e38, INF]])
+    x = np.sort(x.astype(np.float32))
+    with np.errstate(over="raise", invalid="raise"):
+        y = tg.erf(x)
+    exact = np.array([math.erf(v) for v in x.tolist()])
+    assert np.all(np.abs(y - exact) <= 4 * np.spacing(np.abs(exact).astype(np.float32)))
+    assert np.all(np.diff(y) >= 0)
+    np.testing.assert_array_equal(y[np.abs(x) >= 4.2], np.sign(x[np.abs(x) >= 4.2]))
 
 
 def test_what_is_standardized_in_float16_or_far_from_0_is_as_precise_as_it_can_be() -> None:
