@@ -168,6 +168,7 @@ def _zeros(x: Any) -> Any:
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """Apply an op to operands and options as stored in records: a value, or a new record."""
-    if any(type(x) is Tensor for x in operands):
-        return append(op, operands, options)
+    for x in operands:
+        if type(x) is Tensor:
+            return append(op, operands, options)
     return op.forward(*operands, **options)

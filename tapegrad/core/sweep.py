@@ -176,9 +176,7 @@ def contributions(
     cotangent as the rule returns it, and the same after broadcasting is undone.
     """
     op, operands, options = record.op, record._operands, record._options
-    args = [g, record if recorded else record._primal]
-    for x in operands:
-        args.append(x._primal if type(x) is Tensor and not recorded else x)
+    args = [g, record, *operands] if recorded else [g, record._primal, *primals(operands)]
     found, n = [], len(operands)
     # this runs for every operand on a tape, so it does only what is necessary
     for i, rule in op.passing or differentiable(op.rules(n)):
@@ -207,20 +205,20 @@ def contributions(
 def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bool:
     """Add what a record with the cotangent `g` contributes to its operands' cotangents.
 
-    The fast path, for an op of one or two operands without options in a sweep over values, as most
-    records of most tapes are. It does what `contributions` and the loop around it do, in two
-    thirds of the time: it is written out, without lists and pairs.
+    The fast path, for an op of one or two operands in a sweep over values, as most records of most
+    tapes are. It does what `contributions` and the loop around it do, in two thirds of the time: it
+    is written out, without lists and pairs.
 
     Returns
     -------
     Whether the record is such a one; if not, nothing was done.
     """
     op, operands, y = record.op, record._operands, record._primal
-    n, passing = len(operands), op.passing
+    n, passing, options = len(operands), op.passing, record._options
     if (add := op.add_into) and type(x := operands[0]) is Tensor and is_alone(cotangents.get(x)):
-        add(cotangents[x], g, *primals(operands), **record._options)
+        add(cotangents[x], g, *primals(operands), **options)
         return True
-    if not passing or record._options:
+    if not passing:
         return False
     if n == 2:
         first, second = operands
@@ -241,13 +239,14 @@ def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bo
         if dtype is not FLOAT64 and dtype.kind not in "fc":
             continue
         try:
-            c = rule(g, y, a) if n == 1 else rule(g, y, a, b)
+            if options:
+                c = rule(g, y, *primals(operands), **options)
+            else:
+                c = rule(g, y, a) if n == 1 else rule(g, y, a, b)
         except Exception as error:
             note_rule(error, record, i)
             raise
-        if c is None:
-            continue
-        if c.dtype is not dtype or c.shape != primal.shape:
-            c = unbroadcast(c, primal, op.name, i)
-        accumulate(cotangents, x, c)
+        if c is not None:
+            fits = c.dtype is dtype and c.shape == primal.shape
+            accumulate(cotangents, x, c if fits else unbroadcast(c, primal, op.name, i))
     return True

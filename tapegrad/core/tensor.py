@@ -94,7 +94,8 @@ def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
 
 def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...]:
     """`differentiable` of an op's rules; empty if they depend on the number of operands."""
-    return differentiable(op.vjps) if type(op.vjps) is tuple else ()
+    last = getattr(op.vjps, "last", None)
+    return differentiable(op.rules(0 if last is None else last + 1))
 
 
 @attrs.frozen(eq=False, repr=False)

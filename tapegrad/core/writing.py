@@ -68,7 +68,8 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     if options:
         options = {name: keep(value) for name, value in given.items()}
         # lists are kept as tuples, and NumPy does not accept a list as an axis
-        given = {n: value if type(value) is list else options[n] for n, value in given.items()}
+        lists = {n: value for n, value in given.items() if type(value) is list}
+        given = {**options, **lists} if lists else options
     values: list[Any] = []
     for x in operands:
         if type(x) is Tensor and x.origin is origin:

@@ -83,7 +83,7 @@ def keep(x: Any) -> Any:
     if kind is ndarray:
         # NumPy refuses to unlock a view
         return own(x).view()
-    if kind in _CONSTANT:
+    if kind in _CONSTANT or (kind is tuple and _CONSTANT.issuperset(map(type, x))):
         return x
     if kind is list or kind is tuple:
         return tuple([keep(part) for part in x])

@@ -12,6 +12,8 @@ from tapegrad.ops.casting import require_room
 # the dtypes of pairs of numbers, and from how many numbers on they are added in pairs
 _PAIRS = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
 _MANY = 1 << 11
+# so many numbers are added one by one sooner than rows that may be repeated
+_FEW = 1 << 13
 # a histogram of more weights takes longer than adding pairs of them
 _MOST_WEIGHTS = 1 << 14
 
@@ -28,9 +30,9 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     """``y[indices] += values``, adding all values where an index is repeated.
 
     A flat add.at takes a tenth of the time of one by rows, and rows that are taken, added
-    to and written back take a third of that. `y` is in C order.
+    to and written back take a third of that if they are many. `y` is in C order.
     """
-    if y.size <= 2 * values.size:
+    if y.size <= 2 * values.size or values.size <= _FEW:
         _add_flat(y, indices, values)
         return
     indices = indices.reshape(-1).astype(np.intp, copy=False)

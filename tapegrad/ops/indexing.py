@@ -39,16 +39,27 @@ class Hole(enum.Enum):
 HOLE = Hole.HOLE
 
 
-_PLAIN = {int, type(None)}
+_ENDS = {int, type(None)}
+_PLAIN = {*_ENDS, type(...)}
 
 
 def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
+    parts = index if isinstance(index, tuple) else (index,)
+    # most have no arrays, and this takes half the time
+    for part in parts:
+        if type(part) is slice:
+            if not (type(part.start) in _ENDS >= {type(part.stop), type(part.step)}):
+                break
+        elif type(part) not in _PLAIN:
+            break
+    else:
+        return (), tuple(parts)
     arrays = []
     template: list[Any] = []
-    for part in index if isinstance(index, tuple) else (index,):
+    for part in parts:
         if isinstance(part, slice):
-            if not _PLAIN.issuperset(map(type, _ends(part))):
+            if not _ENDS.issuperset(map(type, _ends(part))):
                 part = slice(*[end if end is None else _end(end) for end in _ends(part)])
             template.append(part)
         elif part is None or part is Ellipsis or type(part) is int:
@@ -97,7 +108,7 @@ def put_back(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]
 
 def may_repeat(arrays: tuple[Any, ...]) -> bool:
     """Whether an index with these arrays can name an element more than once."""
-    return any(array.dtype.kind != "b" and array.size > 1 for array in arrays)
+    return bool(arrays) and any(x.dtype.kind != "b" and x.size > 1 for x in arrays)
 
 
 def _first(rule: Any) -> EachOperand:
@@ -117,7 +128,7 @@ def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """g at the places that were taken, 0 elsewhere."""
-    return apply(scatter, (g, *arrays), {"shape": np.shape(a), "index": index})
+    return apply(scatter, (g, *arrays), {"shape": a.shape, "index": index})
 
 
 def add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
