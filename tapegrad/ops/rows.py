@@ -150,7 +150,8 @@ def from_zero(indices: Any) -> Any:
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
-    if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
+    # a reduction starts in the time of six calls of argmin
+    if indices.size and (least := indices.item(indices.argmin())) < 0:
         raise IndexError(f"index {least} is out of bounds: indices start from 0")
     return indices
 
@@ -271,7 +272,8 @@ def row_places(indices: Any, n: int) -> Any:
     """
     columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
     # without the sign, a negative index is a large one
-    if columns.size and np.maximum.reduce(columns.view(np.uintp)) >= n:
+    unsigned = columns.view(np.uintp)
+    if columns.size and unsigned.item(unsigned.argmax()) >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
         raise IndexError(f"index {bad} is out of bounds: indices go from 0 to {n - 1}")
     return np.arange(0, columns.size * n, n or 1) + columns

@@ -86,6 +86,20 @@ def in_order(x: Array, out: Any = None) -> Array:
     return made
 
 
+# elements up to which NumPy fills an array and goes through it in less time than it broadcasts
+FEW = 1 << 12
+
+
+def is_few(instruction: Instruction) -> bool:
+    """Whether a result is so small that starting a call takes most of its time."""
+    return math.prod(instruction.shape) <= FEW
+
+
+def is_filled(instruction: Instruction) -> bool:
+    """Whether a result is a broadcast value that is written out."""
+    return instruction.op is broadcast_to and is_few(instruction)
+
+
 # functions of this package that stand for ops in a source
 HELPERS: Mapping[str, Any] = {
     "in_order": in_order,
@@ -319,6 +333,8 @@ def _template(program: Code, instruction: Instruction) -> str | None:
     whole = _whole(program, instruction) if instruction.number else None
     if whole is not None:
         return whole
+    if is_filled(instruction):
+        return f"full({{shape}}, {{0}}, {instruction.dtype.str!r}, {{out}})"
     template = TEMPLATES.get(instruction.op)
     if template is None or isinstance(template, str):
         return template

@@ -20,7 +20,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Life, life
-from tapegrad.program.expressions import takes_out
+from tapegrad.program.expressions import is_filled, takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 from tapegrad.program.results import sealed
 
@@ -122,19 +122,21 @@ def fillings(program: Code) -> Mapping[Ref, Filling]:
     results = program.results
     for i, instruction in enumerate(made):
         ref = Ref("instruction", i)
-        if instruction.op is not concatenate or ref in results:
-            continue
-        size = math.prod(instruction.shape) * instruction.dtype.itemsize
-        likes = [program.like(x) for x in instruction.operands]
-        apart = instruction.options.get("axis", 0) is None
-        if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
-            continue
-        found[ref] = _filling(program, ref, uses)
+        if instruction.op is concatenate and ref not in results:
+            filling = filling_of(program, ref, uses)
+            if filling is not None:
+                found[ref] = filling
     return found
 
 
-def _filling(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling:
+def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | None:
+    """How a concatenation is filled, if it is small; `uses` counts those of each value."""
     instruction = program.of(ref)
+    size = math.prod(instruction.shape) * instruction.dtype.itemsize
+    likes = [program.like(x) for x in instruction.operands]
+    apart = instruction.options.get("axis", 0) is None
+    if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
+        return None
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     parts, fixed, unwritten = [], [], []
     start = 0
@@ -505,7 +507,7 @@ def owners(program: Code) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.is_view:
+        if instruction.is_view and not is_filled(instruction):
             base = instruction.operands[0]
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)
@@ -522,7 +524,7 @@ def last_uses(program: Code) -> dict[Ref, int]:
             if type(x) is Ref:
                 # from the last to the first, so what is here already is later
                 found.setdefault(x, ref.index)
-                if instruction.is_view and k == 0:
+                if instruction.is_view and k == 0 and not is_filled(instruction):
                     found[x] = max(found[x], end)
     return found
 
@@ -541,7 +543,10 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
         # whatever else they need is read before anything is written
         first = _refs(instruction)[0]
         return x == owner.get(first, first)
-    # NumPy's own transforms along several axes write over what each of them reads
+    # NumPy copies a single element that it would write over, in thrice the time of the call
+    if math.prod(instruction.shape) == 1:
+        return False
+    # its own transforms along several axes write over what each of them reads
     return instruction.is_elementwise or instruction.op in (fft, ifft)
 
 

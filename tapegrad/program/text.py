@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Context
 from functools import lru_cache, partial
@@ -16,20 +17,22 @@ import numpy as np
 from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.face.lines import warn_at_users_line, with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give
+from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.joining import stack
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
-from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.arena import Arena
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.expressions import KINDS, Names, expression, is_element, operand
+from tapegrad.program.expressions import KINDS, Names, expression, is_element, is_few, operand
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.memory import (
     Plan,
     axes_of,
+    filling_of,
     inverse,
     ordered,
     owners,
@@ -107,6 +110,21 @@ def lines_of(frame: Frame) -> list[str]:
             numbered = enumerate(instruction.operands)
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
+        elif out is not None and (op is broadcast_to or (op is copy and is_few(instruction))):
+            # an assignment starts sooner than a call, and broadcasts
+            lines.append(f"{out}[...] = {operand(instruction.operands[0], values)}")
+            text, note = out, instruction.note
+        elif (
+            op is concatenate
+            and out in frame.lists
+            and (filling := filling_of(program, ref, Counter()))
+        ):
+            # in views of the row that are made once
+            for x, view in (*filling.parts, *filling.fixed):
+                part = names.new(f"{out}_part")
+                frame.list_views(part, out, f"x{view}", f"  # its places in {values[ref]}")
+                lines.append(f"{part}[...] = {operand(x, values)}")
+            text, note = out, "its parts were written there"
         elif i in updates:
             given = ", ".join(
                 [

@@ -51,6 +51,22 @@ def test_layout_of_stacks_of_products_in_any_order_of_axes(data, axes, twice):
     tg.compile(fn).check(a, b)
 
 
+@depth("program, as text")
+@given(programs())
+def test_one_element_is_not_written_over_an_operand(drawn):
+    def scalars(*args):
+        leaves = [x for x in tg.tree.leaves(drawn.step(*args)) if isinstance(x, tg.Tensor)]
+        return [np.tanh(np.sum(x) * 0.5 + 1.0).reshape(1, 1) / 3.0 - 1.0 for x in leaves]
+
+    for step in (drawn.step, scalars):
+        program = tg.compile(step).program(*drawn.arguments[0])
+        home = planned(program).home
+        for ref, number in home.items():
+            made = program.of(ref)
+            if made.is_elementwise and np.prod(made.shape) == 1:
+                assert number not in [home.get(x) for x in made.operands if isinstance(x, tuple)]
+
+
 def test_layout_of_a_product_is_that_of_its_reshape():
     def heads(a, b):
         whole = (a @ b).swapaxes(1, 2).reshape(2, 3, -1)

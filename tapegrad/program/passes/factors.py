@@ -52,15 +52,16 @@ def _commute(outer: float, inner: float) -> bool:
 
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
-    """``a - (-b) -> a + b``, ``a + (-b) -> a - b``."""
-    a, b = instruction.operands
-    made = builder.source(b)
-    if made is None or made.op not in (multiply, negative):
-        return None
-    positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
-    if positive is None:
-        return None
-    return builder.emit(subtract if instruction.op is add else add, a, positive)
+    """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
+    is_sum = instruction.op is add
+    for a, b in either_way(instruction) if is_sum else (instruction.operands,):
+        made = builder.source(b)
+        if made is None or made.op not in (multiply, negative):
+            continue
+        positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
+        if positive is not None:
+            return builder.emit(subtract if is_sum else add, a, positive)
+    return None
 
 
 def _outside(builder: Builder, instruction: Instruction) -> Any:

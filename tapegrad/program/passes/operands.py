@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.casting import copy
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.expressions import FEW
 from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import improvement, rule
 
 _MOST_ROWS = 256
@@ -66,6 +69,62 @@ def straighten(builder: Builder) -> None:
 def _is_thin(builder: Builder, product: Instruction) -> bool:
     right = builder.shape(product.operands[1])
     return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
+
+
+@rule(complex=True)
+def lay_out(builder: Builder, instruction: Instruction) -> Any:
+    """``f(x, row) -> f(x, broadcast_to(row, x.shape))``, ``f(x[:, :2]) -> f(copy(x[:, :2]))``.
+
+    Fires on a bias, on lengths of vectors and on gates, if they are small: a call that goes through
+    an array by rows takes thrice the time to start, of which copying the rows takes a third. A
+    small broadcast value is written out. One such array serves several calls.
+    """
+    shape, operands = instruction.shape, instruction.operands
+    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+        return None
+    if not 1 < math.prod(shape) <= FEW or not instruction.is_elementwise:
+        return None
+    apart = [x for x in operands if builder.shape(x) not in ((), shape)]
+    if len(apart) > 1 or len(apart) == len(operands):
+        return None
+    laid: dict[Any, Operand] = {
+        x: _laid_out(builder, x, shape) for x in dict.fromkeys(operands) if type(x) is Ref
+    }
+    changed = any(x != y for x, y in laid.items())
+    return instruction.using(laid) if changed else None
+
+
+def _laid_out(builder: Builder, x: Ref, shape: tuple[int, ...]) -> Operand:
+    """An operand of a shape in C order, as far as that is known; a number stays one."""
+    given = builder.shape(x)
+    if given == () or (given == shape and _in_c_order(builder, x)):
+        return x
+    if given == shape:
+        return builder.emit(copy, x)
+    if math.prod(given) == math.prod(shape):
+        return builder.reshaped(x, shape)
+    if x.kind == "constant":
+        return builder.constant(np.broadcast_to(builder.of(x).array, shape))
+    return builder.emit(broadcast_to, x, shape=shape)
+
+
+def _in_c_order(builder: Builder, x: Any) -> bool:
+    """Whether a value is no view, or one that NumPy goes through without a call for each row."""
+    made = builder.source(x)
+    if made is None or made.op not in (transpose, getitem) or len(made.operands) > 1:
+        return True
+    if len(without_ones(made.shape)) < 2:
+        return True
+    if made.op is transpose:
+        # a new array is made in the order of what it is made of
+        ref = builder.refs[builder.at]
+        return any(type(y) is Ref and y == ref for y in builder.outputs)
+    # after the first slice everything must be taken
+    parts = [part for part in made.options["index"] if part is not None]
+    first = next((k for k, part in enumerate(parts) if type(part) is slice), len(parts))
+    whole = all(part == slice(None) for part in parts[first + 1 :])
+    steps = first < len(parts) and parts[first].step not in (None, 1)
+    return whole and not steps and _in_c_order(builder, made.operands[0])
 
 
 @rule(complex=True)

@@ -14,6 +14,8 @@ def test_join_factors_leaves_one_number():
     assert after(join_factors, lambda x: -(x * 2.0) * 4.0, SQUARE) == ["multiply"]
     assert after(join_factors, lambda x: 2.0 * (x * 0.1), SQUARE) == ["multiply"]
     assert after(join_factors, lambda x, y: x - (y * -2.0), SQUARE, SQUARE) == ["multiply", "add"]
+    assert after(join_factors, lambda x, y: -x + y, SQUARE, SQUARE) == ["subtract"]
+    assert untouched(join_factors, lambda x, y: -x - y, SQUARE, SQUARE)
     assert untouched(join_factors, lambda x, y: x * 2.0 - y * 2.0, SQUARE, SQUARE)
     assert untouched(join_factors, lambda x: (x * 2) * 3, np.arange(3))
     # products that would be rounded elsewhere, or overflow elsewhere

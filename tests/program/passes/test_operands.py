@@ -1,12 +1,15 @@
-"""straighten and type_numbers: operands as NumPy takes them quickest."""
+"""straighten, type_numbers and lay_out: operands as NumPy takes them quickest."""
 
 import numpy as np
 import pytest
-from programs import SQUARE
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+from programs import SQUARE, after, run
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes import type_numbers
+from tapegrad.program.passes import fold, lay_out, type_numbers
 
 
 def test_straighten_copies_a_transpose_used_often():
@@ -34,3 +37,67 @@ def test_type_numbers_warns_of_overflow_at_each_run():
         compiled(x)
     with pytest.warns(RuntimeWarning, match="overflow"):
         compiled(x)
+
+
+@given(
+    mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=5),
+    st.sampled_from([np.add, np.subtract, np.maximum, np.divide, np.less, np.arctan2]),
+    st.sampled_from(["f", "d", "i", "F"]),
+    st.booleans(),
+)
+def test_lay_out_writes_out_what_is_broadcast_to_the_other_operand(given, fn, kind, captured):
+    if kind == "F" and fn not in (np.add, np.subtract):
+        return
+    rng = np.random.default_rng(0)
+    x, y = [np.asarray(rng.normal(size=shape) * 4 + 9).astype(kind) for shape in given.input_shapes]
+    args = (x,) if captured else (x, y)
+    program = trace(lambda x, y=y: fn(x, y), args, {})
+    better = lay_out(program)
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    if shape in (x.shape, y.shape) and x.shape != y.shape and () not in (x.shape, y.shape):
+        assert [better.like(z).shape for z in better.instructions[-1].operands] == [shape] * 2
+    else:
+        assert better == program
+    for code in (program, better):
+        got = run(code, args)
+        assert (got.dtype, got.shape, got.tobytes()) == (
+            *(fn(x, y).dtype, fn(x, y).shape),
+            np.ascontiguousarray(fn(x, y)).tobytes(),
+        )
+
+
+def test_lay_out_serves_several_calls_with_one_copy_and_leaves_what_is_large():
+    def fn(x, row):
+        return np.tanh(np.tanh(x + row) * row) / row
+
+    row = np.arange(1.0, 4.0)
+    assert after(lay_out, fn, np.ones((4, 3)), row).count("broadcast_to") == 3
+    text = str(tg.compile(fn).program(np.ones((4, 3)), row))
+    assert text.count("[...] = row") == 1
+    assert "broadcast_to(" not in text
+    assert after(lay_out, fn, np.ones((4000, 3)), row).count("broadcast_to") == 0
+
+
+PLACES = st.one_of(
+    st.integers(-2, 1),
+    st.builds(slice, st.integers(-2, 1), st.none(), st.sampled_from([None, 1, 2, -1])),
+    st.just(slice(None)),
+)
+
+
+@given(st.lists(PLACES, min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_lay_out_copies_what_numpy_would_go_through_row_by_row(index, turned, unary):
+    def fn(x, index=tuple(index)):
+        view = x.T[index] if turned else x[index]
+        y = np.tanh(view) if unary else view * ones
+        return np.sum(y * y)
+
+    x = np.random.default_rng(0).normal(size=(3, 4, 2))
+    view = (x.T if turned else x)[tuple(index)]
+    ones = np.ones(view.shape)
+    # of one axis any order is quick
+    rows = 0 in view.shape or view.squeeze().ndim < 2 or view.squeeze().flags.c_contiguous
+    program = fold(trace(fn, (x,), {}))
+    better = lay_out(program)
+    assert [made.op.name for made in better.instructions].count("copy") == (not rows)
+    np.testing.assert_allclose(run(better, (x,)), run(program, (x,)), rtol=1e-15)
