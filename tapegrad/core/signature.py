@@ -63,7 +63,9 @@ class Signature:
         if isinstance(function, np.ufunc):
             return cls(name, tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {})
         if not hasattr(function, "__code__"):
-            raise TypeError(f"an op is made of a Python function or a ufunc, not of {function!r}")
+            raise TypeError(
+                f"an op must be made of a Python function or a ufunc, not of {function!r}"
+            )
         # inspect.signature would say the same, but takes long to import
         code = function.__code__
         n = code.co_argcount

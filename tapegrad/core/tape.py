@@ -84,7 +84,7 @@ class Tape(Tabled, Unchanging):
             value = np.asarray(value)
         if not is_floating(value):
             raise TypeError(
-                f"a parameter is floating, not {describe(value)}; write value.astype(float)"
+                f"a parameter must be floating, not {describe(value)}; write value.astype(float)"
             )
         record = write_parameter(self.last, value, name)
         return Tape(record, self.start, (*self.parameters, record)), record

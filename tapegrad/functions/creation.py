@@ -342,7 +342,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
            [0, 1, 2]])
     """
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"indexing is 'xy' or 'ij'; got {indexing!r}")
+        raise ValueError(f"indexing must be 'xy' or 'ij'; got {indexing!r}")
     axes = [*range(len(xi))]
     if indexing == "xy":
         axes[:2] = axes[:2][::-1]

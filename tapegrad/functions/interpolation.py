@@ -90,7 +90,7 @@ def interp(
     fp = double(fp, complex=True)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
-            "interp: xp and fp are one-dimensional, not empty, and equally long; "
+            "interp: xp and fp must be one-dimensional, not empty, and equally long; "
             f"their shapes are {xp.shape} and {fp.shape}"
         )
     if period is not None:
@@ -101,7 +101,7 @@ def interp(
     )
     if left.ndim or right.ndim:
         raise TypeError(
-            f"interp: left and right are numbers; got shapes {left.shape} and {right.shape}"
+            f"interp: left and right must be numbers; got shapes {left.shape} and {right.shape}"
         )
     before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
     x = np.where(before | beyond, xp[0], x)

@@ -402,7 +402,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     check_matrices("qr", a)
     n, m = a.shape[-2:]
     if mode not in ("reduced", "complete", "r"):
-        raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
+        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r'; got {mode!r}")
     q, r = thin_qr(a[..., :n] if m > n else a)
     if m > n:
         r = np.concatenate([r, adjoint(q) @ a[..., n:]], axis=-1)

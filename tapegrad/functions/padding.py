@@ -141,7 +141,7 @@ def pad(
     elif mode in _STATISTICS:
         value = _lengths(value, array.ndim)
     elif value is not None and value not in ("even", "odd"):
-        raise ValueError(f"pad: reflect_type is 'even' or 'odd'; got {value!r}")
+        raise ValueError(f"pad: reflect_type must be 'even' or 'odd'; got {value!r}")
     for axis, width in enumerate(widths):
         if any(width) and not array.shape[axis]:
             raise ValueError(
@@ -189,7 +189,7 @@ def _lengths(stat_length: Any, ndim: int) -> Any:
         return np.zeros((ndim, 2), int)
     lengths = np.asarray(stat_length)
     if lengths.dtype.kind not in "iu":
-        raise TypeError(f"stat_length holds integers; got {lengths.dtype}")
+        raise TypeError(f"stat_length must hold integers; got {lengths.dtype}")
     if lengths.size and lengths.min() < 1:
         raise ValueError("pad: a stat_length is 1 or more")
     return np.broadcast_to(lengths, (ndim, 2))
@@ -232,7 +232,7 @@ def _pairs(pad_width: Any, ndim: int) -> Any:
         pad_width = np.reshape(pairs, (ndim, 2)) if pairs else 0
     widths = np.asarray(pad_width)
     if widths.dtype.kind != "i":
-        raise TypeError(f"pad_width holds integers; got {widths.dtype}")
+        raise TypeError(f"pad_width must hold integers; got {widths.dtype}")
     if widths.size and widths.min() < 0:
         raise ValueError("pad_width has a negative number; to cut elements off, write a[1:-1]")
     return np.broadcast_to(widths, (ndim, 2)).tolist()

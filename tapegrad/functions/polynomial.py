@@ -192,7 +192,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
         raise ValueError(f"vander takes an array with one axis, not {x.ndim}")
     n = len(x) if N is None else operator.index(N)
     if n < 0:
-        raise ValueError(f"vander has 0 columns or more, not {n}")
+        raise ValueError(f"vander must have 0 columns or more, not {n}")
     powers = np.arange(n)
     return x[:, None] ** (powers if increasing else powers[::-1])
 

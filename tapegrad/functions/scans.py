@@ -166,7 +166,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     """
     a = to_array(a)
     if n < 0:
-        raise ValueError(f"differences are taken 0 or more times, not {n}")
+        raise ValueError(f"n must be 0 or more, not {n}")
     if a.ndim == 0:
         raise ValueError("diff needs an array with an axis")
     axis = normalize_axis_index(axis, a.ndim)

@@ -94,7 +94,7 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
         raise IndexError(f"the indices along an axis must be integers; got {indices.dtype}")
     if indices.ndim != arr.ndim:
         raise ValueError(
-            f"the indices along an axis have as many axes as the array: {arr.ndim}; "
+            f"the indices along an axis must have as many axes as the array: {arr.ndim}; "
             f"got shape {indices.shape}"
         )
     places: list[Any] = [*np.indices(arr.shape, sparse=True)]

@@ -227,7 +227,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     else:
         k = operator.index(indices_or_sections)
         if k <= 0:
-            raise ValueError(f"an array is split into one part or more, not {k}")
+            raise ValueError(f"an array must be split into one part or more, not {k}")
         ends = [i * (n // k) + min(i, n % k) for i in range(k + 1)]
     return [ary[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 

@@ -153,7 +153,7 @@ def _length(xs: Any, length: int | None) -> int:
     if length is not None:
         length = operator.index(length)
         if length < 0:
-            raise ValueError(f"scan: length is {length}; it is 0 or more")
+            raise ValueError(f"scan: length must be 0 or more, not {length}")
         found = {"length": length} | found
     if not found:
         raise ValueError("scan: xs holds no array, so length must say how many steps there are")
@@ -239,8 +239,8 @@ def _example(xs: Any, n: int) -> Any:
 def _pair(f: Step, output: Any) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2):
         raise TypeError(
-            f"scan: {label(f)} returns (carry, y), with None for y if there is none; it returned "
-            f"{got(output)}"
+            f"scan: {label(f)} must return (carry, y), with None for y if there is none; it "
+            f"returned {got(output)}"
         )
     carry, y = output
     return carry, y

@@ -62,7 +62,7 @@ def _check_is_boolean(mask: Any) -> None:
     dtype = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
     if dtype != np.bool_:
         raise TypeError(
-            f"a mask holds booleans, true where a query may look; it is {dtype}. Write "
+            f"a mask must hold booleans, true where a query may look; it is {dtype}. Write "
             "mask.astype(bool), or mask == 0 for one meant to be added to scores"
         )
 

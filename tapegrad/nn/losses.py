@@ -57,7 +57,7 @@ def _check_probabilities(loss: str, targets: Any, most: float) -> None:
     """Raise for targets out of range, unless only a program knows them."""
     known = seen(targets)
     if known is not None and ((known < 0) | (known > most)).any():
-        raise ValueError(f"{loss}: targets are probabilities, from 0 to 1; got {known}")
+        raise ValueError(f"{loss}: targets must be probabilities, from 0 to 1; got {known}")
 
 
 def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:

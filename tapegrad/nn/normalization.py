@@ -198,7 +198,7 @@ class BatchNorm(BaseLayer):
         check_params(self, state, BatchNormState, "state")
         shape = shape_of(x)
         if not isinstance(training, bool | np.bool):
-            raise TypeError(f"{self}: training is True or False, not {training!r}")
+            raise TypeError(f"{self}: training must be True or False, not {training!r}")
         axes = (0, *range(2, len(shape)))
         channels = (self.n, *(1,) * (len(shape) - 2))
         if training:

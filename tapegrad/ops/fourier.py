@@ -22,7 +22,7 @@ NORMS = (None, "backward", "ortho", "forward")
 def swapped(norm: Any) -> Any:
     """The norm whose forward factor is the backward factor of another, and the reverse."""
     if norm not in _SWAPPED:
-        raise ValueError(f"norm is None, 'backward', 'ortho' or 'forward', not {norm!r}")
+        raise ValueError(f"norm must be None, 'backward', 'ortho' or 'forward', not {norm!r}")
     return _SWAPPED[norm]
 
 

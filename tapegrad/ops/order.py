@@ -315,10 +315,10 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     a, sorter = to_array(a), to_array(sorter)
     known = seen(sorter)
     if sorter.dtype.kind not in "iu":
-        raise TypeError(f"searchsorted: sorter holds indices, not {sorter.dtype}")
+        raise TypeError(f"searchsorted: sorter must hold indices, not {sorter.dtype}")
     if sorter.shape != a.shape or (known is not None and (known < 0).any()):
         raise ValueError(
-            f"searchsorted: sorter has an index from 0 for each element of an array of shape "
+            f"searchsorted: sorter must have an index from 0 for each element of an array of shape "
             f"{a.shape}, as argsort returns; got {sorter.shape if known is None else known}"
         )
     return np.searchsorted(np.take(a, sorter), v, side)

@@ -17,9 +17,7 @@ def reduced_axes(choose: Choices, x: Any) -> Any:
     return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
 
 
-def partly(
-    elements: Elements = REAL, min_side: int = 0, dtype: bool = True, initial: bool = True
-) -> Domain:
+def partly(elements: Elements = REAL, min_side: int = 0, dtype: bool = True) -> Domain:
     """Calls as in `reduced`, some of them with the arguments that are handled here."""
 
     def plainly(choose: Choices) -> Call:
@@ -32,10 +30,9 @@ def partly(
         (x,) = plain.args
         shape = x.shape[choose.integer(0, x.ndim) :]
         given: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
+        given["initial"] = choose.among([0.5, 2])
         if dtype:
             given["dtype"] = choose.among([None, np.float32, np.float64])
-        if initial:
-            given["initial"] = choose.among([0.5, 2])
         return Call(plain.args, {**plain.kwargs, **given})
 
     return any_of(plainly, call)
@@ -63,7 +60,7 @@ def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     # NumPy turns a list into truth values
     where = np.array(where, bool) if isinstance(where, list | tuple) else to_array(where)
     if where.dtype.kind != "b":
-        raise TypeError(f"where holds truth values, not {where.dtype}")
+        raise TypeError(f"where must hold truth values, not {where.dtype}")
     if np.broadcast_shapes(where.shape, a.shape) != a.shape:
         raise ValueError(f"where, of shape {where.shape}, does not fit the array's {a.shape}")
     return np.where(where, a, instead)

@@ -222,7 +222,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     f = floating(f, complex=True)
     axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
     if edge_order not in (1, 2):
-        raise ValueError(f"edge_order is 1 or 2, not {edge_order}")
+        raise ValueError(f"edge_order must be 1 or 2, not {edge_order}")
     given: tuple[Any, ...] = varargs or (1.0,)
     if len(given) == 1 and np.ndim(given[0]) == 0:
         given *= len(axes)
@@ -285,5 +285,5 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """
     # NumPy accepts the first letters too
     if mode not in ("full", "same", "valid"):
-        raise ValueError(f"mode is 'full', 'same' or 'valid', not {mode!r}")
+        raise ValueError(f"mode must be 'full', 'same' or 'valid', not {mode!r}")
     return _convolve(a, v, mode)

@@ -110,7 +110,7 @@ def checked_order(order: str) -> str:
             "Tensor does not say; name C or F"
         )
     if order not in ("C", "F"):
-        raise ValueError(f"order is 'C' or 'F'; got {order!r}")
+        raise ValueError(f"order must be 'C' or 'F'; got {order!r}")
     return order
 
 

@@ -118,7 +118,7 @@ def _checked(leaf: Any, wanted: Input) -> Any:
     """A leaf, checked against its input."""
     if wanted.number is not None:
         if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float, complex):
-            raise TypeError(f"{wanted.path} is a Python {wanted.number}; got {a_kind(leaf)}")
+            raise TypeError(f"{wanted.path} must be a Python {wanted.number}; got {a_kind(leaf)}")
         return leaf
     if type(leaf) is Tensor:
         raise TypeError(
@@ -126,11 +126,11 @@ def _checked(leaf: Any, wanted: Input) -> Any:
             "recorded function itself"
         )
     if not isinstance(leaf, np.ndarray | np.generic):
-        raise TypeError(f"{wanted.path} is an array; got {a_kind(leaf)}")
+        raise TypeError(f"{wanted.path} must be an array; got {a_kind(leaf)}")
     if leaf.dtype != wanted.dtype:
-        raise TypeError(f"{wanted.path} is {wanted.dtype}; got {leaf.dtype}")
+        raise TypeError(f"{wanted.path} must be {wanted.dtype}; got {leaf.dtype}")
     if leaf.shape != wanted.shape:
-        raise ValueError(f"{wanted.path} has shape {wanted.shape}; got {leaf.shape}")
+        raise ValueError(f"{wanted.path} must have shape {wanted.shape}; got {leaf.shape}")
     return leaf
 
 

@@ -102,11 +102,11 @@ def _drawn(
     return np.asarray(x, dtype)
 
 
-def trials(inputs: Sequence[Input], given: Sequence[Any], n: int = 2) -> Iterator[list[Any]]:
-    """The given inputs, and n of each kind; more of those that differ most, if they are small."""
+def trials(inputs: Sequence[Input], given: Sequence[Any]) -> Iterator[list[Any]]:
+    """The given inputs, and two of each kind; more of those that differ most, if they are small."""
     yield list(given)
     small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
     for kind in KINDS:
-        often = 10 * n if small and kind in ("limits", "anything") else n
+        often = 20 if small and kind in ("limits", "anything") else 2
         for seed in range(often):
             yield inputs_like(inputs, given, kind, seed)

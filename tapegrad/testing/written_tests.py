@@ -88,7 +88,7 @@ def _found(spec: str) -> tuple[str, str, Any]:
     module, _, op = spec.partition(":")
     parts = [*module.split("."), *op.split(".")]
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise ValueError(f"an op is given as package.module:op, not {spec!r}")
+        raise ValueError(f"an op must be given as package.module:op, not {spec!r}")
     try:
         fn: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:

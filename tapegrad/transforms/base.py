@@ -47,7 +47,7 @@ def _as_argnums(argnums: Any) -> Argnums:
 
 def _check_unused(transform: Any, field: Any, unused: Any) -> None:
     if unused not in ("zero", "raise"):
-        raise ValueError(f'unused is "zero" or "raise", not {unused!r}')
+        raise ValueError(f'unused must be "zero" or "raise", not {unused!r}')
 
 
 @attrs.frozen(slots=False, repr=False)
@@ -95,7 +95,7 @@ class Transform(Wrapper, Generic[P, R]):
         if any(not -len(args) <= i < len(args) for i in argnums):
             raise TypeError(
                 f"{label(self.fn)} was called with {len(args)} positional arguments, but "
-                f"argnums is {self.argnums}; differentiated arguments are passed by position"
+                f"argnums is {self.argnums}; differentiated arguments must be passed by position"
             )
         return tuple(i % len(args) for i in argnums)
 
@@ -119,7 +119,7 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
         return output, ()
     if not (isinstance(output, tuple) and len(output) == 2):
         raise TypeError(
-            f"with has_aux, {label(fn)} returns (value, aux); got {type(output).__name__}"
+            f"with has_aux, {label(fn)} must return (value, aux); got {type(output).__name__}"
         )
     return output[0], (released_tree(output[1]),)
 

@@ -111,7 +111,9 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
         return [None if axes is None else int(axes)] * len(leaves)
     parts = tree.parts(axes)
     if parts is None:
-        raise TypeError(f"{what} is an axis, None or a tree of these; at {name} it is {axes!r}")
+        raise TypeError(
+            f"{what} must be an axis, None or a tree of these; at {name} it is {axes!r}"
+        )
     own = tree.parts(of)
     alike = type(axes) is type(of) or (type(axes) is tuple and isinstance(of, tuple))
     if own is None or not alike or parts.keys() != own.keys():
@@ -218,7 +220,8 @@ class Vmap(Wrapper, Generic[P, R]):
             if len(in_axes) != len(args):
                 raise ValueError(
                     f"in_axes has {len(in_axes)} entries, but {label(self.fn)} was called with "
-                    f"{len(args)} positional arguments; it has one for each, or is one for all"
+                    f"{len(args)} positional arguments; it must have one for each, or be one "
+                    "for all"
                 )
         else:
             in_axes = (in_axes,) * len(args)

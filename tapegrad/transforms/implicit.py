@@ -59,7 +59,7 @@ class _Solver:
             if not is_floating(leaf):
                 raise TypeError(
                     f"implicit_root: {label(self.solve)} returned {_at(path)} of type "
-                    f"{type(leaf).__name__}; a root is a tree of floating arrays"
+                    f"{type(leaf).__name__}; a root must be a tree of floating arrays"
                 )
         # recorded, so that a Tensor that f captures, or sets aside, is refused
         output = run(partial(self.f, **tree.fresh(kwargs)), (x, *args))[0]
@@ -68,7 +68,7 @@ class _Solver:
         if np.size(equations) != n:
             raise ValueError(
                 f"implicit_root: {label(self.f)} returned {np.size(equations)} numbers for a root "
-                f"of {n}; there is one equation for each unknown"
+                f"of {n}; there must be one equation for each unknown"
             )
         return x, _Left(equations), *aux
 

@@ -44,7 +44,7 @@ _MODES = (None, "forward", "reverse")
 
 def _check_mode(transform: Any, field: Any, mode: Any) -> None:
     if mode not in _MODES:
-        raise ValueError(f'mode is "forward", "reverse" or None, not {mode!r}')
+        raise ValueError(f'mode must be "forward", "reverse" or None, not {mode!r}')
 
 
 @attrs.frozen(slots=False, repr=False)

@@ -69,7 +69,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     for path, x in zip(structure_paths(structure), parts, strict=True):
         if x.dtype.kind not in "fc":
             raise TypeError(
-                f"a vector is made of floating leaves; {path or 'the leaf'} is {x.dtype}"
+                f"a vector must be made of floating leaves; {path or 'the leaf'} is {x.dtype}"
             )
     unravel = Unravel(structure, tuple([(x.shape, x.dtype) for x in parts]))
     if not parts:

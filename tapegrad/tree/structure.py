@@ -231,7 +231,7 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     ('x', {'a': 'y'})
     """
     if not isinstance(structure, Structure):
-        raise TypeError(f"a structure is what tree.flatten returns second, not {structure!r}")
+        raise TypeError(f"a structure must be what tree.flatten returns second, not {structure!r}")
     rest = iter(leaves)
     try:
         tree = _unflatten(structure, rest)

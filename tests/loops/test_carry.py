@@ -61,8 +61,8 @@ CARRIES = {
     "has shape": (ValueError, lambda c, x: ({"a": c["a"][:1]}, x), r"carry\.a has shape \(2,\)"),
     "dtype": (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), r"carry\.a is float64 .* bool"),
     "lost": (TypeError, lambda c, x: ({"b": c["a"]}, x), r"carry\.a and after it carry\.b"),
-    "pair": (TypeError, lambda c, x: c, r"returns \(carry, y\)"),
-    "three": (TypeError, lambda c, x: (c, x, x), r"returns \(carry, y\)"),
+    "pair": (TypeError, lambda c, x: c, r"must return \(carry, y\)"),
+    "three": (TypeError, lambda c, x: (c, x, x), r"must return \(carry, y\)"),
 }
 
 

@@ -266,7 +266,7 @@ def test_batch_norm_momentum_is_between_0_and_1() -> None:
                 layer.init(0), np.ones((2, 3)), layer.initial_state(), training=t
             ),
         )
-        assert "training is True or False" in message
+        assert "training must be True or False" in message
 
 
 nn = tg.nn

@@ -255,13 +255,13 @@ def test_the_command_says_what_is_wrong_with_what_it_is_given(
 
     monkeypatch.syspath_prepend(str(ops))
     for name, message in {
-        "mine.ops": "an op is given as package.module:op, not 'mine.ops'",
+        "mine.ops": "an op must be given as package.module:op, not 'mine.ops'",
         "mine.missing:cube": "No module named 'mine.missing'; run this where",
         "mine.ops:missing": "mine.ops has no missing",
         "mine.ops:OPS": "mine.ops has no OPS",
         "mine.ops:sign": "has no VJP rule, so there is nothing to check",
         "mine:__name__": "is a str; an op is needed",
-        "mine.ops:Ops": "an op is made of a Python function or a ufunc",
+        "mine.ops:Ops": "an op must be made of a Python function or a ufunc",
     }.items():
         with pytest.raises(SystemExit) as error:
             main(["write", name])

@@ -163,9 +163,11 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
         tg.implicit_root(None, newton)
     with pytest.raises(TypeError, match="a function is needed"):
         tg.implicit_root(equations, 3)
-    with pytest.raises(ValueError, match="returned 2 numbers for a root of 1; there is one"):
+    with pytest.raises(ValueError, match="returned 2 numbers for a root of 1; there must be one"):
         tg.implicit_root(lambda x, a: a - x, lambda a: a[0])(A)
-    with pytest.raises(TypeError, match="returned a root of type int; a root is a tree of float"):
+    with pytest.raises(
+        TypeError, match="returned a root of type int; a root must be a tree of float"
+    ):
         tg.implicit_root(lambda x, a: x - a, lambda a: 1)(2.0)
     with pytest.raises(TypeError, match=r"returned a leaf \(n\) of type int"):
         tg.implicit_root(lambda x, a: x, lambda a: {"n": 1, "x": a})(2.0)

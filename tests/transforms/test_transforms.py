@@ -124,7 +124,7 @@ def test_transforms_hand_aux_on():
         lambda: tg.jvp(tg.sum, (x,), (x,), has_aux=True),
         lambda: tg.jacobian(tg.sum, has_aux=True)(x),
     ):
-        with pytest.raises(TypeError, match=r"with has_aux, sum returns \(value, aux\)"):
+        with pytest.raises(TypeError, match=r"with has_aux, sum must return \(value, aux\)"):
             call()
 
 
