@@ -148,11 +148,11 @@ def _takings(choose: Choices) -> Call:
 
 def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     n = batch_size(batched, (a, *arrays))
-    placed = lazy_import("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
-    if place is None:
+    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
+    of_all = batched_index(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
+    if of_all is None:
         return NotImplemented
-    return place.in_order(apply(op, (a, *place.arrays), {"index": place.index}))
+    return of_all.batch_first(apply(op, (a, *of_all.arrays), {"index": of_all.index}))
 
 
 @op(
@@ -205,12 +205,12 @@ def _scatter_batch(
     index: tuple[Any, ...],
 ) -> Any:
     n = batch_size(batched, (values, *arrays))
-    placed = lazy_import("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, batched[1:], len(shape), n, own=True)
-    if place is None:
+    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
+    of_all = batched_index(index, arrays, batched[1:], len(shape), n, own=True)
+    if of_all is None:
         return NotImplemented
-    values = place.in_place(with_ndim(with_batch(values, batched[0], n), place.ndim))
-    return apply(op, (values, *place.arrays), {"shape": (n, *shape), "index": place.index})
+    values = of_all.as_taken(with_ndim(with_batch(values, batched[0], n), of_all.ndim))
+    return apply(op, (values, *of_all.arrays), {"shape": (n, *shape), "index": of_all.index})
 
 
 @op(

@@ -63,13 +63,15 @@ def _update_batch(
     op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     n = batch_size(batched, (a, values, *arrays))
-    placed = lazy_import("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
-    if place is None:
+    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
+    of_all = batched_index(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
+    if of_all is None:
         return NotImplemented
-    if batched[1] or place.order is not None:
-        values = place.in_place(with_ndim(with_batch(values, batched[1], n), place.ndim))
-    return apply(op, (with_batch(a, batched[0], n), values, *place.arrays), {"index": place.index})
+    if batched[1] or of_all.order is not None:
+        values = of_all.as_taken(with_ndim(with_batch(values, batched[1], n), of_all.ndim))
+    return apply(
+        op, (with_batch(a, batched[0], n), values, *of_all.arrays), {"index": of_all.index}
+    )
 
 
 @op(
@@ -115,12 +117,12 @@ def _last_writes_batch(
     op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
     n = batch_size(batched, arrays)
-    placed = lazy_import("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, batched, len(shape), n, own=True)
-    if place is None:
+    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
+    of_all = batched_index(index, arrays, batched, len(shape), n, own=True)
+    if of_all is None:
         return NotImplemented
-    options = {"shape": (n, *shape), "index": place.index}
-    return place.in_order(apply(op, place.arrays, options))
+    options = {"shape": (n, *shape), "index": of_all.index}
+    return of_all.batch_first(apply(op, of_all.arrays, options))
 
 
 @op(

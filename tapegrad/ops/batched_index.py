@@ -1,4 +1,4 @@
-"""Batching of indexing: an index, and what it takes, with one more axis."""
+"""The index of a batch: an index, and what it takes, with one more axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tapegrad.ops.indexing import HOLE
 
 
 @attrs.frozen(eq=False)
-class Placed:
+class BatchedIndex:
     """The index of a batch.
 
     Attributes
@@ -31,25 +31,25 @@ class Placed:
     ndim: int
     order: tuple[int, ...] | None
 
-    def in_order(self, y: Any) -> Any:
+    def batch_first(self, y: Any) -> Any:
         """What the index takes, with the batch axis in front."""
         return y if self.order is None else np.transpose(y, self.order)
 
-    def in_place(self, values: Any) -> Any:
+    def as_taken(self, values: Any) -> Any:
         """The inverse: a batch of values, with the axes as the index takes them."""
         if self.order is None:
             return values
         return np.transpose(values, tuple(np.argsort(self.order).tolist()))
 
 
-def placed(
+def batched_index(
     index: tuple[Any, ...],
     arrays: Sequence[Any],
     batched: Sequence[bool],
     ndim: int,
     n: int,
     own: bool,
-) -> Placed | None:
+) -> BatchedIndex | None:
     """The index for a batch of n, given that for one example.
 
     Parameters
@@ -79,7 +79,7 @@ def placed(
         # as NumPy, which ignores arrays without axes if all are
         apart = rank > 0 and not shape.together
         order = _ahead(rank, shape.ndim + 1) if apart else None
-        return Placed((slice(None), *parts), given, shape.ndim, order)
+        return BatchedIndex((slice(None), *parts), given, shape.ndim, order)
     lifted = tuple(
         [
             x.reshape(n, *(1,) * (rank - d), *x.shape[1:]) if b and d < rank else x
@@ -88,14 +88,14 @@ def placed(
     )
     if not own:
         order = _ahead(shape.before, shape.ndim + 1) if shape.together else None
-        return Placed(parts, lifted, shape.ndim, order)
+        return BatchedIndex(parts, lifted, shape.ndim, order)
     each = np.arange(n).reshape(n, *(1,) * rank)
     order = None
     if shape.together and shape.before and rank:
         # NumPy puts the axes of arrays that are not adjacent in front of all others
         front, middle = range(1, rank + 1), range(rank + 1, rank + 1 + shape.before)
         order = (0, *middle, *front, *range(rank + 1 + shape.before, shape.ndim + 1))
-    return Placed((HOLE, *parts), (each, *lifted), shape.ndim, order)
+    return BatchedIndex((HOLE, *parts), (each, *lifted), shape.ndim, order)
 
 
 def _ahead(at: int, ndim: int) -> tuple[int, ...] | None:
