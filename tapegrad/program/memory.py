@@ -15,6 +15,7 @@ import numpy as np
 from tapegrad.face.ownership import LARGE
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
@@ -547,7 +548,7 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
     if math.prod(instruction.shape) == 1:
         return False
     # its own transforms along several axes write over what each of them reads
-    return instruction.is_elementwise or instruction.op in (fft, ifft)
+    return instruction.is_elementwise or instruction.op in (fft, ifft, keep)
 
 
 # --- concatenations -----------------------------------------------------------------------

@@ -43,6 +43,7 @@ from tapegrad.program.passes.fission import split_loops
 from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.operands import lay_out, straighten, type_numbers
+from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
 from tapegrad.program.passes.rows import join_gathers, update_rows
@@ -71,7 +72,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "part": (add_before_parting, update_rows),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
     "write": (compare_bounded, fold, join_factors, pick_first, sums_as_products),
-    "order": (straighten, type_numbers, lay_out),
+    "order": (straighten, type_numbers, lay_out, use_up),
 }
 
 PASSES: tuple[Pass, ...] = tuple(

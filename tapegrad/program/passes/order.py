@@ -1,0 +1,153 @@
+"""The order of instructions in which a program takes the least memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.logic import keep
+from tapegrad.program.builder import Builder
+from tapegrad.program.expressions import TEMPLATES
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.memory import MANY, block_shape
+from tapegrad.program.program import improvement
+
+# bytes of all values together from which their order matters, and how often it is changed
+LEAST = 1 << 18
+_OFTEN = 32
+# a smaller part of the peak than this is not worth a move
+_PART = 32
+
+Order = Sequence[int]
+
+
+@improvement(complex=True)
+def use_up(builder: Builder) -> None:
+    """Do the last of what needs a large value before others are made, where that takes less memory.
+
+    Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
+    """
+    made = [builder.instructions[i] for i in builder.order]
+    sizes = [0 if x.is_view else math.prod(x.shape) * x.dtype.itemsize for x in made]
+    if sum(sizes) < LEAST:
+        return
+    values = _Values(builder, made, sizes)
+    order: Order = range(len(made))
+    for _ in range(_OFTEN):
+        better = values.better(order)
+        if better is None:
+            break
+        order = better
+    if type(order) is list:
+        builder.order = [builder.order[p] for p in order]
+
+
+def _takes_out(made: Instruction) -> bool:
+    """Whether a result may lie in a buffer, as far as its op tells."""
+    template = TEMPLATES.get(made.op)
+    if template is None:
+        return isinstance(made.op.forward, np.ufunc)
+    return not isinstance(template, str) or "{out}" in template
+
+
+class _Values:
+    """What the instructions of a program make and need, each named by its place at first.
+
+    As near to the memory plan as it takes to choose an order.
+    """
+
+    def __init__(self, builder: Builder, made: list[Instruction], sizes: list[int]) -> None:
+        at = {builder.refs[i]: p for p, i in enumerate(builder.order)}
+        self.needs = [[at[x] for x in m.operands if x in at] for m in made]
+        self.is_view = [not size and m.is_view for size, m in zip(sizes, made, strict=True)]
+        # whose memory each shares, what needs it or a view of it, and which are returned
+        self.owner = owner = list(range(len(made)))
+        self.users: list[list[int]] = [[] for _ in made]
+        for p, needs in enumerate(self.needs):
+            if needs and self.is_view[p]:
+                owner[p] = owner[needs[0]]
+            for q in needs:
+                self.users[owner[q]].append(p)
+        self.kept = {owner[at[x]] for x in builder.outputs if type(x) is Ref and x in at}
+        # which are done block by block with the next one; of what only these need, one block is
+        given: Any = builder
+        large = max(sizes) >= MANY
+        blocks = [block_shape(given, m) if large else None for m in made]
+        self.goes_on = [*[x is not None and x == y for x, y in pairwise(blocks)], False]
+        runs = list(accumulate([not x for x in self.goes_on], initial=0))
+        self.size = [
+            0 if self.goes_on[p] and {runs[q] for q in self.users[p]} == {runs[p]} else size
+            for p, size in enumerate(sizes)
+        ]
+        # what each may be written over, and which lie in new arrays, as what returned ones are over
+        self.under: list[int | None] = [None] * len(made)
+        over: list[int] = []
+        for p, m in enumerate(made):
+            over = over if p and self.goes_on[p - 1] else []
+            if m.is_elementwise or m.op is keep:
+                last = [q for q in map(owner.__getitem__, self.needs[p]) if self.size[q]]
+                over += [q for q in last if self.users[q][-1] == p and q not in self.kept]
+            if self.size[p] and (same := [q for q in over if sizes[q] == sizes[p]]):
+                self.under[p] = same[-1]
+                over.remove(same[-1])
+        self.is_new = [p in self.kept or not _takes_out(m) for p, m in enumerate(made)]
+        for p, under in reversed(list(enumerate(self.under))):
+            if under is not None and self.is_new[p]:
+                self.is_new[under] = True
+
+    def held(self, order: Order) -> tuple[list[int], list[int], list[list[int]]]:
+        """Where each stands, the last place that needs it, and what is held in buffers and anew."""
+        n = len(order)
+        place = sorted(range(n), key=order.__getitem__)
+        ends = [max([place[p], *[place[q] for q in users]]) for p, users in enumerate(self.users)]
+        for p in self.kept:
+            ends[p] = n
+        changes = [0] * (n + 2), [0] * (n + 2)
+        for p, size in enumerate(self.size):
+            change, q = changes[self.is_new[p]], self.under[p]
+            change[place[p] + (q is not None and ends[q] == place[p])] += size
+            change[ends[p] + 1] -= size
+        return place, ends, [list(accumulate(change[:n])) for change in changes]
+
+    def better(self, order: Order) -> list[int] | None:
+        """An order that takes less memory, if one is found."""
+        place, ends, both = self.held(order)
+        most = sum(map(max, both))
+        for held in sorted(both, key=max, reverse=True):
+            for moved, start in self._moves(order, place, ends, held):
+                rest = [p for p in order[start:] if p not in moved]
+                found = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
+                if sum(map(max, self.held(found)[2])) < most:
+                    return found
+        return None
+
+    def _moves(
+        self, order: Order, place: list[int], ends: list[int], held: list[int]
+    ) -> Iterator[tuple[set[int], int]]:
+        """What uses up a value that is held at the peak, and how early all of it can be done."""
+        most = max(held)
+        peak = held.index(most)
+        alive = [p for p in order[:peak] if self.size[p] > most // _PART and ends[p] >= peak]
+        for x in sorted(alive, key=self.size.__getitem__, reverse=True):
+            moved, needed, left = set[int](), {x}, self.size[x]
+            for p in sorted({*self.users[x]}, key=place.__getitem__, reverse=True):
+                left -= self.size[p] if self.is_new[p] is self.is_new[x] else 0
+                if left <= 0 or x in self.kept or self._is_in_run(order, place[p]):
+                    break
+                moved.add(p)
+                # views take no memory, so they come along
+                rest = [p]
+                while rest:
+                    for q in self.needs[rest.pop()]:
+                        (moved if self.is_view[q] else needed).add(q)
+                        rest += [q] * self.is_view[q]
+                start = max(place[q] for q in needed - moved) + 1
+                if start < min(peak, place[p]) and not self._is_in_run(order, start):
+                    yield {q for q in moved if place[q] >= start}, start
+
+    def _is_in_run(self, order: Order, t: int) -> bool:
+        return self.goes_on[order[t]] or (t > 0 and self.goes_on[order[t - 1]])
