@@ -16,7 +16,7 @@ from tapegrad.ops.arithmetic import multiply, positive
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
-from tapegrad.ops.logic import keep
+from tapegrad.ops.logic import keep, keep_into
 from tapegrad.ops.shape import transpose
 from tapegrad.program import frame, memory, results, text
 from tapegrad.program.builder import Builder
@@ -331,6 +331,21 @@ def test_complex_numbers_are_written_with_the_signs_of_their_zeros():
         for got, wanted in zip(program(x), fn(x), strict=True):
             assert_same_bits(got, wanted)
     assert "complex(0.0, 1.0)" in str(program)
+
+
+@pytest.mark.parametrize("char", "efdFD")
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_mask_keeps_may_be_written_over_what_it_is_of(char, turned):
+    x = np.array([[1.5, -0.0, np.inf], [np.nan, -np.inf, 5e-8]]).astype(char)
+    x = np.tile(x, (300, 10))
+    rng = np.random.default_rng(0)
+    for condition in (rng.random(x.shape) < 0.5, rng.random(x.shape[::-1]).T < 0.5):
+        wanted = np.where(condition, x, 0)
+        given = np.asfortranarray(x) if turned else x.copy()
+        assert_same_bits(keep_into(condition, given), wanted)
+        assert_same_bits(keep_into(condition, given, np.full(x.shape, 7, char)), wanted)
+        assert keep_into(condition, given, given) is given
+        assert_same_bits(given, wanted)
 
 
 def test_buffers_of_blocks_are_there_for_later_blocks():
