@@ -6,8 +6,10 @@ only what it changes.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,8 @@ class Builder:
         self.replaced: dict[Any, Any] = {}
         self.absent = bytearray()
         self.is_shared = self.is_needed = False
+        # the outputs, and how often each value is one
+        self._given: tuple[Any, Counter[Any]] = (None, Counter())
         # made on first use
         self._uses: dict[Any, list[int]] | None = None
         self._holds_complex: bool | None = None
@@ -137,7 +141,7 @@ class Builder:
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last; its operands are `current`."""
-        self.touch()
+        self.is_shared = self.is_needed = False
         if self.absent:
             instruction = self.current(instruction)
             self.absent.append(0)
@@ -278,17 +282,14 @@ class Builder:
         """The instructions with their numbers, in order."""
         return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
 
-    def users(self) -> Mapping[Ref, list[int]]:
-        """The numbers of the instructions that use each value, once a use; -1 for an output."""
-        found: defaultdict[Ref, list[int]] = defaultdict(list)
-        for i in self.order:
-            for x in self.instructions[i].operands:
-                if type(x) is Ref:
-                    found[x].append(i)
-        for x in self.outputs:
-            if type(x) is Ref:
-                found[x].append(-1)
-        return dict(found)
+    def n_uses(self) -> list[int]:
+        """How often the result of each instruction is used, by number; as an output too."""
+        found = [0] * len(self.instructions)
+        given = map(attrgetter("operands"), map(self.instructions.__getitem__, self.order))
+        for x in chain(self.outputs, chain.from_iterable(given)):
+            if type(x) is Ref and x[0] == "instruction":
+                found[x[1]] += 1
+        return found
 
     @property
     def uses(self) -> dict[Any, list[int]]:
@@ -322,7 +323,9 @@ class Builder:
     def users_of(self, x: Any) -> list[int]:
         """The numbers of the instructions that use a value, once a use; -1 for an output."""
         here, instructions = self.here, self.instructions
-        found = [-1 for y in self.outputs if type(y) is Ref and y == x]
+        if self._given[0] is not self.outputs:
+            self._given = self.outputs, Counter(filter(_is_ref, self.outputs))
+        found = [-1] * self._given[1][x]
         for i in {*self.uses.get(x, ())}:
             found += [i] * instructions[i].operands.count(x) if here[i] else []
         return found
@@ -353,10 +356,6 @@ class Builder:
                 x.dtype.kind == "c" or complex in map(type, x.operands) for _, x in self.in_order()
             )
         return self._holds_complex
-
-    def touch(self) -> None:
-        """Mark the program as changed."""
-        self.is_shared = self.is_needed = False
 
     # --- changing ---------------------------------------------------------------------
 
@@ -429,7 +428,7 @@ class Builder:
         self.instructions[i], self.op_of[i] = made, made.op
         self.changed[i] = 1
         self.ops.add(made.op)
-        self.touch()
+        self.is_shared = self.is_needed = False
 
     def replace(self, i: int, x: Any) -> None:
         """Use an operand wherever the result of an instruction is used, which goes."""
@@ -444,7 +443,7 @@ class Builder:
             self.changed[j] = 1
         if moved and type(x) is Ref:
             uses.setdefault(x, []).extend(moved)
-        self.touch()
+        self.is_shared = self.is_needed = False
 
     def start(self) -> None:
         """Begin to write the order again: so far nothing is in the program."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.core.sweep import SWEEP
+from tapegrad.core.sweep import SWEEP, sweep
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.face.lines import Place, place_of
@@ -170,6 +170,9 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
+_SWEEPS = sweep.__wrapped__.__code__  # type: ignore[attr-defined]
+
+
 class Watch:
     """Notes, as each record is written, which frames led there.
 
@@ -184,6 +187,8 @@ class Watch:
         # whether it is our code, by identity, since hashing code reads all of it
         self._is_ours: dict[int, bool] = {}
         self._codes: list[CodeType] = []  # kept alive
+        # the last sweep that a record was written in, and the user's frame that it was called from
+        self._sweep: tuple[FrameType | None, FrameType | None] = (None, None)
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
@@ -192,8 +197,15 @@ class Watch:
         depths, known = self._depths, self._is_ours
         new: list[FrameType] = []
         frame: FrameType | None = sys._getframe(2)
+        within: tuple[FrameType, int] | None = None
         while frame is not None:
             code = frame.f_code
+            if code is _SWEEPS and within is None:
+                # while it runs, what called it stays where it is
+                if frame is self._sweep[0]:
+                    frame = self._sweep[1]
+                    break
+                within = frame, len(new)
             is_ours = known.get(id(code))
             if is_ours is None:
                 module = str(frame.f_globals.get("__name__"))
@@ -206,6 +218,8 @@ class Watch:
                     break
                 new.append(frame)
             frame = frame.f_back
+        if within is not None:
+            self._sweep = within[0], [*new, frame][within[1]]
         depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
             depths[found] = depth = depth + 1
@@ -229,6 +243,7 @@ class Watch:
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
+        self._sweep = (None, None)
 
 
 def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
@@ -247,14 +262,14 @@ def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
     found: dict[Tensor, Tensor] = {}
     straight: dict[Tensor, Tensor] = {}
     arrived: set[Tensor] = set()
-    for sweep in reversed(sweeps):
-        passed, ends = [sweep._options[name].values for name in ("passed", "gradients")]
+    for written in reversed(sweeps):
+        passed, ends = [written._options[name].values for name in ("passed", "gradients")]
         for record, g in zip(passed[::2], passed[1::2], strict=True):
             if type(g) is Tensor:
                 found.setdefault(g, record)
         for record, g in zip(ends[::2], ends[1::2], strict=True):
             arrived.add(g)
-            if first_use.get(g, sweep.index) >= sweep.index:
+            if first_use.get(g, written.index) >= written.index:
                 straight[g] = record
     return {**found, **straight}, frozenset(arrived)
 

@@ -361,13 +361,13 @@ class Writing:
 
     @property
     def flat(self) -> str:
-        """The same lines, counted alike, at the level of a module.
+        """The lines of the function that runs, counted alike, at the level of a module.
 
         Python compiles thousands of names that one function defines and another reads in time that
         grows with their square. A number that NumPy would convert in each call is an array here.
         """
-        above = [""] * (len(self.header) + 1)
-        lines = [*above, *self.once, self.head, *[f"    {line}" for line in self.body]]
+        above = [""] * (len(self.header) + 1 + len(self.once))
+        lines = [*above, self.head, *[f"    {line}" for line in self.body]]
         return "\n".join(lines) + "\n"
 
     @property
@@ -382,14 +382,17 @@ class Maker:
 
     Attributes
     ----------
+    once
+        What is made once, in order: a name, or "", and what gives its value.
     code
-        Defines what is made once, and the function that runs.
+        Defines the function that runs.
     namespace
         The names that it needs and does not define.
     run
         The name of the function that runs.
     """
 
+    once: list[tuple[str, CodeType]]
     code: CodeType
     namespace: Mapping[str, Any]
     run: str
@@ -397,6 +400,11 @@ class Maker:
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
         names = dict(self.namespace)
+        for name, value in self.once:
+            if name:
+                names[name] = eval(value, names)
+            else:
+                exec(value, names)
         exec(self.code, names)
         # the names do not hold the function, which holds them; and its code is its own, since
         # Python keeps in it where it last found each name
@@ -422,7 +430,21 @@ def runner(program: Code, stamp: Callable[[Code, int], None] | None = None) -> M
     # a line of a program is not the user's
     namespace = {**writing.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(code, namespace, writing.run)
+    return Maker(list(map(_made_once, writing.once)), code, namespace, writing.run)
+
+
+def _made_once(line: str) -> tuple[str, CodeType]:
+    """A line that runs once, as `Maker` has it."""
+    name, _, value = line.partition(" = ")
+    if not name.isidentifier():
+        return "", compile(line, "<program>", "exec")
+    return name, _evaluated(value if "'" in value else value.partition("  # ")[0])
+
+
+@lru_cache(1 << 10)
+def _evaluated(text: str) -> CodeType:
+    """An expression compiled: buffers of one shape, and views of one, are written alike."""
+    return compile(text, "<program>", "eval")
 
 
 def written(program: Code, stamp: Callable[[Code, int], None] | None = None) -> Writing:

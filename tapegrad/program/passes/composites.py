@@ -45,7 +45,10 @@ def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any
     made: list[Ref] = []
     for part in parts:
         operands = tuple([_placed(x, given, made) for x in part.operands])
-        written = part.but(operands=operands, stage=builder.stage, place=builder.place)
+        op, options, shape, dtype = part.op, part.options, part.shape, part.dtype
+        written = Instruction(
+            op, operands, options, shape, dtype, part.number, "", "", builder.stage, builder.place
+        )
         made.append(builder.append(written))
     return made[-1]
 

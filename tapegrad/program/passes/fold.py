@@ -92,14 +92,24 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
+    # this runs for every operand, most of which are instructions of another op
+    varies, may_fill, op_of = False, False, builder.op_of
     for x in instruction.operands:
-        if type(x) is Ref and x[0] != "constant":
-            break
-    else:
+        if type(x) is Ref:
+            kind, at = x
+            varies = varies or kind != "constant"
+            may_fill = (
+                may_fill
+                or kind == "constant"
+                or (kind == "instruction" and op_of[at] is broadcast_to)
+            )
+    if not varies:
         result = _constant(builder, instruction)
         if result is not None:
             return result
-    operands = _without_broadcasts(builder, instruction)
+    operands = instruction.operands
+    if may_fill and instruction.is_elementwise:
+        operands = _without_broadcasts(builder, instruction)
     changed = operands is not instruction.operands
     instruction = instruction.on(operands) if changed else instruction
     for apply in _RULES.get(instruction.op, ()):
@@ -112,17 +122,10 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
-    instructions = builder.instructions
     for i, x in enumerate(operands):
-        if type(x) is not Ref:
+        made = builder.of(x) if type(x) is Ref and x.kind != "input" else None
+        if made is None or (type(made) is Instruction and made.op is not broadcast_to):
             continue
-        kind, at = x
-        # this runs for every operand, most of which are instructions of another op
-        if kind == "input" or (kind == "instruction" and instructions[at].op is not broadcast_to):
-            continue
-        made = builder.of(x)
-        if not instruction.is_elementwise:
-            break
         if type(made) is not Constant:
             (single,) = made.operands
         elif made.shape == () or made.splat is None or len(operands) == 1:

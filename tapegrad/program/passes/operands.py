@@ -138,7 +138,7 @@ def type_numbers(builder: Builder, instruction: Instruction) -> Any:
     given, shape = instruction.operands, instruction.shape
     for x in given:
         # one without axes has none to lose
-        if type(x) is not Ref or (builder.shape(x) != shape and builder.shape(x) != ()):
+        if type(x) is not Ref or builder.shape(x) not in (shape, ()):
             break
     else:
         return None

@@ -7,7 +7,7 @@ matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply
@@ -22,34 +22,15 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.fold import rejoined
 from tapegrad.program.program import improvement
 
-Improve = Callable[[Builder, Instruction, list[Any]], Any]
 
-
-def rewrite_sums(builder: Builder, improve: Improve) -> None:
-    """Replace each sum by what `improve` makes of it and its terms.
-
-    A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
-    one term of a larger sum; otherwise a long chain of sums would take quadratic time.
-    """
-    inside = _sums_inside(builder)
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.at in inside or instruction.number:
-            return None
-        return improve(builder, instruction, _terms(builder, instruction, inside))
-
-    builder.rewrite(visit, (add,))
-
-
-def _sums_inside(builder: Builder) -> set[int]:
+def _sums_inside(builder: Builder, uses: list[int]) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
     inside = set()
     for i in builder.of_ops((add,)):
-        by = builder.users_of(builder.refs[i])
-        if len(by) == 1 and by != [-1]:  # -1 is a result
-            user = builder.instructions[by[0]]
-            if user.op is add and user.shape == builder.instructions[i].shape:
-                inside.add(i)
+        by = builder.users_of(builder.refs[i]) if uses[i] == 1 else [-1]
+        user = builder.instructions[by[0]]
+        if by != [-1] and user.op is add and user.shape == builder.instructions[i].shape:
+            inside.add(i)
     return inside
 
 
@@ -76,10 +57,19 @@ def stack_sums(builder: Builder) -> None:
     """Sums of products, of row sums, of scattered rows and of slices are stacked.
 
     Fires on a weight used at each step of a loop: its gradient is such a sum.
-    """
-    users = builder.users() if builder.has((add,)) else {}
 
-    def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
+    A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
+    one term of a larger sum; otherwise a long chain of sums would take quadratic time.
+    """
+    if not builder.has((add,)):
+        return
+    uses = builder.n_uses()
+    inside = _sums_inside(builder, uses)
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if builder.at in inside or instruction.number:
+            return None
+        terms = _terms(builder, instruction, inside)
         made = [builder.source(x) for x in terms]
         if not any(x is not None and x.op in _STACKED for x in made):
             return None
@@ -89,14 +79,19 @@ def stack_sums(builder: Builder) -> None:
         # a sweep adds from the last step to the first; in step order they match other sums
         terms = terms[::-1]
         # a term that is needed itself would be computed twice, in two ways
-        alone = len(set(terms)) == len(terms) and all(len(users.get(x, ())) < 2 for x in terms)
+        alone = len(set(terms)) == len(terms) and not any(_is_shared(x, uses) for x in terms)
         for gather in (*(_SUMS if alone else ()), _parts, _rows):
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
-        return _placed_last(builder, instruction, users)
+        return _placed_last(builder, instruction, uses)
 
-    rewrite_sums(builder, improve)
+    builder.rewrite(visit, (add,))
+
+
+def _is_shared(x: Any, uses: list[int]) -> bool:
+    """Whether a value was used more than once before the sums were rewritten."""
+    return type(x) is Ref and (x[0] != "instruction" or (x[1] < len(uses) and uses[x[1]] > 1))
 
 
 def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
@@ -259,7 +254,7 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
     return _total(builder, [total, *others])
 
 
-def _placed_last(builder: Builder, instruction: Instruction, users: Mapping[Ref, list[int]]) -> Any:
+def _placed_last(builder: Builder, instruction: Instruction, uses: list[int]) -> Any:
     """Rows or slices that fill an array, each placed in zeros and added after all else, as one."""
     placed: list[Any] = []
     made: Instruction | None = instruction
@@ -276,7 +271,8 @@ def _placed_last(builder: Builder, instruction: Instruction, users: Mapping[Ref,
             whole = _rows(builder, placed)
         if whole is not None:
             return builder.emit(add, rest, whole)
-        made = builder.source(rest, add) if len(users.get(rest, ())) == 1 else None
+        is_new = type(rest) is Ref and rest.index >= len(uses)
+        made = None if is_new or _is_shared(rest, uses) else builder.source(rest, add)
     return None
 
 
