@@ -79,6 +79,9 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
         return np.expand_dims(g, -1) * x2
     if left == 1:
         return np.squeeze(x2 @ np.expand_dims(g, -1), -1)
+    if right == 2 and type(g) is type(x2) is np.ndarray:
+        # one product instead of a stack
+        return _dot(g.reshape(math.prod(g.shape[:-1]), g.shape[-1]), x2.T).reshape(x1.shape)
     return g @ turned(x2)
 
 

@@ -15,7 +15,7 @@ from mappings import VECTORS
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.core.cotangents import accumulate
+from tapegrad.core.cotangents import accumulate, unbroadcast
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import append
@@ -39,6 +39,24 @@ def test_a_non_scalar_output_takes_a_cotangent():
     tape, x, y, _ = squares()
     g = tg.reverse_sweep(tape, y, cotangent=np.array([1.0, 10.0, 100.0]))[x]
     np.testing.assert_array_equal(g, [2.0, 40.0, 600.0])
+
+
+@pytest.mark.parametrize("dtype", "fdeFg")
+@pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, lambda x: x[..., ::-1]])
+def test_what_broadcasting_repeats_is_summed_in_any_shape_and_layout(dtype, layout):
+    shapes = [(3,), (5, 2, 3), (2, 3, 1, 4), (0, 3), (3, 0), (1, 1), (3, 1030), (2, 1030, 2)]
+    for shape in shapes:
+        # whole numbers, whose sums have no rounding errors
+        c = layout(np.random.default_rng(0).integers(-1, 2, size=shape).astype(dtype))
+        for kept in itertools.product([True, False], repeat=len(shape)):
+            narrow = [n if stays else 1 for n, stays in zip(shape, kept, strict=True)]
+            axes = tuple(i for i, n in enumerate(narrow) if n != shape[i])
+            want = np.sum(c, axis=axes, keepdims=True)
+            for first in range(len(shape) + 1):
+                if set(narrow[:first]) <= {1}:
+                    primal = np.ones(narrow[first:], dtype)
+                    found = unbroadcast(c, primal, "op", 0)
+                    np.testing.assert_array_equal(found, want.reshape(primal.shape), strict=True)
 
 
 def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
