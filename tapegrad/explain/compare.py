@@ -17,7 +17,7 @@ from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
-from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, runs
+from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import as_text, columns, got, printable, rows_in_html, short
 from tapegrad.ops.arithmetic import add, subtract
@@ -318,7 +318,7 @@ class _Comparing:
         if not apart:
             return None
         error, index = max(apart, key=lambda z: z[0])
-        return error, None if type(_primal(x)) is Parts else index
+        return error, None if type(primal_of(x)) is Parts else index
 
     def _is_alone(self, z: Tensor) -> bool:
         return z not in self.partner and z not in self.partners
@@ -341,7 +341,7 @@ class _Comparing:
             if any(u is p and v is q for p, q in moved):
                 return f"operand {i} is line {u.index} in a, and line {v.index} in b"
             if (type(u) is not Tensor or type(v) is not Tensor) and self.worst(u, v) is not None:
-                return f"operand {i} is {short(_primal(u))} and {short(_primal(v))}"
+                return f"operand {i} is {short(primal_of(u))} and {short(primal_of(v))}"
         if len(x._operands) != len(y._operands):
             return f"it has {len(x._operands)} operands in a, and {len(y._operands)} in b"
         held = x.op in HOLDERS or type(x._primal) is Parts
@@ -372,10 +372,6 @@ def _given(of: Run, n: int, u: Tensor, v: Tensor) -> str:
     return f"operand {of.sources[u]} of {of.record.op.name} differs"
 
 
-def _primal(x: Any) -> Any:
-    return x._primal if type(x) is Tensor else x
-
-
 def _operands(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The operands in the same places that are records in both."""
     pairs = zip(x._operands, y._operands, strict=False)
@@ -384,7 +380,7 @@ def _operands(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     """The values of two records, or constants, that must agree."""
-    parts = [list(z.values) if type(z) is Parts else [z] for z in (_primal(x), _primal(y))]
+    parts = [list(z.values) if type(z) is Parts else [z] for z in (primal_of(x), primal_of(y))]
     for k, z in enumerate((x, y)):
         loop = z._options.get("loop") if type(z) is Tensor else None
         if isinstance(loop, Loop):

@@ -164,3 +164,8 @@ def _repeated(record: Tensor) -> Run:
     places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
     sources = {p: places[p._operands[0]] for p in tape.parameters if p._operands[0] in places}
     return Run(record, None, tape, sources, tuple(outputs))
+
+
+def primal_of(x: Any) -> Any:
+    """What a record holds; what is no record stays as it is."""
+    return x._primal if type(x) is Tensor else x

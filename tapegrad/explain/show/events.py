@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.explain.show.text import primal_of
+from tapegrad.explain.inside import primal_of
 from tapegrad.explain.show.values import Texts
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.face.text import printable

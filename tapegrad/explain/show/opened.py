@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from tapegrad.core.tensor import Tensor
-from tapegrad.explain.show.text import primal_of
+from tapegrad.explain.inside import primal_of
 from tapegrad.explain.show.values import Texts
 from tapegrad.explain.steps import Step, SweptRun
 from tapegrad.face.text import cells, printable

@@ -7,7 +7,7 @@ from typing import Any
 
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.explain.inside import HOLDERS, last_run
+from tapegrad.explain.inside import HOLDERS, last_run, primal_of
 from tapegrad.explain.show.marks import mark, swept
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.face.text import Text, short, table
@@ -56,8 +56,3 @@ def text_of(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
             head = f"inside line {record.index}, {record.op.name}{which}:"
             texts.append(f"{head}\n{text_of(made.tape, inside)}")
     return "\n\n".join(texts)
-
-
-def primal_of(x: Any) -> Any:
-    """A cotangent's value, recorded or not."""
-    return x._primal if type(x) is Tensor else x

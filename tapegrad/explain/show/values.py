@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.tensor import Parts
-from tapegrad.explain.show.text import primal_of
+from tapegrad.explain.inside import primal_of
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import short
 

@@ -49,7 +49,7 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
     """The sum over the first axes or over the last, as a product with ones."""
     shape = builder.shape(x)
     n = len(shape)
-    if len(shape) > 2 and not is_contiguous(builder, x):
+    if n > 2 and not is_contiguous(builder, x):
         return None
     if math.prod(shape[axis] for axis in axes) > _MOST_ADDED:
         return None
@@ -101,8 +101,6 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")
 
 
-# a product adds one by one, a sum in pairs, which is more precise
-_MOST_CONTRACTED = 1 << 16
 # elements of rows from which one product for each row is faster than all products and their sums,
 # and bytes of those from which it is no slower, and saves the memory of all products
 _LONG = 128
@@ -133,7 +131,7 @@ def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> 
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
         return None
-    if math.prod(shape[k] for k in inner) > _MOST_CONTRACTED:
+    if math.prod(shape[k] for k in inner) > _MOST_ADDED:
         return None
     rows, columns = of_first - of_second, of_second - of_first
     stack = (of_first & of_second) - inner

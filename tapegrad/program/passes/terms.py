@@ -56,7 +56,7 @@ def _sums_of_parts(builder: Builder) -> set[int]:
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
         part, ref = builder.instructions[i], builder.refs[i]
-        if i < 0 or part.op is not getitem or len(part.operands) > 1:
+        if part.op is not getitem or len(part.operands) > 1:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
             return None
