@@ -268,8 +268,8 @@ class Comparison:
         right = (self.evaluate(self.x + step) - self.y) / h
         return left, right
 
-    def probe(self, support: Array) -> Finding | None:
-        """Compare along the direction through some of the inputs; None if all rows agree."""
+    def close(self, support: Array) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
+        """The derivative of each row along a direction, whether it agrees at once, and the sides."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
         if "reverse" in self.modes:
@@ -286,9 +286,14 @@ class Comparison:
             rounding = np.where(numeric == 0, 0, least)
             numeric = self.rows(numeric @ self.u, numeric)
             noise = 2 * self.rows(_norm(self.u * rounding), rounding) / steps.first[1]
-            close = np.abs(numeric - analytic) <= steps.close * size + noise
-            if close.all():
-                return None
+            return analytic, np.abs(numeric - analytic) <= steps.close * size + noise, sides
+
+    def probe(self, support: Array) -> Finding | None:
+        """Compare along the direction through some of the inputs; None if all rows agree."""
+        analytic, close, sides = self.close(support)
+        if close.all():
+            return None
+        with np.errstate(all="ignore"):
             return self.examine(support, analytic, np.flatnonzero(~close), sides)
 
     def examine(
@@ -454,14 +459,22 @@ class Comparison:
     def supports(self) -> list[Array]:
         """The first directions to try, given as the inputs that move."""
         moving = np.flatnonzero(self.v)
-        if moving.size <= _FEW:
-            return list(moving[:, None])
         # similar in size, so that none hides behind a larger one
         with np.errstate(divide="ignore"):
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
-        sizes = np.maximum(sizes, np.max(sizes) - 14)
+        sizes = np.maximum(sizes, np.max(sizes, initial=-np.inf) - 14)
+        fine = self.problem.steps is FINE and self.problem.pull is not None
+        if moving.size <= _FEW:
+            # those of one array that agree when they move together need not move one by one
+            leaf = np.repeat(
+                np.arange(len(self.problem.x)), [pack([x]).size for x in self.problem.x]
+            )
+            keys = np.stack([leaf, sizes])[:, moving]
+            alike = [moving[(keys.T == key).all(axis=1)] for key in np.unique(keys, axis=1).T]
+            left = [x for x in alike if not fine or x.size == 1 or not self.close(x)[1].all()]
+            return [np.array([i]) for i in sorted(np.concatenate([moving[:0], *left]).tolist())]
         groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
-        if self.problem.steps is FINE and self.problem.pull is not None:
+        if fine:
             return [moving, *groups]
         # coarse rounding hides more, and without cotangents the sizes are unknown
         return [part for group in groups for part in np.array_split(group, min(_FEW, group.size))]

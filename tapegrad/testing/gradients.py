@@ -196,9 +196,10 @@ def check_grads(
 ) -> None:
     """Check the derivatives of a function against central differences.
 
-    Everything is computed in float64, whatever the dtype of the arguments. Up to 64 inputs are
-    each moved alone; more are moved together, in fixed random directions through those with
-    derivatives of similar size. A failure is traced to one input. Each run gives the same result.
+    Everything is computed in float64, whatever the dtype of the arguments. Inputs
+    are moved together, in fixed random directions through those with derivatives of similar size;
+    of up to 64, those that do not agree at once are each moved alone. A failure is traced to one
+    input. Each run gives the same result.
 
     Parameters
     ----------

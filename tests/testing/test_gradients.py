@@ -1,5 +1,6 @@
 """check_grads finds what is wrong, and finds nothing where nothing is."""
 
+import re
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -198,6 +199,34 @@ def test_an_error_in_a_small_entry_among_large_ones_is_caught() -> None:
     square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
     for modes in MODES:
         assert "x[10]" in caught(square, x, order=1, modes=modes)
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 64])
+def test_what_is_wrong_among_inputs_that_move_together_is_caught(n: int) -> None:
+    x, slopes = np.linspace(1.0, 2.0, n), np.linspace(1.0, 3.0, n)
+    off = np.ones(n)
+    off[n // 2] += 1e-6
+    for wrong in (slopes[::-1], slopes * off, np.full(n, np.mean(slopes)), -slopes, 0 * slopes):
+        weighed = planted(lambda x: x * slopes, lambda g, y, x, wrong=wrong: g * wrong)
+        for modes in MODES:
+            message = caught(lambda x, f=weighed: tg.sum(f(x)), x, order=1, modes=modes)
+            assert re.search(r"at x\[\d+\] ", message)
+
+
+@each_mode
+def test_inputs_that_agree_when_they_move_together_are_not_moved_one_by_one(modes: Any) -> None:
+    calls = []
+
+    def fn(x: Any) -> Any:
+        calls.append(1)
+        return np.sin(x)
+
+    counts = set()
+    for n in (2, 60):
+        calls.clear()
+        check_grads(fn, (np.linspace(0.5, 1.0, n),), order=1, modes=modes)
+        counts.add(len(calls))
+    assert len(counts) == 1
 
 
 def test_an_error_in_one_of_many_outputs_is_caught() -> None:
