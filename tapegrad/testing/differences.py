@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -269,7 +270,7 @@ class Comparison:
         return left, right
 
     def close(self, support: Array) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
-        """The derivative of each row along a direction, whether it agrees at once, and the sides."""
+        """The derivative of each row along a direction, whether it agrees soon, and the sides."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
         if "reverse" in self.modes:
@@ -463,17 +464,12 @@ class Comparison:
         with np.errstate(divide="ignore"):
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
         sizes = np.maximum(sizes, np.max(sizes, initial=-np.inf) - 14)
+        groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
         fine = self.problem.steps is FINE and self.problem.pull is not None
         if moving.size <= _FEW:
-            # those of one array that agree when they move together need not move one by one
-            leaf = np.repeat(
-                np.arange(len(self.problem.x)), [pack([x]).size for x in self.problem.x]
-            )
-            keys = np.stack([leaf, sizes])[:, moving]
-            alike = [moving[(keys.T == key).all(axis=1)] for key in np.unique(keys, axis=1).T]
-            left = [x for x in alike if not fine or x.size == 1 or not self.close(x)[1].all()]
-            return [np.array([i]) for i in sorted(np.concatenate([moving[:0], *left]).tolist())]
-        groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
+            # what agrees when it moves together need not move one by one
+            left = [x for x in groups if not fine or x.size == 1 or not self.close(x)[1].all()]
+            return [np.array([i]) for i in sorted(itertools.chain(*left))]
         if fine:
             return [moving, *groups]
         # coarse rounding hides more, and without cotangents the sizes are unknown
