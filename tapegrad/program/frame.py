@@ -19,7 +19,8 @@ from tapegrad.program.arena import Arena, Life, life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
-from tapegrad.program.memory import MANY, Axes, Plan, inverse, last_uses, planned
+from tapegrad.program.layout import Axes, inverse
+from tapegrad.program.memory import MANY, Plan, last_uses, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 

@@ -1,12 +1,9 @@
-"""The memory plan: which values share a buffer, and in which order of axes they lie."""
+"""The memory plan: which values share a buffer, and which are computed block by block."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
-from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import attrs
@@ -14,151 +11,16 @@ import numpy as np
 
 from tapegrad.face.ownership import LARGE
 from tapegrad.ops.fourier import fft, ifft
-from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep
-from tapegrad.ops.product import inner_product, matmul
+from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
-from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Life, life
+from tapegrad.program.concatenations import Filling, Part, fillings, joined, parts_of
 from tapegrad.program.expressions import is_filled, takes_out
-from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
+from tapegrad.program.ir import Code, Instruction, Ref, refs_to
+from tapegrad.program.layout import Axes, layouts, ordered
 from tapegrad.program.results import sealed
-
-Axes = tuple[int, ...]
-
-
-def layouts(program: Code) -> Mapping[Ref, Axes]:
-    """The order of axes in memory of products of stacks that are transposed and then reshaped.
-
-    A product writes in any order at the same speed, and a reshape after the transpose then copies
-    nothing. Only products whose every use is the same transpose are listed.
-    """
-    made = program.instructions
-    stacks = {
-        Ref("instruction", i)
-        for i, x in enumerate(made)
-        if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
-    }
-    stacks -= program.results
-    if not stacks:
-        return {}
-    uses: dict[Any, list[int]] = {x: [] for x in stacks}
-    turned: dict[Ref, Ref] = {}
-    reshaped: set[Ref] = set()
-    for i, instruction in enumerate(made):
-        for x in instruction.operands:
-            if type(x) is not Ref:
-                continue
-            if x in uses:
-                uses[x].append(i)
-                turned[Ref("instruction", i)] = x
-            elif x in turned and instruction.op is reshape:
-                reshaped.add(turned[x])
-    found = {}
-    for ref in sorted(stacks & reshaped):
-        orders = {axes_of(made[i]) if made[i].op is transpose else None for i in uses[ref]}
-        axes = orders.pop() if len(orders) == 1 else None
-        # BLAS writes to matrices with one contiguous axis
-        if axes and axes[-1] >= len(axes) - 2:
-            found[ref] = axes
-    return found
-
-
-def axes_of(instruction: Instruction) -> Axes:
-    """The order in which a transpose puts the axes of its operand."""
-    backwards = tuple(range(len(instruction.shape)))[::-1]
-    axes: Axes = instruction.options.get("axes", backwards)
-    return axes
-
-
-def inverse(axes: Axes) -> Axes:
-    """The order that puts axes back where they were."""
-    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
-
-
-def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
-    """Sides, or strides, in an order of axes."""
-    return tuple([x[axis] for axis in axes])
-
-
-@lru_cache(1 << 8)
-def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of an array in C order, in elements."""
-    return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])
-
-
-# bytes from which a copy takes longer than a call to start
-_MOST = 1 << 12
-
-
-@attrs.frozen
-class Filling:
-    """How a concatenation is filled.
-
-    Attributes
-    ----------
-    parts
-        What is copied, and the view that it is copied to, as written after the buffer's name.
-    fixed
-        The same for constants, which are copied once.
-    unwritten
-        Instructions that need not run: their operands are copied instead.
-    """
-
-    parts: tuple[tuple[Any, str], ...]
-    fixed: tuple[tuple[Any, str], ...]
-    unwritten: tuple[Ref, ...]
-
-
-def fillings(program: Code) -> Mapping[Ref, Filling]:
-    """The small concatenations, and how each is filled."""
-    found: dict[Ref, Filling] = {}
-    made = program.instructions
-    if not any(x.op is concatenate for x in made):
-        return found
-    # static outputs need not be hashable
-    outputs = [x for x in program.outputs if type(x) is Ref]
-    uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
-    results = program.results
-    for i, instruction in enumerate(made):
-        ref = Ref("instruction", i)
-        if instruction.op is concatenate and ref not in results:
-            filling = filling_of(program, ref, uses)
-            if filling is not None:
-                found[ref] = filling
-    return found
-
-
-def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | None:
-    """How a concatenation is filled, if it is small; `uses` counts those of each value."""
-    instruction = program.of(ref)
-    size = math.prod(instruction.shape) * instruction.dtype.itemsize
-    likes = [program.like(x) for x in instruction.operands]
-    apart = instruction.options.get("axis", 0) is None
-    if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
-        return None
-    axis = instruction.options.get("axis", 0) % len(instruction.shape)
-    parts, fixed, unwritten = [], [], []
-    start = 0
-    for x in instruction.operands:
-        shape = program.like(x).shape
-        stop = start + shape[axis]
-        view = f"[{':, ' * axis}{start}:{stop}]"
-        start = stop
-        if not shape[axis]:
-            continue
-        if type(x) is Ref and x.kind == "constant":
-            fixed.append((x, view))
-            continue
-        made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
-        if made is not None and made.op is reshape and uses[x] == 1 and not axis:
-            # the view takes the operand's shape, since it is contiguous
-            unwritten.append(x)
-            (x,) = made.operands
-            view += f".reshape({program.like(x).shape})"
-        parts.append((x, view))
-    return Filling(tuple(parts), tuple(fixed), tuple(unwritten))
 
 
 def early(
@@ -235,28 +97,6 @@ class Buffer:
     def nbytes(self) -> int:
         """Its size."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-
-@attrs.frozen
-class Part:
-    """The rows of a buffer that hold a part of a concatenation, or the row of a stack.
-
-    Attributes
-    ----------
-    buffer
-        Its number.
-    start, stop
-        The rows; `stop` is None for one row without its axis.
-    """
-
-    buffer: int
-    start: int
-    stop: int | None
-
-    @property
-    def index(self) -> str:
-        """The index of the part, as written; one without axes is an array all the same."""
-        return f"{self.start}, ..." if self.stop is None else f"{self.start}:{self.stop}"
 
 
 @attrs.frozen
@@ -358,7 +198,12 @@ def planned(program: Code, inside: bool = False) -> Plan:
     results = program.results
     # what an output is a view of is never overwritten
     kept = {owner.get(x, x) for x in results}
-    parts = _placed(program, pool, runs, kept)
+    parts: dict[Ref, dict[Ref, Part]] = {}
+    for ref, direct in joined(program, runs, kept).items():
+        made = program.of(ref)
+        number = pool.new(ref, Buffer(made.shape, made.dtype))
+        places = parts_of(program, made, number)
+        parts[ref] = {x: part for x, part in places if x in direct}
     # the buffer of a concatenation is in use as long as any part is
     whole = {x: ref for ref, found in parts.items() for x in found}
     placed = parts.keys() | whole.keys()
@@ -549,57 +394,6 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
         return False
     # its own transforms along several axes write over what each of them reads
     return instruction.is_elementwise or instruction.op in (fft, ifft, keep)
-
-
-# --- concatenations -----------------------------------------------------------------------
-
-
-def _placed(
-    program: Code, pool: _Pool, runs: list[tuple[int, int]], kept: set[Ref]
-) -> dict[Ref, dict[Ref, Part]]:
-    """The joined arrays with a buffer of their own, and the parts written directly to it."""
-    placed: dict[Ref, dict[Ref, Part]] = {}
-    taken: set[Ref] = set()
-    for i, instruction in enumerate(program.instructions):
-        if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
-            continue
-        ref = Ref("instruction", i)
-        if ref in kept:
-            continue
-        apart = kept | taken | placed.keys()
-        found = {
-            x
-            for x in _refs(instruction)
-            if x not in apart and _may_place(program, x, instruction, runs)
-        }
-        if not found:
-            continue
-        number = pool.new(ref, Buffer(instruction.shape, instruction.dtype))
-        parts = parts_of(program, instruction, number)
-        placed[ref] = {x: part for x, part in parts if x in found}
-        taken |= found
-    return placed
-
-
-def parts_of(program: Code, instruction: Instruction, buffer: int) -> list[tuple[Operand, Part]]:
-    """The operands of a concatenation or a stack, and their places in its buffer."""
-    if instruction.op is stack:
-        return [(x, Part(buffer, k, None)) for k, x in enumerate(instruction.operands)]
-    ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]
-    return [
-        (x, Part(buffer, *pair))
-        for x, pair in zip(instruction.operands, pairwise(ends), strict=True)
-    ]
-
-
-def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:
-    """Whether a value can be written directly to its place in a concatenation."""
-    if x.kind != "instruction" or whole.operands.count(x) > 1:
-        return False
-    if any(start <= x.index < stop for start, stop in runs):
-        return False
-    made = program.instructions[x.index]
-    return takes_out(program, made) and made.dtype == whole.dtype
 
 
 # --- blocks -------------------------------------------------------------------------------

@@ -24,21 +24,14 @@ from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.arena import Arena
+from tapegrad.program.concatenations import filling_of, parts_of
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import KINDS, Names, expression, is_element, is_few, operand
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
-from tapegrad.program.memory import (
-    Plan,
-    axes_of,
-    filling_of,
-    inverse,
-    ordered,
-    owners,
-    parts_of,
-    strides_in_order,
-)
+from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
+from tapegrad.program.memory import Plan, owners
 from tapegrad.program.results import packed
 from tapegrad.transforms.replay import EACH
 

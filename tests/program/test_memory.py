@@ -14,7 +14,8 @@ from programs import assert_close, scale_of
 import tapegrad as tg
 from tapegrad.program.arena import life, places
 from tapegrad.program.expressions import in_order
-from tapegrad.program.memory import MANY, layouts, planned
+from tapegrad.program.layout import layouts
+from tapegrad.program.memory import MANY, planned
 from tapegrad.testing import programs
 
 MANY_ARE_FEW = mock.patch("tapegrad.program.memory.MANY", 9)

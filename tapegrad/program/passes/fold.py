@@ -39,7 +39,7 @@ from tapegrad.ops.rows import unpick
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
-from tapegrad.program.memory import axes_of
+from tapegrad.program.layout import axes_of
 from tapegrad.program.program import rule
 
 

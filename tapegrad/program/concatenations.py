@@ -1,0 +1,154 @@
+"""Concatenations and stacks: parts that are written to their place, or copied there."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+import attrs
+
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.shape import reshape
+from tapegrad.program.expressions import takes_out
+from tapegrad.program.ir import Code, Instruction, Operand, Ref
+
+# --- parts that are written directly --------------------------------------------------------
+
+
+@attrs.frozen
+class Part:
+    """The rows of a buffer that hold a part of a concatenation, or the row of a stack.
+
+    Attributes
+    ----------
+    buffer
+        Its number.
+    start, stop
+        The rows; `stop` is None for one row without its axis.
+    """
+
+    buffer: int
+    start: int
+    stop: int | None
+
+    @property
+    def index(self) -> str:
+        """The index of the part, as written; one without axes is an array all the same."""
+        return f"{self.start}, ..." if self.stop is None else f"{self.start}:{self.stop}"
+
+
+def joined(program: Code, runs: list[tuple[int, int]], kept: set[Ref]) -> dict[Ref, frozenset[Ref]]:
+    """The concatenations and stacks to which parts are written directly, and these parts."""
+    found: dict[Ref, frozenset[Ref]] = {}
+    apart = set(kept)
+    for i, instruction in enumerate(program.instructions):
+        if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
+            continue
+        ref = Ref("instruction", i)
+        if ref in kept:
+            continue
+        parts = {x for x in instruction.operands if type(x) is Ref and x not in apart}
+        parts = {x for x in parts if _may_place(program, x, instruction, runs)}
+        if parts:
+            found[ref] = frozenset(parts)
+            apart |= {ref, *parts}
+    return found
+
+
+def parts_of(program: Code, instruction: Instruction, buffer: int) -> list[tuple[Operand, Part]]:
+    """The operands of a concatenation or a stack, and their places in its buffer."""
+    if instruction.op is stack:
+        return [(x, Part(buffer, k, None)) for k, x in enumerate(instruction.operands)]
+    ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]
+    return [
+        (x, Part(buffer, *pair))
+        for x, pair in zip(instruction.operands, pairwise(ends), strict=True)
+    ]
+
+
+def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:
+    """Whether a value can be written directly to its place in a concatenation."""
+    if x.kind != "instruction" or whole.operands.count(x) > 1:
+        return False
+    if any(start <= x.index < stop for start, stop in runs):
+        return False
+    made = program.instructions[x.index]
+    return takes_out(program, made) and made.dtype == whole.dtype
+
+
+# --- parts that are copied --------------------------------------------------------------------
+
+# bytes from which a copy takes longer than a call to start
+_MOST = 1 << 12
+
+
+@attrs.frozen
+class Filling:
+    """How a concatenation is filled.
+
+    Attributes
+    ----------
+    parts
+        What is copied, and the view that it is copied to, as written after the buffer's name.
+    fixed
+        The same for constants, which are copied once.
+    unwritten
+        Instructions that need not run: their operands are copied instead.
+    """
+
+    parts: tuple[tuple[Any, str], ...]
+    fixed: tuple[tuple[Any, str], ...]
+    unwritten: tuple[Ref, ...]
+
+
+def fillings(program: Code) -> Mapping[Ref, Filling]:
+    """The small concatenations, and how each is filled."""
+    found: dict[Ref, Filling] = {}
+    made = program.instructions
+    if not any(x.op is concatenate for x in made):
+        return found
+    # static outputs need not be hashable
+    outputs = [x for x in program.outputs if type(x) is Ref]
+    uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
+    results = program.results
+    for i, instruction in enumerate(made):
+        ref = Ref("instruction", i)
+        if instruction.op is concatenate and ref not in results:
+            filling = filling_of(program, ref, uses)
+            if filling is not None:
+                found[ref] = filling
+    return found
+
+
+def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | None:
+    """How a concatenation is filled, if it is small; `uses` counts those of each value."""
+    instruction = program.of(ref)
+    size = math.prod(instruction.shape) * instruction.dtype.itemsize
+    likes = [program.like(x) for x in instruction.operands]
+    apart = instruction.options.get("axis", 0) is None
+    if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
+        return None
+    axis = instruction.options.get("axis", 0) % len(instruction.shape)
+    parts, fixed, unwritten = [], [], []
+    start = 0
+    for x in instruction.operands:
+        shape = program.like(x).shape
+        stop = start + shape[axis]
+        view = f"[{':, ' * axis}{start}:{stop}]"
+        start = stop
+        if not shape[axis]:
+            continue
+        if type(x) is Ref and x.kind == "constant":
+            fixed.append((x, view))
+            continue
+        made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
+        if made is not None and made.op is reshape and uses[x] == 1 and not axis:
+            # the view takes the operand's shape, since it is contiguous
+            unwritten.append(x)
+            (x,) = made.operands
+            view += f".reshape({program.like(x).shape})"
+        parts.append((x, view))
+    return Filling(tuple(parts), tuple(fixed), tuple(unwritten))

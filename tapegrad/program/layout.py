@@ -1,0 +1,75 @@
+"""The order in which a value's axes lie in memory, where that saves a copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program.expressions import takes_out
+from tapegrad.program.ir import Code, Instruction, Ref
+
+Axes = tuple[int, ...]
+
+
+def layouts(program: Code) -> Mapping[Ref, Axes]:
+    """The order of axes in memory of products of stacks that are transposed and then reshaped.
+
+    A product writes in any order at the same speed, and a reshape after the transpose then copies
+    nothing. Only products whose every use is the same transpose are listed.
+    """
+    made = program.instructions
+    stacks = {
+        Ref("instruction", i)
+        for i, x in enumerate(made)
+        if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
+    }
+    stacks -= program.results
+    if not stacks:
+        return {}
+    uses: dict[Any, list[int]] = {x: [] for x in stacks}
+    turned: dict[Ref, Ref] = {}
+    reshaped: set[Ref] = set()
+    for i, instruction in enumerate(made):
+        for x in instruction.operands:
+            if type(x) is not Ref:
+                continue
+            if x in uses:
+                uses[x].append(i)
+                turned[Ref("instruction", i)] = x
+            elif x in turned and instruction.op is reshape:
+                reshaped.add(turned[x])
+    found = {}
+    for ref in sorted(stacks & reshaped):
+        orders = {axes_of(made[i]) if made[i].op is transpose else None for i in uses[ref]}
+        axes = orders.pop() if len(orders) == 1 else None
+        # BLAS writes to matrices with one contiguous axis
+        if axes and axes[-1] >= len(axes) - 2:
+            found[ref] = axes
+    return found
+
+
+def axes_of(instruction: Instruction) -> Axes:
+    """The order in which a transpose puts the axes of its operand."""
+    backwards = tuple(range(len(instruction.shape)))[::-1]
+    axes: Axes = instruction.options.get("axes", backwards)
+    return axes
+
+
+def inverse(axes: Axes) -> Axes:
+    """The order that puts axes back where they were."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """Sides, or strides, in an order of axes."""
+    return tuple([x[axis] for axis in axes])
+
+
+@lru_cache(1 << 8)
+def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array in C order, in elements."""
+    return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])
