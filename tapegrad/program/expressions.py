@@ -96,8 +96,8 @@ def is_few(instruction: Instruction) -> bool:
 
 
 def is_filled(instruction: Instruction) -> bool:
-    """Whether a result is a broadcast value that is written out."""
-    return instruction.op is broadcast_to and is_few(instruction)
+    """Whether a result is filled by an assignment: broadcast or converted, and small."""
+    return instruction.op in (broadcast_to, astype) and is_few(instruction)
 
 
 # functions of this package that stand for ops in a source
@@ -206,7 +206,8 @@ def _matmul(x1: Any, x2: Any) -> str:
 
 def _einsum(*given: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
-    return "einsum({subscripts}, {listed}, optimize={optimize})" if len(given) > 1 else None
+    text = "einsum({subscripts}, {listed}, optimize={optimize}, out={out})"
+    return text if len(given) > 1 else None
 
 
 def _keep(condition: Any, x: Any) -> str:
@@ -521,7 +522,7 @@ def _filled(
         else:
             fields[name] = _option(value, names)
     text = template.format(*operands, **fields)
-    return text.replace(".transpose(None)", ".T").replace(", optimize=False)", ")")
+    return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
 
 def is_element(instruction: Instruction) -> bool:

@@ -21,13 +21,21 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
-from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.arena import Arena
 from tapegrad.program.concatenations import filling_of, parts_of
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.expressions import KINDS, Names, expression, is_element, is_few, operand
+from tapegrad.program.expressions import (
+    KINDS,
+    Names,
+    expression,
+    is_element,
+    is_few,
+    is_filled,
+    operand,
+)
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
@@ -103,7 +111,7 @@ def lines_of(frame: Frame) -> list[str]:
             numbered = enumerate(instruction.operands)
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
-        elif out is not None and (op is broadcast_to or (op is copy and is_few(instruction))):
+        elif out is not None and (is_filled(instruction) or (op is copy and is_few(instruction))):
             # an assignment starts sooner than a call, and broadcasts
             lines.append(f"{out}[...] = {operand(instruction.operands[0], values)}")
             text, note = out, instruction.note

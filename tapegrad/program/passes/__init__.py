@@ -20,7 +20,7 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   smallest normal number.
 - A power of two moves from one factor of a product to another (`join_factors`): exact, unless a
   product is subnormal.
-- A zero to which another is added may have another sign.
+- A zero to which another is added may have another sign, and so may one of an outer product.
 
 Of complex numbers a pass changes nothing unless it is declared to be right for these: conj(x) is
 not x, the root of a square is not its size, and a product with 1 is nan where one part is infinite.
@@ -50,7 +50,7 @@ from tapegrad.program.passes.rows import join_gathers, update_rows
 from tapegrad.program.passes.sharing import compare_bounded, drop_dead, share_common
 from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_sums
-from tapegrad.program.passes.sums import contract_sums, sums_as_products
+from tapegrad.program.passes.sums import contract_sums, outer_products, sums_as_products
 from tapegrad.program.passes.terms import add_before_parting
 from tapegrad.program.program import Improvement
 from tapegrad.program.program import Pass as Pass
@@ -71,7 +71,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a term is added where it is added least often, and to the rows that change
     "part": (add_before_parting, update_rows),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
-    "write": (compare_bounded, fold, join_factors, pick_first, sums_as_products),
+    "write": (compare_bounded, fold, join_factors, pick_first, sums_as_products, outer_products),
     "order": (straighten, type_numbers, lay_out, use_up),
 }
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.casting import copy
+from tapegrad.ops.arithmetic import multiply
+from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
@@ -75,9 +76,9 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
 def lay_out(builder: Builder, instruction: Instruction) -> Any:
     """``f(x, row) -> f(x, broadcast_to(row, x.shape))``, ``f(x[:, :2]) -> f(copy(x[:, :2]))``.
 
-    Fires on a bias, on lengths of vectors and on gates, if they are small: a call that goes through
-    an array by rows takes thrice the time to start, of which copying the rows takes a third. A
-    small broadcast value is written out. One such array serves several calls.
+    Fires on a bias, on lengths of vectors, on gates and on masks in a product, if they are small: a
+    call that goes through an array by rows, or converts one, takes thrice the time to start, of
+    which an assignment takes a third. One such array serves several calls.
     """
     shape, operands = instruction.shape, instruction.operands
     if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
@@ -88,10 +89,20 @@ def lay_out(builder: Builder, instruction: Instruction) -> Any:
     if len(apart) > 1 or len(apart) == len(operands):
         return None
     laid: dict[Any, Operand] = {
-        x: _laid_out(builder, x, shape) for x in dict.fromkeys(operands) if type(x) is Ref
+        x: _laid_out(builder, _converted(builder, x, instruction), shape)
+        for x in dict.fromkeys(operands)
+        if type(x) is Ref
     }
     changed = any(x != y for x, y in laid.items())
     return instruction.using(laid) if changed else None
+
+
+def _converted(builder: Builder, x: Ref, instruction: Instruction) -> Ref:
+    """An operand; a mask in a product has the dtype of that."""
+    masks = instruction.op is multiply and instruction.dtype.kind == "f"
+    if not masks or builder.shape(x) == () or builder.dtype(x) != np.dtype(bool):
+        return x
+    return builder.emit(astype, x, dtype=instruction.dtype)
 
 
 def _laid_out(builder: Builder, x: Ref, shape: tuple[int, ...]) -> Operand:

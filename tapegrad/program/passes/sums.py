@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.arithmetic import multiply, square
-from tapegrad.ops.product import inner_product, matmul, vecdot
+from tapegrad.ops.product import LETTERS, contract, inner_product, matmul, vecdot
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
@@ -38,6 +38,33 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
         return None if total.options.get("keepdims") else _sum_of_products(builder, x)
     axes = axis if isinstance(axis, tuple) else (axis,)
     return _sum_of_rows(builder, x, axes, total.shape)
+
+
+# elements from which, and to which length of rows, einsum is quicker than a call for each row
+_MANY_ROWS = 1 << 13
+_LONGEST = 1 << 9
+
+
+@rule(multiply)
+def outer_products(builder: Builder, product: Instruction) -> Any:
+    """``x[:, :, None] * y[:, None] -> einsum("ab,ac->abc", x, y)``.
+
+    Fires on the gradients of weights for each example: einsum begins a row in half of the time.
+    """
+    shape, operands = product.shape, product.operands
+    if not is_floating(builder, product, *operands) or len(shape) < 3:
+        return None
+    given = [builder.shape(x) for x in operands]
+    ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in given)
+    fits = math.prod(shape) >= _MANY_ROWS and ends == [1, shape[-1]] and 1 < ends[1] <= _LONGEST
+    if not fits or shape in given or 0 in shape:
+        return None
+    letters = LETTERS[: len(shape)]
+    terms = ["".join(a for a, n in zip(letters, x, strict=True) if n > 1) for x in given]
+    result = "".join(a for a, n in zip(letters, shape, strict=True) if n > 1)
+    factors = [builder.reshaped(x, without_ones(builder.shape(x))) for x in operands]
+    made = builder.emit(contract, *factors, subscripts=f"{','.join(terms)}->{result}")
+    return builder.reshaped(made, shape)
 
 
 def is_floating(builder: Builder, made: Instruction, *operands: Any) -> bool:

@@ -101,3 +101,18 @@ def test_lay_out_copies_what_numpy_would_go_through_row_by_row(index, turned, un
     better = lay_out(program)
     assert [made.op.name for made in better.instructions].count("copy") == (not rows)
     np.testing.assert_allclose(run(better, (x,)), run(program, (x,)), rtol=1e-15)
+
+
+@given(st.sampled_from(["f", "d", "F"]), st.sampled_from([(4,), (3, 1), (3, 4), ()]))
+def test_lay_out_converts_a_mask_before_the_product(kind, shape):
+    x = np.arange(12.0).reshape(3, 4).astype(kind)
+    mask = np.resize([True, False, False], shape)
+
+    def fn(x, mask):
+        return x * mask
+
+    ops = after(lay_out, fn, x, mask)
+    assert ("astype" in ops) == (kind != "F" and shape != ())
+    got = tg.compile(fn)(x, mask)
+    assert got.dtype == x.dtype
+    np.testing.assert_array_equal(got, x * mask)

@@ -1,15 +1,22 @@
-"""contract_sums and sums_as_products: sums that become matrix products."""
+"""contract_sums, sums_as_products and outer_products: products of matrices and stacks."""
 
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import SQUARE, after, improved, run, untouched
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes import contract_sums, drop_dead, fold, sums_as_products
+from tapegrad.program.passes import (
+    contract_sums,
+    drop_dead,
+    fold,
+    outer_products,
+    sums_as_products,
+)
 
 
 def test_sums_as_products_is_as_precise_as_recorded():
@@ -128,3 +135,20 @@ def test_sums_as_products_makes_products():
     assert untouched(sums_as_products, lambda x: tg.sum(x), SQUARE)
     assert untouched(sums_as_products, lambda x: tg.sum(x, 0), np.arange(9).reshape(3, 3))
     assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
+
+
+@pytest.mark.parametrize("shapes", [((40, 8, 1), (40, 1, 32)), ((40, 1, 32), (40, 8, 1)), ((1, 300, 1), (30, 1, 2)), ((8, 5, 1, 1), (8, 1, 9, 30))])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_outer_products_of_stacks_are_one_einsum(shapes, dtype):
+    rng = np.random.default_rng(0)
+    x, y = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    x[0, 0], y[0, 0] = np.inf, np.nan
+    kinds = after(outer_products, np.multiply, x, y)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(tg.compile(np.multiply)(x, y), x * y)
+        inside = tg.compile(lambda x, y: np.tanh(x * y) * 2.0)
+        np.testing.assert_allclose(inside(x, y), np.tanh(x * y) * 2.0, rtol=1e-6)
+    assert kinds.count("einsum") == 1
+    assert untouched(outer_products, np.multiply, x[:1], y[:1])
+    assert untouched(outer_products, np.add, x, y)
+    assert untouched(outer_products, lambda x, y: (x + y * 0) * y, x, y)
