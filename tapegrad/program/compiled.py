@@ -36,7 +36,7 @@ from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 from tapegrad.program.arguments import arguments_of
-from tapegrad.program.control.loop import within
+from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
 from tapegrad.program.ir import Input
@@ -289,7 +289,7 @@ class Compiled(Wrapper, Generic[P, R]):
         kept = self._keep(call.signature, args, kwargs)
         suspects = f"; captured arrays: {', '.join(kept.captured)}" if kept.captured else ""
         # a wide result may be made of narrow parts
-        made = [x for code in within(kept.program) for x in code.instructions]
+        made = [x for code in codes_in(kept.program) for x in code.instructions]
         widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in made], default=0.0)
         paths = iter(tree.paths(expected))
 

@@ -24,7 +24,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.face.lines import Place, place_of
 from tapegrad.face.ownership import Array
-from tapegrad.program.control.loop import Branch, Loop, inner, within
+from tapegrad.program.control.loop import Branch, Loop, codes_in, inner
 from tapegrad.program.ir import Code, Constant, Instruction
 
 AnyCode = TypeVar("AnyCode", bound=Code)
@@ -82,7 +82,7 @@ def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
         What the function refers to, by name.
     """
     known = list(islice(((name, x) for name, x in reach if type(x) is np.ndarray), _MOST))
-    codes = within(code)
+    codes = codes_in(code)
     known += [(x.name, x.array) for held in codes for x in held.constants if x.name]
     return _named(code, _Known(known)) if known and _captured(codes) else code
 

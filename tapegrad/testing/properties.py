@@ -19,7 +19,7 @@ from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
-from tapegrad.program.control.loop import within
+from tapegrad.program.control.loop import codes_in
 from tapegrad.testing.gradients import FLOOR, agree, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
@@ -297,7 +297,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
     # a result is no better than the narrowest value on the way to it
-    made = [x for code in within(compiled.program(*f.xs)) for x in code.instructions]
+    made = [x for code in codes_in(compiled.program(*f.xs)) for x in code.instructions]
     dtypes = [x.dtype for x in (*made, *map(np.asarray, want)) if x.dtype.kind in "fc"]
     eps = 64 * max((float(np.finfo(dtype).eps) for dtype in dtypes), default=0.0)
     # twice, since the second run finds the buffers full

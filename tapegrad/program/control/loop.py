@@ -201,7 +201,7 @@ def inner(options: Mapping[str, Any]) -> list[Code]:
     return [code for x in held for code in x.bodies.values()]
 
 
-def within(code: Code) -> list[Code]:
+def codes_in(code: Code) -> list[Code]:
     """A program, and those inside its instructions, at any depth."""
     codes = [code]
     for held in codes:
