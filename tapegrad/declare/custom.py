@@ -31,7 +31,7 @@ from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_k
 from tapegrad.declare import declare
 from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.domain import Domain
-from tapegrad.declare.parts import Layout, is_number
+from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.errors import TraceError
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import with_user_warnings
@@ -319,12 +319,12 @@ class CustomVJP(Wrapper, Generic[P, R]):
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
         last, given = start, []
-        for x in filter(is_number, leaves):
+        for x in filter(is_numeric, leaves):
             if type(x) is Tensor:
                 last, x = lift(last, CUSTOM_VJP, x)
             given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp", True))
         operands = tuple(given)
-        statics = tuple([None if is_number(x) else x for x in leaves])
+        statics = tuple([None if is_numeric(x) else x for x in leaves])
         # the rule gets such objects as they are now, whatever becomes of the caller's
         kept = tuple(map(keep, statics))
         call = CustomCall(self, structure, statics)
@@ -333,7 +333,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         if not tensors:
             return output
         layout = Layout.of(output)
-        others = [a_kind(x) for x in layout.leaves if is_number(x)]
+        others = [a_kind(x) for x in layout.leaves if is_numeric(x)]
         if others and start.origin.compiling:
             raise TypeError(
                 f"{label(self.fn)} has a custom VJP and returned {others[0]} that is not "
@@ -390,7 +390,7 @@ class CustomCall:
         names = argument_names(self.custom.fn, len(args))
 
         def collect(x: Any, path: str, c: Any) -> None:
-            if not is_number(x):
+            if not is_numeric(x):
                 return
             if c is not None and is_floating(x):
                 primal = x._primal if type(x) is Tensor else x
@@ -404,7 +404,7 @@ class CustomCall:
                 arg,
                 c,
             )
-        n_keywords = len([x for x in tree.leaves(kwargs) if is_number(x)])
+        n_keywords = len([x for x in tree.leaves(kwargs) if is_numeric(x)])
         return cotangents + [None] * n_keywords
 
 

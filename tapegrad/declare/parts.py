@@ -90,7 +90,7 @@ class SeveralOp(Op[P]):
         return self.results(*parts_of(super().__call__(*args, **kwargs)))
 
 
-def is_number(x: Any) -> bool:
+def is_numeric(x: Any) -> bool:
     """Whether a leaf is an array or a number; other leaves of results are handed on unchanged."""
     return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
 

@@ -30,7 +30,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
-from tapegrad.declare.parts import is_number
+from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
@@ -295,7 +295,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
         def compare(got: Any, wanted: Any) -> None:
             path = next(paths) or "the result"
-            if not is_number(wanted):
+            if not is_numeric(wanted):
                 if got != wanted:
                     raise AssertionError(
                         f"{path} is {got!r} compiled, {wanted!r} recorded{suspects}"

@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from tapegrad import tree
-from tapegrad.declare.parts import is_number
+from tapegrad.declare.parts import is_numeric
 from tapegrad.face.ownership import LARGE
 from tapegrad.face.text import as_text
 from tapegrad.ops.indexing import getitem
@@ -75,7 +75,7 @@ def check_results(structure: tree.Structure, leaves: Sequence[Any], function: st
     what = f"what {function} returns"
     for x in leaves:
         refuse_hidden(x, what, recordings=False)
-        if not is_number(x):
+        if not is_numeric(x):
             static_key(x, what)
     check_keys(structure, what)
 

@@ -297,7 +297,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
     # a result is no better than the narrowest value on the way to it
-    made = [x for code in codes_in(compiled.program(*f.xs)) for x in code.instructions]
+    made: list[Any] = [x for code in codes_in(compiled.program(*f.xs)) for x in code.instructions]
     dtypes = [x.dtype for x in (*made, *map(np.asarray, want)) if x.dtype.kind in "fc"]
     eps = 64 * max((float(np.finfo(dtype).eps) for dtype in dtypes), default=0.0)
     # twice, since the second run finds the buffers full

@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.batching import OneByOneError
-from tapegrad.declare.parts import is_number
+from tapegrad.declare.parts import is_numeric
 from tapegrad.face.constants import as_constant, require_real
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give, shown
@@ -185,7 +185,7 @@ class Vmap(Wrapper, Generic[P, R]):
                 found, axes, tree.structure_paths(structure), strict=True
             )
         ]
-        if results and not any(map(is_number, results)):
+        if results and not any(map(is_numeric, results)):
             kinds = dict.fromkeys(type(x).__name__ for x in results)
             raise TypeError(
                 f"{label(self.fn)} gives no batch: no leaf of its result is an array or a number "
@@ -202,7 +202,7 @@ class Vmap(Wrapper, Generic[P, R]):
             leaves = [shown(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
             rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
         stacked = [
-            (np.stack(parts), True) if is_number(parts[0]) else (parts[0], False)
+            (np.stack(parts), True) if is_numeric(parts[0]) else (parts[0], False)
             for parts in zip(*[leaves for leaves, _ in rows], strict=True)
         ]
         return stacked, rows[0][1]
@@ -255,7 +255,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
                 "give it an axis"
             )
         return released(x)
-    if not is_number(x):
+    if not is_numeric(x):
         # a pullback too, whose tape is of one example
         refuse_hidden(x, where, recordings=False)
         return x

@@ -17,7 +17,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
-from tapegrad.declare.parts import is_number
+from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
 from tapegrad.face.table import lazy_import
@@ -86,7 +86,7 @@ class Jacobian(Transform[P, R]):
             )
         rows = []
         for y in outputs:
-            if not is_number(y):
+            if not is_numeric(y):
                 rows.append(y)
                 continue
             row = [

@@ -22,7 +22,7 @@ from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare.parts import is_number
+from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
 from tapegrad.face.table import lazy_import
@@ -337,7 +337,7 @@ class Pushforward(Generic[R]):
         def tangent(x: Any) -> Any:
             t = found.get(x) if type(x) is Tensor else None
             if t is None:
-                return give(_zeros(x)) if is_number(x) else x
+                return give(_zeros(x)) if is_numeric(x) else x
             t = finish_gradient(x, t, given)
             # of a gradient inside, a conjugate
             return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
