@@ -13,7 +13,7 @@ from tapegrad.ops.logic import keep
 from tapegrad.program.builder import Builder
 from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.memory import MANY, block_shape
+from tapegrad.program.memory import MANY, TOTALS, block_shape
 from tapegrad.program.program import improvement
 
 # bytes of all values together from which their order matters, and how often it is changed
@@ -75,8 +75,10 @@ class _Values:
         self.kept = {owner[at[x]] for x in builder.outputs if type(x) is Ref and x in at}
         # which are done block by block with the next one; of what only these need, one block is
         given: Any = builder
-        large = max(sizes) >= MANY
-        blocks = [block_shape(given, m) if large else None for m in made]
+        blocks = [
+            block_shape(given, m) if size >= MANY or m.op in TOTALS else None
+            for m, size in zip(made, sizes, strict=True)
+        ]
         self.goes_on = [*[x is not None and x == y for x, y in pairwise(blocks)], False]
         runs = list(accumulate([not x for x in self.goes_on], initial=0))
         self.size = [
@@ -119,6 +121,10 @@ class _Values:
         most = sum(map(max, both))
         for held in sorted(both, key=max, reverse=True):
             for moved, start in self._moves(order, place, ends, held):
+                # before and after, as much is held as was
+                stop = max(map(place.__getitem__, moved)) + 1
+                if max([0, *held[:start], *held[stop:]]) == max(held):
+                    continue
                 rest = [p for p in order[start:] if p not in moved]
                 found = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
                 if sum(map(max, self.held(found)[2])) < most:

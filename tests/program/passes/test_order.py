@@ -49,15 +49,14 @@ def test_runs_of_blocks_stay_together():
 
     def fn(x):
         y = x @ turned
-        z = np.tanh(y @ turned)
-        return np.sum(np.sin(np.abs(y) * 2.0)), np.sum(z * (y > 0.0)), z @ turned
+        z = np.tanh(x) @ turned
+        return np.sum((y > 0.0) * z)
 
     x = RNG.normal(size=(MANY // 512, 512))
-    blocks = [
-        re.findall("# ([0-9]+) instructions, block by block", str(program))
-        for program in (tg.compile(fn, passes=p).program(x) for p in (OTHERS, PASSES))
-    ]
-    assert blocks[0] == blocks[1] != []
+    program = tg.compile(fn).program(x)
+    # a mask made before z would take less than y, but a block of it takes next to nothing
+    assert "# 3 instructions, block by block" in str(program)
+    np.testing.assert_allclose(program(x), fn(x), rtol=1e-9)
 
 
 @depth("program")
