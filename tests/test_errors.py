@@ -1,5 +1,6 @@
 """Errors say what, where and what to do; each remedy is tried."""
 
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -301,6 +302,7 @@ def test_a_numpy_function_without_an_op_is_refused_by_name(function):
         (lambda x: np.fill_diagonal(x[None] * x[:, None], 0.0), "tg.at(a)[i, i].set(t)"),
         (lambda x: np.place(np.zeros(2), np.ones(2) > 0, x), "array = tg.at(array)[mask].set(t)"),
         (lambda x: np.add.at(np.zeros(2), [0, 1], x), "tg.at(array)[index].add(t)"),
+        (np.poly, "functools.reduce(np.convolve, [np.stack([1.0, -x]) for x in t])"),
     ],
 )
 def test_what_is_asked_for_often_has_its_replacement_named(call, remedy):
@@ -320,6 +322,14 @@ def test_the_replacements_for_writing_into_an_array_work():
         changed, t = array.copy(), np.array([3.0, 4.0])
         write(changed, t)
         np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
+
+
+def test_the_replacement_for_the_coefficients_of_roots_works():
+    for t in (np.array([3.0, 4.0, -0.5]), np.array([1j, 2.0 - 1j])):
+        code = said(TypeError, lambda t=t: tg.record(np.poly)(t)).partition("write ")[2]
+        names = {"functools": functools, "np": np}
+        made, _ = tg.record(lambda t, of=(code, names): eval(of[0], {**of[1], "t": t}))(t)
+        np.testing.assert_allclose(made.value, np.poly(t))
 
 
 @pytest.mark.parametrize("method", ["reduce", "accumulate", "reduceat", "at"])

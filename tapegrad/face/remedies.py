@@ -52,6 +52,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
         "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
         "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
+        "poly": "write functools.reduce(np.convolve, [np.stack([1.0, -x]) for x in t])",
         "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
         "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
         "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
