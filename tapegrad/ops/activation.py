@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.cotangents import sums
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
-from tapegrad.declare.batching import along_axis
-from tapegrad.declare.domain import REAL, Call, Choices, Elements, along, each, reduced
+from tapegrad.declare.batching import batch_axis
+from tapegrad.declare.domain import REAL, Call, Choices, along, each, reduced
 from tapegrad.ops.casting import floating, onto
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
@@ -193,18 +193,29 @@ _MODEST = 64
 
 
 def _normalised(choose: Choices) -> Call:
+    if choose.among([False, True]):
+        call = reduced(min_side=1)(choose)
+        return Call(call.args, {"axis": call.kwargs["axis"]})
     call = along()(choose)
     return call if choose.among([False, True]) else Call(call.args)
+
+
+def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+    """The rule of ops that keep the shape: axis None is all axes, not the flat array."""
+    if a.ndim == 1:
+        return NotImplemented
+    axis = batch_axis(options.get("axis", -1), a.ndim - 1)
+    return apply(op, (a,), {**options, "axis": axis})
 
 
 @op(
     _softmax_vjp,
     domain=_normalised,
-    batch=along_axis,
+    batch=_normalised_batch,
     composite=True,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
-    """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
+    """``exp(a)`` scaled to sum to 1 along an axis, several, or all (None), without overflow.
 
     Examples
     --------
@@ -227,11 +238,11 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     _log_softmax_vjp,
     domain=_normalised,
-    batch=along_axis,
+    batch=_normalised_batch,
     composite=True,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
-    """``log(softmax(a))`` along an axis, without overflow or loss of precision.
+    """``log(softmax(a))`` along an axis, several, or all (None), as precise as it can be.
 
     Examples
     --------
@@ -279,9 +290,9 @@ def _standardize_vjp(
 
 
 def _standardized(choose: Choices) -> Call:
-    call = reduced(Elements(), min_side=1)(choose)
-    options = {"axis": call.kwargs["axis"], "epsilon": choose.among([0.5, 1e-2])}
-    return Call(call.args, {**options, "center": choose.among([True, False])})
+    call = _normalised(choose)
+    options = {"epsilon": choose.among([0.5, 1e-2]), "center": choose.among([True, False])}
+    return Call(call.args, {**call.kwargs, **options})
 
 
 @op(
@@ -289,7 +300,7 @@ def _standardized(choose: Choices) -> Call:
     domain=_standardized,
     # the Jacobian is symmetric
     jvp=lambda op, tangents, y, a, **options: _standardize_vjp(tangents[0], y, a, **options),
-    batch=along_axis,
+    batch=_normalised_batch,
     composite=True,
 )
 def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool = True) -> Any:

@@ -218,8 +218,17 @@ def power(x1: Any, x2: Any) -> Any:
     return np.power(x1, x2)
 
 
+def _square_vjp(g: Any, y: Any, x: Any) -> Any:
+    """(g + g) * x."""
+    if type(g) is np.ndarray is type(x) and x.ndim:
+        # a cotangent that is repeated is not written out, nor is there a third array
+        c = g * x
+        return np.add(c, c, c)
+    return (g + g) * x
+
+
 @op(
-    lambda g, y, x: (g + g) * x,
+    _square_vjp,
     ufunc=np.square,
     keeps_weak=True,
     whole=lambda x: x * x,
