@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -177,12 +178,16 @@ class Builder:
     def canonical(self, instruction: Instruction) -> Instruction:
         """An instruction with its options resolved; see `tapegrad.program.canonical`."""
         resolve = CANONICAL[instruction.op]
-        operands, old = instruction.operands, (instruction.op, instruction.options)
+        x, operands, old = instruction, instruction.operands, instruction.options
         kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
-        op, options = resolve(*old, [*map(self.shape, operands)], kinds, instruction.shape)
-        if (op, options) == old:
+        op, options = resolve(x.op, old, [*map(self.shape, operands)], kinds, x.shape)
+        if op is x.op and options == old:
             return instruction
-        return instruction.but(op=op, options=options)
+        # nothing in them can change
+        kept = MappingProxyType(options)
+        return Instruction(
+            op, operands, kept, x.shape, x.dtype, x.number, x.note, x.name, x.stage, x.place
+        )
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs.

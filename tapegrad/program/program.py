@@ -29,8 +29,9 @@ from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
 from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
-from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
+from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.saving import save
 from tapegrad.program.text import runner, source
@@ -178,6 +179,7 @@ def from_tape(
     last = max(first, max((x.index for x in seen.gradients), default=tape.last.index))
 
     places = _places(records)
+    instructions, results_of = builder.instructions, refs_to(records)
     for record in records:
         if record in refs:
             continue
@@ -187,20 +189,20 @@ def from_tape(
         elif not operands and op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            refs[record] = builder.append(
-                Instruction(
-                    op,
-                    tuple([operand(x) for x in operands]),
-                    record._options,
-                    record.shape,
-                    record.dtype,
-                    type(record._primal) in PYTHON_NUMBERS,
-                    "",
-                    seen.name(record, names),
-                    STAGES[(at >= first) + (at > last)],
-                    places.get(at, record.place),
-                )
+            made = Instruction(
+                op,
+                tuple([operand(x) for x in operands]),
+                record._options,
+                record.shape,
+                record.dtype,
+                type(record._primal) in PYTHON_NUMBERS,
+                "",
+                seen.name(record, names),
+                STAGES[(at >= first) + (at > last)],
+                places.get(at, record.place),
             )
+            refs[record] = results_of[len(instructions)]
+            instructions.append(builder.canonical(made) if op in CANONICAL else made)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())
     return Program(
