@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from itertools import starmap
+from operator import or_
 from typing import Any
 
 import attrs
@@ -12,8 +15,11 @@ import numpy as np
 from tapegrad.face.ownership import Array
 from tapegrad.program.expressions import Names
 
-# A life is a set of moments: an int with a bit for each instruction of the outermost program.
-Life = int
+# Moments: an int with a bit for each instruction of the outermost program.
+Moments = int
+# The first and the last of successive moments, and a life that consists of such.
+Span = tuple[int, int]
+Life = Sequence[Span]
 
 # bytes of an array that is worth a place, and of all arrays together
 _SMALL = 1 << 12
@@ -21,12 +27,12 @@ _FEW = 1 << 16
 _LINE = 64  # bytes
 
 
-def life(start: int, stop: int) -> Life:
+def life(start: int, stop: int) -> Moments:
     """The moments from an instruction to another, both included."""
     return (1 << (stop + 1)) - (1 << start)
 
 
-def places(arrays: Sequence[tuple[int, Life]]) -> list[int]:
+def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     """Where arrays of these sizes may begin, so that none overlap that are needed at one time.
 
     The largest are placed first, each as low as it fits between those that live when it does
@@ -34,7 +40,7 @@ def places(arrays: Sequence[tuple[int, Life]]) -> list[int]:
     """
     found = [0] * len(arrays)
     # with the lowest first
-    placed: list[tuple[int, int, Life]] = []
+    placed: list[tuple[int, int, Moments]] = []
     for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
         size, alive = arrays[k]
         start = 0
@@ -98,14 +104,14 @@ class Arena:
         apart = sum(x.lines for x in shared)
         if apart * _LINE < _FEW:
             return size
-        starts = places([(x.lines, x.alive) for x in shared])
+        starts = places([(x.lines, reduce(or_, starmap(life, x.alive))) for x in shared])
         whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
         if whole == apart:
             return size
         arena = self._names.new("arena")
         for start, x in zip(starts, shared, strict=True):
             self.once[x.line] = f"{x.name} = {self._allocated(x, f', {arena}, {start * _LINE}')}"
-        made = _Array(0, arena, (whole * _LINE,), np.dtype(np.uint8), 0)
+        made = _Array(0, arena, (whole * _LINE,), np.dtype(np.uint8), ())
         self.once.insert(0, f"{arena} = {self._allocated(made)}")
         return size - (apart - whole) * _LINE
 

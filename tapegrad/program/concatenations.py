@@ -108,12 +108,11 @@ def fillings(program: Code) -> Mapping[Ref, Filling]:
     """The small concatenations, and how each is filled."""
     found: dict[Ref, Filling] = {}
     made = program.instructions
-    if not any(x.op is concatenate for x in made):
-        return found
-    # static outputs need not be hashable
-    outputs = [x for x in program.outputs if type(x) is Ref]
-    uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
+    parts = chain.from_iterable([x.operands for x in made if x.op is concatenate])
+    reshaped = {x for x in parts if type(x) is Ref and getattr(program.of(x), "op", 0) is reshape}
+    used = chain.from_iterable([x.operands for x in made] if reshaped else ())
     results = program.results
+    uses = Counter(x for x in chain(used, results) if x in reshaped)
     for i, instruction in enumerate(made):
         ref = Ref("instruction", i)
         if instruction.op is concatenate and ref not in results:

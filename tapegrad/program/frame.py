@@ -15,7 +15,7 @@ from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
-from tapegrad.program.arena import Arena, Life, life
+from tapegrad.program.arena import Arena, Life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
@@ -88,7 +88,7 @@ class Frame:
         """When memory is in use that an instruction writes these values to, or needs to run."""
         if self.inside is not None:
             return self.inside
-        return life(i, max([i, *[self.ends[x] for x in values]]))
+        return [(i, max([i, *[self.ends[x] for x in values]]))]
 
     @cached_property
     def ends(self) -> Mapping[Ref, int]:

@@ -15,7 +15,7 @@ from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
-from tapegrad.program.arena import Life, life
+from tapegrad.program.arena import Life, Span
 from tapegrad.program.concatenations import Filling, Part, fillings, joined, parts_of
 from tapegrad.program.expressions import is_filled, takes_out
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
@@ -186,7 +186,7 @@ class _Pool:
 
         Never, for what lies in the block of another, or in a buffer that keeps constants.
         """
-        return life(self.since[ref], self._until.get(ref, end)) if ref in self.since else 0
+        return [(self.since[ref], self._until.get(ref, end))] if ref in self.since else []
 
 
 def planned(program: Code, inside: bool = False) -> Plan:
@@ -326,9 +326,9 @@ def planned(program: Code, inside: bool = False) -> Plan:
     begun = {} if inside else early(program, pool.home, last_use, apart, begins)
     home = {x: number for x, number in pool.home.items() if x not in begun}
     numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
-    lives = dict.fromkeys(numbers, 0)
+    lives: dict[int, list[Span]] = {old: [] for old in numbers}
     for x, old in home.items():
-        lives[old] |= pool.life_of(x, len(program.instructions))
+        lives[old] += pool.life_of(x, len(program.instructions))
     return Plan(
         tuple([pool.buffers[old] for old in numbers]),
         tuple(lives.values()),
