@@ -83,6 +83,15 @@ def lay_out(builder: Builder, instruction: Instruction) -> Any:
     shape, operands = instruction.shape, instruction.operands
     if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
         return None
+    # most operands lie as they should
+    op_of, masks = builder.op_of, instruction.op is multiply
+    for x in operands:
+        given = builder.shape(x)
+        is_view = type(x) is Ref and x[0] == "instruction" and op_of[x[1]] in (transpose, getitem)
+        if given != () and (given != shape or is_view or (masks and builder.dtype(x).kind == "b")):
+            break
+    else:
+        return None
     if not 1 < math.prod(shape) <= FEW or not instruction.is_elementwise:
         return None
     apart = [x for x in operands if builder.shape(x) not in ((), shape)]

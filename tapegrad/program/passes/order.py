@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.logic import keep
 from tapegrad.program.builder import Builder
 from tapegrad.program.expressions import TEMPLATES
@@ -32,7 +34,9 @@ def use_up(builder: Builder) -> None:
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
     made = [builder.instructions[i] for i in builder.order]
-    sizes = [0 if x.is_view else math.prod(x.shape) * x.dtype.itemsize for x in made]
+    # what an op says of itself is asked once
+    views = {op for op in builder.ops if facts(op).view}
+    sizes = [0 if x.op in views else math.prod(x.shape) * x.dtype.itemsize for x in made]
     if sum(sizes) < LEAST:
         return
     values = _Values(builder, made, sizes)
@@ -46,11 +50,11 @@ def use_up(builder: Builder) -> None:
         builder.order = [builder.order[p] for p in order]
 
 
-def _takes_out(made: Instruction) -> bool:
+def _takes_out(op: Rules) -> bool:
     """Whether a result may lie in a buffer, as far as its op tells."""
-    template = TEMPLATES.get(made.op)
+    template = TEMPLATES.get(op)
     if template is None:
-        return isinstance(made.op.forward, np.ufunc)
+        return isinstance(op.forward, np.ufunc)
     return not isinstance(template, str) or "{out}" in template
 
 
@@ -61,9 +65,14 @@ class _Values:
     """
 
     def __init__(self, builder: Builder, made: list[Instruction], sizes: list[int]) -> None:
-        at = {builder.refs[i]: p for p, i in enumerate(builder.order)}
-        self.needs = [[at[x] for x in m.operands if x in at] for m in made]
-        self.is_view = [not size and m.is_view for size, m in zip(sizes, made, strict=True)]
+        at = dict(zip(builder.order, range(len(made)), strict=True))
+        self.needs = [
+            [at[x[1]] for x in m.operands if type(x) is Ref and x[0] == "instruction"] for m in made
+        ]
+        ops = {m.op for m in made}
+        views = {op for op in ops if facts(op).view}
+        over_it = {op for op in ops if is_elementwise(op) or op is keep}
+        self.is_view = [m.op in views for m in made]
         # whose memory each shares, what needs it or a view of it, and which are returned
         self.owner = owner = list(range(len(made)))
         self.users: list[list[int]] = [[] for _ in made]
@@ -72,7 +81,8 @@ class _Values:
                 owner[p] = owner[needs[0]]
             for q in needs:
                 self.users[owner[q]].append(p)
-        self.kept = {owner[at[x]] for x in builder.outputs if type(x) is Ref and x in at}
+        results = [x for x in builder.outputs if type(x) is Ref and x.kind == "instruction"]
+        self.kept = {owner[at[x.index]] for x in results}
         # which are done block by block with the next one; of what only these need, one block is
         given: Any = builder
         blocks = [
@@ -90,13 +100,14 @@ class _Values:
         over: list[int] = []
         for p, m in enumerate(made):
             over = over if p and self.goes_on[p - 1] else []
-            if m.is_elementwise or m.op is keep:
+            if m.op in over_it:
                 last = [q for q in map(owner.__getitem__, self.needs[p]) if self.size[q]]
                 over += [q for q in last if self.users[q][-1] == p and q not in self.kept]
             if self.size[p] and (same := [q for q in over if sizes[q] == sizes[p]]):
                 self.under[p] = same[-1]
                 over.remove(same[-1])
-        self.is_new = [p in self.kept or not _takes_out(m) for p, m in enumerate(made)]
+        buffered = {op for op in ops if _takes_out(op)}
+        self.is_new = [p in self.kept or m.op not in buffered for p, m in enumerate(made)]
         for p, under in reversed(list(enumerate(self.under))):
             if under is not None and self.is_new[p]:
                 self.is_new[under] = True
@@ -105,7 +116,10 @@ class _Values:
         """Where each stands, the last place that needs it, and what is held in buffers and anew."""
         n = len(order)
         place = sorted(range(n), key=order.__getitem__)
-        ends = [max([place[p], *[place[q] for q in users]]) for p, users in enumerate(self.users)]
+        ends = place[:]
+        for t, p in enumerate(order):  # the last to need a value stays
+            for x in self.needs[p]:
+                ends[self.owner[x]] = t
         for p in self.kept:
             ends[p] = n
         changes = [0] * (n + 2), [0] * (n + 2)
