@@ -126,14 +126,10 @@ def relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
-def _finite(x: Any) -> Any:
-    """x with 0 for infinities, as a shift that leaves infinities unchanged."""
-    return np.where(np.equal(np.absolute(x), np.inf), 0, x)
-
-
 def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
-    """The softmax of `a`, given its logsumexp."""
-    return np.exp(a - _finite(unreduced(y, a, axis, keepdims)))
+    """The softmax of `a`, given its logsumexp: 0 where all is -inf, nan where something is inf."""
+    y = unreduced(y, a, axis, keepdims)
+    return np.exp(a - np.where(np.equal(y, -np.inf), 0, y))
 
 
 @op(
@@ -158,9 +154,10 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([0.5, 0.5])
     """
     a = floating(a)
-    shift = _finite(np.max(a, axis=axis, keepdims=True))
-    with np.errstate(divide="ignore"):
-        y = np.log(np.sum(np.exp(a - shift), axis=axis, keepdims=True)) + shift
+    most = np.max(a, axis=axis, keepdims=True)
+    total = np.sum(np.exp(a - np.where(np.isfinite(most), most, 0)), axis=axis, keepdims=True)
+    # the largest term is 1, unless all are -inf: then there is no logarithm of 0 to warn of
+    y = np.log(np.maximum(total, 1)) + most
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
