@@ -48,6 +48,11 @@ def stacks_of(*ndims: int) -> Rule:
     return rule
 
 
+def filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
+    """The rule of ops whose operands may all have one more axis in front."""
+    return apply(op, all_with_batch(batched, operands), options)
+
+
 def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
     """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
     axis = options.get("axis", op.signature.defaults["axis"])
@@ -105,6 +110,12 @@ def flattened(a: Any) -> Any:
 def with_batch(x: Any, batched: bool, n: int) -> Any:
     """An operand with the leading axis; one without it is repeated along it."""
     return x if batched else np.broadcast_to(x, (n, *np.shape(x)))
+
+
+def all_with_batch(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """The operands, each with the leading axis."""
+    n = batch_size(batched, operands)
+    return tuple([with_batch(x, b, n) for x, b in zip(operands, batched, strict=True)])
 
 
 def batch_size(batched: Batched, operands: Sequence[Any]) -> int:

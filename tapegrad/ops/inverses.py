@@ -11,7 +11,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.core.tensor import Parts
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
+from tapegrad.declare.batching import Batched, aligned, filled, stacked
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.declare.parts import parts_of
 from tapegrad.ops.axes import check_matrices
@@ -238,16 +238,11 @@ def _cofactor_calls(choose: Choices) -> Call:
     return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
 
 
-def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
-    n = batch_size(batched, arrays)
-    return apply(op, tuple([with_batch(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
-
-
 @op(
     each_operand=EachOperand(_cofactor_vjp),
     read=lambda arrays: (tuple(arrays), {}),
     domain=_cofactor_calls,
-    batch=_cofactor_batch,
+    batch=filled,
     complex=True,
 )
 def cofactor(a: Any, *directions: Any) -> Any:

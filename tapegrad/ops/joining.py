@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, batch_axis, batch_size, flattened, with_batch
+from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
 from tapegrad.declare.domain import Call, Choices
 
 __all__ = ["concatenate", "stack"]
@@ -51,8 +51,7 @@ def _pieces(choose: Choices) -> Call:
 
 
 def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None = 0) -> Any:
-    n = batch_size(batched, arrays)
-    arrays = tuple([with_batch(x, b, n) for x, b in zip(arrays, batched, strict=True)])
+    arrays = all_with_batch(batched, arrays)
     if axis is None:
         return apply(op, tuple([flattened(x) for x in arrays]), {"axis": 1})
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim - 1)})
@@ -94,8 +93,7 @@ def _layers(choose: Choices) -> Call:
 
 
 def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
-    n = batch_size(batched, arrays)
-    arrays = tuple([with_batch(x, b, n) for x, b in zip(arrays, batched, strict=True)])
+    arrays = all_with_batch(batched, arrays)
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim)})
 
 

@@ -16,9 +16,8 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import (
     Batched,
     aligned,
-    batch_size,
+    all_with_batch,
     flattened,
-    with_batch,
     with_ndim,
 )
 from tapegrad.declare.domain import Call, Choices, Domain
@@ -302,10 +301,7 @@ def _inner_product_call(choose: Choices) -> Call:
 
 
 def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
-    n = batch_size(batched, (a, b))
-    first, second = (
-        flattened(with_batch(x, own, n)) for x, own in zip((a, b), batched, strict=True)
-    )
+    first, second = map(flattened, all_with_batch(batched, (a, b)))
     return apply(vecdot, (conjugate_of(first), second), {})
 
 

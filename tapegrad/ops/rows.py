@@ -9,7 +9,15 @@ import numpy as np
 
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, batch_size, flattened, pointwise, with_batch
+from tapegrad.declare.batching import (
+    Batched,
+    all_with_batch,
+    batch_size,
+    filled,
+    flattened,
+    pointwise,
+    with_batch,
+)
 from tapegrad.declare.domain import Call, Choices
 from tapegrad.declare.domain import rows as numbers_of_rows
 from tapegrad.ops.adding import add_at_places_into, sum_rows
@@ -166,23 +174,13 @@ def _choices(choose: Choices) -> Call:
     return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
 
 
-def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
-    """The batching rule of an op whose arrays may all have further axes in front."""
-    n = batch_size(batched, operands)
-    return apply(
-        op,
-        tuple([with_batch(x, b, n) for x, b in zip(operands, batched, strict=True)]),
-        options,
-    )
-
-
 @op(
     _pick_vjp,
     None,
     name="take_along_axis",
     domain=_choices,
     jvp=linear,
-    batch=_all_filled,
+    batch=filled,
     flat="it is not selected",
     complex=True,
 )
@@ -223,7 +221,7 @@ def _chosen(choose: Choices) -> Call:
     name="put_along_axis",
     domain=_chosen,
     jvp=linear,
-    batch=_all_filled,
+    batch=filled,
     complex=True,
 )
 def unpick(values: Any, indices: Any, n: int) -> Any:
@@ -287,11 +285,8 @@ def _add_at_places_call(choose: Choices) -> Call:
 
 
 def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
-    n = batch_size(batched, (a, values, places))
-    a, values, places = (
-        with_batch(x, b, n) for x, b in zip((a, values, places), batched, strict=True)
-    )
-    first = np.arange(n).reshape(-1, 1) * math.prod(a.shape[1:])
+    a, values, places = all_with_batch(batched, (a, values, places))
+    first = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
     return apply(op, (a, values, np.reshape(flattened(places) + first, -1)), {})
 
 

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, along_axis, batch_axis, batch_size, with_batch
+from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
 from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops import partial_reduction as in_part
@@ -55,8 +55,7 @@ def _times_before(back: Any, before: Any) -> Any:
 
 
 def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) -> Any:
-    n = batch_size(batched, (a, b))
-    a, b = with_batch(a, batched[0], n), with_batch(b, batched[1], n)
+    a, b = all_with_batch(batched, (a, b))
     return apply(op, (a, b), {"axis": batch_axis(axis, a.ndim - 1)})
 
 

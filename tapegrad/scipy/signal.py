@@ -10,7 +10,12 @@ from scipy import signal as _scipy
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, OneByOneError, batch_axis, batch_size, with_batch
+from tapegrad.declare.batching import (
+    Batched,
+    OneByOneError,
+    all_with_batch,
+    batch_axis,
+)
 from tapegrad.ops.casting import floating
 from tapegrad.ops.indexing import scatter
 
@@ -44,9 +49,8 @@ def _convolved_batch(
 ) -> Any:
     if axes is None:
         raise OneByOneError
-    n = batch_size(batched, (a, b))
     # SciPy's result is as long as the first operand along other axes too
-    a, b = with_batch(a, batched[0], n), with_batch(b, batched[1], n)
+    a, b = all_with_batch(batched, (a, b))
     moved = tuple([i + 1 for i in axes])
     return apply(op, (a, b), {"mode": mode, "method": method, "axes": moved})
 
