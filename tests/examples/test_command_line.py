@@ -21,6 +21,13 @@ def script(request):
     return request.param
 
 
+# what every script does at its end is common to them
+@pytest.fixture(params=[train_babi, answer_stories][: 1 + THOROUGH], ids=lambda x: x.__name__)
+def launched(request):
+    """A script to start as a process."""
+    return request.param
+
+
 @pytest.fixture
 def command(script, capsys):
     """Run a command in this process: its exit status, output and error lines."""
@@ -179,8 +186,8 @@ def _ended(*arguments, **settings):
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
 
 
-def test_the_script_runs_as_a_process(script):
-    status, output, errors = _ended("--steps", "20", "--stories", "10", script=script)
+def test_the_script_runs_as_a_process(launched):
+    status, output, errors = _ended("--steps", "20", "--stories", "10", script=launched)
     assert (status, errors) == (0, [])
     assert "held out: " in output
 
@@ -203,13 +210,13 @@ def interrupted(script):
 
 
 @interruptible
-def test_ctrl_c_is_one_line_and_status_130(script):
-    with _start(*FEW, "--steps", "100000", "--every", "10", script=script) as process:
+def test_ctrl_c_is_one_line_and_status_130(launched):
+    with _start(*FEW, "--steps", "100000", "--every", "10", script=launched) as process:
         assert any(line.startswith("step") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines() == interrupted(script)
+    assert errors.splitlines() == interrupted(launched)
 
 
 @interruptible
@@ -227,8 +234,8 @@ def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, 
 
 
 @posix
-def test_output_that_nobody_reads_is_no_traceback(script):
-    with _start(*FEW, "--steps", "1000", "--every", "1", script=script) as process:
+def test_output_that_nobody_reads_is_no_traceback(launched):
+    with _start(*FEW, "--steps", "1000", "--every", "1", script=launched) as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()

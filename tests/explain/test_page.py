@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import in_a_browser, run
+from depth import THOROUGH
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -180,7 +181,10 @@ def test_what_reverse_sweep_refuses_is_refused():
 @in_a_browser
 @pytest.mark.parametrize(
     ("fn", "args"),
-    [(loss, ARGS), (lambda x: tg.grad(lambda y: tg.sin(y) ** 3)(x) * x, (np.array(0.7),))],
+    # a browser takes a second to start
+    [(loss, ARGS), (lambda x: tg.grad(lambda y: tg.sin(y) ** 3)(x) * x, (np.array(0.7),))][
+        : 1 + THOROUGH
+    ],
 )
 def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(fn, args, tmp_path):
     tape, output = recorded(fn, args)
@@ -258,7 +262,9 @@ def test_a_number_is_typed(tmp_path):
 
 
 @in_a_browser
-@pytest.mark.parametrize("args", [(np.array(2.0),), (np.array([[1.0, 3.0]]),)])
+@pytest.mark.parametrize(
+    "args", [(np.array(2.0),), (np.array([[1.0, 3.0]]),)][not THOROUGH :], ids=str
+)
 def test_the_keyboard_steps_before_during_and_after_a_question(args, tmp_path):
     tape, output = recorded(lambda w: tg.sum(w * 3.0), args)
     script = """
@@ -328,8 +334,9 @@ MATRICES = np.arange(36.0).reshape(6, 6), np.eye(6)[:, :4] / 3, np.full((1, 4), 
 @in_a_browser
 @pytest.mark.parametrize(
     ("fn", "args"),
-    [(long, (1.7, np.array([1.0, 3.0]), np.array([0.2, 0.1]), 1.0)), (matrices, MATRICES)],
-    ids=["short", "matrices"],
+    [(long, (1.7, np.array([1.0, 3.0]), np.array([0.2, 0.1]), 1.0)), (matrices, MATRICES)][
+        not THOROUGH :
+    ],
 )
 def test_nothing_is_wider_than_the_page_and_what_is_opened_moves_nothing(fn, args, tmp_path):
     script = """

@@ -1,5 +1,6 @@
 """Names in a program's source: no two values ever share one, whatever a user calls his."""
 
+import ast
 import functools
 import keyword
 import re
@@ -64,8 +65,9 @@ def step(p):
 def names_in_programs():
     """Every name that a program of `step` gives to something of its own."""
     program = tg.compile(step).program({"a": LARGE, "b": LARGE})
-    words = "".join(x if x.isidentifier() or x.isdigit() else " " for x in str(program)).split()
-    return sorted({word for word in words if word.isidentifier()})
+    nodes = [*ast.walk(ast.parse(str(program)))]
+    functions = {x.name for x in nodes if isinstance(x, ast.FunctionDef)}
+    return sorted(functions | {x.id for x in nodes if isinstance(x, ast.Name)})
 
 
 def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():

@@ -24,7 +24,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, by every property": (1, 10),
     "op, of complex numbers": (1, 20),
     # of which each is called with every argument wrong in a dozen ways
-    "op, called wrongly": (5, 60),
+    "op, called wrongly": (4, 60),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 10),
     "check_grads, of few inputs": (4, 60),
