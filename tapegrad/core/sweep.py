@@ -143,8 +143,7 @@ def sweep(
 
 def finite_check() -> Callable[..., Any]:
     """The check for numbers that are not finite, for `sweep`."""
-    check: Callable[..., Any] = lazy_import("tapegrad.explain.finite", "checked")
-    return check
+    return lazy_import("tapegrad.explain.finite", "checked")  # type: ignore[no-any-return]
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:

@@ -133,12 +133,12 @@ def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -
 
 def add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
     """``known[index] += g``, adding all where an element was taken more than once."""
-    if index == (HOLE,) and may_repeat(arrays) and known.flags.c_contiguous:
-        add_rows(known, arrays[0], g)
-    elif may_repeat(arrays):
-        add_at(known, put_back(index, arrays), g)
-    else:
+    if not may_repeat(arrays):
         known[put_back(index, arrays)] += g
+    elif index == (HOLE,) and known.flags.c_contiguous:
+        add_rows(known, arrays[0], g)
+    else:
+        add_at(known, put_back(index, arrays), g)
 
 
 def _takings(choose: Choices) -> Call:

@@ -204,6 +204,24 @@ def test_gradient_has_its_operands_shape_and_dtype(case: Case) -> None:
         np.testing.assert_allclose(g, exact, rtol=64 * eps, atol=64 * eps * size)
 
 
+def test_arguments_are_read_alike_by_position_and_by_name() -> None:
+    for name, op in OPS.items():
+        signature = op.signature
+        for call in sample_calls(name, 4) if op.read is None else ():
+            if op.general and signature.lacks(call.args, call.kwargs):
+                continue
+            given = {**signature.defaults, **signature.named(call.args, call.kwargs)}
+            operands = tuple([given[x] for x in signature.names[: signature.n_operands]])
+            options = {x: given[x] for x in signature.names[signature.n_operands :]}
+            expected = operands, signature.changed(options)
+            for k in range(signature.n_positional + 1):
+                args = tuple([given[x] for x in signature.names[:k]])
+                rest = signature.changed({x: given[x] for x in signature.names[k:]})
+                read, kept = op.bind(args, rest)
+                assert all(a is b for a, b in zip(read, expected[0], strict=True)), (name, k)
+                assert kept == expected[1], (name, k)
+
+
 def test_only_views_share_memory_and_they_do_with_their_first_operand() -> None:
     for name, op in OPS.items():
         shared = set()
