@@ -30,6 +30,15 @@ def run(code: str) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
+@pytest.mark.parametrize("join", [np.concatenate, np.stack, np.hstack])
+def test_a_join_of_many_takes_time_in_proportion(join):
+    def calls(n):
+        xs = [np.ones(2)] * n
+        return calls_of(lambda: tg.grad(lambda xs: np.sum(join(xs) ** 2))(xs))
+
+    assert calls(160) < 4.4 * calls(40)
+
+
 def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
     # the process's peak, so that nothing is missed and nothing slowed down; Linux hands
     # ru_maxrss on from the process that starts this one, but not VmHWM

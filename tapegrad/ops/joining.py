@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.op import EachOperand
+from tapegrad.core.op import EachOperand, Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
 from tapegrad.declare.domain import Call, Choices
@@ -30,14 +31,14 @@ def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any
     return apply(op, tuple(parts), options)
 
 
-def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
+def _concatenate_vjp(g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
     """The operand's part of g."""
+    lengths = [np.size(x) if axis is None else np.shape(x)[axis] for x in arrays]
+    before = () if axis is None else (slice(None),) * (axis % np.ndim(g))
+    parts = [g[(*before, slice(*ends))] for ends in pairwise([0, *accumulate(lengths)])]
     if axis is None:
-        start = sum(np.size(array) for array in arrays[:i])
-        return g[start : start + np.size(arrays[i])].reshape(np.shape(arrays[i]))
-    start = sum(np.shape(array)[axis] for array in arrays[:i])
-    part = slice(start, start + np.shape(arrays[i])[axis])
-    return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
+        return [part.reshape(np.shape(x)) for part, x in zip(parts, arrays, strict=True)]
+    return parts
 
 
 def _pieces(choose: Choices) -> Call:
@@ -58,7 +59,7 @@ def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None
 
 
 @op(
-    each_operand=EachOperand(_concatenate_vjp),
+    each_operand=Joint(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
     domain=_pieces,

@@ -168,9 +168,9 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
         return attrs.evolve(op, vjps=(*vjps[:i], rule, *vjps[i + 1 :]))
 
     def each(j: int, *args: Any, **options: Any) -> Any:
-        return rule(*args, **options) if j == i else vjps.rule(j, *args, **options)
+        return (rule if j == i else vjps.rules(len(args) - 2)[j])(*args, **options)
 
-    return attrs.evolve(op, vjps=EachOperand(each, vjps.last))
+    return attrs.evolve(op, vjps=EachOperand(each, getattr(vjps, "last", None)))
 
 
 @functools.cache
@@ -248,7 +248,8 @@ def positions(op: Op[Any]) -> Iterator[int]:
     if isinstance(op.vjps, tuple):
         yield from [i for i, rule in enumerate(op.vjps) if rule is not None]
     else:
-        yield from range(2 if op.vjps.last is None else op.vjps.last + 1)
+        last = getattr(op.vjps, "last", None)
+        yield from range(2 if last is None else last + 1)
 
 
 @pytest.mark.parametrize("name", RULED)

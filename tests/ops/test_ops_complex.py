@@ -1,6 +1,5 @@
 """Complex operands: every op that takes them as on real ones, and every other refuses them."""
 
-import functools
 import re
 import warnings
 from collections.abc import Callable
@@ -180,10 +179,10 @@ def mutant(op: Any, i: int, wrong: Callable[[Rule], Rule]) -> Any:
     else:
 
         def each(j: int, *args: Any, **options: Any) -> Any:
-            rule = functools.partial(op.vjps.rule, j)
+            rule = op.vjps.rules(len(args) - 2)[j]
             return (wrong(rule) if j == i else rule)(*args, **options)
 
-        rules = EachOperand(each, rules.last)
+        rules = EachOperand(each, getattr(rules, "last", None))
     made = attrs.evolve(one, vjps=rules)
     return made if one is op else attrs.evolve(op, complex=made)
 
