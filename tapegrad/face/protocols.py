@@ -85,11 +85,11 @@ class Protocols:
                 raise
         if method == "__call__":
             _refuse(ufunc, name)
+        remedies = lazy_import(_REMEDIES, "UFUNC_METHODS")
+        remedy = remedies.get(f"{name}.{method}") or remedies.get(method, "call it with t[:, None]")
         raise TypeError(
             f"{_called(ufunc, method)} is not supported on a Tensor; "
-            + lazy_import(_REMEDIES, "UFUNC_METHODS").get(
-                method, "use the function with an axis (np.sum, np.max, ...)"
-            )
+            + remedy.format(_called(ufunc, "__call__"))
         )
 
     def __array_function__(

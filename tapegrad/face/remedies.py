@@ -88,7 +88,13 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 
 UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "at": "write array = tg.at(array)[index].add(t), or .set(t)",
+        "add.at": "write array = tg.at(array)[index].add(t)",
+        "subtract.at": "write array = tg.at(array)[index].add(-t)",
+        "at": "write array = tg.at(array)[index].set({0}(array[index], t)), "
+        "if no index comes twice",
+        "reduce": "write tg.scan(lambda c, row: ({0}(c, row), None), t[0], t[1:])[0], along axis 0",
+        "accumulate": "write np.concatenate([t[:1], tg.scan(lambda c, row: ({0}(c, row),) * 2, "
+        "t[0], t[1:])[1]]), along axis 0",
         "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
     }
 )
@@ -267,6 +273,13 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
             return f"tg.array([{ast.unparse(first)[1:-1]}])"
         function = "array" if function == "asanyarray" else function
     path = f"linalg.{function}" if module.endswith("linalg") else function
+    # a submodule, such as numpy.polynomial, has functions of its own under names of NumPy's
+    place, called = through[-1] if through else ("", "")
+    home = np.linalg if module.endswith("linalg") else np
+    if place.startswith("numpy.") and (
+        getattr(sys.modules[place], called, None) is not getattr(home, function, place)
+    ):
+        return ""
     return _with(f"tg.{path}", (), call) if _is_ours(path) else ""
 
 

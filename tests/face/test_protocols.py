@@ -1,5 +1,6 @@
 """NumPy's functions on Tensors: the supported are the ops, the others say so."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,30 @@ UFUNC_METHODS = {
 @pytest.mark.parametrize("name", sorted(UFUNC_METHODS))
 def test_a_ufuncs_method_is_a_type_error_that_names_it(name: str) -> None:
     refuses(UFUNC_METHODS[name], *name.split())
+
+
+@pytest.mark.parametrize("method", ["reduce", "accumulate", "at"])
+@pytest.mark.parametrize("name", ["add", "subtract", "maximum", "hypot", "divide", "arctan2"])
+def test_what_a_ufuncs_method_is_refused_for_computes_the_same(name: str, method: str) -> None:
+    ufunc, array, index = getattr(np, name), np.array([2.0, 0.5, 3.0]), [2, 0]
+    t = X[:, :2].T[0] if method == "at" else X
+
+    def call(t: Any) -> Any:
+        if method != "at":
+            return getattr(ufunc, method)(t)
+        changed = array.copy()
+        ufunc.at(changed, index, t)
+        return changed
+
+    try:
+        got = tg.record(call)(t)[0]
+    except TypeError as refused:
+        ends = "(?:, along axis 0|, if no index comes twice)?$"
+        code = re.search(f"; write (?:array = )?(.*?){ends}", str(refused))
+        assert code is not None
+        names = {"np": np, "tg": tg, "t": t, "array": array, "index": index}
+        got = tg.record(lambda t: eval(code[1], names | {"t": t}))(t)[0]
+    np.testing.assert_allclose(got.value, call(t))
 
 
 def test_where_with_a_condition_alone_gives_the_places() -> None:
