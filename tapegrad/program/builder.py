@@ -20,7 +20,7 @@ from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import like_result, loop_dtypes
 from tapegrad.face.text import as_text
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import reshape
+from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
     STAGES,
@@ -206,7 +206,7 @@ class Builder:
         return instruction
 
     def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
-        if op is reshape and min(options["shape"], default=1) > 0:
+        if op in (reshape, broadcast_to) and min(options["shape"], default=1) > 0:
             return options["shape"], self.dtype(operands[0])
         if is_elementwise(op) and _NUMBERS.issuperset(map(type, operands)):
             return _elementwise(op, [self._kind(x) for x in operands], map(self.shape, operands))

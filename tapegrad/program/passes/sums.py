@@ -52,7 +52,7 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     Fires on the gradients of weights for each example: einsum begins a row in half of the time.
     """
     shape, operands = product.shape, product.operands
-    if not is_floating(builder, product, *operands) or len(shape) < 3:
+    if len(shape) < 3 or not is_floating(builder, product, *operands):
         return None
     given = [builder.shape(x) for x in operands]
     ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in given)
