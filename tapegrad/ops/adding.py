@@ -119,7 +119,11 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
     if flattened.size <= 2 * added.size:
         places = np.arange(flattened.size).reshape(len(y), width).take(indices, axis=0)
     else:
-        places = (indices % len(y) * width)[..., None] + np.arange(width)
+        n, flat = len(y), indices.reshape(-1)
+        for i in (flat.argmin(), flat.argmax()) if flat.size else ():
+            if not -n <= flat.item(i) < n:
+                raise IndexError(f"index {flat.item(i)} is out of bounds for axis 0 with size {n}")
+        places = (indices % n * width)[..., None] + np.arange(width)
     np.add.at(flattened, places.reshape(-1), added)
 
 

@@ -15,6 +15,7 @@ from tapegrad.declare import declaration
 from tapegrad.declare.domain import Call
 from tapegrad.errors import TraceError
 from tapegrad.face.table import ANSWERS
+from tapegrad.ops.rows import segment_sum
 from tapegrad.testing import sample_calls
 
 # what is put in the place of each argument in turn: each is right for some
@@ -352,3 +353,22 @@ def test_masks_are_no_rows_and_texts_are_no_truth() -> None:
         with pytest.raises(ValueError, match="low must not be above high"):
             tg.random.uniform(0, (2,), low=low, high=high)
     assert tg.random.uniform(0, low=1.0, high=1.0) == 1
+
+
+@pytest.mark.parametrize("n", [2, 300])
+@pytest.mark.parametrize("dtype", ["f", "d"])
+@pytest.mark.parametrize("bad", [False, True])
+def test_rows_are_added_at_indices_of_the_array_alone(n: int, dtype: str, bad: bool) -> None:
+    for count, width in ((1, 1), (3, 4), (3000, 4)):
+        for last in (n, -n - 1) if bad else (n - 1, -n):
+            indices = np.arange(count) % n
+            indices[-1] = last
+            values, wanted = np.ones((count, width), dtype), np.zeros((n, width), dtype)
+            if bad:
+                with pytest.raises(IndexError, match=f"index {last} "):
+                    segment_sum(values, indices, n)
+                with pytest.raises(IndexError, match=f"index {last} "):
+                    np.add.at(wanted, indices, values)
+            else:
+                np.add.at(wanted, indices, values)
+                np.testing.assert_array_equal(segment_sum(values, indices, n), wanted)
