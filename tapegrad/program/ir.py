@@ -35,14 +35,19 @@ _MOST_SHARED = 1 << 14
 def refs_to(instructions: Sized) -> list[Ref]:
     """A Ref to each instruction, in order; the same objects where they can be."""
     n = len(instructions)
-    return list((_refs if n <= _MOST_SHARED else _refs.__wrapped__)(1 << n.bit_length())[:n])
+    shared = min(n, _MOST_SHARED - 1)
+    return [*_refs(1 << shared.bit_length())[:n], *_made(range(_MOST_SHARED, n))]
 
 
 @lru_cache
 def _refs(n: int) -> tuple[Ref, ...]:
+    return tuple(_made(range(n)))
+
+
+def _made(places: Iterable[int]) -> list[Ref]:
     make = tuple.__new__
     # as the class makes them, in half the time
-    return tuple([make(Ref, ("instruction", i)) for i in range(n)])
+    return [make(Ref, ("instruction", i)) for i in places]
 
 
 def inputs_at(places: Iterable[int]) -> list[Ref]:

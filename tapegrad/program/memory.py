@@ -9,6 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import facts
 from tapegrad.face.ownership import LARGE
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
@@ -352,17 +354,23 @@ def planned(program: Code, inside: bool = False) -> Plan:
 def owners(program: Code) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
+    views = _views(program)
     for i, instruction in enumerate(program.instructions):
-        if instruction.is_view and not is_filled(instruction):
+        if instruction.op in views and not is_filled(instruction):
             base = instruction.operands[0]
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)
     return owner
 
 
+def _views(program: Code) -> frozenset[Rules]:
+    """The ops whose result may be a view of the first operand; each is asked once."""
+    return frozenset(op for op in {x.op for x in program.instructions} if facts(op).view)
+
+
 def last_uses(program: Code) -> dict[Ref, int]:
     """The last instruction that uses each value or a view of it; for results, one after all."""
-    made = program.instructions
+    made, views = program.instructions, _views(program)
     found = dict.fromkeys(program.results, len(made))
     for ref, instruction in zip(refs_to(made)[::-1], reversed(made), strict=True):
         end = found.setdefault(ref, ref.index)
@@ -370,7 +378,7 @@ def last_uses(program: Code) -> dict[Ref, int]:
             if type(x) is Ref:
                 # from the last to the first, so what is here already is later
                 found.setdefault(x, ref.index)
-                if instruction.is_view and k == 0 and not is_filled(instruction):
+                if k == 0 and instruction.op in views and not is_filled(instruction):
                     found[x] = max(found[x], end)
     return found
 

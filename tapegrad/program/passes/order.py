@@ -65,6 +65,7 @@ class _Values:
     """
 
     def __init__(self, builder: Builder, made: list[Instruction], sizes: list[int]) -> None:
+        self.known: dict[tuple[int, ...], int] = {}
         at = dict(zip(builder.order, range(len(made)), strict=True))
         self.needs = [
             [at[x[1]] for x in m.operands if type(x) is Ref and x[0] == "instruction"] for m in made
@@ -112,6 +113,13 @@ class _Values:
             if under is not None and self.is_new[p]:
                 self.is_new[under] = True
 
+    def most(self, order: Order) -> int:
+        """The peaks of both together; several moves may lead to one order."""
+        key = tuple(order)
+        if key not in self.known:
+            self.known[key] = sum(map(max, self.held(order)[2]))
+        return self.known[key]
+
     def held(self, order: Order) -> tuple[list[int], list[int], list[list[int]]]:
         """Where each stands, the last place that needs it, and what is held in buffers and anew."""
         n = len(order)
@@ -141,7 +149,7 @@ class _Values:
                     continue
                 rest = [p for p in order[start:] if p not in moved]
                 found = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
-                if sum(map(max, self.held(found)[2])) < most:
+                if self.most(found) < most:
                     return found
         return None
 
