@@ -15,7 +15,7 @@ import tapegrad as tg
 from tapegrad.program.trials import KINDS
 
 # where passes fire that seldom do
-MORE = (("cells", 4), ("embeddings", 3))
+MORE = (("cells", 4), ("embeddings", 3), ("stacks", 15))
 
 
 @functools.cache

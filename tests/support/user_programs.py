@@ -199,6 +199,7 @@ def stacks(d: Draw) -> tuple[Any, Any]:
         "layer": lambda a, b, w: np.tanh(a @ w),
         "heads": lambda a, b, w: np.swapaxes(a @ w, 0, 1).reshape(rows, -1),
         "limits": lambda a, b, w: np.maximum(a, 0.0) + np.minimum(b, 1.0),
+        "outer": lambda a, b, w: a[:, 0, :, None] * b[:, 0, None, :],
         "gates": lambda a, b, w: tg.sigmoid(a[:, :, :1]) * np.tanh(a[:, :, -1:]) + b[:, :1, :1],
     }
     fn = fns[d.of(sorted(fns))]
