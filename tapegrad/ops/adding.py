@@ -123,7 +123,8 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
         for i in (flat.argmin(), flat.argmax()) if flat.size else ():
             if not -n <= flat.item(i) < n:
                 raise IndexError(f"index {flat.item(i)} is out of bounds for axis 0 with size {n}")
-        places = (indices % n * width)[..., None] + np.arange(width)
+        # in a narrow dtype the places would overflow
+        places = (indices.astype(np.intp, copy=False) % n * width)[..., None] + np.arange(width)
     np.add.at(flattened, places.reshape(-1), added)
 
 

@@ -261,8 +261,11 @@ def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, d
         for few in (0, 1 << 13):
             with mock.patch("tapegrad.ops.adding._FEW", few):
                 got = segment_sum(values, indices, n)
+                narrow = segment_sum(values, (indices % min(n, 100)).astype(np.int8), n)
             assert got.dtype == dtype
             np.testing.assert_array_equal(got, expected)
+            wide = segment_sum(values, indices % min(n, 100), n)
+            np.testing.assert_array_equal(narrow, wide)
 
 
 def test_a_scalar_written_to_repeated_places_has_the_sum_of_what_stays() -> None:
