@@ -443,6 +443,6 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
     if math.prod(shape) < MANY or instruction.dtype.kind not in "fb":
         return None
     if not is_total:
-        shapes = [program.like(x).shape for x in instruction.operands]
+        shapes = [np.shape(program.like(x)) for x in instruction.operands]
         return shape if all(x in ((), shape) for x in shapes) else None
     return shape if instruction.options.get("axis") is None else None
