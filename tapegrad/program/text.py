@@ -87,7 +87,7 @@ def lines_of(frame: Frame) -> list[str]:
             first = plan.early[ref]
             out = blocks.new_array(instruction, names) if first == ref else values[first]
         # an array that is made where it is written to has no name to assign by
-        named = out is not None and plan.early.get(ref) != ref
+        name_of_out = None if plan.early.get(ref) == ref else out
         if op in _MAY_BE_STILL and _is_still(program, instruction, still):
             # a view of fixed memory is made once, or once for each row
             of: Any = instruction.operands[0]
@@ -108,15 +108,15 @@ def lines_of(frame: Frame) -> list[str]:
         if is_apart and ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
             text, note = buffers[plan.home[ref]], "its parts were written there"
-        elif op is stack and named and not instruction.options.get("axis"):
+        elif op is stack and name_of_out and not instruction.options.get("axis"):
             # a call of NumPy takes longer than copying a few small rows
             numbered = enumerate(instruction.operands)
-            lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
-            text, note = out, "its rows were written there"
-        elif named and (is_filled(instruction) or (op is copy and is_few(instruction))):
+            lines.extend([f"{name_of_out}[{k}] = {operand(x, values)}" for k, x in numbered])
+            text, note = name_of_out, "its rows were written there"
+        elif name_of_out and (is_filled(instruction) or (op is copy and is_few(instruction))):
             # an assignment starts sooner than a call, and broadcasts
-            lines.append(f"{out}[...] = {operand(instruction.operands[0], values)}")
-            text, note = out, instruction.note
+            lines.append(f"{name_of_out}[...] = {operand(instruction.operands[0], values)}")
+            text, note = name_of_out, instruction.note
         elif (
             op is concatenate
             and out in frame.lists

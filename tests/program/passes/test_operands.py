@@ -121,3 +121,13 @@ def test_lay_out_converts_a_mask_before_the_product(kind, shape):
     got = tg.compile(fn)(x, mask)
     assert got.dtype == x.dtype
     np.testing.assert_array_equal(got, x * mask)
+
+
+def test_what_is_laid_out_in_a_new_array_is_written_to_that_array():
+    def fn(a, d):
+        e = np.sin(d)
+        return a.reshape(64, 63) + e[:, :63] + e[:, 1:]
+
+    # and in a large elementwise program beside a number, which has no shape
+    tg.compile(fn).check(np.linspace(0, 1, 64 * 63), np.linspace(0, 1, 64 * 64).reshape(64, 64))
+    tg.compile(lambda x, a: np.sum(np.maximum(np.sin(x) * a, 0.5) * a)).check(np.ones(1 << 17), 0.7)
