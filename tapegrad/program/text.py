@@ -88,6 +88,9 @@ def lines_of(frame: Frame) -> list[str]:
             out = blocks.new_array(instruction, names) if first == ref else values[first]
         # an array that is made where it is written to has no name to assign by
         name_of_out = None if plan.early.get(ref) == ref else out
+        if is_filled(instruction):
+            # NumPy makes the array that it fills
+            out = name_of_out
         if op in _MAY_BE_STILL and _is_still(program, instruction, still):
             # a view of fixed memory is made once, or once for each row
             of: Any = instruction.operands[0]
