@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.core.op import EachOperand
+from tapegrad.core.op import EachOperand, Joint
 from tapegrad.declare import OPS, declaration
 from tapegrad.domain import REAL
 from tapegrad.face.table import complete
@@ -138,6 +138,8 @@ def operands(op: tg.Op[Any]) -> str:
     """The operands of an op that have a gradient."""
     if isinstance(op.vjps, EachOperand):
         have = op.signature.names[: 1 if op.vjps.last is None else op.vjps.last + 1]
+    elif isinstance(op.vjps, Joint):  # of arrays in a sequence, or of each operand
+        have = op.signature.names[: 1 if op.read else None]
     else:
         rules = op.vjps if isinstance(op.vjps, tuple) else ()
         names = inspect.signature(op.declared).parameters
