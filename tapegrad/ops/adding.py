@@ -103,6 +103,8 @@ def set_rows(y: Any, indices: Any, rows: Any) -> None:
     """
     row = np.dtype((np.void, math.prod(y.shape[1:]) * y.itemsize))
     if row.itemsize:
+        # a result of NumPy's has its bytes in the order of the machine
+        rows = rows.astype(y.dtype, copy=False)
         y.reshape(-1).view(row)[indices] = rows.reshape(-1).view(row)
 
 

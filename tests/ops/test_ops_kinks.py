@@ -250,7 +250,7 @@ def test_values_that_broadcast_over_repeated_places_all_count(shape: tuple[int, 
 
 @pytest.mark.parametrize("n", [3, 40, 3000])
 @pytest.mark.parametrize("width", [0, 1, 6, 7])
-@pytest.mark.parametrize("dtype", ["e", "f", "d"])
+@pytest.mark.parametrize("dtype", ["e", "f", "d", ">f", ">d"])
 def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, dtype: str) -> None:
     for count in (0, 5, 700, 3000):
         # whole numbers, whose sums have no rounding errors; an index of both signs for each row
