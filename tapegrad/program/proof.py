@@ -330,17 +330,24 @@ class Proof:
 def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]) -> Found | None:
     """How a program that is written and run differs from the same evaluated; None if it does not.
 
-    It runs twice on each of the inputs: the buffers are full then, of others' values.
+    It runs twice on each of the inputs: the buffers are full then, of others' values. What the
+    first runs returned must not change.
     """
     run = runner(program)()
+    fault: Fault | None
+    first: list[tuple[Known, list[Any]]] = []
     for x in (*known, *known):
-        fault: Fault | None
         try:
             with np.errstate(all="ignore"):
                 outputs = tree.leaves(run(*x.inputs))
+            first += [(x, outputs)] if len(first) < len(known) else []
             fault = difference(x.outputs, outputs, x, paths)
-        except (*_RAISED, AttributeError) as error:
+        except (*_RAISED, AttributeError, NameError) as error:
             fault = Fault("raises", "", f"{type(error).__name__}: {error}")
+        if fault is not None:
+            return None, fault, x.inputs
+    for x, outputs in first:
+        fault = difference(x.outputs, outputs, x, paths)
         if fault is not None:
             return None, fault, x.inputs
     return None

@@ -43,6 +43,9 @@ from tapegrad.program.memory import Plan, owners
 from tapegrad.program.results import packed
 from tapegrad.transforms.replay import EACH
 
+# bytes of arrays whose names end with their last use
+_ENDED = LARGE
+
 
 def lines_of(frame: Frame) -> list[str]:
     """The lines of a program's instructions, with a comment where a stage begins."""
@@ -176,7 +179,7 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     large = {
         ref
         for ref, made in zip(refs_to(instructions), instructions, strict=True)
-        if math.prod(made.shape) * made.dtype.itemsize >= LARGE
+        if math.prod(made.shape) * made.dtype.itemsize >= _ENDED
         and not (ref in plan.home or ref in plan.early or made.options.keys() & _CONTROL)
         and not (made.op is PART and _is_control(program, made))
     }

@@ -19,7 +19,7 @@ from tapegrad.program.memory import MANY, planned
 from tapegrad.testing import programs
 
 MANY_ARE_FEW = mock.patch("tapegrad.program.memory.MANY", 9)
-SMALL_ARE_LARGE = mock.patch("tapegrad.program.text.LARGE", 1)
+SMALL_ARE_LARGE = mock.patch("tapegrad.program.text._ENDED", 1)
 
 RNG = np.random.default_rng(0)
 

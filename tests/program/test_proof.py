@@ -22,7 +22,8 @@ MORE = (("cells", 4), ("embeddings", 3), ("stacks", 15))
 def survey() -> Survey:
     """Programs of each family, and each pass on them in the order of the compiler."""
     some = [drawn(name, seed) for seed in range(examples("program, proved")) for name in NAMES]
-    more = [drawn(*x) for x in MORE]
+    times = range(24 if THOROUGH else 1)
+    more = [drawn(name, seed + 1000 * k) for name, seed in MORE for k in times]
     return surveyed([*some, *more], len(KINDS) if THOROUGH else 2, alone=THOROUGH)
 
 

@@ -9,7 +9,7 @@ import pytest
 from depth import THOROUGH
 from planting import PLANTED, planted
 from proving import fault_of_writing, proof_of
-from user_programs import NAMES, drawn
+from user_programs import NAMES, Drawn, drawn
 
 import tapegrad as tg
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, reciprocal, subtract
@@ -23,11 +23,16 @@ from tapegrad.program.program import improvement, rule
 from tapegrad.program.proof import Fault, Known, Proof
 
 
+def rows_and_all(x: Any) -> Any:
+    return np.sum(np.sin(x)) + np.sum(np.tanh(x[0]) * np.cos(x[1]) * x[2])
+
+
 @functools.cache
 def proofs() -> list[Proof]:
     """Programs of each family, the shortest first."""
     seeds = range(20 if THOROUGH else 2)
-    made = [proof_of(drawn(name, seed), 2) for seed in seeds for name in NAMES]
+    rows = Drawn(tg.grad(rows_and_all), (np.arange(6.0).reshape(3, 2),), "rows")
+    made = [proof_of(x, 2) for x in [rows, *[drawn(y, seed) for seed in seeds for y in NAMES]]]
     made = [x for x in made if not any(True for _ in faults(x))]
     return sorted(made, key=lambda x: len(x.program.instructions))
 

@@ -68,7 +68,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "passes.factors",
-        "subtract if instruction.op is add else add, a, positive",
+        "subtract if is_sum else add, a, positive",
         "add, a, positive",
     ),
     ("passes.factors", "return builder.emit(negative, product)", "return product"),
@@ -110,15 +110,23 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         'owner[Ref("instruction", i)] = owner.get(base, base)',
         'owner[Ref("instruction", i)] = base',
     ),
-    ("memory", "if instruction.is_view:\n            base", "if False:\n            base"),
+    (
+        "memory",
+        "if instruction.op in views and not is_filled(instruction):",
+        "if False:",
+    ),
     (
         "memory",
         "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",
         "owner = dict(owner)",
     ),
-    ("memory", "return instruction.is_elementwise or ", "return True or "),
     (
         "memory",
+        "if last_use[x] == i and x in pool.held and x not in kept",
+        "if x in pool.held and x not in kept",
+    ),
+    (
+        "concatenations",
         "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]",
         "ends = [*accumulate(program.like(x).shape[0] for x in instruction.operands), 0]",
     ),
@@ -139,7 +147,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "is_new = takes_out(program, instruction) and ref not in new",
     ),
     (
-        "memory",
+        "concatenations",
         "view = f\"[{':, ' * axis}{start}:{stop}]\"",
         "view = f\"[{':, ' * axis}:{stop - start}]\"",
     ),

@@ -104,7 +104,7 @@ def surveyed(draws: Iterable[Drawn], n_kinds: int, alone: bool = False) -> Surve
 def small_blocks() -> Iterator[None]:
     """Few elements are written in blocks, and freed as soon as they can be, as many are."""
     blocks = mock.patch.multiple("tapegrad.program.memory", MANY=64, _BLOCK_BYTES=128)
-    with blocks, mock.patch("tapegrad.program.text.LARGE", 1):
+    with blocks, mock.patch("tapegrad.program.text._ENDED", 1):
         yield
 
 
