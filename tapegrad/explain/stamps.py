@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from time import perf_counter
@@ -140,7 +139,7 @@ class _Times:
                 Timed(
                     made,
                     i,
-                    math.prod(made.shape) * made.dtype.itemsize if is_held else 0,
+                    made.nbytes if is_held else 0,
                     None if ref in code.results else last_use.get(ref, i),
                     self.seconds.get(key, 0.0) / len(block) + sum(x.seconds for x in inside),
                     self.count.get(key, 0),

@@ -166,7 +166,7 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
     is_ufunc = made.is_elementwise
     options = made.options
     if not (is_ufunc or all_inferred):
-        if math.prod(made.shape) * made.dtype.itemsize > _MOST_BYTES:
+        if made.nbytes > _MOST_BYTES:
             _fail(f"{what} is said to give an array of {made.shape}, which no computer holds")
         if not is_known(op):
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate, chain, pairwise
@@ -125,7 +124,7 @@ def fillings(program: Code) -> Mapping[Ref, Filling]:
 def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | None:
     """How a concatenation is filled, if it is small; `uses` counts those of each value."""
     instruction = program.of(ref)
-    size = math.prod(instruction.shape) * instruction.dtype.itemsize
+    size = instruction.nbytes
     likes = [program.like(x) for x in instruction.operands]
     apart = instruction.options.get("axis", 0) is None
     if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):

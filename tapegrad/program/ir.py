@@ -286,6 +286,11 @@ class Instruction(_Fields):
         return is_elementwise(self.op)
 
     @property
+    def nbytes(self) -> int:
+        """The bytes of the result."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
     def is_view(self) -> bool:
         """Whether the result may share the first operand's memory."""
         return facts(self.op).view

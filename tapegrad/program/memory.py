@@ -55,7 +55,7 @@ def early(
         over_block = begins.get(result, result)
         if result.kind != "instruction" or result in home or over_block in apart:
             continue
-        large = math.prod(made.shape) * made.dtype.itemsize >= LARGE
+        large = made.nbytes >= LARGE
         if not (large and made.is_elementwise and takes_out(program, made)):
             continue
         chain = list(dict.fromkeys([result, over_block]))

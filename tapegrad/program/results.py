@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -47,7 +46,7 @@ def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
         parts.sort()
         ends = [0, *[stop for _, stop, _ in parts]]
         whole = [start for start, _, _ in parts] == ends[:-1] and ends[-1] == made.shape[0]
-        small = math.prod(made.shape) * made.dtype.itemsize < LARGE
+        small = made.nbytes < LARGE
         if whole and small and takes_out(program, made) and of not in results:
             found[of] = tuple([x for _, _, x in parts])
     return found

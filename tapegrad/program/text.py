@@ -179,7 +179,7 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     large = {
         ref
         for ref, made in zip(refs_to(instructions), instructions, strict=True)
-        if math.prod(made.shape) * made.dtype.itemsize >= _ENDED
+        if made.nbytes >= _ENDED
         and not (ref in plan.home or ref in plan.early or made.options.keys() & _CONTROL)
         and not (made.op is PART and _is_control(program, made))
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -36,7 +35,7 @@ def use_up(builder: Builder) -> None:
     made = [builder.instructions[i] for i in builder.order]
     # what an op says of itself is asked once
     views = {op for op in builder.ops if facts(op).view}
-    sizes = [0 if x.op in views else math.prod(x.shape) * x.dtype.itemsize for x in made]
+    sizes = [0 if x.op in views else x.nbytes for x in made]
     if sum(sizes) < LEAST:
         return
     values = _Values(builder, made, sizes)
