@@ -30,8 +30,8 @@ from tapegrad.core.tensor import Parts, Rule, Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
 from tapegrad.declare.batching import batch_size, pointwise
-from tapegrad.declare.domain import Domain
 from tapegrad.declare.parts import Layout, is_numeric
+from tapegrad.domain import Domain
 from tapegrad.errors import TraceError
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import with_user_warnings

@@ -1,7 +1,7 @@
 """Declarations: what makes an op, or a function composed of ops, part of the package.
 
-One declaration says what it computes, its VJP rules, the NumPy functions that it stands for, the
-calls that it is tested on, and its convention at kinks.
+One declaration has the forward function, its VJP rules, the NumPy functions that it stands for, and
+its convention at kinks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tapegrad.core.operands import LISTS, first_tensor, stack_nested
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import REAL, Domain, each
 from tapegrad.declare.parts import SeveralOp
+from tapegrad.domain import Domain
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.table import answers
@@ -44,7 +44,8 @@ class Declaration:
     Attributes
     ----------
     domain
-        The calls to test it on (`tapegrad.domain`).
+        The calls to test an op of the user's own on (`tapegrad.domain`); those of the package's
+        are in `tapegrad.testing.domains`.
     kink
         In a few words, the convention where it has no derivative.
     signature
@@ -160,7 +161,7 @@ def op(
     results
         For an op whose function returns `Parts`, the named tuple of them that a call returns.
     domain, kink
-        See `Declaration`; any real numbers by default for a ufunc.
+        See `Declaration`.
     jvp
         How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
         by default for a ufunc.
@@ -178,8 +179,6 @@ def op(
     n = ufunc.nin if isinstance(ufunc, np.ufunc) and ufunc.signature is None else 0
     if takes_weak is None:
         takes_weak = keeps_weak or n > 1
-    if domain is None and n:
-        domain = each(*(REAL,) * n)
     if jvp is None:
         jvp = elementwise if n else by_transposing
     if batch is None and jvp is elementwise:
@@ -234,7 +233,6 @@ def wider_op(
 
 def function(
     numpy: Any = (),
-    domain: Domain | None = None,
     kink: str = "",
     lists: tuple[str, ...] = (),
     complex: bool = False,
@@ -245,7 +243,7 @@ def function(
     ----------
     numpy
         The NumPy functions that it stands for on Tensors: one, or a tuple.
-    domain, kink
+    kink
         See `Declaration`.
     lists
         The parameters that take a sequence of arrays. For any other, a list of floating Tensors
@@ -271,7 +269,7 @@ def function(
                 refuse_unreal(signature.name, kwargs.values(), complex)
             return with_user_warnings(composed, *args, **kwargs)
 
-        declare(called, domain, kink, signature, complex=complex)
+        declare(called, None, kink, signature, complex=complex)
         FUNCTIONS[composed.__name__] = called
         answers(_several(numpy), called)
         return called

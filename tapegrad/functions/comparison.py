@@ -10,7 +10,6 @@ from tapegrad.core.forward import elementwise
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import REAL, TYING, Call, Choices, each
 from tapegrad.ops.casting import asarray, safe_divide, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
@@ -19,13 +18,7 @@ __all__ = ["allclose", "angle", "array_equal", "array_equiv", "iscomplex", "isre
 __all__ += ["real_if_close"]
 
 
-def _closenesses(choose: Choices) -> Call:
-    call = each(REAL, REAL)(choose)
-    b = call.args[choose.among([0, 0, 1])]
-    return Call((call.args[0], b), choose.among([{}, {"rtol": 0.5}, {"atol": 9.0}]))
-
-
-@function(numpy=np.allclose, domain=_closenesses, complex=True)
+@function(numpy=np.allclose, complex=True)
 def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Whether `isclose` holds for all elements. It passes no gradient.
 
@@ -38,17 +31,7 @@ def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool
     return all(isclose(a, b, rtol, atol, equal_nan))
 
 
-def _pairs(choose: Choices) -> Call:
-    a, b = (choose.array(shape, TYING) for shape in choose.broadcastable(2))
-    return Call((a, choose.among([a, b])))
-
-
-def _equal_in_part(choose: Choices) -> Call:
-    call = _pairs(choose)
-    return Call(call.args, {"equal_nan": choose.among([False, True])})
-
-
-@function(numpy=np.array_equal, domain=_equal_in_part, complex=True)
+@function(numpy=np.array_equal, complex=True)
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     """Whether arrays have one shape and the same elements. It passes no gradient.
 
@@ -76,7 +59,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     return all(same)
 
 
-@function(numpy=np.array_equiv, domain=_pairs, complex=True)
+@function(numpy=np.array_equiv, complex=True)
 def array_equiv(a1: Any, a2: Any) -> Any:
     """Whether arrays that broadcast have the same elements. It passes no gradient.
 
@@ -94,7 +77,7 @@ def array_equiv(a1: Any, a2: Any) -> Any:
     return all(np.equal(a1, a2))
 
 
-@op(None, numpy=np.isreal, domain=each(REAL), batch=pointwise, complex=True)
+@op(None, numpy=np.isreal, batch=pointwise, complex=True)
 def isreal(x: Any) -> Any:
     """Where the imaginary part is 0.
 
@@ -107,7 +90,7 @@ def isreal(x: Any) -> Any:
     return np.isreal(x)
 
 
-@op(None, numpy=np.iscomplex, domain=each(REAL), batch=pointwise, complex=True)
+@op(None, numpy=np.iscomplex, batch=pointwise, complex=True)
 def iscomplex(x: Any) -> Any:
     """Where the imaginary part is not 0.
 
@@ -120,7 +103,7 @@ def iscomplex(x: Any) -> Any:
     return np.iscomplex(x)
 
 
-@function(numpy=np.real_if_close, domain=each(REAL), complex=True)
+@function(numpy=np.real_if_close, complex=True)
 def real_if_close(a: Any, tol: float = 100) -> Any:
     """The real parts of complex numbers whose imaginary parts are all rounding errors.
 
@@ -152,17 +135,13 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return np.real(a) if np.all(np.abs(known.imag) < limit) else a
 
 
-def _angles(choose: Choices) -> Call:
-    return Call(each(REAL)(choose).args, {"deg": choose.among([False, True])})
-
-
 def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
     """``-1j * g / z``, which is 0 at 0."""
     c = safe_divide(g * -1j, z)
     return c * (180 / np.pi) if deg else c
 
 
-@op(None, numpy=np.angle, domain=_angles, jvp=elementwise, complex=(_angle_slope,))
+@op(None, numpy=np.angle, jvp=elementwise, complex=(_angle_slope,))
 def angle(z: Any, deg: bool = False) -> Any:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 

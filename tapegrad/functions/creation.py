@@ -9,27 +9,12 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops.casting import alike, double, fitted, seen
 from tapegrad.ops.casting import to_array as as_array
 
 __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
-
-
-def _nested(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=1)
-
-    def item() -> Any:
-        return choose.among([1, 2.5, True]) if not shape and choose.integer(0, 1) else part()
-
-    def part() -> Any:
-        return choose.array(shape)
-
-    m = choose.integer(1, 2)
-    rows = [[part(), *(item() for _ in range(m))] for _ in range(choose.integer(1, 2))]
-    return Call((choose.among([part(), rows[0], rows, tuple(rows)]),))
 
 
 def _joined(x: Any) -> Any:
@@ -39,7 +24,7 @@ def _joined(x: Any) -> Any:
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
 
-@function(lists=("object",), domain=_nested, complex=True)
+@function(lists=("object",), complex=True)
 def array(object: Any, dtype: Any = None) -> Any:
     """An array of nested lists that may hold Tensors, which `np.array` cannot take.
 
@@ -108,13 +93,7 @@ answers([np.ones_like], ones_like)
 answers([np.empty_like], empty_like)
 
 
-def _fills(choose: Choices) -> Call:
-    whole, part = choose.broadcastable(2)
-    shape = np.broadcast_shapes(whole, part)
-    return Call((shape, choose.array(part)), {"dtype": choose.among([None, np.float32])})
-
-
-@function(domain=_fills, complex=True)
+@function(complex=True)
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """An array of this shape, filled with a number, or with an array that broadcasts to it.
 
@@ -145,13 +124,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     return np.broadcast_to(fill_value, shape)
 
 
-def _likes(choose: Choices) -> Call:
-    whole, part = choose.broadcastable(2)
-    a = choose.array(np.broadcast_shapes(whole, part))
-    return Call((a, choose.array(part)), {"dtype": choose.among([None, np.float32])})
-
-
-@function(numpy=np.full_like, domain=_likes, complex=True)
+@function(numpy=np.full_like, complex=True)
 def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
     """An array of the shape and dtype of another, filled as `full` does.
 
@@ -179,19 +152,6 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     return full(np.shape(a) if shape is None else shape, fitted(fill_value, dtype), dtype)
 
 
-def _between(elements: Elements) -> Domain:
-    """Calls on two ends whose shapes broadcast."""
-
-    def call(choose: Choices) -> Call:
-        shapes = choose.broadcastable(2)
-        n = len(np.broadcast_shapes(*shapes)) + 1
-        steps = {"num": choose.integer(0, 4), "endpoint": choose.among([True, False])}
-        ends = [choose.array(shape, elements) for shape in shapes]
-        return Call(tuple(ends), {**steps, "axis": choose.axis(n)})
-
-    return call
-
-
 def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
     """The shares of start and stop in each of num numbers, along a new first axis."""
     w = np.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(start.ndim, stop.ndim))
@@ -199,7 +159,7 @@ def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
     return (1 - w).astype(dtype), w.astype(dtype)
 
 
-@function(numpy=np.linspace, domain=_between(REAL), complex=True)
+@function(numpy=np.linspace, complex=True)
 def linspace(
     start: Any,
     stop: Any,
@@ -248,7 +208,7 @@ def linspace(
     return y, whole / steps if steps > 0 else np.nan
 
 
-@function(numpy=np.geomspace, domain=_between(POSITIVE), complex=True)
+@function(numpy=np.geomspace, complex=True)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
     """Numbers with equal ratios from start to stop; arguments as for `linspace`.
 
@@ -280,7 +240,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 
 
 # the slopes fit in float16
-@function(numpy=np.logspace, domain=_between(Elements(-3.0, 2.0)), complex=True)
+@function(numpy=np.logspace, complex=True)
 def logspace(
     start: Any,
     stop: Any,
@@ -311,13 +271,7 @@ def logspace(
     return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
-def _grids(choose: Choices) -> Call:
-    xi = [choose.array(choose.shape(max_dims=1)) for _ in range(choose.integer(1, 3))]
-    options = {"sparse": choose.among([False, True]), "indexing": choose.among(["xy", "ij"])}
-    return Call(tuple(xi), options)
-
-
-@function(numpy=np.meshgrid, domain=_grids, complex=True)
+@function(numpy=np.meshgrid, complex=True)
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     """A tuple of the coordinates of a grid's points, from the positions along each axis.
 

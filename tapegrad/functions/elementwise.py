@@ -9,11 +9,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import POWERS, positive, power
 from tapegrad.ops.casting import double, floating, stopped, to_array
-from tapegrad.ops.floating_point import DIVISIONS, exponent, floor_divide, remainder, rint
+from tapegrad.ops.floating_point import exponent, floor_divide, remainder, rint
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.special import erf
 
@@ -24,7 +23,6 @@ __all__ += ["unwrap"]
 @function(
     numpy=np.float_power,
     # float16 cannot hold the slope of larger exponents
-    domain=each(POSITIVE, Elements(-2.0, 2.0)),
     kink=POWERS,
     complex=True,
 )
@@ -42,24 +40,8 @@ def float_power(x1: Any, x2: Any) -> Any:
     return power(double(x1, complex=True), double(x2, complex=True))
 
 
-def _clip_calls(choose: Choices) -> Call:
-    a, low, high = each(REAL, Elements(-4.0, 0.0), REAL)(choose).args
-    return choose.among(
-        [
-            Call((a, low, high)),
-            Call((a, low, None)),
-            Call((a, None, high)),
-            Call((a, -1.0, 1)),
-            Call((a,), {"min": -0.5}),
-            Call((a,), {"max": 0.5}),
-            Call((a,), {"a_min": -1, "a_max": 2}),
-        ]
-    )
-
-
 @function(
     numpy=np.clip,
-    domain=_clip_calls,
     kink="two that tie share equally",
 )
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
@@ -98,13 +80,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return clip_both(a, low, high)
 
 
-def _turns(choose: Choices) -> Call:
-    p = choose.array(choose.shape(min_dims=1))
-    given = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
-    return Call((p,), {**given, "axis": choose.axis(p.ndim)})
-
-
-@function(numpy=np.unwrap, domain=_turns, kink="the slope beside a step")
+@function(numpy=np.unwrap, kink="the slope beside a step")
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
     """Angles with multiples of the period added, so that no step between neighbours is long.
 
@@ -157,7 +133,6 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
 
 @function(
     numpy=np.divmod,
-    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def divmod(x1: Any, x2: Any) -> Any:
@@ -174,7 +149,6 @@ def divmod(x1: Any, x2: Any) -> Any:
 
 @function(
     numpy=np.modf,
-    domain=each(Elements(poles=tuple(range(-4, 5)))),
     kink="the slope beside a step",
 )
 def modf(x: Any) -> Any:
@@ -198,12 +172,8 @@ def modf(x: Any) -> Any:
     return left, np.trunc(x)
 
 
-_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
-
-
 @function(
     numpy=np.frexp,
-    domain=each(Elements(poles=_STEPS)),
     kink="the slope beside a step",
 )
 def frexp(x: Any) -> Any:
@@ -221,7 +191,7 @@ def frexp(x: Any) -> Any:
     return np.ldexp(x, -whole), whole
 
 
-@function(domain=each(REAL))
+@function()
 def silu(x: Any) -> Any:
     """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
@@ -235,11 +205,7 @@ def silu(x: Any) -> Any:
     return x * sigmoid(x)
 
 
-def _gelu_calls(choose: Choices) -> Call:
-    return Call(each(REAL)(choose).args, {"approximate": choose.among([False, True])})
-
-
-@function(domain=_gelu_calls)
+@function()
 def gelu(x: Any, approximate: bool = False) -> Any:
     """x times the probability that a standard normal variable is below x.
 
@@ -265,11 +231,7 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
-def _slope_calls(choose: Choices) -> Call:
-    return Call((*each(REAL)(choose).args, choose.among([0.25, 1.0, 0.01])))
-
-
-@function(domain=_slope_calls, kink="`slope` at 0")
+@function(kink="`slope` at 0")
 def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     """x where it is positive, else ``slope * x``.
 
@@ -283,7 +245,7 @@ def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     return np.where(np.greater(x, 0), x, slope * x)
 
 
-@function(domain=_slope_calls, kink="`alpha` at 0")
+@function(kink="`alpha` at 0")
 def elu(x: Any, alpha: Any = 1.0) -> Any:
     """x where it is positive, else ``alpha * (exp(x) - 1)``.
 

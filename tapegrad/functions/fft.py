@@ -9,10 +9,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, Domain, on_array
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.fourier import NORMS, fft_axes, ifft_axes, irfft_axes, rfft_axes, swapped
 from tapegrad.ops.fourier import fft as fft
+from tapegrad.ops.fourier import fft_axes, ifft_axes, irfft_axes, rfft_axes, swapped
 from tapegrad.ops.fourier import ifft as ifft
 from tapegrad.ops.fourier import irfft as irfft
 from tapegrad.ops.fourier import rfft as rfft
@@ -20,11 +19,6 @@ from tapegrad.ops.fourier import rfft as rfft
 __all__ = ["fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn"]
 __all__ += ["ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
 __dir__ = __all__.copy
-
-_calls = on_array(
-    lambda c, x: {"axes": c.among([None, c.axis(x.ndim), tuple(c.permutation(x.ndim))])},
-    min_dims=1,
-)
 
 
 def _rolled(x: Any, axes: Any, sign: int) -> Any:
@@ -35,7 +29,7 @@ def _rolled(x: Any, axes: Any, sign: int) -> Any:
     return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in axes), tuple(axes))
 
 
-@function(numpy=np.fft.fftshift, domain=_calls, complex=True)
+@function(numpy=np.fft.fftshift, complex=True)
 def fftshift(x: Any, axes: Any = None) -> Any:
     """The array with frequency 0 moved from the first place to the middle, along axes or all.
 
@@ -48,7 +42,7 @@ def fftshift(x: Any, axes: Any = None) -> Any:
     return _rolled(x, axes, 1)
 
 
-@function(numpy=np.fft.ifftshift, domain=_calls, complex=True)
+@function(numpy=np.fft.ifftshift, complex=True)
 def ifftshift(x: Any, axes: Any = None) -> Any:
     """The array with frequency 0 moved back from the middle to the first place, along axes or all.
 
@@ -62,25 +56,6 @@ def ifftshift(x: Any, axes: Any = None) -> Any:
 
 
 # --- transforms along several axes ----------------------------------------------------------
-
-
-def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domain:
-    """Calls along these axes, or any; `halves` if the last one holds half of the bins."""
-
-    def call(choose: Choices) -> Call:
-        a = choose.array(
-            choose.shape(max(len(axes or ()), 1), 3, 2 if halves else 1, 4), dtypes="df"
-        )
-        chosen = axes or tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        given: dict[str, Any] = {"norm": choose.among(NORMS)}
-        kind = choose.among(["axes", "lengths", "all"] if axes is None else ["lengths", "all"])
-        if kind == "lengths":
-            given["s"] = tuple(choose.among([-1, choose.integer(1, 5)]) for _ in chosen)
-        if kind != "all":
-            given["axes"] = chosen
-        return Call((a,), given, needed=("axes",) if kind == "lengths" else ())
-
-    return call
 
 
 def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
@@ -103,7 +78,7 @@ def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
     return made if axes else made[...]
 
 
-@function(numpy=np.fft.fftn, domain=_of_axes(), complex=True)
+@function(numpy=np.fft.fftn, complex=True)
 def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """The `fft` along several axes, or all.
 
@@ -134,7 +109,7 @@ def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     return _along(fft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.ifftn, domain=_of_axes(), complex=True)
+@function(numpy=np.fft.ifftn, complex=True)
 def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """The inverse of `fftn`, which has its parameters.
 
@@ -148,7 +123,7 @@ def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     return _along(ifft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.fft2, domain=_of_axes((-2, -1)), complex=True)
+@function(numpy=np.fft.fft2, complex=True)
 def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     """The `fftn` along two axes, the last ones by default.
 
@@ -162,7 +137,7 @@ def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     return _along(fft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.ifft2, domain=_of_axes((-2, -1)), complex=True)
+@function(numpy=np.fft.ifft2, complex=True)
 def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     """The inverse of `fft2`, which has its parameters.
 
@@ -176,7 +151,7 @@ def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     return _along(ifft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.rfftn, domain=_of_axes())
+@function(numpy=np.fft.rfftn)
 def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """The `fftn` of real numbers, of which the last axis keeps the first half, as in `rfft`.
 
@@ -189,7 +164,7 @@ def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     return _along(rfft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.irfftn, domain=_of_axes(halves=True), complex=True)
+@function(numpy=np.fft.irfftn, complex=True)
 def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """The inverse of `rfftn`: real numbers, of an even length along the last axis by default.
 
@@ -204,7 +179,7 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     return _along(irfft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.rfft2, domain=_of_axes((-2, -1)))
+@function(numpy=np.fft.rfft2)
 def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     """The `rfftn` along two axes, the last ones by default.
 
@@ -218,7 +193,7 @@ def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     return _along(rfft_axes, a, s, axes, norm)
 
 
-@function(numpy=np.fft.irfft2, domain=_of_axes((-2, -1), halves=True), complex=True)
+@function(numpy=np.fft.irfft2, complex=True)
 def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
     """The inverse of `rfft2`, which has its parameters.
 
@@ -235,18 +210,7 @@ def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any
 # --- of what is symmetric -------------------------------------------------------------------
 
 
-def _hermitian(halves: bool) -> Domain:
-    return lambda choose: Call(
-        (choose.array(choose.shape(1, 3, 2 if halves else 1, 4)),),
-        {
-            "n": choose.among([None, choose.integer(1, 6)]),
-            "axis": -1,
-            "norm": choose.among(NORMS),
-        },
-    )
-
-
-@function(numpy=np.fft.hfft, domain=_hermitian(True), complex=True)
+@function(numpy=np.fft.hfft, complex=True)
 def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The `fft` of a signal that is its own conjugate in reverse, from its first half: real bins.
 
@@ -268,7 +232,7 @@ def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return irfft(np.conj(to_array(a)), n=n, axis=axis, norm=swapped(norm))
 
 
-@function(numpy=np.fft.ihfft, domain=_hermitian(False))
+@function(numpy=np.fft.ihfft)
 def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The inverse of `hfft`: the first half of the signal whose `fft` these real numbers are.
 

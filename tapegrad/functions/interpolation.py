@@ -8,7 +8,6 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, Elements
 from tapegrad.ops.casting import double, number, real
 from tapegrad.ops.order import piece
 from tapegrad.ops.rows import index_select
@@ -16,16 +15,6 @@ from tapegrad.ops.rows import index_select
 __all__ = [
     "interp",
 ]
-
-
-def _interp_calls(choose: Choices) -> Call:
-    n = choose.integer(1, 3)
-    xp = np.sort(choose.array((n,), distinct=True))
-    options = choose.among([{}, {"period": 9.0}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
-    # if these are given, there is a step at each end
-    ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
-    x = choose.array(choose.shape(max_dims=2, max_side=2), ends)
-    return Call((x, xp, choose.array((n,))), options)
 
 
 def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
@@ -44,7 +33,6 @@ def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
 
 @function(
     numpy=np.interp,
-    domain=_interp_calls,
     kink="the slope to the right, at the last point to the left; 0 if that is not finite",
     complex=True,
 )

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, axis_or_flat, on_array, several
 from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.casting import fitted, known
 from tapegrad.ops.casting import to_array as as_array
@@ -29,7 +28,6 @@ def _order(move: Any, a: Any, *args: Any) -> Any:
 
 
 @function(
-    domain=on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
     complex=True,
 )
 def permute_dims(a: Any, axes: Any = None) -> Any:
@@ -44,15 +42,7 @@ def permute_dims(a: Any, axes: Any = None) -> Any:
     return np.transpose(a, axes)
 
 
-def _moves(choose: Choices, a: Any) -> Any:
-    if a.ndim and choose.among([False, True]):
-        return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
-    n = choose.integer(0, a.ndim)
-    source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
-    return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
-
-
-@function(numpy=np.moveaxis, domain=on_array(_moves), complex=True)
+@function(numpy=np.moveaxis, complex=True)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     """The array with axes moved to other places; the others keep their order.
 
@@ -74,9 +64,6 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 @function(
     numpy=np.rollaxis,
-    domain=on_array(
-        lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
-    ),
     complex=True,
 )
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
@@ -93,7 +80,6 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 @function(
     numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
-    domain=on_array(lambda c, x: {}, min_dims=2),
     complex=True,
 )
 def matrix_transpose(x: Any) -> Any:
@@ -110,10 +96,7 @@ def matrix_transpose(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
-_ARRAY = on_array(lambda c, a: {})
-
-
-@function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])), complex=True)
+@function(numpy=np.ravel, complex=True)
 def ravel(a: Any, order: str = "C") -> Any:
     """The elements along one axis, in C order or, with the first index fastest, in F order.
 
@@ -132,7 +115,7 @@ def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-@function(numpy=np.atleast_1d, domain=several(_ARRAY), complex=True)
+@function(numpy=np.atleast_1d, complex=True)
 def atleast_1d(*arys: Any) -> Any:
     """The array with an axis if it has none; a tuple for several arrays.
 
@@ -145,7 +128,7 @@ def atleast_1d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_1d, arys)
 
 
-@function(numpy=np.atleast_2d, domain=several(_ARRAY), complex=True)
+@function(numpy=np.atleast_2d, complex=True)
 def atleast_2d(*arys: Any) -> Any:
     """The array with two axes or more, new ones first; a tuple for several arrays.
 
@@ -158,7 +141,7 @@ def atleast_2d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_2d, arys)
 
 
-@function(numpy=np.atleast_3d, domain=several(_ARRAY), complex=True)
+@function(numpy=np.atleast_3d, complex=True)
 def atleast_3d(*arys: Any) -> Any:
     """The array with three axes or more; a tuple for several arrays.
 
@@ -173,12 +156,7 @@ def atleast_3d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_3d, arys)
 
 
-def _broadcastable(choose: Choices) -> Call:
-    shapes = choose.broadcastable(choose.integer(1, 3))
-    return Call(tuple(choose.array(shape) for shape in shapes))
-
-
-@function(numpy=np.broadcast_arrays, domain=_broadcastable, complex=True)
+@function(numpy=np.broadcast_arrays, complex=True)
 def broadcast_arrays(*args: Any) -> Any:
     """A tuple of the arrays, each repeated to the shape that they broadcast to.
 
@@ -192,7 +170,7 @@ def broadcast_arrays(*args: Any) -> Any:
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
-@function(numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2), complex=True)
+@function(numpy=np.fliplr, complex=True)
 def fliplr(m: Any) -> Any:
     """The columns in reverse order: `flip` along axis 1.
 
@@ -206,7 +184,7 @@ def fliplr(m: Any) -> Any:
     return np.flip(m, 1)
 
 
-@function(numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1), complex=True)
+@function(numpy=np.flipud, complex=True)
 def flipud(m: Any) -> Any:
     """The rows in reverse order: `flip` along axis 0.
 
@@ -222,9 +200,6 @@ def flipud(m: Any) -> Any:
 
 @function(
     numpy=np.rot90,
-    domain=on_array(
-        lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
-    ),
     complex=True,
 )
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
@@ -245,15 +220,6 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     return np.flip(m, tuple(turned))
 
 
-def _offset(choose: Choices, x: Any) -> Any:
-    return {"k": choose.integer(-4, 4)}
-
-
-def _diagonals(choose: Choices, a: Any) -> Any:
-    axis1, axis2 = choose.permutation(a.ndim)[:2]
-    return {"offset": choose.integer(-4, 4), "axis1": axis1, "axis2": axis2 - a.ndim}
-
-
 def _flat(m: int, offset: int) -> slice:
     """The places of a diagonal among the elements, in C order, of rows of length m."""
     up, down = max(offset, 0), max(-offset, 0)
@@ -262,7 +228,7 @@ def _flat(m: int, offset: int) -> slice:
     return slice(start, start + max(0, m - up) * (m + 1), m + 1)
 
 
-@function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2), complex=True)
+@function(numpy=np.diagonal, complex=True)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonals of the matrices formed by two axes, along a new last axis.
 
@@ -293,7 +259,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
 
 
-@function(numpy=np.trace, domain=on_array(_diagonals, min_dims=2), complex=True)
+@function(numpy=np.trace, complex=True)
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal, or of the diagonals of several matrices; see `diagonal`.
 
@@ -307,7 +273,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
 
 
-@function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2), complex=True)
+@function(numpy=np.diag, complex=True)
 def diag(v: Any, k: int = 0) -> Any:
     """For a vector, a matrix with it on the k-th diagonal; for a matrix, that diagonal.
 
@@ -329,7 +295,7 @@ def diag(v: Any, k: int = 0) -> Any:
     return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
 
 
-@function(numpy=np.diagflat, domain=on_array(_offset, max_dims=2), complex=True)
+@function(numpy=np.diagflat, complex=True)
 def diagflat(v: Any, k: int = 0) -> Any:
     """A matrix with all elements of an array on its k-th diagonal.
 
@@ -348,7 +314,7 @@ def _lower(m: Any, k: int) -> Any:
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
-@function(numpy=np.tril, domain=on_array(_offset, min_dims=1), complex=True)
+@function(numpy=np.tril, complex=True)
 def tril(m: Any, k: int = 0) -> Any:
     """The lower triangle of matrices, with 0 above the k-th diagonal.
 
@@ -363,7 +329,7 @@ def tril(m: Any, k: int = 0) -> Any:
     return np.where(_lower(m, k), m, np.zeros((), m.dtype))
 
 
-@function(numpy=np.triu, domain=on_array(_offset, min_dims=1), complex=True)
+@function(numpy=np.triu, complex=True)
 def triu(m: Any, k: int = 0) -> Any:
     """The upper triangle of matrices, with 0 below the k-th diagonal.
 
@@ -378,13 +344,7 @@ def triu(m: Any, k: int = 0) -> Any:
     return np.where(_lower(m, k - 1), np.zeros((), m.dtype), m)
 
 
-def _repeats(choose: Choices, a: Any) -> Any:
-    axis, n = axis_or_flat(choose, a)
-    repeats = choose.among([choose.integer(0, 3), choose.integers((n,), 0, 3), [2]])
-    return {"repeats": repeats, "axis": axis}
-
-
-@function(numpy=np.repeat, domain=on_array(_repeats), complex=True)
+@function(numpy=np.repeat, complex=True)
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element or row repeated.
 
@@ -416,14 +376,6 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
 
 @function(
     numpy=np.tile,
-    domain=on_array(
-        lambda c, a: {
-            "reps": c.among(
-                [c.integer(0, 3), tuple(c.integer(0, 2) for _ in range(c.integer(0, 3)))]
-            )
-        },
-        max_dims=2,
-    ),
     complex=True,
 )
 def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
@@ -455,9 +407,6 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
 
 @function(
     numpy=np.resize,
-    domain=on_array(
-        lambda c, a: {"new_shape": c.among([c.integer(0, 9), c.shape()])}, max_dims=2, min_side=1
-    ),
     complex=True,
 )
 def resize(a: Any, new_shape: Any) -> Any:
@@ -483,32 +432,7 @@ def resize(a: Any, new_shape: Any) -> Any:
     return np.reshape(tile(np.ravel(a), -(-n // size))[:n], shape)
 
 
-def _places(choose: Choices, n: int) -> Any:
-    """Places along an axis, given in any way that `insert` and `delete` allow."""
-    if n == 0:
-        return choose.among([[], slice(None)])
-    ints = [choose.integer(-n, n - 1) for _ in range(choose.integer(0, 3))]
-    mask = choose.booleans((n,))
-    slices = [slice(None, None, 2), slice(2, 0, -1)]
-    return choose.among([choose.integer(-n, n - 1), ints, mask, *slices])
-
-
-def _inserts(choose: Choices) -> Call:
-    arr = choose.array(choose.shape())
-    axis, _ = axis_or_flat(choose, arr)
-    sides = [arr.size] if axis is None else [*arr.shape]
-    n = sides.pop(axis or 0)
-    obj = _places(choose, n)
-    if isinstance(obj, int):
-        values = choose.among([[], sides, [2, *sides]])
-    else:
-        k = np.insert(np.zeros(n), obj, 0).size - n
-        sides.insert((axis or 0) % max(1, arr.ndim), k)
-        values = choose.among([[], sides])
-    return Call((arr,), {"obj": obj, "values": choose.array(tuple(values)), "axis": axis})
-
-
-@function(numpy=np.insert, domain=_inserts, complex=True)
+@function(numpy=np.insert, complex=True)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """An array with values inserted before the elements at some places.
 
@@ -551,12 +475,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     return take(np.concatenate([arr, values], axis=axis), places, axis)
 
 
-def _deletes(choose: Choices, arr: Any) -> Any:
-    axis, n = axis_or_flat(choose, arr)
-    return {"obj": _places(choose, n), "axis": axis}
-
-
-@function(numpy=np.delete, domain=on_array(_deletes), complex=True)
+@function(numpy=np.delete, complex=True)
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """An array without the elements at some places.
 

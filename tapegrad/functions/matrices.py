@@ -11,7 +11,6 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, Elements, matrices, matrix
 from tapegrad.ops.axes import axes_of, check_matrices
 from tapegrad.ops.casting import (
     floating,
@@ -26,13 +25,12 @@ from tapegrad.ops.decompositions import (
     complement,
     eigh,
     eigvalsh,
-    svd_calls,
     svdvals,
     thin_qr,
     thin_svd,
 )
 from tapegrad.ops.inverses import columns, inv, matrix_rank, pinv, solve
-from tapegrad.ops.product import adjoint, moved
+from tapegrad.ops.product import adjoint
 from tapegrad.ops.updates import at
 
 __all__ = ["lstsq", "matrix_norm", "matrix_power", "norm", "qr", "svd", "tensorinv", "tensorsolve"]
@@ -117,38 +115,8 @@ def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -
     return y if keepdims else np.squeeze(y, axis=axes)
 
 
-_ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
-_MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
-
-
-def _vectors(choose: Choices, ord: Any) -> Any:
-    """An array of vectors to take norms of."""
-    # the slopes of powers below 1, and second slopes of those below 2, are infinite at 0
-    elements = Elements(poles=(0.0,)) if ord in (2.5, 0.5, -1, -2) else REAL
-    return choose.array(choose.shape(min_dims=1, min_side=1), elements)
-
-
-def _norm_calls(choose: Choices) -> Call:
-    ord: Any
-    axis: Any
-    if choose.among([False, True]):
-        (x,) = matrices(*SHAPES[:4])(choose).args
-        ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
-        axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
-        if x.ndim == 3:
-            x, axis = moved(x, 0, 1), choose.among([(0, 2), (-1, 0)])
-    else:
-        ord = choose.among(_ORDERS)
-        x = _vectors(choose, ord)
-        axis = choose.axis(x.ndim)
-        if x.ndim == 1 or ord is None:
-            axis = choose.among([None, axis])
-    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among([False, True])})
-
-
 @function(
     numpy=np.linalg.norm,
-    domain=_norm_calls,
     kink="0 at 0; ties share equally",
     complex=True,
 )
@@ -199,16 +167,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
 
 
-def _vector_norm_calls(choose: Choices) -> Call:
-    ord = choose.among(_ORDERS[1:])
-    x = _vectors(choose, ord)
-    axis = choose.axes(x.ndim) or None
-    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True]), "ord": ord})
-
-
 @function(
     numpy=np.linalg.vector_norm,
-    domain=_vector_norm_calls,
     kink="0 at 0; ties share equally",
     complex=True,
 )
@@ -231,7 +191,6 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
 
 @function(
     numpy=np.linalg.matrix_norm,
-    domain=matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
     kink="0 at 0; ties share equally",
     complex=True,
 )
@@ -253,7 +212,6 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 @function(
     numpy=np.linalg.cond,
     # for a 1 by 1 matrix it is 1, and its gradient only rounding errors
-    domain=matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
     kink="as `norm`; of order 2 as `svdvals`",
     complex=True,
 )
@@ -292,7 +250,6 @@ def cond(x: Any, p: Any = None) -> Any:
 
 @function(
     numpy=np.linalg.svd,
-    domain=svd_calls,
     kink="vectors of equal singular values: nan",
     complex=True,
 )
@@ -360,7 +317,6 @@ def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
 
 @function(
     numpy=np.linalg.qr,
-    domain=matrices(*SHAPES, mode=["reduced", "r", "complete"]),
     complex=True,
 )
 def qr(a: Any, mode: str = "reduced") -> Any:
@@ -417,14 +373,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 # --- by singular values -------------------------------------------------------------------
 
 
-def _lstsq_calls(choose: Choices) -> Call:
-    n, m = choose.among(SHAPES)
-    a = matrix(choose, n, m)
-    right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
-    return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
-
-
-@function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`", complex=True)
+@function(numpy=np.linalg.lstsq, kink="as `pinv`", complex=True)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution; the one of least norm if there are several.
 
@@ -478,15 +427,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     return x, residuals if n > m else residuals[:0], rank, svdvals(a)
 
 
-def _tensorsolve_calls(choose: Choices) -> Call:
-    a = matrix(choose, 2, 2).reshape(2, 1, 2)
-    axes = choose.among([None, (0,), [1, 2], (0, 1)])
-    if isinstance(axes, tuple):
-        a = np.transpose(a, (2, 0, 1) if len(axes) == 1 else (1, 2, 0))
-    return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
-
-
-@function(numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls, complex=True)
+@function(numpy=np.linalg.tensorsolve, complex=True)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """The solution x of ``tensordot(a, x, x.ndim) = b``.
 
@@ -512,12 +453,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)
 
 
-def _tensorinv_calls(choose: Choices) -> Call:
-    a = matrix(choose, 3, 3)
-    return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
-
-
-@function(numpy=np.linalg.tensorinv, domain=_tensorinv_calls, complex=True)
+@function(numpy=np.linalg.tensorinv, complex=True)
 def tensorinv(a: Any, ind: int = 2) -> Any:
     """The inverse of `tensordot` with an array over its axes from `ind` on.
 
@@ -547,12 +483,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     return np.reshape(inv(np.reshape(a, (math.prod(first), -1))), (*last, *first))
 
 
-def _power_calls(choose: Choices) -> Call:
-    (a,) = matrices()(choose).args
-    return Call((a, choose.integer(-3, 5)))
-
-
-@function(numpy=np.linalg.matrix_power, domain=_power_calls, complex=True)
+@function(numpy=np.linalg.matrix_power, complex=True)
 def matrix_power(a: Any, n: int) -> Any:
     """A square matrix to an integer power; a negative one is a power of the inverse.
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.matrices import lstsq
 from tapegrad.ops.casting import floating, real_of, seen, squared_size
@@ -18,11 +17,7 @@ __all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "po
 __all__ += ["vander"]
 
 
-def _evaluations(choose: Choices) -> Call:
-    return Call((choose.array((choose.integer(1, 4),)), choose.array(choose.shape())))
-
-
-@function(numpy=np.polyval, domain=_evaluations, complex=True)
+@function(numpy=np.polyval, complex=True)
 def polyval(p: Any, x: Any) -> Any:
     """``p[0] * x**n + ... + p[n - 1] * x + p[n]``, by Horner's rule.
 
@@ -48,13 +43,7 @@ def polyval(p: Any, x: Any) -> Any:
     return y
 
 
-def _with_real_roots(choose: Choices) -> Call:
-    coefficients = np.atleast_1d(np.poly([-2.0, 0.5, 3.0][: choose.integer(0, 3)]))
-    near = choose.array(coefficients.shape, Elements(-0.0625, 0.0625), "df")
-    return Call((near + coefficients.astype(near.dtype),))
-
-
-@function(numpy=np.roots, domain=_with_real_roots, kink="as `eigvals`", complex=True)
+@function(numpy=np.roots, kink="as `eigvals`", complex=True)
 def roots(p: Any) -> Any:
     """The roots of a polynomial: the eigenvalues of its companion matrix.
 
@@ -100,12 +89,6 @@ def roots(p: Any) -> Any:
     return np.concatenate([found, np.zeros(zeros, found.dtype)]) if zeros else found
 
 
-def _two(choose: Choices) -> Call:
-    # a leading coefficient that is not 0, since NumPy drops zeros
-    sides = (choose.integer(1, 3), choose.integer(1, 3))
-    return Call(tuple(choose.array((n,), POSITIVE) for n in sides))
-
-
 def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
     """Coefficients with leading zeros, as long as the other's."""
     a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
@@ -114,7 +97,7 @@ def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
     return np.concatenate([zeros[0], a1]), np.concatenate([zeros[1], a2])
 
 
-@function(numpy=np.polyadd, domain=_two, complex=True)
+@function(numpy=np.polyadd, complex=True)
 def polyadd(a1: Any, a2: Any) -> Any:
     """The coefficients of the sum of two polynomials.
 
@@ -128,7 +111,7 @@ def polyadd(a1: Any, a2: Any) -> Any:
     return a1 + a2
 
 
-@function(numpy=np.polysub, domain=_two, complex=True)
+@function(numpy=np.polysub, complex=True)
 def polysub(a1: Any, a2: Any) -> Any:
     """The coefficients of the difference of two polynomials.
 
@@ -142,7 +125,7 @@ def polysub(a1: Any, a2: Any) -> Any:
     return a1 - a2
 
 
-@function(numpy=np.polymul, domain=_two, complex=True)
+@function(numpy=np.polymul, complex=True)
 def polymul(a1: Any, a2: Any) -> Any:
     """The coefficients of the product of two polynomials.
 
@@ -157,12 +140,7 @@ def polymul(a1: Any, a2: Any) -> Any:
     return np.convolve(np.atleast_1d(array(a1)), np.atleast_1d(array(a2)))
 
 
-def _columns(choose: Choices) -> Call:
-    x = choose.array((choose.integer(0, 3),))
-    return Call((x, choose.among([None, 0, 1, 3]), choose.among([False, True])))
-
-
-@function(numpy=np.vander, domain=_columns, complex=True)
+@function(numpy=np.vander, complex=True)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
     """The powers of the elements, one column for each power.
 
@@ -197,10 +175,6 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     return x[:, None] ** (powers if increasing else powers[::-1])
 
 
-def _coefficients(choose: Choices) -> Call:
-    return Call((choose.array((choose.integer(1, 5),)), choose.integer(0, 3)))
-
-
 def _of_one_axis(name: str, p: Any) -> Any:
     """The coefficients of a polynomial."""
     p = array(p)
@@ -211,7 +185,7 @@ def _of_one_axis(name: str, p: Any) -> Any:
     return p
 
 
-@function(numpy=np.polyder, domain=_coefficients, complex=True)
+@function(numpy=np.polyder, complex=True)
 def polyder(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th derivative of a polynomial.
 
@@ -229,7 +203,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     return p
 
 
-@function(numpy=np.polyint, domain=_coefficients, complex=True)
+@function(numpy=np.polyint, complex=True)
 def polyint(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th integral of a polynomial, which is 0 at 0.
 
@@ -247,13 +221,7 @@ def polyint(p: Any, m: int = 1) -> Any:
     return p
 
 
-def _fits(choose: Choices) -> Call:
-    x = np.array([-1.0, 0.25, 1.5, 2.0]) + choose.array((4,), dtypes="d") / 32
-    y = choose.array((4, *choose.shape(max_dims=1, min_side=1)), REAL, "d")
-    return Call((choose.laid_out(x), y, choose.integer(0, 2)))
-
-
-@function(numpy=np.polyfit, domain=_fits, complex=True)
+@function(numpy=np.polyfit, complex=True)
 def polyfit(x: Any, y: Any, deg: int) -> Any:
     """The coefficients of the polynomial that fits best by least squares.
 

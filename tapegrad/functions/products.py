@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices
 from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.axes import axes_of
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.product import matmul, moved, shaped
+from tapegrad.ops.product import matmul, moved
 
 __all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "vdot"]
 
@@ -23,26 +22,7 @@ __all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "
 # --- any number of axes -----------------------------------------------------------------
 
 
-def _tensordot_calls(choose: Choices) -> Call:
-    n = choose.integer(0, 2)
-    summed = [choose.among([2, 3, 1, 0]) for _ in range(n)]
-    left = choose.shape(max_dims=2, max_side=2)
-    right = choose.shape(max_dims=3 - n, max_side=2)
-    axes: Any = n
-    first, second = (*left, *summed), (*summed, *right)
-    if choose.among([False, True]):
-        # the order of the axes in each array, and the places of those summed over
-        order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
-        order1 += [i for i in range(len(first)) if i not in order1]
-        order2 += [i for i in range(len(second)) if i not in order2]
-        first, second = tuple(first[i] for i in order1), tuple(second[i] for i in order2)
-        of1 = [order1.index(len(left) + i) - choose.among([0, len(first)]) for i in range(n)]
-        of2 = [order2.index(i) - choose.among([0, len(second)]) for i in range(n)]
-        axes = (of1[0], of2[0]) if n == 1 and choose.among([False, True]) else (of1, of2)
-    return Call((choose.array(first), choose.array(second)), {"axes": axes})
-
-
-@function(numpy=(np.tensordot, np.linalg.tensordot), domain=_tensordot_calls, complex=True)
+@function(numpy=(np.tensordot, np.linalg.tensordot), complex=True)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The sum of products over axes of both arrays; a's other axes come first, then b's.
 
@@ -87,7 +67,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.reshape(matmul(first, second), (*shape[0], *shape[1]))
 
 
-@function(numpy=np.dot, domain=shaped(" k nk snk", " k km skm"), complex=True)
+@function(numpy=np.dot, complex=True)
 def dot(a: Any, b: Any) -> Any:
     """The product of vectors and matrices; with a scalar, the multiple.
 
@@ -109,7 +89,7 @@ def dot(a: Any, b: Any) -> Any:
     return matmul(a, b)
 
 
-@function(numpy=np.inner, domain=shaped(" k nk snk", " k mk"), complex=True)
+@function(numpy=np.inner, complex=True)
 def inner(a: Any, b: Any) -> Any:
     """The sum of products over the last axis of each; with a scalar, the multiple.
 
@@ -127,7 +107,7 @@ def inner(a: Any, b: Any) -> Any:
     return tensordot(a, b, axes=(-1, -1))
 
 
-@function(numpy=np.vdot, domain=shaped("nk kn", "nk kn"), complex=True)
+@function(numpy=np.vdot, complex=True)
 def vdot(a: Any, b: Any) -> Any:
     """The sum of the products of all elements, in order; a complex first factor is conjugated.
 
@@ -142,7 +122,7 @@ def vdot(a: Any, b: Any) -> Any:
     return matmul(np.conj(a) if a.dtype.kind == "c" else a, np.reshape(b, -1))
 
 
-@function(numpy=np.outer, domain=shaped(" n nk", " k mk"), complex=True)
+@function(numpy=np.outer, complex=True)
 def outer(a: Any, b: Any) -> Any:
     """All products of an element of `a` (in rows) and an element of `b` (in columns).
 
@@ -156,7 +136,7 @@ def outer(a: Any, b: Any) -> Any:
     return multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
 
 
-@function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"), complex=True)
+@function(numpy=np.kron, complex=True)
 def kron(a: Any, b: Any) -> Any:
     """The Kronecker product: blocks, each an element of `a` times all of `b`.
 
@@ -177,18 +157,7 @@ def kron(a: Any, b: Any) -> Any:
     return np.reshape(multiply(blocks, within), shape)
 
 
-def _cross_calls(choose: Choices) -> Call:
-    a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
-    n = max(a.ndim, b.ndim)
-    if a.ndim == b.ndim and choose.among([False, True]):
-        axis = choose.axis(n)
-        return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
-    axisa, axisb = choose.axis(a.ndim), choose.axis(b.ndim)
-    places = {"axisa": axisa, "axisb": axisb, "axisc": choose.axis(n)}
-    return Call((moved(a, -1, axisa), moved(b, -1, axisb)), places)
-
-
-@function(numpy=np.cross, domain=_cross_calls, complex=True)
+@function(numpy=np.cross, complex=True)
 def cross(
     a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Any:
@@ -229,17 +198,7 @@ def cross(
     return moved(np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, third], axis=-1), -1, axisc)
 
 
-def _chain_calls(choose: Choices) -> Call:
-    sides = [choose.among([2, 3, 1, 0]) for _ in range(choose.integer(3, 5))]
-    chain = [choose.array((n, m)) for n, m in itertools.pairwise(sides)]
-    if choose.among([False, True]):
-        chain[0] = choose.array(chain[0].shape[1:])
-    if choose.among([False, True]):
-        chain[-1] = choose.array(chain[-1].shape[:1])
-    return Call((chain,))
-
-
-@function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls, complex=True)
+@function(lists=("arrays",), numpy=np.linalg.multi_dot, complex=True)
 def multi_dot(arrays: Sequence[Any]) -> Any:
     """The product of two or more matrices, computed in the order that takes the least work.
 

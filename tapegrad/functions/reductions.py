@@ -9,9 +9,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
 from tapegrad.ops.casting import floating, number, seen, squared_size, to_array
-from tapegrad.ops.partial_reduction import count, number_of, partly, typed, where_part
+from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
 
@@ -19,44 +18,12 @@ __all__ = ["average", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansu
 __all__ += ["ptp", "std", "var"]
 
 
-def _spread_out(choose: Choices) -> Call:
-    """Calls on an array whose elements are well apart, with axes to reduce."""
-    x = choose.array(choose.shape(min_side=1), distinct=True)
-    axis = choose.axes(x.ndim)
-    given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
-    given["dtype"] = choose.among([None, None, np.float32, np.float64])
-    where = choose.booleans(x.shape)
-    if np.min(np.sum(where, axis), initial=2) > 1:
-        given["where"] = where
-    return Call((x,), given | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else given)
-
-
 def _check_number(ddof: Any) -> None:
     if np.ndim(ddof):
         raise TypeError(f"ddof must be a number; got an array of shape {np.shape(ddof)}")
 
 
-def _spread_and_dull(choose: Choices) -> Call:
-    """The same calls without a dtype, since NumPy takes deviations in that of the array."""
-    call = _spread_out(choose)
-    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
-
-
-def _spread_out_or_whole(choose: Choices) -> Call:
-    """The same calls, of which some ask for integers, or give the mean."""
-    call = _spread_out(choose)
-    given = dict(call.kwargs)
-    kind = choose.among(["plain", "plain", "whole", "mean"])
-    if kind == "whole":
-        given["dtype"] = int
-    if kind == "mean" and "where" not in given:
-        given["mean"] = np.mean(call.args[0], given["axis"], keepdims=True)
-    if "ddof" in given and choose.among([False, True]):
-        given["correction"] = given.pop("ddof")
-    return Call(call.args, given)
-
-
-@function(numpy=np.var, domain=_spread_out_or_whole, complex=True)
+@function(numpy=np.var, complex=True)
 def var(
     a: Any,
     axis: Any = None,
@@ -99,7 +66,7 @@ def var(
     return y / n if dtype is None else number(typed(y / n, dtype))
 
 
-@function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates", complex=True)
+@function(numpy=np.std, kink="0 where nothing deviates", complex=True)
 def std(
     a: Any,
     axis: Any = None,
@@ -132,19 +99,7 @@ def _deviation(variance: Any) -> Any:
     return root if root.dtype == variance.dtype else root.astype(variance.dtype)
 
 
-def _weighed(choose: Choices) -> Call:
-    """Calls with weights for each element, or for the places along the axes."""
-    a = choose.array(choose.shape(min_side=1))
-    axis = choose.axes(a.ndim)
-    shapes = [a.shape]
-    if axis is not None:
-        shapes.append(tuple(a.shape[i] for i in normalize_axis_tuple(axis, a.ndim)))
-    weights = choose.among([None, choose.array(choose.among(shapes), POSITIVE)])
-    returned = weights is not None and choose.among([False, True])
-    return Call((a, axis, weights, returned), {"keepdims": choose.among([False, True])})
-
-
-@function(numpy=np.average, domain=_weighed, complex=True)
+@function(numpy=np.average, complex=True)
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
 ) -> Any:
@@ -209,7 +164,7 @@ def average(
     return (y, broadcast_to(total, y.shape)) if returned else y
 
 
-@function(numpy=np.ptp, domain=reduced(min_side=1), kink="ties share equally")
+@function(numpy=np.ptp, kink="ties share equally")
 def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest element minus the smallest; arguments as for `sum`.
 
@@ -224,7 +179,7 @@ def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return max(a, axis=axis, keepdims=keepdims) - min(a, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nansum, domain=partly(), complex=True)
+@function(numpy=np.nansum, complex=True)
 def nansum(
     a: Any,
     axis: Any = None,
@@ -248,7 +203,6 @@ def nansum(
 
 @function(
     numpy=np.nanprod,
-    domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
     complex=True,
 )
@@ -280,12 +234,7 @@ def _but_nan_in(a: Any, dtype: Any) -> Any:
     return typed(a, dtype)
 
 
-def _means(choose: Choices) -> Call:
-    call = reduced(min_side=1)(choose)
-    return Call(call.args, {**call.kwargs, "dtype": choose.among([None, np.float32, np.float64])})
-
-
-@function(numpy=np.nanmean, domain=_means, complex=True)
+@function(numpy=np.nanmean, complex=True)
 def nanmean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
@@ -306,7 +255,7 @@ def nanmean(
     return y / to_array(n).astype(a.dtype)
 
 
-@function(numpy=np.nanvar, domain=_spread_and_dull, complex=True)
+@function(numpy=np.nanvar, complex=True)
 def nanvar(
     a: Any,
     axis: Any = None,
@@ -338,7 +287,7 @@ def nanvar(
     return number(np.where(too_few, np.nan, squares / n))
 
 
-@function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates", complex=True)
+@function(numpy=np.nanstd, kink="0 where nothing deviates", complex=True)
 def nanstd(
     a: Any,
     axis: Any = None,
@@ -371,7 +320,7 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> An
     return number(np.where(none, np.nan, y))
 
 
-@function(numpy=np.nanmax, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+@function(numpy=np.nanmax, kink="ties share equally")
 def nanmax(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
@@ -386,7 +335,7 @@ def nanmax(
     return _but_nan(max, -np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-@function(numpy=np.nanmin, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+@function(numpy=np.nanmin, kink="ties share equally")
 def nanmin(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:

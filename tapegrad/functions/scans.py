@@ -8,7 +8,6 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.ops.axes import in_front, kept
 from tapegrad.ops.casting import conjugate_of, to_array
 from tapegrad.ops.partial_reduction import typed
@@ -20,16 +19,14 @@ from tapegrad.ops.scan import (
     convolve,
     cumprod,
     cumsum,
-    overlaps,
     part,
-    scanned,
 )
 
 __all__ = ["correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d", "nancumprod"]
 __all__ += ["nancumsum", "trapezoid"]
 
 
-@function(numpy=np.nancumsum, domain=scanned(REAL), complex=True)
+@function(numpy=np.nancumsum, complex=True)
 def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumsum` with 0 for nan.
 
@@ -42,7 +39,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
 
 
-@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS, complex=True)
+@function(numpy=np.nancumprod, kink=ZEROS, complex=True)
 def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumprod` with 1 for nan.
 
@@ -67,18 +64,7 @@ def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial
     return np.concatenate([np.full(kept(y.shape, along), first, y.dtype), y], axis=along)
 
 
-def _from_initial(elements: Elements) -> Any:
-    """Calls on an array with one axis, with or without the initial element."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_dims=1), elements)
-        axis = choose.among([choose.axis(x.ndim), None]) if x.ndim == 1 else choose.axis(x.ndim)
-        return Call((x,), {"axis": axis, "include_initial": choose.among([False, True])})
-
-    return call
-
-
-@function(numpy=np.cumulative_sum, domain=_from_initial(REAL), complex=True)
+@function(numpy=np.cumulative_sum, complex=True)
 def cumulative_sum(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
@@ -104,7 +90,7 @@ def cumulative_sum(
     return _whole(cumsum, 0, x, axis, dtype, include_initial)
 
 
-@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS, complex=True)
+@function(numpy=np.cumulative_prod, kink=ZEROS, complex=True)
 def cumulative_prod(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
@@ -128,17 +114,7 @@ def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
     return np.concatenate([a, *parts] if ends[0] is None else [parts[0], a, *parts[1:]], axis=axis)
 
 
-def _differences(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_dims=1))
-    axis = choose.axis(x.ndim)
-    sides = list(x.shape)
-    sides[axis] = choose.integer(0, 2)
-    ends = [choose.array(choose.among([tuple(sides), ()])) for _ in range(2)]
-    call = (x, choose.integer(0, 2), axis)
-    return choose.among([Call(call), Call((*call, *ends[:1])), Call((*call, *ends))])
-
-
-@function(numpy=np.diff, domain=_differences, complex=True)
+@function(numpy=np.diff, complex=True)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The differences of neighbouring elements.
 
@@ -177,15 +153,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return a
 
 
-def _padded_differences(choose: Choices) -> Call:
-    x = choose.array(choose.shape(), dtypes="d")
-    to_end, to_begin = (
-        choose.among([None, choose.array(choose.shape(max_dims=2))]) for _ in range(2)
-    )
-    return Call((x, to_end, to_begin))
-
-
-@function(numpy=np.ediff1d, domain=_padded_differences, complex=True)
+@function(numpy=np.ediff1d, complex=True)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """The differences of the flattened array, with others before and after them.
 
@@ -223,14 +191,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
 
 
-def _integrals(choose: Choices) -> Call:
-    y = choose.array(choose.shape(min_dims=1, min_side=1))
-    axis = choose.axis(y.ndim)
-    x = choose.among([None, choose.array(y.shape), choose.array((y.shape[axis],))])
-    return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
-
-
-@function(numpy=np.trapezoid, domain=_integrals, complex=True)
+@function(numpy=np.trapezoid, complex=True)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """The integral of a function that is linear between the points (the trapezoidal rule).
 
@@ -260,7 +221,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     return np.sum(dx * both / 2.0, axis=axis)
 
 
-@function(numpy=np.correlate, domain=overlaps, complex=True)
+@function(numpy=np.correlate, complex=True)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * conj(v[i])`` over i.
 

@@ -9,7 +9,6 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.ops.casting import alike, fitted, known, number
 from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import getitem
@@ -28,30 +27,20 @@ def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
     return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 
 
-_MODES = ("raise", "wrap", "clip")
+MODES = ("raise", "wrap", "clip")
 
 
 def _within(indices: Any, n: int, mode: str) -> Any:
     """The indices, mapped into the range of n as the mode says."""
-    if mode not in _MODES:
-        raise ValueError(f"mode must be one of {', '.join(_MODES)}; got {mode!r}")
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
     indices = as_array(indices)
     if mode == "wrap":
         return np.remainder(indices, n)
     return np.minimum(np.maximum(indices, 0), n - 1) if mode == "clip" else indices
 
 
-def _takes(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_side=1))
-    axis, n = axis_or_flat(choose, a)
-    axis = choose.among([None, 0, -1]) if a.ndim == 0 else axis
-    mode = choose.among(_MODES)
-    beyond = 0 if mode == "raise" else 2 * n
-    indices = choose.integers(choose.shape(max_dims=2), -n - beyond, n - 1 + beyond)
-    return Call((a, indices), {"axis": axis, "mode": mode})
-
-
-@function(numpy=np.take, domain=_takes, complex=True)
+@function(numpy=np.take, complex=True)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """The elements at integer indices along an axis.
 
@@ -102,25 +91,7 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     return tuple(places)
 
 
-def _alongs(with_values: bool) -> Domain:
-    def call(choose: Choices) -> Call:
-        arr = choose.array(choose.shape(min_dims=1, min_side=1))
-        axis, n = axis_or_flat(choose, arr)
-        shape = [n] if axis is None else [choose.among([1, side]) for side in arr.shape]
-        shape[axis or 0] = choose.integer(0, 3)
-        indices = choose.integers(tuple(shape), -n, n - 1)
-        if not with_values:
-            return Call((arr, indices), {"axis": axis})
-        # the shape that the other axes' places and the indices broadcast to
-        whole = list(shape if axis is None else arr.shape)
-        whole[axis or 0] = shape[axis or 0]
-        values = choose.array(tuple(whole[choose.integer(0, len(whole)) :]))
-        return Call((arr, indices, values.astype(arr.dtype)), {"axis": axis})
-
-    return call
-
-
-@function(numpy=np.take_along_axis, domain=_alongs(with_values=False), complex=True)
+@function(numpy=np.take_along_axis, complex=True)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements at one index for each place of the other axes, such as `argmax` returns.
 
@@ -147,7 +118,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return getitem(arr, index=_aligned(arr, indices, axis))
 
 
-@function(domain=_alongs(with_values=True), kink="as `index_set`", complex=True)
+@function(kink="as `index_set`", complex=True)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
     """A copy with values at one index for each place of the other axes.
 
@@ -175,16 +146,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
     return y if y.shape == shape else np.reshape(y, shape)
 
 
-def _puts(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_side=1))
-    mode = choose.among(_MODES)
-    beyond = 0 if mode == "raise" else 2 * a.size
-    ind = choose.integers(choose.shape(max_dims=1), -a.size - beyond, a.size - 1 + beyond)
-    v = choose.array(choose.shape(max_dims=1, min_side=1))
-    return Call((a, ind, v.astype(a.dtype)), {"mode": mode})
-
-
-@function(domain=_puts, kink="as `index_set`", complex=True)
+@function(kink="as `index_set`", complex=True)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     """A copy with values at some places of the flattened array.
 
@@ -218,13 +180,7 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     return np.reshape(index_set(np.ravel(a), v, index=ind), a.shape)
 
 
-def _masks(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    axis, n = axis_or_flat(choose, a)
-    return Call((choose.booleans((choose.integer(0, n),)), a), {"axis": axis})
-
-
-@function(numpy=np.compress, domain=_masks, complex=True)
+@function(numpy=np.compress, complex=True)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The parts of an array along an axis for which a condition holds.
 
@@ -249,12 +205,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     return take(a, np.flatnonzero(known(condition)), axis)
 
 
-def _extracts(choose: Choices) -> Call:
-    shape = choose.shape()
-    return Call((choose.booleans(shape), choose.array(shape)))
-
-
-@function(numpy=np.extract, domain=_extracts, complex=True)
+@function(numpy=np.extract, complex=True)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements for which a condition holds, along one axis.
 
@@ -271,16 +222,6 @@ def extract(condition: Any, arr: Any) -> Any:
     return take(arr, np.flatnonzero(known(condition)))
 
 
-def _selects(choose: Choices) -> Call:
-    n = choose.integer(1, 2)
-    shapes = choose.broadcastable(2 * n + 1)
-    conditions = [choose.booleans(shape) for shape in shapes[:n]]
-    first, *rest = (choose.array(shape) for shape in shapes[n:])
-    # NumPy would overlook a Tensor that is only the default
-    choices = [first, *(choose.among([0, 1.5, x]) for x in rest)]
-    return Call((conditions, choices[:-1], choices[-1]))
-
-
 def _typed(x: Any) -> Any:
     """What x contributes to promotion: its dtype, or itself if it is a Python number."""
     x = x._primal if isinstance(x, Tensor) else x
@@ -293,7 +234,6 @@ def _typed(x: Any) -> Any:
         "choicelist",
     ),
     numpy=np.select,
-    domain=_selects,
     complex=True,
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
@@ -332,16 +272,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return y
 
 
-def _chooses(choose: Choices) -> Call:
-    n = choose.integer(1, 3)
-    shapes = choose.broadcastable(n + 1)
-    mode = choose.among(_MODES)
-    beyond = 0 if mode == "raise" else 4
-    a = choose.integers(shapes[0], -beyond, n - 1 + beyond)
-    return Call((a, [choose.array(shape) for shape in shapes[1:]]), {"mode": mode})
-
-
-@function(lists=("choices",), numpy=np.choose, domain=_chooses, complex=True)
+@function(lists=("choices",), numpy=np.choose, complex=True)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """At each place, the element of one of several arrays, chosen by its number.
 

@@ -9,13 +9,12 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
 from tapegrad.functions.selection import take
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.casting import floating, is_weak, number, real, seen, to_array
 from tapegrad.ops.logic import where
-from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
+from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
 from tapegrad.ops.rows import index_select, segment_sum
 
@@ -33,12 +32,7 @@ def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
 
 
-def _distinct(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_side=1), distinct=True)
-    return Call((x, choose.axes(x.ndim)), {"keepdims": choose.among([False, True])})
-
-
-@function(numpy=np.median, domain=_distinct, kink=TIES)
+@function(numpy=np.median, kink=TIES)
 def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The middle element, or the mean of the two middle ones; arguments as for `sum`.
 
@@ -67,6 +61,7 @@ _ENDS = {
 }
 _BETWEEN = ("lower", "higher", "midpoint")
 _STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+METHODS = (*_ENDS, *_BETWEEN, *_STEPS)
 
 
 def _place(n: int, q: Any, method: str) -> Any:
@@ -165,21 +160,7 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     return _between(below, above, share, at_end)
 
 
-def _quantiles(most: int) -> Domain:
-    """Calls with one quantile or several, which are differentiated if they form an array."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_side=1), distinct=True)
-        shape = choose.shape(max_dims=2, min_side=1, max_side=2)
-        some = choose.array(shape, Elements(0, most), "d")
-        q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
-        given = {"method": choose.among([*_ENDS, *_BETWEEN, *_STEPS]), "axis": choose.axes(x.ndim)}
-        return Call((x, q), given | {"keepdims": choose.among([False, True])})
-
-    return call
-
-
-@function(numpy=np.quantile, domain=_quantiles(1), kink=_TIES_AND_STEPS)
+@function(numpy=np.quantile, kink=_TIES_AND_STEPS)
 def quantile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
@@ -213,14 +194,14 @@ def quantile(
     array([0. , 0.5, 0.5])
     """
     a, q = real(a, "quantile: the array"), _checked(q, 1)
-    if method not in (*_ENDS, *_BETWEEN, *_STEPS):
-        known = ", ".join([*_ENDS, *_BETWEEN, *_STEPS])
+    if method not in METHODS:
+        known = ", ".join(METHODS)
         raise ValueError(f"the method {method!r} is not supported; there are {known}")
     rows = sort(lines(a, axis), axis=0)
     return _statistic(_in_range(_interpolated(rows, q, method), q), rows, a, axis, keepdims)
 
 
-@function(numpy=np.percentile, domain=_quantiles(100), kink=_TIES_AND_STEPS)
+@function(numpy=np.percentile, kink=_TIES_AND_STEPS)
 def percentile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
@@ -235,19 +216,6 @@ def percentile(
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
 
-def _some_quantiles(most: int) -> Domain:
-    """Calls with one quantile or a line of them; NumPy does not move more axes to the front."""
-
-    def call(choose: Choices) -> Call:
-        drawn = _distinct(choose)
-        x, axis = drawn.args
-        some = choose.array((choose.integer(1, 2),), Elements(0, most), "d")
-        q = choose.among([0.0, 0.25 * most, most, some])
-        return Call((x, q), {"axis": axis, **drawn.kwargs})
-
-    return call
-
-
 def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
     """An array of floats, its sorted lines, and the place of each line's last number."""
     given, a = to_array(a), floating(a)
@@ -259,7 +227,7 @@ def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
     return a, rows, np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
 
 
-@function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=TIES)
+@function(numpy=np.nanquantile, kink=TIES)
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
@@ -285,7 +253,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
 
 
-@function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=TIES)
+@function(numpy=np.nanpercentile, kink=TIES)
 def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`nanquantile` with q in percent, from 0 to 100.
 
@@ -298,7 +266,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
     return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nanmedian, domain=_distinct, kink=TIES)
+@function(numpy=np.nanmedian, kink=TIES)
 def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`median`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
@@ -315,7 +283,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.reshape(y, kept(a.shape, axis)) if keepdims else number(y)
 
 
-@function(numpy=np.nonzero, domain=with_zeros, complex=True)
+@function(numpy=np.nonzero, complex=True)
 def nonzero(a: Any) -> Any:
     """The indices of the elements that are not zero, a tuple with an array for each axis.
 
@@ -334,7 +302,7 @@ def nonzero(a: Any) -> Any:
     return tuple([places[:, i] for i in range(a.ndim)])
 
 
-@function(numpy=np.flatnonzero, domain=with_zeros, complex=True)
+@function(numpy=np.flatnonzero, complex=True)
 def flatnonzero(a: Any) -> Any:
     """`nonzero` of the flattened array: one array of indices.
 
@@ -347,13 +315,7 @@ def flatnonzero(a: Any) -> Any:
     return argwhere(in_front(to_array(a), None))[:, 0]
 
 
-def _counted(choose: Choices) -> Call:
-    # without elements NumPy returns integers, even with weights
-    x = choose.integers(choose.shape(min_dims=1, max_dims=1, min_side=1), 0, 4)
-    return Call((x, choose.array(x.shape)), {"minlength": choose.integer(0, 6)})
-
-
-@function(numpy=np.bincount, domain=_counted)
+@function(numpy=np.bincount)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each integer occurs, or the sum of its weights.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -14,32 +13,12 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad import tree
 from tapegrad.core.operands import stack_nested
 from tapegrad.declare import function
-from tapegrad.declare.domain import Call, Choices, Domain, on_array
 from tapegrad.functions.creation import linspace
 from tapegrad.ops.casting import alike, is_weak
 from tapegrad.ops.casting import to_array as as_array
 
 __all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
 __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
-
-
-def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any]:
-    """n arrays of a shape, except for one axis if any."""
-    shapes = [[*shape] for _ in range(n)]
-    for sides in shapes:
-        if axis is not None:
-            sides[axis] = choose.integer(0, 3)
-    return [choose.array(tuple(sides)) for sides in shapes]
-
-
-def _stacks(free: Callable[[int], int | None], max_dims: int = 3) -> Domain:
-    """Calls on a list of arrays, which may differ along the axis that is free for their ndim."""
-
-    def call(choose: Choices) -> Call:
-        shape = choose.shape(max_dims=max_dims)
-        return Call((_joinable(choose, shape, free(len(shape)), choose.integer(1, 3)),))
-
-    return call
 
 
 def _listed(arrays: Any) -> list[Any]:
@@ -50,7 +29,6 @@ def _listed(arrays: Any) -> list[Any]:
 @function(
     lists=("tup",),
     numpy=np.hstack,
-    domain=_stacks(lambda n: min(n - 1, 1) if n else None),
     complex=True,
 )
 def hstack(tup: Any) -> Any:
@@ -67,9 +45,7 @@ def hstack(tup: Any) -> Any:
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
-@function(
-    lists=("tup",), numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None), complex=True
-)
+@function(lists=("tup",), numpy=np.vstack, complex=True)
 def vstack(tup: Any) -> Any:
     """Arrays joined along their first axis; vectors are rows.
 
@@ -83,9 +59,7 @@ def vstack(tup: Any) -> Any:
     return np.concatenate(_listed(np.atleast_2d(*map(stack_nested, tup))), axis=0)
 
 
-@function(
-    lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None), complex=True
-)
+@function(lists=("tup",), numpy=np.dstack, complex=True)
 def dstack(tup: Any) -> Any:
     """Arrays joined along their third axis, which vectors and matrices get.
 
@@ -102,7 +76,6 @@ def dstack(tup: Any) -> Any:
 @function(
     lists=("tup",),
     numpy=np.column_stack,
-    domain=_stacks(lambda n: 1 if n == 2 else None, max_dims=2),
     complex=True,
 )
 def column_stack(tup: Any) -> Any:
@@ -119,17 +92,7 @@ def column_stack(tup: Any) -> Any:
     return np.concatenate(columns, axis=1)
 
 
-def _blocks(choose: Choices) -> Call:
-    # numbers, vectors and matrices side by side, and rows of them
-    heights = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
-    widths = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
-    grid = [[choose.array((h, w)) for w in widths] for h in heights]
-    row = _joinable(choose, choose.shape(min_dims=1), -1, 2)
-    mixed = [[choose.array(()), choose.array((2,))], [choose.array((3,))]]
-    return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
-
-
-@function(lists=("arrays",), numpy=np.block, domain=_blocks, complex=True)
+@function(lists=("arrays",), numpy=np.block, complex=True)
 def block(arrays: Any) -> Any:
     """Arrays in nested lists, joined as they are arranged there.
 
@@ -168,15 +131,7 @@ def _block(x: Any, depth: int, ndim: int) -> Any:
     return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
 
 
-def _appends(choose: Choices) -> Call:
-    if choose.among([False, True]):
-        return Call((choose.array(choose.shape()), choose.array(choose.shape())))
-    shape = choose.shape(min_dims=1)
-    axis = choose.axis(len(shape))
-    return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
-
-
-@function(numpy=np.append, domain=_appends, complex=True)
+@function(numpy=np.append, complex=True)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     """Two arrays joined along an axis, or flattened first if it is None.
 
@@ -189,25 +144,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     return np.concatenate([as_array(arr), as_array(values)], axis=axis)
 
 
-def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
-    """Indices to cut n at, or a number of parts, which divides n if the parts are even."""
-    if choose.among([False, True]):
-        return [choose.integer(-4, 4) for _ in range(choose.integer(0, 3))]
-    return choose.among([k for k in range(1, 6) if not even or n % k == 0])
-
-
-def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Domain:
-    """Calls on an array and where to cut it, along one axis or a chosen one."""
-
-    def arguments(choose: Choices, ary: Any) -> Any:
-        along = choose.axis(ary.ndim) if axis is None else min(axis, ary.ndim - 1)
-        cuts = {"indices_or_sections": _cuts(choose, ary.shape[along], even)}
-        return cuts | ({"axis": along} if axis is None else {})
-
-    return on_array(arguments, min_dims=min_dims)
-
-
-@function(numpy=np.array_split, domain=_splits(even=False), complex=True)
+@function(numpy=np.array_split, complex=True)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, of nearly equal length; see `split`.
 
@@ -232,7 +169,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return [ary[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 
 
-@function(numpy=np.split, domain=_splits(), complex=True)
+@function(numpy=np.split, complex=True)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, cut along an axis.
 
@@ -272,7 +209,7 @@ def _with_axes(name: str, ary: Any, ndim: int) -> Any:
     return ary
 
 
-@function(numpy=np.hsplit, domain=_splits(axis=1), complex=True)
+@function(numpy=np.hsplit, complex=True)
 def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the second axis, or the only one.
 
@@ -285,7 +222,7 @@ def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
 
 
-@function(numpy=np.vsplit, domain=_splits(axis=0, min_dims=2), complex=True)
+@function(numpy=np.vsplit, complex=True)
 def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the first of two axes or more.
 
@@ -298,7 +235,7 @@ def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("vsplit", ary, 2), indices_or_sections, 0)
 
 
-@function(numpy=np.dsplit, domain=_splits(axis=2, min_dims=3), complex=True)
+@function(numpy=np.dsplit, complex=True)
 def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the third axis.
 
@@ -313,7 +250,6 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 @function(
     numpy=np.unstack,
-    domain=on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
     complex=True,
 )
 def unstack(x: Any, *, axis: int = 0) -> Any:

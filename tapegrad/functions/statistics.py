@@ -10,7 +10,6 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
-from tapegrad.declare.domain import POSITIVE, Call, Choices
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.casting import alike, double, floating, real, real_of, seen, stopped, to_array
 from tapegrad.ops.casting import to_array as as_array
@@ -21,40 +20,7 @@ __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram
 __all__ += ["histogramdd"]
 
 
-def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
-    """One or two arrays of variables with distinct elements, and the axis of the variables."""
-    n, rowvar = choose.integer(2, 4), choose.among([False, True])
-
-    def some(*others: tuple[int, int]) -> Any:
-        k = choose.integer(1, 2)
-        shapes = [(n,), (k, n) if rowvar else (n, k), *others]
-        return choose.array(choose.among(shapes), distinct=True)
-
-    # one row is always one variable
-    return [some(), choose.among([None, some((1, n))])], {"rowvar": rowvar}
-
-
-def _covariances(choose: Choices) -> Call:
-    args, given = _observations(choose)
-    m = args[0]
-    n = m.shape[-1] if given["rowvar"] or m.ndim == 1 else m.shape[0]
-    weights: dict[str, Any] = choose.among(
-        [
-            {},
-            {},
-            {"fweights": choose.integers((n,), 1, 3)},
-            {"aweights": choose.array((n,), POSITIVE, "d"), "fweights": np.full(n, 2)},
-            {"aweights": choose.array((n,), POSITIVE, "d")},
-        ]
-    )
-    given |= weights
-    given |= choose.among([{}, {"bias": True}, {"ddof": 0}])
-    if not weights:
-        given["dtype"] = choose.among([None, np.float32])
-    return Call(tuple(args), given)
-
-
-@function(numpy=np.cov, domain=_covariances, complex=True)
+@function(numpy=np.cov, complex=True)
 def cov(
     m: Any,
     y: Any = None,
@@ -159,12 +125,7 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
     return product, total - ddof * np.sum(product * given[-1]) / total
 
 
-def _correlations(choose: Choices) -> Call:
-    args, given = _observations(choose)
-    return Call(tuple(args), given)
-
-
-@function(numpy=np.corrcoef, domain=_correlations, complex=True)
+@function(numpy=np.corrcoef, complex=True)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     """The correlation matrix of variables, from -1 to 1; arguments as for `cov`.
 
@@ -187,14 +148,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     return c + stopped(clipped - c)
 
 
-def _binned(choose: Choices) -> Call:
-    bins = np.sort(choose.array((choose.integer(1, 4),)))
-    x = choose.array(choose.shape())
-    bins = choose.laid_out(bins[:: choose.among([1, -1])])
-    return Call((x, bins), {"right": choose.among([False, True])})
-
-
-@op(None, None, numpy=np.digitize, domain=_binned)
+@op(None, None, numpy=np.digitize)
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     """The number of the bin of each element. It passes no gradient.
 
@@ -216,13 +170,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     return np.digitize(x, bins, right)
 
 
-def _even(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_dims=2))
-    span = choose.among([None, (-2.5, 3.0)])
-    return Call((a,), {"bins": choose.integer(1, 4), "range": span})
-
-
-@op(None, domain=_even)
+@op(None)
 def even_edges(a: Any, bins: int, range: Any = None) -> Any:
     """NumPy's edges for bins of equal width, as it counts by them."""
     return np.histogram_bin_edges(a, bins, range)
@@ -256,7 +204,7 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     return edges + (moving - stopped(moving)).astype(edges.dtype)
 
 
-@function(numpy=np.histogram_bin_edges, domain=_even, kink="of `min` and `max`")
+@function(numpy=np.histogram_bin_edges, kink="of `min` and `max`")
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
     """The edges of the bins that `histogram` counts by.
 
@@ -284,15 +232,7 @@ def _places(a: Any, edges: Any) -> Any:
     return np.where(inside, i, n)
 
 
-def _weighed(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_dims=2))
-    edges = choose.laid_out(np.sort(choose.array((choose.integer(2, 4),), distinct=True)))
-    bins, span = choose.among([(3, None), (2, (-2.5, 3.0)), (edges, None)])
-    weights = choose.among([None, choose.array(a.shape)])
-    return Call((a,), {"bins": bins, "range": span, "weights": weights})
-
-
-@function(numpy=np.histogram, domain=_weighed)
+@function(numpy=np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:
@@ -360,13 +300,7 @@ def _several_edges(columns: list[Any], bins: Any, range: Any) -> list[Any]:
     return [_edges(*given) for given in zip(columns, bins, range, strict=True)]
 
 
-def _points(choose: Choices) -> Call:
-    sample = choose.array((choose.integer(1, 4), choose.integer(1, 2)))
-    weights = choose.among([None, choose.array(sample.shape[:1])])
-    return Call((sample,), {"bins": choose.integer(1, 3), "weights": weights})
-
-
-@function(numpy=np.histogramdd, domain=_points, lists=("sample", "bins"))
+@function(numpy=np.histogramdd, lists=("sample", "bins"))
 def histogramdd(
     sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:
@@ -429,15 +363,7 @@ def _volumes(edges: list[Any]) -> Any:
     return volumes
 
 
-def _points_of_plane(choose: Choices) -> Call:
-    n = choose.integer(1, 4)
-    weights = choose.among([None, choose.array((n,))])
-    bins = choose.among([2, [1, 3], np.array([-4.0, 0.0, 1.5]), [2, np.array([-1.0, 4.0])]])
-    x, y = (choose.array((n,)) for _ in range(2))
-    return Call((x, y), {"bins": bins, "weights": weights})
-
-
-@function(numpy=np.histogram2d, domain=_points_of_plane, lists=("bins",))
+@function(numpy=np.histogram2d, lists=("bins",))
 def histogram2d(
     x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:

@@ -10,7 +10,6 @@ from tapegrad.core.cotangents import sums
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
-from tapegrad.declare.domain import REAL, Call, Choices, along, each, reduced
 from tapegrad.ops.casting import floating, onto
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
@@ -49,7 +48,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     return np.multiply(g, rest, rest)
 
 
-@op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise, composite=True, flat="it is saturated")
+@op(_sigmoid_vjp, jvp=elementwise, composite=True, flat="it is saturated")
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -75,7 +74,7 @@ def sigmoid(x: Any) -> Any:
     return np.divide(grown, more, more)
 
 
-@op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise, composite=True)
+@op(lambda g, y, x: g * sigmoid(x), jvp=elementwise, composite=True)
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -102,7 +101,6 @@ def softplus(x: Any) -> Any:
 
 @op(
     lambda g, y, x: select(np.greater(x, 0), g, 0),
-    domain=each(REAL),
     jvp=elementwise,
     kink="0 at 0",
     composite=True,
@@ -145,7 +143,6 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
     lambda g, y, a, axis=None, keepdims=False: (
         unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
-    domain=reduced(min_side=1),
     batch=reduced_batch,
     composite=True,
 )
@@ -198,14 +195,6 @@ def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
 _MODEST = 64
 
 
-def _normalised(choose: Choices) -> Call:
-    if choose.among([False, True]):
-        call = reduced(min_side=1)(choose)
-        return Call(call.args, {"axis": call.kwargs["axis"]})
-    call = along()(choose)
-    return call if choose.among([False, True]) else Call(call.args)
-
-
 def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     """The rule of ops that keep the shape: axis None is all axes, not the flat array."""
     if a.ndim == 1:
@@ -216,7 +205,6 @@ def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
 
 @op(
     _softmax_vjp,
-    domain=_normalised,
     batch=_normalised_batch,
     composite=True,
 )
@@ -243,7 +231,6 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 
 @op(
     _log_softmax_vjp,
-    domain=_normalised,
     batch=_normalised_batch,
     composite=True,
 )
@@ -295,15 +282,8 @@ def _standardize_vjp(
     return onto(c, np.divide, c, spread)
 
 
-def _standardized(choose: Choices) -> Call:
-    call = _normalised(choose)
-    options = {"epsilon": choose.among([0.5, 1e-2]), "center": choose.among([True, False])}
-    return Call(call.args, {**call.kwargs, **options})
-
-
 @op(
     _standardize_vjp,
-    domain=_standardized,
     # the Jacobian is symmetric
     jvp=lambda op, tangents, y, a, **options: _standardize_vjp(tangents[0], y, a, **options),
     batch=_normalised_batch,

@@ -13,7 +13,6 @@ from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
 from tapegrad.ops.casting import onto, safe_divide
 
 __all__ = ["abs", "add", "cbrt", "conj", "conjugate", "divide", "fabs", "heaviside", "imag"]
@@ -101,7 +100,6 @@ def _divisor_vjp(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     ufunc=np.divide,
     keeps_weak=True,
     whole=operator.truediv,
-    domain=each(REAL, NONZERO),
     cause="a denominator is 0",
     complex=True,
 )
@@ -192,7 +190,6 @@ def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     keeps_weak=True,
     whole=whole_power,
     # the slope of larger exponents is more than float16 holds
-    domain=each(POSITIVE, Elements(-2, 2)),
     kink=POWERS,
     jvp=elementwise,
     cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
@@ -248,7 +245,6 @@ def square(x: Any) -> Any:
 @op(
     lambda g, y, x: -g * y * y,
     ufunc=np.reciprocal,
-    domain=each(NONZERO),
     cause="a denominator is 0",
     complex=True,
 )
@@ -266,7 +262,6 @@ def reciprocal(x: Any) -> Any:
 @op(
     lambda g, y, x: g * 0.5 / y,
     ufunc=np.sqrt,
-    domain=each(POSITIVE),
     kink="inf at 0",
     cause="sqrt is not defined below 0, and has an infinite slope at 0",
     complex=True,
@@ -285,7 +280,6 @@ def sqrt(x: Any) -> Any:
 @op(
     lambda g, y, x: g / (3 * y * y),
     ufunc=np.cbrt,
-    domain=each(NONZERO),
     kink="inf at 0",
     cause="cbrt has an infinite slope at 0",
 )
@@ -356,15 +350,10 @@ def sign(x: Any) -> Any:
     """
 
 
-def _whole_steps(choose: Choices) -> Call:
-    return Call((choose.integers((2, 3), -1, 1), choose.array((3,))))
-
-
 @op(
     None,
     lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0),
     ufunc=np.heaviside,
-    domain=any_of(each(NONZERO, REAL), _whole_steps),
     kink="0 at 0",
 )
 def heaviside(x1: Any, x2: Any) -> Any:
@@ -404,7 +393,6 @@ conjugate = conj
     lambda g, y, val: g,
     numpy=np.real,
     keeps_weak=True,
-    domain=each(REAL),
     batch=pointwise,
     view=True,
     jvp=elementwise,
@@ -426,7 +414,6 @@ def real(val: Any) -> Any:
     None,
     numpy=np.imag,
     keeps_weak=True,
-    domain=each(REAL),
     jvp=elementwise,
     complex=(lambda g, y, val: g * -1j,),
 )

@@ -13,7 +13,6 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import declare, op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import REAL, Call, Choices, each, on_array
 from tapegrad.face.constants import require_real
 from tapegrad.face.table import answers
 from tapegrad.tree.opaque import refuse_hidden
@@ -24,7 +23,6 @@ __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 @op(
     lambda g, y, a: g,
     keeps_weak=True,
-    domain=each(REAL),
     jvp=elementwise,
     view=True,
     complex=True,
@@ -46,7 +44,6 @@ declare(ASARRAY, view=True)
 
 @op(
     lambda g, y, a: g,
-    domain=each(REAL),
     jvp=elementwise,
     batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
     view=True,
@@ -67,7 +64,6 @@ def ascontiguousarray(a: Any) -> Any:
 @op(
     lambda g, y, a: g,
     numpy=np.copy,
-    domain=on_array(lambda c, a: {}),
     jvp=elementwise,
     complex=True,
 )
@@ -83,15 +79,9 @@ def copy(a: Any) -> Any:
     return np.copy(a)
 
 
-def _casts(choose: Choices) -> Call:
-    dtype = choose.among([np.float64, "float32", np.float16, np.int64, np.bool_])
-    return Call((choose.array(choose.shape()), dtype))
-
-
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
-    domain=_casts,
     jvp=elementwise,
     complex=True,
 )
@@ -283,7 +273,6 @@ def _stopped(leaf: Any) -> Any:
     None,
     name="stop_gradient",
     keeps_weak=True,
-    domain=each(REAL),
     batch=pointwise,
     view=True,
     complex=True,

@@ -10,7 +10,6 @@ import numpy as np
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacked
-from tapegrad.declare.domain import SHAPES, WELL, Call, Choices, matrices
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
 from tapegrad.face.table import lazy_import
@@ -132,7 +131,6 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
 @op(
     _cholesky_vjp,
     numpy=np.linalg.cholesky,
-    domain=matrices(base=np.abs(WELL), upper=[False, True]),
     batch=stacked,
     complex=of_adjoints(_cholesky_vjp),
 )
@@ -176,7 +174,6 @@ def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 @op(
     _eigvalsh_vjp,
     numpy=np.linalg.eigvalsh,
-    domain=matrices(UPLO=["L", "U"]),
     kink="equal ones: by the vectors that LAPACK takes",
     batch=stacked,
     complex=of_adjoints(_eigvalsh_vjp),
@@ -224,7 +221,6 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     results=EighResult,
     like=decomposed("eigh", lambda n, m: ((n,), (n, n)), real=0),
     numpy=np.linalg.eigh,
-    domain=matrices(UPLO=["L", "U"]),
     kink="vectors of equal eigenvalues: nan",
     batch=stacked,
     complex=of_adjoints(_eigh_vjp),
@@ -267,7 +263,6 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
 @op(
     _svdvals_vjp,
     numpy=np.linalg.svdvals,
-    domain=matrices(*SHAPES),
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
     batch=stacked,
     complex=of_adjoints(_svdvals_vjp),
@@ -323,7 +318,6 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     name="svd",
     results=SVDResult,
     like=decomposed("svd", lambda n, m: ((n, min(n, m)), (min(n, m),), (min(n, m), m)), real=1),
-    domain=matrices(*SHAPES, (3, 3)),
     kink="vectors of equal singular values: nan",
     batch=stacked,
     complex=of_adjoints(_svd_vjp),
@@ -331,15 +325,6 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
 def thin_svd(a: Any) -> Any:
     """The singular values, and as many vectors of each side."""
     return Parts(tuple(np.linalg.svd(a, full_matrices=False)))
-
-
-def svd_calls(choose: Choices) -> Call:
-    """Calls on matrices, with the options of `svd`."""
-    call = matrices(*SHAPES)(choose)
-    n, m = call.args[0].shape[-2:]
-    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
-    hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
-    return Call(call.args, {**given, **hermitian})
 
 
 def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
@@ -358,7 +343,6 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     name="qr",
     results=QRResult,
     like=decomposed("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
-    domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
     batch=stacked,
     complex=of_adjoints(_qr_vjp),
 )
@@ -374,7 +358,6 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
 
 @op(
     _complement_vjp,
-    domain=matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
     batch=stacked,
     complex=of_adjoints(_complement_vjp),
 )
@@ -454,7 +437,6 @@ def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     _eigvals_vjp,
     numpy=np.linalg.eigvals,
     read=_in_one_dtype,
-    domain=matrices(),
     kink="equal ones: by the vectors that LAPACK takes",
     batch=stacked,
     complex=True,
@@ -506,7 +488,6 @@ def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     like=decomposed("eig", lambda n, m: ((n,), (n, n))),
     numpy=np.linalg.eig,
     read=_in_one_dtype,
-    domain=matrices(),
     kink="vectors of equal eigenvalues: nan",
     batch=stacked,
     complex=True,

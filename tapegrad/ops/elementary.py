@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import op
-from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
 from tapegrad.ops.activation import ONE, sigmoid
 from tapegrad.ops.casting import safe_divide
 
@@ -67,7 +66,7 @@ def expm1(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE), cause=_NOT_POSITIVE, complex=True)
+@op(lambda g, y, x: g / x, ufunc=np.log, cause=_NOT_POSITIVE, complex=True)
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -82,7 +81,6 @@ def log(x: Any) -> Any:
 @op(
     lambda g, y, x: g / (1 + x),
     ufunc=np.log1p,
-    domain=each(Elements(-0.5, 4.0)),
     cause="the argument of log1p is not above -1",
     complex=True,
 )
@@ -100,7 +98,6 @@ def log1p(x: Any) -> Any:
 @op(
     lambda g, y, x: g / _LN2 / x,
     ufunc=np.log2,
-    domain=each(POSITIVE),
     cause=_NOT_POSITIVE,
     complex=True,
 )
@@ -118,7 +115,6 @@ def log2(x: Any) -> Any:
 @op(
     lambda g, y, x: g / _LN10 / x,
     ufunc=np.log10,
-    domain=each(POSITIVE),
     cause=_NOT_POSITIVE,
     complex=True,
 )
@@ -178,11 +174,6 @@ def logaddexp2(x1: Any, x2: Any) -> Any:
     """
 
 
-_INSIDE = each(Elements(-0.9375, 0.9375))
-_ABOVE_ONE = each(Elements(1.0625, 4.0))
-_BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
-
-
 @op(lambda g, y, x: g * np.cos(x), ufunc=np.sin, complex=True)
 def sin(x: Any) -> Any:
     """The sine.
@@ -207,7 +198,7 @@ def cos(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, complex=True, domain=_BETWEEN_POLES)
+@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, complex=True)
 def tan(x: Any) -> Any:
     """The tangent.
 
@@ -228,7 +219,6 @@ def _cathetus(x: Any) -> Any:
     lambda g, y, x: g / _cathetus(x),
     ufunc=np.arcsin,
     complex=(lambda g, y, x: g / np.cos(y),),
-    domain=_INSIDE,
     kink="inf at 1 and -1",
     cause=_EDGE,
 )
@@ -248,7 +238,6 @@ def arcsin(x: Any) -> Any:
 @op(
     lambda g, y, x: -g / _cathetus(x),
     ufunc=np.arccos,
-    domain=_INSIDE,
     kink="-inf at 1 and -1",
     cause=_EDGE,
     complex=(lambda g, y, x: -g / np.sin(y),),
@@ -299,7 +288,6 @@ def _by_square(x: Any, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * _by_square(x2, x1, x2),
     lambda g, y, x1, x2: g * _by_square(-x1, x1, x2),
     ufunc=np.arctan2,
-    domain=any_of(each(NONZERO, REAL), each(REAL, POSITIVE)),
     kink="0 at the origin",
 )
 def arctan2(x1: Any, x2: Any) -> Any:
@@ -395,7 +383,6 @@ def arcsinh(x: Any) -> Any:
     lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1),
     ufunc=np.arccosh,
     complex=(lambda g, y, x: g / np.sinh(y),),
-    domain=_ABOVE_ONE,
     kink="inf at 1",
     cause=_EDGE,
 )
@@ -413,7 +400,6 @@ def arccosh(x: Any) -> Any:
 @op(
     lambda g, y, x: g / ((1 - x) * (1 + x)),
     ufunc=np.arctanh,
-    domain=_INSIDE,
     cause=_EDGE,
     complex=True,
 )

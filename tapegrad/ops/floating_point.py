@@ -9,7 +9,6 @@ import numpy as np
 
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import NONZERO, REAL, Call, Choices, Elements, any_of, each
 
 __all__ = ["around", "ceil", "copysign", "fix", "floor", "floor_divide", "fmod", "ldexp", "mod"]
 __all__ += ["nan_to_num", "nextafter", "remainder", "rint", "round", "signbit", "spacing", "trunc"]
@@ -63,7 +62,7 @@ def rint(x: Any) -> Any:
     """
 
 
-@op(None, numpy=np.fix, domain=each(Elements()), batch=pointwise)
+@op(None, numpy=np.fix, batch=pointwise)
 def fix(x: Any) -> Any:
     """The nearest integer towards 0, as `trunc`. It passes no gradient.
 
@@ -76,12 +75,7 @@ def fix(x: Any) -> Any:
     return np.trunc(x)
 
 
-def _round_calls(choose: Choices) -> Call:
-    (a,) = each(Elements())(choose).args
-    return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
-
-
-@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise, complex=True)
+@op(None, numpy=(np.round, np.around), batch=pointwise, complex=True)
 def round(a: Any, decimals: int = 0) -> Any:
     """The nearest number with this many decimals; of two, the one with an even last digit.
 
@@ -99,16 +93,7 @@ def round(a: Any, decimals: int = 0) -> Any:
 around = round
 
 
-# no step is nearby: the quotients are in (0, 1) or in (2, 3)
-DIVISIONS = any_of(
-    each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
-    each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
-    each(Elements(-3.5, -3.25), Elements(1.25, 1.5)),
-    each(Elements(-3.5, -3.25), Elements(-1.5, -1.25)),
-)
-
-
-@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=DIVISIONS)
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv)
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 // x2``, rounded down to an integer. It passes no gradient.
 
@@ -132,7 +117,6 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     ufunc=np.remainder,
     keeps_weak=True,
     whole=operator.mod,
-    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def remainder(x1: Any, x2: Any) -> Any:
@@ -155,7 +139,6 @@ mod = remainder
     lambda g, y, x1, x2: g,
     lambda g, y, x1, x2: -g * _times(y, x1, x2),
     ufunc=np.fmod,
-    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def fmod(x1: Any, x2: Any) -> Any:
@@ -177,7 +160,6 @@ def fmod(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * np.sign(x1) * np.copysign(1, x2),
     None,
     ufunc=np.copysign,
-    domain=each(REAL, NONZERO),
     kink="0 at 0",
 )
 def copysign(x1: Any, x2: Any) -> Any:
@@ -205,17 +187,7 @@ def signbit(x: Any) -> Any:
     """
 
 
-def _ldexp_calls(choose: Choices) -> Call:
-    shape, other = choose.broadcastable(2)
-    return Call((choose.array(shape), choose.integers(other, -3, 3)))
-
-
-@op(
-    lambda g, y, x1, x2: np.ldexp(g, x2),
-    None,
-    ufunc=np.ldexp,
-    domain=_ldexp_calls,
-)
+@op(lambda g, y, x1, x2: np.ldexp(g, x2), None, ufunc=np.ldexp)
 def ldexp(x1: Any, x2: Any) -> Any:
     """``x1 * 2**x2`` for integers x2.
 
@@ -227,7 +199,7 @@ def ldexp(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, domain=each(NONZERO), batch=pointwise)
+@op(None, batch=pointwise)
 def exponent(x: Any) -> Any:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
@@ -265,7 +237,6 @@ def _complex_nan_to_num_vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
 @op(
     lambda g, y, x, **options: np.where(np.isfinite(x), g, 0),
     numpy=np.nan_to_num,
-    domain=each(REAL),
     kink="0 where it replaces",
     batch=pointwise,
     complex=(_complex_nan_to_num_vjp,),

@@ -10,13 +10,11 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import OPS, op
 from tapegrad.declare.batching import along_axis
-from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["fft", "ifft", "irfft", "rfft"]
 
 _SWAPPED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
-NORMS = (None, "backward", "ortho", "forward")
 
 
 def swapped(norm: Any) -> Any:
@@ -42,24 +40,9 @@ def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
     return _fitted(apply(OPS[name], (g,), given), a.shape)
 
 
-def _calls(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_dims=1, min_side=1, max_side=4))
-    axis = choose.axis(a.ndim)
-    n = choose.among([None, choose.integer(1, 6)])
-    return Call((a,), {"n": n, "axis": axis, "norm": choose.among(NORMS)})
-
-
-def _halves(choose: Choices) -> Call:
-    """Calls on the first half of the bins, which stand for one number at least."""
-    call = _calls(choose)
-    one = call.kwargs["n"] is None and call.args[0].shape[call.kwargs["axis"]] == 1
-    return Call(call.args, {**call.kwargs, "n": 1}, needed=("n", "axis")) if one else call
-
-
 @op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("fft", g, a, axis=axis, norm=norm),
     numpy=np.fft.fft,
-    domain=_calls,
     jvp=linear,
     batch=along_axis,
     adds=True,
@@ -100,7 +83,6 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 @op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("ifft", g, a, axis=axis, norm=norm),
     numpy=np.fft.ifft,
-    domain=_calls,
     jvp=linear,
     batch=along_axis,
     adds=True,
@@ -126,7 +108,6 @@ def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any =
 @op(
     _rfft_vjp,
     numpy=np.fft.rfft,
-    domain=_calls,
     jvp=linear,
     batch=along_axis,
     adds=True,
@@ -153,7 +134,6 @@ def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any 
 @op(
     _irfft_vjp,
     numpy=np.fft.irfft,
-    domain=_halves,
     jvp=linear,
     batch=along_axis,
     adds=True,
@@ -223,24 +203,6 @@ def _weighed(c: Any, n: int, axis: int, factor: float, made: bool) -> Any:
     return np.conj(c) * (factors.reshape(-1, *(1,) * after) if after else factors)
 
 
-def _several(halves: bool, flagged: bool = False) -> Domain:
-    """Calls with lengths and axes as these ops have them, counted from 0."""
-
-    def call(choose: Choices) -> Call:
-        a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4), dtypes="df")
-        axes = tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        given: dict[str, Any] = {
-            "s": tuple(choose.among([a.shape[i], choose.integer(1, 5)]) for i in axes),
-            "axes": axes,
-            "norm": choose.among(NORMS),
-        }
-        if flagged:
-            given["transposed"] = choose.among([False, True])
-        return Call((a,), given, needed=("s", "axes"))
-
-    return call
-
-
 def _batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
@@ -251,7 +213,6 @@ _LINEAR: dict[str, Any] = {"jvp": linear, "batch": _batch, "adds": True, "compos
 @op(
     lambda g, y, a, s, axes, norm=None: _back("fft_axes", g, a, s=s, axes=axes, norm=norm),
     name="fftn",
-    domain=_several(False),
     complex=True,
     **_LINEAR,
 )
@@ -263,7 +224,6 @@ def fft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
 @op(
     lambda g, y, a, s, axes, norm=None: _back("ifft_axes", g, a, s=s, axes=axes, norm=norm),
     name="ifftn",
-    domain=_several(False),
     complex=True,
     **_LINEAR,
 )
@@ -277,7 +237,6 @@ def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
         "irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
     ),
     name="rfftn",
-    domain=_several(False, True),
     **_LINEAR,
 )
 def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
@@ -296,7 +255,6 @@ def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = Fa
         "rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
     ),
     name="irfftn",
-    domain=_several(True, True),
     complex=True,
     **_LINEAR,
 )

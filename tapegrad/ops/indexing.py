@@ -18,8 +18,6 @@ from tapegrad.core.op import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.declare.domain import Call, Choices
-from tapegrad.declare.domain import index as any_index
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.adding import add_at, add_rows, sum_rows
@@ -141,11 +139,6 @@ def add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) 
         add_at(known, put_back(index, arrays), g)
 
 
-def _takings(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    return Call((a, any_index(choose, a.shape)))
-
-
 def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     n = batch_size(batched, (a, *arrays))
     batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
@@ -159,7 +152,6 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     each_operand=_first(_getitem_vjp),
     numpy=operator.getitem,
     read=_getitem_arguments,
-    domain=_takings,
     jvp=linear,
     batch=_getitem_batch,
     add_into=add_taken,
@@ -190,12 +182,6 @@ def _scatter_arguments(
     return (values, *arrays), {"shape": shape, "index": template}
 
 
-def _placings(choose: Choices) -> Call:
-    shape = choose.shape()
-    index = any_index(choose, shape)
-    return Call((choose.array(np.empty(shape)[index].shape), shape, index))
-
-
 def _scatter_batch(
     op: Any,
     batched: Batched,
@@ -216,7 +202,6 @@ def _scatter_batch(
 @op(
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[put_back(index, arrays)]),
     read=_scatter_arguments,
-    domain=_placings,
     jvp=linear,
     batch=_scatter_batch,
     complex=True,

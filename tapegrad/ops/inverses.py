@@ -12,7 +12,6 @@ from tapegrad.core.op import EachOperand
 from tapegrad.core.tensor import Parts
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, filled, stacked
-from tapegrad.declare.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.declare.parts import parts_of
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, to_array
@@ -65,7 +64,6 @@ def on_diagonal(x: Any) -> Any:
 @op(
     lambda g, y, a: -(turned(y) @ g @ turned(y)),
     numpy=np.linalg.inv,
-    domain=matrices(),
     batch=stacked,
     complex=True,
 )
@@ -91,13 +89,6 @@ def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
     return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
 
 
-def _pinv_calls(choose: Choices) -> Call:
-    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
-    n, m = call.args[0].shape[-2:]
-    hermitian = n == m and choose.among([False, True])
-    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
-
-
 def _of_triangle(
     a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
 ) -> Any:
@@ -114,7 +105,6 @@ def _of_triangle(
     _of_triangle,
     _pinv_vjp,
     numpy=np.linalg.pinv,
-    domain=_pinv_calls,
     kink="where the rank changes, as if it did not",
     batch=stacked,
     complex=of_adjoints(_pinv_vjp),
@@ -163,13 +153,6 @@ def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
     return np.squeeze(c, -1) if b.ndim == 1 else c
 
 
-def _solve_calls(choose: Choices) -> Call:
-    n, stack = choose.among([2, 3, 1, 0]), choose.among(STACKS)
-    a = matrix(choose, n, n, stack)
-    right = choose.among([(n,), (n, 2), (n, 0), (*stack, n, 1), (1, n, 2)])
-    return Call((a, choose.array(right, REAL, "df")))
-
-
 def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     vector = np.ndim(b) - batched[1] == 1
     if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
@@ -186,7 +169,6 @@ def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(columns(y, b))),
     _solve_right,
     numpy=np.linalg.solve,
-    domain=_solve_calls,
     batch=_solve_batch,
     complex=True,
 )
@@ -223,25 +205,9 @@ def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
     return cofactor([a, *rest, g])
 
 
-def _det_calls(choose: Choices) -> Call:
-    """Calls on a matrix that may be singular."""
-    (a,) = matrices()(choose).args
-    if a.size and choose.among([False, True]):
-        a = np.array(a)
-        a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
-    return Call((a,))
-
-
-def _cofactor_calls(choose: Choices) -> Call:
-    (a,) = _det_calls(choose).args
-    n = choose.integer(0, 1)
-    return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
-
-
 @op(
     each_operand=EachOperand(_cofactor_vjp),
     read=lambda arrays: (tuple(arrays), {}),
-    domain=_cofactor_calls,
     batch=filled,
     complex=True,
 )
@@ -288,7 +254,6 @@ def cofactor(a: Any, *directions: Any) -> Any:
 @op(
     lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactor([a]),
     numpy=np.linalg.det,
-    domain=_det_calls,
     kink="right where it is 0",
     batch=stacked,
     complex=True,
@@ -342,7 +307,6 @@ def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
     results=SlogdetResult,
     like=decomposed("slogdet", lambda n, m: ((), ()), real=1),
     numpy=np.linalg.slogdet,
-    domain=matrices(),
     batch=stacked,
     complex=of_adjoints(_complex_slogdet_vjp),
 )
@@ -368,7 +332,6 @@ def slogdet(a: Any) -> Any:
 @op(
     None,
     numpy=np.linalg.matrix_rank,
-    domain=matrices(*SHAPES, tol=[None, 1.5]),
     batch=stacked,
     complex=True,
 )

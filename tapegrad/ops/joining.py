@@ -12,7 +12,6 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand, Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
-from tapegrad.declare.domain import Call, Choices
 
 __all__ = ["concatenate", "stack"]
 
@@ -41,16 +40,6 @@ def _concatenate_vjp(g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> list
     return parts
 
 
-def _pieces(choose: Choices) -> Call:
-    shape = choose.shape(min_dims=1)
-    axis = choose.axis(len(shape))
-    sides = [choose.integer(0, 3) for _ in range(choose.integer(1, 3))]
-    i = axis % len(shape)
-    pieces = [choose.array((*shape[:i], side, *shape[i + 1 :])) for side in sides]
-    ways: list[dict[str, Any]] = [{"axis": axis}, {"axis": axis}, {"axis": None}]
-    return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
-
-
 def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None = 0) -> Any:
     arrays = all_with_batch(batched, arrays)
     if axis is None:
@@ -62,7 +51,6 @@ def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None
     each_operand=Joint(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
-    domain=_pieces,
     takes_weak=True,
     batch=_concatenate_batch,
     jvp=_joined,
@@ -87,12 +75,6 @@ def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
     return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
 
 
-def _layers(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=2)
-    layers = [choose.array(shape) for _ in range(choose.integer(1, 3))]
-    return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
-
-
 def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
     arrays = all_with_batch(batched, arrays)
     return apply(op, arrays, {"axis": batch_axis(axis, arrays[0].ndim)})
@@ -102,7 +84,6 @@ def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
     each_operand=EachOperand(_stack_vjp),
     read=_parts,
     numpy=np.stack,
-    domain=_layers,
     batch=_stack_batch,
     jvp=_joined,
     complex=True,

@@ -14,29 +14,14 @@ import numpy as np
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 
 __all__ = ["bitwise_and", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal"]
 __all__ += ["invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "left_shift"]
 __all__ += ["less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor"]
 __all__ += ["not_equal", "right_shift", "where"]
 
-# zero half of the time
-_TRUTH = Elements(-0.125, 0.125)
 
-
-def _bits(n: int) -> Domain:
-    """Calls on integers and truth values, of shapes that broadcast."""
-
-    def call(choose: Choices) -> Call:
-        dtype = choose.among([np.int64, np.uint8, np.bool_])
-        shapes = choose.broadcastable(n)
-        return Call(tuple(choose.integers(shape, -4, 9).astype(dtype) for shape in shapes))
-
-    return call
-
-
-@op(None, None, ufunc=np.equal, complex=True, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.equal, complex=True)
 def equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 == x2``, element by element. It passes no gradient.
 
@@ -48,7 +33,7 @@ def equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.not_equal, complex=True, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.not_equal, complex=True)
 def not_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 != x2``, element by element. It passes no gradient.
 
@@ -60,7 +45,7 @@ def not_equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.less, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.less)
 def less(x1: Any, x2: Any) -> Any:
     """Where ``x1 < x2``, element by element. It passes no gradient.
 
@@ -72,7 +57,7 @@ def less(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.less_equal, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.less_equal)
 def less_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 <= x2``, element by element. It passes no gradient.
 
@@ -84,7 +69,7 @@ def less_equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.greater, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.greater)
 def greater(x1: Any, x2: Any) -> Any:
     """Where ``x1 > x2``, element by element. It passes no gradient.
 
@@ -96,7 +81,7 @@ def greater(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.greater_equal, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.greater_equal)
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient.
 
@@ -144,7 +129,7 @@ def isnan(x: Any) -> Any:
     """
 
 
-@op(None, numpy=np.isposinf, domain=each(REAL), batch=pointwise)
+@op(None, numpy=np.isposinf, batch=pointwise)
 def isposinf(x: Any) -> Any:
     """Where x is plus infinity. It passes no gradient.
 
@@ -157,7 +142,7 @@ def isposinf(x: Any) -> Any:
     return np.isposinf(x)
 
 
-@op(None, numpy=np.isneginf, domain=each(REAL), batch=pointwise)
+@op(None, numpy=np.isneginf, batch=pointwise)
 def isneginf(x: Any) -> Any:
     """Where x is minus infinity. It passes no gradient.
 
@@ -168,11 +153,6 @@ def isneginf(x: Any) -> Any:
     array([False, False,  True, False])
     """
     return np.isneginf(x)
-
-
-def _isclose_calls(choose: Choices) -> Call:
-    call = each(REAL, REAL)(choose)
-    return Call(call.args, choose.among([{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]))
 
 
 def _read_isclose(
@@ -189,7 +169,6 @@ def _read_isclose(
     None,
     numpy=np.isclose,
     read=_read_isclose,
-    domain=_isclose_calls,
     batch=pointwise,
     complex=True,
 )
@@ -205,7 +184,7 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
-@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_)
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; for booleans, whether both are true. It passes no gradient.
 
@@ -217,7 +196,7 @@ def bitwise_and(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_)
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; for booleans, whether either is true. It passes no gradient.
 
@@ -229,7 +208,7 @@ def bitwise_or(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor)
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; for booleans, whether just one is true. It passes no gradient.
 
@@ -241,12 +220,7 @@ def bitwise_xor(x1: Any, x2: Any) -> Any:
     """
 
 
-def _shifts(choose: Choices) -> Call:
-    shapes = choose.broadcastable(2)
-    return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
-
-
-@op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift, domain=_shifts)
+@op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift)
 def left_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, shifted x2 places up. It passes no gradient.
 
@@ -258,7 +232,7 @@ def left_shift(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift, domain=_shifts)
+@op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift)
 def right_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, shifted x2 places down. It passes no gradient.
 
@@ -270,7 +244,7 @@ def right_shift(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert, domain=_bits(1))
+@op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert)
 def invert(x: Any) -> Any:
     """The inverted bits of x; for booleans, whether x is false. It passes no gradient.
 
@@ -282,7 +256,7 @@ def invert(x: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_and, complex=True, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_and, complex=True)
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient.
 
@@ -294,7 +268,7 @@ def logical_and(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_or, complex=True, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_or, complex=True)
 def logical_or(x1: Any, x2: Any) -> Any:
     """Where either is true (not zero). It passes no gradient.
 
@@ -306,7 +280,7 @@ def logical_or(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_xor, complex=True, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_xor, complex=True)
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Where just one is true (not zero). It passes no gradient.
 
@@ -318,7 +292,7 @@ def logical_xor(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.logical_not, complex=True, domain=each(_TRUTH))
+@op(None, ufunc=np.logical_not, complex=True)
 def logical_not(x: Any) -> Any:
     """Where x is false (zero). It passes no gradient.
 
@@ -330,17 +304,11 @@ def logical_not(x: Any) -> Any:
     """
 
 
-def _selections(choose: Choices) -> Call:
-    condition, x, y = choose.broadcastable(3)
-    return Call((choose.booleans(condition), choose.array(x), choose.array(y)))
-
-
 @op(
     None,
     lambda g, y, condition, x, otherwise: select(condition, g, 0),
     lambda g, y, condition, x, otherwise: select(condition, 0, g),
     keeps_weak=True,
-    domain=_selections,
     kink="an exact 0 for the side not taken",
     jvp=elementwise,
     flat="the other side is taken",
@@ -362,16 +330,9 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return select(condition, x, y)
 
 
-def _kept(choose: Choices) -> Call:
-    shape = choose.shape()
-    narrow = tuple(choose.among([side, 1]) for side in shape)
-    return Call((choose.booleans(shape), choose.array(narrow)))
-
-
 @op(
     None,
     lambda g, y, condition, x: select(condition, g, 0),
-    domain=_kept,
     jvp=elementwise,
     flat="the other side is taken",
     complex=True,

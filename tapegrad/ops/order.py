@@ -11,7 +11,6 @@ from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import along_axis, pointwise
-from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, each
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import seen, to_array
 from tapegrad.ops.indexing import getitem
@@ -40,7 +39,6 @@ def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     ufunc=np.maximum,
     keeps_weak=True,
     whole=builtins.max,
-    domain=each(TYING, TYING),
     kink="ties share equally",
     flat="the other side is taken",
 )
@@ -64,7 +62,6 @@ def maximum(x1: Any, x2: Any) -> Any:
     ufunc=np.minimum,
     keeps_weak=True,
     whole=builtins.min,
-    domain=each(TYING, TYING),
     kink="ties share equally",
     flat="the other side is taken",
 )
@@ -134,7 +131,6 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
     name="clip",
     keeps_weak=True,
-    domain=each(REAL, REAL, REAL),
     batch=pointwise,
     flat="the other side is taken",
 )
@@ -180,22 +176,9 @@ def _partition_vjp(g: Any, y: Any, a: Any) -> Any:
     return _sort_vjp(_taken(g, order), _taken(y, order), a)
 
 
-def _sorted(distinct: bool) -> Domain:
-    """Calls on an array with one axis of it, or None, and a way to sort."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_dims=1), distinct=distinct)
-        axis = choose.among([None, choose.axis(x.ndim)])
-        ways: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}]
-        return Call((x, axis), choose.among([*ways, {"stable": True}]))
-
-    return call
-
-
 @op(
     on_first_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
     numpy=np.sort,
-    domain=_sorted(distinct=True),
     kink=TIES,
     batch=along_axis,
 )
@@ -222,7 +205,7 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None
     return np.sort(a, axis, kind, stable=stable)
 
 
-@op(None, numpy=np.argsort, domain=_sorted(distinct=False), batch=along_axis)
+@op(None, numpy=np.argsort, batch=along_axis)
 def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
     """The indices that sort; arguments as for `sort`. It passes no gradient.
 
@@ -235,23 +218,9 @@ def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | N
     return np.argsort(a, axis, kind, stable=stable)
 
 
-def _parted(distinct: bool) -> Domain:
-    """Calls on an array with places along one axis of it, or None."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_dims=1, min_side=1), distinct=distinct)
-        axis = choose.among([None, choose.axis(x.ndim)])
-        n = x.size if axis is None else x.shape[axis]
-        places = [choose.integer(-n, n - 1) for _ in range(2)]
-        return Call((x, choose.among([places[0], places]), axis))
-
-    return call
-
-
 @op(
     on_first_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
     numpy=np.partition,
-    domain=_parted(distinct=True),
     kink=TIES,
     batch=along_axis,
 )
@@ -280,7 +249,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
     return np.partition(a, kth, axis, kind)
 
 
-@op(None, numpy=np.argpartition, domain=_parted(distinct=False), batch=along_axis)
+@op(None, numpy=np.argpartition, batch=along_axis)
 def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
     """The indices that partition; arguments as for `partition`. It passes no gradient.
 
@@ -291,15 +260,6 @@ def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introsele
     1
     """
     return np.argpartition(a, kth, axis, kind)
-
-
-def _searched(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_dims=1, max_dims=1))
-    v = choose.array(choose.shape(), dtypes=a.dtype.char)
-    side = {"side": choose.among(["left", "right"])}
-    in_order = Call((choose.laid_out(np.sort(a)), v), side)
-    sorted_by = Call((a, v), {**side, "sorter": np.argsort(a)}, needed=("sorter",))
-    return choose.among([in_order, sorted_by])
 
 
 def _searchsorted_batch(op: Any, batched: Any, a: Any, v: Any, **options: Any) -> Any:
@@ -329,7 +289,6 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     None,
     None,
     numpy=np.searchsorted,
-    domain=_searched,
     batch=_searchsorted_batch,
 )
 def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
@@ -361,13 +320,7 @@ def _known(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (a,), {}
 
 
-def with_zeros(choose: Choices) -> Call:
-    """Calls on an array of which some elements are zero."""
-    x = choose.array(choose.shape(min_dims=1))
-    return Call((choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x))),))
-
-
-@op(None, read=_known, numpy=np.argwhere, domain=with_zeros, complex=True)
+@op(None, read=_known, numpy=np.argwhere, complex=True)
 def argwhere(a: Any) -> Any:
     """The indices of the elements that are not zero, one row for each. It passes no gradient.
 
@@ -386,16 +339,11 @@ def argwhere(a: Any) -> Any:
     return np.argwhere(a)
 
 
-def _piece_calls(choose: Choices) -> Call:
-    xp = choose.array((choose.integer(1, 4),), dtypes="d")
-    return Call((choose.array(choose.shape(), dtypes="d"), np.sort(xp)))
-
-
 def _piece_batch(op: Any, batched: Any, x: Any, xp: Any) -> Any:
     return NotImplemented if batched[1] else apply(op, (x, xp), {})
 
 
-@op(None, None, domain=_piece_calls, batch=_piece_batch)
+@op(None, None, batch=_piece_batch)
 def piece(x: Any, xp: Any) -> Any:
     """The number of the piece, between increasing points, that x is in or next to."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))

@@ -8,34 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, any_of, reduced
 from tapegrad.ops.casting import astype, fitted, to_array
-
-
-def reduced_axes(choose: Choices, x: Any) -> Any:
-    """The axes of a reduction; for a number NumPy takes axis 0 too."""
-    return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
-
-
-def partly(elements: Elements = REAL, min_side: int = 0, dtype: bool = True) -> Domain:
-    """Calls as in `reduced`, some of them with the arguments that are handled here."""
-
-    def plainly(choose: Choices) -> Call:
-        plain = reduced(elements, min_side)(choose)
-        (x,) = plain.args
-        return Call((x,), plain.kwargs if x.ndim else {"axis": reduced_axes(choose, x)})
-
-    def call(choose: Choices) -> Call:
-        plain = plainly(choose)
-        (x,) = plain.args
-        shape = x.shape[choose.integer(0, x.ndim) :]
-        given: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
-        given["initial"] = choose.among([0.5, 2])
-        if dtype:
-            given["dtype"] = choose.among([None, np.float32, np.float64])
-        return Call(plain.args, {**plain.kwargs, **given})
-
-    return any_of(plainly, call)
 
 
 def count(x: Any, axis: Any) -> int:

@@ -20,26 +20,10 @@ from tapegrad.declare.batching import (
     flattened,
     with_ndim,
 )
-from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.face.table import answers
 from tapegrad.ops.casting import conjugate_of
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
-
-
-def shaped(*shapes: str) -> Domain:
-    """Calls on arrays, each with one of several shapes, in which letters are lengths.
-
-    ``shaped("nk snk", "k")`` is a matrix, or a stack of them, and a vector that fits.
-    """
-
-    def call(choose: Choices) -> Call:
-        # shrinks to shapes that are neither empty nor square
-        sides = {**{letter: choose.among([2, 3, 1, 0]) for letter in "nkms"}, "1": 1, "3": 3}
-        chosen = [choose.among(of_one.split(" ")) for of_one in shapes]
-        return Call(tuple(choose.array(tuple(sides[x] for x in shape)) for shape in chosen))
-
-    return call
 
 
 def turned(a: Any) -> Any:
@@ -103,14 +87,6 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return turned(x1) @ g
 
 
-def _factors(choose: Choices) -> Call:
-    n, k, m = (choose.integer(0, 3) for _ in range(3))
-    left, right = choose.broadcastable(2, max_side=2)
-    first = choose.among([(k,), (n, k), (*left, n, k)])
-    second = choose.among([(k,), (k, m), (*right, k, m)])
-    return Call((choose.array(first), choose.array(second)))
-
-
 def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     """One product if a factor is the same for all examples, otherwise a stack of products."""
     left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
@@ -140,7 +116,6 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     _matmul_left,
     _matmul_right,
     ufunc=np.matmul,
-    domain=_factors,
     jvp=linear,
     batch=_matmul_batch,
     adds=True,
@@ -174,12 +149,6 @@ def moved(a: Any, source: int, target: int) -> Any:
 _vecdot: Any = np.vecdot
 
 
-def _vecdot_calls(choose: Choices) -> Call:
-    a, b = shaped("k nk snk 1nk", "k nk snk 1nk")(choose).args
-    axis = choose.integer(-min(a.ndim, b.ndim), min(a.ndim, b.ndim) - 1)
-    return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
-
-
 def _vecdot_vjp(g: Any, own: Any, other: Any, axis: int) -> Any:
     c = np.expand_dims(g, -1) * moved(other, axis, -1)
     return moved(c, -1, axis if axis < 0 else axis - own.ndim)
@@ -196,7 +165,6 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x1, x2, axis),
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, x1, axis),
     numpy=(np.vecdot, np.linalg.vecdot),
-    domain=_vecdot_calls,
     batch=_vecdot_batch,
     jvp=linear,
     adds=True,
@@ -237,7 +205,6 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(g, x1),
     numpy=np.matvec,
-    domain=shaped("nk snk 1nk", "k sk 1k"),
     batch=_matvec_batch,
     jvp=linear,
     adds=True,
@@ -267,7 +234,6 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.matvec(x2, g),
     lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
-    domain=shaped("n sn 1n", "nk snk 1nk"),
     batch=_vecmat_batch,
     jvp=linear,
     adds=True,
@@ -294,12 +260,6 @@ def vecmat(x1: Any, x2: Any) -> Any:
 _PART = 1 << 14
 
 
-def _inner_product_call(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=3)
-    a = choose.array(shape)
-    return Call((a, choose.array(shape, dtypes=a.dtype.char)))
-
-
 def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     first, second = map(flattened, all_with_batch(batched, (a, b)))
     return apply(vecdot, (conjugate_of(first), second), {})
@@ -308,7 +268,6 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
 @op(
     lambda g, y, a, b: g * b,
     lambda g, y, a, b: g * a,
-    domain=_inner_product_call,
     batch=_inner_product_batch,
     jvp=linear,
     adds=True,
@@ -370,21 +329,6 @@ def _contract_arguments(
     return tuple(operands), options if optimize is False else {**options, "optimize": optimize}
 
 
-def _contract_calls(choose: Choices) -> Call:
-    lengths = [choose.among([2, 3, 1, 0]) for _ in range(3)]
-    terms, operands = [], []
-    for _ in range(choose.integer(1, 3)):
-        term = [choose.integer(0, 2) for _ in range(choose.integer(0, 3))]
-        # a length of 1 is broadcast, though not along a diagonal
-        narrow = [n for n in range(3) if term.count(n) == 1 and choose.among([False] * 3 + [True])]
-        terms.append("".join("ijk"[n] for n in term))
-        operands.append(choose.array(tuple(1 if n in narrow else lengths[n] for n in term)))
-    used = sorted(set("".join(terms)))
-    subscripts = f"{','.join(terms)}->{''.join(choose.subset(used))}"
-    optimize = choose.among([False, True, "greedy"])
-    return Call((operands, subscripts), {} if optimize is False else {"optimize": optimize})
-
-
 def _contract_batch(
     op: Any, batched: Batched, *operands: Any, subscripts: str, **options: Any
 ) -> Any:
@@ -400,7 +344,6 @@ def _contract_batch(
     name="einsum",
     each_operand=EachOperand(_einsum_rule),
     read=_contract_arguments,
-    domain=_contract_calls,
     batch=_contract_batch,
     jvp=linear,
     adds=True,

@@ -10,12 +10,11 @@ from tapegrad.core.cotangents import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
-from tapegrad.declare.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.logic import select
-from tapegrad.ops.partial_reduction import count, partly, reduced_axes
+from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "sum"]
@@ -68,7 +67,6 @@ def reduced_batch(
     in_part.sum,
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
-    domain=partly(),
     jvp=linear,
     batch=reduced_batch,
     adds=True,
@@ -100,14 +98,6 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
-def _means(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_side=1))
-    axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
-    given = {"axis": axis, "keepdims": choose.among([False, True])}
-    given["dtype"] = choose.among([None, np.float32, np.float64])
-    return Call((x,), given | ({"where": where} if np.any(where, axis).all() else {}))
-
-
 def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """G / n, for each of the n elements that were averaged."""
     n = count(a, axis)
@@ -120,7 +110,6 @@ def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     in_part.mean,
     lambda g, y, a, axis=None, keepdims=False: _shared(g, a, axis, keepdims),
     numpy=np.mean,
-    domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
     batch=reduced_batch,
     composite=True,
@@ -160,7 +149,6 @@ def _products_of_others(a: Any, axis: Any) -> Any:
         unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
     numpy=np.prod,
-    domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
     batch=reduced_batch,
     complex=True,
@@ -196,7 +184,6 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     in_part.max,
     _extremum,
     numpy=(np.max, np.amax),
-    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=reduced_batch,
     flat="it is not selected",
@@ -219,7 +206,6 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     in_part.min,
     _extremum,
     numpy=(np.min, np.amin),
-    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=reduced_batch,
     flat="it is not selected",
@@ -249,21 +235,7 @@ def without_nan(a: Any, instead: float) -> Any:
     return np.where(is_nan(a), instead, a) if a.dtype.kind in "fc" else a
 
 
-def _counts(choose: Choices) -> Call:
-    call = _truths(choose)
-    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "where"})
-
-
-def _truths(choose: Choices) -> Call:
-    """Calls on numbers that are often 0, with axes to reduce, which may be kept."""
-    x = choose.array(choose.shape())
-    x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
-    where = choose.among([True, choose.booleans(x.shape)])
-    given = {"axis": reduced_axes(choose, x), "keepdims": choose.among([False, True])}
-    return Call((x,), given if where is True else {**given, "where": where})
-
-
-@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=reduced_batch, complex=True)
+@wider_op(in_part.any, None, numpy=np.any, batch=reduced_batch, complex=True)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -276,7 +248,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=reduced_batch, complex=True)
+@wider_op(in_part.all, None, numpy=np.all, batch=reduced_batch, complex=True)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -289,7 +261,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_counts, batch=reduced_batch, complex=True)
+@op(None, numpy=np.count_nonzero, batch=reduced_batch, complex=True)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The number of elements that are not zero; arguments as for `sum`. It passes no gradient.
 
@@ -304,12 +276,6 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.intp(found) if type(found) is int else found
 
 
-def _places(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_side=1), TYING)
-    axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
-    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
-
-
 def _place_along(
     op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False
 ) -> Any:
@@ -322,7 +288,6 @@ def _place_along(
 @op(
     None,
     numpy=np.argmax,
-    domain=_places,
     batch=_place_along,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -342,7 +307,6 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 @op(
     None,
     numpy=np.argmin,
-    domain=_places,
     batch=_place_along,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:

@@ -18,8 +18,6 @@ from tapegrad.declare.batching import (
     pointwise,
     with_batch,
 )
-from tapegrad.declare.domain import Call, Choices
-from tapegrad.declare.domain import rows as numbers_of_rows
 from tapegrad.ops.adding import add_at_places_into, sum_rows
 from tapegrad.ops.indexing import HOLE, add_taken, getitem, scatter
 from tapegrad.ops.product import moved
@@ -30,13 +28,6 @@ __all__ = ["index_select"]
 def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     """g at the operand's segments."""
     return index_select(g, indices)
-
-
-def _segments(choose: Choices) -> Call:
-    n = choose.integer(1, 4)
-    indices = choose.integers(choose.shape(max_dims=2, max_side=4), -n, n - 1)
-    row = choose.shape(max_dims=2, max_side=2)
-    return Call((choose.array((*indices.shape, *row)), indices, n))
 
 
 def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
@@ -54,7 +45,6 @@ def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: 
 @op(
     _segment_sum_vjp,
     None,
-    domain=_segments,
     jvp=linear,
     batch=_segment_sum_batch,
     adds=True,
@@ -82,11 +72,6 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     return sum_rows(values, np.asarray(indices), n)
 
 
-def _selections(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_dims=1, min_side=1))
-    return Call((x, numbers_of_rows(choose, len(x))))
-
-
 def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     if not batched[0]:
         return apply(op, (x, indices), {})
@@ -99,7 +84,6 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
 @op(
     lambda g, y, x, indices: apply(segment_sum, (g, indices), {"n": x.shape[0]}),
     None,
-    domain=_selections,
     jvp=linear,
     batch=_index_select_batch,
     add_into=lambda known, g, x, indices: add_taken(known, g, x, indices, index=(HOLE,)),
@@ -134,7 +118,6 @@ def index_select(x: Any, indices: Any) -> Any:
 @op(
     None,
     name="check_indices",
-    domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)),
     batch=pointwise,
     view=True,
 )
@@ -169,16 +152,10 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     return apply(unpick, (g, indices), {"n": a.shape[-1]})
 
 
-def _choices(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=2)
-    return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
-
-
 @op(
     _pick_vjp,
     None,
     name="take_along_axis",
-    domain=_choices,
     jvp=linear,
     batch=filled,
     flat="it is not selected",
@@ -210,16 +187,10 @@ def pick(a: Any, indices: Any) -> Any:
     return a.reshape(-1).take(places).reshape(indices.shape)
 
 
-def _chosen(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=2)
-    return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
-
-
 @op(
     lambda g, y, values, indices, n: pick(g, indices),
     None,
     name="put_along_axis",
-    domain=_chosen,
     jvp=linear,
     batch=filled,
     complex=True,
@@ -240,13 +211,6 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
     return y
 
 
-def _few_classes(choose: Choices) -> tuple[Any, int]:
-    """Some classes and their number; no classes if there are none."""
-    n = choose.integer(0, 4)
-    shape = choose.shape(max_dims=2) if n else (0, 2)
-    return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
-
-
 def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
     each = flattened(indices)
     size = each.shape[1] * n
@@ -257,7 +221,6 @@ def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
 @op(
     None,
     name="flat_indices",
-    domain=lambda choose: Call(_few_classes(choose)),
     batch=_row_places_batch,
 )
 def row_places(indices: Any, n: int) -> Any:
@@ -277,13 +240,6 @@ def row_places(indices: Any, n: int) -> Any:
     return np.arange(0, columns.size * n, n or 1) + columns
 
 
-def _add_at_places_call(choose: Choices) -> Call:
-    indices, n = _few_classes(choose)
-    a = choose.array((*indices.shape, n))
-    values = choose.array(indices.shape, dtypes=a.dtype.char)
-    return Call((a, values, row_places(indices, n)))
-
-
 def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
     a, values, places = all_with_batch(batched, (a, values, places))
     first = np.arange(len(a)).reshape(-1, 1) * math.prod(a.shape[1:])
@@ -295,7 +251,6 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
     None,
     name="scatter_add",
-    domain=_add_at_places_call,
     batch=_add_at_places_batch,
     adds=True,
     complex=True,

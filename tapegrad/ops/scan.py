@@ -10,7 +10,6 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
-from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
@@ -25,27 +24,9 @@ ZEROS = "right with any number of zeros"
 _convolve: Any = np.convolve
 
 
-def scanned(elements: Elements) -> Any:
-    """Calls on an array with one axis of it, or None."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(), elements)
-        axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
-        dtype = choose.among([np.float32, np.float64])
-        return Call((x,), choose.among([{}, {"axis": axis}, {"axis": axis, "dtype": dtype}]))
-
-    return call
-
-
 def _carried_back(g: Any, a: Any) -> Any:
     """The cotangent of each step, including those of later steps times their factors."""
     return linear_recurrence(shifted(a[::-1], 0), g[::-1])[::-1]
-
-
-def _recurrences(choose: Choices) -> Call:
-    shape = choose.shape(min_dims=1)
-    a, b = choose.array(shape, NEAR_ONE), choose.array(shape)
-    return Call((a, b), {"axis": choose.axis(len(shape))})
 
 
 def _times_before(back: Any, before: Any) -> Any:
@@ -62,7 +43,6 @@ def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) 
 @op(
     on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shifted(y, 0)), 0),
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
-    domain=_recurrences,
     batch=_recurrence_batch,
     complex=True,
 )
@@ -106,7 +86,6 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     in_part.cumsum,
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
-    domain=scanned(REAL),
     batch=along_axis,
     jvp=linear,
     adds=True,
@@ -130,7 +109,6 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     in_part.cumprod,
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
-    domain=scanned(NEAR_ONE),
     kink=ZEROS,
     batch=along_axis,
     complex=True,
@@ -250,17 +228,10 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), np.shape(x))
 
 
-def overlaps(choose: Choices) -> Call:
-    """Calls on two vectors and a mode of convolution."""
-    a, v = (choose.array(choose.shape(min_dims=1, max_dims=1, min_side=1)) for _ in range(2))
-    return Call((a, v), {"mode": choose.among(["full", "same", "valid"])})
-
-
 @op(
     lambda g, y, a, v, mode="full": _convolve_vjp(g, a, v, mode),
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
-    domain=overlaps,
     jvp=linear,
     adds=True,
     complex=True,

@@ -10,7 +10,6 @@ import numpy as np
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
-from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
 __all__ += ["swapaxes", "transpose"]
@@ -23,13 +22,6 @@ def _inverse(axes: Any) -> Any:
     return None if axes is None else tuple(np.argsort([axis % len(axes) for axis in axes]).tolist())
 
 
-def _turns(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    order = choose.permutation(a.ndim)
-    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in order]
-    return Call((a,), choose.among([{}, {"axes": None}, {"axes": tuple(axes)}, {"axes": axes}]))
-
-
 def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any:
     n = a.ndim - 1
     order = range(n)[::-1] if axes is None else [axis % n for axis in axes]
@@ -39,7 +31,6 @@ def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any
 @op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
-    domain=_turns,
     jvp=linear,
     batch=_transpose_batch,
     view=True,
@@ -63,11 +54,6 @@ def stand_in(a: Any) -> Any:
     return np.broadcast_to(False, np.shape(a))
 
 
-def _swaps(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_dims=1))
-    return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
-
-
 def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -> Any:
     n = a.ndim - 1
     return apply(op, (a,), {"axis1": batch_axis(axis1, n), "axis2": batch_axis(axis2, n)})
@@ -76,7 +62,6 @@ def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -
 @op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
-    domain=_swaps,
     jvp=linear,
     batch=_swapaxes_batch,
     view=True,
@@ -122,15 +107,6 @@ def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
     return np.transpose(np.reshape(np.transpose(a), sides[::-1]))
 
 
-def _reshapes(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
-    rest = a.size // first if first else 3
-    shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
-    shape = choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
-    return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
-
-
 def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
@@ -144,7 +120,6 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     _in_order,
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
-    domain=_reshapes,
     jvp=linear,
     batch=_reshape_batch,
     view=True,
@@ -165,14 +140,6 @@ def reshape(a: Any, shape: Any) -> Any:
     return np.reshape(a, shape)
 
 
-def _new_axes(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    n = choose.integer(1, 2)
-    places = choose.permutation(a.ndim + n)[:n]
-    axes = [axis - a.ndim - n if choose.among([False, True]) else axis for axis in places]
-    return Call((a, axes[0] if n == 1 and choose.among([False, True]) else tuple(axes)))
-
-
 def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     n = a.ndim - 1 + (len(axis) if isinstance(axis, tuple) else 1)
     return apply(op, (a,), {"axis": batch_axis(axis, n)})
@@ -181,7 +148,6 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
 @op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
-    domain=_new_axes,
     jvp=linear,
     batch=_expand_dims_batch,
     view=True,
@@ -199,17 +165,6 @@ def expand_dims(a: Any, axis: Any) -> Any:
     return np.expand_dims(a, axis)
 
 
-def _squeezes(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_side=2))
-    if not a.ndim:
-        return Call((a,), {"axis": choose.among([None, (), 0, -1])})
-    ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
-    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in ones]
-    if not axes:
-        return Call((a,))
-    return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
-
-
 def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
@@ -220,7 +175,6 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
 @op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
-    domain=_squeezes,
     jvp=linear,
     batch=_squeeze_batch,
     view=True,
@@ -238,12 +192,6 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return np.squeeze(a, axis)
 
 
-def _fillings(choose: Choices) -> Call:
-    array = choose.array(choose.shape(max_dims=2))
-    sides = [choose.integer(0, 3) if side == 1 else side for side in array.shape]
-    return Call((array, (*choose.shape(max_dims=2, max_side=2), *sides)))
-
-
 # the sweep undoes all broadcasting, this too
 
 
@@ -255,7 +203,6 @@ def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> An
 @op(
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
-    domain=_fillings,
     jvp=linear,
     batch=_broadcast_to_batch,
     view=True,
@@ -279,14 +226,8 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     return np.broadcast_to(array, shape)
 
 
-def _expansions(choose: Choices) -> Call:
-    x = choose.array(choose.shape(max_dims=2))
-    return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
-
-
 @op(
     lambda g, y, x, axis, copies: np.sum(g, axis=axis),
-    domain=_expansions,
     jvp=linear,
     batch=lambda op, batched, x, axis, copies: apply(
         op, (x,), {"axis": batch_axis(axis, x.ndim), "copies": copies}
@@ -317,7 +258,6 @@ def expand(x: Any, axis: int, copies: int) -> Any:
 @op(
     lambda g, y, m, axis=None: np.flip(g, axis),
     numpy=np.flip,
-    domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
     jvp=linear,
     batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": batch_axis(axis, m.ndim - 1)}),
     view=True,
@@ -334,13 +274,6 @@ def flip(m: Any, axis: Any = None) -> Any:
            [4, 3]])
     """
     return np.flip(m, axis)
-
-
-def _rolls(choose: Choices, a: Any) -> Any:
-    axis = choose.axes(a.ndim) if a.ndim else None
-    if not isinstance(axis, tuple):
-        return {"shift": choose.integer(-4, 4), "axis": axis}
-    return {"shift": tuple(choose.integer(-4, 4) for _ in axis), "axis": axis}
 
 
 def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None) -> Any:
@@ -377,7 +310,6 @@ def _rolled(a: Any, shift: Any, axis: Any) -> Any:
 @op(
     lambda g, y, a, shift, axis=None: _rolled(g, _opposite(shift), axis),
     numpy=np.roll,
-    domain=on_array(_rolls),
     jvp=linear,
     batch=_roll_batch,
     complex=True,

@@ -10,7 +10,6 @@ import numpy as np
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import REAL, Call, Choices, each
 from tapegrad.ops.casting import floating
 
 __all__ = ["erf", "i0", "sinc"]
@@ -92,7 +91,6 @@ def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
 
 @op(
     lambda g, y, x: g * ((2 / math.sqrt(math.pi)) * np.exp(-np.square(x))),
-    domain=each(REAL),
     jvp=elementwise,
     flat="it is saturated",
 )
@@ -122,16 +120,11 @@ def erf(x: Any) -> Any:
     return np.copysign(np.where(size < 1, near * _ratio(_NEAR, np.square(near)), far), x)
 
 
-def _derivative_calls(choose: Choices) -> Call:
-    (x,) = each(REAL)(choose).args
-    return Call((x, choose.integer(1, 3)))
-
-
 def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
     return g * sinc_derivative(x, order=order + 1)
 
 
-@op(_sinc_rule, domain=_derivative_calls, batch=pointwise)
+@op(_sinc_rule, batch=pointwise)
 def sinc_derivative(x: Any, order: int) -> Any:
     """The derivative of `sinc` of any order from 1.
 
@@ -156,7 +149,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
     return (np.pi**n * np.where(near, series, quotient)).astype(x.dtype)
 
 
-@op(_sinc_rule, numpy=np.sinc, domain=each(REAL), batch=pointwise)
+@op(_sinc_rule, numpy=np.sinc, batch=pointwise)
 def sinc(x: Any) -> Any:
     """``sin(pi * x) / (pi * x)``, and 1 at 0; its derivatives are exact near 0 too.
 
@@ -176,7 +169,7 @@ def _i0_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
     return g * i0_derivative(x, order=order + 1)
 
 
-@op(_i0_rule, domain=_derivative_calls, batch=pointwise)
+@op(_i0_rule, batch=pointwise)
 def i0_derivative(x: Any, order: int) -> Any:
     """The derivative of `i0` of any order from 1.
 
@@ -192,7 +185,7 @@ def i0_derivative(x: Any, order: int) -> Any:
     return y.astype(x.dtype)
 
 
-@op(_i0_rule, numpy=np.i0, domain=each(REAL), batch=pointwise)
+@op(_i0_rule, numpy=np.i0, batch=pointwise)
 def i0(x: Any) -> Any:
     """The modified Bessel function of the first kind, of order 0.
 

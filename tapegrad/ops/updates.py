@@ -15,8 +15,6 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.declare.domain import Call, Choices
-from tapegrad.declare.domain import index as any_index
 from tapegrad.face.table import answers, lazy_import
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.casting import require_room
@@ -50,15 +48,6 @@ def _index_set_vjp(
     return np.where(last_writes(shape=np.shape(a), index=put_back(index, arrays)), picked, 0)
 
 
-def _updates(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    index = any_index(choose, a.shape)
-    place = a[index].shape
-    # values broadcast to the place that they are written to
-    shape = [choose.among([side, 1]) for side in place[choose.integer(0, len(place)) :]]
-    return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
-
-
 def _update_batch(
     op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
@@ -77,7 +66,6 @@ def _update_batch(
 @op(
     each_operand=EachOperand(_index_set_vjp, last=1),
     read=_update_arguments,
-    domain=_updates,
     kink="of values set in one place, the one that stays",
     batch=_update_batch,
     complex=True,
@@ -108,11 +96,6 @@ def _last_writes_arguments(
     return arrays, {"shape": shape, "index": template}
 
 
-def _writings(choose: Choices) -> Call:
-    shape = choose.shape()
-    return Call((shape, any_index(choose, shape)))
-
-
 def _last_writes_batch(
     op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
@@ -128,7 +111,6 @@ def _last_writes_batch(
 @op(
     each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
     read=_last_writes_arguments,
-    domain=_writings,
     batch=_last_writes_batch,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -142,7 +124,6 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
         last=1,
     ),
     read=_update_arguments,
-    domain=_updates,
     batch=_update_batch,
     adds=True,
     complex=True,
@@ -171,15 +152,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return y
 
 
-def _scaled_rows(choose: Choices) -> Call:
-    table = choose.array(choose.shape(min_dims=1, max_dims=2, min_side=1))
-    indices = choose.integers((choose.integer(0, 5),), -len(table), len(table) - 1)
-    values = choose.array((*indices.shape, *table.shape[1:]), dtypes=table.dtype.char)
-    factor = choose.among([0.5, -2.0])
-    return Call((table, values, indices, factor), {"subtract": choose.among([False, True])})
-
-
-@op(None, None, None, None, domain=_scaled_rows)
+@op(None, None, None, None)
 def add_scaled_rows(
     table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
 ) -> Any:

@@ -14,17 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
-from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = ["sliding_window_view"]
-
-
-def _arguments(choose: Choices, x: Any) -> Any:
-    axis = choose.axes(x.ndim)
-    if isinstance(axis, int):
-        return {"window_shape": choose.integer(0, x.shape[axis]), "axis": axis}
-    axes = range(x.ndim) if axis is None else axis
-    return {"window_shape": tuple(choose.integer(0, x.shape[i]) for i in axes), "axis": axis}
 
 
 def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
@@ -41,7 +32,6 @@ def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any =
 @op(
     lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
     numpy=_windows,
-    domain=on_array(_arguments),
     jvp=linear,
     batch=_windows_batch,
     view=True,
@@ -76,13 +66,6 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     return _windows(x, window_shape, axis)
 
 
-def _overlaps(choose: Choices) -> Call:
-    x = choose.array(choose.shape(max_dims=2))
-    arguments = _arguments(choose, x)
-    windows = _windows(x, **arguments)
-    return Call((windows.copy(), x.shape), {"axis": arguments["axis"]})
-
-
 def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = None) -> Any:
     sides = shape if isinstance(shape, tuple) else (shape,)
     axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -94,7 +77,6 @@ def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = N
     lambda g, y, values, shape, axis=None: sliding_window_view(
         g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
-    domain=_overlaps,
     jvp=linear,
     batch=_overlap_batch,
     adds=True,
@@ -196,26 +178,12 @@ def _add_cut(
     return y
 
 
-def _calls(choose: Choices) -> Call:
-    n = choose.integer(1, 2)
-    size = tuple(choose.integer(1, 3) for _ in range(n))
-    stride = tuple(choose.integer(1, 3) for _ in range(n))
-    sides = tuple(k + choose.integer(0, 3) for k in size)
-    return Call((choose.array((*choose.shape(max_dims=1), *sides)), size, stride))
-
-
-def _adjoint_calls(choose: Choices) -> Call:
-    x, size, stride = _calls(choose).args
-    return Call((choose.laid_out(patches(x, size, stride)), x.shape[-len(size) :], stride))
-
-
 def _added(g: Any, sides: Any, stride: Any) -> Any:
     return add_patches(g, sides, stride)
 
 
 @op(
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
-    domain=_calls,
     jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
     complex=True,
@@ -265,7 +233,6 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     lambda g, y, values, sides, stride: patches(
         g, values.shape[-2 * len(sides) : -len(sides)], stride
     ),
-    domain=_adjoint_calls,
     jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
     adds=True,

@@ -10,13 +10,13 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad import domain as domains
 from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating
 from tapegrad.core.signature import Signature
-from tapegrad.declare import domain as domains
-from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
+from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.transforms.products import vjp
 

@@ -11,10 +11,12 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.domain import Call, Choices, Domain, Elements
+from tapegrad.declare.declarations import is_elementwise, key_of
+from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
 from tapegrad.face.table import ANSWERS, complete
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
+from tapegrad.testing.domains import DOMAINS
 
 __all__ = ["domain_of", "sample_calls"]
 
@@ -95,12 +97,30 @@ def _function(op: Callable[..., Any] | str) -> Any:
 
 
 def _domain_of(op: Callable[..., Any] | str) -> Domain:
-    """The domain that an op declares, or else one that is assumed."""
+    """The domain that is declared for an op, or else one that is assumed."""
     function = _function(op)
-    said = declaration(function)
-    if said is None or said.domain is None or said.signature is None:
+    facts, domain = declaration(function), declared_domain(function)
+    if facts is None or domain is None or facts.signature is None:
         return assumed(function)
-    return _partly_left_out(function, said.domain, said.signature)
+    return _partly_left_out(function, domain, facts.signature)
+
+
+def declared_domain(function: Any) -> Domain | None:
+    """The domain of an op or a function: its own, or that of the package's table; None without.
+
+    An elementwise op of the package that has no entry takes any real numbers.
+    """
+    facts = declaration(function)
+    if facts is None or facts.domain is not None:
+        return None if facts is None else facts.domain
+    name = getattr(function, "__name__", "")
+    key = key_of(function) or (name if FUNCTIONS.get(name) is function else None)
+    if key in DOMAINS:
+        return DOMAINS[key]
+    if key in OPS and is_elementwise(OPS[key]):
+        ufunc: Any = OPS[key].forward
+        return each(*(REAL,) * ufunc.nin)
+    return None
 
 
 def _partly_left_out(of: Callable[..., Any], domain: Domain, signature: Signature) -> Domain:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.declare.domain import REAL, Choices, Elements
+from tapegrad.domain import REAL, Choices, Elements
 from tapegrad.face.ownership import Array
 
 __all__ = ["Chosen", "Sampled", "clear_numbers", "is_clear"]

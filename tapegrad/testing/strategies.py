@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
-from tapegrad.declare.domain import REAL, Call, Domain, Elements
+from tapegrad.domain import REAL, Call, Domain, Elements
 from tapegrad.face.ownership import Array
 from tapegrad.testing.assumed_domains import Assumed
 from tapegrad.testing.calls import domain_of

@@ -5,9 +5,10 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.core.sweep import contributions
-from tapegrad.declare import FUNCTIONS, OPS, declaration
+from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.face.table import ANSWERS, answers
 from tapegrad.testing import sample_calls
+from tapegrad.testing.calls import declared_domain
 
 # --- contributions --------------------------------------------------------------------
 
@@ -49,7 +50,7 @@ def test_contributions_that_are_recorded_are_records():
 @pytest.mark.parametrize("name", [*FUNCTIONS])
 def test_what_is_composed_of_ops_is_no_op_and_write_says_what_it_is_made_of(name):
     function = FUNCTIONS[name]
-    if declaration(function).domain is None:
+    if declared_domain(function) is None:
         return
     for call in sample_calls(function, 3):
         tape = tg.Tape()

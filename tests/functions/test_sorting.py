@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.declare.domain import TYING
+from tapegrad.domain import TYING
 from tapegrad.testing import arrays
 
 ASKED = ("return_index", "return_inverse", "return_counts")

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from op_cases import CASES, SMOOTH, Case, on_calls
 
 import tapegrad as tg
-from tapegrad.declare.domain import Elements
+from tapegrad.domain import Elements
 from tapegrad.errors import TraceError
 from tapegrad.functions import sorting as order_functions
 from tapegrad.ops import order, reduction, scan

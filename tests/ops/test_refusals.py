@@ -12,7 +12,7 @@ from op_cases import CASES, TABLE
 
 import tapegrad as tg
 from tapegrad.declare import declaration
-from tapegrad.declare.domain import Call
+from tapegrad.domain import Call
 from tapegrad.errors import TraceError
 from tapegrad.face.table import ANSWERS
 from tapegrad.ops.rows import segment_sum

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy_kit import same
 
 import tapegrad as tg
-from tapegrad.declare.domain import Elements
+from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_batched, check_compiled, check_grads, check_properties
 
 theirs: Any = pytest.importorskip("scipy.optimize")

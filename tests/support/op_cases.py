@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
-from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.domain import Call
+from tapegrad.declare import FUNCTIONS, OPS
+from tapegrad.domain import Call
 from tapegrad.face.table import ANSWERS
+from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.choices import Sampled
 
 
@@ -460,7 +461,7 @@ def cases_of(name: str) -> Any:
     return tg.testing.operands_for(name).map(lambda call: case_of(name, call))
 
 
-CASES = {name: cases_of(name) for name in TABLE if declaration(TABLE[name]).domain}
+CASES = {name: cases_of(name) for name in TABLE if declared_domain(TABLE[name])}
 
 
 def passes(name: str) -> bool:

@@ -12,7 +12,7 @@ from depth import depth
 from hypothesis import Phase, given, settings
 
 import tapegrad as tg
-from tapegrad.declare.domain import Call, Elements, each
+from tapegrad.domain import Call, Elements, each
 from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
 from tapegrad.testing.written_tests import written
 

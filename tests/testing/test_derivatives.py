@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
-from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.domain import Elements
+from tapegrad.declare import FUNCTIONS, OPS
+from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
+from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.leaves_as_vector import flattened
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
@@ -554,7 +555,7 @@ STEP = 1 if THOROUGH else 20
 SMOOTH = [
     name
     for name, op in sorted((OPS | FUNCTIONS).items())
-    if declaration(op).domain is not None
+    if declared_domain(op) is not None
     and not (isinstance(op, tg.Op) and isinstance(op.vjps, tuple) and not any(op.vjps))
 ]
 

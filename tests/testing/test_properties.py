@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad import testing
-from tapegrad.declare.domain import NONZERO, Elements, each
+from tapegrad.domain import NONZERO, Elements, each
 from tapegrad.testing import check_properties, properties
 from tapegrad.testing.strategies import Pair, Weights
 

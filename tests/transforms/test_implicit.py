@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.declare.domain import Elements
+from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_grads, check_properties
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.declare.domain import Elements
+from tapegrad.domain import Elements
 from tapegrad.testing import arrays
 
 P, X = {"w": np.array([0.5, -1.0])}, np.array([2.0, 3.0])

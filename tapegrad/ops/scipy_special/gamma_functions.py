@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.declare import op
-from tapegrad.declare.domain import POSITIVE, Call, Choices, Elements, each
+from tapegrad.domain import POSITIVE, Call, Choices, Elements, each
 from tapegrad.face.table import answers
 from tapegrad.ops.scipy_special.ufuncs import SCIPY_OPS, declared, scipys, special, split
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.declare.domain import Call, Choices, Elements, each
+from tapegrad.domain import Call, Choices, Elements, each
 from tapegrad.ops.scipy_special.gamma_functions import beta, betaln, gammaln, polygamma, psi
 from tapegrad.ops.scipy_special.normal import xlog1py, xlogy
 from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special

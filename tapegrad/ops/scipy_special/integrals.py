@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.face.table import answers
 from tapegrad.ops.scipy_special.ufuncs import (
     declared,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.casting import safe_divide
 from tapegrad.ops.scipy_special.ufuncs import declared, scipys, special, split
 

@@ -12,7 +12,7 @@ from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rule, Tensor
 from tapegrad.declare import op
-from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, each
+from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
 
 # all ops that SciPy computes, by the names that files have for them
 SCIPY_OPS: dict[str, Op[Any]] = {}

@@ -1,0 +1,151 @@
+"""Calls to test linear algebra on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import (
+    REAL,
+    SHAPES,
+    STACKS,
+    WELL,
+    Call,
+    Choices,
+    Domain,
+    Elements,
+    matrices,
+    matrix,
+)
+from tapegrad.ops.product import moved
+
+
+def _pinv_calls(choose: Choices) -> Call:
+    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
+    n, m = call.args[0].shape[-2:]
+    hermitian = n == m and choose.among([False, True])
+    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
+
+
+def _solve_calls(choose: Choices) -> Call:
+    n, stack = choose.among([2, 3, 1, 0]), choose.among(STACKS)
+    a = matrix(choose, n, n, stack)
+    right = choose.among([(n,), (n, 2), (n, 0), (*stack, n, 1), (1, n, 2)])
+    return Call((a, choose.array(right, REAL, "df")))
+
+
+def _det_calls(choose: Choices) -> Call:
+    """Calls on a matrix that may be singular."""
+    (a,) = matrices()(choose).args
+    if a.size and choose.among([False, True]):
+        a = np.array(a)
+        a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
+    return Call((a,))
+
+
+def _cofactor_calls(choose: Choices) -> Call:
+    (a,) = _det_calls(choose).args
+    n = choose.integer(0, 1)
+    return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
+
+
+def svd_calls(choose: Choices) -> Call:
+    """Calls on matrices, with the options of `svd`."""
+    call = matrices(*SHAPES)(choose)
+    n, m = call.args[0].shape[-2:]
+    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
+    hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
+    return Call(call.args, {**given, **hermitian})
+
+
+_ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
+_MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
+
+
+def _vectors(choose: Choices, ord: Any) -> Any:
+    """An array of vectors to take norms of."""
+    # the slopes of powers below 1, and second slopes of those below 2, are infinite at 0
+    elements = Elements(poles=(0.0,)) if ord in (2.5, 0.5, -1, -2) else REAL
+    return choose.array(choose.shape(min_dims=1, min_side=1), elements)
+
+
+def _norm_calls(choose: Choices) -> Call:
+    ord: Any
+    axis: Any
+    if choose.among([False, True]):
+        (x,) = matrices(*SHAPES[:4])(choose).args
+        ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
+        axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
+        if x.ndim == 3:
+            x, axis = moved(x, 0, 1), choose.among([(0, 2), (-1, 0)])
+    else:
+        ord = choose.among(_ORDERS)
+        x = _vectors(choose, ord)
+        axis = choose.axis(x.ndim)
+        if x.ndim == 1 or ord is None:
+            axis = choose.among([None, axis])
+    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among([False, True])})
+
+
+def _vector_norm_calls(choose: Choices) -> Call:
+    ord = choose.among(_ORDERS[1:])
+    x = _vectors(choose, ord)
+    axis = choose.axes(x.ndim) or None
+    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True]), "ord": ord})
+
+
+def _lstsq_calls(choose: Choices) -> Call:
+    n, m = choose.among(SHAPES)
+    a = matrix(choose, n, m)
+    right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
+    return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
+
+
+def _tensorsolve_calls(choose: Choices) -> Call:
+    a = matrix(choose, 2, 2).reshape(2, 1, 2)
+    axes = choose.among([None, (0,), [1, 2], (0, 1)])
+    if isinstance(axes, tuple):
+        a = np.transpose(a, (2, 0, 1) if len(axes) == 1 else (1, 2, 0))
+    return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
+
+
+def _tensorinv_calls(choose: Choices) -> Call:
+    a = matrix(choose, 3, 3)
+    return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
+
+
+def _power_calls(choose: Choices) -> Call:
+    (a,) = matrices()(choose).args
+    return Call((a, choose.integer(-3, 5)))
+
+
+# By the name of the op or the function.
+DOMAINS: dict[str, Domain] = {
+    "inv": matrices(),
+    "pinv": _pinv_calls,
+    "solve": _solve_calls,
+    "cofactor": _cofactor_calls,
+    "det": _det_calls,
+    "slogdet": matrices(),
+    "matrix_rank": matrices(*SHAPES, tol=[None, 1.5]),
+    "cholesky": matrices(base=np.abs(WELL), upper=[False, True]),
+    "eigvalsh": matrices(UPLO=["L", "U"]),
+    "eigh": matrices(UPLO=["L", "U"]),
+    "svdvals": matrices(*SHAPES),
+    "thin_svd": matrices(*SHAPES, (3, 3)),
+    "thin_qr": matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
+    "complement": matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
+    "eigvals": matrices(),
+    "eig": matrices(),
+    "norm": _norm_calls,
+    "vector_norm": _vector_norm_calls,
+    "matrix_norm": matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
+    "cond": matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
+    "svd": svd_calls,
+    "qr": matrices(*SHAPES, mode=["reduced", "r", "complete"]),
+    "lstsq": _lstsq_calls,
+    "tensorsolve": _tensorsolve_calls,
+    "tensorinv": _tensorinv_calls,
+    "matrix_power": _power_calls,
+}
