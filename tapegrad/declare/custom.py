@@ -436,6 +436,7 @@ CUSTOM_VJP = Rules(
     keeps_weak=True,
     takes_weak=True,
     like=_like,
+    complex=True,
 )
 
 

@@ -313,5 +313,6 @@ CHECKPOINT = Rules(
     jvp=lambda op, tangents, y, *reads, call: call.layout.together(
         Checkpoint(call.push, True)(tangents)
     ),
+    complex=True,
 )
 declare(CHECKPOINT)

@@ -178,5 +178,5 @@ def _each_vjp(
     ]
 
 
-EACH = Rules("each", _each, Joint(_each_vjp), by_users_rules, like=_each_like)
-EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)
+EACH = Rules("each", _each, Joint(_each_vjp), by_users_rules, like=_each_like, complex=True)
+EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None, like=_each_like, complex=True)

@@ -286,6 +286,55 @@ def test_rules_of_users_are_adjoints() -> None:
         tg.testing.check_grads(f, (Z,))
 
 
+@tg.custom_op(vjps=(lambda g, y, a, b: g * np.conj(b), lambda g, y, a, b: g * np.conj(a)))
+def times(a: Any, b: Any) -> Any:
+    return np.asarray(a * b)
+
+
+# calls that a batch makes once for each example, or that are written again inside it
+CALLED: dict[str, Any] = {
+    "custom_op": times,
+    "custom_vjp": tg.custom_vjp(lambda g, y, a, b: (g * np.conj(b), g * np.conj(a)))(np.multiply),
+    "checkpoint": tg.checkpoint(lambda a, b: a * np.conj(b)),
+    "correlate": lambda a, b: 0.3j * np.correlate(a, b, "full"),
+    "in a loop": lambda a, b: tg.scan(lambda c, r: (times(c, r[0]), times(r[1], c)), 1j, (a, b))[1],
+    "beside the batch": lambda a, b: times(b, b) * a,
+    "custom_vjp, beside it": lambda a, b: CALLED["custom_vjp"](b, b) * a,
+}
+
+
+@pytest.mark.parametrize(
+    "transform", ["gradient", "tangent", "to complex", *THOROUGH * ["hvp", "hessian"]]
+)
+@pytest.mark.parametrize("name", CALLED)
+def test_a_batch_of_complex_calls_is_a_loop_over_the_examples(name: str, transform: str) -> None:
+    f = CALLED[name]
+
+    def loss(a: Any, b: Any) -> Any:
+        return np.sum(np.abs(f(a, b) + 1j) ** 2)
+
+    def of_one(a: Any, b: Any) -> Any:
+        if transform == "gradient":
+            return tg.grad(loss, (0, 1))(a, b)
+        if transform == "tangent":
+            return tg.jvp(f, (a, b), (1j * a, b))[1]
+        if transform == "hvp":
+            return tg.hvp(lambda a: loss(a, b), (a,), (b,))
+        if transform == "to complex":
+            return tg.jacobian(lambda x: f(x * 1j, b))(a.real)
+        return tg.hessian(lambda x: loss(x * 1j, b))(a.real)
+
+    rows = np.stack([Z[:2], W[1:]])
+    for b, axes in ((W[1:], (0, None)), (rows[::-1] - 1j, 0))[: 1 + THOROUGH]:
+        shown = np.broadcast_to(b, rows.shape)
+        each = [of_one(*pair) for pair in zip(rows, shown, strict=True)]
+        batch = tg.vmap(of_one, axes)
+        compiled = tg.compile(batch, check=THOROUGH)
+        for fn in (batch, compiled, *THOROUGH * [tg.vmap(tg.compile(of_one), axes)]):
+            for got, *want in zip(*map(tg.tree.leaves, (fn(rows, b), *each)), strict=True):
+                np.testing.assert_allclose(got, np.stack(want), rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_printed_is_the_gradient_as_users_take_it() -> None:
     output, tape = tg.record(lambda z, x: np.sum(np.abs(np.exp(z) * x)))(Z, X)
     gradients = tg.reverse_sweep(tape, output)
