@@ -414,6 +414,7 @@ def real(val: Any) -> Any:
     None,
     numpy=np.imag,
     keeps_weak=True,
+    view=True,
     jvp=elementwise,
     complex=(lambda g, y, val: g * -1j,),
 )

@@ -53,6 +53,8 @@ class Builder:
         The numbers of those that are still in the program, in order.
     outputs
         As of the program.
+    passes
+        Those that the program is improved by, for the bodies of its loops and branches.
     ops
         The ops of the instructions, and of some that were dropped.
     contents
@@ -82,6 +84,7 @@ class Builder:
         constants: Iterable[Constant] = (),
         instructions: Iterable[Instruction] = (),
         outputs: tuple[Any, ...] = (),
+        passes: tuple[Callable[..., Any], ...] = (),
     ) -> None:
         self.inputs = inputs
         self.constants = list(constants)
@@ -89,6 +92,7 @@ class Builder:
         self.order = list(range(len(self.instructions)))
         self.refs = refs_to(self.instructions)
         self.outputs = outputs
+        self.passes = passes
         self.contents: dict[Any, tuple[int, Instruction]] = {}
         self.op_of = [x.op for x in self.instructions]
         self.ops = set(self.op_of)
@@ -111,9 +115,9 @@ class Builder:
         self._numbers: dict[Any, Ref] = {}
 
     @classmethod
-    def of_program(cls, program: Code) -> Builder:
-        """A Builder that holds a program."""
-        return cls(program.inputs, program.constants, program.instructions, program.outputs)
+    def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...] = ()) -> Builder:
+        """A Builder that holds a program, to be improved by these passes."""
+        return cls(program.inputs, program.constants, program.instructions, program.outputs, passes)
 
     # --- writing ----------------------------------------------------------------------
 

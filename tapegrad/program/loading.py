@@ -23,9 +23,9 @@ from tapegrad.program.saving import ARGUMENTS, CODE, FORMAT, MOST_TEXT, TEXT, VE
 def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     """Read a program from a file that `Program.save` wrote, to call it as before.
 
-    No text of the file is run and nothing that it names is imported: its ops are looked up by
-    name, and its source is written anew. The file may come from another machine, and from another
-    supported version of Python, NumPy or attrs.
+    No text of the file is run, and nothing that it names is imported but tapegrad's own modules:
+    its ops are looked up by name, and its source is written anew. The file may come from another
+    machine, and from another supported version of Python, NumPy or attrs.
 
     Parameters
     ----------

@@ -31,8 +31,6 @@ _SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
-# modules with ops that a file names by these; all but the first need SciPy
-_OF_MODULES = ("tapegrad.ops.triangular", "tapegrad.scipy.linalg", "tapegrad.scipy.sparse.coo")
 
 
 def _older(op: Any, columns: Callable[..., Any]) -> Rules:
@@ -79,8 +77,9 @@ def name_of_op(op: Rules) -> str:
             "a program has a draw, or an op of your own, that vmap calls for each example of a "
             "batch; no file holds that, and JAX cannot do it: call the function for each example"
         )
+    suffix = COMPLEX if "__real__" in vars(op) else ""
     if key := key_of(op):
-        return key if OPS[key] is op else f"{key}{COMPLEX}"
+        return f"{key}{suffix}"
     for name, known in _OTHERS.items():
         if known is op:
             return name
@@ -90,7 +89,7 @@ def name_of_op(op: Rules) -> str:
         return "control.part"
     if op.forward.__module__.startswith(_CONTROL):
         return f"control.{op.name}"
-    return full_name(op)
+    return f"{full_name(op)}{suffix}"
 
 
 def is_known(op: Rules) -> bool:
@@ -111,28 +110,44 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     FileError
         If there is none; the message says what to do.
     """
-    op: Any = OPS.get(name) or _OTHERS.get(name)
-    module, _, qualified = name.partition(":")
-    if module in _OF_MODULES:
-        op = getattr(importlib.import_module(module), qualified, None)
-        op = op if isinstance(op, Op) else None
-    if name.endswith(COMPLEX):
-        real = name.removesuffix(COMPLEX)
-        op = getattr(OPS.get(real), "complex", None)
-        op = op if isinstance(op, Op) else _OLDER.get(real)
-    elif name.startswith("scipy."):
+    real = name.removesuffix(COMPLEX)
+    op: Any = OPS.get(real) or _OTHERS.get(real)
+    if real.startswith("tapegrad."):
+        op = _of_the_package(real)
+    elif real.startswith("scipy."):
         # not every program needs them
-        op = lazy_import(_SCIPY, "SCIPY_OPS").get(name.removeprefix("scipy."))
+        op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
+    if real != name and op is not None and isinstance(op.complex, Op):
+        op = op.complex
     if op is None:
         op = _handed(name, [x for x in using if isinstance(x, Op)])
     if op is not None:
         return op  # type: ignore[no-any-return]
     if ":" not in name:
         raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
+    if name.startswith("tapegrad."):
+        raise FileError(f"it has the op {name!r}, which this version of tapegrad does not have")
     raise FileError(
         f"it has the op {name!r}, which is not tapegrad's; hand it over: "
         f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
     )
+
+
+def _of_the_package(name: str) -> Any:
+    """The op that a module of the package has under this name; None if there is none.
+
+    Its module is imported, since few programs need it; a name of anything else imports nothing.
+    """
+    module, _, qualified = name.partition(":")
+    if "__" in module or not all(map(str.isidentifier, module.split("."))):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), qualified, None)
+    except ImportError as error:
+        if module.startswith(str(error.name)):
+            return None
+        raise FileError(f"it has the op {name!r}: {error}") from None
+    return found if isinstance(found, Op) else None
 
 
 def class_named(name: str, using: Iterable[Any]) -> type:

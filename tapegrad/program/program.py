@@ -356,9 +356,10 @@ def improved(
 ) -> Program:
     """The program after these passes, in order; `wait` is called after each."""
     builder: Builder | None = None
+    passes = tuple(passes)
     for improve in passes:
         if isinstance(improve, Improvement):
-            builder = Builder.of_program(program) if builder is None else builder
+            builder = Builder.of_program(program, passes) if builder is None else builder
             improve.change(builder)
         else:
             program = improve(program if builder is None else made(program, builder))

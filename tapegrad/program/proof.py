@@ -266,7 +266,8 @@ class Proof:
         that changes the program, and the program that it made.
         """
         before, given = self.program, [x.outputs for x in self.known]
-        builder = Builder.of_program(before)
+        passes = tuple(passes)
+        builder = Builder.of_program(before, passes)
         for improve in passes:
             try:
                 if isinstance(improve, Improvement):
@@ -274,10 +275,10 @@ class Proof:
                     after = made(before, builder)
                 else:
                     after = improve(before)
-                    builder = Builder.of_program(after)
+                    builder = Builder.of_program(after, passes)
             except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
                 yield improve, Fault("raises", "", f"{type(error).__name__}: {error}"), ()
-                builder = Builder.of_program(before)
+                builder = Builder.of_program(before, passes)
                 continue
             if after == before:
                 continue
@@ -297,7 +298,7 @@ class Proof:
                     continue
             if isinstance(found, Fault):
                 yield improve, found, ()
-            builder = Builder.of_program(before)
+            builder = Builder.of_program(before, passes)
 
     @staticmethod
     def structure(before: Program, after: Program) -> Fault | None:

@@ -15,15 +15,15 @@ from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES
+from package_ops import package_ops
 from program_files import LOOPED, assert_same, changed, content, looped, refused, replaced, saved
 
 import tapegrad as tg
 from tapegrad.core.cotangents import SEED
-from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, SeveralOp
-from tapegrad.ops.scipy_special import SCIPY_OPS
+from tapegrad.errors import FileError
 from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
@@ -69,12 +69,27 @@ def test_op_loaded_computes_the_same(folder: Path, case: Any) -> None:
 
 
 def test_op_of_the_package_has_one_name() -> None:
-    ops = [*OPS.values(), SEED, ASARRAY, *vars(tg.random).values(), *SCIPY_OPS.values()]
-    ops = list(dict.fromkeys(x for x in ops if isinstance(x, Rules)))
+    ops = [SEED, ASARRAY, *[op for op in package_ops() if isinstance(op, tg.Op)]]
     names = [name_of_op(op) for op in ops]
-    assert len(set(names)) == len(ops) > 170
-    assert not any(":" in name for name in names)
+    assert len(set(names)) == len(ops) > 200
     assert [op_named(name, ()) for name in names] == ops
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tapegrad.nowhere:op",
+        "tapegrad.scipy.nowhere:op",
+        "tapegrad.ops.arithmetic:np",
+        "tapegrad.testing.__main__:main",
+        "tapegrad..ops:add",
+        "tapegrad.:add",
+        "tapegrad.ops.arithmetic",
+    ],
+)
+def test_what_is_no_op_of_the_package_is_not_loaded(name: str) -> None:
+    with pytest.raises(FileError, match="this version of tapegrad"):
+        op_named(name, ())
 
 
 def test_op_names_in_files_stay() -> None:

@@ -1,6 +1,8 @@
 """What every function of `tapegrad.scipy` is held to."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,28 @@ def prove(
         same(tg.record(ours)(*narrow)[0], theirs(*narrow), 1e-5)
     check_grads(ours, args, order=order, modes=modes)
     check_properties(ours, args, compiled=compiled)
+    if compiled:
+        saved_and_loaded(ours, args)
     if batched:
         check_batched(ours, args)
+
+
+def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Check that the program of a function, read from a file, computes the same.
+
+    A program that holds an object, such as the pattern of a sparse array, is refused by name.
+    """
+    step = tg.compile(fn)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.npz"
+        try:
+            step.program(*args).save(path)
+        except TypeError as error:
+            if "which a program's file cannot hold" not in str(error):
+                raise
+            return
+        loaded = tg.load_program(path)
+    same(loaded(*args), step(*args), 1e-15)
 
 
 def _single(x: Any) -> Any:

@@ -60,7 +60,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "loops": (trim_loops, join_sigmoids, split_loops),
     # records made for the sweep alone, and identities, go; composites show their parts
     "clean": (drop_dead, expand_composites, fold),
-    # what is left of each loop's body is improved by all passes, once
+    # what is left of each loop's body is improved by the same passes, once
     "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor
     "meet": (join_factors,),

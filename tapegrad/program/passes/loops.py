@@ -13,7 +13,6 @@ import attrs
 
 from tapegrad.core.tensor import Rules
 from tapegrad.declare.parts import PART
-from tapegrad.face.table import lazy_import
 from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
@@ -65,13 +64,12 @@ def _trim(builder: Builder) -> bool:
 
 @rule(*_NESTED, complex=True)
 def improve_bodies(builder: Builder, made: Instruction) -> Any:
-    """``loop(body) -> loop(improved(body))``, and so for branches: by all passes.
+    """``loop(body) -> loop(improved(body))``, and so for branches: by the passes of this call.
 
     Fires on each of them.
     """
-    passes = lazy_import("tapegrad.program.passes", "PASSES")
     ((option, held),) = made.options.items()
-    better = {name: improved(code, passes) for name, code in held.bodies.items()}
+    better = {name: improved(code, builder.passes) for name, code in held.bodies.items()}
     return made.but(options={option: attrs.evolve(held, **better)})
 
 

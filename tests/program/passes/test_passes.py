@@ -10,6 +10,7 @@ import pytest
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import arguments, losses, terms
 from programs import (
     SQUARE,
     after,
@@ -28,12 +29,15 @@ from tapegrad.ops.rows import pick, segment_sum, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
+from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Ref
 from tapegrad.program.passes import (
     GROUPS,
     add_before_parting,
     compare_bounded,
     drop_dead,
+    fold,
+    improve_bodies,
     join_sigmoids,
     pick_first,
     share_common,
@@ -183,6 +187,26 @@ def test_passes_keep_signed_zeros_infinities_and_nans(improve):
             np.testing.assert_array_equal(got, wanted)
             kept = ~np.isnan(wanted)
             np.testing.assert_array_equal(np.signbit(got)[kept], np.signbit(wanted)[kept])
+
+
+@depth("loop")
+@given(terms, st.booleans())
+def test_bodies_are_improved_by_the_passes_of_the_call(terms, remember):
+    step, args = tg.grad(losses(terms, False, remember)[0], (0, 1, 2)), arguments(2)
+    seen = []
+
+    def watch(code):
+        seen.append(code.instructions)
+        return code
+
+    recorded = codes_in(tg.compile(step, passes=()).program(*args))
+    # by none but the one that hands them on, they stay as they were recorded
+    assert codes_in(tg.compile(step, passes=(improve_bodies,)).program(*args)) == recorded
+    for passes in ((improve_bodies, watch), (fold, improve_bodies, watch)):
+        seen.clear()
+        codes = codes_in(tg.compile(step, passes=passes).program(*args))
+        assert len(codes) == len(seen) == len(recorded) > 1
+        assert all(code.instructions in seen for code in codes)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
