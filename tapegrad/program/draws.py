@@ -6,12 +6,13 @@ A program of a function that draws would return the same numbers in every call.
 from __future__ import annotations
 
 import functools
-import gc
+import os
 import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType, MethodType, ModuleType
+from itertools import chain, islice
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import attrs
@@ -20,32 +21,13 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
-from tapegrad.tree.opaque import OPAQUE
+from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+# Modules of Python's whose objects hold others: containers, methods, partials.
+_BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"})
+# Top-level packages of which nothing is searched.
+_FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
 _NO_PLACE = (*OPAQUE, Tensor)
-
-
-def _top(x: Any) -> str:
-    """The top-level package of a function or a class, if it names its module."""
-    module = getattr(x, "__module__", "")
-    # a class in C may have a descriptor there, for its objects
-    return module.partition(".")[0] if isinstance(module, str) else ""
-
-
-def _is_ours(x: Any) -> bool:
-    """Whether a function or a class belongs to this package."""
-    return _top(x) == "tapegrad"
-
-
-def _is_library(x: Any) -> bool:
-    """Whether a function or a class belongs to Python or to an installed package.
-
-    Only what the user wrote is searched: libraries refer to thousands of objects.
-    """
-    top = _top(x)
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return top in sys.stdlib_module_names or ("-packages" in file and top != "tapegrad")
 
 
 @attrs.frozen
@@ -119,76 +101,94 @@ def refuse_draws(generators: list[Watched], label: str) -> None:
 
 
 def reached(fn: Any) -> list[tuple[str, Any]]:
-    """What a function refers to by name, and what that refers to in turn.
+    """What a function refers to by name, and what that refers to in turn, the nearest first.
 
-    This is what is in its closure, its defaults, its object and the globals that it names, and
-    whatever these hold, modules included. The internals of installed libraries are not searched.
+    This is what is in its closure, its defaults, its object and the globals that its code names,
+    and whatever these hold: a thousand objects in all, and a hundred elements of a container, so
+    that compiling does not depend on the size of what lies beside the function. Installed packages
+    come last, and only as long as there are less than a hundred objects.
     """
     found: list[tuple[str, Any]] = []
-    seen: dict[int, Any] = {}
-    waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
-    while waiting:
-        name, x = waiting.pop()
-        if isinstance(x, type) and id(x) not in seen:
-            seen[id(x)] = x
-            waiting += _attributes(x)
-        if id(x) in seen or isinstance(x, _NO_PLACE):
+    seen: set[int] = set()
+    waiting: deque[tuple[str, Any]] = deque([(getattr(fn, "__name__", ""), fn)])
+    installed: deque[tuple[str, Any]] = deque()
+    while len(found) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
+        name, x = (waiting or installed).popleft()
+        if id(x) in seen:
             continue
-        if declaration(x) and _is_ours(x):
-            continue  # there are hundreds, and nothing of the user's is in them
-        seen[id(x)] = x
+        seen.add(id(x))
         found.append((name, x))
-        if isinstance(x, np.ndarray):
-            continue
-        if isinstance(x, FunctionType):
-            if not _is_library(x) and not _is_ours(x):
-                waiting += _named(x).items()
-            # what wraps a user's function may be ours
-            waiting += zip(x.__code__.co_freevars, _contents(x), strict=True)
-        elif isinstance(x, MethodType):
-            waiting += [(x.__func__.__name__, x.__func__), (name, x.__self__)]
-        elif isinstance(x, functools.partial):
-            given = {**dict(zip(_positional(x.func), x.args, strict=False)), **x.keywords}
-            waiting += [(name, x.func), *[(name, part) for part in x.args], *given.items()]
-        elif type(x) in _CONTAINERS or not _is_library(type(x)):
-            if type(x) not in (list, tuple):
-                # what is in sets is named after the whole
-                waiting += [(name, part) for part in gc.get_referents(x)]
-            waiting += [(f"{name}.{key}".lstrip("."), part) for key, part in _parts(x)]
+        for part in _parts(name, x):
+            # a class has attributes and methods, of which its objects make use
+            if isinstance(part[1], type) or not isinstance(part[1], _NO_PLACE):
+                (installed if _is_installed(_home(part[1])) else waiting).append(part)
     return found
 
 
-def _parts(x: Any) -> list[tuple[Any, Any]]:
-    """What a container or an object holds, by its keys or the names of its fields."""
+def _parts(name: str, x: Any) -> list[tuple[str, Any]]:
+    """What an object refers to; what has no name of its own has that of the object."""
+    home = _home(x)
+    if (home in _FOREIGN and not isinstance(x, np.ndarray)) or (
+        declaration(x) and _package(x) == "tapegrad"
+    ):
+        return []
+    if isinstance(x, FunctionType):
+        # what wraps a user's function may be ours
+        named = _captured(x) if home == "tapegrad" else _named(x)
+        return [*named.items(), *vars(x).items()]
+    if isinstance(x, type):
+        return [pair for base in x.__mro__ for pair in _shared(base)]
+    if isinstance(x, functools.partial):
+        named = dict(zip(_positional(x.func), x.args, strict=False)) | x.keywords
+        return [(name, x.func), *named.items(), *[(name, part) for part in x.args]]
+    items = [(f"{name}.{key}".lstrip("."), part) for key, part in _items(x)]
+    return items + [(name, part) for part in contents(x)]
+
+
+def _home(x: Any) -> str:
+    """The top-level package of a function or a class, or of an object's class."""
+    return _package(x if isinstance(x, type | FunctionType) else type(x))
+
+
+def _package(x: Any) -> str:
+    module = getattr(x, "__module__", "")
+    # a class in C may have a descriptor there, for its objects
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
+@functools.cache
+def _is_installed(package: str) -> bool:
+    """Whether a top-level package lies where packages are installed, beside their metadata."""
+    module = sys.modules.get(package)
+    path = next(iter(getattr(module, "__path__", ())), getattr(module, "__file__", None))
+    # there are generators of NumPy's, and wrappers of ours, which hold functions of the user's
+    if not path or package in _FOREIGN | {"tapegrad"}:
+        return False
+    try:
+        return any(x.endswith(".dist-info") for x in os.listdir(os.path.dirname(path)))
+    except OSError:
+        return False
+
+
+def _items(x: Any) -> Iterable[tuple[Any, Any]]:
+    """The elements of a container by their keys, or the fields and attributes of an object."""
     if type(x) in (list, tuple):
-        return list(enumerate(x))
-    if type(x) is dict:
-        return list(x.items())
+        return enumerate(x[:MOST_ELEMENTS])
     fields = [field.name for field in getattr(type(x), "__attrs_attrs__", ())]
     fields += getattr(type(x), "__dataclass_fields__", ())
-    return [(f, getattr(x, f, None)) for f in fields] + list(getattr(x, "__dict__", {}).items())
+    held = x if type(x) is dict else getattr(x, "__dict__", {})
+    return chain(((f, getattr(x, f, None)) for f in fields), islice(held.items(), MOST_ELEMENTS))
 
 
-def _attributes(kind: type) -> list[tuple[str, Any]]:
-    """The class attributes of a user's class and of its bases."""
+def _shared(kind: type) -> list[tuple[str, Any]]:
+    """The attributes and methods of a user's class."""
+    if _package(kind) in _FOREIGN | {"builtins", "tapegrad"}:
+        return []
     return [
-        (f"{base.__name__}.{name}", x)
-        for base in kind.__mro__
-        if not _is_library(base) and not _is_ours(base)
-        for name, x in vars(base).items()
-        if not name.startswith("__") and not callable(x)
+        (f"{kind.__name__}.{name}", x)
+        for name, x in islice(vars(kind).items(), MOST_OBJECTS)
+        if isinstance(x, FunctionType) or not name.startswith("__")
     ]
-
-
-def _contents(fn: FunctionType) -> list[Any]:
-    """The values in a function's closure; None for a variable that is not bound yet."""
-    contents = []
-    for cell in fn.__closure__ or ():
-        try:
-            contents.append(cell.cell_contents)
-        except ValueError:
-            contents.append(None)
-    return contents
 
 
 def _positional(fn: Any) -> tuple[str, ...]:
@@ -197,8 +197,14 @@ def _positional(fn: Any) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
 
 
+def _captured(fn: FunctionType) -> dict[str, Any]:
+    """The values in a function's closure, without the variables that are not bound yet."""
+    cells = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
+    return {name: x for name, cell in cells for x in contents(cell)}
+
+
 def _named(fn: FunctionType) -> dict[str, Any]:
-    """A function's defaults, and the globals and attributes of modules that its code names."""
+    """A function's closure, its defaults, and what its code names of globals and of modules."""
     # in the order of the code
     names: dict[str, None] = {}
     codes: list[CodeType] = [fn.__code__]
@@ -208,15 +214,12 @@ def _named(fn: FunctionType) -> dict[str, Any]:
         codes += [x for x in code.co_consts if isinstance(x, CodeType)]
     given = fn.__defaults__ or ()
     defaults = dict(zip(reversed(_positional(fn)), reversed(given), strict=False))
-    known = {name: fn.__globals__[name] for name in names if name in fn.__globals__}
-    modules = {name: x for name, x in known.items() if isinstance(x, ModuleType)}
-    opened: list[ModuleType] = []
-    while modules:
-        path, module = modules.popitem()
-        if module not in opened:
-            opened.append(module)
-            held = vars(module)
-            inside = {f"{path}.{name}": held[name] for name in names if name in held}
-            modules |= {name: x for name, x in inside.items() if isinstance(x, ModuleType)}
-            known |= inside
-    return known | defaults | dict(fn.__kwdefaults__ or {})
+    # a module may be imported within the function
+    pairs = [(name, fn.__globals__.get(name, sys.modules.get(name))) for name in names]
+    pairs += _captured(fn).items()
+    opened: set[ModuleType] = set()
+    for path, x in pairs:
+        if isinstance(x, ModuleType) and x not in opened:
+            opened.add(x)
+            pairs += [(f"{path}.{name}", vars(x)[name]) for name in names if name in vars(x)]
+    return dict(pairs) | defaults | dict(fn.__kwdefaults__ or {})

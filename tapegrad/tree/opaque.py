@@ -7,8 +7,10 @@ any other class is out of reach, so such a leaf is refused wherever a gradient w
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Sequence
 from contextvars import Context
+from itertools import islice
 from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
@@ -22,6 +24,12 @@ OPAQUE = (
     *(str, bytes, int, float, complex, type(None), np.generic),
     *(type, ModuleType, CodeType, FrameType, TracebackType, Context),
 )
+
+# The bounds of a search: the objects that it looks into, and the elements of a container.
+MOST_OBJECTS = 1000
+MOST_ELEMENTS = 100
+
+_CONTAINERS: tuple[Any, ...] = (dict, list, tuple, set, frozenset, deque)
 
 
 def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
@@ -58,6 +66,9 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
 def tensor_inside(x: Any, recordings: bool = False) -> Any:
     """The first Tensor found in an object, at any depth; None if there is none.
 
+    The nearest thousand objects are searched, and of each container a hundred elements, so that a
+    call takes no longer beside large data.
+
     Parameters
     ----------
     x
@@ -67,25 +78,34 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
     """
     # by identity, and kept alive, since an identity may be reused
     seen: dict[int, Any] = {}
-    waiting = [x]
-    while waiting:
-        x = waiting.pop()
+    waiting = deque([x])
+    while waiting and len(seen) < MOST_OBJECTS:
+        x = waiting.popleft()
         if isinstance(x, Reading):
             return x
         if isinstance(x, OPAQUE) or id(x) in seen:
             continue
         seen[id(x)] = x
-        if not (recordings and hasattr(type(x), "__recording__")):
-            waiting.extend(_contents(x))
+        if recordings and hasattr(type(x), "__recording__"):
+            continue
+        if isinstance(x, FunctionType):
+            # its globals belong to the module
+            waiting += (x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x))
+        else:
+            waiting += contents(x)
     return None
 
 
-def _contents(x: Any) -> Iterable[Any]:
-    """What an object refers to, as the garbage collector sees it."""
-    if isinstance(x, FunctionType):
-        # its globals belong to the module
-        return x.__closure__ or (), x.__defaults__ or (), x.__kwdefaults__ or (), vars(x)
+def contents(x: Any) -> Sequence[Any]:
+    """The objects that an object refers to; of a container, a hundred elements at most."""
     if isinstance(x, np.ndarray):
         # the collector does not see the objects in an array
-        return x.ravel().tolist() if x.dtype.hasobject else ()
+        return x.flat[:MOST_ELEMENTS].tolist() if x.dtype.hasobject else ()
+    for kind in _CONTAINERS:
+        # by the methods of its kind: a class derived from it may have others
+        if isinstance(x, kind) and kind.__len__(x) > MOST_ELEMENTS:
+            parts = [*islice(kind.__iter__(x), MOST_ELEMENTS)]
+            if isinstance(x, dict):
+                parts += islice(dict.values(x), MOST_ELEMENTS)
+            return parts
     return gc.get_referents(x)

@@ -6,10 +6,8 @@ import random
 import subprocess
 import sys
 import threading
-import types
 import warnings
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -20,7 +18,6 @@ from hypothesis import strategies as st
 from trees import Level, Mode
 
 import tapegrad as tg
-from tapegrad.errors import TraceError
 
 X = np.linspace(-1.0, 1.0, 4)
 
@@ -212,115 +209,6 @@ def test_results_of_any_keys_and_records(keys):
 def test_stale_result_is_refused(fn):
     with pytest.raises(TypeError, match=r"what .* returns"):
         tg.compile(fn)(X)
-
-
-RNG = np.random.default_rng(0)
-
-
-class Holder:
-    def __init__(self):
-        self.rng = np.random.default_rng(0)
-
-    def draw(self, x):
-        return x * self.rng.random()
-
-
-def closure():
-    rng = np.random.RandomState(0)
-    return lambda x: x * rng.rand()
-
-
-def default(x, *, rng=random.Random(0)):  # noqa: B008
-    return x * rng.random()
-
-
-def helper():
-    return RNG.standard_normal(4)
-
-
-@attrs.frozen
-class Slotted:
-    inner: Any
-
-    def draw(self, x):
-        return x * self.inner["noise"][0].random()
-
-
-class Shared:
-    rng = np.random.default_rng(0)
-
-    def draw(self, x):
-        return x * self.rng.random()
-
-
-class Inheriting(Shared):
-    """The generator belongs to the class that it inherits from."""
-
-
-class Described(Shared):
-    """Its objects say their module and the class does not, as it is with classes of Cython."""
-
-    __module__ = property(lambda self: "described")
-
-
-def of_bits():
-    bits = np.random.PCG64(0)
-    return lambda x: x * np.random.Generator(bits).random()
-
-
-LIBRARY = types.ModuleType("library")
-
-
-LIBRARY.RNG = np.random.default_rng(0)
-
-
-LIBRARY.part = types.ModuleType("library.part")
-
-
-LIBRARY.part.library = LIBRARY
-
-
-LIBRARY.part.generators = [np.random.default_rng(0)]
-
-
-GENERATORS = {"noise": [np.random.default_rng(0)]}
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        Shared().draw,
-        Inheriting().draw,
-        Described().draw,
-        lambda x: x * Inheriting.rng.random(),
-        of_bits(),
-        lambda x: x * GENERATORS["noise"][0].random(),
-        lambda x: x * LIBRARY.RNG.random(),
-        lambda x: x * LIBRARY.part.generators[0].random(),
-        Slotted(GENERATORS).draw,
-        Slotted(({1: [Slotted(GENERATORS)]},)).inner[0][1][0].draw,
-        functools.partial(lambda held, x: x * held[0][0].random(), [(np.random.default_rng(0),)]),
-        lambda x: x * np.random.rand(4),  # noqa: NPY002
-        lambda x: x * np.random.normal(),  # noqa: NPY002
-        lambda x: x * random.random(),
-        lambda x: x * RNG.random(4),
-        lambda x: x * helper(),
-        tg.grad(lambda x: tg.sum(x * RNG.random(4))),
-        functools.partial(lambda rng, x: x * rng.random(), np.random.default_rng(0)),
-        Holder().draw,
-        closure(),
-        default,
-    ],
-)
-def test_draws_while_compiling_are_refused(fn):
-    with pytest.raises(TraceError, match="drew from"):
-        tg.compile(fn)(X)
-
-
-def test_draws_of_a_generator_left_alone_are_no_matter():
-    rng = np.random.default_rng(0)
-    compiled = tg.compile(lambda x: x * (2.0 if rng else 3.0) + tg.random.uniform(1, (4,)))
-    np.testing.assert_array_equal(compiled(X), compiled(X))
 
 
 def test_signature_waits_for_no_other_thread():

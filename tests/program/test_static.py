@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import types
 from typing import NamedTuple
 
 import attrs
@@ -146,21 +145,6 @@ def test_static_class_of_any_metaclass():
 
     assert static_key(Quiet, "it") == static_key(Quiet, "it")
     assert static_key(Quiet, "it") != static_key(int, "it")
-
-
-LIBRARY = types.ModuleType("library")
-
-
-LIBRARY.RNG = np.random.default_rng(0)
-
-
-LIBRARY.part = types.ModuleType("library.part")
-
-
-LIBRARY.part.library = LIBRARY
-
-
-LIBRARY.part.generators = [np.random.default_rng(0)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,354 @@
+"""Random generators within a function's reach: found wherever they are named, in a bounded search."""
+
+import functools
+import importlib
+import random
+import sys
+import types
+from collections import OrderedDict, defaultdict, deque
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from counting import calls_of
+from depth import THOROUGH
+
+import tapegrad as tg
+from tapegrad.errors import TraceError
+from tapegrad.program.draws import reached
+from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, tensor_inside
+
+X = np.linspace(-1.0, 1.0, 4)
+
+
+RNG = np.random.default_rng(0)
+
+
+class Holder:
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, x):
+        return x * self.rng.random()
+
+
+def closure():
+    rng = np.random.RandomState(0)
+    return lambda x: x * rng.rand()
+
+
+def default(x, *, rng=random.Random(0)):  # noqa: B008
+    return x * rng.random()
+
+
+def helper():
+    return RNG.standard_normal(4)
+
+
+@attrs.frozen
+class Slotted:
+    inner: Any
+
+    def draw(self, x):
+        return x * self.inner["noise"][0].random()
+
+
+class Shared:
+    rng = np.random.default_rng(0)
+
+    def draw(self, x):
+        return x * self.rng.random()
+
+
+class Inheriting(Shared):
+    """The generator belongs to the class that it inherits from."""
+
+
+class Described(Shared):
+    """Its objects say their module and the class does not, as it is with classes of Cython."""
+
+    __module__ = property(lambda self: "described")
+
+
+def of_bits():
+    bits = np.random.PCG64(0)
+    return lambda x: x * np.random.Generator(bits).random()
+
+
+LIBRARY = types.ModuleType("library")
+
+
+LIBRARY.RNG = np.random.default_rng(0)
+
+
+LIBRARY.part = types.ModuleType("library.part")
+
+
+LIBRARY.part.library = LIBRARY
+
+
+LIBRARY.part.generators = [np.random.default_rng(0)]
+
+
+GENERATORS = {"noise": [np.random.default_rng(0)]}
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        Shared().draw,
+        Inheriting().draw,
+        Described().draw,
+        lambda x: x * Inheriting.rng.random(),
+        of_bits(),
+        lambda x: x * GENERATORS["noise"][0].random(),
+        lambda x: x * LIBRARY.RNG.random(),
+        lambda x: x * LIBRARY.part.generators[0].random(),
+        Slotted(GENERATORS).draw,
+        Slotted(({1: [Slotted(GENERATORS)]},)).inner[0][1][0].draw,
+        functools.partial(lambda held, x: x * held[0][0].random(), [(np.random.default_rng(0),)]),
+        lambda x: x * np.random.rand(4),  # noqa: NPY002
+        lambda x: x * np.random.normal(),  # noqa: NPY002
+        lambda x: x * random.random(),
+        lambda x: x * RNG.random(4),
+        lambda x: x * helper(),
+        tg.grad(lambda x: tg.sum(x * RNG.random(4))),
+        functools.partial(lambda rng, x: x * rng.random(), np.random.default_rng(0)),
+        Holder().draw,
+        closure(),
+        default,
+    ],
+)
+def test_draws_while_compiling_are_refused(fn):
+    with pytest.raises(TraceError, match="drew from"):
+        tg.compile(fn)(X)
+
+
+def test_draws_of_a_generator_left_alone_are_no_matter():
+    rng = np.random.default_rng(0)
+    compiled = tg.compile(lambda x: x * (2.0 if rng else 3.0) + tg.random.uniform(1, (4,)))
+    np.testing.assert_array_equal(compiled(X), compiled(X))
+
+
+# --- where a generator can be named ---------------------------------------------------------
+
+
+@attrs.frozen
+class Field:
+    inside: Any
+
+
+class Attribute:
+    def __init__(self, inside):
+        self.inside = inside
+
+    def method(self):
+        return self.inside
+
+
+class Slot:
+    __slots__ = ("inside",)
+
+    def __init__(self, inside):
+        self.inside = inside
+
+
+class Words(dict):
+    """A dict of a class of its own."""
+
+
+def of_objects(x):
+    array = np.empty(2, object)
+    array[1] = x
+    return array
+
+
+def with_class(**attributes):
+    return type("Made", (), attributes)()
+
+
+def wrapped(x):
+    @functools.wraps(abs)
+    def wrapper():
+        return x
+
+    return wrapper
+
+
+BOXES = {
+    "itself": lambda x: x,
+    "list": lambda x: [None, x],
+    "tuple": lambda x: (x,),
+    "dict": lambda x: {"key": x},
+    "set": lambda x: {x},
+    "deque": lambda x: deque([x]),
+    "ordered": lambda x: OrderedDict(key=x),
+    "default dict": lambda x: defaultdict(list, key=x),
+    "dict of a class": lambda x: Words(key=x),
+    "objects": of_objects,
+    "view": lambda x: types.MappingProxyType({"key": x}),
+    "namespace": lambda x: types.SimpleNamespace(inside=x),
+    "field": Field,
+    "attribute": Attribute,
+    "slot": Slot,
+    "method": lambda x: Attribute(x).method,
+    "attribute of a class": lambda x: with_class(inside=x),
+    "class": lambda x: type(with_class(inside=x)),
+    "property": lambda x: with_class(inside=property(lambda self: x)),
+    "static method": lambda x: with_class(inside=staticmethod(lambda: x)),
+    "class method": lambda x: with_class(inside=classmethod(lambda cls: x)),
+    "call": lambda x: with_class(__call__=lambda self: x),
+    "closure": lambda x: lambda: x,
+    "inner function": lambda x: lambda: [lambda: x],
+    "default": lambda x: lambda y=x: y,
+    "keyword default": lambda x: lambda *, y=x: y,
+    "wrapped": wrapped,
+    "cached": lambda x: functools.lru_cache(lambda: x),
+    "partial": lambda x: functools.partial(abs, x),
+    "keyword of a partial": lambda x: functools.partial(abs, x=x),
+    "gradient": lambda x: tg.grad(lambda y: x * y),
+    "compiled": lambda x: tg.compile(lambda y: x * y),
+    "op": lambda x: tg.custom_op(vjps=(None,))(lambda y: x),
+}
+
+
+def of_global(x, code="lambda: held", **names):
+    return eval(code, {"__name__": "user", "held": x, **names})
+
+
+def module_with(x):
+    module = types.ModuleType("module")
+    module.held = x
+    module.part = types.ModuleType("module.part")
+    module.part.module = module  # as modules import one another
+    return module
+
+
+def of_module(x, code="lambda: module.held"):
+    return of_global(None, code, module=module_with(x))
+
+
+def of_import(x):
+    sys.modules["module_of_draws"] = module_with(x)
+    space = {}
+    exec("def fn():\n from module_of_draws import held\n return held", space)
+    return space["fn"]
+
+
+PLACES = {
+    "closure": lambda x: lambda: x,
+    "default": lambda x: lambda y=x: y,
+    "keyword default": lambda x: lambda *, y=x: y,
+    "object": lambda x: Attribute(x).method,
+    "global": of_global,
+    "within": lambda x: of_global(x, "lambda: [(lambda: held) for i in range(2)]"),
+    "module": of_module,
+    "part of a module": lambda x: of_module(x, "lambda: module.part.module.held"),
+    "module in a closure": lambda x: (lambda module: lambda: module.held)(module_with(x)),
+    "imported": of_import,
+    "partial": lambda x: functools.partial(abs, x),
+}
+
+
+def hashable(x):
+    try:
+        return bool([hash(x)])
+    except TypeError:
+        return False
+
+
+def test_a_generator_is_found_wherever_a_function_can_name_it():
+    rng = random.Random(0)
+    boxes = {name: box(rng) for name, box in BOXES.items()}
+    boxes |= {
+        f"{name} in {outer}": around(box)
+        for name, box in [*boxes.items()][:: 1 if THOROUGH else 6]
+        for outer, around in BOXES.items()
+        if outer != "set" or hashable(box)
+    }
+    missed = [
+        f"{name} in {place}"
+        for place, function in PLACES.items()
+        for name, box in boxes.items()
+        if " in " not in name or place == "global"
+        if all(x is not rng for _, x in reached(function(box)))
+    ]
+    del sys.modules["module_of_draws"]
+    assert not missed
+
+
+# --- the bounds of the search ---------------------------------------------------------------
+
+LARGE = {
+    "list": lambda n: [str(i) for i in range(n)],
+    "tuple": lambda n: tuple(range(n)),
+    "dict": lambda n: {i: object() for i in range(n)},
+    "set": lambda n: {str(i) for i in range(n)},
+    "frozen set": lambda n: frozenset(range(n)),
+    "deque": lambda n: deque(range(n)),
+    "ordered": lambda n: OrderedDict.fromkeys(range(n)),
+    "dict of a class": lambda n: Words.fromkeys(range(n)),
+    "objects": lambda n: np.array([str(i) for i in range(n)], object),
+    "records": lambda n: np.array([(i, i) for i in range(n)], [("a", int), ("b", object)]),
+    "attributes": lambda n: types.SimpleNamespace(**{f"a{i}": object() for i in range(n)}),
+    "attributes of an object": lambda n: with_attributes(n),
+    "attributes of a class": lambda n: with_class(**{f"a{i}": object() for i in range(n)}),
+    "names of a module": lambda n: module_of(n),
+    "lists of lists": lambda n: [[[object() for _ in range(n // 10)] for _ in range(10)]],
+}
+
+
+def with_attributes(n):
+    made = Attribute(None)
+    for i in range(n):
+        setattr(made, f"a{i}", object())
+    return made
+
+
+def module_of(n):
+    module = types.ModuleType("large")
+    vars(module).update({f"a{i}": object() for i in range(n)})
+    return module
+
+
+def test_what_lies_beside_a_function_does_not_make_its_first_call_longer():
+    longer = []
+    for name, large in LARGE.items():
+        beside = {n: large(n) for n in (1200, 2400)}
+        for search in (tensor_inside, lambda x: reached(of_global(x))):
+            counts = [calls_of(functools.partial(search, x)) for x in beside.values()]
+            if counts[0] != counts[1]:
+                longer.append((name, counts))
+    assert not longer
+
+
+def test_a_library_is_searched_last_wherever_it_is_installed(tmp_path, monkeypatch):
+    n = 400
+    lines = [f"def f{i}(): return {', '.join(f'f{(i + 1) * k % n}' for k in range(2, 40))}"
+             for i in range(n)]  # fmt: skip
+    for name in ("wide_library", "unknown_library"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(tmp_path / name)
+    (tmp_path / "wide_library" / "wide-1.0.dist-info").mkdir()
+    library, unknown = map(importlib.import_module, ("wide_library", "unknown_library"))
+
+    def fn(x):
+        return library.f0() and first(x)
+
+    def first(x):
+        return second(x)
+
+    def second(x):
+        return third(x)
+
+    def third(x):
+        return RNG.random() * x
+
+    assert any(x is RNG for _, x in reached(fn))
+    assert len(reached(fn)) <= 2 * MOST_ELEMENTS
+    # without metadata it may be the user's
+    assert n <= len(reached(unknown.f0)) <= MOST_OBJECTS
+    for name in ("wide_library", "unknown_library"):
+        del sys.modules[name]
