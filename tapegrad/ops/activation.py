@@ -10,7 +10,7 @@ from tapegrad.core.cotangents import sums
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
-from tapegrad.ops.casting import floating, onto
+from tapegrad.ops.casting import floating, onto, stopped
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.reduction import reduced_batch, unreduced
@@ -133,23 +133,33 @@ def _largest(a: Any, axis: Any) -> Any:
     return np.max(a, axis=axis, keepdims=True)
 
 
-def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
-    """The softmax of `a`, given its logsumexp: 0 where all is -inf, nan where something is inf."""
-    y = unreduced(y, a, axis, keepdims)
-    return np.exp(a - np.where(np.equal(y, -np.inf), 0, y))
+def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
+    """Exponentials of `a` less its largest number, their sum (1 for 0), and that number."""
+    most, big = stopped(_largest(a, axis)), np.finfo(a.dtype).max
+    # an infinity from itself would leave nan
+    shifted = a - np.minimum(np.maximum(most, -big), big)
+    powers = onto(shifted, np.exp, shifted)
+    total = np.sum(powers, axis=axis, keepdims=True)
+    # the largest is 1, unless all are -inf: then there is no logarithm of 0 to warn of
+    return powers, np.where(np.equal(total, 0), 1, total), most
+
+
+def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """g * softmax(a): 0 where all is -inf, nan where something is inf."""
+    # not exp(a - y): what y rounds off may be as large as the differences
+    powers, total, _ = _powers(a, axis)
+    return onto(powers, np.multiply, powers, unreduced(g, a, axis, keepdims) / total)
 
 
 @op(
-    lambda g, y, a, axis=None, keepdims=False: (
-        unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
-    ),
+    _logsumexp_vjp,
     batch=reduced_batch,
     composite=True,
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
 
-    Arguments as for `sum`.
+    Arguments as for `sum`. Its gradient is the `softmax`.
 
     Examples
     --------
@@ -159,11 +169,8 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    a = floating(a)
-    most = _largest(a, axis)
-    total = np.sum(np.exp(a - np.where(np.isfinite(most), most, 0)), axis=axis, keepdims=True)
-    # the largest term is 1, unless all are -inf: then there is no logarithm of 0 to warn of
-    y = np.log(np.maximum(total, 1)) + most
+    _, total, most = _powers(floating(a), axis)
+    y = np.log(total) + most
     return y if keepdims else np.squeeze(y, axis=axis)
 
 

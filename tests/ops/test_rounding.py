@@ -1,0 +1,79 @@
+"""Derivatives where rounding could take the place of what is sought: large numbers, short dtypes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+DTYPES = [np.float16, np.float32, np.float64]
+
+# the slopes of these are weights, which add up to one, and stay the same if all elements move
+MEANS: dict[str, Any] = {
+    "logsumexp": tg.logsumexp,
+    "logsumexp of rows": lambda x: tg.logsumexp(x[None], axis=1, keepdims=True)[0, 0],
+    "logaddexp.reduce": np.logaddexp.reduce,
+    "logaddexp": lambda x: np.logaddexp(x[0], x[1]),
+    "logaddexp2": lambda x: np.logaddexp2(x[0], x[1]),
+    "a log of a softmax": lambda x: x[0] - tg.log_softmax(x)[0],
+    "max": np.max,
+    "min": np.min,
+    "mean": np.mean,
+    "median": np.median,
+    "quantile": lambda x: np.quantile(x, 0.25),
+    "average": lambda x: np.average(x, weights=np.array([1.0, 2.0, 5.0], x.dtype)),
+}
+
+
+@st.composite
+def far_out(draw: Any, size: int = 3) -> Any:
+    """Two arrays of a dtype: one of numbers near to each other, and the same far from 0."""
+    dtype = draw(st.sampled_from(DTYPES))
+    info = np.finfo(dtype)
+    # units of one size, so that all sums and differences are exact
+    unit = 2.0 ** draw(st.integers(-5, 2))
+    steps = draw(st.lists(st.integers(-7, 7), min_size=size, max_size=size))
+    near = np.array(steps, dtype) * dtype(unit)
+    largest = min(unit * 2.0 ** (info.nmant - 1), float(info.max) / 4)
+    offset = draw(st.sampled_from([-1, 1])) * unit * draw(st.integers(0, int(largest / unit)))
+    return near, near + dtype(offset)
+
+
+@pytest.mark.parametrize("name", MEANS)
+@given(pair=far_out())
+def test_weights_add_up_to_one_and_do_not_depend_on_an_offset(name: str, pair: Any) -> None:
+    near, far = pair
+    fn, eps = MEANS[name], np.finfo(far.dtype).eps
+    weights = tg.grad(fn)(far)
+    assert weights.dtype == far.dtype
+    np.testing.assert_allclose(weights, tg.grad(fn)(near), rtol=1e-12, atol=8 * eps)
+    np.testing.assert_allclose(np.sum(weights.astype(float)), 1, atol=8 * eps)
+    moved = tg.jvp(fn, (far,), (np.ones_like(far),))[1]
+    np.testing.assert_allclose(moved, 1, atol=8 * eps)
+    # weights that add up to one move by what adds up to nothing
+    np.testing.assert_allclose(np.sum(tg.hessian(fn)(far), axis=1), 0, atol=8 * eps)
+
+
+@pytest.mark.parametrize("name", MEANS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_far_out_are_the_same_compiled_and_in_batches(name: str, dtype: Any) -> None:
+    far = np.array([[0, 0, 0], [0, 1, 3], [5, -2, 5]], dtype) * dtype(2) + np.finfo(dtype).max / 64
+    slopes = tg.grad(MEANS[name])
+    want = np.stack([slopes(x) for x in far])
+    for fn in (tg.vmap(slopes), tg.compile(tg.vmap(slopes))):
+        np.testing.assert_allclose(fn(far), want, rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"),
+    [("e", 2e3), ("e", 6e4), ("f", 1e5), ("f", 1e30), ("d", 1e16), ("d", 1e300)],
+)
+@pytest.mark.parametrize("fn", [tg.logsumexp, np.logaddexp.reduce])
+def test_a_softmax_far_out_is_the_slope_of_logsumexp(fn: Any, dtype: str, offset: float) -> None:
+    x = np.full(2, offset, dtype)
+    for slopes in (tg.grad(fn), tg.compile(tg.grad(fn))):
+        assert slopes(x).tolist() == [0.5, 0.5]
+    assert tg.hessian(fn)(x).tolist() == [[0.25, -0.25], [-0.25, 0.25]]
