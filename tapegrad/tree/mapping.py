@@ -22,7 +22,7 @@ from tapegrad.tree.structure import (
     closed,
     fields_of,
     flatten,
-    is_named_tuple,
+    names_of,
     opened,
 )
 
@@ -153,96 +153,56 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of a tree that lies at `path`."""
-    node: Any = type(tree)
-    if node in ARRAYS:
+    if type(tree) in ARRAYS:
         return f(tree, path)
-    if tree is None:
-        return None
+    node, keys, children = opened(tree)
+    if node is None:
+        return f(tree, path)
     start = path + "." if path else ""
-    mapped: list[Any] = []
-    if node is tuple or node is list:
-        for i, x in enumerate(tree):
-            at = f"{start}{i}"
-            mapped.append(f(x, at) if type(x) in ARRAYS else map_with_path(f, x, at))
-        return tuple(mapped) if node is tuple else mapped
-    if node is dict:
-        return {key: map_with_path(f, x, f"{start}{as_text(key, str)}") for key, x in tree.items()}
-    if is_named_tuple(node):
-        for name, x in zip(node._fields, tree, strict=True):
-            mapped.append(map_with_path(f, x, start + name))
-        return node(*mapped)
-    fields = fields_of(node)
-    if fields is not None and hasattr(node, "__tree_static__"):
-        return tree
-    if fields is not None:
-        return node(
-            **{
-                argument: map_with_path(f, getattr(tree, name), start + name)
-                for name, argument in fields
-            }
-        )
-    return f(tree, path)
+    mapped = []
+    for name, child in zip(names_of(node, keys, len(children)), children, strict=False):
+        at = f"{start}{name}" if type(name) is str else f"{start}{as_text(name, str)}"
+        mapped.append(f(child, at) if type(child) in ARRAYS else map_with_path(f, child, at))
+    return closed(node, keys, mapped)
 
 
 def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bool = True) -> Any:
     """`map` over a row of trees; the path is a chain of (parent, name)."""
     tree = row[0]
-    node: Any = type(tree)
-    if node in ARRAYS:
-        if strict:
-            for x in row:
-                if type(x) not in ARRAYS and _is_node(x):
-                    _refuse_difference(row, path)
-        return f(*row)
     if not strict and row[1] is None:
         return map(lambda leaf: f(leaf, None), tree)
-    names: Any = ()
-    columns: Any = row
-    if node is dict:
-        for x in row:
-            if type(x) is not dict or x.keys() != tree.keys():
+    node, keys, children = (None, (), ()) if type(tree) in ARRAYS else opened(tree)
+    if node is None:
+        for x in row if strict else ():
+            if type(x) not in ARRAYS and opened(x)[0] is not None:
                 _refuse_difference(row, path)
-        names = tuple(tree)
-        columns = [[x[key] for key in tree] for x in row]
-    elif tree is None:
-        for x in row:
-            if x is not None:
-                _refuse_difference(row, path)
-        return None
-    elif node is tuple or node is list or is_named_tuple(node):
-        for x in row:
-            alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
-            if not alike or len(x) != len(tree):
-                _refuse_difference(row, path)
-        names = range(len(tree))
-    else:
-        fields = fields_of(node)
-        if fields is None:
-            if strict:
-                for x in row:
-                    if _is_node(x):
-                        _refuse_difference(row, path)
-            return f(*row)
-        for x in row:
-            if type(x) is not node:
-                _refuse_difference(row, path)
-        if not fields and hasattr(node, "__tree_static__"):
-            if any(x != tree for x in row):
-                _refuse_difference(row, path)
-            return tree
-        names = [name for name, _ in fields]
-        columns = [[getattr(x, name) for name in names] for x in row]
+        return f(*row)
+    columns = [children]
+    for x in row[1:]:
+        below = _children_like(node, keys, len(children), x, strict)
+        if below is None:
+            _refuse_difference(row, path)
+        columns.append(below)
     # most are arrays; for them a call and a path would take as long as `f`
     if ARRAYS.issuperset(builtins.map(type, chain(*columns))):
-        return closed(node, names, [*builtins.map(f, *columns)])
-    mapped = []
-    for name, below in zip(names, zip(*columns, strict=True), strict=True):
-        mapped.append(_map_beside(f, below, (path, name), strict))
-    return closed(node, names, mapped)
+        return closed(node, keys, [*builtins.map(f, *columns)])
+    names = names_of(node, keys, len(children))
+    mapped = [
+        _map_beside(f, below, (path, name), strict)
+        for name, below in zip(names, zip(*columns, strict=True), strict=False)
+    ]
+    return closed(node, keys, mapped)
 
 
-def _is_node(x: Any) -> bool:
-    return opened(x)[0] is not None
+def _children_like(node: Any, keys: tuple[Any, ...], n: int, tree: Any, strict: bool) -> Any:
+    """The children of another tree, in the order of a node's own; None if it is no such node."""
+    kind = type(tree)
+    if kind is not node and (strict or kind is not tuple or not issubclass(node, tuple)):
+        return None
+    if node is dict:
+        return [tree[key] for key in keys] if len(tree) == n and tree.keys() == {*keys} else None
+    _, theirs, children = opened(tree)
+    return children if len(children) == n and theirs == keys else None
 
 
 def _refuse_difference(row: Sequence[Any], path: Any) -> NoReturn:

@@ -12,7 +12,16 @@ from tapegrad.face.reading import Reading
 from tapegrad.face.text import as_text
 
 __all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
-__all__ += ["is_named_tuple", "leaves", "opened", "parts", "paths", "structure_paths", "unflatten"]
+__all__ += [
+    "is_named_tuple",
+    "leaves",
+    "names_of",
+    "opened",
+    "parts",
+    "paths",
+    "structure_paths",
+    "unflatten",
+]
 
 # what is given and comes back as a tree of the same type; bound, so that checkers see
 # through lambdas, whose arguments have no types
@@ -119,21 +128,33 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
 def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     """A node's type, keys and children; None for the type of a leaf."""
     node: Any = type(tree)
-    if node is tuple or node is list or is_named_tuple(node):
+    if node in ARRAYS:
+        return None, (), ()
+    if node is tuple or node is list:
         return node, (), tree
     if node is dict:
         return node, tuple(tree), tuple(tree.values())
     if tree is None:
         return node, (), ()
+    record = _record_class(node)
+    if record is None:
+        return (node, (), tree) if is_named_tuple(node) else (None, (), ())
+    keys, _, is_partial = record
+    if is_partial:
+        _refuse_computed(tree)
+    if not keys and hasattr(node, "__tree_static__"):
+        return node, (tree,), ()
+    return node, keys, [getattr(tree, key) for key in keys]
+
+
+@functools.lru_cache(maxsize=256)
+def _record_class(node: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
+    """The fields of a class as `fields_of` has them, and whether its objects have more."""
     fields = fields_of(node)
-    if fields is not None:
-        if len(fields) < len(getattr(node, "__attrs_attrs__", ())):
-            _refuse_computed(tree)
-        if not fields and hasattr(node, "__tree_static__"):
-            return node, (tree,), ()
-        keys = tuple([name for name, _ in fields])
-        return node, keys, tuple([getattr(tree, key) for key in keys])
-    return None, (), ()
+    if fields is None:
+        return None
+    names, arguments = tuple([x for x, _ in fields]), tuple([y for _, y in fields])
+    return names, arguments, len(fields) < len(getattr(node, "__attrs_attrs__", ()))
 
 
 def parts(tree: Any) -> dict[str, Any] | None:
@@ -259,12 +280,12 @@ def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
         return tuple(children)
     if node is dict:
         return dict(zip(keys, children, strict=True))
-    if is_named_tuple(node):
-        return node(*children)
     if keys and not children:
         return keys[0]
-    arguments = [argument for _, argument in fields_of(node) or ()]
-    return node(**dict(zip(arguments, children, strict=True)))
+    if is_named_tuple(node):
+        return node(*children)
+    record = _record_class(node)
+    return node(**dict(zip(record[1] if record else (), children, strict=True)))
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -316,13 +337,14 @@ def structure_paths(structure: Structure) -> list[str]:
     """The path of each place for a leaf, in order; "" for a leaf alone."""
     if structure.node is None:
         return [""]
-    names = () if structure.is_static else structure.keys or _fields(structure)
+    names = names_of(structure.node, structure.keys, len(structure.children))
     return [
         f"{as_text(name, str)}.{path}" if path else as_text(name, str)
-        for name, child in zip(names, structure.children, strict=True)
+        for name, child in zip(names, structure.children, strict=False)
         for path in structure_paths(child)
     ]
 
 
-def _fields(structure: Structure) -> Any:
-    return getattr(structure.node, "_fields", range(len(structure.children)))
+def names_of(node: Any, keys: tuple[Any, ...], n: int) -> Any:
+    """The names in paths of a node's n children; there may be one more, of a static part."""
+    return keys or getattr(node, "_fields", tuple(range(n)))
