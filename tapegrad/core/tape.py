@@ -175,7 +175,7 @@ class Tape(Tabled, Unchanging):
            2  stop_gradient  %0        ()     float64  2.0    2.0        stops here
            3  multiply       %0, %2    ()     float64  4.0    1.0
         """
-        return lazy_import("tapegrad.explain.show.text", "shown")(self, output, cotangent)  # type: ignore[no-any-return]
+        return lazy_import("tapegrad.explain.text", "shown")(self, output, cotangent)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<Tape of {self.last.origin.label}: {len(self)} records>"

@@ -18,14 +18,13 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
 from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
+from tapegrad.explain.text import Report, Table
 from tapegrad.face.lines import users_place
-from tapegrad.face.text import as_text, columns, got, printable, rows_in_html, short
+from tapegrad.face.text import Text, as_text, got, printable, short
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
 
-# rows of a printed table
-_MOST = 24
 # how many lines a search for the next that two tapes have in common passes over
 _FAR = 256
 # operands that are so many times larger than their sum cancel
@@ -108,7 +107,7 @@ def _element(x: Tensor | None, index: tuple[int, ...] | None) -> str:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Comparison:
+class Comparison(Report):
     """What `compare_tapes` found. ``str()`` of it says where the two part.
 
     Attributes
@@ -128,35 +127,26 @@ class Comparison:
     matched: int
     labels: tuple[str, str]
 
-    def __repr__(self) -> str:
-        return f"<Comparison of {' and '.join(self.labels)}: {self._summary()}>"
+    @property
+    def label(self) -> str:
+        """The two labels."""
+        return " and ".join(self.labels)
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """How many lines differ, in words."""
         lacking = sum(row.a is None or row.b is None for row in self.rows)
         found = f"{len(self.rows) - lacking} of {self.matched} lines differ"
         return f"{found}, {lacking} are in one tape alone" if lacking else found
 
-    def __str__(self) -> str:
-        parts = [f"{' and '.join(self.labels)}: {self._summary()}"]
-        if self.first is not None:
-            parts.append(f"first: {self.first}")
+    def details(self) -> list[Any]:
+        """The first difference, and a table of all."""
+        parts: list[Any] = [] if self.first is None else [Text(f"first: {self.first}")]
         if self.rows:
-            cells = [row.cells() for row in self.rows[:_MOST]]
-            more = len(self.rows) - _MOST
-            parts.append(columns(_HEAD, cells, 3) + (f"\n... and {more} more" if more > 0 else ""))
+            parts.append(Table(_HEAD, [row.cells() for row in self.rows], 3))
             if not any(row.record.place for row in self.rows):
                 parts.append("tg.record(fn, lines=True) records the lines of your source as well")
-        return "\n\n".join(parts)
-
-    def _repr_html_(self) -> str:
-        # here, because it takes long to import
-        from html import escape
-
-        rest = len(self.rows) - _MOST
-        first = "" if self.first is None else f"<pre>{escape(f'first: {self.first}')}</pre>"
-        said = escape(f"{' and '.join(self.labels)}: {self._summary()}")
-        table = rows_in_html(_HEAD, [row.cells() for row in self.rows[:_MOST]], rest)
-        return f"<p>{said}</p>{first}{table if self.rows else ''}"
+        return parts
 
 
 _HEAD = ("a", "b", "differ by", "record", "source")

@@ -47,6 +47,11 @@ class Clock:
         self.tick = min(self._rounds(lambda: None, 20, 100))
         self.least = self.middle = 0.0
 
+    @property
+    def noise(self) -> float:
+        """By how much the median of all rounds is above the shortest, as a part of that."""
+        return self.middle / self.least - 1 if self.least else 0.0
+
     def time(self, call: Callable[[], Any]) -> float:
         """Seconds that a call takes."""
         once = self._rounds(call, 1, 1)[0]
@@ -85,22 +90,6 @@ def allocated(call: Callable[[], Any]) -> int:
         if began:
             tracemalloc.stop()
     return most if most > _SMALL else 0
-
-
-def in_seconds(seconds: float) -> str:
-    """Seconds in words, with three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.0f} ns"
-
-
-def in_bytes(n: int) -> str:
-    """Bytes in words."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} B"
 
 
 def owner(x: Array) -> Array:
@@ -161,8 +150,6 @@ class Line:
         The record.
     bytes
         The memory of its value that no earlier record holds: 0 for a view of one.
-    constants
-        The memory of its copies of constants.
     extra
         The most that its op allocates besides, forward or backward.
     freed_at
@@ -175,13 +162,27 @@ class Line:
 
     record: Tensor
     bytes: int = 0
-    constants: int = 0
     extra: int = 0
     freed_at: int | None = None
     forward_s: float = 0.0
     backward_s: float = 0.0
     forward_bytes: int = 0
     backward_bytes: int = 0
+
+
+def forward_lines(tape: Tape, clock: Clock, held: Held) -> Iterator[Line]:
+    """The lines of a tape, each op run alone; what they hold is added."""
+    for record in tape:
+        line = Line(record)
+        if record.op is not PARAMETER and record.op is not SWEEP:
+            call = written(record)
+            line.forward_s = clock.time(call)
+            line.extra = allocated(call)
+        held.add(_constants(record))
+        line.bytes = held.add(arrays_of(record._primal), record.index)
+        line.extra = max(0, line.extra - line.bytes)
+        line.forward_bytes = held.bytes + line.extra
+        yield line
 
 
 def measured(
@@ -203,21 +204,10 @@ def measured(
     opened
         Called with each record that holds others, and its cotangent or None.
     """
-    lines = {record: Line(record) for record in tape}
     held, first = Held(), tape.start.index + 1
-    for record, line in lines.items():
-        if record.op is not PARAMETER and record.op is not SWEEP:
-            call = written(record)
-            line.forward_s = clock.time(call)
-            line.extra = allocated(call)
-        before = held.bytes
-        line.constants = held.add(_constants(record))
-        line.bytes = held.add(arrays_of(record._primal), record.index)
-        line.extra = max(0, line.extra - line.bytes)
-        line.forward_bytes = before + line.constants + line.bytes + line.extra
+    every = list(forward_lines(tape, clock, held))
     wanted = frozenset(tape.parameters)
     stays = wanted.union(seeds)
-    every = list(lines.values())
     cotangents = dict(seeds)
     for c in cotangents.values():
         held.add(arrays_of(c))

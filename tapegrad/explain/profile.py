@@ -17,29 +17,31 @@ from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.explain.inside import HOLDERS, apart, runs, steps
+from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps
 from tapegrad.explain.measure import (
     Clock,
+    Held,
     Line,
+    allocated,
     arrays_of,
     derived,
-    in_bytes,
-    in_seconds,
+    forward_lines,
     measured,
     pulled,
     written,
 )
-from tapegrad.explain.savings import NOWHERE, Calls, Saving, place_of, savings, where_of
-from tapegrad.explain.stamps import Timed, timed
 from tapegrad.explain.steps import Inside
-from tapegrad.face.lines import Place
-from tapegrad.face.text import columns, got, printable, rows_in_html
+from tapegrad.explain.text import Report, Table
+from tapegrad.face.lines import Place, users_place
+from tapegrad.face.text import got, printable
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
+from tapegrad.program.text import runner
 from tapegrad.transforms.checkpoint import CHECKPOINT
 
 P = ParamSpec("P")
+NOWHERE = Place("", 0, "")
 
 
 @attrs.frozen(eq=False)
@@ -72,11 +74,11 @@ class Row:
     record: Any
     line: int
     place: Place
-    bytes: int
-    extra_bytes: int
-    freed_at: int | None
-    forward_s: float
-    backward_s: float
+    bytes: int = 0
+    extra_bytes: int = 0
+    freed_at: int | None = None
+    forward_s: float = 0.0
+    backward_s: float = 0.0
     steps: int = 1
     inside: tuple[Row, ...] = ()
 
@@ -109,7 +111,7 @@ class Total:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Profile:
+class Profile(Report):
     """What `profile` measured. ``str()`` of it is a table.
 
     Attributes
@@ -132,8 +134,6 @@ class Profile:
         Seconds that reading the clock takes, which are taken off.
     rounds
         How many rounds each line had.
-    checkpoints
-        Where a `checkpoint` would save most: a `Saving` for each place, the largest first.
     tape, output
         The tape, and the record that the sweep began at; None for a compiled function.
     """
@@ -146,7 +146,6 @@ class Profile:
     noise: float
     tick_s: float
     rounds: int
-    checkpoints: tuple[Saving, ...] = ()
     tape: Tape | None = None
     output: Tensor | None = None
 
@@ -177,57 +176,59 @@ class Profile:
             )
         return dict(sorted(sums.items(), key=lambda pair: -_seconds(pair[1])))
 
-    def __repr__(self) -> str:
-        return f"<Profile of {self.label}: {self._summary()}>"
-
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Its times and its peak, in words."""
         where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
         times = f"forward {in_seconds(self.forward_s)}, backward {in_seconds(self.backward_s)}"
         return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
-        """How it was measured, what Python takes, and where a checkpoint saves, in words."""
-        how = "Each line ran alone" if self.tape else "The clock was read after each line"
+        """How it was measured, and what Python takes, in words."""
         yield (
-            f"{how}; of {self.rounds} rounds the shortest counts, and the median is "
+            f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
             f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
             "off."
         )
         if self.recording_s:
             more = in_seconds(self.recording_s)
             yield f"Python, your function's and the tape's, takes {more} more."
-        for saving in self.checkpoints:
-            yield f"checkpoint around {saving}"
 
-    def __str__(self) -> str:
-        rows, places = _sorted(self.rows), list(self.by_place().items())
-        parts = [f"{self.label}: {self._summary()}", columns(_HEAD, rows[:MOST], 5)]
-        if len(rows) > MOST:
-            parts[-1] += f"\n... and {len(rows) - MOST} more"
-        sums = [_sums(place, total) for place, total in places[:MOST]]
-        parts.append(columns(_SUMS, sums, 4))
-        return "\n\n".join([*parts, "\n".join(self.notes())])
-
-    def _repr_html_(self) -> str:
-        # here, because it takes long to import
-        from html import escape
-
-        rows, places = _sorted(self.rows), list(self.by_place().items())
-        sums = [_sums(*pair) for pair in places[:MOST]]
-        said = [escape(x) for x in (f"{self.label}: {self._summary()}", *self.notes())]
-        tables = rows_in_html(_HEAD, rows[:MOST], len(rows) - MOST)
-        tables += rows_in_html(_SUMS, sums, len(places) - MOST)
-        return f"<p>{said[0]}</p>{tables}<p>{'</p><p>'.join(said[1:])}</p>"
+    def details(self) -> list[Any]:
+        """Its tables and its notes."""
+        sums = [_sums(*pair) for pair in self.by_place().items()]
+        tables = Table(_HEAD, _sorted(self.rows), 5), Table(_SUMS, sums, 4)
+        return [*tables, "\n".join(self.notes())]
 
 
-# rows of a printed table
-MOST = 24
 _HEAD = ("forward", "backward", "bytes", "freed at", "line", "record", "source")
 _SUMS = ("forward", "backward", "bytes", "lines", "source")
 
 
-def _seconds(row: Any) -> float:
-    return float(row.forward_s + row.backward_s)
+def in_seconds(seconds: float) -> str:
+    """Seconds in words, with three digits."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"
+
+
+def in_bytes(n: int) -> str:
+    """Bytes in words."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n} B"
+
+
+def where_of(place: Place) -> str:
+    """A place in words, with its file's name alone."""
+    file = place.file.replace("\\", "/").rpartition("/")[2]
+    return printable(str(Place(file, place.number, place.text)))
+
+
+def _seconds(row: Row | Total) -> float:
+    return row.forward_s + row.backward_s
 
 
 def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
@@ -286,8 +287,7 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     ----------
     fn
         A pure function with floating results; those that are no scalars are swept from ones. Or a
-        compiled function, whose program is measured as it runs: its forward pass, and the backward
-        pass that it may have.
+        compiled function, whose instructions run alone as well.
     rounds
         How often each line is timed. The shortest time counts, since others come from what else
         the machine does; the result says how far the median is above it.
@@ -298,9 +298,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     ``by_place()``, the sums by line of your source, and the peak of the memory. ``str()`` of it is
     a table, and ``tg.show.html`` makes a page of it. Loops, branches and checkpointed calls hold
     the lines of their bodies, summed over the steps; of more than 16 steps, as many are timed, and
-    count for all. It says where a `checkpoint` would save most memory, and what that would cost.
-    The rows of a compiled function are its instructions; a backward one has the place of the op
-    that it differentiates.
+    count for all. The rows of a compiled function are its instructions; a backward one has the
+    place of the op that it differentiates.
 
     Raises
     ------
@@ -353,16 +352,12 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 def _profiled(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
-    # the calls that lead to a record begin here
-    calls = Calls(_profiled.__code__)
-    try:
-        output, tape, _ = run(fn, args, kwargs, place=calls.note)
-    finally:
-        calls.end()
+    output, tape, _ = run(fn, args, kwargs, place=users_place)
     outputs = [
-        x for x in tree.leaves(output) if type(x) is Tensor and x.origin is tape.start.origin
+        x
+        for x in dict.fromkeys(tree.leaves(output))
+        if type(x) is Tensor and x.origin is tape.start.origin and x.dtype.kind in "fc"
     ]
-    outputs = [x for x in dict.fromkeys(outputs) if x.dtype.kind in "fc"]
     if not outputs:
         raise TypeError(
             f"profile: no result of {label(fn)} is floating and depends on its arguments; it "
@@ -382,46 +377,54 @@ def _profiled(
         for x in lines
         for held, name in ((x.forward_bytes, "forward"), (x.backward_bytes, "backward"))
     )
-    rows = tuple([_row(x, inside.get(x.record, ())) for x in lines])
-    return Profile(
-        label(fn),
-        rows,
-        peak,
-        where,
-        max(0.0, whole - sum(x.forward_s for x in lines)),
-        clock.middle / clock.least - 1 if clock.least else 0.0,
-        clock.tick,
-        clock.rounds,
-        savings(tape, lines, outputs),
-        tape,
-        outputs[0],
-    )
-
-
-def _row(x: Line, inside: tuple[Row, ...], around: Place = NOWHERE) -> Row:
-    record = x.record
-    figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
-    return Row(record, record.index, place_of(record, around), *figures, 1, inside)
+    rows = [_row(x, inside.get(x.record, ())) for x in lines]
+    rest = max(0.0, whole - sum(x.forward_s for x in lines))
+    figures = rest, clock.noise, clock.tick, clock.rounds
+    return Profile(label(fn), tuple(rows), peak, where, *figures, tape, outputs[0])
 
 
 def _compiled(
     fn: Compiled[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
     program, values = fn.program(*args, **kwargs), read(args, kwargs, fn.static_argnums).values
+    tape, inputs, outputs = on_tape(program, values, label(fn))
+    read_last = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
+    rows = []
     with np.errstate(all="ignore"):
-        found = timed(program, values, clock.rounds)
+        lines = list(forward_lines(tape, clock, Held()))[len(inputs) :]
+        for i, (made, line) in enumerate(zip(program.instructions, lines, strict=True)):
+            x = line.record
+            inside = _inside(x, None, clock, place_of(x)) if x.op in HOLDERS else ()
+            if not any(x is y for y in outputs):
+                line.freed_at = read_last.get(x, x.index) - len(inputs)
+            row = attrs.evolve(_row(line, inside), record=made, line=i)
+            rows.append(_as_backward(row) if made.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
-    rows = tuple([_instruction(x, x.made.stage, NOWHERE) for x in found.instructions])
-    rest = max(0.0, whole - sum(x.seconds for x in found.instructions))
-    figures = found.peak, None, rest, found.noise, found.tick, clock.rounds
-    return Profile(f"{label(fn)}, compiled", rows, *figures)
+        make = runner(program)
+        # what is made once, such as the code of its text, is no memory of a call
+        make()(*values)
+        peak = allocated(lambda: make()(*values))
+    rest = max(0.0, whole - sum(map(_seconds, rows)))
+    figures = rest, clock.noise, clock.tick, clock.rounds
+    return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, *figures)
 
 
-def _instruction(x: Timed, stage: str, around: Place) -> Row:
-    times = (0.0, x.seconds) if stage == "backward" else (x.seconds, 0.0)
-    place = place_of(x.made, around)
-    inside = tuple([_instruction(y, stage, place) for y in x.inside])
-    return Row(x.made, x.index, place, x.bytes, 0, x.freed_at, *times, x.steps, inside)
+def _row(x: Line, inside: tuple[Row, ...] = (), around: Place = NOWHERE) -> Row:
+    record = x.record
+    figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
+    return Row(record, record.index, place_of(record, around), *figures, 1, inside)
+
+
+def _as_backward(row: Row) -> Row:
+    """A row whose time is that of the backward pass."""
+    inside = tuple([_as_backward(x) for x in row.inside])
+    return attrs.evolve(row, forward_s=0.0, backward_s=row.forward_s, inside=inside)
+
+
+def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
+    """The place of a record; that of the record that holds it, if it has none."""
+    place: Place = record.place if record.place is not None and record.place.file else around
+    return place
 
 
 # so many steps of a loop are timed
@@ -435,7 +438,7 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     stride = -(-n // _TIMED) or 1
     # how many steps each that is timed stands for
     shares = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
-    found: _Rows = {}
+    found: list[tuple[int, Row]] = []
 
     def within(x: Tensor, c: Any) -> tuple[Row, ...]:
         opens = x.op in HOLDERS and (c is not None or g is None)
@@ -446,34 +449,33 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
             if x.op is not PARAMETER:
                 line = Line(x, forward_s=clock.time(written(x)))
                 line.bytes = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                _add(found, _row(line, within(x, None), around), shares[t])
+                found.append((shares[t], _row(line, within(x, None), around)))
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
             if step.contributions:
-                opens = step.record.op in HOLDERS and record.op is not CHECKPOINT
-                swept_at = step.record, step.cotangent
-                seconds = clock.time(derived(swept.tape, *swept_at) if opens else pulled(*swept_at))
-                line = Line(step.record, backward_s=seconds)
-                row = _row(line, within(step.record, step.cotangent), around)
-                _add(found, attrs.evolve(row, steps=0), shares[t])
-    return tuple(found.values())
+                x, c = step.record, step.cotangent
+                opens = x.op in HOLDERS and record.op is not CHECKPOINT
+                seconds = clock.time(derived(swept.tape, x, c) if opens else pulled(x, c))
+                row = _row(Line(x, backward_s=seconds), within(x, c), around)
+                found.append((shares[t], attrs.evolve(row, steps=0)))
+    return _summed(found)
 
 
-_Rows = dict[tuple[int, str], Row]
-
-
-def _add(rows: _Rows, row: Row, share: int) -> None:
-    """Add to the row of the same line what another took, so many times."""
-    key = row.line, row.name
-    old = rows.get(key)
-    inside: _Rows = {} if old is None else {(x.line, x.name): x for x in old.inside}
-    for x in row.inside:
-        _add(inside, x, share)
-    rows[key] = attrs.evolve(
-        old or row,
-        forward_s=(old.forward_s if old else 0.0) + share * row.forward_s,
-        backward_s=(old.backward_s if old else 0.0) + share * row.backward_s,
-        steps=(old.steps if old else 0) + share * row.steps,
-        inside=tuple(inside.values()),
+def _summed(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:
+    """One row for each line, with the sums of its figures, each so many times."""
+    lines: dict[tuple[int, str], list[tuple[int, Row]]] = {}
+    for n, row in rows:
+        lines.setdefault((row.line, row.name), []).append((n, row))
+    return tuple(
+        [
+            attrs.evolve(
+                same[0][1],
+                forward_s=sum(n * row.forward_s for n, row in same),
+                backward_s=sum(n * row.backward_s for n, row in same),
+                steps=sum(n * row.steps for n, row in same),
+                inside=_summed((n, x) for n, row in same for x in row.inside),
+            )
+            for same in lines.values()
+        ]
     )

@@ -60,8 +60,6 @@ class Frame:
         The names of views of these rows, and the lists of them, which are made once.
     inside
         When the loop or the branch runs that a body is of; None for a whole program.
-    stamp
-        The name of a function to call after each instruction, with the program and its number.
     """
 
     program: Code
@@ -77,7 +75,6 @@ class Frame:
     lists: dict[str, str] = attrs.Factory(dict)
     views: list[tuple[str, str]] = attrs.Factory(list)
     inside: Life | None = None
-    stamp: str = ""
 
     @property
     def once(self) -> list[str]:
@@ -106,12 +103,6 @@ class Frame:
         self.lists[name] = f"{self.arena.lists[made]}{back}"
         self.views.append((name, self.lists[name]))
 
-    def stamped(self, i: int) -> list[str]:
-        """The line that says that an instruction has run, if such are wanted."""
-        if not self.stamp:
-            return []
-        return [f"{self.stamp}({self.names.of(self.program, 'code')}, {i})"]
-
 
 def framed(
     program: Code,
@@ -119,7 +110,6 @@ def framed(
     names: Names,
     arena: Arena,
     inside: Life | None = None,
-    stamp: str = "",
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to an arena."""
     plan, once = planned(program, inside is not None), arena.once
@@ -151,9 +141,7 @@ def framed(
         outs[ref] = known[of, axes]
     for name in updates.values():
         once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
-    return Frame(
-        program, plan, values, buffers, outs, updates, names, arena, inside=inside, stamp=stamp
-    )
+    return Frame(program, plan, values, buffers, outs, updates, names, arena, inside=inside)
 
 
 # --- what values are called -----------------------------------------------------------------

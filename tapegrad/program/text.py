@@ -163,8 +163,6 @@ def lines_of(frame: Frame) -> list[str]:
             i += 1
         if ended and (gone := [x for j in range(begun, i) for x in ended.get(j, ())]):
             lines.append(f"del {', '.join(gone)}")
-        if frame.stamp:
-            lines += frame.stamped(i - 1)
     return lines
 
 
@@ -433,9 +431,9 @@ def source(program: Code) -> str:
     return written(program).text
 
 
-def runner(program: Code, stamp: Callable[[Code, int], None] | None = None) -> Maker:
-    """What allocates the buffers and returns the program, ready to run; `stamp` as in `written`."""
-    writing = written(program, stamp)
+def runner(program: Code) -> Maker:
+    """A call that allocates the buffers and returns the program, ready to run."""
+    writing = written(program)
     # a line of a program is not the user's
     namespace = {**writing.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
@@ -456,18 +454,12 @@ def _evaluated(text: str) -> CodeType:
     return compile(text, "<program>", "eval")
 
 
-def written(program: Code, stamp: Callable[[Code, int], None] | None = None) -> Writing:
-    """The text of a program and the names it needs.
-
-    With `stamp`, it is called as a run begins, with -1, and then after each instruction with the
-    program, or the body, that this is of, and its number: the last of those that run block by
-    block.
-    """
+def written(program: Code) -> Writing:
+    """The text of a program and the names it needs."""
     names = Names()
     arena = Arena(names, [])
-    called = "" if stamp is None else names.of(stamp, "stamp")
-    frame = framed(program, values_of(program, names), names, arena, stamp=called)
-    body = [*frame.stamped(-1), *lines_of(frame), *_results(frame)]
+    frame = framed(program, values_of(program, names), names, arena)
+    body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     header = _header(program, frame.plan, frame.values, names.constants, arena.settle())

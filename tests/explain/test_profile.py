@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import sweep
-from tapegrad.explain import measure, stamps
-from tapegrad.explain.profile import MOST
-from tapegrad.program import text
+from tapegrad.explain import measure
+from tapegrad.explain.text import MOST
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
@@ -230,10 +229,13 @@ def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differen
 
 def test_what_the_clock_takes_is_taken_off(monkeypatch):
     reads = itertools.count()
-    monkeypatch.setattr(stamps, "perf_counter", lambda: float(next(reads)))
-    profile = tg.profile(tg.compile(tg.grad(chain)), rounds=1)(X)
-    assert profile.tick_s == 1.0
-    assert profile.forward_s == profile.backward_s == 0.0
+    monkeypatch.setattr(measure, "perf_counter", lambda: float(next(reads)))
+    # a call between two reads takes 1 second, and so do 100 calls that do nothing
+    for fn in (chain, tg.compile(tg.grad(chain))):
+        profile = tg.profile(fn, rounds=1)(X)
+        assert profile.tick_s == 0.01
+        taken = {x for row in profile.rows for x in (row.forward_s, row.backward_s)}
+        assert taken == {0.0, 0.99}
 
 
 def test_every_line_inside_has_a_place():
@@ -276,68 +278,6 @@ def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
     assert (inner.forward_s, inner.backward_s) == (12.0, 0.0)
     assert sum(row.forward_s for row in inner.inside) == 12.0
     assert sum(row.backward_s for row in inner.inside) == 18.0
-
-
-def test_it_says_where_a_checkpoint_saves_inside_a_batch():
-    batched = tg.vmap(chain)
-    batch = np.stack([X, X])
-    best = tg.profile(lambda x: np.sum(batched(x)), rounds=1)(batch).checkpoints[0]
-    assert best.what.startswith("block (test_profile.py:")
-    assert best.calls == 4
-
-
-def test_it_says_where_a_checkpoint_saves_and_how_much():
-    profile = tg.profile(chain, rounds=1)(X)
-    best = profile.checkpoints[0]
-    assert best.what.startswith("block (test_profile.py:")
-    assert best.calls == 4
-
-    def checkpointed(x):
-        for _ in range(4):
-            x = tg.checkpoint(block)(x)
-        return np.sum(x * x)
-
-    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in (chain, checkpointed)]
-    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
-    assert f"checkpoint around {best.what} (called 4 times): " in str(profile)
-    assert not tg.profile(checkpointed, rounds=1)(X).checkpoints
-
-
-def test_it_says_what_a_checkpoint_of_a_loop_saves():
-    def loop(wrap):
-        def fn(x):
-            body = wrap(lambda c, _: (np.tanh(np.exp(np.sin(c))), None))
-            return np.sum(tg.scan(body, x, length=10)[0])
-
-        return fn
-
-    best = tg.profile(loop(lambda f: f), rounds=1)(X).checkpoints[0]
-    assert best.what.startswith("the body of the scan at test_profile.py:")
-    assert best.calls == 10
-    fns = loop(lambda f: f), loop(tg.checkpoint)
-    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in fns]
-    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
-    assert not tg.profile(fns[1], rounds=1)(X).checkpoints
-
-
-def test_it_says_what_a_schedule_for_a_loop_saves():
-    def loop(checkpoint):
-        def fn(x):
-            def body(c, _):
-                return np.tanh(np.exp(np.sin(c))), None
-
-            return np.sum(tg.scan(body, x, length=100, checkpoint=checkpoint)[0])
-
-        return fn
-
-    best = tg.profile(loop(None), rounds=1)(X).checkpoints[0]
-    assert best.what.startswith("segments of the scan at test_profile.py:")
-    assert best.what.endswith('by checkpoint="binomial"')
-    assert best.calls == 10
-    fns = loop(None), loop("binomial")
-    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in fns]
-    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
-    assert not tg.profile(fns[1], rounds=1)(X).checkpoints
 
 
 def test_it_shows_itself():
@@ -397,7 +337,6 @@ def test_it_is_no_part_of_a_recording_that_runs():
 
 def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     hand = Hand(monkeypatch)
-    monkeypatch.setattr(stamps, "perf_counter", lambda: hand.now)
 
     @tg.custom_op(vjps=(None,))
     def back(g):
@@ -430,26 +369,12 @@ def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     assert all(row.place.text for row in profile.rows)
     said = str(profile)
     assert said.startswith("loss, compiled: forward 12 s, backward 18 s, peak ")
-    assert "The clock was read after each line" in said
+    assert "Each line ran alone" in said
     assert profile.peak_bytes > 3 * X.nbytes
     # arrays, and no code of the program
     assert tg.profile(tg.compile(lambda x: np.exp(x) * x), rounds=1)(1.0).peak_bytes < 4000
     held = [row for row in profile.rows if row.name == "exp"]
     assert all(row.freed_at is None or row.freed_at > row.line for row in held)
-
-
-@given(programs)
-def test_each_instruction_is_stamped_once_and_the_results_are_the_same(names):
-    program = tg.compile(tg.value_and_grad(program_of(names))).program(X)
-    seen = []
-    found = text.runner(program, lambda code, i: seen.append((code is program, i)))()(X)
-    own = [i for is_own, i in seen if is_own]
-    assert own == sorted(set(own))
-    assert own[0] == -1
-    assert own[-1] == len(program.instructions) - 1
-    for x, y in zip(found, program(X), strict=True):
-        np.testing.assert_array_equal(x, y)
-    assert all(made.place is not None for made in program.instructions)
 
 
 @pytest.mark.parametrize("transform", [tg.grad, tg.compile, tg.vmap])

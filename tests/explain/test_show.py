@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.recording import run
-from tapegrad.explain.show.marks import swept
+from tapegrad.explain.text import swept
 
 
 def test_a_printed_tape_has_a_line_for_each_record():

@@ -25,11 +25,11 @@ from tapegrad.explain.inside import primal_of
 from tapegrad.explain.profile import Profile, Row, figures_of
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import called, events
-from tapegrad.explain.show.marks import mark, swept
 from tapegrad.explain.show.opened import section
 from tapegrad.explain.show.replay import slopes
 from tapegrad.explain.show.values import Texts
 from tapegrad.explain.steps import sweep_steps
+from tapegrad.explain.text import mark, swept
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.text import cells, operand, printable
 

@@ -304,7 +304,7 @@ def _inside(frame: Frame, i: int, code: Code, given: Mapping[int, str]) -> Frame
     """The frame of a body of an instruction, with these for its inputs."""
     known = {Ref("input", k): name for k, name in given.items()}
     values = values_of(code, frame.names, known)
-    return framed(code, values, frame.names, frame.arena, frame.life_of(i), frame.stamp)
+    return framed(code, values, frame.names, frame.arena, frame.life_of(i))
 
 
 def _is_new(inside: Frame, x: Any) -> bool:

@@ -1,0 +1,152 @@
+"""Text to look at: a tape with its cotangents and what is inside its records, and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import attrs
+
+from tapegrad.core.sweep import SWEEP
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
+from tapegrad.explain.inside import HOLDERS, last_run, primal_of
+from tapegrad.explain.rules import passes_gradient
+from tapegrad.explain.steps import Step, sweep_steps
+from tapegrad.face.text import Text, columns, rows_in_html, short, table
+
+# rows of a printed table
+MOST = 24
+
+
+def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
+    """What `Tape.show` returns."""
+    if output is None:
+        return Text(_text(tape, None))
+    return Text(_text(tape, {step.record: step for step in sweep_steps(tape, output, cotangent)}))
+
+
+def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
+    """A tape as a table, and below it, for each record that holds others, the last run of those.
+
+    Parameters
+    ----------
+    tape
+        The tape.
+    steps
+        The steps of a sweep over it, by record; None if there was none.
+    """
+    inner, further = swept(tape), {}
+    if steps is not None:
+        further["cotangent"] = [
+            short(primal_of(steps[x].cotangent)) if x in steps else "" for x in tape
+        ]
+    marks = [mark(x, inner, steps) for x in tape]
+    further |= {"gradient": marks} if any(marks) else {}
+    places = [x.place for x in tape]
+    if tape.start.origin.lines and any(places):
+        further["source"] = [f"{x.number}: {x.text}" if x else "" for x in places]
+    texts = [table(tape, **further)]
+    for record in tape:
+        if record.op not in HOLDERS or tape.start.origin.compiling:
+            continue
+        inside: dict[Tensor, Step] | None = None if steps is None else {}
+        if steps is not None and record in steps:
+            last = next(iter(steps[record].inside), None)
+            run = last and last.run
+            inside = {step.record: step for step in last.steps} if last else {}
+        else:
+            run = last_run(record)
+        if run is not None:
+            which = "" if run.step is None else f", step {run.step}, the last"
+            head = f"inside line {record.index}, {record.op.name}{which}:"
+            texts.append(f"{head}\n{_text(run.tape, inside)}")
+    return "\n\n".join(texts)
+
+
+# --- marks ----------------------------------------------------------------------------------
+
+
+def swept(tape: Tape) -> frozenset[Tensor]:
+    """The records that sweeps inside a recording wrote, such as those of `grad`."""
+    since = [(x._options["since"], x.index) for x in tape if x.op is SWEEP]
+    return frozenset(x for x in tape if any(first < x.index <= last for first, last in since))
+
+
+def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | None = None) -> str:
+    """A record's mark, in a word or two: where gradients end, where a recording begins.
+
+    Parameters
+    ----------
+    record
+        The record.
+    inner
+        The records that inner sweeps wrote; see `swept`.
+    reached
+        The records that have a cotangent, if there was a sweep.
+    """
+    if record.op is PARAMETER:
+        begins = ["inner recording begins"] if record._operands else []
+        lacks = ["gets none"] if reached is not None and record not in reached else []
+        return ", ".join(begins + lacks)
+    if record in inner:
+        return "inner sweep"
+    from_records = [i for i, x in enumerate(record._operands) if type(x) is Tensor]
+    ends = from_records and not any(passes_gradient(record, i) for i in from_records)
+    return "stops here" if ends else ""
+
+
+# --- reports --------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Table:
+    """Rows of cells under a head, of which the first rows are shown.
+
+    Attributes
+    ----------
+    head, rows
+        The cells.
+    right
+        How many columns end at the right.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: int
+
+    def __str__(self) -> str:
+        more = len(self.rows) - MOST
+        text = columns(self.head, self.rows[:MOST], self.right)
+        return f"{text}\n... and {more} more" if more > 0 else text
+
+    def _repr_html_(self) -> str:
+        return rows_in_html(self.head, self.rows[:MOST], len(self.rows) - MOST)
+
+
+class Report:
+    """Findings with a ``label``, a ``summary``, and ``details``: sentences, tables, texts.
+
+    A notebook shows sentences as paragraphs, one for each line, and the others in their own way.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self: Any) -> str:
+        return f"<{type(self).__name__} of {self.label}: {self.summary}>"
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self._parts()))
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            x._repr_html_()
+            if hasattr(x, "_repr_html_")
+            else f"<p>{escape(x).replace(chr(10), '</p><p>')}</p>"
+            for x in self._parts()
+        )
+
+    def _parts(self: Any) -> list[Any]:
+        return [f"{self.label}: {self.summary}", *self.details()]
