@@ -73,7 +73,8 @@ class Call:
             return together(list(self.known[1]))
         # in no recording: what the function records is its own
         found = recorded_from(None, self.fn, lend(operands))[0]
-        return together([np.asarray(x) for x in found])
+        # the function may return an operand, or a view of one
+        return together([np.array(x) for x in found])
 
     def like(self) -> Any:
         """A value like that of a record."""

@@ -184,7 +184,8 @@ def _iterate(
             M = None
     operator = _scipy.LinearOperator((n, n), matvec=multiply, dtype=dtype)
     x, info = _SOLVERS[method](operator, b, x0, M=M, **options)
-    x = np.asarray(x, dtype)
+    # of a right side of zeros, SciPy returns this itself
+    x = np.array(x, dtype)
     size, left = np.linalg.norm(b), np.linalg.norm(multiply(x) - b)
     # the solver updates its residual, which is another if the function is not linear
     least = 1e3 * np.finfo(dtype).eps * (size + np.linalg.norm(x) * n)
