@@ -76,8 +76,8 @@ def count_rows(arrays: Any) -> int:
             raise TypeError(f"{where} is masked, which rows are not; fill it first (x.filled(0))")
         known[where] = len(x)
     if len(set(known.values())) > 1:
-        told = ", ".join(f"{where} has {n}" for where, n in known.items())
-        raise ValueError(f"the numbers of rows differ: {told}")
+        listed = ", ".join(f"{where} has {n}" for where, n in known.items())
+        raise ValueError(f"the numbers of rows differ: {listed}")
     if not known:
         raise ValueError("there are no arrays to take rows of")
     return next(iter(known.values()))

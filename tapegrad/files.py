@@ -244,20 +244,22 @@ def _differences(
     wanted: Mapping[str, Any], entries: Mapping[str, Entry], partial: bool
 ) -> list[str]:
     """The differences between a file and the wanted tree, each in a few words."""
-    told = []
+    differences = []
     for name, leaf in wanted.items():
         entry = entries.get(name)
         if entry is None:
-            told.append(f"{name!r} is missing")
+            differences.append(f"{name!r} is missing")
             continue
         shape, dtype = np.shape(leaf), _dtype(leaf)
         if (entry.shape, entry.dtype.newbyteorder("=")) != (shape, dtype.newbyteorder("=")):
-            told.append(f"{name!r} is {entry.dtype} {entry.shape}; {dtype} {shape} is expected")
+            differences.append(
+                f"{name!r} is {entry.dtype} {entry.shape}; {dtype} {shape} is expected"
+            )
     more = [] if partial else [name for name in entries if name not in wanted]
-    told += [f"{name!r} is not in the tree" for name in more]
+    differences += [f"{name!r} is not in the tree" for name in more]
     if more:
-        told.append("with partial=True only what the tree has is read")
-    return told
+        differences.append("with partial=True only what the tree has is read")
+    return differences
 
 
 def _as(leaf: Any, x: Array) -> Any:
@@ -351,7 +353,7 @@ def named(path: FilePath) -> str:
 
 
 def guarded(path: FilePath, read: Callable[[Any], Any], writer: str) -> Any:
-    """What `read` reads from a file, or one error that names the file.
+    """The result of `read` on a file, or one error that names the file.
 
     Parameters
     ----------

@@ -82,14 +82,14 @@ class _Call:
         return self._recorded(arrays, moving)[2](cotangents)
 
     def _recorded(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
-        given = list(arrays)
+        all_arrays = list(arrays)
 
         def of_moving(*xs: Any) -> Any:
             for i, x in zip(moving, xs, strict=True):
-                given[i] = x
-            return self.on(given)
+                all_arrays[i] = x
+            return self.on(all_arrays)
 
-        output, pullback = vjp(of_moving, *[given[i] for i in moving])
+        output, pullback = vjp(of_moving, *[all_arrays[i] for i in moving])
         leaves, structure = tree.flatten(output)
 
         def pull(cotangents: Any) -> Any:
@@ -191,11 +191,11 @@ def _torch_function(library: Any) -> Any:
                 # the backward pass is itself a call of a function that tapegrad differentiates
                 args = (list(tensors), ctx.moving, list(cotangents))
                 back = _Call.of(ctx.call.slopes, args, {}, library.Tensor)
-                found = Bridge.apply(back, [], *back.varying)
+                gradients_of = Bridge.apply(back, [], *back.varying)
             else:
                 slopes = ctx.pull([_array(c) for c in cotangents])
-                found = [tensor(g, tensors[0].device) for g in slopes]
-            for i, g in zip(ctx.moving, found, strict=True):
+                gradients_of = [tensor(g, tensors[0].device) for g in slopes]
+            for i, g in zip(ctx.moving, gradients_of, strict=True):
                 gradients[i] = g.to(tensors[i].device)
             return None, None, *gradients
 
@@ -277,15 +277,15 @@ def jax(fn: Fn, like: Any = None) -> Fn:
 
 def _result(library: Any, fn: Fn, x: Any) -> Any:
     """The shape and dtype of a result."""
-    made = x if hasattr(x, "dtype") else np.asarray(x)
-    dtype = np.dtype(made.dtype)
+    array = x if hasattr(x, "dtype") else np.asarray(x)
+    dtype = np.dtype(array.dtype)
     held = np.dtype(library.dtypes.canonicalize_dtype(dtype))
     if dtype.kind != "i" and held != dtype:
         raise TypeError(
             f"{label(fn)} returns {dtype}, which JAX would hold as {held}; call "
             'jax.config.update("jax_enable_x64", True) first'
         )
-    return library.ShapeDtypeStruct(made.shape, held)
+    return library.ShapeDtypeStruct(array.shape, held)
 
 
 def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
@@ -320,18 +320,18 @@ def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
         shapes = [library.ShapeDtypeStruct(xs[i].shape, xs[i].dtype) for i in moving]
         floating = [i for i, x in enumerate(results) if x.dtype.kind in "fc"]
 
-        def pull(xs: Any, given: Any) -> Any:
+        def pull(xs: Any, floating_cotangents: Any) -> Any:
             *_, pull = call.pulled([np.asarray(x) for x in xs], moving)
             weights: list[Any] = [None] * len(results)
-            for i, c in zip(floating, given, strict=True):
+            for i, c in zip(floating, floating_cotangents, strict=True):
                 # JAX's cotangents are the conjugates of ours
                 weights[i] = conjugated(np.asarray(c))
             return cast([conjugated(np.asarray(c)) for c in pull(weights)], shapes)
 
-        found = iter(back(pull, tuple(shapes), xs, [cotangents[i] for i in floating]))
+        slopes = iter(back(pull, tuple(shapes), xs, [cotangents[i] for i in floating]))
         none = library.dtypes.float0
         return tuple(
-            [next(found) if i in moving else np.zeros(x.shape, none) for i, x in enumerate(xs)]
+            [next(slopes) if i in moving else np.zeros(x.shape, none) for i, x in enumerate(xs)]
         )
 
     f.defvjp(f_forward, f_back)

@@ -207,7 +207,7 @@ def shard(arrays: Tree, comm: Any) -> Tree:
 
 @attrs.frozen
 class _Print:
-    """What identifies a leaf in comparisons: its kind in words and a digest of its content."""
+    """The identity of a leaf in comparisons: its kind in words and a digest of its content."""
 
     kind: str
     content: bytes
@@ -250,10 +250,10 @@ def same_everywhere(tree: Any, comm: Any) -> None:
     everyones = comm.allgather((repr(structure), paths, prints))
     differences = list(_differences(everyones))
     if differences:
-        told = "\n".join(f"  {line}" for line in differences[:10])
+        listed = "\n".join(f"  {line}" for line in differences[:10])
         more = len(differences) - 10
-        told += f"\n  and {more} more" if more > 0 else ""
-        raise ValueError(f"the trees of the ranks differ:\n{told}")
+        listed += f"\n  and {more} more" if more > 0 else ""
+        raise ValueError(f"the trees of the ranks differ:\n{listed}")
 
 
 def _print(x: Any, path: str) -> _Print:
@@ -282,15 +282,15 @@ def _differences(everyones: Sequence[tuple[str, list[str], list[_Print]]]) -> It
 
 
 def _other_structures(everyones: Sequence[tuple[str, list[str], list[_Print]]]) -> Iterator[str]:
-    found = False
+    differs = False
     for path in dict.fromkeys(path for _, paths, _ in everyones for path in paths):
         there = _grouped([path in paths for _, paths, _ in everyones])
         if len(there) > 1:
-            found = True
+            differs = True
             yield f"{path or 'a lone leaf'}: " + "; ".join(
                 f"{'there' if has else 'missing'} on {ranks}" for has, ranks in there
             )
-    if not found:
+    if not differs:
         groups = _grouped([structure for structure, _, _ in everyones])
         yield "the containers: " + "; ".join(f"{x} on {ranks}" for x, ranks in groups)
 
@@ -344,11 +344,11 @@ def together(comm: Any) -> Iterator[None]:
         code = error.code if isinstance(error, SystemExit) else 1
         if n_ranks == 1 or not code:
             raise
-        said = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
+        reason = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stdout.flush()
             # in one piece, so that the lines of several ranks do not mix
-            sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{said.rstrip()}\n")
+            sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{reason.rstrip()}\n")
             sys.stderr.flush()
         status = code if isinstance(code, int) else 1
         comm.Abort(status)

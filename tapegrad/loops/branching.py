@@ -80,23 +80,23 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
         raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
         chosen = on_true if pred else on_false
-        found = with_user_warnings(chosen, *tree.fresh(operands, shown))
-        check_returned(found, CURRENT.get(), label(chosen))
-        return found
-    given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond", True), operands)
-    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
+        output = with_user_warnings(chosen, *tree.fresh(operands, shown))
+        check_returned(output, CURRENT.get(), label(chosen))
+        return output
+    inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond", True), operands)
+    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
     names = argument_names(on_true, len(operands))
     paths = [
         path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)
     ]
     first, second = traced(on_true, known, paths), traced(on_false, known, paths)
     _check_alike(first.output, second.output)
-    leaves = tree.leaves(given)
+    leaves = tree.leaves(inputs)
     captured = [*dict.fromkeys((*first.captured, *second.captured))]
     codes = [over_captured(done, captured) for done in (first, second)]
     whole = choose(Branch(*codes), pred, [*captured, *leaves])
-    found, structure = tree.flatten(first.output)
-    return tree.unflatten(structure, [part(whole, i) for i in range(len(found))])
+    output, structure = tree.flatten(first.output)
+    return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])
 
 
 def _check_alike(first: Any, second: Any) -> None:

@@ -48,10 +48,10 @@ def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> 
             return (with_user_warnings(plain, *args),)
         # of its own, because what is written here is dropped
         origin = start.origin.inner(step)
-        found, last = recorded_from(origin, plain, args)
+        result, last = recorded_from(origin, plain, args)
     except CapturedError:
         return None
-    return (found,) if last is origin else None
+    return (result,) if last is origin else None
 
 
 def check_arrays(f: Callable[..., Any], x: Any) -> None:
@@ -69,15 +69,15 @@ def lend_carry(carry: Any) -> Any:
 
 
 def keep_result(x: Any) -> Any:
-    """What a step of a loop on arrays returned, which the user may still write to, copied."""
+    """A copy of the result of a step of a loop on arrays, which the user may still write to."""
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
     """The leaves of a named tree, each with its path."""
-    found: list[tuple[str, Any]] = []
-    tree.map_with_path(lambda leaf, path: found.append((path, leaf)), x, name)
-    return found
+    leaves: list[tuple[str, Any]] = []
+    tree.map_with_path(lambda leaf, path: leaves.append((path, leaf)), x, name)
+    return leaves
 
 
 def root(carry: Any, name: str) -> str:
@@ -176,11 +176,11 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
         raise TypeError(f"{must}, not {got(after)}")
     old, new = (named_leaves(x, root(x, "carry")) for x in (before, after))
     if structure != after_structure:
-        given, found = ([path for path, _ in leaves] for leaves in (old, new))
-        if given != found:
+        before_paths, after_paths = ([path for path, _ in leaves] for leaves in (old, new))
+        if before_paths != after_paths:
             raise TypeError(
-                f"{must}, but the leaves before a step are {', '.join(given) or 'none'} "
-                f"and after it {', '.join(found) or 'none'}"
+                f"{must}, but the leaves before a step are {', '.join(before_paths) or 'none'} "
+                f"and after it {', '.join(after_paths) or 'none'}"
             )
         raise TypeError(f"{must}, but the structures differ: {before!r} and {after!r}")
     for (path, x), (_, y) in zip(old, new, strict=True):

@@ -234,17 +234,17 @@ def _unchanged(what: str, init: Any) -> Any:
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
-    found = cond(lend_carry(carry))
-    check_arrays(cond, found)
-    _check_truth(cond, found)
-    return bool(found)
+    truth = cond(lend_carry(carry))
+    check_arrays(cond, truth)
+    _check_truth(cond, truth)
+    return bool(truth)
 
 
-def _check_truth(cond: Fn, found: Any) -> None:
-    if not isinstance(found, np.ndarray | np.generic | bool | int | float) or np.shape(found):
-        shape = f" of shape {np.shape(found)}" if isinstance(found, np.ndarray) else ""
+def _check_truth(cond: Fn, truth: Any) -> None:
+    if not isinstance(truth, np.ndarray | np.generic | bool | int | float) or np.shape(truth):
+        shape = f" of shape {np.shape(truth)}" if isinstance(truth, np.ndarray) else ""
         raise TypeError(
-            f"while_loop: {label(cond)} returned {got(found)}{shape}; one truth value is needed"
+            f"while_loop: {label(cond)} returned {got(truth)}{shape}; one truth value is needed"
         )
 
 

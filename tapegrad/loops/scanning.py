@@ -141,7 +141,7 @@ def over_rows(
 
 def _length(xs: Any, length: int | None) -> int:
     """The number of steps."""
-    found: dict[str, int] = {}
+    lengths: dict[str, int] = {}
     for path, x in named_leaves(xs, "xs"):
         shape = np.shape(x) if not isinstance(x, Tensor) else x.shape
         if not shape:
@@ -149,18 +149,18 @@ def _length(xs: Any, length: int | None) -> int:
                 f"scan: {path} has no axis to go along; leave a value that is the same at each "
                 "step out of xs, and let f capture it"
             )
-        found[path] = shape[0]
+        lengths[path] = shape[0]
     if length is not None:
         length = operator.index(length)
         if length < 0:
             raise ValueError(f"scan: length must be 0 or more, not {length}")
-        found = {"length": length} | found
-    if not found:
+        lengths = {"length": length} | lengths
+    if not lengths:
         raise ValueError("scan: xs holds no array, so length must say how many steps there are")
-    if len(set(found.values())) > 1:
-        told = ", ".join(f"{path} {n}" for path, n in found.items())
-        raise ValueError(f"scan: the lengths differ: {told}")
-    return next(iter(found.values()))
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{path} {n}" for path, n in lengths.items())
+        raise ValueError(f"scan: the lengths differ: {listed}")
+    return next(iter(lengths.values()))
 
 
 def _row(xs: Any, t: int) -> Any:
@@ -175,16 +175,16 @@ def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any
         return tree.map(np.asarray, give_dtypes(init, done.output[0])), ys
     order = range(n)[::-1] if reverse else range(n)
     carry = initial_carry(op.name, f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
-    given = []
+    rows = []
     for t in order:
         before = carry
         carry, y = keep_result(_pair(f, f(lend_carry(before), _row(xs, t))))
         check_arrays(f, (carry, y))
         check_carry(op.name, f, before, carry)
-        given.append(y)
+        rows.append(y)
     if reverse:
-        given.reverse()
-    return carry, tree.map(lambda *rows: np.stack(rows), *given)
+        rows.reverse()
+    return carry, tree.map(lambda *ys: np.stack(ys), *rows)
 
 
 def _recorded(

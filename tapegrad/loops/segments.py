@@ -30,7 +30,7 @@ _MOST_STEPS = 32
 
 
 def check_checkpoint(what: str, checkpoint: Any) -> Any:
-    """What to keep of a loop: None, a number of steps, or ``"binomial"``.
+    """The states that a loop keeps: None, a number of steps, or ``"binomial"``.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
         return [part(whole, i) for i in range(loop.first_kept)]
     first = loop.n_captured + loop.n_carry
     captured, carry = operands[: loop.n_captured], operands[loop.n_captured : first]
-    given: list[list[Any]] = []
+    parts: list[list[Any]] = []
     done = 0
     for level in reversed(range(levels + 1)):
         count = (n - done) // size**level
@@ -91,10 +91,10 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
         whole = repeat(op, attrs.evolve(segments, length=sides[0]), [*captured, *carry, *rows])
         carry = [part(whole, i) for i in range(loop.n_carry)]
         ys = [part(whole, i) for i in range(loop.n_carry, loop.first_kept)]
-        given.append([np.reshape(y, (stop - start, *y.shape[len(sides) :])) for y in ys])
+        parts.append([np.reshape(y, (stop - start, *y.shape[len(sides) :])) for y in ys])
     if loop.reverse:
-        given.reverse()
-    return [*carry, *[y[0] if len(y) == 1 else np.concatenate(y) for y in zip(*given, strict=True)]]
+        parts.reverse()
+    return [*carry, *[y[0] if len(y) == 1 else np.concatenate(y) for y in zip(*parts, strict=True)]]
 
 
 def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
@@ -133,7 +133,7 @@ def _of_segments(op: Rules, loop: Loop) -> Loop:
 
 
 def _of_one(loop: Loop) -> str:
-    """What a segment is called, in messages that count its steps."""
+    """The name of a segment, in messages that count its steps."""
     return f"a segment of {loop.body.label}"
 
 
@@ -162,11 +162,11 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
     most, count = inputs_at((n, n + 1))
 
-    def given(code: Any, *new: Input) -> Any:
+    def with_inputs(code: Any, *new: Input) -> Any:
         inputs = (*code.inputs[:n], *new, *code.inputs[n:])
         return over_inputs(code, inputs, [*range(n), *range(n + len(new), len(inputs))])
 
-    step, further = given(body, size, done), given(loop.stop, size, done)
+    step, further = with_inputs(body, size, done), with_inputs(loop.stop, size, done)
     counting, testing = (Builder(x.inputs, x.constants, x.instructions) for x in (step, further))
     outputs = (counting.emit(add, count, 1), *step.outputs)
     step = attrs.evolve(step, instructions=tuple(counting.instructions), outputs=outputs)
@@ -180,4 +180,4 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
         return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
     code = program_of(_of_one(loop), (*body.inputs[:n], size, *body.inputs[n:]), segment)
-    return attrs.evolve(inner, body=code, stop=given(loop.stop, size), remember=False)
+    return attrs.evolve(inner, body=code, stop=with_inputs(loop.stop, size), remember=False)

@@ -138,9 +138,9 @@ class Sequential(BaseLayer):
     has_state: bool = attrs.field(eq=False, repr=False)
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
-        made = tuple(map(_as_layer, layers))
-        wants = tuple(map(_wants, made))
-        self.__attrs_init__(made, wants, any("state" in names for names in wants))
+        chain = tuple(map(_as_layer, layers))
+        wants = tuple(map(_wants, chain))
+        self.__attrs_init__(chain, wants, any("state" in names for names in wants))
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
         """Each layer's parameters, drawn with its own key."""
@@ -200,19 +200,19 @@ class Sequential(BaseLayer):
             if not names:
                 x = layer(p, x)
             else:
-                given = {"training": training, "state": s}
+                options = {"training": training, "state": s}
                 if "key" in names:
-                    given["key"] = next(keys, None)
-                x = layer(p, x, **{name: given[name] for name in names})
+                    options["key"] = next(keys, None)
+                x = layer(p, x, **{name: options[name] for name in names})
                 if "state" in names:
                     x, s = x
             after.append(s)
         return (x, tuple(after)) if self.has_state else x
 
-    def _check(self, name: str, given: Any) -> None:
-        if not isinstance(given, list):
-            check_params("Sequential", given, tuple, name)
-        if len(given) != len(self.layers):
+    def _check(self, name: str, trees: Any) -> None:
+        if not isinstance(trees, list):
+            check_params("Sequential", trees, tuple, name)
+        if len(trees) != len(self.layers):
             raise ValueError(
-                f"Sequential: {name} has trees for {len(given)} layers, of {len(self.layers)}"
+                f"Sequential: {name} has trees for {len(trees)} layers, of {len(self.layers)}"
             )

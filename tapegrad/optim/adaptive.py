@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.face.ownership import give
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared
-from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain, within
+from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within
 from tapegrad.tree.structure import immutable
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
@@ -250,7 +250,7 @@ class RMSProp(Optimizer):
 
     def moments(self) -> tuple[str, ...]:
         """The means that are needed, and the velocity if there is momentum."""
-        velocity = () if is_none(self.momentum) else ("velocity",)
+        velocity = () if is_zero(self.momentum) else ("velocity",)
         return ("square", *["mean"] * bool(self.centered), *velocity)
 
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:

@@ -28,21 +28,21 @@ def is_known(x: Any) -> bool:
     return not isinstance(x, Tensor)
 
 
-def is_none(x: Any) -> bool:
+def is_zero(x: Any) -> bool:
     """Whether a number is known to be 0, so that its term can be left out."""
     return type(x) is not Tensor and x == 0
 
 
-def within(made: Any, function: Any, *operands: Any) -> Any:
-    """What one of NumPy's functions gives, in the memory of an array if it fits there.
+def within(array: Any, function: Any, *operands: Any) -> Any:
+    """The result of one of NumPy's functions, in the memory of an array if it fits there.
 
-    The caller has made that array, and needs it no more. Records, and what is wider, stay apart.
+    The array is the caller's own, and not needed any more. Records and wider results stay apart.
     """
-    if type(made) is not ndarray:
+    if type(array) is not ndarray:
         return function(*operands)
-    dtype, shape, fits = made.dtype, made.shape, False
+    dtype, shape, fits = array.dtype, array.shape, False
     for x in operands:
-        if x is made:
+        if x is array:
             fits = True
         elif type(x) is not float:
             if type(x) not in (ndarray, dtype.type) or x.dtype != dtype:
@@ -50,7 +50,7 @@ def within(made: Any, function: Any, *operands: Any) -> Any:
             if x.shape not in (shape, ()):
                 return function(*operands)
             fits = fits or x.shape == shape
-    return function(*operands, out=made) if fits else function(*operands)
+    return function(*operands, out=array) if fits else function(*operands)
 
 
 def number(instance: Any, attribute: Any, value: Any) -> None:
@@ -222,7 +222,7 @@ class Optimizer:
             cast = functools.cache(functools.partial(_cast, now))
         decays = self._decays(params)
         leaf = self.leaf
-        made: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
 
         # this runs for each parameter in each step, so it does only what is necessary
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
@@ -244,7 +244,7 @@ class Optimizer:
                 for x, old in zip(row[1:], moments, strict=True):
                     if shape_of(old) != shape or x.dtype != _dtype(old):
                         raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
-                made.append(row)
+                rows.append(row)
             return new if type(new) is Tensor else give(new)
 
         is_plain = not names and decays is None and cast is None
@@ -259,13 +259,13 @@ class Optimizer:
             raise
         after = {}
         for i, name in enumerate(names, 1):
-            leaves = iter([_given(row[i]) for row in made])
+            leaves = iter([_given(row[i]) for row in rows])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
         return new, self.state(_after(state.step), **after)
 
     def _decays(self, params: Any) -> Iterator[bool] | None:
         """For each parameter, whether it decays; None if none does."""
-        if is_none(self.weight_decay):
+        if is_zero(self.weight_decay):
             return None
         return map(self.decay, tree.paths(params), tree.leaves(params))
 

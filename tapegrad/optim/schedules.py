@@ -156,8 +156,8 @@ class exponential_decay(Gate):  # noqa: N801
         return self.start * self.factor ** (step / self.steps)
 
 
-def _in_order(given: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(given)
+def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from tapegrad.core.cotangents import FLOAT64
 from tapegrad.face.ownership import give
-from tapegrad.optim.base import Optimizer, below_one, is_none, plain, within
+from tapegrad.optim.base import Optimizer, below_one, is_zero, plain, within
 from tapegrad.tree.structure import immutable
 
 __all__ = ["SGD", "SGDState"]
@@ -93,7 +93,7 @@ class SGD(Optimizer):
 
     def moments(self) -> tuple[str, ...]:
         """The velocity, if there is momentum."""
-        return () if is_none(self.momentum) else ("velocity",)
+        return () if is_zero(self.momentum) else ("velocity",)
 
     def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
         """For arrays, a step down the gradient in half the time."""

@@ -293,12 +293,12 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 def _floating(dtype: Any, kinds: str = "f") -> np.dtype[Any]:
     try:
-        made: np.dtype[Any] = np.dtype(dtype)
+        floating: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be a floating dtype; not {dtype!r}") from None
-    if made.kind not in kinds:
-        raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
-    return made
+    if floating.kind not in kinds:
+        raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {floating}")
+    return floating
 
 
 def _as_floating(x: Any, dtype: np.dtype[Any]) -> Any:
@@ -306,9 +306,9 @@ def _as_floating(x: Any, dtype: np.dtype[Any]) -> Any:
     return x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind in "iub" else x
 
 
-def _check_fits(shape: tuple[int, ...], **given: Any) -> None:
+def _check_fits(shape: tuple[int, ...], **arrays: Any) -> None:
     """Raise where NumPy would broadcast the draws, and repeat them."""
-    for name, x in given.items():
+    for name, x in arrays.items():
         fits = np.ndim(x) <= len(shape) and all(
             side in (1, whole) for side, whole in zip(np.shape(x)[::-1], shape[::-1], strict=False)
         )

@@ -76,8 +76,8 @@ class Transform(Wrapper, Generic[P, R]):
         return f"<{self.kind} of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        given = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
-        return by_name(self, type(self), tuple(given))
+        fields = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
+        return by_name(self, type(self), tuple(fields))
 
     def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -114,7 +114,7 @@ def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> 
 
 
 def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
-    """What a function returned, divided into the value and the auxiliary part, if any."""
+    """A function's result, divided into the value and the auxiliary part, if any."""
     if not has_aux:
         return output, ()
     if not (isinstance(output, tuple) and len(output) == 2):

@@ -96,11 +96,11 @@ def count_examples(fn: Fn, mapped: Sequence[Mapped]) -> int:
             f"vmap of {label(fn)} has no batch: at least one array needs an axis in in_axes"
         )
     if len(sizes) > 1:
-        said = [
+        batches = [
             f"{n} along axis {x.axis} of {x.path}, of shape {x.leaf.shape}"
             for n, (x, *_) in sizes.items()
         ]
-        raise ValueError(f"vmap of {label(fn)}: the batches differ in size: {'; '.join(said)}")
+        raise ValueError(f"vmap of {label(fn)}: the batches differ in size: {'; '.join(batches)}")
     return next(iter(sizes))
 
 
@@ -121,15 +121,15 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
             f"{what} does not fit at {name}: it has {tree.flatten(axes)[1]!r} where there is "
             f"{structure!r}"
         )
-    found: list[int | None] = []
+    per_leaf: list[int | None] = []
     for key, child in own.items():
-        found += axes_of(what, parts[key], child, f"{name}.{key}")
-    return found
+        per_leaf += axes_of(what, parts[key], child, f"{name}.{key}")
+    return per_leaf
 
 
 @attrs.frozen(slots=False, repr=False)
 class Vmap(Wrapper, Generic[P, R]):
-    """What `vmap` returns."""
+    """The result of `vmap`."""
 
     __tree_leaf__: ClassVar[bool] = True
 
@@ -175,14 +175,14 @@ class Vmap(Wrapper, Generic[P, R]):
             output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
         try:
-            found = replay(Tape(last, origin), leaves, known, n)
+            rows = replay(Tape(last, origin), leaves, known, n)
         except OneByOneError:
-            found, structure = self._one_by_one(mapped, (args, kwargs), n)
+            rows, structure = self._one_by_one(mapped, (args, kwargs), n)
         axes = axes_of("out_axes", self.out_axes, output, "the result")
         results = [
             _result(self.fn, x, is_batched, axis, n, path)
             for (x, is_batched), axis, path in zip(
-                found, axes, tree.structure_paths(structure), strict=True
+                rows, axes, tree.structure_paths(structure), strict=True
             )
         ]
         if results and not any(map(is_numeric, results)):
@@ -191,12 +191,12 @@ class Vmap(Wrapper, Generic[P, R]):
                 f"{label(self.fn)} gives no batch: no leaf of its result is an array or a number "
                 f"({', '.join(kinds)})"
             )
-        made: Any = tree.unflatten(structure, results)
-        return made
+        result: Any = tree.unflatten(structure, results)
+        return result
 
-    def _one_by_one(self, mapped: list[Mapped], given: Any, n: int) -> Any:
+    def _one_by_one(self, mapped: list[Mapped], call: Any, n: int) -> Any:
         """The results of a call for each example, stacked."""
-        structure = tree.flatten(given)[1]
+        structure = tree.flatten(call)[1]
         rows = []
         for i in range(n):
             leaves = [shown(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
@@ -207,8 +207,8 @@ class Vmap(Wrapper, Generic[P, R]):
         ]
         return stacked, rows[0][1]
 
-    def _call(self, given: Any) -> Any:
-        args, kwargs = given
+    def _call(self, call: Any) -> Any:
+        args, kwargs = call
         return self.fn(*args, **kwargs)
 
     def _mapped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Mapped]:

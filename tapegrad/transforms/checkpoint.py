@@ -43,7 +43,7 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(slots=False, repr=False)
 class Checkpoint(Wrapper, Generic[P, R]):
-    """What `checkpoint` returns.
+    """The result of `checkpoint`.
 
     Attributes
     ----------
@@ -71,27 +71,27 @@ class Checkpoint(Wrapper, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            given, named = tree.fresh((args, kwargs), shown)
-            output = with_user_warnings(self.fn, *given, **named)
+            copies, named = tree.fresh((args, kwargs), shown)
+            output = with_user_warnings(self.fn, *copies, **named)
             check_returned(output, start, label(self.fn))
             return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; what leaks from it is of no other tape
         origin: Tensor | Origin
         if self.by_rule:
-            origin, given, named, last = start, args, kwargs, start
+            origin, copies, named, last = start, args, kwargs, start
         else:
-            (given, named), last = _marked(start.origin.inner(self.fn), (args, kwargs))
+            (copies, named), last = _marked(start.origin.inner(self.fn), (args, kwargs))
             origin = last.origin
-        output, last = recorded_from(last, self.fn, given, named)
+        output, last = recorded_from(last, self.fn, copies, named)
         output = tree.map(partial(_kept, origin), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.primal(output)
-        lifted, found = [], _read(Tape(last, origin), output)
+        lifted, read = [], _read(Tape(last, origin), output)
         last = last_written()
-        for x in found:
+        for x in read:
             last, x = lift(last, CHECKPOINT, x)
             lifted.append(x)
         reads = tuple(lifted)
@@ -175,7 +175,7 @@ class Call:
         return [gradients[x] for x in self.reads]
 
     def _seeded(self, cotangents: list[Any]) -> tuple[list[Tape], dict[Tensor, Any]]:
-        """What a sweep takes, so that no one else holds the records that it has passed."""
+        """The arguments of a sweep; nothing else holds the records that it has passed."""
         tape, outputs = self._again()
         seeds: dict[Tensor, Any] = {}
         for x, c in zip(outputs, cotangents, strict=True):
@@ -187,8 +187,8 @@ class Call:
         """The tangents of its results, from those of the records that it reads."""
         tape, outputs = self._again()
         tangents = {self.reads[i]: t for i, t in moved.items()}
-        found = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
-        return [found.get(x) if type(x) is Tensor else None for x in outputs]
+        tangents_of = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
+        return [tangents_of.get(x) if type(x) is Tensor else None for x in outputs]
 
     def repeated(self, origin: Origin) -> tuple[Tape, list[Any]]:
         """A second call, on a tape of its own that begins there, and its floating results."""
@@ -217,8 +217,8 @@ class Call:
                 f"{layout.structure} of shape {layout.shapes}, not {self.layout.structure} of "
                 f"{self.layout.shapes}: it must do the same each time"
             )
-        found = primals(floating_leaves(output))
-        if not all(map(_alike, found, layout.apart(self.primal))):
+        values = primals(floating_leaves(output))
+        if not all(map(_alike, values, layout.apart(self.primal))):
             raise ValueError(
                 f"{label(self.made.fn)} is checkpointed, but a second call returned other numbers: "
                 "does it draw random numbers (pass a key), or read an array that has changed (pass "
@@ -234,7 +234,7 @@ def _alike(x: Any, y: Any) -> bool:
 
 
 def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What the function gives for arguments that it cannot change."""
+    """The function's result for arguments that it cannot change."""
     args, kwargs = tree.map(lend, (args, kwargs))
     return fn(*args, **kwargs)
 
@@ -244,7 +244,7 @@ def _kept_apart(leaf: Any) -> Any:
     return as_constant(leaf, "checkpoint", True) if type(leaf) is np.ndarray else leaf
 
 
-def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
+def _marked(origin: Origin, trees: Any) -> tuple[Any, Tensor | Origin]:
     """Arguments for a call on the tape that begins there, and its last record.
 
     Their Tensors are marked on it, or else each use of one would be.
@@ -258,7 +258,7 @@ def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
         last, marked = lift(last, CHECKPOINT, leaf)
         return marked
 
-    return tree.map(mark, given), last
+    return tree.map(mark, trees), last
 
 
 def _is_outside(x: Tensor, start: Tensor | Origin) -> bool:

@@ -33,7 +33,7 @@ from tapegrad.transforms.base import (
 
 
 class ValueAndGrad(Transform[P, R]):
-    """What `value_and_grad` returns."""
+    """The result of `value_and_grad`."""
 
     kind = "value_and_grad"
 
@@ -43,7 +43,7 @@ class ValueAndGrad(Transform[P, R]):
 
 
 class Grad(Transform[P, R]):
-    """What `grad` returns."""
+    """The result of `grad`."""
 
     kind = "grad"
 
@@ -57,10 +57,10 @@ def _value_and_gradients(
     of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
     """The value of a function, with its auxiliary part, and the gradients."""
-    fn, given, named, positions = of.call(args, kwargs)
+    fn, positional, named, positions = of.call(args, kwargs)
     description = of.description if fn is of.fn else None
     place = users_place if of.check_finite else None
-    output, tape, marked = run(fn, given, named, positions, place, description)
+    output, tape, marked = run(fn, positional, named, positions, place, description)
     output, aux = split_aux(of.fn, output, of.has_aux)
     check_scalar(of.fn, output)
     seeds = {}
@@ -68,10 +68,10 @@ def _value_and_gradients(
         seeds[output] = initial_cotangent(output, None)
     if of.unused == "raise":
         refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
-        chosen = tuple([given[i] for i in dict.fromkeys(positions)])
+        chosen = tuple([positional[i] for i in dict.fromkeys(positions)])
 
         def again(place: Any) -> tuple[Any, Tape, tuple[Any, ...]]:
-            output, tape, marked = run(fn, given, named, positions, place)
+            output, tape, marked = run(fn, positional, named, positions, place)
             return split_aux(of.fn, output, of.has_aux)[0], tape, marked
 
         refuse(of.fn, tape, seeds, chosen, again)

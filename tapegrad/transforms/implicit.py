@@ -28,7 +28,7 @@ LinearSolve = Callable[[Callable[[Any], Any], Any], Any]
 
 @attrs.frozen
 class _Left:
-    """What the equations give at a root, a leaf of the result that is no number.
+    """The value of the equations at a root, a leaf of the result that is no number.
 
     Any two are equal, since a root says all that there is to say of a call.
     """
@@ -51,8 +51,8 @@ class _Solver:
         keep_names(self, self.solve)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given, named = tree.fresh((args, kwargs))
-        x = self.solve(*given, **named)
+        copies, named = tree.fresh((args, kwargs))
+        x = self.solve(*copies, **named)
         x, *aux = x if self.has_aux else (x,)
         leaves, structure = tree.flatten(x)
         for path, leaf in zip(tree.structure_paths(structure), leaves, strict=True):
@@ -113,8 +113,8 @@ class _Rule:
             if before is not None:
                 _check(self.f, before, *primals((again, by_root, vector)))
             if self.judge is not None:
-                given = by_root, x, *args
-                by_root = CustomVJP(partial(_judged, self.judge), _pass_first)(*given, **kwargs)
+                operands = by_root, x, *args
+                by_root = CustomVJP(partial(_judged, self.judge), _pass_first)(*operands, **kwargs)
             try:
                 multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
             except np.linalg.LinAlgError as error:
@@ -182,8 +182,8 @@ class _OnVectors:
         keep_names(self, self.f)
 
     def __call__(self, v: Any, *args: Any, **kwargs: Any) -> Any:
-        given, named = tree.fresh((args, kwargs))
-        return _vector(self.f(self.unravel(v), *given, **named))
+        copies, named = tree.fresh((args, kwargs))
+        return _vector(self.f(self.unravel(v), *copies, **named))
 
 
 @attrs.frozen(slots=False)
@@ -196,7 +196,7 @@ class _Adjoint:
         keep_names(self, self.f)
 
     def pullback(self, v: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
-        """What the equations give, and the product with ``Aᵀ``."""
+        """The value of the equations, and the product with ``Aᵀ``."""
         y, pull = vjp(lambda v: self.f(v, *args, **kwargs), v)
         return y, lambda u: pull(u)[0]
 
@@ -230,15 +230,15 @@ class _ByProducts:
 
     def _solved(self, multiply: Fn, b: Any) -> Any:
         """The solution of a linear system, which is checked, as solvers may end early."""
-        given = partial(_product, multiply, b)
-        u = self.linear_solve(given, np.array(b))
+        product = partial(_product, multiply, b)
+        u = self.linear_solve(product, np.array(b))
         if not isinstance(u, np.ndarray) or u.shape != b.shape or u.dtype.kind != "f":
             raise ValueError(
                 f"implicit_root: linear_solve {label(self.linear_solve)} returned {got(u)}; it "
                 f"must return the vector x, of shape {b.shape}, such that matvec(x) is b"
             )
         u = u.astype(b.dtype, copy=False)
-        left = np.linalg.norm(given(u) - b)
+        left = np.linalg.norm(product(u) - b)
         if not left <= _LEFT * np.linalg.norm(b):
             raise np.linalg.LinAlgError(
                 f"implicit_root: linear_solve {label(self.linear_solve)} left a residual of "
@@ -259,7 +259,7 @@ _LEFT = 1e-3
 
 @attrs.frozen(slots=False, repr=False)
 class _Root(CustomVJP[P, R]):
-    """What `implicit_root` returns."""
+    """The result of `implicit_root`."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         root, _, *aux = cast(Any, super().__call__(*args, **kwargs))

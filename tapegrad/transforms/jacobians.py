@@ -49,7 +49,7 @@ def _check_mode(transform: Any, field: Any, mode: Any) -> None:
 
 @attrs.frozen(slots=False, repr=False)
 class Jacobian(Transform[P, R]):
-    """What `jacobian` returns."""
+    """The result of `jacobian`."""
 
     kind = "jacobian"
 
@@ -61,10 +61,10 @@ class Jacobian(Transform[P, R]):
         return result
 
     def _both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """What the function returned, its Jacobian, and the auxiliary part, if any."""
-        fn, given, named, positions = self.call(args, kwargs)
+        """The function's result, its Jacobian, and the auxiliary part, if any."""
+        fn, positional, named, positions = self.call(args, kwargs)
         place = users_place if self.check_finite else None
-        output, tape, marked = run(fn, given, named, positions, place)
+        output, tape, marked = run(fn, positional, named, positions, place)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
@@ -82,7 +82,7 @@ class Jacobian(Transform[P, R]):
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         for y, (re, im) in halves.items():
             matrices.update(
-                {(y, x): _given(matrices[re, x] + 1j * matrices[im, x]) for x in inputs}
+                {(y, x): _as_result(matrices[re, x] + 1j * matrices[im, x]) for x in inputs}
             )
         rows = []
         for y in outputs:
@@ -100,7 +100,7 @@ class Jacobian(Transform[P, R]):
 
 
 class ValueAndJacobian(Jacobian[P, R]):
-    """What `value_and_jacobian` returns."""
+    """The result of `value_and_jacobian`."""
 
     kind = "value_and_jacobian"
 
@@ -144,20 +144,20 @@ def _forward(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
     """The Jacobian of each output by each input, a column at a time."""
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
-        found = push(tape, moved, outputs)
+        tangents = push(tape, moved, outputs)
         # zero where the output does not depend on what was moved
-        return [found.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
+        return [tangents.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
 
     columns = _by_blocks(pushed, tape, inputs, outputs)
-    found: dict[Any, Any] = {}
+    blocks: dict[Any, Any] = {}
     for y, of_y in zip(outputs, columns, strict=True):
         start = 0
         for x in dict.fromkeys(inputs):
             part = of_y[start : start + x.size]
             start += x.size
             part = np.reshape(np.transpose(part, (*range(1, part.ndim), 0)), y.shape + x.shape)
-            found[y, x] = _given(part if part.dtype == x.dtype else part.astype(x.dtype))
-    return found
+            blocks[y, x] = _as_result(part if part.dtype == x.dtype else part.astype(x.dtype))
+    return blocks
 
 
 def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[Any, Any]:
@@ -168,17 +168,17 @@ def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
         return [gradients[x] for x in inputs]
 
     rows = _by_blocks(pulled, tape, outputs, inputs)
-    found: dict[Any, Any] = {}
+    blocks: dict[Any, Any] = {}
     for x, of_x in zip(inputs, rows, strict=True):
         start = 0
         for y in dict.fromkeys(outputs):
             part = of_x[start : start + y.size]
             start += y.size
-            found[y, x] = _given(np.reshape(part, y.shape + x.shape))
-    return found
+            blocks[y, x] = _as_result(np.reshape(part, y.shape + x.shape))
+    return blocks
 
 
-def _given(part: Any) -> Any:
+def _as_result(part: Any) -> Any:
     return part if type(part) is Tensor else give(part)
 
 
@@ -320,7 +320,7 @@ def value_and_jacobian(
 
 
 class Hessian(Transform[P, R]):
-    """What `hessian` returns."""
+    """The result of `hessian`."""
 
     kind = "hessian"
 
@@ -369,14 +369,14 @@ def hessian(
 
 
 class HessianDiag(Transform[P, R]):
-    """What `hessian_diag` returns."""
+    """The result of `hessian_diag`."""
 
     kind = "hessian_diag"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         gradient: Fn = Grad(self.fn, self.argnums, self.has_aux, argnames=self.argnames)
-        fn, given, named, positions = attrs.evolve(self, fn=gradient).call(args, kwargs)
-        output, tape, marked = run(fn, given, named, positions)
+        fn, positional, named, positions = attrs.evolve(self, fn=gradient).call(args, kwargs)
+        output, tape, marked = run(fn, positional, named, positions)
         output, aux = split_aux(self.fn, output, self.has_aux)
         refuse_complex_inputs(self, tree.leaves(marked))
         arguments = self.arranged(marked, positions)
@@ -392,13 +392,13 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
 
     def own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()
-        found = push(tape, moved, [gradient]).get(gradient)
+        t = push(tape, moved, [gradient]).get(gradient)
         # selected, because values elsewhere may not be finite
-        return [np.zeros((), x.dtype) if found is None else np.sum(np.where(unit, found, 0.0))]
+        return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
     (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
-    found = np.reshape(numbers, x.shape)
-    return _given(found if found.dtype == x.dtype else found.astype(x.dtype))
+    diagonal = np.reshape(numbers, x.shape)
+    return _as_result(diagonal if diagonal.dtype == x.dtype else diagonal.astype(x.dtype))
 
 
 def hessian_diag(

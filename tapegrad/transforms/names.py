@@ -114,15 +114,15 @@ def _positional(fn: Fn, n: int) -> tuple[str, ...]:
     return tuple([p.name for p in parameters if p.kind in kinds][:n])
 
 
-def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+def as_positions(what: str, numbers: Any) -> int | tuple[int, ...]:
     """The position of an argument, or positions, as integers; `what` names them in messages."""
-    several = isinstance(given, tuple | list | range | set | frozenset)
+    several = isinstance(numbers, tuple | list | range | set | frozenset)
     try:
-        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+        if any(isinstance(i, bool | np.bool) for i in (numbers if several else (numbers,))):
             raise TypeError
-        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+        return tuple([operator.index(i) for i in numbers]) if several else operator.index(numbers)
     except TypeError:
         raise TypeError(
-            f"{what} must be the position of an argument, or a tuple of positions, not {given!r}; "
-            "the arguments themselves go to the function that is returned: tg.grad(fn)(x)"
+            f"{what} must be the position of an argument, or a tuple of positions, not "
+            f"{numbers!r}; the arguments themselves go to the function that is returned: tg.grad(fn)(x)"
         ) from None

@@ -164,9 +164,9 @@ def pulled(
     check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
-    given = released_tree(output)
+    released = released_tree(output)
     check_result(fn, output)
-    return given, Pullback(tape, tree.fresh(output), marked), *aux
+    return released, Pullback(tape, tree.fresh(output), marked), *aux
 
 
 def check_result(fn: Fn, output: Any) -> None:
@@ -331,14 +331,14 @@ class Pushforward(Generic[R]):
         tree.map_up_to(move, self.marked, tangents)
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
-        found = push(self.tape, moved, outputs, self.checking)
-        given: set[int] = set()
+        tangents_of = push(self.tape, moved, outputs, self.checking)
+        returned: set[int] = set()
 
         def tangent(x: Any) -> Any:
-            t = found.get(x) if type(x) is Tensor else None
+            t = tangents_of.get(x) if type(x) is Tensor else None
             if t is None:
                 return give(_zeros(x)) if is_numeric(x) else x
-            t = finish_gradient(x, t, given)
+            t = finish_gradient(x, t, returned)
             # of a gradient inside, a conjugate
             return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
 

@@ -56,8 +56,8 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
         if record not in known:
-            given = [of(x) for x in record._operands]
-            operands, batched = tuple([x for x, _ in given]), tuple([b for _, b in given])
+            pairs = [of(x) for x in record._operands]
+            operands, batched = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
             before = CURRENT.get()
             if any(batched):
                 of_all = apply_batched(
@@ -120,13 +120,13 @@ def apply_batched(
         return np.zeros((0, *like.shape), like.dtype)
     if op is PARAMETER:
         return operands[0]
-    made = NotImplemented
+    result = NotImplemented
     if op.batch is not None:
-        made = op.batch(op, batched, *operands, **options)
-    if made is NotImplemented:
+        result = op.batch(op, batched, *operands, **options)
+    if result is NotImplemented:
         each = EACH if any(op.rules(len(operands))) else EACH_DRAWN
-        made = apply(each, operands, {"of": op, "batched": batched, "options": options})
-    return made if type(made) in (Tensor, Parts) else np.asarray(made)
+        result = apply(each, operands, {"of": op, "batched": batched, "options": options})
+    return result if type(result) in (Tensor, Parts) else np.asarray(result)
 
 
 def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...]:
@@ -137,16 +137,16 @@ def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...
 def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """An op without a batching rule, called once an example."""
     n = batch_size(batched, operands)
-    found = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
-    if type(found[0]) is Parts:
-        return Parts(tuple(map(np.stack, zip(*[x.values for x in found], strict=True))))
-    return np.stack(found)
+    rows = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
+    if type(rows[0]) is Parts:
+        return Parts(tuple(map(np.stack, zip(*[x.values for x in rows], strict=True))))
+    return np.stack(rows)
 
 
 def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """A value like the results."""
-    n, given = batch_size(batched, operands), example(operands, batched, 0)
-    like = forward_of(of, list(given))(*given, **options)
+    n, example_operands = batch_size(batched, operands), example(operands, batched, 0)
+    like = forward_of(of, list(example_operands))(*example_operands, **options)
     if type(like) is Parts:
         return Parts(tuple([np.zeros((n, *x.shape), x.dtype) for x in like.values]))
     return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
@@ -165,12 +165,12 @@ def _each_vjp(
     """The op's own rules, called once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
     for k in range(batch_size(batched, operands)):
-        given = example(operands, batched, k)
+        example_operands = example(operands, batched, k)
         for i, rule in enumerate(of.rules(len(operands))):
             if rule is not None and is_floating(operands[i]):
-                c = rule(_row(g, k), _row(y, k), *given, **options)
+                c = rule(_row(g, k), _row(y, k), *example_operands, **options)
                 if c is not None:
-                    (like,) = primals([given[i]])
+                    (like,) = primals([example_operands[i]])
                     rows[i].append(unbroadcast(c, np.asarray(like), of.name, i))
     return [
         (np.stack(row) if b else sum(row[1:], row[0])) if row else None

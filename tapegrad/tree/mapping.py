@@ -122,15 +122,15 @@ def _fresh_record(node: Any, tree: Any, frozen: bool, of: Callable[[Any], Any] |
     if frozen and not any(changed):
         return tree
     # fields that `__init__` does not take stay
-    made = copy(tree)
+    record = copy(tree)
     for name, x in compress(zip(keys, copied, strict=True), changed):
-        object.__setattr__(made, name, x)
-    return made
+        object.__setattr__(record, name, x)
+    return record
 
 
 @lru_cache(maxsize=256)
 def _reader(node: Any) -> Callable[[Any], tuple[Any, ...]] | None:
-    """What reads the fields of a record that is frozen, by attrs or as a dataclass."""
+    """A reader of the fields of a record that is frozen, by attrs or as a dataclass."""
     own = getattr(node, "__dataclass_params__", None)
     if node.__setattr__ is not Structure.__setattr__ and not (own is not None and own.frozen):
         return None

@@ -52,12 +52,12 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     """
     if isinstance(leaf, Reading):
         return
-    found = tensor_inside(leaf, recordings)
-    if found is not None:
+    inside = tensor_inside(leaf, recordings)
+    if inside is not None:
         name = getattr(leaf, "__qualname__", None)
         called = f" {name}" if isinstance(name, str) else ""
         raise TypeError(
-            f"{what} is {a_kind(leaf)}{called} with Tensors in it ({found._line()}), "
+            f"{what} is {a_kind(leaf)}{called} with Tensors in it ({inside._line()}), "
             "which is not a tree, so their gradients would be lost; trees consist of dict, list, "
             "tuple, NamedTuple, attrs classes and dataclasses"
         )

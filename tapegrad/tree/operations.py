@@ -114,18 +114,18 @@ class Unravel:
             raise ValueError(
                 f"a vector of {sum(sizes)} numbers is needed; this has shape {vector.shape}"
             )
-        made: list[Any] = []
+        parts: list[Any] = []
         start = 0
         for (shape, dtype), n in zip(self.likes, sizes, strict=True):
             x: Any = vector[start : start + n]
             start += n
             x = (x if dtype.kind != "c" else x[::2] + 1j * x[1::2]).reshape(shape)
             if isinstance(vector, Reading):
-                made.append(x if x.dtype == dtype else x.astype(dtype))
+                parts.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
-                made.append(give(with_user_warnings(x.astype, dtype)))
-        return unflatten(self.structure, made)
+                parts.append(give(with_user_warnings(x.astype, dtype)))
+        return unflatten(self.structure, parts)
 
 
 def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
@@ -153,30 +153,30 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     >>> tg.tree.update([{"weight": 1.0, "bias": 2.0}, 3.0], {"0.weight": 5.0})
     [{'weight': 5.0, 'bias': 2.0}, 3.0]
     """
-    found: list[str] = []
-    made = _updated(tree, "", changes, found)
+    replaced: list[str] = []
+    updated = _updated(tree, "", changes, replaced)
     for path in changes:
-        if found.count(path) != 1:
-            outer = next((x for x in found if not x or path.startswith(f"{x}.")), None)
-            if path not in found and outer is not None:
+        if replaced.count(path) != 1:
+            outer = next((x for x in replaced if not x or path.startswith(f"{x}.")), None)
+            if path not in replaced and outer is not None:
                 raise ValueError(f"{path!r} is within {outer!r}, which is replaced as well")
-            how = "no place" if path not in found else "more than one place"
+            how = "no place" if path not in replaced else "more than one place"
             raise ValueError(f"there is {how} at {path!r}; the leaves are at {paths(tree)}")
-    return made
+    return updated
 
 
-def _updated(x: Any, path: str, changes: Mapping[str, Any], found: list[str]) -> Any:
+def _updated(x: Any, path: str, changes: Mapping[str, Any], replaced: list[str]) -> Any:
     """The part of a tree at a path, with replacements, whose paths are added to `found`."""
     if path in changes:
-        found.append(path)
+        replaced.append(path)
         return changes[path]
     own = parts(x)
     if not own:
         return x
     start = f"{path}." if path else ""
-    made = [_updated(child, start + name, changes, found) for name, child in own.items()]
+    children = [_updated(child, start + name, changes, replaced) for name, child in own.items()]
     node, keys, _ = opened(x)
-    return closed(node, keys, made)
+    return closed(node, keys, children)
 
 
 def size(tree: Any) -> int:

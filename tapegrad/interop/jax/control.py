@@ -17,18 +17,18 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
     """The results of a loop; None for a result with a row for each step of a ``while``."""
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured, xs = operands[:n], operands[n + n_carry :]
-    given = body.inputs[n : n + n_carry]
+    carried = body.inputs[n : n + n_carry]
     # a loop's carry keeps its dtype, even that of a Python number
     carry = tuple(
         [
             _held(jax, x, like.dtype)
-            for x, like in zip(operands[n : n + n_carry], given, strict=True)
+            for x, like in zip(operands[n : n + n_carry], carried, strict=True)
         ]
     )
 
     def step(carry: Any, rows: Any) -> Any:
-        made = _outputs(jax, run, body, [*captured, *carry, *rows])
-        return made[:n_carry], made[n_carry:]
+        results = _outputs(jax, run, body, [*captured, *carry, *rows])
+        return results[:n_carry], results[n_carry:]
 
     if not loop.remember:
         # JAX too repeats a step for its derivatives
@@ -54,10 +54,10 @@ def branch(jax: Any, run: Run, operands: list[Any], branch: Branch) -> tuple[Any
         return lambda *xs: _outputs(jax, run, code, list(xs))
 
     chosen = jax.numpy.asarray(pred).reshape(()) != 0
-    found: tuple[Any, ...] = jax.lax.cond(
+    results: tuple[Any, ...] = jax.lax.cond(
         chosen, side(branch.on_true), side(branch.on_false), *rest
     )
-    return found
+    return results
 
 
 def part(whole: tuple[Any, ...], index: int) -> Any:
@@ -78,9 +78,9 @@ def part(whole: tuple[Any, ...], index: int) -> Any:
 
 def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ...]:
     """A program's outputs as arrays of its own dtypes."""
-    made = run(code, values)
+    results = run(code, values)
     likes = [code.like(x) for x in code.outputs]
-    return tuple([_held(jax, y, like.dtype) for y, like in zip(made, likes, strict=True)])
+    return tuple([_held(jax, y, like.dtype) for y, like in zip(results, likes, strict=True)])
 
 
 def _held(jax: Any, x: Any, dtype: Any) -> Any:

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class OnJax(Generic[P, R]):
-    """What `to_jax` returns."""
+    """The result of `to_jax`."""
 
     def __init__(
         self,
@@ -47,16 +47,16 @@ class OnJax(Generic[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         jax = self._jax
         static = {i % max(len(args), 1) for i in self.static_argnums}
-        given = [x for i, x in enumerate(args) if i not in static]
-        for part in (*given, *kwargs.values()):
+        dynamic = [x for i, x in enumerate(args) if i not in static]
+        for part in (*dynamic, *kwargs.values()):
             register(jax, tree.flatten(part)[1])
         taken: list[Any] = []
 
         def like(x: Any) -> Any:
-            made = _like(jax, x)
-            if isinstance(made, np.ndarray | np.generic) or type(made) in (float, int):
+            result = _like(jax, x)
+            if isinstance(result, np.ndarray | np.generic) or type(result) in (float, int):
                 taken.append(x)
-            return made
+            return result
 
         alike = tuple([x if i in static else tree.map(like, x) for i, x in enumerate(args)])
         named = {name: tree.map(like, x) for name, x in kwargs.items()}
@@ -66,8 +66,8 @@ class OnJax(Generic[P, R]):
             program = self._recorded(alike, named, static, taken)
             self._programs[signature] = program
         results = run(program, taken, self.ops, jax)
-        made: R = tree.unflatten(program.structure, results)
-        return made
+        result: R = tree.unflatten(program.structure, results)
+        return result
 
     def _recorded(self, args: Any, kwargs: Any, static: set[int], taken: list[Any]) -> Program:
         jax = self._jax
@@ -162,12 +162,12 @@ def to_jax(
     except ImportError as error:
         raise ImportError("to_jax needs JAX: pip install 'tapegrad[jax]'") from error
     numbers = as_positions("static_argnums", static_argnums)
-    given = dict(ops or {})
-    for op in given:
+    handed = dict(ops or {})
+    for op in handed:
         if not isinstance(op, Op):
             raise TypeError(f"ops maps ops to functions of JAX; {op!r} is no op")
     register(jax, None, records)
-    return OnJax(fn, (numbers,) if isinstance(numbers, int) else numbers, given, jax)
+    return OnJax(fn, (numbers,) if isinstance(numbers, int) else numbers, handed, jax)
 
 
 # --- arguments ------------------------------------------------------------------------------

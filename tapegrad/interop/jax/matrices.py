@@ -25,8 +25,8 @@ def solve(jax: Any, out: Any, a: Any, b: Any) -> Any:
 
 def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any:
     """The pseudoinverse."""
-    given = 1e-15 if rcond is None and rtol is None else rtol if rcond is None else rcond
-    return jax.numpy.linalg.pinv(a.astype(out.dtype), rtol=given)
+    tolerance = 1e-15 if rcond is None and rtol is None else rtol if rcond is None else rcond
+    return jax.numpy.linalg.pinv(a.astype(out.dtype), rtol=tolerance)
 
 
 def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
@@ -46,10 +46,10 @@ def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
     for columns in itertools.permutations(range(order)):
         odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
         terms = [row[j] + row[columns[j]] for j in range(order)]
-        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        terms_of_rows = ",".join(["..." + term for term in (row, *terms[:-1])])
         on_diagonal = columns[-1] == order - 1
         result = row[-1] if on_diagonal else terms[-1]
-        part = numpy.einsum(f"{given}->...{result}", others, *inner)
+        part = numpy.einsum(f"{terms_of_rows}->...{result}", others, *inner)
         if on_diagonal:
             part = numpy.where(diagonal, part[..., None], 0)
         y = y - part if odd else y + part

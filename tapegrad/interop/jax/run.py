@@ -67,12 +67,12 @@ def _ours() -> list[type]:
     """tapegrad's classes of parameters and states."""
     from tapegrad import nn, optim
 
-    found = []
+    classes = []
     for package in (nn, optim):
         for module in [package, *vars(package).values()]:
             if getattr(module, "__name__", "").startswith(package.__name__):
-                found += [x for x in vars(module).values() if isinstance(x, type)]
-    return [x for x in dict.fromkeys(found) if attrs.has(x) and tree.fields_of(x) is not None]
+                classes += [x for x in vars(module).values() if isinstance(x, type)]
+    return [x for x in dict.fromkeys(classes) if attrs.has(x) and tree.fields_of(x) is not None]
 
 
 def _register(jax: Any, node: type) -> None:
@@ -124,12 +124,12 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
         The module.
     """
     inputs = [
-        x if given.number else jax.numpy.asarray(x, _held(jax, given))
-        for x, given in zip(values, program.inputs, strict=True)
+        x if input.number else jax.numpy.asarray(x, _held(jax, input))
+        for x, input in zip(values, program.inputs, strict=True)
     ]
 
-    def apply(made: Instruction, operands: list[Any]) -> Any:
-        return _Step(program, made, ops, jax).made(operands)
+    def apply(instruction: Instruction, operands: list[Any]) -> Any:
+        return _Step(program, instruction, ops, jax).result(operands)
 
     results = interpreted(program, inputs, apply, lambda x: x.value)
     pairs = zip(program.outputs, results, strict=True)
@@ -164,7 +164,7 @@ class _Step:
     ops: Handed
     jax: Any
 
-    def made(self, operands: list[Any]) -> Any:
+    def result(self, operands: list[Any]) -> Any:
         """Its result."""
         op, jax = self.instruction.op, self.jax
         if op in LOOPS:
@@ -183,8 +183,8 @@ class _Step:
         places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
 
         def filled(xs: Any) -> list[Any]:
-            given = dict(zip(places, xs, strict=True))
-            return [given.get(i, x) for i, x in enumerate(operands)]
+            by_place = dict(zip(places, xs, strict=True))
+            return [by_place.get(i, x) for i, x in enumerate(operands)]
 
         @jax.custom_jvp  # type: ignore[untyped-decorator]
         def f(*xs: Any) -> Any:
@@ -220,25 +220,26 @@ class _Step:
             t = t if y.dtype.kind == "c" else jax.numpy.real(t)
             return jax.numpy.broadcast_to(jax.numpy.asarray(t, y.dtype), y.shape)
 
-        found: list[Any] = []
+        slopes: list[Any] = []
         if moved and any(y.dtype.kind in "fc" for y in ys):
             likes = [
-                self._like(x, made) for x, made in zip(instruction.operands, operands, strict=True)
+                self._like(x, value)
+                for x, value in zip(instruction.operands, operands, strict=True)
             ]
-            given = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
+            example = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
             with np.errstate(all="ignore"):
-                program = trace(tangent, given, {}, stops=True)
+                program = trace(tangent, example, {}, stops=True)
             values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
-            found = run(program, values, self.ops, jax)
-        made = tuple(map(fitted, found or [None] * len(ys), ys))
-        return made if several else made[0]
+            slopes = run(program, values, self.ops, jax)
+        tangents = tuple(map(fitted, slopes or [None] * len(ys), ys))
+        return tangents if several else tangents[0]
 
-    def _like(self, x: Any, made: Any) -> Any:
+    def _like(self, x: Any, value: Any) -> Any:
         if type(x) is not Ref:
             return x
         if getattr(self.program.of(x), "number", None):
-            return made.dtype.type(1).item() if hasattr(made, "dtype") else made
-        return _alike(made)
+            return value.dtype.type(1).item() if hasattr(value, "dtype") else value
+        return _alike(value)
 
     def _value(self, operands: list[Any]) -> Any:
         """The op's result, after NumPy's promotion."""
@@ -265,8 +266,8 @@ class _Step:
             y = own(*cast) if lowered is None else lowered(jax, out, *cast)
         elif lowered is None:
             # by its parts
-            given = tuple(map(_alike, operands))
-            parts = trace(lambda *xs: op.forward(*xs, **options), given, {}, stops=True)
+            examples = tuple(map(_alike, operands))
+            parts = trace(lambda *xs: op.forward(*xs, **options), examples, {}, stops=True)
             (y,) = run(parts, operands, ops, jax)
         else:
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
@@ -319,9 +320,9 @@ def has_form(op: Rules) -> bool:
     return isinstance(op.forward, np.ufunc) or facts(op).composite or _lowering(op) is not None
 
 
-def _held(jax: Any, made: Any) -> np.dtype[Any]:
+def _held(jax: Any, value: Any) -> np.dtype[Any]:
     """The dtype in JAX of an input or an instruction."""
-    dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
+    dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(value.dtype))
     return dtype
 
 
@@ -338,22 +339,22 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
             "tg.to_jax(fn, ops={op: function}), or call the function through tg.bridges.jax"
         )
     values: list[Any] = [*program.inputs, *program.constants, *program.instructions]
-    for i, made in enumerate(values):
-        dtype = made.dtype
-        if getattr(made, "op", None) in _CONTROL:
+    for i, value in enumerate(values):
+        dtype = value.dtype
+        if getattr(value, "op", None) in _CONTROL:
             # several values, which are checked where they are made
             continue
-        if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
+        if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(value, "number", None):
             continue
         if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:
             where = [*[x.path for x in program.inputs]][i : i + 1]
-            named = where[0] if where else f"a value of {_label_of(made)}"
+            named = where[0] if where else f"a value of {_label_of(value)}"
             raise TypeError(
                 f"{program.label}: {named} is {dtype}, which JAX would hold in 32 bits; call "
                 'jax.config.update("jax_enable_x64", True) first, or use float32 throughout'
             )
 
 
-def _label_of(made: Any) -> str:
+def _label_of(value: Any) -> str:
     """The name of a constant or an instruction in messages."""
-    return made.op.name if isinstance(made, Instruction) else "a constant"
+    return value.op.name if isinstance(value, Instruction) else "a constant"

@@ -55,17 +55,17 @@ Lowering = Callable[..., Any]
 
 def _same(name: str) -> Lowering:
     """The function of this name in ``jax.numpy``, on operands of the result's dtype."""
-    return lambda jax, out, *xs, **given: getattr(jax.numpy, name)(*_cast(xs, out), **given)
+    return lambda jax, out, *xs, **options: getattr(jax.numpy, name)(*_cast(xs, out), **options)
 
 
 def _plain(name: str, *path: str) -> Lowering:
     """The function of this name in ``jax.numpy``, or on a path, on operands as they are."""
 
-    def lowered(jax: Any, out: Any, *xs: Any, **given: Any) -> Any:
+    def lowered(jax: Any, out: Any, *xs: Any, **options: Any) -> Any:
         place = jax
         for part in path or ("numpy",):
             place = getattr(place, part)
-        return getattr(place, name)(*xs, **given)
+        return getattr(place, name)(*xs, **options)
 
     return lowered
 
@@ -74,7 +74,7 @@ def _cast(xs: tuple[Any, ...], out: Any) -> list[Any]:
     return [x.astype(out.dtype) for x in xs]
 
 
-def _itself(jax: Any, out: Any, x: Any, **given: Any) -> Any:
+def _itself(jax: Any, out: Any, x: Any, **options: Any) -> Any:
     return x
 
 
@@ -185,7 +185,7 @@ def _softmax(name: str) -> Lowering:
     )
 
 
-def _sorted(jax: Any, out: Any, a: Any, axis: Any = -1, **given: Any) -> Any:
+def _sorted(jax: Any, out: Any, a: Any, axis: Any = -1, **options: Any) -> Any:
     return jax.numpy.sort(a, axis=axis, stable=True)
 
 
@@ -194,13 +194,13 @@ def _partitioned(jax: Any, out: Any, a: Any, kth: Any, axis: Any = -1, kind: Any
     return jax.numpy.sort(a, axis=axis, stable=True)
 
 
-def _arg_sorted(jax: Any, out: Any, a: Any, *args: Any, axis: Any = -1, **given: Any) -> Any:
+def _arg_sorted(jax: Any, out: Any, a: Any, *args: Any, axis: Any = -1, **options: Any) -> Any:
     return jax.numpy.argsort(a, axis=axis, stable=True)
 
 
 def _piece(jax: Any, out: Any, x: Any, xp: Any) -> Any:
-    found = jax.numpy.searchsorted(xp, x, side="right") - 1
-    return jax.numpy.clip(found, 0, max(len(xp) - 2, 0))
+    places = jax.numpy.searchsorted(xp, x, side="right") - 1
+    return jax.numpy.clip(places, 0, max(len(xp) - 2, 0))
 
 
 def _even_edges(jax: Any, out: Any, a: Any, bins: int, range: Any = None) -> Any:
@@ -240,9 +240,9 @@ def _callback(name: str) -> Lowering:
     """NumPy's draws, computed on the host: its rejections depend on all earlier numbers."""
     draw = op_named(name, ()).forward
 
-    def lowered(jax: Any, out: Any, *xs: Any, **given: Any) -> Any:
+    def lowered(jax: Any, out: Any, *xs: Any, **options: Any) -> Any:
         def drawn(*xs: Any) -> Any:
-            return np.asarray(draw(*map(np.asarray, xs), **given), out.dtype)
+            return np.asarray(draw(*map(np.asarray, xs), **options), out.dtype)
 
         result = jax.ShapeDtypeStruct(out.shape, out.dtype)
         xs = tuple(map(jax.lax.stop_gradient, xs))
@@ -336,7 +336,7 @@ TABLE: Mapping[str, Lowering] = {
     "real.complex": _plain("real"),
     "imag.complex": _plain("imag"),
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
-    "nan_to_num": lambda jax, out, x, copy=True, **given: jax.numpy.nan_to_num(x, **given),
+    "nan_to_num": lambda jax, out, x, copy=True, **options: jax.numpy.nan_to_num(x, **options),
     "isclose": _isclose,
     "angle": lambda jax, out, z, deg=False: jax.numpy.angle(z, deg=deg),
     "digitize": lambda jax, out, x, bins, right=False: jax.numpy.digitize(x, bins, right=right),
@@ -379,7 +379,7 @@ TABLE: Mapping[str, Lowering] = {
     "sort": _sorted,
     "partition": _partitioned,
     "argsort": _arg_sorted,
-    "argpartition": lambda jax, out, a, kth, **given: _arg_sorted(jax, out, a, **given),
+    "argpartition": lambda jax, out, a, kth, **options: _arg_sorted(jax, out, a, **options),
     "piece": _piece,
     "linear_recurrence": _recurrence,
     # products and matrices
