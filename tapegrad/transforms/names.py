@@ -124,5 +124,6 @@ def as_positions(what: str, numbers: Any) -> int | tuple[int, ...]:
     except TypeError:
         raise TypeError(
             f"{what} must be the position of an argument, or a tuple of positions, not "
-            f"{numbers!r}; the arguments themselves go to the function that is returned: tg.grad(fn)(x)"
+            f"{numbers!r}; the arguments themselves go to the function that is returned: "
+            "tg.grad(fn)(x)"
         ) from None
