@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import tapegrad as tg
-from tapegrad.explain.show.values import Texts
+from tapegrad.explain.show.events import Texts
 from tapegrad.face.text import short
 
 

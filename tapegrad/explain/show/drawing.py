@@ -1,24 +1,27 @@
-"""A tape drawn as SVG: records are boxes in rows, each below its operands, with lines between.
+"""Graphs of a tape: as SVG, for Mermaid, and for Graphviz; and a plot of losses.
 
-A line runs across only between rows, and down only beside a column or through empty places of its
-own. So it meets no box but its two ends. The lines from one record share a trunk, and so do many
-lines to one record; others have tracks of their own.
+In the SVG, records are boxes in rows, each below its operands, with lines between. A line runs
+across only between rows, and down only beside a column or through empty places of its own. So it
+meets no box but its two ends. The lines from one record share a trunk, and so do many lines to one
+record; others have tracks of their own.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
+from typing import Any
 
 import attrs
 
+from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.rules import passes_gradient
-from tapegrad.explain.show.graphs import edges
 from tapegrad.face.text import printable
 
 WIDTH, HEIGHT = 128, 28  # the sides of a box
@@ -58,11 +61,11 @@ def drawing(tape: Tape) -> str:
     lines, nodes = [], []
     for record in tape:
         n, (x, y) = record.index, found.boxes[record]
-        for i, _ in edges(tape, record):
+        for _, _, i in _edges(tape, record):
             stops = "" if passes_gradient(record, i) else ' data-stops=""'
             path = _path(found.lines[record, i])
             lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
-        text = f"%{n} {printable(record.name or record.op.name)}"
+        text = _label(record)
         brief = text if len(text) <= 16 else f"{text[:15]}…"
         corner = HEIGHT // 2 if record.op is PARAMETER else 4
         nodes.append(
@@ -96,12 +99,8 @@ def _sign(x: int) -> int:
 
 def layout(tape: Tape) -> Layout:
     """Where boxes stand and how lines run; always the same for a tape."""
-    every = [(x, record, i) for record in tape for i, x in edges(tape, record)]
-    cells = _cells(tape, every)
-    below = _below(cells)
-    entries = _entries(every)
-    exits = _exits(every, below, entries)
-    nets = _nets(every, cells, below, entries)
+    plan = _Plan(tape)
+    cells, nets = plan.cells, plan.nets()
     # the columns, from the left
     tracks, taken = _lanes(nets)
     left, right = [], 0
@@ -109,8 +108,9 @@ def layout(tape: Tape) -> Layout:
         left.append(right + _room(taken[column - 1, 1] + taken[column, -1]))
         right = left[-1] + WIDTH
     right += _room(taken[len(left) - 1, 1])
+    exits = plan.exits()
     start = {x: left[column] + exits[x] for x, (_, column) in cells.items()}
-    end = {(user, i): left[cells[user][1]] + at for (user, i), at in entries.items()}
+    end = {(user, i): left[cells[user][1]] + at for (user, i), at in plan.entries.items()}
     trunk = {
         net: left[net.column] + WIDTH * (net.side > 0) + net.side * (_MARGIN + _TRACK * tracks[net])
         if net.side
@@ -124,8 +124,8 @@ def layout(tape: Tape) -> Layout:
         top.append(bottom + _room(needed[row - 1]))
         bottom = top[-1] + HEIGHT
     lines: dict[Use, list[Point]] = {}
-    for x, user, i in every:
-        if below.get(x) is user:
+    for x, user, i in plan.edges:
+        if plan.below.get(x) is user:
             x_end = end[user, i]
             lines[user, i] = [(x_end, top[cells[x][0]] + HEIGHT), (x_end, top[cells[user][0]])]
     for net in nets:
@@ -160,14 +160,14 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 # --- boxes --------------------------------------------------------------------------------------
 
 
-def _cells(tape: Tape, every: Sequence[Edge]) -> dict[Tensor, Point]:
+def _cells(tape: Tape) -> dict[Tensor, Point]:
     """The row and the column of each record: above its first user, and in line with it."""
     depth: dict[Tensor, int] = {}
     users: dict[Tensor, list[Use]] = defaultdict(list)
     for record in tape:
-        depth[record] = max([depth[x] + 1 for _, x in edges(tape, record)], default=0)
-    for x, user, i in every:
-        users[x].append((user, i))
+        depth[record] = max([depth[x] + 1 for x, _, _ in _edges(tape, record)], default=0)
+        for x, _, i in _edges(tape, record):
+            users[x].append((record, i))
     cells: dict[Tensor, Point] = {}
     for row, members in enumerate(_rows(tape, depth, users)):
         wanted = {x: _wanted(users[x], cells) for x in members}
@@ -201,7 +201,7 @@ def _rows(
             rows.append([])
         rows[row].append(record)
         found[record] = row
-        for _, x in sorted(edges(tape, record), key=lambda edge: depth[edge[1]]):
+        for x, _, _ in sorted(_edges(tape, record), key=lambda edge: depth[edge[0]]):
             left[x] -= 1
             if not left[x]:
                 ready.append(x)
@@ -235,44 +235,6 @@ def _spread(wanted: Sequence[int], fixed: int) -> list[int]:
 # --- lines --------------------------------------------------------------------------------------
 
 
-def _below(cells: Mapping[Tensor, Point]) -> dict[Tensor, Tensor]:
-    """The next record down the column of each; a line to it is straight."""
-    columns: dict[int, list[Tensor]] = defaultdict(list)
-    for x in sorted(cells, key=cells.__getitem__):
-        columns[cells[x][1]].append(x)
-    return {x: y for column in columns.values() for x, y in pairwise(column)}
-
-
-def _entries(every: Sequence[Edge]) -> dict[Use, int]:
-    """Where lines enter a box, from its left: the operands in order."""
-    positions: dict[Tensor, list[int]] = defaultdict(list)
-    for _, user, i in every:
-        positions[user].append(i)
-    found: dict[Use, int] = {}
-    for user, order in positions.items():
-        apart = min(_PORTS, (WIDTH - 2 * _CORNER) / len(order))
-        for k, i in enumerate(order):
-            found[user, i] = round(WIDTH / 2 + apart * (k - (len(order) - 1) / 2))
-    return found
-
-
-def _exits(
-    every: Sequence[Edge], below: Mapping[Tensor, Tensor], entries: Mapping[Use, int]
-) -> dict[Tensor, int]:
-    """Where a trunk leaves its box: with a line straight down, or beside the lines of others."""
-    taken: dict[Tensor, list[int]] = defaultdict(list)
-    straight: dict[Tensor, int] = {}
-    for x, user, i in every:
-        taken[user].append(entries[user, i])
-        if below.get(x) is user:
-            straight.setdefault(x, entries[user, i])
-    free = {
-        x: next(at for at in (*range(WIDTH // 2, WIDTH, 8), 4) if at not in taken[below[x]])
-        for x in below
-    }
-    return defaultdict(lambda: WIDTH // 2, free | straight)
-
-
 @attrs.frozen(eq=False)
 class _Net:
     """Lines with a common trunk, from the gap below row ``first`` to that below row ``last``.
@@ -288,39 +250,72 @@ class _Net:
     side: int
 
 
-def _nets(
-    every: Sequence[Edge],
-    cells: Mapping[Tensor, Point],
-    below: Mapping[Tensor, Tensor],
-    entries: Mapping[Use, int],
-) -> list[_Net]:
-    bent = [(x, user, i) for x, user, i in every if below.get(x) is not user]
-    uses = Counter(x for x, _, _ in every)
-    once = Counter(user for x, user, _ in bent if uses[x] == 1)
-    groups: dict[tuple[Tensor, bool], list[Edge]] = defaultdict(list)
-    for x, user, i in bent:
-        many = uses[x] == 1 and once[user] > _MOST
-        groups[user if many else x, many].append((x, user, i))
-    return [_net(hub, group, cells, below, entries) for (hub, _), group in groups.items()]
+class _Plan:
+    """A tape's boxes in rows and columns, and where lines enter and leave them.
 
+    Attributes
+    ----------
+    edges
+        All uses of records.
+    cells
+        The row and the column of each record.
+    below
+        The next record down the column of each; a line to it is straight.
+    entries
+        Where lines enter a box, from its left: the operands in order.
+    """
 
-def _net(
-    hub: Tensor,
-    group: list[Edge],
-    cells: Mapping[Tensor, Point],
-    below: Mapping[Tensor, Tensor],
-    entries: Mapping[Use, int],
-) -> _Net:
-    first = min(cells[x][0] for x, _, _ in group)
-    last = max(cells[user][0] for _, user, _ in group) - 1
-    column = cells[hub][1]
-    is_free = hub is group[0][0] and (hub not in below or cells[below[hub]][0] > last)
-    if first == last or is_free:
-        return _Net(group, first, last, column, 0)
-    # towards the end that is furthest away
-    x, user, i = max(group, key=lambda edge: cells[edge[1]][0] - cells[edge[0]][0])
-    beside = cells[user if hub is x else x][1] - column or entries[user, i] - WIDTH // 2
-    return _Net(group, first, last, column, 1 if beside >= 0 else -1)
+    def __init__(self, tape: Tape) -> None:
+        self.edges = [edge for record in tape for edge in _edges(tape, record)]
+        self.cells = _cells(tape)
+        columns: dict[int, list[Tensor]] = defaultdict(list)
+        for x in sorted(self.cells, key=self.cells.__getitem__):
+            columns[self.cells[x][1]].append(x)
+        self.below = {x: y for column in columns.values() for x, y in pairwise(column)}
+        self.entries: dict[Use, int] = {}
+        for user in tape:
+            order = [i for _, _, i in _edges(tape, user)]
+            apart = min(_PORTS, (WIDTH - 2 * _CORNER) / max(1, len(order)))
+            for k, i in enumerate(order):
+                self.entries[user, i] = round(WIDTH / 2 + apart * (k - (len(order) - 1) / 2))
+
+    def exits(self) -> dict[Tensor, int]:
+        """Where a trunk leaves its box: with a straight line, or beside the lines of others."""
+        taken: dict[Tensor, list[int]] = defaultdict(list)
+        straight: dict[Tensor, int] = {}
+        for x, user, i in self.edges:
+            taken[user].append(self.entries[user, i])
+            if self.below.get(x) is user:
+                straight.setdefault(x, self.entries[user, i])
+        free = {
+            x: next(at for at in (*range(WIDTH // 2, WIDTH, 8), 4) if at not in taken[below])
+            for x, below in self.below.items()
+        }
+        return defaultdict(lambda: WIDTH // 2, free | straight)
+
+    def nets(self) -> list[_Net]:
+        """The lines that are not straight, by their trunks."""
+        bent = [(x, user, i) for x, user, i in self.edges if self.below.get(x) is not user]
+        uses = Counter(x for x, _, _ in self.edges)
+        once = Counter(user for x, user, _ in bent if uses[x] == 1)
+        groups: dict[tuple[Tensor, bool], list[Edge]] = defaultdict(list)
+        for x, user, i in bent:
+            many = uses[x] == 1 and once[user] > _MOST
+            groups[user if many else x, many].append((x, user, i))
+        return [self._net(hub, group) for (hub, _), group in groups.items()]
+
+    def _net(self, hub: Tensor, group: list[Edge]) -> _Net:
+        cells, below = self.cells, self.below.get(hub)
+        first = min(cells[x][0] for x, _, _ in group)
+        last = max(cells[user][0] for _, user, _ in group) - 1
+        column = cells[hub][1]
+        is_free = hub is group[0][0] and (below is None or cells[below][0] > last)
+        if first == last or is_free:
+            return _Net(group, first, last, column, 0)
+        # towards the end that is furthest away
+        x, user, i = max(group, key=lambda edge: cells[edge[1]][0] - cells[edge[0]][0])
+        beside = cells[user if hub is x else x][1] - column or self.entries[user, i] - WIDTH // 2
+        return _Net(group, first, last, column, 1 if beside >= 0 else -1)
 
 
 def _lanes(nets: Sequence[_Net]) -> tuple[dict[_Net, int], Counter[tuple[int, int]]]:
@@ -345,8 +340,9 @@ def _across(
     for net in nets:
         for x, user, i in net.edges:
             first, last = cells[x][0], cells[user][0] - 1
-            reached[first, net] |= {start[x], *([trunk[net]] if first < last else [])}
-            reached[last, net] |= {end[user, i], *([trunk[net]] if first < last else [])}
+            turns = {trunk[net]} if first < last else set()
+            reached[first, net] |= {start[x]} | turns
+            reached[last, net] |= {end[user, i]} | turns
     tracks: dict[int, list[int]] = defaultdict(list)
     found = dict.fromkeys(reached, 0)
     spans = {key: (min(xs), max(xs)) for key, xs in reached.items()}
@@ -368,3 +364,120 @@ def _fit(tracks: list[int], first: int, last: int) -> int:
             return k
     tracks.append(wanted)
     return len(tracks) - 1
+
+
+# --- the same in other languages ---------------------------------------------------------------
+
+
+def mermaid(tape: Tape) -> str:
+    """A tape as a Mermaid flowchart, which GitHub draws.
+
+    Dotted arrows pass no gradient back.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x: x * tg.round(x))(np.ones(()))
+    >>> print(tg.show.mermaid(tape))
+    flowchart TD
+        n0(["%0 x ()"])
+        n1["%1 round ()"]
+        n0 -.-> n1
+        n2["%2 multiply ()"]
+        n0 --> n2
+        n1 --> n2
+    """
+    check_tape(tape)
+    lines = ["flowchart TD"]
+    for record in tape:
+        # Mermaid's codes for characters with a special meaning in a label
+        label = f"{_label(record)} {record.shape}"
+        text = "".join(c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in label)
+        shape = f'(["{text}"])' if record.op is PARAMETER else f'["{text}"]'
+        lines.append(f"    n{record.index}{shape}")
+        for x, _, i in _edges(tape, record):
+            arrow = "-->" if passes_gradient(record, i) else "-.->"
+            lines.append(f"    n{x.index} {arrow} n{record.index}")
+    return "\n".join(lines)
+
+
+def dot(tape: Tape) -> str:
+    r"""A tape in the language of Graphviz.
+
+    Dashed arrows pass no gradient back.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x: x * tg.round(x))(np.ones(()))
+    >>> print(tg.show.dot(tape))
+    digraph tape {
+        node [shape=box, fontname=monospace]
+        n0 [label="%0 x ()", shape=ellipse]
+        n1 [label="%1 round ()"]
+        n0 -> n1 [style=dashed]
+        n2 [label="%2 multiply ()"]
+        n0 -> n2
+        n1 -> n2
+    }
+    """
+    check_tape(tape)
+    lines = ["digraph tape {", "    node [shape=box, fontname=monospace]"]
+    for record in tape:
+        label = f"{_label(record)} {record.shape}"
+        text = label.replace("\\", "\\\\").replace('"', '\\"')
+        shape = ", shape=ellipse" if record.op is PARAMETER else ""
+        lines.append(f'    n{record.index} [label="{text}"{shape}]')
+        for x, _, i in _edges(tape, record):
+            style = "" if passes_gradient(record, i) else " [style=dashed]"
+            lines.append(f"    n{x.index} -> n{record.index}{style}")
+    return "\n".join([*lines, "}"])
+
+
+def _edges(tape: Tape, record: Tensor) -> Iterator[Edge]:
+    """The operands that stand on the tape."""
+    for i, x in enumerate(record._operands):
+        if type(x) is Tensor and x.index > tape.start.index:
+            yield x, record, i
+
+
+def _label(record: Tensor) -> str:
+    return f"%{record.index} {printable(record.name or record.op.name)}"
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def loss(losses: Sequence[Any], path: str | os.PathLike[str]) -> None:
+    """Plot a loss over the steps, to a file.
+
+    Parameters
+    ----------
+    losses
+        A number for each step.
+    path
+        The file; its extension sets the format, such as ``.png`` or ``.svg``.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    Where matplotlib is installed::
+
+        tg.show.loss([0.9, 0.4, 0.2], "loss.png")
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "tg.show.loss draws with matplotlib: pip install matplotlib, or tapegrad[plot]"
+        ) from error
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([float(x) for x in losses])
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    figure.savefig(path)

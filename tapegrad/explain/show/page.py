@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,20 +19,23 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.cotangents import check_tape
-from tapegrad.core.tape import Tape
+from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
 from tapegrad.explain.inside import primal_of
 from tapegrad.explain.profile import Profile, Row, figures_of
 from tapegrad.explain.show.drawing import drawing
-from tapegrad.explain.show.events import called, events
-from tapegrad.explain.show.opened import section
-from tapegrad.explain.show.replay import slopes
-from tapegrad.explain.show.values import Texts
-from tapegrad.explain.steps import sweep_steps
+from tapegrad.explain.show.events import Texts, called, events
+from tapegrad.explain.steps import Step, SweptRun, sweep_steps
 from tapegrad.explain.text import mark, swept
-from tapegrad.face.lines import at_users_line
+from tapegrad.face.lines import Place, at_users_line
 from tapegrad.face.text import cells, operand, printable
+from tapegrad.ops.casting import stopped
+from tapegrad.transforms.checkpoint import CHECKPOINT
+
+_SHORT = 20  # characters of a value, if a record and its values have one line
+_MOST_STEPS = 12  # the most steps of a loop on a page, from the last
 
 
 @at_users_line
@@ -86,29 +90,31 @@ def html(
         raise TraceError("a page shows values, which are not known while compiling")
     steps = list(sweep_steps(tape, output, cotangent))  # type: ignore[arg-type]
     assert output is not None
-    gradients = {step.record: primal_of(step.cotangent) for step in steps}
-    known = {p: gradients.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
-    label = printable(tape.start.origin.label)
+    reached = {step.record: primal_of(step.cotangent) for step in steps}
+    gradients = {p: reached.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
     texts = Texts()
-    told = list(events(tape, steps, texts))
-    rows, mapping = list(_rows(tape, gradients, texts)), list(_mapping(known, texts))
     data = {
         "records": [x.index for x in tape],
-        "events": told,
-        "zeros": [texts.opened(np.zeros(p.shape, p.dtype)) for p in known],
-        "values": texts.numbered(),
+        "events": list(events(tape, steps, texts)),
     }
+    # these number further arrays
+    rows, mapping = list(_rows(tape, reached, texts)), list(_mapping(gradients, texts))
+    data["zeros"] = [texts.opened(np.zeros(p.shape, p.dtype)) for p in gradients]
+    data["values"] = texts.numbered()
+    n, m = len(tape), len(tape.parameters)
     text = Template(_file("page.html")).substitute(
-        label=escape(label),
-        summary=escape(_summary(tape, output)),
+        label=escape(printable(tape.start.origin.label)),
+        summary=escape(
+            f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
+            f"{called(output)}."
+        ),
         rows="\n".join(rows),
         form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
         mapping="\n".join(mapping),
         graph=drawing(tape),
-        opened=section({step.record: step for step in steps}, texts),
+        opened=_opened(steps, texts),
         costs="" if profile is None else _costs(profile),
-        check=escape(_CHECKED),
-        checked="\n".join(_checked(tape, output, cotangent, known)),
+        checked="\n".join(_checked(tape, output, cotangent, gradients)),
         css=_file("page.css"),
         js=_file("page.js"),
         # the text can contain neither the end of the element nor a comment
@@ -119,63 +125,25 @@ def html(
     return text
 
 
-_SHORT = 20  # characters of a value, if a record and its values have one line
-
-_CHECKED = (
-    "Each parameter is moved a little along a fixed direction, the tape is computed again, and "
-    "the change of the output is set beside what the gradient says."
-)
-
-
 def _file(name: str) -> str:
     return files("tapegrad.explain.show").joinpath(name).read_text(encoding="utf-8")
 
 
-def _summary(tape: Tape, output: Tensor) -> str:
-    n, m = len(tape), len(tape.parameters)
+def _table(attributes: str, head: Iterable[str], rows: Iterable[str], caption: str = "") -> str:
+    columns = "".join([f'<th scope="col">{name}</th>' for name in head])
+    lines = [f"<table {attributes}>", *([f"<caption>{caption}</caption>"] if caption else [])]
+    lines += [f"<thead><tr>{columns}</tr></thead>", "<tbody>", *rows, "</tbody>", "</table>"]
+    return "\n".join(lines)
+
+
+def _section(name: str, title: str, note: str, content: str) -> str:
     return (
-        f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
-        f"{called(output)}."
+        f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n'
+        f'<p class="note">{note}</p>\n{content}\n</section>\n'
     )
 
 
-_COSTS = """\
-<section aria-labelledby="took">
-<h2 id="took">Time and memory</h2>
-<p class="note">{notes}</p>
-<div class="wide" tabindex="0" role="group" aria-labelledby="took">
-<table id="costs">
-<caption>What each line takes, in the order of the tape.</caption>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</div>
-</section>
-"""
-
-
-def _costs(profile: Profile) -> str:
-    """The section with the figures of a profile."""
-    heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
-    return _COSTS.format(
-        notes=" ".join(map(escape, profile.notes())),
-        head="".join([f'<th scope="col">{name}</th>' for name in heads]),
-        rows="\n".join(_costs_of(profile.rows)),
-    )
-
-
-def _costs_of(rows: Iterable[Row], within: str = "") -> Iterator[str]:
-    for row in rows:
-        *figures, line, name, source = figures_of(row, within)
-        line = line if within else f'<a href="#line-{line}">%{line}</a>'
-        cells = "".join([f"<td>{escape(x)}</td>" for x in (name, *figures, source)])
-        yield f'<tr><th scope="row">{line}</th>{cells}</tr>'
-        yield from _costs_of(row.inside, f"{within}- ")
-
-
-# --- the tables -----------------------------------------------------------------------------
+# --- the records and their gradients --------------------------------------------------------
 
 
 def _rows(tape: Tape, reached: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
@@ -191,23 +159,26 @@ def _row(
     record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any, texts: Texts
 ) -> str:
     n = record.index
-    given = [_linked(x) for x in record._operands]
-    given += [escape(f"{name}={value}") for name, value in record._options.items()]
+    operands = [_linked(x) for x in record._operands]
+    operands += [escape(f"{name}={value}") for name, value in record._options.items()]
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
     if place and place.text:
         where = escape(printable(f"{place.file}:{place.number}"))
-        source = escape(printable(f"{place.number}: {place.text}"))
-        note += f'<br><span class="source" title="{where}">{source}</span>'
+        note += f'<br><span class="source" title="{where}">{_source(place)}</span>'
     known = escape(texts.brief(reached[record])) if record in reached else ""
     # the elements' own roles, which they lose when a narrow page lays them out anew
     return (
         f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
         f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
-        f'<td role="cell" class="operands">{", ".join(given)}</td>'
+        f'<td role="cell" class="operands">{", ".join(operands)}</td>'
         f'<td role="cell" class="shape">{record.shape} {record.dtype}</td>'
         f'<td role="cell" class="value">{texts.html(record._primal)}</td>'
         f'<td role="cell" class="cotangent">{known}</td></tr>'
     )
+
+
+def _source(place: Place | None) -> str:
+    return escape(printable(f"{place.number}: {place.text}")) if place and place.text else ""
 
 
 def _linked(x: Any) -> str:
@@ -226,10 +197,74 @@ def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
         )
 
 
+# --- inside loops, branches and checkpointed calls ------------------------------------------
+
+
+def _opened(steps: Iterable[Step], texts: Texts) -> str:
+    """The section with what is inside the records of a tape; empty if nothing is."""
+    runs = "\n".join([part for step in steps for part in _runs(step, texts)])
+    title = "Inside loops, branches and checkpointed calls"
+    note = "Each run of a body on a tape of its own, from the last to the first."
+    return _section("opened", title, note, runs) if runs else ""
+
+
+def _runs(step: Step, texts: Texts) -> Iterator[str]:
+    record = step.record
+    heads = "line", "record", "operands", "value", "cotangent", "source"
+    for i, run in enumerate(islice(step.inside, _MOST_STEPS)):
+        which = "" if run.step is None else f", step {run.step}"
+        inside = f"Inside %{record.index} {record.op.name} of {record.origin.label}{which}"
+        head = escape(printable(inside))
+        table = _table('class="opened"', heads, _run_rows(run, texts))
+        inner = "\n".join([part for within in run.steps for part in _runs(within, texts)])
+        yield (
+            f"<details{'' if i else ' open'}><summary>{head}</summary>\n"
+            f'<div class="wide" tabindex="0" role="group" aria-label="{head}">\n'
+            f"{table}\n</div>\n{inner}</details>"
+        )
+
+
+def _run_rows(run: SweptRun, texts: Texts) -> Iterator[str]:
+    known: dict[Tensor, Any] = {step.record: primal_of(step.cotangent) for step in run.steps}
+    for record in run.tape:
+        n, name, operands, *_ = map(escape, cells(record))
+        g = texts.html(known[record]) if record in known else ""
+        yield (
+            f'<tr><th scope="row">{n}</th><td>{name}</td><td>{operands}</td>'
+            f'<td class="value">{texts.html(record._primal)}</td>'
+            f'<td class="cotangent">{g}</td><td class="source">{_source(record.place)}</td></tr>'
+        )
+
+
+# --- time and memory ------------------------------------------------------------------------
+
+
+def _costs(profile: Profile) -> str:
+    """The section with the figures of a profile."""
+    heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
+    caption = "What each line takes, in the order of the tape."
+    table = _table('id="costs"', heads, _costs_of(profile.rows), caption)
+    wide = f'<div class="wide" tabindex="0" role="group" aria-labelledby="took">\n{table}\n</div>'
+    return _section("took", "Time and memory", " ".join(map(escape, profile.notes())), wide)
+
+
+def _costs_of(rows: Iterable[Row], within: str = "") -> Iterator[str]:
+    for row in rows:
+        *figures, line, name, source = figures_of(row, within)
+        line = line if within else f'<a href="#line-{line}">%{line}</a>'
+        further = "".join([f"<td>{escape(x)}</td>" for x in (name, *figures, source)])
+        yield f'<tr><th scope="row">{line}</th>{further}</tr>'
+        yield from _costs_of(row.inside, f"{within}- ")
+
+
+# --- the check by finite differences --------------------------------------------------------
+
+
 def _checked(
     tape: Tape, output: Tensor, cotangent: Any, gradients: Mapping[Tensor, Any]
 ) -> Iterator[str]:
-    for p, exact, numeric, agrees in slopes(tape, output, cotangent, gradients):
+    for p, gradient in gradients.items():
+        exact, numeric, agrees = _slopes(tape, output, cotangent, p, gradient)
         result, kind = ("agrees", "ok") if agrees else ("differs", "off")
         if numeric is None:
             result, kind = "not checked: a checkpoint is on the way", "quiet"
@@ -238,3 +273,55 @@ def _checked(
             f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
             f'<td class="{kind}">{result}</td></tr>'
         )
+
+
+def _slopes(
+    tape: Tape, output: Tensor, cotangent: Any, p: Tensor, gradient: Any
+) -> tuple[float, float | None, bool]:
+    """The slope along a direction, by the gradient and by finite differences.
+
+    Also whether the two agree, as closely as rounding and the step allow. There are no differences
+    if a checkpoint is on the way, since its records are not on the tape.
+    """
+    weight = np.ones(output.shape) if cotangent is None else np.asarray(cotangent)
+    value = np.asarray(p._primal)
+    # without a symmetry that could hide a wrong gradient
+    direction = np.cos(1.0 + np.arange(value.size)).reshape(value.shape)
+    if value.dtype.kind == "c":
+        direction = direction + 1j * np.sin(2.0 + np.arange(value.size)).reshape(value.shape)
+    exact = _inner(gradient, direction)
+    if any(x.op is CHECKPOINT for x in descendants(Tape(tape.last, tape.start, (p,)))):
+        return exact, None, False
+    root = float(np.cbrt(np.finfo(value.dtype).eps))
+    step = root * max(1.0, float(np.max(np.abs(value), initial=0)))
+    ends = [
+        _inner(weight, replay(tape, {p: (value + h * direction).astype(value.dtype)})[output])
+        for h in (step, -step)
+    ]
+    numeric = (ends[0] - ends[1]) / (2 * step)
+    most = max(abs(exact), abs(numeric), abs(ends[0]), 1e-3)
+    return exact, numeric, abs(exact - numeric) <= 1000 * root**2 * most
+
+
+def _inner(gradient: Any, direction: Any) -> float:
+    """The slope along a direction, by a gradient."""
+    return float(np.sum(np.real(np.conj(gradient) * direction), dtype=float))
+
+
+def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
+    """The values of a tape's records, for other values of some of them.
+
+    The result of `stop_gradient` is a constant and keeps its value.
+    """
+    found = dict(values)
+    for record in tape:
+        if record in found:
+            continue
+        operands = [found.get(x, x._primal) if type(x) is Tensor else x for x in record._operands]
+        if not operands or record.op is stopped:
+            found[record] = record._primal
+        elif record.op is PARAMETER:
+            found[record] = operands[0]
+        else:
+            found[record] = record.op.forward(*operands, **record._options)
+    return found
