@@ -354,7 +354,7 @@ def test_numpy_and_attrs_are_all_that_the_package_needs():
             # for files of its own format only, and imported there
             tops -= {"safetensors"} if file.name == "files.py" else set()
             # for a plot, and imported where it is drawn
-            tops -= {"matplotlib"} if file.name == "plot.py" else set()
+            tops -= {"matplotlib"} if file.name == "drawing.py" else set()
             # whose functions it differentiates, and which nothing else imports
             tops -= {"scipy"} if module_name(file).startswith("tapegrad.scipy") else set()
             assert tops <= allowed, file
