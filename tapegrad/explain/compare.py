@@ -18,6 +18,7 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
 from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
+from tapegrad.explain.pairing import paired
 from tapegrad.explain.text import Report, Table
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import Text, as_text, got, printable, short
@@ -25,8 +26,6 @@ from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
 
-# how many lines a search for the next that two tapes have in common passes over
-_FAR = 256
 # operands that are so many times larger than their sum cancel
 _CANCELS = 8.0
 
@@ -66,9 +65,9 @@ class Difference:
     @property
     def record(self) -> Tensor:
         """The record of the first tape that has it."""
-        found = self.a if self.a is not None else self.b
-        assert found is not None
-        return found
+        record = self.b if self.a is None else self.a
+        assert record is not None
+        return record
 
     def cells(self) -> tuple[str, ...]:
         """Its lines, its op, by how much it differs, and its place."""
@@ -83,11 +82,10 @@ class Difference:
 
     def _lines(self, indent: str) -> Iterator[str]:
         x = self.record
-        at = [str(y.index) for y in (self.a, self.b) if y is not None]
-        numbers = at[0] if len(set(at)) == 1 else " and ".join(at)
+        at = dict.fromkeys([str(y.index) for y in (self.a, self.b) if y is not None])
         where = f", at {x.place}" if x.place and str(x.place) else ""
         step = "" if self.step is None else f"in step {self.step}, "
-        yield f"{indent}{step}line {numbers}, {printable(x.name or x.op.name)}{where}"
+        yield f"{indent}{step}line {' and '.join(at)}, {printable(x.name or x.op.name)}{where}"
         for name, y in (("a", self.a), ("b", self.b)):
             element = _element(y, self.index)
             yield f"{indent}  {name}: {'-' if y is None else short(y._primal)}{element}"
@@ -237,42 +235,53 @@ def first_difference(
 def _compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:
     """The comparison; with `alike`, of lines alone that both tapes have."""
     first, second = list(a), list(b)
-    pairs = list(_paired(first, second, alike))
+    pairs = list(paired(first, second, alike))
     partner = {x: y for x, y in pairs if x is not None and y is not None}
-    comparing = _Comparing(partner, rtol, atol, partners=frozenset(partner.values()))
+    comparing = _Comparing(partner, frozenset(partner.values()), rtol, atol)
     rows: list[Difference] = []
-    began: set[Tensor] = set()
     with np.errstate(all="ignore"):
         for x, y in pairs:
             if x is not None and y is not None:
-                found = comparing.difference(x, y, began)
+                found = comparing.difference(x, y)
                 rows += [] if found is None else [found]
             elif not alike:
-                why = (
-                    f"{'b' if x is None else 'a'} alone has it: another branch, or another version"
-                )
+                side = "b" if x is None else "a"
+                why = f"{side} alone has it: another branch, or another version"
                 rows.append(Difference(x, y, np.inf, None, False, why))
         if first and second and partner.get(first[-1]) is not second[-1] and not alike:
-            # what comes last is taken for the result
-            ends = [(first[-1], second[-1])]
-            comparing.back(ends if comparing.worst(*ends[0]) else [], began)
-    origin = [row for row in rows if row.agree or row.record in began]
-    labels = tuple([printable(tape.start.origin.label) for tape in (a, b)])
-    return Comparison(tuple(rows), next(iter(origin), None), len(partner), labels)  # type: ignore[arg-type]
+            # the last records are taken for the results
+            ends = first[-1], second[-1]
+            comparing.lacking([ends] if comparing.worst(*ends) else [])
+    origin = (row for row in rows if row.agree or row.record in comparing.began)
+    labels = printable(a.start.origin.label), printable(b.start.origin.label)
+    return Comparison(tuple(rows), next(origin, None), len(partner), labels)
 
 
 @attrs.define(eq=False)
 class _Comparing:
-    """Two tapes while they are compared: which lines are paired, and which differ so far."""
+    """Two tapes while they are compared.
+
+    Attributes
+    ----------
+    partner, partners
+        Which lines are paired, and those of the second tape among them.
+    rtol, atol
+        The tolerances.
+    differing
+        The lines of the first tape that differ so far.
+    began
+        The lines of one tape alone at which a difference began.
+    """
 
     partner: Mapping[Tensor, Tensor]
+    partners: frozenset[Tensor]
     rtol: float
     atol: float
     differing: set[Tensor] = attrs.Factory(set)
-    partners: frozenset[Tensor] = frozenset()
+    began: set[Tensor] = attrs.Factory(set)
 
-    def difference(self, x: Tensor, y: Tensor, began: set[Tensor]) -> Difference | None:
-        """How two records differ, if they do; lines of one tape where it began are added."""
+    def difference(self, x: Tensor, y: Tensor) -> Difference | None:
+        """How two records differ, if they do."""
         worst = self.worst(x, y)
         if worst is None:
             return None
@@ -280,34 +289,30 @@ class _Comparing:
         error, index = worst
         apart = [(u, v) for u, v in _operands(x, y) if self._differ(u, v)]
         moved = [(u, v) for u, v in apart if self.partner.get(u) is not v]
-        alone = self.back(moved, began)
-        agree = len(moved) == len(apart) and not alone
-        why, step, inside = "", None, None
-        if agree:
-            why = self._why(x, y, error, index, moved)
-            if x.op in HOLDERS and y.op is x.op and not moved:
-                step, inside, steps = self._inside(x, y)
-                why = why if inside is not None else steps
-        return Difference(x, y, error, index, agree, why, step, inside)
+        agree = not self.lacking(moved) and len(moved) == len(apart)
+        if not agree:
+            return Difference(x, y, error, index, False)
+        if x.op in HOLDERS and y.op is x.op and not moved:
+            return Difference(x, y, error, index, True, *self._inside(x, y))
+        return Difference(x, y, error, index, True, self._why(x, y, error, index, moved))
 
-    def back(self, moved: list[tuple[Tensor, Tensor]], began: set[Tensor]) -> list[Tensor]:
-        """The records of these that one tape alone has; where those begin is added."""
-        alone = [z for pair in moved for z in pair if self._is_alone(z)]
-        waiting = list(alone)
+    def lacking(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
+        """Whether one tape alone has any of these; where those begin is noted."""
+        waiting = [z for pair in moved for z in pair if self._is_alone(z)]
+        found = bool(waiting)
         while waiting:
             z = waiting.pop()
-            if z not in began:
-                began.add(z)
+            if z not in self.began:
+                self.began.add(z)
                 waiting += [w for w in z._operands if type(w) is Tensor and self._is_alone(w)]
-        return alone
+        return found
 
     def worst(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
         """By how much two values differ at most, and where; None if they agree."""
         found = [_worst(u, v, self.rtol, self.atol) for u, v in _values(x, y)]
-        apart = [z for z in found if z is not None]
-        if not apart:
+        error, index = max([z for z in found if z], key=lambda z: z[0], default=(None, None))
+        if error is None:
             return None
-        error, index = max(apart, key=lambda z: z[0])
         return error, None if type(primal_of(x)) is Parts else index
 
     def _is_alone(self, z: Tensor) -> bool:
@@ -337,18 +342,18 @@ class _Comparing:
         held = x.op in HOLDERS or type(x._primal) is Parts
         return "" if held else _by_rounding(x, y, error, index)
 
-    def _inside(self, x: Tensor, y: Tensor) -> tuple[int | None, Difference | None, str]:
-        """The first step and the first line that differ inside two records."""
+    def _inside(self, x: Tensor, y: Tensor) -> tuple[str, int | None, Difference | None]:
+        """Why the runs of two records differ, or the first step and the first line that do."""
         for n, (one, other) in enumerate(zip_longest(runs(x), runs(y))):
             if one is None or other is None:
                 longer = "a" if other is None else "b"
-                return None, None, f"{longer} goes on after step {n}, and the other ends"
+                return f"{longer} goes on after step {n}, and the other ends", None, None
             found = _compared(one.tape, other.tape, self.rtol, self.atol).first
             if found is not None:
                 if found.a is not None and found.b is not None and found.a.op is PARAMETER:
                     found = attrs.evolve(found, why=_given(one, n, found.a, found.b))
-                return one.step, found, ""
-        return None, None, "run again here, nothing inside differs"
+                return "", one.step, found
+        return "run again here, nothing inside differs", None, None
 
 
 def _given(of: Run, n: int, u: Tensor, v: Tensor) -> str:
@@ -450,104 +455,3 @@ def _terms(record: Tensor, index: tuple[int, ...]) -> float | None:
         return None
     sizes = [np.abs(np.asarray(z)).astype(float) for z in primals(record._operands)]
     return float(np.asarray(op.forward(*sizes, **record._options))[index])
-
-
-# --- which lines belong together ------------------------------------------------------------
-
-_Pair = tuple[Tensor | None, Tensor | None]
-
-
-def _paired(a: Sequence[Tensor], b: Sequence[Tensor], alike: bool) -> Iterator[_Pair]:
-    """The lines of two tapes in pairs, in order, with None beside those that are in one alone.
-
-    Lines of one op, written for one line of source, are paired, then, between these, lines of one
-    op. What stands in one another's place is a pair too, unless only `alike` ones shall be.
-    """
-    placed = all(any(x.place is not None for x in tape) for tape in (a, b))
-    yield from _pairs(a, b, [_by_source, _by_op] if placed else [_by_op], alike)
-
-
-_Key = Callable[[Tensor], Any]
-
-
-def _by_op(x: Tensor) -> Any:
-    return x.op is PARAMETER, x.name if x.op is PARAMETER else x.op.name
-
-
-def _by_source(x: Tensor) -> Any:
-    # a line may have moved in the file
-    return _by_op(x), x.place.text if x.place else ""
-
-
-def _pairs(
-    a: Sequence[Tensor], b: Sequence[Tensor], keys: Sequence[_Key], alike: bool
-) -> Iterator[_Pair]:
-    if not keys or not a or not b:
-        for x, y in zip_longest(a, b):
-            if x is None or y is None or (not alike and _exchanged(x, y)):
-                yield x, y
-            else:
-                yield x, None
-                yield None, y
-        return
-    i = j = 0
-    found = _matches([*map(keys[0], a)], [*map(keys[0], b)])
-    for m, n in [*found, (len(a), len(b))]:
-        yield from _pairs(a[i:m], b[j:n], keys[1:], alike)
-        if m < len(a):
-            yield a[m], b[n]
-        i, j = m + 1, n + 1
-
-
-def _exchanged(x: Tensor, y: Tensor) -> bool:
-    """Whether one line may stand in the place of another."""
-    return x.shape == y.shape and (x.op is PARAMETER) == (y.op is PARAMETER)
-
-
-def _matches(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[int, int]]:
-    """A longest common subsequence, as pairs of places, unless the two differ for long."""
-    found: list[tuple[int, int]] = []
-    i = j = 0
-    while i < len(a) and j < len(b):
-        pairs, m, n = _stretch(a[i:], b[j:])
-        found += [(i + x, j + y) for x, y in pairs]
-        i, j = i + m, j + n
-    return found
-
-
-def _stretch(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[tuple[int, int]], int, int]:
-    """The pairs of the first stretch of two sequences, and how far it leads.
-
-    Myers, "An O(ND) difference algorithm and its variations" (1986): for each number of
-    differences, how far each diagonal reaches. It ends at the end, or after many differences where
-    it has come farthest.
-    """
-    reach, before = {1: 0}, []
-    at: tuple[int, int] | None = None
-    for d in range(_FAR):
-        before.append(dict(reach))
-        for k in range(-d, d + 1, 2):
-            down = k == -d or (k != d and reach[k - 1] < reach[k + 1])
-            x = reach[k + 1] if down else reach[k - 1] + 1
-            while x < len(a) and x - k < len(b) and a[x] == b[x - k]:
-                x += 1
-            reach[k] = x
-            if x >= len(a) and x - k >= len(b):
-                at = k, x
-                break
-        if at:
-            break
-    else:
-        inside = [(2 * x - k, k) for k, x in reach.items() if x <= len(a) and x - k <= len(b)]
-        at = max(inside)[1], reach[max(inside)[1]]
-    assert at is not None
-    (k, x), pairs = at, list[tuple[int, int]]()
-    ends = min(x, len(a)), min(x - k, len(b))
-    for d, reached in reversed([*enumerate(before)]):
-        down = k == -d or (k != d and reached[k - 1] < reached[k + 1])
-        k_before = k + 1 if down else k - 1
-        x_before = reached.get(k_before, 0)
-        start = x_before if down else x_before + 1
-        pairs += [(z - 1, z - 1 - k) for z in range(x, start, -1)]
-        k, x = k_before, x_before
-    return pairs[::-1], *ends
