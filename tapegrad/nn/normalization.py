@@ -209,6 +209,8 @@ class BatchNorm(BaseLayer):
                 )
             average = mean(x, axis=axes)
             centred = x - reshape(average, channels)
+            # far from 0, what the average rounds off is not small beside the rest
+            centred = centred - mean(centred, axis=axes, keepdims=True)
             variance = mean(square(centred), axis=axes)
             state = BatchNormState(
                 self._moved(state.mean, average),

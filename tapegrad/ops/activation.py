@@ -270,7 +270,11 @@ def _inner_means(x1: Any, x2: Any, axis: Any) -> Any:
 
 
 def _centered(a: Any, axis: Any, center: bool) -> Any:
-    return a - _means(a, axis) if center else a
+    if not center:
+        return a
+    c = a - _means(a, axis)
+    # far from 0, what a mean rounds off is not small beside the rest
+    return onto(c, np.subtract, c, _means(c, axis))
 
 
 def _standardize_vjp(
