@@ -227,7 +227,9 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     """
     x = floating(x)
     if approximate:
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+        # (1 + tanh(z)) / 2, which would cancel; beyond 30 it is 0 or 1, and a cube may overflow
+        z = np.clip(x, -30, 30)
+        return x * sigmoid(math.sqrt(8 / math.pi) * (z + 0.044715 * (z * z * z)))
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 

@@ -142,9 +142,12 @@ def sinc_derivative(x: Any, order: int) -> Any:
             series += (-1) ** ((n + k) // 2) * term / (n + k + 1)
         term = term * small / (k + 1)
     # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
-    quotient = np.sin(large) / large
+    # the rest of x is exact, while a multiple of pi is rounded
+    angle = np.pi * np.fmod(x.astype(float), 2)
+    waves = np.sin(angle), np.cos(angle)
+    quotient = waves[0] / large
     for k in range(1, n + 1):
-        sine = (np.sin(large), np.cos(large))[k % 2] * (1, 1, -1, -1)[k % 4]
+        sine = waves[k % 2] * (1, 1, -1, -1)[k % 4]
         quotient = (sine - k * quotient) / large
     return (np.pi**n * np.where(near, series, quotient)).astype(x.dtype)
 

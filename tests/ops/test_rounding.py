@@ -77,3 +77,67 @@ def test_a_softmax_far_out_is_the_slope_of_logsumexp(fn: Any, dtype: str, offset
     for slopes in (tg.grad(fn), tg.compile(tg.grad(fn))):
         assert slopes(x).tolist() == [0.5, 0.5]
     assert tg.hessian(fn)(x).tolist() == [[0.25, -0.25], [-0.25, 0.25]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("offset", [0.0, 16.0, 256.0, 1024.0])
+def test_what_is_standardized_does_not_depend_on_an_offset(dtype: Any, offset: float) -> None:
+    near = np.array([[0, 1, 3, -2, 6, 0, 1], [5, 5, 5, 4, 5, 5, 5]], dtype)
+    # as far as the numbers of the dtype are whole
+    far = near + dtype(offset / 1024 * 2.0 ** np.finfo(dtype).nmant)
+    weights = np.cos(np.arange(14.0)).reshape(2, 7).astype(dtype)
+    layer = tg.nn.BatchNorm(2)
+    params, state = layer.init(0, dtype), layer.initial_state(dtype)
+
+    def batch_norm(x: Any) -> Any:
+        return layer(params, x.T, state, training=True)[0].T
+
+    for fn in (tg.standardize, batch_norm):
+        slopes = tg.grad(lambda x, fn=fn: tg.sum(fn(x) * weights))
+        tolerance = {"rtol": 0, "atol": 32 * np.finfo(dtype).eps}
+        np.testing.assert_allclose(fn(far), fn(near), **tolerance)
+        np.testing.assert_allclose(slopes(far), slopes(near), **tolerance)
+        np.testing.assert_allclose(tg.compile(slopes)(far), slopes(near), **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("x", "first", "second"),
+    [
+        (1e6 + 0.25, 7.071063793309299e-07, -2.2214423279313597e-06),
+        (1e15 + 0.5, -3.1830988618379037e-31, -3.1415926535897918e-15),
+        (-12345.5, -2.0884917290728883e-09, 0.0002544726944565072),
+    ],
+)
+def test_slopes_of_sinc_far_out(x: float, first: float, second: float) -> None:
+    """By mpmath at 60 digits."""
+    np.testing.assert_allclose(tg.grad(tg.sinc)(x), first, rtol=1e-9, atol=1e-16 / abs(x))
+    np.testing.assert_allclose(tg.grad(tg.grad(tg.sinc))(x), second, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "slope"),
+    [
+        (-3.0, -0.003637392081773019, -0.011584166630969728),
+        (-6.0, -8.439646700762303e-11, -7.709973930953701e-10),
+        (-9.0, -1.336459594734876e-28, -2.5157352850674315e-27),
+    ],
+)
+def test_the_left_tail_of_the_approximate_gelu(x: float, y: float, slope: float) -> None:
+    """By mpmath at 60 digits."""
+
+    def fn(x: Any) -> Any:
+        return tg.gelu(x, approximate=True)
+
+    for found in (tg.value_and_grad(fn)(x), tg.compile(tg.value_and_grad(fn))(x)):
+        np.testing.assert_allclose(found, (y, slope), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_far_out_is_its_argument_or_nothing(dtype: Any) -> None:
+    x = np.array([-6e4, -300, 300, 6e4], dtype)
+    for approximate in (False, True):
+        y, slopes = tg.vjp(lambda x, a=approximate: tg.gelu(x, a), x)
+        np.testing.assert_array_equal(y, [0, 0, 300, x[-1]])
+        # the exponential of an infinite square is 0
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(slopes(np.ones_like(x))[0], [0, 0, 1, 1])

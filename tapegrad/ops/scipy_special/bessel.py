@@ -5,6 +5,7 @@ The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 9 and 10
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,23 @@ from tapegrad.ops.scipy_special.ufuncs import (
     split_whole,
 )
 
-__all__ = ["airy", "i0", "i0e", "i1", "i1e", "iv", "ive", "j0", "j1", "jn", "jv", "k0", "k0e"]
-__all__ += ["k1", "k1e", "kn", "kv", "kve", "y0", "y1", "yn", "yv"]
+__all__ = [
+    "airy",
+    "i0",
+    "i0e",
+    "i1",
+    "i1e",
+    "iv",
+    "ive",
+    "ive_derivative",
+    "j0",
+    "j1",
+    "jn",
+    "jv",
+    "k0",
+    "k0e",
+]
+__all__ += ["k1", "k1e", "kn", "kv", "kve", "kve_derivative", "y0", "y1", "yn", "yv"]
 __all__ += ["airy_ai", "airy_aip", "airy_bi", "airy_bip"]
 __all__ += ["spherical_in", "spherical_jn", "spherical_kn", "spherical_yn"]
 
@@ -66,17 +82,6 @@ i0: Op[Any] = special("i0", lambda g, y, x: g * i1(x))
 i1: Op[Any] = special("i1", lambda g, y, x: g * (i0(x) + iv(2, x)) / 2)
 k0: Op[Any] = special("k0", lambda g, y, x: -g * k1(x), domain=_RIGHT)
 k1: Op[Any] = special("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, domain=_RIGHT)
-# scaled by exp(-abs(x)), which has a kink
-ive: Op[Any] = family(
-    "ive",
-    lambda g, y, x, order: (
-        g * ((ive(order - 1, x) + ive(order + 1, x)) / 2 - np.sign(x) * ive(order, x))
-    ),
-    (0, 1, 2),
-    REAL,
-)
-i0e: Op[Any] = special("i0e", lambda g, y, x: g * (i1e(x) - np.sign(x) * y), kink="0 at 0")
-i1e: Op[Any] = special("i1e", lambda g, y, x: g * ((i0e(x) + ive(2, x)) / 2 - np.sign(x) * y))
 yn: Op[Any] = family(
     "yn",
     lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2,
@@ -91,16 +96,91 @@ kn: Op[Any] = family(
     _RIGHT,
     split_whole,
 )
+# --- scaled functions, whose recurrences cancel far out --------------------------------------
+
+# beyond this, and the square of the order, the first terms of asymptotic series have all digits
+_FAR = 30.0
+_TERMS = 40
+
+
+def _series(x: Any, n: int, order: Any, sign: int) -> Any:
+    """The n-th derivative of ``sum(sign**k * a_k(order) * x**(-k - 1/2))`` (DLMF 10.40)."""
+    term = math.prod(k + 0.5 for k in range(n)) * (-1.0) ** n * x ** (-n - 0.5)
+    total = np.zeros_like(x)
+    for k in range(_TERMS):
+        total = total + term
+        factor = (4 * np.square(order) - (2 * k + 1) ** 2) * (k + 0.5 + n) / (k + 0.5)
+        term = term * (sign * factor / (8 * (k + 1))) / x
+    return total
+
+
+def _read_derivative(n: Any, order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (x,), {"n": n, "order": order}
+
+
+def _derivatives(name: str, sign: int, front: float, elements: Elements, **given: Any) -> Op[Any]:
+    """The op of the n-th derivatives of `ive`, with the sign -1, or `kve`."""
+
+    def near(x: Any, n: int, order: Any) -> Any:
+        if n == 0:
+            return scipys(name)(order, x)
+        lower, same, upper = (near(x, n - 1, order + k) for k in (-1, 0, 1))
+        return same - (lower + upper) / 2 if sign > 0 else (lower + upper) / 2 - np.sign(x) * same
+
+    def forward(x: Any, n: Any, order: Any) -> Any:
+        dtype = scipys(name)(order, x).dtype
+        order = np.asarray(order, float)
+        x = np.asarray(x, np.result_type(x, np.float64))
+        size = x if sign > 0 else np.absolute(x)
+        is_far = np.absolute(size) > np.maximum(_FAR, np.square(order))
+        is_far = is_far & (np.iscomplexobj(x) | np.greater(size, 0))
+        far = front * _series(np.where(is_far, size, _FAR), n, order, sign)
+        if sign < 0:
+            # even or odd, and of complex numbers if the order is not whole
+            parity = np.where(
+                np.remainder(order, 1) == 0, 1 - 2 * np.remainder(order + n, 2), np.nan
+            )
+            far = np.where(x < 0, parity, 1) * far
+        return np.where(is_far, far, near(np.where(is_far, 1, x), n, order)).astype(dtype)
+
+    def call(choose: Choices) -> Call:
+        (x,) = each(elements)(choose).args
+        return Call((choose.integer(1, 2), choose.among((0, 1, 2)), x))
+
+    made: Op[Any] = declared(
+        f"{name}_derivative",
+        forward,
+        lambda g, y, x, n, order: g * made(n + 1, order, x),
+        domain=call,
+        read=_read_derivative,
+        scipy="",
+        **given,
+    )
+    return made
+
+
+# scaled by exp(-abs(x)), which has a kink
+ive_derivative: Op[Any] = _derivatives(
+    "ive", -1, 1 / math.sqrt(2 * math.pi), Elements(-36.0, 36.0, poles=(0.0,))
+)
+ive: Op[Any] = family(
+    "ive", lambda g, y, x, order: g * ive_derivative(1, order, x), (0, 1, 2), REAL
+)
+i0e: Op[Any] = special("i0e", lambda g, y, x: g * ive_derivative(1, 0, x), kink="0 at 0")
+i1e: Op[Any] = special("i1e", lambda g, y, x: g * ive_derivative(1, 1, x))
 # scaled by exp(x)
+kve_derivative: Op[Any] = _derivatives(
+    "kve", 1, math.sqrt(math.pi / 2), Elements(0.5, 36.0), complex=True
+)
 kve: Op[Any] = family(
     "kve",
-    lambda g, y, x, order: g * (y - (kve(order - 1, x) + kve(order + 1, x)) / 2),
+    lambda g, y, x, order: g * kve_derivative(1, order, x),
     _ANY_ORDERS,
     _RIGHT,
     complex=True,
 )
-k0e: Op[Any] = special("k0e", lambda g, y, x: g * (y - k1e(x)), domain=_RIGHT)
-k1e: Op[Any] = special("k1e", lambda g, y, x: g * (y - (k0e(x) + kve(2, x)) / 2), domain=_RIGHT)
+k0e: Op[Any] = special("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), domain=_RIGHT)
+k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), domain=_RIGHT)
 
 # --- spherical Bessel functions, for which SciPy's own read arrays ---------------------------
 

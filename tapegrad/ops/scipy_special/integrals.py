@@ -80,9 +80,16 @@ def _several(name: str, *parts: tuple[str, Callable[..., Any]], elements: Elemen
     return tuple([made(i, *part) for i, part in enumerate(parts)])
 
 
+def _sine_ratio(x: Any) -> Any:
+    """``sin(x) / x``; far out a multiple of pi would be a rounded one."""
+    is_near = np.less(np.absolute(x), 1)
+    far = np.where(is_near, 1, x)
+    return np.where(is_near, np.sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
+
+
 sici_s, sici_c = _several(
     "sici",
-    ("sici_s", lambda g, y, x: g * np.sinc(x / np.pi)),
+    ("sici_s", lambda g, y, x: g * _sine_ratio(x)),
     ("sici_c", lambda g, y, x: g * np.cos(x) / x),
     elements=_RIGHT,
 )

@@ -157,17 +157,27 @@ xlog1py: Op[Any] = special(
 entr: Op[Any] = special(
     "entr", lambda g, y, x: -g - xlogy(g, x), domain=POSITIVE, kink="inf at 0, nan below"
 )
+
+
+def _times_log_ratio(g: Any, x1: Any, x2: Any) -> Any:
+    """``g * log(x1 / x2)``, where the logarithms of near numbers would cancel; 0 where g is 0."""
+    is_near = np.less(np.absolute(x1 - x2), x2 / 2)
+    apart = np.where(is_near, (x1 - x2) / np.where(is_near, x2, 1), 0)
+    above, below = (np.where(is_near, 1, x) for x in (x1, x2))
+    return xlog1py(g, apart) + (xlogy(g, above) - xlogy(g, below))
+
+
 rel_entr: Op[Any] = special(
     "rel_entr",
-    lambda g, y, x1, x2: g + xlogy(g, x1) - xlogy(g, x2),
+    lambda g, y, x1, x2: g + _times_log_ratio(g, x1, x2),
     lambda g, y, x1, x2: -g * safe_divide(x1, x2),
     domain=(POSITIVE, POSITIVE),
     kink="-inf in `x1` at 0",
 )
 kl_div: Op[Any] = special(
     "kl_div",
-    lambda g, y, x1, x2: xlogy(g, x1) - xlogy(g, x2),
-    lambda g, y, x1, x2: g * (1 - safe_divide(x1, x2)),
+    lambda g, y, x1, x2: _times_log_ratio(g, x1, x2),
+    lambda g, y, x1, x2: g * np.where(np.equal(x2, 0), 1, safe_divide(x2 - x1, x2)),
     domain=(POSITIVE, POSITIVE),
     kink="-inf in `x1` at 0",
 )
