@@ -7,7 +7,6 @@ the shape of an operand. Only this file undoes that.
 from __future__ import annotations
 
 from operator import iadd
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -164,32 +163,6 @@ def cast(c: Any, dtype: np.dtype[Any]) -> Any:
     """A cotangent or a tangent in a dtype: of complex numbers, the real part in a real one."""
     c = c.real if c.dtype.kind == "c" and dtype.kind != "c" else c
     return c if c.dtype == dtype else c.astype(dtype)
-
-
-def accumulate(cotangents: dict[Tensor, Any], x: Tensor, c: Any) -> None:
-    """Add a contribution to the cotangent of a record, where it is if that is known to be alone."""
-    if x not in cotangents:
-        cotangents[x] = c
-    elif type(c) is ndarray and is_alone(cotangents[x]):
-        cotangents[x] += c
-    else:
-        cotangents[x] = cotangents[x] + c
-
-
-def is_alone(known: Any) -> bool:
-    """Whether nothing but the sweep's dict refers to a cotangent, an entry of it.
-
-    Then it may be added to in place. The count of references says it: no rule, no record, no other
-    cotangent, and no view, whose base it would be. That of a rule which returns its own cotangent,
-    as those of `add` do, is held by the sweep meanwhile.
-    """
-    alone = getrefcount(known) <= _IN_A_DICT and type(known) is ndarray and known.base is None
-    return alone and known.flags.writeable
-
-
-# what `is_alone` counts, on this Python, for an array that a dict alone refers to
-_ALONE = {0: np.empty(1)}
-_IN_A_DICT = (lambda known: getrefcount(known))(_ALONE[0])
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:

@@ -16,17 +16,15 @@ from numpy import ndarray
 
 from tapegrad.core.cotangents import (
     FLOAT64,
-    accumulate,
     conjugated,
     finish_gradient,
     initial_cotangents,
-    is_alone,
     unbroadcast,
 )
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.operands import primals
 from tapegrad.core.tape import Tape, descendants
-from tapegrad.core.tensor import Origin, Parts, Rules, Tensor, differentiable
+from tapegrad.core.tensor import Origin, Parts, Rules, Tensor
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array, give
@@ -91,27 +89,26 @@ def reverse_sweep(
 
 @at_users_line
 def sweep(
-    tapes: list[Tape], seeds: dict[Tensor, Any], checking: Callable[..., Any] | None = None
+    tapes: list[Tape], cotangents: dict[Tensor, Any], checking: Callable[..., Any] | None = None
 ) -> dict[Tensor, Any]:
-    """The sweep itself, from several outputs with a cotangent each; it consumes `seeds`.
+    """The sweep itself, from several outputs with a cotangent each; it consumes `cotangents`.
 
     The tape is taken out of its list, so that a record that the sweep has passed is freed, with
     its value, unless the caller holds it. If the sweep is checked, `checking` is called with the
-    tape and the outputs, and returns what to call with each contribution.
+    tape and the outputs, and returns what to call with each record that the sweep has passed, its
+    cotangent, and the cotangents so far.
     """
     tape = tapes.pop()
-    check = None if checking is None else checking(tape, seeds)
+    check = None if checking is None else checking(tape, cotangents)
     recorded, reached = scope(tape)
     since = last_written().index if recorded else 0
     passed: list[Any] = []
     at: list[int] = []
-    is_plain = not recorded and reached is None and check is None
+    summed: set[Tensor] = set()
     record: Any = tape.last
-    x: Any
     start, parameters = tape.start, tape.parameters
     del tape
     wanted = frozenset(parameters)
-    cotangents = seeds
     while record is not start:
         # a parameter's cotangent stays, as its gradient
         g = None if record in wanted else cotangents.pop(record, None)
@@ -119,12 +116,11 @@ def sweep(
             if recorded:
                 passed += record, g
                 at.append(last_written().index)
-            if not (is_plain and accumulate_fast(record, g, cotangents)):
-                for i, x, _, c in contributions(record, g, recorded, reached):
-                    accumulate(cotangents, x, c)
-                    if check is not None:
-                        check(record, i, cotangents[x], g)
-                x = _ = c = None  # or they would stay until the next contribution
+            if summed:
+                summed.discard(record)
+            pass_on(record, g, cotangents, summed, recorded, reached)
+            if check is not None:
+                check(record, g, cotangents)
         if reached:
             reached.discard(record)  # which would hold it
         record = record.previous
@@ -153,36 +149,59 @@ def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
     return recorded, None if type(tape.start) is Origin else descendants(tape)
 
 
-def contributions(
-    record: Tensor, g: Any, recorded: bool = False, reached: Container[Tensor] | None = None
-) -> list[tuple[int, Tensor, Any, Any]]:
-    """What a record with the cotangent `g` contributes to its operands' cotangents.
+def pass_on(
+    record: Tensor,
+    g: Any,
+    cotangents: dict[Tensor, Any],
+    summed: set[Tensor],
+    recorded: bool = False,
+    reached: Container[Tensor] | None = None,
+    note: Callable[..., Any] | None = None,
+) -> None:
+    """Add what a record contributes to its operands' cotangents.
 
     Parameters
     ----------
-    record
-        The record.
-    g
-        Its cotangent.
+    record, g
+        The record, and its cotangent.
+    cotangents
+        The cotangents so far, by record.
+    summed
+        The records whose cotangent is an array that was made here: nothing else refers to it, so
+        contributions are added to it in place.
     recorded
         Whether the VJP rules are called on records, and so recorded, rather than on values.
     reached
         If given, the operands to consider; others are left out.
-
-    Returns
-    -------
-    A list with an entry for each operand that receives a gradient: its position, the operand, its
-    cotangent as the rule returns it, and the same after broadcasting is undone.
+    note
+        If given, it is called with each contribution: the operand's position, the operand, its
+        cotangent as the rule returns it, and the same after broadcasting is undone.
     """
     op, operands, options = record.op, record._operands, record._options
-    args = [g, record, *operands] if recorded else [g, record._primal, *primals(operands)]
-    found, n = [], len(operands)
-    # this runs for every operand on a tape, so it does only what is necessary
-    for i, rule in op.passing or differentiable(op.rules(n)):
+    n = len(operands)
+    args: tuple[Any, ...]
+    # this runs for every record and operand on a tape, so it does only what is necessary
+    if recorded:
+        args = g, record, *operands
+    elif n == 1:
+        (x,) = operands
+        args = g, record._primal, x._primal if type(x) is Tensor else x
+    elif n == 2:
+        a, b = operands
+        a, b = a._primal if type(a) is Tensor else a, b._primal if type(b) is Tensor else b
+        args = g, record._primal, a, b
+    else:
+        args = g, record._primal, *primals(operands)
+    cs, rules, add_into = None, op.passing, op.add_into
+    if rules is None:
+        rules = op.vjps.passing(n)
+    if add_into is not None and (recorded or note is not None or type(g) is Tensor):
+        add_into = None
+    for i, rule in rules:
         if i >= n:
             break
         x = operands[i]
-        if type(x) is not Tensor or not (reached is None or x in reached):
+        if type(x) is not Tensor or (reached is not None and x not in reached):
             continue
         primal = x._primal
         if type(primal) is not ndarray:
@@ -190,62 +209,34 @@ def contributions(
         dtype = primal.dtype
         if dtype is not FLOAT64 and dtype.kind not in "fc":
             continue
+        known = cotangents.get(x)
         try:
-            c = rule(*args, **options) if options else rule(*args)
-        except Exception as error:
-            note_rule(error, record, i)
-            raise
-        if c is not None:
-            fits = c.dtype is dtype and c.shape == primal.shape
-            found.append((i, x, c, c if fits else unbroadcast(c, primal, op.name, i)))
-    return found
-
-
-def accumulate_fast(record: Tensor, g: Any, cotangents: dict[Tensor, Any]) -> bool:
-    """Add what a record with the cotangent `g` contributes to its operands' cotangents.
-
-    The fast path, for an op of one or two operands in a sweep over values, as most records of most
-    tapes are. It does what `contributions` and the loop around it do, in two thirds of the time: it
-    is written out, without lists and pairs.
-
-    Returns
-    -------
-    Whether the record is such a one; if not, nothing was done.
-    """
-    op, operands, y = record.op, record._operands, record._primal
-    n, passing, options = len(operands), op.passing, record._options
-    if (add := op.add_into) and type(x := operands[0]) is Tensor and is_alone(cotangents.get(x)):
-        add(cotangents[x], g, *primals(operands), **options)
-        return True
-    if not passing:
-        return False
-    if n == 2:
-        first, second = operands
-        b = second._primal if type(second) is Tensor else second
-    elif n == 1:
-        (first,) = operands
-        second = b = None
-    else:
-        return False
-    a = first._primal if type(first) is Tensor else first
-    for i, rule in passing:
-        x, primal = (second, b) if i else (first, a)
-        if primal is x:  # a constant
-            continue
-        if type(primal) is not ndarray:
-            primal = np.asarray(primal)
-        dtype = primal.dtype
-        if dtype is not FLOAT64 and dtype.kind not in "fc":
-            continue
-        try:
-            if options:
-                c = rule(g, y, *primals(operands), **options)
+            if add_into is not None and type(known) is not Tensor:
+                if x not in summed:
+                    known = np.zeros(primal.shape, dtype) if known is None else np.array(known)
+                    cotangents[x] = known
+                    summed.add(x)
+                add_into(known, g, *args[2:], **options)
+                continue
+            if rule is None:
+                cs = op.vjps.rule(*args, **options) if cs is None else cs
+                c = cs[i]
             else:
-                c = rule(g, y, a) if n == 1 else rule(g, y, a, b)
+                c = rule(*args, **options) if options else rule(*args)
         except Exception as error:
             note_rule(error, record, i)
             raise
-        if c is not None:
-            fits = c.dtype is dtype and c.shape == primal.shape
-            accumulate(cotangents, x, c if fits else unbroadcast(c, primal, op.name, i))
-    return True
+        if c is None:
+            continue
+        fits = c.dtype is dtype and c.shape == primal.shape
+        part = c if fits else unbroadcast(c, primal, op.name, i)
+        if note is not None:
+            note(i, x, c, part)
+        if known is None:
+            cotangents[x] = part
+        elif x in summed and type(part) is type(known) is ndarray:
+            known += part
+        else:
+            cotangents[x] = known = known + part
+            if type(known) is ndarray:
+                summed.add(x)

@@ -92,10 +92,12 @@ def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
     return tuple([(i, rule) for i, rule in enumerate(rules) if rule is not None])
 
 
-def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...]:
-    """`differentiable` of an op's rules; empty if they depend on the number of operands."""
+def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...] | None:
+    """`differentiable` of an op's rules; None if they depend on the number of operands."""
+    if type(op.vjps) is tuple:
+        return differentiable(op.vjps)
     last = getattr(op.vjps, "last", None)
-    return differentiable(op.rules(0 if last is None else last + 1))
+    return None if last is None else differentiable(op.rules(last + 1))
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -186,7 +188,7 @@ class Rules(Named):
         place and without making it. A function of the array, the cotangent, the operands and the
         options.
     passing
-        The rules there are, each after its operand's position; empty if that depends on how many
+        The rules there are, each after its operand's position; None if that depends on how many
         operands there are.
     """
 
@@ -367,6 +369,10 @@ class EachOperand:
         last = n if self.last is None else self.last
         return [partial(self.rule, i) if i <= last else None for i in range(n)]
 
+    def passing(self, n: int) -> Iterable[tuple[int, Rule | None]]:
+        """The rules of n operands that are not None, each after its operand's position."""
+        return differentiable(self.rules(n))
+
 
 @attrs.frozen
 class Joint:
@@ -390,3 +396,7 @@ class Joint:
             return cotangents[i]
 
         return [partial(one, i) for i in range(n)]
+
+    def passing(self, n: int) -> Iterable[tuple[int, Rule | None]]:
+        """The positions of n operands, each with None for the one rule of all."""
+        return [(i, None) for i in range(n)]

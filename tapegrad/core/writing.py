@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, copy_context
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,7 @@ def write_known(
     last: Last, op: Rules, operands: Operands, options: Options, value: Any, name: str | None = None
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
-    origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
+    origin, kept = last.origin, options or NO_OPTIONS
     draft = Draft()
     # up to three at a time, Python makes no tuple of them
     draft._primal, draft.op, draft._operands = value, op, operands

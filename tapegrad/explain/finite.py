@@ -18,7 +18,7 @@ from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.recording import run
-from tapegrad.core.sweep import SWEEP, contributions, sweep
+from tapegrad.core.sweep import SWEEP, pass_on, sweep
 from tapegrad.core.tape import Tape, ancestors, descendants
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import facts
@@ -42,13 +42,12 @@ def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
 
 
 def _cotangents_checked(tape: Tape) -> Callable[..., None]:
-    entered: set[Tensor] = set()
-
-    def check(record: Tensor, i: int, c: Any, g: Any) -> None:
-        if record.op in HOLDERS and record not in entered:
-            entered.add(record)
+    def check(record: Tensor, g: Any, cotangents: Mapping[Tensor, Any]) -> None:
+        if record.op in HOLDERS:
             _check_inside(record, g)
-        check_contribution(tape, record, i, c, g)
+        for i, x in enumerate(record._operands):
+            if type(x) is Tensor and x in cotangents:
+                check_contribution(tape, record, i, cotangents[x], g)
 
     return check
 
@@ -101,8 +100,9 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
             for y, g in zip(passed[::2], primals(passed[1::2]), strict=True):
                 if type(g) is Parts:
                     g = Parts(tuple(primals(g.values)))
-                for i, _, _, c in contributions(y, g, False, reached):
-                    check(y, i, c, g)
+                cotangents: dict[Tensor, Any] = {}
+                pass_on(y, g, cotangents, set(), False, reached)
+                check(y, g, cotangents)
 
 
 def _parts_read(parts: Iterable[Tensor]) -> dict[Tensor, set[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.cotangents import accumulate
 from tapegrad.core.operands import primals
-from tapegrad.core.sweep import SWEEP, accumulate_fast, contributions
+from tapegrad.core.sweep import SWEEP, pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import PARAMETER, recorded_from
@@ -123,11 +122,6 @@ class Held:
             entry[1] += 1
         return self.bytes - before
 
-    def is_alone(self, x: Any) -> bool:
-        """Whether an array that is held is a cotangent of its own memory, which nothing shares."""
-        entry = self._owners.get(id(x))
-        return entry is not None and entry[1:] == [1, None] and x.base is None and x.flags.writeable
-
     def drop(self, arrays: Iterable[Array]) -> Iterator[int]:
         """Let arrays go; whose memory is free now."""
         for x in map(owner, arrays):
@@ -208,7 +202,7 @@ def measured(
     every = list(forward_lines(tape, clock, held))
     wanted = frozenset(tape.parameters)
     stays = wanted.union(seeds)
-    cotangents = dict(seeds)
+    cotangents, summed = dict(seeds), set[Tensor]()
     for c in cotangents.values():
         held.add(arrays_of(c))
     for line in reversed(every):
@@ -218,19 +212,19 @@ def measured(
         if record.op in HOLDERS:
             opened(record, g)
         if g is not None:
-            call = pulled(record, g, cotangents, held)
+            summed.discard(record)
+            call = pulled(record, g, cotangents, summed)
             line.backward_s = clock.time(call)
             extra = allocated(call)
             line.backward_bytes += extra
             before = held.bytes
-            for _, x, _, c in contributions(record, g):
-                known = cotangents.get(x)
-                is_alone = held.is_alone(known) and type(c) is np.ndarray
-                made = c if known is None else known.__iadd__(c) if is_alone else known + c
-                # in this order, since the sum may be in the memory of what was known
-                held.add(arrays_of(made))
-                _freed(held.drop(arrays_of(known)), every, first, record.index)
-                cotangents[x] = made
+            known = _of_operands(record, cotangents)
+            pass_on(record, g, cotangents, summed)
+            # in this order, since a sum may be in the memory of what was known
+            for c in _of_operands(record, cotangents).values():
+                held.add(arrays_of(c))
+            for c in known.values():
+                _freed(held.drop(arrays_of(c)), every, first, record.index)
             line.extra = max(line.extra, extra - max(0, held.bytes - before))
             _freed(held.drop(arrays_of(g)), every, first, record.index)
         if record not in stays:
@@ -249,24 +243,22 @@ def pulled(
     record: Tensor,
     g: Any,
     cotangents: Mapping[Tensor, Any] = _NO,
-    held: Held | None = None,
+    summed: Container[Tensor] = (),
 ) -> Callable[[], None]:
     """A call that does what the sweep does at a record, of which nothing stays."""
-    known = {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
-    # the sweep adds to these in place, since its dict alone holds them
-    made = {x: np.zeros_like(c) for x, c in known.items() if held and held.is_alone(c)}
-    alone = frozenset(made)
-    others = {x: c for x, c in known.items() if x not in alone}
+    known = _of_operands(record, cotangents)
+    # the sweep adds to these in place
+    sums = {x: np.zeros_like(c) for x, c in known.items() if x in summed}
 
     def call() -> None:
-        made.update(others)
-        if not accumulate_fast(record, g, made):
-            for _, x, _, c in contributions(record, g):
-                accumulate(made, x, c)
-        for x in made.keys() - alone:
-            del made[x]
+        pass_on(record, g, known | sums, set(sums))
 
     return call
+
+
+def _of_operands(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
+    """The cotangents so far of a record's operands."""
+    return {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
 
 
 def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
@@ -274,7 +266,7 @@ def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
 
     A loop or branch inside another is differentiated once, for all steps.
     """
-    _, last = recorded_from(tape.last, contributions, (record, g, True))
+    _, last = recorded_from(tape.last, pass_on, (record, g, {}, set(), True))
     calls = [written(x) for x in Tape(last, tape.last)]
 
     def call() -> None:

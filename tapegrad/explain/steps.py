@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import numpy as np
 
 from tapegrad.core.cotangents import conjugated, initial_cotangents
 from tapegrad.core.operands import primals
-from tapegrad.core.sweep import contributions, scope
+from tapegrad.core.sweep import pass_on, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.explain.inside import HOLDERS, Run, run, runs
@@ -111,18 +112,18 @@ class Steps:
 
     def __iter__(self) -> Iterator[Step]:
         tape, cotangents = self.tape, dict(self.seeds)
+        summed: set[Tensor] = set()
         recorded, reached = scope(tape)
         wanted = frozenset(tape.parameters)
         for record in reversed(tape):
             g = cotangents.pop(record, None)
             if g is None:
                 continue
-            passed = []
+            summed.discard(record)
+            passed: list[Contribution] = []
             if record not in wanted:
-                for i, x, c, summed in _contributions(record, g, recorded, reached):
-                    known = cotangents.get(x)
-                    cotangents[x] = summed if known is None else known + summed
-                    passed.append(Contribution(record, i, x, _shown(c), _shown(summed)))
+                note = partial(_note, passed, record)
+                _pass_on(record, g, cotangents, summed, recorded, reached, note)
             yield Step(record, _shown(g), tuple(passed))
 
 
@@ -261,7 +262,11 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 
 
-_contributions = at_users_line(contributions)
+_pass_on = at_users_line(pass_on)
+
+
+def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any, part: Any) -> None:
+    passed.append(Contribution(record, i, x, _shown(c), _shown(part)))
 
 
 def _called(record: Tensor) -> str:

@@ -8,7 +8,6 @@ takes less than copying the new one.
 from __future__ import annotations
 
 import math
-import sys
 import weakref
 from typing import Any
 
@@ -24,9 +23,10 @@ class RowUpdates:
 
     It is one line of a program.
 
-    Memory is reused only if it was allocated here and the only reference left to it is the one
-    kept here: whatever `give` hands out, and every view of it, refers to the array that owns the
-    memory, which is never handed out itself. Each run of a program has its own instance.
+    Memory is reused only if it was allocated here and nothing that was handed out refers to it any
+    more. `give` hands out a view of a guard, an array that every further view keeps alive, so a
+    weak reference to the guard says so. A small table has no guard, and is copied. Each run of a
+    program has its own instance.
 
     One thing goes unnoticed before NumPy 2.5, where ``ufunc.at`` writes to read-only arrays: what
     it writes to the newest table, outside the rows updated last, is missing from the table that
@@ -34,13 +34,12 @@ class RowUpdates:
     """
 
     def __init__(self) -> None:
-        self._older: Any = object()
-        # the number of references to an array that is kept only here
-        self._alone = sys.getrefcount(self._older)
-        self._older = None
-        # the array that owns the newest table's memory, and the base of what was handed out
+        # the array that owns the memory of the table before the newest, and that table's guard
+        self._older: Array | None = None
+        self._older_guard: weakref.ref[Array] | None = None
+        # the same of the newest table
         self._newest: weakref.ref[Array] | None = None
-        self._handed_out: weakref.ref[Array] | None = None
+        self._guard: weakref.ref[Array] | None = None
         self._changed: Array = np.empty(0, np.intp)
         # the number of updates so far, and the last one of each row of the table
         self._count = 0
@@ -74,15 +73,15 @@ class RowUpdates:
         changed = np.array(indices, np.intp).reshape(-1)
         values = values.reshape(-1, *table.shape[1:])
         if factor is not None and not math.isfinite(factor):
-            self._older = self._newest = self._handed_out = None
+            self._older = self._older_guard = self._newest = self._guard = None
             return give(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
         rows = table.take(changed, 0) if taken is None else taken.reshape(values.shape)
         first = self._count
         last = self._last_of(changed, len(table))
-        newest = self._memory_of(table)
+        newest, guard = self._memory_of(table), self._guard
         updated = np.array(table, order="C") if newest is None else self._up_to_date(table, first)
-        self._older = self._newest = self._handed_out = None
+        self._older = self._older_guard = self._newest = self._guard = None
         if factor is None:
             set_rows(updated, changed, np.add(rows, values, rows))
             add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
@@ -90,9 +89,9 @@ class RowUpdates:
             factor = -factor if subtract else factor
             add_scaled_rows_into(updated, changed, values, factor, last, rows)
         result = give(updated)
-        self._older = newest
+        self._older, self._older_guard = newest, guard
         self._newest = weakref.ref(updated)
-        self._handed_out = weakref.ref(result.base)  # type: ignore[arg-type]
+        self._guard = weakref.ref(result.base)  # type: ignore[arg-type]
         self._changed = changed
         return result
 
@@ -108,24 +107,19 @@ class RowUpdates:
 
     def _memory_of(self, table: Array) -> Array | None:
         """The array that owns the table's memory, if it is the newest table as handed out."""
-        if self._newest is None or self._handed_out is None:
+        if self._newest is None or self._guard is None:
             return None
-        whole = table.base is not None and table.base is self._handed_out()
+        whole = table.base is not None and table.base is self._guard()
         # the caller may have set the strides of the array that it received
         return self._newest() if whole and table.flags.c_contiguous else None
 
     def _up_to_date(self, table: Array, first: int) -> Array:
         """An array like the newest table, or a copy, except for the updates from `first` on."""
-        if self._older is None or not self._is_older_dropped():
+        if self._older is None or self._older_guard is None or self._older_guard() is not None:
             return np.array(table)
-        older: Array = self._older
+        older = self._older
         older.setflags(write=True)
         stale = self._changed[self._last.take(self._changed) < first]
         if stale.size:
             set_rows(older, stale, table.take(stale, 0))
         return older
-
-    def _is_older_dropped(self) -> bool:
-        # without the lock another thread may be about to take a reference
-        locked: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
-        return locked and sys.getrefcount(self._older) == self._alone

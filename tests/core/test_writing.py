@@ -4,45 +4,10 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.core.sweep import contributions
 from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.face.table import ANSWERS, answers
 from tapegrad.testing import sample_calls
 from tapegrad.testing.calls import declared_domain
-
-# --- contributions --------------------------------------------------------------------
-
-
-def test_a_contribution_is_told_before_and_after_broadcasting_is_undone():
-    tape, a = tg.Tape().parameter(np.ones((2, 3)))
-    tape, b = tape.parameter(np.arange(3.0))
-    tape, y = tape.write(tg.multiply, a, b)
-    g = np.full((2, 3), 2.0)
-    (i, of_a, given_a, summed_a), (j, of_b, given_b, summed_b) = contributions(y, g)
-    assert (i, of_a, j, of_b) == (0, a, 1, b)
-    assert given_a is summed_a
-    np.testing.assert_array_equal(summed_a, g * b.value)
-    assert given_b.shape == (2, 3)
-    np.testing.assert_array_equal(summed_b, [4.0, 4.0, 4.0])
-
-
-def test_constants_and_records_that_are_not_reached_get_no_contribution():
-    tape, a = tg.Tape().parameter(2.0)
-    tape, b = tape.parameter(3.0)
-    tape, y = tape.write(tg.multiply, a, b)
-    tape, z = tape.write(tg.multiply, y, np.ones(()))
-    assert [x for _, x, _, _ in contributions(z, np.ones(()))] == [y]
-    assert [x for _, x, _, _ in contributions(y, np.ones(()), reached={b})] == [b]
-
-
-def test_contributions_that_are_recorded_are_records():
-    def loss(x):
-        y = x * x
-        return contributions(y, np.ones(2), recorded=True)[0][2]
-
-    given, _ = tg.record(loss)(np.array([1.0, 2.0]))
-    assert type(given) is tg.Tensor
-
 
 # --- what is no op ----------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
             owners[row.line] = weakref.ref(measure.owner(record._primal))
     seen = 0
 
-    def check(record, i, c, g):
+    def check(record, g, cotangents):
         nonlocal seen
         for line, owner in owners.items():
             freed_at = rows[line].freed_at
@@ -126,7 +126,7 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
 
     seeds, tapes = initial_cotangents(tape, output, None), [tape]
     del output, tape, record
-    sweep(tapes, seeds, lambda tape, outputs: check)
+    sweep(tapes, seeds, lambda tape, cotangents: check)
     assert seen
 
 

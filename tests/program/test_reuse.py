@@ -154,3 +154,21 @@ def test_table_that_somebody_can_reach_is_never_changed(hold):
         now = reached() if isinstance(reached, weakref.ref) else reached
         if now is not None:
             np.testing.assert_array_equal(np.asarray(now), was)
+
+
+@pytest.mark.parametrize("n_rows", [8, N_ROWS])
+def test_each_table_stays_as_it_is_while_anything_refers_to_it(n_rows):
+    update, rng = reuse.RowUpdates(), np.random.default_rng(0)
+    table = expected = np.zeros((n_rows, WIDTH))
+    held = []
+    for i in range(40):
+        rows, values = rng.integers(0, n_rows, 3), rng.integers(-4, 5, (3, WIDTH)).astype(float)
+        table = update(table, values, rows)
+        expected = expected.copy()
+        np.add.at(expected, rows, values)
+        np.testing.assert_array_equal(table, expected)
+        # some are held for some steps, in a cycle as well
+        holder = [table[::2] if i % 3 else table, expected[::2] if i % 3 else expected]
+        held = [x for x in held if rng.random() < 0.5] + [[*holder, holder]] * (i % 2)
+        for now, before, _ in held:
+            np.testing.assert_array_equal(now, before)

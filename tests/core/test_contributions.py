@@ -1,0 +1,384 @@
+"""What a record adds to its operands' cotangents, and where it is added in place."""
+
+import subprocess
+import sys
+import threading
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.core.sweep import pass_on
+from tapegrad.core.tensor import Joint, Rules
+from tapegrad.core.writing import append
+
+
+def recorded(fn, *args):
+    """The records that a function writes, without its parameters."""
+    _, tape = tg.record(fn)(*args)
+    return [record for record in tape if record._operands]
+
+
+def noted(record, g, recorded=False, reached=None):
+    """The contributions of a record, each as it is noted."""
+    notes = []
+    pass_on(record, g, {}, set(), recorded, reached, lambda *note: notes.append(note))
+    return notes
+
+
+def sums(record, g, cotangents=(), summed=()):
+    """The cotangents of a record's operands."""
+    cotangents = dict(cotangents)
+    pass_on(record, g, cotangents, set(summed))
+    return cotangents
+
+
+def test_a_contribution_is_noted_before_and_after_broadcasting_is_undone():
+    tape, a = tg.Tape().parameter(np.ones((2, 3)))
+    tape, b = tape.parameter(np.arange(3.0))
+    tape, y = tape.write(tg.multiply, a, b)
+    g = np.full((2, 3), 2.0)
+    (i, of_a, given_a, part_a), (j, of_b, given_b, part_b) = noted(y, g)
+    assert (i, of_a, j, of_b) == (0, a, 1, b)
+    assert given_a is part_a
+    np.testing.assert_array_equal(part_a, g * b.value)
+    assert given_b.shape == (2, 3)
+    np.testing.assert_array_equal(part_b, [4.0, 4.0, 4.0])
+
+
+def test_constants_and_records_that_are_not_reached_get_no_contribution():
+    tape, a = tg.Tape().parameter(2.0)
+    tape, b = tape.parameter(3.0)
+    tape, y = tape.write(tg.multiply, a, b)
+    tape, z = tape.write(tg.multiply, y, np.ones(()))
+    assert [x for _, x, _, _ in noted(z, np.ones(()))] == [y]
+    assert [x for _, x, _, _ in noted(y, np.ones(()), reached={b})] == [b]
+
+
+def test_contributions_that_are_recorded_are_records():
+    given, _ = tg.record(lambda x: noted(x * x, np.ones(2), recorded=True)[0][2])(np.ones(2))
+    assert type(given) is tg.Tensor
+
+
+@tg.custom_op(vjps=(lambda g, y, a, b: g * b, None))
+def scaled(a, b):
+    return a * b
+
+
+X, ROW = np.arange(6.0).reshape(2, 3), np.arange(1.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (lambda x: tg.tanh(x), (X,)),
+        (lambda x, y: x * y, (X, X + 1)),
+        (lambda x: x * x, (X,)),
+        (lambda x, y: x - y, (X, ROW)),
+        (lambda x, y: x - y, (ROW, X)),
+        (lambda x: x * ROW, (X,)),
+        (lambda x: ROW - x, (X,)),
+        (lambda x, y: x * y, (2.0, X)),
+        (lambda x, y: x * y, (X.astype(np.float32), X)),
+        (lambda x: x * tg.argmax(X * x), (X,)),
+        (lambda x: tg.argmax(X * x) * x, (X,)),
+        (lambda x, y: scaled(x, y), (X, X)),
+        (lambda x, y: x @ y, (X, X.T.copy())),
+        (lambda x: x > 1.0, (X,)),
+        (lambda x: tg.sum(x, axis=0), (X,)),
+        (lambda x: x[:, 1:], (X,)),
+        (lambda x: x[[0, 1, 0]], (X,)),
+        (lambda x: x[0, 1], (X,)),
+        (lambda x: x[()], (3.0,)),
+        (lambda x: x[::-1, ::2], (np.asfortranarray(X),)),
+        (lambda x: tg.index_select(x, np.array([1, 1])), (X,)),
+        (lambda x, y: tg.vecdot(x, y, axis=0), (X, X + 1)),
+        (lambda x: tg.vecdot(ROW, x, axis=-1), (X,)),
+        (lambda x: tg.where(x > 1, x, 0.0), (X,)),
+        (lambda x: tg.concatenate([x, X, x]), (X,)),
+        (lambda x, y: tg.stack([x, X, y, x], axis=1), (X, X + 1)),
+        (lambda x, y: tg.einsum("ij,jk,il->k", x, y, x), (X, X.T.copy())),
+    ],
+)
+def test_contributions_are_the_same_in_each_sweep(fn, args):
+    for record in recorded(fn, *args):
+        g = np.random.default_rng(0).normal(size=record.shape).astype(record.dtype)
+        expected = {}
+        for _, x, _, part in noted(record, g):
+            expected[x] = expected[x] + part if x in expected else part
+        found = sums(record, g)
+        assert found.keys() == expected.keys()
+        # beside what was there before, of the sweep's own and of others
+        operands = [x for x in expected if type(x._primal) is np.ndarray]
+        before = {x: np.ones(x.shape, x.dtype) for x in operands}
+        others = sums(record, g, before)
+        ours = sums(record, g, {x: c.copy() for x, c in before.items()}, operands)
+        for x, c in found.items():
+            np.testing.assert_array_equal(c, expected[x], strict=True)
+            if x in before:
+                np.testing.assert_array_equal(before[x], np.ones(x.shape))
+                np.testing.assert_array_equal(ours[x], others[x], strict=True)
+                np.testing.assert_allclose(others[x], 1 + c, rtol=1e-6)
+
+
+def test_the_sweep_adds_in_place_to_its_own_sums_alone():
+    (_, _, record) = recorded(lambda x: tg.tanh(x) + tg.sin(x), ROW)
+    a, b = record._operands
+    g = np.ones(3)
+    cotangents, summed = {}, set()
+    pass_on(record, g, cotangents, summed)
+    # the rules of add return their cotangent
+    assert cotangents[a] is cotangents[b] is g
+    assert not summed
+    pass_on(record, g, cotangents, summed)
+    first, _ = (cotangents[x] for x in (a, b))
+    assert summed == {a, b}
+    pass_on(record, g, cotangents, summed)
+    assert cotangents[a] is first
+    np.testing.assert_array_equal(first, [3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(g, [1.0, 1.0, 1.0])
+
+
+def test_parts_of_an_array_are_added_to_the_sweeps_own():
+    (record,) = recorded(lambda x: x[:, 1:], X)
+    (x,) = record._operands
+    cotangents, summed, g = {}, set(), np.ones((2, 2))
+    pass_on(record, g, cotangents, summed)
+    place = id(cotangents[x])
+    pass_on(record, g, cotangents, summed)
+    assert id(cotangents[x]) == place
+    np.testing.assert_array_equal(cotangents[x], [[0, 2, 2], [0, 2, 2]])
+    held = cotangents[x]
+    pass_on(record, g, cotangents, set())
+    np.testing.assert_array_equal(held, [[0, 2, 2], [0, 2, 2]])
+    np.testing.assert_array_equal(cotangents[x], [[0, 3, 3], [0, 3, 3]])
+
+
+def test_parts_of_constants_pass_nothing():
+    def fn(i):
+        return tg.index_select(X, tg.astype(tg.stop_gradient(i), int)) * i
+
+    np.testing.assert_array_equal(tg.grad(lambda i: tg.sum(fn(i)))(1.0), X[1].sum())
+
+
+def test_a_parameter_of_another_part_of_the_tape_passes_nothing_on():
+    tape, x = tg.Tape().parameter(2.0)
+    tape, y = tape.write(tg.multiply, x, x)
+    bare = tg.Tape(tape.last)
+    assert not tg.reverse_sweep(bare, y)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Rules("broken", lambda a: a, (lambda g, y, a: 1 / 0,), None),
+        Rules("broken", lambda a: a, Joint(lambda g, y, a: 1 / 0), None),
+        Rules(
+            "broken", lambda a: a, (lambda g, y, a: g,), None, add_into=lambda known, g, a: 1 / 0
+        ),
+    ],
+)
+def test_an_error_in_a_rule_says_where(op):
+    with pytest.raises(ZeroDivisionError) as caught:
+        tg.grad(lambda x: append(op, (x,), {}))(np.ones(()))
+    assert any("operand 0 of line 1 of the tape, broken" in x for x in caught.value.__notes__)
+
+
+# --- whoever holds a cotangent ----------------------------------------------------------------
+
+
+def test_two_operands_may_share_one_cotangent():
+    # the rules of add give x and y one array; x gets more contributions, before and after
+    def loss(x, y):
+        return np.sum((x * x + (x + y)) * x + (x + y) * 3.0)
+
+    x, y = np.array([1.0, 2.0]), np.array([3.0, -1.0])
+    to_x, to_y = tg.grad(loss, argnums=(0, 1))(x, y)
+    np.testing.assert_allclose(to_x, 3 * x**2 + 2 * x + y + 3)
+    np.testing.assert_allclose(to_y, x + 3)
+
+
+class Holder:
+    """A profiler that holds the variables of each frame that it is called with."""
+
+    def __init__(self):
+        self.held = deque(maxlen=10_000)
+
+    def __call__(self, frame, event, arg):
+        self.held.append((dict(frame.f_locals), arg))
+
+    def __enter__(self):
+        self.before = sys.getprofile()
+        sys.setprofile(self)
+
+    def __exit__(self, *error):
+        sys.setprofile(self.before)
+
+
+# tanh gives a and b one array, and a gets more
+TWICE = """
+a, b = np.array([0.5, 1.0, 2.0]), np.array([1.0, -1.0, 0.5])
+slope = 1 - np.tanh(a + b) ** 2
+for more, of_more in (
+    (lambda a: np.sum(a * a), 2 * a),
+    (lambda a: np.sum(tg.index_select(a, np.array([0, 0]))), np.array([2.0, 0, 0])),
+):
+    to_a, to_b = tg.grad(lambda a, b: more(a) + np.sum(np.tanh(a + b)), (0, 1))(a, b)
+    np.testing.assert_allclose(to_b, slope)
+    np.testing.assert_allclose(to_a, of_more + slope)
+"""
+
+
+@pytest.mark.parametrize("call", ["setprofile", "settrace"])
+def test_references_that_are_held_during_the_import_change_no_gradient(call):
+    code = f"""
+import sys
+import numpy as np
+held = []
+
+def hold(frame, event, arg):
+    if "tapegrad" in frame.f_code.co_filename:
+        held.append((frame.f_locals, arg))
+        return hold
+
+sys.{call}(hold)
+import tapegrad as tg
+sys.{call}(None)
+{TWICE}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+OWNERS = st.sampled_from(
+    ["made", "its own", "view", "kept", "view of kept", "constant", "operand", "output"]
+)
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), OWNERS, OWNERS, st.booleans()),
+    min_size=4,
+    max_size=12,
+)
+WAYS = {
+    "grad": tg.grad,
+    "checked": lambda loss: tg.grad(loss, check_finite=True),
+    "vjp": lambda loss: lambda x: tg.vjp(loss, x)[1](np.ones(()))[0],
+    "jacobian": lambda loss: tg.jacobian(loss, mode="reverse"),
+    "steps": lambda loss: lambda x: _of_steps(*tg.record(loss)(x)),
+}
+
+
+def _of_steps(output, tape):
+    (x,) = tape.parameters
+    (found,) = [step.cotangent for step in tg.sweep_steps(tape, output) if step.record is x]
+    return found
+
+
+@given(STEPS)
+def test_sums_are_the_same_whoever_holds_what_a_rule_gives(steps):
+    def gradient(way, is_copied):
+        kept, constant = [], np.array([1.0, -2.0])
+
+        def rule(owner, g, y, x):
+            c = {
+                "its own": lambda: g,
+                "view": lambda: g[::-1],
+                "constant": lambda: constant,
+                "operand": lambda: x,
+                "output": lambda: y,
+            }.get(owner, lambda: g * 0.5 + 1)()
+            if is_copied or "kept" in owner:
+                c = c.copy() if is_copied else c
+                kept.append((c, c.copy()))
+            return c[:] if owner == "view of kept" else c
+
+        def loss(x):
+            values = [x]
+            for i, j, first, second, has_option in steps:
+                rules = (
+                    lambda g, y, a, b, shift=0.0, owner=first: rule(owner, g, y, a),
+                    lambda g, y, a, b, shift=0.0, owner=second: rule(owner, g, y, b),
+                )
+                op = Rules("op", lambda a, b, shift=0.0: np.tanh(a + b + shift), rules, None)
+                a, b = values[-1 - i % len(values)], values[-1 - j % len(values)]
+                values.append(append(op, (a, b), {"shift": 0.5} if has_option else {}))
+            return np.sum(values[-1])
+
+        found = WAYS[way](loss)(np.array([0.25, -0.5]))
+        for now, before in kept:
+            np.testing.assert_array_equal(now, before)
+        np.testing.assert_array_equal(constant, [1.0, -2.0])
+        return found.tobytes()
+
+    expected = gradient("grad", True)
+    for way in WAYS:
+        assert gradient(way, False) == expected, way
+    with Holder():
+        held = gradient("grad", False)
+    assert held == expected
+
+
+def _keeping(change):
+    """An op whose rules keep what they get and return, and change it at the next call."""
+    kept = []
+
+    def rule(g, y, a, b):
+        for x in kept if change else ():
+            if type(x) is np.ndarray and x.flags.writeable:
+                x *= -7.0
+        c = g * 0.5
+        kept.extend([c, g, c[:], g[:]])
+        return c
+
+    return tg.custom_op(vjps=(rule, lambda g, y, a, b: g))(lambda a, b: 0.5 * a + b)
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_rules_that_later_change_what_they_got_or_returned_change_no_gradient(n):
+    def loss(op, x):
+        y = op(x, x)
+        for _ in range(3):
+            y = op(y, x) + x * y
+        return np.sum(y)
+
+    x = np.linspace(0.5, 1.0, n)
+    for way in (
+        tg.grad,
+        WAYS["checked"],
+        WAYS["vjp"],
+        lambda loss: lambda x: tg.vmap(tg.grad(loss))(np.stack([x, x]))[1],
+    ):
+        keeping, changing = _keeping(False), _keeping(True)
+        expected = way(lambda x, op=keeping: loss(op, x))(x)
+        gradient = way(lambda x, op=changing: loss(op, x))
+        found = gradient(x)
+        before = found.copy()
+        gradient(x)
+        np.testing.assert_array_equal(found, before)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_sweeps_of_one_tape_at_once_are_the_same():
+    def loss(x, w):
+        for i in range(20):
+            x = np.tanh(x @ w + x[i % 4] + tg.index_select(x, [0, 2, 2, 1]))
+        return np.sum(x)
+
+    rng = np.random.default_rng(0)
+    output, tape = tg.record(loss)(rng.normal(size=(4, 5)), rng.normal(size=(5, 5)) / 3)
+    expected = {p: c.tobytes() for p, c in tg.reverse_sweep(tape, output).items()}
+    failures = []
+
+    def sweeps():
+        for _ in range(10):
+            found = {p: c.tobytes() for p, c in tg.reverse_sweep(tape, output).items()}
+            if found != expected:
+                failures.append(found)
+
+    threads = [threading.Thread(target=sweeps) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
