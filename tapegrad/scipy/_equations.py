@@ -96,7 +96,7 @@ class Stationary(Of):
         elif np.any(is_free):
             among = product[np.ix_(is_free, is_free)]
             step[is_free] = _by_matrix(label(self.f), among, left[is_free])
-            if np.linalg.eigvalsh((among + among.T) / 2)[0] < 0:
+            if _curves_downwards(among):
                 _refuse_saddle(label(self.f))
         _check_converged(self, step, (v, start, limits, *args))
 
@@ -145,6 +145,15 @@ def _scales(matrix: Any, axis: int) -> Any:
     return np.where(sizes > 0, sizes, 1)
 
 
+def _curves_downwards(hessian: Any) -> bool:
+    """Whether a Hessian has a negative eigenvalue, whatever the scales of the unknowns."""
+    diagonal = np.abs(np.diagonal(hessian))
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
+    sizes = np.linalg.eigvalsh((hessian + hessian.T) / 2 / scale / scale[:, np.newaxis])
+    noise = 10 * len(hessian) * np.finfo(hessian.dtype).eps * np.max(np.abs(sizes))
+    return bool(sizes[0] < -noise)
+
+
 def _refuse_saddle(name: str) -> NoReturn:
     raise np.linalg.LinAlgError(
         f"{name} curves downwards at the solution: this is no minimum, and has no derivative"
@@ -191,9 +200,14 @@ def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
 def by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     """A system with the Hessian of a minimum, by conjugate gradients."""
 
+    largest, noise = 0.0, 10 * len(b) * np.finfo(b.dtype).eps
+
     def curved(p: Any) -> Any:
+        nonlocal largest
         q = matvec(p)
-        if p @ q < 0:
+        largest = max(largest, np.linalg.norm(q) / (np.linalg.norm(p) or 1.0))
+        # along a direction of no curvature, rounding alone decides the sign
+        if p @ q < -noise * largest * (p @ p):
             _refuse_saddle("the function")
         return q
 

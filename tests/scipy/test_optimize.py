@@ -337,6 +337,30 @@ def test_a_saddle_is_an_error() -> None:
     refused(np.linalg.LinAlgError, "curves downwards", many, 1.0)
 
 
+def quadratic(n: int, least: float, spread: float) -> Any:
+    """The minimum of a form whose least eigenvalue is given, of unknowns of several scales."""
+    rng = np.random.default_rng(n)
+    basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    hessian = basis @ np.diag([least, *np.linspace(1, 2, n - 1)]) @ basis.T
+    scale = 10.0 ** np.linspace(-spread, spread, n)
+
+    def form(x: Any, a: Any) -> Any:
+        moved = scale * (x - a)
+        return moved @ (hessian @ moved) / 2
+
+    return of_minimum(form, np.ones(n), options={"maxiter": 1})
+
+
+@pytest.mark.parametrize(("n", "spread"), [(2, 0), (7, 0), (7, 3), (300, 0)])
+def test_curvature_is_judged_by_its_scale(n: int, spread: float) -> None:
+    """Rounding gives a direction of no curvature a sign, and large scales hide a small one."""
+    np.testing.assert_allclose(tg.grad(quadratic(n, 0.5, spread))(1.0), n, rtol=1e-5)
+    with pytest.raises(np.linalg.LinAlgError, match="curves downwards"):
+        tg.grad(quadratic(n, -0.5, spread))(1.0)
+    with pytest.raises(np.linalg.LinAlgError, match="singular"):
+        tg.grad(quadratic(n, 0.0, 0))(1.0)
+
+
 def test_a_root_or_a_minimum_of_a_higher_order_is_an_error() -> None:
     """Its derivative is infinite, and finite at any point nearby."""
     double = lambda a: ours.root(lambda x, a: (x - 0.3) ** 2 - a, 1.0, a).x[0]  # noqa: E731
