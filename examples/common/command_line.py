@@ -8,6 +8,7 @@ import errno
 import io
 import math
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,16 +69,18 @@ def check_finite(loss: float, step: int) -> None:
 
 def check_writable(path: str) -> None:
     """Raise now if a file cannot be written later."""
-    target = Path(path)
-    try:
-        if target.is_dir():
+    target = place = Path(path)
+    try:  # a question of pathlib, as `exists`, hides why there is no answer
+        if stat.S_ISDIR(target.stat().st_mode):
             raise InputError(f"{path}: Is a directory")
-        if not target.parent.is_dir():
-            raise InputError(f"{path}: there is no directory {target.parent}")
-        if not os.access(target if target.exists() else target.parent, os.W_OK):
-            raise InputError(f"{path}: Permission denied")
+    except (FileNotFoundError, NotADirectoryError):
+        place = target.parent
+        if not place.is_dir():
+            raise InputError(f"{path}: there is no directory {place}") from None
     except OSError as error:  # a name that is too long
         raise InputError(f"{path}: {error.strerror}") from None
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{path}: Permission denied")
 
 
 # --- options ----------------------------------------------------------------------------------
