@@ -150,6 +150,21 @@ def test_long_tapes_are_paired_in_little_time():
     assert apart.first is not None
 
 
+def test_lines_are_paired_again_after_hundreds_that_differ():
+    def chain(name):
+        def fn(x):
+            for op in [*["sin"] * 20, *[name] * 300, *["tanh"] * 40]:
+                x = getattr(np, op)(x)
+            return x
+
+        return tg.record(fn)(np.ones(1))[1]
+
+    apart = tg.compare_tapes(chain("cos"), chain("arctan"))
+    assert apart.matched == 361
+    places = [(row.a.index, row.b.index) for row in apart.rows]
+    assert places == [(i, i) for i in range(21, 361)]
+
+
 def loop(x, scale=1.0, start=2):
     def step(c, r):
         c = c * np.where(r > start, scale, 1.0)

@@ -362,6 +362,7 @@ def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     assert (profile.forward_s, profile.backward_s) == (12.0, 18.0)
     by_text = {place.text: total for place, total in profile.by_place().items()}
     assert (by_text["y = slow(x)"].forward_s, by_text["y = slow(x)"].backward_s) == (2.0, 3.0)
+    assert profile.recording_s == 0.0
     inner = by_text["c = slow(c * r)"]
     assert (inner.forward_s, inner.backward_s) == (10.0, 15.0)
     loops = [row for row in profile.rows if row.inside]

@@ -271,6 +271,36 @@ def test_optimizer_step_is_differentiable_in_all(optimizer: Any) -> None:
     tg.testing.check_properties(step, args, compiled=True)
 
 
+NUMBERS = [
+    tg.optim.SGD(0.1, 0.5, weight_decay=0.1),
+    tg.optim.Adam(0.1, 0.5, 0.75, 0.1, weight_decay=0.1),
+    tg.optim.AdamW(0.1, 0.5, 0.75, 0.1, weight_decay=0.1),
+    tg.optim.RMSProp(0.1, 0.75, 0.1, 0.5, weight_decay=0.1),
+    tg.optim.Adagrad(0.1, 0.25, 0.1, weight_decay=0.1),
+]
+
+
+@pytest.mark.parametrize("optimizer", NUMBERS, ids=lambda x: type(x).__name__)
+def test_a_path_is_differentiated_by_the_optimizers_own_numbers(optimizer: Any) -> None:
+    numbers = {
+        name: x
+        for name in (field.name for field in attrs.fields(type(optimizer)))
+        if type(x := getattr(optimizer, name)) is float
+    }
+    assert {"learning_rate", "weight_decay"} < numbers.keys()
+
+    def path(numbers: Any) -> Any:
+        moved = attrs.evolve(optimizer, **numbers)
+        params = np.array([1.0, -2.0])
+        state = moved.init(params)
+        for g in ([0.5, 3.0], [-1.0, 1.5]):
+            params, state = moved.update(params, np.array(g), state)
+        return params
+
+    np.testing.assert_allclose(tg.record(path)(numbers)[0].value, path(numbers), rtol=1e-14)
+    tg.testing.check_grads(path, (numbers,), order=1)
+
+
 @every_optimizer
 def test_optimizer_finds_the_bottom_of_a_bowl(optimizer: Any) -> None:
     optimizer = attrs.evolve(

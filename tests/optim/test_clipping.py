@@ -55,6 +55,19 @@ def test_norm_at_zero_of_nothing_and_not_finite() -> None:
     assert tg.optim.global_norm([np.full(4, 300, np.float16)]) == 600
 
 
+def test_the_norm_is_as_wide_as_its_leaves() -> None:
+    widths = {"e": "f", "f": "f", "d": "d", "F": "f", "D": "d", "?": "d", "b": "d", "q": "d"}
+    for char, wanted in widths.items():
+        x = np.array([1, 1, 0, 1, 1], char)
+        norm = tg.optim.global_norm([x])
+        assert (norm.dtype.char, norm) == (wanted, 2), char
+        single = np.ones(2, np.float32)
+        assert tg.optim.global_norm([x, single]).dtype.char == wanted.lower(), char
+    third = np.array([1 / 3])
+    assert tg.optim.global_norm([third]) == third[0]
+    assert tg.optim.global_norm([np.array([300], np.int16)] * 4) == 600
+
+
 def test_clipping_is_compiled_and_differentiated() -> None:
     grads = random_tree(2)
     compiled = tg.compile(tg.optim.clip_by_global_norm)

@@ -125,8 +125,13 @@ def test_blocks_are_of_whole_floating_arrays(fn, blocked):
         np.testing.assert_array_equal(got, wanted)
 
 
+def total(x, y):
+    """A number that is known after the last block, and read by later ones."""
+    return np.sum(np.minimum(np.abs(x + y), 2.0))
+
+
 # on these numbers all of them are exact
-OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign)
+OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total)
 
 
 @depth("program, in blocks")
@@ -163,6 +168,15 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         got = step(x, y)
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(fn(x, y)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_blocks_end_where_a_sum_over_them_is_read():
+    def softmax(x):
+        parts = np.exp(x)
+        return parts / np.sum(parts)
+
+    with mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64):
+        tg.compile(softmax).check(np.linspace(-1, 1, 50))
 
 
 def test_blocks_are_not_written_over_what_a_view_in_them_shows():

@@ -184,6 +184,15 @@ def test_where_there_is_no_solution_there_is_no_wrong_one(fn: Any) -> None:
         fn()
 
 
+def test_whether_there_is_a_solution_does_not_depend_on_the_size_of_the_right_side() -> None:
+    b = A[:2, :2] + 1
+    x = ours.solve_sylvester(A, b, BS)
+    for scale in 2.0 ** np.array([-400, -60, 60, 400]):
+        same(ours.solve_sylvester(A, b, scale * BS), scale * x)
+        with pytest.raises(np.linalg.LinAlgError, match="no single solution"):
+            ours.solve_sylvester(A, -A, scale * A)
+
+
 # --- elsewhere ------------------------------------------------------------------------------
 
 MOVED = ["solve_triangular, turned", "cho_solve", "cho_solve, lower", "expm, large", "toeplitz"]

@@ -85,6 +85,44 @@ def test_shapes_need_not_be_square(shape: Any) -> None:
     assert of(DATA, shape).T.shape == shape[::-1]
 
 
+PARTS: dict[str, Any] = {
+    "places": lambda make: (DATA, (ROWS, COLS)),
+    "lists": lambda make: (list(DATA), [list(ROWS), list(COLS)]),
+    "one of its own": lambda make: make((DATA, (ROWS, COLS))),
+    "by rows": lambda make: theirs(DATA).tocsr(),
+    "a matrix": lambda make: sp.coo_matrix((DATA, (ROWS, COLS))),
+    "dense": lambda make: dense(DATA),
+    "a row": lambda make: dense(DATA)[:1],
+    "a vector": lambda make: sp.coo_array(DATA),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_it_is_built_from_what_scipys_is_built_from(part: str) -> None:
+    for shape in (None, (N, N), (N, 7), (6, N), (1, N), (2, 2), (N,)):
+
+        def built(make: Any, shape: Any = shape) -> Any:
+            return make(PARTS[part](make), shape=shape)
+
+        try:
+            want = built(sp.coo_array)
+        except ValueError:
+            refuses_alike(lambda f=built: f(ours.coo_array), lambda f=built: f(sp.coo_array))
+            continue
+        if want.ndim != 2:
+            with pytest.raises(ValueError, match="two axes"):
+                built(ours.coo_array)
+            continue
+        if part == "one of its own" and shape not in (None, want.shape):
+            # SciPy takes no notice
+            with pytest.raises(ValueError, match="inconsistent shapes"):
+                built(ours.coo_array)
+            continue
+        got = built(ours.coo_array)
+        assert got.shape == want.shape
+        same(got.toarray(), want.toarray())
+
+
 CASES: dict[str, Any] = {
     "both complex": (lambda d, b: ours.linalg.spsolve(of(d), b), DATA * TURN, B + 1j),
     "a complex side": (lambda d, b: ours.linalg.spsolve(of(d), b), DATA, BS * (1 + 2j)),

@@ -181,6 +181,16 @@ def test_a_frozen_distribution_is_a_tree() -> None:
         ours.multivariate_normal.cdf(X)
 
 
+@pytest.mark.parametrize("name", CONTINUOUS | DISCRETE)
+def test_a_frozen_one_has_the_methods_of_its_distribution_and_no_more(name: str) -> None:
+    made = getattr(ours, name)
+    frozen = made(*[0.5] * len((CONTINUOUS | DISCRETE)[name]))
+    own = {"distribution", "parameters"}
+    for attribute in {*dir(made), "rvs"} - own - {x for x in dir(made) if x.startswith("__")}:
+        has = not attribute.startswith("_") and callable(getattr(made, attribute, None))
+        assert hasattr(frozen, attribute) == has, attribute
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"), [((1.0, 2.0, 3.0, 4.0, 5.0), {}), ((1.0,), {}), ((1.0, 2.0), {"mu": 1.0})]
 )
