@@ -1,9 +1,11 @@
-"""How thoroughly Hypothesis searches, what becomes of others' deprecations, and of time.
+"""How thoroughly the tests search, what becomes of others' deprecations, and of time.
 
-HYPOTHESIS_PROFILE=thorough has it search for longer. What costs more than a call of an op
-has a number of examples of its own: see support/depth.py.
+HYPOTHESIS_PROFILE=thorough has Hypothesis search for longer, and runs the tests that are marked
+`thorough`, which are slow for what they find. What costs more than a call of an op has a number
+of examples of its own: see support/depth.py.
 """
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -19,7 +21,8 @@ from hypothesis.strategies import none
 # the same examples in each run, so that no run surprises
 settings.register_profile("default", max_examples=8, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=150, deadline=None, derandomize=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
 
 # programs that run once are best compiled fast
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -32,6 +35,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[WATCH] = {"terminal": os.dup(2), "since": -60.0}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is slow for what it finds to the thorough run, unless it is asked for by name."""
+    if PROFILE == "thorough" or any("::" in x for x in config.args):
+        return
+    left = [x for x in items if x.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [x for x in items if not x.get_closest_marker("thorough")]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave the tests themselves out of each search for garbage: they are most of what there is."""
     # at its first example Hypothesis asks the collector who holds its generators
@@ -41,7 +54,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    faulthandler.cancel_dump_traceback_later()
+    with contextlib.suppress(AttributeError):
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -52,7 +66,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     watch = item.config.stash[WATCH]
     if time.monotonic() > watch["since"] + 60:
         watch["since"] = time.monotonic()
-        faulthandler.dump_traceback_later(360, file=watch["terminal"])
+        # it waits in a thread, which some platforms lack
+        with contextlib.suppress(AttributeError, RuntimeError):
+            faulthandler.dump_traceback_later(360, file=watch["terminal"])
 
 
 @pytest.hookimpl(wrapper=True)

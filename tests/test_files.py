@@ -337,6 +337,7 @@ def test_what_is_pickled_in_a_file_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.thorough
 def test_what_is_packed_tightly_is_not_unpacked_beyond_what_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
     header = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}")

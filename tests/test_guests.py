@@ -181,6 +181,7 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
 # --- Jupyter ------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_part_of_the_course_runs_as_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     jupytext = pytest.importorskip("jupytext")

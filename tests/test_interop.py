@@ -69,6 +69,7 @@ def test_functions_of_functions_are_copied_and_pickled(make: Any, through: Any) 
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.thorough
 def test_gradients_are_taken_in_other_processes() -> None:
     points = [X0, X0 + 1, X0 * 2]
     gradient = tg.grad(rosenbrock)

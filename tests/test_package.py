@@ -81,6 +81,7 @@ def imports(file: Path) -> dict[str, set[str]]:
     return {"ours": ours, "others": others}
 
 
+@pytest.mark.thorough
 def test_imports_run_one_way():
     graph = {module_name(file): imports(file)["ours"] for file in FILES}
     # whoever imports a package's module runs the package's __init__ as well
@@ -99,6 +100,7 @@ def test_imports_run_one_way():
     assert sum(map(len, graph.values())) > 30
 
 
+@pytest.mark.thorough
 def test_imports_between_rooms_run_one_way():
     rooms: dict[str, set[str]] = {}
     for file in FILES:
@@ -119,6 +121,7 @@ def room_of(name: str) -> str:
     return f"{name}..".split(".")[1]
 
 
+@pytest.mark.thorough
 def test_only_the_names_of_users_are_read_out_of_frames():
     """Renaming a local of the package, or a function, must change nothing that it does."""
     readers = set()
@@ -135,6 +138,7 @@ def test_only_the_names_of_users_are_read_out_of_frames():
     assert "at[" not in observe
 
 
+@pytest.mark.thorough
 def test_a_name_with_an_underscore_stays_in_its_module():
     for file in FILES:
         for node in ast.walk(parsed(file)):
@@ -143,6 +147,7 @@ def test_a_name_with_an_underscore_stays_in_its_module():
                 assert not private, f"{file} imports {private} of {node.module}"
 
 
+@pytest.mark.thorough
 def test_only_the_face_imports_the_face():
     for file in FILES:
         if module_name(file) != "tapegrad":
@@ -164,6 +169,7 @@ def test_the_face_defines_nothing_but_what_it_shows():
     assert defined == ["__version__", "_PLACES", "_MODULES", "_NOW", "__dir__"]
 
 
+@pytest.mark.thorough
 def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
     code = (
         "import sys, tapegrad; before = set(sys.modules);"
@@ -182,6 +188,7 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
     } <= later
 
 
+@pytest.mark.thorough
 def test_what_is_composed_of_ops_is_imported_when_it_is_first_met():
     code = (
         "import sys, numpy as np, tapegrad as tg;"
@@ -343,6 +350,7 @@ def test_the_version_is_the_projects():
     assert re.fullmatch(r"\d+\.\d+\.\d+", tg.__version__)
 
 
+@pytest.mark.thorough
 def test_numpy_and_attrs_are_all_that_the_package_needs():
     allowed = {"numpy", "attrs", *sys.stdlib_module_names}
     for file in FILES:
@@ -416,6 +424,7 @@ def test_the_core_is_small():
     assert sum(found.values()) <= CORE_LINES, found
 
 
+@pytest.mark.thorough
 def test_the_sweep_imports_little():
     # without the package's own __init__, which imports more
     code = (
@@ -459,6 +468,7 @@ def test_every_public_name_has_a_docstring():
     assert checked > 80
 
 
+@pytest.mark.thorough
 def test_everything_public_that_a_module_defines_has_a_docstring():
     for module in MODULES:
         for node in parsed(Path(inspect.getsourcefile(module) or "")).body:

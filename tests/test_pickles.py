@@ -16,6 +16,7 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
 
+@pytest.mark.thorough
 def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "things").write_bytes(pickled.write())
     command = [
@@ -52,6 +53,7 @@ def test_what_is_not_found_by_its_name_goes_in_parts() -> None:
         pickle.dumps(local)
 
 
+@pytest.mark.thorough
 def test_compiled_steps_run_in_spawned_processes() -> None:
     calls = [(pickled.PARAMS, pickled.STATE, pickled.X * i, pickled.Y, i) for i in range(3)]
     gradient = tg.compile(tg.grad(pickled.loss))
@@ -109,6 +111,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["spawn", "joblib"])
 def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) -> None:
     if how == "joblib":

@@ -39,6 +39,7 @@ def test_a_join_of_many_takes_time_in_proportion(join):
     assert calls(160) < 4.4 * calls(40)
 
 
+@pytest.mark.thorough
 def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
     # the process's peak, so that nothing is missed and nothing slowed down; Linux hands
     # ru_maxrss on from the process that starts this one, but not VmHWM
@@ -77,6 +78,7 @@ def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
     assert 100 < bytes_each <= 1200
 
 
+@pytest.mark.thorough
 def test_memory_is_linear_in_depth_and_returned():
     peak_small, peak_large, cycles, left = run("""
         import gc
@@ -128,6 +130,7 @@ def test_cotangents_are_dropped_as_they_are_used():
     assert n * size <= peak <= (n + 15) * size
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep it anyway")
 def test_memory_of_a_freed_tape_is_taken_for_the_next():
     (pages,) = run("""
@@ -151,6 +154,7 @@ def test_memory_of_a_freed_tape_is_taken_for_the_next():
     assert pages < 40 * 128 / 4
 
 
+@pytest.mark.thorough
 def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():
     # a recursive destructor would overflow the C stack and end the process
     kept, dropped = run("""
@@ -172,7 +176,9 @@ def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():
     assert dropped >= kept
 
 
-@pytest.mark.parametrize("what", ["gradients", "pullbacks", "second", "raising"])
+@pytest.mark.parametrize(
+    "what", ["second", "gradients", "pullbacks", "raising"][: 1 + 3 * THOROUGH]
+)
 def test_training_leaves_nothing_behind(what):
     # the collector is off; it is asked after each period how much it would have found
     grown, peak, cycles, left = run(f"""

@@ -199,7 +199,6 @@ def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
 
 def by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     """A system with the Hessian of a minimum, by conjugate gradients."""
-
     largest, noise = 0.0, 10 * len(b) * np.finfo(b.dtype).eps
 
     def curved(p: Any) -> Any:

@@ -108,6 +108,7 @@ def test_tapes_of_any_length_keep_every_record(length):
     assert tg.reverse_sweep(copy, copy_y)[copy.parameters[0]] == length
 
 
+@pytest.mark.thorough
 def test_a_deep_tape_goes_through_pickle():
     n = 100_000 if THOROUGH else 20_000
 

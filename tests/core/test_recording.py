@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
 from mappings import FLOATS
@@ -474,7 +475,7 @@ interrupts = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @interrupts
-@pytest.mark.parametrize("name", sorted(INTERRUPTED))
+@pytest.mark.parametrize("name", sorted(INTERRUPTED) if THOROUGH else ["grad", "checkpoint"])
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     files = (
         "tape.py",

@@ -161,6 +161,7 @@ def test_it_learns_to_answer(command, facts, steps):
         assert f" {place}." in told[int(np.argmax(shares))]
 
 
+@pytest.mark.thorough
 def test_the_same_command_trains_the_same_and_another_seed_another(command):
     arguments = ("--stories", 20, "--steps", 20, "--every", 5, "--seed")
     first, second, other = (command(*arguments, seed)[1] for seed in (3, 3, 4))
@@ -169,6 +170,7 @@ def test_the_same_command_trains_the_same_and_another_seed_another(command):
     assert figures[0] == figures[1] != figures[2]
 
 
+@pytest.mark.thorough
 def test_progress_tells_the_means_since_the_last_line(command):
     arguments = ("--stories", 20, "--steps", 8, "--every")
     each, some = (
@@ -249,6 +251,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(command):
 SMALL = ("--stories", 10, "--steps", 12, "--batch", 20, "--every", 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("saves", [1, 2])
 def test_resumed_after_ctrl_c_it_ends_as_if_never_stopped(command, tmp_path, monkeypatch, saves):
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
@@ -281,12 +284,14 @@ def saved(command, tmp_path):
     return path
 
 
+@pytest.mark.thorough
 def test_a_training_goes_on_for_longer(command, saved):
     status, output, _ = command(*SMALL, "--steps", 15, "--resume", saved)
     assert status == 0
     assert [m[0] for m in PROGRESS.findall(output)] == ["15"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("other", "named"),
     [
@@ -307,6 +312,7 @@ def test_resuming_with_other_options_is_one_error_that_names_them(command, saved
     assert named in errors[0]
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_resumed_is_one_error_that_names_it(command, saved, tmp_path):
     text = written(tmp_path, STORY)
     other = tmp_path / "other.npz"
@@ -349,6 +355,7 @@ def test_a_format_whose_package_is_missing_is_one_error(command, tmp_path, monke
         assert "pip install safetensors" in errors[0]
 
 
+@pytest.mark.thorough
 def test_the_loss_curve_of_a_resumed_training_begins_where_it_went_on(
     command, saved, tmp_path, monkeypatch
 ):

@@ -51,6 +51,7 @@ def test_the_peak_of_a_step_is_what_it_holds():
     assert 0 <= traced_peak(one) - 800_000 < 50_000
 
 
+@pytest.mark.thorough
 def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
     monkeypatch, capsys, tmp_path
 ):
@@ -80,6 +81,7 @@ def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
         assert {row.count("|") for row in rows} == {rows[0].count("|")}
 
 
+@pytest.mark.thorough
 def test_the_benchmark_prints_what_each_pass_is_worth(monkeypatch, capsys):
     monkeypatch.setattr(
         "sys.argv", ["benchmark.py", "--passes", "--workloads", "xor", "--seconds", "0.02"]

@@ -192,6 +192,7 @@ def test_the_script_runs_as_a_process(launched):
     assert "held out: " in output
 
 
+@pytest.mark.thorough
 def test_a_bad_file_ends_the_process_with_status_2(tmp_path):
     status, _, errors = _ended("--data", str(tmp_path / "nowhere.txt"))
     assert status == 2
@@ -209,6 +210,7 @@ def interrupted(script):
     return [f"{script.NAME}: interrupted"]
 
 
+@pytest.mark.thorough
 @interruptible
 def test_ctrl_c_is_one_line_and_status_130(launched):
     with _start(*FEW, "--steps", "100000", "--every", "10", script=launched) as process:
@@ -219,6 +221,7 @@ def test_ctrl_c_is_one_line_and_status_130(launched):
     assert errors.splitlines() == interrupted(launched)
 
 
+@pytest.mark.thorough
 @interruptible
 @pytest.mark.parametrize("name", ["argparse", "attrs", "numpy", "tapegrad"])
 def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, name):
@@ -233,6 +236,7 @@ def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, 
     assert (status, output, errors) == (130, "", interrupted(script))
 
 
+@pytest.mark.thorough
 @posix
 def test_output_that_nobody_reads_is_no_traceback(launched):
     with _start(*FEW, "--steps", "1000", "--every", "1", script=launched) as process:
@@ -243,6 +247,7 @@ def test_output_that_nobody_reads_is_no_traceback(launched):
     assert (process.returncode, errors) == (1, "")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
 @pytest.mark.parametrize(
     ("arguments", "unbuffered"),
@@ -258,6 +263,7 @@ def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuf
     assert "standard output" in errors[0]
 
 
+@pytest.mark.thorough
 @posix
 @pytest.mark.parametrize("arguments", ["--steps 2 --stories 7", "--help"])
 def test_a_closed_output_is_one_line_and_status_1(arguments):
@@ -274,6 +280,7 @@ def test_a_closed_output_is_one_line_and_status_1(arguments):
     assert "standard output" in ended.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_words_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
     path = written(tmp_path, "1 Ada ran to the \u6771.\n2 Ben ran to the caf\xe9.\n")

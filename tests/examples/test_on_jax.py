@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.thorough
 def test_both_give_the_same_losses(capsys: Any) -> None:
     jax = pytest.importorskip("jax")
     import on_jax

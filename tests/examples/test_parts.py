@@ -96,6 +96,7 @@ def said(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_by_itself_and_waits_for_a_guess(page, said):
     output, error = said[page.name]

@@ -33,6 +33,7 @@ def figures(output):
 # --- words as numbers ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @given(st.lists(st.lists(words, min_size=1, max_size=9), min_size=1, max_size=9))
 def test_lines_of_any_words_survive_encoding(sentences):
     text = "".join(f"{i} {' '.join(s)}\n" for i, s in enumerate(sentences, start=1))
@@ -138,6 +139,7 @@ def test_the_loss_falls_and_the_same_command_trains_the_same(command):
     assert figures(first) == figures(second)
 
 
+@pytest.mark.thorough
 def test_the_notebook_preset_learns_its_batch_by_heart(command):
     status, output, _ = command("--preset", "notebook", "--steps", 400)
     assert status == 0

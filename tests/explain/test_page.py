@@ -424,6 +424,7 @@ def test_colors_differ_enough_to_be_read():
                 )
 
 
+@pytest.mark.thorough
 def test_a_page_of_five_hundred_records_is_small():
     def deep(x, w):
         for _ in range(166):

@@ -175,6 +175,7 @@ MATRICES += [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("of", [0, 1, 2])
 def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int) -> None:
     # one compilation takes less time than one for each
@@ -206,6 +207,7 @@ def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int)
             raise
 
 
+@pytest.mark.thorough
 def test_functions_of_scipy_that_jax_has_are_ours() -> None:
     pytest.importorskip("scipy.special")
     x, y = np.array([0.25, 0.5, 0.75]), np.array([0.5, 0.375, 0.25])
@@ -451,6 +453,7 @@ def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
 # --- whole trainings ------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_stories_are_learnt_with_the_same_losses() -> None:
     import answer_stories
     from common import babi
@@ -479,6 +482,7 @@ def test_stories_are_learnt_with_the_same_losses() -> None:
     assert got[-1] < got[0]
 
 
+@pytest.mark.thorough
 def test_digits_are_learnt_with_the_same_losses() -> None:
     # the layers of examples/classify_digits.py, with fewer channels
     model = tg.nn.Sequential(
@@ -536,6 +540,7 @@ print("same")
 """
 
 
+@pytest.mark.thorough
 def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -325,6 +325,7 @@ def example(*options: Any) -> list[Any]:
     return [sys.executable, "-W", "error", EXAMPLE, "--rows", 64, *options]
 
 
+@pytest.mark.thorough
 @mpi
 def test_two_processes_train_as_one_does() -> None:
     alone = run(*example("--steps", 4))
@@ -390,6 +391,7 @@ def test_a_rank_that_dies_ends_the_others(how: str, tmp_path: Path) -> None:
         assert "rank 0 of 2 failed" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_without_mpi4py_one_line_says_how_to_install_it() -> None:
     code = (
         "import runpy, sys; sys.modules['mpi4py'] = None;"
@@ -400,6 +402,7 @@ def test_without_mpi4py_one_line_says_how_to_install_it() -> None:
     assert done.stderr == "mpi4py is missing: pip install 'tapegrad[mpi]'\n"
 
 
+@pytest.mark.thorough
 def test_the_module_imports_no_mpi() -> None:
     code = "import sys, tapegrad.parallel; print('mpi4py' in sys.modules)"
     assert run(sys.executable, "-c", code).stdout == "False\n"

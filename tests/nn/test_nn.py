@@ -48,6 +48,7 @@ def test_layer_of_the_same_key_has_the_same_parameters(layer, key):
     assert bytes_of(layer.init(np.random.SeedSequence(key))) == bytes_of(params)
 
 
+@pytest.mark.thorough
 def test_layer_has_the_same_parameters_in_another_process():
     code = """
         import tapegrad as tg

@@ -104,6 +104,7 @@ def run(code: str, *args: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.thorough
 def test_small_matrices_do_not_import_scipy_and_large_ones_need_none() -> None:
     code = (
         "import sys, numpy as np, tapegrad as tg\n"

@@ -107,6 +107,7 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
     assert third - second <= 1.1 * (second - first)
 
 
+@pytest.mark.thorough
 def test_captured_arrays_take_steps_in_proportion_to_their_number():
     # each takes many calls anyway, so only many of them show what is looked for among all
     def steps(n):
@@ -233,6 +234,7 @@ def chain(n):
     return tg.value_and_grad(fn)
 
 
+@pytest.mark.thorough
 def test_compile_of_a_long_program_takes_no_recursion():
     def calls(n):
         """How many functions are called to compile a chain."""
@@ -248,6 +250,7 @@ def test_compiled_long_program_computes_what_is_recorded():
     assert_same(tg.compile(step)(X), step(X), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_compile_of_a_long_sum_takes_no_recursion():
     def fn(x, w):
         total, h = 0.0, x

@@ -251,6 +251,7 @@ released.set(); thread.join()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
 def test_fork_waits_for_no_thread_of_its_parent():
     command = [sys.executable, "-W", "ignore", "-c", FORK]

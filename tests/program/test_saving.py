@@ -134,6 +134,7 @@ def training() -> Any:
     return step, (params, optimizer.init(params), x, y, tg.random.key(2))
 
 
+@pytest.mark.thorough
 def test_training_step_is_loaded_elsewhere_and_goes_on(tmp_path: Path) -> None:
     step, args = training()
     compiled = tg.compile(step)

@@ -233,6 +233,7 @@ def test_draws_have_likely_frequencies(seed: int) -> None:
         near(chosen == i, p[i], math.sqrt(p[i] * (1 - p[i])))
 
 
+@pytest.mark.thorough
 def test_draws_of_neighbouring_keys_do_not_correlate() -> None:
     x = np.stack([tg.random.normal(k, N) for k in tg.random.split(0, 4)])
     x = np.concatenate([x, [tg.random.normal(i, N) for i in range(4)]])

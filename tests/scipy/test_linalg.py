@@ -203,6 +203,7 @@ def loss(case: str) -> Any:
     return lambda *a: np.sum(np.sin(fn(ours, *a)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", MOVED)
 def test_what_jax_has_is_moved_there(case: str) -> None:
     jax: Any = pytest.importorskip("jax")

@@ -269,6 +269,7 @@ def test_bounds_are_read_as_scipy_reads_them() -> None:
     np.testing.assert_allclose(got[0], TIMES / np.sum(TIMES**2), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_many_unknowns_need_no_matrix(monkeypatch: Any) -> None:
     n = 300
     weights = np.sin(np.arange(n))

@@ -18,6 +18,7 @@ def printed(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_without_scipy_it_says_how_to_install_it() -> None:
     # as if SciPy were not installed
     said = printed(
@@ -29,6 +30,7 @@ def test_without_scipy_it_says_how_to_install_it() -> None:
     assert said == "tapegrad.scipy needs SciPy: python -m pip install 'tapegrad[scipy]'\n"
 
 
+@pytest.mark.thorough
 def test_it_is_imported_by_name_alone_and_its_modules_when_they_are_asked_for() -> None:
     pytest.importorskip("scipy")
     said = printed(

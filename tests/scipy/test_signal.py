@@ -121,6 +121,7 @@ def test_wrong_filters_are_refused() -> None:
         ours.lfilter(B, A, X, zi=np.zeros(3))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 def test_convolutions_have_a_form_in_jax(mode: str) -> None:
     jax = pytest.importorskip("jax")

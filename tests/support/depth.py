@@ -59,9 +59,9 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, saved": (20, 500),
     "op on JAX": (6, 700),
     # files that are not what they were
-    "file, damaged": (40, 1_000),
+    "file, damaged": (20, 1_000),
     "file, in part": (5, 100),
-    "file, hostile": (80, 2_000),
+    "file, hostile": (30, 2_000),
 }
 
 

@@ -228,6 +228,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
 
 
+@pytest.mark.thorough
 def test_a_file_is_written_and_runs_as_it_is(ops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run(ops, "tapegrad.testing", "write", "mine.ops:log")
     assert made.returncode == 0, made.stderr

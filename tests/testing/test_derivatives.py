@@ -514,6 +514,7 @@ def test_complex_functions_of_pytorch_and_jax_in_their_own_conventions() -> None
         check_vjp(theirs, pull, args)
 
 
+@pytest.mark.thorough
 def test_functions_of_jax() -> None:
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
@@ -560,6 +561,7 @@ SMOOTH = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_ops_pass_and_one_entry_that_is_off_by_a_tenth_is_found(dtype: Any) -> None:
     planted = missed = 0

@@ -291,6 +291,7 @@ AWKWARD: dict[str, Any] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", AWKWARD)
 def test_arrays_reach_what_is_awkward(kind: str) -> None:
     found(testing.arrays(scales=(1.0, 1e-6, 1e6)), AWKWARD[kind], shrunk=False)
@@ -313,6 +314,7 @@ def test_broadcasting_reaches_shapes_that_differ() -> None:
     np.broadcast_shapes(x.shape, y.shape)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("node", [dict, list, tuple, Pair, Weights])
 def test_trees_reach_every_kind_of_node_inside_another(node: type) -> None:
     def holds(tree: Any) -> bool:
@@ -349,12 +351,14 @@ def test_an_op_of_ones_own_names_its_domain() -> None:
 # --- programs ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_programs_shrink_to_few_lines() -> None:
     program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
     assert program.lines
     assert (len(program.lines) == 1 and len(program.parameters) <= 2) or not THOROUGH
 
 
+@pytest.mark.thorough
 def test_programs_reach_forty_lines() -> None:
     def long(program: Any) -> bool:
         return len(program.lines) >= 35 and len(program.parameters) >= 4
@@ -369,6 +373,7 @@ def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
 
 
 # of the first two there are few, so that the search takes long
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", ["pick(", "tg.nn.", "tg.at(", "np."][0 if THOROUGH else 2 :])
 def test_a_program_prints_all_that_it_needs(call: str) -> None:
     def calls(program: Any) -> bool:

@@ -423,6 +423,7 @@ ENDED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.thorough
 def test_no_call_leaves_a_reference_cycle() -> None:
     for call in ENDED.values():
         call()

@@ -140,6 +140,7 @@ def peak(fn: Any, *args: Any) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.thorough
 def test_a_chain_takes_memory_for_one_segment_and_the_boundaries():
     n, steps = 12, 12
     x = np.linspace(0, 1, 10_000)
