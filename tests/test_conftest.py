@@ -75,11 +75,20 @@ OTHER = """
 """
 
 
+# as where Python is compiled to WebAssembly
+NO_THREADS = """
+def no_thread(*args, **options):
+    raise RuntimeError("can't start new thread")
+
+faulthandler.dump_traceback_later = no_thread
+"""
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """What pytest says of tests beside our conftest, under our settings; all in one run."""
     folder = tmp_path_factory.mktemp("run")
-    (folder / "conftest.py").write_text((TESTS / "conftest.py").read_text())
+    (folder / "conftest.py").write_text((TESTS / "conftest.py").read_text() + NO_THREADS)
     deprecated = DEPRECATED.replace("CATEGORIES", str(CATEGORIES))
     for name, code in {"deprecated": deprecated, "beside": BESIDE, "other": OTHER}.items():
         (folder / f"test_{name}.py").write_text(textwrap.dedent(code))

@@ -204,7 +204,7 @@ def by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     def curved(p: Any) -> Any:
         nonlocal largest
         q = matvec(p)
-        largest = max(largest, np.linalg.norm(q) / (np.linalg.norm(p) or 1.0))
+        largest = max(largest, float(np.linalg.norm(q) / (np.linalg.norm(p) or 1.0)))
         # along a direction of no curvature, rounding alone decides the sign
         if p @ q < -noise * largest * (p @ p):
             _refuse_saddle("the function")
