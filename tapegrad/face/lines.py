@@ -120,7 +120,7 @@ def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
 
 # to set a state that is at hand takes a twentieth of the time of `numpy.errstate`
 STATE, TOLD = _state_of("log", Warner())
-# what NumPy goes by where none is set, and a state in which there are no warnings
+# NumPy's state where a context has set none, and a state without warnings
 DEFAULT, SILENT = _state_of("warn", None)[1], _state_of("ignore", None)[1]
 
 

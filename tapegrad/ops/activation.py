@@ -197,8 +197,8 @@ def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     return onto(share, np.subtract, g, share)
 
 
-# Exponentials up to that of this can be added up, and a row of them that adds up to its reciprocal
-# is as precise as if its largest number had been subtracted first.
+# Up to this size, exponentials and their reciprocals can be summed without overflow, at the same
+# precision as after subtracting the largest number.
 _MODEST = 64
 
 

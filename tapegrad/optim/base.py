@@ -117,8 +117,8 @@ class Optimizer:
     steps made, and says which of the others it uses (`moments`), which numbers a step needs
     (`numbers`) and what it does to one parameter (`leaf`).
 
-    Complex parameters are stepped along ``dL/dx + i dL/dy``, and their squares are ``abs(g)**2``: a
-    path turns with the phases that it begins with, and with those of the data.
+    Complex parameters are stepped along ``dL/dx + i dL/dy``, and their squares are ``abs(g)**2``.
+    So if the initial parameters and the data are multiplied by a phase, the path is too.
 
     Attributes
     ----------

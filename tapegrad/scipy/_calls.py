@@ -114,7 +114,7 @@ CALL = SOLVE_IVP = Rules(
     like=lambda *operands, call: call.like(),
     complex=True,
 )
-# what a file or a translation that cannot hold it calls it
+# the name in the error of a file or a translation that cannot hold such a call
 CALL.__dict__["__qualname__"] = "SOLVE_IVP"
 
 
