@@ -48,7 +48,7 @@ def loop_dtypes(op: Rules, *kinds: Any) -> Any:
 
 
 def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """What a function returns, without warnings of NumPy about placeholder values."""
+    """A function's result, without NumPy's warnings about placeholder values."""
     before = STATE.set(SILENT)
     try:
         return fn(*args, **options)

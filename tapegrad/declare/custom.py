@@ -265,7 +265,7 @@ def _batched(
 
 
 def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule") -> Any:
-    """What a user's rule returned: a Tensor, or an array that the rule cannot change."""
+    """The result of a user's rule: a Tensor, or an array that the rule cannot change."""
     if type(c) is Tensor:
         return c
     what = f"{what} of {name} returned"
@@ -280,7 +280,7 @@ def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule")
 
 @attrs.frozen(slots=False, repr=False)
 class CustomVJP(Wrapper, Generic[P, R]):
-    """What `custom_vjp` returns."""
+    """The result of `custom_vjp`."""
 
     __tree_leaf__: ClassVar[bool] = True
 

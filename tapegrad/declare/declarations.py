@@ -76,7 +76,7 @@ class Declaration:
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
-    """What a package's `__all__` lists: its names, without the modules that importing leaves."""
+    """The names for a package's `__all__`, without the modules that importing leaves."""
     return [n for n, x in namespace.items() if not (n.startswith("_") or type(x) is ModuleType)]
 
 
@@ -87,7 +87,7 @@ def declaration(of: Any) -> Declaration | None:
 
 
 def facts(of: Any) -> Declaration:
-    """What is declared of an op; of one without a declaration, nothing."""
+    """The declaration of an op; an empty one for an op without."""
     found: Declaration = of.__dict__.get("__declaration__", _NOTHING)
     return found
 

@@ -223,7 +223,7 @@ def extract(condition: Any, arr: Any) -> Any:
 
 
 def _typed(x: Any) -> Any:
-    """What x contributes to promotion: its dtype, or itself if it is a Python number."""
+    """The part of x in promotion: its dtype, or x itself if it is a Python number."""
     x = x._primal if isinstance(x, Tensor) else x
     return x if type(x) in (int, float) else np.asarray(x).dtype
 

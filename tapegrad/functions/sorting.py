@@ -118,7 +118,7 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
 
 
 def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
-    """What lies between two elements, a share of the way from the first."""
+    """A number between two elements, a share of the way from the first."""
     step = above - below
     known = seen(step)
     if known is None or not np.isfinite(known).all():

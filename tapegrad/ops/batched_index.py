@@ -32,7 +32,7 @@ class BatchedIndex:
     order: tuple[int, ...] | None
 
     def batch_first(self, y: Any) -> Any:
-        """What the index takes, with the batch axis in front."""
+        """The elements that the index takes, with the batch axis in front."""
         return y if self.order is None else np.transpose(y, self.order)
 
     def as_taken(self, values: Any) -> Any:

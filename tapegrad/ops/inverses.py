@@ -38,7 +38,7 @@ def of_adjoints(rule: Any) -> tuple[Any]:
 
 
 def decomposed(name: str, sides: Any, real: int = -1) -> Any:
-    """What the results of a decomposition of n by m matrices are like: stacks of these shapes.
+    """Stand-ins for the results of a decomposition of n by m matrices: stacks of these shapes.
 
     The one at `real` has real numbers.
     """

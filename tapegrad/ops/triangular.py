@@ -110,7 +110,7 @@ def _blocks(n: int) -> list[slice]:
 
 
 def _inner(factor: Any, g: Any) -> Any:
-    """What `within_factor` makes of ``adjoint(factor) @ g``, without what meets the zeros."""
+    """`within_factor` of ``adjoint(factor) @ g``, without the part that meets the zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
     for s in _blocks(shape[-1]):

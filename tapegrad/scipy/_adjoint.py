@@ -96,7 +96,7 @@ class Equation:
 
 
 def solved(*args: Any, **kwargs: Any) -> Any:
-    """What SciPy's `solve_ivp` finds; it raises if SciPy fails."""
+    """The result of SciPy's `solve_ivp`; it raises if SciPy fails."""
     found = integrate.solve_ivp(*args, **kwargs)
     if not found.success:
         raise RuntimeError(f"solve_ivp: {found.message}")

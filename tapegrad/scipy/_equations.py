@@ -53,7 +53,7 @@ class Of:
 
 @attrs.frozen(slots=False)
 class Equations(Of):
-    """What is zero at a root, whatever the arguments are."""
+    """The residual, which is zero at a root for any arguments."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         return self.f(v, *args)
@@ -68,7 +68,7 @@ class Equations(Of):
 
 @attrs.frozen(slots=False)
 class Stationary(Of):
-    """What is zero at a minimum: the slope, and how far off its bound a variable on it is."""
+    """The residual at a minimum: the slope, and for a variable on its bound the distance to it."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         if limits is None:

@@ -38,7 +38,7 @@ _EXPLICIT = {
 
 @attrs.frozen(eq=False)
 class OdeResult:
-    """What `solve_ivp` found, with SciPy's names.
+    """The result of `solve_ivp`, with SciPy's names.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ def _check_recording(what: str, tensors: list[Tensor]) -> None:
 
 
 def _on_arrays(solve: Any, fun: Any, given: Any, call: Mapping[str, Any]) -> Any:
-    """What SciPy finds; a Tensor that the function captures is refused."""
+    """SciPy's result; a Tensor that the function captures is refused."""
     t_span, y0, t_eval, args = tree.map(lambda x: lend(primals((x,))[0]), given)
     named = {} if t_eval is None else {"t_eval": t_eval}
     named |= {"args": args} if args else {}
@@ -504,7 +504,7 @@ def odeint(
 
 
 def _odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
-    """What SciPy finds; it raises if SciPy fails."""
+    """SciPy's result; it raises if SciPy fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", integrate.ODEintWarning)
         y, told = integrate.odeint(func, y0, t, args, full_output=True, **how)

@@ -219,7 +219,7 @@ def _ends(spline: Any) -> tuple[float, float]:
 
 
 def _content(x: Any) -> Any:
-    """What tells arguments apart."""
+    """A key that differs between arguments."""
     if isinstance(x, list | tuple):
         return tuple(map(_content, x))
     return x if x is None or isinstance(x, str) else (np.shape(x), np.asarray(x).tobytes())

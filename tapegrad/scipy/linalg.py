@@ -47,7 +47,7 @@ def _square(x: Any) -> Any:
 
 
 def _for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
-    """What a function of matrices of n rows gives for such a matrix or a vector."""
+    """The result of a function of matrices of n rows for such a matrix or a vector."""
     b = _matrix(b)
     if b.ndim == 0 or b.shape[-2 if b.ndim > 1 else 0] != n:
         raise ValueError(f"shapes are incompatible: n = {n} rows are needed, b has shape {b.shape}")

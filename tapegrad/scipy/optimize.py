@@ -47,7 +47,7 @@ _scipys: Any = import_module("scipy.optimize")
 
 @attrs.frozen
 class OptimizeResult:
-    """What SciPy found, in SciPy's words. `x` and what follows from it have derivatives.
+    """SciPy's result, in SciPy's words. `x` and what follows from it have derivatives.
 
     Inside `compile` and `vmap`, the numbers are Tensors, and `message` is not known.
 
@@ -89,7 +89,7 @@ class OptimizeResult:
 
 
 class Objective(NamedTuple):
-    """What `objective` returns: functions of vectors and of further arguments, for SciPy.
+    """The result of `objective`: functions of vectors and of further arguments, for SciPy.
 
     Attributes
     ----------

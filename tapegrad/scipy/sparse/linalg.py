@@ -213,7 +213,7 @@ def solution(
 
 @attrs.frozen(eq=False, repr=False)
 class SuperLU:
-    """What `splu` returns: the factors of a sparse array.
+    """The result of `splu`: the factors of a sparse array.
 
     Attributes
     ----------
