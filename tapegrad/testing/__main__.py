@@ -13,13 +13,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tapegrad.testing", description="Tests for an op with VJP rules."
     )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    write = commands.add_parser(
-        "write",
-        help="print a Hypothesis test file for an op, which runs as it is",
-        description="Print a Hypothesis test file for an op, which runs as it is with pytest.",
+    parser.add_argument(
+        "command",
+        choices=["write"],
+        help="print a Hypothesis test file for an op, which runs as it is with pytest",
     )
-    write.add_argument("op", help="the op, as package.module:op")
+    parser.add_argument("op", help="the op, as package.module:op")
     op = parser.parse_args(argv).op
     try:
         print(written(op), end="")

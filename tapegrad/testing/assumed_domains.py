@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -15,116 +16,23 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating
+from tapegrad.core.recording import record
 from tapegrad.core.signature import Signature
+from tapegrad.core.sweep import reverse_sweep
+from tapegrad.core.tensor import Tensor
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.testing.choices import Sampled, clear_numbers
-from tapegrad.transforms.products import vjp
 
-__all__ = ["NEEDED", "REGULAR", "Assumed", "Form", "assumed", "general", "in_brackets", "symbolic"]
-
-
-Shape = tuple[str, ...]
-
-_MOST = 4000  # the most shapes that are tried
-
-
-@attrs.frozen
-class Form:
-    """Shapes of the operands: lines that choose them, an expression for each, and a description.
-
-    Attributes
-    ----------
-    lines, shapes, says
-        These.
-    sides
-        The shapes in terms of named sides, if they have names.
-    of
-        The expression for an array of a shape, unless any numbers will do.
-    """
-
-    lines: tuple[str, ...]
-    shapes: tuple[str, ...]
-    says: str
-    sides: tuple[Shape, ...] = ()
-    of: str = ""
-
-    def is_case_of(self, other: Form) -> bool:
-        """Whether these are shapes of another form with some sides equal."""
-        if [*map(len, self.sides)] != [*map(len, other.sides)]:
-            return False
-        pairs = zip(itertools.chain(*other.sides), itertools.chain(*self.sides), strict=True)
-        named: dict[str, str] = {}
-        return all(named.setdefault(theirs, ours) == ours for theirs, ours in pairs)
-
-
-def general(n: int) -> Iterator[Form]:
-    """Shapes that only have to broadcast, or that are all the same."""
-    if n == 0:
-        yield Form((), (), "numbers alone")
-        return
-    if n > 1:
-        each = tuple(f"shapes[{i}]" for i in range(n))
-        yield Form((f"shapes = choose.broadcastable({n})",), each, "shapes that broadcast")
-    same = "one shape for all" if n > 1 else "any shape"
-    for dims, side in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)):
-        least = [f"min_dims={dims}"] * (dims > 0) + [f"min_side={side}"] * (side > 0)
-        limits = [f"at least {dims}-d"] * (dims > 0) + ["not empty"] * (side > 0)
-        yield Form(
-            (f"shape = choose.shape({', '.join(least)})",),
-            ("shape",) * n,
-            ", ".join([same, *limits]),
-        )
-
-
-def symbolic(n: int) -> Iterator[Form]:
-    """Shapes that share some sides, those with the most sides first."""
-    vocabulary: list[Shape] = [
-        *[("m", "k"), ("n", "m"), ("k", "m"), ("m", "n"), ("n", "n")],
-        *[("k",), ("m",), ("n",), ()],
-    ]
-
-    def differing(shapes: tuple[Shape, ...]) -> tuple[int, int]:
-        sides = [side for shape in shapes for side in shape]
-        return -len(set(sides)), -len(sides)
-
-    tried = itertools.islice(itertools.product(vocabulary, repeat=n), _MOST)
-    for shapes in sorted(tried, key=differing):
-        order = list(dict.fromkeys(side for shape in shapes for side in shape))
-        # the same shapes under other names
-        if order != [*"nmk"[: len(order)]]:
-            continue
-        lines = tuple(f"{side} = choose.integer(2, 4)" for side in order)
-        written = tuple([in_brackets(shape) for shape in shapes])
-        yield Form(lines, written, f"shapes {' and '.join(written)}", shapes)
-
-
-def in_brackets(parts: Sequence[str]) -> str:
-    """A tuple as source."""
-    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
-
-
-# for an op on one matrix, which must not be singular
-REGULAR = tuple(
-    Form(
-        ("n = choose.integer(1, 3)",),
-        ("",),
-        says,
-        of=f"matrix(choose, n, n{stack})",
-    )
-    for says, stack in (
-        ("stacks of regular square matrices", ", choose.among(STACKS)"),
-        ("regular square matrices", ""),
-    )
-)
-
+__all__ = ["NEEDED", "Assumed", "assumed"]
 
 # the names from tapegrad.domain that the source of a domain may need
 NEEDED = ("STACKS", "Call", "Elements", "matrix")
+_OWN = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source uses itself
+_REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
 
-Fn = Callable[..., Any]
-
+Numbers = Elements | str  # of an operand: an interval, or "integers", or "booleans"
 # from all numbers to those that suit functions with poles and edges
-_NUMBERS = (
+_INTERVALS = (
     REAL,
     NONZERO,
     POSITIVE,
@@ -132,9 +40,14 @@ _NUMBERS = (
     Elements(0.0625, 0.9375),
     Elements(1.0625, 4.0),
 )
-_KINDS = ("integers", "booleans", "floats")
-_FORMS = 4  # the largest number of these in a domain
-_USED = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source uses itself
+# the annotations of an operand that is one number, and of an option
+_SCALARS: dict[Any, Numbers] = {
+    **dict.fromkeys((float, "float"), REAL),
+    **dict.fromkeys((int, "int"), "integers"),
+    **dict.fromkeys((bool, "bool"), "booleans"),
+}
+_MOST_TRIED = 4000  # shapes
+_MOST_FORMS = 4  # of a domain
 _STEEPER = 10.0  # a slope that grows by more than this as the step shrinks has no limit
 _RUNS = 12
 
@@ -148,42 +61,27 @@ class Assumed:
     name
         The function that it belongs to.
     says
-        What is assumed, in words.
-    body
-        The lines of its source.
+        The assumptions, in words.
+    source
+        The domain as a person would write it.
     """
 
     name: str
     says: tuple[str, ...]
-    body: tuple[str, ...]
+    source: str
 
     def __call__(self, choose: Any) -> Call:
-        call: Call = _function(self.source())(choose)
+        call: Call = _defined(self.source)(choose)
         return call
-
-    def source(self) -> str:
-        """The domain's source, as a person would write it."""
-        lines = ["def calls(choose):", f'    """Calls of {self.name}."""', *self.body]
-        return "\n".join([*lines[:2], *[f"    {line}" for line in self.body], ""])
 
 
 @functools.cache
-def _function(source: str) -> Domain:
+def _defined(source: str) -> Domain:
     """The domain that the source defines."""
     space: dict[str, Any] = {name: getattr(domains, name) for name in NEEDED}
     exec(source, space)
     domain: Domain = space["calls"]
     return domain
-
-
-@attrs.frozen
-class _Operand:
-    """An operand, from the signature; `name` is its name in the source."""
-
-    name: str
-    is_number: bool = False
-    kind: str = "floats"
-    has_rule: bool = True
 
 
 def assumed(fn: Any) -> Assumed:
@@ -198,209 +96,265 @@ def assumed(fn: Any) -> Assumed:
     TypeError
         If no domain works.
     """
-    name = label(fn)
-    signature = Signature.of(fn, name)
-    notes = _annotations(fn)
+    signature = Signature.of(fn, label(fn))
     rules = fn.vjps if isinstance(fn, Op) and isinstance(fn.vjps, tuple) else None
     needed = [x for x in signature.names if x not in signature.defaults]
     n = len(needed) if rules is None else len(rules)
-    operands = [
-        _Operand(
-            f"{x}_" if x in _USED else x,
-            notes.get(x) in _SCALARS,
-            _SCALARS.get(notes.get(x), "floats"),
-        )
-        for x in signature.names[:n]
-    ]
-    for i, rule in enumerate(rules or ()):
-        operands[i] = attrs.evolve(operands[i], has_rule=rule is not None)
-    if signature.is_variadic or not operands:
+    if signature.is_variadic or not signature.names[:n]:
         takes = "any number of" if signature.is_variadic else "no"
-        raise TypeError(f"{name} declares no domain, and takes {takes} operands; {_REMEDY}")
+        raise TypeError(f"{label(fn)} declares no domain, and takes {takes} operands; {_REMEDY}")
+    notes = getattr(inspect.unwrap(fn), "__annotations__", {})
+    trials = _Trials(fn, signature.names[:n], [_SCALARS.get(notes.get(x)) for x in signature.names])
     options = _options(signature, signature.names[n:], notes)
-    met: list[str] = []
-    for kinds in _kinds(operands):
-        for chosen_options in options:
-            forms = _forms_of(fn, kinds, chosen_options, met)
-            found = forms and _numbers_of(fn, kinds, forms, chosen_options)
+    has_rule = [True] * n if rules is None else [rule is not None for rule in rules]
+    for numbers in trials.kinds(has_rule):
+        for chosen in options:
+            forms = trials.forms(numbers, chosen)
+            found = forms and trials.widest(numbers, forms, chosen)
             if found:
                 return found
-    raise TypeError(
-        f"{name} declares no domain, and no trial domain works"
-        + (f" (at last: {met[-1]})" if met else "")
-        + f"; {_REMEDY}"
-    )
+    met = f" (at last: {trials.met[-1]})" if trials.met else ""
+    raise TypeError(f"{label(fn)} declares no domain, and no trial domain works{met}; {_REMEDY}")
 
 
-# the annotations of an operand that is one number
-_SCALARS: Mapping[Any, str] = {
-    **dict.fromkeys((float, "float"), "floats"),
-    **dict.fromkeys((int, "int"), "integers"),
-    **dict.fromkeys((bool, "bool"), "booleans"),
-}
-_REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
-
-
-def _annotations(fn: Any) -> Mapping[str, Any]:
-    while hasattr(fn, "__wrapped__"):
-        fn = fn.__wrapped__
-    return getattr(fn, "__annotations__", {})
-
-
-def _options(
-    signature: Signature, names: Sequence[str], notes: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    """Expressions for the options: with the optional ones, and without."""
-    needed: dict[str, str] = {}
-    more: dict[str, str] = {}
+def _options(signature: Signature, names: Sequence[str], notes: Any) -> list[dict[str, str]]:
+    """Expressions for the options: with those that have a default, and without."""
+    found: dict[str, str] = {}
     for name in names:
-        default = signature.defaults.get(name)
-        is_needed = name not in signature.defaults
-        note = notes.get(name)
-        if note in (bool, "bool") or name == "keepdims" or isinstance(default, bool):
-            expression = "choose.among([False, True])"
+        is_needed, default = name not in signature.defaults, signature.defaults.get(name)
+        kind = _SCALARS.get(notes.get(name))
+        if kind == "booleans" or name == "keepdims" or isinstance(default, bool):
+            found[name] = "choose.among([False, True])"
         elif name == "axis" and (is_needed or isinstance(default, int)):
-            expression = "choose.axis(ndim)"
-        elif not is_needed:
-            continue
-        elif note in (int, "int"):
-            expression = "choose.integer(1, 3)"
-        elif note in (float, "float"):
-            expression = "float(choose.array((), Elements(0.25, 2.0), 'd'))"
-        else:
+            found[name] = "choose.axis(ndim)"
+        elif is_needed and kind is None:
             raise TypeError(
                 f"{signature.name} declares no domain, and nothing says what its option {name} may "
                 f"be; {_REMEDY}"
             )
-        (needed if is_needed else more)[name] = expression
-    return [needed | more, needed] if more else [needed]
-
-
-def _kinds(operands: Sequence[_Operand]) -> Iterator[list[_Operand]]:
-    """The operands with possible kinds of numbers: one without a gradient may take integers."""
-    free = [x.kind == "floats" and not x.has_rule for x in operands]
-    for kinds in itertools.product(_KINDS, repeat=min(sum(free), 2)):
-        rest = iter(kinds)
-        yield [
-            attrs.evolve(x, kind=next(rest, "integers")) if can else x
-            for x, can in zip(operands, free, strict=True)
-        ]
+        elif is_needed:
+            number = "float(choose.array((), Elements(0.25, 2.0), 'd'))"
+            found[name] = "choose.integer(1, 3)" if kind == "integers" else number
+    needed = {name: x for name, x in found.items() if name not in signature.defaults}
+    return [needed | found, needed] if needed != found else [needed]
 
 
 # --- shapes -------------------------------------------------------------------------------
 
 
-def _forms_of(
-    fn: Any, operands: Sequence[_Operand], options: Mapping[str, str], met: list[str]
-) -> list[Form]:
-    """The shapes for which calls work: the first that covers all, otherwise several."""
-    n = sum(not x.is_number for x in operands)
-    # numbers that most functions take, wherever they are defined
-    for numbers in (_NUMBERS[0], _NUMBERS[4], _NUMBERS[5]):
+@attrs.frozen
+class _Form:
+    """Shapes of the operands.
 
-        def works(form: Form, numbers: Elements = numbers) -> bool:
-            domain = _domain(label(fn), operands, [form], [numbers] * len(operands), options)
-            return _takes(fn, domain, met)
+    Attributes
+    ----------
+    lines, says
+        The lines of source that choose them, and a description.
+    each
+        The expression for the shape of the i-th operand, or for its array.
+    sides
+        The shapes in terms of named sides, if they have names.
+    """
 
-        for form in general(n):
-            if works(form):
+    lines: tuple[str, ...]
+    says: str
+    each: str = "shapes[{}]"
+    sides: tuple[tuple[str, ...], ...] = ()
+
+    def is_case_of(self, other: _Form) -> bool:
+        """Whether these are shapes of another form with some sides equal."""
+        if [*map(len, self.sides)] != [*map(len, other.sides)]:
+            return False
+        pairs = zip(itertools.chain(*other.sides), itertools.chain(*self.sides), strict=True)
+        named: dict[str, str] = {}
+        return all(named.setdefault(theirs, ours) == ours for theirs, ours in pairs)
+
+
+def _general(n: int) -> Iterator[_Form]:
+    """Shapes that only have to broadcast, or that are all the same."""
+    if n == 0:
+        yield _Form((), "")
+        return
+    if n > 1:
+        yield _Form((f"shapes = choose.broadcastable({n})",), "shapes that broadcast")
+    for dims, side in itertools.product((0, 1, 2), (0, 1)):
+        least = [f"min_dims={dims}"] * (dims > 0) + [f"min_side={side}"] * side
+        limits = [f"at least {dims}-d"] * (dims > 0) + ["not empty"] * side
+        says = ", ".join(["one shape for all" if n > 1 else "any shape", *limits])
+        yield _Form((f"shape = choose.shape({', '.join(least)})",), says, "shape")
+
+
+def _named(n: int) -> Iterator[_Form]:
+    """Shapes that share some sides, those with the most sides first."""
+    one = [*map(tuple, ("mk", "nm", "km", "mn", "nn", "k", "m", "n", ""))]
+
+    def differing(shapes: Sequence[tuple[str, ...]]) -> tuple[int, int]:
+        sides = [side for shape in shapes for side in shape]
+        return -len(set(sides)), -len(sides)
+
+    tried = itertools.islice(itertools.product(one, repeat=n), _MOST_TRIED)
+    for shapes in sorted(tried, key=differing):
+        order = list(dict.fromkeys(side for shape in shapes for side in shape))
+        # the same shapes have other names too
+        if order == [*"nmk"[: len(order)]]:
+            lines = tuple([f"{side} = choose.integer(2, 4)" for side in order])
+            yield _Form(lines, f"shapes {' and '.join(map(_tuple, shapes))}", sides=shapes)
+
+
+def _tuple(parts: Sequence[str]) -> str:
+    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+
+
+# for an op on one matrix, which must not be singular
+_REGULAR = [
+    _Form(("n = choose.integer(1, 3)",), says, f"matrix(choose, n, n{stack})")
+    for says, stack in (
+        ("stacks of regular square matrices", ", choose.among(STACKS)"),
+        ("regular square matrices", ""),
+    )
+]
+
+
+# --- trials -------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Trials:
+    """Domains tried on a function.
+
+    Attributes
+    ----------
+    fn, names
+        The function, and the names of its operands.
+    scalars
+        The numbers of each operand that is one number; None for an array.
+    met
+        The errors that calls raised.
+    """
+
+    fn: Any
+    names: Sequence[str]
+    scalars: Sequence[Numbers | None]
+    met: list[str] = attrs.Factory(list)
+
+    def kinds(self, has_rule: Sequence[bool]) -> Iterator[list[Numbers]]:
+        """Possible numbers of the operands: those without a gradient may be integers."""
+        known = [
+            x or (REAL if rule else None) for x, rule in zip(self.scalars, has_rule, strict=False)
+        ]
+        free = min(known.count(None), 2)
+        choices: list[Numbers] = ["integers", "booleans", REAL]
+        for kinds in itertools.product(choices, repeat=free):
+            rest = iter(kinds)
+            yield [next(rest, "integers") if x is None else x for x in known]
+
+    def forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
+        """The shapes for which calls work: the first that covers all, otherwise several."""
+        n = len(self.names) - sum(x is not None for x in self.scalars[: len(self.names)])
+        # numbers that most functions take, wherever they are defined
+        for interval in (_INTERVALS[0], _INTERVALS[4], _INTERVALS[5]):
+            tried = [interval if isinstance(x, Elements) else x for x in numbers]
+
+            def works(form: _Form, tried: Sequence[Numbers] = tried) -> bool:
+                return self.takes(self.domain(tried, [form], options), _pull_back)
+
+            for form in filter(works, _general(n)):
                 return [form]
-        found: list[Form] = []
-        for form in symbolic(n):
-            if not any(map(form.is_case_of, found)) and works(form):
-                found.append(form)
-                if len(found) == _FORMS:
+            found: list[_Form] = []
+            for form in _named(n):
+                if not any(map(form.is_case_of, found)) and works(form):
+                    found.append(form)
+                if len(found) == _MOST_FORMS:
                     break
-        if found and [form.sides for form in found] != [(("n", "n"),)]:
-            return found
-        for form in (*REGULAR, *found) if n == 1 else ():
-            if works(form):
+            is_square = [form.sides for form in found] == [(("n", "n"),)]
+            if found and not is_square:
+                return found
+            for form in filter(works, [*_REGULAR, *found] if n == 1 else ()):
                 return [form]
-    return []
+        return []
 
+    def widest(
+        self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
+    ) -> Assumed | None:
+        """The widest numbers for which results are finite and have slopes, or are finite."""
+        n = sum(isinstance(x, Elements) for x in numbers)
+        ranks = sorted(itertools.product(range(len(_INTERVALS)), repeat=min(n, 3)), key=sum)
+        if n > 3:
+            ranks = [(rank,) * n for rank in range(len(_INTERVALS))]
+        for test in (_has_slopes, _finite):
+            for rank in ranks:
+                rest = iter(rank)
+                tried = [_INTERVALS[next(rest)] if isinstance(x, Elements) else x for x in numbers]
+                domain = self.domain(tried, forms, options)
+                if self.takes(domain, test, extremes=6):
+                    return domain
+        return None
 
-# --- numbers ------------------------------------------------------------------------------
-
-
-def _numbers_of(
-    fn: Any, operands: Sequence[_Operand], forms: Sequence[Form], options: Mapping[str, str]
-) -> Assumed | None:
-    """The widest numbers for which results are finite and have slopes, or are at least finite."""
-    floats = [x.kind == "floats" for x in operands]
-    n = sum(floats)
-    several = range(len(_NUMBERS))
-    if n <= 3:
-        ranks = sorted(itertools.product(several, repeat=n), key=sum)
-    else:
-        ranks = [(rank,) * n for rank in several]
-    for test in (_has_slopes, _is_finite):
-        for rank in ranks:
-            rest = iter(rank)
-            numbers = [_NUMBERS[next(rest)] if is_float else REAL for is_float in floats]
-            domain = _domain(label(fn), operands, forms, numbers, options)
-            if _takes(fn, domain, [], test):
-                return domain
-    return None
-
-
-def _domain(
-    name: str,
-    operands: Sequence[_Operand],
-    forms: Sequence[Form],
-    numbers: Sequence[Elements],
-    options: Mapping[str, str],
-) -> Assumed:
-    """The domain of these parts."""
-    says: list[str] = []
-    body = list(dict.fromkeys(line for form in forms for line in form.lines))
-    shapes: Sequence[str] = forms[0].shapes
-    if forms[0].sides:
-        each = [in_brackets(form.shapes) for form in forms]
-        if len(each) == 1:
-            body.append(f"shapes = {each[0]}")
+    def domain(
+        self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
+    ) -> Assumed:
+        """The domain of these parts."""
+        body, says = list(dict.fromkeys(line for form in forms for line in form.lines)), list[str]()
+        shapes = [_tuple([*map(_tuple, form.sides)]) for form in forms if form.sides]
+        if len(shapes) > 1:
+            among = [f"        {x}," for x in shapes]
+            body += ["shapes = choose.among(", "    [", *among, "    ]", ")"]
         else:
-            body += [
-                "shapes = choose.among(",
-                "    [",
-                *[f"        {x}," for x in each],
-                "    ]",
-                ")",
-            ]
-        shapes = [f"shapes[{i}]" for i in range(len(shapes))]
-    rest = iter(shapes)
-    for x, elements in zip(operands, numbers, strict=True):
-        shape = "()" if x.is_number else next(rest)
-        if forms[0].of and not x.is_number:
-            body.append(f"{x.name} = {forms[0].of}")
-        elif x.kind == "floats":
-            poles = f", poles={elements.poles}" if elements.poles else ""
-            clear = f", clear of {elements.poles[0]:g}" if elements.poles else ""
-            array = f'choose.array({shape}, Elements({elements.low}, {elements.high}{poles}), "df")'
-            body.append(f"{x.name} = float({array})" if x.is_number else f"{x.name} = {array}")
-            says.append(f"{x.name}: real numbers from {elements.low:g} to {elements.high:g}{clear}")
-        elif x.kind == "integers":
-            one = x.is_number
-            body.append(f"{x.name} = choose.integer{'(' if one else f's({shape}, '}0, 1)")
-            says.append(f"{x.name}: 0 or 1")
-        else:
-            drawn = "among([False, True])" if x.is_number else f"booleans({shape})"
-            body.append(f"{x.name} = choose.{drawn}")
-            says.append(f"{x.name}: truth values")
-    if shapes:
-        says.append(", or ".join(form.says for form in forms))
-    given = in_brackets([x.name for x in operands])
-    if options:
-        arrays = [x.name for x in operands if not x.is_number]
-        ndim = f"{arrays[0]}.ndim" if arrays else "0"
-        written = ", ".join(f'"{k}": {v.replace("ndim", ndim)}' for k, v in options.items())
-        body.append(f"return Call({given}, {{{written}}})")
-        says.append(f"{', '.join(options)}: chosen too")
-    else:
-        body.append(f"return Call({given})")
-    return Assumed(name, tuple(says), tuple(body))
+            body += [f"shapes = {x}" for x in shapes]
+        names, arrays = [f"{x}_" if x in _OWN else x for x in self.names], list[str]()
+        for name, kind, scalar in zip(names, numbers, self.scalars, strict=False):
+            is_number = scalar is not None
+            shape = "()" if is_number else forms[0].each.format(len(arrays))
+            arrays += [] if is_number else [name]
+            drawn, described = _drawn(kind, shape, is_number)
+            body.append(f"{name} = {drawn}")
+            says += [f"{name}: {described}"] if described else []
+        says += [", or ".join(form.says for form in forms)] if arrays else []
+        arguments = _tuple(names)
+        if options:
+            ndim = f"{arrays[0]}.ndim" if arrays else "0"
+            pairs = [f'"{name}": {x.replace("ndim", ndim)}' for name, x in options.items()]
+            arguments += f", {{{', '.join(pairs)}}}"
+            says.append(f"{', '.join(options)}: chosen too")
+        head = ["def calls(choose):", f'    """Calls of {label(self.fn)}."""']
+        lines = [f"    {line}" for line in (*body, f"return Call({arguments})")]
+        return Assumed(label(self.fn), tuple(says), "\n".join([*head, *lines, ""]))
+
+    def takes(self, domain: Assumed, test: Callable[..., bool], extremes: int = 0) -> bool:
+        """Whether calls of a domain pass a test."""
+        generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
+        generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(extremes)]
+        for generator in generators:
+            try:
+                call = domain(generator)
+                with np.errstate(all="ignore"):
+                    if not test(functools.partial(self.fn, **call.kwargs), call.args):
+                        return False
+            except Exception as error:
+                # whatever it raises, this call cannot be used in a test
+                self.met.append(f"{type(error).__name__}: {error}".splitlines()[0])
+                return False
+        return True
 
 
-# --- trial calls ---------------------------------------------------------------------------
+def _drawn(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
+    """The expression that draws an operand, and its numbers in words."""
+    if shape.startswith("matrix("):
+        return shape, ""
+    if numbers == "integers":
+        return f"choose.integer{'(' if is_number else f's({shape}, '}0, 1)", "0 or 1"
+    if numbers == "booleans":
+        return (
+            f"choose.{'among([False, True])' if is_number else f'booleans({shape})'}",
+            "truth values",
+        )
+    assert isinstance(numbers, Elements)
+    low, high, poles = numbers.low, numbers.high, numbers.poles
+    elements = f"Elements({low}, {high}{f', poles={poles}' if poles else ''})"
+    array = f'choose.array({shape}, {elements}, "df")'
+    clear = f", clear of {poles[0]:g}" if poles else ""
+    says = f"real numbers from {low:g} to {high:g}{clear}"
+    return f"float({array})" if is_number else array, says
 
 
 @attrs.frozen
@@ -414,73 +368,42 @@ class _Extreme(Sampled):
         return (numbers[0], min(numbers), max(numbers))[self.which]
 
 
-def _takes(fn: Any, domain: Assumed, met: list[str], test: Fn | None = None) -> bool:
-    """Whether calls of a domain work."""
-    generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
-    if test is not None:
-        generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
-    for generator in generators:
-        call = None
-        try:
-            call = domain(generator)
-            called = functools.partial(fn, **call.kwargs)
-            with np.errstate(all="ignore"):
-                if test is None:
-                    _try(called, call.args)
-                elif not test(called, call.args):
-                    return False
-        except Exception as error:
-            # whatever it raises, this call cannot be used in a test
-            met.append(f"{type(error).__name__}: {error}".splitlines()[0])
-            return False
+def _pull_back(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Call a function, and pull cotangents back through it; it may raise."""
+    _results(fn, args)
+    output, tape = record(fn)(*args)
+    for y in tree.leaves(output):
+        if type(y) is Tensor and is_floating(y):
+            reverse_sweep(tape, y, np.ones(y.shape, y.dtype))
     return True
 
 
-def _try(fn: Fn, args: tuple[Any, ...]) -> None:
-    """Call a function, and pull a cotangent back through it."""
-    places = [i for i, x in enumerate(args) if is_floating(x)]
-    xs = [args[i] for i in places]
-
-    def moved(*xs: Any) -> Any:
-        filled = list(args)
-        for i, x in zip(places, xs, strict=True):
-            filled[i] = x
-        return fn(*filled)
-
-    fn(*[x.copy() if isinstance(x, np.ndarray) else x for x in args])
-    output, pullback = vjp(moved, *xs)
-    pullback(tree.map(np.ones_like, output))
-
-
-def _is_finite(fn: Fn, args: tuple[Any, ...]) -> bool:
+def _finite(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether results are finite."""
     return all(np.isfinite(y).all() for y in _results(fn, args))
 
 
-def _has_slopes(fn: Fn, args: tuple[Any, ...]) -> bool:
+def _has_slopes(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     """Whether results are finite, and no slope grows without bound as its step shrinks."""
     args = tuple(
         np.asarray(x, np.float64)[...] if isinstance(x, np.ndarray) and is_floating(x) else x
         for x in args
     )
     values = _results(fn, args)
-    if not all(np.isfinite(y).all() for y in values):
-        return False
     for sign in (-1, 1):
         slopes = []
         for step in (1e-3, 1e-7):
             there = _results(fn, tuple(x + sign * step if is_floating(x) else x for x in args))
-            if [y.shape for y in there] != [y.shape for y in values]:
-                return False
             slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
         for far, near in zip(*slopes, strict=True):
             # at the edge of the domain one side has none
             both = np.isfinite(far) & np.isfinite(near)
             if (np.abs(near[both]) > _STEEPER * (np.abs(far[both]) + 1)).any():
                 return False
-    return True
+    return all(np.isfinite(y).all() for y in values)
 
 
-def _results(fn: Fn, args: tuple[Any, ...]) -> list[Any]:
+def _results(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
     """The floating results of a function."""
     copies = [x.copy() if isinstance(x, np.ndarray) else x for x in args]
     return [np.asarray(y) for y in tree.leaves(fn(*copies)) if is_floating(y)]

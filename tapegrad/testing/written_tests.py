@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import keyword
+import pkgutil
 import re
 from typing import Any
 
@@ -55,7 +54,8 @@ def written(spec: str) -> str:
     TypeError
         If it is not an op with a rule, or has no domain and no trial domain works.
     """
-    module, op, fn = _found(spec)
+    fn = _named(spec)
+    module, _, op = spec.partition(":")
     if not callable(fn):
         raise TypeError(f"{spec} is {a_kind(fn)}; an op is needed, or a function")
     if isinstance(fn, Op) and isinstance(fn.vjps, tuple) and not any(fn.vjps):
@@ -74,29 +74,25 @@ def written(spec: str) -> str:
     ]
     body, calls = "", f"testing.operands_for({op})"
     if isinstance(domain, Assumed):
-        source = domain.source()
-        names = [name for name in sorted(NEEDED) if re.search(rf"\b{name}\b", source)]
+        names = [name for name in sorted(NEEDED) if re.search(rf"\b{name}\b", domain.source)]
         head.append(f"from tapegrad.domain import {', '.join(names)}")
         says = "\n".join(f"#   {line}" for line in domain.says)
-        body = _ASSUMED.format(op=op, says=says, source=source)
+        body = _ASSUMED.format(op=op, says=says, source=domain.source)
         calls = f"testing.operands_for({op}, calls)"
     return "\n".join([*head, "\n", body + _TESTS.format(calls=calls, slug=slug, op=op)])
 
 
-def _found(spec: str) -> tuple[str, str, Any]:
-    """A module's name, the name of the object in it, and the object."""
+def _named(spec: str) -> Any:
+    """The object that ``"package.module:op"`` names."""
     module, _, op = spec.partition(":")
-    parts = [*module.split("."), *op.split(".")]
-    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise ValueError(f"an op must be given as package.module:op, not {spec!r}")
     try:
-        fn: Any = importlib.import_module(module)
+        # without a colon it would be a module
+        return pkgutil.resolve_name(spec if op else "")
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error}; run this where {module} can be imported, such as in its own folder"
         ) from error
-    for name in op.split("."):
-        if not hasattr(fn, name):
-            raise ValueError(f"{module} has no {op}")
-        fn = getattr(fn, name)
-    return module, op, fn
+    except AttributeError as error:
+        raise ValueError(f"{module} has no {op}") from error
+    except ValueError as error:
+        raise ValueError(f"an op must be given as package.module:op, not {spec!r}") from error
