@@ -83,7 +83,8 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def _kept(array: Any) -> Array:
-    kept: Array = keep(np.asarray(array))
+    # in C order, as a file has it: NumPy may add up in the order in which the elements lie
+    kept: Array = keep(np.asarray(array, order="C"))
     return kept
 
 

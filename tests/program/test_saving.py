@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from op_cases import CASES
 from package_ops import package_ops
 from program_files import LOOPED, assert_same, changed, content, looped, refused, replaced, saved
+from programs import ALSO, assert_close, scale_of
 
 import tapegrad as tg
 from tapegrad.core.cotangents import SEED
@@ -51,6 +52,26 @@ def test_program_loaded_computes_the_same(folder: Path, written: Any) -> None:
     assert_same(again, step.program(*first))
     for args in (first, second):
         assert bits(again(*args)) == bits(step(*args))
+
+
+@depth("program, saved")
+@given(programs(12, ALSO))
+def test_calls_take_turns_with_those_of_a_program_loaded(folder: Path, written: Any) -> None:
+    first, second = written.arguments
+    step = tg.compile(written.step)
+    loaded = saved(step.program(*first), folder)
+    results, known = [], []
+    for args in (first, second, first, second):
+        for fn in (step, loaded):
+            results.append(fn(*args))
+            known.append(bits(results[-1]))
+    # no call changes what an earlier one returned
+    assert [bits(x) for x in results] == known
+    assert known[0] == known[1] == known[4] == known[5]
+    assert known[2] == known[3] == known[6] == known[7]
+    for got, args in zip(results[::2], (first, second), strict=False):
+        scale = scale_of(written.step, args)
+        assert_close(got, written.step(*args), written.narrowest, scale)
 
 
 @depth("op, saved")

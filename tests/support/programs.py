@@ -1,5 +1,6 @@
 """What tests of programs share: passes applied, and how close two results must be."""
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.passes import drop_dead
 from tapegrad.program.text import runner
 
+# what random programs have beside ops on real numbers, as far as there are libraries for it
+ALSO = ("complex", "cells", *(["scipy"] if importlib.util.find_spec("scipy") else []))
 SQUARE = np.arange(9.0).reshape(3, 3) / 4 - 1
 
 
@@ -26,7 +29,7 @@ def scale_of(step: Any, args: tuple[Any, ...]) -> float:
     """How large rounding errors of a step may grow, in units of the last place."""
     _, tape = tg.record(step)(*args)
     largest = max(
-        [1.0, *[float(np.abs(x.value).max(initial=0)) for x in tape if x.dtype.kind == "f"]]
+        [1.0, *[float(np.abs(x.value).max(initial=0)) for x in tape if x.dtype.kind in "fc"]]
     )
     return largest**2
 

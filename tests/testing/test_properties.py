@@ -9,6 +9,7 @@ import pytest
 from depth import THOROUGH, depth
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
+from programs import ALSO
 
 import tapegrad as tg
 from tapegrad import testing
@@ -367,7 +368,7 @@ def test_programs_reach_forty_lines() -> None:
 
 
 @depth("properties")
-@given(program=testing.programs())
+@given(program=st.one_of(testing.programs(), testing.programs(also=ALSO)))
 def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
     check_printed(program)
 
@@ -380,6 +381,21 @@ def test_a_program_prints_all_that_it_needs(call: str) -> None:
         return any(call in line for line in program.lines)
 
     check_printed(found(testing.programs(), calls, shrunk=False))
+
+
+@pytest.mark.parametrize("kind", ALSO)
+def test_programs_have_lines_of_each_kind_that_is_asked_for(kind: str) -> None:
+    calls = {"complex": "np.fft.", "cells": "range(100)", "scipy": "linalg."}
+
+    def has(program: Any) -> bool:
+        return any(calls[kind] in line for line in program.lines)
+
+    check_printed(found(testing.programs(12, [kind]), has, shrunk=False))
+
+
+def test_programs_have_no_lines_of_other_kinds() -> None:
+    with pytest.raises(ValueError, match="no lines of the kind 'quantum'"):
+        testing.programs(also=["complex", "quantum"])
 
 
 def check_printed(program: Any) -> None:
