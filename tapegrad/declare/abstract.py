@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad.core.tensor import Rules
+from tapegrad.errors import TapegradError
 from tapegrad.face.lines import SILENT, STATE
 
 R = TypeVar("R")
@@ -33,11 +34,26 @@ def like_result(
     # as `silently` calls it, which takes longer
     before = STATE.set(SILENT)
     try:
-        return (op.like or forward)(*values, **options)
-    except np.linalg.LinAlgError:
-        return op.forward(*solvable(values), **options)
+        return by_shapes(op.like or forward, values, options)
     finally:
         STATE.reset(before)
+
+
+def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:
+    """What a function returns, where only shapes and dtypes matter.
+
+    Where it is not defined at these values, which may be placeholders, it is called at others.
+    What it refuses there too, it refuses for their shapes or dtypes.
+    """
+    try:
+        return fn(*values, **options)
+    except TapegradError:
+        raise
+    except Exception as error:
+        try:
+            return fn(*_usual(values), **options)
+        except Exception:
+            raise error from None
 
 
 @lru_cache(1 << 10)
@@ -88,13 +104,20 @@ def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
     return op.whole
 
 
-def solvable(values: Iterable[Any]) -> list[Any]:
-    """The same with identities for matrices, for use where only shapes matter.
+def _usual(values: Iterable[Any]) -> list[Any]:
+    """Values of the same shapes and dtypes at which most ops are defined.
 
-    While compiling, the results of a loop are zeros, which have no inverse, and values computed
-    from them may be nan.
+    While compiling, the results of a loop are zeros, which have no inverse and are no denominator,
+    and values computed from them may be nan. In their place stand identities for matrices, and
+    for vectors numbers between 0 and 1 that increase, as knots do. Integers stay: they may be
+    places.
     """
-    return [
-        np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
-        for x in values
-    ]
+    return [_usual_like(x) if np.asarray(x).dtype.kind in "fc" else x for x in values]
+
+
+def _usual_like(x: Any) -> Any:
+    if type(x) in (float, complex):
+        return type(x)(0.5)
+    if np.ndim(x) > 1:
+        return np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
+    return np.linspace(0.25, 0.75, x.size).reshape(x.shape).astype(x.dtype)

@@ -62,6 +62,8 @@ class Declaration:
         What a zero slope means.
     complex
         Whether it takes complex operands.
+    takes_parts
+        Whether an operand may be all results of an op that has several, such as factors.
     """
 
     domain: Domain | None = None
@@ -73,6 +75,7 @@ class Declaration:
     cause: str = ""
     flat: str = ""
     complex: bool = False
+    takes_parts: bool = False
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:

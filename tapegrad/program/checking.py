@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.ops.product import contract
@@ -67,7 +68,7 @@ def _check_body(code: Code, all_inferred: bool) -> None:
         what = f"instruction {i}, {made.op.name},"
         for x in made.operands:
             _check_operand(x, counts, what)
-            if x in whole and made.op is not PART:
+            if x in whole and made.op is not PART and not facts(made.op).takes_parts:
                 _fail(f"{what} uses all of several results at once")
         _check_call(made, what)
         held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]

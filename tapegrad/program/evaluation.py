@@ -9,11 +9,16 @@ through a logarithm, a loop or a decomposition as values do.
 What is rounded is found by a wider dtype, which gives another result. So ``x * x - 1 + 1e-16`` is
 exact at 1, and a pass that loses the epsilon is seen. The hash of a function of elements is of
 what it is given, up to signs: what is computed twice is off by the same, and what is equal or
-cancels stays so. In a reduction, or a product of matrices, each result is off by itself and by a
-unit in the last place of the sum of its terms' sizes, for these may be added in any order; it is
-exact only if that sum is too. So is a loop's carry to which each step does nothing but add. Where
-the sum overflows, another order may, and anything goes. Of a complex number each part is off by
-itself, by a unit in the last place of the whole, for products are rounded so.
+cancels stays so.
+
+The terms of a sum may be added in any order, and where they are products, with these not rounded:
+so does a product of matrices, with instructions that multiply and add at once. Each result of a
+sum, of a product of matrices, or of what adds several of these, is off by itself and by a unit in
+the last place of the sum of its terms' sizes. It is exact only if that sum is too, and if the
+wider dtype sees the lowest bit of its smallest term beside it; a sum of products that cancel is
+not, unless the products are exact. So is a loop's carry to which each step does nothing but add.
+Where the sum overflows, another order may, and anything goes. Of a complex number each part is off
+by itself, by a unit in the last place of the whole, for products are rounded so.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import numpy as np
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.face.ownership import Array
-from tapegrad.ops.arithmetic import add, multiply, square
+from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied
 from tapegrad.program.ir import Code, Instruction, Ref
@@ -57,29 +62,14 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
     """
     known: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(inputs)}
     known |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
+    sums = _Sums()
     for i, made in enumerate(code.instructions):
         given = [known[x] if type(x) is Ref else x for x in made.operands]
-        if isinstance(rounding, Rounded) and made.op is sum_:
-            given = [_uncertain(code, made.operands[0], known, rounding.seed)]
-        known[Ref("instruction", i)] = _result(made, given, rounding)
+        this = rounding
+        if isinstance(rounding, Rounded):
+            this = attrs.evolve(rounding, terms=sums.terms_of(i, made, given))
+        known[Ref("instruction", i)] = _result(made, given, this)
     return [known[x] if type(x) is Ref else x for x in code.outputs]
-
-
-def _uncertain(code: Code, x: Any, known: dict[Any, Any], seed: int) -> Any:
-    """What is summed, where products that overflow may do so or not.
-
-    Where a sum of products is a product of matrices, the products are not rounded.
-    """
-    summed = known[x] if type(x) is Ref else x
-    made = code.of(x) if type(x) is Ref else None
-    if type(made) is not Instruction or made.op not in (multiply, square):
-        return summed
-    factors: list[Any] = [known[y] if type(y) is Ref else y for y in made.operands]
-    finite = np.all([np.broadcast_to(np.isfinite(y), summed.shape) for y in factors], axis=0)
-    if summed.dtype.kind != "f":  # no pass makes products of sums of complex numbers
-        return summed
-    large = np.copysign(np.finfo(summed.dtype).max if seed % 2 else np.nan, summed)
-    return np.where(finite & np.isinf(summed), large, summed).astype(summed.dtype)
 
 
 def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
@@ -160,53 +150,145 @@ def _accumulated(loop: Loop) -> list[int]:
     return found
 
 
-# --- rounding, off on purpose ---------------------------------------------------------------
+# --- sums, whose terms may be added in any order --------------------------------------------
 
-_FAILS = (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError)
+
+@attrs.frozen
+class Terms:
+    """What is known of the terms of a sum, or of each sum of an array.
+
+    Attributes
+    ----------
+    size
+        The sum of their sizes, in a wider dtype.
+    units
+        The sum of one over the lowest bit of each.
+    """
+
+    size: Any
+    units: Any
+
+    @classmethod
+    def of(cls, op: Rules, operands: Sequence[Any], options: Any, dtype: Any) -> Terms | None:
+        """Those of an op that adds; None if it refuses the sizes."""
+        wide = _wider(dtype)
+        values = [_widened(x, dtype, wide) for x in operands]
+        try:
+            added = [op.forward(*map(f, values), **options) for f in (_finite_size, _units)]
+        except Exception:
+            return None
+        # those of a Fourier transform are complex
+        return cls(*map(_size, added))
+
+    def moved(self, op: Rules, rest: Sequence[Any], options: Any) -> Terms:
+        """Those of the same sums, or of sums of them, after an op of one operand."""
+        return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.units)])
+
+    def are_exact(self, size: Any) -> Any:
+        """Where no order rounds, nor would one without rounding of the terms.
+
+        Parameters
+        ----------
+        size
+            The sum of the sizes in the dtype of the result.
+        """
+        # beyond, the wider dtype would not see the smallest term beside the sum
+        bits = np.finfo(np.result_type(self.size)).nmant + 1
+        return (size == self.size) & (self.size * self.units <= 2.0**bits)
+
+
+class _Sums:
+    """The terms of the sums of a program, and of the products that are yet to be added."""
+
+    def __init__(self) -> None:
+        self.terms: dict[Any, Terms] = {}
+        self.sums: set[Any] = set()
+
+    def terms_of(self, i: int, made: Instruction, given: Sequence[Any]) -> Terms | None:
+        """The terms of what adds products, or sums, in one order of many; None for all else."""
+        ref, op, operands = Ref("instruction", i), made.op, made.operands
+        if made.dtype.kind not in "fc" or not operands:
+            return None
+        first = self.terms.get(operands[0])
+        moves, adds = facts(op).view or op is negative, facts(op).adds or _is_outer(made, given)
+        terms = None
+        if op is add and self.sums.issuperset(operands):
+            one, other = [self.terms[x] for x in operands]
+            terms, adds = Terms(one.size + other.size, one.units + other.units), True
+        elif first is not None and (moves or op is sum_):
+            rest, adds = given[1:], op is sum_ or operands[0] in self.sums
+            terms = first if op is negative else first.moved(op, rest, made.options)
+        elif adds or op in (multiply, square):
+            of, factors = (multiply, (*given, *given)) if op is square else (op, given)
+            terms = Terms.of(of, factors, made.options, np.finfo(made.dtype).dtype)
+        if terms is None:
+            return None
+        self.terms[ref] = terms
+        if adds:
+            self.sums.add(ref)
+        return terms if op in (add, sum_) else None
+
+
+def _is_outer(product: Instruction, given: Sequence[Any]) -> bool:
+    """Whether a product is one of a column and a row, which is a product of matrices."""
+    height, width = product.shape if len(product.shape) == 2 else (1, 1)
+    return min(height, width) > 1 and {*map(np.shape, given)} == {(height, 1), (1, width)}
+
+
+# --- rounding, off on purpose ---------------------------------------------------------------
 
 
 @attrs.frozen
 class Rounded:
-    """Results that are rounded are off by a unit in the last place, up or down."""
+    """Results that are rounded are off by a unit in the last place, up or down.
+
+    Attributes
+    ----------
+    seed
+        Of the directions.
+    terms
+        The terms of the result, if they are known to be more than the operands tell.
+    """
 
     seed: int
+    terms: Terms | None = None
 
     def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
         """The result, off where it was rounded."""
         if not _is_floating(result):
             return result
         dtype = np.finfo(np.result_type(result)).dtype
-        wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
+        wide = _wider(dtype)
         exact = _is_exact(op, operands, options, result, dtype, wide)
         ulp = _spacing(result)
+        terms = self.terms or (Terms.of(op, operands, options, dtype) if facts(op).adds else None)
+        if terms is not None:
+            size = np.asarray(terms.size).astype(dtype)
+            # anything, where it overflows in this order or another, beside infinities too
+            over = ~np.isfinite(size)
+            ulp = np.where(np.isfinite(result) & ~over, np.spacing(size), 0)
+            result = np.where(over, np.nan if self.seed % 2 else 0.0, result)
+            exact = exact & _of_parts(terms.are_exact(size) & ~over, result)
+        elif not is_elementwise(op):
+            sizes = [_size(x) for x in operands]
+            try:
+                of_sizes = np.asarray(op.forward(*sizes, **options))
+                still = _is_exact(op, sizes, options, of_sizes, dtype, wide)
+                exact = exact & _of_parts(still, result)
+            except Exception:
+                exact = np.False_
+        if np.all(exact):
+            return result
         if is_elementwise(op):
             mixed = sum((_mixed(x) for x in operands), np.uint64(0))
             mixed = np.broadcast_to(mixed, np.shape(result))
         else:
-            # terms that are exact in any order, are so by their sizes too
             places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
             # the same where the same is computed again, from operands in the same order
             hashes = [np.sum(_mixed(x)) for x in operands]
             mixed = places + sum(
                 (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
             )
-            sizes = [_size(x) for x in operands]
-            try:
-                summed = np.asarray(op.forward(*sizes, **options))
-                exact = exact & _of_parts(
-                    _is_exact(op, sizes, options, summed, dtype, wide), result
-                )
-            except _FAILS:
-                summed, exact = None, np.False_
-            if facts(op).adds and summed is not None:
-                ulp = np.where(np.isfinite(result), np.spacing(np.abs(summed)), 0)
-                # anything, where it overflows in this order or another, beside infinities too
-                finite = [np.where(np.isfinite(x), x, 0) if _is_floating(x) else x for x in sizes]
-                over = ~np.isfinite(np.asarray(op.forward(*finite, **options)))
-                result = np.where(over, np.nan if self.seed % 2 else 0.0, result)
-                exact = exact & _of_parts(~over, result)
-        if np.all(exact):
-            return result
         parts = _parts(result)
         off = _signs(mixed, self.seed, result) * np.copysign(_of_parts(ulp, result), parts)
         return _like(result, np.where(exact, parts, parts + off))
@@ -233,7 +315,7 @@ def _is_exact(
         return np.False_
     try:
         found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
-    except _FAILS:
+    except Exception:
         return np.False_
     if np.shape(found) != np.shape(result) or np.iscomplexobj(found) != np.iscomplexobj(result):
         return np.False_
@@ -273,11 +355,33 @@ def _like(result: Any, parts: Any) -> Any:
     return float(parts) if type(result) is float else np.asarray(parts, result.dtype)
 
 
+def _wider(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
+
+
 def _size(x: Any) -> Any:
     """Of complex numbers the sum of the sizes of the parts, which is exact where they are."""
     if not _is_floating(x):
         return x
     return np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else abs(x)
+
+
+def _finite_size(x: Any) -> Any:
+    size = _size(x)
+    return np.where(np.isfinite(size), size, 0) if _is_floating(x) else x
+
+
+def _units(x: Any) -> Any:
+    """One over the lowest bit of each number; for complex ones, the sum of it for both parts."""
+    if not _is_floating(x):
+        return x
+    if np.iscomplexobj(x):
+        return _units(np.real(x)) + _units(np.imag(x))
+    fraction, exponent = np.frexp(np.where(np.isfinite(x), x, 0))
+    # as whole numbers of at most 53 bits
+    whole = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
+    lowest = np.maximum(whole & -whole, 1)
+    return np.where(whole == 0, 0, np.ldexp(np.ones_like(fraction), 53 - exponent) / lowest)
 
 
 def _spacing(x: Any) -> Any:

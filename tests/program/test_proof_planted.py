@@ -14,6 +14,8 @@ from user_programs import NAMES, Drawn, drawn
 import tapegrad as tg
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, reciprocal, subtract
 from tapegrad.ops.elementary import exp
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.product import matmul
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
@@ -157,6 +159,40 @@ def reassociate(builder: Builder) -> None:
 
 
 @improvement
+def part_ways(builder: Builder) -> None:
+    """The first of two sums of products as a product of vectors."""
+    sums = [i for i, made in builder.in_order() if made.op is tg.sum]
+    product = builder.source(builder.instructions[sums[0]].operands[0], multiply)
+
+    def visit(builder: Builder, made: Instruction) -> Any:
+        first = product is not None and builder.at == sums[0]
+        return builder.emit(matmul, *product.operands) if product and first else None
+
+    builder.rewrite(visit, (tg.sum,))
+
+
+@rule(tg.sum)
+def stretch(builder: Builder, made: Instruction) -> Any:
+    """``sum(x)`` as ``sum(x)`` and a unit in the last place."""
+    total = builder.emit(tg.sum, *made.operands, **made.options)
+    return builder.emit(multiply, total, 1 + 20 * np.finfo(made.dtype).eps.item())
+
+
+@rule(tg.sum)
+def drop_a_term(builder: Builder, made: Instruction) -> Any:
+    """``sum(x)`` as ``sum(x[:-1])``."""
+    rest = builder.emit(getitem, *made.operands, index=(slice(-1),))
+    return builder.emit(tg.sum, rest, **made.options)
+
+
+@rule(tg.matmul)
+def turn_a_factor(builder: Builder, made: Instruction) -> Any:
+    """``x @ y`` as ``x @ y[::-1]``."""
+    x, y = made.operands
+    return builder.emit(tg.matmul, x, builder.emit(getitem, y, index=(slice(None, None, -1),)))
+
+
+@improvement
 def drop_last(builder: Builder) -> None:
     """The last of the results is the first."""
     builder.outputs = (*builder.outputs[:-1], builder.outputs[0])
@@ -227,6 +263,11 @@ REFUSED = {
     "exponentials that vanish": (join_exponentials, lambda x, y: np.exp(x) / np.exp(y), (X, X)),
     "a large sum": (scale_late, lambda x: np.sum(0.05 * x), (np.full(20, 3e37, "f"),)),
     "the order of a sum": (reassociate, lambda x, y: x + y + 1.0, (X, X)),
+    "two sums that are equal": (part_ways, lambda x, y: np.sum(x * y) - np.sum(y * x), (X, 1 / X)),
+    "a sum that is exact": (stretch, np.sum, (np.arange(4.0),)),
+    "a term": (drop_a_term, lambda x, y: np.sum(x * y, 0), (np.outer(X, X), np.outer(X, 1 / X))),
+    "the last term": (drop_a_term, lambda x: np.sum(x[:, None] * x, 1), (X,)),
+    "a factor": (turn_a_factor, lambda x, y: x.T @ y + y.T @ x, (np.outer(X, X), np.outer(X, X))),
     "a result": (drop_last, lambda x: (x, x * 2.0), (X,)),
 }
 
@@ -332,6 +373,64 @@ def test_what_is_computed_alike_is_moved_alike_and_a_reduction_by_the_size_of_it
     moved = known.moved(4)
     assert moved is not None
     assert not moved.steady[0]
+
+
+# sums of products, which a product of matrices does not round, and of sums in any order
+RIGHT: dict[str, Any] = {
+    "a matrix with itself": lambda a, b: np.sum(a[:, :, None] * a[:, None], 0),
+    "two matrices": lambda a, b: np.sum(a[:, :, None] * b[:, None], 0),
+    "rows": lambda a, b: np.sum(a * b, -1),
+    "squares": lambda a, b: np.sum(np.square(a), 0),
+    "what cancels": lambda a, b: np.sum(a * b) + np.sum(-a * b),
+    "products of matrices": lambda a, b: a.T @ b + b.T @ a,
+    "outer products": lambda a, b: (
+        a[0][:, None] * b[0] + a[1][:, None] * b[1] + a[1][:, None] * a[0]
+    ),
+    "a sum of sums": lambda a, b: np.sum(np.sum(a * b, 0)),
+    "slopes": tg.grad(lambda a, b: np.sum((a[:, None] - b) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_sums_of_products_raise_no_false_alarm(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape, dtype in (((3, 3), "d"), ((6, 3), "d"), ((4, 2), "f"))[: 2 + THOROUGH]:
+        a, b = rng.normal(size=(2, *shape)).astype(dtype)
+        tg.compile(RIGHT[name], check=True)(a, b)
+
+
+def test_what_the_wider_dtype_does_not_see_is_not_exact() -> None:
+    for fn in (np.sum, lambda x: x @ np.ones(3)):
+        by, exact = off(fn, np.array([1e138, 1.0, -1e138]))
+        assert not exact
+        assert by == np.spacing(2e138)
+
+
+def test_shapes_come_from_shapes_where_an_op_refuses_placeholders() -> None:
+    @tg.custom_op(vjps=(lambda g, y, x: -g * y * y,))
+    def inverted(x: Any) -> Any:
+        if np.any(x == 0):
+            raise ValueError("there is no 1 / 0")
+        return 1 / x
+
+    def fn(x: Any) -> Any:
+        return tg.scan(lambda c, r: (inverted(c) + r, inverted(r)), x[0], x)[1]
+
+    for transform in (fn, tg.grad(lambda x: np.sum(fn(x) ** 2))):
+        proved = tg.compile(transform, check=True)
+        np.testing.assert_allclose(proved(X), transform(X))
+        with pytest.raises(ValueError, match="there is no 1 / 0"):
+            proved(X * 0)
+
+
+def test_inputs_that_any_error_refuses_are_left_out() -> None:
+    @tg.custom_op(vjps=(None,))
+    def picky(x: Any) -> Any:
+        if not np.all(np.abs(x) < 3):
+            raise RuntimeError("too large")
+        return x + 1
+
+    np.testing.assert_array_equal(tg.compile(picky, check=True)(X), X + 1)
 
 
 def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:

@@ -105,6 +105,18 @@ def test_filters_of_complex_numbers_have_adjoints() -> None:
     prove(*both("lfilter"), (B, A, X + 1j * X[::-1]), rtol=1e-12, order=1)
 
 
+def test_a_filter_is_proved_and_runs_in_a_loop() -> None:
+    """No placeholder of zeros for a denominator is taken for what the caller gave."""
+    rows = np.stack([A, A + 1.0]), np.stack([X, X[::-1]])
+
+    def loss(b: Any, a: Any, x: Any) -> Any:
+        return np.sum(tg.scan(lambda c, r: (c, ours.lfilter(c, *r)), b, (a, x))[1] ** 2)
+
+    for fn in (loss, tg.grad(loss, 1)):
+        proved = tg.compile(fn, check=THOROUGH or fn is loss)
+        np.testing.assert_allclose(proved(B, *rows), fn(B, *rows), rtol=1e-10)
+
+
 def test_a_long_recursion_is_as_stable_backward() -> None:
     """A slow filter over many samples, by the derivative of its impulse response."""
     n, pole = 5000, 0.999

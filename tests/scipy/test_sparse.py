@@ -183,7 +183,8 @@ def test_the_callers_arrays_are_copied() -> None:
 
 
 def test_a_program_takes_and_returns_it() -> None:
-    step = tg.compile(tg.value_and_grad(lambda A, b: np.sum(ours.linalg.spsolve(A, b) ** 2)))
+    squares = tg.value_and_grad(lambda A, b: np.sum(ours.linalg.spsolve(A, b) ** 2))
+    step = tg.compile(squares, check=True)
     for A in (of(DATA), of(2 * DATA), pickle.loads(pickle.dumps(of(DATA)))):
         value, gradient = step(A, B)
         same(value, np.sum(np.linalg.solve(A.toarray(), B) ** 2), 1e-12)
@@ -353,6 +354,16 @@ def test_iterations_are_scipys(case: str) -> None:
     same(fn(ours.linalg, *args), fn(sl, *args), 1e-9)
     check_grads(lambda *a: fn(ours.linalg, *a), args, order=ORDER)
     check_properties(lambda *a: fn(ours.linalg, *a), args, compiled=True)
+
+
+@pytest.mark.parametrize("name", ["cg", "gmres"])
+def test_a_solution_of_zeros_is_no_view_of_them(name: str) -> None:
+    solve = getattr(ours.linalg, name)
+    fn = tg.compile(lambda b: solve(np.eye(3), b)[0])
+    b = np.zeros(3)
+    x = fn(b)
+    b[:] = 1.0
+    np.testing.assert_array_equal(x, np.zeros(3))
 
 
 @pytest.mark.parametrize("name", ["cg", "gmres"])

@@ -184,6 +184,22 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "return (scalar, operands[1])",
     ),
     ("passes.fission", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
+    ("passes.stack", "lefts.append(left)", "lefts.insert(0, left)"),
+    (
+        "passes.products",
+        "concatenated(builder, [x.operands[0] for x in made])",
+        "concatenated(builder, [x.operands[0] for x in made[::-1]])",
+    ),
+    (
+        "passes.sums",
+        "stack = (of_first & of_second) - inner",
+        "stack = of_first & of_second & inner",
+    ),
+    (
+        "passes.sums",
+        "right = _matrices(builder, second, n, (stack, inner, columns))",
+        "right = _matrices(builder, first, n, (stack, inner, rows or columns))",
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from depth import THOROUGH
 
 import tapegrad as tg
 from tapegrad import tree
@@ -39,6 +40,9 @@ def prove(
         saved_and_loaded(ours, args)
     if batched:
         check_batched(ours, args)
+    if compiled and THOROUGH:
+        # no pass is told wrong
+        tg.compile(lambda *args: tg.vjp(ours, *args)[1](ours(*args)), check=True)(*args)
 
 
 def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:

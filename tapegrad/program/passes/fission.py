@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,7 +13,8 @@ import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.declare.abstract import solvable
+from tapegrad.declare.abstract import by_shapes
+from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
@@ -197,9 +199,9 @@ class Sides:
         ]
         with np.errstate(all="ignore"):
             try:
-                found = op.batch(op, varying, *tried, **made.options)
-            except np.linalg.LinAlgError:
-                found = op.batch(op, varying, *solvable(tried), **made.options)
+                found = by_shapes(partial(op.batch, op, varying), tried, made.options)
+            except OneByOneError:
+                return False
         values = found.values if type(found) is Parts else (found,)
         shapes = [(2, *x.shape) for x in likes]
         return found is not NotImplemented and list(map(np.shape, values)) == shapes

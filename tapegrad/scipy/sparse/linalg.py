@@ -190,6 +190,7 @@ def _solution_like(data: Any, b: Any, *given: Any, **options: Any) -> Any:
     batch=_solution_batch,
     like=_solution_like,
     complex=True,
+    takes_parts=True,
 )
 def solution(
     data: Any, b: Any, given: Any = None, pattern: Any = None, trans: str = "N", factors: Any = None
