@@ -1,27 +1,26 @@
-"""Time and memory, measured: a clock, the memory behind arrays, and a tape line by line."""
+"""Time and memory, measured: a clock, the memory behind arrays, and calls to measure."""
 
 from __future__ import annotations
 
 import statistics
 import tracemalloc
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.operands import primals
-from tapegrad.core.sweep import SWEEP, pass_on
+from tapegrad.core.sweep import pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.core.writing import PARAMETER, recorded_from
-from tapegrad.explain.inside import HOLDERS, runs
+from tapegrad.core.writing import recorded_from
+from tapegrad.explain.inside import runs
 from tapegrad.face.ownership import Array
 from tapegrad.transforms.checkpoint import CHECKPOINT
 
-_NO: Mapping[Tensor, Any] = {}
+NOTHING: Mapping[Tensor, Any] = {}
 # a short call is repeated in each round until it takes about so many seconds
 _ROUND = 2e-5
 # what a call allocates besides arrays, in bytes: frames, tuples, numbers
@@ -105,148 +104,61 @@ def arrays_of(x: Any) -> list[Array]:
 
 
 class Held:
-    """The memory behind arrays that are held, each counted once however many views there are."""
+    """The memory behind arrays that are held, each counted once however many views there are.
+
+    Attributes
+    ----------
+    bytes
+        How much it is.
+    freed_at
+        By the index of a record, where the memory of its value was let go.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
-        # by identity: the owner of the memory, how often it is held, and whose it is
+        self.freed_at: dict[int, int] = {}
+        # by identity: the owner of the memory, how often it is held, and for which record
         self._owners: dict[int, list[Any]] = {}
 
-    def add(self, arrays: Iterable[Array], whose: int | None = None) -> int:
+    def add(self, arrays: Iterable[Array], index: int | None = None) -> int:
         """Hold arrays, and return the bytes that were not held before."""
         before = self.bytes
         for x in map(owner, arrays):
-            entry = self._owners.setdefault(id(x), [x, 0, whose])
+            entry = self._owners.setdefault(id(x), [x, 0, index])
             if not entry[1]:
                 self.bytes += x.nbytes
             entry[1] += 1
         return self.bytes - before
 
-    def drop(self, arrays: Iterable[Array]) -> Iterator[int]:
-        """Let arrays go; whose memory is free now."""
+    def drop(self, arrays: Iterable[Array], at: int) -> None:
+        """Let arrays go, at a record."""
         for x in map(owner, arrays):
             entry = self._owners[id(x)]
             entry[1] -= 1
             if not entry[1]:
                 self.bytes -= x.nbytes
                 del self._owners[id(x)]
-                if entry[2] is not None:
-                    yield entry[2]
+                self.freed_at |= {} if entry[2] is None else {entry[2]: at}
 
 
-@attrs.define(eq=False)
-class Line:
-    """What one record of a tape takes.
-
-    Attributes
-    ----------
-    record
-        The record.
-    bytes
-        The memory of its value that no earlier record holds: 0 for a view of one.
-    extra
-        The most that its op allocates besides, forward or backward.
-    freed_at
-        The line at which the sweep frees its value; None if it stays.
-    forward_s, backward_s
-        Seconds.
-    forward_bytes, backward_bytes
-        All that is held while it is computed, and while the sweep passes it.
-    """
-
-    record: Tensor
-    bytes: int = 0
-    extra: int = 0
-    freed_at: int | None = None
-    forward_s: float = 0.0
-    backward_s: float = 0.0
-    forward_bytes: int = 0
-    backward_bytes: int = 0
+# --- calls ----------------------------------------------------------------------------------
 
 
-def forward_lines(tape: Tape, clock: Clock, held: Held) -> Iterator[Line]:
-    """The lines of a tape, each op run alone; what they hold is added."""
-    for record in tape:
-        line = Line(record)
-        if record.op is not PARAMETER and record.op is not SWEEP:
-            call = written(record)
-            line.forward_s = clock.time(call)
-            line.extra = allocated(call)
-        held.add(_constants(record))
-        line.bytes = held.add(arrays_of(record._primal), record.index)
-        line.extra = max(0, line.extra - line.bytes)
-        line.forward_bytes = held.bytes + line.extra
-        yield line
-
-
-def measured(
-    tape: Tape,
-    seeds: dict[Tensor, Any],
-    clock: Clock,
-    opened: Callable[[Tensor, Any], None],
-) -> list[Line]:
-    """The lines of a tape, each run alone: its op, then its rules, with the true cotangent.
-
-    Parameters
-    ----------
-    tape
-        The tape, which is not being recorded.
-    seeds
-        The outputs, whose values stay, and their cotangents.
-    clock
-        Times each call.
-    opened
-        Called with each record that holds others, and its cotangent or None.
-    """
-    held, first = Held(), tape.start.index + 1
-    every = list(forward_lines(tape, clock, held))
-    wanted = frozenset(tape.parameters)
-    stays = wanted.union(seeds)
-    cotangents, summed = dict(seeds), set[Tensor]()
-    for c in cotangents.values():
-        held.add(arrays_of(c))
-    for line in reversed(every):
-        record = line.record
-        g = None if record in wanted else cotangents.pop(record, None)
-        line.backward_bytes = held.bytes
-        if record.op in HOLDERS:
-            opened(record, g)
-        if g is not None:
-            summed.discard(record)
-            call = pulled(record, g, cotangents, summed)
-            line.backward_s = clock.time(call)
-            extra = allocated(call)
-            line.backward_bytes += extra
-            before = held.bytes
-            known = _of_operands(record, cotangents)
-            pass_on(record, g, cotangents, summed)
-            # in this order, since a sum may be in the memory of what was known
-            for c in _of_operands(record, cotangents).values():
-                held.add(arrays_of(c))
-            for c in known.values():
-                _freed(held.drop(arrays_of(c)), every, first, record.index)
-            line.extra = max(line.extra, extra - max(0, held.bytes - before))
-            _freed(held.drop(arrays_of(g)), every, first, record.index)
-        if record not in stays:
-            _freed(held.drop(arrays_of(record._primal)), every, first, record.index)
-        _freed(held.drop(_constants(record)), every, first, record.index)
-    return every
-
-
-def _freed(whose: Iterable[int], lines: Sequence[Line], first: int, at: int) -> None:
-    """Note at which line the memory of records is freed."""
-    for i in whose:
-        lines[i - first].freed_at = at
+def written(record: Tensor) -> Callable[[], Any]:
+    """A call that computes the value of a record again."""
+    if record.op is CHECKPOINT:
+        return lambda: list(runs(record))
+    return partial(record.op.forward, *primals(record._operands), **record._options)
 
 
 def pulled(
     record: Tensor,
     g: Any,
-    cotangents: Mapping[Tensor, Any] = _NO,
+    cotangents: Mapping[Tensor, Any] = NOTHING,
     summed: Container[Tensor] = (),
 ) -> Callable[[], None]:
     """A call that does what the sweep does at a record, of which nothing stays."""
-    known = _of_operands(record, cotangents)
+    known = of_operands(record, cotangents)
     # the sweep adds to these in place
     sums = {x: np.zeros_like(c) for x, c in known.items() if x in summed}
 
@@ -256,7 +168,7 @@ def pulled(
     return call
 
 
-def _of_operands(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
+def of_operands(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
     """The cotangents so far of a record's operands."""
     return {x: cotangents[x] for x in record._operands if type(x) is Tensor and x in cotangents}
 
@@ -274,16 +186,3 @@ def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
             write()
 
     return call
-
-
-def _constants(record: Tensor) -> list[Array]:
-    """The copies of constants that a record holds, and the cotangents of a recorded sweep."""
-    passed: Any = record._options["passed"].values if record.op is SWEEP else ()
-    return [x for x in (*record._operands, *passed) if isinstance(x, np.ndarray)]
-
-
-def written(record: Tensor) -> Callable[[], Any]:
-    """A call that computes the value of a record again."""
-    if record.op is CHECKPOINT:
-        return lambda: list(runs(record))
-    return partial(record.op.forward, *primals(record._operands), **record._options)

@@ -14,26 +14,26 @@ from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_count, primals
 from tapegrad.core.recording import run
+from tapegrad.core.sweep import SWEEP, pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.explain.figures import Profile, Row
 from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps
 from tapegrad.explain.measure import (
     Clock,
     Held,
-    Line,
     allocated,
     arrays_of,
     derived,
-    forward_lines,
-    measured,
+    of_operands,
     pulled,
     written,
 )
 from tapegrad.explain.steps import Inside
-from tapegrad.explain.text import Report, Table
 from tapegrad.face.lines import Place, users_place
-from tapegrad.face.text import got, printable
+from tapegrad.face.ownership import Array
+from tapegrad.face.text import got
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
@@ -42,237 +42,8 @@ from tapegrad.transforms.checkpoint import CHECKPOINT
 
 P = ParamSpec("P")
 NOWHERE = Place("", 0, "")
-
-
-@attrs.frozen(eq=False)
-class Row:
-    """What one line takes.
-
-    Attributes
-    ----------
-    record
-        The record. In a compiled function, and inside its loops, the `Instruction`.
-    line
-        Its line on the tape, or its place among the instructions.
-    place
-        The line of your source that it was written for: a `Place`, with ``file``, ``number`` and
-        ``text``.
-    bytes
-        The memory of its value that no earlier record holds: 0 for a view of one.
-    extra_bytes
-        The most that its op allocates besides, forward or backward, while it runs.
-    freed_at
-        The line at which the sweep frees the value; None for what stays: parameters and outputs.
-    forward_s, backward_s
-        Seconds.
-    steps
-        How often it ran.
-    inside
-        The lines inside a loop, a branch or a checkpointed call, summed over the steps.
-    """
-
-    record: Any
-    line: int
-    place: Place
-    bytes: int = 0
-    extra_bytes: int = 0
-    freed_at: int | None = None
-    forward_s: float = 0.0
-    backward_s: float = 0.0
-    steps: int = 1
-    inside: tuple[Row, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """A parameter's name, or the op's."""
-        named = self.record.op is PARAMETER and self.record.name
-        return printable(named or self.record.op.name)
-
-    def __str__(self) -> str:
-        return "  ".join(filter(None, figures_of(self)))
-
-
-@attrs.frozen
-class Total:
-    """What all lines of one line of source take.
-
-    Attributes
-    ----------
-    n
-        How many there are.
-    bytes, forward_s, backward_s
-        Their sums.
-    """
-
-    n: int
-    bytes: int
-    forward_s: float
-    backward_s: float
-
-
-@attrs.frozen(eq=False, repr=False)
-class Profile(Report):
-    """What `profile` measured. ``str()`` of it is a table.
-
-    Attributes
-    ----------
-    label
-        The function.
-    rows
-        A `Row` for each line of the tape, in order.
-    peak_bytes
-        The most memory that is held at a time: the tape's values with its copies of constants,
-        the cotangents, and what the ops allocate as they run. Arrays of yours are not in it.
-    peak_at
-        Where that is: ``"forward"`` or ``"backward"``, and the line; None for a compiled function.
-    recording_s
-        The seconds of a recorded call beside `forward_s`: Python, your function's and the tape's.
-    noise
-        By how much the median of the rounds is above the shortest, as a part of that, over all
-        lines.
-    tick_s
-        Seconds that reading the clock takes, which are taken off.
-    rounds
-        How many rounds each line had.
-    tape, output
-        The tape, and the record that the sweep began at; None for a compiled function.
-    """
-
-    label: str
-    rows: tuple[Row, ...]
-    peak_bytes: int
-    peak_at: tuple[str, int] | None
-    recording_s: float
-    noise: float
-    tick_s: float
-    rounds: int
-    tape: Tape | None = None
-    output: Tensor | None = None
-
-    @property
-    def forward_s(self) -> float:
-        """The seconds of all lines, forward."""
-        return sum(row.forward_s for row in self.rows)
-
-    @property
-    def backward_s(self) -> float:
-        """The seconds of all lines, backward."""
-        return sum(row.backward_s for row in self.rows)
-
-    def by_place(self) -> dict[Place, Total]:
-        """The sums by line of source, the longest first.
-
-        Lines inside loops, branches and checkpointed calls count at their own place, and what
-        these take beside is at the place of the call.
-        """
-        sums: dict[Place, Total] = {}
-        for row in _leaves(self.rows):
-            old = sums.get(row.place, Total(0, 0, 0.0, 0.0))
-            sums[row.place] = Total(
-                old.n + 1,
-                old.bytes + row.bytes,
-                old.forward_s + row.forward_s,
-                old.backward_s + row.backward_s,
-            )
-        return dict(sorted(sums.items(), key=lambda pair: -_seconds(pair[1])))
-
-    @property
-    def summary(self) -> str:
-        """Its times and its peak, in words."""
-        where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
-        times = f"forward {in_seconds(self.forward_s)}, backward {in_seconds(self.backward_s)}"
-        return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
-
-    def notes(self) -> Iterator[str]:
-        """How it was measured, and what Python takes, in words."""
-        yield (
-            f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
-            f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
-            "off."
-        )
-        if self.recording_s:
-            more = in_seconds(self.recording_s)
-            yield f"Python, your function's and the tape's, takes {more} more."
-
-    def details(self) -> list[Any]:
-        """Its tables and its notes."""
-        sums = [_sums(*pair) for pair in self.by_place().items()]
-        tables = Table(_HEAD, _sorted(self.rows), 5), Table(_SUMS, sums, 4)
-        return [*tables, "\n".join(self.notes())]
-
-
-_HEAD = ("forward", "backward", "bytes", "freed at", "line", "record", "source")
-_SUMS = ("forward", "backward", "bytes", "lines", "source")
-
-
-def in_seconds(seconds: float) -> str:
-    """Seconds in words, with three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.0f} ns"
-
-
-def in_bytes(n: int) -> str:
-    """Bytes in words."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} B"
-
-
-def where_of(place: Place) -> str:
-    """A place in words, with its file's name alone."""
-    file = place.file.replace("\\", "/").rpartition("/")[2]
-    return printable(str(Place(file, place.number, place.text)))
-
-
-def _seconds(row: Row | Total) -> float:
-    return row.forward_s + row.backward_s
-
-
-def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
-    """A row as cells: times, bytes, where they are freed, the line, what and where it is."""
-    return (
-        in_seconds(row.forward_s) if row.forward_s else "",
-        in_seconds(row.backward_s) if row.backward_s else "",
-        in_bytes(row.bytes) if row.bytes else "",
-        "" if row.freed_at is None or not row.bytes else str(row.freed_at),
-        str(row.line),
-        f"{indent}{row.name}" + (f" x {row.steps}" if row.steps > 1 else ""),
-        where_of(row.place),
-    )
-
-
-def _sorted(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
-    """The cells of rows, sorted by time, each with those inside it below."""
-    found = []
-    for row in sorted(rows, key=lambda row: -_seconds(row)):
-        found += [figures_of(row, indent), *_sorted(row.inside, indent + "  ")]
-    return found
-
-
-def _sums(place: Place, total: Total) -> tuple[str, ...]:
-    return (
-        in_seconds(total.forward_s),
-        in_seconds(total.backward_s),
-        in_bytes(total.bytes),
-        str(total.n),
-        where_of(place) or "(elsewhere)",
-    )
-
-
-def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows that hold no others, and what those that do take beside them."""
-    for row in rows:
-        if row.inside:
-            yield from _leaves(row.inside)
-            rest = [
-                max(0.0, getattr(row, name) - sum(getattr(x, name) for x in row.inside))
-                for name in ("forward_s", "backward_s")
-            ]
-            row = attrs.evolve(row, forward_s=rest[0], backward_s=rest[1])
-        yield row
+# so many steps of a loop are timed
+_TIMED = 16
 
 
 def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
@@ -363,22 +134,10 @@ def _profiled(
             f"profile: no result of {label(fn)} is floating and depends on its arguments; it "
             f"returned {got(output)}"
         )
-    inside: dict[Tensor, tuple[Row, ...]] = {}
-
-    def opened(record: Tensor, g: Any) -> None:
-        inside[record] = _inside(record, g, clock, place_of(record))
-
     with np.errstate(all="ignore"):
-        seeds = {x: initial_cotangent(x, None) for x in outputs}
-        lines = measured(tape, seeds, clock, opened)
+        rows, peak, where = _swept(tape, {x: initial_cotangent(x, None) for x in outputs}, clock)
         whole = clock.time(partial(run, fn, args, kwargs))
-    peak, where = max(
-        (held, (name, x.record.index))
-        for x in lines
-        for held, name in ((x.forward_bytes, "forward"), (x.backward_bytes, "backward"))
-    )
-    rows = [_row(x, inside.get(x.record, ())) for x in lines]
-    rest = max(0.0, whole - sum(x.forward_s for x in lines))
+    rest = max(0.0, whole - sum(row.forward_s for row in rows))
     figures = rest, clock.noise, clock.tick, clock.rounds
     return Profile(label(fn), tuple(rows), peak, where, *figures, tape, outputs[0])
 
@@ -388,31 +147,29 @@ def _compiled(
 ) -> Profile:
     program, values = fn.program(*args, **kwargs), read(args, kwargs, fn.static_argnums).values
     tape, inputs, outputs = on_tape(program, values, label(fn))
-    read_last = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
+    n = len(inputs)
+    last_use = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
     rows = []
     with np.errstate(all="ignore"):
-        lines = list(forward_lines(tape, clock, Held()))[len(inputs) :]
-        for i, (made, line) in enumerate(zip(program.instructions, lines, strict=True)):
-            x = line.record
-            inside = _inside(x, None, clock, place_of(x)) if x.op in HOLDERS else ()
-            if not any(x is y for y in outputs):
-                line.freed_at = read_last.get(x, x.index) - len(inputs)
-            row = attrs.evolve(_row(line, inside), record=made, line=i)
+        written_rows = list(_forward(tape, clock, Held()))[n:]
+        for i, (made, row) in enumerate(zip(program.instructions, written_rows, strict=True)):
+            x, stays = row.record, any(row.record is y for y in outputs)
+            row = attrs.evolve(
+                row,
+                record=made,
+                line=i,
+                freed_at=None if stays else last_use.get(x, x.index) - n,
+                inside=_inside(x, None, clock, row.place) if x.op in HOLDERS else (),
+            )
             rows.append(_as_backward(row) if made.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         make = runner(program)
         # what is made once, such as the code of its text, is no memory of a call
         make()(*values)
         peak = allocated(lambda: make()(*values))
-    rest = max(0.0, whole - sum(map(_seconds, rows)))
+    rest = max(0.0, whole - sum(row.forward_s + row.backward_s for row in rows))
     figures = rest, clock.noise, clock.tick, clock.rounds
     return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, *figures)
-
-
-def _row(x: Line, inside: tuple[Row, ...] = (), around: Place = NOWHERE) -> Row:
-    record = x.record
-    figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
-    return Row(record, record.index, place_of(record, around), *figures, 1, inside)
 
 
 def _as_backward(row: Row) -> Row:
@@ -427,8 +184,81 @@ def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
     return place
 
 
-# so many steps of a loop are timed
-_TIMED = 16
+# --- a tape ---------------------------------------------------------------------------------
+
+
+def _forward(tape: Tape, clock: Clock, held: Held) -> Iterator[Row]:
+    """The rows of a tape, each op run alone; the memory that each needs is held."""
+    for record in tape:
+        seconds, extra = 0.0, 0
+        if record.op is not PARAMETER and record.op is not SWEEP:
+            call = written(record)
+            seconds, extra = clock.time(call), allocated(call)
+        held.add(_constants(record))
+        n = held.add(arrays_of(record._primal), record.index)
+        place = place_of(record)
+        yield Row(record, record.index, place, n, max(0, extra - n), forward_s=seconds)
+
+
+def _swept(
+    tape: Tape, seeds: Mapping[Tensor, Any], clock: Clock
+) -> tuple[list[Row], int, tuple[str, int]]:
+    """The rows of a tape, each run alone: its op, then its rules, with the true cotangent.
+
+    Also the peak of the memory, and where it is.
+
+    Parameters
+    ----------
+    tape
+        The tape, which is not being recorded.
+    seeds
+        The outputs, whose values stay, and their cotangents.
+    clock
+        Times each call.
+    """
+    held, rows, peaks = Held(), [], []
+    for row in _forward(tape, clock, held):
+        rows.append(row)
+        peaks.append((held.bytes + row.extra_bytes, ("forward", row.line)))
+    wanted = frozenset(tape.parameters)
+    stays = wanted.union(seeds)
+    cotangents, summed = dict(seeds), set[Tensor]()
+    for c in cotangents.values():
+        held.add(arrays_of(c))
+    for i, row in reversed([*enumerate(rows)]):
+        record, before, seconds, extra, grown = row.record, held.bytes, 0.0, 0, 0
+        g = None if record in wanted else cotangents.pop(record, None)
+        inside = _inside(record, g, clock, row.place) if record.op in HOLDERS else ()
+        if g is not None:
+            summed.discard(record)
+            call = pulled(record, g, cotangents, summed)
+            seconds, extra = clock.time(call), allocated(call)
+            known = of_operands(record, cotangents)
+            pass_on(record, g, cotangents, summed)
+            # in this order, since a sum may be in the memory of what was known
+            for c in of_operands(record, cotangents).values():
+                held.add(arrays_of(c))
+            for c in known.values():
+                held.drop(arrays_of(c), row.line)
+            grown = max(0, held.bytes - before)
+            held.drop(arrays_of(g), row.line)
+        peaks.append((before + extra, ("backward", row.line)))
+        if record not in stays:
+            held.drop(arrays_of(record._primal), row.line)
+        held.drop(_constants(record), row.line)
+        most = max(row.extra_bytes, extra - grown)
+        rows[i] = attrs.evolve(row, extra_bytes=most, backward_s=seconds, inside=inside)
+    rows = [attrs.evolve(row, freed_at=held.freed_at.get(row.line)) for row in rows]
+    return rows, *max(peaks)
+
+
+def _constants(record: Tensor) -> list[Array]:
+    """The copies of constants that a record holds, and the cotangents of a recorded sweep."""
+    passed: Any = record._options["passed"].values if record.op is SWEEP else ()
+    return [x for x in (*record._operands, *passed) if isinstance(x, np.ndarray)]
+
+
+# --- inside a record ------------------------------------------------------------------------
 
 
 def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, ...]:
@@ -447,9 +277,9 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     for t, made in enumerate(runs(record)):
         for x in made.tape if t in shares else ():
             if x.op is not PARAMETER:
-                line = Line(x, forward_s=clock.time(written(x)))
-                line.bytes = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                found.append((shares[t], _row(line, within(x, None), around)))
+                own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
+                row = Row(x, x.index, place_of(x, around), own, forward_s=clock.time(written(x)))
+                found.append((shares[t], attrs.evolve(row, inside=within(x, None))))
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
@@ -457,8 +287,8 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
                 x, c = step.record, step.cotangent
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
                 seconds = clock.time(derived(swept.tape, x, c) if opens else pulled(x, c))
-                row = _row(Line(x, backward_s=seconds), within(x, c), around)
-                found.append((shares[t], attrs.evolve(row, steps=0)))
+                row = Row(x, x.index, place_of(x, around), backward_s=seconds, steps=0)
+                found.append((shares[t], attrs.evolve(row, inside=within(x, c))))
     return _summed(found)
 
 

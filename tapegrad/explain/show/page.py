@@ -23,8 +23,8 @@ from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
+from tapegrad.explain.figures import Profile, Row, figures_of
 from tapegrad.explain.inside import primal_of
-from tapegrad.explain.profile import Profile, Row, figures_of
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import Texts, called, events
 from tapegrad.explain.steps import Step, SweptRun, sweep_steps

@@ -1,0 +1,246 @@
+"""The figures of a profile: rows, their sums by line of source, and tables of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
+from tapegrad.explain.text import Report, Table
+from tapegrad.face.lines import Place
+from tapegrad.face.text import printable
+
+
+@attrs.frozen(eq=False)
+class Row:
+    """What one line takes.
+
+    Attributes
+    ----------
+    record
+        The record. In a compiled function, and inside its loops, the `Instruction`.
+    line
+        Its line on the tape, or its place among the instructions.
+    place
+        The line of your source that it was written for: a `Place`, with ``file``, ``number`` and
+        ``text``.
+    bytes
+        The memory of its value that no earlier record holds: 0 for a view of one.
+    extra_bytes
+        The most that its op allocates besides, forward or backward, while it runs.
+    freed_at
+        The line at which the sweep frees the value; None for what stays: parameters and outputs.
+    forward_s, backward_s
+        Seconds.
+    steps
+        How often it ran.
+    inside
+        The lines inside a loop, a branch or a checkpointed call, summed over the steps.
+    """
+
+    record: Any
+    line: int
+    place: Place
+    bytes: int = 0
+    extra_bytes: int = 0
+    freed_at: int | None = None
+    forward_s: float = 0.0
+    backward_s: float = 0.0
+    steps: int = 1
+    inside: tuple[Row, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A parameter's name, or the op's."""
+        named = self.record.op is PARAMETER and self.record.name
+        return printable(named or self.record.op.name)
+
+    def __str__(self) -> str:
+        return "  ".join(filter(None, figures_of(self)))
+
+
+@attrs.frozen
+class Total:
+    """What all lines of one line of source take.
+
+    Attributes
+    ----------
+    n
+        How many there are.
+    bytes, forward_s, backward_s
+        Their sums.
+    """
+
+    n: int
+    bytes: int
+    forward_s: float
+    backward_s: float
+
+
+@attrs.frozen(eq=False, repr=False)
+class Profile(Report):
+    """What `profile` measured. ``str()`` of it is a table.
+
+    Attributes
+    ----------
+    label
+        The function.
+    rows
+        A `Row` for each line of the tape, in order.
+    peak_bytes
+        The most memory that is held at a time: the tape's values with its copies of constants,
+        the cotangents, and what the ops allocate as they run. Arrays of yours are not in it.
+    peak_at
+        Where that is: ``"forward"`` or ``"backward"``, and the line; None for a compiled function.
+    recording_s
+        The seconds of a recorded call beside `forward_s`: Python, your function's and the tape's.
+    noise
+        By how much the median of the rounds is above the shortest, as a part of that, over all
+        lines.
+    tick_s
+        Seconds that reading the clock takes, which are taken off.
+    rounds
+        How many rounds each line had.
+    tape, output
+        The tape, and the record that the sweep began at; None for a compiled function.
+    """
+
+    label: str
+    rows: tuple[Row, ...]
+    peak_bytes: int
+    peak_at: tuple[str, int] | None
+    recording_s: float
+    noise: float
+    tick_s: float
+    rounds: int
+    tape: Tape | None = None
+    output: Tensor | None = None
+
+    @property
+    def forward_s(self) -> float:
+        """The seconds of all lines, forward."""
+        return sum(row.forward_s for row in self.rows)
+
+    @property
+    def backward_s(self) -> float:
+        """The seconds of all lines, backward."""
+        return sum(row.backward_s for row in self.rows)
+
+    def by_place(self) -> dict[Place, Total]:
+        """The sums by line of source, the longest first.
+
+        Lines inside loops, branches and checkpointed calls count at their own place, and what
+        these take beside is at the place of the call.
+        """
+        sums: dict[Place, Total] = {}
+        for row in _leaves(self.rows):
+            old = sums.get(row.place, Total(0, 0, 0.0, 0.0))
+            sums[row.place] = Total(
+                old.n + 1,
+                old.bytes + row.bytes,
+                old.forward_s + row.forward_s,
+                old.backward_s + row.backward_s,
+            )
+        return dict(sorted(sums.items(), key=lambda pair: -_seconds(pair[1])))
+
+    @property
+    def summary(self) -> str:
+        """Its times and its peak, in words."""
+        where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
+        times = f"forward {in_seconds(self.forward_s)}, backward {in_seconds(self.backward_s)}"
+        return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
+
+    def notes(self) -> Iterator[str]:
+        """How it was measured, and what Python takes, in words."""
+        yield (
+            f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
+            f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
+            "off."
+        )
+        if self.recording_s:
+            more = in_seconds(self.recording_s)
+            yield f"Python, your function's and the tape's, takes {more} more."
+
+    def details(self) -> list[Any]:
+        """Its tables and its notes."""
+        sums = [_sums(*pair) for pair in self.by_place().items()]
+        tables = Table(_HEAD, _sorted(self.rows), 5), Table(_SUMS, sums, 4)
+        return [*tables, "\n".join(self.notes())]
+
+
+_HEAD = ("forward", "backward", "bytes", "freed at", "line", "record", "source")
+_SUMS = ("forward", "backward", "bytes", "lines", "source")
+
+
+def in_seconds(seconds: float) -> str:
+    """Seconds in words, with three digits."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"
+
+
+def in_bytes(n: int) -> str:
+    """Bytes in words."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n} B"
+
+
+def where_of(place: Place) -> str:
+    """A place in words, with its file's name alone."""
+    file = place.file.replace("\\", "/").rpartition("/")[2]
+    return printable(str(Place(file, place.number, place.text)))
+
+
+def _seconds(row: Row | Total) -> float:
+    return row.forward_s + row.backward_s
+
+
+def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
+    """A row as cells: times, bytes, where they are freed, the line, what and where it is."""
+    return (
+        in_seconds(row.forward_s) if row.forward_s else "",
+        in_seconds(row.backward_s) if row.backward_s else "",
+        in_bytes(row.bytes) if row.bytes else "",
+        "" if row.freed_at is None or not row.bytes else str(row.freed_at),
+        str(row.line),
+        f"{indent}{row.name}" + (f" x {row.steps}" if row.steps > 1 else ""),
+        where_of(row.place),
+    )
+
+
+def _sorted(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
+    """The cells of rows, sorted by time, each with those inside it below."""
+    found = []
+    for row in sorted(rows, key=lambda row: -_seconds(row)):
+        found += [figures_of(row, indent), *_sorted(row.inside, indent + "  ")]
+    return found
+
+
+def _sums(place: Place, total: Total) -> tuple[str, ...]:
+    return (
+        in_seconds(total.forward_s),
+        in_seconds(total.backward_s),
+        in_bytes(total.bytes),
+        str(total.n),
+        where_of(place) or "(elsewhere)",
+    )
+
+
+def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows that hold no others, and what those that do take beside them."""
+    for row in rows:
+        if row.inside:
+            yield from _leaves(row.inside)
+            rest = [
+                max(0.0, getattr(row, name) - sum(getattr(x, name) for x in row.inside))
+                for name in ("forward_s", "backward_s")
+            ]
+            row = attrs.evolve(row, forward_s=rest[0], backward_s=rest[1])
+        yield row
