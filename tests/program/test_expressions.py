@@ -108,7 +108,11 @@ def may_sprinkle(name: str) -> bool:
 
 
 def surrounded(program: Program, among: Among) -> Program:
-    """The program, once or twice, on values in buffers, in views and joined, and used further."""
+    """The program, once or twice, on values in buffers, in views and joined, and used further.
+
+    Between its results and their use, values are computed that are like the operands: they are
+    written to whatever memory is not known to be in use.
+    """
     builder = Builder(program.inputs, program.constants)
 
     def dressed(x: Ref) -> Any:
@@ -156,7 +160,13 @@ def surrounded(program: Program, among: Among) -> Program:
             operands = tuple([known.get(x, x) for x in made.operands])
             known[Ref("instruction", i)] = builder.append(made.on(operands))
         results += [known[x] if type(x) is Ref and x in known else x for x in program.outputs]
-    builder.outputs = tuple([x for y in results for x in used(y)])
+    between = []
+    for x in [Ref("input", i) for i in range(len(program.inputs))]:
+        given = builder.of(x)
+        if not given.number and given.dtype.kind in "fiuc":
+            like = builder.emit(positive, x)
+            between.append(builder.emit(multiply, like, like))
+    builder.outputs = (*[x for y in results for x in used(y)], *between)
     constants, instructions, outputs = builder.finished()
     return attrs.evolve(
         program,
