@@ -24,7 +24,7 @@ from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
-from tapegrad.explain.inside import HOLDERS, Run, runs
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs
 from tapegrad.explain.steps import Inside
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import short
@@ -38,18 +38,16 @@ _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     """Check a tape's values, and return the check of its cotangents."""
     check_values(tape, outputs)
-    return _cotangents_checked(tape)
+    return partial(_check_cotangents, tape)
 
 
-def _cotangents_checked(tape: Tape) -> Callable[..., None]:
-    def check(record: Tensor, g: Any, cotangents: Mapping[Tensor, Any]) -> None:
-        if record.op in HOLDERS:
-            _check_inside(record, g)
-        for i, x in enumerate(record._operands):
-            if type(x) is Tensor and x in cotangents:
-                check_contribution(tape, record, i, cotangents[x], g)
-
-    return check
+def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Tensor, Any]) -> None:
+    """Raise if a cotangent that a record passes on is not finite; inside it, at the first one."""
+    if record.op in HOLDERS:
+        _check_inside(record, g)
+    for i, x in enumerate(record._operands):
+        if type(x) is Tensor and x in cotangents:
+            _check_contribution(tape, record, i, cotangents[x], g)
 
 
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
@@ -72,7 +70,11 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             "wrong, or compile it by tg.compile(fn, check_finite=True)"
         )
     depended = ancestors(tape, outputs)
-    read = _parts_read(record for record in depended if record.op is PART)
+    # which results are taken out of records that have several
+    read: dict[Tensor, set[int]] = {}
+    for record in depended:
+        if record.op is PART:
+            read.setdefault(record._operands[0], set()).add(record._options["index"])
     for record in tape:
         if record not in depended:
             continue
@@ -84,10 +86,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             raise
         if type(record._primal) is not Parts and not _is_finite(record._primal):
             _check_sweep(tape, record)
-            raise NonFiniteError(
-                f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
-                f"{_place(record)}{_operands(record)}{_hint(tape, record)}"
-            )
+            raise _error("the value of {}", tape, record, record._primal)
 
 
 def _check_sweep(tape: Tape, record: Tensor) -> None:
@@ -96,21 +95,10 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
         if x.op is SWEEP and x._options["since"] < record.index <= x.index:
             passed, ends = x._options["passed"].values, x._options["gradients"].values
             reached = descendants(Tape(x, tape.start, ends[::2]))
-            check = _cotangents_checked(tape)
-            for y, g in zip(passed[::2], primals(passed[1::2]), strict=True):
-                if type(g) is Parts:
-                    g = Parts(tuple(primals(g.values)))
-                cotangents: dict[Tensor, Any] = {}
+            for y, g in zip(passed[::2], passed[1::2], strict=True):
+                g, cotangents = arrays_in(g), dict[Tensor, Any]()
                 pass_on(y, g, cotangents, set(), False, reached)
-                check(y, g, cotangents)
-
-
-def _parts_read(parts: Iterable[Tensor]) -> dict[Tensor, set[int]]:
-    """Which results are taken out of records that have several."""
-    read: dict[Tensor, set[int]] = {}
-    for x in parts:
-        read.setdefault(x._operands[0], set()).add(x._options["index"])
-    return read
+                _check_cotangents(tape, y, g, cotangents)
 
 
 def _needed(made: Run, read: set[int] | None) -> list[Tensor]:
@@ -141,7 +129,7 @@ def _check_inside(record: Tensor, g: Any) -> None:
             if step.inside:
                 _check_inside(step.record, step.cotangent)
             for c in step.contributions:
-                check_contribution(made.tape, step.record, c.position, c.summed, step.cotangent)
+                _check_contribution(made.tape, step.record, c.position, c.summed, step.cotangent)
 
 
 # --- tangents -------------------------------------------------------------------------------
@@ -165,13 +153,10 @@ def _check_tangent(tape: Tape, record: Tensor, tangents: Mapping[Tensor, Any]) -
     moved = [tangents.get(x) if type(x) is Tensor else None for x in record._operands]
     if record.op in HOLDERS:
         _check_tangents_inside(record, moved)
-    given = [
-        f"\n  tangent of operand {i}: {_shown(t)}" for i, t in enumerate(moved) if t is not None
+    further = [
+        f"\n  tangent of operand {i}: {_shown(u)}" for i, u in enumerate(moved) if u is not None
     ]
-    raise NonFiniteError(
-        f"the tangent of {_where(record)} is not finite: {_shown(t)}{_place(record)}"
-        f"{_operands(record)}{''.join(given)}{_hint(tape, record)}"
-    )
+    raise _error("the tangent of {}", tape, record, t, *further)
 
 
 def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
@@ -203,7 +188,7 @@ def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
     """
     check_values(tape, {y for y, _ in matrices})
     for (y, x), part in matrices.items():
-        part = part._primal if type(part) is Tensor else part
+        part = primal_of(part)
         if not np.isfinite(part).all():
             at = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
             of, place = (x, at[y.ndim :]) if mode == "forward" else (y, at[: y.ndim])
@@ -245,47 +230,43 @@ def check_result(
     )
 
 
-# --- cotangents -----------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------
 
 
-def check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
-    """Raise if the cotangent that a record gives its i-th operand is not finite.
-
-    Raises
-    ------
-    NonFiniteError
-        The message names the line, the op, its operands and the incoming cotangent, and may give a
-        hint.
-    """
+def _check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
+    """Raise if the cotangent that a record gives its i-th operand is not finite."""
     if not _is_finite(c):
-        raise NonFiniteError(
-            f"the cotangent that {_where(record)} passes to operand {i} is not finite: "
-            f"{_shown(c)}{_place(record)}{_operands(record)}\n  value: {short(record._primal)}"
-            f"\n  incoming cotangent: {_shown(g)}{_hint(tape, record)}"
-        )
+        subject = f"the cotangent that {{}} passes to operand {i}"
+        further = f"\n  value: {short(record._primal)}", f"\n  incoming cotangent: {_shown(g)}"
+        raise _error(subject, tape, record, c, *further)
+
+
+def _error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> NonFiniteError:
+    """The error that names the line, the op and its operands, and may give a hint."""
+    name = f" {record.name!r}" if record.name else ""
+    where = f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
+    at = f"\n  at {record.place}" if record.place and record.place.file else ""
+    operands = ""
+    for i, y in enumerate(record._operands):
+        of = f"%{y.index} {y.name or y.op.name}, " if type(y) is Tensor else ""
+        operands += f"\n  operand {i}: {of}{short(primal_of(y))}"
+    return NonFiniteError(
+        f"{subject.format(where)} is not finite: {_shown(x)}{at}{operands}{''.join(further)}"
+        f"{_hint(tape, record)}"
+    )
 
 
 def _is_finite(x: Any) -> bool:
-    x = x._primal if type(x) is Tensor else x
+    x = primal_of(x)
     if type(x) is Parts:
         # some parts are computed on demand
         return all(_is_finite(part) for part in x.values if part is not None and not callable(part))
     return bool(np.isfinite(x).all())
 
 
-def _where(record: Tensor) -> str:
-    name = f" {record.name!r}" if record.name else ""
-    return f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
-
-
-def _place(record: Tensor) -> str:
-    """The line of source that the record was written for, if known."""
-    return f"\n  at {record.place}" if record.place and record.place.file else ""
-
-
 def _shown(x: Any) -> str:
     """A value, and the first place where it is not finite."""
-    x = x._primal if type(x) is Tensor else x
+    x = primal_of(x)
     if type(x) is Parts:
         return str(Parts(tuple([None if callable(part) else part for part in x.values])))
     places = np.argwhere(~np.isfinite(x))
@@ -293,14 +274,6 @@ def _shown(x: Any) -> str:
         return short(x)
     place = tuple(places[0].tolist())
     return f"{short(x)}, with {x[place]} at {list(place)}"
-
-
-def _operands(record: Tensor) -> str:
-    lines = []
-    for i, x in enumerate(record._operands):
-        of = f"%{x.index} {x.name or x.op.name}, " if type(x) is Tensor else ""
-        lines.append(f"\n  operand {i}: {of}{short(x._primal if type(x) is Tensor else x)}")
-    return "".join(lines)
 
 
 def _hint(tape: Tape, record: Tensor) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Parts, Tensor
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Loop, caller
@@ -169,3 +169,9 @@ def _repeated(record: Tensor) -> Run:
 def primal_of(x: Any) -> Any:
     """What a record holds; what is no record stays as it is."""
     return x._primal if type(x) is Tensor else x
+
+
+def arrays_in(g: Any) -> Any:
+    """A cotangent with arrays in the place of records, also in its parts."""
+    g = primal_of(g)
+    return Parts(tuple(primals(g.values))) if type(g) is Parts else g

@@ -15,7 +15,7 @@ from tapegrad.core.operands import primals
 from tapegrad.core.sweep import pass_on, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.explain.inside import HOLDERS, Run, run, runs
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.face.lines import at_users_line
@@ -61,7 +61,7 @@ class Contribution:
         record = self.record
         called = names(record.op, self.position)[1:]
         pairs = zip(called, [record, *record._operands], strict=False)
-        return {name: lend(x._primal if type(x) is Tensor else x) for name, x in pairs if name}
+        return {name: lend(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
         given, summed = _short(self.cotangent), _short(self.summed)
@@ -170,9 +170,7 @@ class Inside:
         return self.record.op in HOLDERS
 
     def __iter__(self) -> Iterator[SweptRun]:
-        record, (g,) = self.record, primals([self.cotangent])
-        if type(g) is Parts:
-            g = Parts(tuple(primals(g.values)))
+        record, g = self.record, arrays_in(self.cotangent)
         loop = record._options.get("loop") if record.op in LOOPS else None
         if loop is None:
             for made in runs(record):
@@ -195,7 +193,7 @@ def _swept(made: Run, cotangents: Sequence[Any]) -> SweptRun:
     seeds: dict[Tensor, Any] = {}
     for x, c in zip(made.outputs, cotangents, strict=True):
         if type(x) is Tensor and c is not None:
-            (c,) = primals([c])
+            c = primal_of(c)
             seeds[x] = seeds[x] + c if x in seeds else c
     with np.errstate(all="ignore"):
         return SweptRun(made, tuple(Steps(made.tape, seeds)))
@@ -274,7 +272,7 @@ def _called(record: Tensor) -> str:
 
 
 def _short(c: Any) -> str:
-    return short(c._primal if type(c) is Tensor else c)
+    return short(primal_of(c))
 
 
 def _shown(c: Any) -> Any:
