@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.operands import is_count
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
 
@@ -60,7 +60,7 @@ def batches(key: Any, arrays: Tree, size: int, drop_last: bool = False) -> Itera
     order = np.arange(n) if key is None else permutation(key, n)
     stop = n - n % size if drop_last else n
     return (
-        tree.map(lambda x: give(x[order[start : start + size]]), arrays)  # noqa: B023
+        tree.map(lambda x: readonly_array(x[order[start : start + size]]), arrays)  # noqa: B023
         for start in range(0, stop, size)
     )
 

@@ -24,7 +24,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.errors import FileError
 from tapegrad.face.constants import refuse_unreal, require_64_bits
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.face.text import a_kind
 from tapegrad.tree import Tree
 
@@ -266,7 +266,7 @@ def _as(leaf: Any, x: Array) -> Any:
     """An array of a file as the leaf it stands for: an array or a Python number."""
     if type(leaf) in (bool, int, float, complex):
         return x.item()
-    return give(x.astype(_dtype(leaf), order="K"))
+    return readonly_array(x.astype(_dtype(leaf), order="K"))
 
 
 # --- writing ------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from tapegrad.core.writing import append, is_recording
 from tapegrad.errors import TapeError
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import LARGE, Array, give, keep, lend
+from tapegrad.face.ownership import LARGE, Array, owned_copy, readonly_array
 from tapegrad.face.text import got
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.
 SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
-_ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
+_ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
 
 def check_tape(tape: Any) -> None:
@@ -70,7 +70,7 @@ def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent
         return np.ones(output.shape, output.dtype)
     cotangent = check_cotangent(output, cotangent, what, "its output")
     shared = type(cotangent) is not Tensor and output.dtype.kind != "c"
-    return keep(cotangent) if shared else conjugated(cotangent)
+    return owned_copy(cotangent) if shared else conjugated(cotangent)
 
 
 def conjugated(c: Any) -> Any:
@@ -89,7 +89,7 @@ def without_signs(made: Any) -> Any:
     The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
     left to tell its sides by that: a derivative knows them from its operands.
     """
-    return made + 0 if type(made) is Tensor else give(iadd(made, 0))  # type: ignore[no-untyped-call]
+    return made + 0 if type(made) is Tensor else readonly_array(iadd(made, 0))  # type: ignore[no-untyped-call]
 
 
 def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
@@ -113,30 +113,24 @@ def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
     return weight if same else with_user_warnings(weight.astype, record.dtype)
 
 
-def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:
-    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
+def finish_gradient(record: Tensor, c: Any) -> Any:
+    """A record's gradient or tangent as it is returned."""
     if type(c) is ndarray:
         primal = record._primal
         if type(primal) is ndarray and c.dtype is not primal.dtype:
             c = c.astype(primal.dtype, copy=False)  # in another byte order
-        # a number may be the seed, and one cotangent may belong to several records
-        key = id(c)
-        if key in given or not c.ndim:
-            # a view may be a view of the caller's tangent
-            return lend(c if c.base is None else c.copy("K"))
-        given.add(key)
         if c.base is None and c.nbytes < LARGE:
-            # as `give` does; there is one for each parameter
+            # as `readonly_array` does; there is one for each parameter
             c.setflags(False)
             return c.view()
     c = np.zeros(record.shape, record.dtype) if c is None else c
-    return c if type(c) is Tensor else give(c)
+    return c if type(c) is Tensor else readonly_array(c)
 
 
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 FLOAT64 = np.dtype(float)
 # making these would take as long as adding up a small array
-_ONES: dict[str, Any] = {char: give(np.ones(1024, char)) for char in "fd"}
+_ONES: dict[str, Any] = {char: readonly_array(np.ones(1024, char)) for char in "fd"}
 
 
 def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from tapegrad.face.ownership import keep
+from tapegrad.face.lines import called_from
+from tapegrad.face.ownership import owned_copy
 
 
 class Unchanging:
@@ -72,10 +73,10 @@ def _restored(
 ) -> Any:
     """Unpickle a record; the landmarks only had to be pickled before it."""
     # an unpickled array may lie in a buffer of the caller's
-    operands = tuple(keep(x) if type(x) is np.ndarray else x for x in operands)
-    kept = MappingProxyType({option: keep(value) for option, value in options.items()})
+    operands = tuple(owned_copy(x) if type(x) is np.ndarray else x for x in operands)
+    kept = MappingProxyType({option: owned_copy(value) for option, value in options.items()})
     record = kind.__new__(kind)
-    record.__attrs_init__(keep(primal), op, operands, kept, index, previous, origin, name)
+    record.__attrs_init__(owned_copy(primal), op, operands, kept, index, previous, origin, name)
     if place is not None:
         object.__setattr__(record, "_place", place)
     return record
@@ -91,12 +92,8 @@ def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    # joblib, Ray and Dask pickle objects in __main__ by value: their workers cannot import it
-    if found is not thing or (module == "__main__" and _is_cloudpickle(sys._getframe(2))):
+    # joblib, Ray and Dask pickle what is in __main__ by value, for workers that cannot import it;
+    # they have copies of cloudpickle under their own names
+    if found is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
         return parts
     return name
-
-
-def _is_cloudpickle(caller: Any) -> bool:
-    """Whether a frame belongs to cloudpickle, which others vendor under their own names."""
-    return "cloudpickle" in caller.f_globals.get("__name__", "")

@@ -25,7 +25,7 @@ from tapegrad.core.writing import (
     write_parameter,
 )
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import own, shown
+from tapegrad.face.ownership import owned_copy, readonly_view
 from tapegrad.face.text import a_kind
 
 P = ParamSpec("P")
@@ -106,13 +106,13 @@ def run(
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
         if type(leaf) is ndarray and leaf.dtype.kind in "fc":
-            last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, owned_copy(leaf), path)
         elif is_floating(leaf):
             if type(leaf) is Tensor:
                 last, leaf = lift(last, PARAMETER, leaf)
             last = write_parameter(last, leaf, path)
         else:
-            return shown(leaf) if argnums is None else _refuse_leaf(fn, leaf, path)
+            return readonly_view(leaf) if argnums is None else _refuse_leaf(fn, leaf, path)
         parameters.append(last)
         return last
 
@@ -125,12 +125,14 @@ def run(
     # the function may change what it is given; `marked` stays as it is
     for i, x in enumerate(given):
         if type(x) is ndarray:
-            # as `shown`, in every training step
+            # as `readonly_view`, in every training step
             given[i] = x = x.view()
             x.setflags(False)  # type: ignore[call-arg]
         else:
-            given[i] = tree.fresh(x) if i in which else tree.fresh(x, shown)
-    kwargs = {name: tree.fresh(x, shown) for name, x in kwargs.items()} if kwargs else kwargs
+            given[i] = tree.fresh(x) if i in which else tree.fresh(x, readonly_view)
+    kwargs = (
+        {name: tree.fresh(x, readonly_view) for name, x in kwargs.items()} if kwargs else kwargs
+    )
     if outer is None:
         output, last = recorded_from(last, fn, given, kwargs)
     else:

@@ -27,14 +27,14 @@ from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Parts, Rules, Tensor
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
 from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.face.table import lazy_import
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
 # that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters
 # and their gradients), and for each that it passed the line before its rules were called.
 SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
-_NOTHING: Array = give(np.zeros(()))
+_NOTHING: Array = readonly_array(np.zeros(()))
 
 
 def reverse_sweep(
@@ -127,8 +127,7 @@ def sweep(
     for x in cotangents:
         if x not in wanted and x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
-    given: set[int] = set()
-    gradients = {p: finish_gradient(p, cotangents.get(p), given) for p in parameters}
+    gradients = {p: finish_gradient(p, cotangents.get(p)) for p in parameters}
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
         pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}

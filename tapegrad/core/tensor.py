@@ -19,7 +19,7 @@ from tapegrad.core.callables import Named, first_line, label
 from tapegrad.core.pickling import Pickled
 from tapegrad.face.advice import Absences
 from tapegrad.face.operators import Operators
-from tapegrad.face.ownership import Array, lend
+from tapegrad.face.ownership import Array, readonly_view
 from tapegrad.face.protocols import Protocols
 from tapegrad.face.reading import Reading
 from tapegrad.face.text import short
@@ -294,7 +294,7 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
 
     @property
     def value(self) -> Array:
-        """The value, a read-only array.
+        """The value, a read-only array (to which ``np.add.at`` writes before NumPy 2.5: do not).
 
         Raises
         ------
@@ -315,7 +315,7 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
         value = self._read("reading .primal")
         primal = self._primal
         if type(primal) is Parts:
-            return Parts(lend(primal.values))
+            return Parts(readonly_view(primal.values))
         return value if type(primal) is np.ndarray else primal
 
     @property

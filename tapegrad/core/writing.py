@@ -18,7 +18,7 @@ from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.face.lines import warn_at_users_line
-from tapegrad.face.ownership import keep, own
+from tapegrad.face.ownership import owned_copy
 from tapegrad.face.reading import is_of_an_element, unmasked
 from tapegrad.face.table import lazy_import
 
@@ -65,7 +65,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     origin = last.origin
     given = options
     if options:
-        options = {name: keep(value) for name, value in given.items()}
+        options = {name: owned_copy(value) for name, value in given.items()}
         # lists are kept as tuples, and NumPy does not accept a list as an axis
         lists = {n: value for n, value in given.items() if type(value) is list}
         given = {**options, **lists} if lists else options
@@ -77,7 +77,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
                 values.append(value)
                 continue
         if type(x) is ndarray and x.dtype.kind == "f":
-            x = value = own(x)
+            x = value = owned_copy(x)
         elif type(x) in PYTHON_NUMBERS:
             values.append(x)
             continue
@@ -132,7 +132,7 @@ def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter", True)
+    kept = owned_copy(value) if type(value) is ndarray else as_constant(value, "parameter", True)
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 

@@ -35,7 +35,7 @@ from tapegrad.domain import Domain
 from tapegrad.errors import TraceError
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import keep, lend
+from tapegrad.face.ownership import owned_copy, readonly_view
 from tapegrad.face.text import a_kind, got
 from tapegrad.tree.opaque import refuse_hidden
 
@@ -139,7 +139,7 @@ def custom_op(
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
-            y = function(*lend(args), **lend(kwargs))
+            y = function(*readonly_view(args), **readonly_view(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int | complex):
                 raise TypeError(
                     f"{called}: the function returned {got(y)}; one array of numbers is needed"
@@ -148,7 +148,7 @@ def custom_op(
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
             # a 0-d result as a view, which in-place operators do not take for a number
-            return np.array(y) if y.shape else keep(np.asarray(y))
+            return np.array(y) if y.shape else readonly_view(owned_copy(np.asarray(y)))
 
         signature = Signature.of(function, called, len(rules))
         defaults = {
@@ -179,9 +179,9 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
-        g, *known = lend(args)
+        g, *known = readonly_view(args)
         try:
-            c = rule(conjugated(g), *known, **lend(left | options))
+            c = rule(conjugated(g), *known, **readonly_view(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -227,9 +227,9 @@ def _pushed(
     **options: Any,
 ) -> Any:
     """The tangent of a user's op, by the user's rule."""
-    given = lend(tuple([tangents.get(i) for i in range(len(operands))]))
+    given = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
     try:
-        t = rule(given, *lend((y, *operands)), **lend({**left, **options}))
+        t = rule(given, *readonly_view((y, *operands)), **readonly_view({**left, **options}))
     except Exception as error:
         error.add_note(
             f"in the JVP rule of {op.name}, which is called with a tuple of tangents, the output "
@@ -272,7 +272,7 @@ def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule")
     refuse_unreal(what, (c,), True)
     c = np.asarray(c)
     require_real(c.dtype, what, True)
-    return keep(c)
+    return owned_copy(c)
 
 
 # --- custom_vjp------------------------------------------------------------
@@ -305,7 +305,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
             refuse_unreal("custom_vjp", leaves, True)
-            args, kwargs = tree.unflatten(structure, lend(leaves))
+            args, kwargs = tree.unflatten(structure, readonly_view(leaves))
             output = with_user_warnings(self.fn, *args, **kwargs)
             check_returned(output, None, label(self.fn))
             return output
@@ -326,7 +326,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         operands = tuple(given)
         statics = tuple([None if is_numeric(x) else x for x in leaves])
         # the rule gets such objects as they are now, whatever becomes of the caller's
-        kept = tuple(map(keep, statics))
+        kept = tuple(map(owned_copy, statics))
         call = CustomCall(self, structure, statics)
         # the function sees arrays; a Tensor that it captures is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
@@ -368,15 +368,15 @@ class CustomCall:
 
     def run(self, operands: Sequence[Any]) -> Any:
         """The function's results."""
-        args, kwargs = self.arguments(lend(operands))
+        args, kwargs = self.arguments(readonly_view(operands))
         return self.custom.fn(*args, **kwargs)
 
     def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        args, kwargs = self.arguments(lend(operands))
+        args, kwargs = self.arguments(readonly_view(operands))
         given = [None if c is None else conjugated(c) for c in layout.apart(g)]
-        cotangent, output = (layout.tree(lend(x)) for x in (given, layout.apart(y)))
+        cotangent, output = (layout.tree(readonly_view(x)) for x in (given, layout.apart(y)))
         own, named = tree.fresh((args, kwargs))
         given = self.custom.backward(cotangent, output, *own, **named)
         if type(given) is not tuple or len(given) != len(args):

@@ -19,7 +19,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.declare.batching import OneByOneError
-from tapegrad.face.ownership import keep, lend
+from tapegrad.face.ownership import owned_copy, readonly_view
 from tapegrad.tree.opaque import refuse_hidden
 
 P = ParamSpec("P")
@@ -121,7 +121,7 @@ class Layout:
                 )
             else:
                 refuse_hidden(x, "a result")
-                x = keep(x) if type(x) is np.ndarray else x
+                x = owned_copy(x) if type(x) is np.ndarray else x
             places.append(x)
         return cls(structure, tuple(places))
 
@@ -166,7 +166,7 @@ class Layout:
                 found = next(rest)
                 leaves.append(x.zeros() if found is None else found)
             else:
-                leaves.append(lend(x))
+                leaves.append(readonly_view(x))
         return tree.unflatten(self.structure, leaves)
 
 
@@ -198,7 +198,7 @@ def _held(leaf: Any, alone: bool) -> Any:
         return x
     # a record's array is ours, but a view would keep more than itself in memory
     ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
-    return x if ours else keep(x)
+    return x if ours else readonly_view(owned_copy(x))
 
 
 def floating_leaves(output: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, run
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_array, readonly_view
 from tapegrad.face.text import operand, printable, short
 from tapegrad.program.control.ops import LOOPS
 
@@ -61,7 +61,7 @@ class Contribution:
         record = self.record
         called = names(record.op, self.position)[1:]
         pairs = zip(called, [record, *record._operands], strict=False)
-        return {name: lend(primal_of(x)) for name, x in pairs if name}
+        return {name: readonly_view(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
         given, summed = _short(self.cotangent), _short(self.summed)
@@ -280,4 +280,4 @@ def _shown(c: Any) -> Any:
     if type(c) is Parts:
         return Parts(tuple([None if x is None else _shown(x) for x in c.values]))
     c = conjugated(c)
-    return c if type(c) is Tensor else lend(np.asarray(c))
+    return c if type(c) is Tensor else readonly_array(c)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.face.ownership import keep
+from tapegrad.face.ownership import owned_copy
 from tapegrad.face.text import a_kind
 
 PYTHON_NUMBERS = frozenset({float, int, bool, complex})
@@ -39,7 +39,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     if kind is ndarray:
         if x.dtype.kind not in (_TAKEN if takes_complex else _REAL):
             require_real(x.dtype, f"{what}: an operand")
-        return keep(x)
+        return owned_copy(x)
     if kind in PYTHON_NUMBERS:
         if kind is complex and not takes_complex:
             refuse_complex(what, x)

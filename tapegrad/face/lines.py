@@ -45,6 +45,12 @@ class Place:
 _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
+def called_from(level: int) -> tuple[str, str]:
+    """The name and the module of the function that is so many calls above the one that asks."""
+    frame = sys._getframe(level + 1)
+    return frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
+
+
 def users_frame() -> FrameType | None:
     """The frame of the caller's line that led here."""
     frame: FrameType | None = sys._getframe(1)

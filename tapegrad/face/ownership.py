@@ -1,20 +1,10 @@
 """Ownership of arrays: nobody changes one that is on a tape or has been handed out.
 
-Every array that enters the package goes through `keep` or `own`, and every array that leaves it
-through `lend` or `give`:
-
-======  =====================  =======================================
-        who made the array     who sees the result
-======  =====================  =======================================
-`own`   the caller             the package alone
-`keep`  the caller             the package, and whom it hands it on to
-`lend`  the package, earlier   the caller, beside the package
-`give`  the package, just now  the caller alone
-======  =====================  =======================================
-
-NumPy's flags cannot tell whether an array can still be written to: one that is
-read-only and owns its data may have a writeable view. So `keep` copies every array except those
-that `give` marked.
+What comes in is copied once (`owned_copy`), unless a marker says that it is ours. An array's flags
+do not say it: one that is read-only and owns its data may have a writeable view. What goes out is a
+read-only view of read-only memory: of what is held (`readonly_view`), or of what was just made
+(`readonly_array`). No function of NumPy writes to it, except for ``ufunc.at`` before NumPy 2.5, and
+NumPy refuses to make it writeable.
 
 Flags are set by position here, which takes half the time.
 """
@@ -22,12 +12,12 @@ Flags are set by position here, which takes half the time.
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
-from pickle import PickleBuffer
 from typing import Any, NoReturn
 
 import numpy as np
@@ -42,35 +32,17 @@ Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 LARGE = 1 << 14
 
 
-class _Made(np.ndarray[Any, Any]):
-    """The base of each array that `give` marks: read-only memory that is ours alone."""
+class _Ours(np.ndarray[Any, Any]):
+    """The base of read-only memory that the package allocated, and that nobody can write to."""
 
 
-def _at_writes() -> bool:
-    """Whether ``ufunc.at`` writes to read-only arrays, as it does in NumPy before 2.5.
-
-    It does so wherever the index selects single elements, and nothing can prevent it. So on these
-    versions nothing is shared: what comes in is copied, and so is what is lent.
-    """
-    x = np.zeros(1)
-    x.setflags(write=False)
-    try:
-        np.add.at(x, np.zeros(1, np.intp), 1.0)
-    except ValueError:
-        return False
-    return bool(x[0])
-
-
-_AT_WRITES = _at_writes()
-
-
-def keep(x: Any) -> Any:
+def owned_copy(x: Any) -> Any:
     """A value that the package may hold: nothing that the caller does to `x` affects it.
 
     Parameters
     ----------
     x
-        An array, which is copied unless `give` made it, or an option of an op: lists become
+        An array, which is copied unless it is marked as ours, or an option of an op: lists become
         tuples, sets frozen sets, and dicts read-only ones, at any depth. Functions, classes and
         immutable objects stay themselves. Other objects are copied deeply.
 
@@ -81,95 +53,63 @@ def keep(x: Any) -> Any:
     """
     kind = type(x)
     if kind is ndarray:
-        # NumPy refuses to unlock a view
-        return own(x).view()
+        if x.nbytes >= LARGE and _is_ours(x):
+            # the caller may set the shape, dtype and strides of its own object
+            return x.view()
+        x = x.copy("K")
+        x.setflags(False)
+        return x
     if kind in _CONSTANT or (kind is tuple and _CONSTANT.issuperset(map(type, x))):
         return x
     if kind is list or kind is tuple:
-        return tuple([keep(part) for part in x])
+        return tuple([owned_copy(part) for part in x])
     if kind is dict or kind is types.MappingProxyType:
-        return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
-    return _keep_object(x)
+        return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
+    return _copied_object(x)
 
 
-def own(x: Array) -> Array:
-    """An array that the package alone holds; like `keep`, but not to be handed out."""
-    if x.nbytes >= LARGE and _is_made(x):
-        # the caller may set the shape, dtype and strides of its own object
-        return x.view()
-    x = x.copy("K")
-    x.setflags(False)  # type: ignore[call-arg]
-    return x
+def readonly_view(x: Any) -> Any:
+    """A value that the package or the caller holds, for others to read.
 
-
-def lend(x: Any) -> Any:
-    """A value that the package or the caller still holds, for others to read.
-
-    An array is a new object, so setting its shape, dtype or strides affects no other, and NumPy
-    refuses to make it or its base writeable. If ``ufunc.at`` writes to read-only arrays, it is a
-    copy. Lists, tuples, sets and dicts are new too, with such arrays in them at any depth.
-    Everything else stays itself.
+    An array is a new object, so setting its shape, dtype or strides affects no other. Lists,
+    tuples, sets and dicts are new too, with such arrays in them at any depth. Everything else stays
+    itself.
     """
     kind = type(x)
-    if kind is not np.ndarray:
-        if kind in (list, tuple, set):
-            return kind([lend(part) for part in x])
-        if kind is dict or kind is _ReadOnlyDict:
-            return kind({name: lend(part) for name, part in x.items()})
-        return x._make(map(lend, x)) if isinstance(x, tuple) and hasattr(x, "_make") else x
-    if _is_made(x):
-        return x.view()
-    if _AT_WRITES or not x.flags.c_contiguous:
-        return give(x.copy("K"))
-    x = x.view()
-    x.setflags(False)
-    return np.ndarray(x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
-
-
-def shown(x: Any) -> Any:
-    """An array of the caller, for a function that the caller wrote, which must not write to it.
-
-    Unlike what `lend` makes, it takes a tenth of a microsecond, and is for as long as the call.
-    """
-    if type(x) is not ndarray:
+    if kind is ndarray:
+        x = x.view()
+        x.setflags(False)
         return x
-    x = x.view()
-    x.setflags(False)
-    return x
+    if kind in (list, tuple, set):
+        return kind([readonly_view(part) for part in x])
+    if kind is dict or kind is _ReadOnlyDict:
+        return kind({name: readonly_view(part) for name, part in x.items()})
+    return x._make(map(readonly_view, x)) if isinstance(x, tuple) and hasattr(x, "_make") else x
 
 
-def give(x: Any) -> Array:
-    """Hand out an array or number that was just made and that nothing else refers to.
+def readonly_array(x: Any) -> Array:
+    """An array or a number that was just made, as it is handed out: read-only, as its memory is.
 
-    NumPy refuses to make it writeable. A large one is marked, and its base protected too, so
-    `keep` accepts it without a copy.
+    A large one is marked as ours, so that `owned_copy` need not copy it. A view is copied, unless
+    it is so marked.
     """
     if type(x) is not ndarray:
         x = np.asarray(x)
     elif x.base is not None:
-        if _is_made(x):
-            return x
+        if _is_ours(x):
+            return x.view()
         x = x.copy("K")
     x.setflags(False)
     if x.nbytes < LARGE:
         return x.view()  # type: ignore[no-any-return]
-    if x.flags.c_contiguous:
-        return _marked(x)
-    return _marked(x.T).T if x.flags.f_contiguous else x.view()
+    # twice, since NumPy takes the base of a view's base where that has the class of the view
+    return x.view(_Ours).view(_Ours).view(ndarray)  # type: ignore[no-any-return]
 
 
-def _marked(x: Array) -> Array:
-    # one base of another class, and one that is not an array: NumPy looks through neither
-    made = np.ndarray.__new__(_Made, x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
-    return made.view(np.ndarray)
-
-
-def _is_made(x: Array) -> bool:
-    """Whether an array is, or is a view of, one that `give` marked, which cannot change."""
+def _is_ours(x: Array) -> bool:
+    """Whether an array is, or is a view of, one that `readonly_array` marked."""
     base = x.base
-    return not _AT_WRITES and (
-        type(base) is _Made or (type(base) is ndarray and type(base.base) is _Made)
-    )
+    return type(base) is _Ours or (type(base) is ndarray and type(base.base) is _Ours)
 
 
 # --- options ------------------------------------------------------------------------------
@@ -201,18 +141,18 @@ _CONSTANT: frozenset[Any] = frozenset(
 )
 
 
-def _keep_object(x: Any) -> Any:
+def _copied_object(x: Any) -> Any:
     """An option that is neither an array nor a plain container."""
     if isinstance(x, np.ndarray):
         x = x.copy("K")
         x.setflags(write=False)
         return x
     if isinstance(x, tuple) and hasattr(x, "_make"):
-        return x._make(map(keep, x))
+        return x._make(map(owned_copy, x))
     if isinstance(x, set):
-        return frozenset(map(keep, x))
+        return frozenset(map(owned_copy, x))
     if isinstance(x, Mapping):
-        return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
+        return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
     if isinstance(x, type | Enum | np.generic | np.dtype) or _is_own(x):
         return x
     try:
@@ -244,8 +184,9 @@ def keep_freed_memory() -> None:
     M_MMAP_THRESHOLD): so it is enough to allocate and free one array of that size, of which
     nothing is read or written.
 
-    Nothing changes where the environment sets glibc's limits, or with another C library.
+    Nothing changes where the environment sets glibc's limits or ``TAPEGRAD_KEEP_MEMORY=0``, or with
+    another C library.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.environ.get("TAPEGRAD_KEEP_MEMORY") != "0":
         with suppress(MemoryError):
             np.empty(_MOST, np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.errors import TraceError
-from tapegrad.face.lines import users_line
-from tapegrad.face.ownership import Array, give, lend
+from tapegrad.face.lines import called_from, users_line
+from tapegrad.face.ownership import Array, readonly_array, readonly_view
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 
@@ -70,12 +69,12 @@ class Reading:
     @property
     def operands(self: Any) -> tuple[Any, ...]:
         """The op's operands."""
-        return lend(self._operands)  # type: ignore[no-any-return]
+        return readonly_view(self._operands)  # type: ignore[no-any-return]
 
     @property
     def options(self: Any) -> Mapping[str, Any]:
         """The op's static options; a read-only mapping."""
-        return MappingProxyType(lend(dict(self._options)))
+        return MappingProxyType(readonly_view(dict(self._options)))
 
     @property
     def place(self: Any) -> Any:
@@ -106,13 +105,12 @@ class Reading:
 
     def __bool__(self: Any) -> bool:
         value = bool(self._read("bool()"))
-        caller = sys._getframe(1)
-        module = caller.f_globals.get("__name__", "")
+        function, module = called_from(1)
         if module.startswith("numpy.") and not module.startswith("numpy.testing"):
             tensors = [x for x in (self, *self.operands) if type(x) is type(self)]
             if any(x.dtype.kind in "fc" for x in tensors):
                 raise TypeError(
-                    f"{caller.f_code.co_name} of {module} would choose what it computes by a "
+                    f"{function} of {module} would choose what it computes by a "
                     f"floating Tensor ({self._line()}), and no gradient would pass to it"
                     f"{users_line()}; pass the number: t.value"
                 )
@@ -167,7 +165,13 @@ class Reading:
             )
         if note := getattr(self.origin.place, "note_read", None):
             note(self)
-        return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
+        primal = self._primal
+        if type(primal) is not np.ndarray or primal.base is None:
+            return readonly_array(primal)
+        if type(primal.base) is np.ndarray:
+            primal.base.setflags(False)  # type: ignore[call-arg]  # of an op that made a view
+        view: Array = readonly_view(primal)
+        return view
 
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.

@@ -18,7 +18,7 @@ from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_view
 from tapegrad.face.text import a_kind
 from tapegrad.transforms.products import vjp
 
@@ -204,7 +204,7 @@ def _torch_function(library: Any) -> Any:
 
 def _array(x: Any) -> Any:
     """A tensor as an array of NumPy, which may share its memory but not write to it."""
-    return lend(x.detach().cpu().resolve_conj().resolve_neg().numpy())
+    return readonly_view(x.detach().cpu().resolve_conj().resolve_neg().numpy())
 
 
 def jax(fn: Fn, like: Any = None) -> Fn:

@@ -22,7 +22,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
@@ -127,7 +127,7 @@ def _mean_of_vectors(parts: list[Array], dtype: Any, comm: Any, n_ranks: int) ->
             total += part
         total /= n_ranks
         comm.Allgather(_as_integers(total.astype(dtype, copy=False)), _as_integers(packed))
-    whole = give(packed)
+    whole = readonly_array(packed)
     return whole[:n]
 
 
@@ -199,7 +199,7 @@ def shard(arrays: Tree, comm: Any) -> Tree:
         return arrays
     share = n // n_ranks
     start = comm.Get_rank() * share
-    return trees.map(lambda x: give(x[start : start + share]), arrays)
+    return trees.map(lambda x: readonly_array(x[start : start + share]), arrays)
 
 
 # --- what has to be the same --------------------------------------------------------------

@@ -15,7 +15,7 @@ from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import shown
+from tapegrad.face.ownership import readonly_view
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
@@ -80,7 +80,7 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
         raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
         chosen = on_true if pred else on_false
-        output = with_user_warnings(chosen, *tree.fresh(operands, shown))
+        output = with_user_warnings(chosen, *tree.fresh(operands, readonly_view))
         check_returned(output, CURRENT.get(), label(chosen))
         return output
     inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond", True), operands)

@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import lend, shown
+from tapegrad.face.ownership import readonly_view
 from tapegrad.face.text import got
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def check_arrays(f: Callable[..., Any], x: Any) -> None:
 
 def lend_carry(carry: Any) -> Any:
     """A carry for a step of a loop on arrays, which may change its containers, but no array."""
-    return shown(carry) if isinstance(carry, _NUMERIC) else tree.map(shown, carry)
+    return readonly_view(carry) if isinstance(carry, _NUMERIC) else tree.map(readonly_view, carry)
 
 
 def keep_result(x: Any) -> Any:
@@ -138,7 +138,7 @@ def _lent(what: str, x: Any, path: str) -> Any:
     if type(x) is not np.ndarray:
         return as_initial(what, x, path)
     require_real(x.dtype, f"{what}: {path}", True)
-    return lend(x)
+    return readonly_view(x)
 
 
 def give_dtypes(init: Any, after: Any) -> Any:

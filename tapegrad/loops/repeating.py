@@ -14,7 +14,7 @@ from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.face.constants import require_64_bits
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_view
 from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     Counted,
@@ -217,7 +217,7 @@ def _like(body: Fn, step: Fn) -> Fn:
 
 def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
-    if not _truth(cond, tree.map(lend, init)):
+    if not _truth(cond, tree.map(readonly_view, init)):
         return _unchanged(op.name, init)
     carry = initial_carry(op.name, body, init, body)
     while _truth(cond, carry):

@@ -13,7 +13,7 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.face.constants import as_constant, refuse_unreal
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_view
 from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     check_arrays,
@@ -164,7 +164,7 @@ def _length(xs: Any, length: int | None) -> int:
 
 
 def _row(xs: Any, t: int) -> Any:
-    return tree.map(lambda x: lend(x[t, ...]), xs)
+    return tree.map(lambda x: readonly_view(x[t, ...]), xs)
 
 
 def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:

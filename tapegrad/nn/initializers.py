@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tapegrad import random
 from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
@@ -157,7 +157,7 @@ def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
            [0., 0., 0.]], dtype=float32)
     """
     _check(shape, dtype)
-    return give(np.zeros(shape, dtype))
+    return readonly_array(np.zeros(shape, dtype))
 
 
 def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
@@ -170,7 +170,7 @@ def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     array([1., 1., 1.])
     """
     _check(shape, dtype)
-    return give(np.ones(shape, dtype))
+    return readonly_array(np.ones(shape, dtype))
 
 
 def _fan(shape: Any, dtype: Any, axis: int) -> int:
@@ -190,7 +190,7 @@ def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Any:
 
 def settled(x: Any) -> Any:
     """The drawn array, read-only; a Tensor if the key is being recorded."""
-    return x if type(x) is Tensor else give(x)
+    return x if type(x) is Tensor else readonly_array(x)
 
 
 def _check(shape: Any, dtype: Any, least: int = 0) -> None:

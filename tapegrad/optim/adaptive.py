@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within
@@ -347,7 +347,7 @@ class Adagrad(Optimizer):
         """The initial sum of squares of a parameter."""
         zeros = super().start(p)
         return (
-            give(np.full_like(zeros, self.initial))
+            readonly_array(np.full_like(zeros, self.initial))
             if is_known(self.initial)
             else (zeros + self.initial)
         )

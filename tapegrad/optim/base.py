@@ -15,7 +15,7 @@ from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import at_users_line, with_user_warnings
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 
 
 def plain(x: Any) -> Any:
@@ -163,7 +163,7 @@ class Optimizer:
             name: tree.map(self.start, real if name in _SQUARES else params)
             for name in self.moments()
         }
-        return self.state(step=give(np.zeros((), np.int64)), **start)
+        return self.state(step=readonly_array(np.zeros((), np.int64)), **start)
 
     @at_users_line
     def rate(self, state: Any) -> Any:
@@ -245,7 +245,7 @@ class Optimizer:
                     if shape_of(old) != shape or x.dtype != _dtype(old):
                         raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
                 rows.append(row)
-            return new if type(new) is Tensor else give(new)
+            return new if type(new) is Tensor else readonly_array(new)
 
         is_plain = not names and decays is None and cast is None
         each = self.stepper(stepped, *now) if is_plain else stepped
@@ -277,7 +277,7 @@ class Optimizer:
 
     def start(self, p: Any) -> Any:
         """The initial moment of a parameter; for one of squares, p is the parameter's real part."""
-        return give(np.zeros(np.shape(p), _dtype(p)))
+        return readonly_array(np.zeros(np.shape(p), _dtype(p)))
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
         """The numbers of a step that `leaf` needs, the learning rate first."""
@@ -350,10 +350,10 @@ def _after(step: Any) -> Any:
     """The number of the next step."""
     if type(step) is ndarray and not step.ndim:
         # NumPy turns a sum without axes into a number, and making an array of it takes as long
-        return give(np.array(step.item() + 1, step.dtype))
+        return readonly_array(np.array(step.item() + 1, step.dtype))
     return _given(step + 1)
 
 
 def _given(x: Any) -> Any:
     """A new leaf, which is read-only unless it is being recorded."""
-    return x if type(x) is Tensor else give(x)
+    return x if type(x) is Tensor else readonly_array(x)

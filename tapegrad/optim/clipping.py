@@ -10,7 +10,7 @@ from tapegrad import tree as trees
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.face.text import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared
@@ -100,6 +100,6 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
         scaled = g * factor.astype(np.finfo(dtype).dtype if dtype.kind == "c" else dtype)
-        return scaled if type(scaled) is Tensor else give(scaled)
+        return scaled if type(scaled) is Tensor else readonly_array(scaled)
 
     return trees.map(clipped, grads), norm

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.cotangents import FLOAT64
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.optim.base import Optimizer, below_one, is_zero, plain, within
 from tapegrad.tree.structure import immutable
 
@@ -107,7 +107,9 @@ class SGD(Optimizer):
                 if g.dtype is dtype and dtype.kind == "f" and g.shape == p.shape:
                     step = (exact if dtype is FLOAT64 else rate) * g
                     # in place, without memory for a third array of this size
-                    return give(np.subtract(p, step, step) if type(step) is ndarray else p - step)
+                    return readonly_array(
+                        np.subtract(p, step, step) if type(step) is ndarray else p - step
+                    )
             return stepped(p, g)
 
         return stepped_down

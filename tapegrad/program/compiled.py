@@ -32,7 +32,7 @@ from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import keep, shown
+from tapegrad.face.ownership import owned_copy, readonly_view
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 from tapegrad.program.arguments import arguments_of
@@ -241,7 +241,7 @@ class Compiled(Wrapper, Generic[P, R]):
             return result
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
-            args, kwargs = tree.fresh((args, kwargs), shown)
+            args, kwargs = tree.fresh((args, kwargs), readonly_view)
             return self.fn(*args, **kwargs)
         again = call.signature in self._kept
         kept = self._keep(call.signature, args, kwargs)
@@ -283,7 +283,7 @@ class Compiled(Wrapper, Generic[P, R]):
             agree with the recording's, and whose value does not.
         """
         compiled = self(*args, **kwargs)
-        given, named = tree.fresh((args, kwargs), shown)
+        given, named = tree.fresh((args, kwargs), readonly_view)
         expected = with_user_warnings(self.fn, *given, **named)
         call = read(args, kwargs, self.static_argnums)
         kept = self._keep(call.signature, args, kwargs)
@@ -409,7 +409,7 @@ def trace(
     refuse_draws(generators, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
-    leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
+    leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
     program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen, stops)
     return attrs.evolve(with_names(program, reach), arguments=arguments)
 

@@ -20,8 +20,7 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import loop_dtypes, whole_power
 from tapegrad.declare.parts import PART
-from tapegrad.face.ownership import Array
-from tapegrad.face.ownership import keep as keep_all
+from tapegrad.face.ownership import Array, owned_copy
 from tapegrad.face.text import as_text
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.arithmetic import (
@@ -436,7 +435,7 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
 
 
 # those of options are kept read-only
-_DICTS = (dict, type(keep_all({})))
+_DICTS = (dict, type(owned_copy({})))
 
 
 def _option(value: Any, names: Names) -> str:

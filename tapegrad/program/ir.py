@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.tensor import NO_OPTIONS, Rules
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.face.ownership import Array, keep, lend
+from tapegrad.face.ownership import Array, owned_copy, readonly_view
 from tapegrad.face.text import as_text
 
 
@@ -84,7 +84,7 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
 
 def _kept(array: Any) -> Array:
     # in C order, as a file has it: NumPy may add up in the order in which the elements lie
-    kept: Array = keep(np.asarray(array, order="C"))
+    kept: Array = readonly_view(owned_copy(np.asarray(array, order="C")))
     return kept
 
 
@@ -123,7 +123,7 @@ class Constant:
     @property
     def value(self) -> Array:
         """The array, as others may read it."""
-        array: Array = lend(self.array)
+        array: Array = readonly_view(self.array)
         return array
 
     @property
@@ -173,7 +173,7 @@ def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
 STAGES = ("forward", "backward", "update")
 
 
-_NO_OPTIONS: Mapping[str, Any] = keep(NO_OPTIONS)
+_NO_OPTIONS: Mapping[str, Any] = owned_copy(NO_OPTIONS)
 _READ_ONLY: Any = type(_NO_OPTIONS)
 
 
@@ -181,7 +181,9 @@ def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if not given:
         return _NO_OPTIONS
     # those of a record are kept already
-    kept: Mapping[str, Any] = _READ_ONLY(given) if type(given) is MappingProxyType else keep(given)
+    kept: Mapping[str, Any] = (
+        _READ_ONLY(given) if type(given) is MappingProxyType else owned_copy(given)
+    )
     return kept
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
 
@@ -24,7 +24,7 @@ class RowUpdates:
     It is one line of a program.
 
     Memory is reused only if it was allocated here and nothing that was handed out refers to it any
-    more. `give` hands out a view of a guard, an array that every further view keeps alive, so a
+    more. `readonly_array` returns a view of a guard, which every further view keeps alive, so a
     weak reference to the guard says so. A small table has no guard, and is copied. Each run of a
     program has its own instance.
 
@@ -74,7 +74,7 @@ class RowUpdates:
         values = values.reshape(-1, *table.shape[1:])
         if factor is not None and not math.isfinite(factor):
             self._older = self._older_guard = self._newest = self._guard = None
-            return give(add_scaled_rows(table, values, changed, factor, subtract))
+            return readonly_array(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
         rows = table.take(changed, 0) if taken is None else taken.reshape(values.shape)
         first = self._count
@@ -88,7 +88,7 @@ class RowUpdates:
         else:
             factor = -factor if subtract else factor
             add_scaled_rows_into(updated, changed, values, factor, last, rows)
-        result = give(updated)
+        result = readonly_array(updated)
         self._older, self._older_guard = newest, guard
         self._newest = weakref.ref(updated)
         self._guard = weakref.ref(result.base)  # type: ignore[arg-type]

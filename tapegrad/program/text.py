@@ -16,7 +16,7 @@ import numpy as np
 
 from tapegrad.declare.parts import PART, SeveralOp
 from tapegrad.face.lines import warn_at_users_line, with_user_warnings
-from tapegrad.face.ownership import LARGE, Array, give
+from tapegrad.face.ownership import LARGE, Array, readonly_array
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
@@ -506,7 +506,7 @@ def _shown(text: str) -> str:
 
 def _apart(x: Any) -> Array:
     """An argument as it may be returned: a copy, unless nobody can change it."""
-    return give(np.asarray(x).view())
+    return readonly_array(np.asarray(x).view())
 
 
 def _results(frame: Frame) -> list[str]:
@@ -555,11 +555,11 @@ def _results(frame: Frame) -> list[str]:
             name = values[x]
         seen.add(x)
         if math.prod(made.shape) * made.dtype.itemsize < LARGE:
-            # what `give` does with a small array
+            # what `readonly_array` does with a small array
             lines.append(f"{name}.setflags(False)")
             returned.append(f"{name}.view()")
         else:
-            returned.append(f"{names.of(give, 'give')}({name})")
+            returned.append(f"{names.of(readonly_array, 'readonly_array')}({name})")
     lines.append(f"return {packed(program.structure, returned, names)}")
     return lines
 

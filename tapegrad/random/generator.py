@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
-from tapegrad.face.ownership import Array, give
+from tapegrad.face.ownership import Array, readonly_array
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -130,7 +130,7 @@ def choice(key: Any, p: Any, *, n: int, shape: tuple[int, ...], replace: bool) -
 
 def of_sequence(sequence: np.random.SeedSequence) -> Array:
     """The key that is the hash of a seed sequence."""
-    return give(sequence.generate_state(2, np.uint64))
+    return readonly_array(sequence.generate_state(2, np.uint64))
 
 
 def _generator(key: Any) -> Generator:
@@ -140,7 +140,7 @@ def _generator(key: Any) -> Generator:
 def _blocks(key: Any, counter: tuple[int, ...], n: int) -> Array:
     """The first half of each of the n blocks of Philox that follow a counter."""
     philox = np.random.Philox(key=key, counter=np.array(counter, np.uint64))
-    return give(philox.random_raw(4 * n).reshape(n, 4)[:, :2].copy())
+    return readonly_array(philox.random_raw(4 * n).reshape(n, 4)[:, :2].copy())
 
 
 def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any) -> Array:

@@ -21,7 +21,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.declare.parts import parts_of, together
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_view
 from tapegrad.transforms.products import vjp
 
 __all__ = ["Call", "outright", "place_of", "same"]
@@ -72,7 +72,7 @@ class Call:
         if self.known is not None and same(self.known[0], operands):
             return together(list(self.known[1]))
         # in no recording: what the function records is its own
-        found = recorded_from(None, self.fn, lend(operands))[0]
+        found = recorded_from(None, self.fn, readonly_view(operands))[0]
         # the function may return an operand, or a view of one
         return together([np.array(x) for x in found])
 

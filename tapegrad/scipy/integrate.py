@@ -18,7 +18,7 @@ from tapegrad.core.operands import primals
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.errors import TapeError, TraceError
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import readonly_view
 from tapegrad.face.text import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
@@ -226,7 +226,7 @@ def _check_recording(what: str, tensors: list[Tensor]) -> None:
 
 def _on_arrays(solve: Any, fun: Any, given: Any, call: Mapping[str, Any]) -> Any:
     """SciPy's result; a Tensor that the function captures is refused."""
-    t_span, y0, t_eval, args = tree.map(lambda x: lend(primals((x,))[0]), given)
+    t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), given)
     named = {} if t_eval is None else {"t_eval": t_eval}
     named |= {"args": args} if args else {}
     t_span = tuple(t_span) if isinstance(t_span, list | tuple | np.ndarray) else t_span
@@ -474,7 +474,7 @@ def odeint(
     how = {"Dfun": Dfun, "col_deriv": col_deriv, "tfirst": tfirst, **call}
 
     def values() -> Any:
-        given = tree.map(lambda x: lend(primals((x,))[0]), (y0, t, args))
+        given = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
         return _apart(func, lambda: _odeint(func, *given, **how))
 
     if not tensors:

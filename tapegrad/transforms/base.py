@@ -16,7 +16,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.ops.casting import asarray
 from tapegrad.transforms.names import (
     Argnames,
@@ -128,16 +128,16 @@ def released(x: Any) -> Any:
     """A result as a transform returns it: its value, unless a recording is running."""
     if type(x) is ndarray:
         refuse_hidden(x, "a result")
-        return give(x.view())  # a copy, unless it cannot be changed
+        return readonly_array(x.view())  # a copy, unless it cannot be changed
     if type(x) is not Tensor:
         if is_floating(x):
-            return give(np.array(x))
+            return readonly_array(np.array(x))
         refuse_hidden(x, "a result")
         return x
     if not is_recording(x.origin):
         primal = x._primal
         if type(primal) is ndarray and not primal.ndim and not x.origin.compiling:
-            return give(primal.copy())  # as `value`, in fewer steps
+            return readonly_array(primal)  # as `value`, in fewer steps
         return x.value
     # a Python float is returned as an array, as it is outside a recording
     return asarray(x) if type(x._primal) in (float, complex) else x

@@ -19,7 +19,7 @@ from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.face.constants import as_constant, require_real
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import give, shown
+from tapegrad.face.ownership import readonly_array, readonly_view
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
 from tapegrad.tree.opaque import refuse_hidden
@@ -163,7 +163,7 @@ class Vmap(Wrapper, Generic[P, R]):
         marks: list[Any] = []
         for x in mapped:
             if x.axis is None:
-                marks.append(shown(x.leaf))
+                marks.append(readonly_view(x.leaf))
                 continue
             batch = x.in_front()
             last = write_parameter(last, _first(batch), x.path)
@@ -199,7 +199,7 @@ class Vmap(Wrapper, Generic[P, R]):
         structure = tree.flatten(call)[1]
         rows = []
         for i in range(n):
-            leaves = [shown(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
+            leaves = [readonly_view(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
             rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
         stacked = [
             (np.stack(parts), True) if is_numeric(parts[0]) else (parts[0], False)
@@ -264,7 +264,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
         x = np.broadcast_to(x, (n, *np.shape(x)))
         return released(to_axis(fn, x, axis, where))
     x = to_axis(fn, x, axis, where)
-    return x if type(x) is Tensor else give(x)
+    return x if type(x) is Tensor else readonly_array(x)
 
 
 def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:

@@ -33,7 +33,7 @@ from tapegrad.declare import declare
 from tapegrad.declare.parts import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import lend, shown
+from tapegrad.face.ownership import readonly_view
 from tapegrad.ops.casting import asarray, stopped
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            copies, named = tree.fresh((args, kwargs), shown)
+            copies, named = tree.fresh((args, kwargs), readonly_view)
             output = with_user_warnings(self.fn, *copies, **named)
             check_returned(output, start, label(self.fn))
             return output
@@ -235,7 +235,7 @@ def _alike(x: Any, y: Any) -> bool:
 
 def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The function's result for arguments that it cannot change."""
-    args, kwargs = tree.map(lend, (args, kwargs))
+    args, kwargs = tree.map(readonly_view, (args, kwargs))
     return fn(*args, **kwargs)
 
 
@@ -254,7 +254,7 @@ def _marked(origin: Origin, trees: Any) -> tuple[Any, Tensor | Origin]:
     def mark(leaf: Any) -> Any:
         nonlocal last
         if type(leaf) is not Tensor:
-            return lend(leaf)
+            return readonly_view(leaf)
         last, marked = lift(last, CHECKPOINT, leaf)
         return marked
 

@@ -19,7 +19,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
 from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
@@ -92,7 +92,7 @@ class Jacobian(Transform[P, R]):
             row = [
                 matrices[y, x]
                 if type(y) is Tensor and (y, x) in matrices
-                else give(np.zeros((*np.shape(y), *x.shape), x.dtype))
+                else readonly_array(np.zeros((*np.shape(y), *x.shape), x.dtype))
                 for x in inputs
             ]
             rows.append(self.arranged(tree.unflatten(inner, row), positions))
@@ -179,7 +179,7 @@ def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
 
 
 def _as_result(part: Any) -> Any:
-    return part if type(part) is Tensor else give(part)
+    return part if type(part) is Tensor else readonly_array(part)
 
 
 def _by_blocks(
@@ -388,7 +388,7 @@ class HessianDiag(Transform[P, R]):
 def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
     """The derivative of each number of a gradient by its own input."""
     if type(gradient) is not Tensor:
-        return give(np.zeros(x.shape, x.dtype))
+        return readonly_array(np.zeros(x.shape, x.dtype))
 
     def own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()

@@ -24,7 +24,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import a_kind, got
 from tapegrad.transforms.base import (
@@ -332,13 +332,12 @@ class Pushforward(Generic[R]):
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
         tangents_of = push(self.tape, moved, outputs, self.checking)
-        returned: set[int] = set()
 
         def tangent(x: Any) -> Any:
             t = tangents_of.get(x) if type(x) is Tensor else None
             if t is None:
-                return give(_zeros(x)) if is_numeric(x) else x
-            t = finish_gradient(x, t, returned)
+                return readonly_array(_zeros(x)) if is_numeric(x) else x
+            t = finish_gradient(x, t)
             # of a gradient inside, a conjugate
             return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import readonly_array
 from tapegrad.face.reading import Reading
 from tapegrad.face.text import Text
 from tapegrad.tree.mapping import map
@@ -73,9 +73,9 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
             )
     unravel = Unravel(structure, tuple([(x.shape, x.dtype) for x in parts]))
     if not parts:
-        return give(np.zeros(0)), unravel
+        return readonly_array(np.zeros(0)), unravel
     vector: Any = np.concatenate([_numbers(x) for x in parts])
-    return vector if isinstance(vector, Reading) else give(vector), unravel
+    return vector if isinstance(vector, Reading) else readonly_array(vector), unravel
 
 
 def _numbers(x: Any) -> Any:
@@ -124,7 +124,7 @@ class Unravel:
                 parts.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
-                parts.append(give(with_user_warnings(x.astype, dtype)))
+                parts.append(readonly_array(with_user_warnings(x.astype, dtype)))
         return unflatten(self.structure, parts)
 
 

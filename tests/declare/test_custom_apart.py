@@ -9,18 +9,6 @@ from tampering import vandalize
 import tapegrad as tg
 
 
-def test_an_array_among_a_custom_ops_options_does_not_follow_the_callers():
-    @tg.custom_op(vjps=(lambda g, y, x, weight: g * weight,))
-    def weighted(x, weight):
-        return x * weight
-
-    weight = np.ones(3)
-    tape, x = tg.Tape().parameter(np.ones(3))
-    tape, y = tape.write(weighted, x, weight=weight)
-    weight[:] = 99.0
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, y, np.ones(3))[x], np.ones(3))
-
-
 def naughty_forward(x: Any) -> Any:
     x *= 99.0
     return x
@@ -36,14 +24,6 @@ def test_a_forward_that_writes_to_its_operand_changes_nothing():
     with pytest.raises(ValueError, match="read-only"):
         tape.write(op, p)
     np.testing.assert_array_equal(p.value, np.ones(3))
-
-
-def test_a_forward_that_writes_to_a_plain_array_changes_nothing():
-    op = tg.custom_op(vjps=(lambda g, y, x: g,))(naughty_forward)
-    x = np.ones(3)
-    with pytest.raises(ValueError, match="read-only"):
-        op(x)
-    np.testing.assert_array_equal(x, np.ones(3))
 
 
 def test_a_rule_that_writes_to_what_it_is_given_changes_nothing():
@@ -66,25 +46,6 @@ def test_a_rule_that_writes_to_what_it_is_given_changes_nothing():
         with pytest.raises(ValueError, match="read-only"):
             pullback(cotangent)
         np.testing.assert_array_equal(cotangent, np.ones(3))
-
-
-def test_a_forwards_own_array_is_neither_frozen_nor_followed():
-    own = np.array([1.0, 2.0, 3.0])
-    op = tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: own)
-    tape, x = tg.Tape().parameter(np.ones(3))
-    tape, y = tape.write(op, x)
-    assert own.flags.writeable
-    own[:] = 99.0
-    np.testing.assert_array_equal(y.value, [1.0, 2.0, 3.0])
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, y, np.ones(3))[x], [1.0, 2.0, 3.0])
-
-
-def test_a_forward_that_returns_a_view_of_its_own_array_is_not_followed():
-    own = np.array([1.0, 2.0, 3.0, 4.0])
-    op = tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: own[1:])
-    output, _ = tg.record(lambda x: op(x))(np.ones(3))
-    own[:] = 99.0
-    np.testing.assert_array_equal(output.value, [2.0, 3.0, 4.0])
 
 
 def test_a_rules_own_array_is_neither_frozen_nor_followed():

@@ -116,7 +116,7 @@ def test_table_after_an_index_out_of_bounds():
 
 
 @pytest.mark.parametrize("left", [0, 1])
-@pytest.mark.parametrize("name", ["set_rows", "add_lost", "give"])
+@pytest.mark.parametrize("name", ["set_rows", "add_lost", "readonly_array"])
 def test_table_after_an_interrupted_update(name, left):
     compiled = tg.compile(embedding_step)
     whole = getattr(reuse, name)

@@ -22,7 +22,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
-from tapegrad.face.ownership import Array, give, keep
+from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.face.text import got
 
 __all__ = ["coo_array"]
@@ -103,7 +103,7 @@ class Pattern(Unchanging):
 
 def made_pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
     """A pattern from checked places."""
-    rows, cols = (give(np.array(x, np.intp)) for x in (rows, cols))
+    rows, cols = (readonly_array(np.array(x, np.intp)) for x in (rows, cols))
     return Pattern(rows, cols, tuple(map(int, shape)))  # type: ignore[arg-type]
 
 
@@ -382,14 +382,14 @@ def _read(given: Any, shape: Any) -> tuple[Any, Pattern]:
         made = scipy.sparse.coo_array(given, shape=shape)
         if made.ndim != 2:
             raise ValueError(f"a coo_array has two axes here, not {made.ndim}")
-        return keep(made.data), made_pattern(made.row, made.col, made.shape)
+        return readonly_array(np.array(made.data)), made_pattern(made.row, made.col, made.shape)
     if not isinstance(given, tuple | list) or [len(given), np.shape(given[1])[:1]] != [2, (2,)]:
         raise TypeError(
             "coo_array takes (data, (rows, cols)), with the places apart from the numbers, or a "
             f"sparse array of SciPy, not {got(given)}"
         )
     data, (rows, cols) = given
-    data = data if type(data) is Tensor else keep(np.asarray(data))
+    data = data if type(data) is Tensor else readonly_array(np.array(data))
     # SciPy checks the places, and finds the shape
     like = np.broadcast_to(np.zeros((), np.int8), data.shape)
     if like.ndim != 1:
