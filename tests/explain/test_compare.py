@@ -227,13 +227,14 @@ def test_what_a_run_is_given_is_told_from_what_has_added_up():
     assert said == "the shapes are (2,) and (): other operands, or another checkpoint="
 
 
-def why(one: Any, other: Any, *args: Any, **terms: Any) -> tuple[str, str]:
-    with np.errstate(all="ignore"):
-        first = tg.compare_tapes(recorded(one, *args), recorded(other, *args), **terms).first
+def why(one: Any, other: Any, *args: Any) -> tuple[str, str]:
+    """The op at which the recordings of two functions part, and the reason."""
+    first = tg.compare_tapes(recorded(one, *args), recorded(other, *args)).first
     return first.record.op.name, first.why
 
 
 def widened(fn: Any, x: Any, **terms: Any) -> tuple[str, str]:
+    """The op at which recordings in float32 and in float64 part, and the reason."""
     with np.errstate(all="ignore"):
         tapes = [recorded(fn, np.asarray(x, dtype)) for dtype in ("f", "d")]
     first = tg.compare_tapes(*tapes, **terms).first

@@ -1,5 +1,6 @@
 """Where a number went wrong: check_finite names the record, what it was made of, and why."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from messages import said
 
 import tapegrad as tg
 
@@ -14,11 +16,12 @@ X = np.array([0.0, 1.0, 4.0])
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-def said(fn: Any, *args: Any) -> str:
-    """What check_finite says of a function."""
-    with pytest.raises(tg.errors.NonFiniteError) as caught:
-        tg.value_and_grad(fn, check_finite=True)(*args)
-    return str(caught.value)
+error = partial(said, tg.errors.NonFiniteError)
+
+
+def swept(fn: Any, *args: Any) -> str:
+    """The error of a function's checked sweep."""
+    return error(lambda: tg.value_and_grad(fn, check_finite=True)(*args))
 
 
 def guarded_outside(x: Any) -> Any:
@@ -26,10 +29,10 @@ def guarded_outside(x: Any) -> Any:
 
 
 def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
-    assert said(guarded_outside, X).splitlines() == [
+    assert swept(guarded_outside, X).splitlines() == [
         "the value of line 2 of the tape of guarded_outside, log, is not finite: "
         "[ -inf 0. 1.3863], with -inf at [0]",
-        f"  at {__file__}:25: return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))",
+        f"  at {__file__}:28: return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))",
         "  operand 0: %0 x, [0. 1. 4.]",
         "  hint: the argument of a log is not positive; the where on line 4 selects among values "
         "that are all computed, and so are their slopes: guard the argument too, "
@@ -41,11 +44,11 @@ def test_a_cotangent_is_told_with_the_one_that_came_in():
     def loss(x):
         return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
 
-    text = said(loss, X / 2)
+    text = swept(loss, X / 2)
     assert text.splitlines()[:5] == [
         "the cotangent that line 3 of the tape of loss, sqrt, passes to operand 0 is not finite: "
         "[ nan 0.5 0.25], with nan at [0]",
-        f"  at {__file__}:42: return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))",
+        f"  at {__file__}:45: return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))",
         "  operand 0: %2 multiply, [0. 1. 4.]",
         "  value: [0. 1. 2.]",
         "  incoming cotangent: [0. 1. 1.]",
@@ -76,15 +79,15 @@ def test_the_remedy_that_the_hint_gives_is_one():
     ],
 )
 def test_a_hint_says_the_cause(fn, cause):
-    text = said(fn, X)
+    text = swept(fn, X)
     assert cause in text.splitlines()[-1]
     assert "where" not in text.splitlines()[-1]
 
 
 def test_a_sum_and_an_argument_may_be_the_cause():
-    assert "line 0 of the tape of fn, parameter 'x'," in said(named(lambda x: x * 0), np.inf)
+    assert "line 0 of the tape of fn, parameter 'x'," in swept(named(lambda x: x * 0), np.inf)
     big = 1e308
-    text = said(named(lambda x: x * big + x * big), 0.5)
+    text = swept(named(lambda x: x * big + x * big), 0.5)
     assert "multiply, passes to operand 0 is not finite: inf" in text
     assert "hint" not in text
 
@@ -145,7 +148,7 @@ def test_it_raises_if_and_only_if_something_is_not_finite(x):
         np.testing.assert_array_equal(checked[0], value)
         np.testing.assert_array_equal(checked[1], g)
     else:
-        said(loss, x)
+        swept(loss, x)
 
 
 # --- tangents, Jacobians and compiled functions ---------------------------------------------
@@ -157,12 +160,6 @@ def rooted(x):
 
 def rows(x):
     return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]
-
-
-def error(call: Any) -> str:
-    with pytest.raises(tg.errors.NonFiniteError) as caught:
-        call()
-    return str(caught.value)
 
 
 def test_a_tangent_is_told_with_those_that_came_in():

@@ -9,11 +9,18 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from loops import arguments, losses, same, terms
+from messages import said
+from tapes import cotangents
 
 import tapegrad as tg
 from tapegrad.explain.inside import runs
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def refused(fn: Any, *args: Any) -> str:
+    """The error of a function's checked sweep."""
+    return said(tg.errors.NonFiniteError, lambda: tg.grad(fn, check_finite=True)(*args))
 
 
 def holders(tape: Any) -> Any:
@@ -42,7 +49,7 @@ def test_what_runs_inside_is_what_the_record_holds(terms, n, reverse, remember):
     inside = list(known[loop].inside)
     assert [run.step for run in inside] == list(range(n))[::-1]
     for run in inside:
-        found = {step.record: step.cotangent for step in run.steps}
+        found = cotangents(run.steps)
         for p, i in run.run.sources.items():
             c = found.get(p)
             if c is None:
@@ -76,7 +83,7 @@ def test_a_branch_and_a_checkpointed_call_run_once(fn, x):
         assert bool(step.inside) == any(step.record is x for x in holders(tape))
         for run in step.inside:
             assert run.step is None
-            found = {s.record: s.cotangent for s in run.steps}
+            found = cotangents(run.steps)
             for c in step.contributions:
                 given = [found[p] for p, i in run.run.sources.items() if i == c.position]
                 if found and given:
@@ -142,9 +149,7 @@ SCAN = "line 3 of the tape of body, step 2 of the scan on line {} of "
     ],
 )
 def test_a_number_that_is_not_finite_is_told_with_its_step_and_line(fn, where, line):
-    with pytest.raises(tg.errors.NonFiniteError) as caught:
-        tg.grad(fn, check_finite=True)(2.0, np.array([1.0, 3.0, 0.0]))
-    first, place = str(caught.value).splitlines()[:2]
+    first, place = refused(fn, 2.0, np.array([1.0, 3.0, 0.0])).splitlines()[:2]
     assert where in first
     assert f"at {__file__}:" in place
     assert line in place
@@ -158,11 +163,9 @@ def test_what_a_body_does_once_for_all_steps_is_told_with_its_line():
 
         return tg.scan(step, w, XS)[0]
 
-    with pytest.raises(
-        tg.errors.NonFiniteError, match=r"line 4 of the tape of loss, log"
-    ) as caught:
-        tg.grad(loss, check_finite=True)(0.0)
-    assert "offset = np.log(w)" in str(caught.value)
+    text = refused(loss, 0.0)
+    assert "line 4 of the tape of loss, log" in text
+    assert "offset = np.log(w)" in text
 
 
 def test_inside_too_what_no_result_depends_on_may_be_anything():
@@ -176,8 +179,7 @@ def test_inside_too_what_no_result_depends_on_may_be_anything():
 
     assert tg.grad(loss_of(0), check_finite=True)(2.0) == 3.0
     for which, op in ((1, "add"), (2, "log")):
-        with pytest.raises(tg.errors.NonFiniteError, match=f"step 0 of the scan.*{op}, is not"):
-            tg.grad(loss_of(which), check_finite=True)(2.0)
+        assert re.search(f"step 0 of the scan.*{op}, is not", refused(loss_of(which), 2.0))
 
 
 def test_what_a_later_step_needs_must_be_finite_where_it_arose():
@@ -188,8 +190,7 @@ def test_what_a_later_step_needs_must_be_finite_where_it_arose():
 
         return tg.scan(step, (w, w), np.array([1.0, 2.0]))[0][0]
 
-    with pytest.raises(tg.errors.NonFiniteError, match=r"step 0 of the scan .*, log, is not"):
-        tg.grad(loss, check_finite=True)(0.0)
+    assert re.search("step 0 of the scan .*, log, is not", refused(loss, 0.0))
 
 
 @pytest.mark.parametrize("checkpoint", [None, 1, 2, "binomial"])
@@ -211,12 +212,10 @@ def test_a_loop_in_segments_opens_to_the_same_steps(checkpoint):
         for run in innermost(step.inside)
     ]
     same(np.array(found[::-1]), tg.grad(loss, 1)(2.0, xs))
-    with pytest.raises(
-        tg.errors.NonFiniteError, match=r"line 3 of the tape of body, step .*, log"
-    ) as e:
-        tg.grad(loss, check_finite=True)(2.0, np.append(xs, 0.0))
+    text = refused(loss, 2.0, np.append(xs, 0.0))
+    assert re.search("line 3 of the tape of body, step .*, log", text)
     # steps of a segment are counted by themselves
-    assert ("a segment of body, step" in str(e.value)) == (checkpoint in (2, "binomial"))
+    assert ("a segment of body, step" in text) == (checkpoint in (2, "binomial"))
 
 
 def test_what_is_looked_at_inside_is_not_recorded():

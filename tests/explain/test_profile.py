@@ -6,6 +6,7 @@ import tracemalloc
 import weakref
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import sweep
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
+from tapegrad.face.lines import Place
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
@@ -308,9 +310,14 @@ def test_long_tables_are_cut():
         return x
 
     profile = tg.profile(long, rounds=1)(1.0)
-    told = f"... and {len(profile.rows) - MOST} more"
-    assert told in str(profile)
-    assert told in profile._repr_html_()
+    # the lines of source are few, and have a table of their own
+    more = f"... and {len(profile.rows) - MOST} more"
+    assert str(profile).count("... and ") == profile._repr_html_().count("... and ") == 1
+    assert more in str(profile)
+    assert more in profile._repr_html_()
+    places = [Place("file.py", i, "") for i in range(MOST + 3)]
+    rows = [attrs.evolve(row, place=x) for row, x in zip(profile.rows, places, strict=False)]
+    assert str(attrs.evolve(profile, rows=tuple(rows))).count("... and 3 more") == 2
 
 
 def test_what_cannot_be_profiled():

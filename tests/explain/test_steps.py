@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
+from tapes import cotangents
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -21,10 +22,6 @@ def loss(w, x, b):
 ARGS = 2.0, np.array([[1.0, 3.0, -1.0], [0.5, 0.0, 2.0]]), np.array([0.1, 0.2, 0.3])
 
 
-def gradients(steps):
-    return {s.record: s.cotangent for s in steps if s.record.op.name == "parameter"}
-
-
 @depth("program")
 @given(programs())
 def test_one_loop_over_the_steps_gives_what_the_sweep_gives(program):
@@ -32,7 +29,7 @@ def test_one_loop_over_the_steps_gives_what_the_sweep_gives(program):
     for y in results:
         if isinstance(y, tg.Tensor) and y.dtype.kind == "f":
             ones = np.ones(y.shape)
-            found = gradients(tg.sweep_steps(tape, y, ones))
+            found = cotangents(tg.sweep_steps(tape, y, ones))
             for p, g in tg.reverse_sweep(tape, y, ones).items():
                 want = found[p] if p in found else np.zeros(p.shape, p.dtype)
                 assert want.dtype == g.dtype
@@ -43,7 +40,7 @@ def test_what_records_pass_on_sums_to_what_their_operands_have():
     output, tape = tg.record(loss)(*ARGS)
     steps = list(tg.sweep_steps(tape, output))
     assert [s.record.index for s in steps] == sorted((s.record.index for s in steps), reverse=True)
-    whole = {s.record: s.cotangent for s in steps}
+    whole = cotangents(steps)
     sums = {output: np.ones(())}
     for step in steps:
         for c in step.contributions:
@@ -109,7 +106,7 @@ def test_the_cotangent_of_the_output_is_what_is_given():
 def test_steps_made_inside_the_recording_are_recorded():
     def fn(x):
         y, tape = tg.record(lambda a: a**3)(x)
-        return gradients(tg.sweep_steps(tape, y))[tape.parameters[0]]
+        return cotangents(tg.sweep_steps(tape, y))[tape.parameters[0]]
 
     assert tg.grad(fn)(2.0) == 12.0
 

@@ -1,5 +1,6 @@
-"""What every tape must be, whoever wrote it."""
+"""Tapes: the rules that each keeps, whoever wrote it, and the cotangents of a sweep."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def _nobody_can_write(array: Any) -> bool:
             return True
         array = array.base
     return False
+
+
+def cotangents(steps: Iterable[Any]) -> dict[tg.Tensor, Any]:
+    """The cotangent of each record that the steps of a sweep reach."""
+    return {step.record: step.cotangent for step in steps}
 
 
 def nothing_is_being_recorded() -> bool:
