@@ -1,13 +1,18 @@
 """Derivatives where rounding could take the place of what is sought: large numbers, short dtypes."""
 
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad import tree
+from tapegrad.declare import OPS
+from tapegrad.testing import sample_calls
 
 DTYPES = [np.float16, np.float32, np.float64]
 
@@ -179,3 +184,80 @@ def test_gelu_far_out_is_its_argument_or_nothing(dtype: Any) -> None:
         # the exponential of an infinite square is 0
         with np.errstate(over="ignore"):
             np.testing.assert_array_equal(slopes(np.ones_like(x))[0], [0, 0, 1, 1])
+
+
+# --- a short dtype against a long one ---------------------------------------------------------
+
+# in short dtypes these have no more digits, by nature or by what they are computed with
+LOSE_DIGITS = {
+    **dict.fromkeys(
+        ("softmax", "log_softmax", "standardize", "tanh"),
+        "saturated, the slope is a difference of numbers near to each other",
+    ),
+    **dict.fromkeys(
+        ("inv", "pinv", "solve", "cofactor", "cholesky", "eig", "eigh", "eigvals", "eigvalsh"),
+        "the matrices may be nearly singular",
+    ),
+    **dict.fromkeys(("svdvals", "thin_svd", "thin_qr", "complement", "slogdet", "det"), "the same"),
+    **dict.fromkeys(("beta", "betaln"), "digamma functions of near numbers"),
+    **dict.fromkeys(("fresnel_s", "fresnel_c"), "a zero of the slope is a multiple of pi, rounded"),
+    "log_ndtr_slope": "of an exponential of a square",
+    "partition": "its order is of NumPy's choice",
+}
+
+
+def scipy_ops() -> dict[str, Any]:
+    """The ops of SciPy's functions, but for integrals that need a density in double precision."""
+    pytest.importorskip("scipy.special")
+    from tapegrad.ops.scipy_special import SCIPY_OPS
+
+    left_out = ("betainc", "gammainc", "stdtr", "elliptic", "binom", "poisson", "t_log")
+    return {name: op for name, op in SCIPY_OPS.items() if not any(x in name for x in left_out)}
+
+
+def slopes_in(op: Any, call: Any, dtype: Any) -> Any:
+    """The gradient of a weighted sum of all results, in a dtype, by all floating operands."""
+    leaves, structure = tree.flatten(call.args)
+    places = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
+    def loss(*xs: Any) -> Any:
+        now = dict(enumerate(leaves)) | dict(zip(places, xs, strict=True))
+        results = tree.leaves(op(*tree.unflatten(structure, list(now.values())), **call.kwargs))
+        results = [y for y in results if isinstance(y, tg.Tensor) and y.dtype.kind == "f"]
+        weights = [np.reshape(np.cos(np.arange(y.size)) + 2, y.shape) for y in results]
+        return sum((tg.sum(y * w) for y, w in zip(results, weights, strict=True)), xs[0].sum() * 0)
+
+    xs = [leaves[i].astype(dtype) for i in places]
+    return tg.grad(loss, tuple(range(len(places))))(*xs) if places else ()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("of_scipy", [False, True], ids=["ours", "scipy's"])
+def test_slopes_in_short_dtypes_are_those_in_float64(dtype: Any, of_scipy: bool) -> None:
+    info = np.finfo(dtype)
+    wrong = []
+
+    def near_and_far(x: Any, scale: float, offset: float) -> Any:
+        is_floating = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+        return (x.astype(float) * scale + offset).astype(dtype) if is_floating else x
+
+    for name, op in (scipy_ops() if of_scipy else OPS).items():
+        if name in LOSE_DIGITS:
+            continue
+        for call in sample_calls(op, 20 if THOROUGH else 2, zlib.crc32(name.encode())):
+            for scale, offset in [(1, 0), (2**-4, 0), (2**5, 0), (1, 512), (1, 4096)]:
+                args = tree.map(lambda x, s=scale, o=offset: near_and_far(x, s, o), call.args)
+                moved = type(call)(args, call.kwargs)
+                try:
+                    with np.errstate(all="ignore"):
+                        pairs = [slopes_in(op, moved, x) for x in (dtype, np.float64)]
+                except (TypeError, ValueError, np.linalg.LinAlgError):  # outside of its domain
+                    continue
+                for short, long in zip(*pairs, strict=True):
+                    size = np.abs(long).max(initial=0)
+                    # neither subnormal numbers nor an overflow on the way
+                    if info.tiny / info.eps < size < float(info.max) ** 0.5:
+                        error = np.abs(short - long).max() / size / info.eps
+                        if not error < 32:
+                            wrong.append((name, scale, offset, error))
+    assert not wrong

@@ -93,10 +93,19 @@ sici_s, sici_c = _several(
     ("sici_c", lambda g, y, x: g * np.cos(x) / x),
     elements=_RIGHT,
 )
+
+
+def _quarter_turns(x: Any) -> Any:
+    """``x * x`` less a multiple of 4, of terms that are exact: far out the square is not."""
+    whole = np.rint(x)
+    rest = x - whole
+    return np.remainder(whole, 2) + np.fmod(2 * whole * rest, 4) + rest * rest
+
+
 fresnel_s, fresnel_c = _several(
     "fresnel",
-    ("fresnel_s", lambda g, y, x: g * np.sin(np.pi / 2 * x * x)),
-    ("fresnel_c", lambda g, y, x: g * np.cos(np.pi / 2 * x * x)),
+    ("fresnel_s", lambda g, y, x: g * np.sin(np.pi / 2 * _quarter_turns(x))),
+    ("fresnel_c", lambda g, y, x: g * np.cos(np.pi / 2 * _quarter_turns(x))),
 )
 
 
