@@ -70,6 +70,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         lists = {n: value for n, value in given.items() if type(value) is list}
         given = {**options, **lists} if lists else options
     values: list[Any] = []
+    kept: list[Any] = []
     for x in operands:
         if type(x) is Tensor and x.origin is origin:
             value = x._primal
@@ -84,9 +85,10 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         else:
             last, x = read_operand(last, op, x)
             value = x._primal if type(x) is Tensor else x
-        i = len(values)
-        operands = (*operands[:i], x, *operands[i + 1 :])
+        kept = kept or list(operands)
+        kept[len(values)] = x
         values.append(value)
+    operands = tuple(kept) if kept else operands
     if op.complex is not True:
         op = for_numbers(op, values)
     evaluate = origin.evaluate

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.op import EachOperand, Joint
+from tapegrad.core.op import Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
 
@@ -31,7 +31,7 @@ def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any
 
 
 def _concatenate_vjp(g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
-    """The operand's part of g."""
+    """The operands' parts of g."""
     lengths = [np.size(x) if axis is None else np.shape(x)[axis] for x in arrays]
     before = () if axis is None else (slice(None),) * (axis % np.ndim(g))
     parts = [g[(*before, slice(*ends))] for ends in pairwise([0, *accumulate(lengths)])]
@@ -70,9 +70,10 @@ def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     return np.concatenate(arrays, axis=axis)
 
 
-def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
-    """The operand's part of g."""
-    return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
+def _stack_vjp(g: Any, y: Any, *arrays: Any, axis: int = 0) -> list[Any]:
+    """The operands' parts of g."""
+    before = (slice(None),) * (axis % np.ndim(g))
+    return [g[(*before, i)] for i in range(len(arrays))]
 
 
 def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
@@ -81,7 +82,7 @@ def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
 
 
 @op(
-    each_operand=EachOperand(_stack_vjp),
+    each_operand=Joint(_stack_vjp),
     read=_parts,
     numpy=np.stack,
     batch=_stack_batch,

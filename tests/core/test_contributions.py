@@ -1,5 +1,6 @@
 """What a record adds to its operands' cotangents, and where it is added in place."""
 
+import inspect
 import subprocess
 import sys
 import threading
@@ -382,3 +383,51 @@ def test_sweeps_of_one_tape_at_once_are_the_same():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def _handed_over(call):
+    """How many arguments Python functions get in a call, of those that they take any number of."""
+    n = 0
+
+    def count(frame, event, arg):
+        nonlocal n
+        code = frame.f_code
+        if event == "call" and code.co_flags & inspect.CO_VARARGS:
+            name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+            n += len(frame.f_locals[name])
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return n
+
+
+@pytest.mark.parametrize("name", ["concatenate", "stack", "hstack", "vstack", "dstack", "block"])
+def test_rules_of_many_operands_do_not_get_all_of_them_for_each(name):
+    def handed_over(n):
+        def loss(xs):
+            # beside constants, which the tape copies
+            return np.sum(getattr(tg, name)([*xs, *np.ones((n, 2))]))
+
+        output, tape = tg.record(loss)([np.ones(2)] * n)
+        recorded = _handed_over(lambda: tg.record(loss)([np.ones(2)] * n))
+        return recorded, _handed_over(lambda: tg.reverse_sweep(tape, output))
+
+    for few, many in zip(handed_over(20), handed_over(80), strict=True):
+        assert 0 < many < 6 * few
+
+
+def test_a_joint_rule_is_called_once():
+    calls = []
+
+    def joint(g, y, *operands):
+        calls.append(len(operands))
+        return [None if i % 3 == 0 else g * i for i in range(len(operands))]
+
+    op = Rules("joint", lambda *xs: sum(xs), Joint(joint), None)
+    found = tg.grad(lambda xs: append(op, (*xs, 2.0), {}))([np.ones(())] * 6)
+    assert calls == [7]
+    assert [float(c) for c in found] == [0, 1, 2, 0, 4, 5]
