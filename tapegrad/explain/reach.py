@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from functools import reduce
+from operator import or_
 
 import attrs
 import numpy as np
@@ -11,7 +13,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import PART
 from tapegrad.explain.inside import HOLDERS, held_program, runs
-from tapegrad.explain.rules import passes_gradient
+from tapegrad.explain.rules import passing
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
@@ -19,45 +21,82 @@ from tapegrad.transforms.checkpoint import CHECKPOINT
 
 
 @attrs.frozen
-class Reach:
-    """What a gradient can pass through on its way to some records.
+class Ways:
+    """The ways that gradients can take back to several sources, each of one or more records.
+
+    A set of sources is an int with a bit for each, so that all are followed at once.
 
     Attributes
     ----------
-    records
-        Those that it can pass through.
+    sources
+        By record, the sources that a gradient can pass to from it; values do not matter.
     ends
-        The records at which a way ends, with the ops in words.
+        By record, the sources to which a way ends there, with the ops in words.
     """
 
-    records: set[Tensor]
-    ends: dict[Tensor, list[str]]
+    sources: dict[Tensor, int]
+    ends: dict[Tensor, list[tuple[int, list[str]]]]
 
 
-def reach(tape: Tape, sources: Iterable[Tensor]) -> Reach:
-    """The records from which a gradient can pass to the sources; values do not matter."""
-    found = Reach(set(sources), {})
-    results: dict[Tensor, set[int]] = {}
+def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
+    """The ways along a tape to each of these sources."""
+    found = Ways({}, {})
+    for i, records in enumerate(sources):
+        for x in records:
+            found.sources[x] = found.sources.get(x, 0) | 1 << i
+    results: dict[Tensor, list[tuple[int, set[int]]]] = {}
     for record in tape:
+        own = found.sources.get(record, 0)
         moving = [
-            i for i, x in enumerate(record._operands) if type(x) is Tensor and x in found.records
+            (i, found.sources[x] & ~own)
+            for i, x in enumerate(record._operands)
+            if type(x) is Tensor and x in found.sources
         ]
-        if record in found.records or not moving:
+        if not any(of for _, of in moving):
             continue
-        passing = [i for i in moving if passes_gradient(record, i)]
-        if len(passing) < len(moving):
-            found.ends[record] = [line(record)]
+        passed = passing(record)
+        ended = _union(of for i, of in moving if i not in passed)
+        ends = [(ended, [line(record)])] if ended else []
+        moving = [(i, of) for i, of in moving if i in passed]
+        on = _union(of for _, of in moving)
         if record.op in HOLDERS:
-            results[record], ends = through(record, passing)
-            inside = f"inside {line(record)}"
-            found.ends.setdefault(record, []).extend([f"{end} {inside}" for end in ends])
-            passing = passing if results[record] else []
-        elif record.op is PART and passing:
-            whole = results.get(record._operands[0])
-            passing = passing if whole is None or record._options["index"] in whole else []
-        if passing:
-            found.records.add(record)
+            results[record] = []
+            on = 0
+            for of, positions in _alike(moving):
+                given, inner = through(record, positions)
+                results[record].append((of, given))
+                on |= of if given else 0
+                ends.append((of, [f"{end} inside {line(record)}" for end in inner]))
+        elif record.op is PART and record._operands[0] in results:
+            index = record._options["index"]
+            on &= _union(of for of, given in results[record._operands[0]] if index in given)
+        if on:
+            found.sources[record] = own | on
+        if ends:
+            found.ends[record] = ends
     return found
+
+
+def _union(sources: Iterable[int]) -> int:
+    return reduce(or_, sources, 0)
+
+
+def _alike(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+    """The sources, divided by the positions that they are found at."""
+    groups: list[tuple[int, list[int]]] = [(_union(of for _, of in moving), [])] if moving else []
+    for i, of in moving:
+        within = [(known & of, [*positions, i]) for known, positions in groups]
+        beside = [(known & ~of, positions) for known, positions in groups]
+        groups = [group for group in (*within, *beside) if group[0]]
+    return groups
+
+
+def numbers_in(sources: int) -> Iterator[int]:
+    """The numbers of the sources in a set."""
+    while sources:
+        least = sources & -sources
+        yield least.bit_length() - 1
+        sources ^= least
 
 
 def receiving(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
@@ -69,8 +108,9 @@ def receiving(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
             continue
         if record.op is PART:
             read.setdefault(record._operands[0], set()).add(record._options["index"])
-        for i, x in enumerate(record._operands):
-            if type(x) is not Tensor or x in found or not passes_gradient(record, i):
+        for i in passing(record):
+            x = record._operands[i]
+            if x in found:
                 continue
             if record.op in HOLDERS:
                 given, _ = through(record, [i])
@@ -93,9 +133,9 @@ def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str
     """
     if record.op is CHECKPOINT:
         (made,) = runs(record)
-        inner = reach(made.tape, [p for p, i in made.sources.items() if i in moving])
-        given = {i for i, x in enumerate(made.outputs) if type(x) is Tensor and x in inner.records}
-        return given, [end for ends in inner.ends.values() for end in ends]
+        inner = ways(made.tape, [[p for p, i in made.sources.items() if i in moving]])
+        given = {i for i, x in enumerate(made.outputs) if type(x) is Tensor and x in inner.sources}
+        return given, [end for ends in inner.ends.values() for _, said in ends for end in said]
     held = record._options["branch" if record.op is COND else "loop"]
     if record.op is COND and not record.origin.compiling:
         taken, _, _ = held_program(record)

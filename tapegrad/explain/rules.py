@@ -103,13 +103,14 @@ def _body(code: CodeType) -> str:
         return ""
 
 
-def passes_gradient(record: Tensor, i: int) -> bool:
-    """Whether a record passes a gradient to its operand i."""
-    x = record._operands[i]
-    if type(x) is not Tensor or x.dtype.kind not in "fc" or record.dtype.kind not in "fc":
-        return False
-    rules = record.op.rules(len(record._operands))
-    return i < len(rules) and rules[i] is not None
+def passing(record: Tensor) -> frozenset[int]:
+    """The positions of the operands that a record passes a gradient to."""
+    if record.dtype.kind not in "fc":
+        return frozenset()
+    operands, rules = record._operands, record.op.passing
+    rules = record.op.vjps.passing(len(operands)) if rules is None else rules
+    floating = {i for i, x in enumerate(operands) if type(x) is Tensor and x.dtype.kind in "fc"}
+    return frozenset([i for i, _ in rules if i in floating])
 
 
 def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None:
@@ -127,13 +128,14 @@ def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None
     cotangents
         What the rules returned.
     """
-    passing, needed = set(tape.parameters), ancestors(tape, cotangents)
+    moving, needed = set(tape.parameters), ancestors(tape, cotangents)
     for record in tape:
-        reads = [i for i, x in enumerate(record._operands) if type(x) is Tensor and x in passing]
+        reads = [i for i, x in enumerate(record._operands) if type(x) is Tensor and x in moving]
         if not reads or record.dtype.kind not in "fc":
             continue
-        passing.add(record)
-        cut = [i for i in reads if not passes_gradient(record, i)]
+        moving.add(record)
+        passed = passing(record)
+        cut = [i for i in reads if i not in passed]
         if cut and record in needed and record.op is not stopped:
             name, other = op.name, record.op.name
             raise TypeError(

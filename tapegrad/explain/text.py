@@ -13,7 +13,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.inside import HOLDERS, last_run, primal_of
-from tapegrad.explain.rules import passes_gradient
+from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.face.text import Text, columns, rows_in_html, short, table
 
@@ -94,7 +94,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
     if record in inner:
         return "inner sweep"
     from_records = [i for i, x in enumerate(record._operands) if type(x) is Tensor]
-    ends = from_records and not any(passes_gradient(record, i) for i in from_records)
+    ends = from_records and passing(record).isdisjoint(from_records)
     return "stops here" if ends else ""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.recording import run
-from tapegrad.core.tape import Tape, ancestors, descendants
+from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import facts
 from tapegrad.explain.inside import HOLDERS
-from tapegrad.explain.reach import line, reach, receiving
-from tapegrad.explain.steps import Step, sweep_steps
+from tapegrad.explain.reach import Ways, line, numbers_in, receiving, ways
+from tapegrad.explain.steps import Contribution, Step, sweep_steps
 from tapegrad.face.lines import Place, users_place
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOPS
@@ -138,9 +139,11 @@ def refuse_unused(
     raise ValueError("\n".join([*said, 'leave it out of argnums, or pass unused="zero"']))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Asked:
     """A function's recording, of which to say why gradients are zero.
+
+    What is asked of each parameter is found for all of them at once, when the first asks.
 
     Attributes
     ----------
@@ -152,8 +155,6 @@ class Asked:
         Where records were read out.
     steps
         Those of the sweep, by record; empty where values are not known.
-    used
-        The records that the output depends on.
     """
 
     fn: Callable[..., Any]
@@ -162,11 +163,21 @@ class Asked:
     leaves: Mapping[Tensor, Any]
     reads: Mapping[Tensor, Place]
     steps: Mapping[Tensor, Step]
-    used: set[Tensor] = attrs.field(init=False)
 
-    @used.default
-    def _depended(self) -> set[Tensor]:
+    @cached_property
+    def used(self) -> set[Tensor]:
+        """The records that the output depends on."""
         return ancestors(self.tape, [self.output]) if type(self.output) is Tensor else set()
+
+    @cached_property
+    def numbers(self) -> dict[Tensor, int]:
+        """The number of each parameter."""
+        return {p: i for i, p in enumerate(self.tape.parameters)}
+
+    @cached_property
+    def ways(self) -> Ways:
+        """The ways to the parameters."""
+        return ways(self.tape, [[p] for p in self.tape.parameters])
 
     def name(self, p: Tensor) -> str:
         """A parameter's path."""
@@ -174,12 +185,24 @@ class Asked:
 
     def reasons(self) -> Iterator[tuple[str, str]]:
         """The reason for each parameter; empty if its gradient is not as good as zero."""
-        for p in self.tape.parameters:
-            g = self.steps[p].cotangent if p in self.steps else None
-            if g is not None and np.any(g):
-                yield self.name(p), self._small(p, g)
+        gradients = {p: self.steps[p].cotangent for p in self.tape.parameters if p in self.steps}
+        some = {p for p, g in gradients.items() if np.any(g)}
+        small = {p for p in some if self._is_small(p, gradients[p])}
+        zero = {p for p in self.tape.parameters if p not in some}
+        cuts = _cuts(self.steps.values(), self.ways.sources, self._all_of(zero))
+        shrinks = _shrinks(self.steps.values(), self.ways.sources, self._all_of(small))
+        slopes: dict[Any, str] = {}
+        for p, i in self.numbers.items():
+            if p in zero:
+                of_cuts = partial(_stopped, cuts.get(i, []), self.ways.sources, 1 << i, slopes)
+                said = self.structural(p) or of_cuts() or "what its uses pass back sums to zero"
+                yield self.name(p), said
             else:
-                yield self.name(p), self.structural(p) or self._cut(p)
+                yield self.name(p), self._small(p, gradients[p], shrinks[i]) if p in small else ""
+
+    def _all_of(self, parameters: Iterable[Tensor]) -> int:
+        """A set of parameters, as `Ways` has it."""
+        return sum(1 << self.numbers[p] for p in parameters)
 
     def structural(self, p: Tensor) -> str:
         """Why no gradient passes to a parameter, whatever the values; empty if it may pass."""
@@ -187,77 +210,139 @@ class Asked:
             return self._unused(p)
         if not p.size:
             return "it has no elements"
-        found = reach(self.tape, [p])
-        if self.output in found.records:
+        i = self.numbers[p]
+        if self.ways.sources.get(self.output, 0) >> i & 1:
             return ""
-        ends = [end for record, ends in found.ends.items() if record in self.used for end in ends]
-        if ends:
-            return f"every way to the output ends at an op without a rule: {_several(ends)}"
-        return _several([_lost(x) for x in self._held(found.records)])
+        if i in self._ends:
+            return (
+                f"every way to the output ends at an op without a rule: {_several(self._ends[i])}"
+            )
+        return _several([_lost(x) for x in self._held.get(i, ())])
 
-    def _held(self, reached: set[Tensor]) -> Iterator[Tensor]:
+    @cached_property
+    def _ends(self) -> dict[int, list[str]]:
+        """By the number of a parameter, the ops at which ways to it end."""
+        found: dict[int, list[str]] = {}
+        for record, ends in self.ways.ends.items():
+            for sources, ops in ends if record in self.used else ():
+                for i in numbers_in(sources if ops else 0):
+                    found.setdefault(i, []).extend(ops)
+        return found
+
+    @cached_property
+    def _held(self) -> dict[int, list[Tensor]]:
         """The loops, branches and checkpointed calls beyond which nothing used is reached."""
-        passing = [x for x in self.tape if x in self.used and (x in reached or x.op in HOLDERS)]
-        on = {y for x in passing for y in x._operands if type(y) is Tensor}
-        for x in passing:
-            given = any(type(y) is Tensor and y in reached for y in x._operands)
-            if given and x.op in HOLDERS and x not in on:
-                yield x
+        sources, on = self.ways.sources, dict[Tensor, int]()
+        used = [x for x in self.tape if x in self.used]
+        for x in used:
+            # any holder may use what another returns
+            of = -1 if x.op in HOLDERS else sources.get(x, 0)
+            for y in x._operands:
+                if type(y) is Tensor:
+                    on[y] = on.get(y, 0) | of
+        found: dict[int, list[Tensor]] = {}
+        for x in used:
+            if x.op in HOLDERS:
+                of = 0
+                for y in x._operands:
+                    of |= sources.get(y, 0) if type(y) is Tensor else 0
+                for i in numbers_in(of & ~on.get(x, 0)):
+                    found.setdefault(i, []).append(x)
+        return found
 
-    def _cut(self, p: Tensor) -> str:
-        """Where the cotangent becomes zero."""
-        said = _stopped(self.steps.values(), reach(self.tape, [p]).records)
-        return said or "what its uses pass back sums to zero"
-
-    def _small(self, p: Tensor, g: Any) -> str:
-        """Why a gradient is as good as zero; empty if it is not."""
+    def _is_small(self, p: Tensor, g: Any) -> bool:
+        """Whether a gradient is as good as zero."""
         size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
-        if _size(g) * size > np.finfo(self.output.dtype).eps * result:
-            return ""
-        reached = reach(self.tape, [p]).records
-        most, before, after, by = None, 1.0, 1.0, ""
-        for step in self.steps.values():
-            passed = {
-                _size(c.summed): c.formula for c in step.contributions if c.operand in reached
-            }
-            given, most_passed = _size(step.cotangent), max(passed, default=0.0)
-            if passed and given and (most is None or most_passed * before < after * given):
-                most, before, after, by = step, given, most_passed, passed[most_passed]
-        assert most is not None
-        many = sum(1 for _ in most.inside)
-        by = f"in {many} steps" if many > 1 else by
+        return not _size(g) * size > np.finfo(self.output.dtype).eps * result
+
+    def _small(self, p: Tensor, g: Any, shrink: Shrink) -> str:
+        """Why a gradient is as good as zero."""
+        size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
+        many = shrink.runs
+        by = f"in {many} steps" if many > 1 else shrink.formula
         return (
             f"as good as zero, {_size(g):.2g}: a change by {size:.3g} moves the result, "
             f"{result:.3g}, by less than rounding does; the cotangent shrinks most at "
-            f"{line(most.record)}, from {before:.2g} to {after:.2g} ({by})"
+            f"{line(shrink.step.record)}, from {shrink.before:.2g} to {shrink.after:.2g} ({by})"
         )
 
     def _unused(self, p: Tensor) -> str:
         """How a parameter is not used that the output does not depend on."""
-        made = Tape(self.tape.last, self.tape.start, (p,))
-        for record in sorted(descendants(made), key=lambda x: x.index):
-            place = self.reads.get(record)
-            if place is not None and record.dtype.kind in "fc":
-                at = f" ({place.text})" if place.text else ""
-                first = "" if record is p else f"used up to {line(record)}, which is "
-                return f"{first}read out by .value{at}, through which no gradient passes"
-        leaf = self.leaves.get(p)
-        for name, x in _enclosed(self.fn):
-            if x is leaf and isinstance(x, np.ndarray):
+        record = self._read_from.get(p)
+        if record is not None:
+            place = self.reads[record]
+            at = f" ({place.text})" if place.text else ""
+            first = "" if record is p else f"used up to {line(record)}, which is "
+            return f"{first}read out by .value{at}, through which no gradient passes"
+        name = self._enclosed.get(id(self.leaves.get(p)))
+        if name is not None:
+            return (
+                f"never used: {label(self.fn)} closed over the array ({name}) instead of taking it"
+            )
+        use = self._first_uses.get(p)
+        for record, x in self._constants.get(_key(p._primal), ()):
+            if use is not None and use.index <= record.index:
+                break
+            if np.array_equal(x, p._primal):
                 return (
-                    f"never used: {label(self.fn)} closed over the array ({name}) instead of "
-                    "taking it"
+                    f"never used; a constant of {line(record)}, has the same values: "
+                    "did the function close over the array instead of taking it?"
                 )
-        for record in self.tape:
-            if any(x is p for x in record._operands):
-                return f"used on {line(record)}, but the output does not depend on it"
-            for x in record._operands:
-                if not record.origin.compiling and _same(x, p._primal):
-                    return (
-                        f"never used; a constant of {line(record)}, has the same values: "
-                        "did the function close over the array instead of taking it?"
-                    )
+        if use is not None:
+            return f"used on {line(use)}, but the output does not depend on it"
         return "never used"
+
+    @cached_property
+    def _read_from(self) -> dict[Tensor, Tensor]:
+        """By parameter, the first record that depends on it and was read out."""
+        sources, found = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
+        missing = self._all_of(self.numbers)
+        for record in self.tape:
+            of = sources.get(record, 0)
+            for x in record._operands:
+                of |= sources.get(x, 0) if type(x) is Tensor else 0
+            if of:
+                sources[record] = of
+            if record in self.reads and record.dtype.kind in "fc":
+                for i in numbers_in(of & missing):
+                    found[self.tape.parameters[i]] = record
+                missing &= ~of
+        return found
+
+    @cached_property
+    def _enclosed(self) -> dict[int, str]:
+        """The names of arrays that the function finds around it, by identity."""
+        found: dict[int, str] = {}
+        for name, x in _enclosed(self.fn):
+            if isinstance(x, np.ndarray):
+                found.setdefault(id(x), name)
+        return found
+
+    @cached_property
+    def _first_uses(self) -> dict[Tensor, Tensor]:
+        """By record, the first that has it for an operand."""
+        found: dict[Tensor, Tensor] = {}
+        for record in self.tape:
+            for x in record._operands:
+                if type(x) is Tensor:
+                    found.setdefault(x, record)
+        return found
+
+    @cached_property
+    def _constants(self) -> dict[Any, list[tuple[Tensor, Any]]]:
+        """The constant arrays of the tape with their records, in groups that may be equal."""
+        found: dict[Any, list[tuple[Tensor, Any]]] = {}
+        for record in () if self.tape.start.origin.compiling else self.tape:
+            for x in record._operands:
+                # equal numbers are equal by chance
+                if type(x) is np.ndarray and x.size and np.any(x != x.flat[0]):
+                    found.setdefault(_key(x), []).append((record, x))
+        return found
+
+
+def _key(x: Any) -> Any:
+    """What is equal for equal arrays."""
+    return (np.shape(x), *np.ravel(x)[:1].tolist())
 
 
 def _size(x: Any) -> float:
@@ -267,24 +352,91 @@ def _size(x: Any) -> float:
     return float(np.max(np.abs(np.asarray(x)), initial=0.0))
 
 
-def _stopped(steps: Iterable[Step], reached: set[Tensor]) -> str:
-    """Where a sweep's cotangents become zero on the way to these records; empty if nowhere."""
-    cuts = [step for step in steps if _cuts(step, reached)]
+@attrs.frozen
+class Shrink:
+    """The step of a sweep at which the cotangent on its way to a parameter shrinks most.
+
+    Attributes
+    ----------
+    step
+        The step.
+    before, after
+        The largest number of its cotangent, and of what it passes on.
+    formula
+        Of the rule.
+    runs
+        How many runs of its body the record holds.
+    """
+
+    step: Step
+    before: float
+    after: float
+    formula: str
+    runs: int
+
+
+def _shrinks(
+    steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
+) -> dict[int, Shrink]:
+    """By the number of a source, where the cotangent shrinks most on its ways there."""
+    ratios: list[tuple[float, int, Step, float, Contribution]] = []
+    for step in steps if wanted else ():
+        left, before = wanted, _size(step.cotangent)
+        # the largest that is passed to a source counts, and of equal ones the last
+        passed = [(_size(c.summed), i, c) for i, c in enumerate(step.contributions)]
+        for after, _, c in sorted(passed, key=lambda x: x[:2], reverse=True) if before else ():
+            of = sources.get(c.operand, 0) & left
+            left &= ~of
+            if of:
+                ratios.append((after / before, of, step, after, c))
+    found: dict[int, Shrink] = {}
+    for _, of, step, after, c in sorted(ratios, key=lambda x: x[0]):
+        if of & wanted:
+            runs = sum(1 for _ in step.inside)
+            shrink = Shrink(step, _size(step.cotangent), after, c.formula, runs)
+            found |= dict.fromkeys(numbers_in(of & wanted), shrink)
+            wanted &= ~of
+    return found
+
+
+def _cuts(
+    steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
+) -> dict[int, list[Step]]:
+    """By the number of a source, the steps that pass nothing but zeros on towards it."""
+    found: dict[int, list[Step]] = {}
+    for step in steps if wanted else ():
+        of = sources.get(step.record, 0) & wanted
+        if not of or not _is_some(step.cotangent):
+            continue
+        towards = passed = 0
+        for x in step.record._operands:
+            towards |= sources.get(x, 0) if type(x) is Tensor else 0
+        for c in step.contributions:
+            passed |= (
+                sources.get(c.operand, 0) if of & towards & ~passed and _is_some(c.summed) else 0
+            )
+        for i in numbers_in(of & towards & ~passed):
+            found.setdefault(i, []).append(step)
+    return found
+
+
+def _stopped(
+    cuts: list[Step], sources: Mapping[Tensor, int], source: int, slopes: dict[Any, str]
+) -> str:
+    """Where a sweep's cotangents become zero on the way to a source; empty if nowhere.
+
+    The slope of the first of these steps is looked up by its record and the operands towards the
+    source, and kept.
+    """
     if not cuts:
         return ""
+    operands = enumerate(cuts[0].record._operands)
+    towards = [i for i, x in operands if type(x) is Tensor and sources.get(x, 0) & source]
+    key = cuts[0].record, *towards
+    if key not in slopes:
+        slopes[key] = _slope(cuts[0], towards)
     said = _several([line(step.record) for step in cuts])
-    return f"the cotangent is zero from {said} on: {_slope(cuts[0], reached)}"
-
-
-def _cuts(step: Step, reached: set[Tensor]) -> bool:
-    """Whether a step has a cotangent and passes nothing but zeros on towards a parameter."""
-    passed = [c.summed for c in step.contributions if c.operand in reached]
-    return (
-        step.record in reached
-        and _is_some(step.cotangent)
-        and any(type(x) is Tensor and x in reached for x in step.record._operands)
-        and not any(map(_is_some, passed))
-    )
+    return f"the cotangent is zero from {said} on: {slopes[key]}"
 
 
 def _is_some(c: Any) -> bool:
@@ -294,15 +446,15 @@ def _is_some(c: Any) -> bool:
     return bool(np.any(c))
 
 
-def _slope(step: Step, reached: set[Tensor]) -> str:
-    """Why a step passes nothing but zeros on."""
+def _slope(step: Step, towards: Collection[int]) -> str:
+    """Why a step passes nothing but zeros on to these operands."""
     record = step.record
     if record.op in HOLDERS:
         for made in step.inside:
             run_ = made.run
-            operands = [x if type(x) is Tensor else None for x in record._operands]
-            given = [x for x, i in run_.sources.items() if operands[i] in reached]
-            said = _stopped(made.steps, reach(made.tape, [*given, *run_.carry]).records)
+            given = [x for x, i in run_.sources.items() if i in towards]
+            sources = ways(made.tape, [[*given, *run_.carry]]).sources
+            said = _stopped(_cuts(made.steps, sources, 1).get(0, []), sources, 1, {})
             if said:
                 which = "" if made.step is None else f", step {made.step}"
                 return f"inside{which}: {said}"
@@ -310,8 +462,8 @@ def _slope(step: Step, reached: set[Tensor]) -> str:
         return "it makes no steps" if none else "what it passes back inside sums to zero"
     if flat := facts(record.op).flat:
         return flat
-    passed = [c for c in step.contributions if c.operand in reached]
-    return f"its slope is 0 there ({', '.join(dict.fromkeys(c.formula for c in passed))})"
+    passed = [c.formula for c in step.contributions if c.position in towards]
+    return f"its slope is 0 there ({', '.join(dict.fromkeys(passed))})"
 
 
 def _lost(record: Tensor) -> str:
@@ -326,17 +478,6 @@ def _several(said: list[str]) -> str:
     said = list(dict.fromkeys(said))
     more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
     return "; ".join(said[:_MOST]) + more
-
-
-def _same(x: Any, primal: Any) -> bool:
-    """Whether a constant is an array with the values of another, which are not all alike."""
-    return (
-        type(x) is np.ndarray
-        and x.shape == np.shape(primal)
-        and x.size > 1
-        and bool(np.any(x != x.flat[0]))
-        and np.array_equal(x, primal)
-    )
 
 
 def _enclosed(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Why a gradient is zero: each reason is told, and no other."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from loops import arguments, losses, terms
 
 import tapegrad as tg
-from tapegrad.explain.reach import reach, receiving
+from tapegrad.explain.reach import receiving, ways
 from tapegrad.testing import programs
 
 X = np.array([1.0, 2.0])
@@ -205,7 +206,7 @@ def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
     can = receiving(tape, [output])
     for p, g in zip(tape.parameters, tg.grad(loss, (0, 1, 2))(*args), strict=True):
         assert p in can or not np.any(g)
-        assert (output in reach(tape, [p]).records) == (p in can)
+        assert (output in ways(tape, [[p]]).sources) == (p in can)
     # the same by shapes and ops alone
     told = []
     for transform in (lambda f: f, tg.compile):
@@ -278,3 +279,50 @@ def test_an_unused_leaf_is_refused_where_that_is_asked_for():
         tg.grad(lambda x: (tg.round(x), x), unused="raise", has_aux=True)(1.5)
     with pytest.raises(ValueError, match="does not depend on x"):
         tg.compile(tg.grad(lambda x: 1.0, unused="raise"))(X)
+
+
+def _added(of, start=0.0):
+    """A loss that adds up a number of each leaf."""
+
+    def loss(p):
+        y = start
+        for x in p.values():
+            y = y + of(x)
+        return y
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (_added(lambda x: tg.relu(x - 1.0)), "off everywhere"),
+        (_added(lambda x: x, 1e20), "as good as zero"),
+        (_added(np.round), "without a rule"),
+        (_added(lambda x: x.value), "read out by .value"),
+        (_added(lambda x: x * 0.0), "a product with 0"),
+        (lambda p: tg.sum(np.arange(3.0) + next(iter(p.values())).value), "never used"),
+    ],
+)
+def test_the_reasons_of_many_leaves_take_time_in_proportion(loss, said):
+    def calls(n):
+        count = 0
+
+        def hold(frame, event, arg):
+            nonlocal count
+            count += event != "return" and event != "c_return"
+
+        p = {f"w{i}": np.float64(0.0) for i in range(n)}
+        before = sys.getprofile()
+        sys.setprofile(hold)
+        try:
+            reasons = tg.why_zero(loss, p)
+        finally:
+            sys.setprofile(before)
+        assert len(reasons) == n
+        assert said in reasons[f"p.w{n - 1}"]
+        return count
+
+    calls(2)
+    few, many = calls(20), calls(80)
+    assert many < 6 * few

@@ -21,7 +21,7 @@ from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.explain.rules import passes_gradient
+from tapegrad.explain.rules import passing
 from tapegrad.face.text import printable
 
 WIDTH, HEIGHT = 128, 28  # the sides of a box
@@ -61,8 +61,9 @@ def drawing(tape: Tape) -> str:
     lines, nodes = [], []
     for record in tape:
         n, (x, y) = record.index, found.boxes[record]
+        passed = passing(record)
         for _, _, i in _edges(tape, record):
-            stops = "" if passes_gradient(record, i) else ' data-stops=""'
+            stops = "" if i in passed else ' data-stops=""'
             path = _path(found.lines[record, i])
             lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
         text = _label(record)
@@ -395,8 +396,9 @@ def mermaid(tape: Tape) -> str:
         text = "".join(c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in label)
         shape = f'(["{text}"])' if record.op is PARAMETER else f'["{text}"]'
         lines.append(f"    n{record.index}{shape}")
+        passed = passing(record)
         for x, _, i in _edges(tape, record):
-            arrow = "-->" if passes_gradient(record, i) else "-.->"
+            arrow = "-->" if i in passed else "-.->"
             lines.append(f"    n{x.index} {arrow} n{record.index}")
     return "\n".join(lines)
 
@@ -428,8 +430,9 @@ def dot(tape: Tape) -> str:
         text = label.replace("\\", "\\\\").replace('"', '\\"')
         shape = ", shape=ellipse" if record.op is PARAMETER else ""
         lines.append(f'    n{record.index} [label="{text}"{shape}]')
+        passed = passing(record)
         for x, _, i in _edges(tape, record):
-            style = "" if passes_gradient(record, i) else " [style=dashed]"
+            style = "" if i in passed else " [style=dashed]"
             lines.append(f"    n{x.index} -> n{record.index}{style}")
     return "\n".join([*lines, "}"])
 
