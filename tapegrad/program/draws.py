@@ -11,7 +11,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import chain, islice
+from itertools import islice
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -177,7 +177,8 @@ def _items(x: Any) -> Iterable[tuple[Any, Any]]:
     fields = [field.name for field in getattr(type(x), "__attrs_attrs__", ())]
     fields += getattr(type(x), "__dataclass_fields__", ())
     held = x if type(x) is dict else getattr(x, "__dict__", {})
-    return chain(((f, getattr(x, f, None)) for f in fields), islice(held.items(), MOST_ELEMENTS))
+    # at once, since another thread may add to it
+    return [*[(f, getattr(x, f, None)) for f in fields], *islice(held.items(), MOST_ELEMENTS)]
 
 
 def _shared(kind: type) -> list[tuple[str, Any]]:
@@ -186,7 +187,7 @@ def _shared(kind: type) -> list[tuple[str, Any]]:
         return []
     return [
         (f"{kind.__name__}.{name}", x)
-        for name, x in islice(vars(kind).items(), MOST_OBJECTS)
+        for name, x in [*islice(vars(kind).items(), MOST_OBJECTS)]
         if isinstance(x, FunctionType) or not name.startswith("__")
     ]
 
