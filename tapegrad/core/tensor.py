@@ -294,7 +294,9 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
 
     @property
     def value(self) -> Array:
-        """The value, a read-only array (to which ``np.add.at`` writes before NumPy 2.5: do not).
+        """The value, a read-only array.
+
+        NumPy before 2.5 writes to it all the same by ``np.add.at``: do not.
 
         Raises
         ------
