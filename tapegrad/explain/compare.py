@@ -106,7 +106,7 @@ def _element(x: Tensor | None, index: tuple[int, ...] | None) -> str:
 
 @attrs.frozen(eq=False, repr=False)
 class Comparison(Report):
-    """What `compare_tapes` found. ``str()`` of it says where the two part.
+    """The result of `compare_tapes`. ``str()`` of it says where the two part.
 
     Attributes
     ----------
@@ -134,8 +134,8 @@ class Comparison(Report):
     def summary(self) -> str:
         """How many lines differ, in words."""
         lacking = sum(row.a is None or row.b is None for row in self.rows)
-        found = f"{len(self.rows) - lacking} of {self.matched} lines differ"
-        return f"{found}, {lacking} are in one tape alone" if lacking else found
+        differing = f"{len(self.rows) - lacking} of {self.matched} lines differ"
+        return f"{differing}, {lacking} are in one tape alone" if lacking else differing
 
     def details(self) -> list[Any]:
         """The first difference, and a table of all."""
@@ -221,12 +221,12 @@ def first_difference(
 ) -> str:
     """The first line of a program whose value differs from the recording's, in words."""
     _, tape, _ = apart(run, fn, args, kwargs, None, users_place)
-    made, _, _ = on_tape(program, values, f"the program of {program.label}")
+    compiled, _, _ = on_tape(program, values, f"the program of {program.label}")
     narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
     tolerance = 1e-4 if narrow else 1e-8
-    found = _compared(tape, made, tolerance, tolerance, alike=True)
+    comparison = _compared(tape, compiled, tolerance, tolerance, alike=True)
     # a pass may have put another operand in
-    first = found.first or next(iter(found.rows), None)
+    first = comparison.first or next(iter(comparison.rows), None)
     if first is None:
         return "; run line by line, the program gives what the recording does"
     return f"\nfirst (a is recorded, b compiled): {first}"
@@ -242,8 +242,8 @@ def _compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -
     with np.errstate(all="ignore"):
         for x, y in pairs:
             if x is not None and y is not None:
-                found = comparing.difference(x, y)
-                rows += [] if found is None else [found]
+                difference = comparing.difference(x, y)
+                rows += [] if difference is None else [difference]
             elif not alike:
                 side = "b" if x is None else "a"
                 why = f"{side} alone has it: another branch, or another version"
@@ -299,18 +299,18 @@ class _Comparing:
     def lacking(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
         """Whether one tape alone has any of these; where those begin is noted."""
         waiting = [z for pair in moved for z in pair if self._is_alone(z)]
-        found = bool(waiting)
+        lacks = bool(waiting)
         while waiting:
             z = waiting.pop()
             if z not in self.began:
                 self.began.add(z)
                 waiting += [w for w in z._operands if type(w) is Tensor and self._is_alone(w)]
-        return found
+        return lacks
 
     def worst(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
         """By how much two values differ at most, and where; None if they agree."""
-        found = [_worst(u, v, self.rtol, self.atol) for u, v in _values(x, y)]
-        error, index = max([z for z in found if z], key=lambda z: z[0], default=(None, None))
+        worsts = [_worst(u, v, self.rtol, self.atol) for u, v in _values(x, y)]
+        error, index = max([z for z in worsts if z], key=lambda z: z[0], default=(None, None))
         if error is None:
             return None
         return error, None if type(primal_of(x)) is Parts else index
@@ -348,11 +348,11 @@ class _Comparing:
             if one is None or other is None:
                 longer = "a" if other is None else "b"
                 return f"{longer} goes on after step {n}, and the other ends", None, None
-            found = _compared(one.tape, other.tape, self.rtol, self.atol).first
-            if found is not None:
-                if found.a is not None and found.b is not None and found.a.op is PARAMETER:
-                    found = attrs.evolve(found, why=_given(one, n, found.a, found.b))
-                return "", one.step, found
+            first = _compared(one.tape, other.tape, self.rtol, self.atol).first
+            if first is not None:
+                if first.a is not None and first.b is not None and first.a.op is PARAMETER:
+                    first = attrs.evolve(first, why=_given(one, n, first.a, first.b))
+                return "", one.step, first
         return "run again here, nothing inside differs", None, None
 
 
@@ -439,8 +439,8 @@ def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
             f"cancellation: terms that add up to {terms:.2g} in size leave {leaves:.3g}, and "
             f"{narrow} has {digits} digits"
         )
-    given = [_worst(p._primal, q._primal, 0.0, 0.0) for p, q in _operands(x, y)]
-    before = max([z[0] for z in given if z is not None], default=0.0)
+    gaps = [_worst(p._primal, q._primal, 0.0, 0.0) for p, q in _operands(x, y)]
+    before = max([z[0] for z in gaps if z is not None], default=0.0)
     if before:
         return f"operands that differ by {before:.1g} give values that differ by {error:.1g}"
     if x.dtype != y.dtype:

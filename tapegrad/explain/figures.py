@@ -17,7 +17,7 @@ from tapegrad.face.text import printable
 
 @attrs.frozen(eq=False)
 class Row:
-    """What one line takes.
+    """The time and the memory of one line.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Row:
 
 @attrs.frozen
 class Total:
-    """What all lines of one line of source take.
+    """The time and the memory of all lines of one line of source.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Total:
 
 @attrs.frozen(eq=False, repr=False)
 class Profile(Report):
-    """What `profile` measured. ``str()`` of it is a table.
+    """The result of `profile`. ``str()`` of it is a table.
 
     Attributes
     ----------
@@ -217,10 +217,10 @@ def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
 
 def _sorted(rows: Iterable[Row], indent: str = "") -> list[tuple[str, ...]]:
     """The cells of rows, sorted by time, each with those inside it below."""
-    found = []
+    lines = []
     for row in sorted(rows, key=lambda row: -_seconds(row)):
-        found += [figures_of(row, indent), *_sorted(row.inside, indent + "  ")]
-    return found
+        lines += [figures_of(row, indent), *_sorted(row.inside, indent + "  ")]
+    return lines
 
 
 def _sums(place: Place, total: Total) -> tuple[str, ...]:

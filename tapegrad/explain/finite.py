@@ -79,8 +79,8 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
         if record not in depended:
             continue
         try:
-            for made in runs(record):
-                check_values(made.tape, _needed(made, read.get(record)))
+            for inner in runs(record):
+                check_values(inner.tape, _needed(inner, read.get(record)))
         except NonFiniteError:
             _check_sweep(tape, record)
             raise
@@ -101,19 +101,19 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
                 _check_cotangents(tape, y, g, cotangents)
 
 
-def _needed(made: Run, read: set[int] | None) -> list[Tensor]:
+def _needed(inner: Run, read: set[int] | None) -> list[Tensor]:
     """The results of a run that the results that are read depend on; None if all are."""
-    record, outputs = made.record, made.outputs
+    record, outputs = inner.record, inner.outputs
     wanted = set(range(len(outputs))) if read is None else set(read)
     if record.op in LOOPS:
-        loop, carry = record._options["loop"], made.carry
+        loop, carry = record._options["loop"], inner.carry
         if loop.stop is not None:
             wanted.update(range(loop.n_carry))
         before = -1
         while before != len(wanted):
             # what a step needs of its carry, the one before must give
             before = len(wanted)
-            needed = ancestors(made.tape, _records(outputs, wanted))
+            needed = ancestors(inner.tape, _records(outputs, wanted))
             wanted.update(k for k, x in enumerate(carry) if x in needed)
     return _records(outputs, wanted)
 
@@ -124,12 +124,12 @@ def _records(outputs: Sequence[Any], wanted: Iterable[int]) -> list[Tensor]:
 
 def _check_inside(record: Tensor, g: Any) -> None:
     """Raise at the first cotangent inside a record that is not finite, from its last run back."""
-    for made in Inside(record, g):
-        for step in made.steps:
+    for inner in Inside(record, g):
+        for step in inner.steps:
             if step.inside:
                 _check_inside(step.record, step.cotangent)
             for c in step.contributions:
-                _check_contribution(made.tape, step.record, c.position, c.summed, step.cotangent)
+                _check_contribution(inner.tape, step.record, c.position, c.summed, step.cotangent)
 
 
 # --- tangents -------------------------------------------------------------------------------
@@ -164,20 +164,20 @@ def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
     first, last = (0, 0) if loop is None else (loop.n_captured, loop.n_captured + loop.n_carry)
     (moved,) = [list(primals(moved))]
     rows = None if loop is None else loop.steps(record._operands[last:])
-    for made in runs(record):
+    for inner in runs(record):
         tangents = {}
-        for x, i in made.sources.items():
+        for x, i in inner.sources.items():
             t = moved[i]
             if t is not None and loop is not None and i >= last:
-                step = made.step or 0
+                step = inner.step or 0
                 t = t[(rows or 0) - 1 - step if loop.reverse else step, ...]
             if t is not None:
                 tangents[x] = t
-        outputs = [x for x in made.outputs if type(x) is Tensor]
-        found = push(made.tape, tangents, outputs, _tangents_checked)
+        outputs = [x for x in inner.outputs if type(x) is Tensor]
+        results = push(inner.tape, tangents, outputs, _tangents_checked)
         if loop is not None:
-            carry = made.outputs[: loop.n_carry]
-            moved[first:last] = [found.get(x) if type(x) is Tensor else None for x in carry]
+            carry = inner.outputs[: loop.n_carry]
+            moved[first:last] = [results.get(x) if type(x) is Tensor else None for x in carry]
 
 
 def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
@@ -215,14 +215,14 @@ def check_result(
     if not bad:
         return
     n = len(args)
-    given = [i for i in range(n) if i not in static and i - n not in static]
+    varied = [i for i in range(n) if i not in static and i - n not in static]
 
     @wraps(fn)
     def again(*varying: Any, **named: Any) -> Any:
-        known = dict(zip(given, varying, strict=True))
+        known = dict(zip(varied, varying, strict=True))
         return fn(*[known.get(i, x) for i, x in enumerate(args)], **named)
 
-    output, tape, _ = run(again, tuple([args[i] for i in given]), kwargs, place=users_place)
+    output, tape, _ = run(again, tuple([args[i] for i in varied]), kwargs, place=users_place)
     check_values(tape, [x for x in tree.leaves(output) if type(x) is Tensor])
     raise NonFiniteError(
         f"{bad[0]} of the compiled {label(fn)} is not finite, but every value is where the "
@@ -292,11 +292,11 @@ def _hint(tape: Tape, record: Tensor) -> str:
 
 def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` with a side that is the record or was computed from it."""
-    made = {record}
+    reached = {record}
     for later in tape:
-        within = [type(x) is Tensor and x in made for x in later._operands]
+        within = [type(x) is Tensor and x in reached for x in later._operands]
         if later.op is where_ and any(within[1:]):
             return later
         if any(within):
-            made.add(later)
+            reached.add(later)
     return None

@@ -64,7 +64,7 @@ class Run:
 
 
 def runs(record: Tensor) -> Iterator[Run]:
-    """What a record holds, run again, in order; none for a record of any other op.
+    """The runs of the body that a record holds, in order; none for a record of any other op.
 
     The body of a loop is a program. Each step is written on a tape with its values, line by line,
     when the iteration reaches it. A loop of many steps takes the memory of one.
@@ -75,20 +75,20 @@ def runs(record: Tensor) -> Iterator[Run]:
     elif record.op is CHECKPOINT:
         yield _repeated(record)
     elif record.op in LOOPS:
-        for t, given in enumerate(steps(record._options["loop"], operands)):
-            yield run(record, t, given)
+        for t, values in enumerate(steps(record._options["loop"], operands)):
+            yield run(record, t, values)
 
 
 def last_run(record: Tensor) -> Run | None:
     """The last of `runs`, without the tapes of those before; None if there is none."""
     if record.op not in LOOPS:
         return next(runs(record), None)
-    given = deque(enumerate(steps(record._options["loop"], primals(record._operands))), maxlen=1)
-    return run(record, *given[0]) if given else None
+    last = deque(enumerate(steps(record._options["loop"], primals(record._operands))), maxlen=1)
+    return run(record, *last[0]) if last else None
 
 
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
-    """What the body of a loop is given at each step, in order."""
+    """The inputs of the body of a loop at each step, in order."""
     step, goes_on = caller(loop.body), None if loop.stop is None else caller(loop.stop)
     n, first = loop.n_captured, loop.n_captured + loop.n_carry
     captured, carry, xs = [*operands[:n]], [*operands[n:first]], operands[first:]
@@ -97,34 +97,34 @@ def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
         if goes_on is not None and not goes_on([*captured, *carry])[0]:
             return
         row = n_steps - 1 - t if loop.reverse and n_steps is not None else t
-        given = [*captured, *carry, *[x[row, ...] for x in xs]]
-        yield given
+        values = [*captured, *carry, *[x[row, ...] for x in xs]]
+        yield values
         with np.errstate(all="ignore"):
-            carry = step(given)[: loop.n_carry]
+            carry = step(values)[: loop.n_carry]
 
 
-def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
+def run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
     """One run of the program that a record holds, on a tape."""
     code, what, first = held_program(record, step)
-    tape, inputs, outputs = on_tape(code, given, f"{code.label}, {what} {_named(record)}")
+    tape, inputs, outputs = on_tape(code, values, f"{code.label}, {what} {_named(record)}")
     sources = {x: first + i for i, x in enumerate(inputs)}
     return Run(record, step, tape, sources, tuple(outputs))
 
 
-def on_tape(code: Code, given: Sequence[Any], label: str) -> tuple[Tape, list[Tensor], list[Any]]:
+def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[Tensor], list[Any]]:
     """A run of a program on a tape of its own, its inputs there, and its outputs."""
     now: list[Any] = [None]
     origin = Origin(label, place=partial(itemgetter(0), now))
     last: Any = origin
     inputs: list[Tensor] = []
-    for x, like in zip(given, code.inputs, strict=True):
+    for x, like in zip(values, code.inputs, strict=True):
         last = write_known(last, PARAMETER, (), NO_OPTIONS, x, like.path)
         inputs.append(last)
 
-    def written(made: Instruction, operands: list[Any]) -> Any:
+    def written(instruction: Instruction, operands: list[Any]) -> Any:
         nonlocal last
-        now[0] = made.place
-        last = write(last, made.op, tuple(operands), dict(made.options))
+        now[0] = instruction.place
+        last = write(last, instruction.op, tuple(operands), dict(instruction.options))
         return last
 
     with np.errstate(all="ignore"):
@@ -167,7 +167,7 @@ def _repeated(record: Tensor) -> Run:
 
 
 def primal_of(x: Any) -> Any:
-    """What a record holds; what is no record stays as it is."""
+    """The value of a record; anything else stays as it is."""
     return x._primal if type(x) is Tensor else x
 
 

@@ -54,21 +54,21 @@ class Clock:
         """Seconds that a call takes."""
         once = self._rounds(call, 1, 1)[0]
         repeats = max(1, min(100, int(_ROUND / max(once, 1e-9))))
-        found = self._rounds(call, self.rounds, repeats)
+        seconds = self._rounds(call, self.rounds, repeats)
         # the first call may have been slow: it allocates
-        shortest = max(0.0, min(found))
+        shortest = max(0.0, min(seconds))
         self.least += shortest
-        self.middle += max(0.0, statistics.median(found))
+        self.middle += max(0.0, statistics.median(seconds))
         return shortest
 
     def _rounds(self, call: Callable[[], Any], rounds: int, repeats: int) -> list[float]:
-        found = []
+        seconds = []
         for _ in range(rounds):
             start = perf_counter()
             for _ in range(repeats):
                 call()
-            found.append((perf_counter() - start) / repeats - self.tick)
-        return found
+            seconds.append((perf_counter() - start) / repeats - self.tick)
+        return seconds
 
 
 def allocated(call: Callable[[], Any]) -> int:

@@ -98,8 +98,8 @@ def _stretch(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[tuple[int, int, i
 
 
 def _in_order(runs: Any) -> list[tuple[int, int, int]]:
-    found = []
+    ordered = []
     while runs is not None:
         run, runs = runs
-        found.append(run)
-    return found[::-1]
+        ordered.append(run)
+    return ordered[::-1]

@@ -51,7 +51,7 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 
     The function is recorded, with every floating leaf of its arguments as a parameter. Then each
     line of the tape runs alone: its op, and in a reverse sweep from the results its rules. The
-    times are of NumPy's work; what Python takes beside is told in one figure. Give it the function
+    times are of NumPy's work; one figure says how long Python takes beside it. Give it the function
     that you differentiate, rather than its gradient.
 
     Parameters
@@ -151,17 +151,17 @@ def _compiled(
     last_use = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
     rows = []
     with np.errstate(all="ignore"):
-        written_rows = list(_forward(tape, clock, Held()))[n:]
-        for i, (made, row) in enumerate(zip(program.instructions, written_rows, strict=True)):
+        alone = list(_forward(tape, clock, Held()))[n:]
+        for i, (instruction, row) in enumerate(zip(program.instructions, alone, strict=True)):
             x, stays = row.record, any(row.record is y for y in outputs)
             row = attrs.evolve(
                 row,
-                record=made,
+                record=instruction,
                 line=i,
                 freed_at=None if stays else last_use.get(x, x.index) - n,
                 inside=_inside(x, None, clock, row.place) if x.op in HOLDERS else (),
             )
-            rows.append(_as_backward(row) if made.stage == "backward" else row)
+            rows.append(_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         make = runner(program)
         # what is made once, such as the code of its text, is no memory of a call
@@ -268,18 +268,18 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     stride = -(-n // _TIMED) or 1
     # how many steps each that is timed stands for
     shares = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
-    found: list[tuple[int, Row]] = []
+    rows: list[tuple[int, Row]] = []
 
     def within(x: Tensor, c: Any) -> tuple[Row, ...]:
         opens = x.op in HOLDERS and (c is not None or g is None)
         return _inside(x, c, clock, place_of(x, around)) if opens else ()
 
-    for t, made in enumerate(runs(record)):
-        for x in made.tape if t in shares else ():
+    for t, inner in enumerate(runs(record)):
+        for x in inner.tape if t in shares else ():
             if x.op is not PARAMETER:
                 own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
                 row = Row(x, x.index, place_of(x, around), own, forward_s=clock.time(written(x)))
-                found.append((shares[t], attrs.evolve(row, inside=within(x, None))))
+                rows.append((shares[t], attrs.evolve(row, inside=within(x, None))))
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
@@ -288,8 +288,8 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
                 seconds = clock.time(derived(swept.tape, x, c) if opens else pulled(x, c))
                 row = Row(x, x.index, place_of(x, around), backward_s=seconds, steps=0)
-                found.append((shares[t], attrs.evolve(row, inside=within(x, c))))
-    return _summed(found)
+                rows.append((shares[t], attrs.evolve(row, inside=within(x, c))))
+    return _summed(rows)
 
 
 def _summed(rows: Iterable[tuple[int, Row]]) -> tuple[Row, ...]:

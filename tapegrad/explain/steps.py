@@ -26,7 +26,7 @@ from tapegrad.program.control.ops import LOOPS
 
 @attrs.frozen(eq=False)
 class Contribution:
-    """What a record adds to the cotangent of one of its operands.
+    """The part of an operand's cotangent that comes from one record.
 
     Attributes
     ----------
@@ -47,13 +47,13 @@ class Contribution:
     @property
     def formula(self) -> str:
         """The rule in words, in terms of the cotangent ``g``, the value ``y`` and the operands."""
-        said = formula(self.record.op, self.position)
+        text = formula(self.record.op, self.position)
         if self.cotangent.dtype.kind != "c":
-            return said
+            return text
         # rules are written for conjugates
         g = "conj(g)" if self.record.dtype.kind == "c" else "g"
-        said = re.sub(r"(?<![\w.])g(?![\w(])", g, said)
-        return f"conj({said})"
+        text = re.sub(r"(?<![\w.])g(?![\w(])", g, text)
+        return f"conj({text})"
 
     @property
     def known(self) -> dict[str, Any]:
@@ -64,9 +64,9 @@ class Contribution:
         return {name: readonly_view(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
-        given, summed = _short(self.cotangent), _short(self.summed)
+        passed, summed = _short(self.cotangent), _short(self.summed)
         summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
-        return f"{_called(self.operand)} gets {self.formula}: {given}{summing}"
+        return f"{_called(self.operand)} gets {self.formula}: {passed}{summing}"
 
 
 @attrs.frozen(eq=False)
@@ -173,30 +173,30 @@ class Inside:
         record, g = self.record, arrays_in(self.cotangent)
         loop = record._options.get("loop") if record.op in LOOPS else None
         if loop is None:
-            for made in runs(record):
-                yield _swept(made, g.values if type(g) is Parts else [g])
+            for inner in runs(record):
+                yield _swept(inner, g.values if type(g) is Parts else [g])
             return
         operands = primals(record._operands)
-        given, n_carry = list(steps_of(loop, operands)), loop.n_carry
+        inputs, n_carry = list(steps_of(loop, operands)), loop.n_carry
         carried, rows = list(g.values[:n_carry]), g.values[n_carry:]
-        for t in reversed(range(len(given))):
-            row = len(given) - 1 - t if loop.reverse else t
-            made = run(record, t, given[t])
-            swept = _swept(made, [*carried, *[None if c is None else c[row, ...] for c in rows]])
-            found = {step.record: conjugated(step.cotangent) for step in swept.steps}
-            carried = [found.get(x) for x in made.carry]
+        for t in reversed(range(len(inputs))):
+            row = len(inputs) - 1 - t if loop.reverse else t
+            inner = run(record, t, inputs[t])
+            swept = _swept(inner, [*carried, *[None if c is None else c[row, ...] for c in rows]])
+            known = {step.record: conjugated(step.cotangent) for step in swept.steps}
+            carried = [known.get(x) for x in inner.carry]
             yield swept
 
 
-def _swept(made: Run, cotangents: Sequence[Any]) -> SweptRun:
+def _swept(inner: Run, cotangents: Sequence[Any]) -> SweptRun:
     """A run, with the sweep that begins with these cotangents of its outputs."""
     seeds: dict[Tensor, Any] = {}
-    for x, c in zip(made.outputs, cotangents, strict=True):
+    for x, c in zip(inner.outputs, cotangents, strict=True):
         if type(x) is Tensor and c is not None:
             c = primal_of(c)
             seeds[x] = seeds[x] + c if x in seeds else c
     with np.errstate(all="ignore"):
-        return SweptRun(made, tuple(Steps(made.tape, seeds)))
+        return SweptRun(inner, tuple(Steps(inner.tape, seeds)))
 
 
 def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:

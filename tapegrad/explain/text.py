@@ -22,7 +22,7 @@ MOST = 24
 
 
 def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
-    """What `Tape.show` returns."""
+    """The text of `Tape.show`."""
     if output is None:
         return Text(_text(tape, None))
     return Text(_text(tape, {step.record: step for step in sweep_steps(tape, output, cotangent)}))

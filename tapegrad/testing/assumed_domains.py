@@ -110,23 +110,23 @@ def assumed(fn: Any) -> Assumed:
     for numbers in trials.kinds(has_rule):
         for chosen in options:
             forms = trials.forms(numbers, chosen)
-            found = forms and trials.widest(numbers, forms, chosen)
-            if found:
-                return found
+            domain = forms and trials.widest(numbers, forms, chosen)
+            if domain:
+                return domain
     met = f" (at last: {trials.met[-1]})" if trials.met else ""
     raise TypeError(f"{label(fn)} declares no domain, and no trial domain works{met}; {_REMEDY}")
 
 
 def _options(signature: Signature, names: Sequence[str], notes: Any) -> list[dict[str, str]]:
     """Expressions for the options: with those that have a default, and without."""
-    found: dict[str, str] = {}
+    expressions: dict[str, str] = {}
     for name in names:
         is_needed, default = name not in signature.defaults, signature.defaults.get(name)
         kind = _SCALARS.get(notes.get(name))
         if kind == "booleans" or name == "keepdims" or isinstance(default, bool):
-            found[name] = "choose.among([False, True])"
+            expressions[name] = "choose.among([False, True])"
         elif name == "axis" and (is_needed or isinstance(default, int)):
-            found[name] = "choose.axis(ndim)"
+            expressions[name] = "choose.axis(ndim)"
         elif is_needed and kind is None:
             raise TypeError(
                 f"{signature.name} declares no domain, and nothing says what its option {name} may "
@@ -134,9 +134,9 @@ def _options(signature: Signature, names: Sequence[str], notes: Any) -> list[dic
             )
         elif is_needed:
             number = "float(choose.array((), Elements(0.25, 2.0), 'd'))"
-            found[name] = "choose.integer(1, 3)" if kind == "integers" else number
-    needed = {name: x for name, x in found.items() if name not in signature.defaults}
-    return [needed | found, needed] if needed != found else [needed]
+            expressions[name] = "choose.integer(1, 3)" if kind == "integers" else number
+    needed = {name: x for name, x in expressions.items() if name not in signature.defaults}
+    return [needed | expressions, needed] if needed != expressions else [needed]
 
 
 # --- shapes -------------------------------------------------------------------------------
@@ -260,16 +260,16 @@ class _Trials:
 
             for form in filter(works, _general(n)):
                 return [form]
-            found: list[_Form] = []
+            named: list[_Form] = []
             for form in _named(n):
-                if not any(map(form.is_case_of, found)) and works(form):
-                    found.append(form)
-                if len(found) == _MOST_FORMS:
+                if not any(map(form.is_case_of, named)) and works(form):
+                    named.append(form)
+                if len(named) == _MOST_FORMS:
                     break
-            is_square = [form.sides for form in found] == [(("n", "n"),)]
-            if found and not is_square:
-                return found
-            for form in filter(works, [*_REGULAR, *found] if n == 1 else ()):
+            is_square = [form.sides for form in named] == [(("n", "n"),)]
+            if named and not is_square:
+                return named
+            for form in filter(works, [*_REGULAR, *named] if n == 1 else ()):
                 return [form]
         return []
 

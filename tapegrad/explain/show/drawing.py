@@ -57,14 +57,14 @@ class Layout:
 
 def drawing(tape: Tape) -> str:
     """A tape as SVG, in few columns even if it has many records."""
-    found = layout(tape)
+    places = layout(tape)
     lines, nodes = [], []
     for record in tape:
-        n, (x, y) = record.index, found.boxes[record]
+        n, (x, y) = record.index, places.boxes[record]
         passed = passing(record)
         for _, _, i in _edges(tape, record):
             stops = "" if i in passed else ' data-stops=""'
-            path = _path(found.lines[record, i])
+            path = _path(places.lines[record, i])
             lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
         text = _label(record)
         brief = text if len(text) <= 16 else f"{text[:15]}…"
@@ -74,10 +74,10 @@ def drawing(tape: Tape) -> str:
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="{corner}"/>'
             f'<text x="{x + WIDTH // 2}" y="{y + 18}">{escape(brief)}</text></g>'
         )
-    fits = ' class="page"' if found.height < _PAGE else ""
+    fits = ' class="page"' if places.height < _PAGE else ""
     return (
-        f'<svg role="img" aria-label="The graph of the table"{fits} width="{found.width}" '
-        f'height="{found.height}" viewBox="0 0 {found.width} {found.height}">'
+        f'<svg role="img" aria-label="The graph of the table"{fits} width="{places.width}" '
+        f'height="{places.height}" viewBox="0 0 {places.width} {places.height}">'
         f'<g id="edges">{"".join(lines)}</g>{"".join(nodes)}</svg>'
     )
 
@@ -150,12 +150,12 @@ def _room(n_lines: int) -> int:
 
 def _corners(points: Sequence[Point]) -> list[Point]:
     """A line's ends, and where it turns."""
-    found = [points[0]]
+    corners = [points[0]]
     for before, here, after in zip(points, points[1:], points[2:], strict=False):
         is_straight = before[0] == here[0] == after[0] or before[1] == here[1] == after[1]
-        if here != found[-1] and not is_straight:
-            found.append(here)
-    return [*found, points[-1]]
+        if here != corners[-1] and not is_straight:
+            corners.append(here)
+    return [*corners, points[-1]]
 
 
 # --- boxes --------------------------------------------------------------------------------------
@@ -190,18 +190,18 @@ def _rows(
     """
     last = max(depth.values(), default=0)
     rows: list[list[Tensor]] = [[] for _ in range(last + 1)]
-    found: dict[Tensor, int] = {}
+    row_of: dict[Tensor, int] = {}
     left = {record: len(users[record]) for record in tape}
     ready = [record for record in tape if not left[record]]
     while ready:
         record = ready.pop()
-        row = max([found[user] + 1 for user, _ in users[record]], default=last - depth[record])
+        row = max([row_of[user] + 1 for user, _ in users[record]], default=last - depth[record])
         while row < len(rows) and len(rows[row]) == _MOST:
             row += 1
         if row == len(rows):
             rows.append([])
         rows[row].append(record)
-        found[record] = row
+        row_of[record] = row
         for x, _, _ in sorted(_edges(tape, record), key=lambda edge: depth[edge[0]]):
             left[x] -= 1
             if not left[x]:
@@ -225,12 +225,12 @@ def _spread(wanted: Sequence[int], fixed: int) -> list[int]:
     They are from -3 to 4, so that there are never more than `_MOST`.
     """
     first, last = -(_MOST // 2) + 1, _MOST // 2 + 1 - len(wanted)
-    found = [min(max(column, first + i), last + i) for i, column in enumerate(wanted)]
-    for i in range(fixed + 1, len(found)):
-        found[i] = max(found[i], found[i - 1] + 1)
+    columns = [min(max(column, first + i), last + i) for i, column in enumerate(wanted)]
+    for i in range(fixed + 1, len(columns)):
+        columns[i] = max(columns[i], columns[i - 1] + 1)
     for i in reversed(range(fixed)):
-        found[i] = min(found[i], found[i + 1] - 1)
-    return found
+        columns[i] = min(columns[i], columns[i + 1] - 1)
+    return columns
 
 
 # --- lines --------------------------------------------------------------------------------------
@@ -322,11 +322,11 @@ class _Plan:
 def _lanes(nets: Sequence[_Net]) -> tuple[dict[_Net, int], Counter[tuple[int, int]]]:
     """The track of each trunk beside a column, and how many tracks each side has."""
     tracks: dict[tuple[int, int], list[int]] = defaultdict(list)
-    found: dict[_Net, int] = {}
+    track_of: dict[_Net, int] = {}
     # those inside others are nearer to the column
     for net in sorted([net for net in nets if net.side], key=lambda net: net.last - net.first):
-        found[net] = _fit(tracks[net.column, net.side], net.first, net.last)
-    return found, Counter({side: len(of_side) for side, of_side in tracks.items()})
+        track_of[net] = _fit(tracks[net.column, net.side], net.first, net.last)
+    return track_of, Counter({side: len(of_side) for side, of_side in tracks.items()})
 
 
 def _across(
@@ -345,12 +345,12 @@ def _across(
             reached[first, net] |= {start[x]} | turns
             reached[last, net] |= {end[user, i]} | turns
     tracks: dict[int, list[int]] = defaultdict(list)
-    found = dict.fromkeys(reached, 0)
+    track_of = dict.fromkeys(reached, 0)
     spans = {key: (min(xs), max(xs)) for key, xs in reached.items()}
     for (row, net), (a, b) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
         if a < b:
-            found[row, net] = _fit(tracks[row], a // 4, b // 4 + 1)
-    return found, Counter({row: len(of_row) for row, of_row in tracks.items()})
+            track_of[row, net] = _fit(tracks[row], a // 4, b // 4 + 1)
+    return track_of, Counter({row: len(of_row) for row, of_row in tracks.items()})
 
 
 def _fit(tracks: list[int], first: int, last: int) -> int:

@@ -110,7 +110,7 @@ def _scalar(value: Any) -> str:
 
 
 def _further(value: Any, brief: str) -> dict[str, str]:
-    """What is shown of an array that is opened, if it is more than before."""
+    """The rest of an array, shown when it is opened; empty if there is none."""
     if type(value) is Parts:
         return {}
     full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
@@ -195,7 +195,7 @@ def _contributed(
 ) -> Iterator[dict[str, Any]]:
     """A contribution: what the rule gives, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
-    given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
+    passed, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
     before = None if so_far is None else primal_of(so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
     running = texts.opened(primal_of(sums[x]))
@@ -209,7 +209,7 @@ def _contributed(
         **places,
         "said": f"{called(step.record)} passes to {to}, by its rule.",
         "parts": [
-            [f"{formula}{_is(formula)}", texts.piece(given), *_shape(given)],
+            [f"{formula}{_is(formula)}", texts.piece(passed), *_shape(passed)],
             *([["where", *where]] if where else []),
         ],
         "question": f"What does {called(step.record)} pass to {to}?",
@@ -218,16 +218,16 @@ def _contributed(
             ["g =", texts.piece(primal_of(step.cotangent)), *where],
         ],
         "rule": formula,
-        "number": _is_number(given),
+        "number": _is_number(passed),
         "choices": _choices(step, c, texts),
     }
     parts: list[list[str | int]] = []
-    if given.shape != summed.shape:
+    if passed.shape != summed.shape:
         parts.append(
             [
-                f"{x.shape} was broadcast to {given.shape}: summed over the axes that were added "
+                f"{x.shape} was broadcast to {passed.shape}: summed over the axes that were added "
                 "or stretched,",
-                texts.piece(given),
+                texts.piece(passed),
                 "->",
                 texts.piece(summed),
             ]
@@ -269,18 +269,18 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
     tries = {"right": right, "g": g, "value": primal_of(step.record._primal)}
     if type(right) is not Parts:
         tries |= {"sign": -right, "twice": right * 2, "zero": right * 0, "one": right + 1}
-    found: dict[Any, dict[str, Any]] = {}
+    choices: dict[Any, dict[str, Any]] = {}
     for kind, tried in tries.items():
         value: Any = tried if type(tried) is Parts else np.asarray(tried)
         # four arrays are enough to choose from; a number is typed
-        if value.shape and len(found) == 4:
+        if value.shape and len(choices) == 4:
             break
         choice: dict[str, Any] = {"kind": kind, "pieces": [texts.piece(value), *_shape(value)]}
         if _is_number(value) and np.isfinite(value):
             choice["number"] = float(value)
-        found.setdefault((texts.brief(value), value.shape), choice)
+        choices.setdefault((texts.brief(value), value.shape), choice)
     # sorted as text, so that the right one is not always first
-    return [found[key] for key in sorted(found)]
+    return [choices[key] for key in sorted(choices)]
 
 
 def called(record: Tensor) -> str:

@@ -313,15 +313,15 @@ def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
 
     The result of `stop_gradient` is a constant and keeps its value.
     """
-    found = dict(values)
+    known = dict(values)
     for record in tape:
-        if record in found:
+        if record in known:
             continue
-        operands = [found.get(x, x._primal) if type(x) is Tensor else x for x in record._operands]
+        operands = [known.get(x, x._primal) if type(x) is Tensor else x for x in record._operands]
         if not operands or record.op is stopped:
-            found[record] = record._primal
+            known[record] = record._primal
         elif record.op is PARAMETER:
-            found[record] = operands[0]
+            known[record] = operands[0]
         else:
-            found[record] = record.op.forward(*operands, **record._options)
-    return found
+            known[record] = record.op.forward(*operands, **record._options)
+    return known
