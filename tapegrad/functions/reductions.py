@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from tapegrad.ops.casting import floating, number, seen, squared_size, to_array
+from tapegrad.ops.casting import floating, number, seen, squared_size, stopped, to_array
 from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
@@ -57,9 +57,12 @@ def var(
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
     _check_number(ddof)
-    if mean is None:
-        mean = np.mean(a, axis=axis, dtype=dtype, keepdims=True, where=where)
-    apart = where_part(squared_size(a - mean), where, 0, axis)
+    of = {"axis": axis, "keepdims": True, "where": where}
+    apart = a - (stopped(np.mean(a, dtype=dtype, **of)) if mean is None else mean)
+    if mean is None and (dtype is None or np.dtype(dtype).kind in "fc"):
+        # what a mean rounds off, which far from 0 is not small beside the rest
+        apart = apart - np.mean(apart, **of)
+    apart = where_part(squared_size(apart), where, 0, axis)
     y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
@@ -279,7 +282,9 @@ def nanvar(
     a = _but_nan_in(a, dtype)
     _check_number(ddof)
     is_number = where_part(np.equal(a, a), where, False, axis)
-    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)
+    of: Any = {"axis": axis, "keepdims": True, "where": where}
+    apart = a - stopped(nanmean(a, **of))
+    apart = np.where(is_number, apart - nanmean(apart, **of), 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     squares = sum(squared_size(apart), axis=axis, keepdims=keepdims)

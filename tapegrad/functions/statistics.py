@@ -94,7 +94,9 @@ def cov(
     if ddof != int(ddof):
         raise ValueError(f"cov: ddof must be an integer, not {ddof!r}")
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
-    apart = x - np.expand_dims(np.average(x, axis=1, weights=weights), 1)
+    apart = x - stopped(np.average(x, axis=1, weights=weights, keepdims=True))
+    # what an average rounds off, which far from 0 is not small beside the rest
+    apart = apart - np.average(apart, axis=1, weights=weights, keepdims=True)
     if weights is None:
         return np.squeeze(apart @ adjoint(apart) / builtins.max(fact, 0))
     return np.squeeze(apart @ adjoint(apart * weights) / np.maximum(fact, 0))

@@ -208,7 +208,7 @@ class BatchNorm(BaseLayer):
                     f"{self}: x has shape {shape}, fewer than two numbers for each channel"
                 )
             average = mean(x, axis=axes)
-            centred = x - reshape(average, channels)
+            centred = x - stop_gradient(reshape(average, channels))
             # far from 0, what the average rounds off is not small beside the rest
             centred = centred - mean(centred, axis=axes, keepdims=True)
             variance = mean(square(centred), axis=axes)
