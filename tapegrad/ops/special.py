@@ -124,7 +124,7 @@ def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
     return g * sinc_derivative(x, order=order + 1)
 
 
-@op(_sinc_rule, batch=pointwise)
+@op(_sinc_rule, batch=pointwise, complex=True)
 def sinc_derivative(x: Any, order: int) -> Any:
     """The derivative of `sinc` of any order from 1.
 
@@ -132,7 +132,8 @@ def sinc_derivative(x: Any, order: int) -> Any:
     integral over t from 0 to 1 of that of ``cos(t * z)``.
     """
     x, n = np.asarray(x), order
-    z = np.pi * x.astype(float)
+    wide = x.astype(np.result_type(x, float))
+    z = np.pi * wide
     # near 0, where quotients would cancel, the power series of the integral
     near = np.abs(z) < n + 1
     small, large = np.where(near, z, 0.0), np.where(near, 1.0, z)
@@ -143,7 +144,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
         term = term * small / (k + 1)
     # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
     # the rest of x is exact, while a multiple of pi is rounded
-    angle = np.pi * np.fmod(x.astype(float), 2)
+    angle = np.pi * (wide - 2 * np.trunc(wide.real / 2))
     waves = np.sin(angle), np.cos(angle)
     quotient = waves[0] / large
     for k in range(1, n + 1):
@@ -152,7 +153,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
     return (np.pi**n * np.where(near, series, quotient)).astype(x.dtype)
 
 
-@op(_sinc_rule, numpy=np.sinc, batch=pointwise)
+@op(_sinc_rule, numpy=np.sinc, batch=pointwise, complex=True)
 def sinc(x: Any) -> Any:
     """``sin(pi * x) / (pi * x)``, and 1 at 0; its derivatives are exact near 0 too.
 
@@ -162,9 +163,15 @@ def sinc(x: Any) -> Any:
     >>> tg.grad(tg.sinc)(0.0), tg.grad(tg.grad(tg.sinc))(0.0).round(12)
     (array(0.), np.float64(-3.289868133696))
     """
-    z = np.pi * floating(x)
+    z = np.pi * floating(x, complex=True)
+    eps = np.finfo(z.dtype).eps
+    if z.dtype.kind == "c":
+        # subnormal numbers have no quotient
+        near = np.abs(z) < eps**0.25
+        far = np.where(near, 1, z)
+        return np.where(near, 1 - z * z / 6, np.sin(far) / far)
     # as NumPy since 2.3, and for float16 too: near 0 the sine equals its argument
-    z = np.where(z, z, np.finfo(z.dtype).eps)
+    z = np.where(z, z, eps)
     return np.sin(z) / z
 
 

@@ -71,14 +71,14 @@ def limit(
     power
         The leading power of the step in their error.
     rounding
-        The least error of the values from which the slopes were computed.
+        The least error of the values from which the slopes were computed, like these.
     size
         The size of these values.
     """
     if slopes.shape[1] > _BLOCK:
         blocks = range(0, slopes.shape[1], _BLOCK)
         parts = [
-            limit(ladder, slopes[:, i : i + _BLOCK], power, rounding[i : i + _BLOCK], size)
+            limit(ladder, slopes[:, i : i + _BLOCK], power, rounding[:, i : i + _BLOCK], size)
             for i in blocks
         ]
         limits, doubts = zip(*parts, strict=True)
@@ -94,7 +94,7 @@ def limit(
     smaller = np.arange(len(better)) > np.arange(n)[:, None]
     noise = np.max(np.where(smaller[..., None], steps * moves, 0), axis=1)
     i = np.arange(n)
-    errors = 4 * moves[i, i + 1] + 8 * np.maximum(noise, rounding) / steps[:n]
+    errors = 4 * moves[i, i + 1] + 8 * np.maximum(noise, rounding[1 : n + 1]) / steps[:n]
     sound = np.isfinite(better[:n]) & resolved[:n] & (noise <= 1e-3 * size)
     errors[~sound] = np.inf
     best = np.argmin(errors, axis=0)[None]
@@ -307,27 +307,29 @@ class Comparison:
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is only one side
         sides = np.where(exists, sides, sides[:, ::-1])
-        # the function that it is derived from rounds too; an output that does not change does not
-        moving = (sides != 0).any(axis=(0, 1))
-        least = np.maximum(eps * np.maximum(np.abs(self.y), inherited), self.problem.noise)
-        rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
         # where values cancel at the point, nearby values show their size
         shown = np.abs(sides) * ladder[:, None, None]
-        seen_size = max(size, np.max(shown[np.isfinite(shown)], initial=0.0))
+        shown = np.max(np.where(np.isfinite(shown), shown, 0), axis=1)
+        seen_size = max(size, np.max(shown, initial=0.0))
+        # the function that it is derived from rounds too; an output that does not change does not
+        moving = (sides != 0).any(axis=(0, 1))
+        least = eps * np.maximum(np.maximum(np.abs(self.y), inherited), shown)
+        rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
         left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
         right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
         # the derivative may be anything between two different sides; if a kink is so close that
         # the sides are not known, it may be anything that they could be
         farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
-        known = doubt <= self.problem.steps.sure * np.maximum(np.abs(mean), size)
+        sizes = np.maximum(np.abs(left), np.abs(right))
+        known = doubt <= self.problem.steps.sure * np.maximum(sizes, size)
         spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
         spread = np.where(known, spread, np.fmin(doubt, farthest))
 
         central = sides.mean(axis=1)
         central = self.rows(central @ self.u, central)[:, rows]
-        weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
+        weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[:, rows]
         numeric, error = limit(ladder, central, 2, weighed_rounding, seen_size)
         # the analytic side rounds as well
         reach = max(1, np.max(np.abs(self.v[support])))
@@ -477,4 +479,4 @@ class Comparison:
 
 
 def _norm(vector: Array) -> Any:
-    return np.sqrt(np.sum(vector**2))
+    return np.sqrt(np.sum(vector**2, axis=-1))

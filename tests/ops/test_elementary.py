@@ -285,6 +285,33 @@ def test_sinc_at_whole_numbers(n: int) -> None:
     np.testing.assert_allclose(tg.grad(tg.grad(tg.sinc))(float(n)), -2 * sign / n**2, rtol=1e-11)
 
 
+@given(
+    x=st.floats(-30, 30),
+    y=st.floats(-6, 6) | st.sampled_from([0.0, 1e-310, 1e-9]),
+    n=st.integers(1, 6),
+)
+def test_sinc_of_complex_numbers_obeys_its_recurrence(x: float, y: float, n: int) -> None:
+    z = np.array(complex(x, y))
+    low, high = tg.sinc(z), OPS["sinc_derivative"](z, 1)
+    for k in range(1, n + 1):
+        # z * sinc(z) is sin(pi z) / pi; derived k times, with the terms of a product
+        sine = PI ** (k - 1) * np.sin(PI * z + k * PI / 2)
+        size = PI**k * (k + 9) * np.cosh(PI * y)
+        np.testing.assert_allclose(z * high + k * low, sine, rtol=1e-11, atol=1e-13 * size)
+        low, high = high, OPS["sinc_derivative"](z, k + 1)
+
+
+def test_sinc_of_small_complex_numbers_is_its_series() -> None:
+    z = np.array([0, 1e-310, 1e-310j, 1e-310 + 1e-310j, 1e-160j, 1e-5 + 2e-5j, 0.01j])
+    np.testing.assert_allclose(tg.sinc(z), 1 - (PI * z) ** 2 / 6 + (PI * z) ** 4 / 120, rtol=1e-11)
+    got = OPS["sinc_derivative"](z, 1)
+    np.testing.assert_allclose(got, PI * (-PI * z / 3 + (PI * z) ** 3 / 30), rtol=1e-7)
+    for dtype in (np.complex64, np.complex128):
+        assert (
+            tg.sinc(z.astype(dtype)).dtype == tg.record(np.sinc)(z.astype(dtype))[0].dtype == dtype
+        )
+
+
 @given(x=st.floats(-30, 30), n=st.integers(1, 6))
 def test_derivatives_of_sinc_obey_their_recurrence(x: float, n: int) -> None:
     # x * sinc(x) is sin(pi x) / pi; derived n times, with the terms of a product

@@ -25,7 +25,8 @@ def precise(f: Callable[..., Any]) -> Callable[..., Any]:
     """A reference that computes in long double and rounds once."""
 
     def rounded(x: Any, *args: Any, **given: Any) -> Any:
-        return np.asarray(f(x.astype(np.longdouble), *args, **given)).astype(x.dtype)
+        wide = x.astype(np.result_type(x, np.longdouble))
+        return np.asarray(f(wide, *args, **given)).astype(x.dtype)
 
     return rounded
 
@@ -162,7 +163,7 @@ def integral(f: Callable[[Any], Any]) -> Any:
 
 
 def sinc_derivative_reference(x: Any, n: int) -> Any:
-    z, turn = np.pi * x.astype(float), n * np.pi / 2
+    z, turn = np.pi * x.astype(np.result_type(x, float)), n * np.pi / 2
     return (np.pi**n * integral(lambda t: t**n * np.cos(t * z + turn))).astype(x.dtype)
 
 

@@ -530,6 +530,38 @@ def test_the_rounding_of_the_inputs_excuses_no_wrong_rule(modes: Any) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("x", [-6.5e-74, 1e-160, 3e-10, 1e-300])
+def test_a_slope_below_the_rounding_of_values_at_the_steps_is_no_alarm(x: float) -> None:
+    for fn in (np.square, lambda x: x**3, lambda x: np.sum(x * x)):
+        check_grads(fn, (np.array([x, 1.0]),))
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-9, 1e-20])
+def test_close_to_a_kink_a_slope_between_its_sides_is_no_alarm(size: float) -> None:
+    for fn, x in (
+        (np.abs, np.array([2.5 - 0.6j, 2 + 0.1j])),
+        (np.linalg.norm, np.array([2.5, -0.6])),
+    ):
+        check_grads(fn, (x * size,), order=1)
+
+
+@pytest.mark.parametrize("value", [0.1, -3.7, 1e-74, 1e5])
+def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
+    x = np.full(5, value)
+    check_grads(lambda x: np.gradient(x, edge_order=2), (x,))
+    tg.testing.check_compiled(lambda x: np.gradient(x, edge_order=2), (x,))
+
+    def off(x: Any) -> Any:
+        step = 0.0 if isinstance(x, np.ndarray) else 1e-8 * value
+        return x - x + step
+
+    with pytest.raises(AssertionError, match="another value recorded"):
+        check_grads(off, (x,))
+    with pytest.raises(AssertionError, match="another value recorded"):
+        # it jumps, which no rounding does
+        check_grads(lambda x: np.sign(x - value) + (isinstance(x, np.ndarray)), (x,))
+
+
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_right_rules_raise_no_alarm_for_many_inputs(name: str) -> None:
     x = np.random.default_rng(0).normal(size=10_000 if THOROUGH else 250)
