@@ -70,6 +70,9 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         # of numbers near 1, whose squares do not underflow
         largest = np.max(stop_gradient(size), axis=axis, keepdims=True, initial=0)
         largest = np.where(np.equal(largest, 0) | np.isinf(largest), 1, largest)
+        if ord == 2:
+            # tangents in units of subnormal numbers would overflow, and no quotient underflows
+            largest = np.maximum(largest, np.finfo(size.dtype).tiny ** 0.7)
         y = _norm_of_vectors(size / largest, ord, axis, keepdims)
         return number(y * (largest if keepdims else np.squeeze(largest, axis)))
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf

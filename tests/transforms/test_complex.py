@@ -113,6 +113,25 @@ def test_where_a_derivative_does_not_exist_it_is_zero_and_nothing_is_squared() -
     assert abs(tg.grad(np.angle)(tiny) * 5e-23 - (-0.8 + 0.6j)) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("small", [1e-3, 1.0, 1e3])
+def test_the_norm_of_the_smallest_numbers_has_the_slopes_of_any(dtype: Any, small: float) -> None:
+    near = np.array([3 - 4j, 2 + 1j, -1j], dtype)
+    for least in (np.finfo(dtype).tiny, np.finfo(dtype).tiny ** 0.7):
+        far = near * dtype(least * small)
+        # subnormal numbers have fewer digits
+        near_again = far.astype(complex) * 2.0**500
+        tangent = np.array([1, 1j, 1 - 1j], dtype)
+        np.testing.assert_allclose(
+            tg.grad(np.linalg.norm)(far), tg.grad(np.linalg.norm)(near_again), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            tg.jvp(np.linalg.norm, (far,), (tangent,))[1],
+            tg.jvp(np.linalg.norm, (near_again,), (tangent.astype(complex),))[1],
+            rtol=1e-5,
+        )
+
+
 def test_complex_arrays_are_checked_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     copied = []
     monkeypatch.setattr(
