@@ -20,6 +20,8 @@ from hypothesis.strategies import none
 
 # the same examples in each run, so that no run surprises
 settings.register_profile("default", max_examples=8, deadline=None, derandomize=True)
+# as few examples, of every test: what support/plant.py judges the default run against
+settings.register_profile("all", max_examples=8, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=150, deadline=None, derandomize=True)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
@@ -38,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave what is slow for what it finds to the thorough run, unless it is asked for by name."""
-    if PROFILE == "thorough" or any("::" in x for x in config.args):
+    if PROFILE != "default" or any("::" in x for x in config.args):
         return
     left = [x for x in items if x.get_closest_marker("thorough")]
     config.hook.pytest_deselected(items=left)
