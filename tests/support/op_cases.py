@@ -404,11 +404,13 @@ class Case:
 
     @property
     def op(self) -> Any:
-        # no global name of `fn`: compiling looks for random generators in all that it names
         return TABLE[self.name]
 
-    def fn(self, *operands: Any) -> Any:
-        return self.apply(self.op, *operands)
+    @property
+    def fn(self) -> Callable[..., Any]:
+        # it holds no case: compiling looks for random generators in all that a function reaches
+        apply, op = self.apply, self.op
+        return lambda *operands: apply(op, *operands)
 
     @property
     def ulps(self) -> int:
@@ -433,15 +435,16 @@ class Case:
 
 def floating_operands(case: Case, of: Callable[..., Any] | None = None) -> tuple[Any, list[Any]]:
     """The op, or a function, of its floating and complex operands alone, and these."""
-    places = [i for i, x in enumerate(case.operands) if is_floating(x)]
+    arrays, call = case.operands, of or case.fn
+    places = [i for i, x in enumerate(arrays) if is_floating(x)]
 
     def fn(*xs: Any) -> Any:
-        operands = list(case.operands)
+        operands = list(arrays)
         for i, x in zip(places, xs, strict=True):
             operands[i] = x
-        return (of or case.fn)(*operands)
+        return call(*operands)
 
-    return fn, [case.operands[i] for i in places]
+    return fn, [arrays[i] for i in places]
 
 
 def case_of(name: str, call: Call) -> Case:
