@@ -22,7 +22,7 @@ class Row:
     Attributes
     ----------
     record
-        The record. In a compiled function, and inside its loops, the `Instruction`.
+        The record. In a compiled function, the `Instruction`.
     line
         Its line on the tape, or its place among the instructions.
     place

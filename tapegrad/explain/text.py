@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -50,20 +50,23 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
         further["source"] = [f"{x.number}: {x.text}" if x else "" for x in places]
     texts = [table(tape, **further)]
     for record in tape:
-        if record.op not in HOLDERS or tape.start.origin.compiling:
-            continue
-        inside: dict[Tensor, Step] | None = None if steps is None else {}
-        if steps is not None and record in steps:
-            last = next(iter(steps[record].inside), None)
-            run = last and last.run
-            inside = {step.record: step for step in last.steps} if last else {}
-        else:
-            run = last_run(record)
-        if run is not None:
-            which = "" if run.step is None else f", step {run.step}, the last"
-            head = f"inside line {record.index}, {record.op.name}{which}:"
-            texts.append(f"{head}\n{_text(run.tape, inside)}")
+        if record.op in HOLDERS and not tape.start.origin.compiling:
+            texts += _inside(record, steps)
     return "\n\n".join(texts)
+
+
+def _inside(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str]:
+    """The last run of a record as text, with its cotangents if there was a sweep."""
+    inner: Mapping[Tensor, Step] | None = None if steps is None else {}
+    if steps is not None and record in steps:
+        last = next(iter(steps[record].inside), None)
+        run = last and last.run
+        inner = {step.record: step for step in last.steps} if last else {}
+    else:
+        run = last_run(record)
+    if run is not None:
+        which = "" if run.step is None else f", step {run.step}, the last"
+        yield f"inside line {record.index}, {record.op.name}{which}:\n{_text(run.tape, inner)}"
 
 
 # --- marks ----------------------------------------------------------------------------------

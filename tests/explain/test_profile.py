@@ -18,6 +18,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
 from tapegrad.face.lines import Place
+from tapegrad.program.ir import Ref
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
@@ -383,6 +384,20 @@ def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     assert tg.profile(tg.compile(lambda x: np.exp(x) * x), rounds=1)(1.0).peak_bytes < 4000
     held = [row for row in profile.rows if row.name == "exp"]
     assert all(row.freed_at is None or row.freed_at > row.line for row in held)
+
+
+@given(programs)
+def test_a_compiled_function_has_a_row_for_each_instruction_up_to_its_last_use(names):
+    step = tg.compile(tg.value_and_grad(program_of(names)))
+    rows, program = tg.profile(step, rounds=1)(X).rows, step.program(X)
+    assert len(rows) == len(program.instructions)
+    for i, (row, instruction) in enumerate(zip(rows, program.instructions, strict=True)):
+        assert row.record is instruction
+        assert row.line == i
+        ref = Ref("instruction", i)
+        users = [k for k, x in enumerate(program.instructions) if ref in x.operands]
+        assert row.freed_at == (None if ref in program.outputs else max(users, default=i))
+        assert (row.forward_s if instruction.stage == "backward" else row.backward_s) == 0
 
 
 @pytest.mark.parametrize("transform", [tg.grad, tg.compile, tg.vmap])
