@@ -38,13 +38,13 @@ BUDGET, PATIENCE = 30.0, 400
 # what the tests pass, kept from run to run as long as no file is newer
 MAP = Path(tempfile.gettempdir()) / f"plant-{os.getuid()}-{ROOT.parent.name}-{ROOT.name}.pickle"
 
-OPERATORS: dict[type, type] = {
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult},
-    **{ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.MatMult: ast.Mult},
-    **{ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.Lt: ast.LtE, ast.LtE: ast.Lt},
-    **{ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot},
-    **{ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
-}
+PAIRS: list[tuple[type, type]] = [
+    *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.BitOr, ast.BitAnd), (ast.And, ast.Or)],
+    *[(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot)],
+    *[(ast.In, ast.NotIn), (ast.Pow, ast.Mult), (ast.MatMult, ast.Mult)],
+]
+# each for the other, but a product becomes a quotient
+OPERATORS = {y: x for x, y in reversed(PAIRS)} | dict(PAIRS)
 # texts and types, of which nothing is computed
 IGNORED = (ast.Raise, ast.JoinedStr, ast.Assert, ast.AnnAssign)
 
