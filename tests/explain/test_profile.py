@@ -315,6 +315,9 @@ def test_long_tables_are_cut():
     more = f"... and {len(profile.rows) - MOST} more"
     assert str(profile).count("... and ") == profile._repr_html_().count("... and ") == 1
     assert more in str(profile)
+    # a head, the rows, and how many more there are
+    assert len(str(profile).split("\n\n")[1].splitlines()) == MOST + 2
+    assert profile._repr_html_().count("<tr>") == MOST + 2 + len(profile.by_place())
     assert more in profile._repr_html_()
     places = [Place("file.py", i, "") for i in range(MOST + 3)]
     rows = [attrs.evolve(row, place=x) for row, x in zip(profile.rows, places, strict=False)]

@@ -96,11 +96,9 @@ def html(
     data = {
         "records": [x.index for x in tape],
         "events": list(events(tape, steps, texts)),
+        "zeros": [texts.opened(np.zeros(p.shape, p.dtype)) for p in gradients],
+        "values": texts.numbered(),
     }
-    # these number further arrays
-    rows, mapping = list(_rows(tape, reached, texts)), list(_mapping(gradients, texts))
-    data["zeros"] = [texts.opened(np.zeros(p.shape, p.dtype)) for p in gradients]
-    data["values"] = texts.numbered()
     n, m = len(tape), len(tape.parameters)
     text = Template(_file("page.html")).substitute(
         label=escape(printable(tape.start.origin.label)),
@@ -108,9 +106,10 @@ def html(
             f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
             f"{called(output)}."
         ),
-        rows="\n".join(rows),
+        rows="\n".join(_rows(tape, reached, texts)),
+        mapping="\n".join(_mapping(gradients, texts)),
+        # by now the texts of both tables are known
         form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
-        mapping="\n".join(mapping),
         graph=drawing(tape),
         opened=_opened(steps, texts),
         costs="" if profile is None else _costs(profile),
