@@ -118,9 +118,9 @@ class _Known:
     """Arrays by name, found by what they hold."""
 
     def __init__(self, arrays: Iterable[tuple[str, Array]]) -> None:
-        # by dtype and size, and then by the first element too: most differ at once
+        # by dtype and size, and then by some elements too, in which most differ
         self._alike: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
-        self._by_start: dict[Any, defaultdict[bytes, list[tuple[str, Array]]]] = {}
+        self._by_sample: dict[Any, defaultdict[bytes, list[tuple[str, Array]]]] = {}
         for name, x in arrays:
             self._alike[x.dtype, x.size].append((name, x))
 
@@ -129,20 +129,21 @@ class _Known:
         key = array.dtype, array.size
         if array.size < 2 or key not in self._alike:
             return ""
-        if key not in self._by_start:
-            found = self._by_start[key] = defaultdict(list)
+        if key not in self._by_sample:
+            found = self._by_sample[key] = defaultdict(list)
             for name, x in self._alike[key]:
-                found[_start(x)].append((name, x))
-        alike = self._by_start[key][_start(array)]
+                found[_sample(x)].append((name, x))
+        alike = self._by_sample[key][_sample(array)]
         for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
             if x.tobytes() == array.tobytes():
                 return name
         return ""
 
 
-def _start(array: Array) -> bytes:
-    start: bytes = next(array.flat).tobytes()
-    return start
+def _sample(array: Array) -> bytes:
+    """Some of the elements of an array: where they are alike, arrays are compared as a whole."""
+    sample: bytes = array.flat[:: max(1, array.size // 16)].tobytes()
+    return sample
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
