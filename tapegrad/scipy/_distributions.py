@@ -41,6 +41,13 @@ def exp_of(logarithm: Any) -> Any:
     return number(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
 
 
+def _log_of(p: Any, rest: Any) -> Any:
+    """The logarithm of a probability, by its complement where that is the more precise."""
+    is_large = np.greater(p, 0.5)
+    small = log_of(np.where(is_large, 0.5, p))
+    return np.where(is_large, np.log1p(-np.where(is_large, rest, 0.5)), small)
+
+
 def lacking(distribution: Any, attribute: str) -> Any:
     """Raise for what a distribution does not have."""
     name = type(distribution).__dict__.get("name") or distribution.__dict__.get("name")
@@ -223,8 +230,9 @@ class Continuous(_Distribution):
     ) -> Any:
         y, shapes, loc, scale = self._standard(method, x, a, k)
         inside, is_below = self._inside(y), np.less(y, 0.5)  # every support is around it
-        if method == "logcdf":  # which is -inf at the end too
-            inside = inside & np.not_equal(y, self.low)
+        end = {"logcdf": self.low, "logsf": self.high}.get(method)
+        if end is not None:  # they are -inf there too
+            inside = inside & np.not_equal(y, end)
         outside = np.where(is_below, *ends)
         found = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
         return self._checked(found, floating(x), shapes, loc, scale)
@@ -251,12 +259,12 @@ class Continuous(_Distribution):
 
     def logcdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability up to x."""
-        fn = self.logcdf_ or (lambda *of: log_of(self.cdf_(*of)))
+        fn = self.logcdf_ or (lambda *of: _log_of(self.cdf_(*of), self.sf_(*of)))
         return self._probability("logcdf", fn, (-_INF, 0.0), x, args, kwargs)
 
     def logsf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability beyond x."""
-        fn = self.logsf_ or (lambda *of: log_of(self.sf_(*of)))
+        fn = self.logsf_ or (lambda *of: _log_of(self.sf_(*of), self.cdf_(*of)))
         return self._probability("logsf", fn, (0.0, -_INF), x, args, kwargs)
 
     def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:

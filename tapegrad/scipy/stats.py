@@ -15,7 +15,15 @@ import numpy as np
 from tapegrad.ops.casting import floating, number, seen
 from tapegrad.ops.decompositions import cholesky
 from tapegrad.ops.inverses import solve
-from tapegrad.ops.scipy_special import incomplete
+from tapegrad.ops.scipy_special.incomplete import (
+    BETA,
+    GAMMA,
+    STUDENT,
+    binom_log_mass,
+    gamma_isf,
+    gamma_ppf,
+    t_ppf,
+)
 from tapegrad.scipy import special
 from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking, log_of
 
@@ -30,13 +38,6 @@ _INF = math.inf
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 
 # --- continuous ones -----------------------------------------------------------------------
-
-
-def _log1mexp(y: Any) -> Any:
-    """``log(1 - exp(-y))``, without loss of digits at either end."""
-    is_small = np.less(y, 0.7)
-    small, large = np.where(is_small, y, 0.7), np.where(is_small, 0.7, y)
-    return np.where(is_small, log_of(-np.expm1(-small)), np.log1p(-np.exp(-large)))
 
 
 norm = Continuous(
@@ -59,11 +60,13 @@ t = Continuous(
     ("df",),
     -_INF,
     _INF,
-    lambda y, df: incomplete.t_log_density(df, y),
-    lambda y, df: special.stdtr(df, y),
-    lambda y, df: special.stdtr(df, -y),
-    lambda q, df: special.stdtrit(df, q),
-    lambda q, df: -special.stdtrit(df, q),
+    lambda y, df: STUDENT.density(df, y),
+    lambda y, df: STUDENT.cdf(df, y),
+    lambda y, df: STUDENT.sf(df, y),
+    lambda q, df: t_ppf(df, q),
+    lambda q, df: -t_ppf(df, q),
+    lambda y, df: STUDENT.logcdf(df, y),
+    lambda y, df: STUDENT.logsf(df, y),
 )
 gamma = Continuous(
     "gamma",
@@ -71,13 +74,13 @@ gamma = Continuous(
     ("a",),
     0.0,
     _INF,
-    lambda y, a: special.xlogy(a - 1, y) - y - special.gammaln(a),
-    lambda y, a: special.gammainc(a, y),
-    lambda y, a: special.gammaincc(a, y),
-    lambda q, a: special.gammaincinv(a, q),
-    lambda q, a: special.gammainccinv(a, q),
-    lambda y, a: incomplete.log_gammainc(a, y),
-    lambda y, a: incomplete.log_gammaincc(a, y),
+    lambda y, a: GAMMA.density(a, y),
+    lambda y, a: GAMMA.cdf(a, y),
+    lambda y, a: GAMMA.sf(a, y),
+    lambda q, a: gamma_ppf(a, q),
+    lambda q, a: gamma_isf(a, q),
+    lambda y, a: GAMMA.logcdf(a, y),
+    lambda y, a: GAMMA.logsf(a, y),
 )
 chi2 = Continuous(
     "chi2",
@@ -85,15 +88,13 @@ chi2 = Continuous(
     ("df",),
     0.0,
     _INF,
-    lambda y, df: (
-        special.xlogy(df / 2 - 1, y) - y / 2 - special.gammaln(df / 2) - math.log(2) / 2 * df
-    ),
-    lambda y, df: special.gammainc(df / 2, y / 2),
-    lambda y, df: special.gammaincc(df / 2, y / 2),
-    lambda q, df: 2 * special.gammaincinv(df / 2, q),
-    lambda q, df: 2 * special.gammainccinv(df / 2, q),
-    lambda y, df: incomplete.log_gammainc(df / 2, y / 2),
-    lambda y, df: incomplete.log_gammaincc(df / 2, y / 2),
+    lambda y, df: GAMMA.density(df / 2, y / 2) - math.log(2),
+    lambda y, df: GAMMA.cdf(df / 2, y / 2),
+    lambda y, df: GAMMA.sf(df / 2, y / 2),
+    lambda q, df: 2 * gamma_ppf(df / 2, q),
+    lambda q, df: 2 * gamma_isf(df / 2, q),
+    lambda y, df: GAMMA.logcdf(df / 2, y / 2),
+    lambda y, df: GAMMA.logsf(df / 2, y / 2),
 )
 beta = Continuous(
     "beta",
@@ -101,13 +102,13 @@ beta = Continuous(
     ("a", "b"),
     0.0,
     1.0,
-    lambda y, a, b: special.xlog1py(b - 1, -y) + special.xlogy(a - 1, y) - special.betaln(a, b),
-    lambda y, a, b: special.betainc(a, b, y),
-    lambda y, a, b: special.betaincc(a, b, y),
+    lambda y, a, b: BETA.density(a, b, y),
+    lambda y, a, b: BETA.cdf(a, b, y),
+    lambda y, a, b: BETA.sf(a, b, y),
     lambda q, a, b: special.betaincinv(a, b, q),
     lambda q, a, b: special.betainccinv(a, b, q),
-    lambda y, a, b: incomplete.log_betainc(a, b, y),
-    lambda y, a, b: incomplete.log_betaincc(a, b, y),
+    lambda y, a, b: BETA.logcdf(a, b, y),
+    lambda y, a, b: BETA.logsf(a, b, y),
 )
 expon = Continuous(
     "expon",
@@ -120,8 +121,7 @@ expon = Continuous(
     lambda y: np.exp(-y),
     lambda q: -np.log1p(-q),
     lambda q: -np.log(q),
-    _log1mexp,
-    lambda y: -y,
+    logsf_=lambda y: -y,
 )
 lognorm = Continuous(
     "lognorm",
@@ -129,7 +129,7 @@ lognorm = Continuous(
     ("s",),
     0.0,
     _INF,
-    lambda y, s: -np.square(np.log(y) / s) / 2 - np.log(s * y) - _LOG_SQRT_2PI,
+    lambda y, s: -np.square(np.log(y) / s) / 2 - np.log(s) - np.log(y) - _LOG_SQRT_2PI,
     lambda y, s: special.ndtr(log_of(y) / s),
     lambda y, s: special.ndtr(-log_of(y) / s),
     lambda q, s: np.exp(s * special.ndtri(q)),
@@ -162,11 +162,11 @@ poisson = Discrete(
     "poisson",
     (2.5,),
     ("mu",),
-    lambda k, mu: special.xlogy(k, mu) - special.gammaln(k + 1) - mu,
-    lambda k, mu: special.gammaincc(k + 1, mu),
-    lambda k, mu: special.gammainc(k + 1, mu),
-    lambda k, mu: incomplete.log_gammaincc(k + 1, mu),
-    lambda k, mu: incomplete.log_gammainc(k + 1, mu),
+    lambda k, mu: GAMMA.density(k + 1, mu),
+    lambda k, mu: GAMMA.sf(k + 1, mu),
+    lambda k, mu: GAMMA.cdf(k + 1, mu),
+    lambda k, mu: GAMMA.logsf(k + 1, mu),
+    lambda k, mu: GAMMA.logcdf(k + 1, mu),
     lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
     valid=lambda mu: np.greater_equal(mu, 0),
 )
@@ -174,16 +174,11 @@ binom = Discrete(
     "binom",
     (5, 0.25),
     ("n", "p"),
-    lambda k, n, p: (
-        special.xlogy(k, p)
-        + special.xlog1py(n - k, -p)
-        - special.betaln(1 + n - k, 1 + k)
-        - np.log(n + 1)
-    ),
-    lambda k, n, p: special.betaincc(k + 1, n - k, p),
-    lambda k, n, p: special.betainc(k + 1, n - k, p),
-    lambda k, n, p: incomplete.log_betaincc(k + 1, n - k, p),
-    lambda k, n, p: incomplete.log_betainc(k + 1, n - k, p),
+    lambda k, n, p: binom_log_mass(k, n - k, p),
+    lambda k, n, p: BETA.sf(k + 1, n - k, p),
+    lambda k, n, p: BETA.cdf(k + 1, n - k, p),
+    lambda k, n, p: BETA.logsf(k + 1, n - k, p),
+    lambda k, n, p: BETA.logcdf(k + 1, n - k, p),
     lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
     lambda n, p: n,
     1,

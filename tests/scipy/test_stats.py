@@ -125,28 +125,164 @@ def test_outside_the_support_every_slope_is_zero(name: str, method: str) -> None
         assert gradient == curvature(args) == [0.0] * len(args)
 
 
-TAILS = [
-    ("norm", "logcdf", -40.0, (), 40.02496884720727),
-    ("norm", "logsf", 40.0, (), -40.02496884720727),
-    ("norm", "logsf", 1e5, (), -100000.00001),
-    ("lognorm", "logcdf", 1e-300, (1.0,), 6.9077697e302),
-    ("expon", "logsf", 1e4, (), -1.0),
-    ("expon", "logcdf", 1e-20, (), 1e20),
-    ("t", "logcdf", -1e10, (3.0,), 3e-10),
-    # where the probability has underflowed
-    ("gamma", "logsf", 1e4, (2.0,), -1 + 1 / 1e4),
-    ("gamma", "logcdf", 1e-200, (3.0,), 3e200),
-    ("chi2", "logsf", 1e5, (2.0,), -0.5),
-    ("beta", "logcdf", 1e-200, (3.0, 2.0), 3e200),
+# a distribution, a method and its arguments; the value and the slopes by all arguments, or of a
+# discrete one by the last, by mpmath at 100 digits and more
+TAILS = """
+norm logcdf -100000 | -5000000012.432 100000.00001
+norm logsf -10 | -7.619853024161e-24 -7.694598626706e-23
+expon logcdf 1e-300 | -690.7755278982 1e300
+expon logcdf 40 | -4.248354255292e-18 4.248354255292e-18
+uniform logsf 1e-12 | -1.000000000001e-12 -1.000000000001
+uniform logcdf 0.9999999999990905 | -9.094947017733e-13 1.000000000001
+lognorm logcdf 1e-300 0.5 | -954349.8097873 2.76310355924e303 3817368.639542
+lognorm logsf 1e300 0.01 | -2385854161.777 -6.90775528043e-294 477170830043.1
+lognorm logcdf 40 0.25 | -1.417535134745e-49 2.101167020959e-49 -1.240152296524e-46
+lognorm logpdf 1e300 1e10 | -714.7203173614 -1e-300 -1e-10
+t logpdf 1 1e8 | -1.418938538205 -1 4.999999983333e-17
+t logpdf 1e200 3 | -1840.871738668 -4e-200 -459.2745652739
+t logpdf 3 1e300 | -5.418938533205 -3 0
+t logcdf -50 1e6 | -1253.270212242 49.89524587732 -1.558552909734e-6
+t logsf 1e120 3 | -828.8329100388 -3e-120 -275.4010911677
+t logcdf 40 30 | -6.863022597203e-28 5.055489286173e-28 1.045138772878e-27
+t logcdf -2 1e12 | -3.783184333676 2.373215532813 -5.933038832028e-24
+t logcdf -1 100000 | -1.841014019381 1.525116020504 -7.625580102267e-11
+t logsf -0.25 0.5 | -0.5701508861907 -0.4366080852097 0.07036929682996
+t logsf 1e-100 4 | -0.6931471805599 -0.75 -1.138961458004e-102
+t logcdf -1e300 0.25 | -173.7118282136 2.5e-301 -691.5007831294
+gamma logpdf 1e-300 0.25 | 516.793623399 -7.5e299 -686.5480743648
+gamma logpdf 1.0000001e15 1e15 | -23.18832649733 -9.9999991e-8 9.99999955e-8
+gamma logcdf 1e-300 1e-5 | -0.006901983204579 1e295 -690.1983286825
+gamma logsf 1e-100 1e-12 | -22.19432844791 -4.353859141339e97 999999999885.2
+gamma logsf 1e300 0.5 | -1e300 -1 692.7390379242
+gamma logcdf 99950000 1e8 | -15.06914916073 0.0005189007895361 -0.000518771043577
+gamma logsf 2e300 1e300 | -3.0685281944e299 -0.5 0.6931471805599
+gamma logcdf 1e-9 2.5 | -53.00913819543 2499999999.286 -21.82642247767
+gamma logcdf 90 2.5 | -5.351088245355e-37 5.262888790988e-37 -2.037599961531e-36
+gamma logcdf 5000000000 1e10 | -1931471817.338 1.0000000002 -0.6931471807099
+gamma logcdf 9.999999e14 1e15 | -7.152759960519 1.086029785014e-7 -1.086029730713e-7
+gamma logsf 1.0000001e15 1e15 | -7.152759308901 -1.086029584152e-7 1.086029638453e-7
+chi2 logpdf 10000 10000 | -5.870698976139 -0.0001 5.000166666666e-5
+chi2 logcdf 1e-200 3 | -692.0999315395 1.5e200 -230.95666121
+chi2 logsf 100000 2 | -50000 -0.5 5.698506974456
+beta logpdf 1e-300 0.5 3 | 345.323225428 -5e299 -687.7088612316 0.1803723055468
+beta logpdf 0.25 1e8 3e8 | 9.821537235214 -2.666666666667 3.750000007812e-9 4.166666670718e-10
+beta logpdf 0.75 1e-20 1e15 | -1.38629436112e15 -4e15 1e20 -1.38629436112
+beta logcdf 1e-200 3 2 | -1380.164761435 3e200 -460.2670185988 1.083333333333
+beta logsf 1e-12 2 3 | -5.99999999999e-24 -1.199999999998e-11 1.622861266954e-22 -3.49999999999e-24
+beta logcdf 0.2 1e6 1e6 | -446294.7650712 3750003.333324 -0.9162918152055 0.4700042125781
+beta logsf 0.999 50 100000 | -690355.9970704 -99999950.95144 7.610430178751 -6.907265401447
+beta logsf 0.9999999999990905 2 3 | -81.79136730607 -3298534883327 1.083333333333 -27.4758872224
+beta logcdf 0.5 1e-9 2 | -1.93147180685e-10 1.0000000005e-9 -0.1931471808099 2.161199501528e-10
+beta logcdf 1e-12 0.5 1e12 | -0.171143315241 246295898196.4 -0.4626046012888 2.462958981963e-13
+beta logcdf 0.5 1.000003e12 1e12 | -4.07763532272 7017602.84988 -1.754396765078e-6 1.754399396671e-6
+poisson logpmf 1e8 100010000 | -10.62924557518 -9.99900009999e-5
+poisson logpmf 0 1e-300 | -1e-300 -1
+poisson logcdf 3 1e6 | -999960.3452248 -0.999997000003
+poisson logsf 10000 1e-12 | -358455.9804576 1.0001e16
+poisson logcdf 50 0.001 | -6.440639761634e-220 -3.284663110643e-215
+binom logpmf 0 100 1e-300 | -1e-298 -100
+binom logpmf 250000 1e6 0.2500009536743164 | -6.989708381827 -5.086250085855
+binom logcdf 1 1e6 0.9 | -2302569.080259 -9999988.88889
+binom logsf 500 1000 1e-12 | -13153.67631552 5.009999999995e14
+binom logcdf 5 1000 1e-6 | -1.367008121609e-21 -8.200884058388e-15
+"""
+
+
+def test_in_tails_values_and_slopes_are_those_of_many_digits() -> None:
+    for line in TAILS.strip().splitlines():
+        call, expected = line.split(" | ")
+        name, method, *numbers = call.split()
+        args, of = [float(x) for x in numbers], len(numbers)
+        by = (of - 1,) if name in DISCRETE else tuple(range(of))
+        value, slopes = tg.value_and_grad(getattr(getattr(ours, name), method), by)(*args)
+        got, want = [value, *slopes], [float(x) for x in expected.split()]
+        np.testing.assert_allclose(got, want, 1e-12, err_msg=call)
+
+
+SHAPES = {"norm": (), "expon": (), "uniform": (), "t": (3.5,), "gamma": (1e6,), "chi2": (3.0,)}
+SHAPES |= {"beta": (40.0, 0.25), "lognorm": (0.75,)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_both_logarithms_and_their_slopes_fit_together(name: str) -> None:
+    d, shapes = getattr(ours, name), SHAPES[name]
+    q = np.array([1e-290, 1e-80, 1e-9, 0.1, 0.49])
+    x = np.unique(np.concatenate([d.ppf(q, *shapes), d.isf(q, *shapes)]))
+    logs = [d.logcdf(x, *shapes), d.logsf(x, *shapes)]
+    np.testing.assert_allclose(np.exp(logs[0]) + np.exp(logs[1]), 1, 1e-13)
+    np.testing.assert_allclose(d.cdf(x, *shapes), np.exp(logs[0]), 3e-13)
+    np.testing.assert_allclose(d.sf(x, *shapes), np.exp(logs[1]), 3e-13)
+    assert np.all(np.diff(logs[0]) >= 0)
+    assert np.all(np.diff(logs[1]) <= 0)
+    inner = x[(x > d.ppf(0, *shapes)) & (x < d.isf(0, *shapes))]
+    for method, sign in (("logcdf", 1), ("logsf", -1)):
+        fn = getattr(d, method)
+        ratio = np.exp(d.logpdf(inner, *shapes) - fn(inner, *shapes))
+        slope = tg.grad(lambda x, fn=fn: np.sum(fn(x, *shapes)))(inner)
+        np.testing.assert_allclose(slope, sign * ratio, 1e-12)
+
+
+QUANTILES_IN_TAILS = [
+    ("t", (3.5,), [1e-200, 1e-9]),
+    ("t", (1e6,), [1e-300, 1e-9]),
+    ("gamma", (2.5,), [1e-300, 1e-9]),
+    ("gamma", (1e10,), [1e-200, 1e-9]),
+    ("chi2", (3.0,), [1e-300]),
+    ("beta", (2.0, 3.0), [1e-200, 1e-60, 1e-9]),
+    ("lognorm", (0.5,), [1e-300]),
 ]
 
 
-@pytest.mark.parametrize(("name", "method", "x", "shapes", "slope"), TAILS)
-def test_far_in_a_tail_the_slope_is_right(
-    name: str, method: str, x: float, shapes: Any, slope: float
+@pytest.mark.parametrize(("name", "shapes", "levels"), QUANTILES_IN_TAILS)
+def test_in_a_tail_a_quantile_is_the_inverse_and_has_its_slopes(
+    name: str, shapes: Any, levels: list[float]
+) -> None:
+    d, by = getattr(ours, name), tuple(range(1 + len(shapes)))
+    for q in levels:
+        for inverse, method in (("ppf", "logcdf"), ("isf", "logsf")):
+            x, slopes = tg.value_and_grad(getattr(d, inverse), by)(q, *shapes)
+            if (name, inverse) == ("beta", "isf"):
+                # the distance to the end is the quantile of the mirrored one
+                mirrored = tg.grad(d.ppf, by)(q, *shapes[::-1])
+                np.testing.assert_allclose(slopes, [-mirrored[0], -mirrored[2], -mirrored[1]], 1e-9)
+                continue
+            log, (by_x, *others) = tg.value_and_grad(getattr(d, method), by)(x, *shapes)
+            np.testing.assert_allclose(log, np.log(q), 0, 1e-9 * abs(by_x * x))
+            np.testing.assert_allclose(slopes[0], 1 / q / by_x, 1e-8)
+            np.testing.assert_allclose(slopes[1:], -np.array(others) / by_x, 1e-8)
+
+
+def test_mirrored_arguments_change_the_tail() -> None:
+    x = np.array([1e-200, 1e-9, 0.25, 3.0, 1e9, 1e200])
+    for df in (0.25, 3.0, 1e9):
+        np.testing.assert_array_equal(ours.t.logcdf(-x, df), ours.t.logsf(x, df))
+    u, a, b = np.array([0.0625, 0.5, 1 - 2**-30]), 3.5, 1e4
+    np.testing.assert_allclose(ours.beta.logcdf(u, a, b), ours.beta.logsf(1 - u, b, a), 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "args"),
+    [
+        ("t", "logcdf", (-50.0, 1e3)),
+        ("t", "logsf", (1e10, 3.0)),
+        ("gamma", "logsf", (2e3, 2.0)),
+        ("gamma", "logcdf", (1e-100, 3.0)),
+        ("beta", "logcdf", (1e-100, 3.0, 2.0)),
+    ],
+)
+def test_far_in_a_tail_second_derivatives_are_those_of_differences(
+    name: str, method: str, args: Any
 ) -> None:
     fn = getattr(getattr(ours, name), method)
-    np.testing.assert_allclose(tg.grad(fn)(x, *shapes), slope, rtol=1e-6)
+    by = tuple(range(len(args)))
+    curvature = tg.hessian(lambda z: fn(*[z[i] for i in by]))(np.array(args))
+    for i, x in enumerate(args):
+        h = 1e-4 * abs(x)
+        beside = [[*args[:i], x + s * h, *args[i + 1 :]] for s in (1, -1)]
+        up, down = (np.array(tg.grad(fn, by)(*z)) for z in beside)
+        # by the logarithms of the arguments
+        got, want = curvature[i] * x * args, (up - down) / (2 * h) * x * args
+        np.testing.assert_allclose(got, want, 1e-4, 1e-9 * np.max(abs(got)), err_msg=str(i))
 
 
 def test_a_quantiles_slopes_are_those_of_the_inverse_of_a_function() -> None:

@@ -9,3 +9,6 @@ from tapegrad.ops.scipy_special.incomplete import *
 from tapegrad.ops.scipy_special.integrals import *
 from tapegrad.ops.scipy_special.normal import *
 from tapegrad.ops.scipy_special.ufuncs import SCIPY_OPS as SCIPY_OPS
+
+# where pickle looks for ops that have no name in a module
+globals().update(SCIPY_OPS)

@@ -5,6 +5,8 @@ The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 5 and 25
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import factorial, log, pi, prod
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,17 @@ from tapegrad.core.op import Op
 from tapegrad.declare import op
 from tapegrad.domain import POSITIVE, Call, Choices, Elements, each
 from tapegrad.face.table import answers
-from tapegrad.ops.scipy_special.ufuncs import SCIPY_OPS, declared, scipys, special, split
+from tapegrad.ops.scipy_special.ufuncs import (
+    SCIPY_OPS,
+    declared,
+    result_type,
+    scipys,
+    special,
+    split,
+)
 
-__all__ = ["beta", "betaln", "digamma", "gamma", "gammaln", "loggamma", "polygamma", "psi"]
-__all__ += ["rgamma", "zeta"]
+__all__ = ["beta", "betaln", "digamma", "gamma", "gamma_rest", "gammaln", "half_step_rest"]
+__all__ += ["loggamma", "polygamma", "psi", "rgamma", "zeta"]
 
 _WITHOUT_POLES = Elements(-1.5, 4.0, poles=(-1.0, 0.0))
 
@@ -88,6 +97,84 @@ psi: Op[Any] = special(
     "psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES, complex=True
 )
 digamma = psi
+# from this on, a series has all digits of the difference of large terms
+_FAR = 10.0
+_BERNOULLI = (
+    *(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66),
+    *(-691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330),
+)
+
+
+def _polygamma(order: int, x: Any) -> Any:
+    """A derivative of the logarithm of the gamma function."""
+    if order < 2:
+        return scipys(("gammaln", "psi")[order])(x)
+    return scipys("polygamma")(order - 1, x)
+
+
+def _of_powers(order: int, x: Any) -> Any:
+    """A derivative of ``x * log(x) - x``."""
+    if order < 2:
+        return np.log(x) if order else x * np.log(x) - x
+    return (-1) ** order * factorial(order - 2) / x ** (order - 1)
+
+
+def _series(order: int, x: Any, factor: Callable[[int], float]) -> Any:
+    """A derivative of Stirling's series, with other factors of its terms."""
+    total = 0.0
+    for k in range(len(_BERNOULLI), 0, -1):
+        falling = prod(1 - 2 * k - i for i in range(order))
+        term = factor(k) * falling * _BERNOULLI[k - 1] / (2 * k * (2 * k - 1))
+        total = total / x / x + term
+    return total / x ** (order + 1)
+
+
+def _by_size(x: Any, near: Callable[[Any], Any], far: Callable[[Any], Any]) -> Any:
+    if np.all(x < _FAR):
+        return near(x)
+    return np.where(x < _FAR, near(np.minimum(x, _FAR)), far(np.maximum(x, _FAR)))
+
+
+def _gamma_rest(order: int, x: Any) -> Any:
+    def far(x: Any) -> Any:
+        half = (_of_powers(order + 1, x) - (log(2 * pi) if not order else 0)) / 2
+        return _series(order, x, lambda k: 1.0) - half
+
+    return _by_size(x, lambda x: _polygamma(order, x) - _of_powers(order, x), far)
+
+
+def _half_step_rest(order: int, x: Any) -> Any:
+    def near(x: Any) -> Any:
+        step = _polygamma(order, x + 0.5) - _polygamma(order, x)
+        return step - _of_powers(order + 1, x) / 2
+
+    return _by_size(x, near, lambda x: _series(order, x, lambda k: 2 / 4**k - 2))
+
+
+def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
+    """The op of derivatives of what is left of a function of the gamma function, from order 0."""
+
+    def forward(x: Any, order: int) -> Any:
+        wide = np.asarray(x, np.float64)
+        with np.errstate(all="ignore"):
+            return fn(order, wide).astype(result_type(x))
+
+    rest: Op[Any] = declared(
+        name,
+        forward,
+        lambda g, y, x, order: g * rest(order + 1, x),
+        domain=_orders_of_polygamma,
+        read=split,
+        scipy="",
+    )
+    return rest
+
+
+# of gammaln(x), after x * log(x) - x; of gammaln(x + 0.5) - gammaln(x), after log(x) / 2
+gamma_rest, half_step_rest = (
+    _rest("gamma_rest", _gamma_rest),
+    _rest("half_step_rest", _half_step_rest),
+)
 beta: Op[Any] = special(
     "beta",
     lambda g, y, a, b: g * y * (psi(a) - psi(a + b)),

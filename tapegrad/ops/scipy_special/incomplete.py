@@ -3,76 +3,103 @@
 A derivative by a parameter is an integral over a tail of the distribution: of the density, times a
 polynomial in the derivatives of its logarithm. Over the shorter tail the integrand of the first one
 has one sign, so that nothing cancels, however small the tail is. Substitutions are those of the
-double exponential formulas (H. Takahasi, M. Mori, 1974).
+double exponential formulas (H. Takahasi, M. Mori, 1974). The same integral, of the density alone,
+is the probability where SciPy's underflows.
+
+Densities are those of C. Loader (2000): the difference between large terms is taken once, between a
+number and the parameter that is its mean.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from math import comb
+from math import comb, factorial, log, pi
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.domain import Call, Choices, Elements, each
-from tapegrad.ops.scipy_special.gamma_functions import beta, betaln, gammaln, polygamma, psi
+from tapegrad.domain import Call, Choices, Domain, Elements, each
+from tapegrad.ops.casting import safe_divide
+from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest, polygamma, psi
 from tapegrad.ops.scipy_special.normal import xlog1py, xlogy
 from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special
 
-__all__ = ["beta_density", "betainc", "betainc_derivative", "betaincc", "betainccinv"]
-__all__ += ["betaincinv", "gamma_density", "gammainc", "gammainc_derivative", "gammaincc"]
-__all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit", "t_log_density"]
-__all__ += ["log_betainc", "log_betaincc", "log_gammainc", "log_gammaincc"]
-__all__ += ["betainc_mean", "betaincc_mean", "gammainc_mean", "gammaincc_mean"]
-__all__ += ["binom_isf", "binom_ppf", "poisson_isf", "poisson_ppf"]
+__all__ = ["betainc", "betaincc", "betainccinv", "betaincinv", "gammainc", "gammaincc"]
+__all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit"]
 
 # --- integrals over a tail -----------------------------------------------------------------
 
 # of the nodes, on a logarithmic scale
-_STEP = 0.1
+_STEP = 0.075
 # elements that are integrated at a time, since each has a column of nodes
 _BLOCK = 2048
+# below this a probability loses digits
+_TINY = 1e-290
+# above these sums of parameters, terms cancel, and SciPy has lost digits of a small probability
+_LARGE, _HUGE = 1e3, 1e5
+# below this parameter nearly all of a distribution is at its end
+_FEW = 1e-3
 
 
-def _mean(
-    log_weight: Callable[[Any], Any],
-    moment: Callable[[Any], Any] | None,
-    shape: Any,
-    rate: Any = 1.0,
-) -> Any:
-    """The mean of a moment from 0 to infinity, where the logarithm of a weight falls from 0.
+@attrs.frozen(eq=False)
+class _Tail:
+    """A part of a distribution, as an integral over s from 0 to infinity.
 
-    Without a moment, the logarithm of the integral of the weight.
-
-    Both are functions of an array whose last axis is that of the elements. If the shape is below
-    one, the logarithm is not concave, but falls fast and then slowly, by less than this rate.
+    Attributes
+    ----------
+    log_weight
+        The logarithm of the integrand, which falls from 0.
+    cumulant
+        The derivatives of the log density by the parameters at s, by their orders.
+    log_scale
+        The logarithm of the factor before the integral, beside the density.
+    sign
+        That of the part in the probability up to x.
+    shape, rate
+        If the shape is below one, the logarithm is not concave, but falls fast and then slowly, by
+        less than the rate.
     """
-    reach = np.log(np.max(np.where(shape < 1, np.clip(1 / rate, 1, 1e12), 1)))
-    grid = np.arange(-3.8, 4.6 + reach, _STEP)[:, None]
-    nodes = np.exp(grid - np.exp(-grid))
-    # the scale on which the weight falls, to a power of two
-    low, high = np.array([-200.0]), np.array([200.0])
-    for _ in range(9):
-        middle = (low + high) / 2
-        has_fallen = log_weight(np.exp2(middle)) < -1
-        low, high = np.where(has_fallen, low, middle), np.where(has_fallen, middle, high)
-    s = np.exp2(high) * nodes
-    weights = nodes * (1 + np.exp(-grid)) * np.exp(log_weight(s))
-    total = np.sum(weights, axis=0)
-    if moment is None:
-        return np.log(_STEP * total) + np.log(2) * high
-    return np.sum(weights * moment(s), axis=0) / total
+
+    log_weight: Callable[[Any], Any]
+    cumulant: Callable[[Any], Callable[..., Any]]
+    log_scale: Any
+    sign: Any = 1.0
+    shape: Any = 1.0
+    rate: Any = 1.0
+
+    def integral(self, orders: tuple[int, ...] | None = None) -> tuple[Any, Any]:
+        """The logarithm of the part over the density, and the mean of a moment."""
+        reach = np.log(np.max(np.where(self.shape < 1, np.clip(1 / self.rate, 1, 1e305), 1)))
+        grid = np.arange(-3.8, 4.6 + reach, _STEP)[:, None]
+        # the scale on which the weight falls, to a power of two
+        total = np.zeros_like(self.log_scale + self.shape)
+        low, high = total - 1074, total + 1015
+        for _ in range(12):
+            middle = (low + high) / 2
+            has_fallen = self.log_weight(np.exp2(middle)) < -1
+            low, high = np.where(has_fallen, low, middle), np.where(has_fallen, middle, high)
+        moments = total
+        for rows in np.array_split(grid, 1 + len(grid) // 256):
+            nodes = np.exp(rows - np.exp(-rows))
+            s = np.minimum(np.exp2(high) * nodes, 1e307)
+            weights = nodes * (1 + np.exp(-rows)) * np.exp(self.log_weight(s))
+            total = total + np.sum(weights, axis=0)
+            if orders is not None:
+                moments = moments + np.sum(weights * _moment(self.cumulant(s), *orders), axis=0)
+        return self.log_scale + np.log(_STEP * total) + log(2) * high, moments / total
 
 
-def _moment(cumulant: Callable[[int, int], Any], m: int, n: int = 0) -> Any:
-    """The derivative of a density, m and n times by two parameters, divided by the density.
+def _moment(cumulant: Callable[..., Any], *orders: int) -> Any:
+    """The derivative of a density, by parameters this often, divided by the density.
 
     ``cumulant(i, j)`` is that of its logarithm. This is the complete Bell polynomial.
     """
+    m, n = (*orders, 0)[:2]
     if not m and not n:
         return 1.0
     i, j = (1, 0) if m else (0, 1)
@@ -87,8 +114,34 @@ def _moment(cumulant: Callable[[int, int], Any], m: int, n: int = 0) -> Any:
     return functools.reduce(operator.add, terms)
 
 
-def _psi(order: int, x: Any) -> Any:
-    return polygamma(order, x) if order else psi(x)
+def _log1p_rest(u: Any) -> Any:
+    """``log(1 + u) - u``, whose terms cancel near 0."""
+    is_near = np.abs(u) < 0.125
+    v = np.where(is_near, u, 0)
+    r = v / (2 + v)
+    series = 0.0
+    for k in range(7, 0, -1):
+        series = series * r * r + 1 / (2 * k + 1)
+    return np.where(is_near, 2 * r * r * r * series - v * r, np.log1p(u) - u)
+
+
+def _exp_rest(s: Any) -> Any:
+    """``s - 1 + exp(-s)``, likewise."""
+    return np.where(s < 0.125, -_log1p_rest(np.expm1(-np.minimum(s, 1))), s + np.expm1(-s))
+
+
+def _where(large: Any, careful: Callable[..., Any], plain: Callable[..., Any]) -> Any:
+    """A careful function on columns with large parameters, where terms cancel."""
+    if not np.any(large):
+        return plain
+    return lambda s: np.where(large, careful(s), plain(s))
+
+
+def _log_ratio(x: Any, a: Any, excess: Any, g: Any = 1.0) -> Any:
+    """``g * log(x / a)``, of what may be Tensors; the excess is ``x - a``."""
+    is_near = np.less(np.absolute(excess), a / 2)
+    near = g * np.log1p(np.where(is_near, excess, 0) / a)
+    return np.where(is_near, near, xlogy(g, np.where(is_near, 1, x)) - g * np.log(a))
 
 
 def _elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
@@ -103,379 +156,595 @@ def _elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
     return y.reshape(xs[0].shape).astype(dtype)
 
 
-# --- the incomplete gamma function ---------------------------------------------------------
-
-
-def gamma_density(a: Any, x: Any) -> Any:
-    """The density of the gamma distribution: the slope of `gammainc`."""
-    return np.exp(xlogy(a - 1, x) - x - gammaln(a))
-
-
-def _gamma_cumulant(a: Any, log_t: Any) -> Callable[[int, int], Any]:
-    return functools.cache(lambda i, j: log_t - psi(a) if i == 1 else -polygamma(i - 1, a))
-
-
-# a derivative of a probability, or that divided by the probability or by its complement
-_DERIVATIVE, _OF_LOG, _OF_LOG_REST = "derivative", "log", "log of the rest"
-
-
-def _scaled(mean: Any, of: str, is_below: bool, own: Any, rest: Any) -> Any:
-    """What is asked for, of a mean over the tail with the probability `own`."""
-    if of == (_OF_LOG if is_below else _OF_LOG_REST):
-        return mean
-    sign = 1 if is_below and of == _DERIVATIVE else -1
-    return sign * own * mean / (1 if of == _DERIVATIVE else rest)
-
-
-def _gammainc_derivative(a: Any, x: Any, order: int, of: str = _DERIVATIVE) -> Any:
-    """On vectors."""
-
-    def below(a: Any, x: Any) -> Any:
-        # t = x * exp(-s)
-        mean = _mean(
-            lambda s: -a * s - x * np.expm1(-s),
-            lambda s: _moment(_gamma_cumulant(a, np.log(x) - s), order),
-            1.0,
-        )
-        return _scaled(mean, of, True, scipys("gammainc")(a, x), scipys("gammaincc")(a, x))
-
-    def above(a: Any, x: Any) -> Any:
-        # t = x + s
-        mean = _mean(
-            lambda s: (a - 1) * np.log1p(s / x) - s,
-            lambda s: _moment(_gamma_cumulant(a, np.log(x) + np.log1p(s / x)), order),
-            a,
-            x,
-        )
-        return _scaled(mean, of, False, scipys("gammaincc")(a, x), scipys("gammainc")(a, x))
-
-    return _by_side(x < a, below, above, (x > 0) & (x < np.inf), a, x)
-
-
-def _by_side(is_below: Any, below: Any, above: Any, inside: Any, *xs: Any) -> Any:
-    """One function on the elements of a side, the other on the rest, and 0 outside."""
-    y = np.where(np.isnan(functools.reduce(operator.add, xs)), np.nan, 0.0)
-    for fn, side in ((below, is_below & inside), (above, ~is_below & inside)):
-        if np.any(side):
-            y[side] = fn(*[x[side] for x in xs])
-    return y
-
-
-def _order_and_two(order: Any, a: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (a, x), {"order": order}
-
+# --- a family of distributions, by its parameters ------------------------------------------
 
 _SHAPE = Elements(0.25, 8.0)
 _TIMES = Elements(0.125, 12.0)
-
-
-def _few(choose: Choices, *kinds: Elements) -> list[Any]:
-    """Operands of few elements, each of which takes some hundred evaluations."""
-    shapes = choose.broadcastable(len(kinds), max_dims=1, max_side=2)
-    return [choose.array(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)]
-
-
-def _gamma_calls(choose: Choices) -> Call:
-    return Call((choose.integer(1, 2), *_few(choose, _SHAPE, _TIMES)))
-
-
-gammainc_derivative: Op[Any] = declared(
-    "gammainc_derivative",
-    lambda a, x, order: _elementwise(lambda a, x: _gammainc_derivative(a, x, order), a, x),
-    lambda g, y, a, x, order: g * gammainc_derivative(order + 1, a, x),
-    lambda g, y, a, x, order: (
-        g * gamma_density(a, x) * _moment(_gamma_cumulant(a, np.log(x)), order)
-    ),
-    domain=_gamma_calls,
-    read=_order_and_two,
-    scipy="",
-)
-gammainc: Op[Any] = special(
-    "gammainc",
-    lambda g, y, a, x: g * gammainc_derivative(1, a, x),
-    lambda g, y, a, x: g * gamma_density(a, x),
-    domain=(_SHAPE, _TIMES),
-)
-gammaincc: Op[Any] = special(
-    "gammaincc",
-    lambda g, y, a, x: -g * gammainc_derivative(1, a, x),
-    lambda g, y, a, x: -g * gamma_density(a, x),
-    domain=(_SHAPE, _TIMES),
-)
 _PROBABILITY = Elements(0.0625, 0.9375)
-gammaincinv: Op[Any] = special(
-    "gammaincinv",
-    lambda g, y, a, p: -g * gammainc_derivative(1, a, y) / gamma_density(a, y),
-    lambda g, y, a, p: g / gamma_density(a, y),
-    domain=(_SHAPE, _PROBABILITY),
-)
-gammainccinv: Op[Any] = special(
-    "gammainccinv",
-    lambda g, y, a, p: -g * gammainc_derivative(1, a, y) / gamma_density(a, y),
-    lambda g, y, a, p: -g / gamma_density(a, y),
-    domain=(_SHAPE, _PROBABILITY),
-)
-
-# --- its logarithm, which does not underflow -----------------------------------------------
-
-# below this a logarithm of a probability loses digits
-_TINY = 1e-290
+# what a derivative is divided by: nothing, the probability up to x, or that beyond it; less one of
+# these, their sum is the other
+_PLAIN, _LOWER, _UPPER, _BOTH = range(4)
 
 
-def _log_or(p: Any, rest: Any, tail: Callable[[Any], Any]) -> Any:
-    """The logarithm of p; where p has underflowed, that of the tail, by the elements there."""
-    y = np.where(p > 0.5, np.log1p(-rest), np.log(p))
-    tiny = p < _TINY
-    if np.any(tiny):
-        y[tiny] = tail(tiny)
+def _read_two(orders: Any, of: Any, a: Any, x: Any) -> Any:
+    return (a, x), {"orders": orders, "of": of}
+
+
+def _read_three(orders: Any, of: Any, a: Any, b: Any, x: Any) -> Any:
+    return (a, b, x), {"orders": orders, "of": of}
+
+
+def _of_vectors(
+    name: str,
+    fn: Callable[..., Any],
+    rules: Iterable[Any],
+    domain: tuple[Elements, ...],
+    call: Domain | None = None,
+    read: Callable[..., Any] | None = None,
+) -> Op[Any]:
+    """The op of a function of vectors, which takes the op's options by name."""
+
+    def of_two(a: Any, x: Any, **options: Any) -> Any:
+        return _elementwise(functools.partial(fn, **options), a, x)
+
+    def of_three(a: Any, b: Any, x: Any, **options: Any) -> Any:
+        return _elementwise(functools.partial(fn, **options), a, b, x)
+
+    forward = (of_two, of_three)[len(domain) - 2]
+    domains = call or each(*domain)
+    return declared(name, forward, *rules, domain=domains, read=read, scipy="")
+
+
+@attrs.frozen(eq=False, slots=False)
+class _Family:
+    """A distribution function of shape parameters and a number, in this order.
+
+    Attributes
+    ----------
+    name
+        SciPy's for the probability up to x.
+    pair
+        The probabilities up to x and beyond it, by SciPy.
+    density
+        The op of the logarithm of the density.
+    cumulant
+        Of parameters and x, the derivatives of the log density by the parameters.
+    tails
+        Masks and the tails of the elements there, with the number of the tail's probability.
+    domain
+        Numbers to test it on.
+    derivative
+        The op of derivatives by the parameters, which takes their orders, and what they are divided
+        by.
+    hazards
+        The ops of the logarithm of the density, and of that over either probability.
+    cdf, sf, logcdf, logsf
+        The ops of both probabilities, with all digits, and of their logarithms.
+    """
+
+    name: str
+    pair: tuple[Callable[..., Any], Callable[..., Any]]
+    density: Op[Any]
+    cumulant: Callable[..., Callable[..., Any]]
+    tails: Callable[..., Iterator[tuple[Any, Callable[..., _Tail], int]]]
+    domain: tuple[Elements, ...]
+    derivative: Op[Any] = attrs.field(init=False)
+    hazards: tuple[Op[Any], Op[Any], Op[Any]] = attrs.field(init=False)
+    cdf: Op[Any] = attrs.field(init=False)
+    sf: Op[Any] = attrs.field(init=False)
+    logcdf: Op[Any] = attrs.field(init=False)
+    logsf: Op[Any] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        def op(name: str, fn: Callable[..., Any], kind: int, rules: Iterable[Any]) -> Op[Any]:
+            name = name.format(self.name + "c" * (kind == _UPPER))
+            return _of_vectors(name, functools.partial(fn, kind), rules, self.domain)
+
+        def over(kind: int, *xs: Any) -> Any:
+            return -self.logs(*xs)[1][kind]
+
+        def log(kind: int, *xs: Any) -> Any:
+            return self.logs(*xs)[0][kind]
+
+        ops: dict[str, Any] = {"derivative": self._derivative()}
+        several = [op("{}_hazard", over, x, self._rules_of_hazard(x)) for x in (_LOWER, _UPPER)]
+        ops["hazards"] = (self.density, *several)
+        for kind, plain, logarithm in ((_LOWER, "cdf", "logcdf"), (_UPPER, "sf", "logsf")):
+            rules = self.rules(kind, _PLAIN), self.rules(kind, kind)
+            ops[plain] = op("{}_probability", self.probability, kind, rules[0])
+            ops[logarithm] = op("log_{}", log, kind, rules[1])
+        self.__dict__.update(ops)
+
+    def logs(self, *xs: Any) -> tuple[list[Any], list[Any]]:
+        """The logarithms of 1 and of both probabilities, and of these over the density."""
+        pair, density = [p(*xs) for p in self.pair], self.density(*xs)
+        logs = [np.where(p > 0.5, np.log1p(-q), np.log(p)) for p, q in (pair, pair[::-1])]
+        logs = [np.zeros_like(density), *logs]
+        over = [x - density for x in logs]
+        for inside, tail, number in self.tails(*xs):
+            own = inside & ((pair[number - 1] < _TINY) | (sum(xs[:-1]) > _HUGE))
+            if number and np.any(own):
+                over[number][own] = tail(*[x[own] for x in xs]).integral()[0]
+                log_p = (over[number] + density)[own]
+                rest = np.where(log_p < -1, np.log1p(-np.exp(log_p)), np.log(-np.expm1(log_p)))
+                logs[number][own], logs[_BOTH - number][own] = log_p, rest
+                over[_BOTH - number][own] = rest - density[own]
+        return logs, over
+
+    def probability(self, kind: int, *xs: Any) -> Any:
+        """A probability, by the integral where SciPy's has lost digits."""
+        p, is_huge = self.pair[kind - 1](*xs), sum(xs[:-1]) > _HUGE
+        if np.any(is_huge):
+            p[is_huge] = np.exp(self.logs(*[x[is_huge] for x in xs])[0][kind])
+        return p
+
+    def derivatives(self, *xs: Any, orders: tuple[int, ...], of: int) -> Any:
+        """The values of `derivative`."""
+        y = np.where(np.isnan(functools.reduce(operator.add, xs)), np.nan, 0.0)
+        _, over = self.logs(*xs)
+        for inside, tail, number in self.tails(*xs):
+            if np.any(inside):
+                part = tail(*[x[inside] for x in xs])
+                own, mean = part.integral(orders)
+                own = over[number][inside] if number else own
+                y[inside] = part.sign * mean * np.exp(own - over[of][inside])
+        return -y if of == _UPPER else y
+
+    def first(self, k: int) -> tuple[int, ...]:
+        """The orders of the first derivative by a parameter."""
+        return tuple(int(i == k) for i in range(len(self.domain) - 1))
+
+    def change(self, k: int, of: int, *xs: Any) -> Any:
+        """The slope by an argument of the probability up to x, or of a logarithm of either."""
+        if k == len(xs) - 1:
+            return (-1 if of == _UPPER else 1) * np.exp(self.hazards[of](*xs))
+        return self.derivative(self.first(k), of, *xs)
+
+    def rules(self, kind: int, of: int) -> list[Any]:
+        """The rules of a probability of this kind, or of its logarithm."""
+        sign = -1 if kind == _UPPER and not of else 1
+
+        def rule(k: int) -> Any:
+            return lambda g, y, *xs: sign * g * self.change(k, of, *xs)
+
+        return [rule(k) for k in range(len(self.domain))]
+
+    def _rules_of_hazard(self, of: int) -> list[Any]:
+        def rule(k: int) -> Any:
+            return lambda g, y, *xs: self.density.vjps[k](g, y, *xs) - g * self.change(k, of, *xs)
+
+        return [rule(k) for k in range(len(self.domain))]
+
+    def _derivative(self) -> Op[Any]:
+        def by_parameter(k: int) -> Any:
+            def rule(g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
+                more = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
+                return g * (more - y * self.change(k, of, *xs) if of else more)
+
+            return rule
+
+        def by_x(g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
+            moment = _moment(self.cumulant(*xs), *orders)
+            return g * self.change(n, of, *xs) * (moment - y if of else moment)
+
+        def call(choose: Choices) -> Call:
+            shapes = choose.broadcastable(n + 1, max_dims=1, max_side=2)
+            operands = map(choose.array, shapes, self.domain)
+            return Call((self.first(choose.integer(0, n - 1)), choose.integer(0, 2), *operands))
+
+        n = len(self.domain) - 1
+        rules = [*map(by_parameter, range(n)), by_x]
+        name, read = f"{self.name}_derivative", (_read_two, _read_three)[n - 1]
+        return _of_vectors(name, self.derivatives, rules, self.domain, call, read)
+
+    def function(self, kind: int) -> Op[Any]:
+        """The op of SciPy's function for a probability of this kind."""
+        name = self.name + "c" * (kind == _UPPER)
+        return special(name, *self.rules(kind, _PLAIN), domain=self.domain)
+
+    def slope(self, k: int, of: int, p: Any, *xs: Any, change: Any = None) -> Any:
+        """The slope of an inverse, whose value is the last of xs, by an argument."""
+        sign = -1 if of == _UPPER else 1
+        if k == len(xs) - 1:
+            return sign * np.exp(-self.density(*xs))
+        change = self.change(k, of, *xs) if change is None else change
+        return -sign * change * np.exp(np.log(p) - self.density(*xs))
+
+    def inverses(self, name: str, of: int) -> tuple[Op[Any], Op[Any]]:
+        """The op of SciPy's inverse of a probability of one parameter, and one with all digits."""
+
+        def rule(k: int) -> Any:
+            return lambda g, y, a, p: g * self.slope(k, of, p, a, y)
+
+        rules, domain = [rule(0), rule(1)], (self.domain[0], _PROBABILITY)
+        quantile = functools.partial(self.quantile, name, of)
+        return (
+            special(name, *rules, domain=domain),
+            _of_vectors(f"{name}_quantile", quantile, rules, domain),
+        )
+
+    def quantile(self, name: str, of: int, a: Any, p: Any) -> Any:
+        """SciPy's inverse, moved by Newton's steps where it is not the inverse to 12 digits."""
+        y, is_high = scipys(name)(a, p), p > 0.5
+        kind, target = np.where(is_high, _BOTH - of, of), np.log(np.where(is_high, 1 - p, p))
+        # what has underflowed stays 0; SciPy may find nothing at all
+        active = (p > 0) & (p < 1) & (y != 0)
+        y = np.where(active & ~np.isfinite(y), np.sign(p - 0.5), y)
+        for _ in range(200):
+            at = np.nonzero(active)[0]
+            if not at.size:
+                break
+            log_p, over = [np.choose(kind[at], x) for x in self.logs(a[at], y[at])]
+            # between the logarithms of both
+            miss = target[at] - log_p
+            step = np.where(kind[at] == _UPPER, -miss, miss) * np.exp(over) / y[at]
+            is_digit = np.abs(step) > 4 * np.finfo(float).eps
+            active[at] = is_digit & (np.abs(miss) > 1e-12 * np.maximum(1, -target[at]))
+            y[at] *= np.where(active[at], np.exp(np.clip(step, -99, 99)), 1)
+        return y
+
+
+# --- densities -----------------------------------------------------------------------------
+
+
+def _power(k: Any, log_power: Any, n: Any, excess: Any) -> Any:
+    """``k * log(n * x / k) - (n * x - k)``, for the logarithm of ``x**k`` and that excess."""
+    xlogy = scipys("xlogy")
+    y = log_power + xlogy(k, n) - xlogy(k, k) - excess
+    near = np.abs(excess) < k / 2
+    return np.where(near, k * _log1p_rest(np.where(near, excess / k, 0)), y)
+
+
+def _factorial_rest(k: Any) -> Any:
+    """The logarithm of ``gamma(k + 1)``, less ``k * log(k) - k``."""
+    y = scipys("gammaln")(k + 1) - scipys("xlogy")(k, k) + k
+    large = k >= 10
+    if np.any(large):
+        y[large] = gamma_rest(0, k[large]) + np.log(k[large])
     return y
 
 
-def _log_gamma(a: Any, x: Any, is_below: bool) -> Any:
+def _poisson(k: Any, mu: Any) -> Any:
+    """The logarithm of the probability of k, on vectors."""
+    return _power(k, scipys("xlogy")(k, mu), 1.0, mu - k) - _factorial_rest(k)
+
+
+def _binom(k: Any, m: Any, x: Any) -> Any:
+    """That of k successes and m failures."""
+    n, excess = k + m, _excess(k, m, x)
+    successes = _power(k, scipys("xlogy")(k, x), n, excess)
+    failures = _power(m, scipys("xlog1py")(m, -x), n, -excess)
+    # exactly 0 if all are of one kind
+    ways = _factorial_rest(n) - _factorial_rest(k) - _factorial_rest(m)
+    return successes + failures + ways
+
+
+def _excess(a: Any, b: Any, x: Any) -> Any:
+    """``x * (a + b) - a``."""
+    return x * b - (1 - x) * a
+
+
+def _log_of_gamma_density(a: Any, x: Any) -> Any:
     """On vectors."""
-
-    def tail(at: Any) -> Any:
-        t, z = a[at], x[at]
-        front = (t if is_below else t - 1) * np.log(z) - z - gammaln(t)
-        if is_below:
-            return front + _mean(lambda s: -t * s - z * np.expm1(-s), None, 1.0)
-        return front + _mean(lambda s: (t - 1) * np.log1p(s / z) - s, None, t, z)
-
-    found = [scipys(name)(a, x) for name in ("gammainc", "gammaincc")]
-    p, rest = found if is_below else found[::-1]
-    return _log_or(p, rest, tail)
+    is_few = a < 1
+    y = _poisson(a - ~is_few, x)
+    return np.where(is_few, y + np.log(a) - np.log(x), y) if np.any(is_few) else y
 
 
-def _log_family(name: str, is_below: bool) -> tuple[Op[Any], Op[Any]]:
-    """The logarithm of a probability, and the derivatives of the probability divided by it."""
-    sign = 1 if is_below else -1
-    of = _OF_LOG if is_below else _OF_LOG_REST
-
-    def hazard(y: Any, a: Any, x: Any) -> Any:
-        return np.exp(xlogy(a - 1, x) - x - gammaln(a) - y)
-
-    def mean_by_x(g: Any, y: Any, a: Any, x: Any, order: int) -> Any:
-        moment = _moment(_gamma_cumulant(a, np.log(x)), order)
-        return sign * g * hazard(log(a, x), a, x) * (moment - y)
-
-    mean: Op[Any] = declared(
-        f"{name}_mean",
-        lambda a, x, order: _elementwise(lambda a, x: _gammainc_derivative(a, x, order, of), a, x),
-        lambda g, y, a, x, order: g * (mean(order + 1, a, x) - y * mean(1, a, x)),
-        mean_by_x,
-        domain=_gamma_calls,
-        read=_order_and_two,
-        scipy="",
-    )
-    log: Op[Any] = declared(
-        f"log_{name}",
-        lambda a, x: _elementwise(lambda a, x: _log_gamma(a, x, is_below), a, x),
-        lambda g, y, a, x: g * mean(1, a, x),
-        lambda g, y, a, x: sign * g * hazard(y, a, x),
-        domain=each(_SHAPE, _TIMES),
-        scipy="",
-    )
-    return log, mean
+def _slope_of_gamma_density(a: Any, x: Any) -> Any:
+    at_zero = np.equal(x, 0)
+    return np.where(at_zero, safe_divide(a - 1, x) - 1, safe_divide(a - 1 - x, x))
 
 
-log_gammainc, gammainc_mean = _log_family("gammainc", True)
-log_gammaincc, gammaincc_mean = _log_family("gammaincc", False)
+_gamma_density = _of_vectors(
+    "gamma_log_density",
+    _log_of_gamma_density,
+    (
+        lambda g, y, a, x: _log_ratio(x, a, x - a, g) - g * gamma_rest(1, a),
+        lambda g, y, a, x: g * _slope_of_gamma_density(a, x),
+    ),
+    (_SHAPE, _TIMES),
+)
 
-# --- the incomplete beta function ----------------------------------------------------------
+
+def _log_of_beta_density(a: Any, b: Any, x: Any) -> Any:
+    """On vectors."""
+    is_few, are_few = a < 1, b < 1
+    k, m = a - ~is_few, b - ~are_few
+    y = _binom(k, m, x) + np.log(np.where(is_few | are_few, 1, k + m + 1))
+    if np.any(is_few | are_few):
+        low, high = np.log(a) - np.log(x), np.log(b) - np.log1p(-x)
+        y = y + np.where(is_few, low, 0) + np.where(are_few, high, 0)
+        y = y - np.where(is_few & are_few, np.log(a + b), 0)
+    return y
 
 
-def beta_density(a: Any, b: Any, x: Any) -> Any:
-    """The density of the beta distribution: the slope of `betainc`."""
-    return np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
+def _slope_of_binom(k: Any, m: Any, x: Any) -> Any:
+    at_end = np.equal(x, 0) | np.equal(x, 1)
+    inner = np.where(at_end, 0.5, x)
+    ends = safe_divide(k, x) - safe_divide(m, 1 - x)
+    return np.where(at_end, ends, -_excess(k, m, inner) / inner / (1 - inner))
 
 
-def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any) -> Callable[[int, int], Any]:
+def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any, g: Any = 1.0) -> Callable[..., Any]:
+    """By the logarithms of t and 1 - t, each divided by its mean."""
+    n = a + b
+
     @functools.cache
     def cumulant(i: int, j: int) -> Any:
-        found = _psi(i + j - 1, a + b)
-        if not j:
-            found = found - _psi(i - 1, a)
-        if not i:
-            found = found - _psi(j - 1, b)
-        return found + (log_t if (i, j) == (1, 0) else log_rest) if i + j == 1 else found
+        if i + j == 1:
+            own = log_t - g * gamma_rest(1, a) if i else log_rest - g * gamma_rest(1, b)
+            return own + g * gamma_rest(1, n)
+        both = polygamma(i + j - 1, n)
+        both = both if j else both - polygamma(i - 1, a)
+        return both if i else both - polygamma(j - 1, b)
 
     return cumulant
 
 
-def _betainc_derivative(a: Any, b: Any, x: Any, m: int, n: int, of: str = _DERIVATIVE) -> Any:
-    """On vectors."""
+def _beta_scores(a: Any, b: Any, x: Any, g: Any = 1.0) -> Callable[..., Any]:
+    n, excess = a + b, _excess(a, b, x)
+    log_t, log_rest = _log_ratio(x * n, a, excess, g), _log_ratio((1 - x) * n, b, -excess, g)
+    return _beta_cumulant(a, b, log_t, log_rest, g)
 
-    def below(a: Any, b: Any, x: Any, m: int, n: int, is_below: bool) -> Any:
+
+_beta_density = _of_vectors(
+    "beta_log_density",
+    _log_of_beta_density,
+    (
+        lambda g, y, a, b, x: _beta_scores(a, b, x, g)(1, 0),
+        lambda g, y, a, b, x: _beta_scores(a, b, x, g)(0, 1),
+        lambda g, y, a, b, x: g * _slope_of_binom(a - 1, b - 1, x),
+    ),
+    (_SHAPE, _SHAPE, _PROBABILITY),
+)
+binom_log_mass = _of_vectors(
+    "binom_log_mass",
+    _binom,
+    (
+        lambda g, y, k, m, p: xlogy(g, p) + g * (psi(k + m + 1) - psi(k + 1)),
+        lambda g, y, k, m, p: xlog1py(g, -p) + g * (psi(k + m + 1) - psi(m + 1)),
+        lambda g, y, k, m, p: g * _slope_of_binom(k, m, p),
+    ),
+    (_SHAPE, _SHAPE, _PROBABILITY),
+)
+
+# --- the incomplete gamma function ---------------------------------------------------------
+
+
+def _gamma_cumulant(a: Any, log_ratio: Any) -> Callable[..., Any]:
+    return lambda i, j: log_ratio - gamma_rest(1, a) if i == 1 else -polygamma(i - 1, a)
+
+
+def _gamma_tails(a: Any, x: Any) -> Any:
+    def below(a: Any, x: Any) -> _Tail:
         # t = x * exp(-s)
-        def moment(s: Any) -> Any:
-            return _moment(_beta_cumulant(a, b, np.log(x) - s, np.log1p(-x * np.exp(-s))), m, n)
+        return _Tail(
+            _where(
+                a > _LARGE,
+                lambda s: (x - a) * s - x * _exp_rest(s),
+                lambda s: -a * s - x * np.expm1(-s),
+            ),
+            lambda s: _gamma_cumulant(a, _log_ratio(x, a, x - a) - s),
+            np.log(x),
+        )
 
-        mean = _mean(lambda s: _log_beta_weight(a, b, x, s), moment, b, b)
-        own, rest = scipys("betainc")(a, b, x), scipys("betaincc")(a, b, x)
-        return _scaled(mean, of, is_below, own, rest)
+    def above(a: Any, x: Any) -> _Tail:
+        # t = x + s
+        return _Tail(
+            _where(
+                a > _LARGE,
+                lambda s: (a - 1) * _log1p_rest(s / x) + (a - 1 - x) * (s / x),
+                lambda s: (a - 1) * np.log1p(s / x) - s,
+            ),
+            lambda s: _gamma_cumulant(a, _log_ratio(x, a, x - a) + np.log1p(s / x)),
+            0.0,
+            -1.0,
+            a,
+            x,
+        )
 
-    return _by_side(
-        x * (a + b) < a,
-        lambda a, b, x: below(a, b, x, m, n, True),
-        lambda a, b, x: below(b, a, 1 - x, n, m, False),
-        (x > 0) & (x < 1),
-        a,
-        b,
-        x,
+    inside, is_below = (x > 0) & (x < np.inf), (x < a) & (a > _FEW)
+    yield inside & is_below, below, _LOWER
+    yield inside & ~is_below, above, _UPPER
+
+
+GAMMA = _Family(
+    "gammainc",
+    (lambda a, x: scipys("gammainc")(a, x), lambda a, x: scipys("gammaincc")(a, x)),
+    _gamma_density,
+    lambda a, x: _gamma_cumulant(a, _log_ratio(x, a, x - a)),
+    _gamma_tails,
+    (_SHAPE, _TIMES),
+)
+gammainc, gammaincc = GAMMA.function(_LOWER), GAMMA.function(_UPPER)
+gammaincinv, gamma_ppf = GAMMA.inverses("gammaincinv", _LOWER)
+gammainccinv, gamma_isf = GAMMA.inverses("gammainccinv", _UPPER)
+
+# --- the incomplete beta function ----------------------------------------------------------
+
+
+def _beta_tail(a: Any, b: Any, x: Any, y: Any) -> _Tail:
+    """The part up to x, by t = x * exp(-s); y is ``1 - x``."""
+    n, odds, excess = a + b, x / y, x * b - y * a
+    log_t, log_rest = _log_ratio(x * n, a, excess), _log_ratio(y * n, b, -excess)
+
+    def careful(s: Any) -> Any:
+        q = -np.expm1(-s)
+        bend = (b - 1) * _log1p_rest(odds * q) - a * _exp_rest(s)
+        return bend + ((b - 1) * odds - a) * q
+
+    def plain(s: Any) -> Any:
+        return (b - 1) * np.log1p(-odds * np.expm1(-s)) - a * s
+
+    def cumulant(s: Any) -> Callable[..., Any]:
+        return _beta_cumulant(a, b, log_t - s, log_rest + np.log1p(-odds * np.expm1(-s)))
+
+    log_weight = _where(n > _LARGE, careful, plain)
+    return _Tail(log_weight, cumulant, np.log(x), shape=b, rate=y * np.minimum(a, 1))
+
+
+def _beta_tails(a: Any, b: Any, x: Any) -> Any:
+    def above(a: Any, b: Any, x: Any) -> _Tail:
+        part = _beta_tail(b, a, 1 - x, x)
+        cumulant = part.cumulant
+        return attrs.evolve(part, sign=-1.0, cumulant=lambda s: lambda i, j: cumulant(s)(j, i))
+
+    inside = (x > 0) & (x < 1)
+    is_below = np.where(np.minimum(a, b) < _FEW, a > b, _excess(a, b, x) < 0)
+    yield inside & is_below, lambda a, b, x: _beta_tail(a, b, x, 1 - x), _LOWER
+    yield inside & ~is_below, above, _UPPER
+
+
+BETA = _Family(
+    "betainc",
+    (lambda a, b, x: scipys("betainc")(a, b, x), lambda a, b, x: scipys("betaincc")(a, b, x)),
+    _beta_density,
+    _beta_scores,
+    _beta_tails,
+    (_SHAPE, _SHAPE, _PROBABILITY),
+)
+betainc, betaincc = BETA.function(_LOWER), BETA.function(_UPPER)
+
+
+def _beta_inverse(name: str, of: int) -> Op[Any]:
+    def rule(k: int) -> Any:
+        def vjp(g: Any, y: Any, a: Any, b: Any, p: Any) -> Any:
+            # the distance to 1 is that of the mirrored function to 0, which keeps its digits
+            is_low, rest = np.less(y, 0.5), (betaincinv if of == _UPPER else betainccinv)(b, a, p)
+            pairs = (a, b), (b, a), (y, rest)
+            xs = [np.where(is_low, low, high) for low, high in pairs]
+            if k == 2:
+                return g * BETA.slope(k, of, p, *xs)
+            changes = BETA.change(k, of, *xs), BETA.change(1 - k, _BOTH - of, *xs)
+            return g * BETA.slope(k, of, p, *xs, change=np.where(is_low, *changes))
+
+        return vjp
+
+    return special(name, *map(rule, range(3)), domain=(_SHAPE, _SHAPE, _PROBABILITY))
+
+
+betaincinv = _beta_inverse("betaincinv", _LOWER)
+betainccinv = _beta_inverse("betainccinv", _UPPER)
+
+# --- Student's t distribution --------------------------------------------------------------
+
+_T = (Elements(0.5, 8.0), Elements(-4.0, 4.0))
+
+
+def _log_square(df: Any, t: Any) -> Any:
+    """``log(t**2 / df)``."""
+    return 2 * (np.log(np.abs(t)) - np.log(df) / 2)
+
+
+def _log_of_t_density(df: Any, t: Any) -> Any:
+    """On vectors."""
+    size = np.abs(t) / np.sqrt(df)
+    square = _log_square(df, t)
+    falls = np.where(size < 1, np.log1p(size * size), square + np.log1p(np.exp(-square)))
+    return half_step_rest(0, df / 2) - log(2 * pi) / 2 - (df + 1) / 2 * falls
+
+
+def _t_slopes(df: Any, log_square: Any, order: int) -> Any:
+    """A derivative by the degrees of freedom of the log density, from the first on."""
+    far, near = scipys("expit")(log_square), scipys("expit")(-log_square)
+    n, change = order, half_step_rest(order, df / 2) / 2**order
+    if n == 1:
+        falls = np.logaddexp(0, log_square) - far
+        if np.any(df > 100):
+            falls = np.where((far < 0.5) & (df > 100), -_log1p_rest(-far), falls)
+        return change + (far / df - falls) / 2
+    powers = [near**j for j in range(n)]
+    squares = far * sum((j + 1) * x for j, x in enumerate(powers[:-1]))
+    return change + (-1) ** n * factorial(n - 2) / 2 * df ** (1.0 - n) * far * (
+        squares - (n - 1) * sum(powers) / df
     )
 
 
-def _log_beta_weight(a: Any, b: Any, x: Any, s: Any) -> Any:
-    return (b - 1) * np.log1p(x * -np.expm1(-s) / (1 - x)) - a * s
+def _slope_of_t_score(df: Any, t: Any, order: int) -> Any:
+    size = np.hypot(np.sqrt(df), t)
+    u, c = t / size, 1 / size
+    if not order:
+        return -(df + 1) * u * c
+    return (-1) ** (order + 1) * factorial(order) * u * (c * c - u * u) * c ** (2 * order - 1)
 
 
-def _orders_and_three(
-    m: Any, n: Any, a: Any, b: Any, x: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (a, b, x), {"m": m, "n": n}
-
-
-def _beta_calls(choose: Choices) -> Call:
-    orders = choose.among([(1, 0), (0, 1)])
-    return Call((*orders, *_few(choose, _SHAPE, _SHAPE, _PROBABILITY)))
-
-
-betainc_derivative: Op[Any] = declared(
-    "betainc_derivative",
-    lambda a, b, x, m, n: _elementwise(lambda a, b, x: _betainc_derivative(a, b, x, m, n), a, b, x),
-    lambda g, y, a, b, x, m, n: g * betainc_derivative(m + 1, n, a, b, x),
-    lambda g, y, a, b, x, m, n: g * betainc_derivative(m, n + 1, a, b, x),
-    lambda g, y, a, b, x, m, n: (
-        g * beta_density(a, b, x) * _moment(_beta_cumulant(a, b, np.log(x), np.log1p(-x)), m, n)
+_t_density: Op[Any] = _of_vectors(
+    "t_log_density",
+    _log_of_t_density,
+    (
+        lambda g, y, df, t: g * _t_score(1, df, t),
+        lambda g, y, df, t: g * _slope_of_t_score(df, t, 0),
     ),
-    domain=_beta_calls,
-    read=_orders_and_three,
+    _T,
+)
+
+
+def _scores(choose: Choices) -> Call:
+    return Call((choose.integer(1, 3), *each(*_T)(choose).args))
+
+
+_t_score: Op[Any] = declared(
+    "t_score",
+    lambda df, t, order: _elementwise(
+        lambda df, t: _t_slopes(df, _log_square(df, t), order), df, t
+    ),
+    lambda g, y, df, t, order: g * _t_score(order + 1, df, t),
+    lambda g, y, df, t, order: g * _slope_of_t_score(df, t, order),
+    domain=_scores,
+    read=lambda order, df, t: ((df, t), {"order": order}),
     scipy="",
 )
 
 
-def _beta_family(name: str, sign: int, is_inverse: bool = False) -> Op[Any]:
-    """The function or its complement (by the sign), or its inverse."""
+def _t_tails(df: Any, t: Any) -> Any:
+    def parts(df: Any, t: Any) -> Any:
+        square, expit = _log_square(df, t), scipys("expit")
+        return square, expit(square), expit(-square), np.log(np.abs(t)), (df + 1) / 2
 
-    def by_parameter(m: int, n: int) -> Any:
-        def vjp(g: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
-            if not is_inverse:
-                return sign * g * betainc_derivative(m, n, a, b, x)
-            return -g * betainc_derivative(m, n, a, b, y) / beta_density(a, b, y)
+    def centre(df: Any, t: Any) -> _Tail:
+        # from 0 to t * exp(-s)
+        square, far, _, scale, power = parts(df, t)
+        return _Tail(
+            lambda s: -s - power * np.log1p(far * np.expm1(-2 * s)),
+            lambda s: lambda i, j: _t_slopes(df, square - 2 * s, i),
+            scale,
+            np.sign(t),
+        )
 
-        return vjp
+    def outside(df: Any, t: Any) -> _Tail:
+        # t * exp(s)
+        square, far, near, scale, power = parts(df, t)
 
-    def by_x(g: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
-        return sign * (g / beta_density(a, b, y) if is_inverse else g * beta_density(a, b, x))
+        def log_weight(s: Any) -> Any:
+            rising = s - power * np.log1p(far * np.expm1(2 * s))
+            falling = -df * s - power * np.log1p(near * np.expm1(-2 * s))
+            return np.where(far < 0.5, rising, falling)
 
-    domain = (_SHAPE, _SHAPE, _PROBABILITY)
-    return special(name, by_parameter(1, 0), by_parameter(0, 1), by_x, domain=domain)
+        return _Tail(
+            log_weight,
+            lambda s: lambda i, j: _t_slopes(df, square + 2 * s, i),
+            scale,
+            -np.sign(t),
+        )
 
-
-betainc = _beta_family("betainc", 1)
-betaincc = _beta_family("betaincc", -1)
-betaincinv = _beta_family("betaincinv", 1, is_inverse=True)
-betainccinv = _beta_family("betainccinv", -1, is_inverse=True)
-
-
-def _log_beta(a: Any, b: Any, x: Any) -> Any:
-    """On vectors."""
-
-    def tail(at: Any) -> Any:
-        p, q, z = a[at], b[at], x[at]
-        front = p * np.log(z) + (q - 1) * np.log1p(-z) - betaln(p, q)
-        return front + _mean(lambda s: _log_beta_weight(p, q, z, s), None, q, q)
-
-    return _log_or(scipys("betainc")(a, b, x), scipys("betaincc")(a, b, x), tail)
-
-
-def _log_beta_family(name: str, is_below: bool) -> tuple[Op[Any], Op[Any]]:
-    """As `_log_family`."""
-    sign = 1 if is_below else -1
-    of = _OF_LOG if is_below else _OF_LOG_REST
-
-    def hazard(y: Any, a: Any, b: Any, x: Any) -> Any:
-        return np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b) - y)
-
-    def mean_by_x(g: Any, y: Any, a: Any, b: Any, x: Any, m: int, n: int) -> Any:
-        moment = _moment(_beta_cumulant(a, b, np.log(x), np.log1p(-x)), m, n)
-        return sign * g * hazard(log(a, b, x), a, b, x) * (moment - y)
-
-    def forward(a: Any, b: Any, x: Any) -> Any:
-        if is_below:
-            return _elementwise(_log_beta, a, b, x)
-        # 1 - x is exact where this tail is small
-        return _elementwise(lambda a, b, x: _log_beta(b, a, 1 - x), a, b, x)
-
-    mean: Op[Any] = declared(
-        f"{name}_mean",
-        lambda a, b, x, m, n: _elementwise(
-            lambda a, b, x: _betainc_derivative(a, b, x, m, n, of), a, b, x
-        ),
-        lambda g, y, a, b, x, m, n: g * (mean(m + 1, n, a, b, x) - y * mean(1, 0, a, b, x)),
-        lambda g, y, a, b, x, m, n: g * (mean(m, n + 1, a, b, x) - y * mean(0, 1, a, b, x)),
-        mean_by_x,
-        domain=_beta_calls,
-        read=_orders_and_three,
-        scipy="",
-    )
-    log: Op[Any] = declared(
-        f"log_{name}",
-        forward,
-        lambda g, y, a, b, x: g * mean(1, 0, a, b, x),
-        lambda g, y, a, b, x: g * mean(0, 1, a, b, x),
-        lambda g, y, a, b, x: sign * g * hazard(y, a, b, x),
-        domain=each(_SHAPE, _SHAPE, _PROBABILITY),
-        scipy="",
-    )
-    return log, mean
+    size = np.abs(t)
+    # between these, the derivative of the density changes its sign
+    yield (size > 0) & (size < 1.5), centre, 0
+    yield (size >= 1.5) & (t < 0), outside, _LOWER
+    yield (size >= 1.5) & (t > 0), outside, _UPPER
 
 
-log_betainc, betainc_mean = _log_beta_family("betainc", True)
-log_betaincc, betaincc_mean = _log_beta_family("betaincc", False)
-
-# --- Student's t distribution --------------------------------------------------------------
-
-
-def t_log_density(df: Any, t: Any) -> Any:
-    """The logarithm of the density of Student's t distribution."""
-    return -betaln(df / 2, 0.5) - np.log(df) / 2 - (df + 1) / 2 * np.log1p(t * t / df)
-
-
-def _stdtr_slope(df: Any, t: Any) -> Any:
-    """The slope of `stdtr` by the degrees of freedom.
-
-    It is that of the incomplete beta function, whose argument depends on them too. Near 0 the
-    slope is linear in `t`, to rounding.
-    """
-    is_near = np.less(np.absolute(t), 1e-8)
-    size = np.where(is_near, 1, np.absolute(t))
-    total = df + size * size
-    is_small = np.less(size * size, df)
-    # what is at most one half, so that the complement is not the result of a subtraction
-    w = np.where(is_small, size * size, df) / total
-    half = df / 2
-    inner = betainc_derivative(0, 1, 0.5, half, np.where(is_small, w, 0.25))
-    outer = -betainc_derivative(1, 0, half, 0.5, np.where(is_small, 0.25, w))
-    moved = size * np.exp((half - 1) * np.log(df / total) - 1.5 * np.log(total)) / beta(half, 0.5)
-    far = np.sign(t) / 2 * (np.where(is_small, inner, outer) / 2 - moved)
-    by_df = (psi(half + 0.5) - psi(half)) / 2 - 0.5 / df
-    return np.where(is_near, t * np.exp(t_log_density(df, 0.0 * t)) * by_df, far)
-
-
-_T = (Elements(0.5, 8.0), Elements(-4.0, 4.0))
-stdtr: Op[Any] = special(
+STUDENT = _Family(
     "stdtr",
-    lambda g, y, df, t: g * _stdtr_slope(df, t),
-    lambda g, y, df, t: g * np.exp(t_log_density(df, t)),
-    domain=_T,
+    (lambda df, t: scipys("stdtr")(df, t), lambda df, t: scipys("stdtr")(df, -t)),
+    _t_density,
+    lambda df, t: lambda i, j: _t_score(i, df, t),
+    _t_tails,
+    _T,
 )
-stdtrit: Op[Any] = special(
-    "stdtrit",
-    lambda g, y, df, p: -g * _stdtr_slope(df, y) / np.exp(t_log_density(df, y)),
-    lambda g, y, df, p: g / np.exp(t_log_density(df, y)),
-    domain=(_T[0], _PROBABILITY),
-)
+stdtr = STUDENT.function(_LOWER)
+stdtrit, t_ppf = STUDENT.inverses("stdtrit", _LOWER)
 
 # --- quantiles of counts -------------------------------------------------------------------
 
