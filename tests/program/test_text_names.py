@@ -185,6 +185,19 @@ def test_captured_arrays_are_called_what_the_function_calls_them(names, where):
     assert tg.compile(fn)(1.0) == pytest.approx(fn(1.0))
 
 
+def test_captured_arrays_that_differ_in_one_element_have_their_own_names():
+    n = 60
+    places = {f"w{i}": np.zeros(n) for i in range(n)}
+    for i, x in enumerate(places.values()):
+        x[i] = 1.0
+    space = {"tg": tg, **places}
+    exec(f"def fn(p):\n return p + {' + '.join(places)}", space)
+    program = tg.compile(space["fn"], passes=()).program(np.ones(n))
+    assert {x.name: int(np.argmax(x.array)) for x in program.constants if x.name} == {
+        name: i for i, name in enumerate(places)
+    }
+
+
 def test_arrays_in_trees_in_bodies_and_behind_other_functions_have_their_names():
     data, start = (
         {"rows": np.arange(6.0).reshape(3, 2), "bias": [np.array([0.2, 0.3])]},
