@@ -12,7 +12,7 @@ from op_cases import CASES, TABLE, case_of, on_calls
 
 import tapegrad as tg
 from tapegrad.declare import OPS, declaration
-from tapegrad.ops.arithmetic import multiply, positive
+from tapegrad.ops.arithmetic import add, multiply, positive
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
@@ -164,8 +164,9 @@ def surrounded(program: Program, among: Among) -> Program:
     for x in [Ref("input", i) for i in range(len(program.inputs))]:
         given = builder.of(x)
         if not given.number and given.dtype.kind in "fiuc":
-            like = builder.emit(positive, x)
-            between.append(builder.emit(multiply, like, like))
+            # of other numbers than the operand
+            other = builder.emit(add, x, x)
+            between.append(builder.emit(add, other, x))
     builder.outputs = (*[x for y in results for x in used(y)], *between)
     constants, instructions, outputs = builder.finished()
     return attrs.evolve(
