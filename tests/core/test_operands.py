@@ -32,6 +32,7 @@ SEQUENCES = {
 INNER = {"asarray", "parameter", "stopped", "seed", "from_zero"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1, 2])
 def test_every_function_takes_a_list_for_its_first_array(depth: int) -> None:
     asked = 0

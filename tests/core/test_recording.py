@@ -500,6 +500,7 @@ def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     assert tg.grad(lambda x: x * x)(3.0) == 6.0
 
 
+@pytest.mark.thorough
 @interrupts
 def test_an_interrupted_inner_recording_leaves_the_outer_one_as_it_was():
     def fn(x, at):

@@ -112,6 +112,7 @@ def lines_of_code(*files: Path) -> int:
     return len(lines)
 
 
+@pytest.mark.thorough
 def test_the_readme_says_how_large_the_core_is() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     develop = " ".join(sections(text)["Develop"].split())

@@ -84,6 +84,7 @@ def traced_peak(call: Any) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.thorough
 @given(programs)
 def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
     fn = program_of(names)

@@ -177,6 +177,7 @@ def test_other_errors_of_arrays_stay_as_they_are() -> None:
         tg.grad(unreadable)(np.ones(2))
 
 
+@pytest.mark.thorough
 def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(written: Any) -> None:
     """What NumPy gives for a list of numbers, ours gives for one of Tensors."""
     tried = 0

@@ -124,6 +124,7 @@ NEVER_GIVEN = {
 }
 
 
+@pytest.mark.thorough
 def test_every_option_is_given_in_some_calls_and_left_out_in_others() -> None:
     given, left_out, options = set(), set(), set()
     for name in CASES:

@@ -173,6 +173,7 @@ def test_load_refuses_a_truncated_file(whole: Path, tmp_path: Path) -> None:
         refused(new, "damaged")
 
 
+@pytest.mark.thorough
 @depth("file, damaged")
 @given(st.data())
 def test_load_finds_a_damaged_byte(whole: Path, folder: Path, data: Any) -> None:

@@ -49,6 +49,7 @@ def faults(proof: Proof) -> Iterator[Fault]:
         yield found[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("k", range(len(PLANTED) if THOROUGH else 3))
 def test_a_fault_that_is_planted_is_found(k: int) -> None:
     known = proofs()
@@ -433,6 +434,7 @@ def test_inputs_that_any_error_refuses_are_left_out() -> None:
     np.testing.assert_array_equal(tg.compile(picky, check=True)(X), X + 1)
 
 
+@pytest.mark.thorough
 def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:
     def fn(x: Any) -> Any:
         return tg.while_loop(lambda c: c < 10.0, lambda c: c * 2.0 + 0.1, x)

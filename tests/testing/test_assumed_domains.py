@@ -174,6 +174,7 @@ def test_a_failing_test_says_what_was_assumed_and_a_declared_domain_says_nothing
     assert "assumed" not in failing(domain=each(Elements(1.0, 2.0)))
 
 
+@pytest.mark.thorough
 def test_the_widest_that_works_is_assumed_and_a_wrong_rule_is_no_reason() -> None:
     # the rule has no value at 0, where the op has one: the check says so
     rule_is_wrong = tg.custom_op(vjps=(lambda g, y, x: g * 2 * x * x / x,))(lambda x: x * x)

@@ -117,6 +117,7 @@ def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: Any) -> None:
     assert "order 1" in caught(fn, *args, order=1, modes=modes)
 
 
+@pytest.mark.thorough
 @each_mode
 @pytest.mark.parametrize("fault", sorted(WRONG))
 def test_a_wrong_rule_is_caught_inside_a_scalar_function(fault: str, modes: Any) -> None:

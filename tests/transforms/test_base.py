@@ -255,6 +255,7 @@ TRANSFORMS: dict[str, Callable[[Fn, Any], Any]] = {
 FOREIGN = {"bridges.torch": on_torch, "to_jax": on_jax} if THOROUGH else {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TRANSFORMS | FOREIGN)
 @depth("own tree")
 @given(x=trees, script=scripts)
