@@ -320,3 +320,10 @@ def test_the_package_does_not_import_scipy() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert "import scipy.special first" in done.stdout
+
+
+@pytest.mark.parametrize("a", [12.0, 1e5, 1e10, 1e16])
+def test_the_slope_of_betaln_at_a_large_argument_keeps_its_digits(a: float) -> None:
+    # betaln(a, 1) = -log(a)
+    slope = tg.grad(lambda a: special.betaln(a, 1.0))(a)
+    np.testing.assert_allclose(slope, -1 / a, rtol=4e-16)

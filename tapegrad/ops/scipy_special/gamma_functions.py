@@ -175,16 +175,26 @@ gamma_rest, half_step_rest = (
     _rest("gamma_rest", _gamma_rest),
     _rest("half_step_rest", _half_step_rest),
 )
+
+
+def _psi_step(a: Any, b: Any) -> Any:
+    """``psi(a) - psi(a + b)``, which does not cancel at a large `a`."""
+    far = np.greater(a, _FAR) & np.greater(b, 0)
+    x, step = np.where(far, a, _FAR), np.where(far, b, 1.0)
+    rest = gamma_rest(1, x) - gamma_rest(1, x + step)
+    return np.where(far, rest - np.log1p(step / x), psi(a) - psi(a + b))
+
+
 beta: Op[Any] = special(
     "beta",
-    lambda g, y, a, b: g * y * (psi(a) - psi(a + b)),
-    lambda g, y, a, b: g * y * (psi(b) - psi(a + b)),
+    lambda g, y, a, b: g * y * _psi_step(a, b),
+    lambda g, y, a, b: g * y * _psi_step(b, a),
     domain=(POSITIVE, POSITIVE),
 )
 betaln: Op[Any] = special(
     "betaln",
-    lambda g, y, a, b: g * (psi(a) - psi(a + b)),
-    lambda g, y, a, b: g * (psi(b) - psi(a + b)),
+    lambda g, y, a, b: g * _psi_step(a, b),
+    lambda g, y, a, b: g * _psi_step(b, a),
     domain=(POSITIVE, POSITIVE),
 )
 
