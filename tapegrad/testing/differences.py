@@ -441,8 +441,12 @@ class Comparison:
         each = np.concatenate(slopes) * self.v[at]
         return self.rows(each @ self.u, each)
 
-    def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding]:
-        """A finding about weighted outputs, narrowed to a single output if possible."""
+    def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding] | None:
+        """A finding about weighted outputs, narrowed to a single output if possible.
+
+        None if it is about a kink that several outputs have, each of which is right: together
+        they may have a slope that no point close by has.
+        """
         if "reverse" not in self.modes or not finding.wrong[0] or finding.rows[0] != 0:
             return self, finding
         assert self.pullback is not None
@@ -457,6 +461,13 @@ class Comparison:
             found = single.probe(support)
             if found is not None and found.wrong[0]:
                 return single, found
+        wrong = finding.wrong
+        if (
+            self.y.size <= _FEW
+            and np.sum(wrong) == 1
+            and np.all(finding.low < finding.high, where=wrong)
+        ):
+            return None
         return self, finding
 
     def supports(self) -> list[Array]:

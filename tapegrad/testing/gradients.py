@@ -128,7 +128,9 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong:
-            raise AssertionError(_message(*comparison.sharpened(support, finding), int(support[0])))
+            narrowed = comparison.sharpened(support, finding)
+            if narrowed is not None:
+                raise AssertionError(_message(*narrowed, int(support[0])))
     return comparison
 
 

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from trees import Params
 
 import tapegrad as tg
+from tapegrad.declare import OPS
 from tapegrad.testing import check_grads
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
@@ -544,6 +545,24 @@ def test_close_to_a_kink_a_slope_between_its_sides_is_no_alarm(size: float) -> N
         (np.linalg.norm, np.array([2.5, -0.6])),
     ):
         check_grads(fn, (x * size,), order=1)
+
+
+def test_a_kink_that_several_outputs_have_is_no_alarm_and_hides_no_wrong_rule() -> None:
+    x, low, high = np.array([-0.0]), np.array([2.125e-74, -2.75e-74]), np.array([0.0])
+    check_grads(OPS["clip_both"], (x, low, high), order=1)
+
+    @tg.custom_op(
+        vjps=(
+            lambda g, y, x, low, high: 3.0 * g,
+            lambda g, y, x, low, high: 3.0 * g,
+            lambda g, y, x, low, high: 3.0 * g,
+        )
+    )
+    def steep(x: Any, low: Any, high: Any) -> Any:
+        return np.clip(x, low, high)
+
+    with pytest.raises(AssertionError, match="wrong derivative"):
+        check_grads(steep, (x, low, high), order=1)
 
 
 @pytest.mark.parametrize("value", [0.1, -3.7, 1e-74, 1e5])
