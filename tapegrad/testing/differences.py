@@ -470,6 +470,22 @@ class Comparison:
             return None
         return self, finding
 
+    def is_right_closer(self, support: Array, finding: Finding) -> bool:
+        """Whether steps in units of one input itself show what looks wrong to be right.
+
+        Other steps reach beyond a pole that lies as close to 0 as the input.
+        """
+        size = float(np.abs(self.x[support[0]]))
+        if support.size > 1 or not 0 < size < 1:
+            return False
+        with np.errstate(all="ignore"):
+            closer = attrs.evolve(self, v=self.v * size)
+            analytic = closer.analytic(support)
+            closer = attrs.evolve(closer, sizes=np.abs(analytic))
+            found = closer.examine(support, analytic, finding.rows[finding.wrong], {})
+            known = found.error <= self.problem.steps.sure * np.abs(found.analytic)
+        return bool(np.all(known & ~found.wrong))
+
     def supports(self) -> list[Array]:
         """The first directions to try, given as the inputs that move."""
         moving = np.flatnonzero(self.v)

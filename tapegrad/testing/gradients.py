@@ -127,7 +127,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             # several kinks together may look wrong, or hide an error: only single inputs tell
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
-        elif wrong:
+        elif wrong and not comparison.is_right_closer(support, finding):
             narrowed = comparison.sharpened(support, finding)
             if narrowed is not None:
                 raise AssertionError(_message(*narrowed, int(support[0])))

@@ -565,6 +565,21 @@ def test_a_kink_that_several_outputs_have_is_no_alarm_and_hides_no_wrong_rule() 
         check_grads(steep, (x, low, high), order=1)
 
 
+@pytest.mark.parametrize("x", [1e-74, -3e-20, 2e-15, 1e-20 - 3e-20j])
+def test_close_to_a_pole_no_right_rule_is_told_wrong_and_each_wrong_one_is(x: Any) -> None:
+    for fn in (np.reciprocal, lambda x: np.log(x * x), lambda x: (1.0 + x) / x):
+        check_grads(fn, (np.array([x, x * 2.0]),), order=1)
+    if np.isreal(x):
+        check_grads(np.cbrt, (np.array([x]),), order=1)
+
+    @tg.custom_op(vjps=(lambda g, y, x: 1.05 * g * np.conj(2.0 / x),))
+    def steep(x: Any) -> Any:
+        return np.log(x * x)
+
+    with pytest.raises(AssertionError, match="wrong derivative"):
+        check_grads(steep, (np.array([x]),), order=1)
+
+
 @pytest.mark.parametrize("value", [0.1, -3.7, 1e-74, 1e5])
 def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
     x = np.full(5, value)
