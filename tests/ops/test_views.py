@@ -24,7 +24,7 @@ def few_elements_are_many():
         yield
 
 
-def calls_of(op: tg.Op[Any], complex: bool, n: int = 8) -> Any:
+def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
     """The operands and options of sample calls; none where a call is composed of other ops."""
     for call in sample_calls(op, n, seed=3, complex=complex):
         if not (op.general and op.signature.lacks(call.args, call.kwargs)):
