@@ -257,12 +257,18 @@ class _Family:
 
     def logs(self, *xs: Any) -> tuple[list[Any], list[Any]]:
         """The logarithms of 1 and of both probabilities, and of these over the density."""
-        pair, density = [p(*xs) for p in self.pair], self.density(*xs)
-        logs = [np.where(p > 0.5, np.log1p(-q), np.log(p)) for p, q in (pair, pair[::-1])]
-        logs = [np.zeros_like(density), *logs]
+        density, p = self.density(*xs), self.pair[0](*xs)
+        q, is_high = 1 - p, p > 0.5
+        if np.any(is_high):
+            q[is_high] = self.pair[1](*[x[is_high] for x in xs])
+        logs = [
+            np.zeros_like(density),
+            np.where(is_high, np.log1p(-q), np.log(p)),
+            np.where(is_high, np.log(q), np.log1p(-p)),
+        ]
         over = [x - density for x in logs]
         for inside, tail, number in self.tails(*xs):
-            own = inside & ((pair[number - 1] < _TINY) | (sum(xs[:-1]) > _HUGE))
+            own = inside & (((p, q)[number - 1] < _TINY) | (sum(xs[:-1]) > _HUGE))
             if number and np.any(own):
                 over[number][own] = tail(*[x[own] for x in xs]).integral()[0]
                 log_p = (over[number] + density)[own]
@@ -281,13 +287,18 @@ class _Family:
     def derivatives(self, *xs: Any, orders: tuple[int, ...], of: int) -> Any:
         """The values of `derivative`."""
         y = np.where(np.isnan(functools.reduce(operator.add, xs)), np.nan, 0.0)
-        _, over = self.logs(*xs)
+        over = self.logs(*xs)[1] if of else [-self.density(*xs)]
         for inside, tail, number in self.tails(*xs):
             if np.any(inside):
-                part = tail(*[x[inside] for x in xs])
+                within = [x[inside] for x in xs]
+                part = tail(*within)
                 own, mean = part.integral(orders)
-                own = over[number][inside] if number else own
-                y[inside] = part.sign * mean * np.exp(own - over[of][inside])
+                if number and not of:
+                    share = self.probability(number, *within)
+                else:
+                    own = over[number][inside] if number else own
+                    share = np.exp(own - over[of][inside])
+                y[inside] = part.sign * mean * share
         return -y if of == _UPPER else y
 
     def first(self, k: int) -> tuple[int, ...]:
@@ -580,7 +591,7 @@ def _beta_tail(a: Any, b: Any, x: Any, y: Any) -> _Tail:
     def cumulant(s: Any) -> Callable[..., Any]:
         return _beta_cumulant(a, b, log_t - s, log_rest + np.log1p(-odds * np.expm1(-s)))
 
-    log_weight = _where(n > _LARGE, careful, plain)
+    log_weight = _where(np.minimum(a, b) > _LARGE, careful, plain)
     return _Tail(log_weight, cumulant, np.log(x), shape=b, rate=y * np.minimum(a, 1))
 
 
