@@ -13,19 +13,15 @@ from functools import partial
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec
 
 import attrs
-import numpy as np
 
-from tapegrad import tree
-from tapegrad.core.callables import label
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import EachOperand as EachOperand
 from tapegrad.core.tensor import Joint as Joint
-from tapegrad.core.tensor import Origin, Rules, Tensor
-from tapegrad.core.writing import CURRENT, advance, recorded_from, write, write_parameter
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.writing import CURRENT, advance, write
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
 
@@ -143,43 +139,4 @@ def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
     raise TypeError(
         f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
         "value (t.value), or make it an operand with a VJP rule of its own"
-    )
-
-
-def refuse_function(fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]) -> NoReturn:
-    """Raise for a function where an op of one result is needed, and say which ops it writes."""
-    needed = "an op is needed, such as tg.multiply"
-    if not callable(fn):
-        raise TypeError(f"{needed}, not {fn!r}")
-    if hasattr(fn, "results"):
-        raise TypeError(
-            f"{needed}; {fn.name} has several results, each a record of its own: call it inside "
-            "tg.record"
-        )
-    name = label(fn)
-    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
-        name = f"np.{name}"
-    # recorded on a separate tape, to say what it is made of
-    last: Any = Origin(label(fn))
-
-    def mark(x: Any) -> Any:
-        nonlocal last
-        if type(x) is Tensor:
-            x = last = write_parameter(last, x._primal, x.name)
-        return x
-
-    args, kwargs = tree.map(mark, (operands, dict(options)))
-    try:
-        _, last = recorded_from(last, fn, args, kwargs)
-    except Exception as error:
-        raise TypeError(
-            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
-            f"{error}"
-        ) from error
-    parts = dict.fromkeys(f"tg.{x.op.name}" for x in Tape(last) if x._operands)
-    if not parts:
-        raise TypeError(f"{needed}; {name} is a function that writes nothing")
-    raise TypeError(
-        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
-        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
     )

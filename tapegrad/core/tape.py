@@ -6,17 +6,19 @@ tape is threaded for the user (`tapegrad.core.writing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, SupportsIndex, overload
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NoReturn, SupportsIndex, overload
 
 import attrs
 import numpy as np
 
+from tapegrad import tree
+from tapegrad.core.callables import label
 from tapegrad.core.messages import describe, refuse_branch, refuse_stranger
 from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import write, write_parameter
+from tapegrad.core.writing import recorded_from, write, write_parameter
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import Tabled, table
@@ -114,7 +116,7 @@ class Tape(Tabled, Unchanging):
             composed of ops.
         """
         if not hasattr(op, "bind") or hasattr(op, "results"):
-            lazy_import("tapegrad.core.op", "refuse_function")(op, operands, options)
+            _refuse_function(op, operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
@@ -206,3 +208,42 @@ def descendants(tape: Tape) -> set[Tensor]:
                 elif x not in written and x.index > start.index and x.origin is start.origin:
                     refuse_branch(x)
     return reached
+
+
+def _refuse_function(fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]) -> NoReturn:
+    """Raise for a function where an op of one result is needed, and say which ops it writes."""
+    needed = "an op is needed, such as tg.multiply"
+    if not callable(fn):
+        raise TypeError(f"{needed}, not {fn!r}")
+    if hasattr(fn, "results"):
+        raise TypeError(
+            f"{needed}; {fn.name} has several results, each a record of its own: call it inside "
+            "tg.record"
+        )
+    name = label(fn)
+    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
+        name = f"np.{name}"
+    # recorded on a separate tape, to say what it is made of
+    last: Any = Origin(label(fn))
+
+    def mark(x: Any) -> Any:
+        nonlocal last
+        if type(x) is Tensor:
+            x = last = write_parameter(last, x._primal, x.name)
+        return x
+
+    args, kwargs = tree.map(mark, (operands, dict(options)))
+    try:
+        _, last = recorded_from(last, fn, args, kwargs)
+    except Exception as error:
+        raise TypeError(
+            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
+            f"{error}"
+        ) from error
+    parts = dict.fromkeys(f"tg.{x.op.name}" for x in Tape(last) if x._operands)
+    if not parts:
+        raise TypeError(f"{needed}; {name} is a function that writes nothing")
+    raise TypeError(
+        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
+        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
+    )
