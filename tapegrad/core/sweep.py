@@ -95,8 +95,8 @@ def sweep(
 
     The tape is taken out of its list, so that a record that the sweep has passed is freed, with
     its value, unless the caller holds it. If the sweep is checked, `checking` is called with the
-    tape and the outputs, and returns what to call with each record that the sweep has passed, its
-    cotangent, and the cotangents so far.
+    tape and the cotangents of its outputs, and returns a function to call with each record that
+    the sweep has passed, its cotangent, and the cotangents so far.
     """
     tape = tapes.pop()
     check = None if checking is None else checking(tape, cotangents)

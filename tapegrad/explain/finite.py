@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial, wraps
+from itertools import accumulate
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -46,8 +48,25 @@ def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Te
     if record.op in HOLDERS:
         _check_inside(record, g)
     for i, x in enumerate(record._operands):
-        if type(x) is Tensor and x in cotangents:
+        if type(x) is Tensor and x in cotangents and not _is_finite(cotangents[x]):
+            at = [j for j, y in enumerate(record._operands) if y is x]
+            i = _first_bad(record, g, x) if len(at) > 1 else i
             _check_contribution(tape, record, i, cotangents[x], g)
+
+
+def _first_bad(record: Tensor, g: Any, operand: Tensor) -> int:
+    """Of an operand's positions, that from which on the sum of its cotangents is not finite."""
+    parts: list[tuple[int, Any]] = []
+
+    def note(i: int, x: Tensor, c: Any, part: Any) -> None:
+        if x is operand:
+            parts.append((i, part))
+
+    with np.errstate(all="ignore"):
+        pass_on(record, g, {}, set(), type(g) is Tensor, None, note)
+        sums = list(accumulate([part for _, part in parts], add))
+    bad = [i for (i, _), total in zip(parts, sums, strict=True) if not _is_finite(total)]
+    return bad[0] if bad else parts[-1][0]
 
 
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:

@@ -214,3 +214,16 @@ def test_a_compiled_function_tells_where_its_result_went_wrong():
     assert len(logs.signatures) == 1
     # without it nothing is looked at
     assert not np.isfinite(tg.compile(tg.log)(X)).all()
+
+
+@pytest.mark.parametrize("slopes", [(1.0, np.inf), (1e308, 1e308), (np.nan, 1.0)])
+def test_of_an_operand_that_stands_twice_the_position_is_told(slopes):
+    first, second = slopes
+    rules = (lambda g, y, a, b: g * first, lambda g, y, a, b: g * second)
+    twice = tg.custom_op(vjps=rules)(lambda a, b: a + b)
+    at = 0 if np.isnan(first) else 1
+    with (
+        pytest.raises(tg.errors.NonFiniteError, match=f"to operand {at} is not finite"),
+        np.errstate(all="ignore"),
+    ):
+        tg.grad(lambda x: np.sum(twice(x, x)), check_finite=True)(np.ones(2))
