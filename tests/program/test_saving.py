@@ -109,7 +109,7 @@ def test_op_of_the_package_has_one_name() -> None:
     ],
 )
 def test_what_is_no_op_of_the_package_is_not_loaded(name: str) -> None:
-    with pytest.raises(FileError, match="this version of tapegrad|needs SciPy"):
+    with pytest.raises(FileError, match=r"this version of tapegrad|needs SciPy"):
         op_named(name, ())
 
 
