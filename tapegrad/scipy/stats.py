@@ -40,6 +40,11 @@ _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 # --- continuous ones -----------------------------------------------------------------------
 
 
+def _number_last(*ops: Any) -> list[Any]:
+    """Functions of a number and shape parameters, of those that take the number last."""
+    return [lambda y, *shapes, op=op: op(*shapes, y) for op in ops]
+
+
 norm = Continuous(
     "norm",
     (),
@@ -60,13 +65,8 @@ t = Continuous(
     ("df",),
     -_INF,
     _INF,
-    lambda y, df: STUDENT.density(df, y),
-    lambda y, df: STUDENT.cdf(df, y),
-    lambda y, df: STUDENT.sf(df, y),
-    lambda q, df: t_ppf(df, q),
-    lambda q, df: -t_ppf(df, q),
-    lambda y, df: STUDENT.logcdf(df, y),
-    lambda y, df: STUDENT.logsf(df, y),
+    *_number_last(STUDENT.density, STUDENT.cdf, STUDENT.sf),
+    *_number_last(t_ppf, lambda df, q: -t_ppf(df, q), STUDENT.logcdf, STUDENT.logsf),
 )
 gamma = Continuous(
     "gamma",
@@ -74,13 +74,8 @@ gamma = Continuous(
     ("a",),
     0.0,
     _INF,
-    lambda y, a: GAMMA.density(a, y),
-    lambda y, a: GAMMA.cdf(a, y),
-    lambda y, a: GAMMA.sf(a, y),
-    lambda q, a: gamma_ppf(a, q),
-    lambda q, a: gamma_isf(a, q),
-    lambda y, a: GAMMA.logcdf(a, y),
-    lambda y, a: GAMMA.logsf(a, y),
+    *_number_last(GAMMA.density, GAMMA.cdf, GAMMA.sf),
+    *_number_last(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
 )
 chi2 = Continuous(
     "chi2",
@@ -102,13 +97,8 @@ beta = Continuous(
     ("a", "b"),
     0.0,
     1.0,
-    lambda y, a, b: BETA.density(a, b, y),
-    lambda y, a, b: BETA.cdf(a, b, y),
-    lambda y, a, b: BETA.sf(a, b, y),
-    lambda q, a, b: special.betaincinv(a, b, q),
-    lambda q, a, b: special.betainccinv(a, b, q),
-    lambda y, a, b: BETA.logcdf(a, b, y),
-    lambda y, a, b: BETA.logsf(a, b, y),
+    *_number_last(BETA.density, BETA.cdf, BETA.sf),
+    *_number_last(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
 )
 expon = Continuous(
     "expon",
