@@ -374,10 +374,14 @@ class Discrete(_Distribution):
 
     def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
         """The least count whose `cdf` is at least q; it is a step, and has no slope."""
-        *shapes, loc = self._given("ppf", args, kwargs)
-        return number(getattr(incomplete, f"{self.name}_ppf")(floating(q), *shapes) + loc)
+        return self._step("ppf", floating(q), args, kwargs)
 
     def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
         """The least count whose `sf` is at most q; it is a step, and has no slope."""
-        *shapes, loc = self._given("isf", args, kwargs)
-        return number(getattr(incomplete, f"{self.name}_isf")(floating(q), *shapes) + loc)
+        return self._step("isf", floating(q), args, kwargs)
+
+    def _step(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
+        *shapes, loc = self._given(method, args, kwargs)
+        # older versions of SciPy know an end of what is not allowed
+        steps = getattr(incomplete, f"{self.name}_{method}")
+        return self._checked(steps(q, *shapes) + loc, q, shapes)
