@@ -49,7 +49,7 @@ def _pairs(
                 yield None, y
         return
     i = j = 0
-    for m, n in [*_matches([*map(keys[0], a)], [*map(keys[0], b)]), (len(a), len(b))]:
+    for m, n in [*matches([*map(keys[0], a)], [*map(keys[0], b)]), (len(a), len(b))]:
         yield from _pairs(a[i:m], b[j:n], keys[1:], alike)
         if m < len(a):
             yield a[m], b[n]
@@ -61,17 +61,22 @@ def _exchanged(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and (x.op is PARAMETER) == (y.op is PARAMETER)
 
 
-def _matches(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """A longest common subsequence, as pairs of positions, unless the two differ for long."""
+def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tuple[int, int]]:
+    """A longest common subsequence, as pairs of positions, unless the two differ for long.
+
+    Each stretch of it has less than `far` differences, of which there must be room for one.
+    """
     i = j = 0
     while i < len(a) and j < len(b):
-        runs, x, y = _stretch(a[i:], b[j:])
+        runs, x, y = _stretch(a[i:], b[j:], far)
         for start, stop, k in runs:
             yield from ((i + z, j + z - k) for z in range(start, stop))
         i, j = i + x, j + y
 
 
-def _stretch(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[tuple[int, int, int]], int, int]:
+def _stretch(
+    a: Sequence[Any], b: Sequence[Any], far: int
+) -> tuple[list[tuple[int, int, int]], int, int]:
     """The first stretch of two sequences: what they have in common, and how far it leads in each.
 
     What they have in common are runs: from and to a position of `a`, and by how much that is
@@ -81,7 +86,7 @@ def _stretch(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[tuple[int, int, i
     """
     # the position that each diagonal reaches, the last run on the way, and those before it
     reach: dict[int, tuple[int, Any]] = {1: (0, None)}
-    for d in range(_FAR):
+    for d in range(far):
         for k in range(-d, d + 1, 2):
             down = k == -d or (k != d and reach[k - 1][0] < reach[k + 1][0])
             x, runs = reach[k + 1] if down else reach[k - 1]

@@ -1,5 +1,6 @@
 """Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
 
+import itertools
 import pickle
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
+from tapegrad.explain.pairing import matches
 from tapegrad.program import PASSES
 from tapegrad.program.program import rule
 
@@ -70,8 +72,7 @@ def test_a_tape_and_itself_have_no_difference():
     assert str(found) == f"network and network: 0 of {len(tape)} lines differ"
 
 
-@pytest.mark.parametrize("line", range(len(recorded(network, W, X))))
-def test_a_difference_that_is_planted_at_a_line_is_the_first(line):
+def test_a_difference_that_is_planted_at_a_line_is_the_first():
     def change(value):
         if hasattr(value, "values"):
             return type(value)((change(value.values[0]), *value.values[1:]))
@@ -83,17 +84,19 @@ def test_a_difference_that_is_planted_at_a_line_is_the_first(line):
             else value + np.eye(1, value.size).reshape(value.shape)
         )
 
-    tape = recorded(network, W, X)
-    other = altered(tape, line, change)
-    for a, b in ((tape, other), (other, tape)):
+    def is_first(line, a, b):
         found = tg.compare_tapes(a, b)
-        assert found.first is not None
-        assert (found.first.a.index, found.first.b.index) == (line, line)
-        assert found.first.agree
-        assert found.rows[0] is found.first
+        first, *rest = found.rows
         # of all others something before them differs
-        assert not any(row.agree for row in found.rows[1:])
-        assert all(row.record.index >= line for row in found.rows)
+        later = all(row.record.index > line and not row.agree for row in rest)
+        at = first.a.index, first.b.index
+        return found.first is first and first.agree and at == (line, line) and later
+
+    tape = recorded(network, W, X)
+    planted = [(line, altered(tape, line, change)) for line in range(len(tape))]
+    missed = [line for line, other in planted if not is_first(line, tape, other)]
+    missed += [line for line, other in planted if not is_first(line, other, tape)]
+    assert not missed
 
 
 @given(
@@ -129,6 +132,28 @@ def test_lines_are_paired_where_the_tapes_differ_in_length(names, edits):
             min(len(names), len(changed)),
         )
         assert min(both) >= k + 1
+
+
+def longest(a, b):
+    """The length of a longest common subsequence, by its definition."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        above = row
+        row = [0]
+        for j, y in enumerate(b):
+            row.append(above[j] + 1 if x == y else max(above[j + 1], row[j]))
+    return row[-1]
+
+
+def test_matches_are_a_longest_common_subsequence():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        a, b = [rng.integers(3, size=n).tolist() for n in rng.integers(15, size=2)]
+        for far in (2, 3, 256):
+            pairs = list(matches(a, b, far))
+            assert all(a[i] == b[j] for i, j in pairs)
+            assert all(i < k and j < m for (i, j), (k, m) in itertools.pairwise(pairs))
+            assert len(pairs) == longest(a, b) or far < 256
 
 
 def test_long_tapes_are_paired_in_little_time():
@@ -307,6 +332,9 @@ def test_it_begins_at_the_first_of_several_lines_that_one_tape_lacks():
         first = tg.compare_tapes(a, b).first
         assert (first.record.op.name, first.record.index) == ("sin", 2)
         assert first.why.startswith(f"{side} alone has it")
+    # on each of several ways
+    several = recorded(lambda x: np.exp(x) * np.sin(np.tanh(x)), X), recorded(lambda x: x * x, X)
+    assert tg.compare_tapes(*several).first.record.op.name == "exp"
 
 
 def test_nan_is_nan_and_what_is_kept_for_derivatives_is_no_value():
