@@ -387,11 +387,11 @@ def _t_tails(df: Any, t: Any) -> Any:
             -np.sign(t),
         )
 
-    size = np.abs(t)
-    # between these, the derivative of the density changes its sign
-    yield (size > 0) & (size < 1.5), centre, 0
-    yield (size >= 1.5) & (t < 0), outside, LOWER
-    yield (size >= 1.5) & (t > 0), outside, UPPER
+    # here the slope of the density changes its sign, or for few degrees the weight gets flat
+    size, edge = np.abs(t), 1.5 * np.minimum(1, np.sqrt(df))
+    yield (size > 0) & (size < edge), centre, 0
+    yield (size >= edge) & (t < 0), outside, LOWER
+    yield (size >= edge) & (t > 0), outside, UPPER
 
 
 STUDENT = Family(
