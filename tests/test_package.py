@@ -528,7 +528,7 @@ def test_there_are_examples_to_be_found():
         "core.tape.Tape",
     ):
         assert f"tapegrad.{name}" in with_examples
-    assert "tapegrad.ops.updates.Place.set" in with_examples
+    assert "tapegrad.ops.updates.IndexedUpdate.set" in with_examples
 
 
 @pytest.mark.parametrize("face", [tg.nn, tg.testing], ids=["nn", "testing"])

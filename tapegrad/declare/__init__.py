@@ -1,4 +1,4 @@
-"""Declarations of ops: rules, calls to test them on, batching, and ops of the user's own."""
+"""Declarations of ops, batching rules, parts of several results, and ops of the user's own."""
 
 from tapegrad.declare.declarations import FUNCTIONS as FUNCTIONS
 from tapegrad.declare.declarations import OPS as OPS

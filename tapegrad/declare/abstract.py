@@ -20,9 +20,10 @@ R = TypeVar("R")
 
 
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A value like an op's result, for the `Origin` of a recording without values.
+    """A value of the shape and dtype of an op's result, for a recording without values.
 
-    NumPy's warnings are left to the run: some values are placeholders, such as a loop's zeros.
+    NumPy's warnings are silenced, since some values are placeholders, such as a loop's zeros; the
+    program warns when it runs.
     """
     return like_result(op, exactly(op, values), values, options)
 
@@ -30,8 +31,8 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
 def like_result(
     op: Rules, forward: Callable[..., Any], values: list[Any], options: Mapping[str, Any]
 ) -> Any:
-    """A value like an op's result, by what says that without computing it, or else by `forward`."""
-    # as `silently` calls it, which takes longer
+    """A value of the shape and dtype of an op's result, by the op's `like` or else by `forward`."""
+    # written out, since a call of `silently` takes longer
     before = STATE.set(SILENT)
     try:
         return by_shapes(op.like or forward, values, options)
@@ -40,10 +41,10 @@ def like_result(
 
 
 def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:
-    """What a function returns, where only shapes and dtypes matter.
+    """A function's result at values of which only shapes and dtypes matter.
 
-    Where it is not defined at these values, which may be placeholders, it is called at others.
-    What it refuses there too, it refuses for their shapes or dtypes.
+    The values may be placeholders. If the function fails at them, it is called at values where
+    most functions are defined. If it fails again, the cause is their shapes or dtypes.
     """
     try:
         return fn(*values, **options)
@@ -58,7 +59,7 @@ def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any
 
 @lru_cache(1 << 10)
 def loop_dtypes(op: Rules, *kinds: Any) -> Any:
-    """The dtypes that a ufunc computes with; a Python number is given by its class."""
+    """The dtypes that a ufunc computes with; for a Python number, `kinds` has its class."""
     ufunc: Any = op.forward
     return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
 
@@ -95,7 +96,7 @@ def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
 
 
 def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
-    """The function that computes an op of these operands, without wrapping of Python ints."""
+    """The function that computes an op of these operands; Python ints do not wrap."""
     if op.whole is None:
         return op.forward
     for x in values:
@@ -108,9 +109,8 @@ def _usual(values: Iterable[Any]) -> list[Any]:
     """Values of the same shapes and dtypes at which most ops are defined.
 
     While compiling, the results of a loop are zeros, which have no inverse and are no denominator,
-    and values computed from them may be nan. In their place stand identities for matrices, and
-    for vectors numbers between 0 and 1 that increase, as knots do. Integers stay: they may be
-    places.
+    and values computed from them may be nan. They are replaced: matrices by identities, vectors by
+    increasing numbers between 0 and 1, as knots need. Integers stay, since they may be indices.
     """
     return [_usual_like(x) if np.asarray(x).dtype.kind in "fc" else x for x in values]
 

@@ -1,8 +1,8 @@
 """Batching rules for vmap.
 
-To replay a recording of one example on arrays with one more axis in front, each op has a batching
-rule, declared with it: a function of the op, of flags for the operands that have the axis, of the
-operands and of the options, which returns the results of all examples along a leading axis. An op
+`vmap` replays a recording of one example on arrays with one more axis in front. For this each op
+has a batching rule: a function of the op, of flags that mark the operands with the axis, of the
+operands and of the options. It returns the results of all examples along a leading axis. An op
 without a rule is called once for each example.
 """
 
@@ -22,19 +22,19 @@ Batched = tuple[bool, ...]
 
 
 class OneByOneError(Exception):
-    """A batch that cannot be computed at once: the function is called for each example."""
+    """A batch cannot be computed at once; the function is called for each example instead."""
 
 
 # --- rules for declarations -----------------------------------------------------------------
 
 
 def pointwise(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
-    """The rule of elementwise ops: it only has to align the examples' axes."""
+    """The rule of elementwise ops, which only aligns the examples' axes."""
     return apply(op, aligned(batched, operands), options)
 
 
 def stacked(op: Rules, batched: Batched, a: Any, **options: Any) -> Any:
-    """The rule of ops on stacks of matrices: the stack gets one more axis."""
+    """The rule of ops on stacks of matrices; the stack gets one more axis."""
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
 
@@ -54,7 +54,7 @@ def filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
 
 
 def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
-    """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
+    """The rule of ops along an axis, which is counted behind the leading one; None flattens."""
     axis = options.get("axis", op.signature.defaults["axis"])
     if axis is None:
         a, axis = flattened(a), 0
@@ -88,13 +88,13 @@ def align_stacks(batched: Batched, operands: Sequence[Any], ndims: Sequence[int]
 
 
 def with_ndim(x: Any, ndim: int) -> Any:
-    """A batch of arrays with this number of axes; missing ones come first, with length 1."""
+    """A batch of arrays with `ndim` axes; missing axes come first and have length 1."""
     missing = ndim - (x.ndim - 1)
     return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
 
 
 def batch_axis(axis: Any, ndim: int) -> Any:
-    """The axis in the batch of an axis of an example, or of several, or of all (None)."""
+    """The position in a batch of one axis of an example, of several axes, or of all (None)."""
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim + 1
     axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
@@ -108,7 +108,7 @@ def flattened(a: Any) -> Any:
 
 
 def with_batch(x: Any, batched: bool, n: int) -> Any:
-    """An operand with the leading axis; one without it is repeated along it."""
+    """An operand with the leading axis, along which it is repeated unless it is batched."""
     return x if batched else np.broadcast_to(x, (n, *np.shape(x)))
 
 

@@ -55,8 +55,8 @@ def custom_op(
     """Make an op of a function on arrays and its VJP rules.
 
     When recorded, the function and its rules receive arrays, and Python numbers if it is called
-    with them, which leave float32 as it is. Use nothing that they compute but what they return: no
-    gradient passes through an array that they set aside.
+    with them, which leave float32 as it is. Use only their results: no gradient passes through an
+    array that they set aside.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def custom_op(
         tapegrad's functions; None where no gradient passes. The function's first parameters are
         the operands, one for each rule; the others are options, passed to the rules by keyword.
         For complex operands a rule is the adjoint of the derivative, with cotangents such as
-        ``dL/dx + i dL/dy``: that of ``z**2`` is ``g * np.conj(2 * z)``. A real operand gets the
-        real part of what its rule returns.
+        ``dL/dx + i dL/dy``: the rule of ``z**2`` is ``g * np.conj(2 * z)``. A real operand gets
+        the real part of its rule's result.
     name
         The op's name on tapes and in messages; the function's name by default.
     domain
@@ -80,12 +80,12 @@ def custom_op(
         through ops that have rules themselves. `tapegrad.testing.check_grads` and
         `check_properties` check it against differences and against `vjps`.
     batch
-        What `vmap` does: "elementwise" if the function, like a ufunc, makes each element of its
-        result of one element of each operand, and broadcasts; or a function of the op, of a tuple
-        that says which operands have the examples' axis (in front), the operands and the options
-        that returns the results of all examples along a leading axis. By default the function is
-        called once for each example, in a loop: for an elementwise function of a few numbers
-        hundreds of times slower. `tapegrad.testing.check_batched` checks it.
+        The rule for `vmap`: "elementwise" if the function, like a ufunc, computes each element of
+        its result from one element of each operand, and broadcasts; or a function of the op, of a
+        tuple that says which operands have the examples' axis (in front), of the operands and of
+        the options, which returns the results of all examples along a leading axis. By default the
+        function is called once for each example, in a loop, which for an elementwise function of a
+        few numbers is hundreds of times slower. `tapegrad.testing.check_batched` checks the rule.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def custom_op(
             refuse_unreal(f"{called}: the result", (y,), True)
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
-            # a 0-d result as a view, which in-place operators do not take for a number
+            # a 0-d result is a view, since in-place operators do not take a view for a number
             return np.array(y) if y.shape else readonly_view(owned_copy(np.asarray(y)))
 
         signature = Signature.of(function, called, len(rules))
@@ -155,15 +155,15 @@ def custom_op(
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
         guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
-        given: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
+        settings: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
         if batch is not None:
-            given["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
+            settings["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
         push = (
             by_users_rules if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
         )
-        made: Op[P] = Op(called, forward, guarded, push, **given)
-        declare(made, domain, "", made.signature)
-        return made
+        operation: Op[P] = Op(called, forward, guarded, push, **settings)
+        declare(operation, domain, "", operation.signature)
+        return operation
 
     return decorate
 
@@ -227,9 +227,9 @@ def _pushed(
     **options: Any,
 ) -> Any:
     """The tangent of a user's op, by the user's rule."""
-    given = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
+    all_tangents = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
     try:
-        t = rule(given, *readonly_view((y, *operands)), **readonly_view({**left, **options}))
+        t = rule(all_tangents, *readonly_view((y, *operands)), **readonly_view({**left, **options}))
     except Exception as error:
         error.add_note(
             f"in the JVP rule of {op.name}, which is called with a tuple of tangents, the output "
@@ -318,14 +318,14 @@ class CustomVJP(Wrapper, Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        last, given = start, []
+        last, numeric = start, []
         for x in filter(is_numeric, leaves):
             if type(x) is Tensor:
                 last, x = lift(last, CUSTOM_VJP, x)
-            given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp", True))
-        operands = tuple(given)
+            numeric.append(x if type(x) is Tensor else as_constant(x, "custom_vjp", True))
+        operands = tuple(numeric)
         statics = tuple([None if is_numeric(x) else x for x in leaves])
-        # the rule gets such objects as they are now, whatever becomes of the caller's
+        # the rule gets these objects as they are now, even if the caller changes them
         kept = tuple(map(owned_copy, statics))
         call = CustomCall(self, structure, statics)
         # the function sees arrays; a Tensor that it captures is refused
@@ -361,7 +361,7 @@ class CustomCall:
         return label(self.custom.fn)
 
     def arguments(self, operands: Sequence[Any]) -> Any:
-        """The arguments and keyword arguments, with these numbers put in."""
+        """The positional and keyword arguments, with the operands in their places."""
         rest = iter(operands)
         leaves = [next(rest) if x is None else x for x in self.statics]
         return tree.unflatten(self.structure, leaves)
@@ -375,12 +375,12 @@ class CustomCall:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
         args, kwargs = self.arguments(readonly_view(operands))
-        given = [None if c is None else conjugated(c) for c in layout.apart(g)]
-        cotangent, output = (layout.tree(readonly_view(x)) for x in (given, layout.apart(y)))
+        parts = [None if c is None else conjugated(c) for c in layout.apart(g)]
+        cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.apart(y)))
         own, named = tree.fresh((args, kwargs))
-        given = self.custom.backward(cotangent, output, *own, **named)
-        if type(given) is not tuple or len(given) != len(args):
-            what = f"a tuple of {len(given)}" if type(given) is tuple else got(given)
+        returned = self.custom.backward(cotangent, output, *own, **named)
+        if type(returned) is not tuple or len(returned) != len(args):
+            what = f"a tuple of {len(returned)}" if type(returned) is tuple else got(returned)
             raise TypeError(
                 f"the backward rule of {name} returned {what}; a tuple with a cotangent for each "
                 f"of the {len(args)} positional arguments is needed (None where no gradient "
@@ -397,7 +397,7 @@ class CustomCall:
                 c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
             cotangents.append(c if c is None else conjugated(c))
 
-        for arg, path, c in zip(args, names, given, strict=True):
+        for arg, path, c in zip(args, names, returned, strict=True):
             paths = iter(tree.paths(arg))
             tree.map_up_to(
                 lambda x, c, path=path, paths=paths: collect(x, _joined(path, next(paths)), c),
@@ -414,7 +414,7 @@ def _joined(name: str, path: str) -> str:
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
     """A call with a hand-written VJP rule."""
-    # a body of a loop is computed while its result is recorded, which is not the function's to see
+    # a loop's body is computed while its result is recorded; the function must not see that tape
     output = (
         call.run(operands)
         if CURRENT.get() is None
@@ -468,8 +468,8 @@ def custom_vjp(backward: Fn) -> Customizing:
     A decorator. The decorated function is called on arrays and Python numbers, never on Tensors,
     and may compute in any way: with loops until something converges, or with functions that
     tapegrad does not know. It may return further results for the rule to use; their cotangents are
-    zero in a first derivative, but not in a second one. Use nothing that it computes but its
-    results: no gradient passes through an array that it sets aside.
+    zero in a first derivative, but not in a second one. Use only its results: no gradient passes
+    through an array that it sets aside.
 
     Raises
     ------

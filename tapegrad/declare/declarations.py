@@ -1,4 +1,4 @@
-"""Declarations: what makes an op, or a function composed of ops, part of the package.
+"""Declarations, which make ops and functions composed of ops parts of the package.
 
 One declaration has the forward function, its VJP rules, the NumPy functions that it stands for, and
 its convention at kinks.
@@ -22,7 +22,7 @@ from tapegrad.core.operands import LISTS, first_tensor, stack_nested
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.parts import SeveralOp
+from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.domain import Domain
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
@@ -44,26 +44,26 @@ class Declaration:
     Attributes
     ----------
     domain
-        The calls to test an op of the user's own on (`tapegrad.domain`); those of the package's
-        are in `tapegrad.testing.domains`.
+        The calls to test an op of the user's own on (`tapegrad.domain`); the domains of the
+        package's ops are in `tapegrad.testing.domains`.
     kink
         In a few words, the convention where it has no derivative.
     signature
-        How it is called; None for what is not called by users.
+        Its parameters; None if users do not call it.
     view
         Whether the result may share the first operand's memory.
     composite
-        Whether the forward function is written with ops, so that these can take its place.
+        Whether the forward function is written with ops, which can replace it.
     adds
-        Whether a result is a sum of terms, which may be added in another order.
+        Whether a result is a sum whose terms may be added in another order.
     cause
         The likely cause where the result, or a slope, is not finite.
     flat
-        What a zero slope means.
+        The meaning of a zero slope.
     complex
         Whether it takes complex operands.
     takes_parts
-        Whether an operand may be all results of an op that has several, such as factors.
+        Whether an operand may be `Parts`: all results of an op that has several, such as factors.
     """
 
     domain: Domain | None = None
@@ -85,29 +85,29 @@ def public_names(namespace: Mapping[str, Any]) -> list[str]:
 
 def declaration(of: Any) -> Declaration | None:
     """The declaration of an op or a function; None if it has none."""
-    found = getattr(of, "__dict__", {}).get("__declaration__")
-    return found if isinstance(found, Declaration) else None
+    attached = getattr(of, "__dict__", {}).get("__declaration__")
+    return attached if isinstance(attached, Declaration) else None
 
 
 def facts(of: Any) -> Declaration:
     """The declaration of an op; an empty one for an op without."""
-    found: Declaration = of.__dict__.get("__declaration__", _NOTHING)
-    return found
+    attached: Declaration = of.__dict__.get("__declaration__", _NOTHING)
+    return attached
 
 
 _NOTHING = Declaration()
 
 
 def is_elementwise(op: Rules) -> bool:
-    """Whether an op makes each element of its result of one element of each operand, as a ufunc."""
+    """Whether an op is a ufunc without a signature, computing its result element by element."""
     return isinstance(op.forward, np.ufunc) and op.forward.signature is None
 
 
 def key_of(of: Any) -> str | None:
     """The name that an op is declared under, for real or complex operands; None if it is not."""
     key = getattr(getattr(of, "declared", None), "__name__", "")
-    found = OPS.get(key)
-    return key if found is not None and of in (found, found.complex) else None
+    candidate = OPS.get(key)
+    return key if candidate is not None and of in (candidate, candidate.complex) else None
 
 
 def declare(of: Any, *fields: Any, **named: Any) -> None:
@@ -144,8 +144,8 @@ def op(
     *vjps
         A rule for each operand, or None where no gradient passes.
     name
-        What tapes and programs call it, if that is not the function's name: the word that NumPy,
-        SciPy or JAX has for it. `OPS` and files keep the function's, so that they stay readable.
+        Its name on tapes and in programs, if that is not the function's: the word of NumPy, SciPy
+        or JAX for it. `OPS` and files keep the function's name, so that older files can be read.
     each_operand
         Instead of these, the rules of an op that takes any number of operands.
     ufunc
@@ -155,14 +155,14 @@ def op(
         Further NumPy functions that it stands for: one, or a tuple.
     scipy
         The name of the ufunc of ``scipy.special`` that computes it, and that it stands for; empty
-        if another function of SciPy computes it.
+        if it is computed by another function of SciPy.
     read, general
         See `Op`.
     keeps_weak, takes_weak, like, whole, add_into
-        See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
-        the dtype is the same either way, and arrays are simpler for rules.
+        See `Rules`. By default a ufunc of several operands takes weak numbers. With one operand the
+        dtype is the same for a number and for an array, and arrays are simpler for rules.
     results
-        For an op whose function returns `Parts`, the named tuple of them that a call returns.
+        For an op whose function returns `Parts`, the class of the named tuple that a call returns.
     domain, kink
         See `Declaration`.
     jvp
@@ -173,9 +173,9 @@ def op(
         tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
     complex
         Whether its function and its rules hold for complex operands as they stand; or a tuple of
-        the rules to take for these. A rule gets and returns cotangents as they are inside, the
-        conjugates of what users see (`tapegrad.core.cotangents.conjugated`), so that of a
-        holomorphic function is the one for real numbers.
+        the rules for these. A rule gets and returns the conjugates of the cotangents that users see
+        (`tapegrad.core.cotangents.conjugated`), so a holomorphic function has the rule for real
+        numbers.
     **further
         Further fields of its `Declaration`.
     """
@@ -186,11 +186,11 @@ def op(
         jvp = elementwise if n else by_transposing
     if batch is None and jvp is elementwise:
         batch = pointwise
-    made_as: Any = functools.partial(SeveralOp, results=results) if results else Op
+    new_op: Any = functools.partial(MultiOutputOp, results=results) if results else Op
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         def with_rules(rules: Any, complex: Any) -> Op[P]:
-            return made_as(  # type: ignore[no-any-return]
+            return new_op(  # type: ignore[no-any-return]
                 name or function.__name__,
                 ufunc or function,
                 rules,
@@ -208,18 +208,18 @@ def op(
             )
 
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex
-        made = with_rules(each_operand or vjps, other)
+        declared_op = with_rules(each_operand or vjps, other)
         if isinstance(other, Op):
-            other.__dict__["__real__"] = made
-        for op in (made, other) if isinstance(other, Op) else (made,):
-            declare(op, domain, kink, made.signature, complex=bool(complex), **further)
+            other.__dict__["__real__"] = declared_op
+        for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
+            declare(op, domain, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
-            OPS[function.__name__] = made
+            OPS[function.__name__] = declared_op
         elif scipy:
             # by name, since SciPy may be missing
-            answers([f"scipy.special.{scipy}"], made)
-        answers((*_several(numpy), *([ufunc] if ufunc else [])), made)
-        return made
+            answers([f"scipy.special.{scipy}"], declared_op)
+        answers((*_several(numpy), *([ufunc] if ufunc else [])), declared_op)
+        return declared_op
 
     return declared
 
@@ -261,8 +261,8 @@ def function(
         @functools.wraps(composed)
         def called(*args: Any, **kwargs: Any) -> Any:
             if kwargs:
-                given = signature.named(args, kwargs)
-                kwargs = {x: given[x] for x in kwargs if x in given}
+                arguments = signature.named(args, kwargs)
+                kwargs = {x: arguments[x] for x in kwargs if x in arguments}
                 kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
@@ -289,10 +289,10 @@ def renamed(**names: str) -> Callable[[F], F]:
     def declared(of: F) -> F:
         if not isinstance(of, type):
             return _accepting(of, of.__name__, names)  # type: ignore[no-any-return]
-        made: Any = of
-        made.__init__ = _accepting(made.__init__, made.__name__.strip("_"), names)
+        cls: Any = of
+        cls.__init__ = _accepting(cls.__init__, cls.__name__.strip("_"), names)
         for old, new in names.items():
-            setattr(made, old, property(operator.attrgetter(new), doc=f"The former name of {new}."))
+            setattr(cls, old, property(operator.attrgetter(new), doc=f"The former name of {new}."))
         return of
 
     return declared
@@ -313,22 +313,22 @@ def _accepting(fn: Any, name: str, names: Mapping[str, str]) -> Any:
 
 
 def _checked(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:
-    """A function whose messages about arguments are like those of an op of this name."""
+    """A function that reports wrong arguments as an op of this name does."""
     signature = Signature.of(general, name)
 
     @functools.wraps(general)
     def called(*args: Any, **kwargs: Any) -> Any:
-        given = signature.named(args, kwargs)
-        refuse_unreal(name, given.values(), complex)
-        return with_user_warnings(general, **{x: _array(y) for x, y in given.items()})
+        arguments = signature.named(args, kwargs)
+        refuse_unreal(name, arguments.values(), complex)
+        return with_user_warnings(general, **{x: _array(y) for x, y in arguments.items()})
 
     return called
 
 
 def _array(x: Any) -> Any:
-    """x, or the array that a list of floating Tensors stands for."""
-    found = first_tensor(x) if type(x) in LISTS else None
-    return x if found is None or found.dtype.kind not in "fc" else stack_nested(x)
+    """x itself, or the array of a list of floating Tensors."""
+    tensor = first_tensor(x) if type(x) in LISTS else None
+    return x if tensor is None or tensor.dtype.kind not in "fc" else stack_nested(x)
 
 
 def _several(functions: Any) -> tuple[Any, ...]:

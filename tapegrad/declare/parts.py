@@ -1,8 +1,8 @@
-"""Parts of a record with several results: the op that takes one out, and trees of results.
+"""Parts of a record with several results: the op that selects one, and trees of results.
 
-A call that returns one array or number is a record of it. One that returns several results, such
-as a decomposition, a loop or a call of a function of trees, is a record of `Parts`, and a further
-record takes each of them out.
+A call that returns one array or number is a record of it. A call that returns several, such as a
+decomposition, a loop or a call of a function of trees, is a record of `Parts`, and one further
+record selects each of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _part(whole: Parts, index: int) -> Any:
 
 
 def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
-    """The cotangent of this part, beside those of the other parts."""
+    """The cotangents of all parts: `g` for the selected one, none for the others."""
     return Parts.only(count_values(whole), index, g)
 
 
@@ -60,7 +60,7 @@ def part(whole: Any, index: int) -> Any:
 
 
 def count_values(whole: Any) -> int:
-    """How many values there are."""
+    """The number of values of `Parts`, or of a record of them."""
     return len((whole._primal if type(whole) is Tensor else whole).values)
 
 
@@ -72,11 +72,11 @@ def parts_of(whole: Any) -> list[Any]:
 
 
 @attrs.frozen(eq=False, repr=False)
-class SeveralOp(Op[P]):
-    """An op whose forward function returns `Parts`; a call of it returns these by name.
+class MultiOutputOp(Op[P]):
+    """An op whose forward function returns `Parts`; a call returns them as a named tuple.
 
-    Its `like` says what they are like, and its rules receive a cotangent for each, None where it
-    was not used.
+    Its `like` returns parts of the same shapes and dtypes. Its rules receive a cotangent for each
+    part, None for a part that was not used.
 
     Attributes
     ----------
@@ -91,18 +91,18 @@ class SeveralOp(Op[P]):
 
 
 def is_numeric(x: Any) -> bool:
-    """Whether a leaf is an array or a number; other leaves of results are handed on unchanged."""
+    """Whether a leaf is an array or a number; other leaves of results are returned unchanged."""
     return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
 
 
 @attrs.frozen
 class Layout:
-    """A tree of results: where its floating leaves are, and the other leaves unchanged.
+    """A tree of results: the positions of its floating leaves, and its other leaves.
 
     Attributes
     ----------
     structure, leaves
-        The tree; in the place of a floating leaf, its shape and dtype.
+        The tree; each floating leaf is replaced by its shape and dtype.
     """
 
     structure: tree.Structure
@@ -116,7 +116,7 @@ class Layout:
         for x in leaves:
             if is_floating(x):
                 primal = x._primal if type(x) is Tensor else x
-                x = _Place(
+                x = _FloatingLeaf(
                     np.shape(primal), np.asarray(primal).dtype, type(primal) in (float, complex)
                 )
             else:
@@ -126,9 +126,9 @@ class Layout:
         return cls(structure, tuple(places))
 
     @property
-    def places(self) -> list[_Place]:
-        """The floating leaves, by shape and dtype."""
-        return [x for x in self.leaves if type(x) is _Place]
+    def places(self) -> list[_FloatingLeaf]:
+        """The shapes and dtypes of the floating leaves."""
+        return [x for x in self.leaves if type(x) is _FloatingLeaf]
 
     @property
     def shapes(self) -> str:
@@ -136,7 +136,7 @@ class Layout:
         return ", ".join([str(place.shape) for place in self.places])
 
     def like(self) -> Any:
-        """A value like that of a record of such results."""
+        """A value of the shapes and dtypes of a record of such results."""
         if [place.number for place in self.places] == [True]:
             return self.places[0].dtype.type(1).item()
         return together([place.zeros() for place in self.places])
@@ -147,11 +147,11 @@ class Layout:
         return together([_held(x, len(leaves) == 1) for x in leaves])
 
     def apart(self, whole: Any) -> list[Any]:
-        """The floating leaves, taken out of such a value, or a record of it."""
+        """The floating leaves of the value of such a record, or of the record."""
         return [whole] if len(self.places) == 1 else parts_of(whole)
 
     def together(self, floating: Sequence[Any]) -> Any:
-        """The cotangent or tangent of such a value from those of the leaves; None for zero."""
+        """The cotangent or tangent of such a record, joined from its leaves'; None for zero."""
         if len(floating) != 1:
             return Parts(tuple(floating))
         (place,), (x,) = self.places, floating
@@ -162,17 +162,17 @@ class Layout:
         rest = iter(floating)
         leaves = []
         for x in self.leaves:
-            if type(x) is _Place:
-                found = next(rest)
-                leaves.append(x.zeros() if found is None else found)
+            if type(x) is _FloatingLeaf:
+                leaf = next(rest)
+                leaves.append(x.zeros() if leaf is None else leaf)
             else:
                 leaves.append(readonly_view(x))
         return tree.unflatten(self.structure, leaves)
 
 
 @attrs.frozen
-class _Place:
-    """The place of one floating leaf."""
+class _FloatingLeaf:
+    """The shape and dtype of a floating leaf, and whether it is a Python number."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -183,12 +183,12 @@ class _Place:
 
 
 def together(values: list[Any]) -> Any:
-    """Several values as a record holds them; one alone as it is."""
+    """Several values as a record holds them: `Parts`, or a single value itself."""
     return values[0] if len(values) == 1 else Parts(tuple(values))
 
 
 def _held(leaf: Any, alone: bool) -> Any:
-    """A result as a record holds it; among others, a Python number is an array."""
+    """A result as a record holds it; a Python number becomes an array unless it is alone."""
     (x,) = primals([leaf])
     if type(x) in (float, complex) and alone:
         return x

@@ -1,4 +1,4 @@
-"""Advice: what to use instead of attributes that a Tensor lacks."""
+"""Advice for attributes that a Tensor lacks, with the code to write instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 _READ = "write t.value{}, which passes no gradient"
 _CHANGES = "a Tensor is immutable; {}"
 
-# attributes that users of PyTorch and NumPy look for; those of ndarray are all here
+# attributes that users of PyTorch and NumPy look for, with all of an ndarray's
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {name: _READ.format(f".{name}") for name in dir(np.ndarray) if not name.startswith("_")}
     | dict.fromkeys(

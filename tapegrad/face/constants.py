@@ -13,7 +13,7 @@ from tapegrad.face.text import a_kind
 
 PYTHON_NUMBERS = frozenset({float, int, bool, complex})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
-# of which most arguments are
+# the classes of most arguments
 _COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
 # the kinds of dtypes of real numbers
@@ -32,8 +32,8 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     Raises
     ------
     TypeError
-        For anything else, and for complex numbers unless they are taken; `what` names its op in
-        the message.
+        For anything else, and for complex numbers unless the op takes them; `what` names the op
+        in the message.
     """
     kind = type(x)
     if kind is ndarray:
@@ -51,7 +51,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
             f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
             "convert it first (np.asarray(m)), and write @ for products of matrices"
         )
-    # an array with its own __array_ufunc__ has more than its numbers, such as units
+    # an array class with its own __array_ufunc__ carries more than numbers, such as units
     is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
     if is_array or isinstance(x, np.generic | list | tuple):
         return as_constant(np.asarray(x), what, takes_complex)
@@ -62,14 +62,14 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     )
 
 
-def refuse_unreal(what: str, given: Iterable[Any], takes_complex: Any = False) -> None:
-    """Raise for an array or a number that a tape refuses, where none is written.
+def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) -> None:
+    """Raise for an array or a number that a tape refuses, in a call that writes no record.
 
-    A mask would be ignored, and formulas for real numbers are wrong for others: of complex numbers
-    unless they are taken. Lists are looked into, since NumPy makes arrays of them; anything that
-    is not a number may be an option.
+    A mask would be ignored, and formulas for real numbers are wrong for complex ones, unless the
+    function takes these. Lists are searched too, since NumPy turns them into arrays; anything
+    that is not a number may be an option.
     """
-    for x in given:
+    for x in values:
         kind = type(x)
         if kind is ndarray:
             # a set of dtypes is faster than their kinds, which are new strings
@@ -87,10 +87,10 @@ def refuse_unreal(what: str, given: Iterable[Any], takes_complex: Any = False) -
 
 
 def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
-    """Raise for an array whose class says more than its numbers, such as a mask or a unit.
+    """Raise for an array whose class carries more than its numbers, such as a mask or a unit.
 
-    Wherever a leaf is handed on as an array, that is lost. Objects, texts and complex numbers are
-    handed on as they are.
+    A leaf that is passed on as an array would lose it. Objects, strings and complex numbers are
+    passed on unchanged.
     """
     for x in leaves:
         if type(x) is not ndarray and isinstance(x, ndarray) and not _is_real(x):
@@ -102,12 +102,12 @@ def _is_real(x: Any) -> bool:
     if not isinstance(x, np.ndarray):
         return isinstance(x, np.generic) and x.dtype.kind in _REAL
     is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
-    # named here, since NumPy loads masked arrays where they are first asked for
+    # looked up here, since NumPy imports masked arrays at their first use
     return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
 
 
 def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -> None:
-    """Raise unless a dtype holds real numbers, or complex ones where those are taken."""
+    """Raise unless a dtype holds real numbers, or complex ones if `takes_complex`."""
     if dtype.kind not in _REAL and not (takes_complex and dtype.kind == "c"):
         raise TypeError(f"{what} is {dtype}, but must hold real numbers{_PARTS}")
 
@@ -122,6 +122,6 @@ def refuse_complex(what: str, x: Any) -> NoReturn:
 
 
 def require_64_bits(x: Any, what: str) -> None:
-    """Raise for a Python int of which NumPy could only make an array of objects."""
+    """Raise for a Python int that NumPy could only hold in an array of objects."""
     if type(x) is int and not -(2**63) <= x < 2**64:
         raise TypeError(f"{what} must be an integer of at most 64 bits; got {x.bit_length()} bits")

@@ -1,8 +1,8 @@
 """The caller's line of source, for messages that quote it and for NumPy's warnings.
 
 NumPy warns of an overflow at the line of Python that called it, which in a recording is one of
-this package. Where it is told to log instead, it hands over the text of the warning, and the line
-is found then. So it costs nothing until there is something to say.
+this package. If its error state says "log", it hands the text of the warning to an object of ours,
+which looks for the caller's line only then. So there is no cost without a warning.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
 def called_from(level: int) -> tuple[str, str]:
-    """The name and the module of the function that is so many calls above the one that asks."""
+    """The name and the module of the function `level` calls above the caller of this one."""
     frame = sys._getframe(level + 1)
     return frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
 
@@ -72,7 +72,7 @@ def place_of(frame: FrameType) -> Place:
 
 
 def users_level() -> int:
-    """How many calls up the caller's line is, as `warnings.warn` counts them; 1 if nowhere."""
+    """The caller's line as a stack level, as `warnings.warn` counts them; 1 if there is none."""
     frame: FrameType | None = sys._getframe(1)
     level = 1
     while frame is not None:
@@ -113,10 +113,10 @@ class Warner:
 
 
 def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
-    """The context variable that NumPy keeps its error state in, and a state.
+    """The context variable in which NumPy keeps its error state, and a value of it.
 
-    In an empty context it is the only one, once it is set. If NumPy should keep it
-    elsewhere, the state is one that it does not look at.
+    Once set, it is the only variable of an empty context. If NumPy should keep its state
+    elsewhere, the variable is one that NumPy does not read.
     """
     context = Context()
     context.run(np.seterr, divide=mode, over=mode, invalid=mode)
@@ -124,21 +124,21 @@ def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
     return next(iter(context.items()), (ContextVar("elsewhere"), None))
 
 
-# to set a state that is at hand takes a twentieth of the time of `numpy.errstate`
-STATE, TOLD = _state_of("log", Warner())
-# NumPy's state where a context has set none, and a state without warnings
+# setting a prepared state takes a twentieth of the time of `numpy.errstate`
+STATE, LOGGING = _state_of("log", Warner())
+# NumPy's default, in contexts that have set no state, and a state without warnings
 DEFAULT, SILENT = _state_of("warn", None)[1], _state_of("ignore", None)[1]
 
 
 def warn_at_users_line() -> None:
     """From here on, in this context, warnings name the user's line.
 
-    What the user ignores, or has raise, called or logged, stays as it is.
+    Errors that the user has set to be ignored, raised, logged or passed to a function stay so.
     """
     state = STATE.get(DEFAULT)
     if state is DEFAULT:
-        STATE.set(TOLD)
-    elif state is not TOLD and state is not SILENT:
+        STATE.set(LOGGING)
+    elif state is not LOGGING and state is not SILENT:
         warned: dict[str, Mode] = {
             kind: "log" for kind, mode in np.geterr().items() if mode == "warn"
         }
@@ -148,19 +148,19 @@ def warn_at_users_line() -> None:
 
 
 def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
-    """A function in which warnings name the line of the user's that led to the call.
+    """A function whose warnings name the line of the user's code that led to the call.
 
-    For what computes with NumPy's own operators, or calls a function that it is given. The ops
-    do this themselves; inside such a function they need not.
+    It is for functions that compute with NumPy's own operators, or that call a function of the
+    user's. Ops set the state themselves, unless such a function has set it.
     """
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
         state = STATE.get(DEFAULT)
-        if state is TOLD or state is SILENT:
+        if state is LOGGING or state is SILENT:
             return fn(*args, **options)
-        # not in a context of its own, which takes longer: what the function sets in other context
-        # variables holds on, the tape of a recording among them
+        # not in a context of its own, which takes longer: other context variables that the function
+        # sets, such as the tape of a recording, keep their values after the call
         try:
             warn_at_users_line()
             return fn(*args, **options)
@@ -172,17 +172,17 @@ def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
 
 @at_users_line
 def with_user_warnings(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """The result of a call in which warnings name the user's line."""
+    """The result of a call whose warnings name the user's line."""
     return fn(*args, **options)
 
 
-class Gate:
-    """A class that users call: in a call of its instances, warnings name the line of the call."""
+class WarnsAtUsersLine:
+    """A base of classes with instances that users call: warnings name the line of the call."""
 
     __slots__ = ()
 
     def __init_subclass__(cls) -> None:
         call = vars(cls).get("__call__")
-        # attrs makes a class anew for its slots
+        # attrs builds a class again for its slots
         if call is not None and not hasattr(call, "__wrapped__"):
             cls.__call__ = at_users_line(call)  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ def _binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, An
         try:
             return ANSWERS[function](self, other)
         except TypeError:
-            # asked only now: it takes longer than the op, and what takes over is no operand
+            # only after an error: the check takes longer than the op, which refuses such an operand
             if takes_over(other):
                 return NotImplemented
             raise

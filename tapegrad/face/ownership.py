@@ -1,12 +1,12 @@
 """Ownership of arrays: nobody changes one that is on a tape or has been handed out.
 
-What comes in is copied once (`owned_copy`), unless a marker says that it is ours. An array's flags
-do not say it: one that is read-only and owns its data may have a writeable view. What goes out is a
-read-only view of read-only memory: of what is held (`readonly_view`), or of what was just made
-(`readonly_array`). No function of NumPy writes to it, except for ``ufunc.at`` before NumPy 2.5, and
-NumPy refuses to make it writeable.
+An array that comes in is copied once (`owned_copy`), unless a marker says that it is ours. Its
+flags cannot say so: an array that is read-only and owns its data may have a writeable view. An
+array that goes out is a read-only view of read-only memory: of an array that is held
+(`readonly_view`), or of a new one (`readonly_array`). No function of NumPy writes to it, except for
+``ufunc.at`` before NumPy 2.5, and NumPy refuses to make it writeable.
 
-Flags are set by position here, which takes half the time.
+In this module flags are set by position, which takes half the time.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ def readonly_view(x: Any) -> Any:
 
 
 def readonly_array(x: Any) -> Array:
-    """An array or a number that was just made, as it is handed out: read-only, as its memory is.
+    """A new array or number, as an array to hand out: read-only, as its memory is.
 
-    A large one is marked as ours, so that `owned_copy` need not copy it. A view is copied, unless
-    it is so marked.
+    A large array is marked as ours, so that `owned_copy` need not copy it. A view is copied, unless
+    its base has this mark.
     """
     if type(x) is not ndarray:
         x = np.asarray(x)
@@ -131,7 +131,7 @@ class _ReadOnlyDict(dict[Any, Any]):
         return self
 
 
-# immutable types; an object() is a mark, compared by identity
+# immutable types; an object() serves as a sentinel, compared by identity
 _CONSTANT: frozenset[Any] = frozenset(
     {
         *(bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented)),
@@ -165,24 +165,23 @@ def _copied_object(x: Any) -> Any:
 
 
 def _is_own(x: Any) -> bool:
-    """Whether an object is one of ours, which never changes."""
+    """Whether an object is of a class of this package, whose objects never change."""
     kind: Any = type(x)
     return hasattr(kind, "__tree_leaf__") or hasattr(kind, "__compiled__")
 
 
-# the largest size that counts, less some pages for what C adds to it
+# the largest size that raises glibc's limit, less some pages for the allocator's own data
 _MOST = (32 << 20) - (64 << 10)
 
 
 def keep_freed_memory() -> None:
     """Let up to 64 MB of freed memory stay with the process, for the next recording.
 
-    A tape keeps its values until it is swept, and frees them together. glibc gives free memory at
-    the end of its heap back to the system where there is more than a limit. The next recording
-    takes it again, page by page, which can take twice as long as computing. The limit is twice the
-    size of the largest array that the process has freed, up to 32 MB (mallopt(3),
-    M_MMAP_THRESHOLD): so it is enough to allocate and free one array of that size, of which
-    nothing is read or written.
+    A tape keeps its values until it is swept, and frees them together. If more memory than a limit
+    is free at the end of its heap, glibc gives it back to the system. The next recording takes it
+    again, page by page, which can take twice as long as computing. The limit is twice the size of
+    the largest array that the process has freed, up to 32 MB (mallopt(3), M_MMAP_THRESHOLD). So it
+    is enough to allocate and free one array of that size; its elements are not touched.
 
     Nothing changes where the environment sets glibc's limits or ``TAPEGRAD_KEEP_MEMORY=0``, or with
     another C library.

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.face.table import answer_for, lazy_import
 
-# what NumPy's rule compares: that of an array is 0, and a Tensor acts like an array
+# NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
 _REMEDIES = "tapegrad.face.remedies"
 
@@ -65,9 +65,11 @@ class Protocols:
         name = ufunc.__name__
         out = kwargs.pop("out", None)
         if out is not None:
-            changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
+            changed, arguments = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             called = _called(ufunc, method)
-            write = f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({given})')}"
+            write = (
+                f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({arguments})')}"
+            )
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
@@ -129,7 +131,7 @@ def _full_name(function: Any, name: str) -> str:
     """A function's name with its module's; a ufunc does not know its module."""
     module = getattr(function, "__module__", None)
     if module is None and getattr(np, name, None) is not function:
-        places = ("scipy.special", "scipy.special._ufuncs", "scipy.special._special_ufuncs")
-        found = [x for x in places if getattr(sys.modules.get(x), name, None) is function]
-        module = found[0] if found else ""
+        candidates = ("scipy.special", "scipy.special._ufuncs", "scipy.special._special_ufuncs")
+        modules = [x for x in candidates if getattr(sys.modules.get(x), name, None) is function]
+        module = modules[0] if modules else ""
     return f"{'numpy' if module is None else module}.{name}".lstrip(".")

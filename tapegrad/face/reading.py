@@ -1,4 +1,4 @@
-"""Reading a record: explicit if a gradient would be lost."""
+"""Reading the value of a record, which must be explicit if a gradient would be lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ARRAYS = frozenset(
 
 
 def is_of_an_element(error: ValueError) -> bool:
-    """Whether NumPy's error stands before that of a Tensor put into an array, ``out[i] = t``."""
+    """Whether NumPy's error hides a Tensor's, which was put into an array: ``out[i] = t``."""
     if not isinstance(error.__cause__, TypeError | TraceError):
         return False
     raised = error.__cause__.__traceback__
@@ -43,10 +43,10 @@ def is_of_an_element(error: ValueError) -> bool:
 
 
 def unmasked(error: ValueError) -> BaseException:
-    """The error of the Tensor, with the traceback of NumPy's, which it is now rid of."""
+    """The Tensor's error, no longer behind NumPy's, whose traceback it takes."""
     cause = error.__cause__
     assert cause is not None
-    # which leaves no cycle
+    # otherwise the errors would refer to each other
     error.__cause__ = error.__context__ = None
     return cause.with_traceback(error.__traceback__)
 
@@ -176,9 +176,9 @@ class Reading:
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
 
-        That is so for Tensors without axes, except for an array of the caller's, for results that
-        NumPy returns as arrays all the same, and for views, through which NumPy would change the
-        array that they show.
+        It does for Tensors without axes, with three exceptions: arrays of the caller's, results
+        that NumPy returns as 0-d arrays, and views, through which NumPy would change the array
+        that they show.
         """
         if type(self._primal) is not np.ndarray or self.shape:
             return not self.shape

@@ -1,4 +1,4 @@
-"""What to write instead of the caller's code, found in its source; for messages."""
+"""Remedies: the code to write instead of the caller's, whose source is read; for messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
 # functions of math that NumPy has under another name, or not at all
 _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
-# of which our functions have the names and the meaning
+# functions of SciPy that ours equal in name and meaning
 _OF_SCIPY = ("polygamma", "softplus")
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
@@ -34,7 +34,7 @@ _LIBRARIES = {
     "pandas": "pandas computes on arrays alone: write column.to_numpy() for a column or a table",
 }
 _MOST = 100  # characters of code
-# the ways of reading a Tensor that a function which takes one can stand for
+# ways of reading a Tensor; some may come from a function that takes it
 _INDEXING = "indexing with a mask"
 _NUMBERS = ("the format", ".item()", ".tolist()", "float()", "int()", "complex()")
 _BY_VALUE = ("turning a Tensor into an array", "float() and math functions", "complex()")
@@ -59,7 +59,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# names that other libraries have for what is here, and for what is not needed
+# names that other libraries have for functions of this package, or for some that it does not need
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         name: f": write tg.{ours}"
@@ -101,16 +101,16 @@ UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
 
 
 def users_code() -> list[ast.AST]:
-    """The node of the caller's source that is being evaluated, and those around it, outwards.
+    """The node of the caller's source that is being evaluated, and the nodes around it, outwards.
 
-    Empty where the source is not kept, as it is not for what is typed into an interpreter.
+    Empty if the source is not available, as for lines typed into an interpreter.
     """
     frame = users_frame()
     if frame is None:
         return []
     code = frame.f_code
     line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
-    if line is None or column is None:  # as after python -X no_debug_ranges
+    if line is None or column is None:  # so with python -X no_debug_ranges
         return []
     source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
     try:
@@ -120,7 +120,7 @@ def users_code() -> list[ast.AST]:
 
 
 def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.AST]:
-    """The nodes that hold a span of the source, the innermost first."""
+    """The nodes that contain a span of the source, the innermost first."""
     holds = isinstance(node, ast.expr | ast.stmt) and (
         (node.lineno, node.col_offset) <= start
         and end <= (node.end_lineno or 0, node.end_col_offset or 0)
@@ -145,23 +145,23 @@ def _libraries() -> Iterator[tuple[str, str]]:
 
 
 def of_function(name: str) -> str | None:
-    """What to write instead of a function of NumPy without an op, or of the one that calls it."""
+    """The remedy for a function of NumPy without an op, or for the one that calls it."""
     called, code, _ = _reading("")
     if code and called.rpartition(".")[2] != name:
         return f"write {code}"
     return FUNCTIONS.get(name)
 
 
-# --- a Tensor that is read out --------------------------------------------------------------
+# --- reading a Tensor's value ---------------------------------------------------------------
 
 
 def of_reading(what: str, t: Any) -> tuple[str, str]:
-    """The name of what reads a Tensor out, and what to do instead.
+    """The name of an operation that reads a Tensor's value, and the remedy.
 
     Parameters
     ----------
     what
-        The name where the source does not say more.
+        The name if the source does not say more.
     t
         The Tensor.
     """
@@ -174,7 +174,7 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
 
 
 def _of_library(through: Sequence[tuple[str, str]]) -> str:
-    """What to do instead of calling the library that reads a Tensor out; "" for NumPy."""
+    """The remedy for calling a library that reads a Tensor's value; "" for NumPy."""
     called = {module.partition(".")[0] for module, _ in through}
     return next((remedy for name, remedy in _LIBRARIES.items() if name in called), "")
 
@@ -186,7 +186,7 @@ def _at() -> str:
 
 
 def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """What reads a Tensor out, the code to write instead, if any, and the calls in between."""
+    """The operation that reads a Tensor's value, the code for it, if any, and the calls between."""
     through, nodes = list(_libraries()), users_code()
     if not nodes or any(module.startswith("tapegrad.") for module, _ in through):
         return what, "", through
@@ -205,7 +205,7 @@ def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
 
 
 def _setting(target: ast.Subscript, statement: ast.AST) -> str:
-    """An assignment to elements of an array, as a new array."""
+    """Code for an assignment to elements of an array, which makes a new array."""
     array = ast.unparse(target.value)
     general = "array = tg.at(array)[index].set(t)"
     if not isinstance(target.value, ast.Name | ast.Attribute):
@@ -227,7 +227,7 @@ def _subscript(value: str, index: ast.expr) -> ast.Subscript:
 
 
 def _indexing(node: ast.Subscript) -> str:
-    """An index of what is no Tensor: of np.r_ and np.c_, or of an array."""
+    """Code for indexing np.r_, np.c_ or an array with a Tensor."""
     array, name = ast.unparse(node.value), ast.unparse(node.value).rpartition(".")[2]
     if name in ("r_", "c_"):
         return _short(_subscript(f"tg.{name}", node.slice), f"tg.{name}[...]")
@@ -235,7 +235,7 @@ def _indexing(node: ast.Subscript) -> str:
 
 
 def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> str:
-    """What to write instead of a call that reads a Tensor out."""
+    """Code for a call that reads a Tensor's value."""
     module, _, function = name.rpartition(".")
     first = call.args[0] if call.args else None
     if function in ("item", "tolist") and isinstance(call.func, ast.Attribute):
@@ -256,7 +256,7 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         return "loc + scale * tg.random.normal(key, shape)"
     of_scipy = [x for x in through if x[0].startswith("scipy.")]
     for place, function in of_scipy:
-        # its name in SciPy, or that of a method such as norm.logpdf
+        # the function's name in SciPy, or a method's, such as norm.logpdf
         for path in (function, ".".join(name.split(".")[-2:])):
             if ours := _scipys_here(place, path):
                 return _with(ours, (), call)
@@ -273,7 +273,7 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
             return f"tg.array([{ast.unparse(first)[1:-1]}])"
         function = "array" if function == "asanyarray" else function
     path = f"linalg.{function}" if module.endswith("linalg") else function
-    # a submodule, such as numpy.polynomial, has functions of its own under names of NumPy's
+    # a submodule, such as numpy.polynomial, may have a function of its own under NumPy's name
     place, called = through[-1] if through else ("", "")
     home = np.linalg if module.endswith("linalg") else np
     if place.startswith("numpy.") and (
@@ -284,28 +284,28 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
 
 
 def _scipys_here(place: str, path: str) -> str:
-    """The full name of what a public module of `tapegrad.scipy` has for SciPy's; or nothing."""
+    """The full name of our counterpart in a public module of `tapegrad.scipy`; "" if none."""
     if path in _OF_SCIPY:
         return f"tg.{path}"
     parts = place.split(".")
     for end in range(2, len(parts) + 1):
         module = ".".join(["tapegrad", *parts[:end]])
         try:
-            found = import_module(module)
-            attrgetter(path)(found)
+            namespace = import_module(module)
+            attrgetter(path)(namespace)
         except (ImportError, AttributeError):
             continue
-        if path.split(".")[0] in found.__all__:
+        if path.split(".")[0] in namespace.__all__:
             return f"{module}.{path}"
     return ""
 
 
-def _with(function: str, given: Sequence[ast.expr], call: ast.Call) -> str:
-    """A call of another function, or of what that makes of arguments, as in f(given)(args)."""
-    made = ast.parse(function, mode="eval").body
-    if given:
-        made = ast.Call(made, list(given), [])
-    return _short(ast.Call(made, call.args, call.keywords), f"{ast.unparse(made)}(...)")
+def _with(function: str, outer: Sequence[ast.expr], call: ast.Call) -> str:
+    """The call with another function, which may be a call itself: f(*outer)(*args)."""
+    callee = ast.parse(function, mode="eval").body
+    if outer:
+        callee = ast.Call(callee, list(outer), [])
+    return _short(ast.Call(callee, call.args, call.keywords), f"{ast.unparse(callee)}(...)")
 
 
 def _short(node: ast.AST, otherwise: str) -> str:
@@ -314,7 +314,7 @@ def _short(node: ast.AST, otherwise: str) -> str:
 
 
 def _name(function: ast.expr) -> str:
-    """The name of a function in the caller's source; of what makes it, if it is made there."""
+    """The name of a function in the caller's source; if a call returns it, the name in the call."""
     while isinstance(function, ast.Call):
         function = function.func
     return _short(function, getattr(function, "attr", "the call"))
@@ -322,14 +322,14 @@ def _name(function: ast.expr) -> str:
 
 def _is_ours(path: str) -> bool:
     """Whether a path in tapegrad leads to a function of arrays."""
-    found: Any = import_module("tapegrad")
+    target: Any = import_module("tapegrad")
     for name in path.split("."):
-        found = getattr(found, name, None)
-    module = getattr(found, "__module__", None) or ""
+        target = getattr(target, name, None)
+    module = getattr(target, "__module__", None) or ""
     return module.startswith(("tapegrad.ops", "tapegrad.functions"))
 
 
-# --- a value that is not known --------------------------------------------------------------
+# --- reading an unknown value ---------------------------------------------------------------
 
 _OUTSIDE = {
     "compiling": "return it and convert it outside, or compile the part that does not read it",
@@ -341,7 +341,7 @@ _STATIC = {
     "batching": "write None in in_axes for {}, if it is the same for all examples",
 }
 _CHOOSE = "select with tg.where, or branch with tg.cond"
-# by what asks for the truth of a Tensor
+# by the syntax that asks for the truth of a Tensor
 _STATEMENTS: Mapping[type[ast.AST], str] = MappingProxyType(
     {
         ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
@@ -351,7 +351,7 @@ _STATEMENTS: Mapping[type[ast.AST], str] = MappingProxyType(
 
 
 def of_unknown(what: str, t: Any) -> tuple[str, str]:
-    """The name of what asks for the value of a Tensor that is not known, and what to do instead."""
+    """The name of an operation that needs the unknown value of a Tensor, and the remedy."""
     doing, nodes = t.origin.doing, users_code()
     arguments = _integer_arguments(t) if doing in _STATIC else []
     static = _STATIC[doing].format(" and ".join(arguments)) if arguments else ""
@@ -379,7 +379,7 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
 
 def _integer_arguments(t: Any) -> list[str]:
     """The names of the arguments that a Tensor is computed from, if all are integers."""
-    found, left, seen = [], [t], set()
+    names, left, seen = [], [t], set()
     while left:
         x = left.pop()
         if id(x) in seen or type(x) is not type(t):
@@ -388,9 +388,9 @@ def _integer_arguments(t: Any) -> list[str]:
         if x.op.name == "parameter" and x.name:
             if x.dtype.kind not in "iub":
                 return []
-            found.append(x.name)
+            names.append(x.name)
         left += x._operands
-    return sorted(found)
+    return sorted(names)
 
 
 # --- an in-place operator -------------------------------------------------------------------

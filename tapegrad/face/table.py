@@ -1,4 +1,4 @@
-"""The table of the functions that NumPy's functions call for a Tensor, and the one way into it."""
+"""The table of our functions that answer for NumPy's on a Tensor, and the one way into it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _COMPOSED = "tapegrad.functions"
-# what answers for the functions of these modules, apart from functions composed of ops
+# the modules that answer for the functions of others, apart from functions composed of ops
 _OTHERS = {
     "numpy.fft": "tapegrad.functions.fft",
     "numpy.linalg": "tapegrad.functions.linalg",
@@ -16,19 +16,19 @@ _OTHERS = {
 
 
 class _Answers(dict[Any, Callable[..., Any]]):
-    """A table that is completed as something that it lacks is looked up.
+    """A table that imports the module of a missing entry when that is looked up.
 
-    Not every program needs what is composed of ops, or SciPy's functions.
+    Not every program needs the functions composed of ops, or SciPy's.
     """
 
     def __missing__(self, function: Any) -> Callable[..., Any]:
         is_name = type(function) is str
         module = function.rpartition(".")[0] if is_name else getattr(function, "__module__", None)
         import_module(_OTHERS.get(module or "", _COMPOSED))
-        found = self.get(function)
-        if found is None:
+        answer = self.get(function)
+        if answer is None:
             raise KeyError(function)
-        return found
+        return answer
 
 
 # By NumPy's function; for a ufunc's method, by the pair of its name and the ufunc; for a ufunc of
@@ -37,7 +37,7 @@ ANSWERS = _Answers()
 
 
 def answer_for(function: Any) -> Callable[..., Any] | None:
-    """What answers for a key of the table; None if nothing does."""
+    """The function that answers for a key of the table; None if there is none."""
     try:
         return ANSWERS[function]
     except KeyError:
@@ -45,14 +45,14 @@ def answer_for(function: Any) -> Callable[..., Any] | None:
 
 
 def complete() -> Mapping[Any, Callable[..., Any]]:
-    """The whole table, with all that is imported as it is looked up."""
+    """The whole table, with the entries that are otherwise imported when they are looked up."""
     for module in (_COMPOSED, *_OTHERS.values()):
         import_module(module)
     return ANSWERS
 
 
 def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
-    """Have ours called in place of functions of NumPy when these are called on a Tensor.
+    """Have NumPy call our function when one of these of its own is called on a Tensor.
 
     Raises
     ------
@@ -66,5 +66,5 @@ def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
 
 
 def lazy_import(module: str, name: str) -> Any:
-    """An attribute of a module, which is imported only now, when it is needed."""
+    """An attribute of a module, which is imported only at this call."""
     return getattr(import_module(module), name)

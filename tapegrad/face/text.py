@@ -18,18 +18,18 @@ def a_kind(x: Any) -> str:
 
 
 def got(x: Any) -> str:
-    """What an argument is, or what a function returned."""
+    """The kind of an argument or of a function's result, with a hint for None."""
     return "None (is a return missing?)" if x is None else a_kind(x)
 
 
-# Python's limit on digits can be set as low as 640, which have more bits than this
+# Python's limit on digits can be set as low as 640 digits, which are more bits than this
 _MOST_BITS = 2000
 
 
 def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
     """The text of a value, by `repr` or another function; a huge int in hexadecimal.
 
-    For a value with such an int in it, what it is.
+    A container with such an int in it is described by its class.
     """
     if isinstance(x, int) and x.bit_length() > _MOST_BITS:
         return hex(x)
@@ -43,7 +43,7 @@ MOST_LINES = 40
 
 
 def in_html(text: str) -> str:
-    """Text as it is, its first lines."""
+    """The first lines of a text, preformatted."""
     lines = text.split("\n")
     rest = len(lines) - MOST_LINES
     more = [f"... and {rest} more lines"] if rest > 0 else []
@@ -58,7 +58,7 @@ def _escaped(text: str) -> str:
 
 
 class Printed:
-    """What a notebook shows as ``print`` does."""
+    """An object that a notebook shows as ``print`` does."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ _STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowr
 
 
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
-    """A table, and how many rows more there are."""
+    """A table, and the number of further rows."""
     body = [
         f"<tr>{''.join(f'<td><code>{_escaped(cell)}</code></td>' for cell in row)}</tr>"
         for row in rows
@@ -99,7 +99,7 @@ _WIDEST_VALUE = 40
 
 
 def table(records: Iterable[Any], **further: Sequence[str]) -> str:
-    """Records as a table, a line each; operands by their line, ``%0``.
+    """Records as a table, one in each row; an operand by the index of its record, ``%0``.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> str:
-    """Rows of cells as text in columns, of which the first few end at the right."""
+    """Rows of cells as text in columns; the first `right` columns are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, *rows):
@@ -147,14 +147,14 @@ class Tabled:
 
 
 def cells(record: Any) -> tuple[str, ...]:
-    """A record's line, operands, shape, dtype and value."""
-    what = printable(record.name or record.op.name)
+    """A record's index, name, operands, shape, dtype and value."""
+    title = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
     operands += [f"{name}={short(value)}" for name, value in record._options.items()]
     value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),
-        what,
+        title,
         ", ".join(operands),
         str(record.shape),
         str(record.dtype),
@@ -168,7 +168,7 @@ def printable(name: str) -> str:
 
 
 def operand(x: Any) -> str:
-    """An operand as text: a record by its line, a constant abbreviated."""
+    """An operand as text: a record by its index, a constant abbreviated."""
     if hasattr(x, "_operands"):
         return f"%{x.index}"
     if isinstance(x, np.ndarray):
@@ -182,6 +182,6 @@ def short(value: Any) -> str:
         value = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
     value = value[()] if isinstance(value, np.ndarray) else value
     text = " ".join(as_text(value, str).split())
-    # whole numbers only
+    # without cutting a number in two
     cut = text[: _WIDEST_VALUE - 3]
     return text if len(text) <= _WIDEST_VALUE else f"{cut.rpartition(' ')[0] or cut} ..."

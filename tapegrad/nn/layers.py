@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.core.operands import is_count, shape_of
-from tapegrad.face.lines import Gate
+from tapegrad.face.lines import WarnsAtUsersLine
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
@@ -28,7 +28,7 @@ class Layer(Protocol):
         """The layer's output."""
 
 
-class BaseLayer(Gate):
+class BaseLayer(WarnsAtUsersLine):
     """The base of layers, which hold no arrays and so are no nodes of trees."""
 
     __slots__ = ()

@@ -184,13 +184,13 @@ class At:
 
     tensor: Any
 
-    def __getitem__(self, index: Any) -> Place:
-        return Place(self.tensor, index)
+    def __getitem__(self, index: Any) -> IndexedUpdate:
+        return IndexedUpdate(self.tensor, index)
 
 
 @attrs.frozen(eq=False)
-class Place:
-    """The place of an update: ``t.at[index]``."""
+class IndexedUpdate:
+    """An update of the elements at an index: ``t.at[index]``."""
 
     tensor: Any
     index: Any

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.lines import Gate
+from tapegrad.face.lines import WarnsAtUsersLine
 from tapegrad.ops import cos, index_select, minimum, where
 from tapegrad.optim.base import count, is_known, not_negative, plain, positive
 
@@ -22,7 +22,7 @@ __all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosin
 
 
 @attrs.frozen
-class constant(Gate):  # noqa: N801
+class constant(WarnsAtUsersLine):  # noqa: N801
     """The same rate at each step.
 
     Parameters
@@ -45,7 +45,7 @@ class constant(Gate):  # noqa: N801
 
 
 @attrs.frozen
-class linear(Gate):  # noqa: N801
+class linear(WarnsAtUsersLine):  # noqa: N801
     """A linear change from one rate to another, then constant.
 
     Parameters
@@ -72,7 +72,7 @@ class linear(Gate):  # noqa: N801
 
 
 @attrs.frozen
-class warmup_cosine(Gate):  # noqa: N801
+class warmup_cosine(WarnsAtUsersLine):  # noqa: N801
     """A linear rise from above zero to a peak, then a fall along half a cosine.
 
     At step t it is ``peak * (t + 1) / warmup`` for the first `warmup` steps, the last of
@@ -126,7 +126,7 @@ class warmup_cosine(Gate):  # noqa: N801
 
 
 @attrs.frozen
-class exponential_decay(Gate):  # noqa: N801
+class exponential_decay(WarnsAtUsersLine):  # noqa: N801
     """Continuous exponential decay, by a factor for each period of steps.
 
     At step t it is ``start * factor ** (t / steps)``.
@@ -161,7 +161,7 @@ def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 @attrs.frozen
-class piecewise(Gate):  # noqa: N801
+class piecewise(WarnsAtUsersLine):  # noqa: N801
     """One rate up to a step, another up to the next one, and so on.
 
     Parameters

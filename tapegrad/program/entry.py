@@ -100,7 +100,7 @@ class Signature:
 
 
 @attrs.frozen
-class Call:
+class CallArguments:
     """A call that was read: its signature, its varying leaves, and whether one is a Tensor."""
 
     signature: Signature
@@ -108,7 +108,9 @@ class Call:
     is_traced: bool
 
 
-def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Collection[int]) -> Call:
+def read(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Collection[int]
+) -> CallArguments:
     """Read the arguments of a call.
 
     Arrays and Python floats, ints and complex numbers vary. Everything else, and all of an
@@ -149,7 +151,7 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
                 values.append(leaf)
             else:
                 kinds.append(Static(leaf, static_key(leaf, what)))
-    return Call(Signature(tuple(structures), tuple(kinds)), values, traced)
+    return CallArguments(Signature(tuple(structures), tuple(kinds)), values, traced)
 
 
 Enter = Callable[[tuple[Any, ...], dict[str, Any]], Any]

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.declare.parts import PART, SeveralOp
+from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
@@ -189,7 +189,7 @@ def _called(program: Code, instruction: Instruction) -> str:
     """What to call a result without a name: after its op, or the value of a step that it holds."""
     if instruction.op is PART and type(instruction.operands[0]) is Ref:
         whole = program.of(instruction.operands[0])
-        if isinstance(whole.op, SeveralOp):
+        if isinstance(whole.op, MultiOutputOp):
             return str(whole.op.results._fields[instruction.options["index"]])
         for held in whole.options.values():
             if isinstance(held, Loop | Branch):

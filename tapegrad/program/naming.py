@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
-from tapegrad.declare.parts import PART, SeveralOp
+from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
@@ -175,7 +175,7 @@ def class_named(name: str, using: Iterable[Any]) -> type:
 
 def _result_named(name: str) -> Any:
     """The class of an op's results: files may name it by a module where it no longer is."""
-    kinds = [op.results for op in OPS.values() if isinstance(op, SeveralOp)]
+    kinds = [op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]
     return next((kind for kind in kinds if kind.__name__ == name), None)
 
 

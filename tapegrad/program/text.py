@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.declare.parts import PART, SeveralOp
+from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.face.lines import warn_at_users_line, with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, readonly_array
 from tapegrad.ops.casting import copy
@@ -291,7 +291,7 @@ def _about(instruction: Instruction, note: str) -> str:
     shape = _as_text(instruction.shape)
     if instruction.number:
         shape = f"a Python {KINDS[instruction.dtype.kind]}"
-    elif isinstance(instruction.op, SeveralOp):
+    elif isinstance(instruction.op, MultiOutputOp):
         shape = ", ".join(instruction.op.results._fields)
     return f"{shape}: {note}" if note else shape
 

@@ -1,4 +1,4 @@
-"""Domains that are not declared, but assumed from a signature and from trial calls."""
+"""Domains assumed from a signature and from trial calls, for ops that declare none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OWN = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source 
 _REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
 
 Numbers = Elements | str  # of an operand: an interval, or "integers", or "booleans"
-# from all numbers to those that suit functions with poles and edges
+# from all numbers to intervals for functions with poles and edges
 _INTERVALS = (
     REAL,
     NONZERO,
@@ -185,7 +185,7 @@ def _general(n: int) -> Iterator[_Form]:
 
 
 def _named(n: int) -> Iterator[_Form]:
-    """Shapes that share some sides, those with the most sides first."""
+    """Shapes that share some sides, beginning with the most sides."""
     one = [*map(tuple, ("mk", "nm", "km", "mn", "nn", "k", "m", "n", ""))]
 
     def differing(shapes: Sequence[tuple[str, ...]]) -> tuple[int, int]:
@@ -195,7 +195,7 @@ def _named(n: int) -> Iterator[_Form]:
     tried = itertools.islice(itertools.product(one, repeat=n), _MOST_TRIED)
     for shapes in sorted(tried, key=differing):
         order = list(dict.fromkeys(side for shape in shapes for side in shape))
-        # the same shapes have other names too
+        # under other names the same shapes come again
         if order == [*"nmk"[: len(order)]]:
             lines = tuple([f"{side} = choose.integer(2, 4)" for side in order])
             yield _Form(lines, f"shapes {' and '.join(map(_tuple, shapes))}", sides=shapes)
@@ -227,7 +227,7 @@ class _Trials:
     fn, names
         The function, and the names of its operands.
     scalars
-        The numbers of each operand that is one number; None for an array.
+        The kind of each operand that is one number; None for an array.
     met
         The errors that calls raised.
     """
@@ -238,7 +238,7 @@ class _Trials:
     met: list[str] = attrs.Factory(list)
 
     def kinds(self, has_rule: Sequence[bool]) -> Iterator[list[Numbers]]:
-        """Possible numbers of the operands: those without a gradient may be integers."""
+        """Possible numbers of the operands; operands without a gradient may be integers."""
         known = [
             x or (REAL if rule else None) for x, rule in zip(self.scalars, has_rule, strict=False)
         ]
@@ -249,7 +249,7 @@ class _Trials:
             yield [next(rest, "integers") if x is None else x for x in known]
 
     def forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
-        """The shapes for which calls work: the first that covers all, otherwise several."""
+        """The shapes for which calls work: one general form, otherwise several."""
         n = len(self.names) - sum(x is not None for x in self.scalars[: len(self.names)])
         # numbers that most functions take, wherever they are defined
         for interval in (_INTERVALS[0], _INTERVALS[4], _INTERVALS[5]):
@@ -396,7 +396,7 @@ def _has_slopes(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
             there = _results(fn, tuple(x + sign * step if is_floating(x) else x for x in args))
             slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
         for far, near in zip(*slopes, strict=True):
-            # at the edge of the domain one side has none
+            # at the edge of the domain one side has no slope
             both = np.isfinite(far) & np.isfinite(near)
             if (np.abs(near[both]) > _STEEPER * (np.abs(far[both]) + 1)).any():
                 return False

@@ -29,10 +29,10 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     fn
         A function of trees, as `vmap` takes it.
     args
-        The arguments of one example, from which a second is made: floating arrays are scaled,
-        others reversed. The check batches all arrays at once, then the floating ones alone, then
-        each alone. A function may refuse to batch arrays that are not floating, if it has to read
-        their values.
+        The arguments of one example. The check makes a second one of it, with floating arrays
+        scaled and others reversed. It batches all arrays at once, then the floating ones alone,
+        then each alone. A function may refuse to batch arrays that are not floating, if it has to
+        read their values.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
         raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
     examples = [leaves, [_varied(x) for x in leaves]]
 
-    def called(given: Sequence[Any]) -> Any:
-        return fn(*tree.unflatten(structure, given))
+    def called(leaves: Sequence[Any]) -> Any:
+        return fn(*tree.unflatten(structure, leaves))
 
     for chosen in dict.fromkeys(tuple(x) for x in (arrays, floating, *[[i] for i in arrays]) if x):
         rows = [
@@ -69,10 +69,10 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
             batch[i] = np.stack([row[i] for row in examples])
 
         def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
-            given = list(leaves)
+            filled = list(leaves)
             for i, x in zip(chosen, parts, strict=True):
-                given[i] = x
-            return called(given)
+                filled[i] = x
+            return called(filled)
 
         try:
             got = vmap(one)(*[batch[i] for i in chosen])
@@ -87,7 +87,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def _varied(x: Any) -> Any:
-    """Another array like this one, which the function can take in its place."""
+    """Another array of the same shape and dtype, which the function can take in its place."""
     if not isinstance(x, np.ndarray):
         return x
     return x * x.dtype.type(0.875) if x.dtype.kind in "fc" else np.flip(x)

@@ -20,35 +20,35 @@ from tapegrad.testing.domains import DOMAINS
 
 __all__ = ["domain_of", "sample_calls"]
 
-# what is composed of ops has calls too, and is declared when it is imported
+# functions composed of ops are declared when their modules are imported, and have calls too
 complete()
 
 
-# small, so that the numbers stay away from branch cuts and poles beside the real axis
+# small, so that the numbers stay away from branch cuts and poles off the real axis
 _IMAGINARY = Elements(-0.75, 0.75)
 
 
 def domain_of(op: Callable[..., Any] | str, complex: bool = False) -> Domain:
-    """The domain that an op declares, or else one that is assumed; of complex operands if asked."""
-    found = _domain_of(op)
-    return _on_complex(_function(op), found) if complex else found
+    """The domain that an op declares, or else an assumed one; its operands may be made complex."""
+    domain = _domain_of(op)
+    return _on_complex(_function(op), domain) if complex else domain
 
 
 def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
-    """The calls of a domain, with one floating operand or more made complex, as well as dtypes.
+    """The calls of a domain, with at least one floating operand, and the dtypes, made complex.
 
-    All are where the function refuses fewer, as where an array cannot hold complex values; none
-    where it refuses these too.
+    All operands are made complex if the function refuses fewer, since an array may have to hold
+    the values of another; none if it refuses that too.
     """
 
     def call(choose: Choices) -> Call:
-        made = domain(choose)
-        leaves, structure = tree.flatten(made.args)
+        drawn = domain(choose)
+        leaves, structure = tree.flatten(drawn.args)
         places = [i for i, x in enumerate(leaves) if _kind(x) == "f"]
         which = choose.integer(1, 2 ** len(places) - 1) if places else 0
         wider = [_wider(x, choose) if i in places else x for i, x in enumerate(leaves)]
         kwargs = {
-            name: _with_imaginary(x) if name == "dtype" else x for name, x in made.kwargs.items()
+            name: _with_imaginary(x) if name == "dtype" else x for name, x in drawn.kwargs.items()
         }
         fewer = list(wider)
         for k, i in enumerate(places):
@@ -58,15 +58,15 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
             Call(
                 tree.unflatten(
                     structure,
-                    [_with_imaginary(x) if isinstance(x, type | str) else x for x in given],
+                    [_with_imaginary(x) if isinstance(x, type | str) else x for x in arguments],
                 ),
                 kwargs,
-                made.needed,
+                drawn.needed,
             )
-            for given in (fewer, wider)
+            for arguments in (fewer, wider)
         ]
-        # some refuse both, such as a mode that orders numbers
-        return next((call for call in calls if _takes(of, call)), made)
+        # some calls refuse both, such as one with a mode that orders numbers
+        return next((call for call in calls if _takes(of, call)), drawn)
 
     return call
 
@@ -82,14 +82,14 @@ def _wider(x: Any, choose: Choices) -> Any:
 
 
 def _with_imaginary(x: Any) -> Any:
-    """The complex dtype for a real one; anything else as it is."""
+    """The complex dtype for a real one; anything else unchanged."""
     if x in ("float32", float, int, np.float64, np.float32, np.float16, np.int64):
         return np.result_type(x, np.complex64).type
     return x
 
 
 def _function(op: Callable[..., Any] | str) -> Any:
-    """An op or a function, which may be given by its name."""
+    """An op or a function, by itself or by its name."""
     function = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
     if function is None:
         raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
@@ -106,7 +106,7 @@ def _domain_of(op: Callable[..., Any] | str) -> Domain:
 
 
 def declared_domain(function: Any) -> Domain | None:
-    """The domain of an op or a function: its own, or that of the package's table; None without.
+    """The domain of an op or a function: its own, or the one in the package's table; else None.
 
     An elementwise op of the package that has no entry takes any real numbers.
     """
@@ -124,27 +124,27 @@ def declared_domain(function: Any) -> Domain | None:
 
 
 def _partly_left_out(of: Callable[..., Any], domain: Domain, signature: Signature) -> Domain:
-    """The calls of a domain, of which many leave out some of the options that have a default.
+    """The calls of a domain; many leave out some of the options that have a default.
 
-    They stay where the function, or NumPy's that it stands for, refuses the call without them or
+    No option is left out if the function, or NumPy's counterpart, refuses the call without it or
     warns of it.
     """
     required = [x for x in signature.names if x not in signature.defaults]
     numpys = [f for f, op in ANSWERS.items() if op is of and callable(f)]
 
     def call(choose: Choices) -> Call:
-        made = domain(choose)
-        options = [x for x in made.kwargs if x not in required and x not in made.needed]
-        n = len(made.args)
+        drawn = domain(choose)
+        options = [x for x in drawn.kwargs if x not in required and x not in drawn.needed]
+        n = len(drawn.args)
         if not signature.is_variadic:
             n = choose.integer(min(max(len(required), 1), n), n)
         # all are left out by the simplest choice, and none by the last
         kept = choose.integer(0, 2 ** len(options) - 1)
         left = {x for i, x in enumerate(options) if not kept >> i & 1}
-        if not left and n == len(made.args):
-            return made
-        fewer = Call(made.args[:n], {x: y for x, y in made.kwargs.items() if x not in left})
-        return fewer if all(_takes(f, fewer) for f in (of, *numpys)) else made
+        if not left and n == len(drawn.args):
+            return drawn
+        fewer = Call(drawn.args[:n], {x: y for x, y in drawn.kwargs.items() if x not in left})
+        return fewer if all(_takes(f, fewer) for f in (of, *numpys)) else drawn
 
     return call
 

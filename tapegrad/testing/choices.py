@@ -29,7 +29,7 @@ def is_clear(x: float, elements: Elements) -> bool:
 
 @functools.cache
 def clear_numbers(elements: Elements) -> tuple[float, ...]:
-    """Numbers of an interval that tie often: eighths and signed zeros, the simplest first."""
+    """Numbers of an interval that often tie: eighths and signed zeros, the simplest first."""
     eighths = range(math.ceil(elements.low * 8), math.floor(elements.high * 8) + 1)
     tying = [x for x in [*[k / 8 for k in eighths], -0.0] if is_clear(x, elements)]
     return tuple(sorted(tying, key=abs))
@@ -63,7 +63,7 @@ class Chosen(Choices):
     def shape(
         self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
     ) -> Shape:
-        # not too many are empty
+        # so that not too many are empty
         least = self.among([max(min_side, 1)] * 3 + [min_side])
         sides = [self.integer(least, max_side) for _ in range(self.integer(min_dims, max_dims))]
         # if sides were equal, mixing up axes would raise no error

@@ -21,7 +21,7 @@ __all__ = ["check_jvp", "check_vjp"]
 
 Fn = Callable[..., Any]
 
-_COARSE_FLOOR = 1 / 8  # as FLOOR, where the tolerance is rounding alone
+_COARSE_FLOOR = 1 / 8  # as FLOOR, if the tolerance is for rounding alone
 
 
 @at_users_line
@@ -36,7 +36,7 @@ def check_vjp(
     """Check a VJP of any origin: a kernel, a service, another library.
 
     It is compared with finite differences of the function. It must also be linear in the
-    cotangent, give the same in each run to the last bit, and leave the arguments and the cotangent
+    cotangent, return the same bits in each run, and leave the arguments and the cotangent
     unchanged. Inputs are moved together, in fixed random directions, and a failure is traced to
     one input.
 
@@ -51,17 +51,17 @@ def check_vjp(
         cotangent a tree like the output.
     args
         The point to check at: a sequence of arguments. The floating leaves are moved;
-        others stay as they are. Each is passed on in its kind: as a NumPy array of the same
-        dtype and memory order, a Python number, or an array of PyTorch or of any library with
-        the array API. The cotangents are NumPy arrays, unless an argument is from another
-        library; then they are from the library of `fn`'s result. If a function takes float64,
-        pass it: a check in float32 is less sharp.
+        others stay as they are. Each keeps its kind: a NumPy array of the same dtype and memory
+        order, a Python number, or an array of PyTorch or of any library with the array API. The
+        cotangents are NumPy arrays, unless an argument is from another library; then they are
+        from the library of `fn`'s result. If a function takes float64, pass it: a check in
+        float32 is less sharp.
     jvp_fn
         The JVP as for `check_jvp`, to compare the two: ``<u, J v>`` is ``<Jᵀ u, v>``.
     convention
-        What a cotangent of complex numbers is. ``"adjoint"``, of tapegrad, PyTorch and TensorFlow:
-        the gradient of a real loss is ``dL/dx + i dL/dy``. ``"conjugate"``, of JAX and HIPS
-        autograd: it is ``dL/dx - i dL/dy``. Without complex numbers they are the same.
+        The convention for cotangents of complex numbers. ``"adjoint"``, of tapegrad, PyTorch and
+        TensorFlow: the gradient of a real loss is ``dL/dx + i dL/dy``. ``"conjugate"``, of JAX and
+        HIPS autograd: it is ``dL/dx - i dL/dy``. Without complex numbers they are the same.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def check_jvp(
     vjp_fn
         The VJP as for `check_vjp`, to compare the two.
     convention
-        Of `vjp_fn`, as for `check_vjp`. A JVP is the derivative itself in each.
+        The convention of `vjp_fn`, as for `check_vjp`. A JVP is the derivative itself in both.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def check_jvp(
 
 
 def _adjoint(vjp_fn: Fn, convention: str) -> Fn:
-    """A VJP of a convention as one whose cotangents are gradients ``dL/dx + i dL/dy``."""
+    """A VJP of either convention as one with cotangents ``dL/dx + i dL/dy``."""
     if convention not in ("adjoint", "conjugate"):
         raise ValueError(f"convention must be 'adjoint' or 'conjugate', not {convention!r}")
     check_callable(vjp_fn)
@@ -178,36 +178,38 @@ def _conj(c: Any) -> Any:
     return c.conj() if hasattr(c, "conj") else c.conjugate() if isinstance(c, complex) else c
 
 
-def _pulled(f: Foreign, vjp_fn: Fn, given: Any) -> tuple[Array, ...]:
+def _pulled(f: Foreign, vjp_fn: Fn, cotangents: Any) -> tuple[Array, ...]:
     """A VJP's result, with an array for each floating leaf of the arguments."""
     n = len(f.args)
-    if n == 1 and not isinstance(given, tuple | list):
-        given = (given,)
-    if not isinstance(given, tuple | list) or len(given) != n:
+    if n == 1 and not isinstance(cotangents, tuple | list):
+        cotangents = (cotangents,)
+    if not isinstance(cotangents, tuple | list) or len(cotangents) != n:
         got = (
-            f"{len(given)} cotangents" if isinstance(given, tuple | list) else type(given).__name__
+            f"{len(cotangents)} cotangents"
+            if isinstance(cotangents, tuple | list)
+            else type(cotangents).__name__
         )
         raise TypeError(
             f"vjp_fn ({label(vjp_fn)}) returned {got}; a tuple with one cotangent for each of the "
             f"{n} arguments is needed (None where no gradient passes)"
         )
     parts: list[Any] = []
-    for arg, c in zip(f.args, given, strict=True):
+    for arg, c in zip(f.args, cotangents, strict=True):
         tree.map_up_to(lambda x, c: parts.append(c), arg, c)
     return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
 
 
-def _pushed(f: Foreign, given: Any) -> tuple[Array, ...]:
+def _pushed(f: Foreign, tangent: Any) -> tuple[Array, ...]:
     """A JVP's result, with an array for each floating leaf of the output."""
     parts: list[Any] = []
-    tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, given)
+    tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, tangent)
     return _like(f, "jvp_fn", parts, f.y, f.y_paths)
 
 
 def _like(
     f: Foreign, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
 ) -> tuple[Array, ...]:
-    """Derivatives as arrays, in the shapes of the values that they belong to."""
+    """Derivatives as arrays, each in the shape of its value."""
     what = "cotangent" if by == "vjp_fn" else "tangent"
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
@@ -239,8 +241,8 @@ def _check_pullback(f: Foreign, vjp_fn: Fn) -> None:
         return _pulled(f, vjp_fn, vjp_fn(f.arguments(xs), f.weight(u)))
 
     def at_point(u: Array) -> tuple[Array, ...]:
-        given = f.arguments(f.xs), f.weight(unpack(u, f.y))
-        return _pulled(f, vjp_fn, f.called(vjp_fn, "vjp_fn", given, "the cotangent"))
+        arguments = f.arguments(f.xs), f.weight(unpack(u, f.y))
+        return _pulled(f, vjp_fn, f.called(vjp_fn, "vjp_fn", arguments, "the cotangent"))
 
     def pull(xs: Sequence[Any]) -> Any:
         return f.evaluate(*xs), lambda u: pullback(xs, u)
@@ -261,8 +263,8 @@ def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
         return f.evaluate(*xs), _pushed(f, jvp_fn(f.arguments(xs), f.tangents(v)))
 
     def at_point(v: Array) -> tuple[Array, ...]:
-        given = f.arguments(f.xs), f.tangents(unpack(v, f.xs))
-        return _pushed(f, f.called(jvp_fn, "jvp_fn", given, "a tangent"))
+        arguments = f.arguments(f.xs), f.tangents(unpack(v, f.xs))
+        return _pushed(f, f.called(jvp_fn, "jvp_fn", arguments, "a tangent"))
 
     rng = np.random.default_rng(2)
     v, w = (weights(rng, pack(f.xs).size) for _ in range(2))
@@ -277,10 +279,10 @@ def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
 def _check_linear(
     f: Named, eps: float, of_zeros: str, of_sum: str, derivative: Fn, u: Array, w: Array
 ) -> None:
-    """Check that it maps zeros to zeros, and a sum to the sum."""
+    """Check that a derivative maps zeros to zeros, and a sum to the sum."""
     zero, one, other, both = (pack(derivative(x)) for x in (0 * u, u, w, 2 * u - 3 * w))
     relative = max(CLOSE, 64 * eps)
-    # where terms cancel, only rounding is left, in proportion to the weights
+    # if terms cancel, only rounding is left, in proportion to the weights
     part = FLOOR if relative == CLOSE else _COARSE_FLOOR
     size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
     compare(f, relative, of_zeros, zero, "zero", 0 * zero, 0 * size)

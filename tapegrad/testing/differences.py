@@ -33,9 +33,9 @@ class Steps:
     near
         The distance from a point up to which slopes are taken, to recognize a kink.
     close
-        A relative error below this needs no closer look.
+        The relative error below which a derivative is accepted at once.
     sure
-        The relative doubt up to which a one-sided slope counts as known.
+        The largest relative error of a one-sided slope that counts as known.
     """
 
     ladder: Array
@@ -45,14 +45,14 @@ class Steps:
     sure: float
 
 
-# the usual step cbrt(eps) is among them; the large ones are for functions with coarse rounding,
-# the small ones for kinks and poles close by
+# around the usual step, cbrt(eps): larger steps for functions with coarse rounding, and smaller
+# ones for kinks and poles close by
 _LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
 FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
 
 def coarse(eps: float) -> Steps:
-    """Steps for inputs or outputs with this relative rounding; their errors are larger."""
+    """Steps for inputs or outputs with this relative rounding, which is coarser than float64's."""
     ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
     near = float(ladder[1]), float(ladder[4])
@@ -71,7 +71,7 @@ def limit(
     power
         The leading power of the step in their error.
     rounding
-        The least error of the values from which the slopes were computed, like these.
+        The least error of the values behind the slopes, in the shape of `slopes`.
     size
         The size of these values.
     """
@@ -86,7 +86,7 @@ def limit(
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
     steps = ladder[1:, None]
-    # steps too small to change the value say nothing
+    # a step too small to change the value shows no slope
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
     n = len(better) - min(_TAIL, len(better) // 2)
     # if this is the limit, the differences at smaller steps are noise in the values
@@ -98,8 +98,8 @@ def limit(
     sound = np.isfinite(better[:n]) & resolved[:n] & (noise <= 1e-3 * size)
     errors[~sound] = np.inf
     best = np.argmin(errors, axis=0)[None]
-    found: Array = np.take_along_axis(better, best, axis=0)[0]
-    return found, np.take_along_axis(errors, best, axis=0)[0]
+    value: Array = np.take_along_axis(better, best, axis=0)[0]
+    return value, np.take_along_axis(errors, best, axis=0)[0]
 
 
 Fn = Callable[..., Any]
@@ -124,18 +124,18 @@ class Problem:
     x
         The point, in float64.
     order
-        Of the derivative that is checked.
+        The order of the derivative that is checked.
     scale, eps
-        The size of the intermediate numbers, as far as known from the function that this one is
-        derived from, and their relative rounding.
+        The known size of the intermediate numbers, from the function that this one is a derivative
+        of, and their relative rounding.
     resolution
         The relative rounding of the inputs.
     noise
         The known error of each output, if it is more than the rounding of its size.
     steps
-        Of the differences.
+        The steps of the differences.
     by
-        The name in messages of the function that gave the derivatives, if it is another one.
+        The name in messages of the function that computes the derivatives, if it is another one.
     output_paths
         The name of each output in messages; "output 0" and so on by default.
     """
@@ -170,14 +170,14 @@ _HIDDEN = 64  # a kink changes the mean slope of a cell by at least this fractio
 
 @attrs.frozen(eq=False)
 class Finding:
-    """What was found along one direction, for the rows that did not agree at first.
+    """The result along one direction, for the rows that did not agree at first.
 
     Attributes
     ----------
     rows
-        Which ones.
+        The indices of these rows.
     analytic, numeric, error
-        The derivative by the rules and by differences, and the error of the latter.
+        The derivative by the rules, the derivative by differences, and the error of the second.
     left, right
         The one-sided slopes.
     low, high
@@ -208,7 +208,7 @@ class Comparison:
     Attributes
     ----------
     problem, modes
-        What is compared.
+        The problem, and the modes to compare.
     outputs
         The results of the function at the point.
     x, y
@@ -270,7 +270,7 @@ class Comparison:
         return left, right
 
     def close(self, support: Array) -> tuple[Array, Array, dict[float, tuple[Array, Array]]]:
-        """The derivative of each row along a direction, whether it agrees soon, and the sides."""
+        """The derivative of each row along a direction, if it agrees at once, and the sides."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
         if "reverse" in self.modes:
@@ -300,7 +300,7 @@ class Comparison:
     def examine(
         self, support: Array, analytic: Array, rows: Array, seen: dict[float, tuple[Array, Array]]
     ) -> Finding:
-        """Compare some rows over the whole ladder of steps, of which two were taken before."""
+        """Compare some rows over the whole ladder of steps; `seen` has the slopes at two steps."""
         eps, inherited = self.problem.eps, self.problem.scale
         ladder = self.problem.steps.ladder
         sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
@@ -371,9 +371,9 @@ class Comparison:
         )
 
     def doubt(self, support: Array, analytic: Array) -> Array:
-        """How much the derivative moves as the inputs round, which limits its accuracy.
+        """The change of the derivative as the inputs round, which limits its accuracy.
 
-        At a kink it jumps instead, which says nothing about rounding.
+        At a kink the derivative jumps, which is not due to rounding.
         """
         rng = np.random.default_rng(0)
         moved = []
@@ -444,8 +444,8 @@ class Comparison:
     def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding] | None:
         """A finding about weighted outputs, narrowed to a single output if possible.
 
-        None if it is about a kink that several outputs have, each of which is right: together
-        they may have a slope that no point close by has.
+        None if it is about a kink at which each of several outputs is right: their weighted sum
+        may have a slope there that it has at no point close by.
         """
         if "reverse" not in self.modes or not finding.wrong[0] or finding.rows[0] != 0:
             return self, finding
@@ -458,9 +458,9 @@ class Comparison:
             u[j] = 1
             gradient = pack(self.pullback(list(unpack(u, self.outputs))))
             single = attrs.evolve(self, modes=("reverse",), u=u, gradient=gradient)
-            found = single.probe(support)
-            if found is not None and found.wrong[0]:
-                return single, found
+            narrowed = single.probe(support)
+            if narrowed is not None and narrowed.wrong[0]:
+                return single, narrowed
         wrong = finding.wrong
         if (
             self.y.size <= _FEW
@@ -471,9 +471,9 @@ class Comparison:
         return self, finding
 
     def is_right_closer(self, support: Array, finding: Finding) -> bool:
-        """Whether steps in units of one input itself show what looks wrong to be right.
+        """Whether the derivative agrees with differences whose steps are in units of one input.
 
-        Other steps reach beyond a pole that lies as close to 0 as the input.
+        Other steps may reach beyond a pole that is as close to 0 as the input.
         """
         size = float(np.abs(self.x[support[0]]))
         if support.size > 1 or not 0 < size < 1:
@@ -482,12 +482,12 @@ class Comparison:
             closer = attrs.evolve(self, v=self.v * size)
             analytic = closer.analytic(support)
             closer = attrs.evolve(closer, sizes=np.abs(analytic))
-            found = closer.examine(support, analytic, finding.rows[finding.wrong], {})
-            known = found.error <= self.problem.steps.sure * np.abs(found.analytic)
-        return bool(np.all(known & ~found.wrong))
+            recheck = closer.examine(support, analytic, finding.rows[finding.wrong], {})
+            known = recheck.error <= self.problem.steps.sure * np.abs(recheck.analytic)
+        return bool(np.all(known & ~recheck.wrong))
 
     def supports(self) -> list[Array]:
-        """The first directions to try, given as the inputs that move."""
+        """The first directions to try, each as the indices of the inputs that move."""
         moving = np.flatnonzero(self.v)
         # similar in size, so that none hides behind a larger one
         with np.errstate(divide="ignore"):
@@ -496,7 +496,7 @@ class Comparison:
         groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
         fine = self.problem.steps is FINE and self.problem.pull is not None
         if moving.size <= _FEW:
-            # what agrees when it moves together need not move one by one
+            # inputs that agree when they move together need not move one by one
             left = [x for x in groups if not fine or x.size == 1 or not self.close(x)[1].all()]
             return [np.array([i]) for i in sorted(itertools.chain(*left))]
         if fine:

@@ -1,7 +1,7 @@
-"""Functions of any library's arrays, of which only values are read.
+"""Functions of any library's arrays, known by their values alone.
 
 They may take and return anything that NumPy reads. The precision in which such a function computes
-is found by trying.
+is inferred from its values.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 
 
 def _seen(x: Any) -> Array:
-    """A leaf as NumPy sees it."""
-    # NumPy reads no PyTorch tensor that requires its gradient, or is yet to be conjugated
+    """A leaf as NumPy reads it."""
+    # NumPy refuses a PyTorch tensor that requires a gradient or whose conjugation is pending
     for name in ("detach", "resolve_conj", "resolve_neg"):
         x = getattr(x, name)() if hasattr(x, name) else x
     return np.asarray(x)
@@ -51,7 +51,7 @@ def _is_foreign(x: Any) -> bool:
     return hasattr(x, "new_tensor") or hasattr(x, "__array_namespace__")
 
 
-def _made_like(x: Any, values: Array) -> Any:
+def _array_like(x: Any, values: Array) -> Any:
     """Values as a new array of the kind and dtype of a leaf."""
     if hasattr(x, "new_tensor"):
         return x.new_tensor(values).requires_grad_(x.requires_grad)
@@ -61,16 +61,16 @@ def _made_like(x: Any, values: Array) -> Any:
         return x.dtype.type(values)
     if isinstance(x, float | complex):
         return type(x)(values)
-    made = np.empty_like(x if isinstance(x, np.ndarray) else _seen(x), subok=False)
-    made[...] = values
-    return made
+    array = np.empty_like(x if isinstance(x, np.ndarray) else _seen(x), subok=False)
+    array[...] = values
+    return array
 
 
 @attrs.frozen(eq=False)
 class Foreign:
     """A function of any library's arrays as a function of its floating leaves, in float64.
 
-    They are real or complex.
+    The leaves are real or complex.
 
     Attributes
     ----------
@@ -79,17 +79,17 @@ class Foreign:
     fn, args
         The function, and the point to check it at.
     leaves, structure
-        Of the arguments.
+        The arguments, flattened.
     places
-        Which of the leaves are floating.
+        The indices of the floating leaves.
     xs
-        These, as NumPy reads them.
+        The floating leaves, as NumPy reads them.
     leaf_paths
         The name of each leaf of the arguments in messages.
     output
-        The function's result there.
+        The function's result at the point.
     y
-        Its floating leaves, as NumPy reads them.
+        The floating leaves of the result, as NumPy reads them.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Foreign:
 
     @classmethod
     def of(cls, fn: Fn, args: Sequence[Any]) -> Foreign:
-        """The function at a point, if it is deterministic and leaves its arguments alone."""
+        """The function at a point, if it is deterministic and does not change its arguments."""
         check_callable(fn)
         if not isinstance(args, tuple | list):
             raise TypeError(
@@ -146,7 +146,7 @@ class Foreign:
         """The arguments with other floating leaves, in new arrays."""
         filled = [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves]
         for i, x in zip(self.places, xs, strict=True):
-            filled[i] = _made_like(filled[i], np.asarray(x))
+            filled[i] = _array_like(filled[i], np.asarray(x))
         arguments: tuple[Any, ...] = tree.unflatten(self.structure, filled)
         return arguments
 
@@ -155,21 +155,21 @@ class Foreign:
         return tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
 
     def evaluate(self, *xs: Any) -> tuple[Array, ...]:
-        """The outputs at a point; none if there are none."""
+        """The outputs at a point; empty after an arithmetic error."""
         try:
             return self.floating(self.fn(*self.arguments(xs)))
         except ArithmeticError:
             return ()
 
-    def called(self, fn: Fn, name: str, given: Sequence[Any], what: str = "") -> Any:
-        """The result of a function for arguments, which it must not change.
+    def called(self, fn: Fn, name: str, args: Sequence[Any], what: str = "") -> Any:
+        """The result of a function that must not change its arguments.
 
-        ``given`` are its arguments, or these and what `what` names.
+        ``args`` may have a further argument after those of the point; messages call it `what`.
         """
-        before = [_snapshot(x) for x in tree.leaves(given)]
-        result = fn(*given)
+        before = [_snapshot(x) for x in tree.leaves(args)]
+        result = fn(*args)
         paths = [*self.leaf_paths, *[what] * len(before)]
-        for path, leaf, kept in zip(paths, tree.leaves(given), before, strict=False):
+        for path, leaf, kept in zip(paths, tree.leaves(args), before, strict=False):
             if kept is not None and kept != _snapshot(leaf):
                 raise AssertionError(f"{name} changes {path}, which it is given")
         return result
@@ -196,19 +196,19 @@ class Foreign:
         foreign = any(_is_foreign(x) for x in self.leaves)
         rest = iter(u)
 
-        def made(leaf: Any) -> Any:
+        def filled(leaf: Any) -> Any:
             if not floats(leaf):
                 return leaf
             like = leaf if foreign or isinstance(leaf, float | complex) else _seen(leaf)
-            return _made_like(like, np.asarray(next(rest)))
+            return _array_like(like, np.asarray(next(rest)))
 
-        return tree.map(made, self.output)
+        return tree.map(filled, self.output)
 
     def tangents(self, v: Sequence[Any]) -> tuple[Any, ...]:
         """Tangents, a tree like each argument."""
         moved: list[Any] = [None] * len(self.leaves)
         for i, t in zip(self.places, v, strict=True):
-            moved[i] = _made_like(self.leaves[i], np.asarray(t))
+            moved[i] = _array_like(self.leaves[i], np.asarray(t))
         tangents: tuple[Any, ...] = tree.unflatten(self.structure, moved)
         return tangents
 
@@ -245,7 +245,7 @@ def _snapshot(x: Any) -> Any:
 
 
 def _noise(f: Foreign, eps: float) -> Any:
-    """How much the outputs spread as the inputs round, which reveals terms that cancel."""
+    """The spread of the outputs as the inputs round, which reveals terms that cancel."""
     rng = np.random.default_rng(6)
     runs = []
     for _ in range(8):
@@ -279,5 +279,5 @@ def _read_as(f: Foreign) -> float:
                 if np.isfinite(cut).all() and np.array_equal(beside, cut):
                     return float(np.finfo(dtype).eps)
         except ValueError:
-            pass  # outside its domain, which is no evidence
+            pass  # outside the domain
     return EPS

@@ -21,7 +21,7 @@ from tapegrad.transforms.products import jvp, linearize, vjp
 __all__ = ["FLOOR", "Named", "agree", "check_first", "check_grads", "compare", "length"]
 
 
-FLOOR = 1e-3  # the rounding error where terms cancel, relative to the terms
+FLOOR = 1e-3  # the rounding error relative to terms that cancel
 
 
 class Named(Protocol):
@@ -46,7 +46,7 @@ class Named(Protocol):
 def compare(
     f: Named, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
 ) -> None:
-    """Compare packed arrays like the leaves, entry by entry.
+    """Compare packed arrays, entry by entry, that have an entry for each element of the leaves.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             continue
         wrong = finding.wrong.any()
         if support.size > 1:
-            # several kinks together may look wrong, or hide an error: only single inputs tell
+            # several kinks together may look wrong, or hide an error; single inputs decide
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong and not comparison.is_right_closer(support, finding):
@@ -198,10 +198,10 @@ def check_grads(
 ) -> None:
     """Check the derivatives of a function against central differences.
 
-    Everything is computed in float64, whatever the dtype of the arguments. Inputs
-    are moved together, in fixed random directions through those with derivatives of similar size;
-    of up to 64, those that do not agree at once are each moved alone. A failure is traced to one
-    input. Each run gives the same result.
+    Everything is computed in float64, whatever the dtype of the arguments. Inputs with derivatives
+    of similar size are moved together, in fixed random directions. If there are at most 64, the
+    inputs of a direction that does not agree at once are each moved alone. A failure is traced to
+    one input. Each run gives the same result.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def check_grads(
     AssertionError
         If a derivative is wrong; the message names the op whose rule is wrong, if one is. At a
         kink, where differences to the left and to the right disagree, any derivative between the
-        two is right. Also raised if the recorded value differs from that on plain arrays
+        two is right. Also raised if the recorded value differs from the value on plain arrays
         (`check_values`).
     TypeError
         If there is nothing to differentiate.
@@ -269,7 +269,7 @@ def check_grads(
 
 
 def _quickly(f: Flat, recorded: Fn, once: Array) -> Fn:
-    """The function on plain arrays, if to the last bit it is the recorded one at the point."""
+    """The function on plain arrays, if its bits at the point equal the recorded ones."""
 
     def plain(*xs: Any) -> Any:
         try:
@@ -327,7 +327,7 @@ def _of(name: str, fn: Fn, evaluate: Fn, x: tuple[Any, ...], paths: Any, **of: A
 
 
 def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
-    """Check a function's first derivatives, and by recursion those of its derivatives."""
+    """Check a function's first derivatives and, by recursion, its higher ones."""
     comparison = check_first(problem, modes)
     if problem.order < order:
         _check_next(comparison, fn, order)
@@ -347,7 +347,7 @@ def _check_next(comparison: Comparison, fn: Fn, order: int) -> None:
     def pushed_forward(*inputs: Any) -> list[Any]:
         return list(jvp(fn, inputs[:n], _of_finite(inputs[n:], problem.x))[1])
 
-    # where the weight alone moves, the function is recorded already
+    # if only the weight moves, the recording at the point is used again
 
     def pulled(*inputs: Any) -> list[Any]:
         if comparison.pullback is None or not _same(inputs[:n], problem.x):
@@ -386,7 +386,7 @@ def _same(xs: Sequence[Any], ys: Sequence[Any]) -> bool:
 
 
 def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
-    """Cotangents or tangents of inputs, zero for what is not finite."""
+    """Cotangents or tangents of inputs, zero for inputs that are not finite."""
     return [
         d if np.isfinite(x).all() else np.where(np.isfinite(x), d, 0.0)
         for d, x in zip(derivatives, xs, strict=True)

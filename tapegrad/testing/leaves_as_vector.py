@@ -23,7 +23,7 @@ FlatFn = Callable[..., Any]
 
 @attrs.frozen(eq=False)
 class Flat:
-    """A function as one from its floating leaves to those of its result.
+    """A function from the floating leaves of its arguments to the floating leaves of its result.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Flat:
 
 
 def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
-    """A function and its arguments as a function of floating leaves, of a dtype if given."""
+    """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
     if not isinstance(args, tuple | list):
         raise TypeError(
             f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
@@ -86,7 +86,7 @@ def floating(fn: FlatFn, output: Any) -> list[Any]:
 
 
 def _widened(dtype: Any, leaf: Any) -> Any:
-    """A floating leaf in another dtype; a number stays one."""
+    """A floating leaf in another dtype; a Python number stays one."""
     if not is_floating(leaf):
         return leaf
     if np.iscomplexobj(leaf):
@@ -96,7 +96,7 @@ def _widened(dtype: Any, leaf: Any) -> Any:
 
 
 def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
-    """The name and index of an element, given its number in the packed arrays."""
+    """The name and index of an element, from its position in the packed arrays."""
     for array, name in zip(arrays, names, strict=True):
         parts = (".real", ".imag") if np.iscomplexobj(array) else ("",)
         n = len(parts)
@@ -108,14 +108,14 @@ def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
 
 
 def weights(rng: np.random.Generator, n: int) -> Array:
-    """Random signs, and sizes near 1: none vanishes, and no two are made to cancel."""
+    """Random signs and sizes near 1, so that none vanishes and hardly any two cancel."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
 
 
 def pack(arrays: Sequence[Any]) -> Array:
     """The elements of several arrays as one vector of float64; a complex one is two numbers.
 
-    The product of two such vectors is that of complex arrays, ``Re(sum(conj(a) * b))``.
+    The dot product of two such vectors is the one of complex arrays, ``Re(sum(conj(a) * b))``.
     """
     parts = [
         np.asarray(a, np.complex128 if np.iscomplexobj(a) else np.float64).ravel().view(np.float64)
@@ -125,7 +125,7 @@ def pack(arrays: Sequence[Any]) -> Array:
 
 
 def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
-    """A vector as arrays of the shapes of others, and numbers where those are numbers."""
+    """A vector taken apart into arrays and Python numbers like those of `like`."""
     parts: list[Any] = []
     begin = 0
     for a in like:

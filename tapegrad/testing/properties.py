@@ -273,8 +273,9 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
 def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a compiled function returns the function's values and gradients.
 
-    It is also compiled between computed arguments and further values, which find the arguments'
-    memory free: a result that shares this memory, where the program does not know, shows.
+    It is also compiled with computed arguments, and with further values that are computed after it
+    and can take the arguments' memory. So a result that shares this memory without the program's
+    knowledge comes out wrong.
 
     Parameters
     ----------
@@ -304,7 +305,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def _amid(fn: Fn, xs: Any, ones: Any, twos: Any, one: Any, two: Any) -> list[Any]:
-    """The outputs for computed arguments, used after values that are as large as these."""
+    """The outputs for computed arguments, used after further values of the arguments' size."""
     outputs = fn(*[x * y for x, y in zip(xs, ones, strict=True)])
     later = [x * y for x, y in zip(xs, twos, strict=True)]
     # known only when all of them are
@@ -317,9 +318,9 @@ def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
     """Raise unless a function of floating arguments gives the same, compiled, in two runs."""
     compiled = compile_(step)
     want = tree.leaves(step(*args))
-    # a result is no better than the narrowest value on the way to it
-    made: list[Any] = [x for code in codes_in(compiled.program(*args)) for x in code.instructions]
-    dtypes = [x.dtype for x in (*made, *map(np.asarray, want)) if x.dtype.kind in "fc"]
+    # a result is as accurate as the narrowest value that it is computed from
+    steps: list[Any] = [x for code in codes_in(compiled.program(*args)) for x in code.instructions]
+    dtypes = [x.dtype for x in (*steps, *map(np.asarray, want)) if x.dtype.kind in "fc"]
     eps = 64 * max((float(np.finfo(dtype).eps) for dtype in dtypes), default=0.0)
     # twice, since the second run finds the buffers full
     for run in ("first", "second"):
@@ -413,16 +414,16 @@ def _waves(y: Any) -> Any:
 
 
 def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:
-    """Each leaf's path, and everything in it that a call could change."""
+    """By the path of each leaf, everything in it that a call could change."""
     tree_ = list(args)
-    found: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     for path, leaf in zip(tree.paths(tree_), tree.leaves(tree_), strict=True):
         if isinstance(leaf, np.ndarray):
             state = leaf.tobytes(), leaf.shape, leaf.strides, leaf.dtype, leaf.flags.writeable
-            found[path] = state
+            contents[path] = state
         else:
-            found[path] = leaf
-    return found
+            contents[path] = leaf
+    return contents
 
 
 def _rounding(f: Flat) -> float:

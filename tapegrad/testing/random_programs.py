@@ -19,13 +19,13 @@ from tapegrad.transforms import value_and_grad
 __all__ = ["Written", "programs"]
 
 
-# Larger values are brought back, so that rounding errors stay comparable.
+# Larger values are scaled down, so that rounding errors stay comparable.
 _LARGEST = 6.0
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Written:
-    """A function, given by its lines, and two sets of arguments to call it with.
+    """A function as lines of source, and two sets of arguments to call it with.
 
     Attributes
     ----------
@@ -66,8 +66,8 @@ class Written:
     @property
     def narrowest(self) -> Any:
         """The dtype that determines its rounding errors."""
-        given = [x for x in map(np.asarray, self.arguments[0]) if x.dtype.kind in "fc"]
-        return min([x.real.dtype for x in given], key=lambda dtype: dtype.itemsize)
+        floating = [x for x in map(np.asarray, self.arguments[0]) if x.dtype.kind in "fc"]
+        return min([x.real.dtype for x in floating], key=lambda dtype: dtype.itemsize)
 
     @property
     def step(self) -> Any:
@@ -93,7 +93,7 @@ class Written:
         return f"\n{_imports(self.source)}\n{self.source}\n{calls}"
 
 
-# The imports of a program, run and printed; those of SciPy's functions only if it calls any.
+# The imports of a program, run and printed. SciPy's functions are imported only if it calls any.
 _IMPORTS = """\
 import functools
 import numpy as np
@@ -223,19 +223,19 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
         except NothingFitsError:
             continue
         name = f"v{len(lines)}"
-        made = _evaluated(expression, known)
-        if made is None:
+        computed = _evaluated(expression, known)
+        if computed is None:
             continue
-        size = max(float(np.abs(v).max(initial=0)) for v in made)
+        size = max(float(np.abs(v).max(initial=0)) for v in computed)
         if size > _LARGEST:
             # tanh of a complex number has poles
-            smaller = "tg.tanh({0})" if np.isrealobj(made[0]) else f"({{0}}) * {4 / size:.3g}"
+            smaller = "tg.tanh({0})" if np.isrealobj(computed[0]) else f"({{0}}) * {4 / size:.3g}"
             expression, keeps_exact = smaller.format(expression), False
-            made = _evaluated(expression, known)
+            computed = _evaluated(expression, known)
         used = [x for x in known if x.name in expression]
         exact = keeps_exact and all(x.exact for x in used)
         lines.append(f"{name} = {expression}")
-        known.append(Known(name, made, exact))
+        known.append(Known(name, computed, exact))
     results = [x.name for x in known if x.name[0] != "i"]
     chosen = draw(st.lists(st.sampled_from(results), max_size=3)) + results[-1:]
     return Written(parameters, tuple(lines), tuple(chosen), arguments)
@@ -249,14 +249,14 @@ def _pair(values: Any) -> Any:
 def _evaluated(expression: str, known: list[Known]) -> Any:
     """An expression's two values; None if it does not fit."""
     code = compile(expression, "<step>", "eval")
-    made = []
+    values = []
     for k in range(2):
         names = {x.name: x.values[k] for x in known}
         try:
             with np.errstate(all="raise", under="ignore"):
-                made.append(eval(code, {**_namespace(expression), **names}))
+                values.append(eval(code, {**_namespace(expression), **names}))
         except (ValueError, TypeError, IndexError, FloatingPointError):
             return None
-    if np.size(made[0]) > 64:
+    if np.size(values[0]) > 64:
         return None
-    return _pair(made)
+    return _pair(values)

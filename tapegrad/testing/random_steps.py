@@ -69,7 +69,7 @@ class Known:
 
 
 class Drawing:
-    """What a step is drawn from: Hypothesis's draw, and the values so far."""
+    """The source of a step: Hypothesis's draw, and the values so far."""
 
     def __init__(self, draw: Any, known: list[Known]) -> None:
         self.draw = draw
@@ -400,7 +400,7 @@ def _from_real(d: Drawing) -> tuple[str, bool]:
 
 
 def _of_complex(d: Drawing) -> tuple[str, bool]:
-    # what is not holomorphic, or has a pole or a branch cut, stays away from it
+    # values stay away from poles, branch cuts and points where a function is not holomorphic
     return d.sample(
         *("tg.real({0})", "tg.imag({0})", "np.conj({0})", "-{0}", "1j * {0}", "{0} - 0.0"),
         *("tg.real({0})", "tg.imag({0})", "{0}.real * {0}.imag", "tg.real({0} * np.conj({0}))"),
@@ -504,9 +504,9 @@ def _cell(d: Drawing) -> tuple[str, bool]:
     return f"functools.reduce(lambda h, _: {step}, range({d.sample(100, 3)}), {h.name})", False
 
 
-# By what `programs` calls them.
+# By their names in `programs`.
 MORE: Mapping[str, tuple[Step, ...]] = {
-    # most of what there is to choose from is real
+    # most other steps are real
     "complex": (_from_real, _of_complex, _beside_complex, _transform) * 3,
     "scipy": (_special, _matrix_function, _filter) * 2,
     "cells": (_cell,),

@@ -28,7 +28,7 @@ Strategy = st.SearchStrategy[Any]
 
 @functools.cache
 def whole(low: int, high: int) -> st.SearchStrategy[int]:
-    """Integers, from a strategy that is made once, since making one takes longer than drawing."""
+    """Integers, by a cached strategy, since creating one takes longer than drawing from it."""
     return st.integers(low, high)
 
 
@@ -124,7 +124,7 @@ def broadcasting(
     Parameters
     ----------
     n
-        How many.
+        The number of arrays.
     elements, dtypes, scales
         As for `arrays`.
 
@@ -218,8 +218,8 @@ def operands_for(
 
     For an op that declares no domain, one is assumed from its signature and from trial calls: the
     widest numbers and the most general shapes for which the op and its rules raise nothing, and
-    results are finite. The strategy's repr says what is assumed, and so does a failing test. Give
-    a domain if the op is meant for other calls.
+    results are finite. The strategy's repr and a failing test show the assumptions. Give a domain
+    if the op is meant for other calls.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""check_values: recorded values against what NumPy computes from plain arrays."""
+"""check_values: values of a recorded call against NumPy's on plain arrays."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
-    """What a function returns on plain arrays; nothing if it needs a Tensor."""
+    """A function's result on plain arrays, in a tuple; an empty one if it needs a Tensor."""
     try:
         return (fn(*args),)
     except Exception as error:
@@ -72,19 +72,20 @@ def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
 
 
 def rounding(tape: Any) -> float:
-    """The relative error allowed for rounding, by the narrowest dtype on the way."""
+    """The relative error allowed for rounding, by the narrowest dtype on a tape."""
     dtypes = {x.dtype for x in tape if x.dtype.kind in "fc"}
     return max([CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in dtypes]])
 
 
-# a result that moves by more than this, of the largest number around, is moved by no rounding
+# rounding moves a result by at most this part of the largest number among arguments and results
 _JUMP = 1e-9
 
 
 def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
-    """How far each result moves as the arguments round, an array like it: where terms cancel.
+    """The change of each result, as an array like it, when the arguments round.
 
-    0 where a result jumps, as at a kink, which is not due to rounding.
+    It is large where terms cancel, and 0 where a result jumps, as at a kink, since a jump is not
+    due to rounding.
     """
     rng = np.random.default_rng(0)
 
@@ -96,7 +97,7 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
         return moved.astype(kind) if isinstance(x, np.ndarray) else type(x)(moved)
 
     results = [np.asarray(y) for y in tree.leaves(fn(*tree.map(_copied, tuple(args))))]
-    found = [np.zeros(y.shape) for y in results]
+    moves = [np.zeros(y.shape) for y in results]
     sizes = [
         np.max(np.abs(x[np.isfinite(x)]), initial=0) for x in map(np.asarray, tree.leaves(args))
     ]
@@ -104,16 +105,16 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
         try:
             moved = [np.asarray(y) for y in tree.leaves(fn(*tree.map(rounded, tuple(args))))]
         except Exception:
-            # outside the domain, which says nothing
+            # outside the domain
             continue
         for i, (x, y) in enumerate(zip(results, moved, strict=False)):
             if x.dtype.kind in "fc" and x.shape == y.shape:
-                found[i] = np.fmax(found[i], np.abs(y - x))
+                moves[i] = np.fmax(moves[i], np.abs(y - x))
     coarse = max(
         [_JUMP, *[64 * float(np.finfo(y.dtype).eps) for y in results if y.dtype.kind in "fc"]]
     )
     largest = [max([np.max(np.abs(y), initial=0, where=np.isfinite(y)), *sizes]) for y in results]
-    return [np.where(x <= coarse * y, x, 0) for x, y in zip(found, largest, strict=True)]
+    return [np.where(x <= coarse * y, x, 0) for x, y in zip(moves, largest, strict=True)]
 
 
 def _copied(leaf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A test file for an op, as text: what a person would write to prove its rules correct."""
+"""The text of a test file for an op, such as a person would write to prove its rules correct."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
             last, x = lift(last, CHECKPOINT, x)
             lifted.append(x)
         reads = tuple(lifted)
-        call = Call(self, args, kwargs, start, reads, layout, primal)
+        call = CheckpointedCall(self, args, kwargs, start, reads, layout, primal)
         record = write_known(last, CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
         return _results(output, layout, record)
@@ -140,7 +140,7 @@ def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Call:
+class CheckpointedCall:
     """A checkpointed call, with all that is needed to repeat it.
 
     Attributes
@@ -301,7 +301,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     return layout.tree(results)
 
 
-def _checkpointed(*reads: Any, call: Call) -> Any:
+def _checkpointed(*reads: Any, call: CheckpointedCall) -> Any:
     """A call that is repeated during the sweep."""
     return call.primal
 

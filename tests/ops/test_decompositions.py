@@ -13,12 +13,12 @@ import tapegrad as tg
 from tapegrad.core.tensor import Parts
 from tapegrad.core.writing import for_numbers
 from tapegrad.declare import OPS
-from tapegrad.declare.parts import SeveralOp
+from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.testing import arrays, check_grads, sample_calls
 
 A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 TALL = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [-1.0, 1.5]])
-SEVERAL = [name for name, op in OPS.items() if isinstance(op, SeveralOp)]
+SEVERAL = [name for name, op in OPS.items() if isinstance(op, MultiOutputOp)]
 
 
 def close(got: Any, want: Any) -> None:

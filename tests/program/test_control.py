@@ -12,7 +12,7 @@ from loops import arguments, by_hand, losses, same, terms
 from op_cases import CASES, SMOOTH
 
 import tapegrad as tg
-from tapegrad.declare.parts import SeveralOp
+from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.testing import check_compiled
 
 
@@ -205,7 +205,7 @@ def test_scan_takes_several_results_out_of_its_steps_together(way, of):
     np.testing.assert_allclose(compiled(rows), fn(rows), rtol=1e-9)
     np.testing.assert_allclose(tg.compile(tg.grad(fn))(rows), tg.grad(fn)(rows), rtol=1e-7)
     ops = [made.op for made in compiled.program(rows).instructions]
-    assert any(isinstance(op, SeveralOp) for op in ops) is apart
+    assert any(isinstance(op, MultiOutputOp) for op in ops) is apart
 
 
 def test_scan_is_written_once_whatever_its_length():

@@ -23,7 +23,7 @@ import tapegrad as tg
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
-from tapegrad.declare.parts import PART, SeveralOp
+from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
 from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
@@ -203,7 +203,7 @@ class Rows:
 
 @pytest.mark.parametrize("module", ["tapegrad.ops.linalg", "tapegrad.functions.matrices"])
 def test_results_of_an_op_are_known_by_a_module_where_they_were(module: str) -> None:
-    kinds = [op.results for op in OPS.values() if isinstance(op, SeveralOp)]
+    kinds = [op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]
     assert kinds
     for kind in kinds:
         assert class_named(f"{module}:{kind.__name__}", ()) is kind

@@ -14,7 +14,7 @@ from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import declaration, facts
 from tapegrad.declare.custom import CUSTOM_VJP
-from tapegrad.declare.parts import PART, SeveralOp, parts_of
+from tapegrad.declare.parts import PART, MultiOutputOp, parts_of
 from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops.arithmetic import power, sign
@@ -272,7 +272,7 @@ class _Step:
         else:
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)
-        if type(op) is SeveralOp:
+        if type(op) is MultiOutputOp:
             return tuple(y)
         y = jax.numpy.asarray(y, out.dtype)
         assert y.shape == out.shape, f"{op.name} gives {y.shape} on JAX, not {out.shape}"

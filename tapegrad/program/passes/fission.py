@@ -15,7 +15,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare.abstract import by_shapes
 from tapegrad.declare.batching import OneByOneError
-from tapegrad.declare.parts import PART, SeveralOp
+from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
@@ -179,7 +179,7 @@ class Sides:
             # where all results go, each goes
             made = self.body.of(made.operands[0])  # type: ignore[arg-type]
         op = made.op
-        if op.batch is None or not (op.like is None or type(op) is SeveralOp) or made.number:
+        if op.batch is None or not (op.like is None or type(op) is MultiOutputOp) or made.number:
             return False
         likes: Any = (made,)
         if op.like is not None:

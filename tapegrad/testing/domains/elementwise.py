@@ -91,8 +91,8 @@ def _clip_calls(choose: Choices) -> Call:
 
 def _turns(choose: Choices) -> Call:
     p = choose.array(choose.shape(min_dims=1))
-    given = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
-    return Call((p,), {**given, "axis": choose.axis(p.ndim)})
+    options = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
+    return Call((p,), {**options, "axis": choose.axis(p.ndim)})
 
 
 _STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))

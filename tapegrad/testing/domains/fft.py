@@ -29,14 +29,14 @@ def _several(halves: bool, flagged: bool = False) -> Domain:
     def call(choose: Choices) -> Call:
         a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4), dtypes="df")
         axes = tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "s": tuple(choose.among([a.shape[i], choose.integer(1, 5)]) for i in axes),
             "axes": axes,
             "norm": choose.among(NORMS),
         }
         if flagged:
-            given["transposed"] = choose.among([False, True])
-        return Call((a,), given, needed=("s", "axes"))
+            options["transposed"] = choose.among([False, True])
+        return Call((a,), options, needed=("s", "axes"))
 
     return call
 
@@ -55,13 +55,13 @@ def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domai
             choose.shape(max(len(axes or ()), 1), 3, 2 if halves else 1, 4), dtypes="df"
         )
         chosen = axes or tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        given: dict[str, Any] = {"norm": choose.among(NORMS)}
+        options: dict[str, Any] = {"norm": choose.among(NORMS)}
         kind = choose.among(["axes", "lengths", "all"] if axes is None else ["lengths", "all"])
         if kind == "lengths":
-            given["s"] = tuple(choose.among([-1, choose.integer(1, 5)]) for _ in chosen)
+            options["s"] = tuple(choose.among([-1, choose.integer(1, 5)]) for _ in chosen)
         if kind != "all":
-            given["axes"] = chosen
-        return Call((a,), given, needed=("axes",) if kind == "lengths" else ())
+            options["axes"] = chosen
+        return Call((a,), options, needed=("axes",) if kind == "lengths" else ())
 
     return call
 

@@ -54,9 +54,9 @@ def svd_calls(choose: Choices) -> Call:
     """Calls on matrices, with the options of `svd`."""
     call = matrices(*SHAPES)(choose)
     n, m = call.args[0].shape[-2:]
-    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
+    options = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
     hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
-    return Call(call.args, {**given, **hermitian})
+    return Call(call.args, {**options, **hermitian})
 
 
 _ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]

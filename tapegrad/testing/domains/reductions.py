@@ -25,9 +25,9 @@ from tapegrad.ops.partial_reduction import count
 def _means(choose: Choices) -> Call:
     x = choose.array(choose.shape(min_side=1))
     axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
-    given = {"axis": axis, "keepdims": choose.among([False, True])}
-    given["dtype"] = choose.among([None, np.float32, np.float64])
-    return Call((x,), given | ({"where": where} if np.any(where, axis).all() else {}))
+    options = {"axis": axis, "keepdims": choose.among([False, True])}
+    options["dtype"] = choose.among([None, np.float32, np.float64])
+    return Call((x,), options | ({"where": where} if np.any(where, axis).all() else {}))
 
 
 def _counts(choose: Choices) -> Call:
@@ -40,8 +40,8 @@ def _truths(choose: Choices) -> Call:
     x = choose.array(choose.shape())
     x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
     where = choose.among([True, choose.booleans(x.shape)])
-    given = {"axis": reduced_axes(choose, x), "keepdims": choose.among([False, True])}
-    return Call((x,), given if where is True else {**given, "where": where})
+    options = {"axis": reduced_axes(choose, x), "keepdims": choose.among([False, True])}
+    return Call((x,), options if where is True else {**options, "where": where})
 
 
 def _places(choose: Choices) -> Call:
@@ -67,11 +67,11 @@ def partly(elements: Elements = REAL, min_side: int = 0, dtype: bool = True) -> 
         plain = plainly(choose)
         (x,) = plain.args
         shape = x.shape[choose.integer(0, x.ndim) :]
-        given: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
-        given["initial"] = choose.among([0.5, 2])
+        options: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
+        options["initial"] = choose.among([0.5, 2])
         if dtype:
-            given["dtype"] = choose.among([None, np.float32, np.float64])
-        return Call(plain.args, {**plain.kwargs, **given})
+            options["dtype"] = choose.among([None, np.float32, np.float64])
+        return Call(plain.args, {**plain.kwargs, **options})
 
     return any_of(plainly, call)
 
@@ -80,32 +80,32 @@ def _spread_out(choose: Choices) -> Call:
     """Calls on an array whose elements are well apart, with axes to reduce."""
     x = choose.array(choose.shape(min_side=1), distinct=True)
     axis = choose.axes(x.ndim)
-    given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
-    given["dtype"] = choose.among([None, None, np.float32, np.float64])
+    options: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
+    options["dtype"] = choose.among([None, None, np.float32, np.float64])
     where = choose.booleans(x.shape)
     if np.min(np.sum(where, axis), initial=2) > 1:
-        given["where"] = where
-    return Call((x,), given | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else given)
+        options["where"] = where
+    return Call((x,), options | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else options)
 
 
 def _spread_and_dull(choose: Choices) -> Call:
-    """The same calls without a dtype, since NumPy takes deviations in that of the array."""
+    """The same calls without a dtype, since NumPy takes deviations in the array's."""
     call = _spread_out(choose)
     return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
 
 
 def _spread_out_or_whole(choose: Choices) -> Call:
-    """The same calls, of which some ask for integers, or give the mean."""
+    """The same calls; some ask for integers, or pass the mean."""
     call = _spread_out(choose)
-    given = dict(call.kwargs)
+    options = dict(call.kwargs)
     kind = choose.among(["plain", "plain", "whole", "mean"])
     if kind == "whole":
-        given["dtype"] = int
-    if kind == "mean" and "where" not in given:
-        given["mean"] = np.mean(call.args[0], given["axis"], keepdims=True)
-    if "ddof" in given and choose.among([False, True]):
-        given["correction"] = given.pop("ddof")
-    return Call(call.args, given)
+        options["dtype"] = int
+    if kind == "mean" and "where" not in options:
+        options["mean"] = np.mean(call.args[0], options["axis"], keepdims=True)
+    if "ddof" in options and choose.among([False, True]):
+        options["correction"] = options.pop("ddof")
+    return Call(call.args, options)
 
 
 def _weighed(choose: Choices) -> Call:
@@ -139,9 +139,9 @@ def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _covariances(choose: Choices) -> Call:
-    args, given = _observations(choose)
+    args, options = _observations(choose)
     m = args[0]
-    n = m.shape[-1] if given["rowvar"] or m.ndim == 1 else m.shape[0]
+    n = m.shape[-1] if options["rowvar"] or m.ndim == 1 else m.shape[0]
     weights: dict[str, Any] = choose.among(
         [
             {},
@@ -151,16 +151,16 @@ def _covariances(choose: Choices) -> Call:
             {"aweights": choose.array((n,), POSITIVE, "d")},
         ]
     )
-    given |= weights
-    given |= choose.among([{}, {"bias": True}, {"ddof": 0}])
+    options |= weights
+    options |= choose.among([{}, {"bias": True}, {"ddof": 0}])
     if not weights:
-        given["dtype"] = choose.among([None, np.float32])
-    return Call(tuple(args), given)
+        options["dtype"] = choose.among([None, np.float32])
+    return Call(tuple(args), options)
 
 
 def _correlations(choose: Choices) -> Call:
-    args, given = _observations(choose)
-    return Call(tuple(args), given)
+    args, options = _observations(choose)
+    return Call(tuple(args), options)
 
 
 def _binned(choose: Choices) -> Call:

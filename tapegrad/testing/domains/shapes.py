@@ -127,7 +127,7 @@ def _repeats(choose: Choices, a: Any) -> Any:
 
 
 def _places(choose: Choices, n: int) -> Any:
-    """Places along an axis, given in any way that `insert` and `delete` allow."""
+    """Positions along an axis, in any form that `insert` and `delete` take."""
     if n == 0:
         return choose.among([[], slice(None)])
     ints = [choose.integer(-n, n - 1) for _ in range(choose.integer(0, 3))]
@@ -212,7 +212,7 @@ def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Do
 
 
 def _widths(choose: Choices, ndim: int) -> Any:
-    """How much is added, in every way in which this can be given."""
+    """The widths of padding, in every form that `pad` takes."""
     pairs = [(choose.integer(0, 4), choose.integer(0, 4)) for _ in range(ndim)]
     kinds = [pairs, choose.integer(0, 2), (1, 2), [(2, 0)], [3]]
     if ndim:
@@ -222,7 +222,7 @@ def _widths(choose: Choices, ndim: int) -> Any:
 
 
 def _pads(choose: Choices) -> Call:
-    # finite differences reveal the places of the largest and the smallest
+    # only distinct extremes have the same positions at both sides of a difference
     array = choose.array(choose.shape(max_dims=2), Elements(), distinct=True)
     mode = choose.among(["constant", "constant", *BY_PLACE, *STATISTICS, "linear_ramp"])
     arguments = {"pad_width": _widths(choose, array.ndim), "mode": mode}

@@ -45,7 +45,7 @@ def _searched(choose: Choices) -> Call:
 
 
 def with_zeros(choose: Choices) -> Call:
-    """Calls on an array of which some elements are zero."""
+    """Calls on an array with some zeros."""
     x = choose.array(choose.shape(min_dims=1))
     return Call((choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x))),))
 
@@ -68,8 +68,8 @@ def _quantiles(most: int) -> Domain:
         shape = choose.shape(max_dims=2, min_side=1, max_side=2)
         some = choose.array(shape, Elements(0, most), "d")
         q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
-        given = {"method": choose.among(METHODS), "axis": choose.axes(x.ndim)}
-        return Call((x, q), given | {"keepdims": choose.among([False, True])})
+        options = {"method": choose.among(METHODS), "axis": choose.axes(x.ndim)}
+        return Call((x, q), options | {"keepdims": choose.among([False, True])})
 
     return call
 
