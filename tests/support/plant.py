@@ -25,6 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -140,7 +141,7 @@ class Change:
 
 
 def forked(work: Any, patience: float) -> Any:
-    """What a function gives in a process of its own; None if that dies or takes too long."""
+    """What a function gives in a process of its own; None if that takes too long."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -148,20 +149,23 @@ def forked(work: Any, patience: float) -> Any:
         null = os.open(os.devnull, os.O_RDWR)
         for i in (0, 1, 2):
             os.dup2(null, i)
-        with os.fdopen(writing, "wb") as file:
-            file.write(pickle.dumps(work()))
-        os._exit(0)
+        try:
+            with os.fdopen(writing, "wb") as file:
+                file.write(pickle.dumps(work()))
+        finally:  # whatever comes, this is not the process that pytest began
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
         found = file.read()
-    os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
+    assert found or os.WTERMSIG(status), "the process failed"
     return pickle.loads(found) if found else None
 
 
 def first_failure(items: list[pytest.Item]) -> str:
     """The first of some tests that fails; "" if none does."""
     with redirect_stdout(io.StringIO()):
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip_longest(items, items[1:]):
             reports = runtestprotocol(item, log=False, nextitem=following)
             if any(x.failed for x in reports):
                 return item.nodeid
@@ -184,7 +188,7 @@ def passed(items: list[pytest.Item]) -> tuple[dict[tuple[str, int], set[str]], d
     package = str(ROOT / "tapegrad")
     monitoring.register_callback(2, monitoring.events.LINE, on_line)
     monitoring.set_events(2, monitoring.events.LINE)
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    for item, following in zip_longest(items, items[1:]):
         now, since = item.nodeid, time.process_time()
         monitoring.restart_events()
         if any(x.failed for x in runtestprotocol(item, log=False, nextitem=following)):
@@ -232,7 +236,9 @@ class Planter:
                 own = f"test_{change.path.stem}.py" == near[-1]
                 return times[name] * (0.1 if own else 0.5 if near[0] == room else 1.0)
 
-            names = sorted(tests.get((str(change.path), change.line), ()), key=cost)
+            # the first lines of what goes over several
+            lines = [(str(change.path), change.line - k) for k in range(6)]
+            names = sorted(next((tests[x] for x in lines if x in tests), ()), key=cost)
             chosen: dict[str, list[pytest.Item]] = {"default": [], "thorough": []}
             for kind, is_left in (("default", False), ("thorough", True)):
                 total = 0.0
