@@ -78,6 +78,8 @@ def test_the_repr_of_a_record_shows_its_value_name_and_line():
     tape, y = tape.write(tg.multiply, x, 2.0)
     assert repr(x) == "Tensor([1., 2.], w, line 0: parameter)"
     assert repr(y) == "Tensor([2., 4.], line 1: multiply)"
+    for n, is_cut in ((20, False), (21, True)):
+        assert ("..." in repr(tg.Tape().parameter(np.arange(float(n)))[1])) == is_cut
     assert "2 records" in repr(tape)
 
 

@@ -293,6 +293,15 @@ def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
     check_grads(fn, (f, *spacing), order=1)
 
 
+@pytest.mark.parametrize("edge_order", [1, 2])
+def test_slopes_at_the_ends_are_numpys(edge_order: int) -> None:
+    f, x = np.array([[1.0, 4.0, 2.0, 7.0], [0.5, -1.0, 3.0, 0.0]]), np.array([0.0, 1.0, 1.5, 4.0])
+    for spacing in ((), (0.5,), (x,)):
+        fn = lambda f, *spacing: np.gradient(f, *spacing, axis=1, edge_order=edge_order)  # noqa: E731
+        got = tg.record(fn)(f, *spacing)[0].value
+        np.testing.assert_allclose(got, fn(f, *spacing), rtol=1e-14)
+
+
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
 def test_overlaps_of_all_lengths_are_numpys(name: str, mode: str) -> None:

@@ -82,6 +82,13 @@ def test_a_periodic_spline_has_the_gradient_in_the_first_point(name: str) -> Non
     prove(*both(make), (Y[:-1], AT), rtol=1e-11, order=1, batched=False, compiled=False)
 
 
+@pytest.mark.parametrize("name", ["CubicSpline", "make_interp_spline"])
+def test_a_period_that_does_not_close_is_refused_as_by_scipy(name: str) -> None:
+    refuses_alike(
+        *[lambda s=s: getattr(s, name)(KNOTS, KNOTS**2, bc_type="periodic") for s in (ours, theirs)]
+    )
+
+
 def test_beyond_the_ends() -> None:
     for extrapolate in (False, True, "periodic"):
         make = lambda s, e=extrapolate: lambda y: s.CubicSpline(KNOTS, y, extrapolate=e)
