@@ -24,6 +24,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     special,
     split_whole,
 )
+from tapegrad.ops.special import sinc
 
 __all__ = ["cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "elliptic_derivative"]
 __all__ += ["eval_jacobi", "eval_legendre", "exp1", "expi", "expm1", "expn", "exprel", "fresnel"]
@@ -84,7 +85,7 @@ def _sine_ratio(x: Any) -> Any:
     """``sin(x) / x``; far out a multiple of pi would be a rounded one."""
     is_near = np.less(np.absolute(x), 1)
     far = np.where(is_near, 1, x)
-    return np.where(is_near, np.sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
+    return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
 
 
 sici_s, sici_c = _several(
