@@ -107,14 +107,14 @@ def iscomplex(x: Any) -> Any:
 def real_if_close(a: Any, tol: float = 100) -> Any:
     """The real parts of complex numbers whose imaginary parts are all rounding errors.
 
-    Otherwise, and of real numbers, the same values.
+    Otherwise, and for real numbers, the values are unchanged.
 
     Parameters
     ----------
     a
         An array.
     tol
-        How large an error may be, in the dtype's machine epsilons if above 1.
+        The largest error, in machine epsilons of the dtype if above 1.
 
     Raises
     ------
@@ -145,14 +145,14 @@ def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
 def angle(z: Any, deg: bool = False) -> Any:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 
-    Of real numbers it is pi for negative ones, otherwise 0, and passes no gradient.
+    For real numbers it is pi if they are negative, otherwise 0, and it passes no gradient.
 
     Parameters
     ----------
     z
         An array.
     deg
-        Whether in degrees.
+        Whether the result is in degrees.
 
     Examples
     --------

@@ -56,7 +56,7 @@ def array(object: Any, dtype: Any = None) -> Any:
 
 
 def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """`zeros_like` and its kin, which need no values."""
+    """`zeros_like`, or a function like it, which reads no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
         a = as_array(a)
@@ -85,7 +85,7 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
 
 zeros_like = _like("zeros_like", np.zeros)
 ones_like = _like("ones_like", np.ones)
-# always the same, so that a function's results are
+# zeros, so that a function returns the same in each run
 empty_like = _like("empty_like", np.zeros)
 
 answers([np.zeros_like], zeros_like)
@@ -106,7 +106,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     fill_value
         A number, an array or a Tensor.
     dtype
-        The result's dtype; that of the fill value by default.
+        The result's dtype; by default the fill value's.
 
     Examples
     --------
@@ -176,9 +176,9 @@ def linspace(
     start, stop
         Numbers, arrays or Tensors; they broadcast.
     num
-        How many.
+        The number of values.
     endpoint
-        Whether stop is the last of them.
+        Whether stop is the last value.
     retstep
         Whether to return the step as well.
     axis
@@ -212,8 +212,8 @@ def linspace(
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
     """Numbers with equal ratios from start to stop; arguments as for `linspace`.
 
-    Both ends are positive, or both negative; otherwise the result is nan. Between complex ones it
-    is a spiral.
+    Both ends are positive, or both negative; otherwise the result is nan. Between complex ends it
+    lies on a spiral.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def logspace(
     *,
     axis: int = 0,
 ) -> Any:
-    """A base to the powers that `linspace` gives.
+    """A base raised to the powers from `linspace`.
 
     Parameters
     ----------
@@ -284,8 +284,8 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     sparse
         Whether each array has length 1 along the axes of the others.
     indexing
-        "ij" if the first of xi lies along the first axis; "xy" if it lies along the second, and
-        the second along the first.
+        "ij" if the first of `xi` lies along the first axis; "xy" if the first lies along the second
+        axis and the second along the first.
 
     Examples
     --------
@@ -308,7 +308,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     return grids if sparse else np.broadcast_arrays(*grids)
 
 
-def _made(
+def _array_as_numpy(
     object: Any,
     dtype: Any = None,
     order: Any = None,
@@ -318,13 +318,13 @@ def _made(
     ndmin: int = 0,
     device: Any = None,
 ) -> Any:
-    """`tg.array`, called like `np.array` and its kin; order and copies have no effect."""
+    """`tg.array`, called as `np.array` and `np.asarray` are; order and copies have no effect."""
     y = array(object, dtype)
     return np.reshape(y, (1,) * (ndmin - y.ndim) + y.shape) if ndmin > y.ndim else y
 
 
 def _with_an_axis(object: Any, dtype: Any = None) -> Any:
-    return np.atleast_1d(_made(object, dtype))
+    return np.atleast_1d(_array_as_numpy(object, dtype))
 
 
 def _filled(
@@ -342,10 +342,10 @@ def _plain(make: Any) -> Any:
     return plain
 
 
-answers([np.array, np.asarray, np.asanyarray], _made)
+answers([np.array, np.asarray, np.asanyarray], _array_as_numpy)
 answers([np.ascontiguousarray, np.asfortranarray], _with_an_axis)
 answers([np.full], _filled)
-# np.empty always gives the same, so that a function's results are
+# np.empty returns zeros, so that a function returns the same in each run
 answers([np.zeros, np.empty], _plain(np.zeros))
 for _make in (np.arange, np.ones, np.eye, np.identity, np.tri):
     answers([_make], _plain(_make))

@@ -108,10 +108,10 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
         raise TypeError(
             f"unwrap: {dtype} has no steps backwards; write p.astype(int), or a floating period"
         )
-    # in this dtype, since those of small integers would overflow
+    # in this dtype, since small integers would overflow in their own
     step = stopped(np.diff(p.astype(dtype), axis=axis))
-    for name, given in (("period", period), ("discont", discont)):
-        shape = np.shape(given)
+    for name, bound in (("period", period), ("discont", discont)):
+        shape = np.shape(bound)
         if np.broadcast_shapes(shape, step.shape) != step.shape:
             raise ValueError(
                 f"unwrap: {name}, of shape {shape}, does not fit the steps' {step.shape}"
@@ -154,7 +154,7 @@ def divmod(x1: Any, x2: Any) -> Any:
 def modf(x: Any) -> Any:
     """The fractional and the integer part, both with the sign of x.
 
-    The slope of the first is 1 and that of the second 0, even at a step.
+    The first has the slope 1 and the second the slope 0, even at a step.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def modf(x: Any) -> Any:
     if x.dtype.kind != "f":
         # the same integers, in the floating dtype that NumPy uses for them
         x = rint(x)
-    # nothing is left of an infinity
+    # an infinity has the fractional part 0
     infinite = np.isinf(x)
     left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
     return left, np.trunc(x)
@@ -179,7 +179,7 @@ def modf(x: Any) -> Any:
 def frexp(x: Any) -> Any:
     """The mantissa, with a magnitude from 0.5 to 1, and the exponent of 2, an integer.
 
-    A gradient passes through the mantissa; at a step its slope is the one further from 0.
+    A gradient passes through the mantissa; at a step it has the slope of the side further from 0.
 
     Examples
     --------
@@ -261,5 +261,5 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     """
     x = floating(x)
     positive = np.greater(x, 0)
-    # for large x the exponential would overflow, and the side not taken would return nan
+    # for large x the exponential would overflow, and nan would pass back through that branch
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0, x)))

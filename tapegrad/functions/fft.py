@@ -59,7 +59,7 @@ def ifftshift(x: Any, axes: Any = None) -> Any:
 
 
 def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
-    """A transform along several axes, with the lengths and axes that it is to have."""
+    """A transform along several axes; lengths and axes are resolved as NumPy does."""
     a = to_array(a)
     if axes is None:
         axes = range(-a.ndim if s is None else -len(s), 0)
@@ -73,9 +73,9 @@ def _along(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
         lengths = [m if n == -1 else operator.index(n) for n, m in zip(s, whole, strict=True)]
     if len(set(axes)) == len(axes) > 1:
         return transform(a, s=tuple(lengths), axes=axes, norm=norm)
-    # one step, or those along an axis that is named twice; an array even without an axis
-    made = transform.forward(a, lengths, axes, norm)
-    return made if axes else made[...]
+    # one axis or none, or one that is named twice; the result is an array even without an axis
+    transformed = transform.forward(a, lengths, axes, norm)
+    return transformed if axes else transformed[...]
 
 
 @function(numpy=np.fft.fftn, complex=True)
@@ -87,10 +87,10 @@ def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     a
         Real or complex numbers.
     s
-        The length of the transform along each axis, -1 for the axis's own: it is cropped to it, or
-        padded with zeros.
+        The length of the transform along each axis, to which the axis is cropped or padded with
+        zeros; -1 for its own length.
     axes
-        The axes; all by default, or with `s` as many as it has, the last ones.
+        The axes; by default all, or with `s` the last ones, as many as it has lengths.
     norm
         As in `fft`.
 
@@ -153,7 +153,7 @@ def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
 
 @function(numpy=np.fft.rfftn)
 def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
-    """The `fftn` of real numbers, of which the last axis keeps the first half, as in `rfft`.
+    """The `fftn` of real numbers; its last axis keeps the first half of the bins, as in `rfft`.
 
     Examples
     --------
@@ -207,7 +207,7 @@ def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any
     return _along(irfft_axes, a, s, axes, norm)
 
 
-# --- of what is symmetric -------------------------------------------------------------------
+# --- transforms of symmetric signals --------------------------------------------------------
 
 
 @function(numpy=np.fft.hfft, complex=True)
@@ -219,7 +219,7 @@ def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     a
         The first half of the signal.
     n
-        The length of the result, by default the even one, as in `irfft`.
+        The length of the result; by default the even one of the two possible, as in `irfft`.
     axis, norm
         As in `fft`.
 
@@ -234,7 +234,7 @@ def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 
 @function(numpy=np.fft.ihfft)
 def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
-    """The inverse of `hfft`: the first half of the signal whose `fft` these real numbers are.
+    """The inverse of `hfft`: from a signal's `fft`, in real numbers, the first half of the signal.
 
     Examples
     --------

@@ -93,8 +93,8 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     condlist
         Conditions, each of the shape of `x`; if several hold, the last one counts.
     funclist
-        For each condition a number or a function of elements; one more, 0 by default, for where
-        none holds.
+        For each condition a number or a function of elements; and one more, 0 by default, for the
+        elements where none holds.
     *args, **kw
         Further arguments of the functions.
 

@@ -18,7 +18,7 @@ __all__ = [
 
 
 def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
-    """The places to look up, within one period, and its points with one beyond each end."""
+    """The positions to look up, moved into one period, and the points, with one beyond each end."""
     if period.ndim:
         raise TypeError(f"interp: the period must be a number; got shape {period.shape}")
     if not isinstance(period, Tensor) and not period:
@@ -41,18 +41,18 @@ def interp(
 ) -> Any:
     """The value at x on the straight lines that join the points (xp, fp).
 
-    At a point, the slope is that of the line to its right; at the last point, of the line to its
-    left; and 0 where the other end of that line is not finite. A gradient passes to x, xp and fp,
-    and to left and right.
+    At a point, the slope is the slope of the line to its right; at the last point, of the line to
+    its left; and 0 where the other end of that line is not finite. A gradient passes to x, xp and
+    fp, and to left and right.
 
     Parameters
     ----------
     x
-        The places to look up, of any shape.
+        The positions to look up, of any shape.
     xp, fp
         The points, xp increasing.
     left, right
-        The results before the first and after the last point; by default fp there.
+        The results before the first and after the last point; by default the value of fp there.
     period
         The period with which the points repeat; xp may then be in any order, and left and right
         are ignored.
@@ -99,7 +99,7 @@ def interp(
     width = x1 - x0
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
     first, last = index_select(fp, i), index_select(fp, j)
-    # a point has its own value, as in NumPy, where the other end of the line is not finite
+    # if the other end of the line is not finite, a point has its own value, as in NumPy
     is_first = np.equal(t, 0)
     alone = (is_first & ~np.isfinite(last)) | (np.equal(t, 1) & ~np.isfinite(first))
     own = np.where(is_first, first, last)

@@ -23,7 +23,7 @@ __all__ += ["tril", "triu"]
 
 def _order(move: Any, a: Any, *args: Any) -> Any:
     """The order of axes that a NumPy function produces."""
-    # the length of each axis is its number
+    # each axis has its number for a length
     return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
 
 
@@ -44,14 +44,14 @@ def permute_dims(a: Any, axes: Any = None) -> Any:
 
 @function(numpy=np.moveaxis, complex=True)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    """The array with axes moved to other places; the others keep their order.
+    """The array with axes moved to other positions; the others keep their order.
 
     Parameters
     ----------
     a
         An array.
     source, destination
-        An axis and its place in the result, or a sequence of each.
+        An axis and its position in the result, or a sequence of each.
 
     Examples
     --------
@@ -221,7 +221,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
 
 
 def _flat(m: int, offset: int) -> slice:
-    """The places of a diagonal among the elements, in C order, of rows of length m."""
+    """The positions of a diagonal in the flattened array, in C order, of rows of length m."""
     up, down = max(offset, 0), max(-offset, 0)
     start = up + down * m
     # a diagonal ends at column m, or at the last row
@@ -237,9 +237,9 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     a
         An array of two axes or more.
     offset
-        How far above the main diagonal; negative numbers are below.
+        The distance above the main diagonal; negative numbers are below.
     axis1, axis2
-        The axis of the rows and that of the columns.
+        The axis of the rows and the axis of the columns.
 
     Raises
     ------
@@ -353,7 +353,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     a
         An array.
     repeats
-        How often: a number, or one for each place along the axis.
+        The number of repetitions: one for all, or one for each position along the axis.
     axis
         The axis to repeat along; None repeats the elements of the flattened array.
 
@@ -386,7 +386,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     A
         An array.
     reps
-        How often: a number for the last axis, or a sequence for the last axes.
+        The number of repetitions: one for the last axis, or a sequence for the last axes.
 
     Examples
     --------
@@ -410,7 +410,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     complex=True,
 )
 def resize(a: Any, new_shape: Any) -> Any:
-    """The elements in C order in a new shape, starting again from the first if it takes more.
+    """The elements in C order in a new shape, repeated from the first if the shape has more.
 
     An array without elements gives zeros.
 
@@ -434,17 +434,17 @@ def resize(a: Any, new_shape: Any) -> Any:
 
 @function(numpy=np.insert, complex=True)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """An array with values inserted before the elements at some places.
+    """An array with values inserted before the elements at some positions.
 
     Parameters
     ----------
     arr
         An array.
     obj
-        A place along the axis, several, a slice or a mask.
+        A position along the axis, several, a slice or a mask.
     values
-        The values to insert. For one place they may have a length above 1 along the axis, which
-        then is their first; for several places they broadcast to one value each.
+        The values to insert. For one position they may be several along the axis, which is then
+        their first axis; for several positions they broadcast to one value each.
     axis
         The axis; None inserts in the flattened array.
 
@@ -470,21 +470,21 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if k == 1:
         k = values.shape[axis]
     values = np.broadcast_to(values, (*arr.shape[:axis], k, *arr.shape[axis + 1 :]))
-    # the new ones are joined at the end, and the places say where they go
+    # new values are joined at the end; the indices take each to its position
     places = np.insert(np.arange(n), obj, np.arange(n, n + k))
     return take(np.concatenate([arr, values], axis=axis), places, axis)
 
 
 @function(numpy=np.delete, complex=True)
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
-    """An array without the elements at some places.
+    """An array without the elements at some positions.
 
     Parameters
     ----------
     arr
         An array.
     obj
-        A place along the axis, several, a slice or a mask.
+        A position along the axis, several, a slice or a mask.
     axis
         The axis; None deletes from the flattened array.
 

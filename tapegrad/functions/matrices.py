@@ -67,7 +67,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         return np.sum(size, **of)
     # the slopes of powers are infinite at 0, as are negative powers themselves
     if x.dtype.kind == "c":
-        # of numbers near 1, whose squares do not underflow
+        # scaled to numbers near 1, whose squares do not underflow
         largest = np.max(stop_gradient(size), axis=axis, keepdims=True, initial=0)
         largest = np.where(np.equal(largest, 0) | np.isinf(largest), 1, largest)
         if ord == 2:
@@ -81,11 +81,11 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
-def _largest(size: Any, **given: Any) -> Any:
-    """The largest of some magnitudes; of none it is 0, as in NumPy from 2.4 on."""
+def _largest(size: Any, **options: Any) -> Any:
+    """The largest of some magnitudes; 0 if there are none, as in NumPy from 2.4 on."""
     if 0 in size.shape:
-        given["initial"] = 0
-    return np.max(size, **given)
+        options["initial"] = 0
+    return np.max(size, **options)
 
 
 # norms of singular values, and of sums of magnitudes
@@ -214,12 +214,12 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 @function(
     numpy=np.linalg.cond,
-    # for a 1 by 1 matrix it is 1, and its gradient only rounding errors
+    # for a 1 by 1 matrix it is 1, and its gradient consists of rounding errors
     kink="as `norm`; of order 2 as `svdvals`",
     complex=True,
 )
 def cond(x: Any, p: Any = None) -> Any:
-    """The condition number: the norm of the matrix times that of its inverse.
+    """The condition number: the norm of the matrix times the norm of its inverse.
 
     Parameters
     ----------
@@ -266,8 +266,8 @@ def svd(
     a
         A matrix, or a stack of them.
     full_matrices
-        Whether the vectors span the whole space. Those beyond the singular values are not unique;
-        they move only as the others make them move.
+        Whether the vectors span the whole space. The vectors beyond the singular values are not
+        unique; they change only as much as the others require.
     compute_uv
         Whether to compute vectors, or just the singular values.
     hermitian
@@ -281,8 +281,8 @@ def svd(
 
     Notes
     -----
-    Vectors of equal singular values, and of 0 if the matrix is not square, have no derivative: the
-    gradient is nan. That of the singular values alone is as for `svdvals`. Townsend,
+    Vectors of equal singular values, and of 0 if the matrix is not square, have no derivative:
+    their gradient is nan. The singular values alone have the gradient of `svdvals`. Townsend,
     "Differentiating the singular value decomposition" (2016).
 
     Examples
@@ -330,8 +330,8 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     a
         A matrix, or a stack of them.
     mode
-        ``"reduced"``; ``"complete"`` for columns that span the whole space, where the added ones
-        move only as the others make them move; or ``"r"`` for `R` alone.
+        ``"reduced"``; ``"complete"`` for columns that span the whole space, where the added columns
+        change only as much as the others require; or ``"r"`` for `R` alone.
 
     Returns
     -------
@@ -378,7 +378,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 
 @function(numpy=np.linalg.lstsq, kink="as `pinv`", complex=True)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
-    """The least-squares solution; the one of least norm if there are several.
+    """The least-squares solution; if there are several, the one with the least norm.
 
     Parameters
     ----------
@@ -388,8 +388,8 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         A vector or a matrix with the same number of rows.
     rcond
         Singular values below this fraction of the largest count as 0; by default the dtype's
-        machine epsilon times the larger side, and the epsilon alone for what is no fraction, such
-        as -1 or 1, as LAPACK has it.
+        machine epsilon times the larger side. A number that is no fraction, such as -1 or 1, stands
+        for the epsilon alone, as in LAPACK.
 
     Returns
     -------
@@ -437,7 +437,8 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     Parameters
     ----------
     a
-        An array of shape ``b.shape + x.shape``, a square matrix when each of these is one axis.
+        An array of shape ``b.shape + x.shape``, which is a square matrix if both parts of the shape
+        are merged into one axis each.
     b
         An array.
     axes
@@ -463,8 +464,8 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     Parameters
     ----------
     a
-        An array that is a square matrix when the axes before `ind` are merged into one, and the
-        others too.
+        An array that is a square matrix if the axes before `ind` are merged into one, and the
+        others into another.
     ind
         The number of leading axes of the array, which are the last axes of the inverse.
 

@@ -19,11 +19,11 @@ from tapegrad.ops.indexing import scatter
 __all__ = ["pad"]
 
 
-# Any, since NumPy's stubs want a literal for the mode
+# typed as Any, since NumPy's stubs require a literal for the mode
 _pad: Any = np.pad
 BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 STATISTICS: Any = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": median}
-# the arguments of each mode, and their defaults
+# the argument of each mode, and its default
 _ASKS: dict[str, tuple[str, Any]] = {
     "constant": ("constant_values", 0),
     "linear_ramp": ("end_values", 0),
@@ -51,20 +51,20 @@ def pad(
     array
         An array.
     pad_width
-        How many elements to add: a number, a pair (before, after), a pair for each axis, or a dict
-        of axes and their pairs or numbers.
+        The number of elements to add: a number, a pair (before, after), a pair for each axis, or a
+        dict of axes and their pairs or numbers.
     mode
-        What to add: "constant" for constant values; "edge" for the nearest element; "reflect" or
-        "symmetric" for the mirrored array, without or with the element at the edge; "wrap" for the
-        array from its other end; "linear_ramp" for steps from the nearest element to an end value;
-        "maximum", "minimum", "mean" or "median" for that of the elements along the axis; "empty"
-        for zeros that nothing may depend on. A function as mode, which writes into the array, is
-        not supported.
+        The values to add: "constant" for constant values; "edge" for the nearest element; "reflect"
+        or "symmetric" for the mirrored array, without or with the element at the edge; "wrap" for
+        the array from its other end; "linear_ramp" for steps from the nearest element to an end
+        value; "maximum", "minimum", "mean" or "median" for this statistic of the elements along the
+        axis; "empty" for zeros that nothing may depend on. A function as mode, which writes into
+        the array, is not supported.
     constant_values, end_values
         A number, a pair (before, after), or a pair for each axis; 0 by default. Where two axes are
         padded, the corner has the later axis's values. A Tensor keeps its gradient.
     stat_length
-        How many of the nearest elements count, given in the same ways; all by default.
+        The number of nearest elements that count, in the same forms; all by default.
     reflect_type
         "even", or "odd" for twice the element at the edge minus the mirrored one.
 
@@ -90,17 +90,17 @@ def pad(
         raise TypeError("pad: a function as mode is not supported: it writes into the array")
     if mode not in _ASKS:
         raise ValueError(f"pad has the modes {', '.join(_ASKS)}; got {mode!r}")
-    given = {
+    options = {
         "constant_values": constant_values,
         "end_values": end_values,
         "stat_length": stat_length,
         "reflect_type": reflect_type,
     }
     asked, default = _ASKS[mode]
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None and name != asked:
             raise ValueError(f"pad: mode {mode!r} takes no {name}")
-    value = given.get(asked)
+    value = options.get(asked)
     value = default if value is None else value
     array = as_array(array)
     widths = _pairs(pad_width, array.ndim)
@@ -175,7 +175,7 @@ def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
 
 
 def _oddly(rows: Any, before: int, after: int, with_edge: bool) -> Any:
-    """Rows mirrored at both ends (twice the row there minus each), as often as needed."""
+    """Rows mirrored at both ends, repeatedly: twice the row at the end minus each row."""
     period = rows.shape[0]
     if period == 1:
         return take(rows, np.zeros(before + 1 + after, np.intp), 0)

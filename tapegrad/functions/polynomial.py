@@ -50,9 +50,9 @@ def roots(p: Any) -> Any:
     Parameters
     ----------
     p
-        The coefficients from the highest power down; the roots for real ones are real if all are.
-        Leading zeros are dropped, and trailing ones are roots at 0; inside `compile` the first
-        and the last coefficient must not be 0.
+        The coefficients from the highest power down. Real coefficients give a real array if all
+        roots are real. Leading zeros are dropped, and trailing zeros are roots at 0; inside
+        `compile` the first and the last coefficient must not be 0.
 
     Raises
     ------
@@ -82,15 +82,15 @@ def roots(p: Any) -> Any:
         p = p[int(places[0]) : int(places[-1]) + 1]
     n = p.shape[0] - 1
     # NumPy's dtype if there are none
-    found = real_of(p[:0]).astype(float)
+    values = real_of(p[:0]).astype(float)
     if n > 0:
         first = np.expand_dims(-p[1:] / p[0], 0)
-        found = eigvals(np.concatenate([first, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
-    return np.concatenate([found, np.zeros(zeros, found.dtype)]) if zeros else found
+        values = eigvals(np.concatenate([first, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
+    return np.concatenate([values, np.zeros(zeros, values.dtype)]) if zeros else values
 
 
 def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
-    """Coefficients with leading zeros, as long as the other's."""
+    """The coefficients of two polynomials, the shorter ones with leading zeros."""
     a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
     n = max(a1.shape[0], a2.shape[0])
     zeros = [np.zeros(n - a.shape[0], a.dtype) for a in (a1, a2)]
@@ -179,7 +179,7 @@ def _of_one_axis(name: str, p: Any) -> Any:
     """The coefficients of a polynomial."""
     p = array(p)
     if p.ndim != 1:
-        # without an axis NumPy says that it has no length
+        # as NumPy's error for an array without an axis
         kind = ValueError if p.ndim else TypeError
         raise kind(f"{name} takes coefficients in an array with one axis, not of shape {p.shape}")
     return p
@@ -230,9 +230,9 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
     x
         The points: an array with one axis.
     y
-        The values to fit there; several fits have one column each.
+        The values at the points; several fits have one column each.
     deg
-        Its degree.
+        The degree of the polynomial.
 
     Raises
     ------

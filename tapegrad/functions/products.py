@@ -150,7 +150,7 @@ def kron(a: Any, b: Any) -> Any:
     a, b = to_array(a), to_array(b)
     n = max(a.ndim, b.ndim)
     left, right = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
-    # for each axis, one for the block and one within it
+    # each axis becomes two: one of blocks, and one within a block
     blocks = np.reshape(a, tuple(itertools.chain(*[(x, 1) for x in left])))
     within = np.reshape(b, tuple(itertools.chain(*[(1, x) for x in right])))
     shape = tuple(x * y for x, y in zip(left, right, strict=True))
@@ -166,8 +166,8 @@ def cross(
     Parameters
     ----------
     a, b
-        Arrays of vectors; the other axes broadcast. The third component of a vector with 2
-        components is 0; the product of two such has only the third component.
+        Arrays of vectors; the other axes broadcast. A vector with 2 components has 0 for the third.
+        If both have 2, the result is the third component of the product.
     axisa, axisb, axisc
         The axes of the components in `a`, in `b` and in the result.
     axis
@@ -205,8 +205,8 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
     Parameters
     ----------
     arrays
-        Matrices, each with as many rows as the one before has columns. The first may be a vector,
-        which is a row, and the last a vector, which is a column.
+        Matrices, each with as many rows as the previous one has columns. The first may be a vector,
+        taken as a row, and so may the last, taken as a column.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reductions composed of ops: variances, averages, extremes, and those that ignore nan."""
+"""Reductions composed of ops: variances, averages, extremes, and reductions that ignore nan."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def var(
     a, axis, dtype, keepdims, where
         As for `sum`.
     ddof, correction
-        Subtracted from the number of elements to give the divisor.
+        The number to subtract from the number of elements, for the divisor.
     mean
-        The mean, if it is known, including the reduced axes.
+        The mean, if it is known, with the reduced axes kept.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def var(
     of = {"axis": axis, "keepdims": True, "where": where}
     apart = a - (stopped(np.mean(a, dtype=dtype, **of)) if mean is None else mean)
     if mean is None and (dtype is None or np.dtype(dtype).kind in "fc"):
-        # what a mean rounds off, which far from 0 is not small beside the rest
+        # the rounding error of the mean, which far from 0 is not small beside the deviations
         apart = apart - np.mean(apart, **of)
     apart = where_part(squared_size(apart), where, 0, axis)
     y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
@@ -91,8 +91,8 @@ def std(
     >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
     (array([-0.5,  0.5]), array([0., 0.]))
     """
-    given: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
-    return _deviation(var(a, axis, dtype, **given, mean=mean, correction=correction))
+    options: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
+    return _deviation(var(a, axis, dtype, **options, mean=mean, correction=correction))
 
 
 def _deviation(variance: Any) -> Any:
@@ -200,8 +200,8 @@ def nansum(
     >>> tg.grad(tg.nansum)(np.array([1.0, np.nan]))
     array([1., 0.])
     """
-    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
-    return sum(without_nan(a, 0), axis=axis, **given)
+    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return sum(without_nan(a, 0), axis=axis, **options)
 
 
 @function(
@@ -226,8 +226,8 @@ def nanprod(
     >>> tg.grad(tg.nanprod)(np.array([2.0, np.nan, 3.0]))
     array([3., 0., 2.])
     """
-    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
-    return prod(without_nan(a, 1), axis=axis, **given)
+    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return prod(without_nan(a, 1), axis=axis, **options)
 
 
 def _but_nan_in(a: Any, dtype: Any) -> Any:
@@ -313,15 +313,15 @@ def nanstd(
     return _deviation(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
-def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> Any:
+def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> Any:
     """An extremum, ignoring nan; nan if all elements are nan."""
     a = to_array(a)
     if a.dtype.kind != "f":
-        return extremum(a, axis=axis, **given)
-    y = extremum(without_nan(a, worst), axis=axis, **given)
-    if given["initial"] is not None:
+        return extremum(a, axis=axis, **options)
+    y = extremum(without_nan(a, worst), axis=axis, **options)
+    if options["initial"] is not None:
         return y
-    none = all(is_nan(a), axis=axis, keepdims=given["keepdims"])
+    none = all(is_nan(a), axis=axis, keepdims=options["keepdims"])
     return number(np.where(none, np.nan, y))
 
 

@@ -106,7 +106,7 @@ def cumulative_prod(
 
 
 def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
-    """The array joined with what comes before and after it; numbers are repeated as needed."""
+    """The array joined with others before and after it; numbers are repeated as needed."""
     parts = [to_array(end) for end in ends if end is not None]
     parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
     if not parts:
@@ -155,19 +155,19 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 @function(numpy=np.ediff1d, complex=True)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """The differences of the flattened array, with others before and after them.
+    """The differences of the flattened array, with other numbers before and after them.
 
     Parameters
     ----------
     ary
         An array.
     to_end, to_begin
-        What to join after and before the differences, or None.
+        Numbers to join after and before the differences, or None.
 
     Raises
     ------
     TypeError
-        If what comes before or after does not fit the array's dtype.
+        If the dtype of these numbers does not fit the array's.
 
     Examples
     --------
@@ -198,11 +198,11 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     Parameters
     ----------
     y
-        Its values at the points.
+        The function's values at the points.
     x
         The points: an array of the shape of `y`, or with one axis, or None.
     dx
-        Their distance, if x is not given.
+        The distance of the points, if `x` is None.
     axis
         The axis to integrate along.
 

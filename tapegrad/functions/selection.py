@@ -53,7 +53,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     axis
         The axis; None takes from the flattened array.
     mode
-        What to do with an index out of bounds: raise, wrap around, or clip to the ends. With clip,
+        The treatment of an index out of bounds: raise, wrap around, or clip to the ends. With clip,
         negative indices do not count from the end.
 
     Raises
@@ -77,7 +77,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
 
 
 def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
-    """The index that has `indices` on one axis and every place on the others."""
+    """The index that has `indices` on one axis and every position on the others."""
     indices = as_array(indices)
     if indices.dtype.kind not in "iu":
         raise IndexError(f"the indices along an axis must be integers; got {indices.dtype}")
@@ -93,7 +93,9 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
 
 @function(numpy=np.take_along_axis, complex=True)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    """The elements at one index for each place of the other axes, such as `argmax` returns.
+    """The elements along an axis, at one index for each position of the other axes.
+
+    Such indices are returned by `argmax` or `argsort`.
 
     Parameters
     ----------
@@ -114,13 +116,13 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
            [7]])
     """
     arr, axis = on_axis(arr, axis)
-    # as an op, since the array may be one and the indices a Tensor
+    # by the op, since the array may be NumPy's and only the indices a Tensor
     return getitem(arr, index=_aligned(arr, indices, axis))
 
 
 @function(kink="as `index_set`", complex=True)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
-    """A copy with values at one index for each place of the other axes.
+    """A copy with values along an axis, at one index for each position of the other axes.
 
     NumPy's function of this name writes into the array, which a Tensor never
     allows. Where an element is named more than once, the last value stays, and only
@@ -131,7 +133,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
     arr, indices, axis
         As for `take_along_axis`.
     values
-        An array that broadcasts to the places.
+        An array that broadcasts to the indices.
 
     Examples
     --------
@@ -148,7 +150,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
 
 @function(kink="as `index_set`", complex=True)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
-    """A copy with values at some places of the flattened array.
+    """A copy with values at some positions of the flattened array.
 
     NumPy's function of this name writes into the array, which a Tensor never allows.
     Where an element is named more than once, the last value stays, and only that one
@@ -159,11 +161,11 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     a
         An array.
     ind
-        Integers: the places.
+        The positions, as integers.
     v
-        A value for each place; if they are too few, they start again from the first.
+        A value for each position; if they are too few, they are repeated from the first.
     mode
-        What to do with a place out of bounds; as for `take`.
+        The treatment of a position out of bounds; as for `take`.
 
     Examples
     --------
@@ -223,7 +225,7 @@ def extract(condition: Any, arr: Any) -> Any:
 
 
 def _typed(x: Any) -> Any:
-    """The part of x in promotion: its dtype, or x itself if it is a Python number."""
+    """The argument of `numpy.result_type` for x: its dtype, or a Python number itself."""
     x = x._primal if isinstance(x, Tensor) else x
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
@@ -246,7 +248,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     condlist
         Arrays of truth values.
     choicelist
-        An array for each of them; all broadcast.
+        An array for each condition; all broadcast.
     default
         The value where no condition holds.
 
@@ -262,7 +264,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
             "select takes a choice for each condition, one or more; "
             f"got {len(condlist)} conditions and {len(choicelist)} choices"
         )
-    # where would promote pair by pair, and could turn a Python number into float64
+    # `where` would promote pair by pair, and could turn a Python number into float64
     y = as_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
     for condition, choice in reversed([*zip(condlist, choicelist, strict=True)]):
         condition = as_array(condition)
@@ -274,7 +276,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 @function(lists=("choices",), numpy=np.choose, complex=True)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
-    """At each place, the element of one of several arrays, chosen by its number.
+    """At each position, the element of one of several arrays, chosen by its number.
 
     Parameters
     ----------
@@ -283,7 +285,7 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     choices
         A sequence of arrays, which broadcast against each other and `a`.
     mode
-        What to do with a number out of bounds: raise, wrap around, or clip to the ends.
+        The treatment of a number out of bounds: raise, wrap around, or clip to the ends.
 
     Raises
     ------

@@ -26,7 +26,7 @@ _TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element 
 
 
 def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
-    """A statistic of the lines of an array: nan where they have nan, with axes kept if wanted."""
+    """A statistic of lines of an array: nan where they have nan; with axes kept if `keepdims`."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
     return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
@@ -36,7 +36,7 @@ def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
 def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The middle element, or the mean of the two middle ones; arguments as for `sum`.
 
-    Elements that tie for a middle place share its gradient equally.
+    Elements that tie for a middle position share its gradient equally.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
 
 
-# how far the first and the last element are from the ends of their distribution
+# the distances of the first and the last element from the ends of their distribution
 _ENDS = {
     "linear": (1, 1),
     "hazen": (0.5, 0.5),
@@ -65,7 +65,7 @@ METHODS = (*_ENDS, *_BETWEEN, *_STEPS)
 
 
 def _place(n: int, q: Any, method: str) -> Any:
-    """The place of a quantile among n sorted elements; a fraction lies between two."""
+    """The position of a quantile among n sorted elements; a fraction lies between two."""
     if method == "linear" or method in _BETWEEN:
         return (n - 1) * q
     first, last = _ENDS[method]
@@ -73,7 +73,7 @@ def _place(n: int, q: Any, method: str) -> Any:
 
 
 def _checked(q: Any, most: int) -> Any:
-    """q as an array, unless it is a number, which leaves dtypes as they are."""
+    """q as an array; a Python number stays one, since it does not affect dtypes."""
     if np.ndim(q) > 2:
         raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
     known = seen(q)
@@ -93,7 +93,7 @@ def _in_range(y: Any, q: Any) -> Any:
 
 
 def _floor(place: Any, q: Any, last: Any) -> Any:
-    """The element at a place or before it; one of them for any q that only the program knows."""
+    """The index of the element at a position or before it; within bounds for any unknown q."""
     low = place.astype(np.intp)
     return low if seen(q) is not None else np.minimum(np.maximum(low, 0), last)
 
@@ -118,11 +118,11 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
 
 
 def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
-    """A number between two elements, a share of the way from the first."""
+    """A number between two elements, at a share of the way from the first."""
     step = above - below
     known = seen(step)
     if known is None or not np.isfinite(known).all():
-        # at the first and the last element, an infinite one beside it does not count
+        # at the first and the last element, an infinite neighbour does not count
         step = np.where(at_end & np.logical_not(np.isfinite(step)), 0, step)
     # from the nearer side, so that rounding never leads past the other
     return np.where(share < 0.5, below + step * share, above - step * (1 - share))
@@ -145,7 +145,7 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     if method == "midpoint":
         share = np.where(between, 0.5, 0.0)
     else:
-        # the last place is approached from the one before, where there is a slope
+        # the last position is approached from the one before, where there is a slope
         last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
         low = np.minimum(np.maximum(low, 0), last)
         share = place - low
@@ -166,8 +166,8 @@ def quantile(
 ) -> Any:
     """The element that is larger than a fraction q of all, over an axis, several, or all.
 
-    Elements that tie for a place share its gradient equally. Where a quantile is exactly an
-    element, q has the slope to the right; at the last, to the left.
+    Elements that tie for a position share its gradient equally. Where a quantile is exactly an
+    element, q has the slope to the right; at the last element, the slope to the left.
 
     Parameters
     ----------
@@ -217,10 +217,10 @@ def percentile(
 
 
 def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
-    """An array of floats, its sorted lines, and the place of each line's last number."""
-    given, a = to_array(a), floating(a)
+    """A floating array, its sorted lines, and the index of each line's last number."""
+    original, a = to_array(a), floating(a)
     rows = sort(lines(a, axis), axis=0)
-    if given.dtype.kind == "b":
+    if original.dtype.kind == "b":
         raise TypeError(f"{name}: there is nothing between truth values; write a.astype(float)")
     if len(rows) == 0:
         rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
@@ -244,7 +244,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     a, rows, last = _rows_but_nan("nanquantile", a, axis)
     q = to_array(q)
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
-    # the last place is approached from the one before, where q has a slope
+    # the last position is approached from the one before, where q has a slope
     low = np.minimum(_floor(place, q, last), np.maximum(last - 1, 0))
     share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
     below, above = (np.take_along_axis(rows, i, axis=0) for i in (low, np.minimum(low + 1, last)))
@@ -317,14 +317,14 @@ def flatnonzero(a: Any) -> Any:
 
 @function(numpy=np.bincount)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each integer occurs, or the sum of its weights.
+    """The number of occurrences of each integer, or the sum of their weights.
 
     Parameters
     ----------
     x
         Integers from 0, along one axis.
     weights
-        The weight of each one; None for 1 each.
+        The weight of each element of x; None for 1 each.
     minlength
         The least length of the result, which is as long as the largest number requires.
 
@@ -389,16 +389,16 @@ def unique(
     ar
         An array.
     return_index, return_inverse, return_counts
-        Whether to return also the first index of each, for each element the number of its unique
-        one, and how often each occurs. These pass no gradient.
+        Whether to return also the first index of each unique element, for each element of the array
+        the index of its unique one, and the number of occurrences. These pass no gradient.
     axis
         The axis along which to find unique parts; None for elements.
     equal_nan
-        Whether nan is the same as nan.
+        Whether nan equals nan.
 
     Returns
     -------
-    The elements, or a tuple with what else was asked for.
+    The unique elements, or a tuple of these and the further results that were requested.
 
     Raises
     ------

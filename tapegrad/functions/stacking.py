@@ -22,7 +22,7 @@ __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
 
 
 def _listed(arrays: Any) -> list[Any]:
-    """The results, as a list, of one of NumPy's functions that ensure a number of axes."""
+    """The result of `np.atleast_1d` or its like, which is an array or a tuple, as a list."""
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
@@ -61,7 +61,7 @@ def vstack(tup: Any) -> Any:
 
 @function(lists=("tup",), numpy=np.dstack, complex=True)
 def dstack(tup: Any) -> Any:
-    """Arrays joined along their third axis, which vectors and matrices get.
+    """Arrays joined along their third axis, which is added to vectors and matrices.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def column_stack(tup: Any) -> Any:
 
 @function(lists=("arrays",), numpy=np.block, complex=True)
 def block(arrays: Any) -> Any:
-    """Arrays in nested lists, joined as they are arranged there.
+    """Arrays in nested lists, joined in that arrangement.
 
     The innermost lists are joined along the last axis, those around them along the second-to-last,
     and so on. Arrays with fewer axes than others get new ones in front.
@@ -268,7 +268,7 @@ def unstack(x: Any, *, axis: int = 0) -> Any:
 class Joined:
     """Joins arrays, Tensors, numbers and ranges in brackets, as `np.r_` does.
 
-    NumPy's own turns each part into an array, which fails for a Tensor.
+    `np.r_` itself turns each part into an array, which fails for a Tensor.
 
     Attributes
     ----------
@@ -277,7 +277,8 @@ class Joined:
     ndim
         The least number of axes; new ones come first.
     place
-        The place among the new axes of those of a part with fewer; -1 for the end.
+        The position, among the axes of the result, of the axes of a part that has fewer; -1 for
+        the end.
 
     Examples
     --------
@@ -302,8 +303,8 @@ class Joined:
         Parameters
         ----------
         key
-            Arrays, Tensors and numbers; and slices, which are ranges, or with an imaginary step
-            that number of evenly spaced numbers. A string of up to three integers, separated by
+            Arrays, Tensors, numbers and slices. A slice stands for a range; with an imaginary step,
+            for that number of evenly spaced numbers. A string of up to three integers, separated by
             commas, may come first, for the attributes.
 
         Raises

@@ -46,9 +46,9 @@ def cov(
     bias
         Whether to divide by the number of observations, rather than by one less.
     ddof
-        Subtracted from the number of observations instead.
+        The number to subtract from the number of observations instead.
     fweights
-        How often each observation counts: integers.
+        The number of times that each observation counts: integers.
     aweights
         The weight of each observation. A gradient passes to them.
     dtype
@@ -80,7 +80,7 @@ def cov(
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
     rows = [v if rowvar or v.ndim < 2 else v.T for v in variables[:1]]
-    # as NumPy does, which takes one row for one variable here
+    # as in NumPy, which here takes one row for one variable
     rows += [v if rowvar or v.ndim < 2 or v.shape[0] == 1 else v.T for v in variables[1:]]
     observed = [np.atleast_2d(v) for v in rows]
     if observed[0].shape[1] != observed[-1].shape[1]:
@@ -95,7 +95,7 @@ def cov(
         raise ValueError(f"cov: ddof must be an integer, not {ddof!r}")
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
     apart = x - stopped(np.average(x, axis=1, weights=weights, keepdims=True))
-    # what an average rounds off, which far from 0 is not small beside the rest
+    # the rounding error of the average, which far from 0 is not small beside the deviations
     apart = apart - np.average(apart, axis=1, weights=weights, keepdims=True)
     if weights is None:
         return np.squeeze(apart @ adjoint(apart) / builtins.max(fact, 0))
@@ -104,7 +104,7 @@ def cov(
 
 def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
     """The weights of n observations (None if they are equal), and the divisor."""
-    given = []
+    factors = []
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is None:
             continue
@@ -117,14 +117,14 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
                 raise TypeError("fweights are integers")
             if (known < 0).any():
                 raise ValueError(f"{name} are not negative")
-        given.append(weights.astype(float))
-    if not given:
+        factors.append(weights.astype(float))
+    if not factors:
         return None, n - ddof
-    product = given[0] if len(given) == 1 else given[0] * given[1]
+    product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
     total = np.sum(product)
     if ddof == 0 or aweights is None:
         return product, total - ddof
-    return product, total - ddof * np.sum(product * given[-1]) / total
+    return product, total - ddof * np.sum(product * factors[-1]) / total
 
 
 @function(numpy=np.corrcoef, complex=True)
@@ -174,12 +174,12 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
 
 @op(None)
 def even_edges(a: Any, bins: int, range: Any = None) -> Any:
-    """NumPy's edges for bins of equal width, as it counts by them."""
+    """NumPy's edges for bins of equal width, to the last bit."""
     return np.histogram_bin_edges(a, bins, range)
 
 
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
-    """The edges of bins: given, or derived from the elements, in which they have a gradient."""
+    """The edges of bins: `bins` itself, or computed from the elements, with a gradient to them."""
     if weights is not None:
         real(weights, "weights")
         if weights.shape != a.shape:
@@ -202,13 +202,13 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
         return edges
     first, last = np.min(a), np.max(a)
     moving = linspace(first, last, bins + 1)
-    # if all elements are equal, the edges are as far away as NumPy says
+    # if all elements are equal, the edges keep NumPy's distance
     return edges + (moving - stopped(moving)).astype(edges.dtype)
 
 
 @function(numpy=np.histogram_bin_edges, kink="of `min` and `max`")
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    """The edges of the bins that `histogram` counts by.
+    """The edges of the bins of `histogram`.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def histogram(
         The number of bins of equal width; their edges, ascending; or the name of one of NumPy's
         rules, but not inside `compile`, since the number of bins depends on the elements.
     range
-        Where bins of equal width begin and end; by default at the extreme elements.
+        The ends of bins of equal width; by default the extreme elements.
     density
         Whether to divide by the sum and by the widths.
     weights
@@ -299,7 +299,7 @@ def _several_edges(columns: list[Any], bins: Any, range: Any) -> list[Any]:
     range = [None] * len(columns) if range is None else range
     if len(bins) != len(columns) or len(range) != len(columns):
         raise ValueError(f"there are {len(columns)} axes, and bins and range for each of them")
-    return [_edges(*given) for given in zip(columns, bins, range, strict=True)]
+    return [_edges(*axis_bins) for axis_bins in zip(columns, bins, range, strict=True)]
 
 
 @function(numpy=np.histogramdd, lists=("sample", "bins"))
@@ -396,7 +396,7 @@ def histogram2d(
             "histogram2d takes x and y of one axis, with as many elements; got shapes "
             f"{np.shape(x)} and {np.shape(y)}"
         )
-    # two are one for each axis; more are the edges for both
+    # two entries are one for each axis; more are the edges for both
     if isinstance(bins, int | np.integer) or len(bins) not in (1, 2):
         bins = [bins, bins]
     sums, (first, second) = histogramdd([x, y], bins, range, density, weights)
