@@ -1,4 +1,4 @@
-"""Ops: what can stand on a tape, one file a family, each op one declaration."""
+"""Ops, one file a family: the operations of records, each op one declaration."""
 
 import typing as _typing
 

@@ -1,4 +1,4 @@
-"""Activations, stable at any input, and vectors normalized: softmax, standardize."""
+"""Activations, stable at any input, and normalizations of vectors: softmax, standardize."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus",
 # long as a small array
 _LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
 ONE = {char: np.ones((), char) for char in _LARGEST}
-# in smaller arrays a look at the numbers, or memory for more, costs what it saves
+# in smaller arrays, looking at the numbers or allocating more memory takes the time that it saves
 _MANY = 1 << 13
 # below this 1 - y loses at most five bits
 _NEAR_ONE = 1 - 2**-5
@@ -35,7 +35,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     rest = ONE[x.dtype.char] - y
     # argmax takes a third of the time of max, and finds a nan too
     if y.size and not y.item(y.argmax()) < _NEAR_ONE:
-        # without the difference, which rounding would lose
+        # not by the difference, which rounding would lose
         near = (y > _NEAR_ONE).reshape(-1).nonzero()[0]
         if near.size < y.size >> 3:
             grown = np.exp(-x.flat[near])
@@ -89,7 +89,7 @@ def softplus(x: Any) -> Any:
     x = floating(x)
     small = np.exp(-np.absolute(x))
     if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _MANY:
-        # log1p takes thrice the time of log, to which what 1 + small rounds off is added
+        # log1p takes thrice the time of log, whose result is corrected by the rounding of 1 + small
         more = small + 1
         small -= more - 1
         small /= more
@@ -109,7 +109,7 @@ def softplus(x: Any) -> Any:
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 
-    Its slope at 0 is 0, while that of ``maximum(x, 0)``, where 0 is a tie, is 0.5.
+    Its slope at 0 is 0, while ``maximum(x, 0)``, for which 0 is a tie, has the slope 0.5.
 
     Examples
     --------
@@ -118,25 +118,25 @@ def relu(x: Any) -> Any:
     array([0., 0., 1.])
     """
     if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _MANY:
-        # against a number it takes twice as long
+        # with a number for the zeros it takes twice as long
         zeros = np.zeros_like(x, np.float32)
         return np.maximum(x, zeros, out=zeros)
     return np.maximum(x, 0)
 
 
 def _largest(a: Any, axis: Any) -> Any:
-    """The largest numbers along axes, which stay."""
+    """The largest numbers along axes, which are kept."""
     if type(a) is np.ndarray and a.size >= 512 and axis in (-1, a.ndim - 1) and a.shape[-1] <= 16:
-        # NumPy begins anew for each row, however short
+        # NumPy starts a loop for each row, however short
         columns = a.reshape(-1, a.shape[-1]).T.copy()
         return np.maximum.reduce(columns, axis=0).reshape(*a.shape[:-1], 1)
     return np.max(a, axis=axis, keepdims=True)
 
 
 def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
-    """Exponentials of `a` less its largest number, their sum (1 for 0), and that number."""
+    """The exponentials of `a` less its largest number, their sum (1 for 0), and this number."""
     most, big = stopped(_largest(a, axis)), np.finfo(a.dtype).max
-    # an infinity from itself would leave nan
+    # an infinity less itself would be nan
     shifted = a - np.minimum(np.maximum(most, -big), big)
     powers = onto(shifted, np.exp, shifted)
     total = np.sum(powers, axis=axis, keepdims=True)
@@ -146,7 +146,7 @@ def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
 
 def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g * softmax(a): 0 where all is -inf, nan where something is inf."""
-    # not exp(a - y): what y rounds off may be as large as the differences
+    # not exp(a - y): the rounding error of y may be as large as the differences
     powers, total, _ = _powers(a, axis)
     return onto(powers, np.multiply, powers, unreduced(g, a, axis, keepdims) / total)
 
@@ -175,7 +175,7 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _sums(x: Any, axis: Any) -> Any:
-    """The sums along an axis, which stays."""
+    """The sums along an axis, which is kept."""
     if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
         return sums(x, (x.ndim - 1,))[..., None]
     return np.sum(x, axis=axis, keepdims=True)
@@ -197,13 +197,13 @@ def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     return onto(share, np.subtract, g, share)
 
 
-# Up to this size, exponentials and their reciprocals can be summed without overflow, at the same
-# precision as after subtracting the largest number.
+# Exponentials of numbers up to this, and their reciprocals, can be summed without overflow, as
+# precisely as after subtracting the largest number.
 _MODEST = 64
 
 
 def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
-    """The rule of ops that keep the shape: axis None is all axes, not the flat array."""
+    """The rule of ops that keep the shape: None stands for all axes, not for the flat array."""
     if a.ndim == 1:
         return NotImplemented
     axis = batch_axis(options.get("axis", -1), a.ndim - 1)
@@ -226,7 +226,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     """
     a = floating(a)
     if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _MANY and a.max() <= _MODEST:
-        # largest numbers of rows take longer than all else; nothing overflows without them
+        # finding the largest number of each row takes longer than all else, and is not needed here
         weights = np.exp(a)
         total = _sums(weights, axis)
         if total.min() >= 1 / _MODEST:
@@ -252,18 +252,18 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     """
     a = floating(a)
     shifted = a - _largest(a, axis)
-    # not as a product with ones: of what is just above 1, the logarithm shows each rounding
+    # not as a product with ones: close to 1, the logarithm shows each rounding error
     total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
     return onto(shifted, np.subtract, shifted, np.log(total))
 
 
 def _means(x: Any, axis: Any) -> Any:
-    """The means along axes, which stay."""
+    """The means along axes, which are kept."""
     return _sums(x, axis) / count(x, axis)
 
 
 def _inner_means(x1: Any, x2: Any, axis: Any) -> Any:
-    """The means of products along axes, which stay."""
+    """The means of products along axes, which are kept."""
     if type(x1) is np.ndarray is type(x2) and x1.ndim and axis in (-1, x1.ndim - 1):
         return np.vecdot(x1, x2)[..., None] / x1.shape[-1]
     return np.sum(x1 * x2, axis=axis, keepdims=True) / count(x1, axis)
@@ -273,7 +273,7 @@ def _centered(a: Any, axis: Any, center: bool) -> Any:
     if not center:
         return a
     c = a - _means(a, axis)
-    # far from 0, what a mean rounds off is not small beside the rest
+    # far from 0, the rounding error of the mean is not small beside the deviations
     return onto(c, np.subtract, c, _means(c, axis))
 
 
@@ -303,7 +303,7 @@ def _standardize_vjp(
 def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool = True) -> Any:
     """``(a - mean(a)) / sqrt(var(a) + epsilon)`` along an axis, several, or all (None).
 
-    It is what layer norms do before they scale and shift (Ba et al. 2016, arXiv:1607.06450).
+    Layer norms do this before they scale and shift (Ba et al. 2016, arXiv:1607.06450).
     float16 is computed in float32.
 
     Parameters
@@ -313,7 +313,7 @@ def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool =
     axis
         An axis, a tuple of axes, or None for all; negative ones count from the end.
     epsilon
-        Added to the variance.
+        The number that is added to the variance.
     center
         Whether the mean is subtracted; if not, ``a / sqrt(mean(a**2) + epsilon)``, as root mean
         square norms do (Zhang and Sennrich 2019, arXiv:1910.07467).

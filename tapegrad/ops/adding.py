@@ -12,7 +12,7 @@ from tapegrad.ops.casting import require_room
 # the dtypes of pairs of numbers, and from how many numbers on they are added in pairs
 _PAIRS = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
 _MANY = 1 << 11
-# so many numbers are added one by one sooner than rows that may be repeated
+# up to this number, adding one by one is faster than adding rows that may be repeated
 _FEW = 1 << 13
 # a histogram of more weights takes longer than adding pairs of them
 _MOST_WEIGHTS = 1 << 14
@@ -43,17 +43,17 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     written = np.empty(len(y), np.intp)
     written[indices] = place
     set_rows(y, indices, added)
-    # of several rows with one index the last was written, in both assignments
+    # both assignments write the last of several rows with one index
     add_lost(y, indices, values, (written.take(indices) != place).nonzero()[0])
 
 
 def add_scaled_rows_into(
     y: Any, indices: Any, values: Any, factor: Any, last: Any, taken: Any = None
 ) -> None:
-    """``y[indices] += values * factor``, where rows with one index are summed before that.
+    """``y[indices] += values * factor``, where rows with one index are summed first.
 
-    `last` has, for each row, the place of the last one with its index. `taken` are these rows of
-    `y`, in an array that may be overwritten. `y` is in C order.
+    `last` has, for each row, the position of the last row with its index. `taken` has these rows
+    of `y`, in an array that may be overwritten. `y` is in C order.
     """
     repeated = (last != np.arange(last.size)).nonzero()[0]
     if repeated.size:
@@ -61,12 +61,12 @@ def add_scaled_rows_into(
         add_rows(values, last.take(repeated), values.take(repeated, axis=0))
     rows = y.take(indices, axis=0) if taken is None else taken
     np.add(rows, values * factor, rows)
-    # of several rows with one index the last stays
+    # the last of several rows with one index stays
     set_rows(y, indices, rows)
 
 
 def last_places(indices: Any, n: int) -> Any:
-    """For each of these indices below n, the place of the last one that is equal to it."""
+    """For each of these indices below n, the position of the last one that equals it."""
     written = np.empty(n, np.intp)
     written[indices] = np.arange(indices.size)
     return written.take(indices)
@@ -75,7 +75,8 @@ def last_places(indices: Any, n: int) -> Any:
 def sum_rows(values: Any, indices: Any, n: int) -> Any:
     """The n sums of the rows with equal indices.
 
-    Weights of a histogram are summed in float64, in the order of add.at, and sooner if few.
+    The weights of a histogram are summed in float64, in the order of add.at; for few numbers it is
+    faster.
     """
     shape = (n, *values.shape[indices.ndim :])
     size = math.prod(shape)
@@ -89,7 +90,7 @@ def sum_rows(values: Any, indices: Any, n: int) -> Any:
 
 
 def add_lost(y: Any, indices: Any, values: Any, lost: Any) -> None:
-    """`add_rows` for the rows that a later one overwrote, by number."""
+    """`add_rows` for the rows that a later one overwrote; `lost` has their positions."""
     if lost.size:
         # rows that are repeated often are not added one by one
         add = _add_flat if 2 * lost.size > indices.size else add_rows
@@ -99,19 +100,19 @@ def add_lost(y: Any, indices: Any, values: Any, lost: Any) -> None:
 def set_rows(y: Any, indices: Any, rows: Any) -> None:
     """``y[indices] = rows``, where both are in C order and the indices have one axis.
 
-    NumPy takes each row for one element here, which takes half to nine tenths of the time.
+    Each row is written as one element, which takes half to nine tenths of the time.
     """
     row = np.dtype((np.void, math.prod(y.shape[1:]) * y.itemsize))
     if row.itemsize:
-        # a result of NumPy's has its bytes in the order of the machine
+        # NumPy's results have their bytes in the order of the machine
         rows = rows.astype(y.dtype, copy=False)
         y.reshape(-1).view(row)[indices] = rows.reshape(-1).view(row)
 
 
 def _add_flat(y: Any, indices: Any, values: Any) -> None:
-    """`add_rows` by ``add.at`` on the elements, two at a time where the rows are of even length.
+    """`add_rows` by ``add.at`` on the elements, two at a time if the rows have an even length.
 
-    NumPy adds a complex number in the time that it takes for a real one.
+    NumPy adds a complex number in the time of a real one.
     """
     width = math.prod(y.shape[1:])
     flattened, added = y.reshape(-1), values.reshape(-1)
@@ -125,13 +126,13 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
         for i in (flat.argmin(), flat.argmax()) if flat.size else ():
             if not -n <= flat.item(i) < n:
                 raise IndexError(f"index {flat.item(i)} is out of bounds for axis 0 with size {n}")
-        # in a narrow dtype the places would overflow
+        # in a narrow dtype the positions would overflow
         places = (indices.astype(np.intp, copy=False) % n * width)[..., None] + np.arange(width)
     np.add.at(flattened, places.reshape(-1), added)
 
 
 def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any:
-    """`add_at_places` into a buffer, which may be that of `a`."""
+    """`add_at_places` into a buffer, which may be `a` itself."""
     if out is None:
         out = np.array(a, order="C")
     elif out is not a:

@@ -189,7 +189,7 @@ def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     numpy=np.power,
     keeps_weak=True,
     whole=whole_power,
-    # the slope of larger exponents is more than float16 holds
+    # float16 cannot hold the slope of larger exponents
     kink=POWERS,
     jvp=elementwise,
     cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
@@ -208,8 +208,8 @@ def power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.power(x, 3))(2.0)
     array(12.)
     """
-    # for a number the operator is faster; with a dtype, because NumPy before 2.3 takes a scalar
-    # for a number
+    # for a Python number the operator is faster; not for NumPy's scalars, whose dtype NumPy before
+    # 2.3 ignores
     if isinstance(x1, np.ndarray) and type(x2) in (int, float, complex):
         return x1**x2
     return np.power(x1, x2)
@@ -218,7 +218,7 @@ def power(x1: Any, x2: Any) -> Any:
 def _square_vjp(g: Any, y: Any, x: Any) -> Any:
     """(g + g) * x."""
     if type(g) is np.ndarray is type(x) and x.ndim:
-        # a cotangent that is repeated is not written out, nor is there a third array
+        # so a broadcast cotangent is not written out, and no third array is needed
         c = g * x
         return np.add(c, c, c)
     return (g + g) * x
@@ -340,7 +340,7 @@ def fabs(x: Any) -> Any:
 def sign(x: Any) -> Any:
     """-1, 0 or 1 where x is negative, zero or positive. It passes no gradient.
 
-    Of complex numbers, ``x / abs(x)`` and 0 at 0, where its gradient is 0 too.
+    For complex numbers it is ``x / abs(x)``, and 0 at 0, where its gradient is 0 too.
 
     Examples
     --------
@@ -376,7 +376,7 @@ def heaviside(x1: Any, x2: Any) -> Any:
     complex=(lambda g, y, x: np.conj(g),),
 )
 def conj(x: Any) -> Any:
-    """The complex conjugate; of real numbers, x itself. `conjugate` is another name for it.
+    """The complex conjugate; for real numbers, x itself. `conjugate` is another name for it.
 
     Examples
     --------
@@ -399,7 +399,7 @@ conjugate = conj
     complex=(lambda g, y, val: g,),
 )
 def real(val: Any) -> Any:
-    """The real part; of real numbers, x itself.
+    """The real part; for real numbers, x itself.
 
     Examples
     --------
@@ -419,7 +419,7 @@ def real(val: Any) -> Any:
     complex=(lambda g, y, val: g * -1j,),
 )
 def imag(val: Any) -> Any:
-    """The imaginary part; of real numbers, zeros, which pass no gradient.
+    """The imaginary part; for real numbers, zeros, which pass no gradient.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Axes of an op, normalized, moved to the front, and back."""
+"""Axes of an op: normalized, moved to the front, and moved back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rule = Callable[..., Any]
 
 
 def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
-    """All axes, with the given ones first, and the number of those."""
+    """All axes, beginning with those of `axis`, and the number of these."""
     axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
     return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
 
@@ -40,11 +40,11 @@ def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 
 def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
-    """An axis or several, from the start; truth values are none, though Python counts by them."""
-    given = axes if np.iterable(axes) else (axes,)
-    if any(isinstance(axis, bool | np.bool) for axis in given):
+    """An axis or several, counted from 0; truth values are refused, though they are ints."""
+    several = axes if np.iterable(axes) else (axes,)
+    if any(isinstance(axis, bool | np.bool) for axis in several):
         raise TypeError(f"{name}: an axis must be an integer; got {axes!r}")
-    return normalize_axis_tuple(tuple(given), ndim)
+    return normalize_axis_tuple(tuple(several), ndim)
 
 
 def check_matrices(name: str, x: Any, square: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The index of a batch: an index, and what it takes, with one more axis."""
+"""The index of a batch: an index, and the elements that it selects, with one more axis."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class BatchedIndex:
     index, arrays
         The index with holes, and the arrays that fill them.
     ndim
-        The number of axes of what the index takes from one example.
+        The number of axes of the selection from one example.
     order
-        The axes of what the index takes, in the order that they have for one example, with the
-        batch axis in front; None if they are in this order already.
+        The axes of the selection in the order that they have for one example, with the batch axis
+        in front; None if they are in this order already.
     """
 
     index: tuple[Any, ...]
@@ -32,11 +32,11 @@ class BatchedIndex:
     order: tuple[int, ...] | None
 
     def batch_first(self, y: Any) -> Any:
-        """The elements that the index takes, with the batch axis in front."""
+        """The elements that the index selects, with the batch axis in front."""
         return y if self.order is None else np.transpose(y, self.order)
 
     def as_taken(self, values: Any) -> Any:
-        """The inverse: a batch of values, with the axes as the index takes them."""
+        """The inverse: a batch of values, with the axes in the order of the selection."""
         if self.order is None:
             return values
         return np.transpose(values, tuple(np.argsort(self.order).tolist()))
@@ -50,14 +50,14 @@ def batched_index(
     n: int,
     own: bool,
 ) -> BatchedIndex | None:
-    """The index for a batch of n, given that for one example.
+    """The index for a batch of n, from the index for one example.
 
     Parameters
     ----------
     index, arrays
         The index with holes, and the arrays that fill them.
     batched
-        Which of the arrays differ between the examples, along a leading axis.
+        Flags of the arrays that differ between the examples, along a leading axis.
     ndim
         The number of axes of the indexed array, for one example.
     n
@@ -69,21 +69,21 @@ def batched_index(
     -------
     The index, or None if there is none.
     """
-    parts, given, batched = _without_masks(index, arrays, batched)
-    if any(x.dtype.kind == "b" for x in given):
+    parts, fillings, batched = _without_masks(index, arrays, batched)
+    if any(x.dtype.kind == "b" for x in fillings):
         return None
-    ndims = [x.ndim - b for x, b in zip(given, batched, strict=True)]
+    ndims = [x.ndim - b for x, b in zip(fillings, batched, strict=True)]
     rank = max(ndims, default=0)
     shape = _Shape.of(parts, rank, ndim)
     if not any(batched):
         # as NumPy, which ignores arrays without axes if all are
         apart = rank > 0 and not shape.together
         order = _ahead(rank, shape.ndim + 1) if apart else None
-        return BatchedIndex((slice(None), *parts), given, shape.ndim, order)
+        return BatchedIndex((slice(None), *parts), fillings, shape.ndim, order)
     lifted = tuple(
         [
             x.reshape(n, *(1,) * (rank - d), *x.shape[1:]) if b and d < rank else x
-            for x, b, d in zip(given, batched, ndims, strict=True)
+            for x, b, d in zip(fillings, batched, ndims, strict=True)
         ]
     )
     if not own:
@@ -105,14 +105,14 @@ def _ahead(at: int, ndim: int) -> tuple[int, ...] | None:
 
 @attrs.frozen
 class _Shape:
-    """The shape of what an index takes from one example.
+    """The shape of the selection from one example.
 
     Attributes
     ----------
     ndim
         The number of axes.
     before
-        The number of axes before those of the arrays, if the arrays are adjacent.
+        The number of axes in front of the arrays' axes, if the arrays are adjacent.
     together
         Whether they are adjacent, counting integers.
     """
@@ -139,18 +139,18 @@ class _Shape:
 def _without_masks(
     index: tuple[Any, ...], arrays: Sequence[Any], batched: Sequence[bool]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[bool, ...]]:
-    """The index with the places of a mask's true elements instead of the mask."""
+    """The index with the positions of a mask's true elements instead of the mask."""
     rest = iter(zip(arrays, batched, strict=True))
     parts: list[Any] = []
-    given: list[Any] = []
+    fillings: list[Any] = []
     flags: list[bool] = []
     for part in index:
         if part is not HOLE:
             parts.append(part)
             continue
         x, b = next(rest)
-        found = np.nonzero(x) if x.dtype.kind == "b" and x.ndim and not b else (x,)
-        parts += [HOLE] * len(found)
-        given += found
-        flags += [b] * len(found)
-    return tuple(parts), tuple(given), tuple(flags)
+        positions = np.nonzero(x) if x.dtype.kind == "b" and x.ndim and not b else (x,)
+        parts += [HOLE] * len(positions)
+        fillings += positions
+        flags += [b] * len(positions)
+    return tuple(parts), tuple(fillings), tuple(flags)

@@ -110,9 +110,9 @@ def astype(a: Any, dtype: Any) -> Any:
 
 
 def to_array(x: Any) -> Any:
-    """x itself if it is an array, recorded or not; otherwise an array made from it.
+    """x itself if it is an array, recorded or not; otherwise an array of it.
 
-    NumPy's functions begin in this way, unless Python numbers are weak in them.
+    NumPy's functions begin with this conversion, unless Python numbers are weak in them.
     """
     if isinstance(x, Tensor):
         return x if type(x._primal) is np.ndarray else asarray(x)
@@ -123,14 +123,14 @@ def to_array(x: Any) -> Any:
 
 
 def real(x: Any, what: str = "an operand", complex: bool = False) -> Any:
-    """`array` of x, which holds real numbers; otherwise a TypeError says what does not."""
+    """x as an array of real numbers; a TypeError, in which `what` names x, for other numbers."""
     x = to_array(x)
     require_real(x.dtype, what, complex)
     return x
 
 
 def floating(x: Any, complex: bool = False) -> Any:
-    """`array` of x, in float64 if it is not floating, nor complex where that may be."""
+    """x as an array, in float64 unless it is floating, or complex if that is allowed."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
     x = real(x, complex=complex)
@@ -138,7 +138,7 @@ def floating(x: Any, complex: bool = False) -> Any:
 
 
 def squared(x: Any) -> Any:
-    """The square of each element's size: of complex numbers ``abs(x)**2``, which is real."""
+    """The square of each absolute value, which is real for complex numbers too."""
     dtype = getattr(x, "dtype", None)
     if type(x) is complex if dtype is None else dtype.kind == "c":
         re, im = x.real, x.imag
@@ -147,31 +147,31 @@ def squared(x: Any) -> Any:
 
 
 def double(x: Any, complex: bool = False) -> Any:
-    """`array` of x, in float64 or a wider dtype, or complex128 where that may be."""
+    """x as an array in float64 or a wider dtype, or in complex128 if that is allowed."""
     x = real(x, complex=complex)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 
 
 def is_weak(x: Any) -> bool:
-    """Whether x is a Python number, recorded or not, which takes the dtype of other operands."""
+    """Whether x is a Python number, recorded or not, and so takes the dtype of other operands."""
     return type(x._primal if isinstance(x, Tensor) else x) in (int, float, complex)
 
 
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
-    """Arrays of a dtype that holds all, `beside` included; Python numbers are weak."""
+    """Arrays of one dtype that can hold all numbers, `beside` included; Python numbers are weak."""
     xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(to_array, xs)]
 
 
 def conjugate_of(x: Any) -> Any:
-    """The conjugate of an array; one of real numbers as it is, without a record."""
+    """The conjugate of an array; an array of real numbers itself, without a record."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
 def real_of(x: Any) -> Any:
-    """The real part of an array; one of real numbers as it is, without a record."""
+    """The real part of an array; an array of real numbers itself, without a record."""
     return np.real(x) if x.dtype.kind == "c" else x
 
 
@@ -186,9 +186,9 @@ def number(x: Any) -> Any:
 
 
 def onto(own: Any, ufunc: Any, *operands: Any) -> Any:
-    """``ufunc(*operands)``, written into `own`, the operand that only the caller has.
+    """``ufunc(*operands)``, written into `own`, an operand that nobody else refers to.
 
-    It has the shape and the dtype of the result. Of numbers and Tensors the result is new.
+    It has the shape and the dtype of the result. For numbers and Tensors the result is new.
     """
     for x in operands:
         if type(x) is not np.ndarray:
@@ -197,7 +197,7 @@ def onto(own: Any, ufunc: Any, *operands: Any) -> Any:
 
 
 def safe_divide(x1: Any, x2: Any) -> Any:
-    """``x1 / x2``, which is 0 with all its derivatives where x2 is 0."""
+    """``x1 / x2``; where x2 is 0, it is 0, and so are all its derivatives."""
     zero = np.equal(x2, 0)
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
 
@@ -208,14 +208,14 @@ def known(x: Any) -> Any:
 
 
 def seen(x: Any) -> Any:
-    """The values of x, for checks; None while a function is compiled, when they are not known."""
+    """The values of x, for checks; None while a function is compiled and they are unknown."""
     if isinstance(x, Tensor):
         return None if x.origin.compiling else x.value
     return np.asarray(x)
 
 
 def fitted(values: Any, dtype: Any) -> Any:
-    """Values in the dtype of the array that they are written to."""
+    """Values in the dtype of the array that will hold them."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind not in "fc":
         raise TypeError(
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
@@ -228,9 +228,9 @@ def fitted(values: Any, dtype: Any) -> Any:
     return values.astype(dtype)
 
 
-def require_room(dtype: np.dtype[Any], given: np.dtype[Any], done: str) -> None:
-    """Raise if an array of a dtype cannot hold values of another, set in it or added to it."""
-    kind = given.kind
+def require_room(dtype: np.dtype[Any], other: np.dtype[Any], done: str) -> None:
+    """Raise if an array of a dtype cannot hold values of another; `done` is "set in", for one."""
+    kind = other.kind
     if (kind == "c" and dtype.kind != "c") or (kind == "f" and dtype.kind not in "fc"):
         named, needed = ("complex", "complex") if kind == "c" else ("floating", "float")
         raise TypeError(
@@ -299,7 +299,7 @@ def _result_type(*args: Any) -> np.dtype[Any]:
     return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
 
 
-# What is known about a Tensor without reading its value needs no record.
+# These facts about a Tensor are known without its value, and need no record.
 answers([np.shape], _shape)
 answers([np.ndim], _ndim)
 answers([np.size], _size)

@@ -27,9 +27,9 @@ class EighResult(NamedTuple):
     Attributes
     ----------
     eigenvalues
-        In ascending order, of shape (..., n).
+        The eigenvalues, in ascending order, of shape (..., n).
     eigenvectors
-        Of shape (..., n, n), each a column.
+        The eigenvectors, as columns, of shape (..., n, n).
     """
 
     eigenvalues: Any
@@ -85,22 +85,22 @@ def _gaps(w: Any) -> Any:
 
 
 def within_factor(x: Any) -> Any:
-    """The lower triangle with half of the real diagonal: what a Cholesky factor varies in."""
+    """The lower triangle with half of the real diagonal, as in the slope of a Cholesky factor."""
     halved = np.where(on_diagonal(x), real_of(x) / 2, 0)
     return np.where(_below(x, -1), x, halved)
 
 
 def of_triangular_factor(x: Any, upper: bool) -> Any:
-    """The cotangent of the triangle that stands for a symmetric matrix, given that of the whole."""
+    """The cotangent of a triangle that stands for a symmetric matrix, from the whole matrix's."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + adjoint(x), 0)
     return np.where(on_diagonal(x), real_of(x), both)
 
 
 def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
-    """Warn if cotangents ask for the phases of complex vectors, which are LAPACK's choice.
+    """Warn if cotangents depend on the phases of complex vectors, which LAPACK chooses.
 
-    Each pair is one of vectors, as columns, and of their cotangents; all have the same phases.
+    Each pair holds vectors, as columns, and their cotangents; all vectors have the same phases.
     """
     if pairs[0][0].dtype.kind != "c":
         return
@@ -153,8 +153,8 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     Notes
     -----
     Murray, "Differentiation of the Cholesky decomposition" (2016). SciPy solves the triangular
-    equations of the rule if it has been imported, or if matrices are large and it is there; NumPy,
-    which inverts the factor, does so otherwise. The results are the same but for rounding.
+    equations of the rule if it has been imported, or if matrices are large and it is installed;
+    otherwise NumPy does, by inverting the factor. The results differ by rounding alone.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
         A symmetric matrix, or a stack of them. Only one triangle is read, so the gradient is in
         that triangle.
     UPLO
-        ``"L"`` for the lower triangle, ``"U"`` for the upper.
+        ``"L"`` for the lower triangle, ``"U"`` for the upper one.
 
     Notes
     -----
@@ -237,8 +237,8 @@ def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
     Notes
     -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan. That of the eigenvalues
-    alone is as for `eigvalsh`.
+    Vectors of equal eigenvalues have no derivative: their gradient is nan. The eigenvalues alone
+    have the gradient of `eigvalsh`.
 
     Examples
     --------
@@ -252,7 +252,7 @@ def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
 
 def _of_values(g: Any, u: Any, s: Any, vh: Any) -> Any:
-    """The cotangent of a matrix, from that of its singular values alone."""
+    """The cotangent of a matrix, from the cotangent of its singular values alone."""
     return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
 
 
@@ -323,7 +323,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     complex=of_adjoints(_svd_vjp),
 )
 def thin_svd(a: Any) -> Any:
-    """The singular values, and as many vectors of each side."""
+    """The singular values, and as many vectors on each side."""
     return Parts(tuple(np.linalg.svd(a, full_matrices=False)))
 
 
@@ -352,7 +352,7 @@ def thin_qr(a: Any) -> Any:
 
 
 def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
-    # these columns move only as the matrix's columns make them move
+    # these columns change only as much as the matrix's columns require
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
@@ -362,15 +362,15 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     complex=of_adjoints(_complement_vjp),
 )
 def complement(a: Any, of: str = "u") -> Any:
-    """Orthonormal columns that complete those of a matrix of full rank to the whole space.
+    """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 
     Parameters
     ----------
     a
         A matrix with more rows than columns, or a stack of them.
     of
-        Where they come from: the matrix's left singular vectors (``"u"``), the right ones of its
-        adjoint (``"v"``), or its complete ``"q"``.
+        The source of the columns: the matrix's left singular vectors (``"u"``), the right singular
+        vectors of its adjoint (``"v"``), or its complete ``"q"``.
     """
     n = np.shape(a)[-1]
     if of == "q":
@@ -386,9 +386,9 @@ class EigResult(NamedTuple):
     Attributes
     ----------
     eigenvalues
-        Of shape (..., n), in LAPACK's order.
+        The eigenvalues, of shape (..., n), in LAPACK's order.
     eigenvectors
-        Of shape (..., n, n), each a column of length 1.
+        The eigenvectors, as columns of length 1, of shape (..., n, n).
     """
 
     eigenvalues: Any
@@ -396,12 +396,12 @@ class EigResult(NamedTuple):
 
 
 def _real(x: Any, of: Any, real: bool = False) -> Any:
-    """LAPACK's result, real where it may be.
+    """LAPACK's result, made real if its imaginary parts are 0 and the matrix is real.
 
     Raises
     ------
     TraceError
-        If that of a real matrix must be real, and is not.
+        If the result of a real matrix must be real, and is not.
     """
     # some versions of NumPy always return complex numbers
     if of.dtype.kind == "c" or x.dtype.kind != "c":
@@ -418,12 +418,12 @@ def _real(x: Any, of: Any, real: bool = False) -> Any:
 
 
 def _in_one_dtype(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A call's operand, and whether the result's dtype may not depend on values."""
+    """A call's operand, and the option for results whose dtype must not depend on values."""
     return (a,), {"real": True} if type(a) is Tensor and a.origin.compiling else {}
 
 
 def _of_eigenbasis(v: Any, inner: Any) -> Any:
-    """The cotangent of a matrix, from that in the basis of its eigenvectors."""
+    """The cotangent of a matrix, from its form in the basis of eigenvectors."""
     return solve(turned(v), inner @ turned(v))
 
 
@@ -447,7 +447,8 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
     Parameters
     ----------
     a
-        A square matrix, or a stack of them. Those of a real one are real if all of them are.
+        A square matrix, or a stack of them. For a real matrix the result is a real array if all
+        eigenvalues are real.
 
     Raises
     ------
@@ -498,8 +499,8 @@ def eig(a: Any, **strict: bool) -> Any:  # noqa: D417
     Parameters
     ----------
     a
-        A square matrix, or a stack of them. The results for a real one are real if all
-        eigenvalues are.
+        A square matrix, or a stack of them. For a real matrix the results are real arrays if all
+        eigenvalues are real.
 
     Returns
     -------
@@ -514,8 +515,8 @@ def eig(a: Any, **strict: bool) -> Any:  # noqa: D417
 
     Notes
     -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan. That of the eigenvalues
-    alone is as for `eigvals`. Giles, "An extended collection of matrix derivative results for
+    Vectors of equal eigenvalues have no derivative: their gradient is nan. The eigenvalues alone
+    have the gradient of `eigvals`. Giles, "An extended collection of matrix derivative results for
     forward and reverse mode algorithmic differentiation" (2008).
 
     Examples

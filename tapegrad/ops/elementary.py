@@ -130,7 +130,7 @@ def log10(x: Any) -> Any:
 
 
 def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
-    """The share of the first one in a sum of two exponentials to base ``exp(unit)``."""
+    """The share of the first exponential in a sum of two, to the base ``exp(unit)``."""
     # half for equal infinities, whose difference would be nan
     tie = np.equal(x1, x2) & np.isinf(x1)
     return sigmoid(unit * (np.where(tie, 0, x1) - np.where(tie, 0, x2)))

@@ -106,7 +106,7 @@ def floor_divide(x1: Any, x2: Any) -> Any:
 
 
 def _times(y: Any, x1: Any, x2: Any) -> Any:
-    """How often x2 was subtracted from x1 to leave y."""
+    """The number of times that x2 was subtracted from x1 to leave y."""
     # Python's own quotient of floats raises at 0
     return np.rint(np.divide(x1 - y, x2))
 
@@ -122,7 +122,7 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
 def remainder(x1: Any, x2: Any) -> Any:
     """The remainder ``x1 % x2``, with the sign of x2. `mod` is another name for it.
 
-    Its gradient is that between the steps, at a step too.
+    At a step it has the same gradient as between the steps.
 
     Examples
     --------
@@ -144,7 +144,7 @@ mod = remainder
 def fmod(x1: Any, x2: Any) -> Any:
     """The remainder of the quotient rounded towards 0, with the sign of x1.
 
-    Its gradient is that between the steps, at a step too.
+    At a step it has the same gradient as between the steps.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def fmod(x1: Any, x2: Any) -> Any:
 def copysign(x1: Any, x2: Any) -> Any:
     """The magnitude of x1 with the sign of x2.
 
-    Its slope in x1 at 0 is 0, as that of `abs`; no gradient passes to x2.
+    Its slope in x1 at 0 is 0, as for `abs`; no gradient passes to x2.
 
     Examples
     --------
@@ -207,7 +207,7 @@ def exponent(x: Any) -> Any:
 
 @op(lambda g, y, x1, x2: g, None, ufunc=np.nextafter)
 def nextafter(x1: Any, x2: Any) -> Any:
-    """The next floating number from x1 towards x2. Its gradient is that of x1.
+    """The next floating number from x1 towards x2. The gradient passes to x1 unchanged.
 
     Examples
     --------

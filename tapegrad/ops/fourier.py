@@ -25,7 +25,7 @@ def swapped(norm: Any) -> Any:
 
 
 def _fitted(c: Any, shape: tuple[int, ...]) -> Any:
-    """The first elements along each axis, as many as in a shape, or padded with zeros."""
+    """An array cropped to a shape, or padded with zeros to it, at the end of each axis."""
     if c.shape == shape:
         return c
     index = tuple([slice(min(n, m)) for n, m in zip(c.shape, shape, strict=True)])
@@ -35,9 +35,9 @@ def _fitted(c: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
-    """The cotangent of an array, by an op on that of its transform."""
-    given = {option: x for option, x in options.items() if not (x is None or x is False)}
-    return _fitted(apply(OPS[name], (g,), given), a.shape)
+    """The cotangent of an array, by an op on the cotangent of its transform."""
+    explicit = {option: x for option, x in options.items() if not (x is None or x is False)}
+    return _fitted(apply(OPS[name], (g,), explicit), a.shape)
 
 
 @op(
@@ -54,15 +54,15 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     Parameters
     ----------
     a
-        Real or complex numbers. Those of float32 and float16 become complex64.
+        Real or complex numbers; float32 and float16 become complex64.
     n
-        The length of the transform: the axis is cropped to it, or padded with zeros. By default
-        it is the axis's own.
+        The length of the transform, to which the axis is cropped or padded with zeros; by default
+        its own length.
     axis
         The axis, the last by default.
     norm
-        Where the factor ``1 / n`` is: ``"backward"`` (the default) in `ifft`, ``"forward"`` here,
-        ``"ortho"`` its root in each.
+        The place of the factor ``1 / n``: ``"backward"`` (the default) in `ifft`, ``"forward"``
+        here, ``"ortho"`` with its root in each.
 
     Raises
     ------
@@ -148,7 +148,8 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
         The bins. Imaginary parts of the first, and of the last if the length is even, are ignored,
         and get no gradient.
     n
-        The length of the result, by default the even one, twice the number of bins less 2.
+        The length of the result; by default the even one of the two possible, twice the number of
+        bins less 2.
     axis, norm
         As in `fft`.
 
@@ -162,7 +163,7 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
     (array([0.5, 1. , 0.5]), array([0., 1., 0.]))
     """
     if n is not None and 0 in np.shape(a) and np.shape(a)[axis] == 0:
-        # NumPy leaves the result of no bins as it finds the memory
+        # without bins, NumPy does not initialize the result
         shape = list(np.shape(a))
         shape[axis] = 1
         a = np.zeros(shape, np.result_type(a))
@@ -172,29 +173,29 @@ def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
 # --- along several axes ---------------------------------------------------------------------
 
 
-def _step(transform: Any, a: Any, n: int, axis: int, norm: Any, made: bool = False) -> Any:
-    """A transform along an axis, over what was made on the way to it if that fits."""
+def _step(transform: Any, a: Any, n: int, axis: int, norm: Any, overwrite: bool = False) -> Any:
+    """A transform along an axis, written over its operand if that may be and fits."""
     if type(a) is not np.ndarray:
         return transform(a, n=n, axis=axis, norm=norm)
-    if made and n == a.shape[axis]:
+    if overwrite and n == a.shape[axis]:
         return getattr(np.fft, transform.name)(a, n, axis, norm, a)
     return transform.forward(a, n, axis, norm)
 
 
-def _steps(transform: Any, a: Any, s: Any, axes: Any, norm: Any, made: bool = False) -> Any:
+def _steps(transform: Any, a: Any, s: Any, axes: Any, norm: Any, overwrite: bool = False) -> Any:
     """A transform along axes, one after the other."""
     for n, axis in zip(s, axes, strict=True):
-        a, made = _step(transform, a, n, axis, norm, made), True
+        a, overwrite = _step(transform, a, n, axis, norm, overwrite), True
     return a
 
 
-def _weighed(c: Any, n: int, axis: int, factor: float, made: bool) -> Any:
-    """Conjugate bins, of which those that stand for two of the n of all are multiplied."""
+def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
+    """Conjugate bins; a bin that stands for two of all n is multiplied by a factor."""
     factors = np.full(c.shape[axis], factor, c.dtype.char.lower())
     factors[0] = 1
     factors[(n + 1) // 2 :] = 1
     after = c.ndim - 1 - axis
-    if made and not after and type(c) is np.ndarray and c.flags.c_contiguous:
+    if overwrite and not after and type(c) is np.ndarray and c.flags.c_contiguous:
         # in one pass over their real and imaginary parts
         pairs, factors = c.view(factors.dtype), factors.repeat(2)
         factors[1::2] *= -1
@@ -242,7 +243,7 @@ def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
 def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
     """The `rfft` along the last of several axes, then the `fft` along the others.
 
-    Or, `transposed`, what `irfft_axes` is with the other norm: its conjugate, in which the bins
+    If `transposed`, the adjoint of `irfft_axes` with the other norm: the conjugate, in which bins
     that stand for two numbers count twice.
     """
     a = _step(rfft, a, s[-1], axes[-1], norm)
@@ -261,11 +262,11 @@ def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = Fa
 def irfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
     """The `ifft` along all but the last of several axes, then the `irfft` along that one.
 
-    Or, `transposed`, what `rfft_axes` is with the other norm: of the conjugates, in which the bins
-    that stand for two numbers count half.
+    If `transposed`, the adjoint of `rfft_axes` with the other norm: the same of the conjugates, in
+    which bins that stand for two numbers count half.
     """
     if transposed:
-        # conjugates after the other axes, where they are made: an inverse transform before
+        # conjugated after the other axes, in their memory: so these take the inverse transform
         a = _steps(fft, a, s[:-1], axes[:-1], swapped(norm))
         a = _weighed(a, s[-1], axes[-1], 0.5, len(axes) > 1)
     else:

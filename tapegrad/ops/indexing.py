@@ -26,7 +26,7 @@ __all__ = ["getitem"]
 
 
 class Hole(enum.Enum):
-    """The place of an array in an index."""
+    """The position of an array in an index."""
 
     HOLE = "array"
 
@@ -44,7 +44,7 @@ _PLAIN = {*_ENDS, type(...)}
 def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
     parts = index if isinstance(index, tuple) else (index,)
-    # most have no arrays, and this takes half the time
+    # most indices have no arrays, and this check takes half the time
     for part in parts:
         if type(part) is slice:
             if not (type(part.start) in _ENDS >= {type(part.stop), type(part.step)}):
@@ -110,7 +110,7 @@ def may_repeat(arrays: tuple[Any, ...]) -> bool:
 
 
 def _first(rule: Any) -> EachOperand:
-    """The rules of an op that has one only for its first operand."""
+    """The rules of an op that has a rule for its first operand alone."""
 
     @wraps(rule)
     def first(i: int, *args: Any, **options: Any) -> Any:
@@ -125,7 +125,7 @@ def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 
 def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    """g at the places that were taken, 0 elsewhere."""
+    """g at the elements that were selected, 0 elsewhere."""
     return apply(scatter, (g, *arrays), {"shape": a.shape, "index": index})
 
 

@@ -21,9 +21,9 @@ __all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
 
 
 def of_adjoints(rule: Any) -> tuple[Any]:
-    """The rules for a complex operand, given one for cotangents as users see them.
+    """The rule for a complex operand, from a rule for cotangents as users see them.
 
-    Where a formula conjugates operands, so that for real ones it is what textbooks have.
+    It is for formulas that conjugate operands, as textbooks write them.
     """
 
     def inside(g: Any, *args: Any, **options: Any) -> Any:
@@ -38,9 +38,9 @@ def of_adjoints(rule: Any) -> tuple[Any]:
 
 
 def decomposed(name: str, sides: Any, real: int = -1) -> Any:
-    """Stand-ins for the results of a decomposition of n by m matrices: stacks of these shapes.
+    """A `like` for a decomposition of n by m matrices: stacks of zeros of these shapes.
 
-    The one at `real` has real numbers.
+    The result at `real` has real numbers.
     """
 
     def like(a: Any, **options: Any) -> Parts:
@@ -124,7 +124,7 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
 
     Notes
     -----
-    The derivative is that at constant rank; where the rank changes there is none. Golub and
+    The derivative is taken at constant rank; where the rank changes there is none. Golub and
     Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
     variables separate" (1973).
 
@@ -156,7 +156,7 @@ def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
 def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     vector = np.ndim(b) - batched[1] == 1
     if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
-        # all right sides side by side, so that the matrix is factorized once
+        # all right sides as columns of one matrix, so that `a` is factorized once
         sides = b.T if vector else np.transpose(b, (1, 0, 2))
         y = apply(op, (a, sides.reshape(len(a), -1)), {})
         return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
@@ -219,10 +219,10 @@ def cofactor(a: Any, *directions: Any) -> Any:
 
     Notes
     -----
-    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``uH @ d @ v``, transformed back.
-    There the determinant is expanded in the rows that the directions take: the derivative is a sum
-    over distinct rows, one for each direction and one for the gradient, and over permutations of
-    their columns, with the product of the other singular values.
+    For ``a = u diag(s) vh`` the derivative is computed for ``diag(s)`` along ``uH @ d @ v``, and
+    transformed back. For a diagonal matrix it is a sum over distinct rows, one for each direction
+    and one for the gradient, and over permutations of their columns, with the product of the other
+    singular values.
     """
     u, s, vh = np.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
@@ -237,16 +237,16 @@ def cofactor(a: Any, *directions: Any) -> Any:
     for columns in itertools.permutations(range(order)):
         odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
         terms = [row[j] + row[columns[j]] for j in range(order)]
-        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        inputs = ",".join(["..." + term for term in (row, *terms[:-1])])
         on_diagonal = columns[-1] == order - 1
         place = y[..., i, i] if on_diagonal else y
-        sum_ = np.einsum(f"{given}->...{row[-1] if on_diagonal else terms[-1]}", others, *inner)
+        sum_ = np.einsum(f"{inputs}->...{row[-1] if on_diagonal else terms[-1]}", others, *inner)
         sum_ = place - sum_ if odd else place + sum_
         if on_diagonal:
             y[..., i, i] = sum_
         else:
             y = sum_
-    # of length 1, up to rounding
+    # its absolute value is 1, up to rounding
     sign = np.sign(np.linalg.det(u) * np.linalg.det(vh))
     return sign[..., None, None] * (u.conj() @ y @ vh.conj())
 
@@ -280,7 +280,7 @@ class SlogdetResult(NamedTuple):
     Attributes
     ----------
     sign
-        1, -1 or 0, of shape (...), which passes no gradient; of a complex matrix the phase.
+        1, -1 or 0, of shape (...), which passes no gradient; for a complex matrix the phase.
     logabsdet
         The logarithm of the absolute determinant, of shape (...).
     """
@@ -313,8 +313,8 @@ def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
 def slogdet(a: Any) -> Any:
     """The sign of the determinant, and the logarithm of its absolute value.
 
-    The sign of a real one passes no gradient; of a complex one it is the phase, which does. A
-    singular matrix has no gradient: computing it raises a LinAlgError.
+    The sign of a real determinant passes no gradient; for a complex one it is the phase, which
+    does. A singular matrix has no gradient: computing it raises a LinAlgError.
 
     Examples
     --------
@@ -345,6 +345,6 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     1
     """
     if tol is None and 0 in np.shape(A)[-2:]:
-        # NumPy before 2.4 fails to find the largest of no singular values
+        # NumPy before 2.4 raises if there are no singular values
         tol, rtol = 0.0 if rtol is None else 0.0 * np.asarray(rtol), None
     return np.asarray(np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol))

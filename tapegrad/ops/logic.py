@@ -1,7 +1,7 @@
 """Comparisons, logic and selection.
 
-Comparisons and logic are recorded like any op, so that a program made from the tape decides anew
-for its own input, but they pass no gradient.
+Comparisons and logic are recorded like any op, so that a program decides anew for its own input,
+but they pass no gradient.
 """
 
 from __future__ import annotations
@@ -317,9 +317,9 @@ def logical_not(x: Any) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
 
-    It selects and never multiplies: the side not taken gets a cotangent of exactly
-    0. But if that side's own slope is infinite there, 0 times infinity is nan
-    further down; guard its argument too (`sqrt` of ``where(x > 0, x, 1)``).
+    It selects and never multiplies: the side that is not taken gets a cotangent of
+    exactly 0. But if that side's own slope is infinite there, its rule multiplies 0
+    by infinity, which is nan; guard its argument too (`sqrt` of ``where(x > 0, x, 1)``).
 
     Examples
     --------
@@ -354,9 +354,9 @@ _WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
-    """`keep` for floating arrays, as whole numbers: a tenth of the time of a selection.
+    """`keep` for floating arrays, by products of integers: a tenth of the time of a selection.
 
-    It may write over x.
+    `out` may be x.
     """
     whole = _WHOLE.get(x.dtype.itemsize)
     if out is None:
@@ -368,14 +368,14 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
     return out
 
 
-# Smaller arrays are selected from in less time than it takes to look at them.
+# For smaller arrays, checking them takes longer than selecting.
 _MANY = 1 << 11
 
 
 def select(condition: Any, x: Any, y: Any) -> Any:
     """``np.where``; by `keep_into`, if one side of a large selection is 0.
 
-    NumPy branches for each element, which takes ten times as long where no branch is predicted.
+    NumPy branches for each element, which takes ten times as long if branches are mispredicted.
     """
     if type(condition) is np.ndarray and condition.dtype == bool and condition.size >= _MANY:
         is_first = _is_zero(y)

@@ -1,4 +1,4 @@
-"""Order: extremes of two numbers, sorting, and places in a sorted array."""
+"""Order: extremes of two numbers, sorting, and positions in a sorted array."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "mi
 __all__ += ["searchsorted", "sort"]
 
 
-# in smaller arrays a look for ties takes as long as what it saves
+# in smaller arrays, looking for ties takes the time that it saves
 _MANY = 1 << 11
 
 
@@ -45,8 +45,8 @@ def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
 
-    At a tie both sides get half the gradient, so the slope of ``maximum(x, 0)`` at
-    0 is 0.5, while that of `relu` is 0.
+    At a tie both sides get half the gradient, so ``maximum(x, 0)`` has the slope 0.5
+    at 0, while `relu` has the slope 0.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def fmin(x1: Any, x2: Any) -> Any:
 
 
 def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
-    """The cotangent of one of the three where it is the result, half of it where two tie."""
+    """The cotangent of one of the three operands where it is the result; half where two tie."""
     wins = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
         np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),
@@ -155,7 +155,7 @@ def _shared(g: Any, y: Any) -> Any:
     if y.size == 0:
         return g
     if g.dtype == np.float16:
-        # in which long sums stay exact
+        # a dtype in which long sums are more precise
         g = g.astype(np.float32)
     first = np.full((1, *y.shape[1:]), True)
     # line after line, so that each run of equal elements gets its own number
@@ -185,7 +185,7 @@ def _partition_vjp(g: Any, y: Any, a: Any) -> Any:
 def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
     """The elements in ascending order, along an axis or of the flattened array.
 
-    Elements that tie share the gradient of their places equally.
+    Elements that tie share the gradient of their positions equally.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     batch=_searchsorted_batch,
 )
 def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
-    """Where elements belong in a sorted array. It passes no gradient.
+    """The positions at which elements belong in a sorted array. It passes no gradient.
 
     Parameters
     ----------
@@ -345,5 +345,5 @@ def _piece_batch(op: Any, batched: Any, x: Any, xp: Any) -> Any:
 
 @op(None, None, batch=_piece_batch)
 def piece(x: Any, xp: Any) -> Any:
-    """The number of the piece, between increasing points, that x is in or next to."""
+    """The index of the interval between increasing points that contains x or is nearest to it."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))

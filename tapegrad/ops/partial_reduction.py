@@ -24,7 +24,7 @@ def count(x: Any, axis: Any) -> int:
 def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     """The array with a number in place of the elements that are left out of a reduction.
 
-    Whatever is left out, a bad axis raises an AxisError.
+    A bad axis raises an AxisError in any case.
     """
     if where is True:
         return a

@@ -39,14 +39,14 @@ def adjoint(a: Any) -> Any:
 def _dot(a: Any, b: Any) -> Any:
     """The product of two matrices.
 
-    The method needs no dispatch, and takes three quarters of the time for small matrices. It takes
-    one of one element for a number, and adds nothing where that is 0, even to nan.
+    For small matrices the method takes three quarters of the time, since it does not dispatch. It
+    treats a matrix of one element as a number, and drops the product if that is 0, even with nan.
     """
     return a.dot(b) if a.size > 1 < b.size else a @ b
 
 
 def _solid(g: Any) -> Any:
-    """A cotangent in memory of its own if it is one number for all elements, as BLAS needs it."""
+    """A cotangent that repeats one number, written out, as BLAS needs it; any other itself."""
     return g.copy() if type(g) is np.ndarray and g.ndim and not g.strides[-1] else g
 
 
@@ -138,14 +138,14 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 
 def moved(a: Any, source: int, target: int) -> Any:
-    """An array with one axis moved to another place."""
+    """An array with one axis moved to another position."""
     order = list(range(a.ndim))
     axis = order.pop(normalize_axis_index(source, a.ndim))
     order.insert(normalize_axis_index(target, a.ndim), axis)
     return np.transpose(a, tuple(order))
 
 
-# Any, since NumPy's stubs lack axis
+# typed as Any, since NumPy's stubs lack axis
 _vecdot: Any = np.vecdot
 
 
@@ -176,7 +176,7 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The dot products of vectors along an axis; the other axes broadcast.
 
-    Of complex vectors, the first is conjugated.
+    The first vector is conjugated if it is complex.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def vecmat(x1: Any, x2: Any) -> Any:
     return np.vecmat(x1, x2)
 
 
-# elements that are added one by one; NumPy's sums add larger parts in pairs
+# the number of elements that are added one by one; NumPy's sums add larger parts in pairs
 _PART = 1 << 14
 
 
@@ -274,7 +274,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     complex=True,
 )
 def inner_product(a: Any, b: Any) -> Any:
-    """The sum of the products of two arrays of one shape and dtype, without a product array.
+    """The sum of the products of two arrays of one shape and dtype, without an array of products.
 
     Examples
     --------
@@ -300,24 +300,24 @@ def _einsum_rule(
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     spare = iter([letter for letter in LETTERS if letter not in subscripts])
-    given = [(output, g), *zip(terms, operands, strict=True)]
-    del given[i + 1]
-    known = [pair for term, x in given for pair in zip(term, np.shape(x), strict=True)]
+    factors = [(output, g), *zip(terms, operands, strict=True)]
+    del factors[i + 1]
+    known = [pair for term, x in factors for pair in zip(term, np.shape(x), strict=True)]
     wanted = ""
     for label, n in zip(terms[i], np.shape(operands[i]), strict=True):
         new = label
         if label in wanted:
-            # a diagonal was taken: the cotangent lies on it
+            # a diagonal was taken; the cotangent lies on it
             new = next(spare)
-            given.append((label + new, np.eye(n, dtype=g.dtype)))
+            factors.append((label + new, np.eye(n, dtype=g.dtype)))
         elif (label, n) not in known:
-            # it was summed by itself: the cotangent is constant along it
-            given.append((label, np.ones(n, g.dtype)))
+            # the axis was summed alone; the cotangent is constant along it
+            factors.append((label, np.ones(n, g.dtype)))
         wanted += new
     return contract(
-        [x for _, x in given],
-        subscripts=",".join([term for term, _ in given]) + "->" + wanted,
-        # a path fits only the operands that it was made for
+        [x for _, x in factors],
+        subscripts=",".join([term for term, _ in factors]) + "->" + wanted,
+        # an explicit path fits only its own operands
         optimize=optimize if isinstance(optimize, bool | str) else True,
     )
 
@@ -361,12 +361,12 @@ def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     3.0
     """
     y = np.einsum(subscripts, *operands, optimize=optimize)
-    # with one operand it may be a view
+    # with one operand the result may be a view
     return np.array(y) if len(operands) == 1 else y
 
 
 def einsum(*operands: Any, optimize: Any = False) -> Any:
-    """The sum of products given by subscripts, as NumPy's ``einsum``.
+    """The sum of products that subscripts describe, as NumPy's ``einsum``.
 
     Parameters
     ----------

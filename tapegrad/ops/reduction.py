@@ -19,7 +19,7 @@ from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "sum"]
 
-# Any, since NumPy's stubs want a literal for keepdims
+# typed as Any, since NumPy's stubs require a literal for keepdims
 _reduce_add: Any = np.add.reduce
 _reduce_multiply: Any = np.multiply.reduce
 _reduce_maximum: Any = np.maximum.reduce
@@ -43,12 +43,12 @@ _MANY = 1 << 13
 
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
-    # a number is the cotangent of a scalar too
+    # the cotangent of a scalar may be a number
     if getattr(g, "ndim", 0):
         return apply(broadcast_to, (unreduced(g, x, axis, keepdims),), {"shape": x.shape})
     if type(g) is not np.ndarray and not isinstance(g, np.generic):
         return apply(broadcast_to, (g,), {"shape": x.shape})
-    # what uses it next reads one number, but a small array is made in less time than a view
+    # a view repeats one number in memory, but filling a small array is faster than making a view
     return np.broadcast_to(g, x.shape) if x.size >= _MANY else filled(x.shape, g, g.dtype)
 
 
@@ -58,7 +58,7 @@ def reduced_batch(
     """The reduction of each example of a batch."""
     if keepdims:
         options["keepdims"] = True
-    # of a number NumPy takes axis 0 too
+    # NumPy accepts axis 0 of a number too
     axis = batch_axis(axis, a.ndim - 1) if a.ndim > 1 else ()
     return apply(op, (a,), {**options, "axis": axis})
 
@@ -84,8 +84,8 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     keepdims
         Whether the reduced axes stay, with length 1.
 
-    With NumPy's ``dtype=``, ``initial=`` (a number to start from) and ``where=`` (a mask of the
-    elements to add) it is composed of several ops.
+    With NumPy's ``dtype=``, ``initial=`` (a number to start from) or ``where=`` (a mask of the
+    elements to add) several ops are recorded.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
-    """G / n, for each of the n elements that were averaged."""
+    """``g / n``, for each of the n elements that were averaged."""
     n = count(a, axis)
     # in float16 n may be infinite
     part = g * (1 / n) if a.dtype == np.float16 and a.size else g / n
@@ -135,7 +135,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
-    """For each element, the product of the others that `prod` multiplies it with."""
+    """For each element, the product of the other factors of its `prod`."""
     axis = axis if a.ndim else None
     rows = lines(a, axis)
     before = shifted(np.cumprod(rows, axis=0), 1)
@@ -170,7 +170,7 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = np.equal(a, unreduced(y, a, axis, keepdims))
-    # nan equals nothing, so there may be no winner
+    # nan equals nothing, so there may be no tie at all
     if type(ties) is np.ndarray and ties.size < y.size << 8:
         # at most 255 each, which bytes can count
         n = _reduce_add(ties.view(np.uint8), axis, np.uint8, None, True)
@@ -225,7 +225,7 @@ def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def is_nan(a: Any) -> Any:
-    """Which elements are NaN."""
+    """A mask of the elements that are nan."""
     return np.not_equal(a, a)
 
 
@@ -271,9 +271,9 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.count_nonzero(np.array([[0, 1], [2, 1]]), axis=1)
     array([1, 2])
     """
-    found = np.count_nonzero(a, axis, keepdims=keepdims)
-    # a Python int in older versions of NumPy, which has no axes
-    return np.intp(found) if type(found) is int else found
+    total = np.count_nonzero(a, axis, keepdims=keepdims)
+    # older versions of NumPy return a Python int
+    return np.intp(total) if type(total) is int else total
 
 
 def _place_along(

@@ -1,4 +1,4 @@
-"""Rows by their numbers, one element of each row, and the adjoints of these."""
+"""Selections of rows by index and of one element of each row, and their adjoints."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     values
         An array of shape ``indices.shape + row``.
     indices
-        For each row, the row of the result that it is added to.
+        For each row of `values`, the index of the row of the result to which it is added.
     n
         The number of rows of the result.
 
@@ -141,14 +141,14 @@ def from_zero(indices: Any) -> Any:
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
-    # a reduction starts in the time of six calls of argmin
+    # to start a reduction takes the time of six calls of argmin
     if indices.size and (least := indices.item(indices.argmin())) < 0:
         raise IndexError(f"index {least} is out of bounds: indices start from 0")
     return indices
 
 
 def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
-    """g at the places that were picked, 0 elsewhere."""
+    """g at the elements that were picked, 0 elsewhere."""
     return apply(unpick, (g, indices), {"n": a.shape[-1]})
 
 
@@ -224,7 +224,7 @@ def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
     batch=_row_places_batch,
 )
 def row_places(indices: Any, n: int) -> Any:
-    """The places of the elements that `pick` takes in the flat array of rows of n.
+    """The positions, in the flat array of rows of n, of the elements that `pick` selects.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def row_places(indices: Any, n: int) -> Any:
         If an index is negative or too large.
     """
     columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
-    # without the sign, a negative index is a large one
+    # as unsigned numbers, negative indices are large
     unsigned = columns.view(np.uintp)
     if columns.size and unsigned.item(unsigned.argmax()) >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
@@ -256,7 +256,7 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     complex=True,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
-    """A copy of `a` with values added at distinct places of the flattened array.
+    """A copy of `a` with values added at distinct positions of the flattened array.
 
     Examples
     --------

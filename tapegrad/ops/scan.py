@@ -20,12 +20,12 @@ __all__ = ["convolve", "cumprod", "cumsum"]
 
 ZEROS = "right with any number of zeros"
 
-# Any, since NumPy's stubs want a literal for mode
+# typed as Any, since NumPy's stubs require a literal for mode
 _convolve: Any = np.convolve
 
 
 def _carried_back(g: Any, a: Any) -> Any:
-    """The cotangent of each step, including those of later steps times their factors."""
+    """The cotangent of each step, including the contributions of later steps by their factors."""
     return linear_recurrence(shifted(a[::-1], 0), g[::-1])[::-1]
 
 
@@ -154,7 +154,7 @@ def _edge(f: Any, h: Any, edge_order: int) -> Any:
 
 
 def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
-    """The slopes along one axis, for points this far apart."""
+    """The slopes along one axis, for points at these distances."""
     turned = in_front(f, axis)
     if len(turned) <= edge_order:
         raise ValueError(
@@ -194,19 +194,19 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
     Returns
     -------
-    The slopes along the axis, or a tuple of those along each of several.
+    The slopes along the axis, or a tuple of the slopes along each of several axes.
     """
     f = floating(f, complex=True)
     axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
     if edge_order not in (1, 2):
         raise ValueError(f"edge_order must be 1 or 2, not {edge_order}")
-    given: tuple[Any, ...] = varargs or (1.0,)
-    if len(given) == 1 and np.ndim(given[0]) == 0:
-        given *= len(axes)
-    if len(given) != len(axes):
+    distances: tuple[Any, ...] = varargs or (1.0,)
+    if len(distances) == 1 and np.ndim(distances[0]) == 0:
+        distances *= len(axes)
+    if len(distances) != len(axes):
         raise TypeError(f"gradient takes one distance, or one for each of {len(axes)} axes")
     slopes = []
-    for i, h in zip(axes, given, strict=True):
+    for i, h in zip(axes, distances, strict=True):
         if np.ndim(h):
             h = floating(h)
             if h.shape != f.shape[i : i + 1]:
@@ -220,7 +220,7 @@ answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
-    """The cotangent of x, from those of all places where the two overlap."""
+    """The cotangent of x, from the cotangents of all positions where the two overlap."""
     # either may be a Python number
     n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]

@@ -1,4 +1,4 @@
-"""Shapes and axes: ops that move elements and change none of them."""
+"""Shapes and axes: ops that move elements without changing them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
 
 
 def stand_in(a: Any) -> Any:
-    """An array of the shape of `a` without its elements, to find the shape of results."""
+    """An array of the shape of `a` without its elements, to compute the shape of results."""
     return np.broadcast_to(False, np.shape(a))
 
 
@@ -110,7 +110,7 @@ def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
 def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
-        # a batch of no examples does not determine it
+        # a batch of no examples does not determine this length
         at = sides.index(-1)
         sides[at] = math.prod(a.shape[1:]) // max(math.prod(sides[:at] + sides[at + 1 :]), 1)
     return apply(op, (a,), {"shape": (a.shape[0], *sides)})
@@ -126,7 +126,7 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     complex=True,
 )
 def reshape(a: Any, shape: Any) -> Any:
-    """The same elements, in C order, in another shape, of which one length may be -1.
+    """The same elements, in C order, in another shape; one of its lengths may be -1.
 
     With ``order="F"`` the first index changes fastest, before and after.
 
@@ -154,7 +154,7 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     complex=True,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
-    """The array with new axes of length 1 at these places of the result.
+    """The array with new axes of length 1 at these positions in the result.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
 def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
-    # of a number NumPy takes axis 0 too
+    # NumPy accepts axis 0 of a number too
     return apply(op, (a,), {"axis": batch_axis(axis, a.ndim - 1) if a.ndim > 1 else ()})
 
 
@@ -181,7 +181,7 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     complex=True,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
-    """The array without axes of length 1: without these, or without any.
+    """The array without these axes of length 1, or without all of them.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return np.squeeze(a, axis)
 
 
-# the sweep undoes all broadcasting, this too
+# the sweep undoes all broadcasting, this op's too
 
 
 def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> Any:
@@ -235,16 +235,16 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     complex=True,
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
-    """The array with a new axis at this place of the result, along which it is repeated.
+    """The array with a new axis, along which it is repeated.
 
     Parameters
     ----------
     x
         An array.
     axis
-        The place of the new axis in the result.
+        The position of the new axis in the result.
     copies
-        Its length.
+        The length of the new axis.
 
     Examples
     --------
@@ -322,7 +322,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     a
         An array.
     shift
-        The number of places, or a tuple with one number for each axis.
+        The number of positions to shift by, or a tuple with one number for each axis.
     axis
         An axis or a tuple of axes; None rolls the flattened array.
 

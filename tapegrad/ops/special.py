@@ -57,7 +57,7 @@ _FAR = (
         557.535340817727676,
     ),
 )
-# of float32, atanh(erf(x)) / x in x**2 up to 4.2**2, fitted so that its tanh is right to 6e-8
+# for float32, atanh(erf(x)) / x in x**2 up to 4.2**2, fitted so that its tanh is right to 6e-8
 _SINGLE = (
     -7.18016504217e-10,
     2.60903906627e-08,
@@ -128,8 +128,8 @@ def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
 def sinc_derivative(x: Any, order: int) -> Any:
     """The derivative of `sinc` of any order from 1.
 
-    With ``z = pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``, which is the
-    integral over t from 0 to 1 of that of ``cos(t * z)``.
+    With ``z = pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``: the integral,
+    over t from 0 to 1, of the n-th derivative of ``cos(t * z)``.
     """
     x, n = np.asarray(x), order
     wide = x.astype(np.result_type(x, float))

@@ -1,7 +1,7 @@
-"""Equations with triangular matrices, and the rule of Cholesky factors that is made of them.
+"""Equations with triangular matrices, and the rule of Cholesky factors, which solves them.
 
-SciPy computes them where it is there, and NumPy, by more operations, where it is not; results
-differ by rounding alone. So a program that was saved with SciPy runs without it.
+SciPy computes them if it is installed; otherwise NumPy does, by more operations. Results differ by
+rounding alone, so a program that was saved with SciPy runs without it.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from tapegrad.ops.decompositions import of_triangular_factor, within_factor
 from tapegrad.ops.inverses import inv
 from tapegrad.ops.product import adjoint, turned
 
-# from this size on the time that SciPy saves pays for its import
+# from this size on, SciPy saves more time than its import takes
 LARGE = 400
-# up to this size NumPy is faster with a stack of matrices, which it takes at once
+# up to this size NumPy is faster with a stack of matrices, which takes one call
 SMALL = 16
-# rows and columns of a block, which BLAS multiplies in the time of any other
+# the rows and columns of a block, large enough for BLAS to be efficient
 BLOCK = 64
 
 
 def over_stacks(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
-    """A function of matrices called for each of a stack; the result is like the last operand."""
+    """A function of matrices, called for each of a stack; results are like the last operand."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     if not stack:
         return fn(*xs, **options)
     xs = tuple([np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in xs])
-    found = [fn(*[x[i] for x in xs], **options) for i in np.ndindex(*stack)]
-    return np.stack(found).reshape(*stack, *xs[-1].shape[-2:]) if found else like_last(*xs)
+    results = [fn(*[x[i] for x in xs], **options) for i in np.ndindex(*stack)]
+    return np.stack(results).reshape(*stack, *xs[-1].shape[-2:]) if results else like_last(*xs)
 
 
 def like_last(*xs: Any, **options: Any) -> Any:
-    """A value like the result, where the last operand has its matrices' shape."""
+    """Zeros like the result, whose matrices have the shape of the last operand's."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
 
 
-# of ops here: they take stacks of matrices, and while compiling shapes are enough
+# settings of the ops here, which take stacks of matrices
 STACKED: dict[str, Any] = {"scipy": "", "batch": stacks_of(), "like": like_last, "complex": True}
 
 
 def _scipys(a: Any) -> Any:
-    """SciPy's linear algebra for matrices of this size, if it has been imported or pays for it."""
+    """SciPy's linear algebra, if it has been imported or matrices are large enough to import it."""
     if a.shape[-1] >= LARGE:
         try:
             return importlib.import_module("scipy.linalg")
@@ -59,10 +59,10 @@ def _scipys(a: Any) -> Any:
             return None
     if a.ndim > 2 and a.shape[-1] <= SMALL:
         return None
-    found = sys.modules.get("scipy.linalg")
+    scipy = sys.modules.get("scipy.linalg")
     # another thread may still be importing it
     return (
-        found if hasattr(found, "get_blas_funcs") and hasattr(found, "solve_triangular") else None
+        scipy if hasattr(scipy, "get_blas_funcs") and hasattr(scipy, "solve_triangular") else None
     )
 
 
@@ -110,7 +110,7 @@ def _blocks(n: int) -> list[slice]:
 
 
 def _inner(factor: Any, g: Any) -> Any:
-    """`within_factor` of ``adjoint(factor) @ g``, without the part that meets the zeros."""
+    """`within_factor` of ``adjoint(factor) @ g``, without products with the factor's zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
     for s in _blocks(shape[-1]):
@@ -120,7 +120,7 @@ def _inner(factor: Any, g: Any) -> Any:
 
 
 def _folded(x: Any) -> Any:
-    """`of_triangular_factor`, of the lower triangle, written over what was made on the way."""
+    """`of_triangular_factor` for the lower triangle, written over its argument."""
     for s in _blocks(x.shape[-1]):
         x[..., s, : s.start] += adjoint(x[..., : s.start, s])
         x[..., : s.start, s] = 0
@@ -135,12 +135,12 @@ def _pulled_one(y: Any, g: Any, scipy: Any) -> Any:
     y = np.asfortranarray(y)
     x = trsm(1.0, y, x, lower=1, trans_a=2, overwrite_b=1)
     x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
-    # in C order; the conjugate, since it is of the transpose
+    # the transpose is in C order; it needs the conjugate
     return conjugate_of(_folded(x.T))
 
 
 def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
-    # by name, since it is of a higher folder
+    # imported by name, since transforms stands above ops
     vjp = lazy_import("tapegrad.transforms.products", "vjp")
     pull = vjp(_pulled_by_ops, factor, g)[1]
     return [conjugate_of(x) for x in pull(conjugate_of(c))]
@@ -157,7 +157,7 @@ def pulled(factor: Any, g: Any) -> Any:
     if (scipy := _scipys(factor)) is not None:
         return over_stacks(_pulled_one, factor, g, scipy=scipy)
     x = _inner(factor, g)
-    # by blocks: what is solved already is taken off, and the rest is a product
+    # block by block: subtract the solved part, then multiply by the inverse of the block
     inverses = [(s, inv(np.tril(factor[..., s, s]))) for s in _blocks(x.shape[-1])[::-1]]
     for s, inverse in inverses:
         below = factor[..., s.stop :, s]
@@ -168,5 +168,5 @@ def pulled(factor: Any, g: Any) -> Any:
 
 
 def pulled_by_factor(factor: Any, g: Any, upper: bool) -> Any:
-    """The cotangent of a matrix, in one triangle, from its factor and that of the factor."""
+    """The cotangent of a matrix, in one triangle, from its factor and the factor's cotangent."""
     return adjoint(pulled(adjoint(factor), adjoint(g))) if upper else pulled(factor, g)

@@ -24,7 +24,7 @@ __all__ = ["at"]
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
-    """The place, among the values written at an index, of the one that stays."""
+    """A mask of the values written at an index that are not overwritten by a later one."""
     owner = np.zeros(shape, np.intp)
     numbers = np.arange(owner[index].size).reshape(owner[index].shape)
     owner[index] = numbers
@@ -39,7 +39,7 @@ def _update_arguments(a: Any, values: Any, index: Any) -> tuple[tuple[Any, ...],
 def _index_set_vjp(
     i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
-    """g at the places that hold the operand, 0 elsewhere."""
+    """g at the elements that hold the operand's values, 0 elsewhere."""
     if i == 0:
         return index_set(g, 0.0, index=put_back(index, arrays))
     picked = g[put_back(index, arrays)]
@@ -196,7 +196,7 @@ class IndexedUpdate:
     index: Any
 
     def set(self, values: Any) -> Any:
-        """A copy of the Tensor with `values` at the place.
+        """A copy of the Tensor with `values` set at the index.
 
         Where an index occurs more than once, the last value stays, and only that one has a
         gradient.
@@ -210,7 +210,7 @@ class IndexedUpdate:
         return index_set(self.tensor, values, index=self.index)
 
     def add(self, values: Any) -> Any:
-        """A copy of the Tensor with `values` added at the place.
+        """A copy of the Tensor with `values` added at the index.
 
         Where an index occurs more than once, all its values are added.
 
@@ -235,8 +235,8 @@ def at(a: Any) -> At:
     Returns
     -------
     ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
-    ``t.at[index].set(values)`` does for a Tensor. Of several values set in one place, the one that
-    stays has the gradient; of values added in one place, all have it.
+    ``t.at[index].set(values)`` does for a Tensor. If several values are set in one place, the one
+    that stays has the gradient; if several are added in one place, all have it.
 
     Examples
     --------

@@ -119,8 +119,8 @@ def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     return y
 
 
-# Rows of fewer elements take longer to start than to add, so adding along the other axes is worth
-# two copies; of rows of fewer bytes it is worth to make longer ones.
+# Starting a row of fewer elements takes longer than adding it, so that it pays to copy twice and
+# add along the other axes; with fewer bytes, it pays to form longer rows.
 _SHORT, _LONG = 12, 128
 
 
@@ -166,7 +166,7 @@ def _add_cut(
         for place, along, step, length in spans
     )
     y = (np.empty if is_full else np.zeros)(shape, values.dtype)
-    # all patches at once, one place of each
+    # all patches at once, one position of each
     for at in itertools.product(*[range(values.shape[place]) for place, *_ in spans]):
         to, of = [slice(None)] * y.ndim, [slice(None)] * y.ndim
         for j, (place, along, step, length) in zip(at, spans, strict=True):

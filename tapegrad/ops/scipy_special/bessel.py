@@ -1,4 +1,4 @@
-"""Bessel functions of an order, which has no derivative here, and Airy's.
+"""Bessel functions, without a derivative by the order, and Airy functions.
 
 The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 9 and 10.
 """
@@ -118,7 +118,7 @@ def _read_derivative(n: Any, order: Any, x: Any) -> tuple[tuple[Any, ...], dict[
     return (x,), {"n": n, "order": order}
 
 
-def _derivatives(name: str, sign: int, front: float, elements: Elements, **given: Any) -> Op[Any]:
+def _derivatives(name: str, sign: int, front: float, elements: Elements, **facts: Any) -> Op[Any]:
     """The op of the n-th derivatives of `ive`, with the sign -1, or `kve`."""
 
     def near(x: Any, n: int, order: Any) -> Any:
@@ -136,7 +136,7 @@ def _derivatives(name: str, sign: int, front: float, elements: Elements, **given
         is_far = is_far & (np.iscomplexobj(x) | np.greater(size, 0))
         far = front * _series(np.where(is_far, size, _FAR), n, order, sign)
         if sign < 0:
-            # even or odd, and of complex numbers if the order is not whole
+            # even or odd; complex below 0 if the order is not whole
             parity = np.where(
                 np.remainder(order, 1) == 0, 1 - 2 * np.remainder(order + n, 2), np.nan
             )
@@ -147,16 +147,16 @@ def _derivatives(name: str, sign: int, front: float, elements: Elements, **given
         (x,) = each(elements)(choose).args
         return Call((choose.integer(1, 2), choose.among((0, 1, 2)), x))
 
-    made: Op[Any] = declared(
+    derivatives: Op[Any] = declared(
         f"{name}_derivative",
         forward,
-        lambda g, y, x, n, order: g * made(n + 1, order, x),
+        lambda g, y, x, n, order: g * derivatives(n + 1, order, x),
         domain=call,
         read=_read_derivative,
         scipy="",
-        **given,
+        **facts,
     )
-    return made
+    return derivatives
 
 
 # scaled by exp(-abs(x)), which has a kink
@@ -201,14 +201,14 @@ def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) 
 
     def vjp(g: Any, y: Any, z: Any, n: Any, derivative: bool = False) -> Any:
         down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
-        lower, upper = made(down, z, derivative), made(n + 1, z, derivative)
+        lower, upper = spherical(down, z, derivative), spherical(n + 1, z, derivative)
         return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
 
     def call(choose: Choices) -> Call:
         (z,) = each(elements)(choose).args
         return Call((choose.integer(0, 2), z))
 
-    made: Op[Any] = declared(
+    spherical: Op[Any] = declared(
         name,
         forward,
         vjp,
@@ -218,7 +218,7 @@ def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) 
         complex=True,
         example=f"lambda z: tapegrad.scipy.special.{name}(1, z), [1.5]",
     )
-    return made
+    return spherical
 
 
 spherical_jn = _spherical("jn", 1, -1, REAL)

@@ -97,7 +97,7 @@ psi: Op[Any] = special(
     "psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES, complex=True
 )
 digamma = psi
-# from this on, a series has all digits of the difference of large terms
+# from here on, a series has all digits, where the difference of large terms loses them
 _FAR = 10.0
 _BERNOULLI = (
     *(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66),
@@ -152,7 +152,7 @@ def _half_step_rest(order: int, x: Any) -> Any:
 
 
 def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
-    """The op of derivatives of what is left of a function of the gamma function, from order 0."""
+    """The op of derivatives, from order 0, of a gamma function's rest after its leading terms."""
 
     def forward(x: Any, order: int) -> Any:
         wide = np.asarray(x, np.float64)
@@ -170,7 +170,7 @@ def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
     return rest
 
 
-# of gammaln(x), after x * log(x) - x; of gammaln(x + 0.5) - gammaln(x), after log(x) / 2
+# gammaln(x) less x * log(x) - x; and gammaln(x + 0.5) - gammaln(x) less log(x) / 2
 gamma_rest, half_step_rest = (
     _rest("gamma_rest", _gamma_rest),
     _rest("half_step_rest", _half_step_rest),
@@ -223,5 +223,5 @@ zeta: Op[Any] = declared(
     scipy="",
     example="lambda q: scipy.special.zeta(2, q), [1.5]",
 )
-# the ufunc that it calls, which has no public name
+# the ufunc that SciPy's function calls, which has no public name
 answers(["scipy.special._ufuncs._zeta"], zeta)

@@ -1,8 +1,8 @@
 """Integrals of elementary functions, elliptic integrals, and hypergeometric functions.
 
-The derivatives are those in the DLMF (https://dlmf.nist.gov): of exponential, trigonometric and
-Fresnel's integrals in chapters 6 and 7, of hypergeometric functions in 13, 15 and 18, of elliptic
-integrals in 19, and of Lambert's function in 4.13.
+The derivatives are in the DLMF (https://dlmf.nist.gov): of exponential, trigonometric and Fresnel
+integrals in chapters 6 and 7, of hypergeometric functions in 13, 15 and 18, of elliptic integrals
+in 19, and of Lambert's function in 4.13.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ += ["eval_jacobi", "eval_legendre", "exp1", "expi", "expm1", "expn", "ex
 __all__ += ["fresnel_c", "fresnel_s", "huber", "hyp0f1", "hyp1f1", "hyp2f1", "hyperu", "lambertw"]
 __all__ += ["log1p", "sici", "sici_c", "sici_s", "wofz"]
 
-# --- what is near to elementary functions --------------------------------------------------
+# --- functions close to elementary ones ----------------------------------------------------
 
 _ABOVE_MINUS_ONE = Elements(-0.9375, 4.0)
 
@@ -59,7 +59,7 @@ exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, domain=_RIG
 
 
 def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
-    """Minus the one of the order before, which for order 0 SciPy does not have."""
+    """Minus the function of the order before, which SciPy lacks for order 0."""
     n = np.asarray(order)
     return np.where(n == 0, -y * (1 + 1 / x), -expn(np.maximum(n - 1, 0), x))
 
@@ -70,19 +70,19 @@ expn: Op[Any] = family(
 
 
 def _several(name: str, *parts: tuple[str, Callable[..., Any]], elements: Elements = REAL) -> Any:
-    """An op for each result of a SciPy ufunc with several."""
+    """An op for each result of a SciPy ufunc with several results."""
 
-    def made(index: int, part: str, vjp: Any) -> Op[Any]:
+    def part_op(index: int, part: str, vjp: Any) -> Op[Any]:
         def forward(x: Any) -> Any:
             return scipys(name)(x)[index]
 
         return declared(part, forward, vjp, domain=each(elements), scipy="")
 
-    return tuple([made(i, *part) for i, part in enumerate(parts)])
+    return tuple([part_op(i, *part) for i, part in enumerate(parts)])
 
 
 def _sine_ratio(x: Any) -> Any:
-    """``sin(x) / x``; far out a multiple of pi would be a rounded one."""
+    """``sin(x) / x``; `np.sinc` is used near 0 alone, since a multiple of pi would be rounded."""
     is_near = np.less(np.absolute(x), 1)
     far = np.where(is_near, 1, x)
     return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
@@ -97,7 +97,7 @@ sici_s, sici_c = _several(
 
 
 def _quarter_turns(x: Any) -> Any:
-    """``x * x`` less a multiple of 4, of terms that are exact: far out the square is not."""
+    """``x * x`` less a multiple of 4, by exact terms; the square of a large x is rounded."""
     whole = np.rint(x)
     rest = x - whole
     return np.remainder(whole, 2) + np.fmod(2 * whole * rest, 4) + rest * rest
@@ -144,7 +144,7 @@ wofz: Op[Any] = special(
 
 # --- elliptic integrals --------------------------------------------------------------------
 
-# of the double exponential formula from 0 to 1: nodes, and what is left to 1
+# the double exponential formula from 0 to 1: its nodes, and their distances to 1
 _STEP = 0.05
 _GRID = _STEP * np.arange(-68, 69)
 _LEFT = 1 / (1 + np.exp(np.pi * np.sinh(_GRID)))
@@ -153,7 +153,7 @@ _WEIGHTS = _STEP * np.pi * np.cosh(_GRID) * _NODES * _LEFT
 
 
 def _elliptic_derivative(phi: Any, m: Any, order: int, power: float) -> Any:
-    """By `m`: the integral from 0 to phi of the derivative of ``(1 - m * sin**2) ** power``."""
+    """The integral from 0 to phi of a derivative of ``(1 - m * sin**2) ** power`` by `m`."""
     dtype = result_type(phi, m)
     phi, m = (np.asarray(x, np.float64)[..., None] for x in (phi, m))
 
@@ -300,7 +300,7 @@ eval_legendre: Op[Any] = family(
 
 
 def _slope_of_jacobi(n: Any, alpha: Any, beta: Any, x: Any) -> Any:
-    """Of the degree before, which is 0 for a constant."""
+    """The slope, by the polynomial of the degree before; 0 for a constant."""
     n = np.asarray(n)
     before = eval_jacobi(np.where(n == 0, n, n - 1), alpha + 1, beta + 1, x)
     return np.where(n == 0, 0, n + alpha + beta + 1) / 2 * before

@@ -1,6 +1,6 @@
 """The error function, the normal distribution, the logistic function and entropies.
 
-The derivatives are those in the DLMF (https://dlmf.nist.gov), chapter 7.
+The derivatives are in the DLMF (https://dlmf.nist.gov), chapter 7.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _bell(x: Any) -> Any:
 
 erf: Op[Any] = special("erf", lambda g, y, x: g * _bell(x), complex=True)
 erfc: Op[Any] = special("erfc", lambda g, y, x: -g * _bell(x), complex=True)
-# beyond this, recurrences lose digits and the first terms of the series have all of them
+# beyond this, recurrences lose digits, and the first terms of the series have all digits
 _FAR = 8.0
 _TERMS = 30
 
@@ -46,20 +46,20 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
     wide = np.asarray(x, np.float64)
     is_far = np.abs(wide) > _FAR if sign < 0 else wide > _FAR
     near, far = np.where(is_far, 0, wide), np.where(is_far, wide, _FAR)
-    before, found = value(near), 2 * sign * (near * value(near) - limit)
+    before, current = value(near), 2 * sign * (near * value(near) - limit)
     for n in range(1, order):
-        before, found = found, 2 * sign * (near * found + n * before)
+        before, current = current, 2 * sign * (near * current + n * before)
     # the series that begins with limit / x, differentiated by terms
     factors = [math.prod(range(2 * k + 1, 2 * k + 1 + order)) for k in range(_TERMS)]
     series = np.zeros_like(far)
     for k in reversed(range(_TERMS)):
         series = factors[k] - sign * (k + 0.5) / far / far * series
     series = limit * (-1.0) ** order * series / far ** (order + 1)
-    return np.where(is_far, series, found).astype(value(x).dtype)
+    return np.where(is_far, series, current).astype(value(x).dtype)
 
 
 def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[Any]:
-    """The op of a function's derivatives of an order from 1 on, without cancellation far out."""
+    """The op of a function's derivatives, from order 1, without cancellation far from 0."""
 
     def forward(x: Any, order: Any) -> Any:
         return _derivative(x, order, name, sign, limit)
@@ -68,15 +68,15 @@ def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[A
         (x,) = each(elements)(choose).args
         return Call((choose.integer(1, 3), x))
 
-    made: Op[Any] = declared(
+    derivatives: Op[Any] = declared(
         f"{name}_derivative",
         forward,
-        lambda g, y, x, order: g * made(order + 1, x),
+        lambda g, y, x, order: g * derivatives(order + 1, x),
         domain=call,
         read=split,
         scipy="",
     )
-    return made
+    return derivatives
 
 
 erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI, Elements(-2.0, 12.0))
@@ -100,12 +100,12 @@ ndtr: Op[Any] = special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / 
 
 
 def _slope_of_log_ndtr(x: Any) -> Any:
-    """The density divided by the probability, both of which vanish far to the left."""
+    """The density divided by the probability; both vanish far to the left."""
     return (2 / _SQRT_2PI) / scipys("erfcx")(np.negative(x) / _SQRT_2)
 
 
 def _excess(y: Any, x: Any) -> Any:
-    """``x + y``, of the slope of log_ndtr, where far to the left the two cancel."""
+    """``x + y`` for the slope of log_ndtr; far to the left the two would cancel."""
     is_left = np.less(x, 0)
     t = np.where(is_left, x, 0) / -_SQRT_2
     return np.where(is_left, -erfcx_derivative(1, t) / (_SQRT_2 * erfcx(t)), x + y)
@@ -160,7 +160,7 @@ entr: Op[Any] = special(
 
 
 def _times_log_ratio(g: Any, x1: Any, x2: Any) -> Any:
-    """``g * log(x1 / x2)``, where the logarithms of near numbers would cancel; 0 where g is 0."""
+    """``g * log(x1 / x2)``, also for close numbers, whose logarithms would cancel; 0 if g is 0."""
     is_near = np.less(np.absolute(x1 - x2), x2 / 2)
     apart = np.where(is_near, (x1 - x2) / np.where(is_near, x2, 1), 0)
     above, below = (np.where(is_near, 1, x) for x in (x1, x2))

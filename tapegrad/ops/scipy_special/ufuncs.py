@@ -1,4 +1,4 @@
-"""How a function of ``scipy.special`` is declared: SciPy computes, and the rules are ours."""
+"""Declarations of functions of ``scipy.special``: SciPy computes, and the rules are ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tapegrad.core.tensor import Rule, Tensor
 from tapegrad.declare import op
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
 
-# all ops that SciPy computes, by the names that files have for them
+# all ops that SciPy computes, by their names in files
 SCIPY_OPS: dict[str, Op[Any]] = {}
 
 _EXAMPLE = """
@@ -28,7 +28,7 @@ Examples
 
 
 def scipys(name: str) -> Any:
-    """A function of ``scipy.special``, which the caller has imported."""
+    """A function of ``scipy.special``, if the caller has imported that module."""
     special = sys.modules.get("scipy.special")
     if special is None:
         raise ImportError(f"{name} is computed by SciPy: import scipy.special first")
@@ -41,7 +41,7 @@ def special(
     """The op of a SciPy ufunc: a rule for each operand, and the numbers to test it on."""
     kinds = domain if isinstance(domain, tuple) else (domain,) * len(vjps)
 
-    # one for each number of operands, which is read off its signature
+    # a function for each number of operands, which an op reads from the signature
     def of_one(x: Any) -> Any:
         return scipys(name)(x)
 
@@ -69,12 +69,12 @@ def family(
 ) -> Op[Any]:
     """The op of a SciPy ufunc that takes an order before its operand, or other parameters.
 
-    These are options: they pass no gradient, and must not be Tensors. `read` names them, if they
-    are not one order. `parameters` has some to test it with.
+    These are options: they pass no gradient, and must not be Tensors. `read` names them, unless
+    there is only an order. `parameters` has values to test with.
     """
 
-    def forward(x: Any, **given: Any) -> Any:
-        return scipys(name)(*given.values(), x)
+    def forward(x: Any, **options: Any) -> Any:
+        return scipys(name)(*options.values(), x)
 
     several = [x if isinstance(x, tuple) else (x,) for x in parameters]
 
@@ -82,8 +82,8 @@ def family(
         (x,) = each(elements)(choose).args
         return Call((*choose.among(several), x))
 
-    given = ", ".join(map(str, several[-1]))
-    example = f"lambda x: scipy.special.{name}({given}, x), [{_inside(elements)}]"
+    arguments = ", ".join(map(str, several[-1]))
+    example = f"lambda x: scipy.special.{name}({arguments}, x), [{_inside(elements)}]"
     example = example if scipy is None else ""
     return declared(
         name,
@@ -98,12 +98,12 @@ def family(
 
 
 def split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An order is an option: it passes no gradient, and must not be a Tensor."""
+    """The operand, and the order as an option, which passes no gradient and must be no Tensor."""
     return (x,), {"order": order}
 
 
 def split_whole(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same, where SciPy would cut off what follows the point, and give another order."""
+    """The same for a function of integer orders, since SciPy would truncate another number."""
     check_whole(order)
     return split(order, x)
 
@@ -125,12 +125,12 @@ def declared(
     complex: bool = False,
     example: str = "",
 ) -> Op[Any]:
-    """An op of this package, which stands for the ufunc of its name unless `scipy` says which."""
+    """An op of this package; it stands for the ufunc of its name, or of the name `scipy`."""
     forward.__name__ = forward.__qualname__ = name
-    # where it can be found by its name
+    # the module in which pickle looks for it
     forward.__module__ = __package__ or ""
     forward.__doc__ = f"`scipy.special.{name}`.{example and _EXAMPLE.format(example)}"
-    made: Op[Any] = op(
+    declared_op: Op[Any] = op(
         *vjps,
         scipy=name if scipy is None else scipy,
         takes_weak=len(vjps) > 1,
@@ -140,14 +140,14 @@ def declared(
         jvp=elementwise,
         complex=complex,
     )(forward)
-    SCIPY_OPS[name] = made
-    return made
+    SCIPY_OPS[name] = declared_op
+    return declared_op
 
 
 def result_type(*xs: Any) -> Any:
-    """The dtype that SciPy's real functions of these operands have."""
-    found = np.result_type(*xs)
-    return np.promote_types(found, np.float32 if found.kind == "f" else np.float64)
+    """The dtype of the result of SciPy's real functions of these operands."""
+    dtype = np.result_type(*xs)
+    return np.promote_types(dtype, np.float32 if dtype.kind == "f" else np.float64)
 
 
 def _inside(elements: Elements) -> float:
