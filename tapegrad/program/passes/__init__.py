@@ -47,11 +47,10 @@ from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
 from tapegrad.program.passes.rows import join_gathers, update_rows
-from tapegrad.program.passes.sharing import compare_bounded, drop_dead, share_common
+from tapegrad.program.passes.sharing import drop_dead, share_common
 from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.sums import contract_sums, outer_products, sums_as_products
-from tapegrad.program.passes.terms import add_before_parting
 from tapegrad.program.program import Improvement
 from tapegrad.program.program import Pass as Pass
 
@@ -68,10 +67,10 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "stack": (stack_sums,),
     # sums of products become products; those by one matrix become one
     "merge": (contract_sums, stack_products, join_gathers),
-    # a term is added where it is added least often, and to the rows that change
-    "part": (add_before_parting, update_rows),
+    # what is added to few rows is added to these alone
+    "part": (update_rows,),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
-    "write": (compare_bounded, fold, join_factors, pick_first, sums_as_products, outer_products),
+    "write": (fold, join_factors, pick_first, sums_as_products, outer_products),
     "order": (straighten, type_numbers, lay_out, use_up),
 }
 

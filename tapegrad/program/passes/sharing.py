@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Rules
 from tapegrad.face.text import as_text
-from tapegrad.ops.logic import greater, less
-from tapegrad.ops.order import maximum, minimum
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import improvement
@@ -83,39 +80,6 @@ def _option(option: Any) -> Any:
         return tuple(map(_option, option))
     # for anything else, equal text does not mean equal values
     return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
-
-
-# a bound, and the comparison that says where it leaves an operand as it is
-_BOUNDS: dict[Rules, Rules] = {maximum: greater, minimum: less}
-
-
-@improvement
-def compare_bounded(builder: Builder) -> None:
-    """``x > c -> maximum(x, c) > c``, where x is needed for nothing else.
-
-    Fires on relu: its slope is read from its result, which is kept in any case.
-    """
-    if not builder.has(_BOUNDS) or not builder.has(_BOUNDS.values()):
-        return
-    bounded: dict[Any, Ref] = {}
-    for i in builder.of_ops(_BOUNDS):
-        made = builder.instructions[i]
-        for x, c in (made.operands, made.operands[::-1]):
-            if builder.source(x) is not None and builder.dtype(x) == made.dtype:
-                bounded.setdefault((_BOUNDS[made.op], x, c), builder.refs[i])
-    users = {x: builder.users_of(x) for _, x, _ in bounded}
-    ops = {*_BOUNDS, *_BOUNDS.values()}
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        x: Any
-        x, c = made.operands
-        ref = bounded.get((made.op, x, c))
-        if ref is None or builder.absent[ref.index]:
-            return None
-        others = [i for i in users[x] if i < 0 or builder.instructions[i].op not in ops]
-        return None if others else builder.emit(made.op, ref, c)
-
-    builder.rewrite(visit, _BOUNDS.values())
 
 
 _TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)

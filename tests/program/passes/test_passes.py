@@ -20,7 +20,6 @@ from programs import (
     kinds,
     ops_of,
     run,
-    untouched,
 )
 
 import tapegrad as tg
@@ -33,8 +32,6 @@ from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Ref
 from tapegrad.program.passes import (
     GROUPS,
-    add_before_parting,
-    compare_bounded,
     drop_dead,
     fold,
     improve_bodies,
@@ -433,18 +430,6 @@ def test_loops_return_no_value_twice():
     assert len(loops) == 2
 
 
-def test_add_before_parting_adds_to_the_whole():
-    def fn(x, w, b):
-        y = x @ w
-        return y[:2] + b, y[2:] + b
-
-    ops = after(add_before_parting, fn, SQUARE, SQUARE, SQUARE[0])
-    assert ops == ["matmul", "add", "getitem", "getitem"]
-    assert untouched(
-        add_before_parting, lambda x, w, b: (fn(x, w, b)[0], (x @ w)[:2]), SQUARE, SQUARE, SQUARE[0]
-    )
-
-
 def test_pick_first_before_a_column_is_taken_off():
     i = np.array([0, 2, 1])
 
@@ -583,36 +568,3 @@ def test_passes_beside_their_patterns(fn, x, z):
         for a, b in zip(tg.tree.leaves(recorded), tg.tree.leaves(compiled), strict=True):
             assert (np.shape(a), np.result_type(a)) == (b.shape, b.dtype)
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
-
-
-BOUNDS = (np.nan, np.inf, -np.inf, 1.0, 0.0, -0.0, -1.0)
-
-
-@pytest.mark.parametrize("bound", [np.maximum, np.minimum])
-@pytest.mark.parametrize("compare", [np.greater, np.less, np.greater_equal])
-@pytest.mark.parametrize("c", [*BOUNDS, 0, np.array(BOUNDS), np.ones((2, 1))], ids=str)
-def test_compare_bounded_gives_the_same_for_whatever_there_is(bound, compare, c):
-    x = np.array(BOUNDS)
-
-    def fn(x):
-        y = x * 1.0 + 0.0
-        return bound(y, c), bound(c, y), compare(y, c), compare(c, y)
-
-    program = trace(fn, (x,), {})
-    made = compare_bounded(program)
-    fits = (bound, compare) in [(np.maximum, np.greater), (np.minimum, np.less)]
-    assert (made != program) == fits
-    for got, wanted in zip(run(made, (x,)), fn(x), strict=True):
-        np.testing.assert_array_equal(got, wanted)
-
-
-def test_compare_bounded_frees_what_relu_is_of():
-    def fn(x, used):
-        y = np.sin(x)
-        return tg.relu(y), y > 0.0, *([y] if used else [])
-
-    x = np.linspace(-1.0, 1.0, 5)
-    for used in (False, True):
-        program = improved(trace(functools.partial(fn, used=used), (x,), {}), PASSES)
-        (compared,) = [made for made in program.instructions if made.op is tg.greater]
-        assert program.of(compared.operands[0]).op is (tg.sin if used else tg.maximum)
