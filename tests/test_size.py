@@ -179,6 +179,7 @@ def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():
     assert dropped >= kept
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "what", ["second", "gradients", "pullbacks", "raising"][: 1 + 3 * THOROUGH]
 )

@@ -233,6 +233,7 @@ for more, of_more in (
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", ["setprofile", "settrace"])
 def test_references_that_are_held_during_the_import_change_no_gradient(call):
     code = f"""

@@ -105,6 +105,7 @@ def test_a_page_runs_by_itself_and_waits_for_a_guess(page, said):
     assert "line  record" in output, "it prints no tape"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES[:17], ids=lambda page: page.stem)
 def test_a_page_prints_no_answer_before_the_guess(page, run):
     source = page.read_text(encoding="utf-8")

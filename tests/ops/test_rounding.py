@@ -230,6 +230,7 @@ def slopes_in(op: Any, call: Any, dtype: Any) -> Any:
     return tg.grad(loss, tuple(range(len(places))))(*xs) if places else ()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("of_scipy", [False, True], ids=["ours", "scipy's"])
 def test_slopes_in_short_dtypes_are_those_in_float64(dtype: Any, of_scipy: bool) -> None:

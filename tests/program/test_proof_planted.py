@@ -392,6 +392,7 @@ RIGHT: dict[str, Any] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RIGHT)
 def test_sums_of_products_raise_no_false_alarm(name: str) -> None:
     rng = np.random.default_rng(0)

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+_with_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+def in_a_browser(test: Any) -> Any:
+    """A test that starts a browser, which takes as long as a hundred other tests."""
+    return pytest.mark.thorough(_with_browser(test))
+
 
 WATCH = """<script>
 window.errors = [];

@@ -141,6 +141,7 @@ SAYS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_what_is_assumed_is_said_and_fits_the_op(name: str) -> None:
     op = SPACE[name]

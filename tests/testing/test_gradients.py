@@ -597,6 +597,7 @@ def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
         check_grads(lambda x: np.sign(x - value) + (isinstance(x, np.ndarray)), (x,))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_right_rules_raise_no_alarm_for_many_inputs(name: str) -> None:
     x = np.random.default_rng(0).normal(size=10_000 if THOROUGH else 250)

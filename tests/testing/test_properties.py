@@ -383,6 +383,7 @@ def test_a_program_prints_all_that_it_needs(call: str) -> None:
     check_printed(found(testing.programs(), calls, shrunk=False))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ALSO)
 def test_programs_have_lines_of_each_kind_that_is_asked_for(kind: str) -> None:
     calls = {"complex": "np.fft.", "cells": "range(100)", "scipy": "linalg."}

@@ -334,6 +334,7 @@ def square_sum(x: Any) -> Any:
     return tg.sum(x * x)
 
 
+@pytest.mark.thorough
 def test_checkpoints_leave_nothing_for_the_garbage_collector():
     # Importing leaves cycles: numpy.ma reads signatures with closures that call themselves, and
     # attrs replaces classes by those with slots. So what is imported late is imported now.
