@@ -1,7 +1,7 @@
 """SciPy's functions on Tensors, under SciPy's names: SciPy computes, and the rules are here.
 
 It needs SciPy (the extra ``scipy``) and is imported by name alone, ``import tapegrad.scipy``; each
-of its modules is imported when it is first asked for.
+of its modules is imported at its first use.
 """
 
 import typing as _typing

@@ -2,8 +2,8 @@
 
 A tangent of the solution solves ``ds/dt = J s + df/dθ dθ``, beside the solution. A cotangent solves
 the adjoint equation ``dλ/dt = -Jᵀ λ`` backward in time, along the interpolated solution: the
-equation itself, whose solutions would grow, is never solved backward. Each is linear in what it
-is given, so derivatives of higher order are those of the tangent's equation, solved in turn.
+equation itself, whose solutions would grow, is never solved backward. Both are linear in the
+tangent or cotangent, so derivatives of higher order are solutions of the tangent's equation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import integrate
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.errors import TraceError
 from tapegrad.program.compiled import compile
-from tapegrad.scipy._calls import Call, place_of, same
+from tapegrad.scipy._calls import Call, same, shape_and_dtype
 from tapegrad.scipy._steps import slopes_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
@@ -32,7 +32,7 @@ IMPLICIT = ("Radau", "BDF", "LSODA")
 
 @attrs.frozen(eq=False)
 class Equation:
-    """An equation ``dy/dt = slope(t, y, *moving)``, and how it is solved.
+    """An equation ``dy/dt = slope(t, y, *moving)``, and SciPy's options for solving it.
 
     Attributes
     ----------
@@ -71,8 +71,8 @@ class Equation:
     def beside_tangents(self, n: int) -> Equation:
         """The equation of a solution of n numbers and of its tangent."""
 
-        def slope(t: Any, z: Any, *given: Any) -> Any:
-            moving, tangents = given[: len(given) // 2], given[len(given) // 2 :]
+        def slope(t: Any, z: Any, *operands: Any) -> Any:
+            moving, tangents = operands[: len(operands) // 2], operands[len(operands) // 2 :]
             which = [i for i, x in enumerate(moving) if is_floating(x)]
 
             def of(y: Any, *xs: Any) -> Any:
@@ -96,18 +96,18 @@ class Equation:
 
 
 def solved(*args: Any, **kwargs: Any) -> Any:
-    """The result of SciPy's `solve_ivp`; it raises if SciPy fails."""
-    found = integrate.solve_ivp(*args, **kwargs)
-    if not found.success:
-        raise RuntimeError(f"solve_ivp: {found.message}")
-    return found
+    """The result of SciPy's `solve_ivp`; an error if SciPy fails."""
+    result = integrate.solve_ivp(*args, **kwargs)
+    if not result.success:
+        raise RuntimeError(f"solve_ivp: {result.message}")
+    return result
 
 
 @attrs.frozen(eq=False)
 class Known:
-    """A solution that was computed for some operands: its values, and the interpolated solution.
+    """The solution for some operands: its values, and the interpolated solution.
 
-    That is None if it is to be computed.
+    The latter is None if it has not been computed.
     """
 
     operands: tuple[Any, ...]
@@ -115,12 +115,12 @@ class Known:
     solution: Any
 
     def holds(self, operands: Any) -> bool:
-        """Whether it was computed for these."""
+        """Whether this is the solution for these operands."""
         return same(self.operands, operands)
 
 
 def values_at(equation: Equation, known: Known | None, *operands: Any) -> Any:
-    """The solution at given times, a row for each: a function of (t0, times, y0, *moving)."""
+    """The solution at some times, a row for each: a function of (t0, times, y0, *moving)."""
 
     def run(t0: Any, times: Any, y0: Any, *moving: Any) -> Any:
         if known is not None and known.holds((t0, times, y0, *moving)):
@@ -136,13 +136,14 @@ def values_at(equation: Equation, known: Known | None, *operands: Any) -> Any:
 
     def ahead(tangents: Mapping[int, Any], *operands: Any) -> Any:
         full = [
-            tangents[i] if i in tangents else np.zeros(*place_of(x)) for i, x in enumerate(operands)
+            tangents[i] if i in tangents else np.zeros(*shape_and_dtype(x))
+            for i, x in enumerate(operands)
         ]
         return (_tangent(equation, operands, full),)
 
     times, y0 = operands[1:3]
-    place = ((*times.shape, *y0.shape), np.dtype(float))
-    return Call(run, (place,), back, ahead)(*operands)[0]
+    like = ((*times.shape, *y0.shape), np.dtype(float))
+    return Call(run, (like,), back, ahead)(*operands)[0]
 
 
 def _tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
@@ -150,7 +151,7 @@ def _tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
     (t0, times, y0, *moving), (dt0, dtimes, dy0, *dmoving) = operands, tangents
     n = len(y0)
     start = dy0 - equation.slope(t0, y0, *moving) * dt0
-    # the equation is linear in the tangents, and SciPy's tolerance is not
+    # scaled, since the equation is linear in the tangents, but SciPy's tolerance is absolute too
     sizes = [np.max(np.abs(x), initial=0.0) for x in primals((start, *dmoving))]
     scale = float(max(s for s in sizes if np.isfinite(s))) or 1.0
     z = values_at(
@@ -174,7 +175,7 @@ def _adjoint(equation: Equation, known: Known | None, operands: Any, g: Any) -> 
         return _integrated(equation, known, g, which, *operands)
 
     def back(v: Any, g: Any, *operands: Any) -> Any:
-        full = [np.zeros(*place_of(x)) for x in operands]
+        full = [np.zeros(*shape_and_dtype(x)) for x in operands]
         for i, c in zip(which, v, strict=True):
             full[i] = c
         moving = [operands[i] for i in which]
@@ -191,10 +192,10 @@ def _adjoint(equation: Equation, known: Known | None, operands: Any, g: Any) -> 
             result[i] = c
         return [tangent, *result]
 
-    call = Call(run, tuple(place_of(operands[i]) for i in which), back)
-    found = call(g, *operands)
+    call = Call(run, tuple(shape_and_dtype(operands[i]) for i in which), back)
+    cotangents = call(g, *operands)
     result: list[Any] = [None] * len(operands)
-    for i, c in zip(which, found, strict=True):
+    for i, c in zip(which, cotangents, strict=True):
         result[i] = c
     return result
 
@@ -211,7 +212,7 @@ def _integrated(
     by_times = np.sum(g * slopes, axis=-1)
     ends = [k for k in range(len(times)) if np.any(g[k])]
     weights = np.zeros(len(y0))
-    total = [np.zeros(*place_of(operands[i])) for i in which if i > 2]
+    total = [np.zeros(*shape_and_dtype(operands[i])) for i in which if i > 2]
     if ends and times[ends[-1]] != t0:
         sol = None if known is None else known.solution
         sol = sol or equation.solution(t0, times[-1], y0, *moving)
@@ -227,8 +228,8 @@ def _integrated(
     else:
         weights = weights + sum(g[k] for k in ends)
     by_t0 = -np.dot(weights, equation.slope(t0, y0, *moving))
-    found = {0: by_t0, 1: by_times, 2: weights}
-    return [found[i] if i <= 2 else total.pop(0) for i in which]
+    cotangents = {0: by_t0, 1: by_times, 2: weights}
+    return [cotangents[i] if i <= 2 else total.pop(0) for i in which]
 
 
 @attrs.frozen(eq=False)
@@ -265,7 +266,7 @@ class _Along:
                 return -equation.jacobian(t, y(t), *moving).T
             return self.matrix(t, y(t), *moving)
 
-        found = solved(
+        adjoint = solved(
             lambda t, w: self.pulled(t, y(t), w, *moving),
             (start, stop),
             weights / scale,
@@ -274,8 +275,8 @@ class _Along:
             dense_output=True,
             **options,
         )
-        parts = self.integrals(found.sol, start, stop, scale, which) if which else []
-        return found.y[:, -1] * scale, parts
+        parts = self.integrals(adjoint.sol, start, stop, scale, which) if which else []
+        return adjoint.y[:, -1] * scale, parts
 
     def integrals(self, sol: Any, start: float, stop: float, scale: float, which: Any) -> Any:
         """The integrals of the weights times the slope's derivatives, by Gauss's rule."""
@@ -301,15 +302,15 @@ class _Along:
 
 
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function compiled; as it is if it reads values."""
-    made: Callable[..., Any] = compile(fn)
+    """A function compiled; the function itself if it reads values."""
+    current: Callable[..., Any] = compile(fn)
 
     def called(*args: Any) -> Any:
-        nonlocal made
+        nonlocal current
         try:
-            return made(*args)
+            return current(*args)
         except TraceError:
-            made = fn
+            current = fn
             return fn(*args)
 
     return called

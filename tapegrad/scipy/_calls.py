@@ -1,7 +1,7 @@
-"""The op of a call whose work depends on values: a solver that takes as many steps as it needs.
+"""The op of a call whose work depends on values, such as a solver that takes adaptive steps.
 
-A record of it holds the call, an object that says what it computes on arrays, how a cotangent is
-pulled back and how a tangent is pushed forward.
+A record of it holds the call: an object with the function on arrays, the pullback of cotangents and
+the pushforward of tangents.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tapegrad.declare.parts import parts_of, together
 from tapegrad.face.ownership import readonly_view
 from tapegrad.transforms.products import vjp
 
-__all__ = ["Call", "outright", "place_of", "same"]
+__all__ = ["Call", "outright", "same", "shape_and_dtype"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
-Place = tuple[tuple[int, ...], np.dtype[Any]]
+ShapeAndDtype = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -39,22 +39,22 @@ class Call:
     ----------
     fn
         The function; it returns a tuple of floating arrays.
-    places
-        Their shapes and dtypes.
+    results
+        The shape and dtype of each.
     back
         A function of cotangents, a tuple, and of the operands that returns a cotangent for each
         operand, None for zero. It is differentiated in turn.
     ahead
         A function of tangents, a dict by the operand's position, and of the operands that returns
-        a tangent for each result; by default that follows from `back`.
+        a tangent for each result; by default it is derived from `back`.
     known
-        Operands and the results for them, if they are known.
+        Operands and the results for them, if these are known.
     """
 
     __tree_leaf__: ClassVar[bool] = True
 
     fn: Fn
-    places: tuple[Place, ...]
+    results: tuple[ShapeAndDtype, ...]
     back: Fn
     ahead: Fn | None = None
     known: Any = None
@@ -65,27 +65,27 @@ class Call:
     def __call__(self, *operands: Any) -> list[Any]:
         """The results, recorded if an operand is."""
         whole = apply(CALL, operands, {"call": self})
-        return [whole] if len(self.places) == 1 else parts_of(whole)
+        return [whole] if len(self.results) == 1 else parts_of(whole)
 
     def run(self, *operands: Any) -> Any:
         """The results on arrays, as a record holds them."""
         if self.known is not None and same(self.known[0], operands):
             return together(list(self.known[1]))
-        # in no recording: what the function records is its own
-        found = recorded_from(None, self.fn, readonly_view(operands))[0]
+        # outside of the recording, since the function may make records of its own
+        results = recorded_from(None, self.fn, readonly_view(operands))[0]
         # the function may return an operand, or a view of one
-        return together([np.array(x) for x in found])
+        return together([np.array(x) for x in results])
 
     def like(self) -> Any:
-        """A value like that of a record."""
-        return together([np.zeros(*place) for place in self.places])
+        """A value of the shapes and dtypes of a record's."""
+        return together([np.zeros(*result) for result in self.results])
 
     def pull(self, g: Any, *operands: Any) -> list[Any]:
         """The cotangents of the operands."""
-        given = [g] if len(self.places) == 1 else parts_of(g)
+        parts = [g] if len(self.results) == 1 else parts_of(g)
         cotangents = tuple(
-            np.zeros(*place) if c is None else conjugated(c)
-            for c, place in zip(given, self.places, strict=True)
+            np.zeros(*result) if c is None else conjugated(c)
+            for c, result in zip(parts, self.results, strict=True)
         )
         return [c if c is None else conjugated(c) for c in self.back(cotangents, *operands)]
 
@@ -96,9 +96,9 @@ class Call:
         return together(list(self.ahead(tangents, *operands)))
 
 
-def same(given: Any, others: Any) -> bool:
-    """Whether these arrays are those."""
-    return len(given) == len(others) and all(map(np.array_equal, given, others))
+def same(arrays: Any, others: Any) -> bool:
+    """Whether two sequences have equal arrays."""
+    return len(arrays) == len(others) and all(map(np.array_equal, arrays, others))
 
 
 def _solve(*operands: Any, call: Call) -> Any:
@@ -114,31 +114,31 @@ CALL = SOLVE_IVP = Rules(
     like=lambda *operands, call: call.like(),
     complex=True,
 )
-# the name in the error of a file or a translation that cannot hold such a call
+# the name in errors of files and translations that cannot hold such a call
 CALL.__dict__["__qualname__"] = "SOLVE_IVP"
 
 
-def place_of(x: Any) -> Place:
+def shape_and_dtype(x: Any) -> ShapeAndDtype:
     """The shape and dtype of an array or a Tensor."""
     primal = np.asarray(x._primal if type(x) is Tensor else x)
     return primal.shape, primal.dtype
 
 
-def outright(fn: Fn, places: tuple[Place, ...]) -> Call:
-    """A call of a differentiable function that is recorded anew each time that it is run.
+def outright(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> Call:
+    """A call of a differentiable function, which is recorded again in each run.
 
-    So the function may read values, and take any number of steps, within a program or a batch too.
-    Its derivatives, of any order, are calls of this kind.
+    So the function may read values, and take any number of steps, in a program or a batch too. Its
+    derivatives, of any order, are calls of this kind.
     """
-    return Call(fn, places, partial(_outright_back, fn))
+    return Call(fn, results, partial(_outright_back, fn))
 
 
 def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[Any]:
     n = len(cotangents)
     moving = [i for i, x in enumerate(operands) if is_floating(x)]
 
-    def back(*given: Any) -> Any:
-        cotangents, operands = given[:n], list(given[n:])
+    def back(*arguments: Any) -> Any:
+        cotangents, operands = arguments[:n], list(arguments[n:])
 
         def of_moving(*xs: Any) -> Any:
             for i, x in zip(moving, xs, strict=True):
@@ -147,8 +147,10 @@ def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[
 
         return vjp(of_moving, *[operands[i] for i in moving])[1](tuple(cotangents))
 
-    found = outright(back, tuple(place_of(operands[i]) for i in moving))(*cotangents, *operands)
+    pulled = outright(back, tuple(shape_and_dtype(operands[i]) for i in moving))(
+        *cotangents, *operands
+    )
     result: list[Any] = [None] * len(operands)
-    for i, c in zip(moving, found, strict=True):
+    for i, c in zip(moving, pulled, strict=True):
         result[i] = c
     return result

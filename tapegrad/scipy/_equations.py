@@ -1,9 +1,9 @@
 """The equations that a solution found by SciPy solves, and linear systems of their derivatives.
 
-At a root the function stays zero, at a minimum the slope. The implicit function theorem says how
-the solution moves with the arguments (`tapegrad.transforms.implicit`). It holds at the solution
-alone, so each kind of equations judges what SciPy found: that one more step of Newton would leave
-it, and its derivative, where they are.
+At a root the function stays zero, at a minimum the slope. The implicit function theorem gives the
+derivative of the solution by the arguments (`tapegrad.transforms.implicit`). It holds only at a
+solution, so each kind of equations judges SciPy's: one more step of Newton must change neither the
+solution nor its derivative.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Fn = Callable[..., Any]
 
 _sparse: Any = import_module("scipy.sparse.linalg")
 
-# unknowns from which on a linear system is solved by products instead of a matrix
+# the number of unknowns from which on a linear system is solved by products instead of a matrix
 MANY = 256
-# one more step of Newton may move a solution by this part of its size, and of what SciPy moved it
+# one more step of Newton may move a solution by this part of its size, or of its distance from x0
 _CONVERGED, _TINY = 1e-3, 1e-6
-# and change the derivative by this part, which it halves where the derivative is zero
+# and may change the derivative by this part; at a zero derivative, it would halve it
 _BENT = 1e-2
-# the part of a change of x below which a change by the arguments is none
+# a change by the arguments counts as none below this part of a change by x
 _LARGEST_NONE = 1e-4
-# how near its bound a variable lies on it
+# a variable lies on its bound within this distance
 _NEAR = 1e-6
 
 
 @attrs.frozen(slots=False)
 class Of:
-    """A function made of another one, whose name it has in messages."""
+    """A function derived from another one, whose name it has in messages."""
 
     f: Fn
 
@@ -68,7 +68,7 @@ class Equations(Of):
 
 @attrs.frozen(slots=False)
 class Stationary(Of):
-    """The residual at a minimum: the slope, and for a variable on its bound the distance to it."""
+    """The residual at a minimum: the slope, or for a variable on its bound the distance to it."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         if limits is None:
@@ -89,7 +89,7 @@ class Stationary(Of):
         left = np.where(is_free, left, 0)
         step = left.copy()
         if callable(product):
-            # of a singular matrix, none that is drawn at random is a product
+            # no random vector is a product with a singular matrix
             probe = np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0)
             by_cg(product, probe, 1e-3)
             step = by_cg(product, step, 1e-4)
@@ -101,7 +101,7 @@ class Stationary(Of):
         _check_converged(self, step, (v, start, limits, *args))
 
     def _free(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
-        """Which variables no bound holds; raises where one might hold or not."""
+        """A mask of the variables that no bound holds; an error if a bound may hold or not."""
         is_low, is_high = _on_bounds(v, *limits)
         is_free = ~(is_low | is_high)
         slope = grad(self.f)(np.where(is_free, v, np.where(is_low, *limits)), *args)
@@ -118,7 +118,7 @@ class Stationary(Of):
 
 
 def _on_bounds(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
-    """Which variables lie on their lower bounds, and which on their upper ones."""
+    """Masks of the variables on their lower bounds and of those on their upper bounds."""
     near = _NEAR * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
     return v - lower <= near, upper - v <= near
 
@@ -160,9 +160,9 @@ def _refuse_saddle(name: str) -> NoReturn:
     )
 
 
-def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
+def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
     """Raise if one more step of Newton would change the solution or its derivative."""
-    v, start, limits, *args = given
+    v, start, limits, *args = operands
     far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
     leaves, structure = tree.flatten(args)
     places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
@@ -177,7 +177,7 @@ def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
         return jvp(equations, (x, *moving), directions)[1]
 
     held, bent = [0 * x for x in moved], 0.0
-    # beside what a change of x does, that of the arguments may be none
+    # a change by the arguments counts as none if it is small beside the change by x
     scale = _LARGEST_NONE * np.max(
         np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
     )

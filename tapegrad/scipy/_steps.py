@@ -1,10 +1,10 @@
 """Derivatives of the steps that an explicit method accepted, by SciPy's own tableau.
 
 A step is ``Yᵢ = y + h Σⱼ aᵢⱼ Kⱼ``, ``Kᵢ = f(t + cᵢ h, Yᵢ)``; its result is one of the ``Yᵢ``. The
-solution between is ``y + h Σᵢ wᵢ(x) Kᵢ``, where the weights are polynomials of ``x``, the part of
-the step that has passed. SciPy has computed all of these. Once a cotangent is given as numbers,
-it is pulled back through all steps at once, with the Jacobians of ``f`` at all ``Yᵢ``. Everything
-else comes from taking the steps again as one `scan`.
+solution between is ``y + h Σᵢ wᵢ(x) Kᵢ``, where the weights are polynomials of ``x``, the fraction
+of the step. SciPy has computed all of these. A cotangent of plain numbers is pulled back through
+all steps at once, with the Jacobians of ``f`` at all ``Yᵢ``. All other derivatives are those of one
+`scan` that takes the steps again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __dir__ = __all__.copy
 
 Slope = Callable[..., Any]
 
-# the most numbers in the Jacobians of all stages
+# the largest number of elements in the Jacobians of all stages
 _MOST = 4_000_000
 
 
@@ -46,7 +46,7 @@ class Tableau:
     last
         The stage at the end of the step.
     weights
-        The coefficients of ``wᵢ(x)``, from that of ``x`` on; a row for each stage.
+        The coefficients of ``wᵢ(x)``, from the first power of ``x`` on; a row for each stage.
     """
 
     rows: Any
@@ -61,8 +61,8 @@ class Tableau:
         with_more = between and issubclass(method, DOP853)
         size = n + 1 + (len(method.C_EXTRA) if with_more else 0)
         rows, nodes = np.zeros((size, size)), np.ones(size)
-        given = method.A[:n, :n]
-        rows[:n, : given.shape[1]], rows[n, :n], nodes[:n] = given, method.B, method.C[:n]
+        inner = method.A[:n, :n]
+        rows[:n, : inner.shape[1]], rows[n, :n], nodes[:n] = inner, method.B, method.C[:n]
         if with_more:
             rows[n + 1 :, : method.A_EXTRA.shape[1]] = method.A_EXTRA
             nodes[n + 1 :] = method.C_EXTRA
@@ -70,7 +70,7 @@ class Tableau:
         return cls(rows, nodes, n, None if issubclass(method, DOP853) else method.P)
 
     def at(self, x: Any) -> Any:
-        """The weights for each x, a row for each: an array or a Tensor."""
+        """The weights for x, an array or a Tensor; a row for each element."""
         power, total = x, None
         for column in self.weights.T:
             term = np.expand_dims(power, -1) * column
@@ -96,7 +96,7 @@ def _nested(method: Any, end: Any, n: int) -> Any:
 
 
 def noting(method: Any, noted: list[tuple[float, Any, Any]]) -> Any:
-    """SciPy's class, which notes of each step its end, the state there and its stages."""
+    """SciPy's class, made to note the end of each step, the state there and the stages."""
 
     class Noting(method):  # type: ignore[misc]
         def step(self) -> Any:
@@ -106,10 +106,10 @@ def noting(method: Any, noted: list[tuple[float, Any, Any]]) -> Any:
             return message
 
         def dense_output(self) -> Any:
-            found = super().dense_output()
+            interpolant = super().dense_output()
             if hasattr(self, "K_extended"):
                 noted[-1] = (*noted[-1][:2], self.K_extended.copy())
-            return found
+            return interpolant
 
     Noting.__name__ = method.__name__
     return Noting
@@ -124,11 +124,11 @@ class Steps:
     slope
         The right-hand side, ``slope(t, y, *moving)``.
     tableau
-        The method's.
+        The method's tableau.
     ts, states, stages
         The ends of the steps, the states there, and the stages of each step.
     segments
-        The step in which each time lies that is asked for; None for the ends of the steps.
+        The index of the step that contains each requested time; None for the ends of the steps.
     values
         The solution, as SciPy gives it: a row for each time.
     checkpoint
@@ -155,23 +155,23 @@ class Steps:
         values: Any,
         checkpoint: Any,
     ) -> Steps:
-        """From what was noted; `first` are the first time and state, `at` the times between."""
+        """The noted steps; `first` has the first time and state, `at` the times between."""
         tableau = Tableau.of(method, at is not None)
         ts = np.array([first[0], *[t for t, _, _ in noted]], float)
         states = np.stack([first[1], *[y for _, y, _ in noted]])
         stages = np.zeros((len(noted), len(tableau.rows), states.shape[1]), states.dtype)
-        for row, (_, _, found) in zip(stages, noted, strict=True):
-            row[: len(found)] = found
+        for row, (_, _, stage_values) in zip(stages, noted, strict=True):
+            row[: len(stage_values)] = stage_values
         sign = np.sign(ts[-1] - ts[0])
         segments = None if at is None else np.searchsorted(sign * ts[1:], sign * at)
         return cls(slope, tableau, ts, states, stages, segments, values, checkpoint)
 
     def __call__(self, *operands: Any) -> Any:
         """The solution, a row for each time: a function of (t0, tf, at, y0, *moving)."""
-        place = self.values.shape, self.values.dtype
+        like = self.values.shape, self.values.dtype
         call = Call(
             lambda *xs: (self.again(*xs),),
-            (place,),
+            (like,),
             self._back,
             self._ahead,
             (primals(operands), (self.values,)),
@@ -180,8 +180,8 @@ class Steps:
 
     def _ahead(self, tangents: Mapping[int, Any], *operands: Any) -> Any:
         which = list(tangents)
-        given, moved = [operands[i] for i in which], [tangents[i] for i in which]
-        return (jvp(partial(self._moved, operands, which), given, moved)[1],)
+        moving, moved = [operands[i] for i in which], [tangents[i] for i in which]
+        return (jvp(partial(self._moved, operands, which), moving, moved)[1],)
 
     def _moved(self, operands: Any, which: Any, *moving: Any) -> Any:
         filled = list(operands)
@@ -200,15 +200,15 @@ class Steps:
             and self.checkpoint is None
         ):
             return self.pull(cotangents[0], which, *operands)
-        given = [operands[i] for i in which]
-        pull = vjp(partial(self._moved, operands, which), *given)[1]
+        moving = [operands[i] for i in which]
+        pull = vjp(partial(self._moved, operands, which), *moving)[1]
         result: list[Any] = [None] * len(operands)
         for i, c in zip(which, pull(cotangents[0]), strict=True):
             result[i] = c
         return result
 
     def again(self, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
-        """The solution by taking the steps again."""
+        """The solution, computed by the same steps again."""
         tableau, slope = self.tableau, self.slope
         ends = [np.reshape(t, (1,)) for t in (t0, tf)]
         ts = np.concatenate([ends[0], self.ts[1:-1], ends[1]])
@@ -226,10 +226,10 @@ class Steps:
 
         first = y0, slope(t0, y0, *moving)
         options = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-        found = scan(step, first, (starts, steps), **options)[1]
+        outputs = scan(step, first, (starts, steps), **options)[1]
         if self.segments is None:
-            return np.concatenate([np.expand_dims(y0, 0), found])
-        ends, stages = found
+            return np.concatenate([np.expand_dims(y0, 0), outputs])
+        ends, stages = outputs
         states = np.concatenate([np.expand_dims(y0, 0), ends])
         y, h, t, stages = (index_select(x, self.segments) for x in (states, steps, starts, stages))
         weights = tableau.at((at - t) / h)
@@ -244,7 +244,7 @@ class Steps:
         combined = np.einsum("ij,kjn->kin", rows, self.stages)
         times = starts[:, None] + tableau.nodes * h[:, None]
         states = before[:, None] + h[:, None, None] * combined
-        # what enters the stages and the states from the results
+        # the cotangents of the stages and of the states by the results alone
         into = np.zeros(self.stages.shape)
         direct = np.zeros_like(self.states)
         by_at, by_start, by_step = None, np.zeros(len(h)), np.zeros(len(h))
@@ -271,9 +271,9 @@ class Steps:
         turned = jacobians.swapaxes(-1, -2) * h[:, None, None, None]
 
         def through(into: Any, end: Any) -> Any:
-            """From cotangents of the stages and of the ends of steps to all that they come from.
+            """Pull cotangents of the stages and of the ends of steps back through the stages.
 
-            The trailing axis holds several of them.
+            The trailing axis holds several cotangents.
             """
             into, back = into.copy(), np.zeros(into.shape)
             for i in range(size[1] - 1, -1, -1):
@@ -284,8 +284,8 @@ class Steps:
                     into[:, j] += rows[i, j] * back[:, i]
             return back, into
 
-        # linear in both, so that only a product for each step is left to do one after another;
-        # the factor h of the stages is in the Jacobians
+        # linear in both, so that only one product for each step must be done in sequence; the
+        # factor h of the stages is in the Jacobians
         inputs = (into / h[:, None, None])[..., None]
         steps = through(np.zeros((*size, n, n)), np.eye(n))[0].sum(1)
         rests = through(inputs, 0.0)[0].sum(1)[..., 0] + direct[:-1]
@@ -293,8 +293,8 @@ class Steps:
         after[-1] = direct[-1]
         for k in range(len(h) - 1, -1, -1):
             after[k] = steps[k] @ after[k + 1] + rests[k]
-        back, found = through(inputs, after[1:, :, None])
-        weights = found[..., 0] * h[:, None, None]
+        back, stage_cotangents = through(inputs, after[1:, :, None])
+        weights = stage_cotangents[..., 0] * h[:, None, None]
         by_step += np.einsum("kin,kin->k", back[..., 0], combined)
         by = vjp(lambda t, *moving: slopes_at(self.slope, t, flat[1], moving), flat[0], *moving)[1](
             weights.reshape(-1, n)
@@ -311,7 +311,7 @@ def slopes_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
     try:
         return vmap(lambda t, y: slope(t, y, *moving))(times, states)
     except TraceError:
-        # it reads values
+        # the function reads values
         rows = [slope(t, states[i], *moving) for i, t in enumerate(times)]
         return np.stack(rows)
 

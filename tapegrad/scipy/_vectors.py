@@ -80,7 +80,7 @@ class Values(_OnVectors):
 
 @attrs.frozen(slots=False)
 class Step(_OnVectors):
-    """How far a function moves its argument, which is zero at a fixed point."""
+    """The change of an argument by a function, which is zero at a fixed point."""
 
     def __call__(self, v: Any, *args: Any) -> Any:
         return v - tree.ravel(self._called(v, args))[0]

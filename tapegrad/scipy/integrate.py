@@ -23,7 +23,7 @@ from tapegrad.face.text import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
-from tapegrad.scipy._calls import Place, outright
+from tapegrad.scipy._calls import ShapeAndDtype, outright
 from tapegrad.scipy._steps import Steps, noting
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
@@ -45,12 +45,12 @@ class OdeResult:
     t
         The times, with shape (m,).
     y
-        The solution there, with shape (n, m).
+        The solution at these times, with shape (n, m).
     sol, t_events, y_events
-        None: interpolated solutions and events are not there.
+        None: interpolated solutions and events are not supported.
     nfev, njev, nlu
-        How many times SciPy evaluated the right-hand side and its Jacobian, and factored a
-        matrix; None where that differs from call to call, as inside `compile`.
+        The numbers of SciPy's evaluations of the right-hand side and of its Jacobian, and of its
+        factorizations; None if they differ from call to call, as inside `compile`.
     status, message, success
         0, a sentence and True, since a failure is an error.
 
@@ -91,13 +91,13 @@ def solve_ivp(
 ) -> OdeResult:
     r"""`scipy.integrate.solve_ivp`, with derivatives by `y0`, `args`, `t_span` and `t_eval`.
 
-    SciPy solves ``dy/dt = fun(t, y, *args)``, ``y(t0) = y0``. What derivatives are of depends on
-    the method:
+    SciPy solves ``dy/dt = fun(t, y, *args)``, ``y(t0) = y0``. The derivatives depend on the kind of
+    method:
 
-    - Of an explicit one (RK23, RK45, DOP853), the steps that SciPy accepted are taken again as one
-      `scan`, by SciPy's tableau. The derivative is that of these steps, to the last digits.
-    - Of an implicit one (Radau, BDF, LSODA), they are solutions of equations along the interpolated
-      solution: of the adjoint equation ``dλ/dt = -(df/dy)ᵀ λ`` in reverse mode, and of
+    - For an explicit method (RK23, RK45, DOP853), the steps that SciPy accepted are taken again as
+      one `scan`, by SciPy's tableau. The derivative of these steps is exact, to the last digits.
+    - For an implicit method (Radau, BDF, LSODA), derivatives are solutions of equations along the
+      interpolated solution: of the adjoint equation ``dλ/dt = -(df/dy)ᵀ λ`` in reverse mode, and of
       ``ds/dt = df/dy s + df/dθ dθ`` in forward mode. They are as accurate as `rtol` and `atol`
       make the solution. The equation is never solved backward through ``y``, which would grow
       where the solution decays.
@@ -117,7 +117,7 @@ def solve_ivp(
     method
         "RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA", or SciPy's class.
     t_eval
-        The times to return the solution at, in order; by default the ends of the steps, whose
+        The times at which to return the solution, in order; by default the ends of the steps, whose
         number depends on values.
     dense_output, events
         Refused: interpolated solutions and the times of events have no derivative here.
@@ -127,14 +127,14 @@ def solve_ivp(
         A tuple of further arguments of `fun`: trees.
     checkpoint
         For an explicit method: the steps are taken again with this `checkpoint` of `scan`, so that
-        few states are kept. By default all stages of all steps are, which is faster. An implicit
-        method keeps its interpolated solution alone.
+        few states are kept. By default all stages of all steps are kept, which is faster. An
+        implicit method keeps only its interpolated solution.
     **options
-        SciPy's: rtol, atol, max_step, first_step, jac, and so on. They pass no gradient.
+        SciPy's options: rtol, atol, max_step, first_step, jac, and so on. They pass no gradient.
 
     Returns
     -------
-    An `OdeResult`: ``t`` with shape (m,), ``y`` with shape (n, m), and what SciPy says of the
+    An `OdeResult`: ``t`` with shape (m,), ``y`` with shape (n, m), and SciPy's report on the
     solution.
 
     Raises
@@ -153,14 +153,14 @@ def solve_ivp(
 
     Notes
     -----
-    The choice of steps has no gradient: it is not smooth, and what it changes is within the
-    tolerance. So finite differences of a solution at default tolerances are the wrong check of a
-    gradient: they measure how the steps change, divided by a small number. Compare at a tolerance
-    of 1e-12, or with a solution that is known.
+    The choice of steps has no gradient: it is not smooth, and its effect is within the tolerance.
+    So finite differences of a solution at default tolerances are the wrong check of a gradient:
+    they measure the change of the steps, divided by a small number. Compare at a tolerance of
+    1e-12, or with a solution that is known.
 
     Inside `compile`, `vmap` and loops, with `t_eval`, a call is one step of the program, which runs
-    as it does outside; its derivatives are further ones. With ``check=True`` it is solved for drawn
-    arguments too, which may take long.
+    as it does outside; its derivatives are further steps. With ``check=True`` the equation is
+    solved for drawn arguments too, which may take long.
 
     The adjoint equation is described by Cao, Li, Petzold and Serban (2003),
     https://doi.org/10.1137/S1064827501380630.
@@ -190,25 +190,27 @@ def solve_ivp(
     for name, option in options.items():
         _refuse_tensor("solve_ivp", name, option)
     if args is not None and not isinstance(args, list | tuple):
-        # as SciPy takes anything that can be unpacked, and refuses the rest
+        # SciPy takes anything that can be unpacked, and refuses the rest
         try:
             args = (*args,)
         except TypeError:
             raise TypeError(
                 f"solve_ivp: args must be a tuple, not {a_kind(args)}: args=({args!r},)"
             ) from None
-    given = (t_span, y0, t_eval, tuple(args or ()))
-    leaves, structure = tree.flatten(given)
+    arguments = (t_span, y0, t_eval, tuple(args or ()))
+    leaves, structure = tree.flatten(arguments)
     tensors = [x for x in leaves if type(x) is Tensor]
     call = {"method": method, "vectorized": vectorized, **options}
     if not tensors:
-        found = _on_arrays(solved, fun, given, call)
-        told = {name: getattr(found, name) for name in ("nfev", "njev", "nlu", "status", "message")}
-        return OdeResult(found.t, found.y, **told)
+        result = _on_arrays(solved, fun, arguments, call)
+        statistics = {
+            name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")
+        }
+        return OdeResult(result.t, result.y, **statistics)
     _check_recording("solve_ivp", tensors)
     if any(x.origin.compiling for x in tensors):
         return _in_program(fun, leaves, structure, {**call, "checkpoint": checkpoint})
-    return _recorded(fun, given, call, checkpoint)
+    return _recorded(fun, arguments, call, checkpoint)
 
 
 def _refuse_tensor(what: str, name: str, option: Any) -> None:
@@ -224,9 +226,9 @@ def _check_recording(what: str, tensors: list[Tensor]) -> None:
         refuse_stranger(what, tensors[0], None)
 
 
-def _on_arrays(solve: Any, fun: Any, given: Any, call: Mapping[str, Any]) -> Any:
+def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
     """SciPy's result; a Tensor that the function captures is refused."""
-    t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), given)
+    t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), arguments)
     named = {} if t_eval is None else {"t_eval": t_eval}
     named |= {"args": args} if args else {}
     t_span = tuple(t_span) if isinstance(t_span, list | tuple | np.ndarray) else t_span
@@ -258,8 +260,8 @@ def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, 
     _check_vector("t_eval", t_eval)
     _check_method(call["method"], y0.dtype)
 
-    def again(given: Any) -> Any:
-        t_span, y0, t_eval, args = given
+    def again(arguments: Any) -> Any:
+        t_span, y0, t_eval, args = arguments
         return solve_ivp(fun, t_span, y0, t_eval=t_eval, args=args, **call).y
 
     dtype = np.dtype(complex if y0.dtype.kind == "c" else float)
@@ -267,8 +269,8 @@ def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, 
     return OdeResult(t_eval, y)
 
 
-def _as_one_step(fn: Any, leaves: list[Any], structure: Any, place: Place) -> Any:
-    """A function of a tree as one step of a program, which runs as it does outside."""
+def _as_one_step(fn: Any, leaves: list[Any], structure: Any, like: ShapeAndDtype) -> Any:
+    """A function of a tree as one step of a program; the step runs it as it is."""
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
 
     def run(*operands: Any) -> Any:
@@ -277,7 +279,7 @@ def _as_one_step(fn: Any, leaves: list[Any], structure: Any, place: Place) -> An
             filled[i] = x
         return (fn(tree.unflatten(structure, filled)),)
 
-    return outright(run, (place,))(*[leaves[i] for i in which])[0]
+    return outright(run, (like,))(*[leaves[i] for i in which])[0]
 
 
 def _check_vector(name: str, x: Any) -> None:
@@ -286,10 +288,10 @@ def _check_vector(name: str, x: Any) -> None:
 
 
 def _check_method(method: Any, dtype: np.dtype[Any]) -> Any:
-    """SciPy's class of an explicit method; None for another one."""
-    found = _EXPLICIT.get(method, method) if isinstance(method, str) else method
-    if inspect.isclass(found) and issubclass(found, tuple(_EXPLICIT.values())):
-        return found
+    """SciPy's class of an explicit method; None for another method."""
+    cls = _EXPLICIT.get(method, method) if isinstance(method, str) else method
+    if inspect.isclass(cls) and issubclass(cls, tuple(_EXPLICIT.values())):
+        return cls
     if dtype.kind == "c":
         raise NotImplementedError(
             f"solve_ivp: complex numbers have derivatives with an explicit method alone, such as "
@@ -298,9 +300,9 @@ def _check_method(method: Any, dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def _recorded(fun: Any, given: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
+def _recorded(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
     """A solution on the tape."""
-    t_span, y0, t_eval, args = given
+    t_span, y0, t_eval, args = arguments
     t0, tf = [_doubles(array(t)) for t in t_span]
     y0 = array(y0)
     _check_vector("y0", y0)
@@ -308,19 +310,23 @@ def _recorded(fun: Any, given: Any, call: dict[str, Any], checkpoint: Any) -> Od
     y0 = y0 if y0.dtype == dtype else y0.astype(dtype)
     method = _check_method(call["method"], dtype)
     noted: list[tuple[float, Any, Any]] = []
-    # of an implicit method the interpolated solution is kept for derivatives
+    # the derivatives of an implicit method need the interpolated solution
     how = {"dense_output": True} if method is None else {"method": noting(method, noted)}
-    found = _on_arrays(solved, fun, given, {**call, **how})
-    told = {name: getattr(found, name) for name in ("nfev", "njev", "nlu", "status", "message")}
+    result = _on_arrays(solved, fun, arguments, {**call, **how})
+    statistics = {
+        name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")
+    }
     equation, moving = _equation(_Slope(fun, call["vectorized"]), args, call)
     if t_eval is None:
-        times = np.concatenate([np.reshape(t0, (1,)), found.t[1:-1], np.reshape(tf, (1,))])
+        times = np.concatenate([np.reshape(t0, (1,)), result.t[1:-1], np.reshape(tf, (1,))])
     else:
         times = _doubles(array(t_eval))
     start, end, first, at = primals((t0, tf, y0, times))
     if start == end:
         past = np.expand_dims(times - t0, -1)
-        return OdeResult(times, np.transpose(y0 + past * equation.slope(t0, y0, *moving)), **told)
+        return OdeResult(
+            times, np.transpose(y0 + past * equation.slope(t0, y0, *moving)), **statistics
+        )
     if method is not None:
         inside = t_eval is not None
         steps = Steps.of(
@@ -329,15 +335,15 @@ def _recorded(fun: Any, given: Any, call: dict[str, Any], checkpoint: Any) -> Od
             (start, first),
             noted,
             at if inside else None,
-            found.y.T,
+            result.y.T,
             checkpoint,
         )
         rows = steps(t0, tf, times if inside else np.zeros(0), y0, *moving)
     else:
         operands = t0, times, y0, *moving
-        known = Known(tuple(primals(operands)), found.y.T, found.sol)
+        known = Known(tuple(primals(operands)), result.y.T, result.sol)
         rows = values_at(equation, known, *operands)
-    return OdeResult(times, np.transpose(rows), **told)
+    return OdeResult(times, np.transpose(rows), **statistics)
 
 
 @attrs.frozen(eq=False)
@@ -366,27 +372,27 @@ class _Slope:
 
 
 def _equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equation, list[Any]]:
-    """The equation as a function of the arrays among its arguments, and these."""
+    """The equation as a function of the Tensors among its arguments, and these Tensors."""
     leaves, structure = tree.flatten(tuple(args))
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
 
     def filled(moving: Any) -> Any:
-        given = list(leaves)
+        substituted = list(leaves)
         for i, x in zip(which, moving, strict=True):
-            given[i] = x
-        return tree.unflatten(structure, given)
+            substituted[i] = x
+        return tree.unflatten(structure, substituted)
 
     options = {k: v for k, v in call.items() if k not in ("method", "vectorized")}
-    jac, found = options.pop("jac", None), None
+    jac, jacobian = options.pop("jac", None), None
     if callable(jac):
 
-        def found(t: Any, y: Any, *moving: Any) -> Any:
+        def jacobian(t: Any, y: Any, *moving: Any) -> Any:
             return jac(t, y, *filled(moving))
 
     elif jac is not None:
-        found = lambda t, y, *moving: jac  # noqa: E731
+        jacobian = lambda t, y, *moving: jac  # noqa: E731
     equation = Equation(
-        lambda t, y, *moving: slope(t, y, *filled(moving)), call["method"], options, found
+        lambda t, y, *moving: slope(t, y, *filled(moving)), call["method"], options, jacobian
     )
     return equation, [leaves[i] for i in which]
 
@@ -411,8 +417,8 @@ def odeint(
 ) -> Any:
     """`scipy.integrate.odeint`, with derivatives by `y0`, `args` and `t`.
 
-    SciPy solves ``dy/dt = func(y, t, *args)`` by LSODA, which is for stiff equations and others.
-    Derivatives are those of the method LSODA in `solve_ivp`, which says more of them.
+    SciPy solves ``dy/dt = func(y, t, *args)`` by LSODA, for stiff equations and others. Derivatives
+    are as for the method LSODA of `solve_ivp`, which explains them.
 
     Parameters
     ----------
@@ -422,20 +428,20 @@ def odeint(
     y0
         The initial state, with shape (n,) or a number.
     t
-        The times, with shape (m,), in order; the state is `y0` at the first of them.
+        The times, with shape (m,), in order; the state is `y0` at the first time.
     args
         A tuple of further arguments of `func`: trees.
     Dfun, col_deriv
-        The Jacobian of `func`, called as `func` is, and whether its rows are derivatives by one
-        number of the state.
+        The Jacobian of `func`, called as `func` is, and whether each of its rows has the
+        derivatives by one number of the state.
     full_output
-        Refused: what it tells is of one run of the solver.
+        Refused: it reports on one run of the solver.
     tfirst
         Whether `func` takes the time first.
     rtol, atol
         The tolerances; about 1.5e-8 by default.
     **options
-        Further options of SciPy's, such as hmax and mxstep. They pass no gradient.
+        Further options of SciPy, such as hmax and mxstep. They pass no gradient.
 
     Returns
     -------
@@ -474,8 +480,8 @@ def odeint(
     how = {"Dfun": Dfun, "col_deriv": col_deriv, "tfirst": tfirst, **call}
 
     def values() -> Any:
-        given = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
-        return _apart(func, lambda: _odeint(func, *given, **how))
+        arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
+        return _apart(func, lambda: _odeint(func, *arguments, **how))
 
     if not tensors:
         return values()
@@ -484,31 +490,31 @@ def odeint(
     if first.dtype.kind == "c":
         raise TypeError("odeint: y0 must be real; solve for real and imaginary parts")
     if any(x.origin.compiling for x in tensors):
-        place = ((times.shape[0], first.shape[0]), np.dtype(float))
-        again = lambda given: odeint(func, *given, **how)  # noqa: E731
-        return _as_one_step(again, leaves, structure, place)
-    found = values()
+        like = ((times.shape[0], first.shape[0]), np.dtype(float))
+        again = lambda arguments: odeint(func, *arguments, **how)  # noqa: E731
+        return _as_one_step(again, leaves, structure, like)
+    solution = values()
 
     def turned(fn: Any) -> Any:
         return fn if tfirst else lambda t, y, *args: fn(y, t, *args)
 
     options = {name: 1.49012e-8 if call[name] is None else call[name] for name in ("rtol", "atol")}
     if Dfun is not None:
-        options["jac"] = lambda *given: (
-            np.transpose(turned(Dfun)(*given)) if col_deriv else turned(Dfun)(*given)
+        options["jac"] = lambda *arguments: (
+            np.transpose(turned(Dfun)(*arguments)) if col_deriv else turned(Dfun)(*arguments)
         )
     equation, moving = _equation(_Slope(turned(func)), args, {"method": "LSODA", **options})
     operands = times[0], times, _doubles(first), *moving
-    known = Known(tuple(primals(operands)), found, None)
+    known = Known(tuple(primals(operands)), solution, None)
     return values_at(equation, known, *operands)
 
 
 def _odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
-    """SciPy's result; it raises if SciPy fails."""
+    """SciPy's result; an error if SciPy fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", integrate.ODEintWarning)
-        y, told = integrate.odeint(func, y0, t, args, full_output=True, **how)
-    # nothing is to do at times that are all the first
-    if not told["message"].startswith(("Integration successful", "Nothing was done")):
-        raise RuntimeError(f"odeint: {told['message']}")
+        y, report = integrate.odeint(func, y0, t, args, full_output=True, **how)
+    # there is nothing to do if all times are the first one
+    if not report["message"].startswith(("Integration successful", "Nothing was done")):
+        raise RuntimeError(f"odeint: {report['message']}")
     return y

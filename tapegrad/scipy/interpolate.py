@@ -1,6 +1,6 @@
 """Splines through data, as in `scipy.interpolate`.
 
-A spline is linear in its data: SciPy makes those of the unit vectors, which say all that is needed.
+A spline is linear in its data, so it is a combination of SciPy's splines of the unit vectors.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ __dir__ = __all__.copy
 
 @attrs.frozen(eq=False, repr=False)
 class Pieces:
-    """How a spline is made of its data: the part without numbers that pass a gradient.
+    """The static part of a spline: all but its data, which pass a gradient.
 
     Attributes
     ----------
     make
-        SciPy's spline of some data.
+        The function from data to SciPy's spline.
     key
         All that `make` depends on.
     basis
-        The splines of the unit vectors, and what is left where the data are zero.
+        The splines of the unit vectors, and the spline of zeros, which boundary values may bend.
     n
         The length of the data.
     axis
-        Their axis.
+        The axis of the data.
     extrapolate
-        As SciPy's splines have it.
+        The attribute of SciPy's splines.
     """
 
     __tree_static__: ClassVar[bool] = True
@@ -87,16 +87,16 @@ def _by_place(g: Any, y: Any, at: Any, pieces: Pieces, nu: int, extrapolate: Any
     batch=_place_batch,
 )
 def _basis_at(at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
-    """The splines of the unit vectors at some places, along a last axis; 0 where they are nan."""
-    found = pieces.basis(np.asarray(at), nu, extrapolate)
-    return np.where(np.isnan(found), 0.0, found)
+    """The splines of the unit vectors at some points, along a last axis; 0 where they are nan."""
+    basis = pieces.basis(np.asarray(at), nu, extrapolate)
+    return np.where(np.isnan(basis), 0.0, basis)
 
 
 @attrs.frozen(eq=False, repr=False)
 class Spline:
     """A spline through data: a tree whose leaf is the data.
 
-    It is made by `CubicSpline` or `make_interp_spline`, and called with the places to look up.
+    It is made by `CubicSpline` or `make_interp_spline`, and called with the points to evaluate at.
 
     Attributes
     ----------
@@ -131,17 +131,17 @@ class Spline:
         return self.pieces.extrapolate
 
     def __call__(self, x: Any, nu: int = 0, extrapolate: Any = None) -> Any:
-        """The spline at some places, or a derivative of it.
+        """The spline at some points, or a derivative of it.
 
         Parameters
         ----------
         x
-            The places, of any shape, which takes the place of the data's axis.
+            The points, of any shape, which replaces the data's axis.
         nu
-            Which derivative.
+            The order of the derivative.
         extrapolate
-            Whether it goes on beyond its ends, ``"periodic"``, or False for nan there; by default
-            as it was made.
+            Whether the spline goes on beyond its ends, ``"periodic"``, or False for nan there; by
+            default as when it was made.
         """
         pieces = self.pieces
         if not any(type(z) is Tensor for z in (x, self.y)):
@@ -152,9 +152,9 @@ class Spline:
             raise ValueError(f"a derivative must be 0 or more, not {nu}")
         extrapolate = pieces.extrapolate if extrapolate is None else extrapolate
         at, y = floating(x), np.moveaxis(floating(self.y, complex=True), pieces.axis, 0)
-        found = _basis_at(at.astype(float), pieces, nu, extrapolate)
+        basis = _basis_at(at.astype(float), pieces, nu, extrapolate)
         n, shape = pieces.n, y.shape[1:]
-        values = found[..., :n] @ np.reshape(y, (n, -1)) + found[..., n:]
+        values = basis[..., :n] @ np.reshape(y, (n, -1)) + basis[..., n:]
         if not extrapolate:
             low, high = _ends(pieces.basis)
             values = np.where(np.expand_dims((at < low) | (at > high), -1), np.nan, values)
@@ -172,8 +172,8 @@ class Spline:
         return attrs.evolve(self, pieces=self.pieces.changed("antiderivative", nu))
 
 
-def _refuse_tensor(name: str, *given: Any) -> None:
-    if any(type(x) is Tensor for x in tree.leaves(given)):
+def _refuse_tensor(name: str, *options: Any) -> None:
+    if any(type(x) is Tensor for x in tree.leaves(options)):
         raise NotImplementedError(
             f"a spline has no derivative by {name} here, and a Tensor was given; pass its value "
             "(t.value), or, where it is an argument, list it in static_argnums"
@@ -183,17 +183,17 @@ def _refuse_tensor(name: str, *given: Any) -> None:
 def _spline(
     name: str, y: Any, axis: int, make: Any, plain: Any, key: tuple[Any, ...], is_periodic: bool
 ) -> Spline:
-    """A spline from SciPy's function of data and an axis; `plain` has values of 0 at its ends."""
+    """A spline from SciPy's function of data and an axis; `plain` has boundary values of 0."""
     y = floating(y, complex=True)
     (primal,) = primals((y,))
     is_known = type(y) is not Tensor or not y.origin.compiling
-    # it says what is wrong, by shapes alone where values are not known
+    # SciPy checks the arguments, by shapes alone if values are unknown
     theirs = make(primal if is_known else np.zeros(y.shape), axis)
     axis = axis % y.ndim
     n = y.shape[axis]
     units = np.eye(n)
     if is_periodic:
-        # the last of the data, which equals the first, is not read
+        # the last number of the data is not read, since it equals the first
         units[-1], units[:, -1] = units[0], 0.0
     units, rest = plain(units, 0), make(np.zeros((n, *y.shape[:axis], *y.shape[axis + 1 :])), 0)
     c = [np.reshape(z.c, (*_leading(z), -1)) for z in (units, rest)]
@@ -212,7 +212,7 @@ def _leading(spline: Any) -> tuple[int, ...]:
 
 
 def _ends(spline: Any) -> tuple[float, float]:
-    """Where a spline begins and ends."""
+    """The ends of a spline."""
     if isinstance(spline, _scipy.PPoly):
         return spline.x[0], spline.x[-1]
     return spline.t[spline.k], spline.t[-spline.k - 1]
@@ -226,7 +226,7 @@ def _content(x: Any) -> Any:
 
 
 def _without_values(bc_type: Any, n: int) -> Any:
-    """Conditions at the ends, with 0 for the derivatives of n splines that they give."""
+    """Conditions at the ends, with 0 in place of their values, for n splines."""
     if not isinstance(bc_type, list | tuple):
         return bc_type
     if len(bc_type) == 2 and isinstance(bc_type[0], int | np.integer):
@@ -237,7 +237,7 @@ def _without_values(bc_type: Any, n: int) -> Any:
 def CubicSpline(
     x: Any, y: Any, axis: int = 0, bc_type: Any = "not-a-knot", extrapolate: Any = None
 ) -> Spline:
-    """`scipy.interpolate.CubicSpline`, with derivatives by the data and by the places looked up.
+    """`scipy.interpolate.CubicSpline`, with derivatives by the data and by the points.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def CubicSpline(
 
     Returns
     -------
-    A `Spline`, called with places and the order of a derivative.
+    A `Spline`, called with points and the order of a derivative.
 
     Raises
     ------
@@ -266,9 +266,9 @@ def CubicSpline(
 
     Notes
     -----
-    On Tensors a spline is a product of the data and a matrix with a row for each place, so time
-    and memory grow with the number of knots times the number of places. Of periodic data, whose
-    first and last are equal, the gradient is in the first.
+    On Tensors a spline is a product of the data and a matrix with a row for each point, so time
+    and memory grow with the number of knots times the number of points. For periodic data, whose
+    first and last numbers are equal, the gradient is in the first.
 
     Examples
     --------
@@ -303,12 +303,12 @@ def make_interp_spline(
     axis: int = 0,
     check_finite: bool = True,
 ) -> Spline:
-    """`scipy.interpolate.make_interp_spline`, with derivatives by the data and the places.
+    """`scipy.interpolate.make_interp_spline`, with derivatives by the data and by the points.
 
     Parameters
     ----------
     x
-        The places of the data, increasing. They have no gradient: a Tensor is refused.
+        The positions of the data, increasing. They have no gradient: a Tensor is refused.
     y
         The data, real or complex; the leaf of the spline.
     k
@@ -318,25 +318,25 @@ def make_interp_spline(
     bc_type
         The conditions at the ends, as SciPy takes them.
     axis
-        The axis of `y` that goes with the places.
+        The axis of `y` that goes with the positions.
     check_finite
         Whether infinities and nan are refused.
 
     Returns
     -------
-    A `Spline`, called with places and the order of a derivative.
+    A `Spline`, called with points and the order of a derivative.
 
     Raises
     ------
     NotImplementedError
-        For places of the data, or knots, that are Tensors.
+        For positions of the data, or knots, that are Tensors.
     ValueError
         As SciPy does.
 
     Notes
     -----
-    As for `CubicSpline`, time and memory grow with the number of data times that of places. Of
-    periodic data, whose first and last are equal, the gradient is in the first.
+    As for `CubicSpline`, time and memory grow with the number of data times the number of points.
+    For periodic data, whose first and last numbers are equal, the gradient is in the first.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Equations with structured matrices, and functions of matrices, as in `scipy.linalg`.
 
-SciPy solves. A cotangent is pulled back by equations of the same kind, with the adjoint, so each
-rule is written with the op itself, and derivatives of any order follow. All functions but
-`block_diag` and `toeplitz` take stacks of matrices.
+SciPy solves the equations. A cotangent is pulled back by equations of the same kind, with the
+adjoint, so each rule is written with the op itself, and derivatives of any order follow. All
+functions but `block_diag` and `toeplitz` take stacks of matrices.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _square(x: Any) -> Any:
 
 
 def _for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
-    """The result of a function of matrices of n rows for such a matrix or a vector."""
+    """A function of matrices with n rows, applied to such a matrix or to a vector."""
     b = _matrix(b)
     if b.ndim == 0 or b.shape[-2 if b.ndim > 1 else 0] != n:
         raise ValueError(f"shapes are incompatible: n = {n} rows are needed, b has shape {b.shape}")
@@ -71,7 +71,7 @@ def solve_triangular(
     Parameters
     ----------
     a
-        A matrix (n, n), of which one triangle is read; the gradient is in that triangle.
+        A matrix (n, n). Only one triangle is read, so the gradient is in that triangle.
     b
         A vector (n,), or a matrix of columns (n, k).
     trans
@@ -136,7 +136,7 @@ def cho_factor(
     Parameters
     ----------
     a
-        A positive definite matrix, of which one triangle is read; the gradient is in that triangle.
+        A positive definite matrix. Only one triangle is read, so the gradient is in that triangle.
     lower
         Whether the lower triangle is read, and the factor is lower triangular.
     overwrite_a
@@ -172,12 +172,12 @@ def cho_factor(
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
-    """The solution x of ``a @ x = b``, given the Cholesky factor, as `scipy.linalg.cho_solve`.
+    """The solution x of ``a @ x = b`` from the Cholesky factor, as `scipy.linalg.cho_solve`.
 
     Parameters
     ----------
     c_and_lower
-        What `cho_factor` returns.
+        The result of `cho_factor`.
     b
         A vector (n,), or a matrix of columns (n, k).
     overwrite_b
@@ -206,7 +206,7 @@ def cho_solve(
 
 
 def _places(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
-    """The row of each element of a matrix in banded form, its column, and whether it has one."""
+    """The rows and columns of a matrix's elements in banded form, and a mask of those inside."""
     cols = np.arange(n)
     rows = np.arange(lower + upper + 1)[:, None] - upper + cols
     return np.clip(rows, 0, max(n - 1, 0)), cols, (rows >= 0) & (rows < n)
@@ -216,8 +216,8 @@ def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite:
     n = ab.shape[-1]
     # the transpose in banded form: the diagonals in the opposite order, moved to other columns
     rows, cols, inside = _places(upper, lower, n)
-    given = ab[..., lower + upper - np.arange(lower + upper + 1)[:, None], rows]
-    c = _banded(np.where(inside, given, 0), g, upper, lower, finite)
+    transposed = ab[..., lower + upper - np.arange(lower + upper + 1)[:, None], rows]
+    c = _banded(np.where(inside, transposed, 0), g, upper, lower, finite)
     rows, cols, inside = _places(lower, upper, n)
     products = np.sum(c[..., rows, :] * y[..., cols, :][..., None, :, :], axis=-1)
     return [np.where(inside, -products, 0), c]
@@ -338,7 +338,7 @@ def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     Raises
     ------
     LinAlgError
-        If `a` and ``-b`` have a common eigenvalue, where SciPy returns large numbers.
+        If `a` and ``-b`` have a common eigenvalue, for which SciPy returns large numbers.
     ValueError
         If shapes do not fit.
 
@@ -371,8 +371,8 @@ def _frechet_vjp(g: Any, y: Any, a: Any, e: Any) -> list[Any]:
 
 
 def _frechet_one(a: Any, e: Any) -> Any:
-    found = _scipy.expm_frechet(a, e, compute_expm=False, check_finite=False)
-    return found.astype(np.result_type(a, e), copy=False)
+    derivative = _scipy.expm_frechet(a, e, compute_expm=False, check_finite=False)
+    return derivative.astype(np.result_type(a, e), copy=False)
 
 
 @op(
@@ -400,11 +400,11 @@ def expm_frechet(
     A, E
         Square matrices of the same shape.
     method
-        None, or ``"SPS"``, which it stands for.
+        ``"SPS"``, or None, which means the same.
     compute_expm
         Whether the exponential is returned too, and first.
     check_finite
-        Without effect: what is not finite gives nan.
+        Without effect: numbers that are not finite give nan.
 
     Notes
     -----
@@ -450,8 +450,8 @@ def expm(A: Any) -> Any:
 
     Notes
     -----
-    A tangent E passes as ``expm_frechet(A, E)``, and a cotangent g as that of the adjoint,
-    ``expm_frechet(A^H, g)``.
+    A tangent E is pushed forward as ``expm_frechet(A, E)``, and a cotangent g pulled back with the
+    adjoint, as ``expm_frechet(A^H, g)``.
 
     Examples
     --------
@@ -506,18 +506,18 @@ def sqrtm(A: Any) -> Any:
     Parameters
     ----------
     A
-        A square matrix. The root of a real matrix is complex where it must be; in compiled
+        A square matrix. The root of a real matrix is complex if it must be; in compiled
         functions and under `vmap` that is a TypeError, so pass ``A.astype(complex)`` there.
 
     Raises
     ------
     LinAlgError
-        If it is not square, or has no square root; in the backward pass, if it is singular, where
-        there is no derivative.
+        If the matrix is not square, or has no square root; in the backward pass, if it is singular,
+        since then there is no derivative.
 
     Notes
     -----
-    ``dX @ X + X @ dX = dA``, an equation of Sylvester.
+    The derivative solves the Sylvester equation ``dX @ X + X @ dX = dA``.
 
     Examples
     --------
@@ -535,11 +535,11 @@ def sqrtm(A: Any) -> Any:
     return _sqrtm(A, real=True) if compiling else _sqrtm(A)
 
 
-# --- matrices put together ------------------------------------------------------------------
+# --- matrices from parts --------------------------------------------------------------------
 
 
 def block_diag(*arrs: Any) -> Any:
-    """A matrix with the given ones along its diagonal, as `scipy.linalg.block_diag`.
+    """A matrix with other matrices along its diagonal, as `scipy.linalg.block_diag`.
 
     Parameters
     ----------
@@ -576,7 +576,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     c
         The first column, a vector (m,) or a number.
     r
-        The first row, (n,), of which the first number is not read; the conjugate of `c` by default.
+        The first row, (n,), whose first number is not read; by default the conjugate of `c`.
 
     Examples
     --------

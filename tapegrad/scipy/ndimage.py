@@ -1,4 +1,4 @@
-"""Images at places between their elements, as in `scipy.ndimage`."""
+"""Images at points between their elements, as in `scipy.ndimage`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MODES += ("grid-mirror", "wrap", "grid-wrap")
 
 
 def _brought_back(c: Any, n: int) -> Any:
-    """Coordinates within n elements, of which the last is the first again."""
+    """Coordinates moved into n elements, the last of which equals the first."""
     turns = np.trunc(c / max(n - 1, 1))
-    # a seam is the end that it is reached from
+    # a coordinate on a seam belongs to the end on the side of 0
     return c - max(n - 1, 1) * np.where(c < 0, turns - 1, np.where(c > n - 1, turns, 0.0))
 
 
@@ -32,7 +32,7 @@ def _nearest(c: Any, n: int, mode: str) -> Any:
     up = np.floor(c + 0.5)
     if mode == "mirror":
         t = np.mod(c, max(2 * n - 2, 1))
-        # SciPy goes up just after the last element, coming from above
+        # coming from above, SciPy rounds up just after the last element
         down = np.where(c < 0, t > n - 1, t >= n)
     elif mode == "reflect":
         down = np.mod(c, 2 * n) >= n
@@ -55,18 +55,18 @@ def _folded(k: Any, n: int, mode: str) -> Any:
 
 
 def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any, Any]]:
-    """The elements along one axis: where they are, their weights, and which of them exist."""
+    """The neighbours along one axis: their indices, their weights, and masks of those inside."""
     if mode == "wrap":
         c = _brought_back(c, n)
     first = np.floor(c) if order else _nearest(c, n, mode)
     if order and mode in ("constant", "wrap"):
         # nothing follows the last element
         first = np.clip(first, 0, max(n - 2, 0))
-    found = []
+    neighbours = []
     for k, weight in ((first, 1 - (c - first)), (first + 1, c - first))[: order + 1]:
         exists = (k >= 0) & (k < n) if mode == "grid-constant" else None
-        found.append((_folded(k, n, mode), weight if order else 1, exists))
-    return found
+        neighbours.append((_folded(k, n, mode), weight if order else 1, exists))
+    return neighbours
 
 
 def _checked(input: Any, coordinates: Any, output: Any, order: Any, mode: Any) -> None:
@@ -111,13 +111,13 @@ def map_coordinates(
     input
         The image, real or complex, with any number of axes.
     coordinates
-        The places, of shape (``input.ndim``, ...), in elements from the first one.
+        The points, of shape (``input.ndim``, ...), in elements from the first one.
     output
         Refused: nothing is overwritten.
     order
         1, linear between elements, or 0, the nearest element. SciPy's default, 3, is refused.
     mode
-        What lies outside, as SciPy has it: ``"constant"``, ``"grid-constant"``, ``"nearest"``,
+        The continuation outside, as in SciPy: ``"constant"``, ``"grid-constant"``, ``"nearest"``,
         ``"mirror"``, ``"reflect"`` or ``"grid-mirror"``, ``"wrap"``, ``"grid-wrap"``.
     cval
         The value outside, for ``"constant"`` and ``"grid-constant"``. A recorded coordinate that is
@@ -134,16 +134,16 @@ def map_coordinates(
     NotImplementedError
         For another order, and for `output`.
     RuntimeError
-        For what is no order or mode, and for shapes that do not fit.
+        For an unknown order or mode, and for shapes that do not fit.
     TypeError
-        For complex coordinates, and for an input of integers where a Tensor is given: SciPy's
-        result is of integers, and has no derivative.
+        For complex coordinates, and for an input of integers beside a Tensor: SciPy's result
+        consists of integers, and has no derivative.
 
     Notes
     -----
-    On an element there is a kink: the slope by a coordinate is that of the cell after it, and on
-    the last element, if ``mode`` is ``"constant"`` or ``"wrap"``, that of the cell before it. With
-    ``"constant"`` the value jumps to `cval` at the ends, and no slope says so. Of order 0 the slope
+    On an element there is a kink: the slope by a coordinate is the slope of the cell after it, and
+    on the last element, if ``mode`` is ``"constant"`` or ``"wrap"``, of the cell before it. With
+    ``"constant"`` the value jumps to `cval` at the ends, which no slope shows. At order 0 the slope
     by coordinates is 0.
 
     Examples

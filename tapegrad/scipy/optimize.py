@@ -1,9 +1,9 @@
 """Minima, roots and fixed points that SciPy finds, with derivatives by the arguments.
 
-No gradient passes through the steps of a solver. At a minimum the slope stays zero whatever the
-arguments are, at a root the function does; the implicit function theorem says how the solution
-moves, as for `tapegrad.implicit_root`. It holds at the solution alone: a derivative where SciPy has
-not converged raises an error, and so does one that does not exist.
+No gradient passes through the steps of a solver. At a minimum the slope stays zero for all
+arguments, at a root the function does; the implicit function theorem gives the derivative of the
+solution, as for `tapegrad.implicit_root`. It holds only at a solution: a derivative raises an error
+if SciPy has not converged, or if there is none.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _scipys: Any = import_module("scipy.optimize")
 
 @attrs.frozen
 class OptimizeResult:
-    """SciPy's result, in SciPy's words. `x` and what follows from it have derivatives.
+    """SciPy's result, under SciPy's names. `x`, and numbers computed from it, have derivatives.
 
     Inside `compile` and `vmap`, the numbers are Tensors, and `message` is not known.
 
@@ -56,15 +56,15 @@ class OptimizeResult:
     x
         The solution, an array or a tree like ``x0``.
     fun
-        What the function returns there.
+        The function's result at `x`.
     success, status, message
-        Whether SciPy's solver was content, and why it ended.
+        Whether SciPy's solver succeeded, and why it ended.
     nfev, njev, nit
-        How many values, gradients and steps it took; -1 where the solver does not say.
+        The numbers of values, gradients and steps; -1 if the solver does not report one.
     jac
         The gradient of `minimize` at `x`, or the Jacobian of `least_squares` without a loss.
     cost, grad
-        Of `least_squares`: half the sum of squares, or of the loss of each, and its gradient.
+        For `least_squares`: half the sum of squares, or of the losses, and its gradient.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Objective(NamedTuple):
     x0
         The tree as a vector.
     unravel
-        From a vector back to a tree.
+        The function from a vector back to a tree.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def objective(fun: Fn, tree: Any) -> Objective:
     fun
         ``fun(tree, *args)``, a scalar function, which may be compiled.
     tree
-        Floating arrays in any tree, where the solver starts.
+        Floating arrays in any tree, at which the solver starts.
 
     Returns
     -------
@@ -156,21 +156,21 @@ def objective(fun: Fn, tree: Any) -> Objective:
 # --- arguments and results --------------------------------------------------------------------
 
 
-def _refuse(name: str, why: str, **given: Any) -> None:
-    for argument, value in given.items():
+def _refuse(name: str, why: str, **arguments: Any) -> None:
+    for argument, value in arguments.items():
         if value is not None:
             raise TypeError(f"{name}: {argument} is not supported: {why}")
 
 
 def _limits(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
     """Bounds as two vectors."""
-    made = []
+    limits = []
     for x in (lower, upper):
         x = as_floating(x).reshape(-1)
         if x.size not in (1, start.size):
             raise ValueError(f"{name}: there are {x.size} bounds for {start.size} variables")
-        made.append(np.broadcast_to(x, start.shape))
-    return made[0], made[1]
+        limits.append(np.broadcast_to(x, start.shape))
+    return limits[0], limits[1]
 
 
 def _pairs(bounds: Any) -> tuple[Any, Any]:
@@ -181,29 +181,29 @@ def _pairs(bounds: Any) -> tuple[Any, Any]:
         raise ValueError("minimize: bounds must be a pair (min, max) for each variable, or Bounds")
     ends = []
     for i, none in enumerate((-np.inf, np.inf)):
-        given = [none if pair[i] is None else pair[i] for pair in bounds]
-        ends.append(np.array(given) if first_tensor(given) is None else np.stack(given))
+        bound = [none if pair[i] is None else pair[i] for pair in bounds]
+        ends.append(np.array(bound) if first_tensor(bound) is None else np.stack(bound))
     return ends[0], ends[1]
 
 
 def _solution(
-    equations: Any, solve: Fn, by_products: Fn, given: tuple[Any, ...]
+    equations: Any, solve: Fn, by_products: Fn, operands: tuple[Any, ...]
 ) -> tuple[Any, dict[str, Any]]:
-    """The vector that SciPy finds, with derivatives, and what else SciPy says."""
-    many = np.size(given[0]) > MANY
+    """The vector that SciPy finds, with derivatives, and the rest of SciPy's result."""
+    many = np.size(operands[0]) > MANY
     x, (numbers, message) = solved(
         equations, solve, by_products if many else None, equations.judge, True
-    )(*given)
+    )(*operands)
     if type(numbers) is Tensor and numbers.origin.compiling:
         message = "not known while compiling or batching; see status"
         numbers = stop_gradient(numbers)
     else:
         numbers = np.asarray(getattr(numbers, "value", numbers)).astype(int).tolist()
-    said = {name: numbers[i] for i, name in enumerate(_COUNTS)}
-    success = said.pop("success")
-    said = {k: x.astype(int) if type(x) is Tensor else x for k, x in said.items()}
+    report = {name: numbers[i] for i, name in enumerate(_COUNTS)}
+    success = report.pop("success")
+    report = {k: x.astype(int) if type(x) is Tensor else x for k, x in report.items()}
     is_success = success != 0
-    return x, {**said, "success": is_success, "message": message}
+    return x, {**report, "success": is_success, "message": message}
 
 
 _COUNTS = ("success", "status", "nfev", "njev", "nit")
@@ -226,16 +226,16 @@ class _Finder(Of):
 
     def __call__(self, start: Any, limits: Any, *args: Any) -> Any:
         bounds = {} if limits is None else {"bounds": tuple(map(np.array, limits))}
-        f = _Given(self.f, args)
-        found = self.find(f, np.array(start, float), **self.options, **bounds)
-        numbers = np.array([float(found.get(name, -1)) for name in _COUNTS])
-        x = np.asarray(found.x, start.dtype).reshape(start.shape)
-        return x, (numbers, str(found.get("message", "")))
+        f = _Bound(self.f, args)
+        result = self.find(f, np.array(start, float), **self.options, **bounds)
+        numbers = np.array([float(result.get(name, -1)) for name in _COUNTS])
+        x = np.asarray(result.x, start.dtype).reshape(start.shape)
+        return x, (numbers, str(result.get("message", "")))
 
 
 @attrs.frozen(slots=False)
-class _Given(Of):
-    """A function of a vector and of arguments that are given."""
+class _Bound(Of):
+    """A function of a vector, with its further arguments bound."""
 
     args: tuple[Any, ...]
 
@@ -252,15 +252,15 @@ def _minimum(
         value, slope = value_and_grad(loss)(np.array(x))
         return float(value), np.array(slope, float)
 
-    given: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
+    extra: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
     name = str(method).lower()
     if name in _BY_PRODUCTS:
-        given["hessp"] = hessp
+        extra["hessp"] = hessp
     elif name in _BY_HESSIAN:
-        given["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
+        extra["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
     if name in _WITHOUT_SLOPE:
-        return _scipys.minimize(fun, x0, method=method, **given, **options)
-    return _scipys.minimize(with_slope, x0, method=method, jac=True, **given, **options)
+        return _scipys.minimize(fun, x0, method=method, **extra, **options)
+    return _scipys.minimize(with_slope, x0, method=method, jac=True, **extra, **options)
 
 
 def minimize(
@@ -284,19 +284,20 @@ def minimize(
     fun
         ``fun(x, *args)``, a scalar function, written like any function to differentiate.
     x0
-        Where SciPy starts: an array of any shape, a list of numbers, or a tree of floating
-        arrays. A number stands for an array of shape (1,), as in SciPy. No gradient passes to it.
+        The point at which SciPy starts: an array of any shape, a list of numbers, or a tree of
+        floating arrays. A number stands for an array of shape (1,), as in SciPy. No gradient passes
+        to it.
     args
-        A tuple of further arguments, trees; one that is no tuple is the only one. `x` has
+        A tuple of further arguments, which are trees; anything else is a single argument. `x` has
         derivatives by them.
     method, tol, options
-        As in SciPy. Methods get the gradient, and Hessians or products with them where they take
-        them.
+        As in SciPy. Methods get the gradient, and Hessians or products with them if they use
+        these.
     jac, hess, hessp
         Not supported: they are derived from `fun`.
     bounds
         A pair for each number in `x`, or `scipy.optimize.Bounds`. A variable on its bound moves
-        with it, and the others as though it were fixed; the bounds may be Tensors.
+        with the bound, and the others as if it were fixed; the bounds may be Tensors.
     constraints
         Not supported.
     callback
@@ -311,10 +312,10 @@ def minimize(
     TypeError
         For `constraints`, and for a function in place of `method`, `jac`, `hess` or `hessp`.
     ValueError
-        As in SciPy. For a derivative: if a variable lies on its bound, but would without it as
-        well, so that there is none.
+        As in SciPy. For a derivative: if a variable lies on its bound, and would lie there without
+        it too, so that there is no derivative.
     RuntimeError
-        For a derivative: if the solver did not converge. The values say so in `success` alone.
+        For a derivative: if the solver did not converge. For values, only `success` shows it.
     LinAlgError
         For a derivative: if the Hessian is singular, or has a negative eigenvalue.
     TapeError
@@ -322,9 +323,9 @@ def minimize(
 
     Notes
     -----
-    The derivative is ``dx = -H⁻¹ d(grad fun)``, with the Hessian H by `x` of the variables that no
-    bound holds. It is a matrix of up to 256 variables; of more, conjugate gradients need products
-    with it alone. The derivative is as accurate as the minimum: `tol` is for both.
+    The derivative is ``dx = -H⁻¹ d(grad fun)``, with the Hessian H by the variables in `x` that no
+    bound holds. For up to 256 variables it is computed as a matrix; for more, conjugate gradients
+    need only products with it. The derivative is as accurate as the minimum: `tol` is for both.
 
     Examples
     --------
@@ -343,7 +344,7 @@ def minimize(
         _refuse("minimize", "write them into fun, or pass bounds", constraints=constraints)
     if callable(method):
         _refuse("minimize", "pass the name of one of SciPy's", method=method)
-    given, (start, unravel) = _arguments(args), started("minimize", fun, x0)
+    further, (start, unravel) = _arguments(args), started("minimize", fun, x0)
     limits, loss = None, Loss(fun, unravel)
     if bounds is not None:
         limits = _limits("minimize", *_pairs(bounds), start)
@@ -355,9 +356,9 @@ def minimize(
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
     find = _Finder(loss, _minimum, chosen)
-    x, said = _solution(Stationary(loss), find, by_cg, (start, limits, *given))
-    value, slope = value_and_grad(loss)(x, *given)
-    return OptimizeResult(unravel(x), value, jac=unravel(slope), **said)
+    x, report = _solution(Stationary(loss), find, by_cg, (start, limits, *further))
+    value, slope = value_and_grad(loss)(x, *further)
+    return OptimizeResult(unravel(x), value, jac=unravel(slope), **report)
 
 
 def _arguments(args: Any) -> tuple[Any, ...]:
@@ -366,8 +367,8 @@ def _arguments(args: Any) -> tuple[Any, ...]:
 
 def _root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
     fun, jac = with_jacobian(f)
-    given = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
-    return _scipys.root(fun, x0, method=method, **given, **options)
+    extra = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
+    return _scipys.root(fun, x0, method=method, **extra, **options)
 
 
 def root(
@@ -385,7 +386,7 @@ def root(
     Parameters
     ----------
     fun
-        ``fun(x, *args)``, which returns as many numbers as `x` has, in an array, a list or a tree.
+        ``fun(x, *args)``, which returns as many numbers as `x` has: an array, a list or a tree.
     x0, args
         As for `minimize`.
     method, tol, callback, options
@@ -422,17 +423,19 @@ def root(
     _refuse("root", "tapegrad derives it from fun", jac=jac)
     if not isinstance(method, str):
         _refuse("root", "pass the name of one of SciPy's", method=method)
-    given, (start, unravel) = _arguments(args), started("root", fun, x0)
+    further, (start, unravel) = _arguments(args), started("root", fun, x0)
     f = Values(fun, unravel)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
-    x, said = _solution(Equations(f), _Finder(f, _root, chosen), by_gmres, (start, None, *given))
-    found = unravel(x)
-    y = fun(found, *given)
-    return OptimizeResult(found, f(x, *given) if type(y) in LISTS else y, **said)
+    x, report = _solution(
+        Equations(f), _Finder(f, _root, chosen), by_gmres, (start, None, *further)
+    )
+    solution = unravel(x)
+    y = fun(solution, *further)
+    return OptimizeResult(solution, f(x, *further) if type(y) in LISTS else y, **report)
 
 
 def _fit(f: Fn, x0: Any, **options: Any) -> Any:
-    return _scipys.least_squares((given := with_jacobian(f))[0], x0, given[1], **options)
+    return _scipys.least_squares((functions := with_jacobian(f))[0], x0, functions[1], **options)
 
 
 def least_squares(
@@ -484,12 +487,12 @@ def least_squares(
 
     Notes
     -----
-    The derivative is that of the minimum of the cost, with the whole Hessian and not that of the
-    Gauss-Newton model: it is right where residuals are left, too.
+    The derivative is taken at the minimum of the cost, with the whole Hessian instead of the
+    Gauss-Newton model's: so it is right even if residuals are left.
 
     Examples
     --------
-    How a fit moves with what was measured:
+    The derivative of a fit by the measurements:
 
     >>> import numpy as np
     >>> import tapegrad as tg
@@ -509,7 +512,7 @@ def least_squares(
         _refuse("least_squares", "pass the name of one of SciPy's", loss=loss)
     if loss not in LOSSES:
         raise ValueError(f"least_squares: loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    given, (start, unravel) = _arguments(args), started("least_squares", fun, x0)
+    further, (start, unravel) = _arguments(args), started("least_squares", fun, x0)
     f = Values(partial(fun, **kwargs) if kwargs else fun, unravel)
     if isinstance(bounds, _scipys.Bounds):
         bounds = bounds.lb, bounds.ub
@@ -521,11 +524,13 @@ def least_squares(
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
     cost = Cost(f, LOSSES[loss], float(f_scale))
-    x, said = _solution(Stationary(cost), _Finder(f, _fit, chosen), by_cg, (start, limits, *given))
-    half, slope = value_and_grad(cost)(x, *given)
-    slopes = jacobian(f)(x, *given) if loss == "linear" else None
-    y = f(x, *given)
-    return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **said)
+    x, report = _solution(
+        Stationary(cost), _Finder(f, _fit, chosen), by_cg, (start, limits, *further)
+    )
+    half, slope = value_and_grad(cost)(x, *further)
+    slopes = jacobian(f)(x, *further) if loss == "linear" else None
+    y = f(x, *further)
+    return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **report)
 
 
 def _iterated(step: Fn, x0: Any, **options: Any) -> Any:
@@ -561,7 +566,7 @@ def fixed_point(
     RuntimeError
         If the iteration did not converge.
     LinAlgError
-        For a derivative: if ``func(x) - x`` has a singular one.
+        For a derivative: if the Jacobian of ``func(x) - x`` is singular.
     TapeError
         If `func` captures a Tensor; pass it in `args`.
 
@@ -574,9 +579,9 @@ def fixed_point(
     >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
     (array(0.73908513), array(-0.29747434))
     """
-    given, (start, unravel) = _arguments(args), started("fixed_point", func, x0, np.asarray)
+    further, (start, unravel) = _arguments(args), started("fixed_point", func, x0, np.asarray)
     step = Step(func, unravel)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
     finder = _Finder(step, _iterated, chosen)
-    x, _ = _solution(Equations(step), finder, by_gmres, (start, None, *given))
+    x, _ = _solution(Equations(step), finder, by_gmres, (start, None, *further))
     return unravel(x)

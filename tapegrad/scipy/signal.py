@@ -28,14 +28,14 @@ __dir__ = __all__.copy
 def _convolved_vjp(
     g: Any, x: Any, other: Any, swapped: bool, mode: str, method: str, axes: Any
 ) -> Any:
-    """The cotangent of x, from those of all places where the two overlap."""
+    """The cotangent of x, from the cotangents of all positions where the two overlap."""
     along = range(x.ndim) if axes is None else axes
     if not g.size:
         return np.zeros(x.shape, x.dtype)
     full, index = list(g.shape), [slice(None)] * g.ndim
     for i in along:
         n, m = x.shape[i], other.shape[i]
-        # "same" is as long as the first of the two
+        # "same" is as long as the first operand
         second = n if swapped else m
         start = {"full": 0, "same": (second - 1) // 2, "valid": min(n, m) - 1}[mode]
         full[i], index[i] = n + m - 1, slice(start, start + g.shape[i])
@@ -65,7 +65,7 @@ def _convolved_batch(
     adds=True,
 )
 def _convolved(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
-    """A convolution by SciPy; along these axes by the FFT, or along all."""
+    """A convolution by SciPy: along some axes by the FFT, or along all by `method`."""
     if axes is None:
         return _scipy.convolve(a, b, mode, method)
     return _scipy.fftconvolve(a, b, mode, axes)
@@ -93,8 +93,8 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> An
     in1, in2
         The arrays, real or complex.
     mode
-        ``"full"`` for all places where they overlap, ``"valid"`` for those with complete overlap,
-        ``"same"`` for the middle ones, as many as `in1` has.
+        ``"full"`` for all positions where they overlap, ``"valid"`` for positions of complete
+        overlap, ``"same"`` for the middle positions, as many as `in1` has.
     method
         ``"direct"``, ``"fft"``, or ``"auto"`` for the faster one.
 
@@ -147,8 +147,8 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any
     Parameters
     ----------
     in1, in2
-        The arrays, real or complex, with the same number of axes. Along other axes than `axes`
-        they broadcast.
+        The arrays, real or complex, with the same number of axes. They broadcast along axes that
+        are not among `axes`.
     mode
         As for `convolve`.
     axes
@@ -169,12 +169,12 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any
     a, b = _checked(in1, in2)
     if not a.ndim:
         return a * b
-    given = range(a.ndim) if axes is None else np.atleast_1d(axes).tolist()
-    if not len(given):
+    chosen = range(a.ndim) if axes is None else np.atleast_1d(axes).tolist()
+    if not len(chosen):
         raise ValueError("when provided, axes cannot be empty")
-    if not all(isinstance(i, int) and -a.ndim <= i < a.ndim for i in given):
+    if not all(isinstance(i, int) and -a.ndim <= i < a.ndim for i in chosen):
         raise ValueError(f"axes exceeds dimensionality of input: {axes} of {a.ndim} axes")
-    along = tuple([i % a.ndim for i in given])
+    along = tuple([i % a.ndim for i in chosen])
     if mode == "same" and any(
         x < y for i, (x, y) in enumerate(zip(a.shape, b.shape, strict=True)) if i not in along
     ):
@@ -198,7 +198,7 @@ def _backward(b: Any, a: Any, x: Any, axis: int) -> Any:
 
 
 def _before(a: Any, g: Any, axis: int) -> Any:
-    """The cotangent of what is summed before the recursion of a filter."""
+    """The cotangent of the sum that enters the recursion of a filter."""
     return _backward(_one(g), a, g, axis)
 
 
@@ -227,7 +227,7 @@ def _by_a(g: Any, y: Any, b: Any, a: Any, x: Any, axis: int) -> Any:
     adds=True,
 )
 def _filtered(b: Any, a: Any, x: Any, axis: int) -> Any:
-    """A filter by SciPy, which convolves, without a denominator, and takes no empty signal then."""
+    """A filter by SciPy, which refuses an empty signal if the denominator is one number."""
     if not x.size:
         return np.zeros(x.shape, np.result_type(b, a, x))
     return _scipy.lfilter(b, a, x, axis)
@@ -252,7 +252,7 @@ def _lagged(v: Any, x: Any, n: int, axis: int) -> Any:
 
 
 def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
-    """`scipy.signal.lfilter`: a recursive filter, differentiated by all three operands.
+    """`scipy.signal.lfilter`: a recursive filter, with derivatives by all three operands.
 
     ``a[0] y[n] = b[0] x[n] + b[1] x[n - 1] + ... - a[1] y[n - 1] - ...``. The adjoint of a filter
     is the same filter from the end to the beginning.

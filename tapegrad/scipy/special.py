@@ -1,7 +1,7 @@
-"""The names of ``scipy.special``: its ufuncs as ops, and what SciPy writes in Python.
+"""The names of ``scipy.special``: its ufuncs as ops, and its functions that are written in Python.
 
-SciPy's own ufuncs take Tensors too. No protocol reaches a Tensor in a function that is written in
-Python, such as ``scipy.special.logsumexp``: those of this module do.
+SciPy's own ufuncs take Tensors too. In a function that is written in Python, such as
+``scipy.special.logsumexp``, no protocol reaches a Tensor; the functions of this module take them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def logsumexp(
     axis
         An axis, a tuple of them, or None for all.
     b
-        Weights of any sign, of a shape that broadcasts with that of `a`; ones by default. What has
-        a weight of 0 adds nothing, even if its `a` is infinite or nan.
+        Weights of any sign, which broadcast with `a`; ones by default. An element with a weight of
+        0 adds nothing, even if it is infinite or nan.
     keepdims
         Whether the axes that are summed over stay, with a length of 1.
     return_sign
@@ -66,12 +66,12 @@ def logsumexp(
         y = number(activation.logsumexp(a, axis, keepdims=keepdims))
         sign = np.where(np.isnan(y), np.nan, np.not_equal(y, -np.inf).astype(y.dtype))
         return (y, number(stop_gradient(sign))) if return_sign else y
-    # a Python number takes the dtype of what it stands beside
+    # a Python number takes the dtype of the array beside it
     b = np.asarray(b, a.dtype) if type(b) in (bool, int, float) else floating(b)
     a, b = np.broadcast_arrays(np.where(np.equal(b, 0) & ~np.isfinite(a), -np.inf, a), b)
     shift = np.max(np.where(np.equal(b, 0), -np.inf, a), axis=axis, keepdims=True)
     shift = stop_gradient(np.where(np.isfinite(shift), shift, 0))
-    # a power that overflows would be nan where its weight is 0
+    # an exponential that overflows would give nan with a weight of 0
     most = math.log(np.finfo(a.dtype).max) - 9
     powers = np.where(np.equal(a, np.inf), a, np.minimum(a - shift, most))
     terms = b * np.exp(powers)

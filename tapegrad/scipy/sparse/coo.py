@@ -1,8 +1,8 @@
-"""Sparse arrays in coordinate form: the numbers are a leaf, the places are part of the tree.
+"""Sparse arrays in coordinate form: the numbers are a leaf, the positions are part of the tree.
 
-All that a gradient needs is one trilinear form, ``sum(data * a[rows] * b[cols])``, and its three
-derivatives: two of them are products with the array or its transpose, the third picks the products
-``a[rows] * b[cols]``. So two ops have each other's derivatives.
+A gradient needs one trilinear form, ``sum(data * a[rows] * b[cols])``, and its three derivatives:
+two are products with the array or its transpose, and the third selects the products
+``a[rows] * b[cols]``. So two ops are each other's derivatives.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from tapegrad.face.text import got
 __all__ = ["coo_array"]
 __dir__ = __all__.copy
 
-# --- places ---------------------------------------------------------------------------------
+# --- positions ------------------------------------------------------------------------------
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Pattern(Unchanging):
-    """Where the elements of a sparse array are: equal and hashed by content.
+    """The positions of a sparse array's elements; equal and hashed by content.
 
     Attributes
     ----------
     rows, cols
-        The places, of shape (nnz,). Elements at the same place add up.
+        The positions, of shape (nnz,). Elements at the same position add up.
     shape
-        Of the array.
+        The shape of the array.
     """
 
     __tree_static__: ClassVar[bool] = True
@@ -74,14 +74,14 @@ class Pattern(Unchanging):
 
     @cached_property
     def transposed(self) -> Pattern:
-        """The places of the transpose."""
-        made = Pattern(self.cols, self.rows, self.shape[::-1])
-        made.__dict__["transposed"] = self
-        return made
+        """The positions of the transpose."""
+        pattern = Pattern(self.cols, self.rows, self.shape[::-1])
+        pattern.__dict__["transposed"] = self
+        return pattern
 
     @cached_property
     def _by_columns(self) -> tuple[Array, Array | None, Array, Array]:
-        """The order of the elements, where each place begins if some repeat, and CSC's indices."""
+        """The order of the elements, the starts of positions if any repeats, and CSC's indices."""
         order = np.lexsort((self.rows, self.cols))
         rows, cols = self.rows[order], self.cols[order]
         starts = None
@@ -102,13 +102,13 @@ class Pattern(Unchanging):
 
 
 def made_pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
-    """A pattern from checked places."""
+    """A pattern from checked positions."""
     rows, cols = (readonly_array(np.array(x, np.intp)) for x in (rows, cols))
     return Pattern(rows, cols, tuple(map(int, shape)))  # type: ignore[arg-type]
 
 
 def refuse_strays(what: str, *xs: Any) -> None:
-    """Raise for a Tensor where nothing is recorded."""
+    """Raise for a Tensor outside of a recording."""
     for x in xs:
         if type(x) is Tensor and CURRENT.get() is None:
             refuse_stranger(what, x, None)
@@ -127,7 +127,7 @@ def columnwise(apply: Callable[[Any], Any], x: Any) -> Any:
 
 
 def in_stacks(stack: tuple[int, ...], apply: Callable[..., Any], shape: Any, dtype: Any) -> Any:
-    """The results of a function of the place in a stack."""
+    """The results of a function of the index in a stack."""
     y = np.empty((*stack, *shape), dtype)
     for i in np.ndindex(*stack):
         y[i] = apply(i)
@@ -171,7 +171,7 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     complex=True,
 )
 def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:
-    """The elements of ``a @ b.T`` at the places of a pattern, for (..., m, k) and (..., n, k)."""
+    """The elements of ``a @ b.T`` at a pattern's positions, for (..., m, k) and (..., n, k)."""
     if a.shape[-1] == b.shape[-1] == 1:
         return a[..., pattern.rows, 0] * b[..., pattern.cols, 0]
     return np.einsum("...ik,...ik->...i", a[..., pattern.rows, :], b[..., pattern.cols, :])
@@ -185,32 +185,34 @@ class coo_array:  # noqa: N801, for SciPy calls it so
     """A sparse array of two axes in coordinate form, as `scipy.sparse.coo_array`.
 
     It is frozen, and a node of trees whose one leaf is `data`: `grad`, `vmap`, `compile` and
-    `tree.map` see the numbers, and the places stay as they are. Two such arrays have the same
-    structure if their places are the same, in the same order.
+    `tree.map` see the numbers, and the positions stay as they are. Two such arrays have the same
+    structure if their positions are the same, in the same order.
 
     Parameters
     ----------
     arg1
         ``(data, (rows, cols))``: the elements, an array or a Tensor of shape (nnz,), and their
-        places. Elements at the same place add up. Or an array of SciPy's, whose numbers are copied.
+        positions. Elements at the same position add up. Or an array of SciPy, whose numbers are
+        copied.
     shape
-        ``(m, n)``; by default as small as the places allow.
+        ``(m, n)``; by default as small as the positions allow.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or a place lies outside the shape.
+        If the lengths differ, or a position lies outside the shape.
     TypeError
         For anything else, such as a dense Tensor.
 
     Notes
     -----
-    Of what SciPy's has there are ``@`` with vectors and matrices on either side, ``+`` and ``-``
-    between such arrays, ``*`` and ``/`` with a number, ``T``, ``transpose``, ``conj``, ``real``,
-    ``imag``, ``astype``, ``toarray``, ``tocsc`` (of values, for SciPy), ``shape``, ``dtype``,
-    ``ndim``, ``nnz``, ``row`` and ``col``. Of complex elements the gradient is the adjoint.
+    It has these members of SciPy's class: ``@`` with vectors and matrices on either side, ``+`` and
+    ``-`` between such arrays, ``*`` and ``/`` with a number, ``T``, ``transpose``, ``conj``,
+    ``real``, ``imag``, ``astype``, ``toarray``, ``tocsc`` (of values, for SciPy), ``shape``,
+    ``dtype``, ``ndim``, ``nnz``, ``row`` and ``col``. The gradient of complex elements is the
+    adjoint.
 
-    For `vmap`, several arrays with the same places are one whose data have one more axis:
+    For `vmap`, several arrays with the same positions are one array whose data have one more axis:
     ``tg.tree.map(lambda data: np.stack([data, 2 * data]), A)``.
 
     Examples
@@ -248,7 +250,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     @property
     def dtype(self) -> Any:
-        """Of the elements."""
+        """The dtype of the elements."""
         return self.data.dtype if hasattr(self.data, "dtype") else np.asarray(self.data).dtype
 
     @property
@@ -258,7 +260,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     @property
     def nnz(self) -> int:
-        """The number of elements, those at the same place counted apart."""
+        """The number of elements; elements at the same position are counted separately."""
         return len(self.pattern.rows)
 
     @property
@@ -372,27 +374,29 @@ def _refuse(symbol: str, x: Any) -> NoReturn:
     raise TypeError(f"{symbol} of a coo_array takes {needed}, not {got(x)}")
 
 
-def _read(given: Any, shape: Any) -> tuple[Any, Pattern]:
-    """The elements and the pattern that SciPy's arguments mean."""
-    if isinstance(given, coo_array):
-        if shape is not None and tuple(shape) != given.shape:
-            raise ValueError(f"inconsistent shapes: {tuple(shape)} and {given.shape}")
-        return given.data, given.pattern
-    if scipy.sparse.issparse(given) or (type(given) is np.ndarray and given.ndim == 2):
-        made = scipy.sparse.coo_array(given, shape=shape)
-        if made.ndim != 2:
-            raise ValueError(f"a coo_array has two axes here, not {made.ndim}")
-        return readonly_array(np.array(made.data)), made_pattern(made.row, made.col, made.shape)
-    if not isinstance(given, tuple | list) or [len(given), np.shape(given[1])[:1]] != [2, (2,)]:
+def _read(arg1: Any, shape: Any) -> tuple[Any, Pattern]:
+    """The elements and the pattern, from SciPy's arguments."""
+    if isinstance(arg1, coo_array):
+        if shape is not None and tuple(shape) != arg1.shape:
+            raise ValueError(f"inconsistent shapes: {tuple(shape)} and {arg1.shape}")
+        return arg1.data, arg1.pattern
+    if scipy.sparse.issparse(arg1) or (type(arg1) is np.ndarray and arg1.ndim == 2):
+        theirs = scipy.sparse.coo_array(arg1, shape=shape)
+        if theirs.ndim != 2:
+            raise ValueError(f"a coo_array has two axes here, not {theirs.ndim}")
+        return readonly_array(np.array(theirs.data)), made_pattern(
+            theirs.row, theirs.col, theirs.shape
+        )
+    if not isinstance(arg1, tuple | list) or [len(arg1), np.shape(arg1[1])[:1]] != [2, (2,)]:
         raise TypeError(
             "coo_array takes (data, (rows, cols)), with the places apart from the numbers, or a "
-            f"sparse array of SciPy, not {got(given)}"
+            f"sparse array of SciPy, not {got(arg1)}"
         )
-    data, (rows, cols) = given
+    data, (rows, cols) = arg1
     data = data if type(data) is Tensor else readonly_array(np.array(data))
-    # SciPy checks the places, and finds the shape
+    # SciPy checks the positions, and computes the shape
     like = np.broadcast_to(np.zeros((), np.int8), data.shape)
     if like.ndim != 1:
         raise ValueError(f"the data of a coo_array has one axis; this has shape {data.shape}")
-    made = scipy.sparse.coo_array((like, (rows, cols)), shape=shape)
-    return data, made_pattern(made.row, made.col, made.shape)
+    theirs = scipy.sparse.coo_array((like, (rows, cols)), shape=shape)
+    return data, made_pattern(theirs.row, theirs.col, theirs.shape)

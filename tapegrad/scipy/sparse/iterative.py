@@ -1,8 +1,8 @@
 """Linear systems solved by products alone: `cg` and `gmres`.
 
-A function of a vector is recorded once, as a program, and of it another program is made that
-multiplies by the transpose. Both are an option of one op, whose operands are the right side and
-what the function captured, so a solution is a step of a compiled program.
+A function of a vector is recorded once, as a program, and a second program, derived from it,
+multiplies by the transpose. Both are an option of one op, whose operands are the right side and the
+values that the function captured, so a solution is a step of a compiled program.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Linear:
     Attributes
     ----------
     code
-        From the captured values and the vector to the product.
+        The program from the captured values and the vector to the product.
     transpose
-        From the captured values, any vector and another to the product of the transpose with that.
+        The program from the captured values, any vector and another one to the product of the
+        transpose with the other.
     """
 
     __tree_leaf__: ClassVar[bool] = True
@@ -66,10 +67,10 @@ class Linear:
         return caller(self.code), caller(self.transpose)
 
     def product(self, captured: tuple[Any, ...], x: Any, trans: bool) -> Any:
-        """The product with an array, or of the transpose."""
+        """The product with a vector, or the transpose's."""
         forward, back = self._callers
-        given = [*captured, x]
-        return (back([*given, x]) if trans else forward(given))[0]
+        operands = [*captured, x]
+        return (back([*operands, x]) if trans else forward(operands))[0]
 
 
 def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tuple[Any, ...]]:
@@ -136,15 +137,15 @@ def _iterate_vjp(
 
     cotangents: list[Any] = [None] * len(captured)
     if moving:
-        # outside, cotangents are the conjugates of those inside
+        # cotangents of `vjp` are the conjugates of a rule's
         pull = vjp(product, *[captured[i] for i in moving])[1]
         for i, v in zip(moving, pull(-conjugate_of(u)), strict=True):
             cotangents[i] = conjugate_of(v)
     return [c, None, *cotangents]
 
 
-def _applied(made: Instruction, operands: list[Any]) -> Any:
-    return apply(made.op, tuple(operands), dict(made.options))
+def _applied(instruction: Instruction, operands: list[Any]) -> Any:
+    return apply(instruction.op, tuple(operands), dict(instruction.options))
 
 
 def _iterate_like(b: Any, *rest: Any, **options: Any) -> Any:
@@ -180,14 +181,14 @@ def _iterate(
             M = M.T
             M.matvec(np.zeros(n, dtype))
         except NotImplementedError:
-            # it cannot be transposed, and is only of help
+            # a preconditioner that cannot be transposed is left out
             M = None
     operator = _scipy.LinearOperator((n, n), matvec=multiply, dtype=dtype)
     x, info = _SOLVERS[method](operator, b, x0, M=M, **options)
-    # of a right side of zeros, SciPy returns this itself
+    # a copy, since SciPy returns a right side of zeros itself
     x = np.array(x, dtype)
     size, left = np.linalg.norm(b), np.linalg.norm(multiply(x) - b)
-    # the solver updates its residual, which is another if the function is not linear
+    # the solver updates its residual, which is wrong if the function is not linear
     least = 1e3 * np.finfo(dtype).eps * (size + np.linalg.norm(x) * n)
     if info != 0 or not left <= 10 * max(options["rtol"] * size, options["atol"]) + least:
         raise np.linalg.LinAlgError(
@@ -245,9 +246,9 @@ def cg(
     b
         The right side, of shape (n,) or (n, 1).
     x0
-        Where the iterations begin; no gradient passes to it.
+        The start of the iterations; no gradient passes to it.
     rtol, atol, maxiter
-        When they end, as SciPy says.
+        The conditions for their end, as in SciPy.
     M
         An approximation of the inverse of A, as SciPy takes it; constant.
     callback
@@ -261,15 +262,15 @@ def cg(
     Raises
     ------
     LinAlgError
-        If they do not converge, where SciPy returns another `info`; in the backward pass too.
+        If they do not converge, for which SciPy returns another `info`; in the backward pass too.
     ValueError
         If shapes do not fit.
 
     Notes
     -----
     No gradient passes through the iterations. A cotangent is pulled back by the same solver, with
-    the transpose of A, which is made of the recorded function; derivatives of any order follow.
-    They are as accurate as `rtol` says.
+    the transpose of A, which is derived from the recorded function; derivatives of any order
+    follow. Their accuracy is `rtol`.
 
     Examples
     --------
@@ -307,7 +308,7 @@ def gmres(
     b, x0, M, callback
         See `cg`.
     rtol, atol, restart, maxiter
-        When the iterations end, as SciPy says.
+        The conditions for the end of the iterations, as in SciPy.
     callback_type
         Without effect.
 
@@ -319,7 +320,7 @@ def gmres(
     Raises
     ------
     LinAlgError, ValueError
-        See `cg`, as for what derivatives cost.
+        See `cg`, whose notes on derivatives hold too.
 
     Examples
     --------

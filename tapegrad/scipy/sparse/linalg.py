@@ -39,7 +39,7 @@ __dir__ = __all__.copy
 
 
 class SingularError(RuntimeError, np.linalg.LinAlgError):
-    """A sparse array without an inverse: of SciPy's class for these, and NumPy's for dense ones."""
+    """A sparse array has no inverse: an error of SciPy's class, and of NumPy's for dense arrays."""
 
 
 # --- factors --------------------------------------------------------------------------------
@@ -54,9 +54,9 @@ class Factors:
     data
         The elements (..., nnz).
     pattern
-        Their places.
+        The positions of the elements.
     order
-        How SciPy permutes the columns.
+        The name of SciPy's permutation of the columns.
     """
 
     __tree_leaf__: ClassVar[bool] = True
@@ -68,28 +68,28 @@ class Factors:
 
     @each.default
     def _factorized(self) -> Any:
-        """SciPy's factors, an array of them."""
-        found = np.empty(self.shape, object)
+        """An array of SciPy's factors."""
+        factors = np.empty(self.shape, object)
         for i in np.ndindex(*self.shape):
             matrix = self.pattern.matrix(self.data[i])
             try:
-                found[i] = scipy.sparse.linalg.splu(matrix, permc_spec=self.order)
+                factors[i] = scipy.sparse.linalg.splu(matrix, permc_spec=self.order)
             except RuntimeError as error:
                 raise SingularError(f"{error}: the coo_array is {self.pattern!r}") from error
-        return found
+        return factors
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the stack."""
+        """The shape of the stack."""
         return self.data.shape[:-1]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements."""
+        """The dtype of the elements."""
         return self.data.dtype
 
     def solve(self, b: Any, k: int, trans: str) -> Any:
-        """The solution for columns, by the k-th of the stack."""
+        """The solution for columns, by the k-th factors of the stack."""
         factor = self.each.reshape(-1)[k]
         b = np.asarray(b)
         if b.dtype.kind == "c" and self.dtype.kind != "c":
@@ -120,7 +120,7 @@ def _factors_batch(op: Any, batched: Batched, data: Any, **options: Any) -> Any:
     complex=True,
 )
 def factor(data: Any, pattern: Pattern, order: str | None = None) -> Any:
-    """The LU factors, a step of their own, which the solution and all its derivatives share."""
+    """The LU factors, a separate step, which the solution and all its derivatives share."""
     return Parts((Factors(data, pattern, order),))
 
 
@@ -128,7 +128,7 @@ def factor(data: Any, pattern: Pattern, order: str | None = None) -> Any:
 
 
 def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
-    """The solution for columns. Factors of constants are an option: they are no number."""
+    """The solution for columns. Factors of constants are an option, since they are no numbers."""
     tensors = [type(x) is Tensor for x in (data, b, factors)]
     if tensors[2]:
         return append(solution, (data, b, factors), options)
@@ -136,9 +136,9 @@ def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
 
 
 def _solution_vjp(
-    g: Any, y: Any, data: Any, b: Any, *given: Any, factors: Any = None, **options: Any
+    g: Any, y: Any, data: Any, b: Any, *lu: Any, factors: Any = None, **options: Any
 ) -> list[Any]:
-    c = _transposed(data, g, *(given or (factors,)), **options)
+    c = _transposed(data, g, *(lu or (factors,)), **options)
     ends = (y, c) if options["trans"] == "T" else (c, y)
     return [-coo_dot(*ends, pattern=options["pattern"]), c, None]
 
@@ -154,7 +154,7 @@ def _solution_jvp(
     y: Any,
     data: Any,
     b: Any,
-    *given: Any,
+    *lu: Any,
     factors: Any = None,
     **options: Any,
 ) -> Any:
@@ -165,24 +165,24 @@ def _solution_jvp(
         pattern = pattern.transposed if options["trans"] == "T" else pattern
         moved = coo_matmul(tangents[0], y, pattern=pattern)
         right = -moved if right is None else right - moved
-    return _solution(data, right, *(given or (factors,)), **options)
+    return _solution(data, right, *(lu or (factors,)), **options)
 
 
 def _solution_batch(
-    op: Any, batched: Batched, data: Any, b: Any, *given: Any, factors: Any = None, **options: Any
+    op: Any, batched: Batched, data: Any, b: Any, *lu: Any, factors: Any = None, **options: Any
 ) -> Any:
     data, b = align_stacks(batched[:2], (data, b), (1, 2))
-    return _solution(data, b, *(given or (factors,)), **options)
+    return _solution(data, b, *(lu or (factors,)), **options)
 
 
-def _solution_like(data: Any, b: Any, *given: Any, **options: Any) -> Any:
+def _solution_like(data: Any, b: Any, *lu: Any, **options: Any) -> Any:
     stack = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
     return np.zeros((*stack, *b.shape[-2:]), np.result_type(data, b))
 
 
 @op(
     each_operand=Joint(_solution_vjp),
-    read=lambda data, b, given=None, **options: ((data, b, given), options),
+    read=lambda data, b, lu=None, **options: ((data, b, lu), options),
     name="spsolve",
     takes_weak=True,
     scipy="",
@@ -193,20 +193,20 @@ def _solution_like(data: Any, b: Any, *given: Any, **options: Any) -> Any:
     takes_parts=True,
 )
 def solution(
-    data: Any, b: Any, given: Any = None, pattern: Any = None, trans: str = "N", factors: Any = None
+    data: Any, b: Any, lu: Any = None, pattern: Any = None, trans: str = "N", factors: Any = None
 ) -> Any:
     """The solution for stacks of columns (..., n, k), with factors as an operand or an option."""
-    (found,) = (factors if given is None else given).values
+    (factored,) = (factors if lu is None else lu).values
     if data.ndim == 1:
-        return columnwise(lambda sides: found.solve(sides, 0, trans), b)
+        return columnwise(lambda sides: factored.solve(sides, 0, trans), b)
     stack = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
-    # a batch may have more axes than there were when they were computed
-    places = np.arange(found.each.size).reshape(data.shape[:-1])
+    # a batch may have more axes than the factors had when they were computed
+    places = np.arange(factored.each.size).reshape(data.shape[:-1])
     places = np.broadcast_to(places, stack)
     sides = np.broadcast_to(b, (*stack, *b.shape[-2:]))
     return in_stacks(
         stack,
-        lambda i: found.solve(sides[i], places[i], trans),
+        lambda i: factored.solve(sides[i], places[i], trans),
         b.shape[-2:],
         np.result_type(data, b),
     )
@@ -229,7 +229,7 @@ class SuperLU:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the array."""
+        """The shape of the array."""
         return self.A.shape
 
     def solve(self, rhs: Any, trans: str = "N") -> Any:
@@ -245,7 +245,7 @@ class SuperLU:
         Raises
         ------
         ValueError
-            If the shape does not fit, or `trans` is another word.
+            If the shape does not fit, or for another `trans`.
         RuntimeError
             If the solution is not finite (a `LinAlgError` too).
         """
@@ -269,27 +269,27 @@ class SuperLU:
 
 
 def splu(A: Any, permc_spec: str | None = None) -> SuperLU:
-    """The LU factors of a sparse array, to solve equations with; `scipy.sparse.linalg.splu`.
+    """The LU factors of a sparse array, for solving equations, as `scipy.sparse.linalg.splu`.
 
     Parameters
     ----------
     A
         A square `coo_array`, or a sparse array of SciPy, which is constant.
     permc_spec
-        How SciPy permutes the columns: ``"COLAMD"`` by default, ``"MMD_AT_PLUS_A"``,
+        SciPy's permutation of the columns: ``"COLAMD"`` by default, ``"MMD_AT_PLUS_A"``,
         ``"MMD_ATA"`` or ``"NATURAL"``.
 
     Returns
     -------
-    An object with the method ``solve(rhs, trans="N")``. It is no node of a tree, and belongs to the
-    recording in which it was made.
+    An object with the method ``solve(rhs, trans="N")``. It is no node of a tree, and belongs to its
+    recording.
 
     Raises
     ------
     ValueError
         If the array is not square.
     RuntimeError
-        If it is singular, as SciPy's (a `LinAlgError` too).
+        If it is singular, as in SciPy (a `LinAlgError` too).
 
     Notes
     -----
@@ -335,12 +335,11 @@ def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = T
     A
         A square `coo_array` of shape (n, n), or a sparse array of SciPy, which is constant.
     b
-        A vector, or a matrix of columns; of a single column the solution is a vector, as with
-        SciPy.
+        A vector, or a matrix of columns; the solution for a single column is a vector, as in SciPy.
     permc_spec
-        How the columns are permuted; see `splu`.
+        The permutation of the columns; see `splu`.
     use_umfpack
-        Without effect: the factors are always those of SuperLU.
+        Without effect: the factors are always computed by SuperLU.
 
     Returns
     -------
@@ -351,14 +350,14 @@ def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = T
     ValueError
         If `A` is not square, or `b` has another number of rows.
     RuntimeError
-        If `A` is singular, where SciPy warns and returns nan (a `LinAlgError` too).
+        If `A` is singular, for which SciPy warns and returns nan (a `LinAlgError` too).
 
     Notes
     -----
-    The cotangent of `b` is the solution of the adjoint equations ``A^H l = g``, and that of an
-    element of `A` is ``-l[row] * conj(x[col])``. The factors are computed once: they are a record
-    of the tape, and a step of a compiled program, which the solution, its derivatives of any order
-    and the adjoint share.
+    The cotangent of `b` is the solution l of the adjoint equations ``A^H l = g``, and an element of
+    `A` has the cotangent ``-l[row] * conj(x[col])``. The factors are computed once: they are a
+    record of the tape, and a step of a compiled program, which the solution, its derivatives of any
+    order and the adjoint share.
 
     Examples
     --------
@@ -426,9 +425,9 @@ def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options
         filled = np.concatenate(parts, axis=1)
         right = np.concatenate([by_vector, np.zeros((1, k), data.dtype)]).T[:, :, None]
         factors = factor(filled, pattern=bordered)
-        found = _solution(filled, right, factors, pattern=bordered, trans="T")
-        left = left - found[:, :n, 0].T
-    # by any Hermitian change of the array, which is all that it may have
+        solved = _solution(filled, right, factors, pattern=bordered, trans="T")
+        left = left - solved[:, :n, 0].T
+    # made Hermitian, since the array stays so
     own = coo_dot(left, v, pattern=pattern)
     other = coo_dot(conjugate_of(v), conjugate_of(left), pattern=pattern)
     return (own + other) / 2
@@ -438,12 +437,12 @@ def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options
 def _eigenpairs(data: Any, *, pattern: Pattern, k: int, v0: Any = None, **options: Any) -> Parts:
     """A few eigenvalues, and their vectors as columns."""
     n = pattern.shape[0]
-    # SciPy draws it, and the same call would give other signs
+    # SciPy draws a vector, so that the same call may give other signs
     v0 = np.cos(np.arange(1.0, n + 1) ** 2) + 1.5 if v0 is None else v0
     w, v = scipy.sparse.linalg.eigsh(
         pattern.matrix(data), k, v0=v0.astype(data.dtype, copy=False), **options
     )
-    # of complex arrays SciPy gives them in any order
+    # for complex arrays SciPy returns them in any order
     order = np.argsort(w) if v.dtype.kind == "c" else np.arange(k)
     return Parts((w[order], v[:, order]))
 
@@ -465,37 +464,37 @@ def eigsh(
     Parameters
     ----------
     A
-        A Hermitian `coo_array` (n, n). Its gradient is Hermitian too: the derivative by any change
-        of the elements that keeps it so.
+        A Hermitian `coo_array` (n, n). Its gradient is Hermitian too, the derivative by changes of
+        the elements that keep it so.
     k
-        How many, fewer than n.
+        The number of eigenvalues, less than n.
     M
         Refused: it must be None.
     sigma, which, ncv, maxiter, tol
-        Which, and how they are found, as SciPy says.
+        The choice of eigenvalues, and the parameters of the iterations, as in SciPy.
     v0
-        Where the iterations begin; by default always the same vector, where SciPy draws one.
+        The start of the iterations; by default always the same vector, while SciPy draws one.
     return_eigenvectors
         Whether the vectors are returned too.
 
     Returns
     -------
     w, v
-        The eigenvalues (k,), and the vectors as columns (n, k); or `w` alone. Those of a complex
-        array are in ascending order, where SciPy's are in any.
+        The eigenvalues (k,), and the vectors as columns (n, k); or `w` alone. For a complex array
+        they are in ascending order, while SciPy returns them in any order.
 
     Raises
     ------
     ArpackNoConvergence
-        If the iterations do not converge, as SciPy's.
+        If the iterations do not converge, as in SciPy.
     RuntimeError
         In the backward pass of an eigenvector, if its eigenvalue is not simple.
 
     Notes
     -----
-    An eigenvalue has the derivative ``v^H dA v``. That of a vector is a solution of the equations
-    of ``A - w`` with a border, one factorization for each. The sign of a vector is that of the
-    iterations; of complex vectors the phase does not change with A.
+    An eigenvalue has the derivative ``v^H dA v``. The derivative of a vector is a solution of the
+    equations of ``A - w`` with a border, with one factorization for each vector. The sign of a
+    vector comes from the iterations; the phase of a complex vector does not change with A.
 
     Examples
     --------
@@ -517,8 +516,8 @@ def eigsh(
     if A.dtype.kind not in "fc":
         A = A.astype(float)
     options = {"sigma": sigma, "which": which, "ncv": ncv, "maxiter": maxiter, "tol": tol, "v0": v0}
-    given = {name: x for name, x in options.items() if x is not None}
+    chosen = {name: x for name, x in options.items() if x is not None}
     refuse_strays("eigsh", A.data)
-    whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": k, **given})
+    whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": k, **chosen})
     w = part(whole, 0)
     return (w, part(whole, 1)) if return_eigenvectors else w
