@@ -74,7 +74,7 @@ def custom_op(
         The calls to test it on (`tapegrad.domain`); `tapegrad.testing.operands_for` draws
         from them.
     jvp
-        How tangents pass: a function of a tuple with the tangent of each operand (None for zero),
+        The rule for tangents: a function of a tuple with the tangent of each operand (None if 0),
         the output, the operands and the options that returns the output's tangent, written as the
         rules are. By default it is the VJP of the VJP rules, so that these must pass a cotangent
         through ops that have rules themselves. `tapegrad.testing.check_grads` and

@@ -166,10 +166,10 @@ def op(
     domain, kink
         See `Declaration`.
     jvp
-        How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
+        The rule for tangents: `elementwise`, `linear` or `by_transposing`; elementwise
         by default for a ufunc.
     batch
-        How the axis of a batch passes (`tapegrad.transforms.replay`): `pointwise` (the default if
+        The rule for batches (`tapegrad.transforms.replay`): `pointwise` (the default if
         tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
     complex
         Whether its function and its rules hold for complex operands as they stand; or a tuple of

@@ -180,7 +180,7 @@ def _of_library(through: Sequence[tuple[str, str]]) -> str:
 
 
 def _at() -> str:
-    """Where the caller's code is, without its text."""
+    """The caller's file and line number, for a message."""
     place = users_place()
     return f", at {place.file}:{place.number}"
 

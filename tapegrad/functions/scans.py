@@ -123,7 +123,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     a
         An array.
     n
-        How many times to take differences.
+        The number of times to take differences.
     axis
         The axis to go along.
     prepend, append

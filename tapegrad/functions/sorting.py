@@ -176,7 +176,7 @@ def quantile(
     q
         A number or an array of numbers from 0 to 1, whose axes come first in the result.
     method
-        How to interpolate between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
+        The interpolation between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
         ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
         ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``; or, without a slope in q,
         ``"inverted_cdf"``, ``"averaged_inverted_cdf"``, ``"closest_observation"``, as in NumPy.

@@ -54,7 +54,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     a
         The factor of the step before; the first one is not used.
     b
-        What each step adds: an array of the shape of `a`.
+        The term that each step adds: an array of the shape of `a`.
     axis
         The axis of the steps.
 

@@ -129,9 +129,9 @@ def _stages(
 ) -> list[tuple[int, ...]]:
     """The axes along which patches are cut together, stage by stage; `row` is in bytes.
 
-    If one axis is cut after another, all but the first part of the work is on what lies together
-    in memory: the axes after one along which patches are a step apart, and those before one along
-    which they lie side by side.
+    If one axis is cut after another, all stages but the first copy elements that are contiguous in
+    memory. An axis along which patches are one step apart is cut before those in front of it, and
+    an axis along which they are adjacent after them.
     """
     axes = tuple([i for i, pair in enumerate(zip(size, stride, strict=True)) if pair != (1, 1)])
     if size == stride and not any(m % k for m, k in zip(sides, size, strict=True)):
@@ -194,7 +194,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     Parameters
     ----------
     x
-        An array whose last axes are those of `size`.
+        An array whose last axes are cut, as many as `size` has numbers.
     size, stride
         The sides of a patch, and the steps from one to the next.
 

@@ -37,7 +37,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If a value, a shape or a dtype differs; the message has the path and what was batched.
+        If a value, a shape or a dtype differs; the message has the path and the batched arguments.
     TypeError
         If there is no array among the arguments.
 

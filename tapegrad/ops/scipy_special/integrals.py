@@ -82,7 +82,7 @@ def _several(name: str, *parts: tuple[str, Callable[..., Any]], elements: Elemen
 
 
 def _sine_ratio(x: Any) -> Any:
-    """``sin(x) / x``; `np.sinc` is used near 0 alone, since a multiple of pi would be rounded."""
+    """``sin(x) / x``; `sinc` is used near 0 alone, since a multiple of pi would be rounded."""
     is_near = np.less(np.absolute(x), 1)
     far = np.where(is_near, 1, x)
     return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
