@@ -113,7 +113,7 @@ def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -
 
 
 def refuse_complex(what: str, x: Any) -> NoReturn:
-    """Raise for complex numbers where real ones are needed; `x` is one, an array or a dtype."""
+    """Raise for complex numbers where real ones are needed; `x` has such a dtype or is one."""
     dtype = x if isinstance(x, np.dtype) else getattr(x, "dtype", "complex")
     raise TypeError(
         f"{what} does not take complex numbers ({dtype}): it orders numbers, or its formula is "

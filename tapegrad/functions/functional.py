@@ -138,7 +138,7 @@ answers([np.piecewise], piecewise)
 def _reduce(
     function: Any, to_array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any
 ) -> Any:
-    """``ufunc.reduce``: unlike the function, it reduces the first axis unless another is given."""
+    """``ufunc.reduce``: unlike the function, it reduces the first axis by default."""
     return function(to_array, axis=axis, dtype=dtype, out=out, **options)
 
 

@@ -1,4 +1,4 @@
-"""The names of ``np.linalg``, with its meaning where NumPy uses a name twice."""
+"""The names of ``np.linalg``, with its meaning of names that NumPy uses twice."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     arr
         An array.
     indices
-        Integers in an array with as many axes, which broadcasts against it except for
-        the axis.
+        Integers in an array with the same number of axes, which broadcasts against `arr`
+        except along the axis.
     axis
         The axis; None takes from the flattened array.
 

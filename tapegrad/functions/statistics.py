@@ -39,7 +39,7 @@ def cov(
     m
         A variable's observations, or several variables, each in a row.
     y
-        More variables, with as many observations.
+        More variables, with the same number of observations.
     rowvar
         Whether each row is a variable, rather than each column; a single row of `y` is one
         variable in any case.

@@ -29,8 +29,8 @@ def add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
 def add_rows(y: Any, indices: Any, values: Any) -> None:
     """``y[indices] += values``, adding all values where an index is repeated.
 
-    A flat add.at takes a tenth of the time of one by rows, and rows that are taken, added
-    to and written back take a third of that if they are many. `y` is in C order.
+    A flat add.at takes a tenth of the time of an add.at by rows. Many rows are faster still, in a
+    third of that time, if they are selected, added to and written back. `y` is in C order.
     """
     if y.size <= 2 * values.size or values.size <= _FEW:
         _add_flat(y, indices, values)

@@ -244,8 +244,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     a, v
         Arrays with one axis.
     mode
-        ``"full"`` for all places where they overlap, ``"same"`` for the middle ones, as many as
-        the longer array has elements, ``"valid"`` for those with complete overlap.
+        ``"full"`` for all positions where they overlap, ``"same"`` for the middle positions, as
+        many as the longer array has elements, ``"valid"`` for positions of complete overlap.
 
     Examples
     --------

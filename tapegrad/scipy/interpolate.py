@@ -127,7 +127,7 @@ class Spline:
 
     @property
     def extrapolate(self) -> Any:
-        """Whether the spline goes on beyond its ends, or ``"periodic"``."""
+        """Whether the spline continues beyond its ends, or ``"periodic"``."""
         return self.pieces.extrapolate
 
     def __call__(self, x: Any, nu: int = 0, extrapolate: Any = None) -> Any:
@@ -140,8 +140,8 @@ class Spline:
         nu
             The order of the derivative.
         extrapolate
-            Whether the spline goes on beyond its ends, ``"periodic"``, or False for nan there; by
-            default as when it was made.
+            Whether the spline continues beyond its ends, ``"periodic"``, or False for nan there; by
+            default the attribute `extrapolate`.
         """
         pieces = self.pieces
         if not any(type(z) is Tensor for z in (x, self.y)):

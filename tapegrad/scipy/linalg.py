@@ -147,7 +147,7 @@ def cho_factor(
     Returns
     -------
     c, lower
-        The factor; its other triangle is 0, where SciPy's holds anything.
+        The factor; its other triangle is 0, while SciPy leaves any numbers there.
 
     Raises
     ------
@@ -305,7 +305,7 @@ def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
     dtype = np.result_type(a, b, q)
     a, b, q = (x.astype(dtype, copy=False) for x in (a, b, q))
     x = _scipy.solve_sylvester(a, b, q).astype(dtype, copy=False)
-    # LAPACK disturbs equations that have no solution, and says nothing
+    # LAPACK perturbs equations that have no solution, without an error
     eps, scale = np.finfo(dtype).eps, np.abs(q).max(initial=0)
     most = np.abs(x).max(initial=0) * (np.abs(a).max(initial=0) + np.abs(b).max(initial=0))
     left = np.abs(a @ x + x @ b - q).max(initial=0)

@@ -400,9 +400,9 @@ class Comparison:
         the median of three equal numbers stays the same. There a derivative may be anything
         between the slopes at points close by (Clarke's generalised gradient, Optimization and
         Nonsmooth Analysis, 1983). All inputs but one are moved apart, and that one moves past them
-        all. The slopes of a smooth function converge as the points come closer, and rounding
-        drives them apart; those at a kink stay apart. If a few long steps show no kink that spans
-        `least`, no more are made.
+        all. As the points come closer, the slopes of a smooth function converge, and rounding
+        drives them apart; slopes at a kink stay apart. If a few long steps show no kink that spans
+        `least`, no further steps are taken.
         """
         moving = int(np.count_nonzero(self.v))
         steps = np.linspace(-1.25, 1.25, 3 * min(moving, _FEW) + 8)

@@ -420,7 +420,7 @@ def _beside_complex(d: Drawing) -> tuple[str, bool]:
 
 
 def _transform(d: Drawing) -> tuple[str, bool]:
-    """A discrete Fourier transform, of as many numbers or of more or fewer."""
+    """A discrete Fourier transform, cropped, padded or of the same length."""
     x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
     axis = d.axis(x)
     n = d.sample(x.shape[axis], x.shape[axis], x.shape[axis] + 1, max(x.shape[axis] - 1, 1))
