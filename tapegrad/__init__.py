@@ -124,17 +124,17 @@ if not _typing.TYPE_CHECKING:
         if name == "__all__":
             return [*_PLACES, *_MODULES, *_NOW, *_import_module("tapegrad.functions").__all__]
         if name in _MODULES:
-            found = _import_module(_MODULES[name])
+            attribute = _import_module(_MODULES[name])
         elif name in _PLACES:
-            found = getattr(_import_module(_PLACES[name]), name)
+            attribute = getattr(_import_module(_PLACES[name]), name)
         elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
-            found = getattr(_import_module("tapegrad.functions"), name)
+            attribute = getattr(_import_module("tapegrad.functions"), name)
         else:
             advice = _import_module("tapegrad.face.remedies").ELSEWHERE.get(name, "")
             raise AttributeError(f"module 'tapegrad' has no attribute {name!r}{advice}")
         # there at once the next time
-        globals()[name] = found
-        return found
+        globals()[name] = attribute
+        return attribute
 
 
 def __dir__() -> list[str]:

@@ -230,8 +230,8 @@ def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any
 
     def call(choose: Choices) -> Call:
         n, m = choose.among(shapes or [(2, 2), (3, 3), (1, 1), (0, 0)])
-        given = {name: choose.among(values) for name, values in options.items()}
-        return Call((matrix(choose, n, m, choose.among(STACKS), base),), given)
+        chosen = {name: choose.among(values) for name, values in options.items()}
+        return Call((matrix(choose, n, m, choose.among(STACKS), base),), chosen)
 
     return call
 
