@@ -64,6 +64,8 @@ class Declaration:
         Whether it takes complex operands.
     takes_parts
         Whether an operand may be `Parts`: all results of an op that has several, such as factors.
+    iterates
+        Whether its time depends on the values, without a bound: a proof draws moderate ones.
     """
 
     domain: Domain | None = None
@@ -76,6 +78,7 @@ class Declaration:
     flat: str = ""
     complex: bool = False
     takes_parts: bool = False
+    iterates: bool = False
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:

@@ -104,12 +104,13 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
     """What a function refers to by name, and what that refers to in turn, the nearest first.
 
     This is what is in its closure, its defaults, its object and the globals that its code names,
-    and whatever these hold: a thousand objects in all, and a hundred elements of a container, so
-    that compiling does not depend on the size of what lies beside the function. Installed packages
-    come last, and only as long as there are less than a hundred objects.
+    and whatever these hold: a thousand objects in all, and of a container what the code names and a
+    hundred elements, so that compiling does not depend on the size of the data beside the function.
+    Installed packages come last, and only as long as there are less than a hundred objects.
     """
     found: list[tuple[str, Any]] = []
     seen: set[int] = set()
+    names: dict[str, None] = {}
     waiting: deque[tuple[str, Any]] = deque([(getattr(fn, "__name__", ""), fn)])
     installed: deque[tuple[str, Any]] = deque()
     while len(found) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
@@ -118,15 +119,20 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
             continue
         seen.add(id(x))
         found.append((name, x))
-        for part in _parts(name, x):
+        if isinstance(x, FunctionType) and _home(x) != "tapegrad":
+            names |= _names(x)
+        for part in _parts(name, x, names):
             # a class has attributes and methods, of which its objects make use
             if isinstance(part[1], type) or not isinstance(part[1], _NO_PLACE):
                 (installed if _is_installed(_home(part[1])) else waiting).append(part)
     return found
 
 
-def _parts(name: str, x: Any) -> list[tuple[str, Any]]:
-    """What an object refers to; what has no name of its own has that of the object."""
+def _parts(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """The objects that an object refers to; one without a name of its own has that of the object.
+
+    `names` are looked up first.
+    """
     home = _home(x)
     if (home in _FOREIGN and not isinstance(x, np.ndarray)) or (
         declaration(x) and _package(x) == "tapegrad"
@@ -141,7 +147,7 @@ def _parts(name: str, x: Any) -> list[tuple[str, Any]]:
     if isinstance(x, functools.partial):
         named = dict(zip(_positional(x.func), x.args, strict=False)) | x.keywords
         return [(name, x.func), *named.items(), *[(name, part) for part in x.args]]
-    items = [(f"{name}.{key}".lstrip("."), part) for key, part in _items(x)]
+    items = [(f"{name}.{key}".lstrip("."), part) for key, part in _items(x, names)]
     return items + [(name, part) for part in contents(x)]
 
 
@@ -170,15 +176,17 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _items(x: Any) -> Iterable[tuple[Any, Any]]:
+def _items(x: Any, names: Iterable[str]) -> Iterable[tuple[Any, Any]]:
     """The elements of a container by their keys, or the fields and attributes of an object."""
     if type(x) in (list, tuple):
         return enumerate(x[:MOST_ELEMENTS])
     fields = [field.name for field in getattr(type(x), "__attrs_attrs__", ())]
     fields += getattr(type(x), "__dataclass_fields__", ())
     held = x if type(x) is dict else getattr(x, "__dict__", {})
+    first = [(name, held[name]) for name in names if name in held]
     # at once, since another thread may add to it
-    return [*[(f, getattr(x, f, None)) for f in fields], *islice(held.items(), MOST_ELEMENTS)]
+    rest = [*islice(held.items(), MOST_ELEMENTS)]
+    return [*[(f, getattr(x, f, None)) for f in fields], *first, *rest]
 
 
 def _shared(kind: type) -> list[tuple[str, Any]]:
@@ -198,6 +206,18 @@ def _positional(fn: Any) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
 
 
+def _names(fn: FunctionType) -> dict[str, None]:
+    """The names and the strings in a function's code, in their order."""
+    names: dict[str, None] = {}
+    codes: list[CodeType] = [fn.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(dict.fromkeys(code.co_names))
+        names.update(dict.fromkeys(x for x in code.co_consts if type(x) is str))
+        codes += [x for x in code.co_consts if isinstance(x, CodeType)]
+    return names
+
+
 def _captured(fn: FunctionType) -> dict[str, Any]:
     """The values in a function's closure, without the variables that are not bound yet."""
     cells = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
@@ -206,13 +226,7 @@ def _captured(fn: FunctionType) -> dict[str, Any]:
 
 def _named(fn: FunctionType) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
-    # in the order of the code
-    names: dict[str, None] = {}
-    codes: list[CodeType] = [fn.__code__]
-    while codes:
-        code = codes.pop()
-        names.update(dict.fromkeys(code.co_names))
-        codes += [x for x in code.co_consts if isinstance(x, CodeType)]
+    names = _names(fn)
     given = fn.__defaults__ or ()
     defaults = dict(zip(reversed(_positional(fn)), reversed(given), strict=False))
     # a module may be imported within the function

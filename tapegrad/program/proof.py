@@ -364,7 +364,7 @@ def improved_and_proved(
     ProofError
         If a pass changes what is computed, or the program that is written does not compute it.
     """
-    proof = Proof(program, trials(program.inputs, given))
+    proof = Proof(program, trials(program, given))
     last = [program]
 
     def fired(improve: Pass, after: Program) -> None:

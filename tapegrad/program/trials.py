@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare.declarations import facts
 from tapegrad.face.ownership import Array
-from tapegrad.program.ir import Input
+from tapegrad.program.ir import Code, Input
 
 # elements that try many combinations at once
 _FEW = 64
@@ -25,6 +26,9 @@ KINDS = (
     "anything",
     "mixed",
 )
+
+
+_MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
 
 
 def inputs_like(
@@ -102,11 +106,25 @@ def _drawn(
     return np.asarray(x, dtype)
 
 
-def trials(inputs: Sequence[Input], given: Sequence[Any]) -> Iterator[list[Any]]:
-    """The given inputs, and two of each kind; more of those that differ most, if they are small."""
+def trials(program: Code, given: Sequence[Any]) -> Iterator[list[Any]]:
+    """The given inputs, and two of each kind; more of those that differ most, if they are small.
+
+    Where an op takes as many steps as the values ask for, all kinds are moderate.
+    """
     yield list(given)
+    inputs = program.inputs
     small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
-    for kind in KINDS:
+    for kind in _MODERATE if _iterates(program) else KINDS:
         often = 20 if small and kind in ("limits", "anything") else 2
         for seed in range(often):
             yield inputs_like(inputs, given, kind, seed)
+
+
+def _iterates(code: Code) -> bool:
+    """Whether a program, or a body in it, has an op whose time is without a bound."""
+    for instruction in code.instructions:
+        options = instruction.options.values()
+        bodies = [body for x in options for body in getattr(x, "bodies", {}).values()]
+        if facts(instruction.op).iterates or any(map(_iterates, bodies)):
+            return True
+    return False

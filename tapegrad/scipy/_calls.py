@@ -20,6 +20,7 @@ from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import recorded_from
+from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
 from tapegrad.face.ownership import readonly_view
 from tapegrad.transforms.products import vjp
@@ -114,7 +115,8 @@ CALL = SOLVE_IVP = Rules(
     like=lambda *operands, call: call.like(),
     complex=True,
 )
-# the name in errors of files and translations that cannot hold such a call
+declare(CALL, iterates=True)
+# the name in the error of a file or a translation that cannot hold such a call
 CALL.__dict__["__qualname__"] = "SOLVE_IVP"
 
 

@@ -352,3 +352,16 @@ def test_a_library_is_searched_last_wherever_it_is_installed(tmp_path, monkeypat
     assert n <= len(reached(unknown.f0)) <= MOST_OBJECTS
     for name in ("wide_library", "unknown_library"):
         del sys.modules[name]
+
+
+def among_many(rng: Any) -> list[Any]:
+    """Functions that name a generator among more elements than are searched."""
+    table = {**{f"p{i}": i for i in range(2 * MOST_ELEMENTS)}, "rng": rng}
+    holder = types.SimpleNamespace(**table)
+    return [lambda x: x * table["rng"].random(), lambda x: x * holder.rng.random()]
+
+
+@pytest.mark.parametrize("i", [0, 1], ids=["key", "attribute"])
+def test_a_generator_that_the_code_names_is_found_among_many(i: int) -> None:
+    with pytest.raises(TraceError, match="rng"):
+        tg.compile(among_many(np.random.default_rng(0))[i])(X)

@@ -372,3 +372,16 @@ def test_odeint_has_nothing_to_do_at_the_first_time(times: Any) -> None:
     slopes = tg.grad(last, (0, 1))(3.0, np.array(times))
     assert slopes[0] == 1.0
     np.testing.assert_array_equal(slopes[1], [0.0] if len(times) == 1 else [6.0, -6.0])
+
+
+@pytest.mark.parametrize("where", ["plain", "gradient", "loop"])
+def test_a_proof_draws_no_rate_that_takes_forever(where: str) -> None:
+    def decayed(k: Any) -> Any:
+        ends = {"t_eval": [0.5, 1.0], "args": (k,)}
+        return ours.solve_ivp(lambda t, y, k: -k * y, (0.0, 1.0), [1.0, 2.0], **ends).y[0, -1]
+
+    def looped(k: Any) -> Any:
+        return tg.scan(lambda total, rate: (total + decayed(rate), None), 0.0, np.stack([k, k]))[0]
+
+    fn = {"plain": decayed, "gradient": tg.grad(decayed), "loop": looped}[where]
+    np.testing.assert_allclose(tg.compile(fn, check=True)(0.7), fn(0.7), rtol=1e-12)
