@@ -464,8 +464,9 @@ def compile(
     ------
     TraceError
         When called: if the function reads a value (``if``, ``float``, ``.value``, a mask) of which
-        only shape and dtype are known; or if it draws from a random generator, since the numbers
-        would be the same in every call.
+        only shape and dtype are known; or if it draws from a random generator that it names, or
+        that an object which it names holds, since the numbers would be the same in every call. At
+        most a thousand objects are searched.
     TypeError
         When called: for an argument that neither varies nor is static, and for a result
         that is neither an array, a number nor static, such as a pullback.
