@@ -21,6 +21,7 @@ from importlib import import_module as _import_module
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
+from tapegrad.arraylike.ownership import keep_freed_memory as _keep_freed_memory
 from tapegrad.core.op import Op as Op
 from tapegrad.core.recording import record as record
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
@@ -31,7 +32,6 @@ from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
-from tapegrad.face.ownership import keep_freed_memory as _keep_freed_memory
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad
@@ -130,7 +130,7 @@ if not _typing.TYPE_CHECKING:
         elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
             attribute = getattr(_import_module("tapegrad.functions"), name)
         else:
-            advice = _import_module("tapegrad.face.remedies").ELSEWHERE.get(name, "")
+            advice = _import_module("tapegrad.arraylike.remedies").ELSEWHERE.get(name, "")
             raise AttributeError(f"module 'tapegrad' has no attribute {name!r}{advice}")
         # there at once the next time
         globals()[name] = attribute

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.core.operands import is_count
-from tapegrad.face.ownership import readonly_array
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
 

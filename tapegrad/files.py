@@ -22,10 +22,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import refuse_unreal, require_64_bits
+from tapegrad.arraylike.ownership import Array, readonly_array
+from tapegrad.arraylike.text import a_kind
 from tapegrad.errors import FileError
-from tapegrad.face.constants import refuse_unreal, require_64_bits
-from tapegrad.face.ownership import Array, readonly_array
-from tapegrad.face.text import a_kind
 from tapegrad.tree import Tree
 
 __all__ = ["load", "load_metadata", "save"]

@@ -21,8 +21,8 @@ from tampering import vandalize
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.arraylike.ownership import LARGE, owned_copy, readonly_array, readonly_view
 from tapegrad.declare import OPS
-from tapegrad.face.ownership import LARGE, owned_copy, readonly_array, readonly_view
 from tapegrad.program.ir import Constant
 
 # below and above the size from which arrays of the package's own are shared

@@ -13,8 +13,8 @@ import pytest
 from reference import anchors
 
 import tapegrad as tg
+from tapegrad.arraylike.table import complete
 from tapegrad.declare import declaration
-from tapegrad.face.table import complete
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "examples").glob("*.md"))

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.arraylike.table import complete
 from tapegrad.core.op import EachOperand, Joint
 from tapegrad.declare import OPS, declaration
 from tapegrad.domain import REAL
-from tapegrad.face.table import complete
 
 HEAD = """\
 # What works on Tensors

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from tapegrad.face.text import a_kind
+from tapegrad.arraylike.text import a_kind
 
 
 class Named:

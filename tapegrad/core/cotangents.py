@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import LARGE, Array, owned_copy, readonly_array
+from tapegrad.arraylike.text import got
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.errors import TapeError
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import LARGE, Array, owned_copy, readonly_array
-from tapegrad.face.text import got
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.

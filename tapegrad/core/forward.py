@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.operands import primals
@@ -21,8 +23,6 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import append, is_recording
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.table import lazy_import
 
 
 @at_users_line

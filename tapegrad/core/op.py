@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Generic, NoReturn, ParamSpec
 
 import attrs
 
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import with_user_warnings
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.pickling import Unchanging, by_name
@@ -22,8 +24,6 @@ from tapegrad.core.tensor import EachOperand as EachOperand
 from tapegrad.core.tensor import Joint as Joint
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, write
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import with_user_warnings
 
 P = ParamSpec("P")
 

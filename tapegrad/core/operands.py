@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.table import ANSWERS
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:

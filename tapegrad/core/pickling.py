@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from tapegrad.face.lines import called_from
-from tapegrad.face.ownership import owned_copy
+from tapegrad.arraylike.lines import called_from
+from tapegrad.arraylike.ownership import owned_copy
 
 
 class Unchanging:

@@ -9,6 +9,9 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.ownership import owned_copy, readonly_view
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.messages import check_returned, describe, is_foreign_array
 from tapegrad.core.operands import is_floating
@@ -24,9 +27,6 @@ from tapegrad.core.writing import (
     write_known,
     write_parameter,
 )
-from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import owned_copy, readonly_view
-from tapegrad.face.text import a_kind
 
 P = ParamSpec("P")
 R = TypeVar("R")

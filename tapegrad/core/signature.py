@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.text import as_text
+from tapegrad.arraylike.text import as_text
 
 # Arguments that NumPy's functions have, with the values that ask for nothing.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import Array, readonly_array
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.cotangents import (
     FLOAT64,
     conjugated,
@@ -26,9 +29,6 @@ from tapegrad.core.operands import primals
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Parts, Rules, Tensor
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array, readonly_array
-from tapegrad.face.table import lazy_import
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
 # that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters

@@ -13,15 +13,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.text import Tabled, table
 from tapegrad.core.callables import label
 from tapegrad.core.messages import describe, refuse_branch, refuse_stranger
 from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write, write_parameter
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.table import lazy_import
-from tapegrad.face.text import Tabled, table
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)

@@ -2,7 +2,7 @@
 
 A record knows its value, the op that wrote it, its operands and the record before it, so a tape is
 its last record: an immutable linked list. Operators, reading values out and NumPy's protocols are
-in `tapegrad.face`; writing a tape is in `tapegrad.core.writing`.
+in `tapegrad.arraylike`; writing a tape is in `tapegrad.core.writing`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.advice import Absences
+from tapegrad.arraylike.operators import Operators
+from tapegrad.arraylike.ownership import Array, readonly_view
+from tapegrad.arraylike.protocols import Protocols
+from tapegrad.arraylike.reading import Reading
+from tapegrad.arraylike.text import short
 from tapegrad.core.callables import Named, first_line, label
 from tapegrad.core.pickling import Pickled
-from tapegrad.face.advice import Absences
-from tapegrad.face.operators import Operators
-from tapegrad.face.ownership import Array, readonly_view
-from tapegrad.face.protocols import Protocols
-from tapegrad.face.reading import Reading
-from tapegrad.face.text import short
 from tapegrad.tree.structure import ARRAYS, LEAVES
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.arraylike.constants import PYTHON_NUMBERS, as_constant, refuse_complex
+from tapegrad.arraylike.lines import warn_at_users_line
+from tapegrad.arraylike.ownership import owned_copy
+from tapegrad.arraylike.reading import is_of_an_element, unmasked
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
-from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, refuse_complex
-from tapegrad.face.lines import warn_at_users_line
-from tapegrad.face.ownership import owned_copy
-from tapegrad.face.reading import is_of_an_element, unmasked
-from tapegrad.face.table import ANSWERS
 
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
@@ -60,7 +60,7 @@ ASARRAY = Rules(
 def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
-    Constant operands and options are kept as described in `tapegrad.face.ownership`.
+    Constant operands and options are kept as described in `tapegrad.arraylike.ownership`.
     """
     origin = last.origin
     given = options

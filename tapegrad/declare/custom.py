@@ -11,6 +11,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant, refuse_unreal, require_real
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import owned_copy, readonly_view
+from tapegrad.arraylike.text import a_kind, got
 from tapegrad.core.callables import (
     Wrapper,
     argument_names,
@@ -33,10 +37,6 @@ from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.domain import Domain
 from tapegrad.errors import TraceError
-from tapegrad.face.constants import as_constant, refuse_unreal, require_real
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import owned_copy, readonly_view
-from tapegrad.face.text import a_kind, got
 from tapegrad.tree.opaque import refuse_hidden
 
 P = ParamSpec("P")

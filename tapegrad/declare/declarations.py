@@ -16,6 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import EachOperand, Joint, Op
 from tapegrad.core.operands import LISTS, first_tensor, stack_nested
@@ -24,9 +27,6 @@ from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.domain import Domain
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.table import answers
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.text import Text, as_text, got, printable, short
 from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape
@@ -20,8 +22,6 @@ from tapegrad.errors import TraceError
 from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
 from tapegrad.explain.pairing import paired
 from tapegrad.explain.text import Report, Table
-from tapegrad.face.lines import users_place
-from tapegrad.face.text import Text, as_text, got, printable, short
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program

@@ -7,12 +7,12 @@ from typing import Any
 
 import attrs
 
+from tapegrad.arraylike.lines import Place
+from tapegrad.arraylike.text import printable
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.text import Report, Table
-from tapegrad.face.lines import Place
-from tapegrad.face.text import printable
 
 
 @attrs.frozen(eq=False)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.text import short
 from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating, primals
@@ -28,8 +30,6 @@ from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs
 from tapegrad.explain.steps import Inside
-from tapegrad.face.lines import users_place
-from tapegrad.face.text import short
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.core.operands import primals
 from tapegrad.core.sweep import pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.explain.inside import runs
-from tapegrad.face.ownership import Array
 from tapegrad.transforms.checkpoint import CHECKPOINT
 
 NOTHING: Mapping[Tensor, Any] = {}

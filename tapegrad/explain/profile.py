@@ -10,6 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import Place, users_place
+from tapegrad.arraylike.ownership import Array
+from tapegrad.arraylike.text import got
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_count, primals
@@ -31,9 +34,6 @@ from tapegrad.explain.measure import (
     written,
 )
 from tapegrad.explain.steps import Inside
-from tapegrad.face.lines import Place, users_place
-from tapegrad.face.ownership import Array
-from tapegrad.face.text import got
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read

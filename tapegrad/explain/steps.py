@@ -10,6 +10,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import readonly_array, readonly_view
+from tapegrad.arraylike.text import operand, printable, short
 from tapegrad.core.cotangents import conjugated, initial_cotangents
 from tapegrad.core.operands import primals
 from tapegrad.core.sweep import pass_on, scope
@@ -18,9 +21,6 @@ from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import readonly_array, readonly_view
-from tapegrad.face.text import operand, printable, short
 from tapegrad.program.control.ops import LOOPS
 
 

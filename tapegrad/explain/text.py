@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from tapegrad.arraylike.text import Text, columns, rows_in_html, short, table
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
@@ -15,7 +16,6 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.inside import HOLDERS, last_run, primal_of
 from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import Step, sweep_steps
-from tapegrad.face.text import Text, columns, rows_in_html, short, table
 
 # rows of a printed table
 MOST = 24

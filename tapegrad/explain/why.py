@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import Place, users_place
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape, ancestors
@@ -20,7 +21,6 @@ from tapegrad.declare import facts
 from tapegrad.explain.inside import HOLDERS
 from tapegrad.explain.reach import Ways, line, numbers_in, receiving, ways
 from tapegrad.explain.steps import Contribution, Step, sweep_steps
-from tapegrad.face.lines import Place, users_place
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.transforms import check_scalar

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.face.table import ANSWERS, answers
+from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.functions.creation import array, zeros_like
 from tapegrad.ops.activation import logsumexp
 from tapegrad.ops.casting import to_array

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.table import answers
+from tapegrad.arraylike.table import answers
 from tapegrad.functions import matrices as _matrices
 from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
 from tapegrad.functions.matrices import *  # noqa: F403

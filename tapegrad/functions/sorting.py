@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import answers
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.face.table import answers
 from tapegrad.functions.selection import take
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.casting import floating, is_weak, number, real, seen, to_array

@@ -15,11 +15,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import readonly_view
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
-from tapegrad.face.ownership import readonly_view
-from tapegrad.face.text import a_kind
 from tapegrad.transforms.products import vjp
 
 __all__ = ["jax", "torch"]

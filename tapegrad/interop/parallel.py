@@ -18,11 +18,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree as trees
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]

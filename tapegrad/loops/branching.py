@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import readonly_view
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import check_returned, describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
-from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import readonly_view
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose

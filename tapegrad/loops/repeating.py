@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import require_64_bits
+from tapegrad.arraylike.ownership import readonly_view
+from tapegrad.arraylike.text import got
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.face.constants import require_64_bits
-from tapegrad.face.ownership import readonly_view
-from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     Counted,
     as_initial,

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant, refuse_unreal
+from tapegrad.arraylike.ownership import readonly_view
+from tapegrad.arraylike.text import got
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.face.constants import as_constant, refuse_unreal
-from tapegrad.face.ownership import readonly_view
-from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     check_arrays,
     check_carry,

@@ -14,9 +14,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.text import got
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare.parts import part
-from tapegrad.face.text import got
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.logic import less, logical_and
 from tapegrad.program.builder import Builder

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
+from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.ownership import Array, readonly_array
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split

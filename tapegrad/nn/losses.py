@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import at_users_line
 from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import at_users_line
 from tapegrad.ops import (
     abs,
     argmax,

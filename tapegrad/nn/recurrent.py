@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.core.operands import shape_of
-from tapegrad.face.ownership import Array
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import (
     BaseLayer,

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacked
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
-from tapegrad.face.table import lazy_import
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, seen
 from tapegrad.ops.inverses import decomposed, of_adjoints, on_diagonal, pinv, solve

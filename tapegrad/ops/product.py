@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
@@ -20,7 +21,6 @@ from tapegrad.declare.batching import (
     flattened,
     with_ndim,
 )
-from tapegrad.face.table import answers
 from tapegrad.ops.casting import conjugate_of
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]

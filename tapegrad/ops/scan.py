@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
-from tapegrad.face.table import answers
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.casting import floating

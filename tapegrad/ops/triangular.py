@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.op import Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
-from tapegrad.face.table import lazy_import
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import of_triangular_factor, within_factor
 from tapegrad.ops.inverses import inv

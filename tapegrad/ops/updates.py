@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.table import answers, lazy_import
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.face.table import answers, lazy_import
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.casting import require_room
 from tapegrad.ops.indexing import HOLE, may_repeat, put_back, taken_out

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.face.ownership import readonly_array
+from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within

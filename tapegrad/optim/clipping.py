@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import readonly_array
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import readonly_array
-from tapegrad.face.text import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import is_known, plain

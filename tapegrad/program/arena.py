@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.ownership import Array
+from tapegrad.arraylike.ownership import Array
 from tapegrad.program.expressions import Names
 
 # Moments: an int with a bit for each instruction of the outermost program.

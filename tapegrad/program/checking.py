@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.constants import PYTHON_NUMBERS
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
-from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import Branch, Loop

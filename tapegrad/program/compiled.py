@@ -17,6 +17,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import owned_copy, readonly_view
+from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.text import in_html
 from tapegrad.core.callables import (
     Wrapper,
     argument_names,
@@ -31,10 +35,6 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.parts import is_numeric
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import owned_copy, readonly_view
-from tapegrad.face.table import lazy_import
-from tapegrad.face.text import in_html
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import reached, refuse_draws, watched

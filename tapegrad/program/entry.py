@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant
+from tapegrad.arraylike.lines import DEFAULT, STATE
+from tapegrad.arraylike.text import as_text
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import DEFAULT, STATE
-from tapegrad.face.text import as_text
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
 from tapegrad.program.text import Runs

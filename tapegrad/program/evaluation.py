@@ -29,9 +29,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.face.ownership import Array
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied

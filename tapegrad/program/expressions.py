@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array, owned_copy
+from tapegrad.arraylike.text import as_text
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
@@ -20,8 +22,6 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import loop_dtypes, whole_power
 from tapegrad.declare.parts import PART
-from tapegrad.face.ownership import Array, owned_copy
-from tapegrad.face.text import as_text
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.arithmetic import (
     abs,

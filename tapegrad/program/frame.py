@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add

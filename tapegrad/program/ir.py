@@ -12,10 +12,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import Array, owned_copy, readonly_view
+from tapegrad.arraylike.text import as_text
 from tapegrad.core.tensor import NO_OPTIONS, Rules
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.face.ownership import Array, owned_copy, readonly_view
-from tapegrad.face.text import as_text
 
 
 class Ref(NamedTuple):

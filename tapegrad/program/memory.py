@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.ownership import LARGE
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import facts
-from tapegrad.face.ownership import LARGE
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
@@ -18,7 +19,6 @@ from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
-from tapegrad.face.table import lazy_import
 from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned

@@ -15,15 +15,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import PYTHON_NUMBERS
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.text import Printed
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.face.constants import PYTHON_NUMBERS
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.text import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped

@@ -22,8 +22,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import Array
 from tapegrad.errors import ProofError
-from tapegrad.face.ownership import Array
 from tapegrad.program.builder import Builder
 from tapegrad.program.evaluation import Rounded, evaluated
 from tapegrad.program.ir import Code

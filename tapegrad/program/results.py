@@ -9,9 +9,9 @@ from types import CodeType
 from typing import Any
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import LARGE
+from tapegrad.arraylike.text import as_text
 from tapegrad.declare.parts import is_numeric
-from tapegrad.face.ownership import LARGE
-from tapegrad.face.text import as_text
 from tapegrad.ops.indexing import getitem
 from tapegrad.program.expressions import Names, takes_out
 from tapegrad.program.ir import Code, Instruction, Ref

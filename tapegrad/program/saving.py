@@ -11,10 +11,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import Array
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.tensor import Rules
 from tapegrad.errors import FileError
-from tapegrad.face.ownership import Array
-from tapegrad.face.text import a_kind
 from tapegrad.files import Entry, FilePath, write
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument

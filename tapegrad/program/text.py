@@ -14,9 +14,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.lines import warn_at_users_line, with_user_warnings
+from tapegrad.arraylike.ownership import LARGE, Array, readonly_array
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.face.lines import warn_at_users_line, with_user_warnings
-from tapegrad.face.ownership import LARGE, Array, readonly_array
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.declare.declarations import facts
-from tapegrad.face.ownership import Array
 from tapegrad.program.ir import Code, Input
 
 # elements that try many combinations at once

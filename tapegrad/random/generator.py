@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
-from tapegrad.face.ownership import Array, readonly_array
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.ownership import Array
 from tapegrad.random import generator
 
 __all__ = ["Key", "as_key", "fold_in", "in_order", "is_integer", "key", "split"]

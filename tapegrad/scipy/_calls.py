@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.ownership import readonly_view
 from tapegrad.core.callables import label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.forward import apply, by_transposing
@@ -22,7 +23,6 @@ from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
-from tapegrad.face.ownership import readonly_view
 from tapegrad.transforms.products import vjp
 
 __all__ = ["Call", "outright", "same", "shape_and_dtype"]

@@ -12,14 +12,14 @@ import numpy as np
 from scipy import integrate
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import readonly_view
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import primals
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.errors import TapeError, TraceError
-from tapegrad.face.ownership import readonly_view
-from tapegrad.face.text import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import ANSWERS, complete
 from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.declarations import is_elementwise, key_of
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
-from tapegrad.face.table import ANSWERS, complete
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.domains import DOMAINS

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import Array
+from tapegrad.arraylike.text import a_kind
 from tapegrad.core.callables import check_callable, label
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array
-from tapegrad.face.text import a_kind
 from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.gradients import FLOOR, Named, agree, check_first, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weights

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.ownership import Array
+from tapegrad.arraylike.ownership import Array
 from tapegrad.testing.leaves_as_vector import pack, unpack
 
 __all__ = ["EPS", "FINE", "Comparison", "Finding", "Fn", "Problem", "Steps", "coarse", "limit"]

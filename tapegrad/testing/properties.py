@@ -14,10 +14,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import at_users_line
+from tapegrad.arraylike.ownership import Array
 from tapegrad.core.callables import label
 from tapegrad.core.recording import record
-from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import Array
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import codes_in

@@ -10,13 +10,13 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
+from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.core.callables import Description, Wrapper, keep_names, label, title
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
-from tapegrad.face.ownership import readonly_array
 from tapegrad.ops.casting import asarray
 from tapegrad.transforms.names import (
     Argnames,

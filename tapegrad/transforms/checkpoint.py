@@ -10,6 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import readonly_view
 from tapegrad.core.callables import Wrapper, keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
@@ -31,9 +34,6 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare import declare
 from tapegrad.declare.parts import Layout, floating_leaves
-from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import readonly_view
 from tapegrad.ops.casting import asarray, stopped
 
 P = ParamSpec("P")

@@ -8,6 +8,9 @@ from typing import Any, Concatenate, Literal, overload
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.text import got
 from tapegrad.core.callables import label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
@@ -15,9 +18,6 @@ from tapegrad.core.recording import run
 from tapegrad.core.sweep import finite_check, sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.lines import users_place
-from tapegrad.face.table import lazy_import
-from tapegrad.face.text import got
 from tapegrad.transforms.base import (
     A,
     Argnums,

@@ -10,6 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.ownership import readonly_array
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.recording import run
@@ -18,9 +21,6 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
 from tapegrad.declare.parts import is_numeric
-from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import readonly_array
-from tapegrad.face.table import lazy_import
 from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
     Argnums,

@@ -9,6 +9,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.ownership import readonly_array
+from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.text import a_kind, got
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import (
     check_cotangent,
@@ -23,10 +27,6 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
-from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import readonly_array
-from tapegrad.face.table import lazy_import
-from tapegrad.face.text import a_kind, got
 from tapegrad.transforms.base import (
     A,
     Aux,

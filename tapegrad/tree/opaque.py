@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.reading import Reading
-from tapegrad.face.text import a_kind
+from tapegrad.arraylike.reading import Reading
+from tapegrad.arraylike.text import a_kind
 
 # Values that hold nothing, and values that lead to the rest of the program.
 OPAQUE = (

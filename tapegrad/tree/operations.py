@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import with_user_warnings
-from tapegrad.face.ownership import readonly_array
-from tapegrad.face.reading import Reading
-from tapegrad.face.text import Text
+from tapegrad.arraylike.constants import refuse_unreal
+from tapegrad.arraylike.lines import with_user_warnings
+from tapegrad.arraylike.ownership import readonly_array
+from tapegrad.arraylike.reading import Reading
+from tapegrad.arraylike.text import Text
 from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
     Structure,

@@ -8,8 +8,8 @@ from typing import Any, NoReturn, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.face.reading import Reading
-from tapegrad.face.text import as_text
+from tapegrad.arraylike.reading import Reading
+from tapegrad.arraylike.text import as_text
 
 __all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
 __all__ += [

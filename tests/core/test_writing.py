@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.declare import FUNCTIONS, OPS
-from tapegrad.face.table import ANSWERS, answers
 from tapegrad.testing import sample_calls
 from tapegrad.testing.calls import declared_domain
 

@@ -116,12 +116,12 @@ def lines_of_code(*files: Path) -> int:
 def test_the_readme_says_how_large_the_core_is() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     develop = " ".join(sections(text)["Develop"].split())
-    core, face = ROOT / "tapegrad" / "core", ROOT / "tapegrad" / "face"
+    core, arraylike = ROOT / "tapegrad" / "core", ROOT / "tapegrad" / "arraylike"
     idea = [core / name for name in re.findall(r"`(\w+\.py)`", develop)]
     assert len(idea) == 6
-    numbers = r"files, ([\d,]+) lines of code; `core` has ([\d,]+) .* and ([\d,]+) with `face`"
+    numbers = r"files, ([\d,]+) lines of code; `core` has ([\d,]+) .* and ([\d,]+) with `arraylike`"
     said = [int(x.replace(",", "")) for x in re.findall(numbers, develop)[0]]
-    files = [*core.glob("*.py")], [*core.glob("*.py"), *face.glob("*.py")]
+    files = [*core.glob("*.py")], [*core.glob("*.py"), *arraylike.glob("*.py")]
     assert said == pytest.approx([lines_of_code(*x) for x in (idea, *files)], rel=0.05)
 
 

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from tapes import cotangents
 
 import tapegrad as tg
+from tapegrad.arraylike.text import short
 from tapegrad.explain.show.events import Texts
-from tapegrad.face.text import short
 
 
 def loss(w, x, b, unused):

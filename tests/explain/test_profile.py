@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.arraylike.lines import Place
 from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import sweep
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
-from tapegrad.face.lines import Place
 from tapegrad.program.ir import Ref
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array

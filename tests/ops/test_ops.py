@@ -24,13 +24,13 @@ from op_cases import (
 )
 
 import tapegrad as tg
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import elementwise
 from tapegrad.core.operands import primals
 from tapegrad.core.tensor import Parts, differentiable
 from tapegrad.declare import FUNCTIONS, OPS, declaration, facts
 from tapegrad.declare.parts import PART
-from tapegrad.face.table import ANSWERS
 from tapegrad.testing import (
     arrays,
     broadcasting,

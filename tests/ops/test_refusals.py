@@ -11,10 +11,10 @@ from depth import examples
 from op_cases import CASES, TABLE
 
 import tapegrad as tg
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import declaration
 from tapegrad.domain import Call
 from tapegrad.errors import TraceError
-from tapegrad.face.table import ANSWERS
 from tapegrad.ops.rows import segment_sum
 from tapegrad.testing import sample_calls
 

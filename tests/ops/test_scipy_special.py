@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import facts
-from tapegrad.face.table import ANSWERS
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import check_grads, check_properties, sample_calls
 

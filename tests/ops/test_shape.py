@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from op_cases import TABLE, Case, floating_operands, on_calls
 
 import tapegrad as tg
-from tapegrad.face.table import ANSWERS
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.functions import creation, manipulation, selection, stacking
 from tapegrad.ops import shape, window
 from tapegrad.testing import arrays

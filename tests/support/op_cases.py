@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.operands import is_floating
 from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.domain import Call
-from tapegrad.face.table import ANSWERS
 from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.choices import Sampled
 

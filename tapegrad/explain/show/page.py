@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.lines import Place, at_users_line
+from tapegrad.arraylike.text import cells, operand, printable
 from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
@@ -29,8 +31,6 @@ from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import Texts, called, events
 from tapegrad.explain.steps import Step, SweptRun, sweep_steps
 from tapegrad.explain.text import mark, swept
-from tapegrad.face.lines import Place, at_users_line
-from tapegrad.face.text import cells, operand, printable
 from tapegrad.ops.casting import stopped
 from tapegrad.transforms.checkpoint import CHECKPOINT
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.declare import op
 from tapegrad.domain import POSITIVE, Call, Choices, Elements, each
-from tapegrad.face.table import answers
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
     declared,

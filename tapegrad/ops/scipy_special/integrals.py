@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
-from tapegrad.face.table import answers
 from tapegrad.ops.scipy_special.ufuncs import (
     declared,
     family,

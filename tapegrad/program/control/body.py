@@ -10,6 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.constants import as_constant
+from tapegrad.arraylike.lines import users_place
+from tapegrad.arraylike.text import got
 from tapegrad.core.callables import first_line, label
 from tapegrad.core.messages import check_returned
 from tapegrad.core.tape import Tape
@@ -24,9 +27,6 @@ from tapegrad.core.writing import (
     write_parameter,
 )
 from tapegrad.declare.abstract import evaluate
-from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import users_place
-from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.expressions import KINDS

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.constants import PYTHON_NUMBERS
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
 from tapegrad.core.op import Joint
@@ -23,7 +24,6 @@ from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import last_written
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
-from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.derive import code_for_all, differing, nothing, safe, where_each
 from tapegrad.program.control.loop import Branch, caller

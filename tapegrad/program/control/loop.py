@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tensor import Parts
 from tapegrad.declare.abstract import exactly
-from tapegrad.face.ownership import Array
-from tapegrad.face.table import lazy_import
 from tapegrad.program.ir import Code, Instruction, Ref
 
 Values = list[Any]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.ownership import Array
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
-from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.frame import Frame, framed, values_of

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 from scipy.sparse import linalg as _scipy
 
+from tapegrad.arraylike.text import got
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
@@ -24,7 +25,6 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_written
 from tapegrad.declare import op
-from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of, floating
 from tapegrad.program.control.body import program_of, replayed, traced
 from tapegrad.program.control.loop import caller

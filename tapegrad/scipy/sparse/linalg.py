@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
+from tapegrad.arraylike.ownership import Array
+from tapegrad.arraylike.text import got
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.tensor import Parts, Tensor
@@ -17,8 +19,6 @@ from tapegrad.core.writing import append
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.declare.parts import part
-from tapegrad.face.ownership import Array
-from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import check_phases
 from tapegrad.scipy.sparse.coo import (

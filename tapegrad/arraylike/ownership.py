@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.face.text import a_kind
+from tapegrad.arraylike.text import a_kind
 
 # as NDArray[Any] in numpy.typing, which takes long to import
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]

@@ -13,8 +13,8 @@ import pytest
 from depth import THOROUGH
 
 import tapegrad as tg
-from tapegrad.face.remedies import ELSEWHERE
-from tapegrad.face.table import complete
+from tapegrad.arraylike.remedies import ELSEWHERE
+from tapegrad.arraylike.table import complete
 
 X = np.array([0.3, 0.7, 0.2])
 NUMBER = itertools.count()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.arraylike import lines as warned
+from tapegrad.arraylike.lines import DEFAULT, STATE
 from tapegrad.core.writing import CURRENT
-from tapegrad.face import lines as warned
-from tapegrad.face.lines import DEFAULT, STATE
 
 X = np.array([0.0, 1.0])
 OPS = {

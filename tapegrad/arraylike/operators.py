@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.face.protocols import takes_over
-from tapegrad.face.table import ANSWERS, lazy_import
+from tapegrad.arraylike.protocols import takes_over
+from tapegrad.arraylike.table import ANSWERS, lazy_import
 
 
 def _binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
@@ -42,7 +42,9 @@ def _in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
 
     def in_place(self: Any, other: Any) -> Any:
         if not self._is_a_number():
-            write = lazy_import("tapegrad.face.remedies", "augmented")(f"t = t {symbol[:-1]} v")
+            write = lazy_import("tapegrad.arraylike.remedies", "augmented")(
+                f"t = t {symbol[:-1]} v"
+            )
             raise TypeError(
                 f"{symbol} changes an array in place in NumPy, under all its names and views, but "
                 f"a Tensor (this one has shape {self.shape}) is immutable; "

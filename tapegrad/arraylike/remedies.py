@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.lines import is_users, users_frame, users_line, users_place
-from tapegrad.face.table import lazy_import
+from tapegrad.arraylike.lines import is_users, users_frame, users_line, users_place
+from tapegrad.arraylike.table import lazy_import
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
@@ -139,7 +139,7 @@ def _libraries() -> Iterator[tuple[str, str]]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users(frame):
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith("tapegrad.face."):
+        if not module.startswith("tapegrad.arraylike."):
             yield module, frame.f_code.co_name
         frame = frame.f_back
 

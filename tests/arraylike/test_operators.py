@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.face.table import ANSWERS
+from tapegrad.arraylike.table import ANSWERS
 
 X = np.array([[3.0, 1.0], [2.0, 5.0]])
 

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.face.ownership import owned_copy
-from tapegrad.face.text import a_kind
+from tapegrad.arraylike.ownership import owned_copy
+from tapegrad.arraylike.text import a_kind
 
 PYTHON_NUMBERS = frozenset({float, int, bool, complex})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.lines import called_from, users_line
+from tapegrad.arraylike.ownership import Array, readonly_array, readonly_view
+from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.text import in_html
 from tapegrad.errors import TraceError
-from tapegrad.face.lines import called_from, users_line
-from tapegrad.face.ownership import Array, readonly_array, readonly_view
-from tapegrad.face.table import lazy_import
-from tapegrad.face.text import in_html
 
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
@@ -148,7 +148,7 @@ class Reading:
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind in "fc" and (type(rules) is not tuple or any(rules)):
-            name, instead = lazy_import("tapegrad.face.remedies", "of_reading")(what, self)
+            name, instead = lazy_import("tapegrad.arraylike.remedies", "of_reading")(what, self)
             raise TypeError(
                 f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "
                 "the numbers on purpose pass t.value"
@@ -158,7 +158,7 @@ class Reading:
     def _read(self: Any, what: str) -> Array:
         """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
-            name, instead = lazy_import("tapegrad.face.remedies", "of_unknown")(what, self)
+            name, instead = lazy_import("tapegrad.arraylike.remedies", "of_unknown")(what, self)
             raise TraceError(
                 f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{instead}"

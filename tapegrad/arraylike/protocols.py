@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.face.table import answer_for, lazy_import
+from tapegrad.arraylike.table import answer_for, lazy_import
 
 # NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
-_REMEDIES = "tapegrad.face.remedies"
+_REMEDIES = "tapegrad.arraylike.remedies"
 
 
 def has_ufuncs(x: Any) -> bool:
