@@ -69,7 +69,7 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
 
 @attrs.frozen(slots=False)
 class Description:
-    """What tapes and messages say about a function.
+    """The names of a function and its arguments in tapes and messages.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from tapegrad.arraylike.ownership import owned_copy
 
 
 class Unchanging:
-    """What never changes: a copy of it is the object itself."""
+    """The base of objects that never change: a copy is the object itself."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ def _restored(
 
 
 def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
-    """What ``__reduce__`` returns for an object that a decorator may put in a function's place.
+    """The result of ``__reduce__`` for an object that a decorator may put in a function's place.
 
     That is its name, if the name leads to it, as functions are pickled, because the function
     inside no longer can be. Otherwise it is the given class and its arguments.

@@ -148,7 +148,7 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 @attrs.frozen(eq=False, repr=False)
 class Rules(Named):
-    """What a record needs to know about the op that wrote it.
+    """The part of an op that a record needs: its name, forward function and rules.
 
     Attributes
     ----------

@@ -186,7 +186,7 @@ def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:
 def recorded_from(
     last: Last | None, fn: Callable[..., Any], args: Iterable[Any], kwargs: Options = NO_OPTIONS
 ) -> tuple[Any, Any]:
-    """What a function returns and the last record, in a recording that continues from `last`.
+    """A function's result and the last record, in a recording that continues from `last`.
 
     With None, nothing is recorded. An enclosing recording is not advanced. The call runs in its
     own context (PEP 567), which ends with it, so no interrupt can leave a recording open. Other

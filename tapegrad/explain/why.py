@@ -341,7 +341,7 @@ class Asked:
 
 
 def _key(x: Any) -> Any:
-    """What is equal for equal arrays."""
+    """A key that is equal for equal arrays."""
     return (np.shape(x), *np.ravel(x)[:1].tolist())
 
 

@@ -54,7 +54,7 @@ def arguments_of(signature: Signature) -> tuple[Argument, ...]:
 
 
 def described(x: Any) -> str:
-    """What a static value is, in words that do not depend on the process.
+    """A static value in words that do not depend on the process.
 
     Plain values that differ are described in different words. A function or a class is described
     by its name, and a record by its class and its fields.

@@ -78,7 +78,7 @@ class Kept:
         return entrance(self.signature, self.idle, self.make)
 
     def run(self, values: Sequence[Any]) -> Any:
-        """What the function returns, for the leaves that vary."""
+        """The function's result, for the leaves that vary."""
         try:
             runs = self.idle.pop()
         except IndexError:
@@ -126,7 +126,7 @@ class _Patience:
 
 
 class _Use:
-    """What became of a compiled function: if it is gone, and if it ran a program twice."""
+    """The fate of a compiled function: whether it is gone, and whether it ran a program twice."""
 
     def __init__(self, of: Compiled[Any, Any]) -> None:
         self.of = weakref.ref(of)
@@ -182,7 +182,7 @@ def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 class Compiled(Wrapper, Generic[P, R]):
-    """What `compile` returns: call it as the function is called.
+    """The result of `compile`: call it as the function is called.
 
     No lock is held while the function is recorded: two threads may both record it for one
     signature, and the program of the first to finish is kept.

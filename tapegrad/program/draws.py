@@ -1,4 +1,4 @@
-"""What a function refers to, and whether it drew random numbers while it was recorded.
+"""The objects that a function refers to, and whether it drew random numbers while it was recorded.
 
 A program of a function that draws would return the same numbers in every call.
 """
@@ -101,7 +101,7 @@ def refuse_draws(generators: list[Watched], label: str) -> None:
 
 
 def reached(fn: Any) -> list[tuple[str, Any]]:
-    """What a function refers to by name, and what that refers to in turn, the nearest first.
+    """The objects that a function names, and those that they refer to in turn, the nearest first.
 
     This is what is in its closure, its defaults, its object and the globals that its code names,
     and whatever these hold: a thousand objects in all, and of a container what the code names and a

@@ -21,7 +21,7 @@ from tapegrad.program.text import Runs
 
 @attrs.frozen
 class ArrayLike:
-    """What a program depends on in an array argument."""
+    """The facts of an array argument that a program depends on."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class ArrayLike:
 
 @attrs.frozen
 class NumberLike:
-    """What a program depends on in a Python number that may vary: its type."""
+    """The fact of a varying Python number that a program depends on: its type."""
 
     kind: type
 
@@ -68,7 +68,7 @@ def _exact(structure: tree.Structure) -> Hashable:
 
 @attrs.frozen(repr=False)
 class Signature:
-    """What distinguishes programs: the trees, shapes, dtypes and static values.
+    """The key of a program: the trees, shapes, dtypes and static values of its arguments.
 
     Attributes
     ----------

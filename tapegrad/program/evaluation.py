@@ -155,7 +155,7 @@ def _accumulated(loop: Loop) -> list[int]:
 
 @attrs.frozen
 class Terms:
-    """What is known of the terms of a sum, or of each sum of an array.
+    """Bounds of the terms of a sum, or of each sum of an array.
 
     Attributes
     ----------
@@ -342,7 +342,7 @@ def _parts(x: Any) -> Any:
 
 
 def _of_parts(x: Any, like: Any) -> Any:
-    """What holds for each element of a result, for each of its parts."""
+    """A fact about each element of a result, for each of its parts."""
     return np.asarray(x)[..., None] if np.iscomplexobj(like) else x
 
 

@@ -1,4 +1,4 @@
-"""What a program, or a body inside one, is written with: names of values, and what is made once."""
+"""The frame in which a program or a body is written: names of values, and objects made once."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
 
 
 def _called(program: Code, instruction: Instruction) -> str:
-    """What to call a result without a name: after its op, or the value of a step that it holds."""
+    """The name of a result that has none: after its op, or the value of a step that it holds."""
     if instruction.op is PART and type(instruction.operands[0]) is Ref:
         whole = program.of(instruction.operands[0])
         if isinstance(whole.op, MultiOutputOp):
@@ -204,7 +204,7 @@ def _called(program: Code, instruction: Instruction) -> str:
 
 
 def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[int]]) -> str:
-    """What to call a constant, if nothing else is called that; those before it by `_corner`."""
+    """The name of a constant, if nothing else has it; of those before it, by `_corner`."""
     x = program.constants[i]
     if x.name:
         return x.name
@@ -221,7 +221,7 @@ def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[in
 
 
 def _corner(array: Array) -> Any:
-    """What a matrix and another must have in common to be equal."""
+    """A key that equal matrices have in common."""
     return array.dtype, array.shape, array.flat[0] if array.size and array.ndim == 2 else None
 
 

@@ -346,7 +346,7 @@ class Code:
 
 
 class Like(NamedTuple):
-    """What is known about an operand before it is computed."""
+    """The facts about an operand that are known before it is computed."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -358,7 +358,7 @@ class Like(NamedTuple):
 
 
 def like_of(made: Any) -> Like:
-    """What is known about an input, a constant or the result of an instruction."""
+    """The known facts about an input, a constant or the result of an instruction."""
     is_number = type(made) is not Constant and made.number
     wide = complex if made.dtype.kind == "c" else float
     return Like(made.shape, wide if is_number else made.dtype)

@@ -34,7 +34,7 @@ DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 
 
 def _older(op: Any, columns: Callable[..., Any]) -> Rules:
-    """What older files have for an op of several results: one array of all of them."""
+    """The form that older files have for an op of several results: one array of all of them."""
 
     def joined(a: Any, **options: Any) -> Any:
         return np.concatenate(columns(*op.forward(a, **options).values), axis=-1)

@@ -1,4 +1,4 @@
-"""What can be observed of a call while it is recorded: the names that a reader knows.
+"""Names that a reader knows, observed in a call while it is recorded.
 
 The tape says what was computed, but not what the user calls it. Python's frames do: when the
 user's functions that led to a record have returned, the variables in their frames still hold
@@ -32,7 +32,7 @@ AnyCode = TypeVar("AnyCode", bound=Code)
 
 @attrs.frozen
 class Seen:
-    """What was observed of a call.
+    """The observations of a call.
 
     Attributes
     ----------
@@ -234,7 +234,7 @@ class Watch:
         return place
 
     def seen(self, last: Any) -> Seen:
-        """What was observed of a recording that ended with `last`."""
+        """The observations of a recording that ended with `last`."""
         variables: dict[Tensor, str] = {}
         for frame in _as_they_returned(self._depths):
             at = frame.f_locals

@@ -39,7 +39,7 @@ from tapegrad.program.text import runner, source
 
 @attrs.frozen(hash=False, slots=False, repr=False)
 class Program(Code, Printed):
-    """What a tape does, as a value. ``str(program)`` is the source that runs.
+    """The computation of a tape, as a value. ``str(program)`` is the source that runs.
 
     It is called as the recorded function was, with arrays of the same shapes and dtypes.
     Programs compare by content, and pickle.
@@ -63,7 +63,7 @@ class Program(Code, Printed):
         return source(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What the recorded function returns for these arguments, read-only and new.
+        """The recorded function's result for these arguments, read-only and new.
 
         Static arguments are passed as they were, or ``...`` in the place of each.
 

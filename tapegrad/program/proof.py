@@ -42,7 +42,7 @@ Found = tuple["Pass | None", "Fault", Values]
 
 @attrs.frozen
 class Fault:
-    """What is wrong with a program that a pass made.
+    """A fault of a program that a pass made.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Moved:
 
 @attrs.frozen(eq=False)
 class Known:
-    """What a program gives for some inputs.
+    """The results of a program for some inputs.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Known:
 
     @classmethod
     def of(cls, program: Code, inputs: Values) -> Known | None:
-        """What is known of a program for these inputs; None if it raises there."""
+        """The results of a program for these inputs; None if it raises there."""
         try:
             with np.errstate(all="ignore"):
                 return cls(program, inputs, evaluated(program, inputs))
@@ -154,7 +154,7 @@ def _alike(x: Array, y: Array) -> Any:
 def difference(
     before: Values, after: Values, known: Known, paths: Sequence[str], bound: float = BOUND
 ) -> Fault | None:
-    """What is wrong with the outputs after a pass, given those before; None if nothing is."""
+    """The first fault in the outputs after a pass, beside those before; None without a fault."""
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
     for path, (x, y) in zip(paths, pairs, strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
@@ -173,7 +173,7 @@ def difference(
 def _compared(
     pairs: Sequence[tuple[Array, Array]], moved: Moved | None, paths: Sequence[str], bound: float
 ) -> Fault | None:
-    """What is wrong with values, given how far rounding moves them; by default, not at all."""
+    """The fault in values that rounding may have moved so far; by default, not at all."""
     for i, (x, y) in enumerate(pairs):
         if x.dtype.kind not in "fciub":
             continue
@@ -237,7 +237,7 @@ def _fault(kind: str, path: str, x: Array, y: Array, wrong: Array) -> Fault:
 
 
 class Proof:
-    """What a recorded program gives for several inputs, to compare other programs with.
+    """The results of a recorded program for several inputs, to compare other programs with.
 
     Attributes
     ----------
@@ -299,7 +299,7 @@ class Proof:
 
     @staticmethod
     def structure(before: Program, after: Program) -> Fault | None:
-        """What is wrong with a program whatever its inputs."""
+        """A fault that a program has for any inputs."""
         try:
             check_program(after)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
@@ -381,7 +381,7 @@ def improved_and_proved(
 
 
 def _told(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
-    """What is told of a fault."""
+    """The message about a fault."""
     name = getattr(improve, "__name__", repr(improve))
     where = f"the pass {name}" if improve is not None else "the written program"
     told = f"{fault.path}: {fault.told}" if fault.path else fault.told

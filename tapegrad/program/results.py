@@ -1,4 +1,4 @@
-"""What a program hands out: its results sealed, and packed in their tree."""
+"""The results of a program, read-only and packed in their tree."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
 
 @attrs.define
 class File:
-    """What programs are written to, or read from.
+    """A path or a file that programs are written to, or read from.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What probability distributions have: their methods, by functions of standard ones.
+"""The methods of probability distributions, by functions of standard ones.
 
 Outside the support densities and probabilities are 0, and so are their slopes. A slope of a
 quantile is that of the inverse of a function: ``1 / pdf`` by the probability, and
@@ -63,7 +63,7 @@ def _named(name: str) -> Any:
 
 @attrs.frozen(eq=False, slots=False)
 class _Distribution:
-    """What every distribution has: shape parameters, a location, and perhaps a scale.
+    """The base of distributions: shape parameters, a location, and perhaps a scale.
 
     Attributes
     ----------

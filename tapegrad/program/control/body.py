@@ -107,7 +107,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """What a function returns, with numbers as arrays and captured values as its own."""
+    """A function's result, with numbers as arrays and captured values as its own."""
     # these values are placeholders, so warnings about them mean nothing
     with np.errstate(all="ignore"):
         output = fn(*args)

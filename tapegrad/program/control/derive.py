@@ -32,7 +32,7 @@ from tapegrad.transforms.replay import apply_batched, take_place
 
 @attrs.frozen
 class Moving:
-    """What accompanies an input of a step: its cotangent or its tangent.
+    """The companion of an input of a step: its cotangent or its tangent.
 
     Attributes
     ----------

@@ -64,7 +64,7 @@ _LONG = 1 << 13
 
 @attrs.frozen(repr=False)
 class Loop:
-    """What is repeated, and how often.
+    """A loop: the body that is repeated, and how often.
 
     Attributes
     ----------

@@ -122,7 +122,7 @@ class _Writer:
         return f"{told}, from the last to the first" if loop.reverse else told
 
     def _head(self, lines_of: LinesOf) -> Lines:
-        """What begins the loop."""
+        """The lines that begin the loop."""
         loop = self.loop
         if loop.stop is not None:
             test = _inside(

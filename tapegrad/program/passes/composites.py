@@ -54,7 +54,7 @@ def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any
 
 
 def _kind(builder: Builder, x: Any) -> Any:
-    """What the parts of a composite depend on, of an operand: a shape and dtype, or a number."""
+    """The facts of an operand that composites depend on: a shape and dtype, or a number."""
     if type(x) is not Ref:
         return type(x), as_text(x), x
     made = builder.of(x)

@@ -137,7 +137,7 @@ class Sides:
         return totals | (self.adds - self.chain)
 
     def _after(self) -> set[Ref]:
-        """What may be computed after the loop: nothing in the loop needs it."""
+        """The instructions that may run after the loop: nothing in the loop needs them."""
         after: set[Ref] = set()
         sums = self.added()
         for i in reversed(range(len(self.body.instructions))):
@@ -159,7 +159,7 @@ class Sides:
         return after if any(self._is_work(x) for x in after) else set()
 
     def _before(self) -> set[Ref]:
-        """What may be computed before the loop: it depends on the rows alone."""
+        """The instructions that may run before the loop: they depend on the rows alone."""
         before: set[Ref] = set()
         for i, made in enumerate(self.body.instructions):
             x = Ref("instruction", i)

@@ -58,7 +58,7 @@ def _takes_out(op: Rules) -> bool:
 
 
 class _Values:
-    """What the instructions of a program make and need, each named by its place at first.
+    """The values that the instructions of a program make and need, each named by its position.
 
     As near to the memory plan as it takes to choose an order.
     """
@@ -155,7 +155,7 @@ class _Values:
     def _moves(
         self, order: Order, place: list[int], ends: list[int], held: list[int]
     ) -> Iterator[tuple[set[int], int]]:
-        """What uses up a value that is held at the peak, and how early all of it can be done."""
+        """The instructions that use up a value held at the peak, and how early they can be done."""
         most = max(held)
         peak = held.index(most)
         alive = [p for p in order[:peak] if self.size[p] > most // _PART and ends[p] >= peak]

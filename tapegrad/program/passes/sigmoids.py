@@ -162,7 +162,7 @@ def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
 
 
 def _viewed(a: Builder, x: Any, b: Builder, y: Any) -> tuple[Any, Any]:
-    """What two values of two programs are the same view of: themselves, if of nothing."""
+    """The values of two programs that two values are the same view of: themselves, if of none."""
     while (made := a.source(x)) is not None and (like := b.source(y)) is not None:
         single = made.is_view and len(made.operands) == len(like.operands) == 1
         if not single or content(made, ()) != content(like, ()):
