@@ -58,13 +58,13 @@ def first_line(fn: Callable[..., Any]) -> int:
     return 0 if code is None else int(code.co_firstlineno)
 
 
-def keep_names(made: Any, fn: Callable[..., Any]) -> None:
+def keep_names(wrapper: Any, fn: Callable[..., Any]) -> None:
     """Give a wrapper the name, docstring and signature of its function."""
     check_callable(fn)
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         if hasattr(fn, name):
-            made.__dict__[name] = getattr(fn, name)
-    made.__dict__["__wrapped__"] = fn
+            wrapper.__dict__[name] = getattr(fn, name)
+    wrapper.__dict__["__wrapped__"] = fn
 
 
 @attrs.frozen(slots=False)

@@ -83,13 +83,13 @@ def conjugated(c: Any) -> Any:
     return without_signs(c.conj()) if c.dtype.kind == "c" else c
 
 
-def without_signs(made: Any) -> Any:
-    """Complex numbers that were made here, with 0.0 for each -0.0.
+def without_signs(zs: Any) -> Any:
+    """New complex numbers, with 0.0 for each -0.0.
 
     The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
     left to tell its sides by that: a derivative knows them from its operands.
     """
-    return made + 0 if type(made) is Tensor else readonly_array(iadd(made, 0))  # type: ignore[no-untyped-call]
+    return zs + 0 if type(zs) is Tensor else readonly_array(iadd(zs, 0))  # type: ignore[no-untyped-call]
 
 
 def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:

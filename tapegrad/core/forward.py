@@ -49,17 +49,17 @@ def push(
     check = None if checking is None else checking(tape, outputs)
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
-    found = dict(tangents)
+    by_record = dict(tangents)
     for record, done in schedule(tape, frozenset(outputs)):
         if record.dtype.kind in "fc":
-            t = _tangent(record, found, recorded)
+            t = _tangent(record, by_record, recorded)
             if t is not None:
-                found[record] = broadcast_tangent(t, record)
+                by_record[record] = broadcast_tangent(t, record)
                 if check is not None:
-                    check(record, found)
+                    check(record, by_record)
         for x in done:
-            found.pop(x, None)
-    return found
+            by_record.pop(x, None)
+    return by_record
 
 
 def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
@@ -80,14 +80,14 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
     return records[::-1]
 
 
-def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any:
+def _tangent(record: Tensor, tangents: Mapping[Tensor, Any], recorded: bool) -> Any:
     """The tangent of a record from those of its operands; None if it is zero."""
     op, operands = record.op, record._operands
     rules = op.rules(len(operands))
     moved = {}
     for i, x in enumerate(operands[: len(rules)]):
-        if type(x) is Tensor and x in found and rules[i] is not None:
-            moved[i] = found[x]
+        if type(x) is Tensor and x in tangents and rules[i] is not None:
+            moved[i] = tangents[x]
     if not moved:
         return None
     args = operands if recorded else primals(operands)

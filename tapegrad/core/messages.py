@@ -38,10 +38,10 @@ def explained(
     last: Tensor | Origin,
 ) -> Exception:
     """The same error, naming the op, its operands and the line."""
-    given = ", ".join(map(describe, values))
-    given += "".join(f", {name}={value!r}" for name, value in options.items())
+    arguments = ", ".join(map(describe, values))
+    arguments += "".join(f", {name}={value!r}" for name, value in options.items())
     message = (
-        f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+        f"{op.name}({arguments}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
     )
     for name in ("axis", "axes"):
         if isinstance(error, TypeError) and isinstance(options.get(name), list | np.ndarray):

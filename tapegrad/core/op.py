@@ -128,8 +128,8 @@ class Op(Rules, Unchanging, Generic[P]):
         if "__real__" in self.__dict__:
             return getattr, (self.__dict__["__real__"], "complex")
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
-        made = partial(Op, declared=self.declared, read=self.read, general=self.general)
-        return by_name(self, made, fields)
+        maker = partial(Op, declared=self.declared, read=self.read, general=self.general)
+        return by_name(self, maker, fields)
 
 
 def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:

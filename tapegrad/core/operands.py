@@ -56,9 +56,9 @@ def first_tensor(x: Any) -> Tensor | None:
         return x
     if type(x) in LISTS:
         for part in x:
-            found = first_tensor(part)
-            if found is not None:
-                return found
+            tensor = first_tensor(part)
+            if tensor is not None:
+                return tensor
     return None
 
 

@@ -89,11 +89,11 @@ def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
     inside no longer can be. Otherwise it is the given class and its arguments.
     """
     module, name = thing.__dict__.get("__module__"), thing.__dict__.get("__qualname__") or ""
-    found: Any = sys.modules.get(module)
+    named: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
+        named = getattr(named, part, None)
     # joblib, Ray and Dask pickle what is in __main__ by value, for workers that cannot import it;
     # they have copies of cloudpickle under their own names
-    if found is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
+    if named is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
         return parts
     return name

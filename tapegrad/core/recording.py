@@ -116,29 +116,29 @@ def run(
         parameters.append(last)
         return last
 
-    given, which = list(args), range(len(args)) if argnums is None else dict.fromkeys(argnums)
+    positional, which = list(args), range(len(args)) if argnums is None else dict.fromkeys(argnums)
     for i in which:
-        given[i] = tree.map_with_path(mark, args[i], of.argument(i))
+        positional[i] = tree.map_with_path(mark, args[i], of.argument(i))
     if argnums is None:
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
-    marked = tuple(map(given.__getitem__, which))
+    marked = tuple(map(positional.__getitem__, which))
     # the function may change what it is given; `marked` stays as it is
-    for i, x in enumerate(given):
+    for i, x in enumerate(positional):
         if type(x) is ndarray:
             # as `readonly_view`, in every training step
-            given[i] = x = x.view()
+            positional[i] = x = x.view()
             x.setflags(False)  # type: ignore[call-arg]
         else:
-            given[i] = tree.fresh(x) if i in which else tree.fresh(x, readonly_view)
+            positional[i] = tree.fresh(x) if i in which else tree.fresh(x, readonly_view)
     kwargs = (
         {name: tree.fresh(x, readonly_view) for name, x in kwargs.items()} if kwargs else kwargs
     )
     if outer is None:
-        output, last = recorded_from(last, fn, given, kwargs)
+        output, last = recorded_from(last, fn, positional, kwargs)
     else:
         # the outer recording continues from here, even if fn raises
         advance(last)
-        output = fn(*given, **kwargs)
+        output = fn(*positional, **kwargs)
         last = last_written()
         check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked

@@ -100,24 +100,26 @@ class Signature:
         TypeError
             For an unknown or a missing argument.
         """
-        given = dict(zip(self.names[: self.n_positional], args, strict=False))
+        arguments = dict(zip(self.names[: self.n_positional], args, strict=False))
         if len(args) > self.n_positional and not self.is_variadic:
             names = ", ".join(self.names[: self.n_positional])
             raise TypeError(f"{self.name} takes {names} by position; got {len(args)}")
         for name, value in kwargs.items():
-            if name in given:
+            if name in arguments:
                 raise TypeError(f"{self.name} got {name} twice")
             if name in self.names:
-                given[name] = value
+                arguments[name] = value
             elif not _is_harmless(name, value):
                 raise TypeError(
                     f"{self.name} does not support the argument {name!r}; "
                     f"it takes {', '.join(self.names)}"
                 )
-        missing = [name for name in self.names if name not in given and name not in self.defaults]
+        missing = [
+            name for name in self.names if name not in arguments and name not in self.defaults
+        ]
         if missing:
             raise TypeError(f"{self.name} needs {', '.join(missing)}")
-        return given
+        return arguments
 
     def split(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -129,14 +131,14 @@ class Signature:
             return args, self.changed(kwargs)
         if n < len(args) <= self.n_positional and not kwargs:
             return args[:n], self.changed(dict(zip(self.names[n:], args[n:], strict=False)))
-        given = self.named(args, kwargs)
-        operands = [given.pop(x) if x in given else self.defaults[x] for x in self.names[:n]]
-        return tuple(operands), self.changed(given)
+        options = self.named(args, kwargs)
+        operands = [options.pop(x) if x in options else self.defaults[x] for x in self.names[:n]]
+        return tuple(operands), self.changed(options)
 
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that differ from the defaults, and those whose default can change."""
-        given = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
-        return self.unsettled | given if self.unsettled else given
+        changed = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
+        return self.unsettled | changed if self.unsettled else changed
 
 
 def _can_change(default: Any) -> bool:

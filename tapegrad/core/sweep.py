@@ -131,8 +131,8 @@ def sweep(
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
         pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
-        said = {"since": since, "at": tuple(at), **pairs}
-        advance(write_known(last_written(), SWEEP, (), said, _NOTHING))
+        options = {"since": since, "at": tuple(at), **pairs}
+        advance(write_known(last_written(), SWEEP, (), options, _NOTHING))
     return gradients
 
 

@@ -188,11 +188,11 @@ class Tape(Tabled, Unchanging):
 
 def ancestors(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
     """The outputs, and the records of a tape that they depend on."""
-    found = set(outputs)
+    reached = set(outputs)
     for record in reversed(tape):
-        if record in found:
-            found.update(x for x in record._operands if type(x) is Tensor)
-    return found
+        if record in reached:
+            reached.update(x for x in record._operands if type(x) is Tensor)
+    return reached
 
 
 def descendants(tape: Tape) -> set[Tensor]:

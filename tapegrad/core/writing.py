@@ -63,12 +63,12 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     Constant operands and options are kept as described in `tapegrad.arraylike.ownership`.
     """
     origin = last.origin
-    given = options
+    call_options = options
     if options:
-        options = {name: owned_copy(value) for name, value in given.items()}
+        options = {name: owned_copy(value) for name, value in call_options.items()}
         # lists are kept as tuples, and NumPy does not accept a list as an axis
-        lists = {n: value for n, value in given.items() if type(value) is list}
-        given = {**options, **lists} if lists else options
+        lists = {n: value for n, value in call_options.items() if type(value) is list}
+        call_options = {**options, **lists} if lists else options
     values: list[Any] = []
     kept: list[Any] = []
     for x in operands:
@@ -94,11 +94,11 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     evaluate = origin.evaluate
     try:
         if evaluate is not None:
-            value = evaluate(op, values, given)
+            value = evaluate(op, values, call_options)
         else:
-            value = op.forward(*values, **given) if given else op.forward(*values)
+            value = op.forward(*values, **call_options) if call_options else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(error, op, values, given, last) from error
+        raise explained(error, op, values, call_options, last) from error
     if type(value) is ndarray:
         # positional, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]
