@@ -108,8 +108,13 @@ def _uncollected() -> Iterator[None]:
 class _Patience:
     """Reports, once, that a compilation is still running."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, proves: bool) -> None:
         self._label = label
+        self._advice = (
+            "check=True proves every pass on many inputs"
+            if proves
+            else "tapegrad.scan records a loop of any length as one record"
+        )
         self._due: float | None = time.perf_counter() + LONG
 
     def check(self, n_records: int) -> None:
@@ -117,11 +122,11 @@ class _Patience:
         if self._due is not None and time.perf_counter() > self._due:
             self._due = None
             _LOG.warning(
-                "compiling %s takes more than %g s: its recording has %d records; "
-                "tapegrad.scan records a loop of any length as one record",
+                "compiling %s takes more than %g s: its recording has %d records; %s",
                 self._label,
                 LONG,
                 n_records,
+                self._advice,
             )
 
 
@@ -338,7 +343,7 @@ class Compiled(Wrapper, Generic[P, R]):
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         if self._maker and not self._kept:
             self._maker.note(self._use, self.fn)
-        patience = _Patience(label(self.fn))
+        patience = _Patience(label(self.fn), self.proves)
         with _uncollected():
             recorded = trace(self.fn, args, kwargs, self.static_argnums)
             wait = functools.partial(patience.check, len(recorded.instructions))

@@ -120,22 +120,23 @@ def test_captured_arrays_take_steps_in_proportion_to_their_number():
     assert third - second <= 1.1 * (second - first)
 
 
-def test_compile_that_goes_on_says_so_once(monkeypatch, caplog):
+@pytest.mark.parametrize(("check", "advice"), [(False, "tapegrad.scan"), (True, "check=True")])
+def test_compile_that_goes_on_says_so_once(monkeypatch, caplog, check, advice):
     def slow(x):
         return np.sin(x) * x
 
     with caplog.at_level(logging.WARNING, "tapegrad"):
-        tg.compile(slow)(1.0)
+        tg.compile(slow, check=check)(1.0)
         assert not caplog.records
         monkeypatch.setattr(compiled, "LONG", -1.0)
-        step = tg.compile(slow)
+        step = tg.compile(slow, check=check)
         assert step(1.0) == np.sin(1.0)
         assert step(2.0) == np.sin(2.0) * 2.0
     (record,) = caplog.records
     assert record.name == "tapegrad"
     assert "slow" in record.getMessage()
     assert f"{len(trace(slow, (1.0,), {}).instructions)} records" in record.getMessage()
-    assert "tapegrad.scan" in record.getMessage()
+    assert advice in record.getMessage()
 
 
 def square(x):
