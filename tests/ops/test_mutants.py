@@ -158,19 +158,20 @@ CERTAIN = (flipped, scaled, dropped)
 
 
 def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
-    """The op with the rule of one operand mutated."""
+    """The op with the rule of one operand mutated, which no other form of it replaces."""
 
     def rule(g: Any, y: Any, *operands: Any, **options: Any) -> Any:
         return mutation(Call(op, i, g, y, operands, options))
 
     vjps = op.vjps
     if isinstance(vjps, tuple):
-        return attrs.evolve(op, vjps=(*vjps[:i], rule, *vjps[i + 1 :]))
+        return attrs.evolve(op, vjps=(*vjps[:i], rule, *vjps[i + 1 :]), add_into=None)
 
     def each(j: int, *args: Any, **options: Any) -> Any:
         return (rule if j == i else vjps.rules(len(args) - 2)[j])(*args, **options)
 
-    return attrs.evolve(op, vjps=EachOperand(each, getattr(vjps, "last", None)))
+    each_operand = EachOperand(each, getattr(vjps, "last", None))
+    return attrs.evolve(op, vjps=each_operand, add_into=None)
 
 
 @functools.cache

@@ -203,6 +203,26 @@ def assert_same_bits(got: Any, wanted: Any) -> None:
             np.testing.assert_array_equal(np.signbit(x[there]), np.signbit(y[there]))
 
 
+# ufuncs that NumPy computes by vector instructions, to an error of some units in the last place
+ROUNDED = {
+    *(np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.cbrt, np.power),
+    *(np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2, np.float_power),
+    *(np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh, np.arctanh),
+}
+
+
+def assert_near(got: Any, wanted: Any) -> None:
+    """Equal to four units in the last place, signs of zeros included."""
+    a, b = np.asarray(got), np.asarray(wanted)
+    if a.dtype.kind != "f":
+        return assert_same_bits(got, wanted)
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    limits = np.finfo(a.dtype)
+    np.testing.assert_allclose(a, b, 4 * limits.eps, 4 * limits.smallest_subnormal)
+    np.testing.assert_array_equal(np.signbit(a[~np.isnan(a)]), np.signbit(b[~np.isnan(b)]))
+    return None
+
+
 def assert_close(got: Any, wanted: Any) -> None:
     a, b = np.asarray(got), np.asarray(wanted)
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
@@ -232,12 +252,15 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
                 return
             raise
         # in blocks, sums are added up in another order
-        exact = exact or not any(x.op in TOTALS for x in program.instructions)
+        whole, exact = exact, exact or not any(x.op in TOTALS for x in program.instructions)
         # of complex numbers NumPy's abs depends on where they are in memory
         exact = exact and not any(
             x.op.name == "abs" and program.like(x.operands[0]).dtype in ("F", "D")
             for x in program.instructions
         )
+        # some processors compute the last elements of a block in another way
+        rounds = not whole and any(x.op.forward in ROUNDED for x in program.instructions)
+        same = assert_near if rounds else assert_same_bits
         run = runner(program)()
         sprinkles = exact and may_sprinkle(case.name)
         others = [sprinkled(x, among) if sprinkles else x for x in operands]
@@ -250,7 +273,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
                 continue
             assert not isinstance(got, Exception), got
             for a, b in zip(got, wanted, strict=True):
-                (assert_same_bits if exact else assert_close)(a, b)
+                (same if exact else assert_close)(a, b)
 
 
 ZERO, NAN = np.zeros((1, 1)), np.array([[np.nan, 1.0]])

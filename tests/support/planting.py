@@ -25,7 +25,6 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "return builder.emit(index_select, tables.pop(), concatenated(builder, indices))",
         "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))",
     ),
-    ("passes.terms", "if (x, small) not in wholes:", "if not wholes:"),
     (
         "passes.sharing",
         "return instruction.op, operands, *[(name",
@@ -172,11 +171,6 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "passes.picks",
         "places = builder.emit(add, at, starts)",
         "places = builder.emit(add, at, at)",
-    ),
-    (
-        "passes.terms",
-        'wholes[x, small], index=taken.options["index"])',
-        "wholes[x, small], index=(slice(0, builder.shape(part)[0]),))",
     ),
     (
         "passes.operands",
