@@ -10,6 +10,7 @@ import numpy as np
 
 from tapegrad.arraylike.ownership import Array
 from tapegrad.declare.declarations import facts
+from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Code, Input
 
 # elements that try many combinations at once
@@ -113,18 +114,9 @@ def trials(program: Code, given: Sequence[Any]) -> Iterator[list[Any]]:
     """
     yield list(given)
     inputs = program.inputs
+    iterates = any(facts(x.op).iterates for code in codes_in(program) for x in code.instructions)
     small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
-    for kind in _MODERATE if _iterates(program) else KINDS:
+    for kind in _MODERATE if iterates else KINDS:
         often = 20 if small and kind in ("limits", "anything") else 2
         for seed in range(often):
             yield inputs_like(inputs, given, kind, seed)
-
-
-def _iterates(code: Code) -> bool:
-    """Whether a program, or a body in it, has an op whose time is without a bound."""
-    for instruction in code.instructions:
-        options = instruction.options.values()
-        bodies = [body for x in options for body in getattr(x, "bodies", {}).values()]
-        if facts(instruction.op).iterates or any(map(_iterates, bodies)):
-            return True
-    return False
