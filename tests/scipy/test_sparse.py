@@ -1,5 +1,6 @@
 """Sparse arrays and their equations, held to SciPy's and to dense ones."""
 
+import inspect
 import pickle
 from typing import Any
 
@@ -472,6 +473,24 @@ def test_eigenpairs_are_scipys(case: str) -> None:
     check_properties(pairs, (D, e), compiled=True)
     if ORDER == 2:
         tg.testing.check_batched(pairs, (D, e))
+
+
+@pytest.mark.skipif(
+    "rng" not in inspect.signature(sl.eigsh).parameters, reason="SciPy draws restarts unseeded"
+)
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_eigenpairs_are_the_same_in_each_call_wherever_the_iterations_restart(dtype: type) -> None:
+    # the iterations end early in a subspace, and restart at vectors that SciPy draws
+    places = np.indices((9, 9)).reshape(2, -1)
+    for matrix in (np.eye(9), np.ones((9, 9)), np.diag(np.arange(9) % 2 + 1.0)):
+
+        def pairs(elements: Any) -> Any:
+            return ours.linalg.eigsh(ours.coo_array((elements, places), (9, 9)), 3)
+
+        elements = matrix.astype(dtype).ravel()
+        first = [x.tobytes() for x in pairs(elements)]
+        assert all([x.tobytes() for x in pairs(elements)] == first for _ in range(3))
+        tg.compile(pairs, check=True)(elements)
 
 
 def test_gradients_of_eigenvalues_are_hermitian_and_need_no_simple_ones() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
 from typing import Any, ClassVar
 
@@ -433,17 +435,31 @@ def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options
     return (own + other) / 2
 
 
+@functools.cache
+def _draws_from_rng() -> bool:
+    """Whether SciPy's iterations draw the vectors that they restart from with a generator."""
+    return "rng" in inspect.signature(scipy.sparse.linalg.eigsh).parameters
+
+
 @op(_eigsh_vjp, name="eigsh", scipy="", like=_eigsh_like, complex=True)
-def _eigenpairs(data: Any, *, pattern: Pattern, k: int, v0: Any = None, **options: Any) -> Parts:
+def _eigenpairs(
+    data: Any, *, pattern: Pattern, k: int, which: str = "LM", v0: Any = None, **options: Any
+) -> Parts:
     """A few eigenvalues, and their vectors as columns."""
     n = pattern.shape[0]
-    # SciPy draws a vector, so that the same call may give other signs
+    # SciPy draws the vector, so that the same call may give other signs
     v0 = np.cos(np.arange(1.0, n + 1) ** 2) + 1.5 if v0 is None else v0
-    w, v = scipy.sparse.linalg.eigsh(
-        pattern.matrix(data), k, v0=v0.astype(data.dtype, copy=False), **options
-    )
+    solve, is_real = scipy.sparse.linalg.eigsh, data.dtype.kind != "c"
+    if not is_real:
+        # as SciPy's `eigsh`, which keeps the generator to itself
+        solve = scipy.sparse.linalg.eigs
+        which = {"LA": "LR", "SA": "SR"}.get(which, which)
+    seeded = {"rng": 0} if _draws_from_rng() else {}
+    v0 = v0.astype(data.dtype, copy=False)
+    w, v = solve(pattern.matrix(data), k, which=which, v0=v0, **seeded, **options)
+    w = w.real
     # for complex arrays SciPy returns them in any order
-    order = np.argsort(w) if v.dtype.kind == "c" else np.arange(k)
+    order = np.arange(k) if is_real else np.argsort(w)
     return Parts((w[order], v[:, order]))
 
 
@@ -473,7 +489,8 @@ def eigsh(
     sigma, which, ncv, maxiter, tol
         The choice of eigenvalues, and the parameters of the iterations, as in SciPy.
     v0
-        The start of the iterations; by default always the same vector, while SciPy draws one.
+        The start of the iterations; by default always the same vector, while SciPy draws one. From
+        SciPy 1.17 on, restarts are the same every time too.
     return_eigenvectors
         Whether the vectors are returned too.
 
