@@ -242,13 +242,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 # the slopes fit in float16
 @function(numpy=np.logspace, complex=True)
 def logspace(
-    start: Any,
-    stop: Any,
-    num: int = 50,
-    endpoint: bool = True,
-    base: Any = 10.0,
-    *,
-    axis: int = 0,
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, *, axis: int = 0
 ) -> Any:
     """A base raised to the powers from `linspace`.
 

@@ -40,10 +40,7 @@ def float_power(x1: Any, x2: Any) -> Any:
     return power(double(x1, complex=True), double(x2, complex=True))
 
 
-@function(
-    numpy=np.clip,
-    kink="two that tie share equally",
-)
+@function(numpy=np.clip, kink="two that tie share equally")
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """The values limited to the range between two bounds, with broadcasting.
 
@@ -131,10 +128,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     return y.astype(dtype)
 
 
-@function(
-    numpy=np.divmod,
-    kink="the slope beside a step",
-)
+@function(numpy=np.divmod, kink="the slope beside a step")
 def divmod(x1: Any, x2: Any) -> Any:
     """`floor_divide` and `remainder`.
 
@@ -147,10 +141,7 @@ def divmod(x1: Any, x2: Any) -> Any:
     return floor_divide(x1, x2), remainder(x1, x2)
 
 
-@function(
-    numpy=np.modf,
-    kink="the slope beside a step",
-)
+@function(numpy=np.modf, kink="the slope beside a step")
 def modf(x: Any) -> Any:
     """The fractional and the integer part, both with the sign of x.
 
@@ -172,10 +163,7 @@ def modf(x: Any) -> Any:
     return left, np.trunc(x)
 
 
-@function(
-    numpy=np.frexp,
-    kink="the slope beside a step",
-)
+@function(numpy=np.frexp, kink="the slope beside a step")
 def frexp(x: Any) -> Any:
     """The mantissa, with a magnitude from 0.5 to 1, and the exponent of 2, an integer.
 

@@ -12,9 +12,7 @@ from tapegrad.ops.casting import double, number, real
 from tapegrad.ops.order import piece
 from tapegrad.ops.rows import index_select
 
-__all__ = [
-    "interp",
-]
+__all__ = ["interp"]
 
 
 def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:

@@ -27,9 +27,7 @@ def _order(move: Any, a: Any, *args: Any) -> Any:
     return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
 
 
-@function(
-    complex=True,
-)
+@function(complex=True)
 def permute_dims(a: Any, axes: Any = None) -> Any:
     """`transpose`, by its name in the array API.
 
@@ -62,10 +60,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     return np.transpose(a, _order(np.moveaxis, a, source, destination))
 
 
-@function(
-    numpy=np.rollaxis,
-    complex=True,
-)
+@function(numpy=np.rollaxis, complex=True)
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     """The array with an axis moved to before another; `moveaxis` is easier to read.
 
@@ -78,10 +73,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     return np.transpose(a, _order(np.rollaxis, a, axis, start))
 
 
-@function(
-    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
-    complex=True,
-)
+@function(numpy=(np.matrix_transpose, np.linalg.matrix_transpose), complex=True)
 def matrix_transpose(x: Any) -> Any:
     """The array with its last two axes exchanged.
 
@@ -198,10 +190,7 @@ def flipud(m: Any) -> Any:
     return np.flip(m, 0)
 
 
-@function(
-    numpy=np.rot90,
-    complex=True,
-)
+@function(numpy=np.rot90, complex=True)
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     """A plane rotated by k quarter turns, from its first axis towards the second.
 
@@ -374,10 +363,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     return np.reshape(expand(a, axis + 1, copies), shape)
 
 
-@function(
-    numpy=np.tile,
-    complex=True,
-)
+@function(numpy=np.tile, complex=True)
 def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     """The whole array repeated, along its last axes and new ones before them.
 
@@ -405,10 +391,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     return np.reshape(spread, [math.prod(pair) for pair in pairs])
 
 
-@function(
-    numpy=np.resize,
-    complex=True,
-)
+@function(numpy=np.resize, complex=True)
 def resize(a: Any, new_shape: Any) -> Any:
     """The elements in C order in a new shape, repeated from the first if the shape has more.
 

@@ -12,13 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.ops.axes import axes_of, check_matrices
-from tapegrad.ops.casting import (
-    floating,
-    number,
-    squared_size,
-    stop_gradient,
-    to_array,
-)
+from tapegrad.ops.casting import floating, number, squared_size, stop_gradient, to_array
 from tapegrad.ops.decompositions import (
     QRResult,
     SVDResult,
@@ -251,11 +245,7 @@ def cond(x: Any, p: Any = None) -> Any:
     return number(np.where(lost, np.inf, y))
 
 
-@function(
-    numpy=np.linalg.svd,
-    kink="vectors of equal singular values: nan",
-    complex=True,
-)
+@function(numpy=np.linalg.svd, kink="vectors of equal singular values: nan", complex=True)
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
@@ -318,10 +308,7 @@ def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
     return SVDResult(v, np.abs(w), adjoint(v * np.expand_dims(np.copysign(1.0, w), -2)))
 
 
-@function(
-    numpy=np.linalg.qr,
-    complex=True,
-)
+@function(numpy=np.linalg.qr, complex=True)
 def qr(a: Any, mode: str = "reduced") -> Any:
     """The QR decomposition of a matrix of full rank.
 

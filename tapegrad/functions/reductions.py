@@ -204,11 +204,7 @@ def nansum(
     return sum(without_nan(a, 0), axis=axis, **options)
 
 
-@function(
-    numpy=np.nanprod,
-    kink="right with any number of zeros",
-    complex=True,
-)
+@function(numpy=np.nanprod, kink="right with any number of zeros", complex=True)
 def nanprod(
     a: Any,
     axis: Any = None,

@@ -12,15 +12,7 @@ from tapegrad.ops.axes import in_front, kept
 from tapegrad.ops.casting import conjugate_of, to_array
 from tapegrad.ops.partial_reduction import typed
 from tapegrad.ops.reduction import without_nan
-from tapegrad.ops.scan import (
-    ZEROS,
-    across,
-    apart,
-    convolve,
-    cumprod,
-    cumsum,
-    part,
-)
+from tapegrad.ops.scan import ZEROS, across, apart, convolve, cumprod, cumsum, part
 
 __all__ = ["correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d", "nancumprod"]
 __all__ += ["nancumsum", "trapezoid"]

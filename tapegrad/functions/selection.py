@@ -230,14 +230,7 @@ def _typed(x: Any) -> Any:
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
 
-@function(
-    lists=(
-        "condlist",
-        "choicelist",
-    ),
-    numpy=np.select,
-    complex=True,
-)
+@function(lists=("condlist", "choicelist"), numpy=np.select, complex=True)
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first of several choices whose condition holds, element by element.
 

@@ -26,11 +26,7 @@ def _listed(arrays: Any) -> list[Any]:
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
-@function(
-    lists=("tup",),
-    numpy=np.hstack,
-    complex=True,
-)
+@function(lists=("tup",), numpy=np.hstack, complex=True)
 def hstack(tup: Any) -> Any:
     """Arrays joined along their second axis; vectors along their first.
 
@@ -73,11 +69,7 @@ def dstack(tup: Any) -> Any:
     return np.concatenate(_listed(np.atleast_3d(*map(stack_nested, tup))), axis=2)
 
 
-@function(
-    lists=("tup",),
-    numpy=np.column_stack,
-    complex=True,
-)
+@function(lists=("tup",), numpy=np.column_stack, complex=True)
 def column_stack(tup: Any) -> Any:
     """Vectors and matrices joined along their second axis; vectors are columns.
 
@@ -248,10 +240,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("dsplit", ary, 3), indices_or_sections, 2)
 
 
-@function(
-    numpy=np.unstack,
-    complex=True,
-)
+@function(numpy=np.unstack, complex=True)
 def unstack(x: Any, *, axis: int = 0) -> Any:
     """A tuple of the parts of an array along an axis, which they lose.
 

@@ -151,11 +151,7 @@ def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = Fa
     return onto(powers, np.multiply, powers, unreduced(g, a, axis, keepdims) / total)
 
 
-@op(
-    _logsumexp_vjp,
-    batch=reduced_batch,
-    composite=True,
-)
+@op(_logsumexp_vjp, batch=reduced_batch, composite=True)
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
 
@@ -210,11 +206,7 @@ def _normalised_batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axis": axis})
 
 
-@op(
-    _softmax_vjp,
-    batch=_normalised_batch,
-    composite=True,
-)
+@op(_softmax_vjp, batch=_normalised_batch, composite=True)
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, several, or all (None), without overflow.
 
@@ -236,11 +228,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     return onto(weights, np.divide, weights, _sums(weights, axis))
 
 
-@op(
-    _log_softmax_vjp,
-    batch=_normalised_batch,
-    composite=True,
-)
+@op(_log_softmax_vjp, batch=_normalised_batch, composite=True)
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, several, or all (None), as precise as it can be.
 

@@ -114,13 +114,7 @@ def divide(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: -g,
-    ufunc=np.negative,
-    keeps_weak=True,
-    whole=operator.neg,
-    complex=True,
-)
+@op(lambda g, y, x: -g, ufunc=np.negative, keeps_weak=True, whole=operator.neg, complex=True)
 def negative(x: Any) -> Any:
     """The negative ``-x``.
 
@@ -132,13 +126,7 @@ def negative(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g,
-    ufunc=np.positive,
-    keeps_weak=True,
-    whole=operator.pos,
-    complex=True,
-)
+@op(lambda g, y, x: g, ufunc=np.positive, keeps_weak=True, whole=operator.pos, complex=True)
 def positive(x: Any) -> Any:
     """``+x``, the same values.
 
@@ -224,13 +212,7 @@ def _square_vjp(g: Any, y: Any, x: Any) -> Any:
     return (g + g) * x
 
 
-@op(
-    _square_vjp,
-    ufunc=np.square,
-    keeps_weak=True,
-    whole=lambda x: x * x,
-    complex=True,
-)
+@op(_square_vjp, ufunc=np.square, keeps_weak=True, whole=lambda x: x * x, complex=True)
 def square(x: Any) -> Any:
     """``x**2``.
 
@@ -242,12 +224,7 @@ def square(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: -g * y * y,
-    ufunc=np.reciprocal,
-    cause="a denominator is 0",
-    complex=True,
-)
+@op(lambda g, y, x: -g * y * y, ufunc=np.reciprocal, cause="a denominator is 0", complex=True)
 def reciprocal(x: Any) -> Any:
     """``1 / x``; for integers an integer, as in NumPy.
 
@@ -313,11 +290,7 @@ def abs(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g * np.sign(x),
-    ufunc=np.fabs,
-    kink="0 at 0",
-)
+@op(lambda g, y, x: g * np.sign(x), ufunc=np.fabs, kink="0 at 0")
 def fabs(x: Any) -> Any:
     """The absolute value, floating even for integers. Its slope at 0 is 0.
 
@@ -350,12 +323,7 @@ def sign(x: Any) -> Any:
     """
 
 
-@op(
-    None,
-    lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0),
-    ufunc=np.heaviside,
-    kink="0 at 0",
-)
+@op(None, lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0), ufunc=np.heaviside, kink="0 at 0")
 def heaviside(x1: Any, x2: Any) -> Any:
     """0 where x1 is negative, 1 where it is positive, x2 where it is 0.
 
@@ -369,12 +337,7 @@ def heaviside(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g,
-    ufunc=np.conjugate,
-    keeps_weak=True,
-    complex=(lambda g, y, x: np.conj(g),),
-)
+@op(lambda g, y, x: g, ufunc=np.conjugate, keeps_weak=True, complex=(lambda g, y, x: np.conj(g),))
 def conj(x: Any) -> Any:
     """The complex conjugate; for real numbers, x itself. `conjugate` is another name for it.
 

@@ -20,13 +20,7 @@ from tapegrad.tree.opaque import refuse_hidden
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
 
-@op(
-    lambda g, y, a: g,
-    keeps_weak=True,
-    jvp=elementwise,
-    view=True,
-    complex=True,
-)
+@op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise, view=True, complex=True)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one.
 
@@ -61,12 +55,7 @@ def ascontiguousarray(a: Any) -> Any:
     return np.ascontiguousarray(a)
 
 
-@op(
-    lambda g, y, a: g,
-    numpy=np.copy,
-    jvp=elementwise,
-    complex=True,
-)
+@op(lambda g, y, a: g, numpy=np.copy, jvp=elementwise, complex=True)
 def copy(a: Any) -> Any:
     """The same values in a new array.
 
@@ -79,12 +68,7 @@ def copy(a: Any) -> Any:
     return np.copy(a)
 
 
-@op(
-    lambda g, y, a, dtype: g,
-    numpy=getattr(np, "astype", ()),
-    jvp=elementwise,
-    complex=True,
-)
+@op(lambda g, y, a, dtype: g, numpy=getattr(np, "astype", ()), jvp=elementwise, complex=True)
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
 
@@ -269,14 +253,7 @@ def _stopped(leaf: Any) -> Any:
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-@op(
-    None,
-    name="stop_gradient",
-    keeps_weak=True,
-    batch=pointwise,
-    view=True,
-    complex=True,
-)
+@op(None, name="stop_gradient", keeps_weak=True, batch=pointwise, view=True, complex=True)
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x

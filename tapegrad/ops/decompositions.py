@@ -128,12 +128,7 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     return lazy_import("tapegrad.ops.triangular", "pulled_by_factor")(y, g, upper)
 
 
-@op(
-    _cholesky_vjp,
-    numpy=np.linalg.cholesky,
-    batch=stacked,
-    complex=of_adjoints(_cholesky_vjp),
-)
+@op(_cholesky_vjp, numpy=np.linalg.cholesky, batch=stacked, complex=of_adjoints(_cholesky_vjp))
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
 
@@ -356,11 +351,7 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
-@op(
-    _complement_vjp,
-    batch=stacked,
-    complex=of_adjoints(_complement_vjp),
-)
+@op(_complement_vjp, batch=stacked, complex=of_adjoints(_complement_vjp))
 def complement(a: Any, of: str = "u") -> Any:
     """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 

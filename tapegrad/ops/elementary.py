@@ -95,12 +95,7 @@ def log1p(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g / _LN2 / x,
-    ufunc=np.log2,
-    cause=_NOT_POSITIVE,
-    complex=True,
-)
+@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, cause=_NOT_POSITIVE, complex=True)
 def log2(x: Any) -> Any:
     """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
 
@@ -112,12 +107,7 @@ def log2(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g / _LN10 / x,
-    ufunc=np.log10,
-    cause=_NOT_POSITIVE,
-    complex=True,
-)
+@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, cause=_NOT_POSITIVE, complex=True)
 def log10(x: Any) -> Any:
     """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
 
@@ -397,12 +387,7 @@ def arccosh(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g / ((1 - x) * (1 + x)),
-    ufunc=np.arctanh,
-    cause=_EDGE,
-    complex=True,
-)
+@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, cause=_EDGE, complex=True)
 def arctanh(x: Any) -> Any:
     """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
 

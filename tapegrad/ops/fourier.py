@@ -105,13 +105,7 @@ def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any =
     return _back("irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
-@op(
-    _rfft_vjp,
-    numpy=np.fft.rfft,
-    jvp=linear,
-    batch=along_axis,
-    adds=True,
-)
+@op(_rfft_vjp, numpy=np.fft.rfft, jvp=linear, batch=along_axis, adds=True)
 def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The first half of the `fft` of real numbers, ``n // 2 + 1`` bins, which determines the rest.
 
@@ -131,14 +125,7 @@ def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any 
     return _back("rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
-@op(
-    _irfft_vjp,
-    numpy=np.fft.irfft,
-    jvp=linear,
-    batch=along_axis,
-    adds=True,
-    complex=True,
-)
+@op(_irfft_vjp, numpy=np.fft.irfft, jvp=linear, batch=along_axis, adds=True, complex=True)
 def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The inverse of `rfft`: real numbers, from the first half of their transform.
 

@@ -61,12 +61,7 @@ def on_diagonal(x: Any) -> Any:
 # --- inverses and equations -----------------------------------------------------------------
 
 
-@op(
-    lambda g, y, a: -(turned(y) @ g @ turned(y)),
-    numpy=np.linalg.inv,
-    batch=stacked,
-    complex=True,
-)
+@op(lambda g, y, a: -(turned(y) @ g @ turned(y)), numpy=np.linalg.inv, batch=stacked, complex=True)
 def inv(a: Any) -> Any:
     """The inverse.
 
@@ -329,12 +324,7 @@ def slogdet(a: Any) -> Any:
 # --- ranks ----------------------------------------------------------------------------------
 
 
-@op(
-    None,
-    numpy=np.linalg.matrix_rank,
-    batch=stacked,
-    complex=True,
-)
+@op(None, numpy=np.linalg.matrix_rank, batch=stacked, complex=True)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
     """The number of singular values above a tolerance. It passes no gradient.
 

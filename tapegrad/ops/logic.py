@@ -162,16 +162,7 @@ def _read_isclose(
     return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
 
 
-@op(
-    None,
-    None,
-    None,
-    None,
-    numpy=np.isclose,
-    read=_read_isclose,
-    batch=pointwise,
-    complex=True,
-)
+@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, batch=pointwise, complex=True)
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
 

@@ -284,13 +284,7 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     return np.searchsorted(np.take(a, sorter), v, side)
 
 
-@wider_op(
-    _searched_in_order,
-    None,
-    None,
-    numpy=np.searchsorted,
-    batch=_searchsorted_batch,
-)
+@wider_op(_searched_in_order, None, None, numpy=np.searchsorted, batch=_searchsorted_batch)
 def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     """The positions at which elements belong in a sorted array. It passes no gradient.
 

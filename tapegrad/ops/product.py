@@ -14,13 +14,7 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.declare.batching import (
-    Batched,
-    aligned,
-    all_with_batch,
-    flattened,
-    with_ndim,
-)
+from tapegrad.declare.batching import Batched, aligned, all_with_batch, flattened, with_ndim
 from tapegrad.ops.casting import conjugate_of
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]

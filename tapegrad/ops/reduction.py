@@ -285,11 +285,7 @@ def _place_along(
     return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
 
 
-@op(
-    None,
-    numpy=np.argmax,
-    batch=_place_along,
-)
+@op(None, numpy=np.argmax, batch=_place_along)
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis, or of the flattened array.
 
@@ -304,11 +300,7 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
-@op(
-    None,
-    numpy=np.argmin,
-    batch=_place_along,
-)
+@op(None, numpy=np.argmin, batch=_place_along)
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis, or of the flattened array.
 

@@ -42,14 +42,7 @@ def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: 
     return np.swapaxes(sums, 0, 1)
 
 
-@op(
-    _segment_sum_vjp,
-    None,
-    jvp=linear,
-    batch=_segment_sum_batch,
-    adds=True,
-    complex=True,
-)
+@op(_segment_sum_vjp, None, jvp=linear, batch=_segment_sum_batch, adds=True, complex=True)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
 
@@ -115,12 +108,7 @@ def index_select(x: Any, indices: Any) -> Any:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(
-    None,
-    name="check_indices",
-    batch=pointwise,
-    view=True,
-)
+@op(None, name="check_indices", batch=pointwise, view=True)
 def from_zero(indices: Any) -> Any:
     """The indices themselves, after a check that none is negative.
 
@@ -218,11 +206,7 @@ def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
     return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
 
 
-@op(
-    None,
-    name="flat_indices",
-    batch=_row_places_batch,
-)
+@op(None, name="flat_indices", batch=_row_places_batch)
 def row_places(indices: Any, n: int) -> Any:
     """The positions, in the flat array of rows of n, of the elements that `pick` selects.
 

@@ -173,11 +173,7 @@ kve_derivative: Op[Any] = _derivatives(
     "kve", 1, math.sqrt(math.pi / 2), Elements(0.5, 36.0), complex=True
 )
 kve: Op[Any] = family(
-    "kve",
-    lambda g, y, x, order: g * kve_derivative(1, order, x),
-    _ANY_ORDERS,
-    _RIGHT,
-    complex=True,
+    "kve", lambda g, y, x, order: g * kve_derivative(1, order, x), _ANY_ORDERS, _RIGHT, complex=True
 )
 k0e: Op[Any] = special("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), domain=_RIGHT)
 k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), domain=_RIGHT)

@@ -381,10 +381,7 @@ def _t_tails(df: Any, t: Any) -> Any:
             return np.where(far < 0.5, rising, falling)
 
         return Tail(
-            log_weight,
-            lambda s: lambda i, j: _t_slopes(df, square + 2 * s, i),
-            scale,
-            -np.sign(t),
+            log_weight, lambda s: lambda i, j: _t_slopes(df, square + 2 * s, i), scale, -np.sign(t)
         )
 
     # here the slope of the density changes its sign, or for few degrees the weight gets flat
