@@ -222,33 +222,3 @@ def test_the_ten_faults_are_answered_one_by_one():
     faults = rows("examples/contrast.md")
     assert len(faults) == 10
     assert all(len(row) == 2 and all(row) for row in faults)
-
-
-# --- what it says the package does not do -----------------------------------------------------
-
-
-@pytest.mark.parametrize("function", [np.lexsort, np.sort_complex, np.nanargmax])
-def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(function):
-    with pytest.raises(TypeError, match=function.__name__):
-        tg.grad(function)(np.eye(2))
-
-
-@pytest.mark.parametrize(
-    "other", [np.ones(2) * 1j, 1j, np.array([1.0, None]), np.ma.masked_equal([1.0, 2.0], 2.0)]
-)
-def test_what_is_not_real_numbers_raises_a_type_error(other):
-    with pytest.raises(TypeError):
-        tg.grad(lambda x: tg.sum(tg.multiply(x, other)))(np.ones(2))
-
-
-def test_in_place_ops_raise_and_name_the_line_to_write():
-    def set_item(t):
-        t[0] = 1.0
-
-    def add_to(t):
-        array = np.zeros(2)
-        array += t
-
-    for function, line in ((set_item, "t.at[index].set(value)"), (add_to, "array = array + t")):
-        with pytest.raises(TypeError, match=re.escape(line)):
-            tg.record(function)(np.ones(2))

@@ -1,43 +1,641 @@
-"""The wording of refusals: what layers, losses and optimizers refuse, and what they say."""
+"""The wording of refusals: each says what does not fit, where, and what to write instead.
 
+Every message that users see has its row here, in the table of its subject; below the tables stand
+the tests that try the remedy which a message names. What NumPy refuses is compared with NumPy in
+ops/test_refusals.py, and the code to write in the place of a line in arraylike/test_remedies.py.
+"""
+
+import functools
 import inspect
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 import pytest
 from layer_kinds import KINDS
-from messages import said
+from messages import Refusal, check_refusals, said
 
 import tapegrad as tg
 from tapegrad import nn
+from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
+
+X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+V = np.array([1.0, 2.0, 3.0])
+
+
+def on(x: Any) -> Callable[[Any], Any]:
+    """How functions of tables are run: recorded, of x."""
+    return lambda fn: tg.record(fn)(x)
+
+
+def test_the_errors_of_the_tape_are_tapegrad_errors():
+    for kind in (TapeError, TraceError, tg.FileError):
+        assert issubclass(kind, TapegradError)
+    for name in ("TapeError", "TraceError", "TapegradError"):
+        assert getattr(tg.errors, name).__doc__
+
+
+# --- what a gradient can be taken of ----------------------------------------------------
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@attrs.frozen
+class Layer:
+    weight: Any
+    count: Any
+
+
+NOT_FLOATING = [
+    (3, "p"),
+    (np.arange(3), "p"),
+    (True, "p"),
+    (np.float64(1) > 0, "p"),
+    ({"w": 1.0, "n": np.arange(3)}, "p.n"),
+    ([1.0, [2.0, 3]], "p.1.1"),
+    ({"layers": [Layer(1.0, 2)]}, "p.layers.0.count"),
+    (Pair(1.0, Pair(2.0, 7)), "p.right.right"),
+    ({"w": "text"}, "p.w"),
+    ({"w": np.array(["text"])}, "p.w"),
+    ({"w": np.array([None])}, "p.w"),
+]
+TRANSFORMS: list[Any] = [
+    *(tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian),
+    lambda f: lambda p: tg.vjp(f, p),
+    lambda f: lambda p: tg.jvp(f, (p,), (p,)),
+    lambda f: lambda p: tg.hvp(f, (p,), (p,)),
+    lambda f: tg.grad(tg.grad(f)),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_leaf_that_is_not_floating_is_named_by_its_path_and_the_function(transform):
+    def loss(p):
+        raise AssertionError("never called")
+
+    for params, path in NOT_FLOATING:
+        message = said(TypeError, lambda p=params: transform(loss)(p), "loss", "floating")
+        assert re.search(rf"\b{re.escape(path)}\b", message)
+
+
+def test_the_remedy_for_integers_works():
+    x = np.arange(3)
+    said(TypeError, lambda: tg.grad(lambda x: tg.sum(x * x))(x), "x.astype(float)")
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(x * x))(x.astype(float)), 2.0 * x)
+    said(TypeError, lambda: tg.grad(lambda x: x * x)(3), "float(x)")
+    assert tg.grad(lambda x: x * x)(float(3)) == 6.0
+
+
+LOSSES: list[Refusal] = [
+    (TypeError, lambda x: x, "(3,)|scalar|tg.sum|tg.jacobian"),
+    (TypeError, lambda x: x[None] * np.ones((2, 1)), "(2, 3)|scalar|tg.sum|tg.jacobian"),
+    (TypeError, lambda x: x[:0], "(0,)|scalar|tg.sum|tg.jacobian"),
+    (TypeError, lambda x: np.ones(3), "(3,)|scalar|tg.sum|tg.jacobian"),
+    *[
+        (TypeError, lambda x, y=y: y, "None" if y is None else type(y).__name__)
+        for y in (None, "text", (1.0, 2.0), {"loss": 1.0}, 3, True, np.int64(3), 1j)
+    ],
+    (TypeError, lambda x: x[0] > 0, "bool"),
+]
+
+
+def test_a_loss_that_is_no_floating_scalar_is_named_by_its_shape_or_type():
+    for transform in (tg.grad, tg.value_and_grad, tg.hessian):
+        check_refusals(LOSSES, lambda f, t=transform: t(f)(V), "lambda")
+
+
+KEY = tg.random.key(0)
+
+
+def forgets(*args: Any) -> None:
+    """A function without its return."""
+    sum(args)
+
+
+CALLS: list[Refusal] = [
+    (TypeError, lambda: tg.grad(lambda x: (x, 1))(1.0), "has_aux"),
+    (TypeError, lambda: tg.grad(lambda x: x, has_aux=True)(1.0), "aux|Tensor"),
+    *[
+        (TypeError, lambda n=n: tg.grad(lambda x: x, n)(1.0), f"argnums|{n}")
+        for n in (1, -2, (0, 1), (3,))
+    ],
+    *[(TypeError, lambda n=n: tg.grad(abs, argnums=n), "argnums") for n in (True, (0, np.True_))],
+    (TypeError, lambda: tg.grad(lambda x: x)(x=1.0), "position"),
+    *[
+        (TypeError, lambda t=t: t(np.ones(2)), "an array")
+        for t in (tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian)
+    ],
+    *[(TypeError, lambda v=v: tg.custom_op(v), "vjps") for v in (None, 3)],
+    (TypeError, lambda: tg.compile(None), "function"),
+    *[
+        (TypeError, lambda n=n: tg.compile(abs, static_argnums=n), "static_argnums")
+        for n in ("a", (0, "a"), True, None)
+    ],
+    *[(TypeError, lambda t=t: tg.tree.map(None, t), "tree.map") for t in ([1.0], [])],
+    (TypeError, lambda: tg.random.normal(KEY.astype(np.uint32)), "jax_enable_x64"),
+    (TypeError, lambda: tg.Tensor([1.0]), "tg.grad(fn)(x)|tg.record(fn)(x)|parameter(x)"),
+    (TypeError, lambda: tg.Tensor(V, requires_grad=True), "tg.grad(fn)(x)"),
+    (TypeError, lambda: tg.record(forgets, V), "lines must be|tg.record(fn)(x)"),
+    (TypeError, lambda: tg.grad(forgets, V), "argnums must be|tg.grad(fn)(x)"),
+    (TypeError, lambda: tg.grad(forgets)(1.0), "forgets returned None (is a return missing?)"),
+    *[
+        (TypeError, lambda call=call: call(forgets), "forgets|is a return missing?")
+        for call in (
+            lambda f: tg.jacobian(f)(1.0),
+            lambda f: tg.vjp(f, 1.0),
+            lambda f: tg.jvp(f, (1.0,), (1.0,)),
+            lambda f: tg.hvp(f, (1.0,), (1.0,)),
+            lambda f: tg.hessian_diag(f)(1.0),
+            lambda f: tg.scan(f, 0.0, np.ones(2)),
+            lambda f: tg.fori_loop(0, 2, f, 0.0),
+            lambda f: tg.while_loop(f, np.abs, 0.0),
+            lambda f: tg.while_loop(lambda c: c < 1, f, 0.0),
+            lambda f: tg.testing.check_grads(f, (1.0,)),
+        )
+    ],
+    (
+        TypeError,
+        lambda: tg.custom_op(vjps=(None,))(lambda x: forgets(x))(1.0),
+        "is a return missing?",
+    ),
+    (
+        TypeError,
+        lambda: tg.grad(tg.custom_vjp(forgets)(np.sum))(V),
+        "the backward rule of sum|is a return missing?",
+    ),
+]
+
+
+def test_a_call_that_is_a_mistake_says_what_to_write():
+    check_refusals(CALLS)
+
+
+# --- sweeps and tapes -------------------------------------------------------------------
+
+
+def square() -> tuple[tg.Tape, tg.Tensor, tg.Tensor]:
+    tape, x = tg.Tape().parameter(V, name="x")
+    tape, y = tape.write(tg.multiply, x, x)
+    return tape, x, y
+
+
+def pulled(cotangent: Any) -> Any:
+    return tg.vjp(lambda x: {"a": x, "b": (x, x)}, 1.0)[1](cotangent)
+
+
+def ruled(result: Any) -> Any:
+    """The gradient by an op whose rule for its second operand returns this."""
+    op = tg.custom_op(vjps=(None, lambda g, y, a, b: result), name="wrong")(lambda a, b: a + b)
+    return tg.grad(lambda x: tg.sum(op(1.0, x)))(V)
+
+
+TAPE, _, Y = square()
+SWEEPS: list[Refusal] = [
+    (TypeError, lambda: tg.reverse_sweep(TAPE, Y), "(3,)|cotangent"),
+    (ValueError, lambda: tg.reverse_sweep(TAPE, Y, cotangent=np.ones(2)), "(2,)|(3,)"),
+    (ValueError, lambda: tg.reverse_sweep(TAPE, Y, cotangent=1.0), "(3,)"),
+    (TypeError, lambda: tg.reverse_sweep(TAPE, Y, np.ones(3, complex)), "complex"),
+    (TypeError, lambda: tg.reverse_sweep(TAPE, Y.value), "an array"),
+    (TypeError, lambda: tg.reverse_sweep(TAPE, 1.0), "float"),
+    (TypeError, lambda: tg.reverse_sweep(None, Y), "tape"),
+    (TypeError, lambda: tg.reverse_sweep(*TAPE.write(tg.greater, Y, 2.0)), "bool"),
+    (TypeError, lambda: tg.reverse_sweep(*TAPE.write(tg.argmax, Y)), "int64"),
+    (TapeError, lambda: tg.reverse_sweep(square()[0], Y, V), "line 1|multiply"),
+    *[
+        (ValueError, lambda s=s: ruled(np.ones(s)), f"wrong|operand 1|{s}|(3,)")
+        for s in ((2,), (5, 1), (2, 3, 4))
+    ],
+    *[(TypeError, lambda r=r: ruled(r), "wrong") for r in ("text", {}, np.array(["a"] * 3))],
+    (ValueError, lambda: pulled({"a": 1.0, "b": (1.0,)}), "b"),
+    (ValueError, lambda: pulled({"a": 1.0, "c": (1.0, 1.0)}), "c"),
+    (ValueError, lambda: pulled({"a": np.ones(2), "b": (1.0, 1.0)}), "(2,)"),
+    (ValueError, lambda: tg.jvp(lambda a, b: a, (1.0, 2.0), (1.0,)), "tangent"),
+    (ValueError, lambda: tg.jvp(lambda a: a, ({"x": 1.0},), ({"y": 1.0},)), "y"),
+    (TapeError, lambda: tg.Tape(TAPE[0]).write(tg.cos, Y), "newer"),
+    *[
+        (TypeError, lambda v=v: tg.Tape().parameter(v), "floating|astype(float)")
+        for v in ([1, 2], np.arange(3), 1, True, "text", None, np.ones(2) > 0)
+    ],
+    *[
+        (TypeError, lambda op=op: TAPE.write(op, Y), "op|tg.multiply")
+        for op in (np.add, "add", None, lambda x: x, 3)
+    ],
+    *[
+        (TypeError, lambda x=x: TAPE.write(tg.multiply, Y, x), f"multiply|{kind}")
+        for x, kind in (
+            (np.array(["a", "b", "c"]), "<U1"),
+            (np.array([None, 1, 2]), "object"),
+            (np.array(["2020-01-01"] * 3, "M8[D]"), "datetime64"),
+            ("text", "str"),
+            (None, "NoneType"),
+            (object(), "object"),
+            ({1: 2}, "dict"),
+            (np.ma.masked_array(V, [True, False, False]), "masked"),
+        )
+    ],
+    (ValueError, lambda: TAPE.write(tg.add, Y, np.ones(4)), "add|(3,)|(4,)|line 2|float64"),
+    *[
+        (
+            TypeError,
+            lambda f=f: f(Y, TAPE),
+            "the first argument must be a Tape, not a Tensor|output, tape = tg.record(fn)(x)",
+        )
+        for f in (
+            *(tg.reverse_sweep, tg.sweep_steps, tg.show.html),
+            *(lambda tape, _: tg.show.mermaid(tape), lambda tape, _: tg.show.dot(tape)),
+        )
+    ],
+]
+
+
+def test_a_sweep_or_a_tape_says_what_does_not_fit():
+    check_refusals(SWEEPS)
+
+
+# --- ops ----------------------------------------------------------------------------------
+
+# functions of a second record
+SHAPES: list[Refusal] = [
+    (ValueError, lambda x: x + np.ones(4), "add|(2, 3)|(4,)"),
+    (ValueError, lambda x: np.ones((3, 2)) * x, "multiply|(3, 2)|(2, 3)"),
+    (ValueError, lambda x: x @ x, "matmul|(2, 3)"),
+    (ValueError, lambda x: x.reshape(4), "reshape|(2, 3)|4"),
+    (ValueError, lambda x: tg.where(np.ones(4) > 0, x, 0.0), "where|(4,)|(2, 3)"),
+    (ValueError, lambda x: np.concatenate([x, np.ones((2, 2))]), "concatenate|(2, 3)|(2, 2)"),
+    (ValueError, lambda x: np.stack([x, np.ones((2, 2))]), "stack|(2, 3)|(2, 2)"),
+    (ValueError, lambda x: np.broadcast_to(x, (2, 2)), "broadcast_to|(2, 3)|(2, 2)"),
+    (ValueError, lambda x: np.squeeze(x, 0), "squeeze|(2, 3)|axis=0"),
+    (ValueError, lambda x: tg.sum(x, axis=2), "sum|(2, 3)|axis=2"),
+    (ValueError, lambda x: tg.transpose(x, (0, 1, 2)), "transpose|(2, 3)|(0, 1, 2)"),
+    (ValueError, lambda x: x.at[0].set(np.ones(2)), "index_set|(2, 3)|(2,)"),
+]
+
+
+def test_shapes_that_do_not_fit_name_the_op_the_shapes_and_the_line():
+    def second(fn):
+        def model(x):
+            return fn(x * 1)
+
+        return tg.record(model)(X)
+
+    check_refusals(SHAPES, second, "line 2|model")
+
+
+def turned(x: Any, dtype: Any) -> Any:
+    return tg.custom_op(vjps=(None,), name="astype")(lambda x: x.astype(dtype))(x)
+
+
+OUT, MASK = np.zeros((2, 3)), np.array([True, False, True])
+# functions of a matrix
+OPS: list[Refusal] = [
+    (IndexError, lambda x: x[3], "getitem"),
+    (IndexError, lambda x: x[0, 0, 0], "getitem"),
+    (IndexError, lambda x: x[[0, 5]], "getitem"),
+    (IndexError, lambda x: tg.index_select(x, np.array([0, 3])), "index_select"),
+    (IndexError, lambda x: x.at[3].set(0.0), "index_set"),
+    (IndexError, lambda x: x.at[[0, 7]].add(0.0), "index_add"),
+    (IndexError, lambda x: x[np.array([0.5])], ""),
+    (TypeError, lambda x: tg.index_select(x, [0.5]), "integer|float64"),
+    # functions and methods that have no op
+    (TypeError, np.sort_complex, "sort_complex|not supported|custom_op"),
+    (TypeError, np.isnat, "isnat|not supported|custom_op"),
+    (TypeError, lambda x: np.may_share_memory(x, x), "may_share_memory"),
+    (TypeError, lambda x: np.save("/dev/null", x), "save"),
+    *[(TypeError, f, "t.value") for f in (np.array_str, np.array_repr)],
+    (TypeError, lambda x: np.array2string(x), "t.value"),
+    (TypeError, lambda x: np.copyto(OUT, x), "copyto|array = tg.at(array)[...].set(t)"),
+    (TypeError, lambda x: np.put(np.zeros(3), [0], x[0]), "put|a = tg.put(a, ind, t)"),
+    (TypeError, lambda x: np.fill_diagonal(x * 1, 0.0), "tg.at(a)[i, i].set(t)"),
+    (TypeError, lambda x: np.place(OUT, OUT > 0, x), "array = tg.at(array)[mask].set(t)"),
+    (TypeError, lambda x: np.add.at(np.zeros(3), [0, 1], x[0]), "tg.at(array)[index].add(t)"),
+    (TypeError, lambda x: np.add.at(x, [0], 1.0), "add"),
+    (TypeError, lambda x: np.hypot.at(OUT, [0], x), "hypot.at"),
+    (TypeError, lambda x: np.hypot.reduce(x), "hypot.reduce"),
+    (TypeError, lambda x: np.hypot.accumulate(x), "hypot.accumulate"),
+    (TypeError, lambda x: np.hypot.reduceat(x, [0]), "hypot.reduceat"),
+    # arguments that are not supported
+    (TypeError, lambda x: np.add(x, 1.0, where=MASK), "where|not support"),
+    (TypeError, lambda x: np.add(x, 1.0, dtype=np.float32), "dtype|not support"),
+    (TypeError, lambda x: np.add(x, 1.0, casting="no"), "casting|not support"),
+    (TypeError, lambda x: np.reshape(x, (6,), order="A"), "order|not support"),
+    (TypeError, lambda x: np.ravel(x, order="K"), "order|not support"),
+    (TypeError, lambda x: tg.ptp(x, where=MASK), "where|not support"),
+    (TypeError, lambda x: tg.mean(x, initial=1.0), "initial|not support"),
+    (TypeError, lambda x: tg.max(x, dtype=np.float32), "dtype|not support"),
+    (TypeError, lambda x: np.maximum.reduce(x, dtype=np.float32), "dtype"),
+    (TypeError, lambda x: np.concatenate([x, x], dtype=np.float32), "dtype"),
+    (TypeError, lambda x: np.stack([x, x], dtype=np.float32), "dtype"),
+    (TypeError, lambda x: np.matmul(x, x.T, axes=[(0, 1)] * 3), "axes"),
+    (TypeError, lambda x: tg.tanh(x, nonsense=1), "nonsense|not support"),
+    (TypeError, lambda x: x.sum(nonsense=1), "nonsense|not support"),
+    (TypeError, lambda x: np.broadcast_to(x, (2, 2, 3), True), "broadcast_to"),
+    # out, by name or by position
+    *[
+        (TypeError, f, "out")
+        for f in (
+            lambda x: np.add(x, 1.0, out=OUT),
+            lambda x: np.add(x, 1.0, OUT),
+            lambda x: np.add(OUT, OUT, out=x),
+            lambda x: tg.add(x, 1.0, out=OUT),
+            lambda x: np.mean(x, out=np.zeros(())),
+            lambda x: np.max(x, axis=0, out=np.zeros(3)),
+            lambda x: np.concatenate([x, x], out=np.zeros((4, 3))),
+            lambda x: np.matmul(x, x.T, out=np.zeros((2, 2))),
+            lambda x: np.multiply.outer(x, x, out=np.zeros((2, 3, 2, 3))),
+        )
+    ],
+    *[
+        (TypeError, f, name)
+        for f, name in (
+            (lambda x: np.sum(x, 0, None, np.zeros(3)), "sum"),
+            (lambda x: np.max(x, 0, np.zeros(3)), "max"),
+            (lambda x: np.argmax(x, 0, np.zeros(3, int)), "argmax"),
+            (lambda x: np.cumsum(x, 0, None, OUT), "cumsum"),
+            (lambda x: np.concatenate([x, x], 0, np.zeros((4, 3))), "concatenate"),
+            (lambda x: np.stack([x, x], 0, np.zeros((2, 2, 3))), "stack"),
+        )
+    ],
+    (TypeError, lambda x: np.add(x, 1.0, out=OUT), "out = array + t"),
+    (TypeError, lambda x: np.exp(x, OUT), "out = np.exp(...)"),
+    (TypeError, lambda x: np.arctan2(OUT, x, out=OUT), "array = np.arctan2(array, t)"),
+    (TypeError, lambda x: np.add.reduce(x, out=np.zeros(3)), "out = np.add.reduce(...)"),
+    # arguments that are missing, too many, or of another kind
+    (TypeError, lambda x: tg.add(x), "add|x2"),
+    (TypeError, lambda x: tg.add(x, 1, 2), "add|3"),
+    (TypeError, lambda x: tg.add(x, 1, x1=2), "add|x1|twice"),
+    (TypeError, lambda x: tg.expand(x, 0), "expand|copies"),
+    *[
+        (TypeError, lambda x, f=f, a=a: f(x, axis=a), "axis is an integer or a tuple of integers")
+        for f in (np.sum, np.mean, np.max, np.cumsum, np.sort)
+        for a in ([0, 1], np.array([0, 1]), np.array([0]))
+    ],
+    (TypeError, lambda x: np.rot90(x, 1.5), ""),  # which NumPy takes for three quarters
+    # numbers that would have no gradient
+    *[
+        (TypeError, lambda x, d=d, f=f: f(x, d), "astype")
+        for d in (object, str, "M8[s]")
+        for f in (lambda x, d: np.abs(x.astype(d)), lambda x, d: tg.array(x, d), turned)
+    ],
+    *[
+        (TypeError, lambda x, write=write: write(tg.at(np.zeros(3, int)), x[0] * 1.5), "int64")
+        for write in (
+            lambda at, x: at[0].set(x[0]),
+            lambda at, x: at[0].add(x[0]),
+            lambda at, x: at[[0, 1, 1]].add(x),
+        )
+    ],
+    # writing to a Tensor, or by one
+    (TypeError, lambda x: x.__setitem__(0, 1.0), "t.at[index].set(value)"),
+    (TypeError, lambda x: x.__delitem__(0), "t = t["),
+    *[
+        (
+            TypeError,
+            lambda x, s=symbol: exec(f"array {s}= t", {"array": np.eye(2), "t": x @ x.T}),
+            f"array = array {symbol} t",
+        )
+        for symbol in ("+", "-", "*", "/", "//", "%", "**", "@")
+    ],
+]
+
+
+def test_an_op_says_what_it_does_not_take():
+    check_refusals(OPS, on(X))
+    assert not OUT.any()
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_arrays_that_compute_in_another_way_are_refused():
+    matrix = np.matrix(np.ones((3, 3)))
+    for call in (lambda x: x * matrix, lambda x: matrix * x.T):
+        said(TypeError, lambda call=call: on(X)(call), "np.matrix")
+    said(TypeError, lambda: tg.grad(lambda m: tg.sum(m * m))(matrix), "np.matrix")
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (np.linalg.LinAlgError, lambda x: np.linalg.inv(x * 0)),
+        (np.linalg.LinAlgError, lambda x: np.linalg.cholesky(-x)),
+        (np.exceptions.AxisError, lambda x: np.sum(x, axis=2)),
+        (IndexError, lambda x: x[2]),
+        (IndexError, lambda x: x["a"]),
+        (IndexError, lambda x: x[1.0]),
+        (TypeError, lambda x: x & 1),
+        (ValueError, lambda x: x + np.ones(3)),
+        (ValueError, lambda x: np.diagonal(x[0])),
+        (TypeError, lambda x: np.take(x, [0], axis=True)),
+        (TypeError, lambda x: np.compress([True], x, axis=False)),
+    ],
+)
+def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
+    for f in (call, tg.record(call)):
+        with pytest.raises(kind):
+            f(np.eye(2))
+
+    def guarded(x):
+        try:
+            return tg.sum(call(x))
+        except kind:
+            return tg.sum(x * x)
+
+    np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))
+
+
+def test_a_ufunc_is_not_called_numpys_unless_it_is():
+    unknown = np.frompyfunc(lambda a, b: a, 2, 1)
+    message = said(TypeError, lambda: tg.record(lambda x: unknown(x, x))(1.0))
+    assert "numpy" not in message.split("is not supported")[0]
+    special = pytest.importorskip("scipy.special")
+    with pytest.raises(TypeError, match=r"^scipy\.special\.ellipkm1 is not supported"):
+        tg.record(special.ellipkm1)(1.0)
+
+
+def test_two_functions_of_one_name_are_told_apart_by_their_lines():
+    kept: list[Any] = []
+    first = lambda x: kept.append(x) or np.sum(x)  # noqa: E731
+    second = lambda x: np.sum(x * kept[0])  # noqa: E731
+    lines = [f.__code__.co_firstlineno for f in (first, second)]
+    for outer, inner in ((tg.grad, tg.grad), (tg.compile, tg.grad), (tg.grad, tg.compile)):
+        kept.clear()
+        outer(first)(np.ones(2))
+        message = said(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
+        assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines
+
+
+# --- attributes -------------------------------------------------------------------------
+
+ATTRIBUTES = {
+    **dict.fromkeys(("grad", "backward"), "tg.grad(fn)(x)"),
+    **dict.fromkeys(("requires_grad", "detach"), "tg.stop_gradient(t)"),
+    **dict.fromkeys(("numpy", "data"), "t.value"),
+    "tobytes": "t.value.tobytes",
+    "sort": "tg.sort",
+    **dict.fromkeys(("fill", "put"), "t = t.at[index].set(value)"),
+    "view": "t.reshape(shape)",
+    "clone": "needs no copy",
+}
+NO_ATTRIBUTES = ["nonsense", "_repr_latex_", "__array_interface__", "__array_struct__"]
+
+
+def test_an_attribute_that_is_looked_for_says_what_to_use():
+    for name, remedy in ATTRIBUTES.items():
+        said(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
+        assert not hasattr(tg.Tensor, name)
+        assert name not in dir(Y)
+    for name in dir(np.ndarray):
+        if not name.startswith("_") and not hasattr(tg.Tensor, name):
+            message = said(AttributeError, lambda name=name: getattr(Y, name))
+            assert re.search(r"t\.|tg\.|read-only|own copy", message), name
+    for name in [*NO_ATTRIBUTES, "__dlpack__"]:
+        message = said(AttributeError, lambda name=name: getattr(Y, name))
+        assert message == f"'Tensor' object has no attribute {name!r}"
+
+
+def test_a_format_is_for_one_number():
+    texts = []
+
+    def fn(x):
+        texts.append((f"{x[0]:.3f}", f"{x[0]:8.1e}|", f"{tg.argmax(x):d}", f"{x}"))
+        said(TypeError, lambda: format(x, ".3f"), "(3,)")
+        return tg.sum(x)
+
+    tg.grad(fn)(np.arange(3.0) + 0.5)
+    ((a, b, c, d),) = texts
+    assert (a, b, c) == ("0.500", " 5.0e-01|", "2")
+    assert d.startswith("Tensor([0.5, 1.5, 2.5]")
+    said(TraceError, lambda: tg.compile(lambda x: f"{x[0]:.3f}")(np.ones(3)), "shape ()")
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
+def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(control):
+    tape, _ = tg.Tape().parameter(1.0, name=f"w{control}")
+    lines = str(tape).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert "w" in lines[1]
+
+
+# --- remedies that are tried --------------------------------------------------------------
+
+
+def test_the_replacements_for_writing_into_an_array_work():
+    array, mask, i = np.zeros((2, 2)), np.array([[True, False], [False, True]]), np.arange(2)
+    for write, replacement in (
+        (lambda a, t: np.copyto(a, t), lambda a, t: tg.at(a)[...].set(t)),
+        (lambda a, t: np.put(a, [1, 0], t), lambda a, t: tg.put(a, [1, 0], t)),
+        (lambda a, t: np.fill_diagonal(a, t), lambda a, t: tg.at(a)[i, i].set(t)),
+        (lambda a, t: np.putmask(a, mask, t), lambda a, t: tg.where(mask, t, a)),
+        (lambda a, t: np.place(a, mask, t), lambda a, t: tg.at(a)[mask].set(t)),
+        (lambda a, t: np.add.at(a, i, t), lambda a, t: tg.at(a)[i].add(t)),
+    ):
+        changed, t = array.copy(), np.array([3.0, 4.0])
+        write(changed, t)
+        np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
+
+
+def test_the_replacement_for_the_coefficients_of_roots_works():
+    for t in (np.array([3.0, 4.0, -0.5]), np.array([1j, 2.0 - 1j])):
+        code = said(TypeError, lambda t=t: tg.record(np.poly)(t)).partition("write ")[2]
+        names = {"functools": functools, "np": np}
+        output, _ = tg.record(lambda t, of=(code, names): eval(of[0], {**of[1], "t": t}))(t)
+        np.testing.assert_allclose(output.value, np.poly(t))
+
+
+@pytest.mark.parametrize("modulus", [5, 2.0])
+def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
+    x = np.array([3.0, 4.0])
+    message = said(TypeError, lambda: tg.grad(lambda t: np.sum(pow(t, 2, modulus)))(x))
+    advice = re.search(r"write (.*)", message)[1]
+    output, _ = tg.record(lambda t: eval(advice, {"t": t}))(x)
+    assert output.value.tolist() == [9 % modulus, 16 % modulus]
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "nansum", "nanmax"])
+def test_an_initial_value_that_numpy_reads_is_ours(name):
+    ours, a = getattr(tg, name), np.array([0.5, 2.0])
+    value, slope = tg.value_and_grad(lambda x: ours(a, initial=x))(3.0)
+    assert value == getattr(np, name)(a, initial=3.0)
+    assert slope == {"prod": 1.0, "min": 0.0}.get(name, 1.0)
+
+
+DRAWS = sorted({*tg.random.__all__} - {"Key", "key"})
+WRONG = (0.5, -1.0, np.ones(3), "text", (2, "a"), None)
+
+
+def test_every_draw_that_refuses_its_arguments_says_their_order():
+    for name in DRAWS:
+        draw = getattr(tg.random, name)
+        messages = []
+        for args in [(), *[(0, x) for x in WRONG], *[(x, 3) for x in WRONG], (0, 1, (3,))]:
+            try:
+                draw(*args)
+            except (TypeError, ValueError) as error:
+                messages.append(str(error))
+        assert len(messages) > 3
+        assert [x for x in messages if not re.search("; the order is key, [a-z, ]+$", x)] == []
+        said(TypeError, lambda draw=draw: draw(0, 3, size=3), "the order is key, ")
+
+
+def records() -> list[Any]:
+    """One of each class of parameters, states and optimizers."""
+    layers = [kind.layer for kind in KINDS.values()]
+    kinds = (tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad)
+    optimizers = [kind(0.1) for kind in kinds]
+    states = [optimizer.init(np.ones(2)) for optimizer in optimizers]
+    params = [p for p in (x.init(0) for x in layers) if attrs.has(type(p))]
+    return [*params, NORM.initial_state(), *optimizers, *states]
+
+
+def test_a_record_that_is_set_says_how_to_make_a_new_one():
+    for old in records():
+        for field in attrs.fields(type(old)):
+            value = getattr(old, field.name)
+            with pytest.raises(attrs.exceptions.FrozenInstanceError) as caught:
+                setattr(old, field.name, 1)
+            message = str(caught.value)
+            assert message.startswith(f"{type(old).__name__} is immutable; write new = ")
+            change = message.partition("new = ")[2].replace("...", "value")
+            new = eval(change, {"old": old, "value": value, "tg": tg, "attrs": attrs})
+            assert type(new) is type(old)
+            assert getattr(new, field.name) is value
+
+
+# --- layers, losses, optimizers ------------------------------------------------------------
 
 LINEAR, CELL, TABLE = nn.Linear(3, 2), nn.RNNCell(3, 4, 2), nn.Embedding(5, 3)
 NORM, LSTM, MODEL = nn.BatchNorm(2), nn.LSTMCell(2, 2), nn.Sequential(nn.Linear(2, 3), nn.Tanh())
-X, ONES, CLASSES = np.ones((4, 3)), np.ones((1, 2)), np.zeros(1, int)
+ROWS, ONES, CLASSES = np.ones((4, 3)), np.ones((1, 2)), np.zeros(1, int)
 OF = {layer: layer.init(0) for layer in (LINEAR, CELL, TABLE)}
+DROPS = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
 MASKED = np.ma.array([0, 1], mask=[True, False])
 
-# what each is refused with: parts of the message, apart by |
-NN: list[tuple[type[Exception], Any, str]] = [
+NN: list[Refusal] = [
     (ValueError, lambda: nn.mse_loss(np.ones((4, 1)), np.ones(4)), "(4, 1)|(4,)"),
-    (ValueError, lambda: nn.cross_entropy_loss(X, np.zeros((4, 1), int)), "(4, 3)|(4, 1)"),
-    (TypeError, lambda: nn.cross_entropy_loss(X, np.zeros(4)), "integer|float64|np.argmax"),
+    (ValueError, lambda: nn.cross_entropy_loss(ROWS, np.zeros((4, 1), int)), "(4, 3)|(4, 1)"),
+    (TypeError, lambda: nn.cross_entropy_loss(ROWS, np.zeros(4)), "integer|float64|np.argmax"),
     (ValueError, lambda: nn.cross_entropy_loss(np.ones(()), np.zeros((), int)), "()"),
-    (ValueError, lambda: nn.cross_entropy_loss(X[:, :0], np.zeros(4, int)), "(4, 0)"),
+    (ValueError, lambda: nn.cross_entropy_loss(ROWS[:, :0], np.zeros(4, int)), "(4, 0)"),
     *[
         (ValueError, lambda f=f, t=t, r=r: f(ONES, t, r), f"{r!r}|mean")
         for (f, t) in ((nn.mse_loss, ONES), (nn.cross_entropy_loss, CLASSES))
         for r in ("avg", None, ["mean"])
     ],
-    *[(ValueError, lambda d=d: nn.huber_loss(X, X, delta=d), "delta") for d in (0.0, -1.0, np.nan)],
     *[
-        (IndexError, lambda n=n: nn.accuracy(X, np.array([0, 0, 0, n])), "3 classes")
+        (ValueError, lambda d=d: nn.huber_loss(ROWS, ROWS, delta=d), "delta")
+        for d in (0.0, -1.0, np.nan)
+    ],
+    *[
+        (IndexError, lambda n=n: nn.accuracy(ROWS, np.array([0, 0, 0, n])), "3 classes")
         for n in (-1, 3, -100)
     ],
     *[
-        (TypeError, lambda f=f: f(X[:2], MASKED), "masked")
+        (TypeError, lambda f=f: f(ROWS[:2], MASKED), "masked")
         for f in (nn.cross_entropy_loss, nn.accuracy)
     ],
     *[
@@ -66,8 +664,12 @@ NN: list[tuple[type[Exception], Any, str]] = [
     *[(ValueError, lambda n=n: split(0, n), repr(n)) for n in (-1, 2.0, None)],
     (ValueError, lambda: LINEAR(OF[LINEAR], np.ones((4, 5))), "Linear(n_inputs=3|(4, 5)|(3, 2)"),
     (ValueError, lambda: LINEAR(OF[LINEAR], 1.0), "Linear(n_inputs=3|()|(3, 2)"),
-    (ValueError, lambda: LINEAR(nn.Linear(3, 4).init(0), X), "weight|(3, 4)|(3, 2)"),
-    (ValueError, lambda: LINEAR(attrs.evolve(OF[LINEAR], bias=X[0, :1]), X), "bias|(1,)|(2,)"),
+    (ValueError, lambda: LINEAR(nn.Linear(3, 4).init(0), ROWS), "weight|(3, 4)|(3, 2)"),
+    (
+        ValueError,
+        lambda: LINEAR(attrs.evolve(OF[LINEAR], bias=ROWS[0, :1]), ROWS),
+        "bias|(1,)|(2,)",
+    ),
     (ValueError, lambda: TABLE(nn.Embedding(7, 3).init(0), np.array([6])), "(7, 3)|(5, 3)"),
     (
         TypeError,
@@ -81,17 +683,17 @@ NN: list[tuple[type[Exception], Any, str]] = [
     ),
     (
         ValueError,
-        lambda: CELL(OF[CELL], X, X),
+        lambda: CELL(OF[CELL], ROWS, ROWS),
         "RNNCell(n_inputs=3|hidden has|(4, 3)|w_hh.weight|(4, 4)",
     ),
     (
         ValueError,
-        lambda: CELL(OF[CELL], X, CELL.initial_hidden(3)),
+        lambda: CELL(OF[CELL], ROWS, CELL.initial_hidden(3)),
         "RNNCell(n_inputs=3|(4, 3)|(3, 4)|batch",
     ),
     (
         ValueError,
-        lambda: CELL(attrs.evolve(OF[CELL], w_ho=OF[LINEAR]), X, CELL.initial_hidden(4)),
+        lambda: CELL(attrs.evolve(OF[CELL], w_ho=OF[LINEAR]), ROWS, CELL.initial_hidden(4)),
         "w_ho.weight|(3, 2)|(4, 2)",
     ),
     *[
@@ -140,6 +742,8 @@ NN: list[tuple[type[Exception], Any, str]] = [
         "two numbers for each channel",
     ),
     (TypeError, lambda: LSTM(LSTM.init(0), ONES, ONES), "pair"),
+    (TypeError, lambda: DROPS(DROPS.init(0), ONES, training=True), "Dropout|key=tg.random.key"),
+    (TypeError, lambda: nn.Dropout(0.5)(None, ROWS, training=True), "training=True|key="),
     # layer(x) or layer(x, key), with the parameters forgotten
     *[
         (TypeError, lambda x=x: x(np.ones((2, 2)), 0), f"{type(x).__name__}|layer(None, x)")
@@ -155,7 +759,7 @@ def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -
     return optimizer.update(params, grads, optimizer.init(params) if state == () else state)
 
 
-OPTIM: list[tuple[type[Exception], Any, str]] = [
+OPTIM: list[Refusal] = [
     *[
         (ValueError, lambda g=g, o=o: updated(o, g), f"SGD.update|params|{parts}")
         for o in (tg.optim.SGD(0.1), tg.optim.SGD(0.1, 0.5))
@@ -215,11 +819,10 @@ OPTIM: list[tuple[type[Exception], Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("table", [NN, OPTIM], ids=["nn", "optim"])
-def test_a_refusal_says_what_does_not_fit_recorded_or_not(table: Any) -> None:
-    for kind, call, parts in table:
-        said(kind, call, *parts.split("|"))
-        said(kind, lambda call=call: tg.record(lambda _: call())(1.0), *parts.split("|"))
+def test_a_layer_a_loss_or_an_optimizer_says_what_does_not_fit_recorded_or_not() -> None:
+    for table in (NN, OPTIM):
+        check_refusals(table)
+        check_refusals(table, lambda call: tg.record(lambda _: call())(1.0))
 
 
 @pytest.mark.parametrize("bad", [-1, 3, 100])
@@ -261,7 +864,7 @@ def test_losses_refuse_targets_that_are_no_probabilities(bad: float) -> None:
 
 def test_losses_refuse_masked_targets_while_they_are_compiled() -> None:
     for f in (nn.cross_entropy_loss, nn.accuracy):
-        said(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(X[:2]), "masked")
+        said(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(ROWS[:2]), "masked")
 
 
 @pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])
@@ -278,11 +881,11 @@ def test_losses_and_norms_of_whole_numbers_are_those_of_floats(loss: Any) -> Non
 @pytest.mark.parametrize(
     ("layer", "args"),
     [
-        (LINEAR, (X,)),
-        (CELL, (X, np.zeros((4, 4)))),
+        (LINEAR, (ROWS,)),
+        (CELL, (ROWS, np.zeros((4, 4)))),
         (TABLE, (np.array([1]),)),
-        (nn.Sequential(LINEAR, nn.Tanh()), (X,)),
-        (nn.Tanh(), (X,)),
+        (nn.Sequential(LINEAR, nn.Tanh()), (ROWS,)),
+        (nn.Tanh(), (ROWS,)),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -293,9 +896,9 @@ def test_layer_refuses_parameters_of_another(layer: Any, args: Any) -> None:
 
     own = layer.init(0)
     layer(own, *args)
-    others = [{"weight": X}, X, 1.0, layer, attrs.make_class("Other", ["weight"])(X)]
+    others = [{"weight": ROWS}, ROWS, 1.0, layer, attrs.make_class("Other", ["weight"])(ROWS)]
     if layer != nn.Sequential(LINEAR, nn.Tanh()):
-        others += [(X, X), Other(X, X)]
+        others += [(ROWS, ROWS), Other(ROWS, ROWS)]
     others += [None] if own is not None else []
     for params in others:
         said(TypeError, lambda p=params: layer(p, *args), type(layer).__name__, "layer(")
@@ -343,3 +946,25 @@ def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(k
         scheduled = kind(lambda step, rate=rate: rate)
         call = lambda o=scheduled: updated(o, {"w": ones}, (), {"w": ones})  # noqa: E731
         said(ValueError, call, "must not be negative", "step 0")
+
+
+def test_dropout_without_a_key_does_nothing_unless_it_trains() -> None:
+    x, params = np.ones((3, 2)), DROPS.init(0)
+    np.testing.assert_array_equal(DROPS(params, x), DROPS.layers[0](params[0], x))
+    dropped = [DROPS(params, x, key=KEY), DROPS(params, x, key=KEY, training=True)]
+    np.testing.assert_array_equal(*dropped)
+    assert np.any(dropped[0] == 0)
+    np.testing.assert_array_equal(nn.Dropout(0.0)(None, x, training=True), x)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "value", "names"),
+    [
+        (tg.optim.clip_by_global_norm, {"grads": np.array([3.0, 4.0])}, 1.0, ("max_norm", "most")),
+        (nn.accuracy, {"logits": np.eye(2)}, np.array([1, 1]), ("targets", "labels")),
+    ],
+)
+def test_an_argument_has_its_former_name_too(fn: Any, args: Any, value: Any, names: Any) -> None:
+    new, old = names
+    assert tg.tree.all_close(fn(**args, **{new: value}), fn(**args, **{old: value}))
+    said(TypeError, lambda: fn(**args, **{new: value, old: value}), f"{new} twice")
