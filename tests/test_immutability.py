@@ -474,13 +474,29 @@ def test_a_program_keeps_what_is_done_to_its_results_and_constants_out():
     assert (x == 1).all()
 
 
-def test_a_result_that_is_not_recorded_is_not_the_callers_array_frozen():
-    kept = np.array(3.0)
-    value, _ = tg.value_and_grad(lambda x: kept)(1.0)
+# what hands out the result of a function of one number
+HANDED_OUT: dict[str, Any] = {
+    "record": lambda f: tg.record(f)(1.0)[0],
+    "record inside another": lambda f: tg.record(lambda x: tg.record(f)(x)[0])(1.0)[0],
+    "vjp": lambda f: tg.vjp(f, 1.0)[0],
+    "jvp": lambda f: tg.jvp(f, (1.0,), (1.0,))[0],
+    "linearize": lambda f: tg.linearize(f, 1.0)[0],
+    "value_and_grad": lambda f: tg.value_and_grad(lambda x: (x, f(x)), has_aux=True)(1.0)[0][1],
+    "value_and_jacobian": lambda f: tg.value_and_jacobian(f)(1.0)[0],
+    "compile": lambda f: tg.compile(f)(1.0),
+    "vmap": lambda f: tg.vmap(f, out_axes=None)(np.ones(2)),
+}
+
+
+@pytest.mark.parametrize("n", [0, *SIZES])
+@pytest.mark.parametrize("way", HANDED_OUT)
+def test_a_plain_array_that_a_function_returns_is_handed_out_apart(way: str, n: int) -> None:
+    kept = np.ones(n or ())
+    (result,) = HANDED_OUT[way](lambda x: [kept])
     assert kept.flags.writeable
-    assert not value.flags.writeable
+    assert is_locked(result)
     kept[...] = 7.0
-    assert value == 3.0
+    assert (result == 1).all()
 
 
 # --- what is shared ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.ownership import owned_copy, readonly_view
+from tapegrad.arraylike.ownership import owned_copy, readonly_array, readonly_view
 from tapegrad.arraylike.text import a_kind
 from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.messages import check_returned, describe, is_foreign_array
@@ -48,8 +48,8 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
     Returns
     -------
     A function of the same arguments that returns what `fn` returned, its Tensors records of the
-    tape, and the `Tape`. Called inside a recording, it continues on that recording's tape, and
-    returns its own part of it.
+    tape and its plain arrays read-only copies, and the `Tape`. Called inside a recording, it
+    continues on that recording's tape, and returns its own part of it.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
 
     def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
         output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
-        return output, tape
+        # a plain array in it may be the caller's
+        return tree.map(_handed_out, output), tape
 
     recorded.__name__ = recorded.__qualname__ = f"record({label(fn)})"
     recorded.__doc__ = fn.__doc__
@@ -142,6 +143,10 @@ def run(
         last = last_written()
         check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked
+
+
+def _handed_out(leaf: Any) -> Any:
+    return readonly_array(leaf.view()) if type(leaf) is ndarray else leaf
 
 
 def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
