@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from tapegrad.ops.casting import floating, number, seen, squared_size, stopped, to_array
+from tapegrad.ops.casting import deviations, floating, number, seen, squared_size, to_array
 from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
@@ -58,10 +59,12 @@ def var(
     ddof = ddof if correction is None else correction
     _check_number(ddof)
     of = {"axis": axis, "keepdims": True, "where": where}
-    apart = a - (stopped(np.mean(a, dtype=dtype, **of)) if mean is None else mean)
-    if mean is None and (dtype is None or np.dtype(dtype).kind in "fc"):
-        # the rounding error of the mean, which far from 0 is not small beside the deviations
-        apart = apart - np.mean(apart, **of)
+    if mean is not None:
+        apart = a - mean
+    else:
+        mean = np.mean(a, dtype=dtype, **of)
+        is_rounded = mean.dtype.kind in "fc"
+        apart = deviations(a, mean, functools.partial(np.mean, **of)) if is_rounded else a - mean
     apart = where_part(squared_size(apart), where, 0, axis)
     y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
@@ -279,8 +282,8 @@ def nanvar(
     _check_number(ddof)
     is_number = where_part(np.equal(a, a), where, False, axis)
     of: Any = {"axis": axis, "keepdims": True, "where": where}
-    apart = a - stopped(nanmean(a, **of))
-    apart = np.where(is_number, apart - nanmean(apart, **of), 0)
+    apart = deviations(a, nanmean(a, **of), functools.partial(nanmean, **of))
+    apart = np.where(is_number, apart, 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     squares = sum(squared_size(apart), axis=axis, keepdims=keepdims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from typing import Any
 
@@ -11,7 +12,17 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.functions.creation import array, linspace
-from tapegrad.ops.casting import alike, double, floating, real, real_of, seen, stopped, to_array
+from tapegrad.ops.casting import (
+    alike,
+    deviations,
+    double,
+    floating,
+    real,
+    real_of,
+    seen,
+    stopped,
+    to_array,
+)
 from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.rows import segment_sum
@@ -94,9 +105,8 @@ def cov(
     if ddof != int(ddof):
         raise ValueError(f"cov: ddof must be an integer, not {ddof!r}")
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
-    apart = x - stopped(np.average(x, axis=1, weights=weights, keepdims=True))
-    # the rounding error of the average, which far from 0 is not small beside the deviations
-    apart = apart - np.average(apart, axis=1, weights=weights, keepdims=True)
+    mean = functools.partial(np.average, axis=1, weights=weights, keepdims=True)
+    apart = deviations(x, mean(x), mean)
     if weights is None:
         return np.squeeze(apart @ adjoint(apart) / builtins.max(fact, 0))
     return np.squeeze(apart @ adjoint(apart * weights) / np.maximum(fact, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_gradient
+from tapegrad.ops.casting import deviations
 from tapegrad.tree.structure import immutable
 
 
@@ -208,9 +210,8 @@ class BatchNorm(BaseLayer):
                     f"{self}: x has shape {shape}, fewer than two numbers for each channel"
                 )
             average = mean(x, axis=axes)
-            centred = x - stop_gradient(reshape(average, channels))
-            # far from 0, what the average rounds off is not small beside the rest
-            centred = centred - mean(centred, axis=axes, keepdims=True)
+            means = partial(mean, axis=axes, keepdims=True)
+            centred = deviations(x, reshape(average, channels), means)
             variance = mean(square(centred), axis=axes)
             state = BatchNormState(
                 self._moved(state.mean, average),

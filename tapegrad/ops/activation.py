@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tapegrad.core.cotangents import sums
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
-from tapegrad.ops.casting import floating, onto, stopped
+from tapegrad.ops.casting import deviations, floating, onto, stopped
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.reduction import reduced_batch, unreduced
@@ -260,9 +261,7 @@ def _inner_means(x1: Any, x2: Any, axis: Any) -> Any:
 def _centered(a: Any, axis: Any, center: bool) -> Any:
     if not center:
         return a
-    c = a - _means(a, axis)
-    # far from 0, the rounding error of the mean is not small beside the deviations
-    return onto(c, np.subtract, c, _means(c, axis))
+    return deviations(a, _means(a, axis), partial(_means, axis=axis))
 
 
 def _standardize_vjp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,16 @@ def onto(own: Any, ufunc: Any, *operands: Any) -> Any:
         if type(x) is not np.ndarray:
             return ufunc(*operands)
     return ufunc(*operands, own)
+
+
+def deviations(a: Any, average: Any, mean: Callable[[Any], Any]) -> Any:
+    """The array less its average, and less the mean of the rest.
+
+    That is the rounding error of the average, which far from 0 is not small beside the deviations.
+    Since it is taken off, no gradient needs to pass through the average.
+    """
+    apart = a - (stopped(average) if type(average) is Tensor else average)
+    return onto(apart, np.subtract, apart, mean(apart))
 
 
 def safe_divide(x1: Any, x2: Any) -> Any:
