@@ -1,4 +1,4 @@
-"""What it works together with: SciPy's solvers, xarray, pandas, a Jupyter notebook.
+"""What it works together with: SciPy's solvers, xarray, pandas, JAX's trees, a Jupyter notebook.
 
 Each is the real thing, and skipped where it is not installed (the extra "guests").
 """
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import tapegrad as tg
+from tapegrad.testing import parameter_trees
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +40,7 @@ def writable(x: Any) -> Any:
     return np.array(x)
 
 
-@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "trust-exact"])
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "trust-exact", "Newton-CG"])
 def test_scipys_minimize_finds_a_tree(method: str) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     vector, unravel = tg.tree.ravel(START)
@@ -47,17 +49,21 @@ def test_scipys_minimize_finds_a_tree(method: str) -> None:
         return np.mean((model(unravel(v)) - Y) ** 2)
 
     value_and_gradient = tg.compile(tg.value_and_grad(loss))
-    hessian = {"hess": tg.compile(tg.hessian(loss))} if method == "trust-exact" else {}
+    second = {
+        "trust-exact": {"hess": tg.compile(tg.hessian(loss))},
+        "Newton-CG": {"hessp": lambda v, p: tg.hvp(loss, (v,), (p,))},
+    }
     found = optimize.minimize(
         lambda v: [writable(part) for part in value_and_gradient(v)],
         vector,
         jac=True,
         method=method,
         tol=1e-10,
-        **hessian,
+        **second.get(method, {}),
     )
     assert found.success
     close(unravel(found.x))
+    assert optimize.check_grad(loss, tg.grad(loss), vector) < 1e-4
 
 
 @pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
@@ -176,6 +182,47 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
         tg.grad(lambda w: tg.sum(w * table["t"]))(np.ones(4))
     with pytest.raises(TypeError, match=r"which is Series of .* pass its numbers"):
         tg.grad(lambda w: tg.sum(w))(table["t"])
+
+
+# --- JAX's trees ---------------------------------------------------------------------------
+
+
+def same(got: Any, want: Any) -> None:
+    assert type(got) is type(want)
+    assert tg.tree.flatten(got)[1].size == tg.tree.flatten(want)[1].size
+    for path, x, y in zip(
+        tg.tree.paths(want), tg.tree.leaves(got), tg.tree.leaves(want), strict=True
+    ):
+        assert x is y, path
+
+
+@given(params=parameter_trees())
+def test_trees_go_through_jaxs_and_come_back_unchanged(params: Any) -> None:
+    tree_util = pytest.importorskip("jax.tree_util")
+    leaves, structure = tree_util.tree_flatten(params)
+    same(tree_util.tree_unflatten(structure, leaves), ordered(params))
+    same(tree_util.tree_map(lambda x: x, params), ordered(params))
+
+
+def ordered(tree: Any) -> Any:
+    """The tree with the keys of dicts in order, as JAX gives them."""
+    if isinstance(tree, dict):
+        return {key: ordered(tree[key]) for key in sorted(tree)}
+    if isinstance(tree, list):
+        return [ordered(child) for child in tree]
+    if isinstance(tree, tuple):
+        children = [ordered(child) for child in tree]
+        return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
+    return tree
+
+
+def test_our_gradients_update_parameters_by_jaxs_tree_map() -> None:
+    tree_util = pytest.importorskip("jax.tree_util")
+    params = {"w": np.ones((2, 3)), "layers": [(np.zeros(3), np.ones(1)), []]}
+    gradients = tg.grad(lambda p: sum(tg.sum(leaf**2) for leaf in tg.tree.leaves(p)))(params)
+    moved = tree_util.tree_map(lambda p, g: p - 0.5 * g, params, gradients)
+    assert tree_util.tree_structure(moved) == tree_util.tree_structure(params)
+    assert all((leaf == 0).all() for leaf in tree_util.tree_leaves(moved))
 
 
 # --- Jupyter ------------------------------------------------------------------------------

@@ -56,26 +56,6 @@ def test_the_output_is_what_the_function_returned():
     assert output["x"][0] is records[0]
 
 
-@given(st.lists(st.sampled_from(["add", "multiply", "sin", "where", "sum"]), max_size=10))
-def test_every_recorded_tape_is_well_formed(names):
-    def fn(x, y):
-        for name in names:
-            if name in ("add", "multiply"):
-                x, y = getattr(tg, name)(x, y), x
-            elif name == "where":
-                x = tg.where(x > 0.5, x, np.zeros(2))
-            elif name == "sin":
-                y = np.sin(y)
-            else:
-                y = tg.sum(y)
-        return x, y
-
-    output, tape = tg.record(fn)(np.array([0.25, 0.75]), 2.0)
-    check_tape(tape)
-    recorded = {id(r) for r in tape}
-    assert all(id(r) in recorded for r in tg.tree.leaves(output))
-
-
 @given(FLOATS, FLOATS)
 def test_writing_by_hand_and_in_a_recording_is_the_same(a, b):
     output, recorded = tg.record(lambda a, b: tg.sin(a * b) + b)(np.array(a), np.array(b))
@@ -109,188 +89,100 @@ def test_recorded_functions_may_be_any_callable():
 # --- no gradient is cut off in silence ------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda t: np.full(3, 2.0) * t,
-        lambda t: t * np.full(3, 2.0),
-        lambda t: 2 * t,
-        lambda t: 2.0 * t,
-        lambda t: np.float32(2) * t,
-        lambda t: np.float64(2) * t,
-        lambda t: np.int64(2) * t,
-        lambda t: np.array(2.0) * t,
-        lambda t: t + t,
-        lambda t: np.array([2, 2, 2]) * t,
-        lambda t: np.multiply(2.0, t),
-        lambda t: t - -t,
-        lambda t: -(np.zeros(3) - t) - (0 - t),
-        lambda t: t / 0.5,
-        lambda t: [2.0, 2.0, 2.0] * t,
-        lambda t: np.stack([t[i] * 2 for i in range(3)]),
-        lambda t: np.stack([x + x for x in t]),
-        lambda t: sum([t, t]),
-        lambda t: np.eye(3) @ t * 2,
-        lambda t: t @ np.eye(3) * 2,
-        lambda t: np.where(True, t * 2, 0.0),
-        lambda t: np.concatenate([t[:1], t[1:]]) * 2,
-    ],
-)
-def test_every_way_to_double_is_recorded(fn):
-    def total(t):
-        y = fn(t)
-        assert type(y) is tg.Tensor
-        return np.sum(y)
-
-    value, g = tg.value_and_grad(total)(np.array([1.0, 2.0, 3.0]))
-    assert value == 12.0
-    np.testing.assert_array_equal(g, [2.0, 2.0, 2.0])
-
-
-NUMPY_AND_OURS = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "power",
-    "maximum",
-    "minimum",
-    "matmul",
-    "negative",
-    "sqrt",
-    "square",
-    "exp",
-    "log",
-    "sin",
-    "cos",
-    "tanh",
-    "sum",
-    "mean",
-    "max",
-    "min",
-    "transpose",
+DOUBLES: list[Any] = [
+    *(lambda t: np.full(3, 2.0) * t, lambda t: t * np.full(3, 2.0)),
+    *(lambda t: 2 * t, lambda t: 2.0 * t, lambda t: np.float32(2) * t, lambda t: np.int64(2) * t),
+    *(lambda t: np.array(2.0) * t, lambda t: np.array([2, 2, 2]) * t, lambda t: [2.0] * 3 * t),
+    *(lambda t: t + t, lambda t: t - -t, lambda t: t / 0.5, lambda t: np.multiply(2.0, t)),
+    lambda t: -(np.zeros(3) - t) - (0 - t),
+    lambda t: np.stack([t[i] * 2 for i in range(3)]),
+    lambda t: np.stack([x + x for x in t]),
+    lambda t: sum([t, t]),
+    *(lambda t: np.eye(3) @ t * 2, lambda t: t @ np.eye(3) * 2),
+    lambda t: np.where(True, t * 2, 0.0),
+    lambda t: np.concatenate([t[:1], t[1:]]) * 2,
 ]
 
 
-@pytest.mark.parametrize("name", NUMPY_AND_OURS)
-def test_numpys_function_on_a_tensor_is_ours(name):
-    ours, numpys = getattr(tg, name), getattr(np, name)
-    n = getattr(numpys, "nin", 1)
-    x = np.array([[1.0, 2.0], [3.0, 4.0]])
-
-    def fn(f):
-        return tg.record(lambda x: f(*(x,) * n))(x)
-
-    (a, tape_a), (b, tape_b) = fn(ours), fn(numpys)
-    assert str(tape_a) == str(tape_b)
-    assert a.op is b.op is ours
-    np.testing.assert_array_equal(a.value, numpys(*(x,) * n))
+def test_every_way_to_double_is_recorded():
+    x = np.array([1.0, 2.0, 3.0])
+    for i, fn in enumerate(DOUBLES):
+        output, pullback = tg.vjp(fn, x)
+        assert type(tg.record(fn)(x)[0]) is tg.Tensor, i
+        np.testing.assert_array_equal(output, 2 * x, err_msg=str(i))
+        np.testing.assert_array_equal(pullback(np.ones(3))[0], np.full(3, 2.0), err_msg=str(i))
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        np.asarray,
-        np.array,
-        lambda t: np.array([t]),
-        lambda t: np.asarray(t, dtype=float),
-        float,
-        np.float64,
-        np.float32,
-        complex,
-        math.sin,
-        math.exp,
-        lambda t: math.fsum([t, t]),
-        lambda t: math.isclose(t, 1.0),
-        lambda t: np.full(3, t),
-        lambda t: t.item(),
-        lambda t: np.zeros(3).__setitem__(slice(None), t),
-        lambda t: np.zeros(3).__setitem__(np.array([True, False, False]), t),
-        lambda t: np.copyto(np.zeros(3), t),
-        lambda t: np.put(np.zeros(3), 0, t),
-        lambda t: np.sum([t, t]),
-        lambda t: np.random.default_rng(0).normal(t),
-    ],
-)
+READS: list[Any] = [
+    *(np.asarray, np.array, float, np.float64, np.float32, complex, math.sin, math.exp),
+    lambda t: np.array([t]),
+    lambda t: np.asarray(t, dtype=float),
+    lambda t: math.fsum([t, t]),
+    lambda t: math.isclose(t, 1.0),
+    lambda t: np.full(3, t),
+    *(lambda t: t.item(), lambda t: t.tolist()),
+    lambda t: np.zeros(3).fill(t),
+    lambda t: np.zeros(3).__setitem__(0, t),
+    lambda t: np.zeros(3).__setitem__(slice(None), t),
+    lambda t: np.zeros(3).__setitem__(slice(None), [t, t, t]),
+    lambda t: np.zeros(3).__setitem__(np.array([True, False, False]), t),
+    lambda t: np.sum([t, t]),
+    lambda t: np.random.default_rng(0).normal(t),
+]
+
+
 @pytest.mark.parametrize("value", [1.5, np.array(1.5), np.float32(1.5)])
-def test_reading_a_floating_tensor_out_raises_a_type_error(read, value):
+def test_reading_a_floating_tensor_out_raises_and_says_what_to_write(value):
     def fn(t):
-        with pytest.raises(TypeError):
-            read(t)
-        return t * 2
-
-    assert tg.grad(fn)(value) == 2.0
-
-
-@pytest.mark.parametrize(
-    "read",
-    [
-        np.asarray,
-        float,
-        math.sin,
-        lambda t: np.array([t]),
-        lambda t: np.zeros(3).fill(t),
-        np.float32,
-    ],
-)
-def test_the_error_says_that_the_gradient_would_be_cut_off_and_what_to_write(read):
-    def fn(t):
-        with pytest.raises((TypeError, ValueError)) as caught:
-            read(t)
-        said = str(caught.value) + str(caught.value.__cause__)
-        assert "gradient" in said
-        assert ".value" in said
-        assert "line 1" in said
-        return t
-
-    tg.record(lambda x: fn(x + 1))(1.5)
-
-
-def test_assigning_a_tensor_into_an_array_raises_and_says_so():
-    def fn(t):
-        array = np.zeros(3)
-        # for a single element NumPy makes a ValueError of what float() raises
-        with pytest.raises((TypeError, ValueError)) as caught:
-            array[0] = t
-        cause = caught.value.__cause__ or caught.value
-        assert type(cause) is TypeError
-        assert "gradient" in str(cause)
-        with pytest.raises(TypeError, match="gradient"):
-            array[:] = t
-        with pytest.raises(TypeError, match="gradient"):
-            array[:] = [t, t, t]
-        np.testing.assert_array_equal(array, np.zeros(3))
-        return t
-
-    tg.record(fn)(1.5)
-
-
-def test_what_is_read_depends_on_the_dtype_and_on_whether_the_op_has_a_rule():
-    rounds = tg.custom_op(vjps=(None,), name="rounds")(np.round)
-
-    def fn(x):
-        # integers have no gradient, whatever op they are of
-        assert int(x.astype(int)[1]) == 2
-        assert np.asarray(tg.concatenate([np.argsort(x), [7]])).tolist() == [0, 1, 7]
-        # nor has what no gradient passes
-        assert float(rounds(x)[1].astype(int)) == 2.0
-        assert np.asarray(rounds(x)).tolist() == [1.0, 2.0]
-        # an op of any number of operands has rules like any other
-        for t in (x, x * 2, tg.concatenate([x, x]), tg.stack([x])):
-            with pytest.raises(TypeError, match="cut the gradient off"):
-                np.asarray(t)
-        return tg.sum(x)
-
-    tg.record(fn)(np.array([1.0, 2.0]))
-
-
-def test_value_reads_on_purpose():
-    def fn(t):
-        assert type(t.value) is np.ndarray
-        assert float(t.value) == 1.5
+        y = t + 1
+        for i, read in enumerate(READS):
+            # for a single element NumPy makes a ValueError of what float() raises
+            with pytest.raises((TypeError, ValueError)) as caught:
+                read(y)
+            error = caught.value if type(caught.value) is TypeError else caught.value.__cause__
+            assert type(error) is TypeError, i
+            for part in ("gradient", ".value", "line 1"):
+                assert part in str(error), i
+        for use in (lambda: ["a", "b"][y], lambda: np.ones(3)[y]):
+            with pytest.raises((TypeError, IndexError)):
+                use()
         return t * t.value
 
-    assert tg.grad(fn)(1.5) == 1.5
+    assert tg.grad(fn)(value) == 1.5
+
+
+READ = [float, np.asarray, lambda t: t.item(), lambda t: t.tolist()]
+ROUNDS = tg.custom_op(vjps=(None,), name="rounds")(np.round)
+
+
+@pytest.mark.parametrize(
+    ("fn", "loses"),
+    [
+        (lambda x: x[0], True),  # one rule for any number of operands
+        (lambda x: x[0] * 2.0, True),
+        (lambda x: np.concatenate([x[:1], x[:1]])[1], True),
+        (lambda x: tg.stop_gradient(x)[0], True),
+        (lambda x: tg.stop_gradient(x[0]), False),
+        (lambda x: x[0] > 1.0, False),
+        # of integers, by ops that have rules
+        (lambda x: np.argsort(x)[0], False),
+        (lambda x: np.argmax(x) + 1, False),
+        (lambda x: x.astype(int)[0], False),
+        # an op without a rule
+        (lambda x: ROUNDS(x[0]), False),
+    ],
+)
+def test_a_tensor_is_read_out_just_where_no_gradient_is_lost(fn, loses):
+    def reads(x):
+        for read in READ:
+            if loses:
+                with pytest.raises(TypeError, match=r"t\.value"):
+                    read(fn(x))
+            else:
+                np.testing.assert_array_equal(read(fn(x)), np.asarray(fn(np.array([3.0, 1.0]))))
+        return np.sum(x)
+
+    tg.grad(reads)(np.array([3.0, 1.0]))
 
 
 def test_bool_int_and_index_work_on_what_has_no_gradient():
@@ -304,31 +196,13 @@ def test_bool_int_and_index_work_on_what_has_no_gradient():
         assert bool(x[0] < x[1])
         assert not x[0] > x[1]
         assert (x > 0).value.all()
+        with pytest.raises(ValueError, match="ambiguous"):
+            bool(x > 0)
         picked = x[n] if x[n] > 0 else x[0]
         table = np.array([10.0, 20.0, 30.0])
         return picked * table[n]
 
     np.testing.assert_array_equal(tg.grad(fn)(np.array([1.0, 2.0, 3.0])), [0.0, 0.0, 30.0])
-
-
-def test_a_floating_tensor_is_no_index():
-    def fn(x):
-        with pytest.raises(TypeError, match="integer"):
-            ["a", "b"][x]
-        with pytest.raises((TypeError, IndexError)):
-            np.ones(3)[x]
-        return x
-
-    tg.record(fn)(1.0)
-
-
-def test_the_truth_of_many_is_ambiguous_as_in_numpy():
-    def fn(x):
-        with pytest.raises(ValueError, match="ambiguous"):
-            bool(x > 0)
-        return x
-
-    tg.record(fn)(np.ones(3))
 
 
 # --- exceptions -------------------------------------------------------------------------
@@ -349,17 +223,11 @@ def test_after_an_exception_a_new_recording_works(error):
         x * x
         raise error
 
-    for transform in (tg.record, tg.grad, tg.jacobian):
+    for transform in (tg.record, tg.grad, tg.jacobian, lambda f: tg.grad(lambda x: tg.grad(f)(x))):
         with pytest.raises(error):
             transform(fn)(2.0)
         assert nothing_is_being_recorded()
         assert tg.grad(lambda x: x * x)(2.0) == 4.0
-
-
-def test_after_an_error_in_an_argument_a_new_recording_works():
-    with pytest.raises(TypeError):
-        tg.grad(lambda a: a)({"w": 1.0, "n": 3})
-    assert nothing_is_being_recorded()
 
 
 def test_an_outer_recording_goes_on_after_a_nested_one_raised():
@@ -380,12 +248,6 @@ def test_an_outer_recording_goes_on_after_a_nested_one_raised():
     assert output.value == 72.0
     assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 2 * 2 * 9 * 2.0
     assert tg.grad(fn)(2.0) == 72.0
-    assert nothing_is_being_recorded()
-
-
-def test_an_error_that_passes_through_both_recordings_leaves_none():
-    with pytest.raises(OopsError):
-        tg.grad(lambda x: x * tg.grad(raising)(x))(2.0)
     assert nothing_is_being_recorded()
 
 

@@ -53,19 +53,6 @@ def test_ravel_is_recorded_compiled_and_differentiated() -> None:
     assert twice["b"].dtype == np.float32
 
 
-def test_ravel_for_scipys_minimize() -> None:
-    optimize = pytest.importorskip("scipy.optimize")
-    goal = {"w": np.arange(6.0).reshape(2, 3), "b": np.array(-1.0)}
-    vector, unravel = tg.tree.ravel(tg.tree.map(np.zeros_like, goal))
-
-    def loss(vector: Any) -> Any:
-        apart = tg.tree.map(lambda x, y: tg.sum((x - y) ** 2), unravel(vector), goal)
-        return sum(tg.tree.leaves(apart))
-
-    found = optimize.minimize(tg.value_and_grad(loss), vector, jac=True)
-    assert tg.tree.all_close(unravel(found.x), goal, atol=1e-5)
-
-
 def test_ravel_names_what_is_no_vector() -> None:
     with pytest.raises(TypeError, match=r"a\.0 is int64"):
         tg.tree.ravel({"a": [np.arange(3)]})
