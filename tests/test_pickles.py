@@ -31,8 +31,9 @@ def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
     assert f" read {len(pickled.things())} things of " in done.stdout
 
 
-def test_what_was_written_otherwise_is_noticed() -> None:
+def test_everything_is_read_again_and_what_was_written_otherwise_is_noticed() -> None:
     things = pickle.loads(pickled.write())
+    assert pickled.read(pickle.dumps(things)) == len(things)
     things["key"] = tg.random.key(8)
     with pytest.raises(AssertionError, match=r"^key: "):
         pickled.read(pickle.dumps(things))
