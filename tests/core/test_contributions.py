@@ -37,33 +37,6 @@ def sums(record, g, cotangents=(), summed=()):
     return cotangents
 
 
-def test_a_contribution_is_noted_before_and_after_broadcasting_is_undone():
-    tape, a = tg.Tape().parameter(np.ones((2, 3)))
-    tape, b = tape.parameter(np.arange(3.0))
-    tape, y = tape.write(tg.multiply, a, b)
-    g = np.full((2, 3), 2.0)
-    (i, of_a, given_a, part_a), (j, of_b, given_b, part_b) = noted(y, g)
-    assert (i, of_a, j, of_b) == (0, a, 1, b)
-    assert given_a is part_a
-    np.testing.assert_array_equal(part_a, g * b.value)
-    assert given_b.shape == (2, 3)
-    np.testing.assert_array_equal(part_b, [4.0, 4.0, 4.0])
-
-
-def test_constants_and_records_that_are_not_reached_get_no_contribution():
-    tape, a = tg.Tape().parameter(2.0)
-    tape, b = tape.parameter(3.0)
-    tape, y = tape.write(tg.multiply, a, b)
-    tape, z = tape.write(tg.multiply, y, np.ones(()))
-    assert [x for _, x, _, _ in noted(z, np.ones(()))] == [y]
-    assert [x for _, x, _, _ in noted(y, np.ones(()), reached={b})] == [b]
-
-
-def test_contributions_that_are_recorded_are_records():
-    given, _ = tg.record(lambda x: noted(x * x, np.ones(2), recorded=True)[0][2])(np.ones(2))
-    assert type(given) is tg.Tensor
-
-
 @tg.custom_op(vjps=(lambda g, y, a, b: g * b, None))
 def scaled(a, b):
     return a * b
@@ -158,20 +131,6 @@ def test_parts_of_an_array_are_added_to_the_sweeps_own():
     np.testing.assert_array_equal(cotangents[x], [[0, 3, 3], [0, 3, 3]])
 
 
-def test_parts_of_constants_pass_nothing():
-    def fn(i):
-        return tg.index_select(X, tg.astype(tg.stop_gradient(i), int)) * i
-
-    np.testing.assert_array_equal(tg.grad(lambda i: tg.sum(fn(i)))(1.0), X[1].sum())
-
-
-def test_a_parameter_of_another_part_of_the_tape_passes_nothing_on():
-    tape, x = tg.Tape().parameter(2.0)
-    tape, y = tape.write(tg.multiply, x, x)
-    bare = tg.Tape(tape.last)
-    assert not tg.reverse_sweep(bare, y)
-
-
 @pytest.mark.parametrize(
     "op",
     [
@@ -189,17 +148,6 @@ def test_an_error_in_a_rule_says_where(op):
 
 
 # --- whoever holds a cotangent ----------------------------------------------------------------
-
-
-def test_two_operands_may_share_one_cotangent():
-    # the rules of add give x and y one array; x gets more contributions, before and after
-    def loss(x, y):
-        return np.sum((x * x + (x + y)) * x + (x + y) * 3.0)
-
-    x, y = np.array([1.0, 2.0]), np.array([3.0, -1.0])
-    to_x, to_y = tg.grad(loss, argnums=(0, 1))(x, y)
-    np.testing.assert_allclose(to_x, 3 * x**2 + 2 * x + y + 3)
-    np.testing.assert_allclose(to_y, x + 3)
 
 
 class Holder:

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from mappings import VECTORS
+from messages import Refusal, check_refusals
 from tapes import check_tape
 
 import tapegrad as tg
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.sweep import SWEEP
+from tapegrad.errors import TapeError
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 
@@ -26,17 +27,6 @@ def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor
     tape, y = tape.write(tg.multiply, x, x)
     tape, z = tape.write(tg.sum, y)
     return tape, x, y, z
-
-
-def test_the_gradient_of_a_sum_of_squares():
-    tape, x, _, z = squares()
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, z)[x], [2.0, 4.0, 6.0])
-
-
-def test_a_non_scalar_output_takes_a_cotangent():
-    tape, x, y, _ = squares()
-    g = tg.reverse_sweep(tape, y, cotangent=np.array([1.0, 10.0, 100.0]))[x]
-    np.testing.assert_array_equal(g, [2.0, 40.0, 600.0])
 
 
 @pytest.mark.parametrize("dtype", "fdeFg")
@@ -83,40 +73,6 @@ def test_a_key_that_is_no_parameter_is_told_what_keys_there_are():
     assert gradients.get(y) is None
 
 
-def test_a_parameter_that_the_output_does_not_depend_on_has_zeros():
-    tape, x = tg.Tape().parameter([1.0, 2.0])
-    tape, p = tape.parameter(np.ones((2, 3), np.float32))
-    tape, y = tape.write(tg.sum, x)
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, y)[p], np.zeros((2, 3), np.float32))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
-def test_an_output_of_one_element_needs_no_cotangent_whatever_its_shape(shape, dtype):
-    tape, x = tg.Tape().parameter(np.full(shape, 3, dtype))
-    for op in (tg.square, tg.transpose, tg.negative):
-        tape, y = tape.write(op, x)
-        g = tg.reverse_sweep(tape, y)[x]
-        assert (g.shape, g.dtype) == (shape, dtype)
-        np.testing.assert_array_equal(g, {tg.square: 6, tg.transpose: 1, tg.negative: -1}[op])
-
-
-def test_a_parameter_can_be_the_output():
-    tape, x = tg.Tape().parameter(3.0)
-    assert tg.reverse_sweep(tape, x)[x] == 1.0
-    tape, x = tg.Tape().parameter([1.0, 2.0])
-    g = tg.reverse_sweep(tape, x, cotangent=[3.0, 4.0])[x]
-    np.testing.assert_array_equal(g, [3.0, 4.0])
-
-
-def test_a_diamond_sums_the_contributions():
-    # a = 1; b = a + a; c = b + b
-    tape, a = tg.Tape().parameter(1.0)
-    tape, b = tape.write(tg.add, a, a)
-    tape, c = tape.write(tg.add, b, b)
-    assert tg.reverse_sweep(tape, c)[a] == 4.0
-
-
 def test_a_ladder_of_diamonds_is_swept_once_a_record():
     # 2**60 paths, 61 records
     tape, a = tg.Tape().parameter(1.0)
@@ -124,27 +80,6 @@ def test_a_ladder_of_diamonds_is_swept_once_a_record():
     for _ in range(60):
         tape, b = tape.write(tg.add, b, b)
     assert tg.reverse_sweep(tape, b)[a] == 2.0**60
-
-
-@given(st.integers(1, 50), FLOATS)
-def test_a_tensor_used_many_times_gets_every_contribution(n, value):
-    tape, x = tg.Tape().parameter(value)
-    tape, total = tape.write(tg.multiply, x, 0.0)
-    for k in range(n):
-        tape, y = tape.write(tg.multiply, x, float(k))
-        tape, total = tape.write(tg.add, total, y)
-    assert tg.reverse_sweep(tape, total)[x] == sum(range(n))
-
-
-@given(VECTORS, VECTORS, VECTORS, FLOATS)
-def test_the_sweep_is_linear_in_the_cotangent(value, u, v, c):
-    tape, x = tg.Tape().parameter(value)
-    tape, y = tape.write(tg.sin, x)
-    tape, y = tape.write(tg.multiply, y, x)
-    both = tg.reverse_sweep(tape, y, cotangent=c * u + v)[x]
-    apart = c * tg.reverse_sweep(tape, y, cotangent=u)[x]
-    apart = apart + tg.reverse_sweep(tape, y, cotangent=v)[x]
-    np.testing.assert_allclose(both, apart, rtol=1e-12, atol=1e-12)
 
 
 def test_a_cotangent_that_is_given_is_not_added_to():
@@ -192,68 +127,50 @@ def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed
     assert left == [(n, 0)] * n
 
 
-@given(VECTORS)
-def test_a_sweep_twice_over_is_the_same_to_the_byte(value):
-    tape, x, _, z = squares(value)
-    first = tg.reverse_sweep(tape, z)[x]
-    assert tg.reverse_sweep(tape, z)[x].tobytes() == first.tobytes()
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *itertools.product([(), (1,), (1, 1), (3, 1), (1, 3), (2, 0)], ["f2", "f4", "f8"]),
+        *itertools.product([(1,), (1, 3)], [">f4", ">f8"]),
+    ],
+)
+def test_a_gradient_has_the_shape_and_dtype_of_its_parameter(shape, dtype):
+    tape, x = tg.Tape().parameter(np.ones(shape, dtype))
+    tape, y = tape.write(tg.multiply, x, x)
+    tape, z = tape.write(tg.multiply, y, np.full((2, 3, 1), 2.0) if 0 not in shape else 2.0)
+    tape, w = tape.write(tg.sum, z)
+    # an output of one element needs no cotangent, whatever its shape; a parameter may be one
+    for output in [w, *([x, y] if x.size == 1 else [])]:
+        g = tg.reverse_sweep(tape, output)[x]
+        assert g.shape == shape
+        assert g.dtype == x.dtype == np.dtype(dtype)
+        slope = {w: 24.0 if 0 not in shape else 0.0, y: 2.0, x: 1.0}[output]
+        assert np.sum(g) == (slope if x.size == 1 else np.sum(g))
 
 
-def test_records_after_the_output_change_no_gradient():
-    tape, x, _, z = squares()
-    longer, w = tape.write(tg.exp, x)
-    longer, _ = longer.write(tg.multiply, w, x)
-    np.testing.assert_array_equal(tg.reverse_sweep(longer, z)[x], [2.0, 4.0, 6.0])
-
-
-def test_an_output_on_another_branch_is_refused():
+def other_tapes() -> list[Refusal]:
+    """Sweeps and writes of records that are of another branch, or of another tape."""
     stem, x = tg.Tape().parameter(2.0)
     left, a = stem.write(tg.multiply, x, 3.0)
-    right, _ = stem.write(tg.multiply, x, x)
-    with pytest.raises(tg.errors.TapeError, match="branch"):
-        tg.reverse_sweep(right, a)
-    with pytest.raises(tg.errors.TapeError):
-        tg.reverse_sweep(stem, a)
-    assert tg.reverse_sweep(left, a)[x] == 3.0
-
-
-def test_a_record_of_another_branch_among_the_operands_is_refused():
-    stem, x = tg.Tape().parameter(2.0)
-    _, a = stem.write(tg.multiply, x, 3.0)
     right, b = stem.write(tg.multiply, x, x)
-    right, c = right.write(tg.add, a, b)
-    with pytest.raises(tg.errors.TapeError, match=r"line 1.*multiply"):
-        tg.reverse_sweep(right, c)
-
-
-def test_a_parameter_of_another_branch_is_refused():
-    stem, x = tg.Tape().parameter(2.0)
     _, p = stem.parameter(5.0, name="stray")
-    right, y = stem.write(tg.sin, x)
-    right, z = right.write(tg.multiply, y, p)
-    with pytest.raises(tg.errors.TapeError, match="stray"):
-        tg.reverse_sweep(right, z)
-
-
-def test_a_record_above_the_tape_or_of_another_is_refused():
-    tape, x, _, z = squares()
-    longer, w = tape.write(tg.sin, z)
-    with pytest.raises(tg.errors.TapeError):
-        tape.write(tg.sin, w)
-    with pytest.raises(tg.errors.TapeError):
-        tg.reverse_sweep(squares()[0], z)
-    other, a = tg.Tape().parameter(1.0)
-    with pytest.raises(tg.errors.TapeError):
-        other.write(tg.add, a, x)
-    assert tg.reverse_sweep(longer, w)[x].shape == (3,)
-
-
-def test_a_cotangent_from_an_ended_recording_is_refused():
+    other, q = tg.Tape().parameter(1.0)
     dead, _ = tg.record(lambda x: x * x)(2.0)
-    tape, x = tg.Tape().parameter(2.0)
-    tape, y = tape.write(tg.add, x, 1.0)
-    with pytest.raises(tg.errors.TapeError):
-        tg.reverse_sweep(tape, y, cotangent=dead)
+    assert tg.reverse_sweep(left, a)[x] == 3.0
+    return [
+        (TapeError, lambda: tg.reverse_sweep(right, a), "branch"),
+        (TapeError, lambda: tg.reverse_sweep(stem, a), "line 1"),
+        (TapeError, lambda: tg.reverse_sweep(*right.write(tg.add, a, b)), "line 1|multiply"),
+        (TapeError, lambda: tg.reverse_sweep(*right.write(tg.multiply, b, p)), "stray"),
+        (TapeError, lambda: stem.write(tg.sin, a), "line 1"),
+        (TapeError, lambda: tg.reverse_sweep(squares()[0], a), "line 1"),
+        (TapeError, lambda: other.write(tg.add, q, x), "line 0"),
+        (TapeError, lambda: tg.reverse_sweep(left, a, cotangent=dead), "line 1"),
+    ]
+
+
+def test_what_is_not_of_the_tape_is_refused():
+    check_refusals(other_tapes())
 
 
 def test_a_sweep_inside_its_own_recording_is_recorded():
@@ -268,13 +185,17 @@ def test_a_sweep_inside_its_own_recording_is_recorded():
     check_tape(tape)
     (x,) = tape.parameters
     assert output.value == 15.0  # 3 x^2
+    assert {r.op.name for r in tape} <= {
+        "parameter",
+        "multiply",
+        "add",
+        "sum",
+        "asarray",
+        "sweep",
+        "expand",
+        "broadcast_to",
+    }
     np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[x], [6.0, 12.0])
-
-
-def test_a_seed_is_a_constant_where_nothing_is_compiled():
-    _, tape = tg.record(tg.grad(lambda x: x * x * x))(2.0)
-    names = {record.op.name for record in tape}
-    assert names <= {"parameter", "multiply", "add", "asarray", "sweep"}
 
 
 def test_a_recorded_sweep_says_which_cotangents_it_passed_and_what_it_wrote():
@@ -312,33 +233,6 @@ def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
         return tg.sum(a * g)
 
     np.testing.assert_array_equal(tg.grad(fn)(np.ones(3)), [2.0, 4.0, 6.0])
-
-
-def test_no_gradient_passes_where_an_op_has_no_rule():
-    tape, x = tg.Tape().parameter([1.0, -2.0])
-    tape, s = tape.write(tg.sign, x)
-    tape, y = tape.write(tg.multiply, s, x)
-    tape, z = tape.write(tg.sum, y)
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, z)[x], [1.0, -1.0])
-
-
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
-@pytest.mark.parametrize("shape", [(), (1,), (3, 1), (1, 3), (2, 0)])
-def test_a_gradient_has_the_shape_and_dtype_of_its_parameter(shape, dtype):
-    tape, x = tg.Tape().parameter(np.ones(shape, dtype))
-    tape, y = tape.write(tg.multiply, x, x)
-    tape, z = tape.write(tg.multiply, y, np.full((2, 3, 1), 2.0) if 0 not in shape else 2.0)
-    tape, w = tape.write(tg.sum, z)
-    g = tg.reverse_sweep(tape, w)[x]
-    assert g.shape == shape
-    assert g.dtype == x.dtype == np.dtype(dtype)
-
-
-@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f4", "<f8"])
-def test_the_byte_order_of_a_parameter_is_its_gradients(dtype):
-    tape, x = tg.Tape().parameter(np.ones(2, dtype))
-    tape, y = tape.write(tg.multiply, x, x)
-    assert tg.reverse_sweep(tape, y, np.ones(2))[x].dtype == x.dtype
 
 
 # --- another engine ---------------------------------------------------------------
