@@ -468,6 +468,84 @@ def test_two_functions_of_one_name_are_told_apart_by_their_lines():
         assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines
 
 
+# --- ops and rules of the user's -----------------------------------------------------------
+
+SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, k: x * k)
+
+
+def fails(x: Any) -> Any:
+    raise ValueError("no good")
+
+
+def backward(*result: Any) -> Any:
+    """The gradient by a custom VJP whose rule returns this."""
+
+    def scaled(p: Any, x: Any) -> Any:
+        return p["w"] * x
+
+    returned = result[0] if len(result) == 1 else result
+    fn = tg.custom_vjp(lambda g, y, p, x: returned)(scaled)
+    return tg.grad(lambda p: tg.sum(fn(p, V)))({"w": V})
+
+
+def pushed(jvp: Any) -> Any:
+    op = tg.custom_op(vjps=(lambda g, y, x: g,), name="bad", jvp=jvp)(lambda x: x * 1)
+    return tg.jvp(op, (V,), (V,))
+
+
+CUSTOM: list[Refusal] = [
+    (TypeError, lambda: tg.custom_op(vjps=(None, None))(lambda x: x), "takes 1 |2 VJP"),
+    *[
+        (TypeError, lambda vjps=vjps: tg.custom_op(vjps=vjps), "@tg.custom_op(vjps=(rule,))")
+        for vjps in (abs, (abs, 3))
+    ],
+    (TypeError, lambda: tg.custom_op(abs), "@tg.custom_op(vjps=(rule,))"),
+    (TypeError, lambda: tg.grad(SCALE)(1), "differentiate scale"),
+    *[
+        (TypeError, call, "scale: k is an option|t.value")
+        for call in (
+            lambda: tg.grad(lambda k: tg.sum(SCALE(V, k)))(2.0),
+            lambda: tg.grad(lambda x: tg.sum(SCALE(x, k=x[0])))(V),
+            lambda: TAPE.write(SCALE, Y, k=Y),
+        )
+    ],
+    (
+        ValueError,
+        lambda: tg.record(tg.custom_op(vjps=(None,))(fails))(np.array(1.0)),
+        "fails(float64 ())|no good",
+    ),
+    (ValueError, lambda: ruled(np.ones((2, 3))), "wrong for operand 1|(2, 3)|are (), (3,)"),
+    (
+        TypeError,
+        lambda: tg.custom_op(vjps=(None,), jvp=3),
+        "jvp must be a function of tangents, not an int",
+    ),
+    (
+        TypeError,
+        lambda: tg.custom_op(vjps=(None,), batch="each"),
+        "batch must be \"elementwise\", a function or None, not 'each'",
+    ),
+    (TypeError, lambda: pushed(lambda tangents, y, x: None), "returned None"),
+    (
+        ValueError,
+        lambda: pushed(lambda tangents, y, x: np.ones(7)),
+        "a tangent of shape (7,), and the output has",
+    ),
+    (TypeError, lambda: pushed(lambda tangents, y: None), "positional arguments"),
+    (TypeError, lambda: backward(V), "scaled returned an array; a tuple with|2 positional"),
+    (TypeError, lambda: backward((V,)), "scaled returned a tuple of 1"),
+    (ValueError, lambda: backward({"w": np.ones(4)}, V), "operand p.w |(4,)|(3,)"),
+    (ValueError, lambda: backward({"v": V}, V), "the trees differ"),
+    (TypeError, lambda: backward({"w": "text"}, V), "real numbers"),
+]
+
+
+def test_an_op_or_a_rule_of_the_users_says_what_does_not_fit():
+    check_refusals(CUSTOM)
+    slope = tg.grad(lambda x: tg.sum(SCALE(x, x[0].value)))(np.full(3, 2.0))
+    np.testing.assert_array_equal(slope, np.full(3, 2.0))
+
+
 # --- attributes -------------------------------------------------------------------------
 
 ATTRIBUTES = {

@@ -20,7 +20,9 @@ class Pair(NamedTuple):
 
 
 def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+    """Check that trees are alike to a tolerance."""
+    for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 def mixed(x: Any) -> Any:
