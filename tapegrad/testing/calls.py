@@ -14,9 +14,10 @@ from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.declarations import is_elementwise, key_of
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
+from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
-from tapegrad.testing.domains import DOMAINS
+from tapegrad.testing.domains import DOMAINS, special
 
 __all__ = ["domain_of", "sample_calls"]
 
@@ -108,12 +109,16 @@ def _domain_of(op: Callable[..., Any] | str) -> Domain:
 def declared_domain(function: Any) -> Domain | None:
     """The domain of an op or a function: its own, or the one in the package's table; else None.
 
-    An elementwise op of the package that has no entry takes any real numbers.
+    An elementwise op of the package that has no entry takes any real numbers, and so does a
+    function of SciPy's.
     """
     facts = declaration(function)
     if facts is None or facts.domain is not None:
         return None if facts is None else facts.domain
     name = getattr(function, "__name__", "")
+    scipys = SCIPY_OPS.get(name)
+    if scipys is not None and scipys is function:
+        return special.DOMAINS.get(name) or each(*(REAL,) * scipys.signature.n_operands)
     key = key_of(function) or (name if FUNCTIONS.get(name) is function else None)
     if key in DOMAINS:
         return DOMAINS[key]

@@ -6,96 +6,62 @@ The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 9 and 10
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
-from tapegrad.domain import REAL, Call, Choices, Elements, each
 from tapegrad.ops.scipy_special.ufuncs import (
+    SCIPY_OPS,
+    by_order,
     check_whole,
     declared,
     family,
     scipys,
+    several,
     special,
     split_whole,
 )
 
-__all__ = [
-    "airy",
-    "i0",
-    "i0e",
-    "i1",
-    "i1e",
-    "iv",
-    "ive",
-    "ive_derivative",
-    "j0",
-    "j1",
-    "jn",
-    "jv",
-    "k0",
-    "k0e",
-]
-__all__ += ["k1", "k1e", "kn", "kv", "kve", "kve_derivative", "y0", "y1", "yn", "yv"]
-__all__ += ["airy_ai", "airy_aip", "airy_bi", "airy_bip"]
+__all__ = ["airy", "airy_ai", "airy_aip", "airy_bi", "airy_bip", "i0", "i0e", "i1", "i1e", "iv"]
+__all__ += ["ive", "ive_derivative", "j0", "j1", "jn", "jv", "k0", "k0e", "k1", "k1e", "kn", "kv"]
+__all__ += ["kve", "kve_derivative", "y0", "y1", "yn", "yv"]
 __all__ += ["spherical_in", "spherical_jn", "spherical_kn", "spherical_yn"]
 
-_ANY_ORDERS = (0, 1, 2.5)
-_RIGHT = Elements(0.5)
+_ANY_ORDER, _WHOLE_ORDER = (2.5, 2.6), (2, 2.6)
 
-jv: Op[Any] = family(
-    "jv",
-    lambda g, y, x, order: g * (jv(order - 1, x) - jv(order + 1, x)) / 2,
-    (0, 1, 2),
-    REAL,
-    complex=True,
-)
-yv: Op[Any] = family(
-    "yv",
-    lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2,
-    _ANY_ORDERS,
-    _RIGHT,
-    complex=True,
-)
-iv: Op[Any] = family(
-    "iv",
-    lambda g, y, x, order: g * (iv(order - 1, x) + iv(order + 1, x)) / 2,
-    (0, 1, 2),
-    REAL,
-    complex=True,
-)
-kv: Op[Any] = family(
-    "kv",
-    lambda g, y, x, order: -g * (kv(order - 1, x) + kv(order + 1, x)) / 2,
-    _ANY_ORDERS,
-    _RIGHT,
-    complex=True,
-)
+
+def _by_neighbours(family: str, join: Any) -> Any:
+    """The rule of half the sum or the difference of the functions of the orders beside."""
+
+    def vjp(g: Any, y: Any, x: Any, order: Any) -> Any:
+        of = SCIPY_OPS[family]
+        return g * join(of(order - 1, x), of(order + 1, x)) / 2
+
+    return vjp
+
+
+_of_j, _of_y = (_by_neighbours(name, operator.sub) for name in ("jv", "yv"))
+_of_i = _by_neighbours("iv", operator.add)
+_of_k = _by_neighbours("kv", lambda lower, upper: -(lower + upper))
+
+jv: Op[Any] = family("jv", _of_j, complex=True)
+yv: Op[Any] = family("yv", _of_y, _ANY_ORDER, complex=True)
+iv: Op[Any] = family("iv", _of_i, complex=True)
+kv: Op[Any] = family("kv", _of_k, _ANY_ORDER, complex=True)
 jn = jv
 j0: Op[Any] = special("j0", lambda g, y, x: -g * j1(x))
 j1: Op[Any] = special("j1", lambda g, y, x: g * (j0(x) - jv(2, x)) / 2)
-y0: Op[Any] = special("y0", lambda g, y, x: -g * y1(x), domain=_RIGHT)
-y1: Op[Any] = special("y1", lambda g, y, x: g * (y0(x) - yv(2, x)) / 2, domain=_RIGHT)
+y0: Op[Any] = special("y0", lambda g, y, x: -g * y1(x), at=2.6)
+y1: Op[Any] = special("y1", lambda g, y, x: g * (y0(x) - yv(2, x)) / 2, at=2.6)
 i0: Op[Any] = special("i0", lambda g, y, x: g * i1(x))
 i1: Op[Any] = special("i1", lambda g, y, x: g * (i0(x) + iv(2, x)) / 2)
-k0: Op[Any] = special("k0", lambda g, y, x: -g * k1(x), domain=_RIGHT)
-k1: Op[Any] = special("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, domain=_RIGHT)
-yn: Op[Any] = family(
-    "yn",
-    lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2,
-    (0, 1, 2),
-    _RIGHT,
-    split_whole,
-)
-kn: Op[Any] = family(
-    "kn",
-    lambda g, y, x, order: -g * (kv(order - 1, x) + kv(order + 1, x)) / 2,
-    (0, 1, 2),
-    _RIGHT,
-    split_whole,
-)
+k0: Op[Any] = special("k0", lambda g, y, x: -g * k1(x), at=2.6)
+k1: Op[Any] = special("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, at=2.6)
+yn: Op[Any] = family("yn", _of_y, _WHOLE_ORDER, split_whole)
+kn: Op[Any] = family("kn", _of_k, _WHOLE_ORDER, split_whole)
 # --- scaled functions, whose recurrences cancel far out --------------------------------------
 
 # beyond this, and the square of the order, the first terms of asymptotic series have all digits
@@ -118,7 +84,7 @@ def _read_derivative(n: Any, order: Any, x: Any) -> tuple[tuple[Any, ...], dict[
     return (x,), {"n": n, "order": order}
 
 
-def _derivatives(name: str, sign: int, front: float, elements: Elements, **facts: Any) -> Op[Any]:
+def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
     """The op of the n-th derivatives of `ive`, with the sign -1, or `kve`."""
 
     def near(x: Any, n: int, order: Any) -> Any:
@@ -143,40 +109,21 @@ def _derivatives(name: str, sign: int, front: float, elements: Elements, **facts
             far = np.where(x < 0, parity, 1) * far
         return np.where(is_far, far, near(np.where(is_far, 1, x), n, order)).astype(dtype)
 
-    def call(choose: Choices) -> Call:
-        (x,) = each(elements)(choose).args
-        return Call((choose.integer(1, 2), choose.among((0, 1, 2)), x))
-
-    derivatives: Op[Any] = declared(
-        f"{name}_derivative",
-        forward,
-        lambda g, y, x, n, order: g * derivatives(n + 1, order, x),
-        domain=call,
-        read=_read_derivative,
-        scipy="",
-        **facts,
-    )
-    return derivatives
+    return by_order(f"{name}_derivative", forward, _read_derivative, **facts)
 
 
 # scaled by exp(-abs(x)), which has a kink
-ive_derivative: Op[Any] = _derivatives(
-    "ive", -1, 1 / math.sqrt(2 * math.pi), Elements(-36.0, 36.0, poles=(0.0,))
-)
-ive: Op[Any] = family(
-    "ive", lambda g, y, x, order: g * ive_derivative(1, order, x), (0, 1, 2), REAL
-)
+ive_derivative: Op[Any] = _derivatives("ive", -1, 1 / math.sqrt(2 * math.pi))
+ive: Op[Any] = family("ive", lambda g, y, x, order: g * ive_derivative(1, order, x))
 i0e: Op[Any] = special("i0e", lambda g, y, x: g * ive_derivative(1, 0, x), kink="0 at 0")
 i1e: Op[Any] = special("i1e", lambda g, y, x: g * ive_derivative(1, 1, x))
 # scaled by exp(x)
-kve_derivative: Op[Any] = _derivatives(
-    "kve", 1, math.sqrt(math.pi / 2), Elements(0.5, 36.0), complex=True
-)
+kve_derivative: Op[Any] = _derivatives("kve", 1, math.sqrt(math.pi / 2), complex=True)
 kve: Op[Any] = family(
-    "kve", lambda g, y, x, order: g * kve_derivative(1, order, x), _ANY_ORDERS, _RIGHT, complex=True
+    "kve", lambda g, y, x, order: g * kve_derivative(1, order, x), _ANY_ORDER, complex=True
 )
-k0e: Op[Any] = special("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), domain=_RIGHT)
-k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), domain=_RIGHT)
+k0e: Op[Any] = special("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), at=2.6)
+k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at=2.6)
 
 # --- spherical Bessel functions, for which SciPy's own read arrays ---------------------------
 
@@ -188,7 +135,7 @@ def _read_spherical(
     return (z,), {"n": n, "derivative": derivative}
 
 
-def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) -> Op[Any]:
+def _spherical(kind: str, before: int, after: int) -> Op[Any]:
     """The op, or its derivative: a sum of the neighbours with these signs, at 0 too."""
     name = f"spherical_{kind}"
 
@@ -200,15 +147,10 @@ def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) 
         lower, upper = spherical(down, z, derivative), spherical(n + 1, z, derivative)
         return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
 
-    def call(choose: Choices) -> Call:
-        (z,) = each(elements)(choose).args
-        return Call((choose.integer(0, 2), z))
-
     spherical: Op[Any] = declared(
         name,
         forward,
         vjp,
-        domain=call,
         read=_read_spherical,
         scipy="",
         complex=True,
@@ -217,25 +159,23 @@ def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) 
     return spherical
 
 
-spherical_jn = _spherical("jn", 1, -1, REAL)
+spherical_jn = _spherical("jn", 1, -1)
 spherical_yn = _spherical("yn", 1, -1)
-spherical_in = _spherical("in", 1, 1, REAL)
+spherical_in = _spherical("in", 1, 1)
 spherical_kn = _spherical("kn", -1, -1)
 
 # --- Airy functions ------------------------------------------------------------------------
 
 
-def _airy(name: str, index: int, vjp: Any) -> Op[Any]:
-    def forward(x: Any) -> Any:
-        return scipys("airy")(x)[index]
-
-    return declared(name, forward, vjp, domain=each(REAL), scipy="", complex=True)
-
-
-airy_ai: Op[Any] = _airy("airy_ai", 0, lambda g, y, x: g * airy_aip(x))
-airy_aip: Op[Any] = _airy("airy_aip", 1, lambda g, y, x: g * x * airy_ai(x))
-airy_bi: Op[Any] = _airy("airy_bi", 2, lambda g, y, x: g * airy_bip(x))
-airy_bip: Op[Any] = _airy("airy_bip", 3, lambda g, y, x: g * x * airy_bi(x))
+_AIRY: tuple[Op[Any], ...] = several(
+    "airy",
+    ("airy_ai", lambda g, y, x: g * _AIRY[1](x)),
+    ("airy_aip", lambda g, y, x: g * x * _AIRY[0](x)),
+    ("airy_bi", lambda g, y, x: g * _AIRY[3](x)),
+    ("airy_bip", lambda g, y, x: g * x * _AIRY[2](x)),
+    complex=True,
+)
+airy_ai, airy_aip, airy_bi, airy_bip = _AIRY
 
 
 def airy(z: Any) -> tuple[Any, Any, Any, Any]:

@@ -15,9 +15,9 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.declare import op
-from tapegrad.domain import POSITIVE, Call, Choices, Elements, each
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
+    by_order,
     declared,
     result_type,
     scipys,
@@ -28,13 +28,9 @@ from tapegrad.ops.scipy_special.ufuncs import (
 __all__ = ["beta", "betaln", "digamma", "gamma", "gamma_rest", "gammaln", "half_step_rest"]
 __all__ += ["loggamma", "polygamma", "psi", "rgamma", "zeta"]
 
-_WITHOUT_POLES = Elements(-1.5, 4.0, poles=(-1.0, 0.0))
-
-gamma: Op[Any] = special(
-    "gamma", lambda g, y, x: g * y * psi(x), domain=_WITHOUT_POLES, complex=True
-)
-gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), domain=_WITHOUT_POLES)
-loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), domain=POSITIVE, complex=True)
+gamma: Op[Any] = special("gamma", lambda g, y, x: g * y * psi(x), at=1.8, complex=True)
+gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), at=1.8)
+loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), at=2.42, complex=True)
 
 
 def _slope_of_rgamma(x: Any) -> Any:
@@ -49,22 +45,11 @@ def _slope_of_rgamma(x: Any) -> Any:
 rgamma: Op[Any] = special("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
 
 
-def _orders_of_polygamma(choose: Choices) -> Call:
-    (x,) = each(POSITIVE)(choose).args
-    return Call((choose.integer(1, 3), x))
-
-
 def _next_polygamma(g: Any, y: Any, x: Any, order: Any) -> Any:
     return g * polygamma(order + 1, x)
 
 
-@op(
-    _next_polygamma,
-    scipy="",
-    read=lambda n, x: split(n, x),
-    domain=_orders_of_polygamma,
-    jvp=elementwise,
-)
+@op(_next_polygamma, scipy="", read=lambda n, x: split(n, x), jvp=elementwise)
 def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n and x
     """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
 
@@ -93,9 +78,7 @@ def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n
 
 
 SCIPY_OPS["polygamma"] = polygamma
-psi: Op[Any] = special(
-    "psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES, complex=True
-)
+psi: Op[Any] = special("psi", lambda g, y, x: g * polygamma(1, x), at=1.8, complex=True)
 digamma = psi
 # from here on, a series has all digits, where the difference of large terms loses them
 _FAR = 10.0
@@ -159,22 +142,12 @@ def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
         with np.errstate(all="ignore"):
             return fn(order, wide).astype(result_type(x))
 
-    rest: Op[Any] = declared(
-        name,
-        forward,
-        lambda g, y, x, order: g * rest(order + 1, x),
-        domain=_orders_of_polygamma,
-        read=split,
-        scipy="",
-    )
-    return rest
+    return by_order(name, forward)
 
 
 # gammaln(x) less x * log(x) - x; and gammaln(x + 0.5) - gammaln(x) less log(x) / 2
-gamma_rest, half_step_rest = (
-    _rest("gamma_rest", _gamma_rest),
-    _rest("half_step_rest", _half_step_rest),
-)
+gamma_rest = _rest("gamma_rest", _gamma_rest)
+half_step_rest = _rest("half_step_rest", _half_step_rest)
 
 
 def _psi_step(a: Any, b: Any) -> Any:
@@ -189,13 +162,13 @@ beta: Op[Any] = special(
     "beta",
     lambda g, y, a, b: g * y * _psi_step(a, b),
     lambda g, y, a, b: g * y * _psi_step(b, a),
-    domain=(POSITIVE, POSITIVE),
+    at=2.42,
 )
 betaln: Op[Any] = special(
     "betaln",
     lambda g, y, a, b: g * _psi_step(a, b),
     lambda g, y, a, b: g * _psi_step(b, a),
-    domain=(POSITIVE, POSITIVE),
+    at=2.42,
 )
 
 
@@ -203,11 +176,6 @@ def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...],
     if q is None or out is not None:
         raise TypeError("zeta has a derivative by its second argument alone: call zeta(x, q)")
     return (q,), {"x": x}
-
-
-def _calls_of_zeta(choose: Choices) -> Call:
-    (q,) = each(POSITIVE)(choose).args
-    return Call((choose.among((1.5, 2, 4.0)), q))
 
 
 def _zeta(q: Any, x: Any) -> Any:
@@ -218,7 +186,6 @@ zeta: Op[Any] = declared(
     "zeta",
     _zeta,
     lambda g, y, q, x: g * -x * zeta(x + 1, q),
-    domain=_calls_of_zeta,
     read=_read_zeta,
     scipy="",
     example="lambda q: scipy.special.zeta(2, q), [1.5]",

@@ -16,7 +16,6 @@ import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.domain import Call, Choices, Elements, each
 from tapegrad.ops.casting import safe_divide
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest, polygamma, psi
 from tapegrad.ops.scipy_special.normal import xlog1py, xlogy
@@ -24,24 +23,20 @@ from tapegrad.ops.scipy_special.tails import (
     BOTH,
     LARGE,
     LOWER,
-    PROBABILITY,
-    SHAPE,
     UPPER,
     Family,
     Tail,
-    elementwise,
     exp_rest,
     for_large,
     log1p_rest,
     log_ratio,
     of_vectors,
 )
-from tapegrad.ops.scipy_special.ufuncs import declared, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import declared, of_operands, scipys, special
 
 __all__ = ["betainc", "betaincc", "betainccinv", "betaincinv", "gammainc", "gammaincc"]
 __all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit"]
 
-_TIMES = Elements(0.125, 12.0)
 # below this parameter nearly all of a distribution is at its end
 _FEW = 1e-3
 
@@ -104,7 +99,6 @@ _gamma_density = of_vectors(
         lambda g, y, a, x: log_ratio(x, a, x - a, g) - g * gamma_rest(1, a),
         lambda g, y, a, x: g * _slope_of_gamma_density(a, x),
     ),
-    (SHAPE, _TIMES),
 )
 
 
@@ -157,7 +151,6 @@ _beta_density = of_vectors(
         lambda g, y, a, b, x: _beta_scores(a, b, x, g)(0, 1),
         lambda g, y, a, b, x: g * _slope_of_binom(a - 1, b - 1, x),
     ),
-    (SHAPE, SHAPE, PROBABILITY),
 )
 binom_log_mass = of_vectors(
     "binom_log_mass",
@@ -167,7 +160,6 @@ binom_log_mass = of_vectors(
         lambda g, y, k, m, p: xlog1py(g, -p) + g * (psi(k + m + 1) - psi(m + 1)),
         lambda g, y, k, m, p: g * _slope_of_binom(k, m, p),
     ),
-    (SHAPE, SHAPE, PROBABILITY),
 )
 
 # --- the incomplete gamma function ---------------------------------------------------------
@@ -216,7 +208,7 @@ GAMMA = Family(
     _gamma_density,
     lambda a, x: _gamma_cumulant(a, log_ratio(x, a, x - a)),
     _gamma_tails,
-    (SHAPE, _TIMES),
+    (4.9, 7.25),
 )
 gammainc, gammaincc = GAMMA.function(LOWER), GAMMA.function(UPPER)
 gammaincinv, gamma_ppf = GAMMA.inverses("gammaincinv", LOWER)
@@ -263,7 +255,7 @@ BETA = Family(
     _beta_density,
     _beta_scores,
     _beta_tails,
-    (SHAPE, SHAPE, PROBABILITY),
+    (4.9, 4.9, 0.59),
 )
 betainc, betaincc = BETA.function(LOWER), BETA.function(UPPER)
 
@@ -282,15 +274,13 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
 
         return vjp
 
-    return special(name, *map(rule, range(3)), domain=(SHAPE, SHAPE, PROBABILITY))
+    return special(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59))
 
 
 betaincinv = _beta_inverse("betaincinv", LOWER)
 betainccinv = _beta_inverse("betainccinv", UPPER)
 
 # --- Student's t distribution --------------------------------------------------------------
-
-_T = (Elements(0.5, 8.0), Elements(-4.0, 4.0))
 
 
 def _log_square(df: Any, t: Any) -> Any:
@@ -337,22 +327,17 @@ _t_density: Op[Any] = of_vectors(
         lambda g, y, df, t: g * _t_score(1, df, t),
         lambda g, y, df, t: g * _slope_of_t_score(df, t, 0),
     ),
-    _T,
 )
 
 
-def _scores(choose: Choices) -> Call:
-    return Call((choose.integer(1, 3), *each(*_T)(choose).args))
-
-
-_t_score: Op[Any] = declared(
+_t_score: Op[Any] = of_vectors(
     "t_score",
-    lambda df, t, order: elementwise(lambda df, t: _t_slopes(df, _log_square(df, t), order), df, t),
-    lambda g, y, df, t, order: g * _t_score(order + 1, df, t),
-    lambda g, y, df, t, order: g * _slope_of_t_score(df, t, order),
-    domain=_scores,
-    read=lambda order, df, t: ((df, t), {"order": order}),
-    scipy="",
+    lambda df, t, order: _t_slopes(df, _log_square(df, t), order),
+    (
+        lambda g, y, df, t, order: g * _t_score(order + 1, df, t),
+        lambda g, y, df, t, order: g * _slope_of_t_score(df, t, order),
+    ),
+    lambda order, df, t: ((df, t), {"order": order}),
 )
 
 
@@ -397,7 +382,7 @@ STUDENT = Family(
     _t_density,
     lambda df, t: lambda i, j: _t_score(i, df, t),
     _t_tails,
-    _T,
+    (5.0, 0.8),
 )
 stdtr = STUDENT.function(LOWER)
 stdtrit, t_ppf = STUDENT.inverses("stdtrit", LOWER)
@@ -405,22 +390,14 @@ stdtrit, t_ppf = STUDENT.inverses("stdtrit", LOWER)
 # --- quantiles of counts -------------------------------------------------------------------
 
 
-def _steps(name: str, method: str, *parameters: Elements) -> Op[Any]:
+def _steps(name: str, method: str, n: int) -> Op[Any]:
     """The op of a quantile of counts, which passes no gradient: it is a step."""
 
-    def of_one(q: Any, x1: Any) -> Any:
-        return getattr(getattr(import_module("scipy.stats"), name), method)(q, x1)
+    def quantile(*xs: Any) -> Any:
+        return getattr(getattr(import_module("scipy.stats"), name), method)(*xs)
 
-    def of_two(q: Any, x1: Any, x2: Any) -> Any:
-        return getattr(getattr(import_module("scipy.stats"), name), method)(q, x1, x2)
-
-    nothing = (None,) * (1 + len(parameters))
-    domain = each(PROBABILITY, *parameters)
-    forward = (of_one, of_two)[len(parameters) - 1]
-    return declared(f"{name}_{method}", forward, *nothing, domain=domain, scipy="")
+    return declared(f"{name}_{method}", of_operands(n, quantile), *(None,) * n, scipy="")
 
 
-poisson_ppf = _steps("poisson", "ppf", SHAPE)
-poisson_isf = _steps("poisson", "isf", SHAPE)
-binom_ppf = _steps("binom", "ppf", SHAPE, PROBABILITY)
-binom_isf = _steps("binom", "isf", SHAPE, PROBABILITY)
+poisson_ppf, poisson_isf = _steps("poisson", "ppf", 2), _steps("poisson", "isf", 2)
+binom_ppf, binom_isf = _steps("binom", "ppf", 3), _steps("binom", "isf", 3)

@@ -8,19 +8,18 @@ in 19, and of Lambert's function in 4.13.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.scipy_special.ufuncs import (
     declared,
     family,
     result_type,
     scipys,
+    several,
     special,
     split_whole,
 )
@@ -33,11 +32,7 @@ __all__ += ["log1p", "sici", "sici_c", "sici_s", "wofz"]
 
 # --- functions close to elementary ones ----------------------------------------------------
 
-_ABOVE_MINUS_ONE = Elements(-0.9375, 4.0)
-
-log1p: Op[Any] = special(
-    "log1p", lambda g, y, x: g / (1 + x), domain=_ABOVE_MINUS_ONE, complex=True
-)
+log1p: Op[Any] = special("log1p", lambda g, y, x: g / (1 + x), at=2.02, complex=True)
 expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x), complex=True)
 cosm1: Op[Any] = special("cosm1", lambda g, y, x: -g * np.sin(x))
 exprel: Op[Any] = special("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
@@ -45,17 +40,13 @@ huber: Op[Any] = special(
     "huber",
     lambda g, y, delta, r: g * np.maximum(np.absolute(r) - delta, 0),
     lambda g, y, delta, r: g * np.clip(r, -delta, delta),
-    domain=(POSITIVE, REAL),
+    at=(2.42, 0.8),
 )
 
 # --- exponential and trigonometric integrals -----------------------------------------------
 
-_RIGHT = Elements(0.25)
-
-expi: Op[Any] = special(
-    "expi", lambda g, y, x: g * np.exp(x) / x, domain=Elements(poles=(0.0,)), complex=True
-)
-exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, domain=_RIGHT, complex=True)
+expi: Op[Any] = special("expi", lambda g, y, x: g * np.exp(x) / x, complex=True)
+exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
 
 
 def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
@@ -65,20 +56,8 @@ def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
 
 
 expn: Op[Any] = family(
-    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (0, 1, 2), _RIGHT, split_whole
+    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (2, 2.5), split_whole
 )
-
-
-def _several(name: str, *parts: tuple[str, Callable[..., Any]], elements: Elements = REAL) -> Any:
-    """An op for each result of a SciPy ufunc with several results."""
-
-    def part_op(index: int, part: str, vjp: Any) -> Op[Any]:
-        def forward(x: Any) -> Any:
-            return scipys(name)(x)[index]
-
-        return declared(part, forward, vjp, domain=each(elements), scipy="")
-
-    return tuple([part_op(i, *part) for i, part in enumerate(parts)])
 
 
 def _sine_ratio(x: Any) -> Any:
@@ -88,11 +67,10 @@ def _sine_ratio(x: Any) -> Any:
     return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
 
 
-sici_s, sici_c = _several(
+sici_s, sici_c = several(
     "sici",
     ("sici_s", lambda g, y, x: g * _sine_ratio(x)),
     ("sici_c", lambda g, y, x: g * np.cos(x) / x),
-    elements=_RIGHT,
 )
 
 
@@ -103,7 +81,7 @@ def _quarter_turns(x: Any) -> Any:
     return np.remainder(whole, 2) + np.fmod(2 * whole * rest, 4) + rest * rest
 
 
-fresnel_s, fresnel_c = _several(
+fresnel_s, fresnel_c = several(
     "fresnel",
     ("fresnel_s", lambda g, y, x: g * np.sin(np.pi / 2 * _quarter_turns(x))),
     ("fresnel_c", lambda g, y, x: g * np.cos(np.pi / 2 * _quarter_turns(x))),
@@ -195,20 +173,11 @@ def _read_elliptic(
     return (phi, m), {"order": order, "power": power}
 
 
-_MODULUS = Elements(-4.0, 0.875)
-_ANGLES = (Elements(-4.0, 4.0), _MODULUS)
-
-
-def _elliptic_calls(choose: Choices) -> Call:
-    return Call((choose.integer(1, 2), choose.among((-0.5, 0.5)), *each(*_ANGLES)(choose).args))
-
-
 elliptic_derivative: Op[Any] = declared(
     "elliptic_derivative",
     _elliptic_derivative,
     _by_angle,
     lambda g, y, phi, m, order, power: g * elliptic_derivative(order + 1, power, phi, m),
-    domain=_elliptic_calls,
     read=_read_elliptic,
     scipy="",
 )
@@ -224,7 +193,7 @@ def _elliptic(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
     def by_phi(g: Any, y: Any, phi: Any, m: Any) -> Any:
         return _by_angle(g, y, phi, m, 0, power)
 
-    return special(name, by_m, domain=_MODULUS), special(f"{name}inc", by_phi, by_m, domain=_ANGLES)
+    return special(name, by_m, at=-1.08), special(f"{name}inc", by_phi, by_m, at=(0.8, -1.08))
 
 
 ellipk, ellipkinc = _elliptic("ellipk", -0.5)
@@ -233,69 +202,47 @@ ellipe, ellipeinc = _elliptic("ellipe", 0.5)
 # --- hypergeometric functions, by their last argument --------------------------------------
 
 
-def _read_hyp0f1(v: Any, z: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (z,), {"v": v}
-
-
-def _read_hyp1f1(a: Any, b: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_two(a: Any, b: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"a": a, "b": b}
 
 
-def _read_hyp2f1(a: Any, b: Any, c: Any, z: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (z,), {"a": a, "b": b, "c": c}
-
-
-def _read_jacobi(n: Any, alpha: Any, beta: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (x,), {"n": n, "alpha": alpha, "beta": beta}
-
-
-def _read_legendre(n: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (x,), {"n": n}
-
-
-_UNIT = Elements(-0.9375, 0.9375)
-
 hyp0f1: Op[Any] = family(
-    "hyp0f1", lambda g, y, z, v: g * hyp0f1(v + 1, z) / v, (1.5, 2), REAL, _read_hyp0f1, True
+    "hyp0f1",
+    lambda g, y, z, v: g * hyp0f1(v + 1, z) / v,
+    (2, 0.8),
+    lambda v, z: ((z,), {"v": v}),
+    complex=True,
 )
 hyp1f1: Op[Any] = family(
     "hyp1f1",
     lambda g, y, x, a, b: g * (a / b) * hyp1f1(a + 1, b + 1, x),
-    ((0.5, 1.5), (1, 2)),
-    REAL,
-    _read_hyp1f1,
-    True,
+    (1, 2, 0.8),
+    _read_two,
+    complex=True,
 )
 hyp2f1: Op[Any] = family(
     "hyp2f1",
     lambda g, y, z, a, b, c: g * (a * b / c) * hyp2f1(a + 1, b + 1, c + 1, z),
-    ((0.5, 1.5, 2.0), (1, 2, 3.5)),
-    Elements(-3.0, 0.75),
-    _read_hyp2f1,
-    True,
+    (1, 2, 3.5, -0.75),
+    lambda a, b, c, z: ((z,), {"a": a, "b": b, "c": c}),
+    complex=True,
 )
 hyperu: Op[Any] = family(
-    "hyperu",
-    lambda g, y, x, a, b: -g * a * hyperu(a + 1, b + 1, x),
-    ((0.5, 1.5), (1, 2)),
-    Elements(0.5),
-    _read_hyp1f1,
+    "hyperu", lambda g, y, x, a, b: -g * a * hyperu(a + 1, b + 1, x), (1, 2, 2.6), _read_two
 )
 eval_jacobi: Op[Any] = family(
     "eval_jacobi",
     lambda g, y, x, n, alpha, beta: g * _slope_of_jacobi(n, alpha, beta, x),
-    ((2, 0.5, 1.0), (3, 1.0, 1.0)),
-    _UNIT,
-    _read_jacobi,
-    True,
+    (3, 1.0, 1.0, 0.19),
+    lambda n, alpha, beta, x: ((x,), {"n": n, "alpha": alpha, "beta": beta}),
+    complex=True,
 )
 eval_legendre: Op[Any] = family(
     "eval_legendre",
     lambda g, y, x, n: g * _slope_of_jacobi(n, 0, 0, x),
-    (0, 1, 3, 2.5),
-    _UNIT,
-    _read_legendre,
-    True,
+    (2.5, 0.19),
+    lambda n, x: ((x,), {"n": n}),
+    complex=True,
 )
 
 
@@ -321,7 +268,6 @@ lambertw: Op[Any] = declared(
     "lambertw",
     _lambertw,
     lambda g, y, z, k=0, tol=1e-8: g * np.exp(-y) / (1 + y),
-    domain=each(Elements(-0.25, 4.0)),
     read=_read_lambertw,
     scipy="",
     complex=True,

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.casting import safe_divide
-from tapegrad.ops.scipy_special.ufuncs import declared, scipys, special, split
+from tapegrad.ops.scipy_special.ufuncs import by_order, declared, scipys, special
 
 __all__ = ["dawsn", "dawsn_derivative", "erf", "erfc", "erfcinv", "erfcx", "erfcx_derivative"]
 __all__ += ["entr", "erfi", "erfinv", "expit", "kl_div", "log_expit", "log_ndtr", "log_ndtr_slope"]
@@ -58,30 +57,18 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
     return np.where(is_far, series, current).astype(value(x).dtype)
 
 
-def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[Any]:
+def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
     """The op of a function's derivatives, from order 1, without cancellation far from 0."""
 
     def forward(x: Any, order: Any) -> Any:
         return _derivative(x, order, name, sign, limit)
 
-    def call(choose: Choices) -> Call:
-        (x,) = each(elements)(choose).args
-        return Call((choose.integer(1, 3), x))
-
-    derivatives: Op[Any] = declared(
-        f"{name}_derivative",
-        forward,
-        lambda g, y, x, order: g * derivatives(order + 1, x),
-        domain=call,
-        read=split,
-        scipy="",
-    )
-    return derivatives
+    return by_order(f"{name}_derivative", forward)
 
 
-erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI, Elements(-2.0, 12.0))
-dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5, Elements(-12.0, 12.0))
-erfcx: Op[Any] = special("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), domain=Elements(-2.0))
+erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI)
+dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5)
+erfcx: Op[Any] = special("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), at=1.6)
 erfi: Op[Any] = special(
     "erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)), complex=True
 )
@@ -89,12 +76,12 @@ dawsn: Op[Any] = special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
 erfinv: Op[Any] = special(
     "erfinv",
     lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)),
-    domain=Elements(-0.9375, 0.9375),
+    at=0.19,
 )
 erfcinv: Op[Any] = special(
     "erfcinv",
     lambda g, y, x: -g * (_SQRT_PI / 2) * np.exp(np.square(y)),
-    domain=Elements(0.0625, 1.9375),
+    at=1.19,
 )
 ndtr: Op[Any] = special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
 
@@ -115,27 +102,24 @@ log_ndtr_slope: Op[Any] = declared(
     "log_ndtr_slope",
     _slope_of_log_ndtr,
     lambda g, y, x: -g * y * _excess(y, x),
-    domain=each(REAL),
     scipy="",
 )
 log_ndtr: Op[Any] = special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
 ndtri: Op[Any] = special(
     "ndtri",
     lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2),
-    domain=Elements(0.03125, 0.96875),
+    at=0.59,
 )
 ndtri_exp: Op[Any] = special(
     "ndtri_exp",
     lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2),
-    domain=Elements(-4.0, -0.0625),
+    at=-1.64,
 )
 
 # --- logistic ------------------------------------------------------------------------------
 
 expit: Op[Any] = special("expit", lambda g, y, x: g * y * expit(-x))
-logit: Op[Any] = special(
-    "logit", lambda g, y, x: g / (x * (1 - x)), domain=Elements(0.0625, 0.9375)
-)
+logit: Op[Any] = special("logit", lambda g, y, x: g / (x * (1 - x)), at=0.59)
 log_expit: Op[Any] = special("log_expit", lambda g, y, x: g * expit(-x))
 
 # --- entropies -----------------------------------------------------------------------------
@@ -144,18 +128,18 @@ xlogy: Op[Any] = special(
     "xlogy",
     lambda g, y, x1, x2: xlogy(g, x2),
     lambda g, y, x1, x2: g * safe_divide(x1, x2),
-    domain=(REAL, POSITIVE),
+    at=(0.8, 2.42),
     kink="-inf in `x1` at `x2` 0, where `x2` has 0",
 )
 xlog1py: Op[Any] = special(
     "xlog1py",
     lambda g, y, x1, x2: xlog1py(g, x2),
     lambda g, y, x1, x2: g * safe_divide(x1, 1 + x2),
-    domain=(REAL, Elements(-0.9375, 4.0)),
+    at=(0.8, 2.02),
     kink="-inf in `x1` at `x2` -1, where `x2` has 0",
 )
 entr: Op[Any] = special(
-    "entr", lambda g, y, x: -g - xlogy(g, x), domain=POSITIVE, kink="inf at 0, nan below"
+    "entr", lambda g, y, x: -g - xlogy(g, x), at=2.42, kink="inf at 0, nan below"
 )
 
 
@@ -171,13 +155,13 @@ rel_entr: Op[Any] = special(
     "rel_entr",
     lambda g, y, x1, x2: g + _times_log_ratio(g, x1, x2),
     lambda g, y, x1, x2: -g * safe_divide(x1, x2),
-    domain=(POSITIVE, POSITIVE),
+    at=2.42,
     kink="-inf in `x1` at 0",
 )
 kl_div: Op[Any] = special(
     "kl_div",
     lambda g, y, x1, x2: _times_log_ratio(g, x1, x2),
     lambda g, y, x1, x2: g * np.where(np.equal(x2, 0), 1, safe_divide(x2 - x1, x2)),
-    domain=(POSITIVE, POSITIVE),
+    at=2.42,
     kink="-inf in `x1` at 0",
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import comb, log
 from typing import Any
 
@@ -19,9 +19,13 @@ import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.domain import Call, Choices, Domain, Elements, each
 from tapegrad.ops.scipy_special.normal import xlogy
-from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    declared,
+    result_type,
+    scipys,
+    special,
+)
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -147,27 +151,15 @@ def elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
 
 # --- a family of distributions, by its parameters ------------------------------------------
 
-SHAPE = Elements(0.25, 8.0)
-PROBABILITY = Elements(0.0625, 0.9375)
 # what a derivative is divided by: nothing, the probability up to x, or that beyond it; less one of
 # these, their sum is the other
 _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
-def _read_two(orders: Any, of: Any, a: Any, x: Any) -> Any:
-    return (a, x), {"orders": orders, "of": of}
-
-
-def _read_three(orders: Any, of: Any, a: Any, b: Any, x: Any) -> Any:
-    return (a, b, x), {"orders": orders, "of": of}
-
-
 def of_vectors(
     name: str,
     fn: Callable[..., Any],
-    rules: Iterable[Any],
-    domain: tuple[Elements, ...],
-    call: Domain | None = None,
+    rules: Sequence[Any],
     read: Callable[..., Any] | None = None,
 ) -> Op[Any]:
     """The op of a function of vectors, which takes the op's options by name."""
@@ -178,9 +170,7 @@ def of_vectors(
     def of_three(a: Any, b: Any, x: Any, **options: Any) -> Any:
         return elementwise(functools.partial(fn, **options), a, b, x)
 
-    forward = (of_two, of_three)[len(domain) - 2]
-    domains = call or each(*domain)
-    return declared(name, forward, *rules, domain=domains, read=read, scipy="")
+    return declared(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -199,8 +189,8 @@ class Family:
         Of parameters and x, the derivatives of the log density by the parameters.
     tails
         Masks and the tails of the elements there, with the number of the tail's probability.
-    domain
-        Numbers to test it on.
+    example
+        Arguments of its example.
     derivative
         The op of derivatives by the parameters, which takes their orders, and what they are divided
         by.
@@ -215,7 +205,7 @@ class Family:
     density: Op[Any]
     cumulant: Callable[..., Callable[..., Any]]
     tails: Callable[..., Iterator[tuple[Any, Callable[..., Tail], int]]]
-    domain: tuple[Elements, ...]
+    example: tuple[float, ...]
     derivative: Op[Any] = attrs.field(init=False)
     hazards: tuple[Op[Any], Op[Any], Op[Any]] = attrs.field(init=False)
     cdf: Op[Any] = attrs.field(init=False)
@@ -224,9 +214,9 @@ class Family:
     logsf: Op[Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        def op(name: str, fn: Callable[..., Any], kind: int, rules: Iterable[Any]) -> Op[Any]:
+        def op(name: str, fn: Callable[..., Any], kind: int, rules: Sequence[Any]) -> Op[Any]:
             name = name.format(self.name + "c" * (kind == UPPER))
-            return of_vectors(name, functools.partial(fn, kind), rules, self.domain)
+            return of_vectors(name, functools.partial(fn, kind), rules)
 
         def over(kind: int, *xs: Any) -> Any:
             return -self.logs(*xs)[1][kind]
@@ -291,7 +281,7 @@ class Family:
 
     def first(self, k: int) -> tuple[int, ...]:
         """The orders of the first derivative by a parameter."""
-        return tuple(int(i == k) for i in range(len(self.domain) - 1))
+        return tuple(int(i == k) for i in range(len(self.example) - 1))
 
     def change(self, k: int, of: int, *xs: Any) -> Any:
         """The slope by an argument of the probability up to x, or of a logarithm of either."""
@@ -303,43 +293,43 @@ class Family:
         """The rules of a probability of this kind, or of its logarithm."""
         sign = -1 if kind == UPPER and not of else 1
 
-        def rule(k: int) -> Any:
-            return lambda g, y, *xs: sign * g * self.change(k, of, *xs)
+        def rule(k: int, g: Any, y: Any, *xs: Any) -> Any:
+            return sign * g * self.change(k, of, *xs)
 
-        return [rule(k) for k in range(len(self.domain))]
+        return self._for_each(rule)
+
+    def _for_each(self, rule: Callable[..., Any]) -> list[Any]:
+        """A rule for each argument, whose number it takes first."""
+        return [functools.partial(rule, k) for k in range(len(self.example))]
 
     def _rules_of_hazard(self, of: int) -> list[Any]:
-        def rule(k: int) -> Any:
-            return lambda g, y, *xs: self.density.vjps[k](g, y, *xs) - g * self.change(k, of, *xs)
+        def rule(k: int, g: Any, y: Any, *xs: Any) -> Any:
+            return self.density.vjps[k](g, y, *xs) - g * self.change(k, of, *xs)
 
-        return [rule(k) for k in range(len(self.domain))]
+        return self._for_each(rule)
 
     def _derivative(self) -> Op[Any]:
-        def by_parameter(k: int) -> Any:
-            def rule(g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
-                more = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
-                return g * (more - y * self.change(k, of, *xs) if of else more)
+        def rule(k: int, g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
+            change = self.change(k, of, *xs) if of or k == len(orders) else 0.0
+            if k == len(orders):
+                moment = _moment(self.cumulant(*xs), *orders)
+                return g * change * (moment - y if of else moment)
+            more = self.derivative(tuple(map(operator.add, orders, self.first(k))), of, *xs)
+            return g * (more - y * change if of else more)
 
-            return rule
+        def of_two(orders: Any, of: Any, a: Any, x: Any) -> Any:
+            return (a, x), {"orders": orders, "of": of}
 
-        def by_x(g: Any, y: Any, *xs: Any, orders: Any, of: int) -> Any:
-            moment = _moment(self.cumulant(*xs), *orders)
-            return g * self.change(n, of, *xs) * (moment - y if of else moment)
+        def of_three(orders: Any, of: Any, a: Any, b: Any, x: Any) -> Any:
+            return (a, b, x), {"orders": orders, "of": of}
 
-        def call(choose: Choices) -> Call:
-            shapes = choose.broadcastable(n + 1, max_dims=1, max_side=2)
-            operands = map(choose.array, shapes, self.domain)
-            return Call((self.first(choose.integer(0, n - 1)), choose.integer(0, 2), *operands))
-
-        n = len(self.domain) - 1
-        rules = [*map(by_parameter, range(n)), by_x]
-        name, read = f"{self.name}_derivative", (_read_two, _read_three)[n - 1]
-        return of_vectors(name, self.derivatives, rules, self.domain, call, read)
+        read = of_two if len(self.example) == 2 else of_three
+        return of_vectors(f"{self.name}_derivative", self.derivatives, self._for_each(rule), read)
 
     def function(self, kind: int) -> Op[Any]:
         """The op of SciPy's function for a probability of this kind."""
         name = self.name + "c" * (kind == UPPER)
-        return special(name, *self.rules(kind, _PLAIN), domain=self.domain)
+        return special(name, *self.rules(kind, _PLAIN), at=self.example)
 
     def slope(self, k: int, of: int, p: Any, *xs: Any, change: Any = None) -> Any:
         """The slope of an inverse, whose value is the last of xs, by an argument."""
@@ -352,14 +342,13 @@ class Family:
     def inverses(self, name: str, of: int) -> tuple[Op[Any], Op[Any]]:
         """The op of SciPy's inverse of a probability of one parameter, and one with all digits."""
 
-        def rule(k: int) -> Any:
-            return lambda g, y, a, p: g * self.slope(k, of, p, a, y)
+        def rule(k: int, g: Any, y: Any, a: Any, p: Any) -> Any:
+            return g * self.slope(k, of, p, a, y)
 
-        rules, domain = [rule(0), rule(1)], (self.domain[0], PROBABILITY)
-        quantile = functools.partial(self.quantile, name, of)
+        rules, quantile = self._for_each(rule), functools.partial(self.quantile, name, of)
         return (
-            special(name, *rules, domain=domain),
-            of_vectors(f"{name}_quantile", quantile, rules, domain),
+            special(name, *rules, at=(self.example[0], 0.59)),
+            of_vectors(f"{name}_quantile", quantile, rules),
         )
 
     def quantile(self, name: str, of: int, a: Any, p: Any) -> Any:

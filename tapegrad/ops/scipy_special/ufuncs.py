@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rule, Tensor
 from tapegrad.declare import op
-from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
 
 # all ops that SciPy computes, by their names in files
 SCIPY_OPS: dict[str, Op[Any]] = {}
@@ -36,65 +35,72 @@ def scipys(name: str) -> Any:
 
 
 def special(
-    name: str, *vjps: Rule | None, domain: Any = REAL, kink: str = "", complex: bool = False
+    name: str, *vjps: Rule | None, at: float | tuple[float, ...] = 0.8, **facts: Any
 ) -> Op[Any]:
-    """The op of a SciPy ufunc: a rule for each operand, and the numbers to test it on."""
-    kinds = domain if isinstance(domain, tuple) else (domain,) * len(vjps)
-
-    # a function for each number of operands, which an op reads from the signature
-    def of_one(x: Any) -> Any:
-        return scipys(name)(x)
-
-    def of_two(x1: Any, x2: Any) -> Any:
-        return scipys(name)(x1, x2)
-
-    def of_three(x1: Any, x2: Any, x3: Any) -> Any:
-        return scipys(name)(x1, x2, x3)
-
-    forward = (of_one, of_two, of_three)[len(vjps) - 1]
-    example = f"scipy.special.{name}, {[*map(_inside, kinds)]}"
-    return declared(
-        name, forward, *vjps, domain=each(*kinds), kink=kink, complex=complex, example=example
-    )
+    """The op of a SciPy ufunc: a rule for each operand, and the numbers in its example."""
+    n = len(vjps)
+    example = f"scipy.special.{name}, {[*(at if isinstance(at, tuple) else (at,) * n)]}"
+    forward = of_operands(n, lambda *xs: scipys(name)(*xs))
+    return declared(name, forward, *vjps, example=example, **facts)
 
 
 def family(
     name: str,
     vjp: Rule,
-    parameters: Sequence[Any],
-    elements: Elements = REAL,
+    example: tuple[float, ...] = (2, 0.8),
     read: Callable[..., Any] | None = None,
     complex: bool = False,
-    scipy: str | None = None,
 ) -> Op[Any]:
     """The op of a SciPy ufunc that takes an order before its operand, or other parameters.
 
     These are options: they pass no gradient, and must not be Tensors. `read` names them, unless
-    there is only an order. `parameters` has values to test with.
+    there is only an order. The arguments of its example end with the operand.
     """
 
     def forward(x: Any, **options: Any) -> Any:
         return scipys(name)(*options.values(), x)
 
-    several = [x if isinstance(x, tuple) else (x,) for x in parameters]
+    *options, x = example
+    call = f"lambda x: scipy.special.{name}({', '.join(map(str, options))}, x), [{x}]"
+    return declared(name, forward, vjp, read=read or split, complex=complex, example=call)
 
-    def call(choose: Choices) -> Call:
-        (x,) = each(elements)(choose).args
-        return Call((*choose.among(several), x))
 
-    arguments = ", ".join(map(str, several[-1]))
-    example = f"lambda x: scipy.special.{name}({arguments}, x), [{_inside(elements)}]"
-    example = example if scipy is None else ""
-    return declared(
-        name,
-        forward,
-        vjp,
-        domain=call,
-        read=read or split,
-        scipy=scipy,
-        complex=complex,
-        example=example,
-    )
+def several(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any], ...]:
+    """An op for each result of a SciPy ufunc with several results, by its name and its rule."""
+
+    def part_op(index: int, part: str, vjp: Rule) -> Op[Any]:
+        forward = of_operands(1, lambda x: scipys(name)(x)[index])
+        return declared(part, forward, vjp, scipy="", **facts)
+
+    return tuple([part_op(i, *part) for i, part in enumerate(parts)])
+
+
+def by_order(
+    name: str, forward: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
+) -> Op[Any]:
+    """The op of a function's derivatives, of which the first option is the order."""
+
+    def vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
+        order, *rest = options.values()
+        return g * derivatives(order + 1, *rest, x)
+
+    derivatives = declared(name, forward, vjp, read=read or split, scipy="", **facts)
+    return derivatives
+
+
+def of_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with a parameter for each of n operands, which an op counts."""
+
+    def of_one(x: Any) -> Any:
+        return fn(x)
+
+    def of_two(x1: Any, x2: Any) -> Any:
+        return fn(x1, x2)
+
+    def of_three(x1: Any, x2: Any, x3: Any) -> Any:
+        return fn(x1, x2, x3)
+
+    return (of_one, of_two, of_three)[n - 1]
 
 
 def split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -118,14 +124,16 @@ def declared(
     name: str,
     forward: Callable[..., Any],
     *vjps: Rule | None,
-    domain: Domain,
     kink: str = "",
     read: Callable[..., Any] | None = None,
     scipy: str | None = None,
     complex: bool = False,
     example: str = "",
 ) -> Op[Any]:
-    """An op of this package; it stands for the ufunc of its name, or of the name `scipy`."""
+    """An op of this package; it stands for the ufunc of its name, or of the name `scipy`.
+
+    The calls to test it on are in `tapegrad.testing.domains.special`.
+    """
     forward.__name__ = forward.__qualname__ = name
     # the module in which pickle looks for it
     forward.__module__ = __package__ or ""
@@ -135,7 +143,6 @@ def declared(
         scipy=name if scipy is None else scipy,
         takes_weak=len(vjps) > 1,
         read=read,
-        domain=domain,
         kink=kink,
         jvp=elementwise,
         complex=complex,
@@ -148,7 +155,3 @@ def result_type(*xs: Any) -> Any:
     """The dtype of the result of SciPy's real functions of these operands."""
     dtype = np.result_type(*xs)
     return np.promote_types(dtype, np.float32 if dtype.kind == "f" else np.float64)
-
-
-def _inside(elements: Elements) -> float:
-    return round(elements.low + 0.6 * (elements.high - elements.low), 2)
