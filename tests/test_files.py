@@ -17,6 +17,7 @@ import pytest
 from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
+from messages import said
 from trees import CHARACTERS, Params
 
 import tapegrad as tg
@@ -84,7 +85,7 @@ def test_any_array_comes_back_bit_for_bit(tmp_path_factory: Any, data: Any) -> N
         assert same(tg.load(path, tree), tg.tree.map(np.asarray, tree))
 
 
-def test_numpy_reads_the_file_too(tmp_path: Path) -> None:
+def test_numpy_reads_the_file_and_writes_one(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     tg.save(path, a_tree(), note="x")
     with np.load(path, allow_pickle=False) as archive:
@@ -92,10 +93,6 @@ def test_numpy_reads_the_file_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(archive["layers.0.weight"], a_tree()["layers"][0].weight)
         # by the zip file, for NumPy 2.3.0 fails to read what is no array
         assert json.loads(archive.zip.read("metadata.json")) == {"note": "x"}
-
-
-def test_a_file_of_numpys_with_the_right_names_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "other.npz"
     for save in (np.savez, np.savez_compressed):
         save(path, w=np.arange(3.0, dtype=">f8"), b=np.ones(()))
         got = tg.load(path, {"w": np.zeros(3), "b": np.zeros(())})
@@ -146,43 +143,35 @@ def test_a_resumed_training_is_the_one_that_never_stopped(file: Path) -> None:
 def test_every_difference_is_named(file: Path) -> None:
     tg.save(file, {"a": np.ones(2), "b": np.ones(3), "c": np.ones(2), "d": np.ones(1)})
     like = {"a": np.ones(2, np.float32), "b": np.ones((3, 1)), "c": np.ones(2), "e": np.ones(1)}
-    with pytest.raises(tg.FileError) as caught:
-        tg.load(file, like)
-    message = str(caught.value)
-    for part in (
-        str(file),
-        "'a' is float64 (2,); float32 (2,)",
-        "'b' is float64 (3,); float64 (3, 1)",
-        "'e' is missing",
-        "'d' is not in the tree",
-    ):
-        assert part in message
+    parts = ["'a' is float64 (2,); float32 (2,)", "'b' is float64 (3,); float64 (3, 1)"]
+    parts += [str(file), "'e' is missing", "'d' is not in the tree"]
+    message = said(tg.FileError, lambda: tg.load(file, like), *parts)
     assert "'c'" not in message
-    assert isinstance(caught.value, ValueError)
-    assert isinstance(caught.value, tg.TapegradError)
+    assert issubclass(tg.FileError, ValueError)
 
 
-@pytest.mark.parametrize(
-    ("tree", "error", "said"),
-    [
-        ({"a": ["text"]}, TypeError, "a.0 is a str"),
-        ({"f": len}, TypeError, "f is a builtin"),
-        (np.array([object()]), TypeError, "object"),
-        ({"t": np.array("text")}, TypeError, "<U4"),
-        ({"a.b": 1.0, "a": {"b": 2.0}}, ValueError, "'a.b'"),
-        ({"a": [2**63, 2**64]}, TypeError, "a.1 must be an integer of at most 64 bits"),
-        ({"a": -(10**400)}, TypeError, "a must be an integer"),
-    ],
-)
-def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(
-    file: Path, tree: Any, error: type[Exception], said: str
-) -> None:
+UNSAVED: list[tuple[type[Exception], Any, str]] = [
+    (TypeError, {"a": ["text"]}, "a.0 is a str"),
+    (TypeError, {"f": len}, "f is a builtin"),
+    (TypeError, np.array([object()]), "object"),
+    (TypeError, {"t": np.array("text")}, "<U4"),
+    (ValueError, {"a.b": 1.0, "a": {"b": 2.0}}, "'a.b'"),
+    (TypeError, {"a": [2**63, 2**64]}, "a.1 must be an integer of at most 64 bits"),
+    (TypeError, {"a": -(10**400)}, "a must be an integer"),
+    # what a tape refuses too
+    (TypeError, {"w": np.ma.array([1.0, 2.0], mask=[True, False])}, "w"),
+    (TypeError, {"w": np.ones((1, 1)).view(np.matrix)}, "w"),
+    (TypeError, {"w": np.zeros(2, "M8[s]")}, "w"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(file: Path) -> None:
     tg.save(file, 1.0)
     before = file.read_bytes()
-    with pytest.raises(error, match=said):
-        tg.save(file, tree)
-    with pytest.raises(TypeError, match="JSON"):
-        tg.save(file, 2.0, f=len)
+    for kind, tree, part in UNSAVED:
+        said(kind, lambda tree=tree: tg.save(file, tree), part)
+    said(TypeError, lambda: tg.save(file, 2.0, f=len), "JSON")
     assert file.read_bytes() == before
     assert [x.name for x in file.parent.iterdir()] == [file.name]
 
@@ -239,10 +228,7 @@ LIKE = {"w": np.zeros((4, 4)), "b": np.zeros(4)}
 
 
 def refused(path: Path, like: Any = LIKE) -> str:
-    with pytest.raises(tg.FileError) as caught:
-        tg.load(path, like)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
+    return said(tg.FileError, lambda: tg.load(path, like), str(path))
 
 
 def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
@@ -286,43 +272,36 @@ def as_npy(x: Any, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def header(shape: str, descr: str = "<f8") -> str:
+    return f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}"
+
+
 RIGHT = {"w.npy": as_npy(LIKE["w"]), "b.npy": as_npy(LIKE["b"])}
+# what stands in the place of w
+HOSTILE_ARRAYS = {
+    "text": b"no array",
+    "a huge shape": npy(header("(10000000, 10000000)")),
+    "a negative shape": npy(header("(-4, -4)"), b"\0" * 128),
+    "too little data": npy(header("(4, 4)"), b"\0" * 127),
+    "too much data": npy(header("(4, 4)"), b"\0" * 129),
+    "a header that is code": npy("__import__('os').abort()"),
+    "a deep header": npy("(" * 5000),
+    "a long header": npy(" " * 60000),
+    "another version": npy("{}", version=b"\x09\x00"),
+    "an unknown dtype": npy(header("(4, 4)", "<q9")),
+}
 HOSTILE = {
-    "text": {"w.npy": b"no array", "b.npy": RIGHT["b.npy"]},
     "no arrays": {"w": b"", "b": b""},
-    "a huge shape": {
-        **RIGHT,
-        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000, 10000000)}"),
-    },
-    "a negative shape": {
-        **RIGHT,
-        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-4, -4)}", b"\0" * 128),
-    },
-    "too little data": {
-        **RIGHT,
-        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 127),
-    },
-    "too much data": {
-        **RIGHT,
-        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 129),
-    },
-    "a header that is code": {**RIGHT, "w.npy": npy("__import__('os').abort()")},
-    "a deep header": {**RIGHT, "w.npy": npy("(" * 5000)},
-    "a long header": {**RIGHT, "w.npy": npy(" " * 60000)},
-    "another version": {**RIGHT, "w.npy": npy("{}", version=b"\x09\x00")},
-    "an unknown dtype": {
-        **RIGHT,
-        "w.npy": npy("{'descr': '<q9', 'fortran_order': False, 'shape': (4, 4)}"),
-    },
     "a path out of the folder": {**RIGHT, "../w.npy": RIGHT["w.npy"]},
+    **{name: {**RIGHT, "w.npy": text} for name, text in HOSTILE_ARRAYS.items()},
 }
 
 
-@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
-    path = tmp_path / "hostile.npz"
-    write_zip(path, members)
-    refused(path)
+def test_a_hostile_file_is_refused(tmp_path: Path) -> None:
+    for name, members in HOSTILE.items():
+        path = tmp_path / f"{name}.npz"
+        write_zip(path, members)
+        refused(path)
 
 
 def test_what_is_pickled_in_a_file_is_never_run(tmp_path: Path) -> None:
@@ -340,8 +319,8 @@ def test_what_is_pickled_in_a_file_is_never_run(tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_what_is_packed_tightly_is_not_unpacked_beyond_what_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
-    header = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}")
-    write_zip(path, {**RIGHT, "w.npy": header + bytes(1 << 27)}, zipfile.ZIP_DEFLATED)
+    bomb = npy(header("(4, 4)")) + bytes(1 << 27)
+    write_zip(path, {**RIGHT, "w.npy": bomb}, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
     refused(path)
     write_zip(path, {**RIGHT, "metadata.json": b" " * (1 << 25)}, zipfile.ZIP_DEFLATED)
@@ -398,26 +377,6 @@ def test_the_name_that_safetensors_keeps_is_refused(tmp_path: Path) -> None:
         tg.save(tmp_path / "names.safetensors", {"__metadata__": np.ones(2)})
 
 
-@pytest.mark.parametrize(
-    "leaf",
-    [
-        np.ma.array([1.0, 2.0], mask=[True, False]),
-        np.array([None]),
-        np.ones((1, 1)).view(np.matrix),
-        np.array(["text"]),
-        np.zeros(2, "M8[s]"),
-    ],
-    ids=lambda x: f"{type(x).__name__} {np.asarray(x).dtype}",
-)
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-def test_what_a_tape_refuses_a_file_refuses(tmp_path: Path, leaf: Any) -> None:
-    with pytest.raises(TypeError):
-        tg.record(lambda x: x * leaf)(1.0)
-    with pytest.raises(TypeError, match=r"layer\.w"):
-        tg.save(tmp_path / "leaf.npz", {"layer": {"w": leaf}})
-    assert not (tmp_path / "leaf.npz").exists()
-
-
 def test_complex_numbers_come_back_but_not_from_safetensors(tmp_path: Path) -> None:
     tree = {"z": np.array([[1 + 2j, -1j]], np.complex64), "w": np.ones(2) * 1j, "n": 1 - 2j}
     tg.save(tmp_path / "z.npz", tree)
@@ -450,19 +409,14 @@ def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "twice" in refused(path)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "nonsense", "[" * 100_000])
-def test_metadata_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+def test_metadata_that_are_none_are_refused_and_the_arrays_read(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
-    write_zip(path, {**RIGHT, "metadata.json": text.encode()})
-    with pytest.raises(tg.FileError, match=r"bad\.npz"):
-        tg.load_metadata(path)
-    assert same(tg.load(path, LIKE), LIKE)
-
-
-def test_a_file_without_metadata_says_so(tmp_path: Path) -> None:
-    write_zip(tmp_path / "none.npz", RIGHT)
-    with pytest.raises(tg.FileError, match=r"metadata\.json"):
-        tg.load_metadata(tmp_path / "none.npz")
+    for text in ("[1]", "{", "nonsense", "[" * 100_000):
+        write_zip(path, {**RIGHT, "metadata.json": text.encode()})
+        said(tg.FileError, lambda: tg.load_metadata(path), "bad.npz")
+        assert same(tg.load(path, LIKE), LIKE)
+    write_zip(path, RIGHT)
+    said(tg.FileError, lambda: tg.load_metadata(path), "metadata.json")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
