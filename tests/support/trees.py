@@ -89,6 +89,11 @@ TREES = st.recursive(
 )
 
 
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types all the way down, and in the same order."""
+    return type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
 def random_tree(key: Any, dtype: Any = float) -> dict[str, Any]:
     keys = tg.random.split(key, len(SHAPES))
     leaves = [tg.random.normal(k, n, dtype) for k, n in zip(keys, SHAPES, strict=True)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import check_refusals
 
 import tapegrad as tg
 from tapegrad.tree.opaque import tensor_inside
@@ -83,36 +84,35 @@ HIDING = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(HIDING))
-@pytest.mark.parametrize(
-    "lose",
-    [
-        lambda f: tg.jvp(f, (2.0,), (1.0,)),
-        lambda f: tg.vjp(f, 2.0),
-        lambda f: tg.jacobian(f)(2.0),
-        lambda f: tg.grad(lambda x: (x, f(x)), has_aux=True)(2.0),
-        lambda f: tg.grad(lambda x: tg.stop_gradient([f(x)]) and x)(2.0),
-        lambda f: tg.grad(lambda x: tg.checkpoint(f)(x) and x)(2.0),
-        lambda f: tg.compile(f)(2.0),
-        lambda f: tg.grad(lambda x: tg.custom_vjp(lambda g, y, *xs: xs)(len)(f(x)) and x)(2.0),
-    ],
-)
-def test_no_tensor_hides_in_what_is_no_tree(name, lose):
-    with pytest.raises(TypeError, match="not a tree"):
-        lose(HIDING[name])
+LOSING: list[Any] = [
+    lambda f: tg.jvp(f, (2.0,), (1.0,)),
+    lambda f: tg.vjp(f, 2.0),
+    lambda f: tg.jacobian(f)(2.0),
+    lambda f: tg.grad(lambda x: (x, f(x)), has_aux=True)(2.0),
+    lambda f: tg.grad(lambda x: tg.stop_gradient([f(x)]) and x)(2.0),
+    lambda f: tg.grad(lambda x: tg.checkpoint(f)(x) and x)(2.0),
+    lambda f: tg.compile(f)(2.0),
+    lambda f: tg.grad(lambda x: tg.custom_vjp(lambda g, y, *xs: xs)(len)(f(x)) and x)(2.0),
+]
+
+
+@pytest.mark.parametrize("lose", LOSING)
+def test_no_tensor_hides_in_what_is_no_tree(lose):
+    check_refusals([(TypeError, f, "not a tree") for f in HIDING.values()], lose)
 
 
 # in the names of this module, which none of the above holds
 _, GLOBAL = tg.Tape().parameter(1.0)
 
 
-@pytest.mark.parametrize("name", sorted(HIDING))
-def test_what_is_no_tree_may_hold_anything_else(name):
-    thing = HIDING[name](3.0)
-    _, aux = tg.grad(lambda x: (x * x, [thing, len, int]), has_aux=True)(2.0)
-    assert aux[1:] == [len, int]
-    assert tg.stop_gradient([thing])[0] is not None
-    assert tg.grad(lambda x: tg.checkpoint(lambda x: (x * x, thing))(x)[0])(2.0) == 4.0
+def test_what_is_no_tree_may_hold_anything_else():
+    for hide in HIDING.values():
+        thing = hide(3.0)
+        _, aux = tg.grad(lambda x, t=thing: (x * x, [t, len, int]), has_aux=True)(2.0)
+        assert aux[1:] == [len, int]
+        assert tg.stop_gradient([thing])[0] is not None
+        checkpointed = tg.checkpoint(lambda x, t=thing: (x * x, t))
+        assert tg.grad(lambda x, f=checkpointed: f(x)[0])(2.0) == 4.0
 
 
 def test_a_container_that_is_no_tree_is_told_how_to_be_one():
@@ -155,15 +155,14 @@ def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
             tg.compile(make)(2.0)
 
 
-@pytest.mark.parametrize(
-    "output", ["a", 3, None, (), [], {"n": np.arange(3)}, (True, "b"), np.array([1], object)]
-)
-@pytest.mark.parametrize("transform", [lambda f: tg.jacobian(f)(2.0), lambda f: tg.vjp(f, 2.0)])
-def test_a_result_without_a_floating_leaf_has_no_derivative(transform, output):
-    with pytest.raises(TypeError, match=r"no leaf of its result is floating|is a return missing"):
-        transform(lambda x: output)
-    with pytest.raises(TypeError, match=r"floating.*bool"):
-        transform(lambda x: x > 0)
+def test_a_result_without_a_floating_leaf_has_no_derivative():
+    results = ["a", 3, None, (), [], {"n": np.arange(3)}, (True, "b"), np.array([1], object)]
+    for transform in (tg.jacobian, lambda f: lambda x: tg.vjp(f, x)):
+        for result in results:
+            with pytest.raises(TypeError, match=r"no leaf of its result is floating|is a return"):
+                transform(lambda x, y=result: y)(2.0)
+        with pytest.raises(TypeError, match=r"floating.*bool"):
+            transform(lambda x: x > 0)(2.0)
 
 
 def test_a_constant_beside_other_results_has_a_zero_jacobian():

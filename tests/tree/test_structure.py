@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import pytest
 from hypothesis import given
-from trees import TREES, Empty, Nothing, Params, Plain, Private, Sealed
+from trees import TREES, Empty, Nothing, Params, Plain, Private, Sealed, same
 
 import tapegrad as tg
 from tapegrad import tree
@@ -30,11 +30,6 @@ def test_flatten_refuses_a_tensor_in_a_computed_field(make):
     for transform in (tg.jacobian, tg.compile, lambda f: lambda x: tg.vjp(f, x)):
         with pytest.raises(TypeError, match=r"double of Computed has init=False"):
             transform(lambda x: make(Computed(x)))(2.0)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal, of the same types all the way down, and in the same order."""
-    return type(a) is type(b) and a == b and repr(a) == repr(b)
 
 
 @given(TREES)
@@ -91,57 +86,37 @@ def test_paths_lead_to_the_leaves(t):
     assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == _walk(t)
 
 
-def test_paths_are_joined_by_dots():
-    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
-    assert tree.paths(model.init(0)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    cell = tg.nn.RNNCell(2, 2, 2).init(0)
-    assert tree.paths({"cell": cell})[0] == "cell.w_ih.weight"
-    assert tree.paths(3.0) == [""]
-    assert tree.paths([]) == []
+LEAVES = [1, "text", b"bytes", {1, 2}, np.ones(3), OrderedDict(a=1), range(3), int, Params, Plain]
+LEAVES += [object(), tg.Tape(), tg.add, tg.grad(tg.tanh), tg.vjp(tg.tanh, 1.0)[1]]
+LEAVES += [tg.Tape().parameter(1.0)[1]]
 
 
-@pytest.mark.parametrize(
-    "leaf",
-    [
-        1,
-        "text",
-        b"bytes",
-        {1, 2},
-        np.ones(3),
-        OrderedDict(a=1),
-        range(3),
-        int,
-        Params,
-        Plain,
-        object(),
-        tg.Tape(),
-        tg.add,
-    ],
-)
-def test_leaf_is_anything_else(leaf):
-    leaves, structure = tree.flatten([leaf])
-    assert leaves[0] is leaf
-    assert structure.size == 1
-
-
-def test_leaf_is_a_function_of_the_package():
-    for thing in (tg.tanh, tg.grad(tg.tanh), tg.jacobian(tg.tanh), tg.vjp(tg.tanh, 1.0)[1]):
-        assert tree.map(lambda x: x, [thing])[0] is thing
-    output, _ = tg.record(lambda f, pullback, x: pullback(f(x))[0])(
-        tg.tanh, tg.vjp(tg.square, 3.0)[1], 0.0
-    )
-    assert output.value == 0.0
-
-
-def test_leaf_is_a_tensor():
-    output, _ = tg.record(lambda x: {"y": x})(1.0)
-    assert tree.leaves(output)[0] is output["y"]
-
-
-def test_leaves_of_none_and_empty_nodes():
+def test_anything_that_is_no_node_is_a_leaf():
+    for leaf in LEAVES:
+        leaves, structure = tree.flatten([leaf])
+        assert leaves[0] is leaf
+        assert structure.size == 1
     empty = [None, (), [], {}, Empty(), Nothing()]
     assert tree.leaves(empty) == []
     assert same(tree.map(str, empty), empty)
+    assert tree.paths(3.0) == [""]
+
+
+def test_layers_optimizers_and_functions_are_in_trees_that_are_arguments():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
+    cell, optimizer = tg.nn.RNNCell(2, 3, 4, activation="tanh"), tg.optim.SGD(0.1, momentum=0.9)
+    nodes = {"layers": [model, cell], "optimizer": optimizer}
+    assert tree.map(lambda x: x, nodes) == nodes
+    params, x = model.init(0), np.ones((4, 2))
+    assert tree.paths(params) == ["0.weight", "0.bias"]
+    output, _ = tg.record(lambda model, f, params, x: f(model(params, x)))(
+        model, tg.tanh, params, x
+    )
+    np.testing.assert_array_equal(output.value, np.tanh(model(params, x)))
+    g = tg.grad(lambda params, model: tg.sum(model(params, x)))(params, model)
+    assert tree.flatten(g)[1] == tree.flatten(params)[1]
+    t = {"a": [1, (2,)], "b": None, "c": Params(1, 2), "d": ()}
+    assert repr(tree.flatten(t)[1]) == "{'a': [*, (*,)], 'b': None, 'c': Params(*, *), 'd': ()}"
 
 
 def test_flatten_keeps_the_order_of_a_dict():
@@ -241,35 +216,3 @@ def test_dataclass_is_differentiated_and_compiled():
         assert type(again) is Sealed
         np.testing.assert_array_equal(again.first, output.first)
         assert (again.rest, again.last) == ([3.0], 7.0)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        tg.nn.Linear(2, 3),
-        tg.nn.Tanh(),
-        tg.nn.Embedding(3, 2),
-        tg.nn.RNNCell(2, 3, 4, activation="tanh"),
-        tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh()),
-        tg.optim.SGD(0.1, momentum=0.9),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_tree_with_layers_and_optimizers(layer):
-    leaves, structure = tree.flatten({"layer": layer})
-    assert tree.unflatten(structure, leaves) == {"layer": layer}
-
-
-def test_tree_with_a_model_is_an_argument():
-    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
-    x = np.ones((4, 2))
-    params = model.init(0)
-    output, _ = tg.record(lambda model, params, x: model(params, x))(model, params, x)
-    np.testing.assert_array_equal(output.value, model(params, x))
-    g = tg.grad(lambda params, model: tg.sum(model(params, x)))(params, model)
-    assert tree.flatten(g)[1] == tree.flatten(params)[1]
-
-
-def test_structure_repr_reads_like_the_tree():
-    t = {"a": [1, (2,)], "b": None, "c": Params(1, 2), "d": ()}
-    assert repr(tree.flatten(t)[1]) == "{'a': [*, (*,)], 'b': None, 'c': Params(*, *), 'd': ()}"
