@@ -11,31 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
+from written import in_a_file
 
 import tapegrad as tg
 from tapegrad.arraylike.remedies import ELSEWHERE
 from tapegrad.arraylike.table import complete
 
 X = np.array([0.3, 0.7, 0.2])
-NUMBER = itertools.count()
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[[str], Any]:
     """Makes a function of x, in a file of its own, of the lines of its body."""
-
-    def make(body: str) -> Any:
-        path = tmp_path / f"users_{next(NUMBER)}.py"
-        lines = "\n".join(f"    {line}" for line in body.splitlines())
-        path.write_text(
-            "import math\nimport numpy as np\nimport tapegrad as tg\n"
-            "from numpy import array, exp\ndef f(x):\n" + lines + "\n"
-        )
-        names: dict[str, Any] = {}
-        exec(compile(path.read_text(), str(path), "exec"), names)
-        return names["f"]
-
-    return make
+    return lambda body: in_a_file(tmp_path, body)
 
 
 def refusal(fn: Any, transform: Any = tg.grad, x: Any = X) -> str:
@@ -275,13 +263,13 @@ INTEGERS = [
 ]
 
 
-@pytest.mark.parametrize("code", INTEGERS)
-def test_a_number_that_is_not_static_is_named_with_static_argnums(code: str) -> None:
-    function = eval(f"lambda x, n: {code}", {"np": np, "tg": tg})
-    with pytest.raises(tg.TraceError, match="; list n in static_argnums"):
-        tg.compile(function)(np.ones(4), 3)
-    with pytest.raises(tg.TraceError, match="; write None in in_axes for n, if"):
-        tg.vmap(function)(np.ones((2, 4)), np.ones(2, int))
+def test_a_number_that_is_not_static_is_named_with_static_argnums() -> None:
+    for code in INTEGERS:
+        function = eval(f"lambda x, n: {code}", {"np": np, "tg": tg})
+        with pytest.raises(tg.TraceError, match="; list n in static_argnums"):
+            tg.compile(function)(np.ones(4), 3)
+        with pytest.raises(tg.TraceError, match="; write None in in_axes for n, if"):
+            tg.vmap(function)(np.ones((2, 4)), np.ones(2, int))
 
 
 def test_a_tensor_whose_recording_has_ended_is_read_by_its_value() -> None:
