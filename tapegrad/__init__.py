@@ -21,20 +21,21 @@ from importlib import import_module as _import_module
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
-from tapegrad.arraylike.ownership import keep_freed_memory as _keep_freed_memory
+from tapegrad.arraylike.tensor import Tensor as Tensor
 from tapegrad.core.op import Op as Op
 from tapegrad.core.recording import record as record
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
-from tapegrad.core.tensor import Tensor as Tensor
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
+from tapegrad.explain import asked as _asked  # noqa: F401
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad
+from tapegrad.tree.ownership import keep_freed_memory as _keep_freed_memory
 
 if _typing.TYPE_CHECKING:
     from tapegrad import data as data

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import readonly_array
-from tapegrad.core.operands import is_count
+from tapegrad.arraylike.reading import is_count
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
+from tapegrad.tree.ownership import readonly_array
 
 __all__ = ["batches"]
 __dir__ = __all__.copy

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
+from tapegrad.tree.ownership import Array
 
 __all__ = ["NEAR_ONE", "NONZERO", "POSITIVE", "REAL", "TYING", "Call", "Choices", "Domain"]
 __all__ += ["Elements", "along", "any_of", "each", "matrices", "on_array", "reduced"]

@@ -22,11 +22,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import refuse_unreal, require_64_bits
-from tapegrad.arraylike.ownership import Array, readonly_array
-from tapegrad.arraylike.text import a_kind
 from tapegrad.errors import FileError
+from tapegrad.errors.words import a_kind
 from tapegrad.tree import Tree
+from tapegrad.tree.numbers import refuse_unreal, require_64_bits
+from tapegrad.tree.ownership import Array, readonly_array
 
 __all__ = ["load", "load_metadata", "save"]
 

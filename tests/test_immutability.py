@@ -23,9 +23,9 @@ from tampering import vandalize
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.arraylike.ownership import LARGE, owned_copy, readonly_array, readonly_view
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Constant
+from tapegrad.tree.ownership import LARGE, owned_copy, readonly_array, readonly_view
 
 # below and above the size from which arrays of the package's own are shared
 SIZES = (6, LARGE // 8 + 2)

@@ -16,7 +16,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.arraylike.table import complete
-from tapegrad.core.op import EachOperand, Joint
+from tapegrad.core.rules import EachOperand, Joint
 from tapegrad.declare import OPS, declaration
 from tapegrad.domain import REAL
 

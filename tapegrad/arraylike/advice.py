@@ -63,16 +63,20 @@ class Absent:
 
 
 class Absences:
-    """Attributes that other arrays have, refused with advice; the last base of `Tensor`."""
+    """Attributes that other arrays have, and calling the class, refused with advice."""
 
     __slots__ = ()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(
+            "a Tensor is a record of a tape, not made by its class: tg.grad(fn)(x) and "
+            "tg.record(fn)(x) call fn with Tensors for arrays, and by hand it is "
+            "tape, t = tg.Tape().parameter(x)"
+        )
+
     def __dir__(self) -> list[str]:
-        absent = {name for name, x in vars(Absences).items() if type(x) is Absent}
-        defined = {
-            name for base in type(self).__mro__ if base is not Absences for name in vars(base)
-        }
-        return [name for name in object.__dir__(self) if name not in absent - defined]
+        own = vars(type(self))
+        return [name for name in object.__dir__(self) if type(own.get(name)) is not Absent]
 
 
 for _name in ATTRIBUTES:

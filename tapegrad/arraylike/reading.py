@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.lines import called_from, users_line
-from tapegrad.arraylike.ownership import Array, readonly_array, readonly_view
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.arraylike.text import in_html
 from tapegrad.errors import TraceError
+from tapegrad.errors.lines import called_from, users_line
+from tapegrad.errors.words import in_html
+from tapegrad.tree.ownership import Array, readonly_array, readonly_view
+from tapegrad.tree.structure import is_record
 
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
@@ -34,27 +34,43 @@ _ARRAYS = frozenset(
 )
 
 
-def is_of_an_element(error: ValueError) -> bool:
-    """Whether NumPy's error hides a Tensor's, which was put into an array: ``out[i] = t``."""
-    if not isinstance(error.__cause__, TypeError | TraceError):
-        return False
-    raised = error.__cause__.__traceback__
-    return raised is not None and raised.tb_frame.f_globals is globals()
+def is_count(n: Any, least: int = 0) -> bool:
+    """Whether n is an integer, and at least `least`.
+
+    Raises
+    ------
+    TraceError
+        For an argument of a function that is compiled, whose value is not known.
+    """
+    if is_record(n) and n.origin.compiling:
+        n._read("use as a size")
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
 
 
-def unmasked(error: ValueError) -> BaseException:
-    """The Tensor's error, no longer behind NumPy's, whose traceback it takes."""
-    cause = error.__cause__
-    assert cause is not None
-    # otherwise the errors would refer to each other
-    error.__cause__ = error.__context__ = None
-    return cause.with_traceback(error.__traceback__)
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a Tensor or anything that NumPy turns into an array."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 class Reading:
     """The attributes and conversions that Python and NumPy read."""
 
     __slots__ = ()
+
+    @property
+    def primal(self: Any) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        value = self._read("reading .primal")
+        primal = self._primal
+        if hasattr(primal, "values"):
+            return type(primal)(readonly_view(primal.values))
+        return value if type(primal) is np.ndarray else primal
 
     def __repr__(self: Any) -> str:
         if self.origin.compiling:
@@ -65,21 +81,6 @@ class Reading:
             text = str(self._primal)
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
-
-    @property
-    def operands(self: Any) -> tuple[Any, ...]:
-        """The op's operands."""
-        return readonly_view(self._operands)  # type: ignore[no-any-return]
-
-    @property
-    def options(self: Any) -> Mapping[str, Any]:
-        """The op's static options; a read-only mapping."""
-        return MappingProxyType(readonly_view(dict(self._options)))
-
-    @property
-    def place(self: Any) -> Any:
-        """The `Place` in the caller's source, where ``record(fn, lines=True)`` asked for it."""
-        return getattr(self, "_place", None)
 
     def _repr_html_(self: Any) -> str:
         return in_html(repr(self))

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.lines import is_users, users_frame, users_line, users_place
 from tapegrad.arraylike.table import lazy_import
+from tapegrad.errors.lines import is_users, users_frame, users_line, users_place
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")

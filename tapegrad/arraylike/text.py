@@ -2,81 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-
-def a_kind(x: Any) -> str:
-    """An object's kind, with its article: "an array", "a Tensor", "an int"."""
-    if type(x) is np.ndarray:
-        return "an array"
-    # most names with u begin with the sound "you": a ufunc, a uint8
-    name = type(x).__name__
-    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
-
-
-def got(x: Any) -> str:
-    """The kind of an argument or of a function's result, with a hint for None."""
-    return "None (is a return missing?)" if x is None else a_kind(x)
-
-
-# Python's limit on digits can be set as low as 640 digits, which are more bits than this
-_MOST_BITS = 2000
-
-
-def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
-    """The text of a value, by `repr` or another function; a huge int in hexadecimal.
-
-    A container with such an int in it is described by its class.
-    """
-    if isinstance(x, int) and x.bit_length() > _MOST_BITS:
-        return hex(x)
-    try:
-        return of(x)
-    except ValueError:
-        return f"<a {type(x).__name__}, which has too many digits>"
-
-
-MOST_LINES = 40
-
-
-def in_html(text: str) -> str:
-    """The first lines of a text, preformatted."""
-    lines = text.split("\n")
-    rest = len(lines) - MOST_LINES
-    more = [f"... and {rest} more lines"] if rest > 0 else []
-    return f"<pre>{_escaped(chr(10).join(lines[:MOST_LINES] + more))}</pre>"
-
-
-def _escaped(text: str) -> str:
-    # here, because it takes long to import
-    from html import escape
-
-    return escape(text)
-
-
-class Printed:
-    """An object that a notebook shows as ``print`` does."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return in_html(str(self))
-
-
-class Text(str):
-    """A string of several lines, which the prompt and a notebook show as such."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str.__str__(self)
-
-    def _repr_html_(self) -> str:
-        return in_html(self)
-
+from tapegrad.errors.words import MOST_LINES, escaped, short
 
 # notebooks have rules of their own for cells
 _STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowrap}</style>"
@@ -85,17 +16,16 @@ _STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowr
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     """A table, and the number of further rows."""
     body = [
-        f"<tr>{''.join(f'<td><code>{_escaped(cell)}</code></td>' for cell in row)}</tr>"
+        f"<tr>{''.join(f'<td><code>{escaped(cell)}</code></td>' for cell in row)}</tr>"
         for row in rows
     ]
-    top = "".join(f"<th>{_escaped(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
     more = f"<p>... and {rest} more</p>" if rest > 0 else ""
     tables = f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody>"
     return f"{_STYLE}<table class=tapegrad>{tables}</table>{more}"
 
 
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
-_WIDEST_VALUE = 40
 
 
 def table(records: Iterable[Any], **further: Sequence[str]) -> str:
@@ -137,9 +67,12 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> s
 
 
 class Tabled:
-    """Records that a notebook shows as a table of the first ones."""
+    """A tape as text: a table, of which a notebook shows the first rows."""
 
     __slots__ = ()
+
+    def __str__(self: Any) -> str:
+        return table(self)
 
     def _repr_html_(self: Any) -> str:
         rows = [cells(record) for record in self[:MOST_LINES]]
@@ -174,14 +107,3 @@ def operand(x: Any) -> str:
     if isinstance(x, np.ndarray):
         return short(x) if x.ndim == 0 else f"{x.dtype}{list(x.shape)}"
     return repr(x)
-
-
-def short(value: Any) -> str:
-    """A value in one line, without its middle if it is long."""
-    if isinstance(value, np.ndarray) and value.ndim:
-        value = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
-    value = value[()] if isinstance(value, np.ndarray) else value
-    text = " ".join(as_text(value, str).split())
-    # without cutting a number in two
-    cut = text[: _WIDEST_VALUE - 3]
-    return text if len(text) <= _WIDEST_VALUE else f"{cut.rpartition(' ')[0] or cut} ..."

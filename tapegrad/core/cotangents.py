@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import LARGE, Array, owned_copy, readonly_array
-from tapegrad.arraylike.text import got
+from tapegrad.core.rules import Rules
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.errors import TapeError
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import got
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import LARGE, Array, owned_copy, readonly_array
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.
@@ -89,7 +90,8 @@ def without_signs(zs: Any) -> Any:
     The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
     left to tell its sides by that: a derivative knows them from its operands.
     """
-    return zs + 0 if type(zs) is Tensor else readonly_array(iadd(zs, 0))  # type: ignore[no-untyped-call]
+    recorded = type(zs) is Tensor
+    return zs + 0 if recorded else readonly_array(iadd(zs, 0))  # type: ignore[no-untyped-call]
 
 
 def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import append, is_recording
+from tapegrad.errors.lines import at_users_line
 
 
 @at_users_line
@@ -127,8 +127,7 @@ def by_users_rules(
     op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
 ) -> Any:
     """`by_transposing` for rules of the user's, which may lose the cotangent on their way."""
-    check = lazy_import("tapegrad.explain.rules", "check_passed_on")
-    return _transposed(op, tangents, y, operands, options, check)
+    return _transposed(op, tangents, y, operands, options, check=True)
 
 
 def _transposed(
@@ -137,7 +136,7 @@ def _transposed(
     y: Any,
     operands: tuple[Any, ...],
     options: Mapping[str, Any],
-    check: Callable[..., None] | None = None,
+    check: bool = False,
 ) -> Any:
     rules = op.rules(len(operands))
     like, *rest = primals((y, *operands))
@@ -156,8 +155,8 @@ def _transposed(
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    if check is not None:
-        check(op, tape, seeds)
+    if check:
+        tape.check_passed_on(op, seeds)
     gradients = sweep([tape], seeds)
     return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
 

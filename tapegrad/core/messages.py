@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import refuse_lossy
-from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.core.rules import Rules
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.errors import TapeError
+from tapegrad.tree.numbers import refuse_lossy
 
 _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
 

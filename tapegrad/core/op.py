@@ -14,16 +14,15 @@ from typing import Any, ClassVar, Generic, NoReturn, ParamSpec
 
 import attrs
 
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import with_user_warnings
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
-from tapegrad.core.pickling import Unchanging, by_name
-from tapegrad.core.signature import Signature
-from tapegrad.core.tensor import EachOperand as EachOperand
-from tapegrad.core.tensor import Joint as Joint
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.rules import Rules
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, write
+from tapegrad.errors.functions import by_name
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import Unchanging
 
 P = ParamSpec("P")
 
@@ -46,6 +45,10 @@ class Op(Rules, Unchanging, Generic[P]):
         first ``len(vjps)`` arguments.
     general
         Answers calls with arguments that the op lacks, by several ops.
+    signature
+        How a call's arguments divide into operands and options.
+    arity
+        The number of operands in a call without options, all by position; -1 if it varies.
 
     Examples
     --------
@@ -62,16 +65,12 @@ class Op(Rules, Unchanging, Generic[P]):
         default=None, kw_only=True
     )
     general: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    signature: Any = attrs.field(kw_only=True)
     arity: int = attrs.field(init=False)
-    signature: Signature = attrs.field(init=False)
     __tree_leaf__: ClassVar[bool] = True
 
     def __attrs_post_init__(self) -> None:
-        arity = len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1
-        signature = Signature.of(self.read or self.declared, self.name, max(arity, 0))
-        arity = -1 if signature.unsettled else arity
-        object.__setattr__(self, "arity", arity)
-        object.__setattr__(self, "signature", signature)
+        object.__setattr__(self, "arity", -1 if self.read else self.signature.arity)
         for name in ("__doc__", "__module__", "__qualname__"):
             self.__dict__[name] = getattr(self.declared, name, None)
         self.__dict__["__name__"] = self.name
@@ -128,7 +127,13 @@ class Op(Rules, Unchanging, Generic[P]):
         if "__real__" in self.__dict__:
             return getattr, (self.__dict__["__real__"], "complex")
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
-        maker = partial(Op, declared=self.declared, read=self.read, general=self.general)
+        maker = partial(
+            Op,
+            declared=self.declared,
+            read=self.read,
+            general=self.general,
+            signature=self.signature,
+        )
         return by_name(self, maker, fields)
 
 

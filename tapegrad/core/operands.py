@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.tensor import Tensor
 
 
@@ -29,24 +28,6 @@ def is_floating(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind in "fc"
 
 
-def is_count(n: Any, least: int = 0) -> bool:
-    """Whether n is an integer, and at least `least`.
-
-    Raises
-    ------
-    TraceError
-        For an argument of a function that is compiled, whose value is not known.
-    """
-    if type(n) is Tensor and n.origin.compiling:
-        n._read("use as a size")
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """The shape of an array, a Tensor or anything that NumPy turns into an array."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)
-
-
 LISTS = (list, tuple)
 
 
@@ -60,10 +41,3 @@ def first_tensor(x: Any) -> Tensor | None:
             if tensor is not None:
                 return tensor
     return None
-
-
-def stack_nested(x: Any) -> Any:
-    """x itself; or, recorded, the array of a list with Tensors in it."""
-    if type(x) not in LISTS or first_tensor(x) is None:
-        return x
-    return ANSWERS[np.stack]([stack_nested(part) for part in x])

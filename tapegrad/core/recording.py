@@ -9,10 +9,6 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.ownership import owned_copy, readonly_array, readonly_view
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.messages import check_returned, describe, is_foreign_array
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tape import Tape
@@ -27,6 +23,10 @@ from tapegrad.core.writing import (
     write_known,
     write_parameter,
 )
+from tapegrad.errors.functions import Description, check_callable, label
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import a_kind
+from tapegrad.tree.ownership import owned_copy, readonly_array, readonly_view
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import Array, readonly_array
-from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.cotangents import (
     FLOAT64,
     conjugated,
@@ -26,9 +23,12 @@ from tapegrad.core.cotangents import (
 )
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.operands import primals
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape, descendants
-from tapegrad.core.tensor import Origin, Parts, Rules, Tensor
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
+from tapegrad.errors.lines import at_users_line
+from tapegrad.tree.ownership import Array, readonly_array
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
 # that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters
@@ -83,7 +83,7 @@ def reverse_sweep(
     array([2., 4., 6.])
     """
     seeds = initial_cotangents(tape, output, cotangent)
-    gradients = sweep([tape], seeds, finite_check() if check_finite else None)
+    gradients = sweep([tape], seeds, Tape.check_finite if check_finite else None)
     return MappingProxyType(Gradients({p: conjugated(c) for p, c in gradients.items()}))
 
 
@@ -134,11 +134,6 @@ def sweep(
         options = {"since": since, "at": tuple(at), **pairs}
         advance(write_known(last_written(), SWEEP, (), options, _NOTHING))
     return gradients
-
-
-def finite_check() -> Callable[..., Any]:
-    """The check for numbers that are not finite, for `sweep`."""
-    return lazy_import("tapegrad.explain.finite", "checked")  # type: ignore[no-any-return]
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.constants import PYTHON_NUMBERS, as_constant, refuse_complex
-from tapegrad.arraylike.lines import warn_at_users_line
-from tapegrad.arraylike.ownership import owned_copy
-from tapegrad.arraylike.reading import is_of_an_element, unmasked
-from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
-from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
+from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Tensor
+from tapegrad.errors.lines import unmasked, warn_at_users_line
+from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
+from tapegrad.tree.ownership import owned_copy
 
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
@@ -60,7 +59,7 @@ ASARRAY = Rules(
 def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
-    Constant operands and options are kept as described in `tapegrad.arraylike.ownership`.
+    Constant operands and options are kept as described in `tapegrad.tree.ownership`.
     """
     origin = last.origin
     call_options = options
@@ -115,7 +114,7 @@ def write_known(
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
     origin, kept = last.origin, options or NO_OPTIONS
-    draft = Draft()
+    draft: Any = Draft()
     # up to three at a time, Python makes no tuple of them
     draft._primal, draft.op, draft._operands = value, op, operands
     draft._options, draft.index = kept, last.index + 1
@@ -123,7 +122,7 @@ def write_known(
     if origin.place is not None:
         draft._place = origin.place()
     draft.__class__ = Tensor
-    return draft  # type: ignore[return-value]
+    return draft  # type: ignore[no-any-return]
 
 
 def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
@@ -155,9 +154,8 @@ def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
         if type(part) is not Tensor:
             last, part = read_operand(last, op, part)
         parts.append(part)
-    stack: Any = ANSWERS[np.stack]
-    record = write(last, stack, tuple(parts), NO_OPTIONS)
-    return record, record
+    record, last = recorded_from(last, np.stack, (parts,))
+    return last, record
 
 
 def for_numbers(op: Rules, values: Iterable[Any]) -> Rules:
@@ -198,9 +196,10 @@ def recorded_from(
     try:
         output = context.run(fn, *args, **kwargs)
     except ValueError as error:
-        if is_of_an_element(error):
-            raise unmasked(error) from None
-        raise
+        shown = unmasked(error)
+        if shown is error:
+            raise
+        raise shown from None
     last = context[CURRENT]
     check_returned(output, last)
     return output, last

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tapegrad.arraylike.lines import SILENT, STATE
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.errors import TapegradError
+from tapegrad.errors.lines import SILENT, STATE
 
 R = TypeVar("R")
 

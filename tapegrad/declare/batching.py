@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tensor import Rule, Rules
+from tapegrad.core.rules import Rule, Rules
 
 Batched = tuple[bool, ...]
 

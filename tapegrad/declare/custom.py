@@ -11,33 +11,34 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant, refuse_unreal, require_real
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import owned_copy, readonly_view
-from tapegrad.arraylike.text import a_kind, got
-from tapegrad.core.callables import (
+from tapegrad.core.cotangents import conjugated, unbroadcast
+from tapegrad.core.forward import by_users_rules
+from tapegrad.core.messages import check_returned, refuse_stranger
+from tapegrad.core.op import Op
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.rules import Joint, Parts, Rule, Rules
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
+from tapegrad.declare import declare
+from tapegrad.declare.batching import batch_size, pointwise
+from tapegrad.declare.parts import Layout, is_numeric
+from tapegrad.declare.signature import Signature
+from tapegrad.domain import Domain
+from tapegrad.errors import TraceError
+from tapegrad.errors.functions import (
     Wrapper,
     argument_names,
+    by_name,
     check_callable,
     keep_names,
     label,
     title,
 )
-from tapegrad.core.cotangents import conjugated, unbroadcast
-from tapegrad.core.forward import by_users_rules
-from tapegrad.core.messages import check_returned, refuse_stranger
-from tapegrad.core.op import Joint, Op
-from tapegrad.core.operands import is_floating, primals
-from tapegrad.core.pickling import by_name
-from tapegrad.core.signature import Signature
-from tapegrad.core.tensor import Parts, Rule, Rules, Tensor
-from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
-from tapegrad.declare import declare
-from tapegrad.declare.batching import batch_size, pointwise
-from tapegrad.declare.parts import Layout, is_numeric
-from tapegrad.domain import Domain
-from tapegrad.errors import TraceError
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import a_kind, got
+from tapegrad.tree.numbers import as_constant, refuse_unreal, require_real
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import owned_copy, readonly_view
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -161,6 +162,7 @@ def custom_op(
         push = (
             by_users_rules if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
         )
+        settings["signature"] = signature
         operation: Op[P] = Op(called, forward, guarded, push, **settings)
         declare(operation, domain, "", operation.signature)
         return operation

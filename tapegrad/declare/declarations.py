@@ -16,17 +16,17 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import with_user_warnings
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import by_transposing, elementwise
-from tapegrad.core.op import EachOperand, Joint, Op
-from tapegrad.core.operands import LISTS, first_tensor, stack_nested
-from tapegrad.core.signature import Signature
-from tapegrad.core.tensor import Rule, Rules
+from tapegrad.core.op import Op
+from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp
+from tapegrad.declare.signature import Signature, stack_nested
 from tapegrad.domain import Domain
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.tree.numbers import refuse_unreal
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -193,6 +193,7 @@ def op(
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         def with_rules(rules: Any, complex: Any) -> Op[P]:
+            n_operands = len(rules) if isinstance(rules, tuple) and not read else 0
             return new_op(  # type: ignore[no-any-return]
                 name or function.__name__,
                 ufunc or function,
@@ -208,6 +209,7 @@ def op(
                 batch=batch,
                 complex=complex,
                 add_into=add_into,
+                signature=Signature.of(read or function, name or function.__name__, n_operands),
             )
 
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex

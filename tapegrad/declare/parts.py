@@ -14,13 +14,14 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import owned_copy, readonly_view
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating, primals
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import owned_copy, readonly_view
 
 P = ParamSpec("P")
 

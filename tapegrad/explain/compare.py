@@ -10,15 +10,17 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.text import Text, as_text, got, printable, short
+from tapegrad.arraylike.text import printable
 from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
+from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import Text, as_text, got, short
 from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
 from tapegrad.explain.pairing import paired
 from tapegrad.explain.text import Report, Table

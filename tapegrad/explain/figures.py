@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.lines import Place
 from tapegrad.arraylike.text import printable
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors.lines import Place
 from tapegrad.explain.text import Report, Table
 
 

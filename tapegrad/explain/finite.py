@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.text import short
-from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.recording import run
+from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import SWEEP, pass_on, sweep
 from tapegrad.core.tape import Tape, ancestors, descendants
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs
 from tapegrad.explain.steps import Inside
 from tapegrad.ops.logic import where as where_

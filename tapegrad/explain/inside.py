@@ -14,8 +14,9 @@ import attrs
 import numpy as np
 
 from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Parts, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Loop, caller

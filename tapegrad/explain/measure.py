@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.core.operands import primals
+from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import pass_on
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.explain.inside import runs
 from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.tree.ownership import Array
 
 NOTHING: Mapping[Tensor, Any] = {}
 # a short call is repeated in each round until it takes about so many seconds

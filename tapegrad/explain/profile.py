@@ -10,17 +10,17 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import Place, users_place
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import check_callable, label
+from tapegrad.arraylike.reading import is_count
 from tapegrad.core.cotangents import initial_cotangent
-from tapegrad.core.operands import is_count, primals
+from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import SWEEP, pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.lines import Place, users_place
+from tapegrad.errors.words import got
 from tapegrad.explain.figures import Profile, Row
 from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps
 from tapegrad.explain.measure import (
@@ -39,6 +39,7 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
 from tapegrad.program.text import runner
 from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.tree.ownership import Array
 
 P = ParamSpec("P")
 NOWHERE = Place("", 0, "")

@@ -14,8 +14,9 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
+from tapegrad.core.rules import Rules
 from tapegrad.core.tape import Tape, ancestors
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import stopped
 
 _LAMBDA = (lambda: None).__name__

@@ -10,18 +10,20 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import readonly_array, readonly_view
-from tapegrad.arraylike.text import operand, printable, short
+from tapegrad.arraylike.text import operand, printable
 from tapegrad.core.cotangents import conjugated, initial_cotangents
 from tapegrad.core.operands import primals
+from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import pass_on, scope
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.program.control.ops import LOOPS
+from tapegrad.tree.ownership import readonly_array, readonly_view
 
 
 @attrs.frozen(eq=False)

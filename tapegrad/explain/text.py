@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.text import Text, columns, rows_in_html, short, table
+from tapegrad.arraylike.text import columns, rows_in_html, table
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors.words import Text, short
 from tapegrad.explain.inside import HOLDERS, last_run, primal_of
 from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import Step, sweep_steps

@@ -12,12 +12,13 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import Place, users_place
-from tapegrad.core.callables import check_callable, label
 from tapegrad.core.recording import run
+from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape, ancestors
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import facts
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.lines import Place, users_place
 from tapegrad.explain.inside import HOLDERS
 from tapegrad.explain.reach import Ways, line, numbers_in, receiving, ways
 from tapegrad.explain.steps import Contribution, Step, sweep_steps

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.tensor import Tensor
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.ops.casting import alike, double, fitted, seen
 from tapegrad.ops.casting import to_array as as_array

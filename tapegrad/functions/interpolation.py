@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.ops.casting import double, number, real
 from tapegrad.ops.order import piece

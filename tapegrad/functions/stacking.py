@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
-from tapegrad.core.operands import stack_nested
 from tapegrad.declare import function
+from tapegrad.declare.signature import stack_nested
 from tapegrad.functions.creation import linspace
 from tapegrad.ops.casting import alike, is_weak
 from tapegrad.ops.casting import to_array as as_array

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.casting import (

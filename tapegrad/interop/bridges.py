@@ -15,12 +15,12 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.ownership import readonly_view
 
 __all__ = ["jax", "torch"]
 __dir__ = __all__.copy

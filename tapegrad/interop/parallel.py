@@ -18,12 +18,12 @@ import attrs
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
+from tapegrad.errors.lines import at_users_line
 from tapegrad.tree import Tree
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import Array, readonly_array
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
 __dir__ = __all__.copy

@@ -8,18 +8,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import check_returned, describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
+from tapegrad.errors.functions import argument_names, check_callable, label
+from tapegrad.errors.lines import with_user_warnings
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
+from tapegrad.tree.numbers import as_constant
+from tapegrad.tree.ownership import readonly_view
 
 R = TypeVar("R", bound=Any)
 

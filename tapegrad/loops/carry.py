@@ -10,14 +10,14 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import label
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import check_returned
-from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import got
+from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
+from tapegrad.tree.ownership import readonly_view
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)

@@ -10,12 +10,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import require_64_bits
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import describe
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.rules import Rules
+from tapegrad.errors.functions import argument_names, check_callable, label
+from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
     Counted,
     as_initial,
@@ -36,6 +35,8 @@ from tapegrad.program.control.body import Traced, over_captured, settled_before,
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
+from tapegrad.tree.numbers import require_64_bits
+from tapegrad.tree.ownership import readonly_view
 
 Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)

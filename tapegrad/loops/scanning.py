@@ -10,11 +10,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant, refuse_unreal
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.rules import Rules
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors.functions import argument_names, check_callable, label
+from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
     check_arrays,
     check_carry,
@@ -31,6 +30,8 @@ from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import SCAN
 from tapegrad.transforms.checkpoint import Checkpoint
+from tapegrad.tree.numbers import as_constant, refuse_unreal
+from tapegrad.tree.ownership import readonly_view
 
 Step = Callable[[Any, Any], Any]
 Carry = TypeVar("Carry", bound=Any)

@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import got
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.rules import Rules
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
+from tapegrad.errors.words import got
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.logic import less, logical_and
 from tapegrad.program.builder import Builder
@@ -174,7 +175,7 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     further = attrs.evolve(further, instructions=tuple(testing.instructions), outputs=(both,))
     inner = attrs.evolve(loop, body=step, stop=further, n_carry=loop.n_carry + 1)
 
-    def segment(tensors: list[Tensor]) -> list[Any]:
+    def segment(tensors: list[Any]) -> list[Any]:
         first = [*tensors[: n + 1], np.asarray(0), *tensors[n + 1 :]]
         whole = repeat(op, inner, first, lean=True)
         return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]

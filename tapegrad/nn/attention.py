@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.core.operands import shape_of
+from tapegrad.arraylike.reading import shape_of
+from tapegrad.errors.lines import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
-from tapegrad.core.operands import is_count, shape_of
+from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.declare import renamed
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
-from tapegrad.arraylike.ownership import Array, readonly_array
-from tapegrad.core.operands import is_count
+from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
+from tapegrad.tree.ownership import Array, readonly_array
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]

@@ -9,8 +9,8 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad import random
-from tapegrad.arraylike.lines import WarnsAtUsersLine
-from tapegrad.core.operands import is_count, shape_of
+from tapegrad.arraylike.reading import is_count, shape_of
+from tapegrad.errors.lines import WarnsAtUsersLine
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.core.operands import shape_of
+from tapegrad.arraylike.reading import shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
+from tapegrad.errors.lines import at_users_line
 from tapegrad.ops import (
     abs,
     argmax,
@@ -30,6 +29,7 @@ from tapegrad.ops import (
 )
 from tapegrad.ops.casting import floating, real, seen, squared
 from tapegrad.ops.rows import pick
+from tapegrad.tree.numbers import refuse_unreal
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.core.operands import shape_of
+from tapegrad.arraylike.reading import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_gradient

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
-from tapegrad.arraylike.ownership import Array
-from tapegrad.core.operands import shape_of
+from tapegrad.arraylike.reading import shape_of
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import (
     BaseLayer,
@@ -20,6 +19,7 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
+from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import immutable
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import require_real
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, elementwise
-from tapegrad.core.operands import stack_nested
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import declare, op
 from tapegrad.declare.batching import pointwise
+from tapegrad.declare.signature import stack_nested
+from tapegrad.tree.numbers import require_real
 from tapegrad.tree.opaque import refuse_hidden
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]

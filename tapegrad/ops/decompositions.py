@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.rules import Parts
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacked
 from tapegrad.declare.parts import parts_of

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.constants import refuse_unreal
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.forward import apply, linear
-from tapegrad.core.op import EachOperand
+from tapegrad.core.rules import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, sum_rows
+from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["getitem"]
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.op import EachOperand
-from tapegrad.core.tensor import Parts
+from tapegrad.core.rules import EachOperand, Parts
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, filled, stacked
 from tapegrad.declare.parts import parts_of

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, linear
-from tapegrad.core.op import EachOperand
+from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, aligned, all_with_batch, flattened, with_ndim
 from tapegrad.ops.casting import conjugate_of

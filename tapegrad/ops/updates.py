@@ -13,7 +13,7 @@ import numpy as np
 
 from tapegrad.arraylike.table import answers, lazy_import
 from tapegrad.core.forward import apply
-from tapegrad.core.op import EachOperand
+from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.ops import sqrt
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within
+from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]

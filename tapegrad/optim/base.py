@@ -11,11 +11,11 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import at_users_line, with_user_warnings
-from tapegrad.arraylike.ownership import readonly_array
-from tapegrad.core.operands import shape_of
+from tapegrad.arraylike.reading import shape_of
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import at_users_line, with_user_warnings
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import readonly_array
 
 
 def plain(x: Any) -> Any:

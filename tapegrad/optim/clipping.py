@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import readonly_array
-from tapegrad.arraylike.text import a_kind
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
+from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.words import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import is_known, plain
 from tapegrad.tree import Tree
+from tapegrad.tree.ownership import readonly_array
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import WarnsAtUsersLine
+from tapegrad.errors.lines import WarnsAtUsersLine
 from tapegrad.ops import cos, index_select, minimum, where
 from tapegrad.optim.base import count, is_known, not_negative, plain, positive
 

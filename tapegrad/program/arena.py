@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.program.expressions import Names
+from tapegrad.tree.ownership import Array
 
 # Moments: an int with a bit for each instruction of the outermost program.
 Moments = int

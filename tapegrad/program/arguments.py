@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.text import a_kind, as_text
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.words import a_kind, as_text
 from tapegrad.program.entry import Signature, Static
 from tapegrad.program.ir import Input
 from tapegrad.program.static import parts

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.text import as_text
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import like_result, loop_dtypes
+from tapegrad.errors.words import as_text
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL

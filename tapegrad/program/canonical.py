@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.ops import reduction
 from tapegrad.ops.indexing import HOLE, getitem, scatter
 from tapegrad.ops.joining import concatenate, stack

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.constants import PYTHON_NUMBERS
-from tapegrad.core.tensor import Parts, Rules
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
@@ -18,6 +17,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
 from tapegrad.program.naming import is_known
+from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 # Unless all is inferred, results are where all arrays are as small as this, and none is larger
 # than any computer holds.

@@ -17,24 +17,23 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import owned_copy, readonly_view
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.arraylike.text import in_html
-from tapegrad.core.callables import (
-    Wrapper,
-    argument_names,
-    check_callable,
-    first_line,
-    label,
-    title,
-)
-from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.functions import (
+    Wrapper,
+    argument_names,
+    by_name,
+    check_callable,
+    first_line,
+    label,
+    title,
+)
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import in_html
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import reached, refuse_draws, watched
@@ -46,6 +45,7 @@ from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
 from tapegrad.program.text import Runs, runner, runs_of
 from tapegrad.transforms.names import as_positions
+from tapegrad.tree.ownership import owned_copy, readonly_view
 
 P = ParamSpec("P")
 R = TypeVar("R")

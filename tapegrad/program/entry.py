@@ -10,13 +10,13 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant
-from tapegrad.arraylike.lines import DEFAULT, STATE
-from tapegrad.arraylike.text import as_text
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import DEFAULT, STATE
+from tapegrad.errors.words import as_text
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
 from tapegrad.program.text import Runs
+from tapegrad.tree.numbers import as_constant
 
 
 @attrs.frozen

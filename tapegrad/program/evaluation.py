@@ -29,13 +29,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
-from tapegrad.core.tensor import Parts, Rules
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.tree.ownership import Array
 
 # steps of a loop whose length depends on a value, after which it is taken to never end
 _MOST_STEPS = 1000

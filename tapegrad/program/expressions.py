@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array, owned_copy
-from tapegrad.arraylike.text import as_text
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import loop_dtypes, whole_power
 from tapegrad.declare.parts import PART
+from tapegrad.errors.words import as_text
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.arithmetic import (
     abs,
@@ -61,6 +60,7 @@ from tapegrad.ops.shape import (
     transpose,
 )
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Like, Ref, number
+from tapegrad.tree.ownership import Array, owned_copy
 
 # columns of a block, and from how many bytes, in the array and between columns, there are blocks
 _BLOCK = 32

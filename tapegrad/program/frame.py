@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
@@ -23,6 +22,7 @@ from tapegrad.program.layout import Axes, inverse
 from tapegrad.program.memory import MANY, Plan, last_uses, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
+from tapegrad.tree.ownership import Array
 
 Values = Mapping[Ref, str]
 

@@ -12,10 +12,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array, owned_copy, readonly_view
-from tapegrad.arraylike.text import as_text
-from tapegrad.core.tensor import NO_OPTIONS, Rules
+from tapegrad.core.rules import Rules
+from tapegrad.core.tensor import NO_OPTIONS
 from tapegrad.declare import facts, is_elementwise
+from tapegrad.errors.words import as_text
+from tapegrad.tree.ownership import Array, owned_copy, readonly_view
 
 
 class Ref(NamedTuple):

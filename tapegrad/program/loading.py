@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of

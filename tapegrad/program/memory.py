@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import LARGE
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare import facts
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
@@ -23,6 +22,7 @@ from tapegrad.program.expressions import is_filled, takes_out
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import Axes, layouts, ordered
 from tapegrad.program.results import sealed
+from tapegrad.tree.ownership import LARGE
 
 
 def early(

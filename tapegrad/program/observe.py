@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import Place, place_of
-from tapegrad.arraylike.ownership import Array
 from tapegrad.core.sweep import SWEEP, sweep
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors.lines import Place, place_of
 from tapegrad.program.control.loop import Branch, Loop, codes_in, inner
 from tapegrad.program.ir import Code, Constant, Instruction
+from tapegrad.tree.ownership import Array
 
 AnyCode = TypeVar("AnyCode", bound=Code)
 

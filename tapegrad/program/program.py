@@ -15,15 +15,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import PYTHON_NUMBERS
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.text import Printed
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
+from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
@@ -35,6 +35,7 @@ from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.saving import save
 from tapegrad.program.text import runner, source
+from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 
 @attrs.frozen(hash=False, slots=False, repr=False)

@@ -22,7 +22,6 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array
 from tapegrad.errors import ProofError
 from tapegrad.program.builder import Builder
 from tapegrad.program.evaluation import Rounded, evaluated
@@ -30,6 +29,7 @@ from tapegrad.program.ir import Code
 from tapegrad.program.program import Improvement, Pass, Program, check_program, made
 from tapegrad.program.text import runner
 from tapegrad.program.trials import trials
+from tapegrad.tree.ownership import Array
 
 # how many times as far as rounding moves a result a pass may
 BOUND = 8.0

@@ -9,14 +9,14 @@ from types import CodeType
 from typing import Any
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import LARGE
-from tapegrad.arraylike.text import as_text
 from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.words import as_text
 from tapegrad.ops.indexing import getitem
 from tapegrad.program.expressions import Names, takes_out
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.static import static_key
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import LARGE
 
 
 def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
+from tapegrad.tree.ownership import Array, readonly_array
 
 
 class RowUpdates:

@@ -11,16 +11,16 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.errors import FileError
+from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, write
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref
 from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
+from tapegrad.tree.ownership import Array
 
 
 @attrs.define

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import a_kind
 from tapegrad.core.op import Op
+from tapegrad.errors.words import a_kind
 
 
 @attrs.frozen

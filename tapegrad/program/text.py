@@ -14,9 +14,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import warn_at_users_line, with_user_warnings
-from tapegrad.arraylike.ownership import LARGE, Array, readonly_array
 from tapegrad.declare.parts import PART, MultiOutputOp
+from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
@@ -42,6 +41,7 @@ from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.memory import Plan, owners
 from tapegrad.program.results import packed
 from tapegrad.transforms.replay import EACH
+from tapegrad.tree.ownership import LARGE, Array, readonly_array
 
 # bytes of arrays whose names end with their last use
 _ENDED = LARGE

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.declare.declarations import facts
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Code, Input
+from tapegrad.tree.ownership import Array
 
 # elements that try many combinations at once
 _FEW = 64

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.core.operands import is_count
+from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.rows import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, in_order, is_integer

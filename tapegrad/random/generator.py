@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array, readonly_array
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
+from tapegrad.declare.signature import Signature
+from tapegrad.tree.ownership import Array, readonly_array
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -31,7 +32,10 @@ def _drawing(
     def declare(forward: Callable[..., Any]) -> Op[...]:
         rules = (None,) * n_operands
         called = name or forward.__name__
-        return Op(called, forward, rules, by_transposing, declared=forward, like=like)
+        signature = Signature.of(forward, called, n_operands)
+        return Op(
+            called, forward, rules, by_transposing, declared=forward, like=like, signature=signature
+        )
 
     return declare
 

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
-from tapegrad.core.operands import is_count
+from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.random import generator
+from tapegrad.tree.ownership import Array
 
 __all__ = ["Key", "as_key", "fold_in", "in_order", "is_integer", "key", "split"]
 

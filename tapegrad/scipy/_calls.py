@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.core.callables import label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.forward import apply, by_transposing
-from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.rules import Joint, Rules
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
+from tapegrad.errors.functions import label
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.ownership import readonly_view
 
 __all__ = ["Call", "outright", "same", "shape_and_dtype"]
 __dir__ = __all__.copy

@@ -17,8 +17,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import keep_names, label
 from tapegrad.core.operands import is_floating
+from tapegrad.errors.functions import keep_names, label
 from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.products import jvp
 

@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import check_callable, label
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.operands import LISTS, first_tensor
-from tapegrad.core.tensor import Tensor
+from tapegrad.errors.functions import check_callable, label
 from tapegrad.scipy._equations import Of
 from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.jacobians import jacobian

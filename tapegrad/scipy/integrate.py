@@ -12,19 +12,19 @@ import numpy as np
 from scipy import integrate
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.callables import check_callable, label
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import primals
-from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.errors import TapeError, TraceError
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
 from tapegrad.scipy._calls import ShapeAndDtype, outright
 from tapegrad.scipy._steps import Steps, noting
+from tapegrad.tree.ownership import readonly_view
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
 __dir__ = __all__.copy

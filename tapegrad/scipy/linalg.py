@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.arraylike.text import got
-from tapegrad.core.op import Joint
+from tapegrad.core.rules import Joint
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
+from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating, to_array
 from tapegrad.ops.inverses import of_adjoints
 from tapegrad.ops.product import turned

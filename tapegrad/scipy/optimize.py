@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.operands import LISTS, first_tensor
-from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
 from tapegrad.scipy._vectors import (

@@ -13,14 +13,14 @@ import numpy as np
 
 from tapegrad import domain as domains
 from tapegrad import tree
-from tapegrad.core.callables import label
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import record
-from tapegrad.core.signature import Signature
 from tapegrad.core.sweep import reverse_sweep
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
+from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
 
 __all__ = ["NEEDED", "Assumed", "assumed"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.core.callables import label
 from tapegrad.core.recording import record
 from tapegrad.errors import TraceError
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.values import rounding
 from tapegrad.transforms.batches import vmap
 

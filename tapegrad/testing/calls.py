@@ -10,9 +10,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import ANSWERS, complete
-from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.declarations import is_elementwise, key_of
+from tapegrad.declare.signature import Signature
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements, each
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assumed

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.domain import REAL, Choices, Elements
+from tapegrad.tree.ownership import Array
 
 __all__ = ["Chosen", "Sampled", "clear_numbers", "is_clear"]
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.callables import check_callable, label
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.words import a_kind
 from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.gradients import FLOOR, Named, agree, check_first, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE
+from tapegrad.tree.ownership import Array
 
 __all__ = ["check_jvp", "check_vjp"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.testing.leaves_as_vector import pack, unpack
+from tapegrad.tree.ownership import Array
 
 __all__ = ["EPS", "FINE", "Comparison", "Finding", "Fn", "Problem", "Steps", "coarse", "limit"]
 

@@ -13,11 +13,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.errors.functions import argument_names, check_callable, label
+from tapegrad.errors.words import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
 from tapegrad.testing.leaves_as_vector import locate, pack, unpack
+from tapegrad.tree.ownership import Array
 
 __all__ = ["Foreign", "floats", "read"]
 

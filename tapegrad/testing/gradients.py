@@ -8,15 +8,15 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import Array
 from tapegrad.core.forward import apply
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.differences import Comparison, Finding, Problem
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
+from tapegrad.tree.ownership import Array
 
 __all__ = ["FLOOR", "Named", "agree", "check_first", "check_grads", "compare", "length"]
 

@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import argument_names, label
 from tapegrad.core.operands import is_floating
+from tapegrad.errors.functions import argument_names, label
+from tapegrad.errors.words import got
+from tapegrad.tree.ownership import Array
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 

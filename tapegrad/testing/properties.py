@@ -14,10 +14,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import at_users_line
-from tapegrad.arraylike.ownership import Array
-from tapegrad.core.callables import label
 from tapegrad.core.recording import record
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import codes_in
@@ -25,6 +24,7 @@ from tapegrad.testing.gradients import FLOOR, agree, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding, spread
 from tapegrad.transforms.products import jvp, vjp
+from tapegrad.tree.ownership import Array
 
 __all__ = ["check_compiled", "check_deterministic", "check_linear_in_cotangent", "check_properties"]
 __all__ += ["check_stop_gradient", "check_symmetric_hessian", "check_transposes", "check_unchanged"]

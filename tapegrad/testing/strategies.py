@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import Array
 from tapegrad.domain import REAL, Call, Domain, Elements
 from tapegrad.testing.assumed_domains import Assumed
 from tapegrad.testing.calls import domain_of
 from tapegrad.testing.choices import Chosen, clear_numbers, is_clear
+from tapegrad.tree.ownership import Array
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
 

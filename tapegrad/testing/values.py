@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import at_users_line
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.leaves_as_vector import flattened, floating
 
 __all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding", "spread"]

@@ -6,9 +6,9 @@ import pkgutil
 import re
 from typing import Any
 
-from tapegrad.arraylike.text import a_kind
-from tapegrad.core.callables import label
 from tapegrad.core.op import Op
+from tapegrad.errors.functions import label
+from tapegrad.errors.words import a_kind
 from tapegrad.testing.assumed_domains import NEEDED, Assumed
 from tapegrad.testing.calls import domain_of
 

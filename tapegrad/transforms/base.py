@@ -10,13 +10,11 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.arraylike.ownership import readonly_array
-from tapegrad.core.callables import Description, Wrapper, keep_names, label, title
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
-from tapegrad.core.pickling import by_name
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
+from tapegrad.errors.functions import Description, Wrapper, by_name, keep_names, label, title
 from tapegrad.ops.casting import asarray
 from tapegrad.transforms.names import (
     Argnames,
@@ -26,6 +24,7 @@ from tapegrad.transforms.names import (
     check_argnames,
 )
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import readonly_array
 
 # A function's parameters, the trees of its arguments, and its result. The bounds let checkers see
 # through lambdas, whose arguments have no types.

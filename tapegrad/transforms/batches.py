@@ -9,10 +9,6 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant, require_real
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.ownership import readonly_array, readonly_view
-from tapegrad.core.callables import Wrapper, argument_names, first_line, keep_names, label, title
 from tapegrad.core.messages import describe
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -20,9 +16,13 @@ from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.functions import Wrapper, argument_names, first_line, keep_names, label, title
+from tapegrad.errors.lines import users_place
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
+from tapegrad.tree.numbers import as_constant, require_real
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import readonly_array, readonly_view
 
 __all__ = ["Vmap", "vmap"]
 

@@ -10,18 +10,13 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import readonly_view
-from tapegrad.core.callables import Wrapper, keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
-from tapegrad.core.op import Joint
 from tapegrad.core.operands import primals
-from tapegrad.core.pickling import by_name
+from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
 from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,
@@ -34,7 +29,11 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare import declare
 from tapegrad.declare.parts import Layout, floating_leaves
+from tapegrad.errors.functions import Wrapper, by_name, keep_names, label, title
+from tapegrad.errors.lines import with_user_warnings
 from tapegrad.ops.casting import asarray, stopped
+from tapegrad.tree.numbers import as_constant
+from tapegrad.tree.ownership import readonly_view
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)

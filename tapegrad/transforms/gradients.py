@@ -8,16 +8,16 @@ from typing import Any, Concatenate, Literal, overload
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.lines import users_place
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
-from tapegrad.core.sweep import finite_check, sweep
+from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import got
 from tapegrad.transforms.base import (
     A,
     Argnums,
@@ -79,7 +79,7 @@ def _value_and_gradients(
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    checking = finite_check() if of.check_finite else None
+    checking = Tape.check_finite if of.check_finite else None
     gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 

@@ -10,12 +10,12 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.recording import run
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.custom import CustomVJP
+from tapegrad.errors.functions import check_callable, keep_names, label
+from tapegrad.errors.words import got
 from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp

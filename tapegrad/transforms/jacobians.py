@@ -10,10 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
@@ -21,6 +18,8 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
 from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import users_place
 from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
     Argnums,
@@ -34,6 +33,7 @@ from tapegrad.transforms.base import (
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
+from tapegrad.tree.ownership import readonly_array
 
 # the most bytes that the largest record may take in one block of directions
 _BLOCK = 1 << 24

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.callables import argument_names, label
+from tapegrad.errors.functions import argument_names, label
 
 Fn = Callable[..., Any]
 Argnames = str | tuple[str, ...]

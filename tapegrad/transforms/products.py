@@ -9,11 +9,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.ownership import readonly_array
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.arraylike.text import a_kind, got
-from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import (
     check_cotangent,
     finish_gradient,
@@ -27,6 +23,9 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import a_kind, got
 from tapegrad.transforms.base import (
     A,
     Aux,
@@ -41,6 +40,7 @@ from tapegrad.transforms.base import (
 )
 from tapegrad.transforms.gradients import Grad
 from tapegrad.tree.opaque import refuse_hidden
+from tapegrad.tree.ownership import readonly_array
 
 
 @attrs.frozen(eq=False, repr=False)

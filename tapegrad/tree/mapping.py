@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from numpy import ufunc
 
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.text import as_text
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import as_text
 from tapegrad.tree.structure import (
     ARRAYS,
     LEAVES,

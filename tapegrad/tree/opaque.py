@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.reading import Reading
-from tapegrad.arraylike.text import a_kind
+from tapegrad.errors.words import a_kind
+from tapegrad.tree.structure import is_record
 
 # Values that hold nothing, and values that lead to the rest of the program.
 OPAQUE = (
@@ -50,7 +50,7 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     TypeError
         If there is a Tensor inside.
     """
-    if isinstance(leaf, Reading):
+    if is_record(leaf):
         return
     inside = tensor_inside(leaf, recordings)
     if inside is not None:
@@ -81,7 +81,7 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
     waiting = deque([x])
     while waiting and len(seen) < MOST_OBJECTS:
         x = waiting.popleft()
-        if isinstance(x, Reading):
+        if is_record(x):
             return x
         if isinstance(x, OPAQUE) or id(x) in seen:
             continue

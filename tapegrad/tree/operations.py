@@ -9,17 +9,17 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.constants import refuse_unreal
-from tapegrad.arraylike.lines import with_user_warnings
-from tapegrad.arraylike.ownership import readonly_array
-from tapegrad.arraylike.reading import Reading
-from tapegrad.arraylike.text import Text
+from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import Text
 from tapegrad.tree.mapping import map
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import (
     Structure,
     Tree,
     closed,
     flatten,
+    is_record,
     leaves,
     opened,
     parts,
@@ -65,7 +65,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     """
     parts, structure = flatten(tree)
     refuse_unreal("ravel", parts, True)
-    parts = [x if isinstance(x, Reading) else np.asarray(x) for x in parts]
+    parts = [x if is_record(x) else np.asarray(x) for x in parts]
     for path, x in zip(structure_paths(structure), parts, strict=True):
         if x.dtype.kind not in "fc":
             raise TypeError(
@@ -75,7 +75,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     if not parts:
         return readonly_array(np.zeros(0)), unravel
     vector: Any = np.concatenate([_numbers(x) for x in parts])
-    return vector if isinstance(vector, Reading) else readonly_array(vector), unravel
+    return vector if is_record(vector) else readonly_array(vector), unravel
 
 
 def _numbers(x: Any) -> Any:
@@ -109,7 +109,7 @@ class Unravel:
         """
         sizes = [math.prod(shape) * (1 + (dtype.kind == "c")) for shape, dtype in self.likes]
         refuse_unreal("unravel", (vector,))
-        vector = vector if isinstance(vector, Reading) else np.asarray(vector)
+        vector = vector if is_record(vector) else np.asarray(vector)
         if vector.shape != (sum(sizes),):
             raise ValueError(
                 f"a vector of {sum(sizes)} numbers is needed; this has shape {vector.shape}"
@@ -120,7 +120,7 @@ class Unravel:
             x: Any = vector[start : start + n]
             start += n
             x = (x if dtype.kind != "c" else x[::2] + 1j * x[1::2]).reshape(shape)
-            if isinstance(vector, Reading):
+            if is_record(vector):
                 parts.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it

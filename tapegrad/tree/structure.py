@@ -8,12 +8,12 @@ from typing import Any, NoReturn, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.reading import Reading
-from tapegrad.arraylike.text import as_text
+from tapegrad.errors.words import as_text
 
 __all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
 __all__ += [
     "is_named_tuple",
+    "is_record",
     "leaves",
     "names_of",
     "opened",
@@ -31,6 +31,11 @@ Tree = TypeVar("Tree", bound=Any)
 # the types of most leaves, known at once; `tapegrad.core.tensor` adds that of records
 ARRAYS: set[type] = {np.ndarray}
 LEAVES: set[type] = {np.ndarray, float, int, str, bool, complex, type(None)}
+
+
+def is_record(x: Any) -> bool:
+    """Whether x is a record of a tape: a Tensor."""
+    return type(x) is not np.ndarray and type(x) in ARRAYS
 
 
 @attrs.frozen(repr=False)
@@ -169,7 +174,7 @@ def parts(tree: Any) -> dict[str, Any] | None:
 def _refuse_computed(record: Any) -> None:
     """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
     for field in type(record).__attrs_attrs__:
-        if not field.init and isinstance(getattr(record, field.name, None), Reading):
+        if not field.init and is_record(getattr(record, field.name, None)):
             raise TypeError(
                 f"the field {field.name} of {type(record).__name__} has init=False and holds a "
                 "Tensor, which would be lost; make it an ordinary field or a property"

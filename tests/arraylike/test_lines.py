@@ -14,9 +14,9 @@ import pytest
 from layer_kinds import KINDS
 
 import tapegrad as tg
-from tapegrad.arraylike import lines as warned
-from tapegrad.arraylike.lines import DEFAULT, STATE
 from tapegrad.core.writing import CURRENT
+from tapegrad.errors import lines as warned
+from tapegrad.errors.lines import DEFAULT, STATE
 
 X = np.array([0.0, 1.0])
 OPS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.core.callables import argument_names
+from tapegrad.errors.functions import argument_names
 
 
 def loss(self: Any, x: Any) -> Any:

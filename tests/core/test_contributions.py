@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import pass_on
-from tapegrad.core.tensor import Joint, Rules
 from tapegrad.core.writing import append
 
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from tapes import cotangents
 
 import tapegrad as tg
-from tapegrad.arraylike.text import short
+from tapegrad.errors.words import short
 from tapegrad.explain.show.events import Texts
 
 

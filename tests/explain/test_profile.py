@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.arraylike.lines import Place
 from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import sweep
+from tapegrad.errors.lines import Place
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
 from tapegrad.program.ir import Ref

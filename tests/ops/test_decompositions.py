@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.tensor import Parts
+from tapegrad.core.rules import Parts
 from tapegrad.core.writing import for_numbers
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import MultiOutputOp

@@ -16,8 +16,8 @@ from depth import THOROUGH
 from op_cases import SMOOTH, Case, case_of
 
 import tapegrad as tg
-from tapegrad.core.op import EachOperand, Op
-from tapegrad.core.tensor import Parts
+from tapegrad.core.op import Op
+from tapegrad.core.rules import EachOperand, Parts
 from tapegrad.declare import OPS
 from tapegrad.testing import check_grads, sample_calls
 

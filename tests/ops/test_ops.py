@@ -28,7 +28,7 @@ from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import elementwise
 from tapegrad.core.operands import primals
-from tapegrad.core.tensor import Parts, differentiable
+from tapegrad.core.rules import Parts, differentiable
 from tapegrad.declare import FUNCTIONS, OPS, declaration, facts
 from tapegrad.declare.parts import PART
 from tapegrad.testing import (

@@ -12,8 +12,7 @@ from depth import THOROUGH, examples
 from op_cases import CASES, TABLE, Case, case_of, floating_operands
 
 import tapegrad as tg
-from tapegrad.core.op import EachOperand
-from tapegrad.core.tensor import Parts
+from tapegrad.core.rules import EachOperand, Parts
 from tapegrad.declare import OPS, declaration
 from tapegrad.declare.parts import parts_of
 from tapegrad.testing import check_batched, check_grads, check_properties, sample_calls

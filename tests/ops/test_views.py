@@ -11,7 +11,7 @@ from package_ops import package_ops
 from sharing import SHORT, check_sharing, may_share, shared
 
 import tapegrad as tg
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import sample_calls

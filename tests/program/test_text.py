@@ -17,7 +17,7 @@ from hypothesis import given
 from programs import assert_runs
 
 import tapegrad as tg
-from tapegrad.arraylike.text import as_text
+from tapegrad.errors.words import as_text
 from tapegrad.ops.updates import index_set
 from tapegrad.program.expressions import literals
 from tapegrad.program.ir import Constant, Ref

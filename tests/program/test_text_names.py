@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from trees import CHARACTERS
 
 import tapegrad as tg
-from tapegrad.arraylike.lines import place_of
 from tapegrad.declare import OPS
+from tapegrad.errors.lines import place_of
 from tapegrad.program import compiled
 from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import Names

@@ -6,7 +6,7 @@ from functools import cache
 from types import ModuleType
 
 import tapegrad as tg
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 
 
 def package_modules() -> list[ModuleType]:

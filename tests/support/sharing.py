@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.core.tensor import Parts, Rules
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.entry import read

@@ -15,12 +15,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import printable, short
+from tapegrad.arraylike.text import printable
+from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors.words import short
 from tapegrad.explain.inside import primal_of
 from tapegrad.explain.steps import Contribution, Step
+from tapegrad.tree.ownership import Array
 
 _MOST_TEXT = 4000  # characters of one array, opened
 _MOST_HEAT = 16  # rows and columns of a heat map

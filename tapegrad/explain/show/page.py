@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.lines import Place, at_users_line
 from tapegrad.arraylike.text import cells, operand, printable
 from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
+from tapegrad.errors.lines import Place, at_users_line
 from tapegrad.explain.figures import Profile, Row, figures_of
 from tapegrad.explain.inside import primal_of
 from tapegrad.explain.show.drawing import drawing

@@ -9,8 +9,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import check_callable, keep_names, title
 from tapegrad.core.op import Op
+from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.run import check, register, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read

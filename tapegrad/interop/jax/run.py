@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import linear
-from tapegrad.core.tensor import Parts, Rules
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import declaration, facts
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp, parts_of

@@ -10,7 +10,8 @@ import numpy as np
 
 from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
-from tapegrad.core.tensor import Rule, Tensor
+from tapegrad.core.rules import Rule
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 
 # all ops that SciPy computes, by their names in files

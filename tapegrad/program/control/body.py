@@ -10,10 +10,6 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.constants import as_constant
-from tapegrad.arraylike.lines import users_place
-from tapegrad.arraylike.text import got
-from tapegrad.core.callables import first_line, label
 from tapegrad.core.messages import check_returned
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -27,12 +23,16 @@ from tapegrad.core.writing import (
     write_parameter,
 )
 from tapegrad.declare.abstract import evaluate
+from tapegrad.errors.functions import first_line, label
+from tapegrad.errors.lines import users_place
+from tapegrad.errors.words import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, interpreted
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
+from tapegrad.tree.numbers import as_constant
 
 Values = list[Any]
 

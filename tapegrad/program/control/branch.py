@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.constants import PYTHON_NUMBERS
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
-from tapegrad.core.op import Joint
+from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_written
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
@@ -28,6 +27,7 @@ from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.derive import code_for_all, differing, nothing, safe, where_each
 from tapegrad.program.control.loop import Branch, caller
 from tapegrad.program.ir import Code, Input
+from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:

@@ -113,7 +113,7 @@ def backward(
     ]
     inputs = [*body.inputs, *[x.input for x in moving]]
 
-    def step(tensors: list[Tensor]) -> list[Any]:
+    def step(tensors: list[Any]) -> list[Any]:
         own, weights = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
         sums = weights[: len(captured)]
         outputs = replayed(body, own)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.tensor import Parts
+from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.tree.ownership import Array
 
 Values = list[Any]
 

@@ -10,9 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.rules import Joint, Parts, Rules
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
 from tapegrad.program.control.body import program_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.tensor import Parts
+from tapegrad.core.rules import Parts
 from tapegrad.declare.parts import PART
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import SCAN

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.ownership import Array
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.control.loop import Branch, Loop
@@ -19,6 +18,7 @@ from tapegrad.program.expressions import takes_out
 from tapegrad.program.frame import Frame, framed, values_of
 from tapegrad.program.ir import Code, Instruction, Ref, number
 from tapegrad.program.memory import owners
+from tapegrad.tree.ownership import Array
 
 Lines = list[str]
 LinesOf = Callable[[Frame], Lines]

@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import as_text
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare import facts
 from tapegrad.declare.abstract import silently
+from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.passes.sharing import content

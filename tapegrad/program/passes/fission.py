@@ -12,7 +12,8 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.rules import Parts
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare.abstract import by_shapes
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import PART, MultiOutputOp

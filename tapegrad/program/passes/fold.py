@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.cotangents import SEED
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.arithmetic import (
     divide,

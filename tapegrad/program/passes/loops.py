@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare.parts import PART
 from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul

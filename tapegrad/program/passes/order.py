@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.logic import keep
 from tapegrad.program.builder import Builder

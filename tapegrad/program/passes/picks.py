@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.rules import Rules
 from tapegrad.ops.arithmetic import add, negative, subtract
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_

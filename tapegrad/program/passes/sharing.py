@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.text import as_text
+from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import improvement

@@ -15,15 +15,14 @@ import attrs
 import numpy as np
 import scipy.sparse
 
-from tapegrad.arraylike.ownership import Array, readonly_array
-from tapegrad.arraylike.text import got
 from tapegrad.core.forward import linear
 from tapegrad.core.messages import refuse_stranger
-from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
+from tapegrad.errors.words import got
+from tapegrad.tree.ownership import Array, Unchanging, readonly_array
 
 __all__ = ["coo_array"]
 __dir__ = __all__.copy

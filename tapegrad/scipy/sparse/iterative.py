@@ -16,15 +16,15 @@ import numpy as np
 from scipy.sparse import issparse
 from scipy.sparse import linalg as _scipy
 
-from tapegrad.arraylike.text import got
 from tapegrad.core.forward import apply
-from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
+from tapegrad.core.rules import Joint
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_written
 from tapegrad.declare import op
+from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
 from tapegrad.program.control.body import program_of, replayed, traced
 from tapegrad.program.control.loop import caller

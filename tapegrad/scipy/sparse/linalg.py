@@ -12,15 +12,14 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from tapegrad.arraylike.ownership import Array
-from tapegrad.arraylike.text import got
+from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.forward import apply
-from tapegrad.core.op import Joint
-from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.rules import Joint, Parts
 from tapegrad.core.writing import append
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.declare.parts import part
+from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import check_phases
 from tapegrad.scipy.sparse.coo import (
@@ -35,6 +34,7 @@ from tapegrad.scipy.sparse.coo import (
 )
 from tapegrad.scipy.sparse.iterative import cg as cg
 from tapegrad.scipy.sparse.iterative import gmres as gmres
+from tapegrad.tree.ownership import Array
 
 __all__ = ["cg", "eigsh", "factorized", "gmres", "splu", "spsolve"]
 __dir__ = __all__.copy

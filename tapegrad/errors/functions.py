@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_VARARGS
@@ -10,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.text import a_kind
+from tapegrad.errors.lines import called_from
+from tapegrad.errors.words import a_kind
 
 
 class Named:
@@ -130,3 +132,20 @@ def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
     # those that a partial gives to the rest have no names
     takes_rest = code.co_flags & CO_VARARGS and taken <= n
     return code.co_varnames[taken:n], code.co_varnames[named] if takes_rest else ""
+
+
+def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
+    """The result of ``__reduce__`` for an object that a decorator may put in a function's place.
+
+    That is its name, if the name leads to it, as functions are pickled, because the function
+    inside no longer can be. Otherwise it is the given class and its arguments.
+    """
+    module, name = thing.__dict__.get("__module__"), thing.__dict__.get("__qualname__") or ""
+    named: Any = sys.modules.get(module)
+    for part in name.split("."):
+        named = getattr(named, part, None)
+    # joblib, Ray and Dask pickle what is in __main__ by value, for workers that cannot import it;
+    # they have copies of cloudpickle under their own names
+    if named is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
+        return parts
+    return name

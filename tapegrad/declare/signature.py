@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import as_text
+from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.errors.words import as_text
 
 # Arguments that NumPy's functions have, with the values that ask for nothing.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
@@ -49,6 +50,11 @@ class Signature:
         unsettled = {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
         object.__setattr__(self, "unsettled", unsettled)
 
+    @property
+    def arity(self) -> int:
+        """The number of arguments of a call that are simply its operands; -1 if it varies."""
+        return -1 if self.unsettled else self.n_operands or -1
+
     @classmethod
     def of(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
         """The signature of a Python function or a ufunc.
@@ -61,7 +67,8 @@ class Signature:
         while hasattr(function, "__wrapped__"):
             function = function.__wrapped__
         if isinstance(function, np.ufunc):
-            return cls(name, tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {})
+            names = tuple(f"x{i + 1}" for i in range(function.nin))
+            return cls(name, names, function.nin, {}, n_operands)
         if not hasattr(function, "__code__"):
             raise TypeError(
                 f"an op must be made of a Python function or a ufunc, not of {function!r}"
@@ -149,3 +156,10 @@ def _can_change(default: Any) -> bool:
 
 def _is_harmless(name: str, value: Any) -> bool:
     return name in HARMLESS and value is HARMLESS[name]
+
+
+def stack_nested(x: Any) -> Any:
+    """x itself; or, recorded, the array of a list with Tensors in it."""
+    if type(x) not in LISTS or first_tensor(x) is None:
+        return x
+    return np.stack([stack_nested(part) for part in x])

@@ -1,30 +1,16 @@
-"""Pickling and copying: records, a linked list of any length, and what stands for functions."""
+"""Pickling records, which are a linked list of any length."""
 
 from __future__ import annotations
 
-import sys
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.lines import called_from
-from tapegrad.arraylike.ownership import owned_copy
+from tapegrad.tree.ownership import owned_copy
 
 
-class Unchanging:
-    """The base of objects that never change: a copy is the object itself."""
-
-    __slots__ = ()
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class Pickled(Unchanging):
+class Pickled:
     """A record that pickle can follow back to the start of its tape."""
 
     __slots__ = ()
@@ -80,20 +66,3 @@ def _restored(
     if place is not None:
         object.__setattr__(record, "_place", place)
     return record
-
-
-def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
-    """The result of ``__reduce__`` for an object that a decorator may put in a function's place.
-
-    That is its name, if the name leads to it, as functions are pickled, because the function
-    inside no longer can be. Otherwise it is the given class and its arguments.
-    """
-    module, name = thing.__dict__.get("__module__"), thing.__dict__.get("__qualname__") or ""
-    named: Any = sys.modules.get(module)
-    for part in name.split("."):
-        named = getattr(named, part, None)
-    # joblib, Ray and Dask pickle what is in __main__ by value, for workers that cannot import it;
-    # they have copies of cloudpickle under their own names
-    if named is not thing or (module == "__main__" and "cloudpickle" in called_from(2)[1]):
-        return parts
-    return name

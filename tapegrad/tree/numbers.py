@@ -1,4 +1,4 @@
-"""Constant operands: the arrays and numbers that may stand on a tape beside Tensors."""
+"""Leaves of numbers: the arrays and numbers that may stand on a tape beside Tensors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.ownership import owned_copy
-from tapegrad.arraylike.text import a_kind
+from tapegrad.errors.words import a_kind
+from tapegrad.tree.ownership import owned_copy
+from tapegrad.tree.structure import ARRAYS
 
 PYTHON_NUMBERS = frozenset({float, int, bool, complex})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
@@ -82,7 +83,7 @@ def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) 
         elif isinstance(x, _NUMBERS):
             if not _is_real(x):
                 as_constant(x, what, bool(takes_complex))
-        elif hasattr(kind, "__recorded_ufuncs__") and x.dtype.kind == "c" and not takes_complex:
+        elif kind in ARRAYS and x.dtype.kind == "c" and not takes_complex:
             refuse_complex(what, x)
 
 

@@ -19,6 +19,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import attrs
 import numpy as np
 
+from tapegrad.errors import TraceError
+
 
 @attrs.frozen
 class Place:
@@ -94,6 +96,21 @@ def users_line() -> str:
     """The line of the caller's source that led here, for a message."""
     place = str(users_place())
     return f", at {place}" if place else ""
+
+
+def unmasked(error: ValueError) -> BaseException:
+    """The error itself; or the package's, which NumPy hides where a Tensor is put into an array.
+
+    For ``out[i] = t`` NumPy reports a sequence, caused by what reading the Tensor raised.
+    """
+    cause = error.__cause__
+    raised = cause.__traceback__ if isinstance(cause, TypeError | TraceError) else None
+    module = "" if raised is None else raised.tb_frame.f_globals.get("__name__", "")
+    if cause is None or not module.startswith("tapegrad."):
+        return error
+    # otherwise the errors would refer to each other
+    error.__cause__ = error.__context__ = None
+    return cause.with_traceback(error.__traceback__)
 
 
 P = ParamSpec("P")

@@ -113,4 +113,5 @@ class FileError(TapegradError, ValueError):
     """
 
 
-__dir__ = [name for name in globals() if name.endswith("Error")].copy
+__all__ = ["FileError", "NonFiniteError", "ProofError", "TapeError", "TapegradError", "TraceError"]
+__dir__ = __all__.copy

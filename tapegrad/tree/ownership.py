@@ -18,15 +18,28 @@ import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.arraylike.text import a_kind
+from tapegrad.errors.words import a_kind
 
 # as NDArray[Any] in numpy.typing, which takes long to import
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+
+
+class Unchanging:
+    """The base of objects that never change: a copy is the object itself."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
 
 # The size in bytes from which copying takes longer than marking an array as ours.
 LARGE = 1 << 14
