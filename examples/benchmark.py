@@ -27,7 +27,7 @@ record of the allocator for PyTorch.
 With ``--passes``, each workload is compiled without each pass of the compiler in turn, and the
 table says what the pass is worth.
 
-Importing tapegrad lets freed memory stay with the process (`tapegrad.arraylike.ownership`), which
+Importing tapegrad lets freed memory stay with the process (`tapegrad.tree.ownership`), which
 can halve the time of code that makes many arrays. All libraries here run in one process, so this
 helps the peers too. With ``--threads 2``, leave the machine alone: threads that wait for a busy
 core make products take a hundred times as long.

@@ -260,6 +260,8 @@ def members(thing: Any) -> Iterator[str]:
     inherited = {
         name for base in thing.__mro__[1:] for name in (*vars(base), *inspect.get_annotations(base))
     }
+    if thing is tg.Tensor:  # what an array has too is NumPy's
+        inherited |= {*dir(np.ndarray)}
     for name, member in vars(thing).items():
         if name.startswith("_") or name in inherited:
             continue

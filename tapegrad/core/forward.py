@@ -156,7 +156,7 @@ def _transposed(
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
     if check:
-        tape.check_passed_on(op, seeds)
+        tape._check_passed_on(op, seeds)
     gradients = sweep([tape], seeds)
     return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
 

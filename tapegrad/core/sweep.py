@@ -83,7 +83,7 @@ def reverse_sweep(
     array([2., 4., 6.])
     """
     seeds = initial_cotangents(tape, output, cotangent)
-    gradients = sweep([tape], seeds, Tape.check_finite if check_finite else None)
+    gradients = sweep([tape], seeds, Tape._check_finite if check_finite else None)
     return MappingProxyType(Gradients({p: conjugated(c) for p, c in gradients.items()}))
 
 

@@ -60,9 +60,9 @@ class Tape(Unchanging):
 
     # put onto the class by the room that explains tapes
     show: ClassVar[Callable[..., str]]
-    check_finite: ClassVar[Callable[..., Callable[..., None]]]
-    check_passed_on: ClassVar[Callable[..., None]]
-    refuse_function: ClassVar[Callable[..., NoReturn]]
+    _check_finite: ClassVar[Callable[..., Callable[..., None]]]
+    _check_passed_on: ClassVar[Callable[..., None]]
+    _refuse_function: ClassVar[Callable[..., NoReturn]]
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
         """Write a parameter: a value whose gradient is wanted.
@@ -118,7 +118,7 @@ class Tape(Unchanging):
             composed of ops.
         """
         if not hasattr(op, "bind") or hasattr(op, "results"):
-            self.refuse_function(op, operands, options)
+            self._refuse_function(op, operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:

@@ -55,19 +55,19 @@ class Asked:
 
         return shown(self, output, cotangent)
 
-    def check_finite(self: Any, outputs: Iterable[Tensor]) -> Callable[..., None]:
+    def _check_finite(self: Any, outputs: Iterable[Tensor]) -> Callable[..., None]:
         """Raise for a value that is not finite; the check of the cotangents of a sweep."""
         from tapegrad.explain.finite import checked
 
         return checked(self, outputs)
 
-    def check_passed_on(self: Any, op: Rules, cotangents: Iterable[Tensor]) -> None:
+    def _check_passed_on(self: Any, op: Rules, cotangents: Iterable[Tensor]) -> None:
         """Raise if an op's rules, recorded here, pass the cotangent through an op without one."""
         from tapegrad.explain.rules import check_passed_on
 
         check_passed_on(op, self, cotangents)
 
-    def refuse_function(
+    def _refuse_function(
         self, fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]
     ) -> NoReturn:
         """Raise for a function where an op of one result is needed, and say which ops it writes."""

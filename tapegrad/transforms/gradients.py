@@ -79,7 +79,7 @@ def _value_and_gradients(
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    checking = Tape.check_finite if of.check_finite else None
+    checking = Tape._check_finite if of.check_finite else None
     gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
