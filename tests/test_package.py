@@ -112,6 +112,47 @@ def test_no_count_of_references_decides_anything():
     assert not [file.name for file in FILES if "refcount" in file.read_text(encoding="utf-8")]
 
 
+def foreign(source: str, rooms: set[str]) -> list[str]:
+    """The imports and strings of a source that lead to another room than some."""
+    found = []
+    for node in ast.walk(tree_without_docstrings(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = re.findall(r"tapegrad\.\w+", node.value)
+        elif isinstance(node, ast.Name | ast.Attribute):
+            called = node.id if isinstance(node, ast.Name) else node.attr
+            found += [called] if called in ("import_module", "__import__", "modules") else []
+        found += [n for n in names if n.startswith("tapegrad") and room_of(n) not in rooms]
+    return found
+
+
+def tree_without_docstrings(source: str) -> ast.Module:
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return module
+
+
+def test_the_core_takes_nothing_from_other_rooms():
+    # strings and names looked up later would be imports too, for a reader
+    assert foreign("from tapegrad.ops import sin", {"core"}) == ["tapegrad.ops.sin"]
+    assert foreign('load("tapegrad.explain.finite")', {"core"}) == ["tapegrad.explain"]
+    assert foreign('"""See `tapegrad.ops`."""\nimport_module(x)', {"core"}) == ["import_module"]
+    for room, others in {"core": {"errors", "tree"}, "tree": {"errors"}, "errors": set()}.items():
+        for file in (PACKAGE / room).rglob("*.py"):
+            found = foreign(file.read_text(encoding="utf-8"), {room, *others})
+            if room != "core":  # messages and examples for users may name a room
+                found = [name for name in found if name in NAMES]
+            assert not found, f"{file}: {found}"
+
+
 @pytest.mark.thorough
 def test_imports_between_rooms_run_one_way():
     rooms: dict[str, set[str]] = {}
