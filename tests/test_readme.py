@@ -149,7 +149,7 @@ def test_the_conventions_at_kinks_are_true(row):
 
 def test_all_that_has_a_kink_is_in_the_table():
     text = " ".join(row[0] for row in KINKS)
-    for name in (
+    for name in [
         "max",
         "min",
         "maximum",
@@ -160,7 +160,7 @@ def test_all_that_has_a_kink_is_in_the_table():
         "norm",
         "prod",
         "where",
-    ):
+    ]:
         if hasattr(tg, name):
             assert f"`{name}" in text, name
     for name in ("sigmoid", "softplus", "logsumexp", "cross_entropy_loss"):

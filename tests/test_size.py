@@ -6,7 +6,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
 from counting import calls_of
 from depth import THOROUGH
@@ -28,15 +27,6 @@ def run(code: str) -> list[float]:
     )
     assert done.returncode == 0, done.stderr
     return [float(word) for word in done.stdout.split()]
-
-
-@pytest.mark.parametrize("join", [np.concatenate, np.stack, np.hstack])
-def test_a_join_of_many_takes_time_in_proportion(join):
-    def calls(n):
-        xs = [np.ones(2)] * n
-        return calls_of(lambda: tg.grad(lambda xs: np.sum(join(xs) ** 2))(xs))
-
-    assert calls(160) < 4.4 * calls(40)
 
 
 @pytest.mark.thorough
@@ -76,39 +66,6 @@ def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
     assert g == depth + 1
     assert value == (depth + 1) / 2
     assert 100 < bytes_each <= 1200
-
-
-@pytest.mark.thorough
-def test_memory_is_linear_in_depth_and_returned():
-    peak_small, peak_large, cycles, left = run("""
-        import gc
-        import tracemalloc
-        import tapegrad as tg
-
-        gc.collect()
-        gc.disable()
-
-        def chain(n):
-            def fn(x):
-                y = x
-                for _ in range(n):
-                    y = y * 0.999
-                return y
-            return fn
-
-        def peak(n):
-            tracemalloc.reset_peak()
-            tg.value_and_grad(chain(n))(0.5)
-            return tracemalloc.get_traced_memory()[1]
-
-        tracemalloc.start()
-        peak(10)
-        print(peak(1_000), peak(10_000), gc.collect(), tracemalloc.get_traced_memory()[0])
-    """)
-    assert peak_large <= 10_000 * 1200
-    assert peak_large <= 20 * peak_small
-    assert cycles == 0
-    assert left <= 100_000
 
 
 def test_cotangents_are_dropped_as_they_are_used():
@@ -283,20 +240,3 @@ def nested(n):
 def test_work_is_linear_in_depth(of_depth):
     calls_of(of_depth(10))
     assert calls_of(of_depth(800)) <= 4.5 * calls_of(of_depth(200))
-
-
-def test_deep_trees_and_wide_trees_are_handled():
-    wide = {f"p{i}": np.ones(2) for i in range(2_000)}
-    g = tg.grad(lambda p: sum(tg.sum(x * 2) for x in p.values()))(wide)
-    assert all(np.array_equal(x, [2.0, 2.0]) for x in g.values())
-    deep = 1.0
-    for _ in range(100):
-        deep = [deep]
-    (path,) = tg.tree.paths(deep)
-    assert path.count("0") == 100
-
-
-def test_a_wide_fan_is_summed_in_linear_memory():
-    x = np.ones(1000)
-    g = tg.grad(lambda x: tg.sum(sum(x * float(k) for k in range(200))))(x)
-    np.testing.assert_array_equal(g, np.full(1000, float(sum(range(200)))))

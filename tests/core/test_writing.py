@@ -1,4 +1,4 @@
-"""What the files of the core promise one another."""
+"""`Tape.write` takes ops alone: of anything else it says which ops it is made of."""
 
 import numpy as np
 import pytest

@@ -9,12 +9,12 @@ writes them, and reads what another supported Python, or another NumPy, wrote.
 import pickle
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from layer_kinds import KINDS
 
 import tapegrad as tg
 from tapegrad.program.text import runner
@@ -86,25 +86,6 @@ def gradient(x: Any) -> Any:
     return mixture(x, 2.0)
 
 
-def layers() -> dict[str, tuple[Any, Any]]:
-    """Layers, with what they are called on."""
-    on_rows = [
-        *(tg.nn.Linear(3, 2), tg.nn.RMSNorm(3), tg.nn.LayerNorm(3), tg.nn.MultiHeadAttention(3, 1)),
-        *(tg.nn.Relu(), tg.nn.Sigmoid(), tg.nn.Gelu(), tg.nn.Silu(), tg.nn.Elu(), tg.nn.Softmax()),
-        *(tg.nn.LeakyRelu(), tg.nn.LogSoftmax(), MODEL),
-    ]
-    on_images = [
-        *(tg.nn.Conv2d(2, 2, 3, padding=1, groups=2), tg.nn.MaxPool2d(2), tg.nn.AvgPool2d(3)),
-        *(tg.nn.Flatten(), tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3), np.tanh, tg.nn.Flatten())),
-    ]
-    return {
-        **{named("of rows", i, layer): (layer, X) for i, layer in enumerate(on_rows)},
-        **{named("of images", i, layer): (layer, IMAGES) for i, layer in enumerate(on_images)},
-        "layer Embedding": (tg.nn.Embedding(5, 2), Y),
-        "layer Conv1d": (tg.nn.Conv1d(6, 2, 3), IMAGES[0]),
-    }
-
-
 def named(what: str, i: int, thing: Any) -> str:
     """A name that is the same in each process."""
     return f"{what} {i}: {type(thing).__name__}"
@@ -153,16 +134,15 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "structure": (tg.tree.flatten(PARAMS)[1], lambda s: tg.tree.unflatten(s, range(6))),
         "unravel": (unravel, lambda f: f(vector)),
     }
-    for name, (layer, x) in layers().items():
-        found[name] = (layer, partial(call, x=x))
-    for cell in (tg.nn.RNNCell(3, 2, 2), tg.nn.GRUCell(3, 2), tg.nn.LSTMCell(3, 2)):
-        found[f"layer {type(cell).__name__}"] = (
-            cell,
-            lambda f: f(f.init(0), X, f.initial_hidden(4)),
-        )
-    norm = tg.nn.BatchNorm(3)
-    state = norm(norm.init(0), X, norm.initial_state(), training=True)[1]
-    found["layer BatchNorm"] = ((norm, state), lambda f: f[0](f[0].init(0), X, f[1])[0])
+    for name, kind in KINDS.items():
+        found[f"layer: {name}"] = (kind.layer, lambda f, k=kind: k.call(f, *k.arguments()))
+    for layer, *xs in (
+        (tg.nn.RNNCell(3, 2, 2), X, np.zeros((4, 2))),
+        (tg.nn.Embedding(5, 2), Y),
+        (tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3), np.tanh, tg.nn.Flatten()), IMAGES),
+    ):
+        found[f"layer: {type(layer).__name__}"] = (layer, lambda f, xs=xs: f(f.init(3), *xs))
+    found["layer with a key"] = (MODEL, lambda f: f(PARAMS, X, key=KEY))
     for i, optimizer in enumerate(optimizers()):
         pair = optimizer, optimizer.update(PARAMS, grads, optimizer.init(PARAMS))[1]
         found[named("optimizer", i, optimizer)] = (pair, lambda f: f[0].update(PARAMS, grads, f[1]))
@@ -195,12 +175,6 @@ def from_file(text: bytes) -> Any:
         path = Path(folder) / "program.npz"
         path.write_bytes(text)
         return tg.load_program(path)
-
-
-def call(layer: Any, x: Any) -> Any:
-    """What a layer gives, with a key where it takes one."""
-    params = layer.init(3) if hasattr(layer, "init") else ()
-    return layer(params, x, key=KEY) if layer == MODEL else layer(params, x)
 
 
 def swept(pair: Any) -> Any:
