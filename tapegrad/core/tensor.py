@@ -175,8 +175,8 @@ class Origin:
     doing
         Why only shapes and dtypes may be read, for error messages.
     evaluate
-        A function of an op, its operands' values and its options that gives the record's value;
-        None to call the op's forward function.
+        A function of an op, its operands' values, its options and its operands that gives the
+        record's value; None to call the op's forward function.
     """
 
     label: str = "a Tape()"

@@ -93,7 +93,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     evaluate = origin.evaluate
     try:
         if evaluate is not None:
-            value = evaluate(op, values, call_options)
+            value = evaluate(op, values, call_options, operands)
         else:
             value = op.forward(*values, **call_options) if call_options else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:

@@ -1,43 +1,289 @@
-"""Abstract evaluation of an op, while compiling: only the shape and dtype of its result matter.
+"""Shapes and dtypes of results, from shapes and dtypes of operands: evaluation while compiling.
+
+An array is a stand-in that takes no memory: all its elements are one zero (`stand_in`). The result
+of an op is a stand-in too. Its shape is that of the op's rule in `SHAPES`, and its dtype that of a
+call on arrays of one element; an op without a rule is called on the stand-ins. What was inferred is
+remembered.
 
 Python ints keep their values: they may be shapes. Their arithmetic is exact; NumPy's wraps at 64
-bits, and its division by zero gives 0.
+bits, and its division by zero gives 0. Arrays of integers and of truth values that a function
+captured keep theirs, since a mask says how many elements it selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import attrs
 import numpy as np
+from numpy import ndarray
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.operands import primals
+from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.tensor import NO_OPTIONS, Tensor
+from tapegrad.core.writing import PARAMETER, Last, write_known, write_parameter
 from tapegrad.errors import TapegradError
 from tapegrad.errors.lines import SILENT, STATE
+from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 R = TypeVar("R")
+Shape = tuple[int, ...]
+
+# For an op of the package, a function of the shapes of its operands and of its options that gives
+# the shape of its result; None if the op is called. `tapegrad.ops.shapes` fills it.
+SHAPES: dict[Rules, Callable[..., Any] | None] = {}
+# ops whose result has the dtype of their first operand; that of any other is what a call on arrays
+# of one element gives
+SAME_DTYPE: set[Rules] = set()
+
+# what was inferred last, by the op, the kinds of its operands and its options
+_KNOWN: dict[Any, Any] = {}
+_MOST_KNOWN = 1 << 12
+# the dtype of elements that take no memory
+_NOTHING = np.dtype("V0")
+# an element of any dtype
+_ZEROS = np.zeros(32, np.uint8)
+_ZEROS.setflags(write=False)
+
+
+@lru_cache(1 << 10)
+def stand_in(shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """A read-only array of zeros that has the memory of one."""
+    return ndarray(shape, dtype, _ZEROS, 0, (0,) * len(shape))
+
+
+def emptied(x: Any) -> Any:
+    """A stand-in for an array of numbers; anything else itself."""
+    return stand_in(x.shape, x.dtype) if type(x) is ndarray and x.dtype.kind in "biufc" else x
+
+
+@attrs.define(eq=False)
+class Evaluation:
+    """How a recording without values evaluates ops, and the values that it could compute.
+
+    Attributes
+    ----------
+    known
+        The values of parameters, and of the records that were computed for the user's functions.
+    """
+
+    known: dict[Tensor, Any] = attrs.Factory(dict)
+
+    def __call__(
+        self, op: Rules, values: list[Any], options: Mapping[str, Any], operands: Sequence[Any]
+    ) -> Any:
+        """A stand-in for a record's value."""
+        if op.like is None and type(op) is not Rules and op not in SHAPES:
+            # the user's function may take forever at numbers that it is not for
+            values = actual(operands)
+        return evaluate(op, values, options)
+
+    def value(self, x: Tensor) -> Any:
+        """The value of a record, if those of all parameters that it depends on are known."""
+        waiting = [x]
+        while waiting:
+            x = waiting[-1]
+            operands = [y for y in x._operands if type(y) is Tensor and y not in self.known]
+            if not operands and x not in self.known:
+                self.known[x] = self._computed(x)
+            waiting = waiting + operands if operands else waiting[:-1]
+        return self.known[x]
+
+    def _computed(self, x: Tensor) -> Any:
+        if x.op is PARAMETER and not x._operands:
+            if is_stand_in(x._primal):
+                raise LookupError("the value of a parameter is not known")
+            return x._primal
+        values = [self.known[y] if type(y) is Tensor else y for y in x._operands]
+        value = silently(exactly(x.op, values), *values, **x._options)
+        return np.asarray(value) if type(x._primal) is ndarray else value
+
+
+def actual(operands: Iterable[Any]) -> list[Any]:
+    """The values of records for a function of the user's, which may depend on them.
+
+    They are those of the call that is recorded, or stand-ins where these are not known.
+    """
+    operands = list(operands)
+    try:
+        return [_actual(x) if type(x) is Tensor else x for x in operands]
+    except Exception:
+        return primals(operands)
+
+
+def _actual(x: Tensor) -> Any:
+    evaluation = x.origin.evaluate
+    return evaluation.value(x) if isinstance(evaluation, Evaluation) else x._primal
+
+
+def write_like(last: Last, value: Any, name: str | None) -> Tensor:
+    """The record of a parameter of which only the shape and the dtype matter."""
+    like = emptied(value)
+    if not is_stand_in(like):
+        return write_parameter(last, value, name)
+    record = write_known(last, PARAMETER, (), NO_OPTIONS, like, name)
+    evaluation = last.origin.evaluate
+    if isinstance(evaluation, Evaluation) and not is_stand_in(value):
+        evaluation.known[record] = value
+    return record
 
 
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A value of the shape and dtype of an op's result, for a recording without values.
+    """A stand-in for an op's result, or a Python number, for a recording without values.
 
-    NumPy's warnings are silenced, since some values are placeholders, such as a loop's zeros; the
-    program warns when it runs.
+    NumPy's warnings are silenced, since the values are placeholders; the program warns when it
+    runs.
     """
-    return like_result(op, exactly(op, values), values, options)
-
-
-def like_result(
-    op: Rules, forward: Callable[..., Any], values: list[Any], options: Mapping[str, Any]
-) -> Any:
-    """A value of the shape and dtype of an op's result, by the op's `like` or else by `forward`."""
     # written out, since a call of `silently` takes longer
     before = STATE.set(SILENT)
     try:
-        return by_shapes(op.like or forward, values, options)
+        return _evaluate(op, values, options)
     finally:
         STATE.reset(before)
+
+
+def _evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
+    if op.like is not None:
+        return _emptied(by_shapes(op.like, values, options))
+    if SHAPES.get(op) is stated:
+        return stand_in(options["shape"], options["dtype"])
+    types = {*map(type, values)}
+    if types <= PYTHON_NUMBERS:
+        result = by_shapes(exactly(op, values), values, options)
+        return result if isinstance(result, np.generic) else _emptied(result)
+    rule = SHAPES.get(op, broadcast if isinstance(op.forward, np.ufunc) else _UNKNOWN)
+    if rule is _UNKNOWN or not types <= _KINDS:
+        # it may look at the strides of its operands
+        solid = [np.zeros(x.shape, x.dtype) if is_stand_in(x) else x for x in values]
+        return _emptied(by_shapes(op.forward, solid, options))
+    if rule in (None, moved) and any(map(_matters, values)):
+        return _called(op, rule, values, options)
+    kinds = [_kind(x) for x in values]
+    try:
+        key = op, *kinds, *[(name, _typed(x)) for name, x in options.items()]
+        known = _KNOWN.get(key)
+    except TypeError:
+        return _inferred(op, rule, kinds, options)
+    if known is None:
+        known = _KNOWN[key] = _inferred(op, rule, kinds, options)
+        if len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.pop(next(iter(_KNOWN)), None)
+    return known
+
+
+def _kind(x: Any) -> Any:
+    """The facts about an operand that a result's shape and dtype depend on."""
+    if type(x) is ndarray:
+        return x.shape, x.dtype
+    return type(x) if type(x) in (float, complex) else (type(x), x)
+
+
+def is_stand_in(x: Any) -> bool:
+    """Whether an array is one that `stand_in` made."""
+    return type(x) is ndarray and x.base is _ZEROS
+
+
+def _matters(x: Any) -> bool:
+    """Whether a result's shape may depend on the elements of an array."""
+    return type(x) is ndarray and x.dtype.kind in "biu" and x.base is not _ZEROS
+
+
+def _typed(option: Any) -> Any:
+    """An option by which another is told from it: 1 equals 1.0 and True.
+
+    Raises
+    ------
+    TypeError
+        If it is of a kind that is not remembered.
+    """
+    kind = type(option)
+    if kind is tuple:
+        return tuple([_typed(x) for x in option])
+    if kind is slice:
+        return slice, _typed((option.start, option.stop, option.step))
+    if kind not in _PLAIN and not isinstance(option, np.dtype | type):
+        raise TypeError
+    return kind, option
+
+
+_UNKNOWN = object()
+_KINDS = PYTHON_NUMBERS | {ndarray}
+_PLAIN = frozenset({bool, int, float, str, type(None), type(...)})
+
+
+def _inferred(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any]) -> Any:
+    """A stand-in for the result of operands of these kinds."""
+    if rule not in (None, moved):
+        try:
+            return _by_rule(op, rule, kinds, options)
+        except TapegradError:
+            raise
+        except Exception:
+            # the op itself says what is wrong
+            rule = None
+    return _called(op, rule, [_of_kind(x, False) for x in kinds], options)
+
+
+def _called(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+    """A stand-in for the result, for which the op itself is called."""
+    if rule is not moved:
+        return _emptied(by_shapes(op.forward, values, options))
+    first, *rest = values
+    like = by_shapes(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
+    return stand_in(np.shape(like), first.dtype)
+
+
+def _by_rule(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any]) -> Any:
+    shapes = [_shape_of(x) for x in kinds]
+    shape = rule(*shapes, **options)
+    if op in SAME_DTYPE:
+        return stand_in(shape, kinds[0][1])
+    if any(0 in x for x in shapes):
+        raise ValueError("an axis without elements may be refused")
+    like = by_shapes(op.forward, [_of_kind(x, True) for x in kinds], options)
+    return stand_in(shape, np.asarray(like).dtype)
+
+
+def _shape_of(kind: Any) -> Shape:
+    return kind[0] if type(kind) is tuple and type(kind[0]) is tuple else ()
+
+
+def _of_kind(kind: Any, is_small: bool) -> Any:
+    """An operand of a kind; if it is small, with one element."""
+    if type(kind) is not tuple:
+        return kind(0.5)
+    shape, x = kind
+    if type(shape) is not tuple:
+        return x
+    return np.zeros((1,) * len(shape), x) if is_small else stand_in(shape, x)
+
+
+def _emptied(value: Any) -> Any:
+    """A stand-in for a result; Python numbers stay."""
+    if type(value) is Parts:
+        return Parts(tuple(map(emptied, value.values)))
+    return emptied(np.asarray(value)) if isinstance(value, ndarray | np.generic) else value
+
+
+def broadcast(*shapes: Shape, **options: Any) -> Shape:
+    """The shape of what is computed element by element."""
+    shape: Shape = np.broadcast_shapes(*shapes)
+    return shape
+
+
+def moved(*shapes: Shape, **options: Any) -> Shape:
+    """The rule of an op that only moves elements of its first operand.
+
+    It is called on elements that take no memory.
+    """
+    raise NotImplementedError
+
+
+def stated(*shapes: Shape, **options: Any) -> Shape:
+    """The rule of an op whose options say the shape and the dtype of its result."""
+    raise NotImplementedError
 
 
 def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:

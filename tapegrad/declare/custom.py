@@ -15,11 +15,12 @@ from tapegrad.core.cotangents import conjugated, unbroadcast
 from tapegrad.core.forward import by_users_rules
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Op
-from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
+from tapegrad.declare.abstract import actual
 from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.declare.signature import Signature
@@ -331,7 +332,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         kept = tuple(map(owned_copy, statics))
         call = CustomCall(self, structure, statics)
         # the function sees arrays; a Tensor that it captures is refused
-        output, _ = recorded_from(None, call.run, (primals(operands),))
+        output, _ = recorded_from(None, call.run, (actual(operands),))
         if not tensors:
             return output
         layout = Layout.of(output)

@@ -21,6 +21,7 @@ from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import Op
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
+from tapegrad.declare.abstract import SHAPES, broadcast
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.declare.signature import Signature, stack_nested
@@ -217,6 +218,7 @@ def op(
         if isinstance(other, Op):
             other.__dict__["__real__"] = declared_op
         for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
+            SHAPES[op] = broadcast if batch is pointwise or jvp is elementwise else None
             declare(op, domain, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
             OPS[function.__name__] = declared_op

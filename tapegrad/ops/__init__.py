@@ -2,6 +2,7 @@
 
 import typing as _typing
 
+import tapegrad.ops.shapes as _shapes  # noqa: F401
 from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *

@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.rules import Rules
-from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import like_result, loop_dtypes
+from tapegrad.declare.abstract import evaluate, stand_in
 from tapegrad.errors.words import as_text
-from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
     STAGES,
-    WEAK,
     Code,
     Constant,
     Input,
@@ -212,18 +209,7 @@ class Builder:
     def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
         if op in (reshape, broadcast_to) and min(options["shape"], default=1) > 0:
             return options["shape"], self.dtype(operands[0])
-        if is_elementwise(op) and _NUMBERS.issuperset(map(type, operands)):
-            return _elementwise(op, [self._kind(x) for x in operands], map(self.shape, operands))
         return infer(op, [self.like(x) for x in operands], options)
-
-    def _kind(self, x: Any) -> Any:
-        """The dtype of an operand; for a Python number, its class."""
-        if type(x) is not Ref:
-            return type(x) if type(x) in _WEAK else np.dtype(type(x))
-        made = self.of(x)
-        if type(made) is not Constant and made.number:
-            return WEAK.get(made.dtype.kind, made.dtype)
-        return made.dtype
 
     def name(self, ref: Any, name: str) -> None:
         """Name a value, if it is an instruction's and has no name yet."""
@@ -285,7 +271,7 @@ class Builder:
             return made.dtype.type(1).item()
         if type(made) is Instruction and made.op.like is not None:
             return made.op.like(*map(self.like, made.operands), **made.options)
-        return np.zeros(made.shape, made.dtype)
+        return stand_in(made.shape, made.dtype)
 
     def in_order(self) -> Iterator[tuple[int, Instruction]]:
         """The instructions with their numbers, in order."""
@@ -540,36 +526,7 @@ def _is_computed(x: Any) -> bool:
     return type(x) is Ref and x.kind == "instruction"
 
 
-_WEAK = (int, float, complex)
-_NUMBERS = frozenset({Ref, bool, *_WEAK})
-
-
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, for operands like these."""
-    if op is matmul:
-        first, second = operands
-        dtype = np.matmul.resolve_dtypes((first.dtype, second.dtype, None))[-1]
-        return _product_shape(first.shape, second.shape), dtype
-    if is_elementwise(op):
-        kinds = [type(x) if type(x) in _WEAK else np.asarray(x).dtype for x in operands]
-        return _elementwise(op, kinds, map(np.shape, operands))
-    result = like_result(op, op.forward, operands, options)
-    return np.shape(result), np.asarray(result).dtype
-
-
-def _elementwise(op: Rules, kinds: list[Any], given: Iterable[tuple[int, ...]]) -> Any:
-    """The shape and dtype of a ufunc's result."""
-    dtype, shapes = loop_dtypes(op, *kinds)[-1], {*given}
-    shapes.discard(())
-    if len(shapes) < 2:
-        return shapes.pop() if shapes else (), dtype
-    return np.broadcast_shapes(*shapes), dtype
-
-
-def _product_shape(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a matrix product."""
-    inner = second[-2] if len(second) > 1 else second[0]
-    if first[-1] != inner:
-        raise ValueError(f"there is no product of shapes {first} and {second}")
-    stacks = np.broadcast_shapes(first[:-2], second[:-2])
-    return (*stacks, *first[-2:-1], *(second[-1:] if len(second) > 1 else ()))
+    like = evaluate(op, operands, options)
+    return np.shape(like), np.asarray(like).dtype

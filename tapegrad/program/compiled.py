@@ -20,8 +20,8 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import recorded_from, write_parameter
-from tapegrad.declare.abstract import evaluate
+from tapegrad.core.writing import recorded_from
+from tapegrad.declare.abstract import Evaluation, write_like
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import (
     Wrapper,
@@ -379,7 +379,7 @@ def trace(
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     watch = Watch()
-    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluate)
+    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=Evaluation())
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
@@ -391,7 +391,7 @@ def trace(
             number = type(leaf).__name__
         else:
             return leaf
-        last = write_parameter(last, leaf, path)
+        last = write_like(last, leaf, path)
         inputs[last] = Input(path, last.shape, last.dtype, number)
         return last
 

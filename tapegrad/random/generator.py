@@ -10,6 +10,7 @@ import numpy as np
 
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
+from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.signature import Signature
 from tapegrad.tree.ownership import Array, readonly_array
 
@@ -58,7 +59,11 @@ def folded_in(key: Any, data: Any) -> Any:
     return _blocks(key, (int(data) % 2**64, 0, 0, _FOLD), 1)[0]
 
 
-@_drawing(1)
+def _of_options(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    return stand_in(shape, dtype)
+
+
+@_drawing(1, like=_of_options)
 def uniform(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     """Numbers from 0 to 1."""
     if dtype == np.float16:
@@ -67,7 +72,7 @@ def uniform(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     return _drawn(_generator(key).random, shape, dtype)
 
 
-@_drawing(1)
+@_drawing(1, like=_of_options)
 def normal(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     """Normal numbers; complex ones of two parts, each of variance 1/2."""
     if dtype.kind != "c":
@@ -77,10 +82,10 @@ def normal(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _between(key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Any:
-    """Normal numbers, bounds or not: those that are far out take forever."""
+    """A stand-in: numbers that are far out take forever."""
     if not low < high:
         raise ValueError(f"no number is between {low} and {high}")
-    return _drawn(_generator(key).standard_normal, shape, dtype)
+    return stand_in(shape, dtype)
 
 
 @_drawing(1, like=_between)
@@ -105,8 +110,8 @@ def bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
 
 
 def _bits(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
-    bounds = np.zeros(np.shape(low), int), np.ones(np.shape(high), int)
-    return np.asarray(_generator(key).integers(*bounds, shape, dtype))
+    np.broadcast_shapes(np.shape(low), np.shape(high), shape)
+    return stand_in(shape, np.dtype(dtype))
 
 
 @_drawing(3, like=_bits)

@@ -13,7 +13,7 @@ from tapegrad.core.messages import describe
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
-from tapegrad.declare.abstract import evaluate
+from tapegrad.declare.abstract import Evaluation
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, keep_names, label, title
@@ -156,7 +156,13 @@ class Vmap(Wrapper, Generic[P, R]):
             # a program's asks for the frames of its own recording
             place = around.place if around.lines else users_place
         origin = Origin(
-            label(self.fn), True, first_line(self.fn), place, around, "batching", evaluate=evaluate
+            label(self.fn),
+            True,
+            first_line(self.fn),
+            place,
+            around,
+            "batching",
+            evaluate=Evaluation(),
         )
         last: Tensor | Origin = origin
         known: dict[Tensor, Any] = {}

@@ -94,9 +94,7 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return append(record.op, operands, record._options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
         return append(SEED, (), record._options)
-    if not operands:
-        return record._primal
-    # not the record's own: while batching, a loop's value is only a placeholder
+    # not the record's own, which is a placeholder while batching
     op = record.op
     forward = exactly(op, list(operands)) if op.keeps_weak else op.forward
     value = forward(*operands, **record._options)

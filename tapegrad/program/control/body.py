@@ -20,9 +20,8 @@ from tapegrad.core.writing import (
     append,
     last_written,
     recorded_from,
-    write_parameter,
 )
-from tapegrad.declare.abstract import evaluate
+from tapegrad.declare.abstract import Evaluation, stand_in, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
@@ -71,7 +70,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
     place = users_place if around is not None and around.place is not None else None
-    terms = first_line(fn), place, around, "recording", evaluate
+    terms = first_line(fn), place, around, "recording", Evaluation()
     origin = Origin(label(fn), True, *terms)
     names = iter(paths)
     last: Any = origin
@@ -79,7 +78,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
     def mark(leaf: Any) -> Tensor:
         nonlocal last
-        last = made = write_parameter(last, leaf, next(names))
+        last = made = write_like(last, leaf, next(names))
         given[made] = _input(made)
         return made
 
@@ -141,7 +140,7 @@ def example(given: Input) -> Any:
     """A value like an input's."""
     if given.number:
         return given.dtype.type(1).item()
-    return np.zeros(given.shape, given.dtype)
+    return stand_in(given.shape, given.dtype)
 
 
 def program_of(
@@ -154,11 +153,11 @@ def program_of(
 
     `place` is asked for the place of each instruction.
     """
-    origin = Origin(called, True, place=place, evaluate=evaluate)
+    origin = Origin(called, True, place=place, evaluate=Evaluation())
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:
-        last = write_parameter(last, example(x), x.path)
+        last = write_like(last, example(x), x.path)
         given[last] = x
 
     def call() -> Values:

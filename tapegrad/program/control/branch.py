@@ -21,6 +21,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_written
+from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
 from tapegrad.program.control.body import needed_part, program_of, replayed
@@ -47,7 +48,7 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
 
 def _like(pred: Any, *operands: Any, branch: Branch) -> Parts:
     likes = [branch.on_true.like(x) for x in branch.on_true.outputs]
-    return Parts(tuple([np.zeros(x.shape, x.dtype) for x in likes]))
+    return Parts(tuple([stand_in(x.shape, np.dtype(x.dtype)) for x in likes]))
 
 
 def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:

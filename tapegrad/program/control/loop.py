@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.rules import Parts
-from tapegrad.declare.abstract import exactly
+from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.tree.ownership import Array
 
@@ -133,11 +133,9 @@ class Loop:
         rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
         made = []
         for i, x in enumerate(self.body.outputs):
-            like = self.body.like(x)
-            made.append(
-                np.zeros(like.shape if i < self.n_carry else (rows, *like.shape), like.dtype)
-            )
-        return _closed(made)
+            shape, dtype = self.body.like(x)
+            made.append(stand_in(shape if i < self.n_carry else (rows, *shape), np.dtype(dtype)))
+        return Parts(tuple(made))
 
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""

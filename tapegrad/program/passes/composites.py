@@ -10,9 +10,9 @@ import numpy as np
 
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.core.writing import recorded_from
 from tapegrad.declare import facts
-from tapegrad.declare.abstract import silently
+from tapegrad.declare.abstract import Evaluation, silently, stand_in, write_like
 from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Constant, Instruction, Ref
@@ -92,13 +92,13 @@ def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
 def _parts(call: _Call) -> list[Instruction]:
     """The program of a composite's forward function; inputs are operands, constants arrays."""
     op, options = call.instruction.op, call.instruction.options
-    start = Origin(op.name)
+    start = Origin(op.name, evaluate=Evaluation())
     last: Tensor | Origin = start
     refs: dict[Any, Ref] = {}
     operands = []
     for i, kind in enumerate(call.key[1]):
         if len(kind) == 2:
-            last = write_parameter(last, np.zeros(*kind), None)
+            last = write_like(last, stand_in(*kind), None)
             refs[last] = Ref("input", i)
             operands.append(last)
         else:

@@ -71,9 +71,11 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
     if len(shape) < 2:
         return None
     for axis in (0, 1):
+        if len(places) != shape[axis]:
+            continue
         rest = shape[:axis] + shape[axis + 1 :]
         rows = [(*[slice(None)] * axis, i) for i in range(shape[axis])]
-        if rows and places == rows:
+        if places == rows:
             order = (1, 0, *range(2, len(shape)))
             first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
             return builder.emit(reshape, first, shape=(shape[axis] * rest[0], *rest[1:]))

@@ -246,7 +246,7 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
         else:
             rows.setdefault(place, []).append(scattered.operands[0])
     n = builder.shape(terms[0])[0] if builder.shape(terms[0]) else 0
-    if not n or set(rows) != set(range(n)) or len(terms) < 2:
+    if not n or len(rows) != n or set(rows) != set(range(n)) or len(terms) < 2:
         return None
     if max(map(len, rows.values())) + len(others) > 2:
         return None

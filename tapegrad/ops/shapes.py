@@ -1,0 +1,185 @@
+"""The shapes of results, by op: all that compiling an op computes beside its dtype.
+
+A rule is a function of the shapes of the operands and of the options. It may assume that these fit
+together, for the op is called on arrays of one element besides, and where that fails, on all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from tapegrad.core.cotangents import SEED
+from tapegrad.core.rules import Rules
+from tapegrad.core.writing import ASARRAY, PARAMETER
+from tapegrad.declare.abstract import SAME_DTYPE, SHAPES, Shape, broadcast, moved, stated
+from tapegrad.ops import (
+    activation,
+    casting,
+    indexing,
+    inverses,
+    joining,
+    order,
+    product,
+    reduction,
+    rows,
+    scan,
+    shape,
+)
+
+
+def _reduced(a: Shape, axis: Any = None, keepdims: bool = False, **options: Any) -> Shape:
+    axes = range(len(a)) if axis is None else normalize_axis_tuple(axis, len(a))
+    if keepdims:
+        return tuple([1 if i in axes else n for i, n in enumerate(a)])
+    return tuple([n for i, n in enumerate(a) if i not in axes])
+
+
+def _as_first(a: Shape, *others: Shape, **options: Any) -> Shape:
+    return a
+
+
+def _along(a: Shape, axis: int | None = -1, **options: Any) -> Shape:
+    return a if axis is not None else (math.prod(a),)
+
+
+def _running(a: Shape, axis: int | None = None) -> Shape:
+    return _along(a, axis)
+
+
+def _matmul(a: Shape, b: Shape) -> Shape:
+    inner = b[-2] if len(b) > 1 else b[0]
+    if a[-1] != inner:
+        raise ValueError(f"there is no product of shapes {a} and {b}")
+    stacks = np.broadcast_shapes(a[:-2], b[:-2])
+    return (*stacks, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+
+
+def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
+    n, m = a[axis], b[axis]
+    first, second = list(a), list(b)
+    del first[axis], second[axis]
+    if n != m:
+        raise ValueError(f"there is no product of vectors of {n} and {m}")
+    return broadcast(tuple(first), tuple(second))
+
+
+def _matvec(a: Shape, b: Shape) -> Shape:
+    return _matmul(a, (*b, 1))[:-1]
+
+
+def _vecmat(a: Shape, b: Shape) -> Shape:
+    shape = _matmul((*a[:-1], 1, a[-1]), b)
+    return (*shape[:-2], shape[-1])
+
+
+def _contract(*shapes: Shape, subscripts: str, optimize: Any = False) -> Shape:
+    inputs, output = subscripts.split("->")
+    sides: dict[str, int] = {}
+    for letters, sizes in zip(inputs.split(","), shapes, strict=True):
+        for letter, n in zip(letters, sizes, strict=True):
+            if sides.get(letter, 1) == 1:
+                sides[letter] = n
+            elif n not in (1, sides[letter]):
+                raise ValueError(f"axis {letter} has {n} and {sides[letter]} elements")
+    return tuple([sides[letter] for letter in output])
+
+
+def _concatenate(*shapes: Shape, axis: int | None = 0) -> Shape:
+    if axis is None:
+        return (sum(map(math.prod, shapes)),)
+    first = list(shapes[0])
+    axis = normalize_axis_index(axis, len(first))
+    first[axis] = sum([x[axis] for x in shapes])
+    for x in shapes:
+        if (*x[:axis], *x[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]):
+            raise ValueError("the arrays do not fit together")
+    return tuple(first)
+
+
+def _stack(*shapes: Shape, axis: int = 0) -> Shape:
+    first = list(shapes[0])
+    if {*shapes} != {shapes[0]}:
+        raise ValueError("the arrays have several shapes")
+    first.insert(normalize_axis_index(axis, len(first) + 1), len(shapes))
+    return tuple(first)
+
+
+def _expand(x: Shape, axis: int, copies: int) -> Shape:
+    i = normalize_axis_index(axis, len(x) + 1)
+    return (*x[:i], copies, *x[i:])
+
+
+def _segment_sum(values: Shape, indices: Shape, n: int) -> Shape:
+    return (n, *values[len(indices) :])
+
+
+def _of_option(*operands: Shape, shape: Shape, **options: Any) -> Shape:
+    return tuple(shape)
+
+
+def _pick(a: Shape, indices: Shape) -> Shape:
+    return a[:-1]
+
+
+def _unpick(values: Shape, indices: Shape, n: int) -> Shape:
+    return (*values, n)
+
+
+def _det(a: Shape) -> Shape:
+    return a[:-2]
+
+
+_RULES: dict[Any, Any] = {
+    PARAMETER: broadcast,
+    ASARRAY: broadcast,
+    SEED: stated,
+    reduction.sum: _reduced,
+    reduction.mean: _reduced,
+    reduction.prod: _reduced,
+    reduction.max: _reduced,
+    reduction.min: _reduced,
+    reduction.any: _reduced,
+    reduction.all: _reduced,
+    reduction.count_nonzero: _reduced,
+    reduction.argmax: _reduced,
+    reduction.argmin: _reduced,
+    activation.logsumexp: _reduced,
+    activation.softmax: _as_first,
+    activation.log_softmax: _as_first,
+    activation.standardize: _as_first,
+    casting.copy: _as_first,
+    casting.ascontiguousarray: lambda a: a or (1,),
+    order.sort: _along,
+    order.argsort: _along,
+    scan.cumsum: _running,
+    scan.cumprod: _running,
+    shape.roll: _as_first,
+    shape.expand: _expand,
+    product.matmul: _matmul,
+    product.vecdot: _vecdot,
+    product.matvec: _matvec,
+    product.vecmat: _vecmat,
+    product.inner_product: lambda a, b: (),
+    product.contract: _contract,
+    joining.concatenate: _concatenate,
+    joining.stack: _stack,
+    indexing.getitem: moved,
+    rows.index_select: moved,
+    indexing.scatter: _of_option,
+    rows.segment_sum: _segment_sum,
+    rows.pick: _pick,
+    rows.unpick: _unpick,
+    rows.add_at_places: _as_first,
+    inverses.inv: _as_first,
+    inverses.det: _det,
+}
+for _op, _rule in _RULES.items():
+    SHAPES[_op] = _rule
+    if isinstance(_op.complex, Rules):
+        SHAPES[_op.complex] = _rule
+    if _op in (indexing.scatter, rows.segment_sum, rows.unpick, shape.expand):
+        SAME_DTYPE.add(_op)

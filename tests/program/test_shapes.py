@@ -1,0 +1,133 @@
+"""Shapes and dtypes are inferred: a first call makes no array of the user's size to learn them."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.rules import Parts
+from tapegrad.declare import OPS
+from tapegrad.declare import abstract as shapes
+from tapegrad.declare.abstract import evaluate, is_stand_in, stand_in
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import PASSES
+from tapegrad.program.program import improved
+from tapegrad.program.text import runner
+
+# the shape of its result is the values'; it refuses a Tensor while compiling
+BY_VALUE = {"argwhere"}
+
+
+def calls_of(op):
+    """Operands and options of sample calls that the op itself takes."""
+    for is_complex in {False, bool(op.complex)}:
+        for call in tg.testing.sample_calls(op, 6, complex=is_complex):
+            try:
+                operands, options = op.bind(call.args, call.kwargs)
+            except TypeError:  # it is answered by several ops
+                continue
+            values = [x if type(x) in (int, float, complex) else np.asarray(x) for x in operands]
+            unreal = any(np.iscomplexobj(x) for x in values) and op.complex is not True
+            yield op.complex if unreal else op, values, options
+
+
+def likes(value):
+    parts = value.values if type(value) is Parts else (value,)
+    return [(np.shape(x), np.asarray(x).dtype) for x in parts]
+
+
+@pytest.mark.parametrize("name", sorted(OPS.keys() - BY_VALUE))
+def test_what_is_inferred_is_what_the_op_gives(name):
+    for op, values, options in calls_of(OPS[name]):
+        with np.errstate(all="ignore"):
+            wanted = likes(op.forward(*values, **options))
+        # a mask says how many elements it selects
+        is_mask = [isinstance(x, np.ndarray) and x.dtype == bool for x in values]
+        known = [
+            stand_in(x.shape, x.dtype) if isinstance(x, np.ndarray) and not masks else x
+            for x, masks in zip(values, is_mask, strict=True)
+        ]
+        # the second time it is remembered
+        for _ in range(2):
+            assert likes(evaluate(op, known, options)) == wanted, (known, options)
+
+
+def test_options_that_are_equal_are_told_apart_by_their_kind():
+    a = stand_in((3, 4), np.dtype(float))
+    op = tg.getitem
+    assert evaluate(op, [a], {"index": (1,)}).shape == (4,)
+    assert evaluate(op, [a], {"index": (1.0 == 1,)}).shape == (1, 3, 4)
+    assert evaluate(op, [a], {"index": (slice(0, 1),)}).shape == (1, 4)
+    assert evaluate(op, [a], {"index": (slice(0, 2),)}).shape == (2, 4)
+
+
+def test_what_is_remembered_is_bounded():
+    for n in range(shapes._MOST_KNOWN + 10):
+        evaluate(tg.sin, [stand_in((n,), np.dtype(float))], {})
+    assert len(shapes._KNOWN) <= shapes._MOST_KNOWN
+
+
+N = 1 << 20
+WIDE = np.ones((1 << 10, 1 << 10))
+
+
+def _chain(x):
+    return tg.sum(tg.tanh(x) * tg.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (tg.value_and_grad(_chain), (np.ones(N),)),
+        (lambda x: tg.jvp(_chain, (x,), (x,)), (np.ones(N),)),
+        (lambda x: tg.hvp(_chain, (x,), (x,)), (np.ones(N),)),
+        (tg.grad(lambda w, x: tg.mean(tg.relu(x @ w) ** 2)), (np.ones((1 << 10, 2)), WIDE)),
+        (tg.grad(lambda x: tg.sum(tg.log_softmax(x, axis=1)[:, 0])), (WIDE,)),
+        (tg.grad(lambda x: tg.sum(tg.standardize(x) ** 3)), (WIDE,)),
+        (tg.grad(lambda x: tg.sum(np.var(x, axis=0) + np.max(x, axis=0))), (WIDE,)),
+        (tg.grad(lambda x: tg.sum(np.cumsum(x) * x)), (np.ones(N),)),
+        (tg.grad(lambda x: tg.sum(tg.concatenate([x, x * 2]) ** 2)), (np.ones(N),)),
+        (tg.grad(lambda x: tg.sum(tg.where(x > 0, x, -x))), (np.ones(N),)),
+        (tg.grad(lambda x: tg.sum(np.pad(x, 1) ** 2)), (WIDE,)),
+        (tg.grad(lambda x: tg.sum(tg.einsum("ij,ik->jk", x, x[:, :3]) ** 2)), (WIDE,)),
+        (lambda x, i: tg.grad(lambda x: tg.sum(x[i] * 2))(x), (np.ones(N), np.zeros(N, int))),
+        (tg.grad(lambda x: tg.sum(tg.fori_loop(0, 9, lambda k, y: tg.sin(y), x))), (np.ones(N),)),
+        (lambda key: tg.random.normal(key, (N,)), (tg.random.key(0),)),
+    ],
+)
+def test_a_first_call_makes_no_array_of_a_users_size_to_learn_a_shape(fn, args):
+    # what a program holds and what it writes to is made when it runs
+    tracemalloc.start()
+    try:
+        program = improved(trace(fn, args, {}), PASSES)
+        runner(program)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < N * 8 / 2
+
+
+def test_a_users_function_gets_the_values_of_the_call():
+    seen = []
+
+    def solved(x):
+        # it would not end at 0
+        steps = 0
+        while x * 2**steps < 10:
+            steps += 1
+            assert steps < 100
+        seen.append(float(x))
+        return x * 2.0
+
+    custom = tg.custom_vjp(lambda g, y, x: (2.0 * g,))(solved)
+    step = tg.compile(tg.grad(lambda x: custom(tg.square(x)) * x))
+    assert step(np.array(3.0)) == 54.0
+    assert set(seen) == {9.0}
+
+
+def test_a_stand_in_is_known_and_takes_no_memory():
+    x = stand_in((1 << 20, 1 << 20), np.dtype(float))
+    assert all(map(is_stand_in, (x, x[0], x.T)))
+    assert not any(map(is_stand_in, (np.zeros(3), 0.0)))
+    assert not x.flags.writeable
