@@ -81,7 +81,7 @@ class Evaluation:
         return evaluate(op, values, options)
 
     def value(self, x: Tensor) -> Any:
-        """The value of a record, if those of all parameters that it depends on are known."""
+        """The value of a record; parameters that are not known are 0."""
         waiting = [x]
         while waiting:
             x = waiting[-1]
@@ -93,9 +93,7 @@ class Evaluation:
 
     def _computed(self, x: Tensor) -> Any:
         if x.op is PARAMETER and not x._operands:
-            if is_stand_in(x._primal):
-                raise LookupError("the value of a parameter is not known")
-            return x._primal
+            return np.array(x._primal) if is_stand_in(x._primal) else x._primal
         values = [self.known[y] if type(y) is Tensor else y for y in x._operands]
         value = silently(exactly(x.op, values), *values, **x._options)
         return np.asarray(value) if type(x._primal) is ndarray else value
@@ -104,7 +102,7 @@ class Evaluation:
 def actual(operands: Iterable[Any]) -> list[Any]:
     """The values of records for a function of the user's, which may depend on them.
 
-    They are those of the call that is recorded, or stand-ins where these are not known.
+    They are those of the call that is recorded; the carry of a loop may be 0.
     """
     operands = list(operands)
     try:
