@@ -165,20 +165,6 @@ def test_what_is_written_to_the_callers_array_afterwards_is_not_seen(name):
     assert not seen
 
 
-def test_writing_inside_the_recorded_function_changes_no_gradient():
-    buffer = np.ones(3)
-
-    def fn(x):
-        total = 0.0
-        for k in range(3):
-            buffer[:] = k  # one buffer for every step
-            total = total + tg.sum(buffer * x)
-        buffer[:] = 99.0
-        return total
-
-    np.testing.assert_array_equal(tg.grad(fn)(np.ones(3)), [3.0, 3.0, 3.0])
-
-
 def test_an_index_does_not_follow_the_callers_array():
     index, mask = np.array([0, 0, 2]), np.array([True, False, True])
     tape, x = tg.Tape().parameter(np.ones(3))

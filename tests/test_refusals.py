@@ -779,6 +779,10 @@ NN: list[Refusal] = [
         for p in (MODEL.init(0)[:1], (*MODEL.init(0), None), ())
     ],
     *[
+        (TypeError, lambda p=p: MODEL(p, ONES), "Sequential|layer(")
+        for p in ({"weight": ROWS}, ROWS, 1.0, MODEL, None)
+    ],
+    *[
         (TypeError, lambda layers=layers: nn.Sequential(*layers), part)
         for layers, part in (
             (([LINEAR, nn.Tanh()],), "Sequential(*layers)"),
@@ -956,41 +960,35 @@ def test_losses_and_norms_of_whole_numbers_are_those_of_floats(loss: Any) -> Non
             np.testing.assert_allclose(found, wanted)
 
 
-@pytest.mark.parametrize(
-    ("layer", "args"),
-    [
-        (LINEAR, (ROWS,)),
-        (CELL, (ROWS, np.zeros((4, 4)))),
-        (TABLE, (np.array([1]),)),
-        (nn.Sequential(LINEAR, nn.Tanh()), (ROWS,)),
-        (nn.Tanh(), (ROWS,)),
-    ],
-    ids=lambda x: type(x).__name__,
-)
-def test_layer_refuses_parameters_of_another(layer: Any, args: Any) -> None:
-    class Other(NamedTuple):
-        weight: Any
-        bias: Any
-
-    own = layer.init(0)
-    layer(own, *args)
-    others = [{"weight": ROWS}, ROWS, 1.0, layer, attrs.make_class("Other", ["weight"])(ROWS)]
-    if layer != nn.Sequential(LINEAR, nn.Tanh()):
-        others += [(ROWS, ROWS), Other(ROWS, ROWS)]
-    others += [None] if own is not None else []
-    for params in others:
-        said(TypeError, lambda p=params: layer(p, *args), type(layer).__name__, "layer(")
+class Other(NamedTuple):
+    weight: Any
+    bias: Any
 
 
-@pytest.mark.parametrize("name", [x for x, kind in KINDS.items() if kind.layer.init(0) is not None])
-def test_layer_refuses_wrong_parameters_and_shapes(name: str) -> None:
-    kind = KINDS[name]
-    params, x, *others = kind.arguments()
-    title = type(kind.layer).__name__
-    said(TypeError, lambda: kind.fn(tuple(tg.tree.leaves(params)), x, *others), title)
+# calls of layers by parameters and further arguments
+PARAMETRIC: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
+    **{
+        name: (kind.layer, kind.fn, kind.arguments())
+        for name, kind in KINDS.items()
+        if kind.layer.init(0) is not None
+    },
+    "cell": (CELL, CELL, (OF[CELL], ROWS, np.zeros((4, 4)))),
+    "table": (TABLE, TABLE, (OF[TABLE], np.array([1]))),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIC)
+def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> None:
+    layer, fn, (params, x, *rest) = PARAMETRIC[name]
+    title = type(layer).__name__
+    fn(params, x, *rest)
+    wrong = [tuple(tg.tree.leaves(params)), {"weight": ROWS}, ROWS, 1.0, layer, None]
+    wrong += [(ROWS, ROWS), Other(ROWS, ROWS)]
     longer = tg.tree.map(lambda p: np.concatenate([p, p]), params)
-    said(ValueError, lambda: kind.fn(longer, x, *others), title)
-    said(ValueError, lambda: kind.fn(params, np.ones((2, 9)), *others), title)
+    kind = ValueError if x.dtype.kind == "f" else TypeError
+    check_refusals([(TypeError, lambda p=p: fn(p, x, *rest), f"{title}|layer(") for p in wrong])
+    said(ValueError, lambda: fn(longer, x, *rest), title)
+    said(kind, lambda: fn(params, np.ones((2, 9)), *rest), title)
 
 
 @pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d])

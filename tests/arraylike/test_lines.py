@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import warnings
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from functools import partial
 
 import layer_kinds
@@ -15,7 +14,6 @@ from layer_kinds import KINDS
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
-from tapegrad.errors import lines as warned
 from tapegrad.errors.lines import DEFAULT, STATE
 
 X = np.array([0.0, 1.0])
@@ -442,39 +440,6 @@ def test_the_state_of_numpy_is_the_callers_again_after_each_call():
         way(lambda x: x * 2.0)
         assert (np.geterr(), np.geterrcall()) == before
     assert STATE.get(DEFAULT) is DEFAULT
-
-
-def test_threads_name_the_lines_of_their_own_functions():
-    def fn(x):
-        return np.sum(np.log(x))
-
-    def other(x):
-        return np.sum(1.0 / x)
-
-    def work():
-        tg.record(fn)(X)
-        with np.errstate(divide="ignore"):
-            tg.record(other)(X)
-
-    def run():
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-
-    # one registry of warnings for all threads, and so one line of the catching thread
-    found = given(run)
-    assert {x[1:] for x in found} == {(__file__, fn.__code__.co_firstlineno + 1)}
-
-
-def test_where_numpy_keeps_its_state_elsewhere_nothing_is_set(monkeypatch):
-    monkeypatch.setattr(np, "seterr", lambda **_: {})
-    monkeypatch.setattr(np, "seterrcall", lambda _: None)
-    variable, state = warned._state_of("log", None)
-    assert isinstance(variable, ContextVar)
-    assert state is None
-    assert Context().run(variable.get, None) is None
 
 
 def test_tracing_leaves_warnings_to_the_run():

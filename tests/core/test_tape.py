@@ -55,17 +55,6 @@ def test_a_parameter_is_anything_that_makes_a_floating_array(value):
     assert (len(tg.Tape()), list(tg.Tape()), tg.Tape().parameters) == (0, [], ())
 
 
-@pytest.mark.parametrize(
-    "operand", [np.ones(2), [1.0, 1.0], (1, 1), 1.0, 1, True, np.float32(1), np.ones(2, bool)]
-)
-def test_constant_operands_are_kept_where_nobody_can_write_to_them(operand):
-    tape, x = tg.Tape().parameter(np.ones(2))
-    tape, y = tape.write(tg.multiply, operand, x)
-    check_tape(tape)
-    assert y.operands[0] is not x
-    np.testing.assert_array_equal(y.value, np.ones(2))
-
-
 def test_everything_that_a_value_depends_on_is_written():
     def fn(x):
         return tg.where(x > 0, x[tg.argmax(x)], -x)

@@ -117,18 +117,6 @@ def test_a_compiled_custom_vjp_runs_the_function_anew():
         tg.compile(of_solve(solve))(x + 1, x, x)
 
 
-def test_a_custom_vjp_is_called_on_arrays_and_on_what_else_it_is_given():
-    kinds = []
-
-    @tg.custom_vjp(lambda g, y, x, n: (g * n, None))
-    def look(x, n):
-        kinds.append((type(x), type(n)))
-        return x * n
-
-    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(look(x, 3)))(np.ones(2)), [3.0, 3.0])
-    assert kinds == [(np.ndarray, int)]
-
-
 def test_a_joint_rule_is_called_once_for_all_arguments():
     calls = []
 
