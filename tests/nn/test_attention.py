@@ -1,4 +1,4 @@
-"""Attention."""
+"""Attention looks where its mask allows, broadcasts leading axes, and names what does not fit."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Convolution and pooling."""
+"""Convolutions and pools are the sums and extremes of patches, in any layout."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Initializers."""
+"""Initializers draw the variance that fans ask for, or orthonormal rows or columns."""
 
 import numpy as np
 import pytest

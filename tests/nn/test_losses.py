@@ -1,4 +1,4 @@
-"""Losses and metrics."""
+"""Losses and metrics are their formulas, and PyTorch's, with gradients that are stable far out."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
@@ -100,20 +99,9 @@ def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
         nn.accuracy(np.array(0.0), np.array(0))
 
 
-FLOATS = st.floats(-3, 3, allow_subnormal=False)
-
-
-PAIRS = st.sampled_from([(), (3,), (2, 3), (0, 2)]).flatmap(
-    lambda shape: st.tuples(
-        hnp.arrays(np.float64, shape, elements=FLOATS),
-        hnp.arrays(np.float64, shape, elements=FLOATS),
-    )
-)
-
-
-@given(PAIRS)
-def test_mse_is_the_squared_error(pair):
-    predictions, targets = pair
+@given(st.sampled_from([(), (3,), (2, 3), (0, 2)]), st.integers(0, 1000))
+def test_mse_is_the_squared_error(shape, seed):
+    predictions, targets = np.random.default_rng(seed).normal(size=(2, *shape))
     squares = np.square(predictions - targets)
     np.testing.assert_array_equal(tg.nn.mse_loss(predictions, targets, "none"), squares)
     np.testing.assert_allclose(
@@ -143,23 +131,18 @@ def test_cross_entropy_is_minus_the_log_probability_of_the_class(shape, n_classe
     targets = rng.integers(0, n_classes, shape)
     one_hot = np.eye(n_classes)[targets]
     losses = -np.sum(np.log(softmax(logits)) * one_hot, axis=-1)
+    weights = rng.normal(size=shape)
     close = {"rtol": 1e-9, "atol": 1e-12}
     loss = tg.nn.cross_entropy_loss
     np.testing.assert_allclose(loss(logits, targets, reduction="none"), losses, **close)
     np.testing.assert_allclose(loss(logits, targets, reduction="sum"), np.sum(losses), **close)
     np.testing.assert_allclose(loss(logits, targets), np.mean(losses), **close)
-    g = tg.grad(loss)(logits, targets)
-    np.testing.assert_allclose(g, (softmax(logits) - one_hot) / max(targets.size, 1), **close)
-    g = tg.grad(loss)(logits, targets, reduction="sum")
-    np.testing.assert_allclose(g, softmax(logits) - one_hot, **close)
-
-
-def test_cross_entropy_gradient_by_its_cotangent():
-    logits, targets = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([0, 1])
-    _, pullback = tg.vjp(lambda x: tg.nn.cross_entropy_loss(x, targets, "none"), logits)
-    weights = np.array([3.0, -2.0])
-    want = (softmax(logits) - np.eye(2)[targets]) * weights[:, None]
-    np.testing.assert_allclose(pullback(weights)[0], want, rtol=1e-12)
+    slope = softmax(logits) - one_hot
+    np.testing.assert_allclose(
+        tg.grad(loss)(logits, targets), slope / max(targets.size, 1), **close
+    )
+    (g,) = tg.vjp(lambda x: loss(x, targets, "none"), logits)[1](weights)
+    np.testing.assert_allclose(g, slope * np.asarray(weights)[..., None], **close)
 
 
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e6])

@@ -56,23 +56,8 @@ def test_schedule_is_its_definition(name: str) -> None:
     assert pickle.loads(pickle.dumps(schedule)) == schedule
 
 
-def test_warm_up_starts_above_zero_and_ends_at_the_peak() -> None:
-    rates = tg.optim.warmup_cosine(0.5, 5, 20)(np.arange(25))
-    assert np.all(np.diff(rates[:5]) > 0)
-    assert rates[0] == 0.1
-    assert rates[4] == rates[5] == rates.max() == 0.5
-    assert np.all(np.diff(rates[5:21]) < 0)
-    assert np.all(rates[20:] == 0)
-
-
 def test_schedule_has_gradients_to_its_numbers() -> None:
     def rate(peak: Any, end: Any) -> Any:
         return tg.optim.warmup_cosine(peak, 2, 6, end)(3) + tg.optim.linear(peak, end, 4)(1)
 
     tg.testing.check_grads(rate, (0.5, 0.25))
-
-
-def test_exponential_decay_by_step_or_by_many():
-    np.testing.assert_allclose(
-        tg.optim.exponential_decay(2.0, 0.5)(np.arange(4)), [2, 1, 0.5, 0.25]
-    )
