@@ -1,5 +1,5 @@
 # ruff: noqa: E731
-"""Splines against SciPy's, by their data and by the places looked up."""
+"""Splines have SciPy's values, with derivatives by their data and by the places looked up."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
-from scipy_kit import prove, refuses_alike
+from scipy_kit import FIRST, prove, refuses_alike
 
 import tapegrad as tg
 
@@ -43,43 +43,43 @@ def test_cubic_splines(bc_type: Any, nu: int) -> None:
     prove(*both(make, nu=nu), (Y, AT), rtol=1e-12, **options)
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_few_points(n: int) -> None:
-    for bc_type in ("not-a-knot", "natural"):
-        make = lambda s, bc=bc_type: lambda y: s.CubicSpline(KNOTS[:n], y, bc_type=bc)
-        prove(*both(make), (Y[:n], AT), rtol=1e-12, order=1, batched=False, compiled=False)
-
-
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 def test_splines_of_any_degree(k: int) -> None:
     make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, k)
     prove(*both(make), (Y, AT), rtol=1e-11, order=2 if k == 5 else 1)
-    prove(*both(make, nu=1), (Y, AT), rtol=1e-11, order=1, batched=False, compiled=False)
+    prove(*both(make, nu=1), (Y, AT), rtol=1e-11, **FIRST)
 
 
-def test_splines_with_conditions_and_knots() -> None:
-    ends = ([(1, 0.5)], [(2, -1.0)])
-    make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, bc_type=ends)
-    prove(*both(make), (Y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
-    t = theirs.make_interp_spline(KNOTS, Y).t
-    make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, t=t + 0.01 * (t % 4 > 0))
-    prove(*both(make), (Y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
+ENDS = ([(1, 0.5)], [(2, -1.0)])
+MADE: dict[str, Any] = {
+    "conditions": lambda s, y: s.make_interp_spline(KNOTS, y, bc_type=ENDS),
+    "knots": lambda s, y: s.make_interp_spline(KNOTS, y, t=OF_DATA + 0.01 * (OF_DATA % 4 > 0)),
+    "derivative": lambda s, y: s.CubicSpline(KNOTS, y).derivative(2),
+    "antiderivative": lambda s, y: s.CubicSpline(KNOTS, y).antiderivative(1),
+    "two points": lambda s, y: s.CubicSpline(KNOTS[:2], y[:2]),
+    "three points": lambda s, y: s.CubicSpline(KNOTS[:3], y[:3]),
+    "three points, natural": lambda s, y: s.CubicSpline(KNOTS[:3], y[:3], bc_type="natural"),
+    "a period": lambda s, y: s.CubicSpline(KNOTS, closed(y), bc_type="periodic"),
+    "a period of degree 3": lambda s, y: s.make_interp_spline(KNOTS, closed(y), bc_type="periodic"),
+}
+OF_DATA = theirs.make_interp_spline(KNOTS, Y).t
+
+
+def closed(y: Any) -> Any:
+    return np.concatenate([y[:-1], y[:1]])
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_splines_of_every_kind(kind: str) -> None:
+    prove(*both(lambda s: lambda y: MADE[kind](s, y)), (Y, AT), rtol=1e-11, **FIRST)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_the_data_have_an_axis(axis: int) -> None:
     y = np.moveaxis(np.stack([Y, Y[::-1], np.sin(Y)])[:, None], -1, axis)
     make = lambda s: lambda y: s.CubicSpline(KNOTS, y, axis)
-    prove(*both(make), (y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
-    prove(*both(make), (y + 1j * y**2, AT), rtol=1e-12, order=1, batched=False, compiled=False)
-
-
-@pytest.mark.parametrize("name", ["CubicSpline", "make_interp_spline"])
-def test_a_periodic_spline_has_the_gradient_in_the_first_point(name: str) -> None:
-    make = lambda s: (
-        lambda y: getattr(s, name)(KNOTS, np.concatenate([y, y[:1]]), bc_type="periodic")
-    )
-    prove(*both(make), (Y[:-1], AT), rtol=1e-11, order=1, batched=False, compiled=False)
+    prove(*both(make), (y, AT), rtol=1e-11, **FIRST)
+    prove(*both(make), (y + 1j * y**2, AT), rtol=1e-11, **FIRST)
 
 
 @pytest.mark.parametrize("name", ["CubicSpline", "make_interp_spline"])
@@ -97,7 +97,7 @@ def test_beyond_the_ends() -> None:
         )
         for fns in (both(make), at_call()):
             inside = AT if extrapolate else AT[:1]
-            prove(*fns, (Y, inside), rtol=1e-12, order=1, batched=False, compiled=False)
+            prove(*fns, (Y, inside), rtol=1e-12, **FIRST)
             found = [fn(Y, AT) for fn in fns]
             np.testing.assert_array_equal(*map(np.isnan, found))
     fn = both(lambda s: lambda y: s.CubicSpline(KNOTS, y, extrapolate=False))[0]
@@ -105,12 +105,6 @@ def test_beyond_the_ends() -> None:
     gradient = tg.grad(lambda y: np.nansum(fn(y, AT)))(Y)
     np.testing.assert_allclose(gradient, tg.grad(lambda y: np.sum(fn(y, AT[0])))(Y))
     assert np.isnan(tg.record(fn)(Y, AT)[0].value[1]).all()
-
-
-def test_derivatives_and_antiderivatives_are_splines() -> None:
-    for name, nu in (("derivative", 1), ("derivative", 2), ("antiderivative", 1)):
-        make = lambda s, name=name, nu=nu: lambda y: getattr(s.CubicSpline(KNOTS, y), name)(nu)
-        prove(*both(make), (Y, AT), rtol=1e-11, order=1, batched=False, compiled=False)
 
 
 def test_a_spline_is_a_tree_of_its_data() -> None:

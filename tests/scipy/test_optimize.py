@@ -1,4 +1,7 @@
-"""Minima, roots and fixed points of SciPy have SciPy's values and the derivatives of differences."""
+"""Minima, roots, fits and fixed points have SciPy's values, and derivatives of any order.
+
+Those are of the solution, not of the steps; where there is none, the error says why.
+"""
 
 import pickle
 import warnings
@@ -68,6 +71,9 @@ def test_a_minimum_is_scipys_by_any_method(method: str) -> None:
     np.testing.assert_allclose(got.fun, want.fun, rtol=1e-8)
     assert got.success is True
     assert (got.status, got.message) == (want.status, want.message)
+    exact = tg.jacobian(lambda b: smallest(A, b)[0])(B)
+    by_b = tg.jacobian(lambda b: ours.minimize(loss, START, (A, b), method).x)(B)
+    np.testing.assert_allclose(by_b, exact, rtol=2e-3)
     if method in ("bfgs", "cg", "l-bfgs-b", "slsqp"):
         np.testing.assert_allclose(got.x, want.x, rtol=1e-10)
         assert (got.nfev, got.njev, got.nit) == (want.nfev, want.njev, want.nit)
@@ -206,20 +212,6 @@ def test_it_is_held_to_what_any_op_is() -> None:
     check_compiled(found, (np.array([3.0, 1.5]),))
 
 
-def test_the_derivative_of_the_value_is_that_of_the_loss_alone() -> None:
-    """The envelope theorem."""
-    x = ours.minimize(loss, START, (A, B), tol=1e-12).x
-    got = tg.grad(lambda a: ours.minimize(loss, START, (a, B), tol=1e-12).fun)(A)
-    np.testing.assert_allclose(got, -2 * (x - A), rtol=1e-9)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_any_method_gives_the_derivative(method: str) -> None:
-    exact = tg.jacobian(lambda b: smallest(A, b)[0])(B)
-    got = tg.jacobian(lambda b: ours.minimize(loss, START, (A, b), method).x)(B)
-    np.testing.assert_allclose(got, exact, rtol=2e-3)
-
-
 @pytest.mark.parametrize("method", BOUNDED)
 def test_a_variable_on_its_bound_moves_with_it_and_the_others_without_it(method: str) -> None:
     tol = NEEDS_MORE.get(method, 1e-9)
@@ -269,32 +261,6 @@ def test_bounds_are_read_as_scipy_reads_them() -> None:
     np.testing.assert_allclose(got[0], TIMES / np.sum(TIMES**2), rtol=1e-6)
 
 
-@pytest.mark.thorough
-def test_many_unknowns_need_no_matrix(monkeypatch: Any) -> None:
-    n = 300
-    weights = np.sin(np.arange(n))
-
-    def chained(x: Any, a: Any) -> Any:
-        bent = a[1] * tg.sum(x) ** 2 / n + 0.1 * tg.sum(x[1:] * x[:-1] + x[1:] ** 4)
-        return tg.sum((x - a[0]) ** 2) + bent
-
-    def shifted(x: Any, a: Any) -> Any:
-        return x + 0.3 * np.sin(np.roll(x, 1)) * a[0] - a[1]
-
-    def through(a: Any) -> Any:
-        x = ours.minimize(chained, np.zeros(n), a, "Newton-CG", tol=1e-12).x
-        y = ours.root(shifted, np.zeros(n), a, tol=1e-13).x
-        return (x + y) @ weights
-
-    a = np.array([1.0, 0.3])
-    with monkeypatch.context() as patch:
-        patch.setattr("tapegrad.scipy._equations._by_matrix", None)
-        got = tg.grad(through)(a), tg.hessian(through)(a)
-    monkeypatch.setattr(ours, "MANY", n)
-    for x, y in zip(got, (tg.grad(through)(a), tg.hessian(through)(a)), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-7)
-
-
 # --- what has no derivative --------------------------------------------------------------------
 
 
@@ -329,13 +295,6 @@ def test_a_derivative_where_scipy_has_not_converged_is_an_error() -> None:
 def test_a_singular_hessian_is_an_error(n: int) -> None:
     flat = of_minimum(lambda x, a: (tg.sum(x) - a) ** 2 + tg.sum((x[2:] - a) ** 2), np.ones(n))
     refused(np.linalg.LinAlgError, "singular", flat, 2.0)
-
-
-def test_a_saddle_is_an_error() -> None:
-    saddle = of_minimum(lambda x, a: a * (x[0] ** 2 - x[1] ** 2), np.zeros(2))
-    refused(np.linalg.LinAlgError, "curves downwards", saddle, 1.0)
-    many = of_minimum(lambda x, a: a * (tg.sum(x[1:] ** 2) - x[0] ** 2), np.zeros(300))
-    refused(np.linalg.LinAlgError, "curves downwards", many, 1.0)
 
 
 def quadratic(n: int, least: float, spread: float) -> Any:
@@ -426,12 +385,14 @@ def test_the_start_may_be_any_tree_and_has_no_gradient() -> None:
         same(ours.minimize(lambda x, a: (x - a) ** 2, start, 3.0).x, np.array([3.0]))
     gradient = tg.grad(lambda x0: tg.sum(ours.minimize(loss, [x0, 1.0, x0], (A, B)).x))(0.5)
     assert gradient == 0
-    pairs = {"left": (1.0, np.ones(2)), "n": 2}
-    got = tg.grad(
-        lambda a: ours.minimize(
-            lambda x, a: (x[0] - a["left"][0]) ** a["n"] + tg.sum((x - a["left"][1]) ** 2), [0.0] * 2, ({**pairs, "left": a},)
-        ).x[0]
-    )(pairs["left"])  # fmt: skip
+
+    def of_pair(x: Any, a: Any) -> Any:
+        return (x[0] - a["left"][0]) ** a["n"] + tg.sum((x - a["left"][1]) ** 2)
+
+    def first(left: Any) -> Any:
+        return ours.minimize(of_pair, [0.0] * 2, ({"left": left, "n": 2},)).x[0]
+
+    got = tg.grad(first)((1.0, np.ones(2)))
     np.testing.assert_allclose(tg.tree.ravel(got)[0], [0.5, 0.5, 0.0], atol=1e-9)
 
 
@@ -465,38 +426,64 @@ def test_what_scipy_says_is_read_under_any_transform() -> None:
     assert pickle.loads(pickle.dumps(result)).message == message
 
 
-def test_what_is_not_supported_is_refused_by_name() -> None:
-    for name in ("jac", "hess", "hessp"):
-        with pytest.raises(TypeError, match=f"minimize: {name} is not supported: tapegrad derives"):
-            ours.minimize(loss, START, (A, B), **{name: slope})
-    with pytest.raises(TypeError, match="constraints is not supported: write them into fun"):
-        ours.minimize(loss, START, (A, B), constraints={"type": "eq", "fun": tg.sum})
-    with pytest.raises(TypeError, match="minimize: bounds is not supported: BFGS takes none"):
-        ours.minimize(loss, START, (A, B), "BFGS", bounds=[(0, 1)] * 3)
-    with pytest.raises(TypeError, match="minimize: method is not supported: pass the name"):
-        ours.minimize(loss, START, (A, B), lambda *args, **kwargs: None)
-    with pytest.raises(TypeError, match="least_squares: loss is not supported: pass the name"):
-        ours.least_squares(pair, [1.0, 1.0], loss=np.square, args=A)
-    with pytest.raises(TypeError, match="least_squares: jac_sparsity is not supported"):
-        ours.least_squares(pair, [1.0, 1.0], jac_sparsity=np.eye(2), args=A)
-    with pytest.raises(TypeError, match="minimize: fun: a function is needed, not None"):
-        ours.minimize(None, START)
-    # as SciPy does
-    for wrong in ({"method": "other"}, {"bounds": [(0, 1)] * 2}, {"bounds": [(1, 0)] * 3}):
-        for s in (ours, theirs):
-            with pytest.raises(ValueError, match=r"bound|solver"):
-                s.minimize(loss, START, (A, B), **wrong)
+NOT_SUPPORTED: list[tuple[str, Any]] = [
+    *[
+        (
+            f"minimize: {name} is not supported: tapegrad derives",
+            lambda name=name: ours.minimize(loss, START, (A, B), **{name: slope}),
+        )
+        for name in ("jac", "hess", "hessp")
+    ],
+    (
+        "constraints is not supported: write them into fun",
+        lambda: ours.minimize(loss, START, (A, B), constraints={"type": "eq", "fun": tg.sum}),
+    ),
+    (
+        "minimize: bounds is not supported: BFGS takes none",
+        lambda: ours.minimize(loss, START, (A, B), "BFGS", bounds=[(0, 1)] * 3),
+    ),
+    (
+        "minimize: method is not supported: pass the name",
+        lambda: ours.minimize(loss, START, (A, B), lambda *args, **kwargs: None),
+    ),
+    (
+        "least_squares: loss is not supported: pass the name",
+        lambda: ours.least_squares(pair, [1.0, 1.0], loss=np.square, args=A),
+    ),
+    (
+        "least_squares: jac_sparsity is not supported",
+        lambda: ours.least_squares(pair, [1.0, 1.0], jac_sparsity=np.eye(2), args=A),
+    ),
+    ("minimize: fun: a function is needed, not None", lambda: ours.minimize(None, START)),
+]
+
+
+@pytest.mark.parametrize(("said", "call"), NOT_SUPPORTED)
+def test_what_is_not_supported_is_refused_by_name(said: str, call: Any) -> None:
+    with pytest.raises(TypeError, match=said):
+        call()
+
+
+WRONG: list[tuple[type[Exception], str, Any]] = [
+    (ValueError, "solver", lambda s: s.minimize(loss, START, (A, B), method="other")),
+    (ValueError, "bound", lambda s: s.minimize(loss, START, (A, B), bounds=[(0, 1)] * 2)),
+    (ValueError, "bound", lambda s: s.minimize(loss, START, (A, B), bounds=[(1, 0)] * 3)),
+    (ValueError, "scalar", lambda s: s.minimize(lambda x: x * 2, START)),
+    (TypeError, "mismatch", lambda s: s.root(lambda x: x[:1], START)),
+    (ValueError, "nknown", lambda s: s.root(pair, [1.0, 1.0], A, "other")),
+    (ValueError, "loss", lambda s: s.least_squares(pair, [1.0, 1.0], loss="other", args=(A,))),
+    (RuntimeError, "Failed to converge", lambda s: s.fixed_point(lambda x: x + 1, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("error", "said", "call"), WRONG)
+def test_wrong_arguments_are_refused_as_by_scipy(error: Any, said: str, call: Any) -> None:
     for s in (ours, theirs):
-        with pytest.raises(ValueError, match="scalar"):
-            s.minimize(lambda x: x * 2, START)
-        with pytest.raises(TypeError, match="mismatch"):
-            s.root(lambda x: x[:1], START)
-        with pytest.raises(ValueError, match="nknown"):
-            s.root(pair, [1.0, 1.0], A, "other")
-        with pytest.raises(ValueError, match="loss"):
-            s.least_squares(pair, [1.0, 1.0], loss="other", args=(A,))
-        with pytest.raises(RuntimeError, match="Failed to converge"):
-            s.fixed_point(lambda x: x + 1, 0.0)
+        with pytest.raises(error, match=said):
+            call(s)
+
+
+def test_a_tensor_that_is_captured_is_refused() -> None:
     with pytest.raises(tg.TapeError):
         tg.grad(lambda a: ours.minimize(lambda x: tg.sum((x - a) ** 2), START).fun)(1.0)
 
@@ -516,9 +503,8 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
     want = tg.hvp(fitted, (tree, 2.0), (unravel(v), 0.0))[0]
     np.testing.assert_allclose(hessp(x0, v, 2.0), tg.tree.ravel(want)[0])
     assert fun(x0, 2.0) == fitted(tree, 2.0)
-    for method in ("BFGS", "L-BFGS-B", "TNC", "trust-krylov", "Newton-CG"):
-        given = {"hessp": hessp} if method in ("trust-krylov", "Newton-CG") else {}
-        found = theirs.minimize(fun, x0, (2.0,), method, jac, tol=1e-6, **given)
+    for by in ({"method": "BFGS"}, {"method": "trust-krylov", "hessp": hessp}):
+        found = theirs.minimize(fun, x0, (2.0,), jac=jac, tol=1e-6, **by)
         np.testing.assert_allclose(found.fun, 0.0, atol=1e-4)
         assert unravel(found.x)["b"].dtype == np.float32
     x0[:] = np.nan  # a copy, which the others do not see
@@ -527,30 +513,20 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
     np.testing.assert_allclose(compiled.jac(v), jac(v))
 
 
-# --- the example -------------------------------------------------------------------------------
-
-
-def test_the_gaussian_process_is_fitted_and_moves_with_its_data(capsys: Any, tmp_path: Any) -> None:
+def test_the_gaussian_process_is_fitted_and_moves_with_its_data(capsys: Any) -> None:
     import gaussian_process as process
 
     found, influence = process.main(24)
     x, y = process.measure(0, 24)
-    np.testing.assert_allclose(
-        tg.tree.ravel(tg.grad(process.surprise)(found.x, x, y))[0], 0, atol=1e-4
-    )
+    slope = tg.grad(process.surprise)(found.x, x, y)
+    np.testing.assert_allclose(tg.tree.ravel(slope)[0], 0, atol=1e-4)
     i = int(np.argmax(np.abs(influence)))
     step = 1e-2 * np.eye(24)[i]
     after, before = (np.exp(process.fit(x, y + e).x["length"]) for e in (step, -step))
     np.testing.assert_allclose(influence[i], (after - before) / 2e-2, rtol=1e-3)
     assert f"moves by {influence[i]:+.4f} of y[{i}]" in capsys.readouterr().out
-    mean, spread = process.predict(found.x, x, y, x)
-    assert np.std(mean - y) < 3 * np.exp(found.x["noise"])
-    assert np.all(spread < np.exp(found.x["size"]))
     # the likelihood is that of a normal distribution
     stats = pytest.importorskip("scipy.stats")
     matrix = process.covariance(found.x, x, x) + np.exp(2 * found.x["noise"]) * np.eye(24)
     want = stats.multivariate_normal(np.zeros(24), np.asarray(matrix)).logpdf(y)
     np.testing.assert_allclose(-found.fun, want, rtol=1e-9)
-    pytest.importorskip("matplotlib")
-    process.main(24, picture=str(tmp_path / "process.png"))
-    assert (tmp_path / "process.png").stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""Convolutions and filters against SciPy's."""
+"""Convolutions and filters have SciPy's values, with derivatives by the signal and the coefficients."""
 
 from typing import Any
 
@@ -54,11 +54,6 @@ def test_the_fft_along_axes(axes: Any) -> None:
             prove(*both("fftconvolve", axes=axes), args, rtol=1e-12, order=1)
         with pytest.raises(NotImplementedError, match="in1 must not be broadcast along other axes"):
             tg.record(lambda x: ours.fftconvolve(x, MATRIX[:2], "same", axes))(MATRIX[:, :1])
-
-
-def test_numbers_are_multiplied() -> None:
-    for name in ("convolve", "correlate", "fftconvolve"):
-        prove(*both(name), (np.array(2.0), np.array(-0.5)), batched=False)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +112,6 @@ def test_a_filter_is_proved_and_runs_in_a_loop() -> None:
         np.testing.assert_allclose(proved(B, *rows), fn(B, *rows), rtol=1e-10)
 
 
-def test_a_long_recursion_is_as_stable_backward() -> None:
-    """A slow filter over many samples, by the derivative of its impulse response."""
-    n, pole = 5000, 0.999
-    x = np.zeros(n)
-    x[0] = 1.0
-    by_a = tg.grad(lambda p: ours.lfilter([1.0], np.stack([1.0, -p]), x)[-1])(pole)
-    np.testing.assert_allclose(by_a, (n - 1) * pole ** (n - 2), rtol=1e-10)
-
-
 def test_wrong_filters_are_refused() -> None:
     for args in [(B, np.array([0.0, 1.0]), X), (MATRIX, A, X), (B, MATRIX, X), (B[:0], A, X)]:
         refuses_alike(lambda *a: tg.record(ours.lfilter)(*a), theirs.lfilter, *args)
@@ -157,8 +143,5 @@ def test_convolutions_have_a_form_in_jax(mode: str) -> None:
 def test_an_empty_signal_is_filtered_in_both_modes(a: Any) -> None:
     x = np.zeros((2, 0))
     value, tangent = tg.jvp(lambda x: ours.lfilter([0.3, 0.2], a, x), (x,), (x,))
-    assert (
-        value.shape
-        == tangent.shape
-        == tg.vjp(lambda x: ours.lfilter([1.0], a, x), x)[1](x)[0].shape
-    )
+    (cotangent,) = tg.vjp(lambda x: ours.lfilter([1.0], a, x), x)[1](x)
+    assert value.shape == tangent.shape == cotangent.shape == x.shape

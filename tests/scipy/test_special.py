@@ -1,4 +1,4 @@
-"""SciPy's special functions that it writes in Python, and those that are no ufuncs."""
+"""Special functions that are no ufuncs have SciPy's values far out too, and derivatives."""
 
 import itertools
 from typing import Any
@@ -43,11 +43,6 @@ def test_a_weight_of_zero_adds_nothing_and_has_a_gradient() -> None:
     )
 
 
-def test_a_negative_sum_is_nan_without_its_sign() -> None:
-    for s in (ours, theirs):
-        assert np.isnan(s.logsumexp(np.zeros(2), b=np.array([1.0, -2.0])))
-
-
 FAR = [0.0, 2.0, -np.inf, np.inf, np.nan, 50.0]
 
 
@@ -62,17 +57,6 @@ def test_sums_far_out_and_their_signs_are_scipys(b: Any, dtype: str) -> None:
                 got, want = (s.logsumexp(a, b=b, return_sign=sign) for s in (ours, theirs))
                 np.testing.assert_allclose(got, want, rtol=1e-6, err_msg=f"{pair} {b}")
                 assert np.result_type(*np.atleast_1d(got)) == dtype
-
-
-@pytest.mark.parametrize("dtype", ["f", "d"])
-def test_what_has_no_weight_may_be_large(dtype: str) -> None:
-    a, b = np.array([1.0, 1e5], dtype), np.array([1.0, 0.0], dtype)
-    assert ours.logsumexp(a, b=b) == theirs.logsumexp(a, b=b) == 1
-    assert tg.grad(lambda a: ours.logsumexp(a, b=b))(a).tolist() == [1.0, 0.0]
-
-
-def test_a_dimension_of_zero_is_scipys() -> None:
-    assert ours.multigammaln(4.5, 0) == theirs.multigammaln(4.5, 0)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])

@@ -1,22 +1,19 @@
-"""check_vjp and check_jvp find what is wrong with anybody's derivative, and nothing else."""
+"""check_vjp and check_jvp find each fault of a derivative from anywhere, and nothing else.
+
+By differences they work as check_grads, which has tests of its own for kinks and sizes.
+"""
 
 import itertools
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from depth import THOROUGH, depth
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.operands import is_floating
-from tapegrad.declare import FUNCTIONS, OPS
-from tapegrad.domain import Elements
-from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
-from tapegrad.testing.calls import declared_domain
-from tapegrad.testing.leaves_as_vector import flattened
+from tapegrad.testing import arrays, check_jvp, check_vjp
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 SQUARE = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25], [0.75, -0.5, 1.0]])
@@ -107,6 +104,12 @@ RIGHT: dict[str, Any] = {
         lambda args, t: np.sum(t[0] * np.cos(args[0])),
         (MANY[::5],),
     ),
+    "an edge": (
+        lambda x: np.log(np.where(x < 0, np.nan, x)),
+        lambda args, g: (g / args[0],),
+        lambda args, t: t[0] / args[0],
+        (np.array([1e-3, 1.0, 100.0]),),
+    ),
     "no entries": (np.sin, lambda args, g: g, lambda args, t: t[0], (np.ones((0, 3)),)),
 }
 
@@ -121,15 +124,6 @@ def test_what_is_right_passes(name: str, narrow: bool) -> None:
         )
     check_vjp(fn, vjp_fn, args, jvp_fn=jvp_fn)
     check_jvp(fn, jvp_fn, args, vjp_fn=vjp_fn)
-
-
-@depth("properties")
-@given(arrays(elements=Elements(-2.0, 2.0), scales=(1e-3, 1.0)))
-def test_right_derivatives_pass_in_any_layout_and_dtype(x: Any) -> None:
-    def cubed_vjp(args: Any, g: Any) -> Any:
-        return (g * 3 * args[0] ** 2,)
-
-    check_vjp(lambda x: x**3, cubed_vjp, (x,), jvp_fn=lambda args, t: cubed_vjp(args, t[0])[0])
 
 
 @depth("properties")
@@ -165,12 +159,6 @@ FAULTS: dict[str, Any] = {
         lambda a, t: -t[0] * np.cos(a[0]),
         (X,),
     ),
-    "a factor": (
-        lambda x: x * x,
-        lambda a, g: (g * a[0],),
-        lambda a, t: t[0] * a[0],
-        (X,),
-    ),
     "a little": (
         np.sin,
         lambda a, g: (g * np.cos(a[0]) * np.float32(1.001),),
@@ -194,12 +182,6 @@ FAULTS: dict[str, Any] = {
         lambda a, g: (g * a[1], None),
         lambda a, t: t[0] * a[1],
         (X, X + 1.0),
-    ),
-    "a transpose": (
-        lambda x: SQUARE.astype(x.dtype) @ x,
-        lambda a, g: (SQUARE.astype(g.dtype) @ g,),
-        lambda a, t: SQUARE.T.astype(t[0].dtype) @ t[0],
-        (SQUARE,),
     ),
     "the size of the weight": (
         np.sin,
@@ -346,22 +328,18 @@ def test_what_changes_an_argument_is_caught_and_the_caller_s_stays() -> None:
     )
 
     def into_args(args: Any, g: Any) -> Any:
-        np.cos(args[0], out=args[0])
-        return (g * args[0],)
+        return (g * np.cos(args[0], out=args[0]),)
 
-    def into_cotangent(args: Any, g: Any) -> Any:
-        g *= np.cos(args[0])
-        return (g,)
+    def into_weight(args: Any, g: Any) -> Any:
+        g = g if isinstance(g, tuple) else (g,)
+        return np.multiply(g[0], np.cos(args[0]), out=g[0])
 
-    def into_tangent(args: Any, t: Any) -> Any:
-        t[0][:] = t[0] * np.cos(args[0])
-        return t[0]
-
-    assert caught(check_vjp, np.sin, into_args, (x,)) == "vjp_fn changes arg0, which it is given"
-    message = caught(check_vjp, np.sin, into_cotangent, (x,))
-    assert message == "vjp_fn changes the cotangent, which it is given"
-    message = caught(check_jvp, np.sin, into_tangent, (x,))
-    assert message == "jvp_fn changes a tangent, which it is given"
+    for check, wrong, changed in (
+        (check_vjp, into_args, "vjp_fn changes arg0"),
+        (check_vjp, into_weight, "vjp_fn changes the cotangent"),
+        (check_jvp, into_weight, "jvp_fn changes a tangent"),
+    ):
+        assert caught(check, np.sin, wrong, (x,)) == f"{changed}, which it is given"
     assert (x == X).all()
 
 
@@ -417,16 +395,6 @@ def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> No
         assert "vjp_fn" in caught(check_vjp, np.sin, scaled(1 + 1e-7), (x,))
 
 
-def test_the_edge_of_a_domain_is_no_fault() -> None:
-    def log(x: Any) -> Any:
-        if (x < 0).any():
-            raise ZeroDivisionError
-        return np.log(x)
-
-    check_vjp(log, lambda args, g: (g / args[0],), (np.array([1e-3, 1.0, 100.0]),))
-    check_vjp(np.sqrt, lambda args, g: (g / 2 / np.sqrt(args[0]),), (np.array([1e-6, 1.0]),))
-
-
 # --- what cannot be checked ---------------------------------------------------------------
 
 
@@ -472,9 +440,6 @@ def test_functions_of_pytorch() -> None:
     for dtype in (np.float64, np.float32):
         args = X.astype(dtype), SQUARE.astype(dtype)
         check_vjp(layer, layer_vjp, args, jvp_fn=layer_jvp)
-        check_jvp(layer, layer_jvp, args)
-        message = caught(check_vjp, layer, lambda a, g: [-c for c in layer_vjp(a, g)], args)
-        assert "(vjp_fn)" in message
 
     # its tensors as arguments: the cotangents are its tensors too
     def product_vjp(args: Any, g: Any) -> Any:
@@ -535,63 +500,5 @@ def test_functions_of_jax() -> None:
     # NumPy's, which it makes float32, and its own
     for args in ((X, SQUARE), (jnp.asarray(X), jnp.asarray(SQUARE))):
         check_vjp(fn, vjp_fn, args, jvp_fn=jvp_fn)
-        check_jvp(fn, jvp_fn, args)
         message = caught(check_vjp, fn, lambda a, g: (vjp_fn(a, g)[0], -vjp_fn(a, g)[1]), args)
         assert "attention has a wrong derivative at k[" in message
-
-    def swish_vjp(args: Any, g: Any, wrong: bool = False) -> Any:
-        s = jax.nn.sigmoid(jnp.asarray(args[0]))
-        slope = s + args[0] * s * (1 - s)
-        return (g * (slope.at[4321].multiply(-1) if wrong else slope),)
-
-    x = MANY.astype(np.float32)
-    check_vjp(jax.jit(jax.nn.silu), swish_vjp, (x,))
-    message = caught(check_vjp, jax.jit(jax.nn.silu), lambda a, g: swish_vjp(a, g, True), (x,))
-    assert "x[4321] (vjp_fn)" in message
-
-
-# --- the package's own ops, as if they were foreign ---------------------------------------
-
-STEP = 1 if THOROUGH else 20
-SMOOTH = [
-    name
-    for name, op in sorted((OPS | FUNCTIONS).items())
-    if declared_domain(op) is not None
-    and not (isinstance(op, tg.Op) and isinstance(op.vjps, tuple) and not any(op.vjps))
-]
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_ops_pass_and_one_entry_that_is_off_by_a_tenth_is_found(dtype: Any) -> None:
-    planted = missed = 0
-    for name in SMOOTH[::STEP]:
-        for call in sample_calls(name, 2, seed=3):
-            if not any(is_floating(x) and np.size(x) for x in tg.tree.leaves(call.args)):
-                continue
-            result = tg.tree.leaves((OPS | FUNCTIONS)[name](*call.args, **call.kwargs))
-            if not any(map(is_floating, result)):
-                continue
-            f = flattened(partial((OPS | FUNCTIONS)[name], **call.kwargs), call.args)
-            xs = [np.asarray(x).astype(dtype) for x in f.xs]
-
-            def vjp_fn(args: Any, g: Any, fn: Any = f.fn) -> Any:
-                return tg.vjp(fn, *args)[1](g)
-
-            def wrong(args: Any, g: Any, vjp_fn: Any = vjp_fn) -> Any:
-                parts = [np.array(c, order="C") for c in vjp_fn(args, g)]
-                largest = max(parts, key=lambda c: np.max(np.abs(c), initial=0.0))
-                largest.flat[np.argmax(np.abs(largest))] *= dtype(1.1)
-                return tuple(parts)
-
-            check_vjp(f.fn, vjp_fn, xs)
-            weights = [np.ones(y.shape, dtype) for y in f.fn(*xs)]
-            if max(np.max(np.abs(c), initial=0.0) for c in vjp_fn(xs, weights)) > 0.1:
-                planted += 1
-                try:
-                    check_vjp(f.fn, wrong, xs)
-                    missed += 1  # at a kink, where it is one of the right ones
-                except AssertionError:
-                    pass
-    assert planted > 10
-    assert missed <= planted // 8

@@ -1,4 +1,7 @@
-"""check_grads finds what is wrong, and finds nothing where nothing is."""
+"""check_grads finds each wrong rule, names the input and the op, and raises no false alarm.
+
+At kinks any slope between the two sides is right, and none beyond them.
+"""
 
 import re
 import subprocess
@@ -49,11 +52,6 @@ def zero_one_entry(g: Any, y: Any, x: Any) -> Any:
     return g * 2 * x * keep
 
 
-def undone(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """A right rule, which sums over the broadcast axis."""
-    return tg.sum(g * a, axis=0)
-
-
 def mean_undone(g: Any, y: Any, a: Any, b: Any) -> Any:
     return tg.mean(g * a, axis=0)
 
@@ -62,24 +60,13 @@ WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sign flipped": (planted(lambda x: x * x, lambda g, y, x: -g * 2 * x), (X,)),
     "factor dropped": (planted(lambda x: x * x, lambda g, y, x: g * x), (X,)),
     "cotangent dropped": (planted(lambda x: x * x, lambda g, y, x: 2 * x), (X,)),
-    "cotangent squared": (planted(lambda x: x * x, lambda g, y, x: g * g * 2 * x), (X,)),
-    "size of cotangent": (planted(lambda x: x * x, lambda g, y, x: abs(g) * 2 * x), (X,)),
-    "zero": (planted(lambda x: x * x, lambda g, y, x: 0 * x), (X,)),
     "no rule": (planted(lambda x: x * x, None), (X,)),
     "operands swapped": (
         planted(lambda a, b: a * b, lambda g, y, a, b: g * a, lambda g, y, a, b: g * b),
         (X, X + 1.5),
     ),
-    "rules swapped": (
-        planted(lambda a, b: a - b, lambda g, y, a, b: -g, lambda g, y, a, b: g),
-        (X, X + 1.5),
-    ),
     "broadcasting averaged, not summed": (
         planted(lambda a, b: a * b, lambda g, y, a, b: g * b, mean_undone),
-        (X, ROW),
-    ),
-    "broadcasting undone for the first row only": (
-        planted(lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: (g * a)[0]),
         (X, ROW),
     ),
     "summed over the wrong axis of a square": (
@@ -99,10 +86,6 @@ WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
         planted(lambda x: np.roll(x, 1), lambda g, y, x: g[::-1]),
         (ROW,),
     ),
-    "right only at the point 1": (
-        planted(lambda x: x**3, lambda g, y, x: g * 3 * x),
-        (X,),
-    ),
     "slightly off": (planted(np.sin, lambda g, y, x: g * tg.cos(x) * (1 + 1e-6)), (X,)),
     "off by little beside much": (
         planted(lambda x: x + 1000.0, lambda g, y, x: g * 1.0001),
@@ -118,19 +101,6 @@ def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: Any) -> None:
     assert "order 1" in caught(fn, *args, order=1, modes=modes)
 
 
-@pytest.mark.thorough
-@each_mode
-@pytest.mark.parametrize("fault", sorted(WRONG))
-def test_a_wrong_rule_is_caught_inside_a_scalar_function(fault: str, modes: Any) -> None:
-    fn, args = WRONG[fault]
-
-    def loss(*args: Any) -> Any:
-        y = fn(*args)
-        return tg.sum(tg.sin(y) * np.arange(1.0, y.size + 1).reshape(y.shape))
-
-    caught(loss, *args, modes=modes)
-
-
 WRONG_SECOND: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cubed, with the slope held constant": (
         planted(lambda x: x**3, lambda g, y, x: g * 3 * tg.stop_gradient(x) ** 2),
@@ -142,14 +112,6 @@ WRONG_SECOND: dict[str, tuple[Any, tuple[Any, ...]]] = {
             lambda g, y, x: g * planted(lambda x: 3 * x * x, lambda g, y, x: g * 5 * x)(x),
         ),
         (X,),
-    ),
-    "product, with one factor held constant": (
-        planted(
-            lambda a, b: a * b,
-            lambda g, y, a, b: g * tg.stop_gradient(b),
-            lambda g, y, a, b: g * a,
-        ),
-        (X, X + 1.5),
     ),
     "linear, with the cotangent held constant": (
         planted(lambda x: 3 * x, lambda g, y, x: 3 * tg.stop_gradient(g)),
@@ -174,13 +136,9 @@ def test_a_wrong_third_order_is_caught_where_the_second_is_right() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("reduced", [False, True], ids=["elements", "sum"])
 @pytest.mark.parametrize("seed", range(3))
 @each_mode
-def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
-    modes: Any, seed: int, reduced: bool
-) -> None:
-    # one of 900 is found in the same way
+def test_a_relative_error_of_1e_5_in_one_of_many_entries_is_caught(modes: Any, seed: int) -> None:
     side = 100 if THOROUGH else 30
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(side, side))
@@ -189,20 +147,8 @@ def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
     off = np.ones(x.shape)
     off[i, j] += 1e-5
     square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
-    message = caught(lambda x: tg.sum(square(x)) if reduced else square(x), x, modes=modes)
-    assert f"x[{i}, {j}]" in message
-
-
-@pytest.mark.thorough
-def test_an_error_in_a_small_entry_among_large_ones_is_caught() -> None:
-    rng = np.random.default_rng(0)
-    n = 1000 if THOROUGH else 250
-    x = rng.normal(size=n) * np.logspace(-1, 3, n)
-    off = np.ones(n)
-    off[10] += 1e-5
-    square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
-    for modes in MODES:
-        assert "x[10]" in caught(square, x, order=1, modes=modes)
+    for fn in (square, lambda x: tg.sum(square(x))):
+        assert f"x[{i}, {j}]" in caught(fn, x, modes=modes)
 
 
 @pytest.mark.parametrize("slopes", [np.linspace, np.geomspace])
@@ -240,11 +186,6 @@ def test_an_error_in_one_of_many_outputs_is_caught() -> None:
     spread = planted(lambda x: x * scale, lambda g, y, x: tg.sum(g * scale * off))
     for modes in MODES:
         caught(spread, 0.5, order=1, modes=modes)
-
-
-def test_the_first_order_alone_may_be_checked() -> None:
-    fn, args = WRONG_SECOND["cubed, with the slope held constant"]
-    check_grads(fn, args, order=1)
 
 
 # --- the message ---------------------------------------------------------------------------
@@ -289,12 +230,6 @@ def test_the_message_of_forward_mode_names_the_output_too() -> None:
     assert "output 1[2]" in message
 
 
-def test_the_message_at_order_two_says_what_is_differentiated() -> None:
-    fn, args = WRONG_SECOND["cubed, with the slope held constant"]
-    message = caught(fn, *args, modes=("reverse",))
-    assert message.startswith("the VJP of <lambda> has a wrong derivative at x[")
-
-
 def test_the_message_names_the_op_that_is_wrong() -> None:
     @tg.custom_op(vjps=(lambda g, y, x: g * x,))
     def halved(x: Any) -> Any:
@@ -304,12 +239,10 @@ def test_the_message_names_the_op_that_is_wrong() -> None:
     assert "op         halved, line 2 of the tape, is wrong by itself" in message
     # no op is wrong in its first derivative
     fn, args = WRONG_SECOND["cubed, with the slope held constant"]
-    assert "by itself" not in caught(fn, *args)
-
-
-def test_the_message_is_the_same_in_each_run() -> None:
-    fn, args = WRONG["operands swapped"]
-    assert caught(fn, *args) == caught(fn, *args)
+    message = caught(fn, *args, modes=("reverse",))
+    assert message.startswith("the VJP of <lambda> has a wrong derivative at x[")
+    assert "by itself" not in message
+    assert message == caught(fn, *args, modes=("reverse",))
 
 
 def test_a_derivative_that_is_not_finite_is_reported() -> None:
@@ -416,18 +349,6 @@ def test_a_kink_does_not_hide_a_wrong_entry_elsewhere() -> None:
         wrong[11] = 1.5
         rule = planted(lambda x: np.maximum(x, 0), lambda g, y, x, w=wrong: g * (x > 0) * w)
         assert "x[11]" in caught(lambda x, rule=rule: rule(x), x)
-    x = np.where(np.arange(200) < 20, 0.0, 1.0)
-    wrong = np.ones(200)
-    wrong[111] = 1.5
-    rule = planted(lambda x: np.maximum(x, 0), lambda g, y, x: g * (x > 0) * wrong)
-    assert "x[111]" in caught(lambda x: tg.sum(rule(x)), x)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("n", [4, 100])
-def test_kinks_that_cancel_are_no_false_alarm(n: int) -> None:
-    signs = (-1.0) ** np.arange(n)
-    check_grads(lambda x: tg.sum(tg.relu(x) * signs), (np.zeros(n),), 2 if n < 9 or THOROUGH else 1)
 
 
 @depth("check_grads")
@@ -505,46 +426,27 @@ def test_what_is_not_finite_does_not_hide_a_wrong_rule(modes: Any, more: int) ->
     assert "x[2]" in caught(wrong, np.append(NAN, np.linspace(1, 2, more)), modes=modes)
 
 
-def conditioned(condition: float, seed: int) -> Any:
-    """A matrix of 3 rows and 2 columns with this condition number."""
-    rng = np.random.default_rng(seed)
-    left, _ = np.linalg.qr(rng.normal(size=(3, 2)))
-    right, _ = np.linalg.qr(rng.normal(size=(2, 2)))
-    return left * [1, 1 / condition] @ right
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("seed", range(4 if THOROUGH else 1))
-@pytest.mark.parametrize("condition", [340.0, 1e4])
-def test_a_derivative_is_known_no_better_than_the_rounding_of_its_inputs(
-    condition: float, seed: int
+@pytest.mark.parametrize("condition", [340.0, 1e4] if THOROUGH else [1e4])
+def test_the_rounding_of_the_inputs_is_no_false_alarm_and_excuses_no_wrong_rule(
+    condition: float,
 ) -> None:
-    a = conditioned(condition, seed)
-    check_grads(np.linalg.pinv, (a,))
-    check_grads(np.linalg.inv, (a[:2],))
-
-
-@each_mode
-def test_the_rounding_of_the_inputs_excuses_no_wrong_rule(modes: Any) -> None:
-    a = conditioned(1e4, 0)[:2]
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 2)))[0] for n in (3, 2))
+    a = left * [1, 1 / condition] @ right
+    check_grads(np.linalg.pinv, (a,), order=1)
+    check_grads(np.linalg.inv, (a[:2],), order=1)
     wrong = planted(np.linalg.inv, lambda g, y, a: -(y.T @ g @ y.T) * (1 + 1e-4))
-    caught(wrong, a, order=1, modes=modes)
+    for modes in MODES[:2]:
+        caught(wrong, a[:2], order=1, modes=modes)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("x", [-6.5e-74, 1e-160, 3e-10, 1e-300])
-def test_a_slope_below_the_rounding_of_values_at_the_steps_is_no_alarm(x: float) -> None:
+@pytest.mark.parametrize("size", [1e-5, 1e-20, 1e-160])
+def test_slopes_of_small_inputs_are_no_false_alarm(size: float) -> None:
     for fn in (np.square, lambda x: x**3, lambda x: np.sum(x * x)):
-        check_grads(fn, (np.array([x, 1.0]),))
-
-
-@pytest.mark.parametrize("size", [1e-5, 1e-9, 1e-20])
-def test_close_to_a_kink_a_slope_between_its_sides_is_no_alarm(size: float) -> None:
-    for fn, x in (
-        (np.abs, np.array([2.5 - 0.6j, 2 + 0.1j])),
-        (np.linalg.norm, np.array([2.5, -0.6])),
-    ):
-        check_grads(fn, (x * size,), order=1)
+        check_grads(fn, (np.array([size, 1.0]),), order=1)
+    # close to a kink
+    check_grads(np.abs, (np.array([2.5 - 0.6j, 2 + 0.1j]) * size,), order=1)
+    check_grads(np.linalg.norm, (np.array([2.5, -0.6]) * size,), order=1)
 
 
 def test_a_kink_that_several_outputs_have_is_no_alarm_and_hides_no_wrong_rule() -> None:
@@ -597,13 +499,6 @@ def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
         check_grads(lambda x: np.sign(x - value) + (isinstance(x, np.ndarray)), (x,))
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", sorted(RIGHT))
-def test_right_rules_raise_no_alarm_for_many_inputs(name: str) -> None:
-    x = np.random.default_rng(0).normal(size=10_000 if THOROUGH else 250)
-    check_grads(RIGHT[name], (x[:50] if name == "product" else x,), order=1)
-
-
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_narrow_arguments_are_checked_in_float64(dtype: Any) -> None:
     seen = []
@@ -617,56 +512,36 @@ def test_narrow_arguments_are_checked_in_float64(dtype: Any) -> None:
     caught(WRONG["slightly off"][0], X.astype(dtype))
 
 
-@pytest.mark.parametrize("x", [0.5, np.float32(0.5), np.array(0.5), np.array(0.5, np.float16)])
-def test_scalars_and_0_d_arrays_are_checked(x: Any) -> None:
-    check_grads(lambda x: tg.sin(x) * x, (x,))
-    caught(WRONG["factor dropped"][0], x)
+def pieces(params: Any, index: Any, flag: Any) -> Any:
+    rows = params["w"][index]
+    return {"rows": rows, "loss": tg.sum(rows * params["b"].left)}, index, [tg.argmax(rows)]
 
 
-@pytest.mark.parametrize("shape", [(0,), (0, 3)])
-def test_nothing_is_wrong_with_nothing(shape: Any) -> None:
-    check_grads(lambda x: tg.sum(x * x), (np.zeros(shape),))
-    check_grads(lambda x: x * x, (np.zeros(shape),))
+PASSES: list[tuple[Any, tuple[Any, ...]]] = [
+    *[
+        (lambda x: tg.sin(x) * x, (x,))
+        for x in (0.5, np.float32(0.5), np.array(0.5), np.array(0.5, np.float16))
+    ],
+    (lambda x: tg.sum(x * x), (np.zeros((0, 3)),)),
+    (lambda x: x * x, (np.zeros(0),)),
+    (pieces, ({"w": X, "b": Pair(2.0, None)}, np.array([0, 1, 1]), True)),
+    (lambda x: x.at[0].set(x[1] * 2).T.reshape(-1), (X,)),
+    # its selection changes a step away
+    (lambda x: x[x > 0], (np.array([1e-4, 1.0, -1.0]),)),
+    (lambda x: (x * x, np.ones(2)), (X,)),
+    *[(fn, (x,)) for fn in (np.reciprocal, tg.log, tg.sqrt) for x in (1e-3, 1e-5, 1e-7)],
+    (tg.grad(lambda x: tg.sum(tg.tanh(x) * x)), (X,)),
+]
 
 
-def test_trees_integers_and_several_outputs_are_taken_as_they_are() -> None:
-    def fn(params: Any, index: Any, flag: Any) -> Any:
-        rows = params["w"][index]
-        return {"rows": rows, "loss": tg.sum(rows * params["b"].left)}, index, [tg.argmax(rows)]
-
-    params = {"w": X, "b": Pair(2.0, None)}
-    check_grads(fn, (params, np.array([0, 1, 1]), True))
-
-
-def test_methods_of_tensors_may_be_used() -> None:
-    check_grads(lambda x: x.at[0].set(x[1] * 2).T.reshape(-1), (X,))
-
-
-def test_selection_by_value_may_change_a_step_away() -> None:
-    check_grads(lambda x: x[x > 0], (np.array([1e-4, 1.0, -1.0]),))
-
-
-def test_an_output_that_does_not_depend_on_the_arguments_has_derivative_zero() -> None:
-    check_grads(lambda x: (x * x, np.ones(2)), (X,))
-
-
-def test_functions_close_to_a_pole_or_an_edge_are_checked() -> None:
-    for x in (1e-3, 1e-5, 1e-7):
-        check_grads(lambda x: 1 / x, (x,))
-        check_grads(tg.log, (x,))
-        check_grads(tg.sqrt, (x,))
-    caught(planted(np.log, lambda g, y, x: g / x * 1.01), 1e-5)
-
-
-def test_derivatives_themselves_can_be_checked() -> None:
-    check_grads(tg.grad(lambda x: tg.sum(tg.tanh(x) * x)), (X,))
-
-
-def test_arguments_are_not_changed() -> None:
-    x = X.copy()
-    check_grads(lambda x: tg.sin(x), (x,))
-    np.testing.assert_array_equal(x, X)
-    assert x.flags.writeable
+@pytest.mark.parametrize(("fn", "args"), PASSES)
+def test_any_function_of_trees_is_checked_and_changes_nothing(fn: Any, args: Any) -> None:
+    before = [np.array(x) for x in tg.tree.leaves(args)]
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    check_grads(fn, args)
+    for x, old in zip(tg.tree.leaves(args), before, strict=True):
+        np.testing.assert_array_equal(x, old)
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
 
 
 def test_a_function_that_writes_to_plain_arrays_is_checked_at_the_points_meant() -> None:
@@ -722,12 +597,6 @@ def test_a_weight_that_moves_alone_takes_no_recording() -> None:
     assert recordings[1] == recordings[0]
 
 
-def test_no_random_state_is_used_or_changed() -> None:
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
-    check_grads(lambda x: tg.sin(x), (X,))
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
-
-
 # --- misuse ------------------------------------------------------------------------------------
 
 
@@ -747,11 +616,11 @@ def test_misuse_says_what_to_do() -> None:
             check_grads(tg.sin, (X,), order=order)
     with pytest.raises(ValueError, match="modes"):
         check_grads(tg.sin, (X,), modes=())
-
-
-def test_a_point_where_the_function_is_not_finite_is_a_value_error() -> None:
     with np.errstate(divide="ignore"), pytest.raises(ValueError, match="not finite"):
         check_grads(tg.log, (0.0,))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="two values at one point"):
+        check_grads(lambda x: x * rng.normal(), (np.ones(3),))
 
 
 @pytest.mark.thorough
@@ -761,14 +630,3 @@ def test_importing_it_needs_neither_hypothesis_nor_pytest() -> None:
         "assert not {'hypothesis', 'pytest', 'scipy'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
-
-
-def test_a_function_that_is_another_each_time_is_refused():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="two values at one point"):
-        check_grads(lambda x: x * rng.normal(), (np.ones(3),))
-
-
-def test_an_op_that_there_is_not_is_named():
-    with pytest.raises(ValueError, match="'nothing'"):
-        tg.testing.operands_for("nothing")

@@ -1,4 +1,7 @@
-"""The property checks find what is wrong, and the strategies reach what is awkward."""
+"""Each property check finds its fault and says why; strategies reach every awkward case.
+
+Programs drawn print as the Python that writes them.
+"""
 
 import copy
 import itertools
@@ -164,17 +167,13 @@ def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
                 lambda x, other=other: x * [1, 1 if isinstance(x, np.ndarray) else other],
                 (X[0, 1:],),
             )
-
-
-def test_integers_are_compared_exactly_and_zeros_with_nothing_to_spare() -> None:
-    def counted(x: Any, other: Any) -> Any:
-        return x, 2**40 + np.sum(np.isfinite(x)) + (0 if isinstance(x, np.ndarray) else other)
-
-    testing.check_values(lambda x: counted(x, 0), (X,))
-    with pytest.raises(AssertionError, match="another value"):
-        testing.check_values(lambda x: counted(x, 1), (X,))
-    with pytest.raises(AssertionError, match="recorded   1e-12"):
-        testing.check_values(lambda x: x * 0 + (not isinstance(x, np.ndarray)) * 1e-12, (X,))
+    # integers exactly, and zeros with nothing to spare
+    for unlike in (
+        lambda x: (x, 2**40 + np.sum(np.isfinite(x)) + (not isinstance(x, np.ndarray))),
+        lambda x: x * 0 + (not isinstance(x, np.ndarray)) * 1e-12,
+    ):
+        with pytest.raises(AssertionError, match="another value"):
+            testing.check_values(unlike, (X,))
 
 
 def said_of_the_hessian(fn: Any, *args: Any) -> str:
@@ -292,10 +291,33 @@ AWKWARD: dict[str, Any] = {
 }
 
 
+SCALED = testing.arrays(scales=(1.0, 1e-6, 1e6))
+REACHED: dict[str, tuple[Any, Any]] = {
+    **{kind: (SCALED, wanted) for kind, wanted in AWKWARD.items()},
+    "shapes that differ": (
+        testing.broadcasting(2),
+        lambda pair: pair[0].shape != pair[1].shape and pair[0].ndim == 2,
+    ),
+    "many lines": (testing.programs(), lambda p: len(p.lines) >= 35 and len(p.parameters) >= 4),
+    **{
+        kind: (testing.programs(12, [kind]), lambda p, call=call: call in "".join(p.lines))
+        for kind, call in {"complex": "np.fft.", "cells": "range(100)", "scipy": "linalg."}.items()
+        if kind in ALSO
+    },
+}
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", AWKWARD)
-def test_arrays_reach_what_is_awkward(kind: str) -> None:
-    found(testing.arrays(scales=(1.0, 1e-6, 1e6)), AWKWARD[kind], shrunk=False)
+@pytest.mark.parametrize("kind", REACHED)
+def test_strategies_reach_what_is_awkward(kind: str) -> None:
+    strategy, wanted = REACHED[kind]
+    assert wanted(found(strategy, wanted, shrunk=False))
+
+
+@pytest.mark.thorough
+def test_programs_shrink_to_few_lines() -> None:
+    program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
+    assert (len(program.lines) <= 2 and len(program.parameters) <= 2) or not THOROUGH
 
 
 @depth("properties")
@@ -305,14 +327,6 @@ def test_arrays_are_as_they_are_asked_for(data: Any) -> None:
     assert (x.shape, x.dtype) == ((2, 3), np.float32)
     assert ((np.abs(x) >= 1 / 16) & (np.abs(x) <= 4)).all()
     assert data.draw(testing.arrays(st.just((4,)))).shape == (4,)
-
-
-def test_broadcasting_reaches_shapes_that_differ() -> None:
-    x, y = found(
-        testing.broadcasting(2), lambda pair: pair[0].shape != pair[1].shape and pair[0].ndim == 2
-    )
-    assert x.size <= 4 or not THOROUGH
-    np.broadcast_shapes(x.shape, y.shape)
 
 
 @pytest.mark.thorough
@@ -352,21 +366,6 @@ def test_an_op_of_ones_own_names_its_domain() -> None:
 # --- programs ----------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
-def test_programs_shrink_to_few_lines() -> None:
-    program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
-    assert program.lines
-    assert (len(program.lines) <= 2 and len(program.parameters) <= 2) or not THOROUGH
-
-
-@pytest.mark.thorough
-def test_programs_reach_forty_lines() -> None:
-    def long(program: Any) -> bool:
-        return len(program.lines) >= 35 and len(program.parameters) >= 4
-
-    assert len(found(testing.programs(), long, shrunk=False).lines) <= 40
-
-
 @depth("properties")
 @given(program=st.one_of(testing.programs(), testing.programs(also=ALSO)))
 def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
@@ -381,17 +380,6 @@ def test_a_program_prints_all_that_it_needs(call: str) -> None:
         return any(call in line for line in program.lines)
 
     check_printed(found(testing.programs(), calls, shrunk=False))
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", ALSO)
-def test_programs_have_lines_of_each_kind_that_is_asked_for(kind: str) -> None:
-    calls = {"complex": "np.fft.", "cells": "range(100)", "scipy": "linalg."}
-
-    def has(program: Any) -> bool:
-        return any(calls[kind] in line for line in program.lines)
-
-    check_printed(found(testing.programs(12, [kind]), has, shrunk=False))
 
 
 def test_programs_have_no_lines_of_other_kinds() -> None:
