@@ -1,7 +1,8 @@
-"""An RNN cell computes its formula, in the dtype of its parameters, and passes gradients through time."""
+"""Recurrent cells compute their formulas, in the dtype of their parameters, and pass gradients on."""
 
 import numpy as np
 import pytest
+from layer_kinds import KINDS
 
 import tapegrad as tg
 
@@ -42,6 +43,33 @@ def test_rnn_cell_is_one_step_of_its_formula(options, function):
     np.testing.assert_allclose(
         output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12, atol=1e-12
     )
+
+
+def gated(cell, params, x, state):
+    """A step of a GRU or of an LSTM, as they are published."""
+    ours, hidden = (state, state) if cell == "gru" else (state[1], state[0])
+    from_x = np.split(x @ params.w_ih.weight + params.w_ih.bias, 3 + (cell == "lstm"), -1)
+    from_h = np.split(hidden @ params.w_hh.weight + params.w_hh.bias, len(from_x), -1)
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    if cell == "gru":
+        reset, update = (sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
+        new = np.tanh(from_x[2] + reset * from_h[2])
+        return (1 - update) * new + update * hidden
+    into, forget, new, out = (a + b for a, b in zip(from_x, from_h, strict=True))
+    kept = sigmoid(forget) * ours + sigmoid(into) * np.tanh(new)
+    return sigmoid(out) * np.tanh(kept), kept
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gated_cells_are_their_formulas(cell):
+    kind = KINDS[cell]
+    params, x, *states = kind.arguments()
+    state = states[0] if cell == "gru" else tuple(states)
+    output, after = kind.layer(params, x, state)
+    want = gated(cell, params, x, state)
+    for got, expected in zip(tg.tree.leaves(after), tg.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(output, tg.tree.leaves(after)[0])
 
 
 @pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])

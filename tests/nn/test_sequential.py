@@ -25,6 +25,9 @@ def test_batch_norm_statistics_have_no_gradient() -> None:
         return tg.sum(state.mean) + tg.sum(state.variance)
 
     np.testing.assert_array_equal(tg.grad(drift)(x), np.zeros((3, 2)))
+    state = nn.BatchNorm(2, momentum=0.25)(params, x, layer.initial_state(), training=True)[1]
+    np.testing.assert_allclose(state.mean, 0.25 * x.mean(0))
+    np.testing.assert_allclose(state.variance, 0.75 + 0.25 * x.var(0, ddof=1))
     for state in (layer.initial_state(), layer.initial_state(np.float32)):
         y, after = layer(params, x, state, training=True)
         assert y.dtype == layer(params, x, after)[0].dtype == np.float32

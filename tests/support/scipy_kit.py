@@ -12,7 +12,6 @@ import tapegrad as tg
 from tapegrad import tree
 from tapegrad.testing import check_batched, check_grads, check_properties
 
-
 # what `prove` leaves out where another case has it: higher orders, programs and batches
 FIRST: dict[str, Any] = {"order": 1, "compiled": False, "batched": False}
 

@@ -86,12 +86,6 @@ RIGHT: dict[str, Any] = {
         lambda args, t: t[0][args[1]],
         (X[0], np.array([2, 0, 2])),
     ),
-    "kinks": (
-        np.abs,
-        lambda args, g: (g * 0.5 * (args[0] >= 0) - g * 0.5 * (args[0] <= 0),),
-        lambda args, t: t[0] * np.sign(args[0]),
-        (np.array([0.0, -0.0]),),
-    ),
     "constants": (
         lambda x, y: x * 2.0,
         lambda args, g: (g * 2.0, None),
@@ -103,12 +97,6 @@ RIGHT: dict[str, Any] = {
         lambda args, g: g * np.cos(args[0]),
         lambda args, t: np.sum(t[0] * np.cos(args[0])),
         (MANY[::5],),
-    ),
-    "an edge": (
-        lambda x: np.log(np.where(x < 0, np.nan, x)),
-        lambda args, g: (g / args[0],),
-        lambda args, t: t[0] / args[0],
-        (np.array([1e-3, 1.0, 100.0]),),
     ),
     "no entries": (np.sin, lambda args, g: g, lambda args, t: t[0], (np.ones((0, 3)),)),
 }
@@ -189,7 +177,6 @@ FAULTS: dict[str, Any] = {
         lambda a, t: abs(t[0]) * np.cos(a[0]),
         (X,),
     ),
-    "no weight": (np.sin, lambda a, g: (np.cos(a[0]),), lambda a, t: np.cos(a[0]), (X,)),
     "a NaN": (np.sin, lambda a, g: (g * np.nan,), lambda a, t: t[0] * np.inf, (X,)),
     "a shape": (np.sin, lambda a, g: (g.T,), lambda a, t: t[0].sum(0), (X,)),
 }
