@@ -19,10 +19,11 @@ from scipy import integrate
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.errors import TraceError
 from tapegrad.program.compiled import compile
-from tapegrad.scipy._calls import Call, same, shape_and_dtype
+from tapegrad.scipy._calls import SolverCall, pullback, same, shape_and_dtype
 from tapegrad.scipy._steps import slopes_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
+from tapegrad.tree.structure import substituted
 
 __all__ = ["Equation", "Known", "solved", "values_at"]
 __dir__ = __all__.copy
@@ -75,14 +76,8 @@ class Equation:
             moving, tangents = operands[: len(operands) // 2], operands[len(operands) // 2 :]
             which = [i for i, x in enumerate(moving) if is_floating(x)]
 
-            def of(y: Any, *xs: Any) -> Any:
-                filled = list(moving)
-                for i, x in zip(which, xs, strict=True):
-                    filled[i] = x
-                return self.slope(t, y, *filled)
-
             f, change = jvp(
-                of,
+                lambda y, *xs: self.slope(t, y, *substituted(moving, which, xs)),
                 (z[:n], *[moving[i] for i in which]),
                 (z[n:], *[tangents[i] for i in which]),
             )
@@ -143,7 +138,7 @@ def values_at(equation: Equation, known: Known | None, *operands: Any) -> Any:
 
     times, y0 = operands[1:3]
     like = ((*times.shape, *y0.shape), np.dtype(float))
-    return Call(run, (like,), back, ahead)(*operands)[0]
+    return SolverCall(run, (like,), back, ahead)(*operands)[0]
 
 
 def _tangent(equation: Equation, operands: Any, tangents: Any) -> Any:
@@ -175,29 +170,13 @@ def _adjoint(equation: Equation, known: Known | None, operands: Any, g: Any) -> 
         return _integrated(equation, known, g, which, *operands)
 
     def back(v: Any, g: Any, *operands: Any) -> Any:
-        full = [np.zeros(*shape_and_dtype(x)) for x in operands]
-        for i, c in zip(which, v, strict=True):
-            full[i] = c
-        moving = [operands[i] for i in which]
+        zeros = [np.zeros(*shape_and_dtype(x)) for x in operands]
+        full = substituted(zeros, which, v)
+        tangent, pull = pullback(lambda *xs: _tangent(equation, xs, full), operands)
+        return [tangent, *pull(g)]
 
-        def of_moving(*xs: Any) -> Any:
-            filled = list(operands)
-            for i, x in zip(which, xs, strict=True):
-                filled[i] = x
-            return _tangent(equation, filled, full)
-
-        tangent, pull = vjp(of_moving, *moving)
-        result = [None] * len(operands)
-        for i, c in zip(which, pull(g), strict=True):
-            result[i] = c
-        return [tangent, *result]
-
-    call = Call(run, tuple(shape_and_dtype(operands[i]) for i in which), back)
-    cotangents = call(g, *operands)
-    result: list[Any] = [None] * len(operands)
-    for i, c in zip(which, cotangents, strict=True):
-        result[i] = c
-    return result
+    call = SolverCall(run, tuple(shape_and_dtype(operands[i]) for i in which), back)
+    return substituted([None] * len(operands), which, call(g, *operands))
 
 
 def _integrated(
@@ -292,10 +271,7 @@ class _Along:
         states = self.solution(t).T
 
         def total(*xs: Any) -> Any:
-            moving = list(self.moving)
-            for i, x in zip(which, xs, strict=True):
-                moving[i] = x
-
+            moving = substituted(self.moving, which, xs)
             return np.sum(weights * slopes_at(self.equation.slope, t, states, moving))
 
         return vjp(total, *[self.moving[i] for i in which])[1](1.0)

@@ -6,7 +6,7 @@ the pushforward of tangents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,8 +24,9 @@ from tapegrad.declare.parts import parts_of, together
 from tapegrad.errors.functions import label
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.tree.structure import substituted
 
-__all__ = ["Call", "outright", "same", "shape_and_dtype"]
+__all__ = ["SolverCall", "outright", "pullback", "same", "shape_and_dtype"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -33,7 +34,7 @@ ShapeAndDtype = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 @attrs.frozen(eq=False, repr=False)
-class Call:
+class SolverCall:
     """A call of a function of arrays.
 
     Attributes
@@ -102,7 +103,7 @@ def same(arrays: Any, others: Any) -> bool:
     return len(arrays) == len(others) and all(map(np.array_equal, arrays, others))
 
 
-def _solve(*operands: Any, call: Call) -> Any:
+def _solve(*operands: Any, call: SolverCall) -> Any:
     return call.run(*operands)
 
 
@@ -126,13 +127,13 @@ def shape_and_dtype(x: Any) -> ShapeAndDtype:
     return primal.shape, primal.dtype
 
 
-def outright(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> Call:
+def outright(fn: Fn, results: tuple[ShapeAndDtype, ...]) -> SolverCall:
     """A call of a differentiable function, which is recorded again in each run.
 
     So the function may read values, and take any number of steps, in a program or a batch too. Its
     derivatives, of any order, are calls of this kind.
     """
-    return Call(fn, results, partial(_outright_back, fn))
+    return SolverCall(fn, results, partial(_outright_back, fn))
 
 
 def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[Any]:
@@ -140,19 +141,18 @@ def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[
     moving = [i for i, x in enumerate(operands) if is_floating(x)]
 
     def back(*arguments: Any) -> Any:
-        cotangents, operands = arguments[:n], list(arguments[n:])
+        pulled = pullback(lambda *xs: tuple(fn(*xs)), arguments[n:])[1](tuple(arguments[:n]))
+        return [pulled[i] for i in moving]
 
-        def of_moving(*xs: Any) -> Any:
-            for i, x in zip(moving, xs, strict=True):
-                operands[i] = x
-            return tuple(fn(*operands))
+    results = tuple(shape_and_dtype(operands[i]) for i in moving)
+    pulled = outright(back, results)(*cotangents, *operands)
+    return substituted([None] * len(operands), moving, pulled)
 
-        return vjp(of_moving, *[operands[i] for i in moving])[1](tuple(cotangents))
 
-    pulled = outright(back, tuple(shape_and_dtype(operands[i]) for i in moving))(
-        *cotangents, *operands
+def pullback(fn: Fn, operands: Sequence[Any]) -> tuple[Any, Fn]:
+    """A function's output and its pullback: a cotangent for each operand, or None for integers."""
+    which = [i for i, x in enumerate(operands) if is_floating(x)]
+    output, pull = vjp(
+        lambda *xs: fn(*substituted(operands, which, xs)), *[operands[i] for i in which]
     )
-    result: list[Any] = [None] * len(operands)
-    for i, c in zip(moving, pulled, strict=True):
-        result[i] = c
-    return result
+    return output, lambda g: substituted([None] * len(operands), which, pull(g))

@@ -142,11 +142,37 @@ class _Distribution:
                 y = np.where(fit, y, np.nan)
         return number(y)
 
-    def _quantile(self, q: Any, quantile: Callable[[Any], Any], ends: tuple[Any, Any]) -> Any:
-        """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
-        q = floating(q)
-        beyond = np.where(np.equal(q, 0), ends[0], np.where(np.equal(q, 1), ends[1], np.nan))
-        return _within(np.greater(q, 0) & np.less(q, 1), quantile, q, 0.5, beyond)
+    def cdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The probability up to x."""
+        return self._probability("cdf", (0.0, 1.0), x, args, kwargs)
+
+    def sf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The probability beyond x, which is precise where it is small."""
+        return self._probability("sf", (1.0, 0.0), x, args, kwargs)
+
+    def logcdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The logarithm of the probability up to x."""
+        return self._probability("logcdf", (-_INF, 0.0), x, args, kwargs)
+
+    def logsf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The logarithm of the probability beyond x."""
+        return self._probability("logsf", (0.0, -_INF), x, args, kwargs)
+
+    def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
+        """The quantile: the inverse of `cdf`, or the least count whose `cdf` is at least q."""
+        return self._quantile("ppf", floating(q), args, kwargs)
+
+    def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
+        """The quantile from above: the inverse of `sf`, or the least count whose `sf` is at most q."""
+        return self._quantile("isf", floating(q), args, kwargs)
+
+    def _probability(
+        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
+    ) -> Any:
+        raise NotImplementedError
+
+    def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError
 
 
 _DOC = """`scipy.stats.{name}`: {kinds}, each called as in SciPy.
@@ -226,14 +252,17 @@ class Continuous(_Distribution):
         )
 
     def _probability(
-        self, method: str, fn: Callable[..., Any], ends: tuple[float, float], x: Any, a: Any, k: Any
+        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
     ) -> Any:
-        y, shapes, loc, scale = self._standard(method, x, a, k)
+        y, shapes, loc, scale = self._standard(method, x, args, kwargs)
         inside, is_below = self._inside(y), np.less(y, 0.5)  # every support is around it
         end = {"logcdf": self.low, "logsf": self.high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
-        outside = np.where(is_below, *ends)
+        fn, outside = getattr(self, f"{method}_"), np.where(is_below, *ends)
+        if fn is None:
+            parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
+            fn = lambda *of: _log_of(*[part(*of) for part in parts])  # noqa: E731
         found = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
         return self._checked(found, floating(x), shapes, loc, scale)
 
@@ -249,38 +278,14 @@ class Continuous(_Distribution):
         found = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
         return self._checked(found, floating(x), shapes, loc, scale)
 
-    def cdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The probability up to x."""
-        return self._probability("cdf", self.cdf_, (0.0, 1.0), x, args, kwargs)
-
-    def sf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The probability beyond x, which is precise where that is small."""
-        return self._probability("sf", self.sf_, (1.0, 0.0), x, args, kwargs)
-
-    def logcdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The logarithm of the probability up to x."""
-        fn = self.logcdf_ or (lambda *of: _log_of(self.cdf_(*of), self.sf_(*of)))
-        return self._probability("logcdf", fn, (-_INF, 0.0), x, args, kwargs)
-
-    def logsf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The logarithm of the probability beyond x."""
-        fn = self.logsf_ or (lambda *of: _log_of(self.sf_(*of), self.cdf_(*of)))
-        return self._probability("logsf", fn, (0.0, -_INF), x, args, kwargs)
-
-    def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
-        """The quantile: the inverse of `cdf`."""
-        return self._inverse("ppf", self.ppf_, (self.low, self.high), q, args, kwargs)
-
-    def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
-        """The quantile from above: the inverse of `sf`."""
-        return self._inverse("isf", self.isf_, (self.high, self.low), q, args, kwargs)
-
-    def _inverse(
-        self, method: str, fn: Callable[..., Any], ends: tuple[float, float], q: Any, a: Any, k: Any
-    ) -> Any:
-        *shapes, loc, scale = self._given(method, a, k)
-        y = self._quantile(q, lambda q: fn(q, *shapes), ends)
-        return self._checked(y * scale + loc, floating(q), shapes, loc, scale)
+    def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
+        """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
+        *shapes, loc, scale = self._given(method, args, kwargs)
+        ends = (self.low, self.high) if method == "ppf" else (self.high, self.low)
+        beyond = np.where(np.equal(q, 0), ends[0], np.where(np.equal(q, 1), ends[1], np.nan))
+        fn, inside = getattr(self, f"{method}_"), np.greater(q, 0) & np.less(q, 1)
+        y = _within(inside, lambda q: fn(q, *shapes), q, 0.5, beyond)
+        return self._checked(y * scale + loc, q, shapes, loc, scale)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -336,19 +341,13 @@ class Discrete(_Distribution):
         return self._nan_where_unfit(found, given, args, kwargs, shapes)
 
     def _probability(
-        self,
-        method: str,
-        fn: Callable[..., Any],
-        ends: tuple[float, float],
-        x: Any,
-        a: Any,
-        kw: Any,
+        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
     ) -> Any:
-        given, k, shapes = self._standard(method, x, a, kw)
+        given, k, shapes = self._standard(method, x, args, kwargs)
         # from the largest count on the probability is known
-        inside = ~np.less(k, 0) & np.less(k, self.most(*shapes))
+        inside, fn = ~np.less(k, 0) & np.less(k, self.most(*shapes)), getattr(self, f"{method}_")
         found = _within(inside, lambda k: fn(k, *shapes), k, 0.0, np.where(np.less(k, 0), *ends))
-        return self._nan_where_unfit(found, given, a, kw, shapes)
+        return self._nan_where_unfit(found, given, args, kwargs, shapes)
 
     def _nan_where_unfit(self, found: Any, k: Any, args: Any, kwargs: Any, shapes: Any) -> Any:
         counts = self._given("", args, kwargs)[: self.whole]
@@ -356,31 +355,8 @@ class Discrete(_Distribution):
             found = np.where(np.equal(count, whole), found, np.nan)
         return self._checked(np.where(np.isnan(k), np.nan, found), k, shapes)
 
-    def cdf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The probability of a count up to k."""
-        return self._probability("cdf", self.cdf_, (0.0, 1.0), k, args, kwargs)
-
-    def sf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The probability of a count above k, which is precise where that is small."""
-        return self._probability("sf", self.sf_, (1.0, 0.0), k, args, kwargs)
-
-    def logcdf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The logarithm of the probability of a count up to k."""
-        return self._probability("logcdf", self.logcdf_, (-_INF, 0.0), k, args, kwargs)
-
-    def logsf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The logarithm of the probability of a count above k."""
-        return self._probability("logsf", self.logsf_, (0.0, -_INF), k, args, kwargs)
-
-    def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
-        """The least count whose `cdf` is at least q; it is a step, and has no slope."""
-        return self._step("ppf", floating(q), args, kwargs)
-
-    def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
-        """The least count whose `sf` is at most q; it is a step, and has no slope."""
-        return self._step("isf", floating(q), args, kwargs)
-
-    def _step(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
+    def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
+        """A step, which has no slope."""
         *shapes, loc = self._given(method, args, kwargs)
         # older versions of SciPy know an end of what is not allowed
         steps = getattr(incomplete, f"{self.name}_{method}")

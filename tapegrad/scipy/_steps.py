@@ -22,9 +22,10 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.loops.scanning import scan
 from tapegrad.ops.rows import index_select
-from tapegrad.scipy._calls import Call
+from tapegrad.scipy._calls import SolverCall, pullback
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
+from tapegrad.tree.structure import substituted
 
 __all__ = ["Steps", "Tableau", "noting", "slopes_at"]
 __dir__ = __all__.copy
@@ -169,7 +170,7 @@ class Steps:
     def __call__(self, *operands: Any) -> Any:
         """The solution, a row for each time: a function of (t0, tf, at, y0, *moving)."""
         like = self.values.shape, self.values.dtype
-        call = Call(
+        call = SolverCall(
             lambda *xs: (self.again(*xs),),
             (like,),
             self._back,
@@ -184,10 +185,7 @@ class Steps:
         return (jvp(partial(self._moved, operands, which), moving, moved)[1],)
 
     def _moved(self, operands: Any, which: Any, *moving: Any) -> Any:
-        filled = list(operands)
-        for i, x in zip(which, moving, strict=True):
-            filled[i] = x
-        return self.again(*filled)
+        return self.again(*substituted(operands, which, moving))
 
     def _back(self, cotangents: Any, *operands: Any) -> list[Any]:
         which = [i for i, x in enumerate(operands) if is_floating(x)]
@@ -200,12 +198,7 @@ class Steps:
             and self.checkpoint is None
         ):
             return self.pull(cotangents[0], which, *operands)
-        moving = [operands[i] for i in which]
-        pull = vjp(partial(self._moved, operands, which), *moving)[1]
-        result: list[Any] = [None] * len(operands)
-        for i, c in zip(which, pull(cotangents[0]), strict=True):
-            result[i] = c
-        return result
+        return pullback(self.again, operands)[1](cotangents[0])
 
     def again(self, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
         """The solution, computed by the same steps again."""

@@ -25,6 +25,7 @@ from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
 from tapegrad.scipy._calls import ShapeAndDtype, outright
 from tapegrad.scipy._steps import Steps, noting
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.tree.structure import substituted
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
 __dir__ = __all__.copy
@@ -274,10 +275,7 @@ def _as_one_step(fn: Any, leaves: list[Any], structure: Any, like: ShapeAndDtype
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
 
     def run(*operands: Any) -> Any:
-        filled = list(leaves)
-        for i, x in zip(which, operands, strict=True):
-            filled[i] = x
-        return (fn(tree.unflatten(structure, filled)),)
+        return (fn(tree.unflatten(structure, substituted(leaves, which, operands))),)
 
     return outright(run, (like,))(*[leaves[i] for i in which])[0]
 
@@ -377,10 +375,7 @@ def _equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equati
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
 
     def filled(moving: Any) -> Any:
-        substituted = list(leaves)
-        for i, x in zip(which, moving, strict=True):
-            substituted[i] = x
-        return tree.unflatten(structure, substituted)
+        return tree.unflatten(structure, substituted(leaves, which, moving))
 
     options = {k: v for k, v in call.items() if k not in ("method", "vectorized")}
     jac, jacobian = options.pop("jac", None), None

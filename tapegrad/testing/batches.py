@@ -14,6 +14,7 @@ from tapegrad.errors.functions import label
 from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.values import rounding
 from tapegrad.transforms.batches import vmap
+from tapegrad.tree.structure import substituted
 
 __all__ = ["check_batched"]
 
@@ -64,18 +65,12 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
         rows = [
             called([row[i] if i in chosen else x for i, x in enumerate(leaves)]) for row in examples
         ]
-        batch: list[Any] = list(leaves)
-        for i in chosen:
-            batch[i] = np.stack([row[i] for row in examples])
 
         def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
-            filled = list(leaves)
-            for i, x in zip(chosen, parts, strict=True):
-                filled[i] = x
-            return called(filled)
+            return called(substituted(leaves, chosen, parts))
 
         try:
-            got = vmap(one)(*[batch[i] for i in chosen])
+            got = vmap(one)(*[np.stack([row[i] for row in examples]) for i in chosen])
         except TraceError:
             if set(chosen) <= set(floating):
                 raise

@@ -18,6 +18,7 @@ from tapegrad.errors.words import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
 from tapegrad.testing.leaves_as_vector import locate, pack, unpack
 from tapegrad.tree.ownership import Array
+from tapegrad.tree.structure import substituted
 
 __all__ = ["Foreign", "floats", "read"]
 
@@ -144,11 +145,9 @@ class Foreign:
 
     def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments with other floating leaves, in new arrays."""
-        filled = [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves]
-        for i, x in zip(self.places, xs, strict=True):
-            filled[i] = _array_like(filled[i], np.asarray(x))
-        arguments: tuple[Any, ...] = tree.unflatten(self.structure, filled)
-        return arguments
+        return self._filled(
+            [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves], xs
+        )
 
     def floating(self, output: Any) -> tuple[Array, ...]:
         """The floating leaves of another output."""
@@ -206,11 +205,16 @@ class Foreign:
 
     def tangents(self, v: Sequence[Any]) -> tuple[Any, ...]:
         """Tangents, a tree like each argument."""
-        moved: list[Any] = [None] * len(self.leaves)
-        for i, t in zip(self.places, v, strict=True):
-            moved[i] = _array_like(self.leaves[i], np.asarray(t))
-        tangents: tuple[Any, ...] = tree.unflatten(self.structure, moved)
-        return tangents
+        return self._filled([None] * len(self.leaves), v)
+
+    def _filled(self, others: list[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
+        """The structure of the arguments with these arrays for the floating leaves."""
+        like = (self.leaves[i] for i in self.places)
+        arrays = [_array_like(x, np.asarray(a)) for x, a in zip(like, xs, strict=True)]
+        filled: tuple[Any, ...] = tree.unflatten(
+            self.structure, substituted(others, self.places, arrays)
+        )
+        return filled
 
     def eps(self, derivative: Sequence[Array]) -> float:
         """The relative rounding of the coarsest number involved."""

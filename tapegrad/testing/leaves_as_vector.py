@@ -14,6 +14,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
 from tapegrad.tree.ownership import Array
+from tapegrad.tree.structure import substituted
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 
@@ -63,10 +64,7 @@ def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
         raise TypeError(f"{label(fn)} has no floating argument to differentiate")
 
     def flat(*xs: Any) -> list[Any]:
-        filled = list(leaves)
-        for i, x in zip(places, xs, strict=True):
-            filled[i] = x
-        return floating(fn, fn(*tree.unflatten(structure, filled)))
+        return floating(fn, fn(*tree.unflatten(structure, substituted(leaves, places, xs))))
 
     return Flat(
         label(fn),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import attrs
@@ -20,6 +21,7 @@ __all__ += [
     "parts",
     "paths",
     "structure_paths",
+    "substituted",
     "unflatten",
 ]
 
@@ -324,6 +326,14 @@ def immutable(cls: K) -> K:
 
     cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
     return cls
+
+
+def substituted(leaves: Sequence[Any], places: Iterable[int], others: Iterable[Any]) -> list[Any]:
+    """A copy of the leaves, with others in these places."""
+    filled = list(leaves)
+    for i, x in zip(places, others, strict=True):
+        filled[i] = x
+    return filled
 
 
 def paths(tree: Any) -> list[str]:

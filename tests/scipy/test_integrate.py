@@ -345,7 +345,9 @@ def test_steps_taken_again_pull_back_what_all_at_once_do(
 
 def test_no_file_holds_a_solver_and_jax_has_none() -> None:
     fn = partial(weighed, "RK45")
-    with pytest.raises(TypeError, match="solve_ivp is a Call, which a program's file cannot hold"):
+    with pytest.raises(
+        TypeError, match="solve_ivp is a SolverCall, which a program's file cannot hold"
+    ):
         tg.compile(fn).program(MATRIX, START).save("never-written.npz")
     pytest.importorskip("jax")
     with pytest.raises(TypeError, match="has the op solve_ivp, which has no form in JAX"):

@@ -29,8 +29,8 @@ from tapegrad.ops.casting import conjugate_of, floating
 from tapegrad.program.control.body import program_of, replayed, traced
 from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Code, Input, Instruction, interpreted
+from tapegrad.scipy._calls import pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
-from tapegrad.transforms.products import vjp
 
 __all__ = ["cg", "gmres"]
 __dir__ = __all__.copy
@@ -127,21 +127,15 @@ def _iterate_vjp(
     terms = {"linear": linear, **options}
     c = _iterated(g, np.zeros(b.shape, b.dtype), *captured, trans=not trans, **terms)
     u, x = (y, c) if trans else (c, y)
-    moving = [i for i, v in enumerate(captured) if is_floating(v)]
 
-    def product(*values: Any) -> Any:
-        filled = list(captured)
-        for i, v in zip(moving, values, strict=True):
-            filled[i] = v
-        return interpreted(linear.code, [*filled, x], _applied)[0]
+    def product(*captured: Any) -> Any:
+        return interpreted(linear.code, [*captured, x], _applied)[0]
 
-    cotangents: list[Any] = [None] * len(captured)
-    if moving:
-        # cotangents of `vjp` are the conjugates of a rule's
-        pull = vjp(product, *[captured[i] for i in moving])[1]
-        for i, v in zip(moving, pull(-conjugate_of(u)), strict=True):
-            cotangents[i] = conjugate_of(v)
-    return [c, None, *cotangents]
+    if not any(map(is_floating, captured)):
+        return [c, *[None] * (1 + len(captured))]
+    # cotangents of `vjp` are the conjugates of a rule's
+    pulled = pullback(product, captured)[1](-conjugate_of(u))
+    return [c, None, *[v if v is None else conjugate_of(v) for v in pulled]]
 
 
 def _applied(instruction: Instruction, operands: list[Any]) -> Any:
