@@ -311,7 +311,18 @@ class Silu(WithoutParameters):
 
 
 @attrs.frozen
-class Gelu(WithoutParameters):
+class _WithOptions(WithoutParameters):
+    """A function whose further arguments are the fields of the layer."""
+
+    of: ClassVar[Any]
+
+    def function(self, x: Any) -> Any:
+        """The function of x."""
+        return self.of(x, *attrs.astuple(self))
+
+
+@attrs.frozen
+class Gelu(_WithOptions):
     """`tapegrad.gelu` as a layer, without parameters.
 
     Examples
@@ -321,15 +332,12 @@ class Gelu(WithoutParameters):
     array([-0.1587,  0.    ,  0.8413])
     """
 
+    of = staticmethod(gelu)
     approximate: bool = False
-
-    def function(self, x: Any) -> Any:
-        """`tapegrad.gelu` of x."""
-        return gelu(x, self.approximate)
 
 
 @attrs.frozen
-class LeakyRelu(WithoutParameters):
+class LeakyRelu(_WithOptions):
     """`tapegrad.leaky_relu` as a layer, without parameters.
 
     Examples
@@ -339,15 +347,12 @@ class LeakyRelu(WithoutParameters):
     array([-0.1,  0. ,  1. ])
     """
 
+    of = staticmethod(leaky_relu)
     slope: float = 0.01
-
-    def function(self, x: Any) -> Any:
-        """`tapegrad.leaky_relu` of x."""
-        return leaky_relu(x, self.slope)
 
 
 @attrs.frozen
-class Elu(WithoutParameters):
+class Elu(_WithOptions):
     """`tapegrad.elu` as a layer, without parameters.
 
     Examples
@@ -357,15 +362,12 @@ class Elu(WithoutParameters):
     array([-0.6321,  0.    ,  1.    ])
     """
 
+    of = staticmethod(elu)
     alpha: float = 1.0
-
-    def function(self, x: Any) -> Any:
-        """`tapegrad.elu` of x."""
-        return elu(x, self.alpha)
 
 
 @attrs.frozen
-class Softmax(WithoutParameters):
+class Softmax(_WithOptions):
     """`tapegrad.softmax` as a layer, without parameters.
 
     Examples
@@ -375,15 +377,12 @@ class Softmax(WithoutParameters):
     array([0.5, 0.5])
     """
 
+    of = softmax
     axis: int = -1
-
-    def function(self, x: Any) -> Any:
-        """`tapegrad.softmax` of x."""
-        return softmax(x, self.axis)
 
 
 @attrs.frozen
-class LogSoftmax(WithoutParameters):
+class LogSoftmax(_WithOptions):
     """`tapegrad.log_softmax` as a layer, without parameters.
 
     Examples
@@ -393,8 +392,5 @@ class LogSoftmax(WithoutParameters):
     array([-0.6931, -0.6931])
     """
 
+    of = log_softmax
     axis: int = -1
-
-    def function(self, x: Any) -> Any:
-        """`tapegrad.log_softmax` of x."""
-        return log_softmax(x, self.axis)

@@ -70,6 +70,19 @@ def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
     return targets
 
 
+def _classes(name: str, logits: Any, targets: Any) -> int:
+    """The number of classes of the logits, whose leading shape the targets have."""
+    shape = shape_of(logits)
+    if not shape:
+        raise ValueError(f"{name}: logits of shape () have no axis of classes")
+    if shape_of(targets) != shape[:-1]:
+        raise ValueError(
+            f"{name}: logits of shape {shape} need targets of shape {shape[:-1]}, not "
+            f"{shape_of(targets)}"
+        )
+    return shape[-1]
+
+
 @at_users_line
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared errors, ``(predictions - targets)**2``; of complex ones, ``abs(...)**2``.
@@ -288,19 +301,16 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
             f"cross_entropy_loss(logits, targets) takes integer targets, not {targets.dtype}; "
             "write np.argmax(targets, axis=-1) if they are one-hot, or targets.astype(int)"
         )
-    shape = shape_of(logits)
-    if not shape or not shape[-1]:
-        raise ValueError(f"cross_entropy_loss: logits of shape {shape} have no axis of classes")
-    if targets.shape != shape[:-1]:
+    n = _classes("cross_entropy_loss", logits, targets)
+    if not n:
         raise ValueError(
-            f"cross_entropy_loss: logits of shape {shape} need targets of shape {shape[:-1]}, "
-            f"not {targets.shape}"
+            f"cross_entropy_loss: logits of shape {shape_of(logits)} have no axis of classes"
         )
     try:
         picked = pick(log_softmax(logits), targets)
     except IndexError as error:
         raise IndexError(
-            f"cross_entropy_loss: a target is not one of the {shape[-1]} classes: {error}"
+            f"cross_entropy_loss: a target is not one of the {n} classes: {error}"
         ) from error
     return reduced(negative(picked))
 
@@ -332,18 +342,10 @@ def accuracy(logits: Any, targets: Any) -> Any:
     >>> tg.nn.accuracy(np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([1, 1])).item()
     0.5
     """
-    shape = shape_of(logits)
-    if not shape:
-        raise ValueError("accuracy: logits of shape () have no axis of classes")
-    if shape_of(targets) != shape[:-1]:
-        raise ValueError(
-            f"accuracy: logits of shape {shape} need targets of shape {shape[:-1]}, not "
-            f"{shape_of(targets)}"
-        )
-    known = seen(targets)
-    if known is not None and ((known < 0) | (known >= shape[-1])).any():
+    n, known = _classes("accuracy", logits, targets), seen(targets)
+    if known is not None and ((known < 0) | (known >= n)).any():
         raise IndexError(
-            f"accuracy: a target is not one of the {shape[-1]} classes: targets go from 0 to "
-            f"{shape[-1] - 1}; got {known}"
+            f"accuracy: a target is not one of the {n} classes: targets go from 0 to {n - 1}; "
+            f"got {known}"
         )
     return mean(equal(argmax(logits, axis=-1), targets))

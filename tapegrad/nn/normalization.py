@@ -59,7 +59,18 @@ def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
 
 
 @attrs.frozen
-class LayerNorm(BaseLayer):
+class _ScaledAndShifted(BaseLayer):
+    """The base of the layers with `NormParams`."""
+
+    n: int = attrs.field(validator=positive_integer)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
+        """A weight of ones and a bias of zeros, whatever the key."""
+        return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
+
+
+@attrs.frozen
+class LayerNorm(_ScaledAndShifted):
     """Normalizes each vector to mean 0 and variance 1, then scales and shifts it.
 
     (Ba et al. 2016, arXiv:1607.06450.)
@@ -79,12 +90,7 @@ class LayerNorm(BaseLayer):
     array([[-1.,  1.]])
     """
 
-    n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
-
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
-        """A weight of ones and a bias of zeros, whatever the key."""
-        return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
     def __call__(self, params: NormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
@@ -136,7 +142,7 @@ class BatchNormState:
 
 
 @attrs.frozen
-class BatchNorm(BaseLayer):
+class BatchNorm(_ScaledAndShifted):
     """Normalizes each channel by its mean and variance over the batch.
 
     (Ioffe and Szegedy 2015, arXiv:1502.03167.) Each call takes the running
@@ -161,13 +167,8 @@ class BatchNorm(BaseLayer):
     ([[-1.0], [1.0]], BatchNormState(mean=array([0.2]), variance=array([1.1])))
     """
 
-    n: int = attrs.field(validator=positive_integer)
     momentum: float = attrs.field(default=0.1, validator=_share)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
-
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
-        """A weight of ones and a bias of zeros, whatever the key."""
-        return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
     def initial_state(self, dtype: npt.DTypeLike = float) -> BatchNormState:
         """The initial running statistics: mean 0 and variance 1."""

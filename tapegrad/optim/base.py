@@ -63,31 +63,22 @@ def number(instance: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"{attribute.name} must be finite; it is {value!r}")
 
 
-def not_negative(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field is a finite number of at least 0."""
-    number(instance, attribute, value)
-    if is_known(value) and value < 0:
-        raise ValueError(f"{attribute.name} must not be negative; it is {value!r}")
+def _numbers(needed: str, fits: Callable[[Any], bool]) -> Callable[[Any, Any, Any], None]:
+    """A validator of finite numbers: each must be as it says, if its value is known."""
+
+    def check(instance: Any, attribute: Any, value: Any) -> None:
+        number(instance, attribute, value)
+        if is_known(value) and not fits(value):
+            raise ValueError(f"{attribute.name} must {needed}; it is {value!r}")
+
+    return check
 
 
-def positive(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field, known to be a number, is more than 0."""
-    if is_known(value) and not value > 0:
-        raise ValueError(f"{attribute.name} must be more than 0; it is {value!r}")
-
-
-def below_one(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field is a number from 0 up to 1, so that old steps fade."""
-    not_negative(instance, attribute, value)
-    if is_known(value) and value >= 1:
-        raise ValueError(f"{attribute.name} must be less than 1; it is {value!r}")
-
-
-def count(instance: Any, attribute: Any, value: Any) -> None:
-    """Check that a field is a number of steps."""
-    not_negative(instance, attribute, value)
-    if is_known(value) and value != int(value):
-        raise ValueError(f"{attribute.name} must be a number of steps; it is {value!r}")
+not_negative = _numbers("not be negative", lambda x: x >= 0)
+positive = _numbers("be more than 0", lambda x: x > 0)
+# so that old steps fade
+below_one = attrs.validators.and_(not_negative, _numbers("be less than 1", lambda x: x < 1))
+count = attrs.validators.and_(not_negative, _numbers("be a number of steps", lambda x: x == int(x)))
 
 
 def number_or_schedule(instance: Any, attribute: Any, value: Any) -> None:

@@ -148,7 +148,7 @@ class exponential_decay(WarnsAtUsersLine):  # noqa: N801
     """
 
     start: Any = attrs.field(converter=plain, validator=not_negative)
-    factor: Any = attrs.field(converter=plain, validator=[not_negative, positive])
+    factor: Any = attrs.field(converter=plain, validator=positive)
     steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
 
     def __call__(self, step: Any) -> Any:

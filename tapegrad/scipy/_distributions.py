@@ -163,7 +163,7 @@ class _Distribution:
         return self._quantile("ppf", floating(q), args, kwargs)
 
     def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
-        """The quantile from above: the inverse of `sf`, or the least count whose `sf` is at most q."""
+        """The quantile from above: the inverse of `sf`, or the least count with an `sf` up to q."""
         return self._quantile("isf", floating(q), args, kwargs)
 
     def _probability(
