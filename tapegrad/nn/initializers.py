@@ -108,7 +108,7 @@ def orthogonal(
 ) -> Any:
     """Orthonormal rows or columns, whichever are fewer, drawn uniformly.
 
-    (Saxe et al. 2014, arXiv:1312.6120.) The rows are all axes except that of the outputs.
+    (Saxe et al. 2014, arXiv:1312.6120.) The rows run over all axes but the outputs' one.
 
     Examples
     --------

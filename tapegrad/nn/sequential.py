@@ -75,11 +75,11 @@ def _array_kept(thing: Any, seen: list[Any]) -> str | None:
 
 
 def _wants(layer: Any) -> frozenset[str]:
-    """Which of the arguments that `Sequential` passes on a layer's call takes."""
+    """The arguments, of those that `Sequential` passes on, that a layer's call takes."""
     if isinstance(layer, Sequential):
         return frozenset().union(*layer.wants)
     call = type(layer).__call__
-    # a decorated call asks for what it wraps
+    # a decorated call takes the arguments of the function that it wraps
     while (wrapped := getattr(call, "__wrapped__", None)) is not None:
         call = wrapped
     code = getattr(call, "__code__", None)
@@ -133,7 +133,7 @@ class Sequential(BaseLayer):
     """
 
     layers: tuple[Layer, ...]
-    # derived from the layers: what the call of each one takes, and whether one has state
+    # derived from the layers: the arguments of each one's call, and whether one has state
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
     has_state: bool = attrs.field(eq=False, repr=False)
 

@@ -105,8 +105,8 @@ class Optimizer:
     """The base of the optimizers.
 
     A subclass names the class of its state, whose first field is ``step``, the number of
-    steps made, and says which of the others it uses (`moments`), which numbers a step needs
-    (`numbers`) and what it does to one parameter (`leaf`).
+    steps made. Its methods name the other fields (`moments`), compute the numbers of a step
+    (`numbers`) and step one parameter (`leaf`).
 
     Complex parameters are stepped along ``dL/dx + i dL/dy``, and their squares are ``abs(g)**2``.
     So if the initial parameters and the data are multiplied by a phase, the path is too.
@@ -260,7 +260,7 @@ class Optimizer:
             return None
         return map(self.decay, tree.paths(params), tree.leaves(params))
 
-    # --- what a subclass defines ------------------------------------------------------------
+    # --- defined by subclasses ------------------------------------------------------------
 
     def moments(self) -> tuple[str, ...]:
         """The fields of the state that are trees like the parameters."""

@@ -36,7 +36,7 @@ def uniform(
     key
         The key.
     shape
-        Of the result.
+        The shape of the result.
     low, high
         Numbers, arrays or Tensors that broadcast to the shape; gradients pass to them.
     dtype
@@ -91,7 +91,7 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     key
         The key.
     shape
-        Of the result.
+        The shape of the result.
     dtype
         A floating or a complex dtype.
 
@@ -121,7 +121,7 @@ def truncated_normal(
     key
         The key.
     shape
-        Of the result.
+        The shape of the result.
     low, high
         The bounds, plain numbers, with at least 1% of the normal distribution between them.
     dtype
@@ -161,7 +161,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
     p
         A number, an array or a Tensor that broadcasts to the shape.
     shape
-        Of the result; that of p by default.
+        The shape of the result; the shape of p by default.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def integers(
     low, high
         Integers, or integer arrays or Tensors that broadcast to the shape.
     shape
-        Of the result.
+        The shape of the result.
     dtype
         An integer dtype.
 

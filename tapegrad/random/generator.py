@@ -17,7 +17,7 @@ from tapegrad.tree.ownership import Array, readonly_array
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-# the highest word of the counter; that of draws is 0
+# the highest word of the counter, which is 0 for draws
 _SPLIT, _FOLD = 1, 2
 
 
@@ -26,8 +26,8 @@ def _drawing(
 ) -> Callable[[Callable[..., Any]], Op[...]]:
     """An op whose first operand is the key, and that has no derivative.
 
-    `like` stands in for one that not all numbers can be given to. `name` is that of the public
-    function, if it has another.
+    `like` stands in for a forward function that refuses some numbers. `name` is the public
+    function's, if it has another.
     """
 
     def declare(forward: Callable[..., Any]) -> Op[...]:

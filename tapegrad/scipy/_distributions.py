@@ -1,7 +1,7 @@
 """The methods of probability distributions, by functions of standard ones.
 
-Outside the support densities and probabilities are 0, and so are their slopes. A slope of a
-quantile is that of the inverse of a function: ``1 / pdf`` by the probability, and
+Outside the support densities and probabilities are 0, and so are their slopes. A
+quantile has the slopes of the inverse of a function: ``1 / pdf`` by the probability, and
 ``-(dF / dparameter) / pdf`` by a parameter.
 """
 
@@ -49,7 +49,7 @@ def _log_of(p: Any, rest: Any) -> Any:
 
 
 def lacking(distribution: Any, attribute: str) -> Any:
-    """Raise for what a distribution does not have."""
+    """Raise an error about an attribute that a distribution lacks."""
     name = type(distribution).__dict__.get("name") or distribution.__dict__.get("name")
     raise AttributeError(
         f"tapegrad.scipy.stats.{name} has no {attribute!r}; call SciPy's on values (t.value)"
@@ -125,7 +125,7 @@ class _Distribution:
         except TypeError as error:
             raise TypeError(f"{self.name}: {method} takes {signature} last: {error}") from None
         bound.apply_defaults()
-        # a Python number takes the dtype of what it stands beside
+        # a Python number takes the dtype of the array beside it
         return tuple([x if isinstance(x, int | float) else to_array(x) for x in bound.args])
 
     def _checked(self, y: Any, x: Any, shapes: Sequence[Any], loc: Any = 0, scale: Any = 1) -> Any:
@@ -322,7 +322,7 @@ class Discrete(_Distribution):
         return k if type(loc) is int and not loc else k - loc, np.floor(k - loc), shapes
 
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The probability of a count; 0 of what is none. It has no slope by the count."""
+        """The probability of a count, 0 for any other number. It has no slope by the count."""
         logarithm = self.logpmf(k, *args, **kwargs)
         given, k, shapes = self._standard("pmf", k, args, kwargs)
         # where a factor is 0, its logarithm has no slope, but the product may have one
@@ -334,7 +334,7 @@ class Discrete(_Distribution):
         return np.equal(given, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
 
     def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
-        """The logarithm of the probability of a count; -inf of what is none."""
+        """The logarithm of the probability of a count, -inf for any other number."""
         given, k, shapes = self._standard("logpmf", k, args, kwargs)
         inside = self._inside(given, k, shapes)
         found = _within(inside, lambda k: self.logpmf_(k, *shapes), k, 0.0, -_INF)
@@ -358,6 +358,6 @@ class Discrete(_Distribution):
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A step, which has no slope."""
         *shapes, loc = self._given(method, args, kwargs)
-        # older versions of SciPy know an end of what is not allowed
+        # older versions of SciPy return an end of the support for parameters that are not allowed
         steps = getattr(incomplete, f"{self.name}_{method}")
         return self._checked(steps(q, *shapes) + loc, q, shapes)

@@ -235,7 +235,7 @@ class _Dirichlet:
 
     The arguments are ``x, alpha``. The first axis of `x` has the entries of a point, which sum to
     1, or all but the last of them; further axes are those of the points. With all entries given,
-    the gradient by each is that of the formula, which is defined off the simplex too.
+    the gradient by each is the formula's, which is defined off the simplex too.
 
     Examples
     --------

@@ -112,6 +112,13 @@ def test_a_filter_is_proved_and_runs_in_a_loop() -> None:
         np.testing.assert_allclose(proved(B, *rows), fn(B, *rows), rtol=1e-10)
 
 
+def test_a_long_recursion_is_as_stable_backward() -> None:
+    n, pole = 5000, 0.999
+    x = np.eye(1, n)[0]
+    by_a = tg.grad(lambda p: ours.lfilter([1.0], np.stack([1.0, -p]), x)[-1])(pole)
+    np.testing.assert_allclose(by_a, (n - 1) * pole ** (n - 2), rtol=1e-10)
+
+
 def test_wrong_filters_are_refused() -> None:
     for args in [(B, np.array([0.0, 1.0]), X), (MATRIX, A, X), (B, MATRIX, X), (B[:0], A, X)]:
         refuses_alike(lambda *a: tg.record(ours.lfilter)(*a), theirs.lfilter, *args)
