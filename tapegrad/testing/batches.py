@@ -12,6 +12,7 @@ from tapegrad.core.recording import record
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import at_users_line
+from tapegrad.testing.leaves_as_vector import check_sequence
 from tapegrad.testing.values import rounding
 from tapegrad.transforms.batches import vmap
 from tapegrad.tree.structure import substituted
@@ -47,10 +48,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     >>> import tapegrad as tg
     >>> tg.testing.check_batched(lambda a, b: tg.tanh(a @ b), (np.eye(2), np.ones(2)))
     """
-    if not isinstance(args, tuple | list):
-        raise TypeError(
-            f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
-        )
+    check_sequence(args)
     leaves, structure = tree.flatten(tuple(args))
     arrays = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
     floating = [i for i in arrays if leaves[i].dtype.kind in "fc"]

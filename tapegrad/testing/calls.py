@@ -31,8 +31,13 @@ _IMAGINARY = Elements(-0.75, 0.75)
 
 def domain_of(op: Callable[..., Any] | str, complex: bool = False) -> Domain:
     """The domain that an op declares, or else an assumed one; its operands may be made complex."""
-    domain = _domain_of(op)
-    return _on_complex(_function(op), domain) if complex else domain
+    function = _function(op)
+    facts, declared = declaration(function), declared_domain(function)
+    if facts is None or declared is None or facts.signature is None:
+        domain: Domain = assumed(function)
+    else:
+        domain = _partly_left_out(function, declared, facts.signature)
+    return _on_complex(function, domain) if complex else domain
 
 
 def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
@@ -95,15 +100,6 @@ def _function(op: Callable[..., Any] | str) -> Any:
     if function is None:
         raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
     return function
-
-
-def _domain_of(op: Callable[..., Any] | str) -> Domain:
-    """The domain that is declared for an op, or else one that is assumed."""
-    function = _function(op)
-    facts, domain = declaration(function), declared_domain(function)
-    if facts is None or domain is None or facts.signature is None:
-        return assumed(function)
-    return _partly_left_out(function, domain, facts.signature)
 
 
 def declared_domain(function: Any) -> Domain | None:

@@ -12,7 +12,7 @@ from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.testing.foreign import Foreign, floats, read
-from tapegrad.testing.gradients import FLOOR, Named, agree, check_first, compare, length
+from tapegrad.testing.gradients import check_first, check_linear, check_transposed
 from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE
 from tapegrad.tree.ownership import Array
@@ -20,8 +20,6 @@ from tapegrad.tree.ownership import Array
 __all__ = ["check_jvp", "check_vjp"]
 
 Fn = Callable[..., Any]
-
-_COARSE_FLOOR = 1 / 8  # as FLOOR, if the tolerance is for rounding alone
 
 
 @at_users_line
@@ -252,7 +250,7 @@ def _check_pullback(f: Foreign, vjp_fn: Fn) -> None:
     first = at_point(u)
     f.require_same("vjp_fn", first, at_point(u), f.paths)
     eps = f.eps(first)
-    _check_linear(f, eps, "vjp_fn of zeros", "vjp_fn of 2u - 3w", at_point, u, w)
+    check_linear(f, max(CLOSE, 64 * eps), "vjp_fn", "u", lambda u: pack(at_point(u)), u, w)
     check_first(f.problem(eps, "vjp_fn", pull, None), ("reverse",))
 
 
@@ -272,21 +270,9 @@ def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
     f.require_same("jvp_fn", first, at_point(v), f.y_paths)
     eps = f.eps(first)
     by_output = Flat(f.name, fn=f.fn, xs=f.y, paths=tuple(f.y_paths), args=f.args)
-    _check_linear(by_output, eps, "jvp_fn of zeros", "jvp_fn of 2v - 3w", at_point, v, w)
-    check_first(f.problem(eps, "jvp_fn", None, push), ("forward",))
-
-
-def _check_linear(
-    f: Named, eps: float, of_zeros: str, of_sum: str, derivative: Fn, u: Array, w: Array
-) -> None:
-    """Check that a derivative maps zeros to zeros, and a sum to the sum."""
-    zero, one, other, both = (pack(derivative(x)) for x in (0 * u, u, w, 2 * u - 3 * w))
     relative = max(CLOSE, 64 * eps)
-    # if terms cancel, only rounding is left, in proportion to the weights
-    part = FLOOR if relative == CLOSE else _COARSE_FLOOR
-    size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
-    compare(f, relative, of_zeros, zero, "zero", 0 * zero, 0 * size)
-    compare(f, relative, of_sum, both, "2 and -3 times theirs", 2 * one - 3 * other, size)
+    check_linear(by_output, relative, "jvp_fn", "v", lambda v: pack(at_point(v)), v, w)
+    check_first(f.problem(eps, "jvp_fn", None, push), ("forward",))
 
 
 def _check_transposed(f: Foreign, vjp_fn: Fn, jvp_fn: Fn) -> None:
@@ -296,15 +282,5 @@ def _check_transposed(f: Foreign, vjp_fn: Fn, jvp_fn: Fn) -> None:
     u, v = weights(rng, pack(f.y).size), weights(rng, pack(f.xs).size)
     pushed = _pushed(f, jvp_fn(f.arguments(f.xs), f.tangents(unpack(v, f.xs))))
     pulled = _pulled(f, vjp_fn, vjp_fn(f.arguments(f.xs), f.weight(unpack(u, f.y))))
-    forward, reverse = u * pack(pushed), pack(pulled) * v
-    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
     relative = max(CLOSE, 64 * f.eps([*pushed, *pulled]))
-    agree(
-        f,
-        relative,
-        "<u, J v> by jvp_fn",
-        forward.sum(),
-        "<J^T u, v> by vjp_fn",
-        reverse.sum(),
-        size,
-    )
+    check_transposed(f, relative, ("jvp_fn", "vjp_fn"), u, v, pack(pushed), pack(pulled))

@@ -16,7 +16,7 @@ from tapegrad import tree
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
-from tapegrad.testing.leaves_as_vector import locate, pack, unpack
+from tapegrad.testing.leaves_as_vector import check_sequence, locate, pack, unpack
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
@@ -108,10 +108,7 @@ class Foreign:
     def of(cls, fn: Fn, args: Sequence[Any]) -> Foreign:
         """The function at a point, if it is deterministic and does not change its arguments."""
         check_callable(fn)
-        if not isinstance(args, tuple | list):
-            raise TypeError(
-                f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
-            )
+        check_sequence(args)
         leaves, structure = tree.flatten(tuple(args))
         places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
         if not places:

@@ -18,10 +18,14 @@ from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
 from tapegrad.tree.ownership import Array
 
-__all__ = ["FLOOR", "Named", "agree", "check_first", "check_grads", "compare", "length"]
+__all__ = ["FLOOR", "Named", "check_first", "check_grads", "check_linear", "check_transposed"]
+__all__ += ["compare", "length"]
 
+
+Fn = Callable[..., Any]
 
 FLOOR = 1e-3  # the rounding error relative to terms that cancel
+_COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding
 
 
 class Named(Protocol):
@@ -78,6 +82,29 @@ def agree(f: Named, relative: float, what: str, got: Any, other: str, want: Any,
 def length(u: Array, v: Array) -> Any:
     """The largest possible product of two directions."""
     return np.linalg.norm(u) * np.linalg.norm(v)
+
+
+def check_linear(
+    f: Named, relative: float, name: str, weight: str, derivative: Fn, u: Array, w: Array
+) -> None:
+    """Check that a derivative maps zeros to zeros, and a sum of weights to the sum."""
+    zero, one, other, both = (derivative(x) for x in (0 * u, u, w, 2 * u - 3 * w))
+    # if terms cancel, only rounding is left, in proportion to the weights
+    part = FLOOR if relative == CLOSE else _COARSE_FLOOR
+    size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
+    compare(f, relative, f"{name} of zeros", zero, "zero", 0 * zero, 0 * size)
+    of_sum, want = f"{name} of 2{weight} - 3w", 2 * one - 3 * other
+    compare(f, relative, of_sum, both, "2 and -3 times theirs", want, size)
+
+
+def check_transposed(
+    f: Named, relative: float, by: tuple[str, str], u: Array, v: Array, pushed: Array, pulled: Array
+) -> None:
+    """Check that a JVP and a VJP, named in `by`, are of one linear map."""
+    forward, reverse = u * pushed, pulled * v
+    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
+    ways = f"<u, J v> by {by[0]}", f"<J^T u, v> by {by[1]}"
+    agree(f, relative, ways[0], forward.sum(), ways[1], reverse.sum(), size)
 
 
 _SPLITS = 128  # how many times directions through kinks are split at most
@@ -183,8 +210,6 @@ def _message(comparison: Comparison, finding: Finding, at: int) -> str:
     ]
     return "\n".join(lines)
 
-
-Fn = Callable[..., Any]
 
 _RECORDS = 200  # the most ops of a failing function that are checked one by one
 

@@ -16,7 +16,7 @@ from tapegrad.errors.words import got
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
+__all__ = ["Flat", "check_sequence", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 
 
 FlatFn = Callable[..., Any]
@@ -45,12 +45,17 @@ class Flat:
     args: tuple[Any, ...]
 
 
-def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
-    """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
+def check_sequence(args: Any) -> None:
+    """Raise unless arguments are in a tuple or a list."""
     if not isinstance(args, tuple | list):
         raise TypeError(
             f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
         )
+
+
+def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
+    """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
+    check_sequence(args)
     if dtype is not None:
         args = tree.map(partial(_widened, dtype), tuple(args))
     leaves, structure = tree.flatten(tuple(args))

@@ -20,7 +20,7 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import codes_in
-from tapegrad.testing.gradients import FLOOR, agree, compare, length
+from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding, spread
 from tapegrad.transforms.products import jvp, vjp
@@ -57,13 +57,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     outputs, pulled = _pullback(f)
     rng = np.random.default_rng(1)
     u, w = (weights(rng, outputs.size) for _ in range(2))
-    zero, one, other, both = (pulled(v) for v in (0 * u, u, w, 2 * u - 3 * w))
-    # where a gradient cancels, only rounding is left, in proportion to the cotangent
-    left = FLOOR * np.max(np.abs(u), initial=0.0)
-    size = np.abs(2 * one) + np.abs(3 * other) + left
-    relative, want = _rounding(f), 2 * one - 3 * other
-    compare(f, relative, "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
-    compare(f, relative, "the pullback of 2u - 3w", both, "2 and -3 times theirs", want, size)
+    check_linear(f, _rounding(f), "the pullback", "u", pulled, u, w)
 
 
 @at_users_line
@@ -90,10 +84,7 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     rng = np.random.default_rng(2)
     u, v = weights(rng, outputs.size), weights(rng, pack(f.xs).size)
     pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
-    forward, reverse = u * pushed, pulled(u) * v
-    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
-    names = "<u, J v> by the JVP", "<J^T u, v> by the VJP"
-    agree(f, _rounding(f), names[0], forward.sum(), names[1], reverse.sum(), size)
+    check_transposed(f, _rounding(f), ("the JVP", "the VJP"), u, v, pushed, pulled(u))
 
 
 @at_users_line
