@@ -341,13 +341,8 @@ def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
         return (np.multiply(g, np.cos(args[0]), out=cotangents),)
 
     check_vjp(sine, vjp_fn, (X,))
-
     runs = itertools.count()
-
-    def other_each_time(x: Any) -> Any:
-        return np.add(x, next(runs), out=buffer)
-
-    message = caught(check_vjp, other_each_time, vjp_fn, (X,))
+    message = caught(check_vjp, lambda x: np.add(x, next(runs), out=buffer), vjp_fn, (X,))
     assert "gives another value in the second run" in message
 
 
@@ -409,41 +404,23 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # its own affair
-def test_functions_of_pytorch() -> None:
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_functions_of_pytorch(dtype: str) -> None:
     torch = pytest.importorskip("torch")
-    weight = torch.tensor(SQUARE)
+    product = lambda x, w: x @ w.T  # noqa: E731
 
-    def layer(x: Any, w: Any) -> Any:
-        return torch.tanh(torch.as_tensor(x) @ torch.as_tensor(w).T)
-
-    def layer_vjp(args: Any, g: Any) -> Any:
-        x, w = (torch.tensor(a, requires_grad=True) for a in args)
-        return torch.autograd.grad(layer(x, w), (x, w), torch.as_tensor(g))
-
-    def layer_jvp(args: Any, tangents: Any) -> Any:
-        args, tangents = ([torch.as_tensor(a) for a in each] for each in (args, tangents))
-        return torch.func.jvp(layer, tuple(args), tuple(tangents))[1]
-
-    for dtype in (np.float64, np.float32):
-        args = X.astype(dtype), SQUARE.astype(dtype)
-        check_vjp(layer, layer_vjp, args, jvp_fn=layer_jvp)
-
-    # its tensors as arguments: the cotangents are its tensors too
     def product_vjp(args: Any, g: Any) -> Any:
-        assert isinstance(g, torch.Tensor)
-        return torch.autograd.grad(args[0] @ args[1].T, args, g)
+        assert isinstance(g, torch.Tensor)  # as the arguments are
+        return torch.autograd.grad(product(*args), args, g)
 
-    for dtype in (torch.float64, torch.float32):
-        x = torch.tensor(X, dtype=dtype, requires_grad=True)
-        w = weight.to(dtype).requires_grad_()
-        check_vjp(lambda x, w: x @ w.T, product_vjp, (x, w))
-        check_vjp(torch.sin, lambda args, g: (g * torch.cos(args[0]),), (w,))
+    def product_jvp(args: Any, tangents: Any) -> Any:
+        return torch.func.jvp(product, tuple(args), tuple(tangents))[1]
 
-        def transposed(args: Any, g: Any) -> Any:
-            dx, dw = product_vjp(args, g)
-            return dx, dw.T
-
-        assert "at w[" in caught(check_vjp, lambda x, w: x @ w.T, transposed, (x, w))
+    args = [torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True) for a in (X, SQUARE)]
+    check_vjp(product, product_vjp, args)
+    check_jvp(product, product_jvp, [a.detach() for a in args])
+    wrong = lambda args, g: (product_vjp(args, g)[0], product_vjp(args, g)[1].T)  # noqa: E731
+    assert "at w[" in caught(check_vjp, product, wrong, args)
 
 
 def test_complex_functions_of_pytorch_and_jax_in_their_own_conventions() -> None:

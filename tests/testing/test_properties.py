@@ -398,15 +398,6 @@ def check_printed(program: Any) -> None:
         np.testing.assert_array_equal(x, y)
 
 
-@depth("properties")
-@given(program=testing.programs(max_steps=12))
-def test_derivatives_of_programs_have_all_properties(program: Any) -> None:
-    args = program.arguments[0]
-    if any(x.dtype == np.float32 for x in args if isinstance(x, np.ndarray)):
-        return
-    check_properties(program.fn, args)
-
-
 def test_a_gradient_that_cancels_to_rounding_is_linear():
     x = np.array([-4 / 3, 4 / 3])
     testing.check_linear_in_cotangent(lambda a, b: tg.corrcoef(a, b, rowvar=False), (x, x))
