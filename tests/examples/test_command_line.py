@@ -70,23 +70,15 @@ def test_a_malformed_line_is_one_error_that_names_it(command, tmp_path, text, li
 
 
 @pytest.mark.parametrize("option", ["--data", "--test"])
-@pytest.mark.parametrize("text", ["", "\n \n"], ids=["empty", "blank"])
-def test_an_empty_file_is_one_error(command, script, tmp_path, text, option):
-    path = written(tmp_path, text)
-    assert command(*read_by(option), path) == (
-        2,
-        "",
-        [f"{script.NAME}: error: {path}: the file has no lines"],
-    )
-
-
-@pytest.mark.parametrize("option", ["--data", "--test"])
-def test_a_missing_file_and_a_directory_are_one_error_each(command, tmp_path, option):
-    for path in (tmp_path / "nowhere.txt", tmp_path):
+def test_no_file_or_an_empty_one_is_one_error(command, script, tmp_path, option):
+    empty, blank = written(tmp_path, "", "empty.txt"), written(tmp_path, "\n \n", "blank.txt")
+    for path in (empty, blank, tmp_path / "nowhere.txt", tmp_path):
         status, _, errors = command(*read_by(option), path)
         assert status == 2
         assert len(errors) == 1
+        assert errors[0].startswith(f"{script.NAME}: error: ")
         assert str(path) in errors[0]
+        assert errors[0].endswith("the file has no lines") == (path in (empty, blank))
 
 
 def test_a_plot_that_cannot_be_written_is_found_out_before_training(command, tmp_path):
@@ -190,13 +182,6 @@ def test_the_script_runs_as_a_process(launched):
     status, output, errors = _ended("--steps", "20", "--stories", "10", script=launched)
     assert (status, errors) == (0, [])
     assert "held out: " in output
-
-
-@pytest.mark.thorough
-def test_a_bad_file_ends_the_process_with_status_2(tmp_path):
-    status, _, errors = _ended("--data", str(tmp_path / "nowhere.txt"))
-    assert status == 2
-    assert len(errors) == 1
 
 
 # children ignore it too where these tests are started in the background

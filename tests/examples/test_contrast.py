@@ -80,14 +80,6 @@ def test_results_are_compared_as_wholes(found, wanted, verdict):
     assert contrast.same(found, wanted) is verdict
 
 
-def test_rows_are_chosen_by_number(capsys):
-    contrast.main(["5", "6"])
-    printed = capsys.readouterr().out
-    assert " 5. " in printed
-    assert " 6. " in printed
-    assert " 7. " not in printed
-
-
 def test_faults_come_first_and_costs_stand_in_the_same_table():
     costs = [isinstance(case, contrast.Cost) for case in contrast.CASES]
     assert costs == sorted(costs)

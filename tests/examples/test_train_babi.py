@@ -80,19 +80,6 @@ def test_a_step_changes_nothing_and_repeats_itself(small):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_step_reads_no_value_of_what_it_records(small):
-    _, step, params, state, tokens = small
-    recorded, tape = tg.record(step)(params, state, tokens)
-    assert len(tape) > 0
-    for a, b in zip(
-        tg.tree.leaves(recorded), tg.tree.leaves(step(params, state, tokens)), strict=True
-    ):
-        # the count of steps is a whole number, which is no parameter of the recording
-        np.testing.assert_allclose(
-            a.value if isinstance(a, tg.Tensor) else a, b, rtol=1e-12, atol=1e-15
-        )
-
-
 def test_a_step_reports_the_loss_of_the_parameters_it_was_given(small):
     model, step, params, state, tokens = small
     loss, logits, _, _ = step(params, state, tokens)
@@ -159,14 +146,6 @@ def test_options_override_the_preset(command):
     assert PROGRESS.findall(output)[-1][0] == "3"
 
 
-def test_a_file_is_trained_on_and_its_last_stories_held_out(command, tmp_path):
-    path = written(tmp_path, babi.make_stories(20, 0))
-    status, output, _ = command("--data", path, "--steps", 2)
-    assert status == 0
-    assert figures(output)["training"][2] == 18 * 15
-    assert figures(output)["held out"][2] == 2 * 15
-
-
 def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
     data = written(tmp_path, babi.make_stories(10, 0))
     test = written(tmp_path, STORY.replace("studio", "moon"), "test.txt")
@@ -177,15 +156,6 @@ def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
     assert "3 lines, 1 unknown word)" in output
 
 
-def test_help_names_every_option(command):
-    status, output, _ = command("--help")
-    assert status == 0
-    for option in ("data", "test", "preset", "steps", "batch", "learning-rate", "momentum"):
-        assert f"--{option} " in output
-    for option in ("hidden", "embedding", "seed", "plot", "lines", "stories", "every"):
-        assert f"--{option} " in output
-
-
 # --- errors ---------------------------------------------------------------------------------
 
 
@@ -193,24 +163,12 @@ def test_help_names_every_option(command):
     "arguments",
     [
         ("--steps", "0"),
-        ("--steps", "-3"),
         ("--steps", "many"),
-        ("--batch", "0"),
-        ("--hidden", "0"),
-        ("--embedding", "-1"),
+        ("--steps", "9" * 5000),
         ("--embedding", "99999999999999999999"),
         ("--hidden", "1000000001"),
-        ("--steps", "99999999999999999999"),
-        ("--steps", "9" * 5000),
-        ("--plot", ""),
         ("--data", ""),
-        ("--test", ""),
-        ("--every", "0"),
-        ("--lines", "0"),
-        ("--seed", "-1"),
-        ("--learning-rate", "0"),
         ("--learning-rate", "nan"),
-        ("--learning-rate", "inf"),
         ("--momentum", "1"),
         ("--momentum", "-0.1"),
         ("--preset", "unheard-of"),

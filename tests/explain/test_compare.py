@@ -43,23 +43,20 @@ def recorded(fn: Any, *args: Any) -> Tape:
 
 def altered(tape: Tape, line: int, change: Any) -> Tape:
     """A tape with another value on one line, and what follows computed anew from it."""
-    made: dict[Any, Any] = {}
+    copies: dict[Any, Any] = {}
     last: Any = tape.start
     for record in tape:
-        operands = tuple(made.get(x, x) if type(x) is tg.Tensor else x for x in record._operands)
+        operands = tuple(copies.get(x, x) if type(x) is tg.Tensor else x for x in record._operands)
         value = record._primal
         if record.index == line:
             value = change(value)
-        elif any(x is not y for x, y in zip(operands, record._operands, strict=True)):
+        elif operands and record.op.name != "checkpoint":
             values = [x._primal if type(x) is tg.Tensor else x for x in operands]
             value = record.op.forward(*values, **record._options)
-            value = record._primal if record.op.name == "checkpoint" else value
-        elif operands == () and not made:
-            value = record._primal
         last = write_known(last, record.op, operands, record._options, value, record.name)
         object.__setattr__(last, "_place", record.place)
-        made[record] = last
-    return Tape(last, tape.start, tuple(made[p] for p in tape.parameters))
+        copies[record] = last
+    return Tape(last, tape.start, tuple(copies[p] for p in tape.parameters))
 
 
 def test_a_tape_and_itself_have_no_difference():
@@ -156,38 +153,26 @@ def test_matches_are_a_longest_common_subsequence():
             assert len(pairs) == longest(a, b) or far < 256
 
 
-def test_long_tapes_are_paired_in_little_time():
-    def chain(n, more):
+def test_long_tapes_are_paired_in_little_time_and_again_after_hundreds_that_differ():
+    def chain(names):
         def fn(x):
-            for i in range(n):
-                x = np.sin(x) if (i * i) % 7 else np.cos(x)
-                x = np.tanh(x) if i in more else x
+            for name in names:
+                x = getattr(np, name)(x)
             return x
 
         return tg.record(fn)(np.ones(1))[1]
 
-    found = tg.compare_tapes(chain(3000, ()), chain(3000, {10, 1000, 2500}), atol=np.inf)
-    assert found.matched == 3001
-    assert [row.b.index for row in found.rows] == [12, 1003, 2504]
-    apart = tg.compare_tapes(
-        chain(400, ()), tg.record(lambda x: [x := np.exp(-x) for _ in range(700)])(np.ones(1))[1]
-    )
-    assert apart.first is not None
-
-
-def test_lines_are_paired_again_after_hundreds_that_differ():
-    def chain(name):
-        def fn(x):
-            for op in [*["sin"] * 20, *[name] * 300, *["tanh"] * 40]:
-                x = getattr(np, op)(x)
-            return x
-
-        return tg.record(fn)(np.ones(1))[1]
-
-    apart = tg.compare_tapes(chain("cos"), chain("arctan"))
+    names = ["sin" if i * i % 7 else "cos" for i in range(3000)]
+    longer = list(names)
+    for i in (2500, 1000, 10):
+        longer.insert(i, "tanh")
+    comparison = tg.compare_tapes(chain(names), chain(longer), atol=np.inf)
+    assert comparison.matched == 3001
+    assert [row.b.index for row in comparison.rows] == [11, 1002, 2503]
+    tapes = [chain([*["sin"] * 20, *[x] * 300, *["tanh"] * 40]) for x in ("cos", "arctan")]
+    apart = tg.compare_tapes(*tapes)
     assert apart.matched == 361
-    places = [(row.a.index, row.b.index) for row in apart.rows]
-    assert places == [(i, i) for i in range(21, 361)]
+    assert [(row.a.index, row.b.index) for row in apart.rows] == [(i, i) for i in range(21, 361)]
 
 
 def loop(x, scale=1.0, start=2):
@@ -225,6 +210,12 @@ def test_loops_of_other_lengths_branches_and_checkpoints_are_entered():
     assert (found.first.a.op.name, found.first.inside.a.op.name) == ("checkpoint", "cond")
     assert not found.first.why
     assert (inside.a.op.name, inside.why) == ("multiply", "operand 1 is 2.0 and 3.0")
+
+    def of_results(n):
+        return lambda x: tg.checkpoint(lambda x: (x * 2.0, x * 3.0, x * 4.0)[:n])(x)[0]
+
+    found = tg.compare_tapes(*[recorded(of_results(n), 1.0) for n in (2, 3)])
+    assert (found.first.a.op.name, found.first.error) == ("checkpoint", np.inf)
 
 
 def test_what_a_run_is_given_is_told_from_what_has_added_up():
@@ -266,56 +257,80 @@ def widened(fn: Any, x: Any, **terms: Any) -> tuple[str, str]:
     return first.record.op.name, first.why
 
 
-def test_it_says_why():
-    def sign(x):
-        return np.where(x > 0, x, -x)
+# by what differs between float32 and float64: a function, its argument, the op and the reason
+ROUNDED = [
+    (
+        np.sum,
+        [1e8, 1.0, -1e8],
+        (
+            "sum",
+            "cancellation: terms that add up to 2e+08 in size leave 1, and float32 has 7 digits",
+        ),
+    ),
+    (
+        lambda x: x - 1.0,
+        [1 + 1e-6],
+        (
+            "subtract",
+            "cancellation: terms that add up to 2 in size leave 1e-06, and float32 has 7 digits",
+        ),
+    ),
+    (np.exp, [100.0], ("exp", "overflow: float32 ends at 3.4e+38")),
+    (np.exp, [-100.0], ("exp", "underflow: float32 has all its digits from 1.2e-38 on")),
+    (np.exp, [-150.0], ("exp", "underflow: float32 has all its digits from 1.2e-38 on")),
+    (
+        lambda x: np.sin(x * 1e6),
+        [1.23456789],
+        ("sin", "operands that differ by "),
+    ),
+    (
+        lambda x: (x * 3.0 > 0.3) * x,
+        [np.float32(0.1)],
+        ("greater", "its operands agree up to rounding, which decides here"),
+    ),
+]
 
-    name, said = widened(lambda x: np.sum(x), [1e8, 1.0, -1e8])
-    assert name == "sum"
-    assert (
-        said == "cancellation: terms that add up to 2e+08 in size leave 1, and float32 has 7 digits"
-    )
-    assert widened(lambda x: x - 1.0, [1 + 1e-6])[1].startswith(
-        "cancellation: terms that add up to 2 in"
-    )
-    assert widened(np.exp, [100.0]) == ("exp", "overflow: float32 ends at 3.4e+38")
-    said = "underflow: float32 has all its digits from 1.2e-38 on"
-    assert widened(np.exp, [-100.0]) == widened(np.exp, [-150.0]) == ("exp", said)
-    assert widened(lambda x: np.sin(x * 1e6), [1.23456789])[1].startswith(
-        "operands that differ by "
-    )
-    assert widened(lambda x: np.sin(x), [1.0], rtol=1e-9) == ("sin", "float32 has 7 digits")
-    name, said = widened(lambda x: (x * 3.0 > 0.3) * x, [np.float32(0.1)])
-    assert (name, said) == ("greater", "its operands agree up to rounding, which decides here")
-    assert why(np.sin, np.cos, X) == (
-        "sin",
-        "another branch, or another version: sin in a, cos in b",
-    )
-    assert why(lambda x: x * 2.0, lambda x: x * 3.0, X) == ("multiply", "operand 1 is 2.0 and 3.0")
-    assert why(
-        lambda x: np.sum(x.reshape(2, 3), axis=0, keepdims=True),
-        lambda x: np.sum(x.reshape(2, 3)[:, ::-1], axis=0, keepdims=True),
-        X,
-    ) == ("getitem", "b alone has it: another branch, or another version")
-    assert why(
+
+def crossed(x, turned):
+    a, b = np.sin(x), np.cos(x)
+    return b / a if turned else a / b
+
+
+# functions of one argument that do not do the same, the op at which they part, and the reason
+OTHERWISE = [
+    (np.sin, np.cos, ("sin", "another branch, or another version: sin in a, cos in b")),
+    (lambda x: x * 2.0, lambda x: x * 3.0, ("multiply", "operand 1 is 2.0 and 3.0")),
+    (
+        lambda x: np.sum(x),
+        lambda x: np.sum(x[::-1] * 2.0),
+        ("getitem", "b alone has it: another branch, or another version"),
+    ),
+    (
         lambda x: np.cumsum(x.reshape(2, 3), axis=0),
         lambda x: np.cumsum(x.reshape(2, 3), axis=1),
-        X,
-    ) == ("cumsum", "axis is 0 and 1")
-    assert why(lambda x: np.sum(x.reshape(2, 3), 0), lambda x: np.sum(x.reshape(2, 3), 1), X) == (
-        "sum",
-        "the shapes are (3,) and (2,)",
-    )
+        ("cumsum", "axis is 0 and 1"),
+    ),
+    (
+        lambda x: np.sum(x.reshape(2, 3), 0),
+        lambda x: np.sum(x.reshape(2, 3), 1),
+        ("sum", "the shapes are (3,) and (2,)"),
+    ),
+    (
+        partial(crossed, turned=False),
+        partial(crossed, turned=True),
+        ("divide", "operand 0 is line 1 in a, and line 2 in b"),
+    ),
+]
 
-    def crossed(x, y, turned):
-        a, b = np.sin(x), np.sin(y)
-        return a / b if not turned else b / a
 
-    args = (1.0, 2.0)
-    assert why(lambda x, y: crossed(x, y, False), lambda x, y: crossed(x, y, True), *args) == (
-        "divide",
-        "operand 0 is line 3 in a, and line 5 in b",
-    )
+def test_it_says_why():
+    for fn, x, (name, beginning) in ROUNDED:
+        op, reason = widened(fn, x)
+        assert op == name
+        assert reason.startswith(beginning)
+    assert widened(np.sin, [1.0], rtol=1e-9) == ("sin", "float32 has 7 digits")
+    for one, other, reason in OTHERWISE:
+        assert why(one, other, X) == reason
     first = tg.compare_tapes(recorded(np.sin, 1.0), recorded(np.sin, 1.5)).first
     assert (first.a.index, first.why) == (0, "the arguments differ")
 
@@ -361,6 +376,22 @@ def test_a_line_that_changes_no_value_is_no_beginning():
     assert found.first is None
     (row,) = found.rows
     assert (row.a, row.b.op.name) == (None, "add")
+    # results that are no pair are compared too
+    for more, first in ((0.0, None), (1.0, "add")):
+        tapes = recorded(np.sin, X), recorded(lambda x, more=more: np.sin(x) + more, X)
+        begins = tg.compare_tapes(*tapes).first
+        assert (begins and begins.record.op.name) == first
+
+
+@pytest.mark.parametrize(("dtype", "differs"), [(int, True), (float, False), (complex, False)])
+def test_whole_numbers_must_be_equal_and_others_near(dtype, differs):
+    def fn(x, more):
+        return (x > -9).astype(dtype) * 10**9 + more
+
+    tapes = [recorded(lambda x, more=more: fn(x, more), X) for more in (1, 2)]
+    first = tg.compare_tapes(*tapes).first
+    assert (first is not None) == differs
+    assert tg.compare_tapes(*tapes, rtol=0.0).first.record.op.name == "add"
 
 
 def test_it_shows_itself():
@@ -370,10 +401,7 @@ def test_it_shows_itself():
     text, html = str(found), found._repr_html_()
     assert repr(found) == "<Comparison of <lambda> and <lambda>: 2 of 3 lines differ>"
     assert text.splitlines()[2].startswith(f"first: line 1, multiply, at {__file__}:")
-    assert (
-        "  a: [-2.  -0.8 0.4 1.6 2.8 4. ]" in text.replace("  ", " ").replace("  ", " ")
-        or "a: [" in text
-    )
+    assert "\n  a: [" in text
     assert "they differ by 0.33 of their size at [" in text
     assert "&lt;lambda&gt;" in html
     assert html.count("<tr>") == 3
@@ -387,15 +415,9 @@ def test_it_shows_itself():
 
 
 def test_what_cannot_be_compared():
-    tape = recorded(np.sin, 1.0)
-    with pytest.raises(
-        TypeError, match=r"b must be a Tape, not a tuple: output, tape = tg\.record"
-    ):
-        tg.compare_tapes(tape, tg.record(np.sin)(1.0))
-
-
-def test_tolerances_are_numbers_of_at_least_zero():
     tape = tg.record(np.sum)(np.ones(2))[1]
+    with pytest.raises(TypeError, match=r"b must be a Tape, not a tuple: output, tape = tg.record"):
+        tg.compare_tapes(tape, tg.record(np.sin)(1.0))
     for tolerance, error in (
         ({"rtol": -1.0}, ValueError),
         ({"atol": np.nan}, ValueError),
@@ -443,9 +465,7 @@ def test_check_names_the_line_that_a_wrong_pass_changed():
         y = np.sin(x)
         return np.sum(np.exp(y) + y)
 
-    with pytest.raises(
-        AssertionError, match=r"line \d+ and \d+, exp, at .*: return np.sum"
-    ) as caught:
+    with pytest.raises(AssertionError, match=r"exp, at .*: return np.sum") as caught:
         tg.compile(loss, passes=(wrong, *PASSES)).check(X)
     assert "sin" not in str(caught.value).replace("np.sin", "")
 

@@ -67,18 +67,6 @@ def test_a_page_asks_nobody_for_anything():
     assert not re.search(r"https?://|@import|fetch\(|XMLHttpRequest", page)
 
 
-def test_a_page_has_a_row_a_node_and_a_gradient_for_each():
-    tape, output = recorded()
-    ids = [
-        attributes["id"]
-        for _, attributes in Elements(tg.show.html(tape, output)).found
-        if "id" in attributes
-    ]
-    assert len(ids) == len(set(ids))
-    for record in tape:
-        assert {f"line-{record.index}", f"node-{record.index}"} <= set(ids)
-
-
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "</script><b>", "\"&'>", "<!--", "\u2028\n"]
 )
@@ -424,18 +412,6 @@ def test_colors_differ_enough_to_be_read():
                     name,
                     ground,
                 )
-
-
-@pytest.mark.thorough
-def test_a_page_of_five_hundred_records_is_small():
-    def deep(x, w):
-        for _ in range(166):
-            x = np.tanh(x @ w) + x
-        return np.sum(x)
-
-    tape, output = recorded(deep, (np.ones((3, 4)) / 3, np.eye(4) / 10))
-    assert len(tape) > 499
-    assert len(tg.show.html(tape, output)) < 4000 * len(tape)
 
 
 # --- plots -------------------------------------------------------------------------------

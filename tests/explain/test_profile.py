@@ -6,9 +6,9 @@ import tracemalloc
 import weakref
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
+from counting import peak_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,18 +72,6 @@ def program_of(names: list[str]) -> Any:
     return fn
 
 
-def traced_peak(call: Any) -> int:
-    """The most memory of a call, beyond what there was."""
-    call()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.thorough
 @given(programs)
 def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
@@ -106,7 +94,8 @@ def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
     some = 3000 * len(profile.rows)
     if "slope" not in names:  # of which the cotangents are constants too
         assert abs(sum(row.bytes for row in profile.rows) + constants - traced) < some
-    peak = traced_peak(lambda: tg.value_and_grad(fn)(X))
+    tg.value_and_grad(fn)(X)
+    peak = peak_of(lambda: tg.value_and_grad(fn)(X))
     assert abs(profile.peak_bytes - peak) < some + 0.02 * peak
 
 
@@ -312,17 +301,11 @@ def test_long_tables_are_cut():
         return x
 
     profile = tg.profile(long, rounds=1)(1.0)
-    # the lines of source are few, and have a table of their own
     more = f"... and {len(profile.rows) - MOST} more"
-    assert str(profile).count("... and ") == profile._repr_html_().count("... and ") == 1
-    assert more in str(profile)
-    # a head, the rows, and how many more there are
+    # a head, the rows, and how many more there are; the lines of source have a table of their own
     assert len(str(profile).split("\n\n")[1].splitlines()) == MOST + 2
     assert profile._repr_html_().count("<tr>") == MOST + 2 + len(profile.by_place())
-    assert more in profile._repr_html_()
-    places = [Place("file.py", i, "") for i in range(MOST + 3)]
-    rows = [attrs.evolve(row, place=x) for row, x in zip(profile.rows, places, strict=False)]
-    assert str(attrs.evolve(profile, rows=tuple(rows))).count("... and 3 more") == 2
+    assert str(profile).count(more) == profile._repr_html_().count(more) == 1
 
 
 def test_what_cannot_be_profiled():
@@ -333,18 +316,12 @@ def test_what_cannot_be_profiled():
 
 
 def test_it_is_no_part_of_a_recording_that_runs():
-    found = []
-
     def fn(x):
-        found.append(tg.profile(chain, rounds=1)(X))
+        assert tg.profile(chain, rounds=1)(X).rows[0].line == 0
         return x * 2.0
 
     _, tape = tg.record(fn)(3.0)
     assert [record.op.name for record in tape] == ["parameter", "multiply"]
-    assert found[0].rows[0].line == 0
-    z = np.array([1.0 + 2.0j])
-    profile = tg.profile(lambda z: (np.abs(z), z * z), rounds=1)(z)
-    assert [row.name for row in profile.rows] == ["z", "abs", "multiply"]
 
 
 def test_a_compiled_function_is_measured_by_instruction(monkeypatch):

@@ -22,22 +22,7 @@ def test_a_printed_tape_has_a_line_for_each_record():
     assert lines[0].split() == ["0", "x", "(3,)", "float64", "[1.", "2.", "3.]"]
     assert lines[1].split() == ["1", "multiply", "%0,", "%0", "(3,)", "float64", "[1.", "4.", "9.]"]
     assert lines[2].split() == ["2", "sum", "%1,", "axis=0", "()", "float64", "14.0"]
-
-
-@given(st.lists(st.sampled_from(["sin", "cos", "tanh", "negative"]), max_size=6))
-def test_lines_name_the_ops_and_point_to_their_operands(names):
-    tape, x = tg.Tape().parameter(0.5, name="start")
-    y = x
-    for name in names:
-        tape, y = tape.write(getattr(tg, name), y)
-    lines = str(tape).splitlines()[1:]
-    assert len(lines) == len(tape)
-    for line, record in zip(lines, tape, strict=True):
-        cells = line.split()
-        assert cells[0] == str(record.index)
-        assert cells[1] == (record.name or record.op.name)
-        for x in record.operands:
-            assert f"%{x.index}" in cells
+    assert str(tg.Tape()).split() == head.split()
 
 
 def test_large_values_take_one_line():
@@ -50,29 +35,6 @@ def test_large_values_take_one_line():
     assert "float64[1000, 1000]" in lines[2]
 
 
-def test_there_is_a_column_of_marks_where_there_are_marks():
-    output, tape = tg.record(lambda x, y: x * y)(2.0, 3.0)
-    assert tape.show().split("\n")[0].split()[-1] == "value"
-    assert tape.show(output).split("\n")[0].split()[-1] == "cotangent"
-    output, tape = tg.record(lambda x, y: x * np.round(y))(2.0, 3.0)
-    marks = [line.split(" ")[-2:] for line in tape.show(output).split("\n")]
-    assert marks[0][1] == "gradient"
-    assert marks[2] == ["gets", "none"]
-    assert marks[4] == ["stops", "here"]
-
-
-def test_an_empty_tape_prints_its_head():
-    assert str(tg.Tape()).split() == ["line", "record", "operands", "shape", "dtype", "value"]
-
-
-def test_printing_changes_nothing_and_is_the_same_each_time():
-    output, tape = tg.record(lambda x: tg.tanh(x) * 2)(np.ones(2))
-    assert str(tape) == str(tape)
-    assert repr(tape) == repr(tape)
-    assert output is tape.last
-    assert len(tape) == 3
-
-
 def test_the_repr_of_a_record_shows_its_value_name_and_line():
     tape, x = tg.Tape().parameter([1.0, 2.0], name="w")
     tape, y = tape.write(tg.multiply, x, 2.0)
@@ -83,55 +45,32 @@ def test_the_repr_of_a_record_shows_its_value_name_and_line():
     assert "2 records" in repr(tape)
 
 
-def test_the_tape_of_a_nested_recording_prints_its_own_lines():
-    tapes = []
-
-    def fn(x):
-        y, inner = tg.record(lambda a: a * a)(x)
-        tapes.append(inner)
-        return y
-
-    tg.record(fn)(2.0)
-    (inner,) = tapes
-    assert [line.split()[0] for line in str(inner).splitlines()[1:]] == ["1", "2"]
-
-
 # --- Tape.show, and reading a tape by position --------------------------------------------
 
 
-def rows(text):
-    head, *lines = text.splitlines()
-    return head.split(), [line.split() for line in lines]
+def test_a_tape_is_shown_with_its_cotangents_and_where_no_gradient_passes():
+    def fn(x, y, unused):
+        return tg.sum(x * tg.round(x)) + tg.where(x[0] > 1, 0.0, y)
 
-
-def test_a_tape_is_shown_with_its_cotangents():
-    output, tape = tg.record(lambda x, y: tg.sum(x * tg.round(x)) + tg.where(x[0] > 1, 0.0, y))(
-        np.array([2.5, 1.0]), 1.0
-    )
+    output, tape = tg.record(fn)(np.array([2.5, 1.0]), 1.0, 2.0)
     text = tape.show(output)
     assert isinstance(text, str)
     assert repr(text) == text
     known = cotangents(tg.sweep_steps(tape, output))
-    head, lines = rows(text)
-    assert head[-2:] == ["cotangent", "gradient"]
-    assert len(lines) == len(tape)
-    for record, line in zip(tape, text.splitlines()[1:], strict=True):
+    head, *lines = text.splitlines()
+    assert head.split()[-2:] == ["cotangent", "gradient"]
+    for record, line in zip(tape, lines, strict=True):
         if record in known and not record.shape:
             assert str(float(known[record])) in line.split()
         assert line.endswith("stops here") == (record.op.name in ("round", "greater"))
-    head, lines = rows(tape.show())
-    assert head == [*str(tape).split()[:6], "gradient"]
+        assert line.endswith("gets none") == (record.name == "unused")
+    head, *lines = tape.show().splitlines()
+    assert head.split() == [*str(tape).split()[:6], "gradient"]
     assert len(lines) == len(tape)
-
-
-def test_where_no_gradient_passes_is_marked():
-    def fn(x, unused):
-        return tg.stop_gradient(x) * x
-
-    output, tape = tg.record(fn)(2.0, 1.0)
-    _, lines = rows(tape.show(output))
-    assert [line[-1] for line in lines if line[-1] in ("none", "here")] == ["none", "here"]
-    assert lines[1][1] == "unused"
+    # a column of marks where there are some
+    output, tape = tg.record(lambda x, y: x * y)(2.0, 3.0)
+    assert tape.show().split("\n")[0].split()[-1] == "value"
+    assert tape.show(output).split("\n")[0].split()[-1] == "cotangent"
 
 
 def test_where_a_recording_inside_another_begins_is_marked():
@@ -236,36 +175,6 @@ def test_each_record_knows_its_line_where_that_is_asked_for():
     assert "y = x * x" in tape.show()
     assert "y = x * x" in tg.show.html(tape, output)
     assert all(r.place is None for r in tg.record(cubed)(np.ones(2))[1])
-
-
-def test_the_inner_sweep_of_a_second_derivative_is_marked():
-    output, tape = tg.record(lambda x: tg.sum(tg.grad(cubed)(x)), lines=True)(np.ones(2))
-    marked = [line for line in tape.show(output).splitlines()[1:] if "inner sweep" in line]
-    found = sorted(r.index for r in swept(tape))
-    assert [int(line.split()[0]) for line in marked] == found
-    assert found
-    assert found == list(range(found[0], found[0] + len(found)))
-
-
-def test_messages_name_the_line():
-    def fn(x):
-        y = x * 0.0
-        return tg.sum(1.0 / y)
-
-    with np.errstate(all="ignore"):
-        output, tape = tg.record(fn, lines=True)(np.ones(2))
-        with np.testing.assert_raises_regex(
-            tg.NonFiniteError, r"test_show.py:\d+: return tg.sum\(1"
-        ):
-            tg.reverse_sweep(tape, output, check_finite=True)
-
-
-def zero(x):
-    return tg.sum(tg.round(x))
-
-
-def test_why_zero_names_the_line():
-    assert "(return tg.sum(tg.round(x)))" in tg.why_zero(zero, np.ones(2))["x"]
 
 
 def test_an_error_inside_a_rule_names_the_record_and_its_line():

@@ -103,14 +103,6 @@ def test_the_cotangent_of_the_output_is_what_is_given():
         tg.sweep_steps(tg.Tape(), y, [1.0, 1.0])
 
 
-def test_steps_made_inside_the_recording_are_recorded():
-    def fn(x):
-        y, tape = tg.record(lambda a: a**3)(x)
-        return cotangents(tg.sweep_steps(tape, y))[tape.parameters[0]]
-
-    assert tg.grad(fn)(2.0) == 12.0
-
-
 @pytest.mark.parametrize(
     "fn",
     [np.multiply, np.divide, np.subtract, lambda x, y: np.exp(x) * np.sin(y), np.matmul],

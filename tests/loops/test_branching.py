@@ -56,12 +56,9 @@ def test_cond_on_a_plain_value_is_a_plain_branch():
 
 
 def test_cond_refuses_branches_that_differ():
+    shapes = r"result\.a of on_true is float64 \(2,\), and float64 \(1,\)"
     for kind, other, message in (
-        (
-            ValueError,
-            lambda x: {"a": x[:1]},
-            r"result\.a of on_true is float64 \(2,\), and float64 \(1,\)",
-        ),
+        (ValueError, lambda x: {"a": x[:1]}, shapes),
         (TypeError, lambda x: {"a": x > 0}, r"result\.a of on_true is float64 .* bool"),
         (TypeError, lambda x: {"b": x}, r"only on_true returns result\.a"),
         (TypeError, lambda x: {"a": x, "b": x}, r"only on_false returns result\.b"),

@@ -26,16 +26,6 @@ def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, reme
     same(tg.hvp(scanned, args, tangents), tg.hvp(unrolled, args, tangents))
 
 
-@pytest.mark.parametrize("outer", [tg.grad, lambda f: tg.jacobian(f)], ids=["grad", "jacobian"])
-def test_scan_has_third_derivatives(outer):
-    def power(x):
-        return tg.fori_loop(0, 4, lambda i, y: y * x, 1.0)
-
-    third = outer(tg.grad(lambda x: tg.jvp(power, (x,), (1.0,))[1]))
-    same(third(1.5), 4 * 3 * 2 * 1.5)
-    same(tg.compile(third)(1.5), 4 * 3 * 2 * 1.5)
-
-
 def rolled(kind, body, c):
     """A loop of a few steps around a step of a vector; how many may depend on its values."""
     if kind == "scan":

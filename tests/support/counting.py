@@ -1,6 +1,8 @@
 """What a call takes, counted and not timed, and how often a function is called."""
 
+import gc
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,18 @@ def calls_of(fn: Callable[[], Any]) -> int:
     finally:
         sys.setprofile(None)
     return n
+
+
+def peak_of(fn: Callable[[], Any]) -> int:
+    """The most bytes that a call holds at a time, beyond what there was before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        fn()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
 
 
 def counted(fn):

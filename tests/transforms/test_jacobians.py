@@ -1,10 +1,10 @@
 """jacobian and hessian, in both modes and in blocks; linearize."""
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+from counting import peak_of
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,15 +104,9 @@ def test_it_compiles_and_nests(mode):
     jacobian = tg.jacobian(lambda x: tg.softmax(x * x), mode=mode)
     x = np.array([0.5, -1.0, 2.0, 0.25, 1.5])
     same(tg.compile(jacobian)(x), jacobian(x))
-    same(
-        tg.jacobian(jacobian, mode=mode)(x),
-        tg.jacobian(tg.jacobian(jacobians_of, mode="reverse"))(x),
-    )
+    reverse = tg.jacobian(lambda x: tg.softmax(x * x), mode="reverse")
+    same(tg.jacobian(jacobian, mode=mode)(x), tg.jacobian(reverse)(x))
     same(tg.vmap(jacobian)(np.stack([x, 2 * x])), np.stack([jacobian(x), jacobian(2 * x)]))
-
-
-def jacobians_of(x: Any) -> Any:
-    return tg.softmax(x * x)
 
 
 class Counted:
@@ -147,30 +141,16 @@ def test_a_large_one_takes_memory_in_blocks(monkeypatch):
     peaks = []
     for block in (1 << 30, 2 * largest):
         monkeypatch.setattr(jacobians, "_BLOCK", block)
-        tracemalloc.start()
         # of 40 directions
-        assert tg.jacobian(lambda p: jacobian(p[:2]) * p[2:, None], mode="forward")(
-            np.ones(42)
-        ).shape == (40, 2, 42)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        second = tg.jacobian(lambda p: jacobian(p[:2]) * p[2:, None], mode="forward")
+        peaks.append(peak_of(lambda: second(np.ones(42))))  # noqa: B023
     assert peaks[1] < peaks[0] / 3
 
 
-def test_another_mode_is_refused():
-    with pytest.raises(
-        ValueError, match=r'mode must be "forward", "reverse" or None, not \'both\''
-    ):
-        tg.jacobian(fn, mode="both")
-
-
-@depth("batch")
-@given(arrays((3,), dtypes="d"))
-def test_a_hessian_is_the_jacobian_of_the_gradient(x):
-    def loss(x: Any) -> Any:
-        return np.sum(np.tanh(x) * x[::-1] ** 2)
-
-    same(tg.hessian(loss)(x), tg.jacobian(tg.grad(loss), mode="reverse")(x))
+@pytest.mark.parametrize("transform", [tg.jacobian, tg.value_and_jacobian])
+def test_another_mode_is_refused(transform):
+    with pytest.raises(ValueError, match='mode must be "forward", "reverse" or None, not \'both\''):
+        transform(fn, mode="both")
 
 
 # --- linearize ------------------------------------------------------------------------
@@ -203,18 +183,6 @@ def test_what_is_pushed_is_checked():
         tg.linearize(lambda x: x, 1)
 
 
-def test_a_pushforward_is_differentiated():
-    def slope(x: Any) -> Any:
-        _, push = tg.linearize(lambda x: x**3, x)
-        return np.sum(push(np.ones(2)))
-
-    same(tg.grad(slope)(X), 6 * X)
-
-
-def test_hessian_passes_keyword_arguments_on():
-    assert tg.hessian(lambda x, k=1.0: x * x * k)(2.0, k=5.0) == 10.0
-
-
 def test_jacobian_has_the_outputs_axes_first():
     x = np.arange(6.0).reshape(2, 3)
     jacobian = tg.jacobian(lambda x: x.T * 2)(x)
@@ -223,28 +191,6 @@ def test_jacobian_has_the_outputs_axes_first():
         want = np.zeros((2, 3))
         want[j, i] = 2
         np.testing.assert_array_equal(jacobian[i, j], want)
-
-
-def test_jacobian_of_trees_is_a_tree_of_trees():
-    def fn(p):
-        return {"square": p["a"] ** 2, "product": p["a"] * p["b"]}
-
-    jacobian = tg.jacobian(fn)({"a": np.array([1.0, 2.0]), "b": 3.0})
-    np.testing.assert_array_equal(jacobian["square"]["a"], np.diag([2.0, 4.0]))
-    np.testing.assert_array_equal(jacobian["square"]["b"], np.zeros(2))
-    np.testing.assert_array_equal(jacobian["product"]["a"], np.diag([3.0, 3.0]))
-    np.testing.assert_array_equal(jacobian["product"]["b"], [1.0, 2.0])
-
-
-def test_jacobian_of_an_empty_array_is_empty():
-    assert tg.jacobian(lambda x: x[:0])(np.ones(3)).shape == (0, 3)
-    assert tg.jacobian(lambda x: tg.sum(x))(np.ones(0)).shape == (0,)
-
-
-def test_jacobian_of_several_arguments_is_a_tuple():
-    first, second = tg.jacobian(lambda a, b: a * b, argnums=(0, 1))(np.array([1.0, 2.0]), 3.0)
-    np.testing.assert_array_equal(first, np.diag([3.0, 3.0]))
-    np.testing.assert_array_equal(second, [1.0, 2.0])
 
 
 @given(VECTORS)
@@ -268,19 +214,6 @@ def test_hessian_in_seven_ways(x):
     close([tg.vjp(tg.grad(fn), x)[1](e)[0] for e in basis], want)
 
 
-def test_hessian_of_trees_is_a_tree_of_trees():
-    hessian = tg.hessian(lambda p: p["a"] ** 2 * p["b"])({"a": 3.0, "b": 5.0})
-    assert hessian["a"]["a"] == 10.0
-    assert hessian["a"]["b"] == hessian["b"]["a"] == 6.0
-    assert hessian["b"]["b"] == 0.0
-
-
-def test_hessian_of_several_arguments_is_a_tuple_of_tuples():
-    hessian = tg.hessian(lambda a, b: a * a * b + b**3, argnums=(0, 1))(2.0, 3.0)
-    assert hessian == ((6.0, 4.0), (4.0, 18.0))
-    assert tg.hessian(lambda a, b: a * a * b + b**3, argnums=1)(2.0, 3.0) == 18.0
-
-
 # --- value_and_jacobian -----------------------------------------------------------------------
 
 
@@ -292,27 +225,13 @@ def test_the_value_comes_with_the_jacobian_from_one_recording(mode):
         calls.append(None)
         return fn(p, x)
 
-    value, jacobian = tg.value_and_jacobian(counted, mode=mode)(P, X)
+    value, jacobian = tg.value_and_jacobian(counted, argnums=(1, 0), mode=mode)(P, X)
     assert len(calls) == 1
     same(value, fn(P, X))
-    same(jacobian, tg.jacobian(fn, mode=mode)(P, X))
-    both = tg.value_and_jacobian(fn, argnums=(1, 0), mode=mode)(P, X)
-    same(both[1], tg.jacobian(fn, argnums=(1, 0), mode=mode)(P, X))
+    same(jacobian, tg.jacobian(fn, argnums=(1, 0), mode=mode)(P, X))
     named = tg.value_and_jacobian(fn, argnames="x", mode=mode)(P, x=X)[1]
     same(named, tg.jacobian(fn, argnames="x", mode=mode)(P, x=X))
     value, aux = tg.value_and_jacobian(lambda x: (x * x, "aux"), mode=mode, has_aux=True)(X)[0]
     same(value, X * X)
     assert aux == "aux"
-
-
-def test_it_compiles_nests_and_is_named():
-    both = tg.value_and_jacobian(lambda x: tg.tanh(x) * x[0])
-    same(tg.compile(both)(X), both(X))
-    same(tg.vmap(both)(np.stack([X, 2 * X]))[1][1], both(2 * X)[1])
-    same(
-        tg.jacobian(lambda x: both(x)[1])(X),
-        tg.jacobian(tg.jacobian(lambda x: tg.tanh(x) * x[0]))(X),
-    )
     assert repr(tg.value_and_jacobian(fn)) == "<value_and_jacobian of fn>"
-    with pytest.raises(ValueError, match="mode must be"):
-        tg.value_and_jacobian(fn, mode="both")

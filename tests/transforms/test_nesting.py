@@ -21,16 +21,6 @@ def test_perturbations_are_not_confused():
     assert both == (1.0, 1.0)
 
 
-@given(FLOATS)
-def test_a_nested_gradient_at_the_outer_variable_is_differentiated_through(x):
-    # d/dx (x * d/dy (x * y**2) at y = x) = d/dx (2 x**3)
-    close(tg.grad(lambda x: x * tg.grad(lambda y: x * y**2)(x))(x), 6 * x**2)
-    # d/dx (d/dy (x * y) at y = x) = d/dx x
-    close(tg.grad(lambda x: tg.grad(lambda y: x * y)(x))(x), 1.0)
-    # d/dx (d/dy (x**2) ...) = 0
-    close(tg.grad(lambda x: tg.grad(lambda y: x**2)(x))(x), 0.0)
-
-
 @given(FLOATS, FLOATS)
 def test_three_levels_are_kept_apart(a, b):
     def fn(x):
@@ -56,24 +46,6 @@ def test_one_function_differentiates_itself():
     assert tg.grad(fn)(3.0, 2) == 24.0
 
 
-def test_an_inner_gradient_at_a_constant_is_a_constant():
-    def fn(x):
-        inner = tg.grad(lambda y: y**3)(2.0)
-        assert inner.value == 12.0
-        return inner * x
-
-    assert tg.grad(fn)(5.0) == 12.0
-
-
-def test_two_inner_gradients_do_not_add_up():
-    def fn(x):
-        return tg.grad(lambda y: y * x)(1.0) + tg.grad(lambda y: y * y * x)(3.0)
-
-    # x + 6 x
-    assert fn(2.0) == 14.0
-    assert tg.grad(fn)(2.0) == 7.0
-
-
 def test_a_pullback_may_leave_its_recording():
     def fn(x):
         y, pullback = tg.vjp(lambda a: a * a * x, x)
@@ -90,17 +62,6 @@ def test_a_pullback_may_leave_its_recording():
 def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent():
     _, pullback = tg.vjp(lambda a: a * a, 3.0)
     assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
-
-
-def test_implicit_differentiation_by_newtons_steps():
-    def root(a):
-        x = a * 0 + 1.0
-        for _ in range(8):
-            x = x - (x * x - a) / tg.grad(lambda x: x * x - a)(x)
-        return x
-
-    close(root(9.0), 3.0)
-    close(tg.grad(root)(9.0), 1 / 6)
 
 
 # what makes a function of a number of one: the derivatives it takes, and how
@@ -170,29 +131,3 @@ def test_transforms_nest_in_any_order_four_levels_deep(function, names, x):
             transform = tg.grad
         order, fn = order + taken, transform(fn)
     close(fn(x), derivative(order, x), 1e-8)
-
-
-@given(st.lists(st.sampled_from(["grad", "jvp", "jacobian", "checkpoint", "compile"]), max_size=3))
-def test_transforms_of_a_function_of_two_arrays_nest(names):
-    """Of sum(sin(a * b)), by a: the n-th derivative of each element is its own."""
-
-    def total(a, b):
-        return tg.sum(tg.sin(a * b))
-
-    def along(f):
-        # each level sums what the one inside it gives, so that it stays a scalar
-        wrap = {
-            "grad": lambda f: lambda a, b: tg.sum(tg.grad(f)(a, b)),
-            "jvp": lambda f: lambda a, b: tg.jvp(lambda a: f(a, b), (a,), (np.ones(3),))[1],
-            "jacobian": lambda f: lambda a, b: tg.sum(tg.jacobian(f)(a, b)),
-            "checkpoint": tg.checkpoint,
-            "compile": tg.compile,
-        }
-        for name in names:
-            f = wrap[name](f)
-        return f
-
-    a, b = np.array([0.5, -1.0, 2.0]), np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 1.5]])
-    n = sum(name not in ("checkpoint", "compile") for name in names)
-    want = np.sum(b**n * np.sin(a * b + n * np.pi / 2))
-    close(along(total)(a, b), want, 1e-8)

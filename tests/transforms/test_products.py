@@ -22,24 +22,9 @@ def test_vjp_and_jvp_agree_with_the_jacobian(x, u, v):
     np.testing.assert_array_equal(output, same)
     close(tangent, want @ v)
     close(pullback(u)[0], u @ want)
-    close(np.dot(u, tangent), np.dot(pullback(u)[0], v))
-    close(tg.jacobian(mixed)(x), want)
-
-
-@given(VECTORS, VECTORS, VECTORS, FLOATS)
-def test_pullback_is_linear_and_may_be_called_at_will(x, u, v, c):
-    _, pullback = tg.vjp(mixed, x)
-    (both,) = pullback(c * u + v)
-    close(both, c * pullback(u)[0] + pullback(v)[0])
+    # as often as one likes
     assert pullback(u)[0].tobytes() == pullback(u)[0].tobytes()
-
-
-@given(VECTORS, VECTORS, VECTORS, FLOATS)
-def test_jvp_is_linear(x, u, v, c):
-    def tangent(direction):
-        return tg.jvp(mixed, (x,), (direction,))[1]
-
-    close(tangent(c * u + v), c * tangent(u) + tangent(v))
+    close(tg.jacobian(mixed)(x), want)
 
 
 @given(MATRICES, MATRICES)
@@ -54,13 +39,6 @@ def test_vjp_takes_and_gives_trees(a, b):
     gp, gq = pullback({"product": np.ones((2, 3)), "sum": (2.0, 0.0)})
     close(gp["w"], b + 2)
     close(gq, a)
-
-
-@given(FLOATS, FLOATS, FLOATS, FLOATS)
-def test_jvp_of_several_arguments_sums_their_parts(a, b, da, db):
-    output, tangent = tg.jvp(lambda a, b: (a * b, a - b), (a, b), (da, db))
-    close(output, (a * b, a - b))
-    close(tangent, (da * b + a * db, da - db))
 
 
 def test_jvp_gives_an_array_of_its_own():
@@ -187,21 +165,17 @@ def test_jvp_takes_a_plain_tuple_for_a_named_one():
 # --- linearize --------------------------------------------------------------------------------
 
 
-def count_calls(fn):
-    calls = []
-
-    def counted(*args):
-        calls.append(None)
-        return fn(*args)
-
-    return counted, calls
-
-
 @given(VECTORS, VECTORS, VECTORS)
 def test_a_linearization_is_transposed_without_another_recording(x, u, v):
-    fn, calls = count_calls(lambda x, n: {"y": mixed(x) * n, "s": tg.sum(x)})
+    calls = []
+
+    def fn(x, n):
+        calls.append(None)
+        return {"y": mixed(x) * n, "s": tg.sum(x)}
+
+    want, pullback = tg.vjp(fn, x, 2.0)
+    calls.clear()
     output, push = tg.linearize(fn, x, 2.0)
-    want, pullback = tg.vjp(lambda x, n: {"y": mixed(x) * n, "s": tg.sum(x)}, x, 2.0)
     c = {"y": u, "s": 3.0}
     assert tg.tree.all_close(output, want)
     assert tg.tree.all_close(push.transpose(c), pullback(c))

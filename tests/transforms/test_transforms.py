@@ -23,11 +23,6 @@ def test_transforms_take_anything_for_other_arguments():
     assert tg.grad(fn)(2.0, "double", scale=3, table={"a": [1]}) == 3.0
 
 
-@pytest.mark.parametrize("transform", [tg.grad, tg.jacobian])
-def test_transforms_pass_keyword_arguments_on(transform):
-    assert transform(lambda x, k=1.0: x * k)(2.0, k=5.0) == 5.0
-
-
 def test_transforms_keep_name_docstring_and_signature():
     def loss(params: Any, x: Any = 1.0) -> Any:
         """How wrong it is."""
@@ -47,14 +42,6 @@ def test_transforms_say_in_their_repr_of_what_they_are():
     assert repr(tg.vjp(product, 2.0, 3.0)[1]) == "<pullback over 3 records of product>"
     assert repr(tg.linearize(product, 2.0, 3.0)[1]) == "<pushforward over 3 records of product>"
     assert repr(tg.record(product)).startswith("<function record(product) at")
-
-
-def test_transforms_are_decorators():
-    @tg.grad
-    def slope(x):
-        return x**3
-
-    assert slope(2.0) == 12.0
 
 
 @pytest.mark.parametrize(
