@@ -155,13 +155,6 @@ def test_the_last_stories_of_a_file_are_held_out(command, tmp_path):
     assert LAST.search(output.splitlines()[-1])[2] == "10"
 
 
-def test_without_stories_to_hold_out_it_says_so(command, tmp_path):
-    status, output, _ = command("--data", written(tmp_path, STORY), "--steps", 2)
-    assert status == 0
-    assert "1 questions a step" in output
-    assert output.endswith("held out: no questions\n")
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -179,13 +172,6 @@ def test_a_bad_option_is_one_error_that_names_it(command, arguments):
     assert status == 2
     assert len(errors) == 1
     assert arguments[0] in errors[0]
-
-
-def test_a_text_without_questions_is_one_error(command, tmp_path):
-    path = written(tmp_path, "1 Ada ran to the attic.\n")
-    status, _, errors = command("--data", path)
-    assert status == 2
-    assert errors == [f"answer_stories.py: error: {path}: there are no questions to train on"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(command):

@@ -90,11 +90,6 @@ def test_stories_are_held_out_whole():
     assert held_out[0].number == 1
 
 
-def test_a_short_text_is_trained_on_whole():
-    lines = babi.read_text(STORY, "story")
-    assert babi.cut(lines, None) == (lines, ())
-
-
 def test_a_question_knows_the_facts_of_its_own_story_that_came_before_it():
     text = STORY + "4 Ben ran to the cellar.\n5 Where is Ben? \tcellar\t4\n"
     first, second, other = babi.questions(babi.read_text(text + STORY, "stories"))

@@ -7,7 +7,6 @@ import attrs
 import benchmark
 import numpy as np
 import pytest
-from bench.ablation import NAMES
 from bench.peers import own_entries
 from bench.solvers import check_solvers, solver_entries
 from bench.timing import check
@@ -79,16 +78,3 @@ def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
         assert origin.startswith(f"tapegrad {tg.__version__}")
         assert len(rows) == 2 + (8 if name == "costs" else 3)
         assert {row.count("|") for row in rows} == {rows[0].count("|")}
-
-
-@pytest.mark.thorough
-def test_the_benchmark_prints_what_each_pass_is_worth(monkeypatch, capsys):
-    monkeypatch.setattr(
-        "sys.argv", ["benchmark.py", "--passes", "--workloads", "xor", "--seconds", "0.02"]
-    )
-    monkeypatch.setattr(benchmark, "hold_threads", lambda threads: None)
-    benchmark.main()
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    worth = {row[0]: float(row[1]) for row in rows if len(row) == 2 and row[0] in NAMES}
-    assert set(worth) == set(NAMES)
-    assert all(ratio > 0 for ratio in worth.values())

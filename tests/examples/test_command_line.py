@@ -249,23 +249,6 @@ def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuf
 
 
 @pytest.mark.thorough
-@posix
-@pytest.mark.parametrize("arguments", ["--steps 2 --stories 7", "--help"])
-def test_a_closed_output_is_one_line_and_status_1(arguments):
-    command = f'"{sys.executable}" "{train_babi.__file__}" {arguments} >&-'
-    ended = subprocess.run(
-        ["/bin/sh", "-c", command],
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": ROOT},
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
-    assert "standard output" in ended.stderr
-
-
-@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_words_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
     path = written(tmp_path, "1 Ada ran to the \u6771.\n2 Ben ran to the caf\xe9.\n")

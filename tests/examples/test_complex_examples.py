@@ -38,13 +38,3 @@ def test_a_wave_is_recovered_up_to_one_phase(capsys: Any, tmp_path: Path) -> Non
     assert float(capsys.readouterr().out.rsplit(" ", 1)[1]) < 1e-3
     assert phase.main(["--plot", str(tmp_path)]) == 2
     assert "Is a directory" in capsys.readouterr().err
-
-
-def test_intensities_do_not_tell_the_phase_of_all() -> None:
-    true = phase.made_up()
-    masks = np.exp(1j * np.arange(2 * true.size)).reshape(2, *true.shape)
-    turned = true * np.exp(0.4j)
-    seen = phase.intensities(true, masks)
-    np.testing.assert_allclose(phase.intensities(turned, masks), seen)
-    np.testing.assert_allclose(phase.aligned(turned, true), true)
-    assert phase.loss(turned, masks, np.sqrt(seen)) < 1e-20

@@ -138,10 +138,3 @@ def test_the_changelog_has_its_form() -> None:
     assert tg.__version__ == ".".join(map(str, numbers[0]))
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.*)$", CHANGES, re.M)) <= kinds
-
-
-def test_the_passes_that_the_changelog_calls_removed_are() -> None:
-    (removed,) = re.findall(r"^- Compiler passes that.*?\.\n", CHANGES, re.M | re.S)
-    names = set(re.findall(r"`(\w+)`", removed))
-    assert len(names) == 15
-    assert names.isdisjoint(x.__name__ for x in tg.program.PASSES)

@@ -75,13 +75,6 @@ def test_every_entry_has_a_sentence_and_an_example():
         assert reference.example(entry.thing), entry.name
 
 
-def test_an_example_on_the_page_is_one_of_the_docstring():
-    (entry,) = (entry for entry in ENTRIES if entry.name == "tg.tree.update")
-    for line in reference.example(entry.thing).splitlines():
-        assert line.strip() in entry.thing.__doc__
-    assert "import tapegrad" not in reference.example(entry.thing)
-
-
 def test_a_name_that_no_section_has_is_found(monkeypatch):
     monkeypatch.setattr(tg.show, "later", lambda tape: tape, raising=False)
     monkeypatch.setattr(tg.show, "__dir__", lambda: ["later"])

@@ -98,11 +98,6 @@ def test_a_figure_does_not_depend_on_how_lines_are_parted(small):
     )
 
 
-def test_an_unknown_word_is_never_predicted():
-    logits = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert train_babi.count_right(logits, np.array([0, 1])) == 1
-
-
 # --- the command ----------------------------------------------------------------------------
 
 
@@ -191,13 +186,6 @@ def test_more_lines_than_there_are_is_one_error(command, tmp_path):
         assert len(errors) == 1
         assert arguments[0] in errors[0]
         assert "3" in errors[0]
-
-
-def test_a_batch_not_asked_for_is_no_larger_than_the_text(command, tmp_path):
-    status, output, _ = command("--data", written(tmp_path, STORY), "--steps", 2)
-    assert status == 0
-    assert "3 lines a step" in output
-    assert "held out: no lines" in output
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(command):

@@ -139,12 +139,6 @@ def test_programs_of_many_ops_are_what_they_are_in_a_loop(program):
         check_batched(program.fn, program.arguments[0])
 
 
-def test_a_pullback_takes_a_batch_of_cotangents():
-    _, pullback = tg.vjp(lambda x: tg.tanh(x) * x[0], V)
-    (rows,) = tg.vmap(pullback)(np.eye(2))
-    same(rows, tg.jacobian(lambda x: tg.tanh(x) * x[0])(V))
-
-
 def test_what_is_around_the_function_has_its_gradient():
     def fn(w: Any) -> Any:
         return tg.sum(tg.vmap(lambda x: tg.tanh(x @ w) * tg.grad(lambda v: v @ w)(x)[0])(X))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
+from messages import Refusal, check_refusals
 
 import tapegrad as tg
 
@@ -135,40 +136,44 @@ def test_jacobians_of_complex_results_are_exact_in_both_modes() -> None:
     assert tg.jacobian(lambda x: 1j * x)(X.astype(np.float32)).dtype == np.complex64
 
 
-@pytest.mark.parametrize("transform", [tg.jacobian, tg.hessian, tg.hessian_diag])
-def test_dense_derivatives_by_complex_numbers_are_refused(transform: Any) -> None:
-    with pytest.raises(TypeError, match=r"z is complex128.*linear over the real.*tg.vjp, tg.jvp"):
-        transform(lambda z: np.sum(np.abs(z) ** 2))(Z)
-
-
 def step(optimizer: Any, params: Any, grads: Any) -> Any:
     return optimizer.update(params, grads, optimizer.init(params))
 
 
-REFUSED: dict[str, tuple[Any, str]] = {
-    "loss": (lambda: tg.grad(np.sum)(Z), "real loss.*the real part or the absolute value"),
-    "output": (lambda: tg.reverse_sweep(*tg.record(np.sum)(Z)[::-1]), "real output.*z.real"),
-    "cotangent": (lambda: tg.vjp(np.abs, Z)[1](Z), "cotangent must be real"),
-    "tangent": (lambda: tg.jvp(np.exp, (X,), (Z,)), "tangent of arg0 must be real"),
-    "astype": (lambda: tg.record(lambda z: z.astype(float))(Z), r"imaginary part.*write z.real"),
-    "dtype": (lambda: tg.record(lambda z: np.sum(z, dtype=float))(Z), "imaginary part"),
-    "set": (lambda: tg.record(lambda z: tg.at(X)[0].set(z[0]))(Z), "complex values.*complex"),
-    "order": (lambda: tg.record(lambda z: z < 1)(Z), "less does not take complex numbers"),
-    "foreign": (
+def loss(z: Any) -> Any:
+    return np.sum(np.abs(z) ** 2)
+
+
+def on(fn: Any, x: Any = Z) -> Any:
+    return lambda: tg.record(fn)(x)
+
+
+REFUSED: list[Refusal] = [
+    *[
+        (TypeError, lambda t=t: t(loss)(Z), "z is complex128|linear over the real|tg.vjp, tg.jvp")
+        for t in (tg.jacobian, tg.hessian, tg.hessian_diag)
+    ],
+    (TypeError, lambda: tg.grad(np.sum)(Z), "real loss|the real part or the absolute value"),
+    (TypeError, lambda: tg.reverse_sweep(*tg.record(np.sum)(Z)[::-1]), "real output|z.real"),
+    (TypeError, lambda: tg.vjp(np.abs, Z)[1](Z), "cotangent must be real"),
+    (TypeError, lambda: tg.jvp(np.exp, (X,), (Z,)), "tangent of arg0 must be real"),
+    (TypeError, on(lambda z: z.astype(float)), "imaginary part|write z.real"),
+    (TypeError, on(lambda z: np.sum(z, dtype=float)), "imaginary part"),
+    (TypeError, on(lambda z: tg.at(X)[0].set(z[0])), "complex values"),
+    (TypeError, on(lambda z: z < 1), "less does not take complex numbers"),
+    (TypeError, on(np.max), "max does not take complex numbers|z.real"),
+    (TypeError, on(lambda x: np.maximum(x, 1j), X), "maximum does not take complex"),
+    (
+        ValueError,
         lambda: tg.testing.check_vjp(np.abs, lambda args, g: (g,), (Z,), convention="jax"),
         "convention must be 'adjoint' or 'conjugate', not 'jax'",
     ),
-    "max": (lambda: tg.record(np.max)(Z), "max does not take complex numbers.*z.real"),
-    "number": (lambda: tg.record(lambda x: np.maximum(x, 1j))(X), "maximum does not take complex"),
-    "gradient": (lambda: step(tg.optim.Adam(0.1), X, Z), "params is float64.*grads is complex128"),
-}
+    (ValueError, lambda: step(tg.optim.Adam(0.1), X, Z), "params is float64|grads is complex128"),
+]
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_complex_form_is_refused_by_name(name: str) -> None:
-    call, text = REFUSED[name]
-    with pytest.raises((TypeError, ValueError), match=text):
-        call()
+def test_what_has_no_complex_form_is_refused_by_name() -> None:
+    check_refusals(REFUSED)
 
 
 LOOPS: dict[str, Any] = {

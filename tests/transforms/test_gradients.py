@@ -62,21 +62,6 @@ def test_argnums_chooses_the_arguments():
     assert g == (10.0,)
 
 
-def test_grad_hands_aux_on():
-    def fn(x):
-        y = x * x
-        return tg.sum(y), {"y": y, "n": 3, "text": "t", "none": None}
-
-    (value, aux), g = tg.value_and_grad(fn, has_aux=True)(np.array([1.0, 2.0]))
-    assert value == 5.0
-    np.testing.assert_array_equal(g, [2.0, 4.0])
-    np.testing.assert_array_equal(aux.pop("y"), [1.0, 4.0])
-    assert aux == {"n": 3, "text": "t", "none": None}
-    g, aux = tg.grad(fn, has_aux=True)(np.array([1.0, 2.0]))
-    assert type(aux["y"]) is np.ndarray
-    np.testing.assert_array_equal(g, [2.0, 4.0])
-
-
 def test_grad_is_a_tree_like_the_argument():
     params = {
         "b": [np.array([1.0, 2.0]), None, 3.0],
