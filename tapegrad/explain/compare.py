@@ -388,25 +388,21 @@ def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
 
 def _worst(x: Any, y: Any, rtol: float, atol: float) -> tuple[float, tuple[int, ...] | None] | None:
     """The largest difference of two arrays, as a part of the larger element, and where it is."""
+    if x is y:
+        return None
     x, y = np.asarray(x), np.asarray(y)
-    if x.shape != y.shape:
+    # None, where the other has more values
+    if x.shape != y.shape or "O" in (x.dtype.kind, y.dtype.kind):
         return np.inf, None
-    if not {x.dtype.kind, y.dtype.kind} <= set("biufc"):
-        return None if np.array_equal(x, y) else (np.inf, None)
-    is_exact = not {x.dtype.kind, y.dtype.kind} & set("fc")
-    same = x == y
-    if not is_exact:
-        wide = np.result_type(x, y, np.float64)
-        x, y = x.astype(wide), y.astype(wide)
-        same |= np.isnan(x) & np.isnan(y)
+    is_floating = bool({x.dtype.kind, y.dtype.kind} & set("fc"))
+    wide = np.result_type(x, y, np.float64) if is_floating else float
+    same = (x == y) | (np.isnan(x) & np.isnan(y))
+    size = np.maximum(np.abs(x).astype(float), np.abs(y).astype(float))
+    gap = np.abs(np.subtract(x, y, dtype=wide))
+    if is_floating:
+        same |= np.isfinite(size) & (gap <= atol + rtol * size)
     if np.all(same):
         return None
-    size = np.maximum(np.abs(x).astype(float), np.abs(y).astype(float))
-    gap = np.abs(np.subtract(x, y, dtype=None if not is_exact else float))
-    if not is_exact:
-        same |= np.isfinite(size) & (gap <= atol + rtol * size)
-        if np.all(same):
-            return None
     relative = np.where(same, 0.0, np.where(np.isfinite(gap), gap / size, np.inf))
     index = np.unravel_index(int(np.argmax(relative)), relative.shape)
     return float(relative[index]), tuple(map(int, index)) or None

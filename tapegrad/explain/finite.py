@@ -29,7 +29,7 @@ from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs, values_in
 from tapegrad.explain.steps import Inside
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
@@ -57,17 +57,16 @@ def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Te
 
 def _first_bad(record: Tensor, g: Any, operand: Tensor) -> int:
     """Of an operand's positions, that from which on the sum of its cotangents is not finite."""
-    parts: list[tuple[int, Any]] = []
+    parts: dict[int, Any] = {}
 
     def note(i: int, x: Tensor, c: Any, part: Any) -> None:
         if x is operand:
-            parts.append((i, part))
+            parts[i] = part
 
     with np.errstate(all="ignore"):
         pass_on(record, g, {}, set(), type(g) is Tensor, None, note)
-        sums = list(accumulate([part for _, part in parts], add))
-    bad = [i for (i, _), total in zip(parts, sums, strict=True) if not _is_finite(total)]
-    return bad[0] if bad else parts[-1][0]
+        sums = zip(parts, accumulate(parts.values(), add), strict=True)
+        return next((i for i, total in sums if not _is_finite(total)), [*parts][-1])
 
 
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
@@ -182,17 +181,15 @@ def _check_tangent(tape: Tape, record: Tensor, tangents: Mapping[Tensor, Any]) -
 def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
     loop = record._options.get("loop") if record.op in LOOPS else None
     first, last = (0, 0) if loop is None else (loop.n_captured, loop.n_captured + loop.n_carry)
-    (moved,) = [list(primals(moved))]
-    rows = None if loop is None else loop.steps(record._operands[last:])
+    moved = list(primals(moved))
     for inner in runs(record):
         tangents = {}
         for x, i in inner.sources.items():
-            t = moved[i]
-            if t is not None and loop is not None and i >= last:
-                step = inner.step or 0
-                t = t[(rows or 0) - 1 - step if loop.reverse else step, ...]
-            if t is not None:
-                tangents[x] = t
+            if moved[i] is not None:
+                # of rows that of this step
+                step = 0 if loop is None else -1 - (inner.step or 0) if loop.reverse else inner.step
+                is_row = loop is not None and i >= last
+                tangents[x] = moved[i][step, ...] if is_row else moved[i]
         outputs = [x for x in inner.outputs if type(x) is Tensor]
         results = push(inner.tape, tangents, outputs, _tangents_checked)
         if loop is not None:
@@ -277,11 +274,7 @@ def _error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> N
 
 
 def _is_finite(x: Any) -> bool:
-    x = primal_of(x)
-    if type(x) is Parts:
-        # some parts are computed on demand
-        return all(_is_finite(part) for part in x.values if part is not None and not callable(part))
-    return bool(np.isfinite(x).all())
+    return all(np.isfinite(value).all() for value in values_in(x))
 
 
 def _shown(x: Any) -> str:

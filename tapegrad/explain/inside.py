@@ -176,3 +176,10 @@ def arrays_in(g: Any) -> Any:
     """A cotangent with arrays in the place of records, also in its parts."""
     g = primal_of(g)
     return Parts(tuple(primals(g.values))) if type(g) is Parts else g
+
+
+def values_in(x: Any) -> list[Any]:
+    """The values of a record or a cotangent; those computed on demand are left out."""
+    x = primal_of(x)
+    several = x.values if type(x) is Parts else (x,)
+    return [primal_of(y) for y in several if y is not None and not callable(y)]

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.operands import primals
-from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import recorded_from
-from tapegrad.explain.inside import runs
+from tapegrad.explain.inside import runs, values_in
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.ownership import Array
 
@@ -100,8 +99,7 @@ def owner(x: Array) -> Array:
 
 def arrays_of(x: Any) -> list[Array]:
     """The arrays in a value or a cotangent."""
-    values = x.values if type(x) is Parts else (x,)
-    return [x for x in values if isinstance(x, np.ndarray)]
+    return [y for y in values_in(x) if isinstance(y, np.ndarray)]
 
 
 class Held:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 
@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import PART
+from tapegrad.errors.lines import Place
 from tapegrad.explain.inside import HOLDERS, held_program, runs
 from tapegrad.explain.rules import passing
 from tapegrad.program.control.branch import COND
@@ -55,10 +56,10 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
         if not any(of for _, of in moving):
             continue
         passed = passing(record)
-        ended = _union(of for i, of in moving if i not in passed)
+        ended = union(of for i, of in moving if i not in passed)
         ends = [(ended, [line(record)])] if ended else []
         moving = [(i, of) for i, of in moving if i in passed]
-        on = _union(of for _, of in moving)
+        on = union(of for _, of in moving)
         if record.op in HOLDERS:
             results[record] = []
             on = 0
@@ -69,7 +70,7 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
                 ends.append((of, [f"{end} inside {line(record)}" for end in inner]))
         elif record.op is PART and record._operands[0] in results:
             index = record._options["index"]
-            on &= _union(of for of, given in results[record._operands[0]] if index in given)
+            on &= union(of for of, given in results[record._operands[0]] if index in given)
         if on:
             found.sources[record] = own | on
         if ends:
@@ -77,13 +78,19 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
     return found
 
 
-def _union(sources: Iterable[int]) -> int:
+def union(sources: Iterable[int]) -> int:
+    """The sources that are in any of these sets."""
     return reduce(or_, sources, 0)
+
+
+def of_operands(sources: Mapping[Tensor, int], record: Tensor) -> int:
+    """The sources that the operands of a record lead to."""
+    return union(sources.get(x, 0) for x in record._operands if type(x) is Tensor)
 
 
 def _alike(moving: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
     """The sources, divided by the positions that they are found at."""
-    groups: list[tuple[int, list[int]]] = [(_union(of for _, of in moving), [])] if moving else []
+    groups: list[tuple[int, list[int]]] = [(union(of for _, of in moving), [])] if moving else []
     for i, of in moving:
         within = [(known & of, [*positions, i]) for known, positions in groups]
         beside = [(known & ~of, positions) for known, positions in groups]
@@ -99,31 +106,14 @@ def numbers_in(sources: int) -> Iterator[int]:
         sources ^= least
 
 
-def receiving(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
-    """The records that a gradient can pass to from the outputs; values do not matter."""
-    found = set(outputs)
-    read: dict[Tensor, set[int]] = {}
-    for record in reversed(tape):
-        if record not in found:
-            continue
-        if record.op is PART:
-            read.setdefault(record._operands[0], set()).add(record._options["index"])
-        for i in passing(record):
-            x = record._operands[i]
-            if x in found:
-                continue
-            if record.op in HOLDERS:
-                given, _ = through(record, [i])
-                if given.isdisjoint(read.get(record, given)):
-                    continue
-            found.add(x)
-    return found
+def at_place(name: str, place: Place | None) -> str:
+    """A name, with the line of source that it stands for."""
+    return f"{name} ({place.text})" if place and place.text else name
 
 
 def line(record: Tensor) -> str:
     """A record in words."""
-    at = f" ({record.place.text})" if record.place and record.place.text else ""
-    return f"line {record.index}, {record.op.name}{at}"
+    return f"line {record.index}, {at_place(record.op.name, record.place)}"
 
 
 def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
@@ -132,10 +122,10 @@ def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str
     Also the ops inside at which a way ends, in words.
     """
     if record.op is CHECKPOINT:
-        (made,) = runs(record)
-        inner = ways(made.tape, [[p for p, i in made.sources.items() if i in moving]])
-        given = {i for i, x in enumerate(made.outputs) if type(x) is Tensor and x in inner.sources}
-        return given, [end for ends in inner.ends.values() for _, said in ends for end in said]
+        (run,) = runs(record)
+        inner = ways(run.tape, [[p for p, i in run.sources.items() if i in moving]])
+        reached = {i for i, x in enumerate(run.outputs) if type(x) is Tensor and x in inner.sources}
+        return reached, [op for ends in inner.ends.values() for _, ops in ends for op in ops]
     held = record._options["branch" if record.op is COND else "loop"]
     if record.op is COND and not record.origin.compiling:
         taken, _, _ = held_program(record)
@@ -145,14 +135,14 @@ def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str
 
 def _inside(held: Loop | Branch, moving: Collection[int]) -> tuple[set[int], list[str]]:
     if isinstance(held, Branch):
-        found = [_along(code, {i - 1 for i in moving}) for code in held.bodies.values()]
-        return set().union(*[given for given, _ in found]), [x for _, ends in found for x in ends]
+        sides = [_along(code, {i - 1 for i in moving}) for code in held.bodies.values()]
+        return set().union(*[x for x, _ in sides]), [end for _, ends in sides for end in ends]
     inputs = set(moving)
     while True:
-        given, ends = _along(held.body, inputs)
-        carried = {held.n_captured + k for k in given if k < held.n_carry}
+        reached, ends = _along(held.body, inputs)
+        carried = {held.n_captured + k for k in reached if k < held.n_carry}
         if carried <= inputs:
-            return given, ends
+            return reached, ends
         inputs |= carried
 
 
@@ -161,33 +151,26 @@ def _along(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
     known = {Ref("input", i) for i in inputs}
     results: dict[Ref, set[int]] = {}
     ends = []
-    for i, made in enumerate(code.instructions):
-        ref, moving = Ref("instruction", i), [j for j, x in enumerate(made.operands) if x in known]
-        if not moving:
-            continue
-        passing = [j for j in moving if _passes(code, made, j)]
+    for i, x in enumerate(code.instructions):
+        ref, moving = Ref("instruction", i), [j for j, y in enumerate(x.operands) if y in known]
+        passing = [j for j in moving if _passes(code, x, j)]
         if len(passing) < len(moving):
-            ends.append(_op(made))
-        held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]
-        if held:
+            ends.append(at_place(x.op.name, x.place))
+        held = [y for y in x.options.values() if isinstance(y, Loop | Branch)]
+        if held and passing:
             results[ref], inner = _inside(held[0], passing)
-            ends += [f"{end} inside {_op(made)}" for end in inner]
+            ends += [f"{end} inside {at_place(x.op.name, x.place)}" for end in inner]
             passing = passing if results[ref] else []
-        elif made.op is PART and passing:
-            whole = results.get(made.operands[0])  # type: ignore[arg-type]
-            passing = passing if whole is None or made.options["index"] in whole else []
+        elif x.op is PART and passing:
+            whole = results.get(x.operands[0])  # type: ignore[arg-type]
+            passing = passing if whole is None or x.options["index"] in whole else []
         if passing:
             known.add(ref)
     return {i for i, x in enumerate(code.outputs) if x in known}, ends
 
 
-def _op(made: Instruction) -> str:
-    at = f" ({made.place.text})" if made.place and made.place.text else ""
-    return f"{made.op.name}{at}"
-
-
-def _passes(code: Code, made: Instruction, j: int) -> bool:
+def _passes(code: Code, x: Instruction, j: int) -> bool:
     """Whether an instruction passes a gradient to its operand j."""
-    rules = made.op.rules(len(made.operands))
-    kinds = made.dtype.kind, np.dtype(code.like(made.operands[j]).dtype).kind
+    rules = x.op.rules(len(x.operands))
+    kinds = x.dtype.kind, np.dtype(code.like(x.operands[j]).dtype).kind
     return j < len(rules) and rules[j] is not None and all(kind in "fc" for kind in kinds)

@@ -13,14 +13,13 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.recording import run
-from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import facts
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
-from tapegrad.explain.inside import HOLDERS
-from tapegrad.explain.reach import Ways, line, numbers_in, receiving, ways
+from tapegrad.explain.inside import HOLDERS, values_in
+from tapegrad.explain.reach import Ways, line, numbers_in, of_operands, union, ways
 from tapegrad.explain.steps import Contribution, Step, sweep_steps
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOPS
@@ -119,8 +118,9 @@ def refuse_unused(
         Records it again, with the place that it is given; returns what `run` does.
     """
     outputs = list(outputs)
-    given = receiving(tape, outputs)
-    missed = [i for i, p in enumerate(tape.parameters) if p not in given]
+    sources = ways(tape, [[p] for p in tape.parameters]).sources
+    reached = union(sources.get(x, 0) for x in outputs)
+    missed = [i for i in range(len(tape.parameters)) if not reached >> i & 1]
     if not missed:
         return
     watch, output, leaves = Watch(), next(iter(outputs), None), {}
@@ -129,15 +129,12 @@ def refuse_unused(
         leaves = dict(zip(tree.leaves(marked), tree.leaves(args), strict=True))
     asked = Asked(fn, tape, output, leaves, dict(watch.reads), {})
     watch.reads.clear()
-    said = []
+    lines = []
     for p in [tape.parameters[i] for i in missed]:
-        path, reason = asked.name(p), asked.structural(p)
-        said.append(
-            f"the result of {label(fn)} passes no gradient to {path}: {reason}"
-            if p in asked.used
-            else f"the result of {label(fn)} does not depend on {path}; it is {reason}"
-        )
-    raise ValueError("\n".join([*said, 'leave it out of argnums, or pass unused="zero"']))
+        passes = "passes no gradient to {}: {}", "does not depend on {}; it is {}"
+        reason = passes[p not in asked.used].format(asked.name(p), asked.structural(p))
+        lines.append(f"the result of {label(fn)} {reason}")
+    raise ValueError("\n".join([*lines, 'leave it out of argnums, or pass unused="zero"']))
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -223,33 +220,29 @@ class Asked:
     @cached_property
     def _ends(self) -> dict[int, list[str]]:
         """By the number of a parameter, the ops at which ways to it end."""
-        found: dict[int, list[str]] = {}
+        all_ends: dict[int, list[str]] = {}
         for record, ends in self.ways.ends.items():
             for sources, ops in ends if record in self.used else ():
                 for i in numbers_in(sources if ops else 0):
-                    found.setdefault(i, []).extend(ops)
-        return found
+                    all_ends.setdefault(i, []).extend(ops)
+        return all_ends
 
     @cached_property
     def _held(self) -> dict[int, list[Tensor]]:
         """The loops, branches and checkpointed calls beyond which nothing used is reached."""
         sources, on = self.ways.sources, dict[Tensor, int]()
-        used = [x for x in self.tape if x in self.used]
-        for x in used:
+        holders: dict[int, list[Tensor]] = {}
+        # a record's users stand behind it
+        for x in reversed([x for x in self.tape if x in self.used]):
             # any holder may use what another returns
             of = -1 if x.op in HOLDERS else sources.get(x, 0)
             for y in x._operands:
                 if type(y) is Tensor:
                     on[y] = on.get(y, 0) | of
-        found: dict[int, list[Tensor]] = {}
-        for x in used:
             if x.op in HOLDERS:
-                of = 0
-                for y in x._operands:
-                    of |= sources.get(y, 0) if type(y) is Tensor else 0
-                for i in numbers_in(of & ~on.get(x, 0)):
-                    found.setdefault(i, []).append(x)
-        return found
+                for i in numbers_in(of_operands(sources, x) & ~on.get(x, 0)):
+                    holders.setdefault(i, []).insert(0, x)
+        return holders
 
     def _is_small(self, p: Tensor, g: Any) -> bool:
         """Whether a gradient is as good as zero."""
@@ -299,9 +292,7 @@ class Asked:
         sources, found = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
         missing = self._all_of(self.numbers)
         for record in self.tape:
-            of = sources.get(record, 0)
-            for x in record._operands:
-                of |= sources.get(x, 0) if type(x) is Tensor else 0
+            of = sources.get(record, 0) | of_operands(sources, record)
             if of:
                 sources[record] = of
             if record in self.reads and record.dtype.kind in "fc":
@@ -348,9 +339,7 @@ def _key(x: Any) -> Any:
 
 def _size(x: Any) -> float:
     """The largest number in an array, or in any of several."""
-    if type(x) is Parts:
-        return max([_size(part) for part in x.values if part is not None], default=0.0)
-    return float(np.max(np.abs(np.asarray(x)), initial=0.0))
+    return max([float(np.max(np.abs(y), initial=0.0)) for y in values_in(x)], default=0.0)
 
 
 @attrs.frozen
@@ -404,21 +393,18 @@ def _cuts(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
 ) -> dict[int, list[Step]]:
     """By the number of a source, the steps that pass nothing but zeros on towards it."""
-    found: dict[int, list[Step]] = {}
+    cuts: dict[int, list[Step]] = {}
     for step in steps if wanted else ():
         of = sources.get(step.record, 0) & wanted
         if not of or not _is_some(step.cotangent):
             continue
-        towards = passed = 0
-        for x in step.record._operands:
-            towards |= sources.get(x, 0) if type(x) is Tensor else 0
+        left = of & of_operands(sources, step.record)
         for c in step.contributions:
-            passed |= (
-                sources.get(c.operand, 0) if of & towards & ~passed and _is_some(c.summed) else 0
-            )
-        for i in numbers_in(of & towards & ~passed):
-            found.setdefault(i, []).append(step)
-    return found
+            if left and _is_some(c.summed):
+                left &= ~sources.get(c.operand, 0)
+        for i in numbers_in(left):
+            cuts.setdefault(i, []).append(step)
+    return cuts
 
 
 def _stopped(
@@ -442,9 +428,7 @@ def _stopped(
 
 def _is_some(c: Any) -> bool:
     """Whether a cotangent, of which there may be several, is not zero."""
-    if type(c) is Parts:
-        return any(_is_some(x) for x in c.values if x is not None)
-    return bool(np.any(c))
+    return any(np.any(x) for x in values_in(c))
 
 
 def _slope(step: Step, towards: Collection[int]) -> str:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.cotangents import initial_cotangents
+from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import sweep
-from tapegrad.errors.lines import Place
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
 from tapegrad.program.ir import Ref
@@ -106,7 +106,7 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
     output, tape = tg.record(fn)(X)
     owners = {}
     for record, row in zip(tape, rows, strict=True):
-        if row.bytes > 8 and not isinstance(record._primal, measure.Parts):
+        if row.bytes > 8 and not isinstance(record._primal, Parts):
             owners[row.line] = weakref.ref(measure.owner(record._primal))
     seen = 0
 

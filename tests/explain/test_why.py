@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loops import arguments, losses, terms
 
 import tapegrad as tg
-from tapegrad.explain.reach import receiving, ways
+from tapegrad.explain.reach import ways
 from tapegrad.testing import programs
 
 X = np.array([1.0, 2.0])
@@ -200,10 +200,9 @@ def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
     loss, _ = losses(terms, reverse, remember)
     args = arguments(n)
     output, tape = tg.record(loss)(*args)
-    can = receiving(tape, [output])
+    can = {p for p in tape.parameters if output in ways(tape, [[p]]).sources}
     for p, g in zip(tape.parameters, tg.grad(loss, (0, 1, 2))(*args), strict=True):
         assert p in can or not np.any(g)
-        assert (output in ways(tape, [[p]]).sources) == (p in can)
     # the same by shapes and ops alone
     told = []
     for transform in (lambda f: f, tg.compile):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -388,19 +388,14 @@ def mermaid(tape: Tape) -> str:
         n0 --> n2
         n1 --> n2
     """
-    check_tape(tape)
-    lines = ["flowchart TD"]
-    for record in tape:
+
+    def node(label: str, is_parameter: bool) -> str:
         # Mermaid's codes for characters with a special meaning in a label
-        label = f"{_label(record)} {record.shape}"
         text = "".join(c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in label)
-        shape = f'(["{text}"])' if record.op is PARAMETER else f'["{text}"]'
-        lines.append(f"    n{record.index}{shape}")
-        passed = passing(record)
-        for x, _, i in _edges(tape, record):
-            arrow = "-->" if i in passed else "-.->"
-            lines.append(f"    n{x.index} {arrow} n{record.index}")
-    return "\n".join(lines)
+        return f'(["{text}"])' if is_parameter else f'["{text}"]'
+
+    lines = _lines_of(tape, node, ("{} -.-> {}", "{} --> {}"))
+    return "\n".join(["flowchart TD", *lines])
 
 
 def dot(tape: Tape) -> str:
@@ -423,18 +418,26 @@ def dot(tape: Tape) -> str:
         n1 -> n2
     }
     """
-    check_tape(tape)
-    lines = ["digraph tape {", "    node [shape=box, fontname=monospace]"]
-    for record in tape:
-        label = f"{_label(record)} {record.shape}"
+
+    def node(label: str, is_parameter: bool) -> str:
         text = label.replace("\\", "\\\\").replace('"', '\\"')
-        shape = ", shape=ellipse" if record.op is PARAMETER else ""
-        lines.append(f'    n{record.index} [label="{text}"{shape}]')
+        return f' [label="{text}"{", shape=ellipse" if is_parameter else ""}]'
+
+    lines = _lines_of(tape, node, ("{} -> {} [style=dashed]", "{} -> {}"))
+    return "\n".join(["digraph tape {", "    node [shape=box, fontname=monospace]", *lines, "}"])
+
+
+def _lines_of(
+    tape: Tape, node: Callable[[str, bool], str], arrows: tuple[str, str]
+) -> Iterator[str]:
+    """The nodes of a graph in a language, each with the arrows that lead to it."""
+    check_tape(tape)
+    for record in tape:
+        shape = node(f"{_label(record)} {record.shape}", record.op is PARAMETER)
+        yield f"    n{record.index}{shape}"
         passed = passing(record)
         for x, _, i in _edges(tape, record):
-            style = "" if i in passed else " [style=dashed]"
-            lines.append(f"    n{x.index} -> n{record.index}{style}")
-    return "\n".join([*lines, "}"])
+            yield "    " + arrows[i in passed].format(f"n{x.index}", f"n{record.index}")
 
 
 def _edges(tape: Tape, record: Tensor) -> Iterator[Edge]:
