@@ -39,11 +39,13 @@ class Run:
     step
         The number of the step, in the order in which they run; None if there is one run.
     tape
-        What the run did, as a tape of its own; its parameters are what it was given.
+        The records of the run, on a tape of its own; its inputs are parameters.
     sources
         For each input of the run on that tape, the operand of the record that it comes from.
     outputs
-        What it returned: records of the tape, or constants.
+        The results of the run: records of the tape, or constants.
+    steps
+        The steps of a sweep on the tape; empty if there was none.
     """
 
     record: Tensor
@@ -51,6 +53,7 @@ class Run:
     tape: Tape
     sources: Mapping[Tensor, int]
     outputs: tuple[Any, ...]
+    steps: tuple[Any, ...] = ()
 
     @property
     def carry(self) -> list[Tensor]:

@@ -138,9 +138,23 @@ def _profiled(
     with np.errstate(all="ignore"):
         rows, peak, where = _swept(tape, {x: initial_cotangent(x, None) for x in outputs}, clock)
         whole = clock.time(partial(run, fn, args, kwargs))
-    rest = max(0.0, whole - sum(row.forward_s for row in rows))
-    figures = rest, clock.noise, clock.tick, clock.rounds
-    return Profile(label(fn), tuple(rows), peak, where, *figures, tape, outputs[0])
+    return _figures(label(fn), rows, peak, where, whole, clock, tape, outputs[0])
+
+
+def _figures(
+    name: str,
+    rows: Iterable[Row],
+    peak: int,
+    where: tuple[str, int] | None,
+    whole: float,
+    clock: Clock,
+    *recording: Any,
+) -> Profile:
+    """A profile, given the seconds of a whole call."""
+    rows = tuple(rows)
+    rest = max(0.0, whole - sum([x.forward_s + (0 if recording else x.backward_s) for x in rows]))
+    clocked = clock.noise, clock.tick, clock.rounds
+    return Profile(name, rows, peak, where, rest, *clocked, *recording)
 
 
 def _compiled(
@@ -168,9 +182,7 @@ def _compiled(
         # what is made once, such as the code of its text, is no memory of a call
         make()(*values)
         peak = allocated(lambda: make()(*values))
-    rest = max(0.0, whole - sum(row.forward_s + row.backward_s for row in rows))
-    figures = rest, clock.noise, clock.tick, clock.rounds
-    return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, *figures)
+    return _figures(f"{label(fn)}, compiled", rows, peak, None, whole, clock)
 
 
 def _as_backward(row: Row) -> Row:

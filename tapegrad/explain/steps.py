@@ -130,35 +130,6 @@ class Steps:
 
 
 @attrs.frozen(eq=False)
-class SweptRun:
-    """One run of what a record holds, with the steps of the sweep through it.
-
-    Attributes
-    ----------
-    run
-        The run; `step` and `tape` are its own.
-    steps
-        The steps of the sweep on its tape.
-    """
-
-    run: Run
-    steps: tuple[Step, ...]
-
-    @property
-    def step(self) -> int | None:
-        """The number of the step of a loop, counted from 0 in the order in which they run."""
-        return self.run.step
-
-    @property
-    def tape(self) -> Tape:
-        """The tape of the run."""
-        return self.run.tape
-
-    def __repr__(self) -> str:
-        return repr(self.run)
-
-
-@attrs.frozen(eq=False)
 class Inside:
     """The runs of what a record holds, from the last to the first, each swept with its cotangents.
 
@@ -171,7 +142,7 @@ class Inside:
     def __bool__(self) -> bool:
         return self.record.op in HOLDERS
 
-    def __iter__(self) -> Iterator[SweptRun]:
+    def __iter__(self) -> Iterator[Run]:
         record, g = self.record, arrays_in(self.cotangent)
         loop = record._options.get("loop") if record.op in LOOPS else None
         if loop is None:
@@ -190,7 +161,7 @@ class Inside:
             yield swept
 
 
-def _swept(inner: Run, cotangents: Sequence[Any]) -> SweptRun:
+def _swept(inner: Run, cotangents: Sequence[Any]) -> Run:
     """A run, with the sweep that begins with these cotangents of its outputs."""
     seeds: dict[Tensor, Any] = {}
     for x, c in zip(inner.outputs, cotangents, strict=True):
@@ -198,7 +169,7 @@ def _swept(inner: Run, cotangents: Sequence[Any]) -> SweptRun:
             c = primal_of(c)
             seeds[x] = seeds[x] + c if x in seeds else c
     with np.errstate(all="ignore"):
-        return SweptRun(inner, tuple(Steps(inner.tape, seeds)))
+        return attrs.evolve(inner, steps=tuple(Steps(inner.tape, seeds)))
 
 
 def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:

@@ -58,14 +58,10 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
 
 def _inside(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str]:
     """The last run of a record as text, with its cotangents if there was a sweep."""
-    inner: Mapping[Tensor, Step] | None = None if steps is None else {}
-    if steps is not None and record in steps:
-        last = next(iter(steps[record].inside), None)
-        run = last and last.run
-        inner = {step.record: step for step in last.steps} if last else {}
-    else:
-        run = last_run(record)
+    is_swept = steps is not None and record in steps
+    run = next(iter(steps[record].inside), None) if steps and is_swept else last_run(record)
     if run is not None:
+        inner = None if steps is None else {step.record: step for step in run.steps}
         which = "" if run.step is None else f", step {run.step}, the last"
         yield f"inside line {record.index}, {record.op.name}{which}:\n{_text(run.tape, inner)}"
 

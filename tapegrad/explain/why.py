@@ -196,7 +196,7 @@ class Asked:
                 said = self.structural(p) or of_cuts() or "what its uses pass back sums to zero"
                 yield self.name(p), said
             else:
-                yield self.name(p), self._small(p, gradients[p], shrinks[i]) if p in small else ""
+                yield self.name(p), self._small(p, gradients[p], *shrinks[i]) if p in small else ""
 
     def _all_of(self, parameters: Iterable[Tensor]) -> int:
         """A set of parameters, as `Ways` has it."""
@@ -249,15 +249,15 @@ class Asked:
         size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
         return not _size(g) * size > np.finfo(self.output.dtype).eps * result
 
-    def _small(self, p: Tensor, g: Any, shrink: Shrink) -> str:
-        """Why a gradient is as good as zero."""
+    def _small(self, p: Tensor, g: Any, step: Step, c: Contribution) -> str:
+        """Why a gradient is as good as zero, which shrinks most at a contribution of a step."""
         size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
-        many = shrink.runs
-        by = f"in {many} steps" if many > 1 else shrink.formula
+        many = sum(1 for _ in step.inside)
+        by = f"in {many} steps" if many > 1 else c.formula
         return (
             f"as good as zero, {_size(g):.2g}: a change by {size:.3g} moves the result, "
             f"{result:.3g}, by less than rounding does; the cotangent shrinks most at "
-            f"{line(shrink.step.record)}, from {shrink.before:.2g} to {shrink.after:.2g} ({by})"
+            f"{line(step.record)}, from {_size(step.cotangent):.2g} to {_size(c.summed):.2g} ({by})"
         )
 
     def _unused(self, p: Tensor) -> str:
@@ -342,34 +342,11 @@ def _size(x: Any) -> float:
     return max([float(np.max(np.abs(y), initial=0.0)) for y in values_in(x)], default=0.0)
 
 
-@attrs.frozen
-class Shrink:
-    """The step of a sweep at which the cotangent on its way to a parameter shrinks most.
-
-    Attributes
-    ----------
-    step
-        The step.
-    before, after
-        The largest number of its cotangent, and of what it passes on.
-    formula
-        Of the rule.
-    runs
-        How many runs of its body the record holds.
-    """
-
-    step: Step
-    before: float
-    after: float
-    formula: str
-    runs: int
-
-
 def _shrinks(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
-) -> dict[int, Shrink]:
+) -> dict[int, tuple[Step, Contribution]]:
     """By the number of a source, where the cotangent shrinks most on its ways there."""
-    ratios: list[tuple[float, int, Step, float, Contribution]] = []
+    ratios: list[tuple[float, int, Step, Contribution]] = []
     for step in steps if wanted else ():
         left, before = wanted, _size(step.cotangent)
         # the largest that is passed to a source counts, and of equal ones the last
@@ -378,15 +355,12 @@ def _shrinks(
             of = sources.get(c.operand, 0) & left
             left &= ~of
             if of:
-                ratios.append((after / before, of, step, after, c))
-    found: dict[int, Shrink] = {}
-    for _, of, step, after, c in sorted(ratios, key=lambda x: x[0]):
-        if of & wanted:
-            runs = sum(1 for _ in step.inside)
-            shrink = Shrink(step, _size(step.cotangent), after, c.formula, runs)
-            found |= dict.fromkeys(numbers_in(of & wanted), shrink)
-            wanted &= ~of
-    return found
+                ratios.append((after / before, of, step, c))
+    shrinks: dict[int, tuple[Step, Contribution]] = {}
+    for _, of, step, c in sorted(ratios, key=lambda x: x[0]):
+        shrinks |= dict.fromkeys(numbers_in(of & wanted), (step, c))
+        wanted &= ~of
+    return shrinks
 
 
 def _cuts(
@@ -435,14 +409,13 @@ def _slope(step: Step, towards: Collection[int]) -> str:
     """Why a step passes nothing but zeros on to these operands."""
     record = step.record
     if record.op in HOLDERS:
-        for made in step.inside:
-            run_ = made.run
-            given = [x for x, i in run_.sources.items() if i in towards]
-            sources = ways(made.tape, [[*given, *run_.carry]]).sources
-            said = _stopped(_cuts(made.steps, sources, 1).get(0, []), sources, 1, {})
-            if said:
-                which = "" if made.step is None else f", step {made.step}"
-                return f"inside{which}: {said}"
+        for inner in step.inside:
+            inputs = [x for x, i in inner.sources.items() if i in towards]
+            sources = ways(inner.tape, [[*inputs, *inner.carry]]).sources
+            reason = _stopped(_cuts(inner.steps, sources, 1).get(0, []), sources, 1, {})
+            if reason:
+                which = "" if inner.step is None else f", step {inner.step}"
+                return f"inside{which}: {reason}"
         none = record.op in LOOPS and next(iter(step.inside), None) is None
         return "it makes no steps" if none else "what it passes back inside sums to zero"
     if flat := facts(record.op).flat:

@@ -77,13 +77,12 @@ class Jacobian(Transform[P, R]):
                 tape, halves[y] = _in_halves(tape, y)
         moving = [part for y in moving for part in halves.get(y, [y])]
         mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
-        matrices = (_forward if mode == "forward" else _reverse)(tape, inputs, moving)
+        matrices = _matrices(tape, inputs, moving, mode == "forward")
         if self.check_finite:
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         for y, (re, im) in halves.items():
-            matrices.update(
-                {(y, x): _as_result(matrices[re, x] + 1j * matrices[im, x]) for x in inputs}
-            )
+            for x in inputs:
+                matrices[y, x] = _as_result(matrices[re, x] + 1j * matrices[im, x], x)
         rows = []
         for y in outputs:
             if not is_numeric(y):
@@ -140,45 +139,36 @@ def _size(leaves: Sequence[Any]) -> int:
     return sum([x.size for x in leaves])
 
 
-def _forward(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[Any, Any]:
-    """The Jacobian of each output by each input, a column at a time."""
+def _matrices(
+    tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
+) -> dict[Any, Any]:
+    """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
         tangents = push(tape, moved, outputs)
         # zero where the output does not depend on what was moved
         return [tangents.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
 
-    columns = _by_blocks(pushed, tape, inputs, outputs)
-    blocks: dict[Any, Any] = {}
-    for y, of_y in zip(outputs, columns, strict=True):
-        start = 0
-        for x in dict.fromkeys(inputs):
-            part = of_y[start : start + x.size]
-            start += x.size
-            part = np.reshape(np.transpose(part, (*range(1, part.ndim), 0)), y.shape + x.shape)
-            blocks[y, x] = _as_result(part if part.dtype == x.dtype else part.astype(x.dtype))
-    return blocks
-
-
-def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[Any, Any]:
-    """The same, a row at a time."""
-
     def pulled(weights: dict[Tensor, Any]) -> list[Any]:
         gradients = sweep([tape], weights)
         return [gradients[x] for x in inputs]
 
-    rows = _by_blocks(pulled, tape, outputs, inputs)
+    move, ends, others = (pushed, inputs, outputs) if forward else (pulled, outputs, inputs)
     blocks: dict[Any, Any] = {}
-    for x, of_x in zip(inputs, rows, strict=True):
+    for other, stacked in zip(others, _by_blocks(move, tape, ends, others), strict=True):
         start = 0
-        for y in dict.fromkeys(outputs):
-            part = of_x[start : start + y.size]
-            start += y.size
-            blocks[y, x] = _as_result(np.reshape(part, y.shape + x.shape))
+        for end in dict.fromkeys(ends):
+            part = stacked[start : start + end.size]
+            start += end.size
+            part = np.transpose(part, (*range(1, part.ndim), 0)) if forward else part
+            y, x = (other, end) if forward else (end, other)
+            blocks[y, x] = _as_result(np.reshape(part, y.shape + x.shape), x)
     return blocks
 
 
-def _as_result(part: Any) -> Any:
+def _as_result(part: Any, x: Tensor) -> Any:
+    """A derivative by x, of its dtype."""
+    part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
     return part if type(part) is Tensor else readonly_array(part)
 
 
@@ -397,8 +387,7 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
     (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
-    diagonal = np.reshape(numbers, x.shape)
-    return _as_result(diagonal if diagonal.dtype == x.dtype else diagonal.astype(x.dtype))
+    return _as_result(np.reshape(numbers, x.shape), x)
 
 
 def hessian_diag(

@@ -50,7 +50,7 @@ def test_what_runs_inside_is_what_the_record_holds(terms, n, reverse, remember):
     assert [run.step for run in inside] == list(range(n))[::-1]
     for run in inside:
         found = cotangents(run.steps)
-        for p, i in run.run.sources.items():
+        for p, i in run.sources.items():
             c = found.get(p)
             if c is None:
                 continue
@@ -85,7 +85,7 @@ def test_a_branch_and_a_checkpointed_call_run_once(fn, x):
             assert run.step is None
             found = cotangents(run.steps)
             for c in step.contributions:
-                given = [found[p] for p, i in run.run.sources.items() if i == c.position]
+                given = [found[p] for p, i in run.sources.items() if i == c.position]
                 if found and given:
                     same(np.asarray(c.summed), np.asarray(sum(given)))
     assert len(holders(tape)) == 1

@@ -26,10 +26,10 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import Place, at_users_line
 from tapegrad.explain.figures import Profile, Row, figures_of
-from tapegrad.explain.inside import primal_of
+from tapegrad.explain.inside import Run, primal_of
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import Texts, called, events
-from tapegrad.explain.steps import Step, SweptRun, sweep_steps
+from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.explain.text import mark, swept
 from tapegrad.ops.casting import stopped
 from tapegrad.transforms.checkpoint import CHECKPOINT
@@ -223,7 +223,7 @@ def _runs(step: Step, texts: Texts) -> Iterator[str]:
         )
 
 
-def _run_rows(run: SweptRun, texts: Texts) -> Iterator[str]:
+def _run_rows(run: Run, texts: Texts) -> Iterator[str]:
     known: dict[Tensor, Any] = {step.record: primal_of(step.cotangent) for step in run.steps}
     for record in run.tape:
         n, name, operands, *_ = map(escape, cells(record))
