@@ -18,11 +18,6 @@ def _adjoint(a: Any) -> Any:
     return a.conj().mT
 
 
-def solve(jax: Any, out: Any, a: Any, b: Any) -> Any:
-    """The solution of linear equations."""
-    return jax.numpy.linalg.solve(a.astype(out.dtype), b.astype(out.dtype))
-
-
 def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any:
     """The pseudoinverse."""
     tolerance = 1e-15 if rcond is None and rtol is None else rtol if rcond is None else rcond
@@ -98,21 +93,6 @@ def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
 def svdvals(jax: Any, out: Any, x: Any) -> Any:
     """Singular values."""
     return jax.numpy.linalg.svd(_cast(x, out), compute_uv=False)
-
-
-def qr(jax: Any, out: Any, a: Any) -> Any:
-    """Both factors."""
-    return jax.numpy.linalg.qr(a)
-
-
-def slogdet(jax: Any, out: Any, a: Any) -> Any:
-    """The sign and the logarithm of the determinant."""
-    return jax.numpy.linalg.slogdet(a)
-
-
-def svd(jax: Any, out: Any, a: Any) -> Any:
-    """Singular values, and the vectors of both sides."""
-    return jax.numpy.linalg.svd(a, full_matrices=False)
 
 
 def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:

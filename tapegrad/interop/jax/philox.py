@@ -1,7 +1,7 @@
 """NumPy's Philox in JAX, for keys and uniform numbers: the same bits on any device.
 
-`key`, `data` and the draws are JAX arrays; the first argument of each function is the module
-``jax``.
+`key`, `data` and the draws are JAX arrays; the first arguments are those of every entry of the
+table of ops, the module ``jax`` and the shape and dtype of the result.
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ _ROUNDS = 10
 _SPLIT, _FOLD = 1, 2
 
 
-def split(jax: Any, key: Any, n: int) -> Any:
+def split(jax: Any, out: Any, key: Any, n: int) -> Any:
     """The n keys that `tapegrad.random.split` makes."""
     return _blocks(jax, key, _numbers(jax, n), 0, _SPLIT)[:, :2]
 
 
-def fold_in(jax: Any, key: Any, data: Any) -> Any:
+def fold_in(jax: Any, out: Any, key: Any, data: Any) -> Any:
     """The key that `tapegrad.random.fold_in` makes."""
     first = jax.numpy.reshape(data, (1,)).astype(np.uint64) + np.uint64(1)
     carry = (first == 0).astype(np.uint64)
     return _blocks(jax, key, first, carry, _FOLD)[0, :2]
+
+
+def bernoulli(jax: Any, out: Any, key: Any, p: Any, shape: tuple[int, ...]) -> Any:
+    """Truth values, as `tapegrad.random.bernoulli` draws them."""
+    return uniform(jax, key, shape, np.dtype(np.float64)) < p
 
 
 def uniform(jax: Any, key: Any, shape: tuple[int, ...], dtype: Any) -> Any:

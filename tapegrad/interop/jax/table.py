@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -40,12 +42,8 @@ from tapegrad.interop.jax.matrices import (
     i0_derivative,
     matrix_rank,
     pinv,
-    qr,
     sinc,
     sinc_derivative,
-    slogdet,
-    solve,
-    svd,
     svdvals,
 )
 from tapegrad.program.naming import op_named
@@ -53,21 +51,16 @@ from tapegrad.program.naming import op_named
 Lowering = Callable[..., Any]
 
 
+def _plain(name: str) -> Lowering:
+    """The function of this name below ``jax``, on operands as they are."""
+    function = attrgetter(name)
+    return lambda jax, out, *xs, **options: function(jax)(*xs, **options)
+
+
 def _same(name: str) -> Lowering:
-    """The function of this name in ``jax.numpy``, on operands of the result's dtype."""
-    return lambda jax, out, *xs, **options: getattr(jax.numpy, name)(*_cast(xs, out), **options)
-
-
-def _plain(name: str, *path: str) -> Lowering:
-    """The function of this name in ``jax.numpy``, or on a path, on operands as they are."""
-
-    def lowered(jax: Any, out: Any, *xs: Any, **options: Any) -> Any:
-        place = jax
-        for part in path or ("numpy",):
-            place = getattr(place, part)
-        return getattr(place, name)(*xs, **options)
-
-    return lowered
+    """The same on operands of the result's dtype."""
+    function = attrgetter(name)
+    return lambda jax, out, *xs, **options: function(jax)(*_cast(xs, out), **options)
 
 
 def _cast(xs: tuple[Any, ...], out: Any) -> list[Any]:
@@ -144,18 +137,7 @@ def _overlap_add(jax: Any, out: Any, values: Any, shape: Any, axis: Any = None) 
 def _patches(jax: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     first = x.ndim - len(size)
     counts = out.shape[x.ndim :]
-    parts = [
-        x[
-            (
-                ...,
-                *[
-                    slice(i, i + s * (c - 1) + 1, s)
-                    for i, s, c in zip(at, stride, counts, strict=True)
-                ],
-            )
-        ]
-        for at in itertools.product(*map(range, size))
-    ]
+    parts = [x[place] for _, place in _places(size, stride, counts)]
     return jax.numpy.stack(parts, axis=first).reshape(out.shape)
 
 
@@ -164,12 +146,16 @@ def _add_patches(jax: Any, out: Any, values: Any, sides: Any, stride: Any) -> An
     size = values.shape[values.ndim - 2 * n : values.ndim - n]
     y = jax.numpy.zeros(out.shape, out.dtype)
     counts = values.shape[values.ndim - n :]
-    for at in itertools.product(*map(range, size)):
-        place = [
-            slice(i, i + s * (c - 1) + 1, s) for i, s, c in zip(at, stride, counts, strict=True)
-        ]
-        y = y.at[(..., *place)].add(values[(..., *at, *[slice(None)] * n)])
+    for at, place in _places(size, stride, counts):
+        y = y.at[place].add(values[(..., *at, *[slice(None)] * n)])
     return y
+
+
+def _places(size: Any, stride: Any, counts: Any) -> Iterator[tuple[Any, Any]]:
+    """Each offset in a patch, and the places in the array that have it, of all patches."""
+    for at in itertools.product(*map(range, size)):
+        steps = zip(at, stride, counts, strict=True)
+        yield at, (..., *[slice(i, i + s * (c - 1) + 1, s) for i, s, c in steps])
 
 
 # --- reductions, order, scans ---------------------------------------------------------------
@@ -216,18 +202,6 @@ def _recurrence(jax: Any, out: Any, a: Any, b: Any, axis: int = 0) -> Any:
 
 
 # --- draws ----------------------------------------------------------------------------------
-
-
-def _split(jax: Any, out: Any, key: Any, n: int) -> Any:
-    return philox.split(jax, key, n)
-
-
-def _folded_in(jax: Any, out: Any, key: Any, data: Any) -> Any:
-    return philox.fold_in(jax, key, data)
-
-
-def _bernoulli(jax: Any, out: Any, key: Any, p: Any, shape: Any) -> Any:
-    return philox.uniform(jax, key, shape, np.dtype(np.float64)) < p
 
 
 def _uniform(jax: Any, out: Any, key: Any, shape: Any, dtype: Any) -> Any:
@@ -289,10 +263,6 @@ def _sparse_dot(jax: Any, out: Any, a: Any, b: Any, pattern: Any) -> Any:
     return jax.numpy.sum(a[..., pattern.rows, :] * b[..., pattern.cols, :], axis=-1)
 
 
-def _of_scipy(name: str) -> Lowering:
-    return lambda jax, out, *xs: getattr(jax.scipy.special, name)(*_cast(xs, out))
-
-
 def _convolved(jax: Any, out: Any, a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
     a, b = a.astype(out.dtype), b.astype(out.dtype)
     if axes is None:
@@ -319,22 +289,23 @@ _OF_THE_RESULTS_DTYPE = (
 )
 
 TABLE: Mapping[str, Lowering] = {
-    **{name: _plain(name) for name in _AS_THEY_ARE},
-    **{name: _same(name) for name in _OF_THE_RESULTS_DTYPE},
-    **{name: _plain(name, "numpy", "fft") for name in ("fft", "ifft", "irfft", "rfft")},
+    **{name: _plain(f"numpy.{name}") for name in _AS_THEY_ARE},
+    **{name: _same(f"numpy.{name}") for name in _OF_THE_RESULTS_DTYPE},
+    **{name: _plain(f"numpy.fft.{name}") for name in ("fft", "ifft", "irfft", "rfft")},
+    **{name: _same(f"nn.{name}") for name in ("relu", "sigmoid", "softplus")},
     **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
     "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
     "astype": lambda jax, out, a, dtype: a.astype(out.dtype),
-    "stopped": lambda jax, out, x: jax.lax.stop_gradient(x),
+    "stopped": _plain("lax.stop_gradient"),
     "seed": lambda jax, out, shape, dtype: jax.numpy.ones(out.shape, out.dtype),
     # arithmetic
     "power": _power,
     "ldexp": _ldexp,
     "clip_both": _clip,
-    "fix": lambda jax, out, x: jax.numpy.trunc(x),
+    "fix": _plain("numpy.trunc"),
     "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
-    "real.complex": _plain("real"),
-    "imag.complex": _plain("imag"),
+    "real.complex": _plain("numpy.real"),
+    "imag.complex": _plain("numpy.imag"),
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
     "nan_to_num": lambda jax, out, x, copy=True, **options: jax.numpy.nan_to_num(x, **options),
     "isclose": _isclose,
@@ -343,10 +314,7 @@ TABLE: Mapping[str, Lowering] = {
     "even_edges": _even_edges,
     "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
     "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
-    "relu": lambda jax, out, x: jax.nn.relu(x.astype(out.dtype)),
-    "sigmoid": lambda jax, out, x: jax.nn.sigmoid(x.astype(out.dtype)),
-    "softplus": lambda jax, out, x: jax.nn.softplus(x.astype(out.dtype)),
-    "erf": lambda jax, out, x: jax.scipy.special.erf(x.astype(out.dtype)),
+    "erf": _same("scipy.special.erf"),
     "i0_derivative": i0_derivative,
     "sinc": sinc,
     "sinc_derivative": sinc_derivative,
@@ -368,7 +336,7 @@ TABLE: Mapping[str, Lowering] = {
     "scatter": scatter,
     "segment_sum": segment_sum,
     "pick": pick,
-    "inner_product": lambda jax, out, a, b: jax.numpy.vdot(a, b),
+    "inner_product": _plain("numpy.vdot"),
     "unpick": unpick,
     "row_places": row_places,
     "add_at_places": add_at_places,
@@ -386,9 +354,9 @@ TABLE: Mapping[str, Lowering] = {
     "contract": lambda jax, out, *xs, subscripts, optimize=False: jax.numpy.einsum(
         subscripts, *_cast(xs, out)
     ),
-    "inv": lambda jax, out, a: jax.numpy.linalg.inv(a.astype(out.dtype)),
+    "inv": _same("numpy.linalg.inv"),
     "det": det,
-    "solve": solve,
+    "solve": _same("numpy.linalg.solve"),
     "pinv": pinv,
     "cofactor": cofactor,
     "cholesky": cholesky,
@@ -397,25 +365,25 @@ TABLE: Mapping[str, Lowering] = {
     "eigh": eigh,
     "eigvals": eigvals,
     "eigvalsh": eigvalsh,
-    "thin_qr": qr,
-    "slogdet": slogdet,
-    "thin_svd": svd,
+    "thin_qr": _plain("numpy.linalg.qr"),
+    "slogdet": _plain("numpy.linalg.slogdet"),
+    "thin_svd": partial(_plain("numpy.linalg.svd"), full_matrices=False),
     "svdvals": svdvals,
     "matrix_rank": matrix_rank,
     # draws that need no more than Philox; NumPy makes the others
-    "random.split": _split,
-    "random.folded_in": _folded_in,
-    "random.bernoulli": _bernoulli,
+    "random.split": philox.split,
+    "random.folded_in": philox.fold_in,
+    "random.bernoulli": philox.bernoulli,
     "random.uniform": _uniform,
     **{name: _callback(name) for name in _DRAWN_BY_NUMPY},
     # functions of SciPy
-    **{f"scipy.{name}": _of_scipy(name) for name in _SCIPYS},
-    "scipy.psi": _of_scipy("digamma"),
-    "scipy.loggamma": _of_scipy("gammaln"),
+    **{f"scipy.{name}": _same(f"scipy.special.{name}") for name in _SCIPYS},
+    "scipy.psi": _same("scipy.special.digamma"),
+    "scipy.loggamma": _same("scipy.special.gammaln"),
     "scipy.rgamma": lambda jax, out, x: 1 / jax.scipy.special.gamma(x.astype(out.dtype)),
-    "scipy.log_expit": lambda jax, out, x: jax.nn.log_sigmoid(x.astype(out.dtype)),
-    "scipy.log1p": lambda jax, out, x: jax.numpy.log1p(x.astype(out.dtype)),
-    "scipy.expm1": lambda jax, out, x: jax.numpy.expm1(x.astype(out.dtype)),
+    "scipy.log_expit": _same("nn.log_sigmoid"),
+    "scipy.log1p": _same("numpy.log1p"),
+    "scipy.expm1": _same("numpy.expm1"),
     "scipy.expn": lambda jax, out, x, order: jax.scipy.special.expn(order, x.astype(out.dtype)),
     "scipy.zeta": lambda jax, out, q, x: jax.scipy.special.zeta(x, q.astype(out.dtype)),
     "scipy.hyp1f1": lambda jax, out, x, a, b: jax.scipy.special.hyp1f1(a, b, x.astype(out.dtype)),
@@ -427,9 +395,9 @@ TABLE: Mapping[str, Lowering] = {
         jax, out, a, upper=not lower
     ),
     "tapegrad.ops.triangular:pulled": _pulled,
-    "tapegrad.scipy.linalg:_expm": lambda jax, out, a: jax.scipy.linalg.expm(a.astype(out.dtype)),
-    "tapegrad.scipy.linalg:_frechet": lambda jax, out, a, e: jax.scipy.linalg.expm_frechet(
-        *_cast((a, e), out), compute_expm=False
+    "tapegrad.scipy.linalg:_expm": _same("scipy.linalg.expm"),
+    "tapegrad.scipy.linalg:_frechet": partial(
+        _same("scipy.linalg.expm_frechet"), compute_expm=False
     ),
     "tapegrad.scipy.sparse.coo:coo_matmul": _sparse_matmul,
     "tapegrad.scipy.sparse.coo:coo_dot": _sparse_dot,
