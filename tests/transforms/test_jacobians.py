@@ -193,15 +193,15 @@ def test_hessian_in_seven_ways(x):
     close(tg.hessian(fn)(x), want)
     close(tg.jacobian(tg.grad(fn))(x), want)
     close(tg.jacobian(lambda x: tg.value_and_grad(fn)(x)[1])(x), want)
-    close([tg.hvp(fn, (x,), (e,)) for e in basis], want)
-    close([tg.grad(lambda x, e=e: tg.sum(tg.grad(fn)(x) * e))(x) for e in basis], want)
-    close([tg.grad(lambda x, e=e: tg.jvp(fn, (x,), (e,))[1])(x) for e in basis], want)
+    close(np.array([tg.hvp(fn, (x,), (e,)) for e in basis]), want)
+    close(np.array([tg.grad(lambda x, e=e: tg.sum(tg.grad(fn)(x) * e))(x) for e in basis]), want)
+    close(np.array([tg.grad(lambda x, e=e: tg.jvp(fn, (x,), (e,))[1])(x) for e in basis]), want)
     forward = [
         [tg.jvp(lambda x, e=e: tg.jvp(fn, (x,), (e,))[1], (x,), (d,))[1] for d in basis]
         for e in basis
     ]
-    close(forward, want)
-    close([tg.vjp(tg.grad(fn), x)[1](e)[0] for e in basis], want)
+    close(np.array(forward), want)
+    close(np.array([tg.vjp(tg.grad(fn), x)[1](e)[0] for e in basis]), want)
 
 
 # --- value_and_jacobian -----------------------------------------------------------------------
