@@ -27,6 +27,7 @@ from tapegrad.core.writing import PARAMETER, Last, write_known, write_parameter
 from tapegrad.errors import TapegradError
 from tapegrad.errors.lines import SILENT, STATE
 from tapegrad.tree.numbers import PYTHON_NUMBERS
+from tapegrad.tree.ownership import owned_copy
 
 R = TypeVar("R")
 Shape = tuple[int, ...]
@@ -106,7 +107,8 @@ def actual(operands: Iterable[Any]) -> list[Any]:
     """
     operands = list(operands)
     try:
-        return [_actual(x) if type(x) is Tensor else x for x in operands]
+        # the arguments of the call are the caller's arrays
+        return [owned_copy(_actual(x)) if type(x) is Tensor else x for x in operands]
     except Exception:
         return primals(operands)
 
