@@ -83,27 +83,6 @@ def test_scipys_least_squares_finds_a_tree(method: str) -> None:
     close(unravel(found.x))
 
 
-@pytest.mark.parametrize("method", ["hybr", "lm"])
-def test_scipys_root_finds_a_tree(method: str) -> None:
-    optimize = pytest.importorskip("scipy.optimize")
-    start = {"x": np.array([2.0, 0.5]), "y": np.array(1.0)}
-    vector, unravel = tg.tree.ravel(start)
-
-    def equations(v: Any) -> Any:
-        p = unravel(v)
-        x, y = p["x"], p["y"]
-        return tg.array([x[0] ** 2 + y**2 - 5.0, x[0] * x[1] - 1.0, x[1] + y - 1.5])
-
-    found = optimize.root(
-        lambda v: np.asarray(equations(v)),
-        vector,
-        jac=lambda v: writable(tg.jacobian(equations)(v)),
-        method=method,
-    )
-    assert found.success
-    close(unravel(found.x), {"x": np.array([2.0, 0.5]), "y": np.array(1.0)})
-
-
 # --- xarray -------------------------------------------------------------------------------
 
 

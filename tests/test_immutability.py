@@ -167,15 +167,10 @@ def test_what_is_written_to_the_callers_array_afterwards_is_not_seen(name):
 
 def test_an_index_does_not_follow_the_callers_array():
     index, mask = np.array([0, 0, 2]), np.array([True, False, True])
-    tape, x = tg.Tape().parameter(np.ones(3))
-    tape, y = tape.write(tg.getitem, x, index)
-    tape, y = tape.write(tg.index_select, y, index)
-    tape, y = tape.write(tg.getitem, y, mask)
-    tape, z = tape.write(tg.sum, y)
-    want = tg.reverse_sweep(tape, z)[x].copy()
-    index[:] = 1
-    mask[:] = True
-    np.testing.assert_array_equal(tg.reverse_sweep(tape, z)[x], want)
+    _, pullback = tg.vjp(lambda x: tg.index_select(x[index], index)[mask], np.ones(3))
+    want = pullback(np.ones(2))[0].tolist()
+    index[:], mask[:] = 1, True
+    assert pullback(np.ones(2))[0].tolist() == want
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -196,36 +191,23 @@ def test_an_unpickled_tape_is_apart_from_the_buffers_that_it_came_in(n):
 # --- options -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrap", [tuple, list, set, dict.fromkeys, lambda x: [{"a": (list(x),)}]])
-def test_options_of_any_depth_are_kept(wrap):
-    names = ["a", "b"]
-    option = wrap(names)
-    kept = owned_copy(option)
-    names.append("c")
-    if hasattr(option, "clear"):
-        option.clear()
-    assert kept == owned_copy(wrap(["a", "b"]))
-
-
 class Kind(Enum):
     ONE = 1
 
 
-def test_what_cannot_change_is_kept_as_it_is():
-    for x in (
-        tg.compile(np.sin),
-        tg.nn.Tanh(),
-        tg.sin,
-        np.dtype(">f4"),
-        np.float32,
-        np.float32(1.5),
-        Kind.ONE,
-        np.sum,
-    ):
+def test_options_are_kept_as_they_are_if_they_cannot_change_and_copied_at_any_depth():
+    constants = [tg.compile(np.sin), tg.nn.Tanh(), tg.sin, np.dtype(">f4"), np.float32, np.sum]
+    for x in [*constants, np.float32(1.5), Kind.ONE]:
         assert owned_copy(x) is x
-
-
-def test_subclasses_are_copied_as_what_they_are():
+    for wrap in (tuple, list, set, dict.fromkeys, lambda x: [{"a": (list(x),)}]):
+        names = ["a", "b"]
+        option = wrap(names)
+        kept = owned_copy(option)
+        names.append("c")
+        if hasattr(option, "clear"):
+            option.clear()
+        assert kept == owned_copy(wrap(["a", "b"]))
+    # subclasses too, as what they are
     array = np.ones(3).view(type("Special", (np.ndarray,), {}))
     kept = owned_copy(array)
     array[0] = 2
@@ -234,43 +216,37 @@ def test_subclasses_are_copied_as_what_they_are():
     kept = owned_copy(pair)
     pair[0].append(3)
     assert (type(kept), kept) == (type(pair), ([1], [2]))
-
-
-def test_a_kept_dict_is_never_changed():
     kept = owned_copy({"a": {"b": [1]}})
-    with pytest.raises(TypeError, match="never changed"):
-        kept["a"] = 1
-    with pytest.raises(TypeError, match="never changed"):
-        kept["a"].update(b=2)
+    for change in (lambda: kept.update(a=1), lambda: kept["a"].update(b=2)):
+        with pytest.raises(TypeError, match="never changed"):
+            change()
     assert pickle.loads(pickle.dumps(kept)) == kept == {"a": {"b": (1,)}}
 
 
+class Settings:
+    by = 2.0
+
+
+class Hashed(Settings):
+    def __eq__(self, other):
+        return self.by == other.by
+
+    def __hash__(self):
+        return hash(self.by)
+
+
 def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
-    class Settings:
-        by = 2.0
-
-    settings = Settings()
-
-    @tg.custom_op(vjps=(lambda g, y, x, settings: g * settings.by,))
-    def op(x, settings):
-        return x * settings.by
-
+    op = tg.custom_op(vjps=(lambda g, y, x, settings: g * settings.by,))(
+        lambda x, settings: x * settings.by
+    )
     fn = tg.custom_vjp(lambda g, y, x, settings: (g * settings.by, None))(
         lambda x, settings: x * settings.by
     )
-
-    class Hashed(Settings):
-        def __eq__(self, other):
-            return self.by == other.by
-
-        def __hash__(self):
-            return hash(self.by)
-
-    for changed in (settings, Hashed()):
-        for call in (lambda x, s=changed: op(x, settings=s), lambda x, s=changed: fn(x, s)):
-            changed.by = 2.0
+    for settings in (Settings(), Hashed()):
+        for call in (lambda x, s=settings: op(x, settings=s), lambda x, s=settings: fn(x, s)):
+            settings.by = 2.0
             _, pullback = tg.vjp(call, 1.0)
-            changed.by = 100.0
+            settings.by = 100.0
             assert pullback(1.0) == (2.0,)
     with pytest.raises(TypeError, match="an option is a generator"):
         tg.grad(lambda x: op(x, settings=iter(i for i in "ab")))(1.0)

@@ -1,11 +1,9 @@
 """Everything that pickles goes to other processes: by pickle, multiprocessing and joblib."""
 
-import multiprocessing
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pickled
 import pytest
@@ -52,23 +50,6 @@ def test_what_is_not_found_by_its_name_goes_in_parts() -> None:
     local = tg.compile(lambda x: x)
     with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
         pickle.dumps(local)
-
-
-@pytest.mark.thorough
-def test_compiled_steps_run_in_spawned_processes() -> None:
-    calls = [(pickled.PARAMS, pickled.STATE, pickled.X * i, pickled.Y, i) for i in range(3)]
-    gradient = tg.compile(tg.grad(pickled.loss))
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.starmap(pickled.step, calls)
-        gradients = pool.starmap(gradient, [(p, x, y, key) for p, _, x, y, key in calls])
-    for call, got, grads in zip(calls, found, gradients, strict=True):
-        assert same(got, pickled.step(*call))
-        p, _, x, y, key = call
-        assert same(grads, gradient(p, x, y, key))
-
-
-def same(a: Any, b: Any) -> bool:
-    return tg.tree.all_close(a, b, rtol=0, atol=0)
 
 
 SCRIPT = """
