@@ -1,4 +1,4 @@
-"""A deprecation of NumPy's makes a test that passes a skipped one; other warnings are failures."""
+"""A test that passes but meets a deprecation is skipped; one that meets another warning fails."""
 
 import re
 import subprocess

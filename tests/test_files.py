@@ -1,4 +1,4 @@
-"""Trees in files: whole, checked, and never run."""
+"""A tree that is saved is loaded bit for bit, or the file is refused; no file is ever run."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What it works together with: SciPy's solvers, xarray, pandas, JAX's trees, a Jupyter notebook.
+"""The package works together with SciPy's solvers, xarray, pandas, JAX's trees and Jupyter.
 
 Each is the real thing, and skipped where it is not installed (the extra "guests").
 """
@@ -193,15 +193,6 @@ def ordered(tree: Any) -> Any:
         children = [ordered(child) for child in tree]
         return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
     return tree
-
-
-def test_our_gradients_update_parameters_by_jaxs_tree_map() -> None:
-    tree_util = pytest.importorskip("jax.tree_util")
-    params = {"w": np.ones((2, 3)), "layers": [(np.zeros(3), np.ones(1)), []]}
-    gradients = tg.grad(lambda p: sum(tg.sum(leaf**2) for leaf in tg.tree.leaves(p)))(params)
-    moved = tree_util.tree_map(lambda p, g: p - 0.5 * g, params, gradients)
-    assert tree_util.tree_structure(moved) == tree_util.tree_structure(params)
-    assert all((leaf == 0).all() for leaf in tree_util.tree_leaves(moved))
 
 
 # --- Jupyter ------------------------------------------------------------------------------

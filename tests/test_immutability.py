@@ -36,7 +36,7 @@ def content(tree: Any) -> list[bytes]:
 
 
 def memory(tree: Any) -> list[Any]:
-    """What the leaves are, byte for byte, and whether they can be written to."""
+    """The leaves, byte for byte, and whether they can be written to."""
     leaves, structure = tg.tree.flatten(tree)
     return [
         structure,
@@ -256,7 +256,7 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
 
 
 def _outputs(n: int) -> dict[str, Any]:
-    """What the package hands out, by name."""
+    """Results of every kind that the package hands out, by name."""
     x = np.linspace(0.5, 1, n)
     matrix = x.reshape(2, -1)
     record_output, tape = tg.record(lambda x: (x, x.T, tg.sin(x), tg.sum(x)))(matrix)

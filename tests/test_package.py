@@ -1,4 +1,4 @@
-"""The package as a whole: what it shows, imports, documents and stands on."""
+"""The house: imports run one way, the face shows the contract's names, and all are documented."""
 
 import ast
 import doctest
@@ -446,7 +446,7 @@ def test_the_sweep_imports_little():
 
 
 def public(module: ModuleType) -> dict[str, Any]:
-    """What a module shows of the package's own."""
+    """The things of the package's own that a module shows."""
     return {
         name: thing
         for name, thing in vars(module).items()

@@ -48,7 +48,7 @@ WITH_CODE = [ROOT / "README.md", *(g for g in GUIDES if "```python" in read(g))]
 
 @pytest.fixture
 def jax_as_it_was():
-    """What a page sets for JAX is no other test's."""
+    """Restore the settings of JAX that a page changes."""
     yield
     if jax := sys.modules.get("jax"):
         jax.config.update("jax_enable_x64", False)

@@ -834,7 +834,7 @@ NN: list[Refusal] = [
 ]
 
 PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
-WHOLE = {"w": np.arange(3)}
+WHOLE, MOMENTUM = {"w": np.arange(3)}, tg.optim.SGD(0.1, 0.5)
 
 
 def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -> Any:
@@ -844,7 +844,7 @@ def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -
 OPTIM: list[Refusal] = [
     *[
         (ValueError, lambda g=g, o=o: updated(o, g), f"SGD.update|params|{parts}")
-        for o in (tg.optim.SGD(0.1), tg.optim.SGD(0.1, 0.5))
+        for o in (tg.optim.SGD(0.1), MOMENTUM)
         for g, parts in (
             ({"a": [np.ones(2)], "b": 1.0}, "grads|at a:"),
             ({"a": PARAMS["a"]}, "grads"),
@@ -864,7 +864,7 @@ OPTIM: list[Refusal] = [
             lambda o=o, f=f: o.update(*f(o.init(PARAMS))),
             f"SGD.update(params, grads, state)|{last}",
         )
-        for o in (tg.optim.SGD(0.1), tg.optim.SGD(0.1, 0.5))
+        for o in (tg.optim.SGD(0.1), MOMENTUM)
         for f, last in (
             (lambda state: (PARAMS, state, PARAMS), "dict"),
             (lambda state: (state, PARAMS, PARAMS), "dict"),
@@ -873,19 +873,11 @@ OPTIM: list[Refusal] = [
     ],
     (ValueError, lambda: updated(tg.optim.SGD(0.1), WHOLE, (), WHOLE), "params.w is int64"),
     *[
-        (
-            ValueError,
-            lambda other=other: updated(
-                tg.optim.SGD(0.1, 0.5),
-                PARAMS,
-                tg.optim.SGD(0.1, 0.5 if other else 0.0).init(other),
-            ),
-            "state.velocity",
-        )
-        for other in (
-            {"a": [np.ones(2), np.ones(1)], "b": np.ones(())},
-            {"a": np.ones(1)},
-            None,
+        (ValueError, lambda state=state: updated(MOMENTUM, PARAMS, state), "state.velocity")
+        for state in (
+            MOMENTUM.init({"a": [np.ones(2), np.ones(1)], "b": np.ones(())}),
+            MOMENTUM.init({"a": np.ones(1)}),
+            tg.optim.SGD(0.1).init(PARAMS),
         )
     ],
     *[
@@ -907,46 +899,47 @@ def test_a_layer_a_loss_or_an_optimizer_says_what_does_not_fit_recorded_or_not()
         check_refusals(table, lambda call: tg.record(lambda _: call())(1.0))
 
 
-@pytest.mark.parametrize("bad", [-1, 3, 100])
-def test_losses_name_a_target_that_is_no_class(bad: int) -> None:
-    logits, targets = np.ones((2, 3)), np.array([0, bad])
-    loss = nn.cross_entropy_loss
-    compiled = tg.compile(loss)
-    compiled(logits, np.array([0, 1]))
-    for call in (loss, tg.grad(loss), tg.compile(loss)):
-        parts = "cross_entropy_loss", "3 classes", f"index {bad} "
-        said(IndexError, lambda call=call: call(logits, targets), *parts)
-    said(IndexError, lambda: compiled(logits, targets), f"index {bad} ")
-    assert nn.accuracy(logits, np.array([0, 2])) == 0.5
+# functions, their first argument, a second one that fits, and some that do not, with the words
+VALUES: list[tuple[Any, Any, Any, dict[Any, tuple[type[Exception], str]]]] = [
+    (
+        nn.cross_entropy_loss,
+        np.ones((2, 3)),
+        np.array([0, 1]),
+        {n: (IndexError, f"3 classes|index {n} ") for n in (-1, 3, 100)},
+    ),
+    (
+        lambda params, i: tg.sum(TABLE(params, i)),
+        OF[TABLE],
+        np.array([0, 1]),
+        {n: (IndexError, f"Embedding(vocab_s|index {n} ") for n in (-1, 5)},
+    ),
+]
 
 
-@pytest.mark.parametrize("bad", [-1, 5])
-def test_embedding_refuses_an_index_outside(bad: int) -> None:
-    params, indices = TABLE.init(0), np.array([0, bad])
-    for call in (TABLE, tg.grad(lambda p, i: tg.sum(TABLE(p, i)))):
-        compiled = tg.compile(call)
-        compiled(params, np.array([0, 1]))
-        said(IndexError, lambda c=call: c(params, indices), "Embedding(vocab_s", f"index {bad} ")
-        said(IndexError, lambda c=compiled: c(params, indices), f"index {bad} ")
-
-
-@pytest.mark.parametrize("bad", [-1.0, 1.5, 2])
-def test_losses_refuse_targets_that_are_no_probabilities(bad: float) -> None:
-    logits, targets = np.zeros((2, 2)), np.array([[0.0, 1.0], [bad, 0.5]])
-    for loss in (nn.binary_cross_entropy_loss, nn.kl_loss):
-        step = tg.compile(lambda x, f=loss: f(x, targets))
-        for call in (
-            lambda x, f=loss: f(x, targets),
-            lambda x, f=loss: tg.grad(f)(x, targets),
-            step,
-        ):
-            said(ValueError, lambda call=call: call(logits), "from 0 to 1")
-        loss(logits, np.array([[0.0, 1.0], [0.5, 0.5]]))
-
-
-def test_losses_refuse_masked_targets_while_they_are_compiled() -> None:
+def test_an_index_that_does_not_fit_is_refused_whether_it_is_compiled_or_not() -> None:
+    for fn, first, right, wrong in VALUES:
+        for plain in (fn, tg.grad(fn)):
+            compiled = tg.compile(plain)
+            compiled(first, right)
+            for bad, (kind, parts) in wrong.items():
+                second = np.array([0, bad])
+                # a program does not know for whom it looks at an index
+                for call in (plain, compiled, tg.compile(plain)):
+                    words = parts.split("|") if call is plain else parts.split("|")[-1:]
+                    said(kind, lambda f=call, x=first, y=second: f(x, y), *words)
     for f in (nn.cross_entropy_loss, nn.accuracy):
         said(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(ROWS[:2]), "masked")
+    assert nn.accuracy(np.ones((2, 3)), np.array([0, 2])) == 0.5
+
+
+def test_losses_refuse_targets_that_are_no_probabilities() -> None:
+    logits = np.zeros((2, 2))
+    for loss in (nn.binary_cross_entropy_loss, nn.kl_loss):
+        loss(logits, np.array([[0.0, 1.0], [0.5, 0.5]]))
+        for bad in (-1.0, 1.5, 2):
+            fn = lambda x, f=loss, bad=bad: f(x, np.array([[0.0, 1.0], [bad, 0.5]]))  # noqa: E731
+            for call in (fn, tg.grad(fn), tg.compile(fn)):
+                said(ValueError, lambda call=call: call(logits), "from 0 to 1")
 
 
 @pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])

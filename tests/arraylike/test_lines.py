@@ -78,7 +78,7 @@ WAYS = {
 
 
 def given(call, filters="always"):
-    """What warnings a call gives: their texts, files and lines."""
+    """The warnings of a call: their texts, files and lines."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter(filters)
         call()

@@ -63,7 +63,7 @@ class Plain(np.ndarray[Any, Any]):
 
 
 def recorded(f: Any) -> Any:
-    """What a function of a Tensor returns."""
+    """The result of a function of a Tensor."""
     return tg.record(f)(X)[0]
 
 

@@ -1,4 +1,4 @@
-"""What errors say to write: the caller's code is named, and the code in its place works."""
+"""An error names the line that the caller wrote, and the code to write instead, which works."""
 
 import itertools
 import re
@@ -167,7 +167,7 @@ def test_other_errors_of_arrays_stay_as_they_are() -> None:
 
 @pytest.mark.thorough
 def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(written: Any) -> None:
-    """What NumPy gives for a list of numbers, ours gives for one of Tensors."""
+    """Ours gives for a list of Tensors the result of NumPy's for one of numbers."""
     tried = 0
     # which count integers, hold no numbers, are another function of one argument, or take matrices
     without = ("bincount", "empty_like", "where", "multi_dot")

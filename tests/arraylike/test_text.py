@@ -1,4 +1,4 @@
-"""What a notebook shows: small, static and escaped HTML."""
+"""In a notebook tapes, Tensors and programs are small, static and escaped HTML."""
 
 from html.parser import HTMLParser
 

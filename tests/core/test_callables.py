@@ -1,4 +1,4 @@
-"""Names of functions and of their arguments; wrappers bind to instances as functions do."""
+"""Wrapped functions keep the names of their arguments, and bind to instances as functions do."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Contributions add up to the same, in place or not, whoever holds the arrays that rules return."""
+"""Contributions have the same sum, in place or not, whoever holds the arrays of rules."""
 
 import inspect
 import sys

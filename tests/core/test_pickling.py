@@ -1,4 +1,4 @@
-"""Tapes, ops, transforms, layers and states go through pickle."""
+"""A tape that is unpickled is the same tape, of any length and with its branches."""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""Recordings: what they hold, how they nest, and what must not leave them."""
+"""No gradient is cut off in silence, and a recording that ends, however it ends, leaves nothing."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""Records that are used outside their recording, or in another."""
+"""A Tensor that is used outside its recording, or on another tape, is a TapeError."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Recordings in threads and tasks."""
+"""Threads and tasks each have their own recording, and refuse the Tensors of others."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The reverse sweep, against rules of calculus and against another engine."""
+"""The reverse sweep gives what another engine gives, on any tape and any branch of one."""
 
 import itertools
 import weakref

@@ -1,4 +1,4 @@
-"""The tape, by hand: every step a value."""
+"""A tape is a value: all that a result depends on is written, and older tapes read as before."""
 
 import numpy as np
 import pytest

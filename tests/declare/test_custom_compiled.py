@@ -1,4 +1,4 @@
-"""Ops of the user's own in compiled programs."""
+"""A custom op in a program runs anew in each call, whatever its name and its options are."""
 
 import numpy as np
 from depth import THOROUGH

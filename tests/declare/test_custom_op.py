@@ -1,4 +1,4 @@
-"""custom_op: an op of the user's own, its rules, and what is refused."""
+"""An op of the user's own is an op like any: its rules hold in every order, mode and batch."""
 
 import inspect
 import re

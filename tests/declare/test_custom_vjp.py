@@ -1,4 +1,4 @@
-"""custom_vjp: a function of trees with a derivative of the user's own."""
+"""A function of trees with a VJP of the user's own has derivatives of every order and mode."""
 
 import pickle
 import re

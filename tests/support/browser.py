@@ -45,7 +45,7 @@ document.body.append(out);
 
 
 def run(page: str, script: str, tmp_path: Path, width: int = 1200) -> Any:
-    """What a script reports that runs on the page in a headless Chromium."""
+    """The report of a script that runs on the page in a headless Chromium."""
     file = tmp_path / "page.html"
     page = page.replace("<title>", WATCH + "<title>").replace(
         "</body>", SCRIPT % script + "</body>"

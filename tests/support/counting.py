@@ -1,4 +1,4 @@
-"""What a call takes, counted and not timed, and how often a function is called."""
+"""The work of a call, counted and not timed, and how often a function is called."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""What errors say: one refusal, or a table of them."""
+"""Checks of messages: of one refusal, or of a table of them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

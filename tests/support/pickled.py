@@ -162,7 +162,7 @@ def image_program() -> Any:
 
 
 def in_file(program: Any) -> bytes:
-    """What the file of a program holds."""
+    """The content of the file of a program."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "program.npz"
         program.save(path)
@@ -185,7 +185,7 @@ def swept(pair: Any) -> Any:
 
 
 def run(program: Any, args: Any) -> Any:
-    """What a program gives."""
+    """The results of a program."""
     return runner(program)()(*tg.tree.leaves(args))
 
 

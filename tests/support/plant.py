@@ -1,4 +1,4 @@
-"""What the tests would notice: python tests/support/plant.py 200 0
+"""Changes that the tests would notice: python tests/support/plant.py 200 0
 
 Plants changes in the package, one at a time and as many as the first argument says, drawn by the
 seed that the second is: another operator, constant, comparison, a dropped term, a guard that is
@@ -51,7 +51,7 @@ IGNORED = (ast.Raise, ast.JoinedStr, ast.Assert, ast.AnnAssign)
 
 
 def changes(node: Any) -> Iterator[Any]:
-    """What may stand in the place of a node."""
+    """The nodes that may stand in the place of one."""
     if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OPERATORS:
         yield _but(node, op=OPERATORS[type(node.op)]())
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
@@ -141,7 +141,7 @@ class Change:
 
 
 def forked(work: Any, patience: float) -> Any:
-    """What a function gives in a process of its own; None if that takes too long."""
+    """The result of a function in a process of its own; None if that takes too long."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

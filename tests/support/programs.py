@@ -1,4 +1,4 @@
-"""What tests of programs share: passes applied, and how close two results must be."""
+"""Shared by tests of programs: passes applied, and how close two results must be."""
 
 import importlib.util
 from typing import Any
@@ -72,7 +72,7 @@ def improved(program, passes):
 
 
 def run(program, args):
-    """What a program gives."""
+    """The results of a program."""
     return runner(program)()(*args)
 
 

@@ -1,4 +1,4 @@
-"""What nobody should do to an array."""
+"""Ways to write to an array that nobody may write to."""
 
 from typing import Any
 

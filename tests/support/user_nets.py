@@ -10,7 +10,7 @@ from tapegrad import nn
 
 
 class Draw:
-    """What all families draw of: a seed tells everything."""
+    """The random choices of all families, which a seed decides."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -130,7 +130,7 @@ def step_of(
     sequences: bool = False,
     often: tuple[str, ...] = (),
 ) -> tuple[Any, tuple[Any, ...]]:
-    """What is done with a loss: nothing, a gradient, a step of an optimizer."""
+    """A function of a loss: itself, its gradient, or a step of an optimizer."""
     kinds = ("sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay", "hvp")
     kind = d.of(["grad", "grad", *kinds, *often])
     both = tg.value_and_grad(loss)

@@ -1,4 +1,4 @@
-"""A function applied to each leaf of trees."""
+"""A map keeps the structure of a tree, and refuses trees that differ."""
 
 import pytest
 from hypothesis import given

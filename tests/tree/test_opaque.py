@@ -1,4 +1,4 @@
-"""Tensors in what is no tree: none is lost there."""
+"""No Tensor is lost in an object that is no tree."""
 
 import itertools
 from collections import OrderedDict, deque

@@ -1,4 +1,4 @@
-"""Whole trees: raveled, updated, counted, compared."""
+"""Trees become vectors and come back; they are updated by path, counted and compared."""
 
 import pickle
 import re

@@ -1,4 +1,4 @@
-"""Trees taken apart and put together."""
+"""A tree that is flattened is put together again as it was, and its paths lead to its leaves."""
 
 import dataclasses
 import pickle
