@@ -165,6 +165,8 @@ _UNDERFLOW = 1e-290  # smaller numbers count as zero
 _FLAT = 8  # the number of smallest steps at which a constant function has to stay constant
 _JUMP = 1e-3  # a larger relative change, as the inputs round, is not due to rounding
 _CELLS = 8  # this number of slopes next to a point shows that it is smooth there
+_SCALES = 6  # this number of sizes of steps between the input's own and the usual ones are tried
+_CLOSEST = 2.0**-12  # the smallest of them, in units of the input
 _HIDDEN = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
 
 
@@ -298,10 +300,19 @@ class Comparison:
             return self.examine(support, analytic, np.flatnonzero(~close), sides)
 
     def examine(
-        self, support: Array, analytic: Array, rows: Array, seen: dict[float, tuple[Array, Array]]
+        self,
+        support: Array,
+        analytic: Array,
+        rows: Array,
+        seen: dict[float, tuple[Array, Array]],
+        apart: bool = False,
     ) -> Finding:
-        """Compare some rows over the whole ladder of steps; `seen` has the slopes at two steps."""
-        eps, inherited = self.problem.eps, self.problem.scale
+        """Compare some rows over the whole ladder of steps; `seen` has the slopes at two steps.
+
+        With `apart`, a derivative may be off by the rounding of its own output alone, not of the
+        largest.
+        """
+        eps, inherited = self.problem.eps, 0.0 if apart else self.problem.scale
         ladder = self.problem.steps.ladder
         sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
@@ -318,13 +329,13 @@ class Comparison:
         rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
         left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
         right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
-        mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
+        mean, gap, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
         # the derivative may be anything between two different sides; if a kink is so close that
         # the sides are not known, it may be anything that they could be
         farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
         sizes = np.maximum(np.abs(left), np.abs(right))
         known = doubt <= self.problem.steps.sure * np.maximum(sizes, size)
-        spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
+        spread = np.where(gap > doubt, (gap + doubt) / 2, 0)
         spread = np.where(known, spread, np.fmin(doubt, farthest))
 
         central = sides.mean(axis=1)
@@ -333,7 +344,13 @@ class Comparison:
         numeric, error = limit(ladder, central, 2, weighed_rounding, seen_size)
         # the analytic side rounds as well
         reach = max(1, np.max(np.abs(self.v[support])))
-        floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
+        if apart:
+            values = np.abs(self.rows(self.y @ self.u, self.y)[rows])
+            floor = np.maximum(values * reach, np.abs(analytic[rows]))
+        else:
+            # terms that cancel in one output may be the derivative of another
+            floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
+        floor = 16 * eps * floor + _UNDERFLOW
         error += floor
 
         mean, doubt, spread = (
@@ -343,8 +360,9 @@ class Comparison:
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
         # zero is right if nothing changes for many steps: a change further off is a kink
-        constant = (central[-_FLAT:] == 0).all(axis=0)
-        wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
+        constant = (central[-_FLAT:] == 0).all(axis=0) & (np.abs(analytic[rows]) <= floor)
+        numeric, error = np.where(constant, 0, numeric), np.where(constant, floor, error)
+        wrong &= ~constant
         off = np.abs(analytic[rows] - numeric)
         # the doubt is at most this, and takes derivatives at many points
         if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
@@ -471,20 +489,30 @@ class Comparison:
         return self, finding
 
     def is_right_closer(self, support: Array, finding: Finding) -> bool:
-        """Whether the derivative agrees with differences whose steps are in units of one input.
+        """Whether the derivative agrees with differences at smaller steps.
 
-        Other steps may reach beyond a pole that is as close to 0 as the input.
+        Where a function varies over lengths far below 1, as beside a pole or beside much larger
+        inputs, the usual steps reach beyond what its derivative describes. The smallest steps that
+        show a slope decide, and larger ones that agree with them and are more precise.
         """
-        size = float(np.abs(self.x[support[0]]))
-        if support.size > 1 or not 0 < size < 1:
+        if support.size > 1:
             return False
+        size = min(1.0, float(np.abs(self.x[support[0]])))
+        rows, claimed = finding.rows[finding.wrong], np.abs(finding.numeric[finding.wrong])
+        numeric, error = np.full(rows.shape, np.nan), np.full(rows.shape, np.inf)
+        right = np.zeros(rows.shape, bool)
         with np.errstate(all="ignore"):
-            closer = attrs.evolve(self, v=self.v * size)
-            analytic = closer.analytic(support)
-            closer = attrs.evolve(closer, sizes=np.abs(analytic))
-            recheck = closer.examine(support, analytic, finding.rows[finding.wrong], {})
-            known = recheck.error <= self.problem.steps.sure * np.abs(recheck.analytic)
-        return bool(np.all(known & ~recheck.wrong))
+            for scale in np.geomspace(_CLOSEST * (size or _CLOSEST), 1, _SCALES, endpoint=False):
+                closer = attrs.evolve(self, v=self.v * scale)
+                recheck = closer.examine(support, closer.analytic(support), rows, {}, apart=True)
+                slope, doubt = recheck.numeric / scale, recheck.error / scale
+                # fine enough to show a slope like the one that contradicts the rule
+                shown = np.maximum(np.abs(recheck.analytic / scale), claimed)
+                agrees = np.isnan(numeric) | (np.abs(slope - numeric) <= doubt + error)
+                better = (doubt <= self.problem.steps.sure * shown) & agrees & (doubt < error)
+                numeric, error = np.where(better, slope, numeric), np.where(better, doubt, error)
+                right = np.where(better, ~recheck.wrong, right)
+        return bool(right.all())
 
     def supports(self) -> list[Array]:
         """The first directions to try, each as the indices of the inputs that move."""

@@ -482,6 +482,36 @@ def test_close_to_a_pole_no_right_rule_is_told_wrong_and_each_wrong_one_is(x: An
         check_grads(steep, (np.array([x]),), order=1)
 
 
+# right functions at arguments of very different sizes, and the input that the wrong rule is for
+MIXED: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "logarithm": (np.log, (np.array([1e-13, 1.0, 1e8]),)),
+    "reciprocal": (np.reciprocal, (np.array([1e-13, 1.0, 1e8]),)),
+    "inverse": (np.linalg.inv, (np.array([[2e5, 3e-12], [-3e-8, 8e-12]]),)),
+    "staircase": (lambda x: (np.floor(x), x - np.floor(x)), (np.array([2.4e7 + 0.25]),)),
+    "remainder": (np.remainder, (np.array([-5.5]), np.array([-2.3e-8]))),
+    "correlation": (
+        np.corrcoef,
+        (np.array([[-4.7e-6, -2.8e-6, 4.7e-6], [-9.5e-7, 2.8e-6, 9.5e-7]]),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_no_right_rule_is_told_wrong_beside_inputs_of_another_size_and_each_wrong_one_is(
+    name: str,
+) -> None:
+    fn, args = MIXED[name]
+    check_grads(fn, args, order=1)
+
+    def wrong(*xs: Any) -> Any:
+        # with a derivative of 0.95 times the right one
+        return tg.tree.map(lambda y: 0.95 * y + 0.05 * tg.stop_gradient(y), fn(*xs))
+
+    with pytest.raises(AssertionError, match="wrong derivative") as error:
+        check_grads(wrong, args, order=1)
+    assert "stop_gradient" not in str(error.value)
+
+
 @pytest.mark.parametrize("value", [0.1, -3.7, 1e-74, 1e5])
 def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
     x = np.full(5, value)
