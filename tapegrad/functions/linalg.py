@@ -8,7 +8,9 @@ import numpy as np
 
 from tapegrad.arraylike.table import answers
 from tapegrad.functions import matrices as _matrices
+from tapegrad.functions.manipulation import diagonal as _diagonal
 from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
+from tapegrad.functions.manipulation import trace as _trace
 from tapegrad.functions.matrices import *  # noqa: F403
 from tapegrad.functions.matrices import cond as cond
 from tapegrad.functions.products import cross as _cross
@@ -17,7 +19,6 @@ from tapegrad.functions.products import outer as _outer
 from tapegrad.functions.products import tensordot as tensordot
 from tapegrad.ops import decompositions as _decompositions
 from tapegrad.ops import inverses as _inverses
-from tapegrad.ops.casting import to_array
 from tapegrad.ops.decompositions import *  # noqa: F403
 from tapegrad.ops.inverses import *  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
@@ -41,10 +42,7 @@ def diagonal(x: Any, *, offset: int = 0) -> Any:
     array([[0, 3],
            [4, 7]])
     """
-    x = to_array(x)
-    n, m = x.shape[-2:]
-    i = np.arange(max(min(n + min(offset, 0), m - max(offset, 0)), 0))
-    return x[..., i - min(offset, 0), i + max(offset, 0)]
+    return _diagonal(x, offset, -2, -1)
 
 
 def trace(x: Any, *, offset: int = 0) -> Any:
@@ -56,7 +54,7 @@ def trace(x: Any, *, offset: int = 0) -> Any:
     >>> tg.linalg.trace(np.arange(8).reshape(2, 2, 2))
     array([ 3, 11])
     """
-    return np.sum(diagonal(x, offset=offset), axis=-1)
+    return _trace(x, offset, -2, -1)
 
 
 def outer(x1: Any, x2: Any) -> Any:

@@ -12,7 +12,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.functions.selection import take
 from tapegrad.ops.axes import in_front, kept, lines
-from tapegrad.ops.casting import floating, is_weak, number, real, seen, to_array
+from tapegrad.ops.casting import floating, is_weak, number, read_out, real, seen, to_array
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
@@ -347,7 +347,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     if x.dtype.kind not in "iub":
         raise TypeError(f"bincount counts integers, not {x.dtype}")
     minlength = operator.index(minlength)
-    known = x._read("counting what occurs") if isinstance(x, Tensor) else x
+    known = read_out(x, "counting what occurs")
     weights = np.ones(x.shape, np.intp) if weights is None else to_array(weights).astype(float)
     if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
         raise ValueError(
@@ -364,11 +364,6 @@ def _where(condition: Any, *sides: Any) -> Any:
 
 
 answers([np.where], _where)
-
-
-def _known(x: Any, what: str) -> Any:
-    """The values, which determine a shape; unknown inside `compile`."""
-    return x._read(what) if isinstance(x, Tensor) else x
 
 
 def unique(
@@ -415,7 +410,7 @@ def unique(
     """
     ar = to_array(ar)
     _, first, inverse, counts = np.unique(
-        _known(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
+        read_out(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
     )
     asked = (return_index, return_inverse, return_counts)
     more = [x for x, wanted in zip((first, inverse, counts), asked, strict=True) if wanted]
@@ -453,7 +448,7 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
             f"trim_zeros takes an array of one axis, not {filt.ndim}, and trim 'f', 'b' or 'fb', "
             f"not {trim!r}"
         )
-    places = np.flatnonzero(_known(filt, "trimming zeros"))
+    places = np.flatnonzero(read_out(filt, "trimming zeros"))
     n = filt.shape[0]
     if not places.size:
         return filt[:0]

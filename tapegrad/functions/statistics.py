@@ -17,6 +17,7 @@ from tapegrad.ops.casting import (
     deviations,
     double,
     floating,
+    read_out,
     real,
     real_of,
     seen,
@@ -195,7 +196,7 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
         if weights.shape != a.shape:
             raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     if isinstance(bins, str):
-        known = a._read(f"choosing bins as {bins!r}") if isinstance(a, Tensor) else a
+        known = read_out(a, f"choosing bins as {bins!r}")
         if weights is not None:
             raise TypeError(f"bins={bins!r} is not for weighted elements")
         bins = len(np.histogram_bin_edges(known, bins, range)) - 1

@@ -219,7 +219,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     """
     a = floating(a)
     if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _MANY and a.max() <= _MODEST:
-        # finding the largest number of each row takes longer than all else, and is not needed here
+        # most of the time would go into finding the largest number of each row, which is not needed
         weights = np.exp(a)
         total = _sums(weights, axis)
         if total.min() >= 1 / _MODEST:

@@ -14,7 +14,7 @@ Rule = Callable[..., Any]
 
 
 def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
-    """All axes, beginning with those of `axis`, and the number of these."""
+    """All axes, the axes of `axis` first, and the number of these."""
     axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
     return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
 

@@ -202,6 +202,11 @@ def known(x: Any) -> Any:
     return np.asarray(x) if isinstance(x, Tensor) else x
 
 
+def read_out(x: Any, purpose: str) -> Any:
+    """The values of x, which determine a shape; unknown inside `compile`, whose error names it."""
+    return x._read(purpose) if isinstance(x, Tensor) else x
+
+
 def seen(x: Any) -> Any:
     """The values of x, for checks; None while a function is compiled and they are unknown."""
     if isinstance(x, Tensor):
@@ -270,27 +275,15 @@ def stopped(x: Any) -> Any:
     return x
 
 
-def _shape(a: Tensor) -> tuple[int, ...]:
-    return a.shape
-
-
-def _ndim(a: Tensor) -> int:
-    return a.ndim
-
-
-def _size(a: Tensor) -> int:
-    return a.size
-
-
 def _result_type(*args: Any) -> np.dtype[Any]:
     known = [x._primal if isinstance(x, Tensor) else x for x in args]
     return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
 
 
 # These facts about a Tensor are known without its value, and need no record.
-answers([np.shape], _shape)
-answers([np.ndim], _ndim)
-answers([np.size], _size)
+answers([np.shape], lambda a: a.shape)
+answers([np.ndim], lambda a: a.ndim)
+answers([np.size], lambda a: a.size)
 answers([np.result_type], _result_type)
 answers([np.iscomplexobj], lambda x: x.dtype.kind == "c")
 answers([np.isrealobj], lambda x: x.dtype.kind != "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,27 @@ def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     return np.where(tie, g * 0.5, select(larger, g, 0))
 
 
+def _shares(compare: Any, passes_nan: bool = False) -> tuple[Any, Any]:
+    """The rules of an extremum of two; `passes_nan` if a number wins over nan."""
+
+    def share(g: Any, own: Any, other: Any) -> Any:
+        wins = compare(own, other)
+        return _shared_by_both(g, own, other, wins | np.isnan(other) if passes_nan else wins)
+
+    return lambda g, y, x1, x2: share(g, x1, x2), lambda g, y, x1, x2: share(g, x2, x1)
+
+
+TIES = "ties share equally"
+_OTHER = "the other side is taken"
+
+
 @op(
-    lambda g, y, x1, x2: _shared_by_both(g, x1, x2, np.greater(x1, x2)),
-    lambda g, y, x1, x2: _shared_by_both(g, x2, x1, np.greater(x2, x1)),
+    *_shares(np.greater),
     ufunc=np.maximum,
     keeps_weak=True,
     whole=builtins.max,
-    kink="ties share equally",
-    flat="the other side is taken",
+    kink=TIES,
+    flat=_OTHER,
 )
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
@@ -57,13 +71,12 @@ def maximum(x1: Any, x2: Any) -> Any:
 
 
 @op(
-    lambda g, y, x1, x2: _shared_by_both(g, x1, x2, np.less(x1, x2)),
-    lambda g, y, x1, x2: _shared_by_both(g, x2, x1, np.less(x2, x1)),
+    *_shares(np.less),
     ufunc=np.minimum,
     keeps_weak=True,
     whole=builtins.min,
-    kink="ties share equally",
-    flat="the other side is taken",
+    kink=TIES,
+    flat=_OTHER,
 )
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
@@ -77,12 +90,11 @@ def minimum(x1: Any, x2: Any) -> Any:
 
 
 @op(
-    lambda g, y, x1, x2: _shared_by_both(g, x1, x2, np.greater(x1, x2) | np.isnan(x2)),
-    lambda g, y, x1, x2: _shared_by_both(g, x2, x1, np.greater(x2, x1) | np.isnan(x1)),
+    *_shares(np.greater, True),
     ufunc=np.fmax,
     keeps_weak=True,
-    kink="ties share equally",
-    flat="the other side is taken",
+    kink=TIES,
+    flat=_OTHER,
 )
 def fmax(x1: Any, x2: Any) -> Any:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
@@ -96,12 +108,11 @@ def fmax(x1: Any, x2: Any) -> Any:
 
 
 @op(
-    lambda g, y, x1, x2: _shared_by_both(g, x1, x2, np.less(x1, x2) | np.isnan(x2)),
-    lambda g, y, x1, x2: _shared_by_both(g, x2, x1, np.less(x2, x1) | np.isnan(x1)),
+    *_shares(np.less, True),
     ufunc=np.fmin,
     keeps_weak=True,
-    kink="ties share equally",
-    flat="the other side is taken",
+    kink=TIES,
+    flat=_OTHER,
 )
 def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
@@ -114,7 +125,7 @@ def fmin(x1: Any, x2: Any) -> Any:
     """
 
 
-def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
+def _clip_share(i: int, g: Any, y: Any, a: Any, low: Any, high: Any) -> Any:
     """The cotangent of one of the three operands where it is the result; half where two tie."""
     wins = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
@@ -126,20 +137,15 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
 
 
 @op(
-    lambda g, y, a, low, high: _clip_share(0, g, a, low, high),
-    lambda g, y, a, low, high: _clip_share(1, g, a, low, high),
-    lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
+    *[partial(_clip_share, i) for i in range(3)],
     name="clip",
     keeps_weak=True,
     batch=pointwise,
-    flat="the other side is taken",
+    flat=_OTHER,
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
-
-
-TIES = "ties share equally"
 
 
 def _taken(x: Any, order: Any) -> Any:

@@ -156,16 +156,13 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
 
 
 @op(
-    lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x1, x2, axis),
-    lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, x1, axis),
+    lambda g, y, x1, x2, axis=-1: conjugate_of(_vecdot_vjp(g, x1, x2, axis)),
+    lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, conjugate_of(x1), axis),
     numpy=(np.vecdot, np.linalg.vecdot),
     batch=_vecdot_batch,
     jvp=linear,
     adds=True,
-    complex=(
-        lambda g, y, x1, x2, axis=-1: np.conj(_vecdot_vjp(g, x1, x2, axis)),
-        lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, np.conj(x1), axis),
-    ),
+    complex=True,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The dot products of vectors along an axis; the other axes broadcast.
@@ -197,15 +194,12 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
 
 @op(
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
-    lambda g, y, x1, x2: np.vecmat(g, x1),
+    lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
     batch=_matvec_batch,
     jvp=linear,
     adds=True,
-    complex=(
-        lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
-        lambda g, y, x1, x2: np.vecmat(np.conj(g), x1),
-    ),
+    complex=True,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -225,16 +219,13 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
 
 
 @op(
-    lambda g, y, x1, x2: np.matvec(x2, g),
-    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2),
+    lambda g, y, x1, x2: conjugate_of(np.matvec(x2, g)),
+    lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
     batch=_vecmat_batch,
     jvp=linear,
     adds=True,
-    complex=(
-        lambda g, y, x1, x2: np.conj(np.matvec(x2, g)),
-        lambda g, y, x1, x2: np.expand_dims(np.conj(x1), -1) * np.expand_dims(g, -2),
-    ),
+    complex=True,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.

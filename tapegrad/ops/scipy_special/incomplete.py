@@ -66,7 +66,7 @@ def _poisson(k: Any, mu: Any) -> Any:
 
 
 def _binom(k: Any, m: Any, x: Any) -> Any:
-    """That of k successes and m failures."""
+    """The logarithm of the probability of k successes and m failures, on vectors."""
     n, excess = k + m, _excess(k, m, x)
     successes = _power(k, scipys("xlogy")(k, x), n, excess)
     failures = _power(m, scipys("xlog1py")(m, -x), n, -excess)
@@ -81,7 +81,7 @@ def _excess(a: Any, b: Any, x: Any) -> Any:
 
 
 def _log_of_gamma_density(a: Any, x: Any) -> Any:
-    """On vectors."""
+    """The logarithm of the density of a gamma distribution, on vectors."""
     is_few = a < 1
     y = _poisson(a - ~is_few, x)
     return np.where(is_few, y + np.log(a) - np.log(x), y) if np.any(is_few) else y
@@ -103,7 +103,7 @@ _gamma_density = of_vectors(
 
 
 def _log_of_beta_density(a: Any, b: Any, x: Any) -> Any:
-    """On vectors."""
+    """The logarithm of the density of a beta distribution, on vectors."""
     is_few, are_few = a < 1, b < 1
     k, m = a - ~is_few, b - ~are_few
     y = _binom(k, m, x) + np.log(np.where(is_few | are_few, 1, k + m + 1))
@@ -122,7 +122,7 @@ def _slope_of_binom(k: Any, m: Any, x: Any) -> Any:
 
 
 def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any, g: Any = 1.0) -> Callable[..., Any]:
-    """By the logarithms of t and 1 - t, each divided by its mean."""
+    """The cumulants, by the logarithms of t and 1 - t, each divided by its mean."""
     n = a + b
 
     @functools.cache
@@ -263,7 +263,7 @@ betainc, betaincc = BETA.function(LOWER), BETA.function(UPPER)
 def _beta_inverse(name: str, of: int) -> Op[Any]:
     def rule(k: int) -> Any:
         def vjp(g: Any, y: Any, a: Any, b: Any, p: Any) -> Any:
-            # the distance to 1 is that of the mirrored function to 0, which keeps its digits
+            # the mirrored function's distance to 0 is this one's to 1, with all digits
             is_low, rest = np.less(y, 0.5), (betaincinv if of == UPPER else betainccinv)(b, a, p)
             pairs = (a, b), (b, a), (y, rest)
             xs = [np.where(is_low, low, high) for low, high in pairs]
@@ -289,7 +289,7 @@ def _log_square(df: Any, t: Any) -> Any:
 
 
 def _log_of_t_density(df: Any, t: Any) -> Any:
-    """On vectors."""
+    """The logarithm of the density of Student's distribution, on vectors."""
     size = np.abs(t) / np.sqrt(df)
     square = _log_square(df, t)
     falls = np.where(size < 1, np.log1p(size * size), square + np.log1p(np.exp(-square)))

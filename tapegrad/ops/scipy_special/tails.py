@@ -52,7 +52,7 @@ class Tail:
     log_scale
         The logarithm of the factor before the integral, beside the density.
     sign
-        That of the part in the probability up to x.
+        The sign with which the part counts in the probability up to x.
     shape, rate
         If the shape is below one, the logarithm is not concave, but falls fast and then slowly, by
         less than the rate.
@@ -90,7 +90,7 @@ class Tail:
 def _moment(cumulant: Callable[..., Any], *orders: int) -> Any:
     """The derivative of a density, by parameters this often, divided by the density.
 
-    ``cumulant(i, j)`` is that of its logarithm. This is the complete Bell polynomial.
+    ``cumulant(i, j)`` is the derivative of its logarithm. The sum is the complete Bell polynomial.
     """
     m, n = (*orders, 0)[:2]
     if not m and not n:
@@ -119,7 +119,7 @@ def log1p_rest(u: Any) -> Any:
 
 
 def exp_rest(s: Any) -> Any:
-    """``s - 1 + exp(-s)``, likewise."""
+    """``s - 1 + exp(-s)``, whose terms cancel near 0."""
     return np.where(s < 0.125, -log1p_rest(np.expm1(-np.minimum(s, 1))), s + np.expm1(-s))
 
 
@@ -131,7 +131,7 @@ def for_large(large: Any, careful: Callable[..., Any], plain: Callable[..., Any]
 
 
 def log_ratio(x: Any, a: Any, excess: Any, g: Any = 1.0) -> Any:
-    """``g * log(x / a)``, of what may be Tensors; the excess is ``x - a``."""
+    """``g * log(x / a)`` of arrays or Tensors; the excess is ``x - a``."""
     is_near = np.less(np.absolute(excess), a / 2)
     near = g * np.log1p(np.where(is_near, excess, 0) / a)
     return np.where(is_near, near, xlogy(g, np.where(is_near, 1, x)) - g * np.log(a))
@@ -151,8 +151,8 @@ def elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
 
 # --- a family of distributions, by its parameters ------------------------------------------
 
-# what a derivative is divided by: nothing, the probability up to x, or that beyond it; less one of
-# these, their sum is the other
+# the divisor of a derivative: 1, the probability up to x, or the probability beyond it; the sum of
+# the last two, less one of them, is the other
 _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
@@ -186,14 +186,13 @@ class Family:
     density
         The op of the logarithm of the density.
     cumulant
-        Of parameters and x, the derivatives of the log density by the parameters.
+        A function of the parameters and x: the log density's derivatives by the parameters.
     tails
         Masks and the tails of the elements there, with the number of the tail's probability.
     example
         Arguments of its example.
     derivative
-        The op of derivatives by the parameters, which takes their orders, and what they are divided
-        by.
+        The op of derivatives by the parameters, which takes their orders and their divisor.
     hazards
         The ops of the logarithm of the density, and of that over either probability.
     cdf, sf, logcdf, logsf
@@ -355,7 +354,7 @@ class Family:
         """SciPy's inverse, moved by Newton's steps where it is not the inverse to 12 digits."""
         y, is_high = scipys(name)(a, p), p > 0.5
         kind, target = np.where(is_high, BOTH - of, of), np.log(np.where(is_high, 1 - p, p))
-        # what has underflowed stays 0; SciPy may find nothing at all
+        # a quantile that underflowed stays 0; SciPy's may be nan
         active = (p > 0) & (p < 1) & (y != 0)
         y = np.where(active & ~np.isfinite(y), np.sign(p - 0.5), y)
         for _ in range(200):
@@ -363,7 +362,7 @@ class Family:
             if not at.size:
                 break
             log_p, over = [np.choose(kind[at], x) for x in self.logs(a[at], y[at])]
-            # between the logarithms of both
+            # the distance between the logarithms of both
             miss = target[at] - log_p
             step = np.where(kind[at] == UPPER, -miss, miss) * np.exp(over) / y[at]
             is_digit = np.abs(step) > 4 * np.finfo(float).eps

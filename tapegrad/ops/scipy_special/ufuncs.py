@@ -79,7 +79,7 @@ def several(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any],
 def by_order(
     name: str, forward: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
 ) -> Op[Any]:
-    """The op of a function's derivatives, of which the first option is the order."""
+    """The op of a function's derivatives; its first option is the order."""
 
     def vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
         order, *rest = options.values()
