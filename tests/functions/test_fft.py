@@ -61,37 +61,6 @@ def test_a_gradient_along_several_axes_is_the_transposed_map(name: str, axes: An
             np.testing.assert_allclose(pullback(g)[0].reshape(-1), want, atol=1e-12)
 
 
-def test_imaginary_parts_that_are_ignored_get_no_gradient() -> None:
-    for n, ignored in ((8, [0, 4]), (9, [0]), (4, [0, 2]), (5, [0])):
-        gradient = tg.grad(lambda z, n=n: np.sum(np.fft.irfft(z, n) ** 3))(Z)
-        used = n // 2 + 1
-        assert [i for i in range(used) if gradient[i].imag == 0] == ignored
-        assert np.all(gradient[used:] == 0)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64])
-def test_dtypes_are_numpys_and_gradients_have_their_operands(dtype: Any) -> None:
-    x = X.astype(dtype)
-    for name in ("fft", "ifft", "irfft", "rfft", "hfft", "ihfft", "fftn", "ifftn", "irfftn"):
-        if np.dtype(dtype).kind == "c" and name in ("rfft", "ihfft"):
-            continue
-        f = getattr(np.fft, name)
-        y, pullback = tg.vjp(f, x)
-        assert y.dtype == f(x).dtype
-        assert pullback(np.ones_like(y))[0].dtype == dtype
-        assert tg.jvp(f, (x,), (x,))[1].dtype == y.dtype
-
-
-def test_whole_numbers_lists_and_repeated_axes() -> None:
-    a = np.arange(12.0).reshape(3, 4)
-    tg.testing.check_grads(lambda a: np.fft.fftn(a, axes=(0, 0, 1)), (a,))
-    recorded, tape = tg.record(lambda x: tg.fft.fft2([[x[0], 1.0], [x[1], 2.0]]))(X)
-    np.testing.assert_allclose(recorded.value, np.fft.fft2([[1.0, 1.0], [-2.0, 2.0]]))
-    assert [x.op.name for x in tape if "fft" in x.op.name] == ["fftn"]
-    whole, _ = tg.record(lambda x: np.fft.rfft(x.astype(int)))(X)
-    assert whole.dtype == np.complex128
-
-
 @pytest.mark.parametrize("name", ["fft2", "ifft2", "rfft2", "irfft2", "fftn", "irfftn"])
 def test_a_transform_along_several_axes_is_one_record_and_so_is_its_rule(name: str) -> None:
     transform = getattr(np.fft, name)
@@ -118,23 +87,6 @@ def test_compiled_transforms_write_to_buffers_over_what_is_not_needed_again() ->
     for _ in range(2):
         gradient = program(a)
         np.testing.assert_allclose(gradient, tg.grad(lambda a: np.sum(filtered(a) ** 2))(a))
-
-
-REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
-    "length": (lambda x: np.fft.fft(x, 0), ValueError, "number of FFT data points"),
-    "norm": (lambda x: tg.fft.hfft(x, norm="both"), ValueError, "norm must be .*, not 'both'"),
-    "lengths": (lambda x: np.fft.fftn(x, (2, 2), (0,)), ValueError, "the same length; got 2 and 1"),
-    "rfft": (lambda x: np.fft.rfft(x * 1j), TypeError, "rfft does not take complex"),
-    "rfftn": (lambda x: np.fft.rfftn(x * 1j), TypeError, "rfftn does not take complex"),
-    "option": (lambda x: np.fft.fft(x, n=np.sum(x)), TypeError, "n is an option"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_wrong_calls_are_refused_by_name(name: str) -> None:
-    call, kind, text = REFUSED[name]
-    with pytest.raises(kind, match=text):
-        tg.record(call)(X)
 
 
 def test_no_bins_are_zeros() -> None:

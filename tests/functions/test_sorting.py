@@ -1,4 +1,4 @@
-"""Functions whose results have shapes that depend on values."""
+"""Unique elements, trimmed zeros, and statistics that leave nan out, with their gradients."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.domain import TYING
-from tapegrad.testing import arrays
+from tapegrad.testing import arrays, check_grads
 
 ASKED = ("return_index", "return_inverse", "return_counts")
 
@@ -48,13 +48,40 @@ def test_zeros_at_the_ends_are_trimmed_as_in_numpy(trim: Any, x: Any) -> None:
     assert g.sum() == want.size
 
 
-def test_what_is_no_sequence_is_not_trimmed() -> None:
-    for x, trim in ((np.ones((2, 2)), "fb"), (np.ones(2), "x")):
-        with pytest.raises(ValueError, match="trim_zeros"):
-            tg.trim_zeros(x, trim)
+def test_a_perfect_correlation_has_the_curvature_of_one() -> None:
+    # near the largest value the square of the angle is lost, half of it
+    y = np.array([1.0, 2.0, 4.0])
+    check_grads(lambda x: np.corrcoef(x, y)[0, 1], (2 * y + 1,))
+    check_grads(lambda x: np.corrcoef(x, y), (-y,))
 
 
-@pytest.mark.parametrize("fn", [tg.unique, tg.trim_zeros])
-def test_a_shape_by_values_is_not_compiled(fn: Any) -> None:
-    with pytest.raises(tg.TraceError):
-        tg.compile(fn)(np.ones(3))
+@pytest.mark.parametrize("q", [0.0, 0.3, 1.0, np.array([0.25, 0.75])])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_quantiles_of_all_but_nan_are_numpys(q: Any) -> None:
+    x = np.array(
+        [[3.0, np.nan, 1.0], [np.nan, np.nan, np.nan], [4.0, 2.0, 7.0], [np.nan, 5.0, 6.0]]
+    )
+    for axis in (None, 0, 1, (0, 1)):
+        want = np.nanquantile(x, q, axis=axis, keepdims=True)
+        np.testing.assert_allclose(tg.nanquantile(x, q, axis, keepdims=True), want)
+        got = tg.record(lambda x, a=axis: tg.nanpercentile(x, 100 * q, a))(x)[0].value
+        np.testing.assert_allclose(got, np.nanquantile(x, q, axis=axis))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_nan_gets_no_gradient_of_a_quantile(axis: Any) -> None:
+    x = np.array([[3.0, 5.0, 1.0], [2.5, 2.0, 7.0], [4.0, 0.0, 6.0], [8.0, 5.5, -1.0]])
+    missing = np.arange(12).reshape(4, 3) % 5 == 0
+    check_grads(lambda x: np.nanquantile(np.where(missing, np.nan, x), 0.3, axis), (x,))
+    holed = np.where(missing, np.nan, x)
+    slopes = tg.grad(lambda x: tg.sum(np.nanmedian(x, axis)))(holed)
+    np.testing.assert_array_equal(slopes[missing], 0.0)
+    assert tg.sum(slopes) == np.size(np.nanmedian(holed, axis))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_quantile_of_nothing_is_nan() -> None:
+    for axis in (None, 0, 1):
+        want = np.nanmedian(np.zeros((0, 3)), axis)
+        np.testing.assert_array_equal(tg.nanmedian(np.zeros((0, 3)), axis), want)
+    assert tg.grad(tg.nanmedian)(np.zeros((0, 3))).shape == (0, 3)

@@ -1,4 +1,8 @@
-"""Functions element by element: exact values and slopes where floats or calculus are hard."""
+"""Functions element by element: values as NumPy's, slopes to the last digits, choices at kinks.
+
+Special numbers and dtypes give NumPy's results. A table has slopes at the ends of domains, of huge
+and tiny numbers, at ties and beside steps: what the table of ops promises there (`kink`).
+"""
 
 import itertools
 import math
@@ -13,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.declare import OPS
-from tapegrad.testing import check_grads
+from tapegrad.declare import OPS, is_elementwise
 
 INF, NAN, PI = float("inf"), float("nan"), math.pi
 EPS = float(np.finfo(float).eps)
@@ -31,76 +34,12 @@ def derivative(fn: Any) -> Any:
     return lambda x: tg.vjp(fn, x)[1](np.ones(np.shape(x)))[0]
 
 
+def remainder_of(x1: Any, x2: Any) -> Any:
+    return tg.divmod(x1, x2)[1]
+
+
 # --- values -----------------------------------------------------------------------------
 
-ONE = [
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log2",
-    "log10",
-    "log1p",
-    "sin",
-    "cos",
-    "tan",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "arcsinh",
-    "arccosh",
-    "arctanh",
-    "cbrt",
-    "deg2rad",
-    "rad2deg",
-    "radians",
-    "degrees",
-    "fabs",
-    "floor",
-    "ceil",
-    "trunc",
-    "rint",
-    "fix",
-    "round",
-    "around",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "isposinf",
-    "isneginf",
-    "signbit",
-    "spacing",
-    "sinc",
-    "i0",
-    "nan_to_num",
-    "real",
-    "imag",
-    "conj",
-    "conjugate",
-    "modf",
-    "frexp",
-]
-TWO = [
-    "hypot",
-    "arctan2",
-    "logaddexp",
-    "logaddexp2",
-    "fmax",
-    "fmin",
-    "remainder",
-    "mod",
-    "fmod",
-    "floor_divide",
-    "divmod",
-    "float_power",
-    "copysign",
-    "heaviside",
-    "nextafter",
-    "isclose",
-]
 SPECIAL = np.array([NAN, INF, -INF, 0, -0.0, 1, -1, 0.5, -0.5, 2.5, -3, 1e-310, -1e308, 5e-324])
 
 
@@ -135,6 +74,25 @@ def agrees_with_numpy(name: str, *args: Any) -> None:
                 np.testing.assert_array_equal(np.signbit(one)[number], np.signbit(other)[number])
 
 
+UFUNCS = {name: op.forward for name, op in OPS.items() if is_elementwise(op)}
+ONE = [name for name, f in UFUNCS.items() if f.nin == 1]
+ONE += [
+    "fix",
+    "round",
+    "isposinf",
+    "isneginf",
+    "sinc",
+    "i0",
+    "nan_to_num",
+    "real",
+    "imag",
+    "modf",
+    "frexp",
+]
+TWO = [name for name, f in UFUNCS.items() if f.nin == 2 and name != "ldexp"]
+TWO += ["divmod", "float_power", "power", "isclose"]
+
+
 @pytest.mark.parametrize("name", ONE)
 def test_special_values_and_dtypes_of_one_operand_are_numpys(name: str) -> None:
     agrees_with_numpy(name, SPECIAL)
@@ -150,113 +108,168 @@ def test_special_values_and_dtypes_of_two_operands_are_numpys(name: str) -> None
         agrees_with_numpy(name, np.array([1, 0, 1], dtype), np.ones(3, np.float32))
 
 
-# --- exponentials and logarithms ------------------------------------------------------------
+# --- slopes -----------------------------------------------------------------------------------
 
 
-def test_what_is_exact_for_small_numbers_is_so_in_slope() -> None:
-    for x in (1e-20, -1e-20, 5e-324):
-        for fn in (tg.expm1, tg.log1p):
-            value, slope = tg.value_and_grad(fn)(x)
-            assert (value, slope) == (x, 1)
-    assert tg.grad(tg.expm1)(-50.0) == math.exp(-50)
-    assert tg.grad(tg.log1p)(-1 + 2.0**-53) == 2.0**53
+def at_ends(gap: float) -> list[tuple[Any, tuple[Any, ...], Any]]:
+    """Slopes near the ends of domains, by exact arithmetic."""
+    x, above = 1 - gap, 1 + 2 * gap
+    slope = 1 / math.sqrt((1 - Fraction(x)) * (1 + Fraction(x)))
+    steep = 1 / math.sqrt((Fraction(above) - 1) * (Fraction(above) + 1))
+    return [
+        *[(tg.arcsin, (s * x,), slope) for s in (1, -1)],
+        *[(tg.arccos, (s * x,), -slope) for s in (1, -1)],
+        *[(tg.arctanh, (s * x,), slope**2) for s in (1, -1)],
+        (tg.arccosh, (above,), steep),
+    ]
 
 
-def test_logarithms_of_the_largest_and_least_numbers_have_a_slope() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        for x in (1.7e308, 3e-308):
-            np.testing.assert_allclose(tg.grad(tg.log2)(x), 1 / math.log(2) / x, rtol=1e-15)
-            np.testing.assert_allclose(tg.grad(tg.log10)(x), 1 / math.log(10) / x, rtol=1e-15)
-
-
-@pytest.mark.parametrize("name", ["logaddexp", "logaddexp2"])
-@pytest.mark.parametrize(
-    ("x1", "x2", "want"),
-    [
-        (0.0, 0.0, (0.5, 0.5)),
-        (1e4, 1e4, (0.5, 0.5)),
-        (-1e300, 1e300, (0, 1)),
-        (INF, 0.0, (1, 0)),
-        (-INF, 0.0, (0, 1)),
-        (INF, -INF, (1, 0)),
-        (INF, INF, (0.5, 0.5)),
-        (-INF, -INF, (0.5, 0.5)),
+# the difference that NumPy's remainders subtract, for one rounded down and one towards 0
+REMAINDERS = [
+    *[(7.5, 2.0, 3, 3), (-7.5, 2.0, -4, -3), (7.5, -2.0, -4, -3), (-7.5, -2.0, 3, 3)],
+    *[(6.0, 2.0, 3, 3), (-6.0, 2.0, -3, -3), (0.0, 2.0, 0, 0), (0.5, 2.0, 0, 0)],
+    # the quotient is not quite 10, but rounds to it
+    *[(1.0, 0.1, 9, 9), (1e17, 3.0, 33333333333333333, 33333333333333333)],
+]
+ANGLES = np.arange(-7, 9) * (PI / 8)
+HUGE = float(np.finfo(float).max / 4)
+EXTREMA = (tg.maximum, tg.minimum, tg.fmax, tg.fmin)
+# a function, its arguments, and its slope by each of them
+SLOPES: list[tuple[Any, tuple[Any, ...], Any]] = [
+    *[(f, (x,), 1) for f in (tg.expm1, tg.log1p) for x in (1e-20, -1e-20, 5e-324)],
+    (tg.expm1, (-50.0,), math.exp(-50)),
+    (tg.log1p, (-1 + 2.0**-53,), 2.0**53),
+    *[
+        (f, (x,), 1 / math.log(base) / x)
+        for f, base in ((tg.log2, 2), (tg.log10, 10))
+        for x in (1.7e308, 3e-308)
     ],
-)
-def test_shares_of_a_sum_of_exponentials(name: str, x1: float, x2: float, want: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        assert slopes(getattr(tg, name), x1, x2) == want
-        assert np.isfinite(tg.hessian(getattr(tg, name))(x1, x2))
+    *[
+        (f, pair, want)
+        for f in (tg.logaddexp, tg.logaddexp2)
+        for pair, want in {
+            **dict.fromkeys([(0.0, 0.0), (1e4, 1e4), (INF, INF), (-INF, -INF)], (0.5, 0.5)),
+            **dict.fromkeys([(-1e300, 1e300), (-INF, 0.0)], (0, 1)),
+            **dict.fromkeys([(INF, 0.0), (INF, -INF)], (1, 0)),
+        }.items()
+    ],
+    (tg.logaddexp, (0.0, 700.0), (math.exp(-700), 1)),
+    (tg.logaddexp2, (0.0, 1000.0), (2.0**-1000, 1)),
+    *[row for gap in (2.0**-53, 2.0**-30, 0.25) for row in at_ends(gap)],
+    *[(f, (1.0,), INF) for f in (tg.arcsin, tg.arccosh, tg.arctanh)],
+    (tg.arccos, (1.0,), -INF),
+    *[(f, (0.0,), INF) for f in (tg.cbrt, tg.sqrt)],
+    *[(tg.arctan, (HUGE,), 0), (tg.arcsinh, (HUGE,), 1 / HUGE), (tg.arccosh, (HUGE,), 1 / HUGE)],
+    *[(tg.hypot, (3 * x, -4 * x), (0.6, -0.8)) for x in (1.0, 1e-300, 1e300)],
+    *[(tg.arctan2, (3 * x, -4 * x), (-0.16 / x, -0.12 / x)) for x in (1.0, 1e-300, 1e300)],
+    *[(f, (x, 0.0), (0, 0)) for f in (tg.hypot, tg.arctan2) for x in (0.0, -0.0)],
+    (
+        tg.arctan2,
+        (2 * np.sin(ANGLES), 2 * np.cos(ANGLES)),
+        (np.cos(ANGLES) / 2, -np.sin(ANGLES) / 2),
+    ),
+    *[(tg.sinc, (float(n),), (-1) ** n / n) for n in (1, -1, 2, 7, -20)],
+    *[(derivative(tg.sinc), (float(n),), -2 * (-1) ** n / n**2) for n in (1, -1, 2, 7, -20)],
+    # by mpmath at 60 digits
+    (derivative(tg.sinc), (1e6 + 0.25,), -2.2214423279313597e-06),
+    (derivative(tg.sinc), (1e15 + 0.5,), -3.1415926535897918e-15),
+    (derivative(tg.sinc), (-12345.5,), 0.0002544726944565072),
+    *[(tg.i0, (x,), x / 2) for x in (0.0, 1e-300, -1e-20, 1e-8)],
+    *[(derivative(tg.i0), (x,), 0.5) for x in (0.0, 1e-300, -1e-20, 1e-8)],
+    *[(f, (0.0, p), (0, 0)) for f in (tg.float_power, tg.power) for p in (0.0, 2.0)],
+    (lambda p: tg.float_power([2, 4], p), ([-1.0, 0.5],), [math.log(2) / 2, 2 * math.log(4)]),
+    *[(lambda p: tg.power(0.0, p), (p,), 0) for p in (0.0, 0.5, 1.0, 2.0)],
+    (lambda x: x**0.5, (-1.0,), NAN),  # it was the real part of a complex number
+    *[(f, (a, b), (1, -q)) for a, b, q, _ in REMAINDERS for f in (tg.remainder, remainder_of)],
+    *[(tg.fmod, (a, b), (1, -q)) for a, b, _, q in REMAINDERS],
+    *[(lambda a, b: tg.divmod(a, b)[0], row[:2], (0, 0)) for row in REMAINDERS],
+    *[(f, pair, (0.5, 0.5)) for f in EXTREMA for pair in ((1.0, 1.0), (0.0, -0.0))],
+    *[(lambda x, f=f: f(x, x), (2.0,), 1) for f in EXTREMA],
+    *[(f, (1.0, 2.0), want) for f, want in zip(EXTREMA, [(0, 1), (1, 0)] * 2, strict=True)],
+    *[(f, (NAN, 2.0), (0, 1)) for f in (tg.fmax, tg.fmin)],
+    *[(f, (2.0, NAN), (1, 0)) for f in (tg.fmax, tg.fmin)],
+    (tg.max, ([0.0, -0.0, -1.0],), [0.5, 0.5, 0]),
+    (tg.min, ([0.0, -0.0, 1.0],), [0.5, 0.5, 0]),
+    *[(f, (x,), 0) for f in (tg.relu, tg.abs, abs, tg.sign) for x in (0.0, -0.0)],
+    *[
+        (f, row[:3], row[3])
+        for f in (tg.clip, lambda a, low, high: a.clip(low, high))
+        for row in (
+            *[(0.5, 0.0, 1.0, (1, 0, 0)), (-1.0, 0.0, 1.0, (0, 1, 0)), (2.0, 0.0, 1.0, (0, 0, 1))],
+            *[(x, 0.0, 1.0, (0.5, 0.5, 0)) for x in (0.0, -0.0)],
+            *[(1.0, 0.0, 1.0, (0.5, 0, 0.5)), (0.0, 1.0, 1.0, (0, 0.5, 0.5))],
+            # the upper bound counts where it is below the lower one
+            *[(x, 2.0, 1.0, (0, 0, 1)) for x in (0.0, 1.0, 2.0)],
+            *[(x, 1.0, 1.0, (0, 0, 1)) for x in (1.0, 2.0)],
+            (NAN, 0.0, 1.0, (0, 0, 0)),
+        )
+    ],
+    (lambda x: tg.clip(x, 0, None), ([-1.0, 0.0, 2.0],), [0, 0.5, 1]),
+    (lambda x: np.clip(x, max=0.0), ([-1.0, 0.0, 2.0],), [1, 0.5, 0]),
+    (lambda x: np.clip(x, None, None), ([-1.0, 0.0, 2.0],), [1, 1, 1]),
+    *[
+        (tg.copysign, (x1, x2), (math.copysign(1, x2) * np.sign(x1), 0))
+        for x2 in (2.0, -2.0, 0.0, -0.0, INF, -INF)
+        for x1 in (3.0, -3.0, 0.0, -0.0)
+    ],
+    (
+        tg.heaviside,
+        ([-1.0, 0.0, -0.0, 2.0], [3.0, 4.0, 5.0, 6.0]),
+        ([0, 0, 0, 0], [0, 1, 1, 0]),
+    ),
+    (lambda x: np.nextafter(x, 3.0), ([1.0, -2.0],), [1, 1]),
+]
 
 
-def test_a_vanishing_share_keeps_its_digits() -> None:
-    np.testing.assert_allclose(slopes(tg.logaddexp, 0.0, 700.0)[0], math.exp(-700), rtol=1e-13)
-    np.testing.assert_allclose(slopes(tg.logaddexp2, 0.0, 1000.0)[0], 2.0**-1000, rtol=1e-12)
+def test_slopes_are_those_of_the_table() -> None:
+    wrong = []
+    for i, (fn, args, want) in enumerate(SLOPES):
+        infinite = fn in (tg.cbrt, tg.sqrt) or np.any(np.isinf(want)) or np.any(np.isnan(want))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if infinite else "error", RuntimeWarning)
+            got = slopes(fn, *args)
+        for one, other in zip(*((x,) if len(args) == 1 else x for x in (got, want)), strict=True):
+            if not np.allclose(one, other, rtol=1e-12, atol=1e-310, equal_nan=True):
+                wrong.append(f"row {i}, {fn}{args}: {got} for {want}")
+    assert not wrong, "\n".join(wrong)
 
 
-# --- angles ---------------------------------------------------------------------------------
+def test_second_derivatives_at_kinks_are_finite() -> None:
+    for f in (tg.hypot, tg.arctan2):
+        np.testing.assert_array_equal(tg.hessian(f, argnums=(0, 1))(0.0, 0.0), np.zeros((2, 2)))
+    for x1, x2, *_ in REMAINDERS:
+        hessian = tg.hessian(tg.remainder, argnums=(0, 1))(x1, x2)
+        np.testing.assert_array_equal(hessian, np.zeros((2, 2)))
+    for f in (tg.relu, tg.abs):
+        assert tg.grad(tg.grad(f))(0.0) == 0
 
 
-@pytest.mark.parametrize("gap", [2.0**-53, 2.0**-30, 0.25])
-def test_slopes_near_the_ends_are_exact(gap: float) -> None:
-    x = 1 - gap
-    want = 1 / math.sqrt((1 - Fraction(x)) * (1 + Fraction(x)))
-    for sign in (1, -1):
-        np.testing.assert_allclose(tg.grad(tg.arcsin)(sign * x), want, rtol=4 * EPS)
-        np.testing.assert_allclose(tg.grad(tg.arccos)(sign * x), -want, rtol=4 * EPS)
-        np.testing.assert_allclose(tg.grad(tg.arctanh)(sign * x), want**2, rtol=4 * EPS)
-    above = 1 + 2 * gap
-    want = 1 / math.sqrt((Fraction(above) - 1) * (Fraction(above) + 1))
-    np.testing.assert_allclose(tg.grad(tg.arccosh)(above), want, rtol=4 * EPS)
+@pytest.mark.parametrize("base", [-2.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0])
+def test_powers_have_the_derivatives_of_polynomials(base: float) -> None:
+    for p in (0, 1, 2, 3, 4):
+        first = p * base ** (p - 1) if p else 0
+        second = p * (p - 1) * base ** (p - 2) if p > 1 else 0
+        for exponent in (p, float(p), np.float64(p), np.array(float(p)), np.array(p)):
+            fn = lambda x, p=exponent: x**p  # noqa: E731
+            assert (tg.grad(fn)(base), tg.grad(tg.grad(fn))(base)) == (first, second)
+    if base > 0:
+        for p in (-2.0, -1.0, 0.5):
+            hessian = np.array(tg.hessian(tg.power, argnums=(0, 1))(base, p))
+            mixed = base ** (p - 1) * (1 + p * np.log(base))
+            want = p * (p - 1) * base ** (p - 2), mixed, mixed, base**p * np.log(base) ** 2
+            np.testing.assert_allclose(hessian.ravel(), want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["arcsin", "arccos", "arccosh", "arctanh", "cbrt"])
-def test_infinite_slopes(name: str) -> None:
-    x, want = (0.0 if name == "cbrt" else 1.0), (-INF if name == "arccos" else INF)
-    with np.errstate(divide="ignore"):
-        assert tg.grad(getattr(tg, name))(x) == want
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_slopes_of_large_numbers_do_not_overflow(dtype: Any) -> None:
     x = np.array(np.finfo(dtype).max / 4)
+    least = float(np.finfo(dtype).smallest_normal)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         for fn, want in ((tg.arctan, 0), (tg.arcsinh, 1 / x), (tg.arccosh, 1 / x)):
-            np.testing.assert_allclose(
-                tg.grad(fn)(x), want, rtol=1e-2, atol=float(np.finfo(dtype).smallest_normal)
-            )
-    if dtype == np.float16:
+            np.testing.assert_allclose(tg.grad(fn)(x), want, rtol=1e-2, atol=least)
         # where the square is too large already
         np.testing.assert_allclose(tg.grad(tg.arctan)(dtype(300)), 1 / 90001, rtol=1e-2)
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e300])
-def test_hypot_and_arctan2_at_any_scale(scale: float) -> None:
-    x, y = 3 * scale, -4 * scale
-    np.testing.assert_allclose(slopes(tg.hypot, x, y), (0.6, -0.8), rtol=4 * EPS)
-    got = np.array(slopes(tg.arctan2, x, y)) * scale
-    np.testing.assert_allclose(got, (-0.16, -0.12), rtol=4 * EPS)
-
-
-@pytest.mark.parametrize("name", ["hypot", "arctan2"])
-def test_the_origin_has_no_direction(name: str) -> None:
-    fn = getattr(tg, name)
-    for zero in (0.0, -0.0):
-        assert slopes(fn, zero, 0.0) == (0, 0)
-        assert slopes(fn, np.zeros(2), np.full(2, zero))[0].tolist() == [0, 0]
-        np.testing.assert_array_equal(tg.hessian(fn, argnums=(0, 1))(zero, 0.0), np.zeros((2, 2)))
-
-
-def test_arctan2_goes_round() -> None:
-    angles = np.arange(-7, 9) * (PI / 8)
-    x1, x2 = 2 * np.sin(angles), 2 * np.cos(angles)
-    np.testing.assert_allclose(tg.arctan2(x1, x2), angles, rtol=1e-14, atol=1e-15)
-    g1, g2 = slopes(tg.arctan2, x1, x2)
-    np.testing.assert_allclose(g1, x2 / 4, rtol=1e-14)
-    np.testing.assert_allclose(g2, -x1 / 4, rtol=1e-14)
 
 
 # --- sinc and i0 ------------------------------------------------------------------------------
@@ -276,13 +289,6 @@ def test_sinc_near_zero_is_its_series(x: float) -> None:
         fn = derivative(fn)
         np.testing.assert_allclose(fn(x), want, rtol=1e-12, atol=0)
         np.testing.assert_allclose(fn(-x), want if k % 2 else -want, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("n", [1, -1, 2, 7, -20])
-def test_sinc_at_whole_numbers(n: int) -> None:
-    sign = (-1) ** n
-    np.testing.assert_allclose(tg.grad(tg.sinc)(float(n)), sign / n, rtol=1e-12)
-    np.testing.assert_allclose(tg.grad(tg.grad(tg.sinc))(float(n)), -2 * sign / n**2, rtol=1e-11)
 
 
 @given(
@@ -329,55 +335,6 @@ def test_i0_solves_bessels_equation(x: float) -> None:
     np.testing.assert_allclose(x * then(x) + first(x), x * tg.i0(x), rtol=1e-13, atol=1e-300)
 
 
-@pytest.mark.parametrize("x", [0.0, 1e-300, -1e-20, 1e-8])
-def test_i0_near_zero(x: float) -> None:
-    np.testing.assert_allclose(tg.grad(tg.i0)(x), x / 2, rtol=1e-14, atol=0)
-    np.testing.assert_allclose(tg.grad(tg.grad(tg.i0))(x), 0.5, rtol=1e-14)
-
-
-# --- powers -----------------------------------------------------------------------------------
-
-
-def test_float_power_widens_before_it_computes() -> None:
-    x = np.array([1e20, 2.0], np.float32)
-    value, slope = tg.float_power(x, 3), slopes(lambda x: tg.float_power(x, 2), x)
-    assert value.dtype == np.float64
-    assert slope.dtype == np.float32
-    np.testing.assert_array_equal(value, x.astype(float) ** 3)
-    np.testing.assert_array_equal(slope, 2 * x)
-    by_exponent = slopes(lambda p: tg.float_power([2, 4], p), [-1.0, 0.5])
-    np.testing.assert_array_equal(by_exponent, [math.log(2) / 2, 2 * math.log(4)])
-    # as for power: 0**0 is 1, and flat in the base
-    assert slopes(tg.float_power, 0.0, 0.0)[0] == 0
-    assert slopes(tg.float_power, 0.0, 2.0) == (0, 0)
-
-
-# --- rounding and remainders --------------------------------------------------------------------
-
-STEPS = [
-    "floor",
-    "ceil",
-    "trunc",
-    "rint",
-    "fix",
-    "round",
-    "sign",
-    "signbit",
-    "isfinite",
-    "spacing",
-    "imag",
-]
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_steps_pass_no_gradient_but_are_recorded(name: str) -> None:
-    x = np.array([-1.5, 0.0, 2.0])
-    fn = getattr(tg, name)
-    output, tape = tg.record(fn)(x)
-    assert output is tape.last
-    np.testing.assert_array_equal(slopes(lambda x: fn(x) * x, x), np.asarray(fn(x), float))
-
-
 def test_what_is_rounded_can_be_read_as_a_number() -> None:
     def fn(x: Any) -> Any:
         assert (int(x // 1), int(tg.floor(x)), float(round(x))) == (2, 2, 3.0)
@@ -390,34 +347,6 @@ def test_what_is_rounded_can_be_read_as_a_number() -> None:
         tg.compile(fn)(2.75)
 
 
-@pytest.mark.parametrize(
-    ("x1", "x2", "floored", "truncated"),
-    [
-        (7.5, 2.0, 3, 3),
-        (-7.5, 2.0, -4, -3),
-        (7.5, -2.0, -4, -3),
-        (-7.5, -2.0, 3, 3),
-        (6.0, 2.0, 3, 3),
-        (-6.0, 2.0, -3, -3),
-        (0.0, 2.0, 0, 0),
-        (0.5, 2.0, 0, 0),
-        # the quotient is not quite 10, but rounds to it
-        (1.0, 0.1, 9, 9),
-        (1e17, 3.0, 33333333333333333, 33333333333333333),
-    ],
-)
-def test_remainders_slope_like_the_line_they_are_on(
-    x1: float, x2: float, floored: int, truncated: int
-) -> None:
-    assert slopes(tg.remainder, x1, x2) == (1, -floored)
-    assert slopes(tg.fmod, x1, x2) == (1, -truncated)
-    assert slopes(lambda a, b: tg.divmod(a, b)[1], x1, x2) == (1, -floored)
-    assert slopes(lambda a, b: tg.divmod(a, b)[0], x1, x2) == (0, 0)
-    np.testing.assert_array_equal(
-        tg.hessian(tg.remainder, argnums=(0, 1))(x1, x2), np.zeros((2, 2))
-    )
-
-
 @given(x=st.floats(-100, 100, allow_subnormal=False))
 def test_parts_of_a_number_make_it_up(x: float) -> None:
     assert tg.grad(lambda x: sum(tg.modf(x)))(x) == 1
@@ -426,82 +355,6 @@ def test_parts_of_a_number_make_it_up(x: float) -> None:
     assert tg.ldexp(mantissa, exponent) == x
     assert tg.grad(lambda x: tg.frexp(x)[0])(x) == 2.0**-exponent
     assert tg.grad(lambda x: tg.ldexp(*tg.frexp(x)))(x) == 1
-
-
-# --- extrema and clip ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["fmax", "fmin"])
-def test_fmax_and_fmin_pass_over_nan(name: str) -> None:
-    fn = getattr(tg, name)
-    assert slopes(fn, NAN, 2.0) == (0, 1)
-    assert slopes(fn, 2.0, NAN) == (1, 0)
-    assert slopes(fn, 2.0, 2.0) == (0.5, 0.5)
-    assert slopes(fn, 1.0, 2.0) == ((0, 1) if name == "fmax" else (1, 0))
-
-
-@pytest.mark.parametrize(
-    ("a", "low", "high", "want"),
-    [
-        (0.5, 0.0, 1.0, (1, 0, 0)),
-        (-1.0, 0.0, 1.0, (0, 1, 0)),
-        (2.0, 0.0, 1.0, (0, 0, 1)),
-        (0.0, 0.0, 1.0, (0.5, 0.5, 0)),
-        (-0.0, 0.0, 1.0, (0.5, 0.5, 0)),
-        (1.0, 0.0, 1.0, (0.5, 0, 0.5)),
-        (0.0, 1.0, 1.0, (0, 0.5, 0.5)),
-        (2.0, 1.0, 1.0, (0, 0, 1)),
-        (1.0, 1.0, 1.0, (0, 0, 1)),
-        # the upper bound counts where it is below the lower one
-        (0.0, 2.0, 1.0, (0, 0, 1)),
-        (1.0, 2.0, 1.0, (0, 0, 1)),
-        (2.0, 2.0, 1.0, (0, 0, 1)),
-        (NAN, 0.0, 1.0, (0, 0, 0)),
-    ],
-)
-def test_ties_of_clip(a: float, low: float, high: float, want: Any) -> None:
-    assert slopes(tg.clip, a, low, high) == want
-    assert slopes(lambda a, low, high: a.clip(low, high), a, low, high) == want
-    if not math.isnan(a):
-        check_grads(tg.clip, (a, low, high))
-
-
-def test_clip_with_one_bound_or_none() -> None:
-    x = np.array([-1.0, 0.0, 2.0])
-    assert slopes(lambda x: tg.clip(x, 0, None), x).tolist() == [0, 0.5, 1]
-    assert slopes(lambda x: np.clip(x, None, 0.0), x).tolist() == [1, 0.5, 0]
-    assert slopes(lambda x: np.clip(x, min=0.0), x).tolist() == [0, 0.5, 1]
-    assert slopes(lambda x: np.clip(x, max=0.0), x).tolist() == [1, 0.5, 0]
-    assert slopes(lambda x: np.clip(x, None, None), x).tolist() == [1, 1, 1]
-
-
-def test_clip_keeps_float32_beside_python_numbers() -> None:
-    x = np.array([-1, 0.25, 2], np.float32)
-    for fn in (
-        lambda t: t.clip(0.0, 1.0),
-        lambda t: t.clip(0, None),
-        lambda t: np.clip(t, None, 1),
-    ):
-        assert tg.record(fn)(x)[0].dtype == np.float32
-    want = (x * np.clip(0.5, 0.0, 1.0)).dtype
-    assert tg.record(lambda p, x: x * tg.clip(p, 0.0, 1.0))(0.5, x)[0].dtype == want
-
-
-def test_clip_refuses_a_bound_that_is_given_twice() -> None:
-    with pytest.raises(ValueError, match=r"clip.*max"):
-        tg.record(lambda x: tg.clip(x, 0, 1, max=2))(1.0)
-    with pytest.raises(ValueError, match=r"clip.*min"):
-        tg.clip(np.ones(2), 0, 1, min=2)
-
-
-# --- floating numbers ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("x2", [2.0, -2.0, 0.0, -0.0, INF, -INF])
-def test_copysign_slopes_like_an_absolute_value(x2: float) -> None:
-    sign = math.copysign(1, x2)
-    for x1, want in ((3.0, sign), (-3.0, -sign), (0.0, 0), (-0.0, 0)):
-        assert slopes(tg.copysign, x1, x2) == (want, 0)
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
@@ -513,38 +366,11 @@ def test_what_nan_to_num_puts_has_no_slope(bad: float) -> None:
         np.testing.assert_array_equal(output.value, np.nan_to_num([bad, 3.0], **options))
 
 
-def test_nan_to_num_changes_nothing() -> None:
-    with pytest.raises(TypeError, match="copy"):
-        tg.nan_to_num(np.array([NAN]), copy=False)
-
-
-def test_heaviside_passes_its_value_at_zero() -> None:
-    g1, g2 = slopes(tg.heaviside, [-1.0, 0.0, -0.0, 2.0], [3.0, 4.0, 5.0, 6.0])
-    assert (g1.tolist(), g2.tolist()) == ([0, 0, 0, 0], [0, 1, 1, 0])
-
-
-def test_isclose_takes_numpys_options() -> None:
-    a = np.array([1.0, 1.1, NAN])
-    for options in ({}, {"rtol": 0.2}, {"atol": 0.2}, {"equal_nan": True}):
-        output, _ = tg.record(lambda a, options=options: np.isclose(a, [1.0, 1.0, NAN], **options))(
-            a
-        )
-        np.testing.assert_array_equal(output.value, np.isclose(a, [1.0, 1.0, NAN], **options))
-    output, _ = tg.record(lambda a, rtol: np.isclose(a, [1.0, 1.0, 1.0], rtol, rtol * 0))(a, 0.2)
-    assert output.value.tolist() == [True, True, False]
-    for equal_nan in (False, True):
-        output, _ = tg.record(lambda a, e=equal_nan: np.allclose(a, a, equal_nan=e))(a)
-        assert bool(output) == equal_nan
-
-
-# --- interpolation ------------------------------------------------------------------------------------
-
 XP, FP = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0])
 
 
-@pytest.mark.parametrize(
-    ("x", "slope", "by_xp", "by_fp"),
-    [
+def test_interpolation_by_hand() -> None:
+    for x, *want in (
         (0.5, 2, (-1, -1, 0), (0.5, 0.5, 0)),
         (2.0, -1, (0, 0.5, 0.5), (0, 0.5, 0.5)),
         (-1.0, 0, (0, 0, 0), (1, 0, 0)),
@@ -554,31 +380,13 @@ XP, FP = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0])
         (0.0, 2, (-2, 0, 0), (1, 0, 0)),
         (1.0, -1, (0, 1, 0), (0, 1, 0)),
         (3.0, -1, (0, 0, 1), (0, 0, 1)),
-    ],
-)
-def test_interpolation_by_hand(x: float, slope: float, by_xp: Any, by_fp: Any) -> None:
-    got = slopes(tg.interp, x, XP, FP)
-    for one, want in zip(got, (slope, by_xp, by_fp), strict=True):
-        np.testing.assert_array_equal(one, want)
-
-
-def test_interpolation_passes_a_gradient_to_the_ends_results() -> None:
+    ):
+        for one, other in zip(slopes(tg.interp, x, XP, FP), want, strict=True):
+            np.testing.assert_array_equal(one, other, str(x))
     x = np.array([-1.0, 0.5, 4.0, 5.0])
-    fn = lambda left, right: tg.interp(x, XP, FP, left, right)  # noqa: E731
-    assert slopes(fn, 7.0, 8.0) == (1, 2)
-
-
-def test_interpolation_of_one_point_or_nan() -> None:
-    x, xp, fp = np.array([-1.0, 0.0, 1.0]), np.zeros(1), np.array([4.0])
-    np.testing.assert_array_equal(tg.interp(x, xp, fp), [4, 4, 4])
-    assert [g.tolist() for g in slopes(tg.interp, x, xp, fp)] == [[0, 0, 0], [0], [3]]
+    assert slopes(lambda left, right: tg.interp(x, XP, FP, left, right), 7.0, 8.0) == (1, 2)
+    assert [g.tolist() for g in slopes(tg.interp, x, [0.0], [4.0])] == [[0] * 4, [0], [4]]
     assert np.isnan(tg.interp(NAN, XP, FP))
-
-
-@pytest.mark.parametrize(("xp", "fp"), [([], []), ([1.0], [1.0, 2.0]), (1.0, 1.0)])
-def test_interpolation_of_points_that_do_not_fit_is_refused(xp: Any, fp: Any) -> None:
-    with pytest.raises(ValueError, match="interp"):
-        tg.record(lambda x: tg.interp(x, xp, fp))(1.0)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -610,11 +418,6 @@ def test_interpolation_with_a_period_goes_round() -> None:
             tg.interp(x, xp, FP, period=bad)
 
 
-def test_a_neighbour_moves_as_its_number_does() -> None:
-    x = np.array([1.0, -2.0])
-    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(np.nextafter(x, 3.0)))(x), [1.0, 1.0])
-
-
 SCALARS = [0.0, -1.0, -0.5, 1.0, 2.0, 7.5, 1e300, -1e300, 1e-310, math.inf]
 
 
@@ -630,15 +433,3 @@ def test_gradients_at_python_floats_are_those_at_arrays(name: str) -> None:
         np.testing.assert_array_equal(
             tg.grad(fn, argnums=both)(*point), tg.grad(fn, argnums=both)(*arrays), str(point)
         )
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_root_of_a_python_float_has_numpys_slope_at_0_and_below() -> None:
-    slope = tg.grad(lambda x: x**0.5)
-    assert slope(0.0) == math.inf
-    assert math.isnan(slope(-1.0))  # it was the real part of a complex number
-    assert tg.jvp(lambda x: x**-1.0, (0.0,), (1.0,))[1] == -math.inf
-
-
-def test_convolve_of_python_floats_has_a_gradient() -> None:
-    assert tg.grad(lambda a, v: tg.convolve(a, v)[0], argnums=(0, 1))(2.0, 3.0) == (3.0, 2.0)

@@ -2,23 +2,33 @@
 
 A mutant is killed if check_grads names a wrong derivative for it on a call from its op's
 domain. That it raises anything else is no kill. One that gives what the rule gives, on all
-calls where it runs, is equivalent and need not be.
+calls where it runs, is equivalent and need not be. Of complex operands the mutants have a conjugate
+too many, or one too few.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 from depth import THOROUGH
-from op_cases import SMOOTH, Case, case_of
+from op_cases import (
+    SMOOTH,
+    TAKING,
+    Case,
+    case_of,
+    complex_cases,
+    floating_of,
+    floating_operands,
+)
 
 import tapegrad as tg
 from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand, Parts
 from tapegrad.declare import OPS
+from tapegrad.declare.parts import parts_of
 from tapegrad.testing import check_grads, sample_calls
 
 RULED = [name for name in SMOOTH if name in OPS]
@@ -138,6 +148,30 @@ def axis_off_by_one(call: Call) -> Any:
     return attrs.evolve(call, options={**call.options, **off}).cotangent()
 
 
+def conjugated(x: Any) -> Any:
+    if type(getattr(x, "_primal", x)) is Parts:
+        return Parts(tuple([None if y is None else conjugated(y) for y in parts_of(x)]))
+    dtype = getattr(x, "dtype", None)
+    return x if dtype is None or dtype.kind != "c" else np.conj(x)
+
+
+def result_conjugated(call: Call) -> Any:
+    return conjugated(call.cotangent())
+
+
+def cotangent_conjugated(call: Call) -> Any:
+    return attrs.evolve(call, g=conjugated(call.g)).cotangent()
+
+
+def operands_conjugated(call: Call) -> Any:
+    y, *operands = map(conjugated, (call.y, *call.operands))
+    return attrs.evolve(call, y=y, operands=tuple(operands)).cotangent()
+
+
+def convention_conjugated(call: Call) -> Any:
+    return conjugated(cotangent_conjugated(call))
+
+
 MUTATIONS = (
     flipped,
     scaled,
@@ -155,46 +189,66 @@ MUTATIONS = (
 )
 # these differ from any rule, somewhere
 CERTAIN = (flipped, scaled, dropped)
+CONJUGATIONS = (
+    result_conjugated,
+    cotangent_conjugated,
+    operands_conjugated,
+    convention_conjugated,
+)
 
 
 def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
     """The op with the rule of one operand mutated, which no other form of it replaces."""
+    # of complex operands the rules may be others
+    of = op.complex if mutation in CONJUGATIONS and isinstance(op.complex, Op) else op
 
     def rule(g: Any, y: Any, *operands: Any, **options: Any) -> Any:
-        return mutation(Call(op, i, g, y, operands, options))
+        return mutation(Call(of, i, g, y, operands, options))
 
-    vjps = op.vjps
+    vjps: Any = of.vjps
     if isinstance(vjps, tuple):
-        return attrs.evolve(op, vjps=(*vjps[:i], rule, *vjps[i + 1 :]), add_into=None)
+        rules: Any = (*vjps[:i], rule, *vjps[i + 1 :])
+    else:
 
-    def each(j: int, *args: Any, **options: Any) -> Any:
-        return (rule if j == i else vjps.rules(len(args) - 2)[j])(*args, **options)
+        def each(j: int, *args: Any, **options: Any) -> Any:
+            return (rule if j == i else vjps.rules(len(args) - 2)[j])(*args, **options)
 
-    each_operand = EachOperand(each, getattr(vjps, "last", None))
-    return attrs.evolve(op, vjps=each_operand, add_into=None)
+        rules = EachOperand(each, getattr(vjps, "last", None))
+    wrong = attrs.evolve(of, vjps=rules, add_into=None)
+    return wrong if of is op else attrs.evolve(op, complex=wrong)
 
 
 @functools.cache
-def calls(name: str) -> list[Case]:
-    """Calls of an op on float64, the same in each run."""
-    found = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 24)]
-    wide = [[x.astype(np.float64) if x.dtype.kind == "f" else x for x in c.operands] for c in found]
-    return [attrs.evolve(c, operands=tuple(xs)) for c, xs in zip(found, wide, strict=True)]
+def calls(name: str, complex: bool) -> list[Case]:
+    """Calls of an op on numbers of double precision, the same in each run."""
+    if complex:
+        cases = complex_cases(name, 24)
+    else:
+        cases = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 24)]
+    wide = [
+        tuple(x.astype(np.result_type(x, float)) if x.dtype.kind in "fc" else x for x in c.operands)
+        for c in cases
+    ]
+    return [attrs.evolve(c, operands=xs) for c, xs in zip(cases, wide, strict=True)]
 
 
-def outcome(op: Op[Any], case: Case) -> list[Any] | None:
+def function_of(case: Case, op: Op[Any], complex: bool) -> tuple[Any, list[Any]]:
+    """An op of a call's floating operands, and these."""
+    if complex:
+        return floating_of(case, op)
+    return floating_operands(case, lambda *xs: case.apply(op, *xs))
+
+
+def weigh(y: Any) -> Any:
+    weights = np.cos(np.arange(np.size(y))).reshape(np.shape(y)) + 0.1
+    return weights * (1 + 2j) if np.asarray(y).dtype.kind == "c" else weights
+
+
+def outcome(op: Op[Any], case: Case, complex: bool) -> list[Any] | None:
     """The gradients of a fixed cotangent; None where there are none or the rule fails."""
-    places = [i for i, x in enumerate(case.operands) if x.dtype.kind == "f"]
-
-    def fn(*xs: Any) -> Any:
-        operands = list(case.operands)
-        for i, x in zip(places, xs, strict=True):
-            operands[i] = x
-        return case.apply(op, *operands)
-
     try:
-        y, pullback = tg.vjp(fn, *[case.operands[i] for i in places])
-        weigh = lambda y: np.cos(np.arange(np.size(y))).reshape(np.shape(y)) + 0.1  # noqa: E731
+        fn, operands = function_of(case, op, complex)
+        y, pullback = tg.vjp(fn, *operands)
         return [np.asarray(g) for g in pullback(tg.tree.map(weigh, y))]
     except Exception:
         return None
@@ -208,34 +262,33 @@ def jittered(case: Case) -> Case:
     """The call at a point close by, where nothing ties."""
     rng = np.random.default_rng(0)
     moved = [
-        x + 1e-3 * rng.uniform(-1, 1, x.shape) if x.dtype.kind == "f" else x for x in case.operands
+        x + 1e-3 * rng.uniform(-1, 1, x.shape) if x.dtype.kind in "fc" else x for x in case.operands
     ]
     return attrs.evolve(case, operands=tuple(moved))
 
 
 @np.errstate(all="ignore")
-def verdict(op: Op[Any], wrong: Op[Any]) -> str:
+def verdict(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> str:
     """killed, survived or equivalent; or stillborn, if it runs on no call."""
+    wrong, complex = mutant(op, i, mutation), mutation in CONJUGATIONS
     ran = differed = False
     # a tape may call it by another name than the table
     (name,) = [name for name, entry in OPS.items() if entry is op] or [op.name]
-    for case in calls(name):
-        right, other = outcome(op, case), outcome(wrong, case)
+    for case in calls(name, complex):
+        right, other = (outcome(x, case, complex) for x in (op, wrong))
         if right is None or other is None:
             continue
         ran = True
         if alike(right, other):
             continue
         # at a kink any slope between the sides is right: it must differ next to it too
-        beside = jittered(case)
-        right, other = outcome(op, beside), outcome(wrong, beside)
+        right, other = (outcome(x, jittered(case), complex) for x in (op, wrong))
         if right is None or other is None or alike(right, other):
             continue
         differed = True
+        fn, operands = function_of(case, wrong, complex)
         try:
-            check_grads(
-                lambda *xs, case=case: case.apply(wrong, *xs), case.operands, 1, ("reverse",)
-            )
+            check_grads(fn, operands, 1, ("reverse",))
         except AssertionError as error:
             if "wrong derivative" in str(error) or "has a derivative of" in str(error):
                 return "killed"
@@ -244,13 +297,16 @@ def verdict(op: Op[Any], wrong: Op[Any]) -> str:
     return "survived" if differed else "equivalent" if ran else "stillborn"
 
 
-def positions(op: Op[Any]) -> Iterator[int]:
-    """The operands that have a rule: all, or the first two of any number of them."""
-    if isinstance(op.vjps, tuple):
-        yield from [i for i, rule in enumerate(op.vjps) if rule is not None]
-    else:
-        last = getattr(op.vjps, "last", None)
-        yield from range(2 if last is None else last + 1)
+def positions(op: Op[Any], complex: bool = False) -> list[int]:
+    """The operands that have a rule: all, or the first two (one, if complex) of any number."""
+    vjps = op.complex.vjps if complex and isinstance(op.complex, Op) else op.vjps
+    if isinstance(vjps, tuple):
+        return [i for i, rule in enumerate(vjps) if rule is not None]
+    last = getattr(vjps, "last", None)
+    return [0] if complex else [*range(2 if last is None else last + 1)]
+
+
+COMPLEX = [name for name in TAKING if name in OPS and positions(OPS[name], True)]
 
 
 @pytest.mark.parametrize("name", RULED)
@@ -262,11 +318,23 @@ def test_every_mutant_of_a_rule_is_found_by_check_grads(name: str) -> None:
         k = RULED.index(name) + i
         sample = range(n) if THOROUGH else range(n)[5 * (k // 2) % n :][: k % 2]
         for mutation in [MUTATIONS[k] for k in sample]:
-            found = verdict(op, mutant(op, i, mutation))
+            found = verdict(op, i, mutation)
             assert found != "survived", f"{name}: {mutation.__name__} of operand {i}"
             assert mutation not in CERTAIN or found == "killed", f"{mutation.__name__}: {found}"
 
 
+# a mutant may ask for phases
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", COMPLEX if THOROUGH else COMPLEX[::4])
+def test_a_conjugate_too_many_is_found_by_check_grads(name: str) -> None:
+    op, n = OPS[name], len(CONJUGATIONS)
+    for i in positions(op, True):
+        k = (COMPLEX.index(name) // 4 + i) % n
+        for mutation in CONJUGATIONS if THOROUGH else CONJUGATIONS[k : k + 1]:
+            assert verdict(op, i, mutation) != "survived", f"{mutation.__name__}, operand {i}"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_mutation_kills_some_rule() -> None:
     for mutation, name in {
         cotangent_ignored: "multiply",
@@ -279,14 +347,20 @@ def test_every_mutation_kills_some_rule() -> None:
         operand_for_output: "exp",
         rule_of_another: "divide",
         axis_off_by_one: "softmax",
+        result_conjugated: "abs",
+        cotangent_conjugated: "fft",
+        operands_conjugated: "eigh",
+        convention_conjugated: "matmul",
     }.items():
-        assert verdict(OPS[name], mutant(OPS[name], 0, mutation)) == "killed", mutation.__name__
+        assert verdict(OPS[name], 0, mutation) == "killed", mutation.__name__
 
 
 def test_an_equivalent_mutant_is_told_from_one_that_survives(monkeypatch: Any) -> None:
     op = OPS["add"]
-    assert verdict(op, mutant(op, 0, operands_swapped)) == "equivalent"
-    assert verdict(op, mutant(op, 0, axis_off_by_one)) == "equivalent"
-    assert verdict(OPS["negative"], mutant(OPS["negative"], 0, operands_swapped)) == "stillborn"
+    assert verdict(op, 0, operands_swapped) == "equivalent"
+    assert verdict(op, 0, axis_off_by_one) == "equivalent"
+    # of what only moves elements, operands do not matter
+    assert verdict(OPS["reshape"], 0, operands_conjugated) == "equivalent"
+    assert verdict(OPS["negative"], 0, operands_swapped) == "stillborn"
     monkeypatch.setitem(globals(), "check_grads", lambda *args: None)
-    assert verdict(op, mutant(op, 0, flipped)) == "survived"
+    assert verdict(op, 0, flipped) == "survived"

@@ -5,69 +5,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
-from depth import THOROUGH, examples
-from op_cases import CASES, TABLE, Case, case_of, floating_operands
+from depth import THOROUGH
+from op_cases import CASES, TAKING, Case, complex_cases, floating_of, without_phases
 
 import tapegrad as tg
-from tapegrad.core.rules import EachOperand, Parts
-from tapegrad.declare import OPS, declaration
-from tapegrad.declare.parts import parts_of
-from tapegrad.testing import check_batched, check_grads, check_properties, sample_calls
+from tapegrad.testing import check_batched, check_grads, check_properties
 
-TAKING = sorted(name for name in CASES if declaration(TABLE[name]).complex)
 REFUSING = sorted(set(CASES) - set(TAKING))
-
-
-def complex_cases(name: str, n: int = 0) -> list[Case]:
-    """Calls of an op, with complex operands; fewer if these are rare in its domain."""
-    n = n or examples("op, of complex numbers")
-    found: list[Case] = []
-    for seed in range(8 * n):
-        found += [case_of(name, call) for call in sample_calls(name, 1, seed, complex=True)]
-        found = [case for case in found if any(map(is_complex, case.operands))]
-        if len(found) == n:
-            break
-    return found
-
-
-def is_complex(x: Any) -> bool:
-    return np.asarray(x).dtype.kind == "c"
-
-
-def columns(v: Any) -> Any:
-    """What does not depend on the phases of vectors, given as columns."""
-    return v * np.conj(v[..., :1, :])
-
-
-def of_svd(y: Any) -> Any:
-    if isinstance(y, np.ndarray | tg.Tensor):
-        return y
-    u, s, vh = y
-    n = s.shape[-1]
-    whole = (u[..., :n] * np.sqrt(1 + s)[..., None, :]) @ vh[..., :n, :]
-    return columns(u), s, columns(vh.mT), whole
-
-
-# the phases of vectors are LAPACK's choice, and differences show it
-PHASELESS: dict[str, Any] = {
-    "complement": lambda y, a: y @ np.conj(y).mT,
-    **dict.fromkeys(("eig", "eigh"), lambda y, a: (y[0], columns(y[1]))),
-    **dict.fromkeys(("svd", "thin_svd"), lambda y, a: of_svd(y)),
-    "thin_qr": lambda y, a: (columns(y[0]), y[1] * y[0][..., :1, :].mT),
-}
-
-
-def floating_of(case: Case, op: Any = None) -> tuple[Any, list[Any]]:
-    """The op as a function of its floating and complex operands alone, and these."""
-
-    def fn(*operands: Any) -> Any:
-        y = case.apply(op or case.op, *operands)
-        return PHASELESS[case.name](y, operands[0]) if case.name in PHASELESS else y
-
-    return floating_operands(case, fn)
 
 
 def check_values(case: Case) -> bool:
@@ -146,118 +92,6 @@ def test_complex_operands_are_as_good_as_real_ones(name: str) -> None:
                 CHECKS[i](fn, operands)
 
 
-def conjugated(x: Any) -> Any:
-    if type(getattr(x, "_primal", x)) is Parts:
-        return Parts(tuple([None if y is None else conjugated(y) for y in parts_of(x)]))
-    dtype = getattr(x, "dtype", None)
-    return x if dtype is None or dtype.kind != "c" else np.conj(x)
-
-
-Rule = Any
-# what a conjugate that is missing, or one too many, makes of a rule
-WRONG: dict[str, Callable[[Rule], Rule]] = {
-    "of the result": lambda rule: lambda *args, **options: conjugated(rule(*args, **options)),
-    "of the cotangent": lambda rule: (
-        lambda g, *args, **options: rule(conjugated(g), *args, **options)
-    ),
-    "of the operands": lambda rule: (
-        lambda g, *args, **options: rule(g, *map(conjugated, args), **options)
-    ),
-    "of the convention": lambda rule: (
-        lambda g, *args, **options: conjugated(rule(conjugated(g), *args, **options))
-    ),
-}
-
-
-def mutant(op: Any, i: int, wrong: Callable[[Rule], Rule]) -> Any:
-    """An op with the rule of one operand mutated, where operands are complex."""
-    one = op.complex if isinstance(op.complex, tg.Op) else op
-    rules = one.vjps
-    if isinstance(rules, tuple):
-        rules = (*rules[:i], wrong(rules[i]), *rules[i + 1 :])
-    else:
-
-        def each(j: int, *args: Any, **options: Any) -> Any:
-            rule = op.vjps.rules(len(args) - 2)[j]
-            return (wrong(rule) if j == i else rule)(*args, **options)
-
-        rules = EachOperand(each, getattr(rules, "last", None))
-    made = attrs.evolve(one, vjps=rules)
-    return made if one is op else attrs.evolve(op, complex=made)
-
-
-def gradients(fn: Any, operands: list[Any]) -> list[Any] | None:
-    """The pullback of fixed cotangents; None if a rule fails."""
-    try:
-        y, pullback = tg.vjp(fn, *operands)
-        weights = tg.tree.map(
-            lambda y: np.cos(np.arange(y.size)).reshape(y.shape) * (1 + 2j if is_complex(y) else 1),
-            y,
-        )
-        return list(pullback(weights))
-    except Exception:
-        return None
-
-
-def is_killed(name: str, i: int, wrong: Callable[[Rule], Rule]) -> bool | None:
-    """Whether check_grads names what a mutant has wrong; None if nothing is."""
-    op = OPS[name]
-    differs = None
-    for case in complex_cases(name, 24):
-        case = attrs.evolve(
-            case,
-            operands=tuple(
-                x.astype(np.result_type(x, np.float64)) if x.dtype.kind in "fc" else x
-                for x in case.operands
-            ),
-        )
-        fn, operands = floating_of(case)
-        bad, _ = floating_of(case, mutant(op, i, wrong))
-        right, other = gradients(fn, operands), gradients(bad, operands)
-        if right is None or other is None:
-            continue
-        if all(np.allclose(a, b, 1e-6, 1e-9) for a, b in zip(right, other, strict=True)):
-            continue
-        differs = False
-        try:
-            check_grads(bad, operands, 1, ("reverse",))
-        except AssertionError as error:
-            if "wrong derivative" in str(error) or "has a derivative of" in str(error):
-                return True
-    return differs
-
-
-def positions(name: str) -> list[int]:
-    """The operands of an op that a complex cotangent passes to."""
-    op = OPS[name]
-    rules = (op.complex if isinstance(op.complex, tg.Op) else op).vjps
-    if isinstance(rules, tuple):
-        return [i for i, rule in enumerate(rules) if rule is not None]
-    return [0]
-
-
-RULED = [name for name in TAKING if name in OPS and positions(name)]
-
-
-# a mutant may ask for phases
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", RULED if THOROUGH else RULED[::4])
-def test_a_conjugate_too_many_is_found_by_check_grads(name: str) -> None:
-    for i in positions(name):
-        sample = WRONG if THOROUGH else [list(WRONG)[(RULED.index(name) // 4 + i) % len(WRONG)]]
-        for wrong in sample:
-            assert is_killed(name, i, WRONG[wrong]) is not False, f"{wrong}, operand {i}"
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", ["multiply", "exp", "matmul", "abs", "eigh", "fft"])
-def test_a_conjugate_matters(name: str) -> None:
-    wrong = "of the result" if name in ("abs", "fft") else "of the operands"
-    assert is_killed(name, 0, WRONG[wrong]) is True
-    # of what only moves elements, operands do not matter
-    assert is_killed("reshape", 0, WRONG["of the operands"]) is None
-
-
 @pytest.mark.parametrize("name", REFUSING)
 def test_other_ops_refuse_complex_operands_by_name(name: str) -> None:
     for case in complex_cases(name, 2):
@@ -278,7 +112,7 @@ def test_eigenvalues_of_a_real_matrix_are_complex_where_they_must_be() -> None:
         assert tg.record(f)(np.diag([1.0, 2.0]))[0].dtype == np.float64
         assert tg.record(f)(np.diag([1.0, 2.0]) + 0j)[0].dtype == np.complex128
         check_grads(f, (SPINNING,), 1)
-    check_grads(lambda a: columns(np.linalg.eig(a)[1]), (SPINNING,))
+    check_grads(lambda a: without_phases(np.linalg.eig(a)[1]), (SPINNING,))
     program = tg.compile(lambda a: np.sum(np.linalg.eigvals(a)))
     assert program(np.diag([1.0, 2.0])) == 3
     for call in (program, tg.compile(lambda a: np.linalg.eig(a)[0])):
@@ -289,7 +123,7 @@ def test_eigenvalues_of_a_real_matrix_are_complex_where_they_must_be() -> None:
 # of a Hermitian matrix each reads one triangle, and of the diagonal the real part
 HERMITIAN: dict[str, Any] = {
     "eigvalsh": np.linalg.eigvalsh,
-    "eigh": lambda a: columns(np.linalg.eigh(a)[1]),
+    "eigh": lambda a: without_phases(np.linalg.eigh(a)[1]),
     "cholesky": lambda a: np.linalg.cholesky(a + 9 * np.eye(3)),
     "pinv": lambda a: np.linalg.pinv(a, hermitian=True),
     "svd": lambda a: np.linalg.svd(a, hermitian=True, compute_uv=False),

@@ -11,7 +11,7 @@ from package_ops import package_ops
 from sharing import SHORT, check_sharing, may_share, shared
 
 import tapegrad as tg
-from tapegrad.core.rules import Rules
+from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import sample_calls
@@ -192,4 +192,4 @@ def test_the_search_finds_views_and_operands() -> None:
 
 
 def _together(y: Any) -> Any:
-    return tg.core.tensor.Parts(y) if isinstance(y, tuple) else y
+    return Parts(y) if isinstance(y, tuple) else y

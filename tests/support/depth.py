@@ -51,7 +51,6 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "program, proved": (3, 40),
     "program, proved in any order": (1, 20),
     "program on JAX": (2, 80),
-    "program against JAX": (3, 100),
     # functions of a few steps, compiled and run
     "small step": (5, 60),
     "formula": (15, 700),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.operands import is_floating
-from tapegrad.declare import FUNCTIONS, OPS
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
 from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.choices import Sampled
@@ -31,62 +31,23 @@ def precise(f: Callable[..., Any]) -> Callable[..., Any]:
     return rounded
 
 
-@precise
-def sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
-
-
-@precise
-def softplus(x: Any) -> Any:
-    return np.logaddexp(0, x)
-
-
-@precise
-def logsumexp(a: Any, **given: Any) -> Any:
-    return np.log(np.sum(np.exp(a), **given))
-
-
-@precise
-def softmax(a: Any, axis: int = -1) -> Any:
+def softmax(a: Any, axis: Any = -1) -> Any:
     return np.exp(a) / np.sum(np.exp(a), axis=axis, keepdims=True)
 
 
-@precise
-def log_softmax(a: Any, axis: int = -1) -> Any:
-    return a - np.log(np.sum(np.exp(a), axis=axis, keepdims=True))
-
-
-@precise
 def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, center: bool = True) -> Any:
     c = a - center * np.mean(a, axis=axis, keepdims=True)
     return c / np.sqrt(np.mean(c * c, axis=axis, keepdims=True) + epsilon)
 
 
-@precise
-def erf(x: Any) -> Any:
-    return np.reshape([math.erf(v) for v in x.ravel().tolist()], x.shape)
-
-
-@precise
-def silu(x: Any) -> Any:
-    return x / (1 + np.exp(-x))
-
-
-@precise
-def leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    return np.maximum(x, 0) + slope * np.minimum(x, 0)
-
-
-@precise
-def elu(x: Any, alpha: float = 1.0) -> Any:
-    return np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1)
-
-
-@precise
 def gelu(x: Any, approximate: bool = False) -> Any:
     if approximate:
         return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return x / 2 * np.reshape([math.erfc(-v / 2**0.5) for v in x.ravel().tolist()], x.shape)
+    return x / 2 * of_each(lambda v: math.erfc(-v / 2**0.5))(x)
+
+
+def of_each(f: Callable[[float], float]) -> Callable[[Any], Any]:
+    return lambda x: np.reshape([f(v) for v in x.ravel().tolist()], x.shape)
 
 
 def patches_reference(x: Any, size: Any, stride: Any) -> Any:
@@ -279,18 +240,12 @@ def pad_reference(array: Any, pad_width: Any, **given: Any) -> Any:
     return np.pad(array, pad_width, **given)
 
 
-@precise
-def sinc_reference(x: Any) -> Any:
-    return np.sinc(x)
-
-
 def put_reference(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     y = np.array(a)
     np.put(y, ind, v, mode)
     return y
 
 
-# what the ops give that are no NumPy function, as functions of a call's arguments
 def real_results(f: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy's function, whose results are complex from 2.5 on, with real ones if it finds these."""
 
@@ -300,6 +255,21 @@ def real_results(f: Callable[..., Any]) -> Callable[..., Any]:
 
     return real
 
+
+# the ops that are no NumPy function, as functions of a call's arguments
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "leaky_relu": lambda x, slope=0.01: np.maximum(x, 0) + slope * np.minimum(x, 0),
+    "elu": lambda x, alpha=1.0: np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1),
+    "gelu": gelu,
+    "erf": of_each(math.erf),
+    "logsumexp": lambda a, **given: np.log(np.sum(np.exp(a), **given)),
+    "softmax": softmax,
+    "log_softmax": lambda a, axis=-1: np.log(softmax(a, axis)),
+    "standardize": standardize,
+}
 
 REFERENCES: dict[str, Callable[..., Any]] = {
     "asarray": np.asarray,
@@ -313,24 +283,14 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "keep": lambda condition, x: np.where(condition, x, 0),
     "last_writes": last_writes,
     "add_patches": add_patches_reference,
-    "elu": elu,
-    "erf": erf,
-    "gelu": gelu,
-    "leaky_relu": leaky_relu,
-    "silu": silu,
     "patches": patches_reference,
-    "log_softmax": log_softmax,
-    "logsumexp": logsumexp,
+    **{name: precise(f) for name, f in ACTIVATIONS.items()},
     "parameter": lambda x: x,
     "inner_product": lambda a, b: np.sum(a * b),
     "pick": pick,
     "relu": lambda x: np.maximum(x, 0),
     "scatter": scatter,
     "segment_sum": segment_sum,
-    "sigmoid": sigmoid,
-    "softmax": softmax,
-    "softplus": softplus,
-    "standardize": standardize,
     "stopped": lambda x: x,
     "unpick": unpick,
     "row_places": lambda i, n: (
@@ -347,7 +307,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "i0_derivative": i0_derivative_reference,
     "piece": piece_reference,
     "linear_recurrence": recurrence_reference,
-    "sinc": sinc_reference,
+    "sinc": precise(np.sinc),
     "sinc_derivative": sinc_derivative_reference,
     "cofactor": cofactor_reference,
     "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
@@ -480,6 +440,62 @@ def passes(name: str) -> bool:
 
 
 SMOOTH = sorted(name for name in CASES if passes(name))
+
+
+# --- complex operands ---------------------------------------------------------------------------
+
+TAKING = sorted(name for name in CASES if declaration(TABLE[name]).complex)
+
+
+def complex_cases(name: str, n: int = 0) -> list[Case]:
+    """Calls of an op, with complex operands; fewer if these are rare in its domain."""
+    n = n or examples("op, of complex numbers")
+    found: list[Case] = []
+    for seed in range(8 * n):
+        found += [
+            case_of(name, call) for call in tg.testing.sample_calls(name, 1, seed, complex=True)
+        ]
+        found = [case for case in found if any(map(is_complex, case.operands))]
+        if len(found) == n:
+            break
+    return found
+
+
+def is_complex(x: Any) -> bool:
+    return np.asarray(x).dtype.kind == "c"
+
+
+def without_phases(v: Any) -> Any:
+    """Columns, each times a number that undoes its phase, which is of LAPACK's choice."""
+    return v * np.conj(v[..., :1, :])
+
+
+def of_svd(y: Any) -> Any:
+    if isinstance(y, np.ndarray | tg.Tensor):
+        return y
+    u, s, vh = y
+    n = s.shape[-1]
+    whole = (u[..., :n] * np.sqrt(1 + s)[..., None, :]) @ vh[..., :n, :]
+    return without_phases(u), s, without_phases(vh.mT), whole
+
+
+# the phases of vectors are LAPACK's choice, and differences show it
+PHASELESS: dict[str, Any] = {
+    "complement": lambda y, a: y @ np.conj(y).mT,
+    **dict.fromkeys(("eig", "eigh"), lambda y, a: (y[0], without_phases(y[1]))),
+    **dict.fromkeys(("svd", "thin_svd"), lambda y, a: of_svd(y)),
+    "thin_qr": lambda y, a: (without_phases(y[0]), y[1] * y[0][..., :1, :].mT),
+}
+
+
+def floating_of(case: Case, op: Any = None) -> tuple[Any, list[Any]]:
+    """The op as a function of its floating and complex operands alone, and these."""
+
+    def fn(*operands: Any) -> Any:
+        y = case.apply(op or case.op, *operands)
+        return PHASELESS[case.name](y, operands[0]) if case.name in PHASELESS else y
+
+    return floating_operands(case, fn)
 
 
 def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], None]]:
