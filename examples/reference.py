@@ -1,6 +1,6 @@
-"""The two pages of reference: ops.md, from the ops' declarations, and api.md, from docstrings.
+"""The pages of reference: ops.md, from the ops' declarations, and api.md, from docstrings.
 
-``python examples/reference.py`` writes both anew.
+``python examples/reference.py`` writes both anew, and the table of rules in contributing.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from common import support_table
 from common.support_table import code, signature
 
 import tapegrad as tg
+from tapegrad.program.passes.algebra import words
+from tapegrad.program.passes.fold import ALGEBRA
 
 HEAD = """\
 # Every public name
@@ -338,7 +340,15 @@ def api() -> str:
 
 def pages() -> dict[str, str]:
     """The text of each page, by its file."""
-    return {"ops.md": support_table.table(), "api.md": api()}
+    guide = Path(__file__).with_name("contributing.md").read_text(encoding="utf-8")
+    return {"ops.md": support_table.table(), "api.md": api(), "contributing.md": with_rules(guide)}
+
+
+def with_rules(guide: str) -> str:
+    """The guide for contributors with the compiler's table of rules."""
+    rules = "\n".join(rule.text for rule in ALGEBRA)
+    block = f"<!-- rules -->\n```text\n{rules}\n\n{words()}\n```\n<!-- end -->"
+    return re.sub("<!-- rules -->.*?<!-- end -->", lambda _: block, guide, flags=re.S)
 
 
 if __name__ == "__main__":

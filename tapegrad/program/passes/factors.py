@@ -10,7 +10,8 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.fold import either_way, splat
+from tapegrad.program.passes.algebra import splat
+from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import rule
 
 

@@ -25,7 +25,7 @@ from tapegrad.program.control.body import example, from_these, input_of, program
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
-from tapegrad.program.passes.fold import splat
+from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import Program, improvement
 
 # elements of a step's value, and rows of a product, from which a line takes longer to run than to

@@ -17,29 +17,18 @@ from tapegrad.core.cotangents import SEED
 from tapegrad.core.rules import Rules
 from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.arithmetic import (
-    divide,
-    multiply,
-    negative,
-    positive,
-    power,
     reciprocal,
     sqrt,
     square,
-    subtract,
 )
-from tapegrad.ops.casting import asarray, astype, stopped
-from tapegrad.ops.elementary import exp, log
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
-from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.reduction import max as max_
-from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.rows import unpick
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
+from tapegrad.program.passes.algebra import by_op, lines
 from tapegrad.program.program import rule
 
 
@@ -159,80 +148,12 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     return result.item() if instruction.number else builder.constant(result)
 
 
-def splat(builder: Builder, x: Any) -> Any:
-    """The real number that fills an operand, if there is one."""
-    if type(x) is not Ref:
-        return None if type(x) is complex else x
-    return builder.constants[x[1]].splat if x[0] == "constant" else None
-
-
-def _is_zero(number: Any) -> bool:
-    """Whether a number is 0 and not -0.0."""
-    return number == 0 and math.copysign(1, number) > 0
-
-
 def either_way(instruction: Instruction) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
     """The two operands of a product or a sum in either order."""
     return instruction.operands, instruction.operands[::-1]
 
 
 # --- rules, by what they match and what takes its place ---------------------------------------
-
-
-def _same(builder: Builder, instruction: Instruction) -> Any:
-    """``reshape(x, x.shape) -> x``, and so for any op that may return its first operand."""
-    return _in_place_of(builder, instruction, instruction.operands[0])
-
-
-def _in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
-    """The operand, if it has the shape and the dtype of the result."""
-    alike = type(x) is Ref and builder.shape(x) == instruction.shape
-    return x if alike and builder.dtype(x) == instruction.dtype else None
-
-
-def _times_one(builder: Builder, instruction: Instruction) -> Any:
-    """``1 * x -> x``, ``x * 1 -> x``."""
-    if instruction.dtype.kind == "c":  # of which 1 makes nan where one part is infinite
-        return None
-    for number, x in either_way(instruction):
-        if splat(builder, number) == 1:
-            return _in_place_of(builder, instruction, x)
-    return None
-
-
-def _by_one(builder: Builder, instruction: Instruction) -> Any:
-    """``x / 1 -> x``, ``x ** 1 -> x``."""
-    if instruction.dtype.kind == "c":
-        return None
-    is_one = splat(builder, instruction.operands[1]) == 1
-    return _same(builder, instruction) if is_one else None
-
-
-def _less_zero(builder: Builder, instruction: Instruction) -> Any:
-    """``x - 0 -> x``."""
-    subtracts_zero = _is_zero(splat(builder, instruction.operands[1]))
-    return _same(builder, instruction) if subtracts_zero else None
-
-
-def _negative(builder: Builder, instruction: Instruction) -> Any:
-    """``-(-x) -> x``."""
-    inner = builder.source(instruction.operands[0], negative)
-    return _in_place_of(builder, instruction, inner.operands[0]) if inner else None
-
-
-def _power(builder: Builder, instruction: Instruction) -> Any:
-    """``x ** 2 -> square(x)``, and so for -1 and 0.5."""
-    base, exponent = instruction.operands
-    if instruction.number or builder.dtype(base) != instruction.dtype:
-        return None
-    known = type(exponent) in (int, float) and exponent in _POWERS
-    return builder.emit(_POWERS[exponent], base) if known else None  # type: ignore[index]
-
-
-def _reshape(builder: Builder, instruction: Instruction) -> Any:
-    """``reshape(reshape(x)) -> reshape(x)``."""
-    x = before_reshape(builder, instruction.operands[0])
-    return None if x is None else builder.reshaped(x, instruction.shape)
 
 
 def _transpose(builder: Builder, instruction: Instruction) -> Any:
@@ -260,31 +181,6 @@ def _vectors(builder: Builder, instruction: Instruction) -> Any:
     return None
 
 
-def _softmax(builder: Builder, instruction: Instruction) -> Any:
-    """``exp(x - log(sum(exp(x)))) -> exp(x) * (1 / s)``, where x was shifted not to exceed 0."""
-    difference = builder.source(instruction.operands[0], subtract)
-    if difference is None:
-        return None
-    x, shift = difference.operands
-    logarithm = builder.source(shift, log)
-    shifted = builder.source(x, subtract)
-    if logarithm is None or shifted is None or builder.dtype(x) != instruction.dtype:
-        return None
-    largest = builder.source(shifted.operands[1], max_)
-    if largest is None or largest.operands[0] != shifted.operands[0]:
-        return None
-    (total,) = logarithm.operands
-    summed = builder.source(total, sum_)
-    grown = builder.source(summed.operands[0], exp) if summed is not None else None
-    if summed is None or grown is None or grown.operands[0] != x:
-        return None
-    if summed.options.get("axis") != largest.options.get("axis"):
-        return None
-    # the sum is at least 1, since the largest x is 0
-    share = builder.emit(reciprocal, total)
-    return builder.emit(multiply, builder.emit(exp, x), share)
-
-
 def _joined(builder: Builder, instruction: Instruction) -> Any:
     """``concatenate(x[:i], x[i:]) -> x``."""
     if instruction.options.get("axis", 0) != 0:
@@ -294,44 +190,32 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     return whole if same and builder.shape(whole) == instruction.shape else None
 
 
-def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
-    """``sum(unpick(v, i), -1) -> v``: of each row, all but one value are 0."""
-    row = builder.source(instruction.operands[0], unpick)
-    if row is None or row.dtype != instruction.dtype:
-        return None
-    # a single axis is all of them
-    if instruction.options.get("axis", 0) != len(row.shape) - 1:
-        return None
-    return builder.reshaped(row.operands[0], instruction.shape)
-
-
-def _keep(builder: Builder, instruction: Instruction) -> Any:
-    """``where(condition, x, 0) -> keep(condition, x)``, which masks bits."""
-    if instruction.dtype.char not in "fd":
-        return None
-    condition, x, otherwise = instruction.operands
-    if builder.shape(condition) != instruction.shape or builder.dtype(condition) != np.dtype(bool):
-        return None
-    if builder.dtype(x) != instruction.dtype or builder.shape(x) == ():
-        return None
-    if not _is_zero(splat(builder, otherwise)):
-        return None
-    return builder.emit(keep, condition, x)
-
+# in the last rule x does not exceed 0, so that s is at least 1
+ALGEBRA = lines("""
+    broadcast_to(x) -> x
+    astype(x) -> x
+    +x -> x
+    asarray(x) -> x
+    stopped(x) -> x
+    x * 1 -> x, if real
+    x / 1 -> x, if real
+    x ** 1 -> x, if real
+    x ** 2 -> square(x), if typed x, python
+    x ** -1 -> reciprocal(x), if typed x, python
+    x ** 0.5 -> sqrt(x), if typed x, python
+    x - 0 -> x
+    -(-x) -> x
+    reshape(x) -> x
+    reshape(reshape(x)) -> reshape(x)
+    where(c, x, 0) -> keep(c, x), if precise, mask c, typed x, array x
+    sum(y := unpick(x, i)) -> reshape(x), if typed y, last y
+    exp((x := a - (m := max(a))) - log(s := sum(exp(x)))) -> exp(x) * reciprocal(s),
+        if typed x, alike m s
+""")
 
 _RULES: Mapping[Rules, tuple[Visit, ...]] = {
-    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_same,)),
-    multiply: (_times_one,),
-    divide: (_by_one,),
-    power: (_by_one, _power),
-    subtract: (_less_zero,),
-    negative: (_negative,),
-    reshape: (_same, _reshape),
+    **by_op(ALGEBRA),
     transpose: (_transpose,),
     concatenate: (_joined,),
     matmul: (_vectors,),
-    exp: (_softmax,),
-    sum_: (_one_a_row,),
-    stopped: (lambda builder, instruction: instruction.operands[0],),
-    where: (_keep,),
 }

@@ -1,0 +1,280 @@
+"""Algebra on single instructions: a rule is a line, a pattern and what takes its place.
+
+A pattern is written in NumPy's notation, with the names of ops. A name stands for an operand, the
+same wherever it occurs, and ``name := pattern`` names a part; a number stands for itself and for an
+array that is filled with it. Products and sums match with their operands in either order. Options
+are not compared.
+
+What takes the pattern's place has the shape and the dtype of the result: if it is an operand, the
+rule holds only where it has these. Conditions are words, after ``if``; see `_WORDS`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.rules import Rules
+from tapegrad.declare import OPS
+from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, power, subtract
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape
+from tapegrad.program.builder import NUMBER, Builder, Visit
+from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.program import Improvement, rule
+
+_OPERATORS: Mapping[type, Rules] = {
+    ast.Add: add,
+    ast.Sub: subtract,
+    ast.Mult: multiply,
+    ast.Div: divide,
+    ast.Pow: power,
+    ast.MatMult: matmul,
+    ast.USub: negative,
+    ast.UAdd: positive,
+}
+_EITHER_WAY = frozenset({add, multiply})
+
+Bound = dict[str, Any]
+
+
+@attrs.frozen
+class Part:
+    """A part of a pattern: an op of parts, a number, or anything, with or without a name."""
+
+    op: Rules | None = None
+    parts: tuple[Part, ...] = ()
+    number: float | None = None
+    name: str = ""
+
+    def matches(self, builder: Builder, x: Any, bound: Bound) -> bool:
+        """Whether an operand is like this part; the names are added to those that are bound."""
+        if self.number is not None:
+            return _is_number(splat(builder, x), self.number)
+        if self.name in bound:
+            return bool(bound[self.name] == x)
+        if self.op is not None:
+            made = builder.source(x, self.op)
+            if made is None or not self.fits(builder, made, bound):
+                return False
+        if self.name:
+            bound[self.name] = x
+        return True
+
+    def fits(self, builder: Builder, made: Instruction, bound: Bound) -> bool:
+        """Whether the operands of an instruction are like the parts."""
+        before = dict(bound)
+        orders = (made.operands, made.operands[::-1])
+        for operands in orders if self.op in _EITHER_WAY else orders[:1]:
+            pairs = zip(self.parts, operands, strict=False)
+            if all(part.matches(builder, x, bound) for part, x in pairs):
+                return True
+            bound.clear()
+            bound.update(before)
+        return False
+
+    def written(self, builder: Builder, bound: Bound, whole: Instruction) -> Operand:
+        """The operand that stands for this part, whose instructions are appended."""
+        if self.number is not None:
+            return self.number
+        if self.op is None:
+            found: Operand = bound[self.name]
+            return found
+        parts = [part.written(builder, bound, whole) for part in self.parts]
+        if self.op is reshape:
+            return builder.reshaped(parts[0], whole.shape)
+        return builder.emit(self.op, *parts)
+
+
+@attrs.frozen
+class Line:
+    """A rule of algebra.
+
+    Attributes
+    ----------
+    text
+        The line.
+    pattern, replacement
+        What it says is equal.
+    conditions
+        Words that must hold too, each with the names that follow it.
+    """
+
+    text: str
+    pattern: Part
+    replacement: Part
+    conditions: tuple[tuple[str, ...], ...]
+
+    def __call__(self, builder: Builder, instruction: Instruction) -> Any:
+        """What takes the place of an instruction, or None."""
+        bound: Bound = {}
+        if not self.pattern.fits(builder, instruction, bound):
+            return None
+        for word, *names in self.conditions:
+            if not _WORDS[word](builder, instruction, *[bound[name] for name in names]):
+                return None
+        if self.replacement.op is None and self.replacement.number is None:
+            return in_place_of(builder, instruction, bound[self.replacement.name])
+        return self.replacement.written(builder, bound, instruction)
+
+
+def lines(text: str) -> tuple[Line, ...]:
+    """The rules of a table, a line each.
+
+    Examples
+    --------
+    >>> (rule,) = lines("x * 1 -> x, if real")
+    >>> rule.conditions, rule.pattern.op
+    ((('real',),), <op multiply>)
+    """
+    joined = re.sub(r",\s*if ", ", if ", text)
+    return tuple([_line(line) for line in map(str.strip, joined.splitlines()) if line])
+
+
+def by_op(rules: Iterable[Line]) -> dict[Rules, tuple[Visit, ...]]:
+    """The rules for the instructions of each op, in order."""
+    found: dict[Rules, tuple[Visit, ...]] = {}
+    for x in rules:
+        assert x.pattern.op is not None, f"{x.text} is for no op"
+        found[x.pattern.op] = (*found.get(x.pattern.op, ()), x)
+    return found
+
+
+def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvement:
+    """A pass of rules, a line each; `complex` as in `rule`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> flip = algebra("x - (y - x) -> x + (x - y)")
+    >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
+    [0. 0.]
+    """
+    visits = by_op(lines(text))
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        """The first rule that fits."""
+        results = (apply(builder, instruction) for apply in visits[instruction.op])
+        return next((x for x in results if x is not None), None)
+
+    visit.__name__ = visit.__qualname__ = name
+    return rule(*visits, complex=complex)(visit)
+
+
+def _line(text: str) -> Line:
+    equation, _, conditions = text.partition(", if ")
+    pattern, replacement = [
+        _part(ast.parse(side.strip(), mode="eval").body) for side in equation.split("->")
+    ]
+    words = [tuple(x.split()) for x in conditions.split(", ") if x]
+    assert all(word[0] in _WORDS for word in words), f"{text} has an unknown condition"
+    return Line(text, pattern, replacement, tuple(words))
+
+
+def _part(node: ast.expr) -> Part:
+    """The part of a pattern that an expression writes."""
+    if isinstance(node, ast.Name):
+        return Part(name=node.id)
+    if isinstance(node, ast.NamedExpr):
+        return attrs.evolve(_part(node.value), name=node.target.id)
+    if isinstance(node, ast.Call):
+        assert isinstance(node.func, ast.Name), ast.unparse(node)
+        return Part(OPS[node.func.id], tuple(map(_part, node.args)))
+    if isinstance(node, ast.BinOp):
+        return Part(_OPERATORS[type(node.op)], (_part(node.left), _part(node.right)))
+    if isinstance(node, ast.UnaryOp) and not isinstance(node.operand, ast.Constant):
+        return Part(_OPERATORS[type(node.op)], (_part(node.operand),))
+    return Part(number=ast.literal_eval(node))
+
+
+# --- operands ---------------------------------------------------------------------------------
+
+
+def splat(builder: Builder, x: Any) -> Any:
+    """The real number that fills an operand, if there is one."""
+    if type(x) is not Ref:
+        return None if type(x) is complex else x
+    return builder.constants[x[1]].splat if x[0] == "constant" else None
+
+
+def _is_number(x: Any, number: float) -> bool:
+    """Whether an operand is a number, and of two zeros the one of this sign."""
+    return bool(x == number) and (number != 0 or math.copysign(1, x) == math.copysign(1, number))
+
+
+def in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
+    """The operand, if it has the shape and the dtype of the result."""
+    if type(x) is not Ref or builder.shape(x) != instruction.shape:
+        return None
+    dtype = builder.of(x).dtype if instruction.number else builder.dtype(x)
+    is_number = builder.dtype(x) is NUMBER
+    return x if dtype == instruction.dtype and is_number == instruction.number else None
+
+
+# --- conditions -------------------------------------------------------------------------------
+
+
+def _real(builder: Builder, whole: Instruction) -> bool:
+    """1 times a complex number is nan where one part is infinite."""
+    return whole.dtype.kind != "c"
+
+
+def _precise(builder: Builder, whole: Instruction) -> bool:
+    """The result is of single or double precision."""
+    return whole.dtype.char in "fd"
+
+
+def _typed(builder: Builder, whole: Instruction, x: Any) -> bool:
+    """The operand has the dtype of the result."""
+    return bool(builder.dtype(x) == whole.dtype)
+
+
+def _array(builder: Builder, whole: Instruction, x: Any) -> bool:
+    """The operand has axes."""
+    return builder.shape(x) != ()
+
+
+def _mask(builder: Builder, whole: Instruction, x: Any) -> bool:
+    """The operand is a truth value for each element of the result."""
+    return builder.shape(x) == whole.shape and builder.dtype(x) == np.dtype(bool)
+
+
+def _python(builder: Builder, whole: Instruction) -> bool:
+    """The last operand is a Python number."""
+    return type(whole.operands[-1]) in (int, float)
+
+
+def _last(builder: Builder, whole: Instruction, x: Any) -> bool:
+    """The reduction of the operand is over its last axis."""
+    # a single axis is all of them
+    return bool(whole.options.get("axis", 0) == len(builder.shape(x)) - 1)
+
+
+def _alike(builder: Builder, whole: Instruction, *reduced: Any) -> bool:
+    """The reductions are over the same axes."""
+    axes = [builder.instructions[x.index].options.get("axis") for x in reduced]
+    return axes.count(axes[0]) == len(axes)
+
+
+_WORDS: Mapping[str, Callable[..., bool]] = {
+    "real": _real,
+    "precise": _precise,
+    "typed": _typed,
+    "array": _array,
+    "mask": _mask,
+    "python": _python,
+    "last": _last,
+    "alike": _alike,
+}
+
+
+def words() -> str:
+    """The conditions that a rule may have, a line each."""
+    return "\n".join(f"{word}: {fn.__doc__}" for word, fn in _WORDS.items())

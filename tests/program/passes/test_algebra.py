@@ -1,0 +1,176 @@
+"""Rules of algebra: each is proved on programs drawn from its own pattern."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.forward import apply
+from tapegrad.declare import OPS
+from tapegrad.errors import ProofError
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import drop_dead, fold
+from tapegrad.program.passes.algebra import algebra, by_op, lines, words
+from tapegrad.program.passes.fold import ALGEBRA
+from tapegrad.program.program import improved
+from tapegrad.program.proof import improved_and_proved
+
+LAST = {"axis": -1, "keepdims": True}
+# the options that the ops of patterns are drawn with, for an operand
+OPTIONS = {
+    OPS["broadcast_to"]: lambda x: [{"shape": x.shape}, {"shape": (2, *x.shape)}],
+    OPS["astype"]: lambda x: [{"dtype": x.dtype}, {"dtype": np.dtype("f")}],
+    OPS["reshape"]: lambda x: [{"shape": x.shape}, {"shape": (x.size, 1)}],
+    OPS["unpick"]: lambda x: [{"n": 4}],
+    OPS["max"]: lambda x: [LAST, {"axis": 0, "keepdims": True}],
+    OPS["sum"]: lambda x: [LAST, {"axis": -1}, {"axis": 0}],
+}
+DTYPES = ("d", "f", "D", "l")
+SHAPES = ((3, 4), (4,), ())
+
+
+def names(part):
+    """The names in a pattern that stand for anything, in order."""
+    parts = [x for x in part.parts for x in (x, *within(x))]
+    named = {x.name for x in parts if x.op is not None}
+    return [*dict.fromkeys(x.name for x in parts if x.name and x.name not in named)]
+
+
+def within(part):
+    """All parts inside a part."""
+    return [y for x in part.parts for y in (x, *within(x))]
+
+
+def operand(name, shape, dtype):
+    """An array for a name of a pattern; the values of indices and masks are what they mean."""
+    rng = np.random.default_rng(len(name) + sum(shape))
+    if name == "i":
+        return rng.integers(0, 4, shape)
+    if name == "c":
+        return rng.random(shape) < 0.5
+    x = 3 * rng.normal(size=shape)
+    return (x + 1j * x[::-1] if dtype == "D" and shape else x).astype(dtype)
+
+
+def drawn(part, values, choose):
+    """What a pattern computes, recorded."""
+    if part.name in values:
+        return values[part.name]
+    if part.number is not None:
+        return part.number
+    parts = [drawn(x, values, choose) for x in part.parts]
+    of = parts[0] if hasattr(parts[0], "shape") else np.asarray(parts[0])
+    options = choose(OPTIONS.get(part.op, lambda x: [{}])(of))
+    op = part.op.complex if of.dtype.kind == "c" and part.op.complex is not True else part.op
+    if not op:
+        raise TypeError("no complex numbers")
+    result = apply(op, tuple(parts), options)
+    if part.name:
+        values[part.name] = result
+    return result
+
+
+def programs(rule):
+    """Programs of a rule's pattern, and their arguments."""
+    found = names(rule.pattern)
+    for shape, dtype, k in itertools.product(SHAPES, DTYPES, range(3)):
+        args = [operand(name, shape, dtype) for name in found]
+
+        def fn(*args, k=k):
+            values = dict(zip(found, args, strict=True))
+            return drawn(rule.pattern, values, lambda options: options[k % len(options)])
+
+        try:
+            with np.errstate(all="ignore"):
+                program = trace(fn, tuple(args), {}, stops=True)
+        except (TypeError, ValueError, IndexError):
+            continue  # an op that takes no such operands
+        yield program, args
+
+
+def changed(program, *passes):
+    """Whether passes leave another program."""
+    after = improved(program, (*passes, drop_dead))
+    return after.instructions != improved(program, (drop_dead,)).instructions
+
+
+@pytest.mark.parametrize("rule", ALGEBRA, ids=lambda rule: rule.text)
+def test_a_rule_is_proved_on_programs_of_its_pattern(rule):
+    alone, fired = algebra(rule.text, complex=True), 0
+    for program, args in programs(rule):
+        if changed(program, alone):
+            improved_and_proved(program, (alone, drop_dead), args)
+            fired += 1
+            # no rule before it stands in its way
+            assert changed(program, fold)
+    assert fired
+
+
+def is_refused(text):
+    """Whether a rule is wrong for a program of its pattern."""
+    (rule,) = lines(text)
+    alone = algebra(text, complex=True)
+    for program, args in programs(rule):
+        try:
+            improved_and_proved(program, (alone, drop_dead), args)
+        except ProofError:
+            return True
+    return False
+
+
+WRONG = [
+    "log(exp(x)) -> x",
+    "sqrt(square(x)) -> x",
+    "x * 1 -> x",
+    "x / 1 -> x",
+    "x * 0 -> 0.0 * x + 1",
+    "exp((x := a - (m := max(a))) - log(s := sum(exp(x)))) -> exp(x) * s",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_wrong_rule_is_found(text):
+    assert is_refused(text)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, y: x * np.ones((2, 3)),
+        lambda x, y: x - np.full(3, -0.0),
+        lambda x, y: x ** np.full(3, 2.0),
+        lambda x, y: tg.where(y > x, x, np.array(0.0)),
+        lambda x, y: -(-y * 1.5),
+    ],
+)
+def test_what_only_looks_like_a_pattern_stays(fn):
+    args = np.ones(3, "f"), np.ones((2, 3), "f")
+    assert not changed(trace(fn, args, {}), fold)
+
+
+def test_a_rule_of_ones_own_is_a_line():
+    folded = algebra("log(exp(x)) -> x", name="drop_logarithms")
+    assert repr(folded) == "<pass drop_logarithms>"
+    step = tg.compile(lambda x: np.log(np.exp(x)) + 1.0, passes=(folded, drop_dead))
+    assert [y.op for y in step.program(np.ones(2)).instructions] == [tg.add]
+
+    def looped(x):
+        return tg.fori_loop(0, 3, lambda i, y: np.log(np.exp(y)) * 2.0, x)
+
+    from tapegrad.program import PASSES
+
+    text = str(tg.compile(looped, passes=(folded, *PASSES)).program(np.ones(2)))
+    assert "exp" in str(tg.compile(looped).program(np.ones(2)))
+    assert "exp" not in text
+
+
+@pytest.mark.parametrize("text", ["x * 1 -> x, if unreal", "no_op(x) -> x", "x -> x"])
+def test_a_line_that_says_nothing_is_refused(text):
+    with pytest.raises((AssertionError, KeyError)):
+        by_op(lines(text))
+
+
+def test_every_condition_is_used_and_told():
+    used = {word[0] for rule in ALGEBRA for word in rule.conditions}
+    assert used == {line.partition(":")[0] for line in words().splitlines()}
