@@ -1,4 +1,4 @@
-"""Decompositions: results that are not used, equal values, and vectors that no value names."""
+"""Linear algebra at its edges: unused results, equal values, singular matrices, other ranks."""
 
 import contextlib
 import itertools
@@ -147,3 +147,38 @@ def test_a_symmetric_matrix_has_singular_vectors_at_any_rank(kind: str, data: An
                 for x in (u, vh):
                     np.testing.assert_allclose(x @ x.conj().T, np.eye(n), atol=1e-5)
                 np.testing.assert_allclose(u * s @ vh, a, atol=1e-4 * np.max(s, initial=1))
+
+
+def test_the_gradient_of_a_determinant_is_the_matrix_of_cofactors() -> None:
+    for matrix, gradient in (
+        ([[1.0, 2.0], [2.0, 4.0]], [[4.0, -2.0], [-2.0, 1.0]]),
+        (np.zeros((2, 2)), np.zeros((2, 2))),
+        (np.diag([2.0, 3.0, 0.0]), np.diag([0.0, 0.0, 6.0])),
+        (np.diag([2.0, 0.0, 0.0]), np.zeros((3, 3))),
+        (np.eye(3)[[1, 0, 2]], -np.eye(3)[[1, 0, 2]]),
+        ([[0.0]], [[1.0]]),
+        (np.zeros((0, 0)), np.zeros((0, 0))),
+    ):
+        close(tg.grad(np.linalg.det)(np.asarray(matrix)), gradient)
+
+
+def test_the_derivatives_of_a_determinant_at_zero_are_its_coefficients() -> None:
+    zero = np.zeros((3, 3))
+    permutations = np.zeros((3, 3, 3))
+    for i in range(3):
+        permutations[i, (i + 1) % 3, (i + 2) % 3] = 1
+        permutations[i, (i + 2) % 3, (i + 1) % 3] = -1
+    third = tg.jacobian(tg.hessian(np.linalg.det))(zero)
+    close(third, np.einsum("ikm,jln->ijklmn", permutations, permutations))
+    assert not tg.hessian(np.linalg.det)(zero).any()
+
+
+def test_slogdet_of_a_singular_matrix_has_no_gradient_and_says_so() -> None:
+    y = tg.slogdet(np.zeros((2, 2)))
+    assert (y.sign, y.logabsdet) == (0, -np.inf)
+    with pytest.raises(ValueError, match="Singular"):
+        tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.zeros((2, 2)))
+
+
+def test_a_pseudo_inverse_has_derivatives_at_constant_rank() -> None:
+    check_grads(lambda u, v: np.linalg.pinv(np.outer(u, v)), (A[0], A[1, :2]))
