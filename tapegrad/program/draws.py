@@ -9,6 +9,7 @@ import functools
 import os
 import random
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -119,9 +120,11 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
             continue
         seen.add(id(x))
         found.append((name, x))
+        own: Iterable[str] = names
         if isinstance(x, FunctionType) and _home(x) != "tapegrad":
-            names |= _names(x)
-        for part in _parts(name, x, names):
+            own = _names(x)
+            names |= own
+        for part in _parts(name, x, own):
             # a class has attributes and methods, of which its objects make use
             if isinstance(part[1], type) or not isinstance(part[1], _NO_PLACE):
                 (installed if _is_installed(_home(part[1])) else waiting).append(part)
@@ -131,16 +134,21 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
 def _parts(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
     """The objects that an object refers to; one without a name of its own has that of the object.
 
-    `names` are looked up first.
+    `names` are those in a function's own code; for other objects they are looked up first.
     """
     home = _home(x)
+    if isinstance(x, weakref.ref):
+        return [(name, x())]
+    if home == "numpy" and not isinstance(x, type | FunctionType | np.ndarray):
+        # as of `np.vectorize`
+        return [(f"{name}.{key}", part) for key, part in _items(x, names)]
     if (home in _FOREIGN and not isinstance(x, np.ndarray)) or (
         declaration(x) and _package(x) == "tapegrad"
     ):
         return []
     if isinstance(x, FunctionType):
         # what wraps a user's function may be ours
-        named = _captured(x) if home == "tapegrad" else _named(x)
+        named = _captured(x) if home == "tapegrad" else _named(x, names)
         return [*named.items(), *vars(x).items()]
     if isinstance(x, type):
         return [pair for base in x.__mro__ for pair in _shared(base)]
@@ -224,9 +232,8 @@ def _captured(fn: FunctionType) -> dict[str, Any]:
     return {name: x for name, cell in cells for x in contents(cell)}
 
 
-def _named(fn: FunctionType) -> dict[str, Any]:
+def _named(fn: FunctionType, names: Iterable[str]) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
-    names = _names(fn)
     given = fn.__defaults__ or ()
     defaults = dict(zip(reversed(_positional(fn)), reversed(given), strict=False))
     # a module may be imported within the function

@@ -5,6 +5,7 @@ import importlib
 import random
 import sys
 import types
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from typing import Any
 
@@ -176,6 +177,14 @@ def wrapped(x):
     return wrapper
 
 
+ALIVE = []
+
+
+def weakly(x):
+    ALIVE.append(Attribute(x))
+    return weakref.ref(ALIVE[-1])
+
+
 BOXES = {
     "itself": lambda x: x,
     "list": lambda x: [None, x],
@@ -207,6 +216,8 @@ BOXES = {
     "cached": lambda x: functools.lru_cache(lambda: x),
     "partial": lambda x: functools.partial(abs, x),
     "keyword of a partial": lambda x: functools.partial(abs, x=x),
+    "vectorized": lambda x: np.vectorize(lambda y: x * y),
+    "weak reference": weakly,
     "gradient": lambda x: tg.grad(lambda y: x * y),
     "compiled": lambda x: tg.compile(lambda y: x * y),
     "op": lambda x: tg.custom_op(vjps=(None,))(lambda y: x),
