@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import elementwise
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.casting import asarray, read_out, safe_divide, to_array
@@ -134,13 +133,24 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return np.real(a) if np.all(np.abs(known.imag) < limit) else a
 
 
-def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
-    """``-1j * g / z``, which is 0 at 0."""
-    c = safe_divide(g * -1j, z)
+def _over(x: Any, z: Any, deg: bool) -> Any:
+    """``x / z``, which is 0 where z is 0; where it overflows, only the parts that do."""
+    limits = np.finfo(z.dtype)
+    # NumPy divides complex numbers by a reciprocal, which of a subnormal number is infinite
+    scale = np.where(np.less(np.abs(z), 4 * limits.tiny), 1 / np.sqrt(limits.tiny), 1)
+    c = safe_divide(x, z * scale) * scale
     return c * (180 / np.pi) if deg else c
 
 
-@op(None, numpy=np.angle, jvp=elementwise, complex=(_angle_slope,))
+def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
+    return _over(g * -1j, z, deg)
+
+
+def _angle_tangent(op: Any, tangents: Any, y: Any, z: Any, deg: bool = False) -> Any:
+    return np.imag(_over(tangents[0], z, deg))
+
+
+@op(None, numpy=np.angle, jvp=_angle_tangent, complex=(_angle_slope,))
 def angle(z: Any, deg: bool = False) -> Any:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 

@@ -168,3 +168,19 @@ def test_norms_square_nothing_and_have_the_slope_0_at_0(ord: Any) -> None:
         np.testing.assert_allclose(pullback(np.ones_like(y))[0], [0.6 + 0.8j, 0], rtol=1e-5)
     assert not tg.grad(lambda z: np.linalg.norm(z, ord))(np.zeros(3, complex)).any()
     assert tg.norm(np.array([np.inf + 1j, 2.0]), ord) == np.inf
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_an_angle_has_no_slope_of_nan_however_small_the_number(dtype: Any) -> None:
+    least = np.finfo(dtype).smallest_subnormal
+    for direction in (1, 1j, -1, -1j, 3 - 4j, 1 + 1j):
+        for size in (least, 4 * least, np.finfo(dtype).tiny / 2, np.finfo(dtype).tiny * 2):
+            z = np.array(size * direction, dtype)
+            parts = np.array([z.real, z.imag], np.longdouble)
+            # dL/dx + i dL/dy, by parts, rounded to the dtype, where it may overflow
+            x, y = (parts / np.sum((parts / size) ** 2) / size / size).astype(size.dtype)
+            for g in (tg.grad(tg.angle)(z), tg.compile(tg.grad(tg.angle))(z)):
+                np.testing.assert_allclose([g.real, g.imag], [-y, x], rtol=1e-6)
+            tangents = [tg.jvp(tg.angle, (z,), (np.array(t, dtype),))[1] for t in (1, 1j)]
+            np.testing.assert_allclose(tangents, [-y, x], rtol=1e-6)
