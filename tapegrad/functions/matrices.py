@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.ops.axes import axes_of, check_matrices
-from tapegrad.ops.casting import floating, number, squared_size, stop_gradient, to_array
+from tapegrad.ops.casting import floating, number, root, squared_size, stop_gradient, to_array
 from tapegrad.ops.decompositions import (
     QRResult,
     SVDResult,
@@ -31,12 +31,6 @@ __all__ = ["lstsq", "matrix_norm", "matrix_power", "norm", "qr", "svd", "tensori
 __all__ += ["vector_norm"]
 
 
-def _root(total: Any) -> Any:
-    """The square root, with a slope of 0 at 0."""
-    none = np.equal(total, 0)
-    return number(np.where(none, 0, np.sqrt(np.where(none, 1, total))))
-
-
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
     if isinstance(axis, list | np.ndarray | set | range | dict):
         raise TypeError(f"an axis must be an integer, several a tuple; not {axis!r}")
@@ -49,7 +43,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     of = {"axis": axis, "keepdims": keepdims}
     # the shorter forms have no slope in the order
     if ord == 2 and not isinstance(ord, Tensor) and x.dtype.kind == "f":
-        return _root(np.sum(x * x, **of))
+        return root(np.sum(x * x, **of))
     size = np.absolute(x)
     if ord == 0:
         return np.sum(np.not_equal(x, 0).astype(size.dtype), **of)
@@ -112,11 +106,7 @@ def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -
     return y if keepdims else np.squeeze(y, axis=axes)
 
 
-@function(
-    numpy=np.linalg.norm,
-    kink="0 at 0; ties share equally",
-    complex=True,
-)
+@function(numpy=np.linalg.norm, kink="0 at 0; ties share equally", complex=True)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norms of vectors or of matrices.
 
@@ -164,11 +154,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
 
 
-@function(
-    numpy=np.linalg.vector_norm,
-    kink="0 at 0; ties share equally",
-    complex=True,
-)
+@function(numpy=np.linalg.vector_norm, kink="0 at 0; ties share equally", complex=True)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """The norms of vectors, over an axis, several, or all; see `norm`.
 
@@ -186,11 +172,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
 
 
-@function(
-    numpy=np.linalg.matrix_norm,
-    kink="0 at 0; ties share equally",
-    complex=True,
-)
+@function(numpy=np.linalg.matrix_norm, kink="0 at 0; ties share equally", complex=True)
 def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """The norms of matrices, over the last two axes; see `norm`.
 

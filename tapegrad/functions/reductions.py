@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from tapegrad.ops.casting import deviations, floating, number, seen, squared_size, to_array
+from tapegrad.ops.casting import deviations, floating, number, root, seen, squared_size, to_array
 from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
@@ -95,14 +95,7 @@ def std(
     (array([-0.5,  0.5]), array([0., 0.]))
     """
     options: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
-    return _deviation(var(a, axis, dtype, **options, mean=mean, correction=correction))
-
-
-def _deviation(variance: Any) -> Any:
-    """The square root, with gradient 0 at 0, in the variance's dtype."""
-    zero = np.equal(variance, 0)
-    root = number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
-    return root if root.dtype == variance.dtype else root.astype(variance.dtype)
+    return root(var(a, axis, dtype, **options, mean=mean, correction=correction))
 
 
 @function(numpy=np.average, complex=True)
@@ -309,7 +302,7 @@ def nanstd(
     >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
     array([-0.5,  0. ,  0.5])
     """
-    return _deviation(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
+    return root(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
 def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> Any:

@@ -71,12 +71,7 @@ def maximum(x1: Any, x2: Any) -> Any:
 
 
 @op(
-    *_shares(np.less),
-    ufunc=np.minimum,
-    keeps_weak=True,
-    whole=builtins.min,
-    kink=TIES,
-    flat=_OTHER,
+    *_shares(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, kink=TIES, flat=_OTHER
 )
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
@@ -89,13 +84,7 @@ def minimum(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(
-    *_shares(np.greater, True),
-    ufunc=np.fmax,
-    keeps_weak=True,
-    kink=TIES,
-    flat=_OTHER,
-)
+@op(*_shares(np.greater, True), ufunc=np.fmax, keeps_weak=True, kink=TIES, flat=_OTHER)
 def fmax(x1: Any, x2: Any) -> Any:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -107,13 +96,7 @@ def fmax(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(
-    *_shares(np.less, True),
-    ufunc=np.fmin,
-    keeps_weak=True,
-    kink=TIES,
-    flat=_OTHER,
-)
+@op(*_shares(np.less, True), ufunc=np.fmin, keeps_weak=True, kink=TIES, flat=_OTHER)
 def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
 

@@ -74,14 +74,10 @@ erfi: Op[Any] = special(
 )
 dawsn: Op[Any] = special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
 erfinv: Op[Any] = special(
-    "erfinv",
-    lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)),
-    at=0.19,
+    "erfinv", lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)), at=0.19
 )
 erfcinv: Op[Any] = special(
-    "erfcinv",
-    lambda g, y, x: -g * (_SQRT_PI / 2) * np.exp(np.square(y)),
-    at=1.19,
+    "erfcinv", lambda g, y, x: -g * (_SQRT_PI / 2) * np.exp(np.square(y)), at=1.19
 )
 ndtr: Op[Any] = special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
 
@@ -99,21 +95,12 @@ def _excess(y: Any, x: Any) -> Any:
 
 
 log_ndtr_slope: Op[Any] = declared(
-    "log_ndtr_slope",
-    _slope_of_log_ndtr,
-    lambda g, y, x: -g * y * _excess(y, x),
-    scipy="",
+    "log_ndtr_slope", _slope_of_log_ndtr, lambda g, y, x: -g * y * _excess(y, x), scipy=""
 )
 log_ndtr: Op[Any] = special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
-ndtri: Op[Any] = special(
-    "ndtri",
-    lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2),
-    at=0.59,
-)
+ndtri: Op[Any] = special("ndtri", lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2), at=0.59)
 ndtri_exp: Op[Any] = special(
-    "ndtri_exp",
-    lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2),
-    at=-1.64,
+    "ndtri_exp", lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2), at=-1.64
 )
 
 # --- logistic ------------------------------------------------------------------------------

@@ -20,12 +20,7 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.normal import xlogy
-from tapegrad.ops.scipy_special.ufuncs import (
-    declared,
-    result_type,
-    scipys,
-    special,
-)
+from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -157,10 +152,7 @@ _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
 def of_vectors(
-    name: str,
-    fn: Callable[..., Any],
-    rules: Sequence[Any],
-    read: Callable[..., Any] | None = None,
+    name: str, fn: Callable[..., Any], rules: Sequence[Any], read: Callable[..., Any] | None = None
 ) -> Op[Any]:
     """The op of a function of vectors, which takes the op's options by name."""
 
