@@ -185,4 +185,6 @@ class Reading:
             return not self.shape
         if self.op.name in _OF_A_NUMBER:
             return any(x._is_a_number() for x in self._operands if type(x) is type(self))
-        return self.op.name not in _ARRAYS and self._primal.base is None
+        # while compiling, a number has bytes for its memory
+        base: Any = self._primal.base
+        return self.op.name not in _ARRAYS and (base is None or type(base) is bytes)

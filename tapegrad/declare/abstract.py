@@ -44,15 +44,16 @@ _KNOWN: dict[Any, Any] = {}
 _MOST_KNOWN = 1 << 12
 # the dtype of elements that take no memory
 _NOTHING = np.dtype("V0")
-# an element of any dtype
+# an element of any dtype, of an array or of a number, which is no view of an array
 _ZEROS = np.zeros(32, np.uint8)
 _ZEROS.setflags(write=False)
+_NUMBER = bytes(32)
 
 
 @lru_cache(1 << 10)
 def stand_in(shape: Shape, dtype: np.dtype[Any]) -> Any:
-    """A read-only array of zeros that has the memory of one."""
-    return ndarray(shape, dtype, _ZEROS, 0, (0,) * len(shape))
+    """A read-only array of zeros that has the memory of one; without axes it is a number."""
+    return ndarray(shape, dtype, _ZEROS if shape else _NUMBER, 0, (0,) * len(shape))
 
 
 def emptied(x: Any) -> Any:
@@ -182,12 +183,13 @@ def _kind(x: Any) -> Any:
 
 def is_stand_in(x: Any) -> bool:
     """Whether an array is one that `stand_in` made."""
-    return type(x) is ndarray and x.base is _ZEROS
+    base: Any = x.base if type(x) is ndarray else None
+    return base is _ZEROS or base is _NUMBER
 
 
 def _matters(x: Any) -> bool:
     """Whether a result's shape may depend on the elements of an array."""
-    return type(x) is ndarray and x.dtype.kind in "biu" and x.base is not _ZEROS
+    return type(x) is ndarray and x.dtype.kind in "biu" and not is_stand_in(x)
 
 
 def _typed(option: Any) -> Any:
@@ -232,7 +234,7 @@ def _called(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any])
         return _emptied(by_shapes(op.forward, values, options))
     first, *rest = values
     like = by_shapes(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
-    return stand_in(np.shape(like), first.dtype)
+    return _as(like, np.shape(like), first.dtype)
 
 
 def _by_rule(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any]) -> Any:
@@ -243,7 +245,13 @@ def _by_rule(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any])
     if any(0 in x for x in shapes):
         raise ValueError("an axis without elements may be refused")
     like = by_shapes(op.forward, [_of_kind(x, True) for x in kinds], options)
-    return stand_in(shape, np.asarray(like).dtype)
+    return _as(like, shape, np.asarray(like).dtype)
+
+
+def _as(result: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """A stand-in for a result: without axes it is a view of an array, if that is one."""
+    is_view = type(result) is ndarray and type(result.base) is ndarray
+    return ndarray((), dtype, _ZEROS) if is_view and not shape else stand_in(shape, dtype)
 
 
 def _shape_of(kind: Any) -> Shape:
@@ -264,7 +272,11 @@ def _emptied(value: Any) -> Any:
     """A stand-in for a result; Python numbers stay."""
     if type(value) is Parts:
         return Parts(tuple(map(emptied, value.values)))
-    return emptied(np.asarray(value)) if isinstance(value, ndarray | np.generic) else value
+    if isinstance(value, np.generic):
+        return emptied(np.asarray(value))
+    if type(value) is ndarray and value.dtype.kind in "biufc":
+        return _as(value, value.shape, value.dtype)
+    return value
 
 
 def broadcast(*shapes: Shape, **options: Any) -> Shape:
