@@ -17,7 +17,7 @@ import pytest
 from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
-from messages import said
+from messages import message_of
 from trees import CHARACTERS, Params
 
 import tapegrad as tg
@@ -145,7 +145,7 @@ def test_every_difference_is_named(file: Path) -> None:
     like = {"a": np.ones(2, np.float32), "b": np.ones((3, 1)), "c": np.ones(2), "e": np.ones(1)}
     parts = ["'a' is float64 (2,); float32 (2,)", "'b' is float64 (3,); float64 (3, 1)"]
     parts += [str(file), "'e' is missing", "'d' is not in the tree"]
-    message = said(tg.FileError, lambda: tg.load(file, like), *parts)
+    message = message_of(tg.FileError, lambda: tg.load(file, like), *parts)
     assert "'c'" not in message
     assert issubclass(tg.FileError, ValueError)
 
@@ -170,8 +170,8 @@ def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(file: Path) -> No
     tg.save(file, 1.0)
     before = file.read_bytes()
     for kind, tree, part in UNSAVED:
-        said(kind, lambda tree=tree: tg.save(file, tree), part)
-    said(TypeError, lambda: tg.save(file, 2.0, f=len), "JSON")
+        message_of(kind, lambda tree=tree: tg.save(file, tree), part)
+    message_of(TypeError, lambda: tg.save(file, 2.0, f=len), "JSON")
     assert file.read_bytes() == before
     assert [x.name for x in file.parent.iterdir()] == [file.name]
 
@@ -228,7 +228,7 @@ LIKE = {"w": np.zeros((4, 4)), "b": np.zeros(4)}
 
 
 def refused(path: Path, like: Any = LIKE) -> str:
-    return said(tg.FileError, lambda: tg.load(path, like), str(path))
+    return message_of(tg.FileError, lambda: tg.load(path, like), str(path))
 
 
 def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
@@ -413,10 +413,10 @@ def test_metadata_that_are_none_are_refused_and_the_arrays_read(tmp_path: Path) 
     path = tmp_path / "bad.npz"
     for text in ("[1]", "{", "nonsense", "[" * 100_000):
         write_zip(path, {**RIGHT, "metadata.json": text.encode()})
-        said(tg.FileError, lambda: tg.load_metadata(path), "bad.npz")
+        message_of(tg.FileError, lambda: tg.load_metadata(path), "bad.npz")
         assert same(tg.load(path, LIKE), LIKE)
     write_zip(path, RIGHT)
-    said(tg.FileError, lambda: tg.load_metadata(path), "metadata.json")
+    message_of(tg.FileError, lambda: tg.load_metadata(path), "metadata.json")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])

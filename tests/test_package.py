@@ -504,9 +504,9 @@ def test_the_examples_in_docstrings_are_true(module):
         # a run looks at each file that was ever read, to see if it has changed
         if not test.examples or ("scipy" in test.docstring and not HAS_SCIPY):
             continue
-        said: list[str] = []
-        result = doctest.DocTestRunner(verbose=False).run(test, out=said.append)
-        assert result.failed == 0, "".join(said)
+        report: list[str] = []
+        result = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+        assert result.failed == 0, "".join(report)
 
 
 def test_every_layer_loss_check_and_strategy_has_an_example():

@@ -61,25 +61,25 @@ def test_the_code_runs_in_order_and_prints_what_the_page_says(path, tmp_path, mo
     text = read(path)
     examples = [(m[1], m[2] or "", text.count("\n", 0, m.start())) for m in EXAMPLE.finditer(text)]
     assert len(examples) == len(blocks(text, "python")) > 0
-    assert any(said for _, said, _ in examples)
+    assert any(output for _, output, _ in examples)
     if path.name == "scipy.md":
         pytest.importorskip("scipy")
     namespace: dict[str, object] = {}
-    for code, said, line in examples:
+    for code, output, line in examples:
         if any(importlib.util.find_spec(name) is None for name in OPTIONAL.findall(code)):
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             # as many empty lines before it, so that a traceback names the page's line
             exec(compile("\n" * (line + 1) + code, path.name, "exec"), namespace)
-        assert printed.getvalue().rstrip() == said.rstrip(), f"{path.name}, line {line + 1}"
+        assert printed.getvalue().rstrip() == output.rstrip(), f"{path.name}, line {line + 1}"
 
 
 def test_what_moves_here_gives_the_same_as_before():
     text = read("examples/moving.md")
-    said = {m[2] for m in EXAMPLE.finditer(text) if m[2]}
+    outputs = {m[2] for m in EXAMPLE.finditer(text) if m[2]}
     libraries = re.findall(r"^## (.*)$", text.partition("## Side by side")[0], re.M)
-    assert len(said) == 1
+    assert len(outputs) == 1
     assert len(blocks(text, "text")) == len(libraries) == 4
     # the training alone; the data are the same for all
     assert all(15 <= code.count("\n") <= 26 for code in blocks(text, "python")[1:])

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import pytest
 from layer_kinds import KINDS
-from messages import Refusal, check_refusals, said
+from messages import Refusal, check_refusals, message_of
 
 import tapegrad as tg
 from tapegrad import nn
@@ -80,15 +80,15 @@ def test_a_leaf_that_is_not_floating_is_named_by_its_path_and_the_function(trans
         raise AssertionError("never called")
 
     for params, path in NOT_FLOATING:
-        message = said(TypeError, lambda p=params: transform(loss)(p), "loss", "floating")
+        message = message_of(TypeError, lambda p=params: transform(loss)(p), "loss", "floating")
         assert re.search(rf"\b{re.escape(path)}\b", message)
 
 
 def test_the_remedy_for_integers_works():
     x = np.arange(3)
-    said(TypeError, lambda: tg.grad(lambda x: tg.sum(x * x))(x), "x.astype(float)")
+    message_of(TypeError, lambda: tg.grad(lambda x: tg.sum(x * x))(x), "x.astype(float)")
     np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(x * x))(x.astype(float)), 2.0 * x)
-    said(TypeError, lambda: tg.grad(lambda x: x * x)(3), "float(x)")
+    message_of(TypeError, lambda: tg.grad(lambda x: x * x)(3), "float(x)")
     assert tg.grad(lambda x: x * x)(float(3)) == 6.0
 
 
@@ -413,8 +413,8 @@ def test_an_op_says_what_it_does_not_take():
 def test_arrays_that_compute_in_another_way_are_refused():
     matrix = np.matrix(np.ones((3, 3)))
     for call in (lambda x: x * matrix, lambda x: matrix * x.T):
-        said(TypeError, lambda call=call: on(X)(call), "np.matrix")
-    said(TypeError, lambda: tg.grad(lambda m: tg.sum(m * m))(matrix), "np.matrix")
+        message_of(TypeError, lambda call=call: on(X)(call), "np.matrix")
+    message_of(TypeError, lambda: tg.grad(lambda m: tg.sum(m * m))(matrix), "np.matrix")
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
 
 def test_a_ufunc_is_not_called_numpys_unless_it_is():
     unknown = np.frompyfunc(lambda a, b: a, 2, 1)
-    message = said(TypeError, lambda: tg.record(lambda x: unknown(x, x))(1.0))
+    message = message_of(TypeError, lambda: tg.record(lambda x: unknown(x, x))(1.0))
     assert "numpy" not in message.split("is not supported")[0]
     special = pytest.importorskip("scipy.special")
     with pytest.raises(TypeError, match=r"^scipy\.special\.ellipkm1 is not supported"):
@@ -464,7 +464,7 @@ def test_two_functions_of_one_name_are_told_apart_by_their_lines():
     for outer, inner in ((tg.grad, tg.grad), (tg.compile, tg.grad), (tg.grad, tg.compile)):
         kept.clear()
         outer(first)(np.ones(2))
-        message = said(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
+        message = message_of(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
         assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines
 
 
@@ -563,15 +563,15 @@ NO_ATTRIBUTES = ["nonsense", "_repr_latex_", "__array_interface__", "__array_str
 
 def test_an_attribute_that_is_looked_for_says_what_to_use():
     for name, remedy in ATTRIBUTES.items():
-        said(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
+        message_of(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
         assert not hasattr(tg.Tensor, name)
         assert name not in dir(Y)
     for name in dir(np.ndarray):
         if not name.startswith("_") and not hasattr(tg.Tensor, name):
-            message = said(AttributeError, lambda name=name: getattr(Y, name))
+            message = message_of(AttributeError, lambda name=name: getattr(Y, name))
             assert re.search(r"t\.|tg\.|read-only|own copy", message), name
     for name in [*NO_ATTRIBUTES, "__dlpack__"]:
-        message = said(AttributeError, lambda name=name: getattr(Y, name))
+        message = message_of(AttributeError, lambda name=name: getattr(Y, name))
         assert message == f"'Tensor' object has no attribute {name!r}"
 
 
@@ -580,14 +580,14 @@ def test_a_format_is_for_one_number():
 
     def fn(x):
         texts.append((f"{x[0]:.3f}", f"{x[0]:8.1e}|", f"{tg.argmax(x):d}", f"{x}"))
-        said(TypeError, lambda: format(x, ".3f"), "(3,)")
+        message_of(TypeError, lambda: format(x, ".3f"), "(3,)")
         return tg.sum(x)
 
     tg.grad(fn)(np.arange(3.0) + 0.5)
     ((a, b, c, d),) = texts
     assert (a, b, c) == ("0.500", " 5.0e-01|", "2")
     assert d.startswith("Tensor([0.5, 1.5, 2.5]")
-    said(TraceError, lambda: tg.compile(lambda x: f"{x[0]:.3f}")(np.ones(3)), "shape ()")
+    message_of(TraceError, lambda: tg.compile(lambda x: f"{x[0]:.3f}")(np.ones(3)), "shape ()")
 
 
 @pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
@@ -619,7 +619,7 @@ def test_the_replacements_for_writing_into_an_array_work():
 
 def test_the_replacement_for_the_coefficients_of_roots_works():
     for t in (np.array([3.0, 4.0, -0.5]), np.array([1j, 2.0 - 1j])):
-        code = said(TypeError, lambda t=t: tg.record(np.poly)(t)).partition("write ")[2]
+        code = message_of(TypeError, lambda t=t: tg.record(np.poly)(t)).partition("write ")[2]
         names = {"functools": functools, "np": np}
         output, _ = tg.record(lambda t, of=(code, names): eval(of[0], {**of[1], "t": t}))(t)
         np.testing.assert_allclose(output.value, np.poly(t))
@@ -628,7 +628,7 @@ def test_the_replacement_for_the_coefficients_of_roots_works():
 @pytest.mark.parametrize("modulus", [5, 2.0])
 def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
     x = np.array([3.0, 4.0])
-    message = said(TypeError, lambda: tg.grad(lambda t: np.sum(pow(t, 2, modulus)))(x))
+    message = message_of(TypeError, lambda: tg.grad(lambda t: np.sum(pow(t, 2, modulus)))(x))
     advice = re.search(r"write (.*)", message)[1]
     output, _ = tg.record(lambda t: eval(advice, {"t": t}))(x)
     assert output.value.tolist() == [9 % modulus, 16 % modulus]
@@ -657,7 +657,7 @@ def test_every_draw_that_refuses_its_arguments_says_their_order():
                 messages.append(str(error))
         assert len(messages) > 3
         assert [x for x in messages if not re.search("; the order is key, [a-z, ]+$", x)] == []
-        said(TypeError, lambda draw=draw: draw(0, 3, size=3), "the order is key, ")
+        message_of(TypeError, lambda draw=draw: draw(0, 3, size=3), "the order is key, ")
 
 
 def records() -> list[Any]:
@@ -926,9 +926,9 @@ def test_an_index_that_does_not_fit_is_refused_whether_it_is_compiled_or_not() -
                 # a program does not know for whom it looks at an index
                 for call in (plain, compiled, tg.compile(plain)):
                     words = parts.split("|") if call is plain else parts.split("|")[-1:]
-                    said(kind, lambda f=call, x=first, y=second: f(x, y), *words)
+                    message_of(kind, lambda f=call, x=first, y=second: f(x, y), *words)
     for f in (nn.cross_entropy_loss, nn.accuracy):
-        said(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(ROWS[:2]), "masked")
+        message_of(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(ROWS[:2]), "masked")
     assert nn.accuracy(np.ones((2, 3)), np.array([0, 2])) == 0.5
 
 
@@ -939,7 +939,7 @@ def test_losses_refuse_targets_that_are_no_probabilities() -> None:
         for bad in (-1.0, 1.5, 2):
             fn = lambda x, f=loss, bad=bad: f(x, np.array([[0.0, 1.0], [bad, 0.5]]))  # noqa: E731
             for call in (fn, tg.grad(fn), tg.compile(fn)):
-                said(ValueError, lambda call=call: call(logits), "from 0 to 1")
+                message_of(ValueError, lambda call=call: call(logits), "from 0 to 1")
 
 
 @pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])
@@ -980,8 +980,8 @@ def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> No
     longer = tg.tree.map(lambda p: np.concatenate([p, p]), params)
     kind = ValueError if x.dtype.kind == "f" else TypeError
     check_refusals([(TypeError, lambda p=p: fn(p, x, *rest), f"{title}|layer(") for p in wrong])
-    said(ValueError, lambda: fn(longer, x, *rest), title)
-    said(kind, lambda: fn(params, np.ones((2, 9)), *rest), title)
+    message_of(ValueError, lambda: fn(longer, x, *rest), title)
+    message_of(kind, lambda: fn(params, np.ones((2, 9)), *rest), title)
 
 
 @pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d])
@@ -992,8 +992,12 @@ def test_layer_takes_former_names_of_arguments(convolution: Any) -> None:
     assert (layer.n_in, layer.n_out) == (4, 6)
     assert list(inspect.signature(convolution).parameters)[:2] == ["n_inputs", "n_outputs"]
     twice = {"n_in": 4, "n_outputs": 6, "size": 3}
-    said(TypeError, lambda: convolution(n_inputs=4, **twice), "n_inputs twice: n_in is its former")
-    said(TypeError, lambda: convolution(4, **twice), "multiple values for argument 'n_inputs'")
+    message_of(
+        TypeError, lambda: convolution(n_inputs=4, **twice), "n_inputs twice: n_in is its former"
+    )
+    message_of(
+        TypeError, lambda: convolution(4, **twice), "multiple values for argument 'n_inputs'"
+    )
 
 
 def test_what_is_at_the_edge_is_taken() -> None:
@@ -1007,14 +1011,14 @@ def test_what_is_at_the_edge_is_taken() -> None:
 def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(kind: Any) -> None:
     optimizer, ones = kind(0.1), np.ones(2)
     for bad in (np.ma.array(ones, mask=[True, False]), ones.astype(object)):
-        said(TypeError, lambda x=bad: optimizer.init({"w": x}), "init: params.w")
+        message_of(TypeError, lambda x=bad: optimizer.init({"w": x}), "init: params.w")
         with pytest.raises((TypeError, ValueError)):
             optimizer.update({"w": ones}, {"w": bad}, optimizer.init({"w": ones}))
-    said(ValueError, lambda: optimizer.init({"w": ones.astype(int)}), "floating")
+    message_of(ValueError, lambda: optimizer.init({"w": ones.astype(int)}), "floating")
     for rate in (-1.0, np.nan, np.float64(-0.5)):
         scheduled = kind(lambda step, rate=rate: rate)
         call = lambda o=scheduled: updated(o, {"w": ones}, (), {"w": ones})  # noqa: E731
-        said(ValueError, call, "must not be negative", "step 0")
+        message_of(ValueError, call, "must not be negative", "step 0")
 
 
 def test_dropout_without_a_key_does_nothing_unless_it_trains() -> None:
@@ -1036,4 +1040,4 @@ def test_dropout_without_a_key_does_nothing_unless_it_trains() -> None:
 def test_an_argument_has_its_former_name_too(fn: Any, args: Any, value: Any, names: Any) -> None:
     new, old = names
     assert tg.tree.all_close(fn(**args, **{new: value}), fn(**args, **{old: value}))
-    said(TypeError, lambda: fn(**args, **{new: value, old: value}), f"{new} twice")
+    message_of(TypeError, lambda: fn(**args, **{new: value, old: value}), f"{new} twice")

@@ -12,7 +12,7 @@ import pytest
 from depth import THOROUGH, depth
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import check_refusals, said
+from messages import check_refusals, message_of
 from written import in_a_file
 
 import tapegrad as tg
@@ -113,7 +113,7 @@ def test_what_another_could_see_raises_and_names_the_line_to_write(
         (TypeError, in_a_file(tmp_path, body), f"write: {line}") for body, line in SEEN_ELSEWHERE
     ]
     check_refusals(table, lambda fn: run(fn, X))
-    said(
+    message_of(
         TypeError, lambda: run(in_a_file(tmp_path, "x *= 3\nreturn x"), np.array(2.0)), "x = x * 3"
     )
 

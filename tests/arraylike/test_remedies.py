@@ -90,7 +90,7 @@ def test_functions_of_other_modules_are_told_what_computes_the_same(
 ) -> None:
     theirs = attrgetter(module.removeprefix("np."))(np)
     shared = [x for x in dir(theirs) if hasattr(tg, x) and callable(getattr(theirs, x))]
-    said = 0
+    refused = 0
     for name, given in itertools.product(shared, ("x", "x, x", "2.0, x")):
         if "empty" in name:
             continue
@@ -102,10 +102,10 @@ def test_functions_of_other_modules_are_told_what_computes_the_same(
         try:
             tg.record(fn)(X)
         except Exception as fault:  # np.ma looks for attributes that a Tensor has not
-            said += 1
+            refused += 1
             if code := re.search("; write (.*?); to read", str(fault)):
                 np.testing.assert_allclose(written(f"return {code[1]}")(X), expected)
-    assert said > 2
+    assert refused > 2
 
 
 SET = [
@@ -219,7 +219,7 @@ def test_scipys_functions_are_named(written: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "advice"),
     [
         ("if x[0] > 0:\n  return x\nreturn -x", "; select with tg.where, or branch with tg.cond"),
         ("return x if x[0] > 0 and x[1] > 0 else -x", "; select with tg.where, or branch"),
@@ -232,9 +232,9 @@ def test_scipys_functions_are_named(written: Any) -> None:
     ],
 )
 def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
-    body: str, said: str, written: Any
+    body: str, advice: str, written: Any
 ) -> None:
-    assert said in refusal(written(body), tg.compile)
+    assert advice in refusal(written(body), tg.compile)
 
 
 INTEGERS = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
-from messages import Refusal, check_refusals, said
+from messages import Refusal, check_refusals, message_of
 from tapes import nothing_is_being_recorded
 
 import tapegrad as tg
@@ -73,10 +73,10 @@ def test_a_leak_names_the_op_the_line_and_the_function_it_is_from():
         return a + kept[0]
 
     tg.record(first)(1.0)
-    message = said(TapeError, lambda: kept[0] * 3)
+    message = message_of(TapeError, lambda: kept[0] * 3)
     for part in ("multiply", "line 1", "first", ".value"):
         assert part in message.replace("its value", ".value")
-    message = said(TapeError, lambda: tg.record(second)(1.0))
+    message = message_of(TapeError, lambda: tg.record(second)(1.0))
     for part in ("add", "line 1", "first", "second", ".value"):
         assert part in message
 
@@ -216,7 +216,7 @@ def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
         return {"last": kept[-1]}
 
     for run in (tg.record(around), tg.compile(around), tg.jacobian(around)):
-        message = said(TapeError, lambda run=run: run(1.0))
+        message = message_of(TapeError, lambda run=run: run(1.0))
         for part in ("around returned", "last", "multiply", "the tape of step", "return it"):
             assert part in message
 
@@ -258,6 +258,6 @@ def test_a_message_about_the_result_of_a_step_says_so_too() -> None:
         tg.vmap(lambda a: (kept.append(a * c), a)[1])(np.ones(2))
         return kept[0], None
 
-    message = said(TapeError, lambda: tg.grad(lambda x: tg.scan(step, x, length=2)[0])(1.0))
+    message = message_of(TapeError, lambda: tg.grad(lambda x: tg.scan(step, x, length=2)[0])(1.0))
     assert "step returned a Tensor at 0 (line " in message
     assert "whose recording has ended" in message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from messages import said
+from messages import message_of
 
 import tapegrad as tg
 
@@ -16,7 +16,7 @@ X = np.array([0.0, 1.0, 4.0])
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-error = partial(said, tg.errors.NonFiniteError)
+error = partial(message_of, tg.errors.NonFiniteError)
 
 
 def swept(fn: Any, *args: Any) -> str:

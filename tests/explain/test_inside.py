@@ -9,7 +9,7 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from loops import arguments, losses, same, terms
-from messages import said
+from messages import message_of
 from tapes import cotangents
 
 import tapegrad as tg
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 def refused(fn: Any, *args: Any) -> str:
     """The error of a function's checked sweep."""
-    return said(tg.errors.NonFiniteError, lambda: tg.grad(fn, check_finite=True)(*args))
+    return message_of(tg.errors.NonFiniteError, lambda: tg.grad(fn, check_finite=True)(*args))
 
 
 def holders(tape: Any) -> Any:
