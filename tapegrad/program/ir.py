@@ -171,6 +171,11 @@ def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     return tuple((type(x), x if type(x) is Ref else as_text(x)) for x in operands)
 
 
+def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with arrays by their content, which would have no truth value."""
+    return {n: _content(x) if type(x) is np.ndarray else x for n, x in options.items()}
+
+
 STAGES = ("forward", "backward", "update")
 
 
@@ -194,7 +199,7 @@ class _Fields:
 
     op: Rules
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = attrs.field(eq=_compared)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False

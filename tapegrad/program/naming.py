@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -113,7 +112,8 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     real = name.removesuffix(COMPLEX)
     op: Any = OPS.get(real) or _OTHERS.get(real)
     if real.startswith("tapegrad."):
-        op = _of_the_package(real)
+        found = _of_the_package(real)
+        op = found if isinstance(found, Op) else None
     elif real.startswith("scipy."):
         # not every program needs them
         op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
@@ -134,20 +134,34 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
 
 
 def _of_the_package(name: str) -> Any:
-    """The op that a module of the package has under this name; None if there is none.
+    """What a module of the package has under this name; None if there is nothing.
 
     Its module is imported, since few programs need it; a name of anything else imports nothing.
     """
     module, _, qualified = name.partition(":")
-    if "__" in module or not all(map(str.isidentifier, module.split("."))):
+    parts = module.split(".")
+    if parts[0] != "tapegrad" or "__" in module or not all(map(str.isidentifier, parts)):
         return None
     try:
-        found = getattr(importlib.import_module(module), qualified, None)
+        return getattr(importlib.import_module(module), qualified, None)
     except ImportError as error:
         if module.startswith(str(error.name)):
             return None
-        raise FileError(f"it has the op {name!r}: {error}") from None
-    return found if isinstance(found, Op) else None
+        raise FileError(f"it needs {name!r}: {error}") from None
+
+
+def static_named(name: str) -> Any:
+    """The class of the package's with this name whose objects files hold by their parts.
+
+    Raises
+    ------
+    FileError
+        If there is none.
+    """
+    found = _of_the_package(name)
+    if isinstance(found, type) and hasattr(found, "from_parts"):
+        return found
+    raise FileError(f"it has a {name!r}, which this version of tapegrad does not know")
 
 
 def class_named(name: str, using: Iterable[Any]) -> type:
@@ -162,9 +176,7 @@ def class_named(name: str, using: Iterable[Any]) -> type:
     found = _handed(name, [x for x in using if isinstance(x, type)])
     if found is None and module.split(".")[0] == "tapegrad":
         # the package's own, whatever the file says
-        from tapegrad import nn, optim  # noqa: F401
-
-        found = getattr(sys.modules.get(module), qualified, None) or _result_named(qualified)
+        found = _of_the_package(name) or _result_named(qualified)
     if isinstance(found, type) and _is_node(found):
         return found
     raise FileError(

@@ -19,7 +19,7 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref
-from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
+from tapegrad.program.naming import class_named, full_name, name_of_op, op_named, static_named
 from tapegrad.tree.ownership import Array
 
 
@@ -33,6 +33,8 @@ class File:
         The arrays written so far.
     entries
         The arrays that are still to be read, by name.
+    statics
+        The static parts of trees that were written or read so far.
     using
         What the caller handed over.
     control
@@ -45,6 +47,7 @@ class File:
 
     arrays: list[Array] = attrs.Factory(list)
     entries: dict[str, Entry] = attrs.Factory(dict)
+    statics: list[Any] = attrs.Factory(list)
     using: Iterable[Any] = ()
     control: Mapping[str, Rules] = attrs.Factory(dict)
     program: Callable[..., Code] = Code
@@ -237,6 +240,36 @@ def _is_dtype(x: Any) -> bool:
     return is_class or isinstance(x, np.dtype)
 
 
+def _write_array(x: Array, file: File) -> Any:
+    file.arrays.append(x)
+    return [len(file.arrays) - 1, _write_dtype(x.dtype, file)]
+
+
+def _read_array(x: Any, file: File) -> Array:
+    number, dtype = x
+    entry = file.entries.pop(str(_COUNT.read(number, file)))
+    if entry.dtype != _read_dtype(dtype, file):
+        raise FileError(f"an array is {entry.dtype}, not {dtype}")
+    return entry.read()
+
+
+def _write_static(x: Any, file: File) -> Any:
+    """A static part of a tree by its parts; where it occurs again, by its number."""
+    if x in file.statics:
+        return file.statics.index(x)
+    file.statics.append(x)
+    return [full_name(type(x)), [_write_value(part, file) for part in x.as_parts()]]
+
+
+def _read_static(x: Any, file: File) -> Any:
+    if type(x) is not int:
+        name, parts = _LIST.read(x, file)
+        parts = [_read_value(part, file) for part in _LIST.read(parts, file)]
+        file.statics.append(static_named(name).from_parts(*parts))
+        return file.statics[-1]
+    return file.statics[_COUNT.read(x, file)]
+
+
 # --- trees ------------------------------------------------------------------------------------
 
 
@@ -267,6 +300,8 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
     if x is None:
         return tree.Structure(type(None))
     ((kind, content),) = x.items()
+    if kind == "static":
+        return tree.flatten(_read_static(content, file))[1]
     if kind == "dict":
         keys = tuple([_read_value(key, file) for key, _ in content])
         children = [child for _, child in content]
@@ -293,17 +328,14 @@ _STRUCTURE = Field(_write_structure, _read_structure)
 
 
 def _write_constant(x: Constant, file: File) -> list[Any]:
-    file.arrays.append(x.array)
-    return [len(file.arrays) - 1, _write_dtype(x.dtype, file), x.captured, x.name]
+    return [*_write_array(x.array, file), x.captured, x.name]
 
 
 def _read_constant(x: Any, file: File) -> Constant:
     # the first files had no names of arrays
     number, dtype, captured, name = [*x, ""] if len(x) == 3 else x
-    entry = file.entries.pop(str(_COUNT.read(number, file)))
-    if entry.dtype != _read_dtype(dtype, file):
-        raise FileError(f"a constant is {entry.dtype}, not {dtype}")
-    return Constant(entry.read(), _TRUTH.read(captured, file), _TEXT.read(name, file))
+    array = _read_array([number, dtype], file)
+    return Constant(array, _TRUTH.read(captured, file), _TEXT.read(name, file))
 
 
 def _write_op(op: Rules, file: File) -> str:
@@ -406,6 +438,8 @@ _VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
     "number": (_is_number, _write_number, _read_number),
     "complex": (lambda x: type(x) is complex, _write_operand, _read_complex),
     "dict": (lambda x: isinstance(x, Mapping), _write_pairs, _read_pairs),
+    "array": (lambda x: type(x) is np.ndarray, _write_array, _read_array),
+    "static": (lambda x: hasattr(type(x), "as_parts"), _write_static, _read_static),
 }
 
 TEXT = "program.json"

@@ -1,10 +1,12 @@
 """Programs in files: saved, loaded without the recorded function, and never run as text."""
 
 import copy
+import io
 import json
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -348,3 +350,40 @@ def test_program_calls_share_no_memory() -> None:
     program(np.zeros(3))
     np.testing.assert_array_equal(first, kept)
     assert not first.flags.writeable
+
+
+SCIPY: dict[str, Any] = {
+    "product": lambda s, a: a @ np.ones(4),
+    "equations": lambda s, a: s.linalg.spsolve(a, np.ones(4)),
+    "eigenvalues": lambda s, a: s.linalg.eigsh(a, 2, v0=np.arange(1.0, 5.0))[0],
+    "transpose": lambda s, a: a.T,
+}
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_program_with_sparse_arrays_is_loaded(folder: Path, name: str) -> None:
+    sparse: Any = pytest.importorskip("tapegrad.scipy.sparse")
+    places = np.array([[0, 1, 2, 3, 0, 1], [0, 1, 2, 3, 1, 0]])
+    a = sparse.coo_array((np.array([2.0, 3.0, 4.0, 5.0, 0.5, 0.5]), places), (4, 4))
+    program = tg.compile(lambda a: SCIPY[name](sparse, a)).program(a)
+    again = saved(program, folder)
+    assert_same(again, program)
+    assert bits(again(a)) == bits(program(a))
+
+
+@pytest.mark.parametrize("places", [[0, 4], [0, -1]])
+def test_positions_outside_of_a_sparse_array_are_refused(folder: Path, places: Any) -> None:
+    sparse: Any = pytest.importorskip("tapegrad.scipy.sparse")
+    a = sparse.coo_array((np.ones(2), ([0, 3], [0, 3])), (4, 4))
+    path = folder / "strays.npz"
+    tg.compile(lambda a: a @ np.ones(4)).program(a).save(path)
+    with zipfile.ZipFile(path) as old:
+        entries = {name: old.read(name) for name in old.namelist()}
+    positions, strays = io.BytesIO(), io.BytesIO()
+    np.save(positions, np.array([0, 3]))
+    np.save(strays, np.array(places))
+    (name, *_) = [n for n, content in entries.items() if content == positions.getvalue()]
+    with zipfile.ZipFile(path, "w") as new:
+        for n, x in (entries | {name: strays.getvalue()}).items():
+            new.writestr(n, x)
+    refused(path, "sparse array")

@@ -68,6 +68,20 @@ class Pattern(Unchanging):
     def __reduce__(self) -> Any:
         return made_pattern, (np.array(self.rows), np.array(self.cols), self.shape)
 
+    def as_parts(self) -> tuple[Any, ...]:
+        """What it is made of, for a file."""
+        return self.rows, self.cols, self.shape
+
+    @classmethod
+    def from_parts(cls, rows: Any, cols: Any, shape: Any) -> Pattern:
+        """The pattern of these parts of a file; a ValueError if they do not fit."""
+        pattern = made_pattern(rows, cols, shape)
+        places = zip((pattern.rows, pattern.cols), pattern.shape, strict=True)
+        inside = [((x >= 0) & (x < side)).all() for x, side in places]
+        if pattern.rows.ndim != 1 or pattern.rows.shape != pattern.cols.shape or not all(inside):
+            raise ValueError("positions are not those of a sparse array")
+        return pattern
+
     def __repr__(self) -> str:
         return f"{self.shape[0]}x{self.shape[1]} with {len(self.rows)} elements"
 
