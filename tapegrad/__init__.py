@@ -73,6 +73,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.jacobians import hessian as hessian
     from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
     from tapegrad.transforms.jacobians import jacobian as jacobian
+    from tapegrad.transforms.jacobians import sparsity as sparsity
     from tapegrad.transforms.jacobians import value_and_jacobian as value_and_jacobian
     from tapegrad.transforms.products import hvp as hvp
     from tapegrad.transforms.products import jvp as jvp
@@ -96,7 +97,7 @@ _PLACES = {
     "why_zero": "tapegrad.explain.why",
     **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.declare.custom"),
     **dict.fromkeys(
-        ("hessian", "hessian_diag", "jacobian", "value_and_jacobian"),
+        ("hessian", "hessian_diag", "jacobian", "sparsity", "value_and_jacobian"),
         "tapegrad.transforms.jacobians",
     ),
     **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),

@@ -67,6 +67,10 @@ class Declaration:
         Whether an operand may be `Parts`: all results of an op that has several, such as factors.
     iterates
         Whether its time depends on the values, without a bound: a proof draws moderate ones.
+    places
+        For an op whose options hold places: a function of an operand's position, of the operands
+        and the options that pairs elements of the result with those of the operand
+        (`tapegrad.transforms.reach`).
     """
 
     domain: Domain | None = None
@@ -80,6 +84,7 @@ class Declaration:
     complex: bool = False
     takes_parts: bool = False
     iterates: bool = False
+    places: Callable[..., Any] | None = None
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:

@@ -208,13 +208,18 @@ def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
         part = primal_of(part)
         if not np.isfinite(part).all():
             at = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
-            of, place = (x, at[y.ndim :]) if mode == "forward" else (y, at[: y.ndim])
-            unit = np.zeros(of.shape, of.dtype)
-            unit[place] = 1
-            if mode == "forward":
-                push(tape, {x: unit}, [y], _tangents_checked)
-            else:
-                sweep([tape], {y: unit}, checked)
+            check_direction(tape, mode, y, x, (at[: y.ndim], at[y.ndim :]))
+
+
+def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, place: tuple[Any, Any]) -> None:
+    """Raise where the derivative of one element by another went wrong, which is not finite."""
+    of, at = (x, place[1]) if mode == "forward" else (y, place[0])
+    unit = np.zeros(of.shape, of.dtype)
+    unit[at] = 1
+    if mode == "forward":
+        push(tape, {x: unit}, [y], _tangents_checked)
+    else:
+        sweep([tape], {y: unit}, checked)
 
 
 # --- compiled functions ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import attrs
@@ -117,6 +118,7 @@ LOSSES: Mapping[str, Fn | None] = {
 def for_scipy(loss: Fn) -> tuple[Callable[..., float], Fn, Fn]:
     """The value, the gradient and the products with the Hessian, as plain floats and copies."""
 
+    @wraps(loss, ())
     def fun(x: Any, *args: Any) -> float:
         return float(loss(np.array(x), *args))
 

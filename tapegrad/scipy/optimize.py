@@ -99,6 +99,8 @@ class Objective(NamedTuple):
         ``jac(x, *args)``, the gradient.
     hessp
         ``hessp(x, p, *args)``, the product of the Hessian and a vector.
+    hess
+        ``hess(x, *args)``, the sparse Hessian; by its name alone, not in the tuple.
     x0
         The tree as a vector.
     unravel
@@ -119,6 +121,12 @@ class Objective(NamedTuple):
     hessp: Fn
     x0: Any
     unravel: Unravel
+
+    @property
+    def hess(self) -> Fn:
+        """``hess(x, *args)``, the sparse Hessian: an array of ``scipy.sparse``, by columns."""
+        hessian_of = hessian(self.fun.__wrapped__, sparse=True)  # type: ignore[attr-defined]
+        return lambda x, *args: hessian_of(np.array(x), *args).tocsc()
 
 
 def objective(fun: Fn, tree: Any) -> Objective:

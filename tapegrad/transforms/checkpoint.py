@@ -175,7 +175,7 @@ class CheckpointedCall:
 
     def _seeded(self, cotangents: list[Any]) -> tuple[list[Tape], dict[Tensor, Any]]:
         """The arguments of a sweep; nothing else holds the records that it has passed."""
-        tape, outputs = self._again()
+        tape, outputs = self.again()
         seeds: dict[Tensor, Any] = {}
         for x, c in zip(outputs, cotangents, strict=True):
             if type(x) is Tensor and c is not None:
@@ -184,7 +184,7 @@ class CheckpointedCall:
 
     def push(self, moved: Mapping[int, Any]) -> list[Any]:
         """The tangents of its results, from those of the records that it reads."""
-        tape, outputs = self._again()
+        tape, outputs = self.again()
         tangents = {self.reads[i]: t for i, t in moved.items()}
         tangents_of = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
         return [tangents_of.get(x) if type(x) is Tensor else None for x in outputs]
@@ -197,7 +197,7 @@ class CheckpointedCall:
         read = [x for x in marks if x._operands[0].origin is not origin]
         return Tape(last, origin, tuple(read)), floating_leaves(output)
 
-    def _again(self) -> tuple[Tape, list[Any]]:
+    def again(self) -> tuple[Tape, list[Any]]:
         """The records of a second call, and its floating results."""
         if is_recording(self.start.origin):
             output, tape = self._call(last_written())

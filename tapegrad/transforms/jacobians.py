@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,8 @@ from tapegrad.transforms.base import (
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
-from tapegrad.tree.ownership import readonly_array
+from tapegrad.transforms.sparsity import Sparsity, check_covers, check_sparse, planned
+from tapegrad.tree.ownership import Array, readonly_array
 
 # the most bytes that the largest record may take in one block of directions
 _BLOCK = 1 << 24
@@ -54,6 +56,9 @@ class Jacobian(Transform[P, R]):
     kind = "jacobian"
 
     mode: Any = attrs.field(default=None, validator=_check_mode)
+    sparse: Any = attrs.field(default=False, validator=check_sparse)
+    symmetric: bool = False
+    remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         _, jacobian, aux = self._both(args, kwargs)
@@ -76,13 +81,10 @@ class Jacobian(Transform[P, R]):
             if y.dtype.kind == "c":
                 tape, halves[y] = _in_halves(tape, y)
         moving = [part for y in moving for part in halves.get(y, [y])]
-        mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
-        matrices = _matrices(tape, inputs, moving, mode == "forward")
-        if self.check_finite:
-            lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
+        matrices = self._matrices(tape, inputs, moving, {x: y for y in halves for x in halves[y]})
         for y, (re, im) in halves.items():
             for x in inputs:
-                matrices[y, x] = _as_result(matrices[re, x] + 1j * matrices[im, x], x)
+                matrices[y, x] = _complex(matrices[re, x], matrices[im, x], x)
         rows = []
         for y in outputs:
             if not is_numeric(y):
@@ -91,11 +93,87 @@ class Jacobian(Transform[P, R]):
             row = [
                 matrices[y, x]
                 if type(y) is Tensor and (y, x) in matrices
-                else readonly_array(np.zeros((*np.shape(y), *x.shape), x.dtype))
+                else self._zeros(np.shape(y), x)
                 for x in inputs
             ]
             rows.append(self.arranged(tree.unflatten(inner, row), positions))
         return output, tree.unflatten(structure, rows), aux
+
+    def _matrices(
+        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
+    ) -> dict[Any, Any]:
+        """The blocks, by output and input; `whole` has the complex record of each of its halves."""
+        if self.sparse is not False:
+            pattern = self._pattern(tape, inputs, outputs, whole)
+            blocks = _sparse(self, tape, inputs, outputs, pattern)
+            if self.check_finite:
+                _check_blocks(tape, "reverse" if pattern.mode == "reverse" else "forward", blocks)
+            return blocks
+        mode = self.mode or ("forward" if _size(inputs) < _size(outputs) else "reverse")
+        matrices = _dense(tape, inputs, outputs, mode == "forward")
+        if self.check_finite:
+            lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
+        return matrices
+
+    def _pattern(
+        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
+    ) -> Sparsity:
+        """The pattern of all blocks: the one given, or the one that the tape has."""
+        mode = "symmetric" if self.symmetric else self.mode
+        sources = [whole.get(y, y) for y in outputs]
+        return planned(self, tape, list(dict.fromkeys(inputs)), sources, mode, self.sparse)
+
+    def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
+        """The block of an output that has no derivative by x."""
+        if self.sparse is False:
+            return readonly_array(np.zeros((*shape, *x.shape), x.dtype))
+        none = np.zeros(0, int)
+        return _as_block(np.zeros(0, x.dtype), none, none, math.prod(shape), x)
+
+
+def _as_block(data: Any, rows: Any, cols: Any, y: int, x: Tensor) -> Any:
+    """A sparse derivative by x of so many elements."""
+    coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
+    return coo_array((_as_result(data, x), (rows, cols)), shape=(y, x.size))
+
+
+def _complex(re: Any, im: Any, x: Tensor) -> Any:
+    """A block of a complex output from those of its halves, which have one pattern."""
+    if isinstance(re, Sparsity):
+        return re
+    if type(re) in (Tensor, np.ndarray):
+        return _as_result(re + 1j * im, x)
+    return _as_block(re.data + 1j * im.data, re.row, re.col, re.shape[0], x)
+
+
+def _check_blocks(tape: Tape, mode: str, blocks: Mapping[Any, Any]) -> None:
+    """Raise for values, or elements of sparse blocks, that are not finite."""
+    checks = partial(lazy_import, "tapegrad.explain.finite")
+    checks("check_values")(tape, {y for y, _ in blocks})
+    for (y, x), block in blocks.items():
+        bad = np.flatnonzero(
+            ~np.isfinite(block.data._primal if type(block.data) is Tensor else block.data)
+        )
+        if bad.size:
+            at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
+            checks("check_direction")(tape, mode, y, x, at)
+
+
+class SparsityOf(Jacobian[P, R]):
+    """The result of `sparsity`."""
+
+    kind = "sparsity"
+
+    def _matrices(
+        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
+    ) -> dict[Any, Any]:
+        pattern = self._pattern(tape, inputs, outputs, whole)
+        inputs = list(dict.fromkeys(inputs))
+        return {(y, x): block for y, x, _, block in _blocks(pattern, outputs, inputs)}
+
+    def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
+        empty, colors = np.zeros(0, int), np.zeros(x.size, int)
+        return Sparsity(empty, empty, (math.prod(shape), x.size), colors, "forward")
 
 
 class ValueAndJacobian(Jacobian[P, R]):
@@ -139,10 +217,10 @@ def _size(leaves: Sequence[Any]) -> int:
     return sum([x.size for x in leaves])
 
 
-def _matrices(
+def _ways(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
-) -> dict[Any, Any]:
-    """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
+) -> tuple[Callable[[dict[Tensor, Any]], list[Any]], list[Tensor], list[Tensor]]:
+    """How directions pass along a tape, forward or in reverse: from which records to which."""
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
         tangents = push(tape, moved, outputs)
@@ -153,7 +231,14 @@ def _matrices(
         gradients = sweep([tape], weights)
         return [gradients[x] for x in inputs]
 
-    move, ends, others = (pushed, inputs, outputs) if forward else (pulled, outputs, inputs)
+    return (pushed, inputs, outputs) if forward else (pulled, outputs, inputs)
+
+
+def _dense(
+    tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
+) -> dict[Any, Any]:
+    """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
+    move, ends, others = _ways(tape, inputs, outputs, forward)
     blocks: dict[Any, Any] = {}
     for other, stacked in zip(others, _by_blocks(move, tape, ends, others), strict=True):
         start = 0
@@ -177,13 +262,17 @@ def _by_blocks(
     tape: Tape,
     ends: Sequence[Tensor],
     others: Sequence[Any],
+    colors: Array | None = None,
 ) -> list[Any]:
-    """The results of all unit directions, taken from one end of a tape to the other, stacked.
+    """The results of directions, taken from one end of a tape to the other, stacked.
 
-    The directions are taken in blocks, which bounds the memory.
+    A direction is the sum of the unit vectors of one color; without colors, each unit vector is a
+    direction of its own. The directions are taken in blocks, which bounds the memory.
     """
     ends = list(dict.fromkeys(ends))
-    n = _size(ends)
+    if colors is None:
+        colors = np.arange(_size(ends))
+    n = int(colors.max(initial=-1)) + 1
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
     largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
@@ -193,10 +282,11 @@ def _by_blocks(
         stop = min(start + step, n)
         moved, directions, first = [], [], 0
         for x in ends:
-            low, high = max(start, first), min(stop, first + x.size)
-            if low < high:
+            own = colors[first : first + x.size]
+            at = np.flatnonzero((own >= start) & (own < stop))
+            if at.size:
                 units = np.zeros((stop - start, x.size), x.dtype)
-                units[np.arange(low, high) - start, np.arange(low, high) - first] = 1
+                units[own[at] - start, at] = 1
                 moved.append(x)
                 directions.append(units.reshape(stop - start, *x.shape))
             first += x.size
@@ -216,6 +306,51 @@ def _by_blocks(
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
 
+def _sparse(
+    jacobian: Jacobian[..., Any],
+    tape: Tape,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    pattern: Sparsity,
+) -> dict[Any, Any]:
+    """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
+    inputs = list(dict.fromkeys(inputs))
+    forward = pattern.mode != "reverse"
+    move, ends, others = _ways(tape, inputs, outputs, forward)
+    if pattern.nnz:
+        products = _by_blocks(move, tape, ends, others, pattern.colors)
+        flat = [np.reshape(part, (len(part), math.prod(part.shape[1:]))) for part in products]
+        together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+        color, at = pattern.picked
+        data = np.reshape(together, -1)[color * _size(others) + at]
+    else:
+        data = np.zeros(0)
+    if jacobian.sparse is not True and type(data) is not Tensor:
+        random = np.random.default_rng(0)
+        vs = [random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs]
+        product = _ways(tape, inputs, outputs, True)[0](dict(zip(inputs, vs, strict=True)))
+        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (vs, product))
+        check_covers(jacobian, pattern, data, v, jv)
+    blocks = {}
+    for y, x, at, block in _blocks(pattern, outputs, inputs):
+        part = data if len(at) == len(data) else data[at]
+        blocks[y, x] = _as_block(part, block.rows, block.cols, y.size, x)
+    return blocks
+
+
+def _blocks(
+    pattern: Sparsity, outputs: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, Tensor, Array, Sparsity]]:
+    """The parts of a pattern that belong to each output and each input."""
+    row = 0
+    for y in outputs:
+        col = 0
+        for x in inputs:
+            yield (y, x, *pattern.block(range(row, row + y.size), range(col, col + x.size)))
+            col += x.size
+        row += y.size
+
+
 def jacobian(
     fn: Callable[P, Any],
     argnums: Argnums = 0,
@@ -223,6 +358,7 @@ def jacobian(
     has_aux: bool = False,
     check_finite: bool = False,
     *,
+    sparse: Any = False,
     argnames: str | Sequence[str] | None = None,
 ) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
@@ -243,6 +379,11 @@ def jacobian(
     check_finite
         Whether to raise at the first value that is not finite, or where a column or a row that is
         not finite went wrong, as for `value_and_grad`.
+    sparse
+        If True, each block is a `tapegrad.scipy.sparse.coo_array` of shape ``(output.size,
+        argument.size)``, both in C order, and takes one product for each color of its pattern
+        (see `sparsity`). Or a pattern of your own: what `sparsity` returns, or an array of
+        ``scipy.sparse``, whose numbers do not count. It needs SciPy.
 
     Returns
     -------
@@ -254,7 +395,8 @@ def jacobian(
     Raises
     ------
     ValueError
-        If `mode` is anything else.
+        If `mode` is anything else. When called: if a pattern of your own has another shape, or,
+        outside of `compile` and other transforms, if an element was seen that it has no place for.
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
         leaf of the result is, or one hides Tensors in an object that is not a tree; or if an
@@ -269,7 +411,61 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    return Jacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode)
+    return Jacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode, sparse=sparse)
+
+
+def sparsity(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    symmetric: bool = False,
+    has_aux: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> SparsityOf[P, Any]:
+    """A function that returns where the Jacobian of `fn` may have elements.
+
+    The pattern is read off the tape, and holds for all inputs of these shapes: no value that
+    depends on an argument is read. A `where` has the places of both sides, ``x * 0`` has those of
+    x, and `max` those of all that it compares. What `fn` captures is constant, so the zeros of a
+    captured matrix count. Elementwise ops, selections, sums and products are exact, and so are
+    loops over rows; other ops, such as a solver, depend on all of their operands.
+
+    Parameters
+    ----------
+    fn, argnums, has_aux, argnames
+        As for `jacobian`.
+    symmetric
+        Whether the Jacobian is symmetric, as that of a gradient: its colors are then those of a
+        star coloring, and fewer.
+
+    Returns
+    -------
+    A function of the same arguments that returns a `Sparsity`, or a tree of these where
+    `jacobian` returns a tree. Printed, it is a picture.
+
+    Raises
+    ------
+    TypeError
+        When called, as for `jacobian`.
+
+    Notes
+    -----
+    One product for a color gives all elements of its columns, which have no row in common (or, if
+    that is cheaper, of its rows): A. R. Curtis, M. J. D. Powell and J. K. Reid (1974), "On the
+    estimation of sparse Jacobian matrices".
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> pattern = tg.sparsity(lambda x: (x[1:] - x[:-1]) ** 2)(np.ones(8))
+    >>> pattern
+    <sparsity of 7 x 8: 14 places, 2 products instead of 8>
+    >>> print(pattern)
+    sparsity of 7 x 8: 14 places, 2 products instead of 8
+    ⠙⢦⡀⠀
+    ⠀⠀⠙⠦
+    """
+    return SparsityOf(fn, argnums, has_aux, argnames=argnames, sparse=True, symmetric=symmetric)
 
 
 def value_and_jacobian(
@@ -309,15 +505,29 @@ def value_and_jacobian(
     return ValueAndJacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode)
 
 
+class _OfGradient(Jacobian[P, R]):
+    """The Jacobian of a gradient."""
+
+    kind = "hessian"
+
+
+@attrs.frozen(slots=False, repr=False)
 class Hessian(Transform[P, R]):
     """The result of `hessian`."""
 
     kind = "hessian"
 
+    sparse: Any = attrs.field(default=False, validator=check_sparse)
+    remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         which = self.argnums, self.has_aux
         gradient: Fn = Grad(self.fn, *which, argnames=self.argnames)
-        second: Fn = Jacobian(gradient, *which, argnames=self.argnames, mode="forward")
+        symmetric = self.sparse is not False
+        mode = {"mode": "forward", "sparse": self.sparse, "symmetric": symmetric}
+        second: Any = _OfGradient(gradient, *which, argnames=self.argnames, **mode)
+        # a pattern is remembered for all calls
+        object.__setattr__(second, "remembered", self.remembered)
         return second(*args, **kwargs)
 
 
@@ -326,6 +536,7 @@ def hessian(
     argnums: Argnums = 0,
     has_aux: bool = False,
     *,
+    sparse: Any = False,
     argnames: str | Sequence[str] | None = None,
 ) -> Hessian[P, Any]:
     """A function that returns the second derivatives of a scalar function.
@@ -336,6 +547,9 @@ def hessian(
         A function with a scalar floating result.
     argnums, has_aux, argnames
         As for `value_and_grad`.
+    sparse
+        As for `jacobian`. The blocks are those of one symmetric matrix over all leaves, which
+        takes fewer products: one for each color of a star coloring.
 
     Returns
     -------
@@ -355,7 +569,7 @@ def hessian(
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return Hessian(fn, argnums, has_aux, argnames=argnames)
+    return Hessian(fn, argnums, has_aux, argnames=argnames, sparse=sparse)
 
 
 class HessianDiag(Transform[P, R]):
@@ -387,7 +601,8 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
     (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
-    return _as_result(np.reshape(numbers, x.shape), x)
+    diagonal = np.reshape(numbers, x.shape)
+    return _as_result(diagonal, x)
 
 
 def hessian_diag(

@@ -155,12 +155,33 @@ def _dot(a: Any, b: Any, pattern: Pattern) -> Any:
     return coo_dot(a, b, pattern=pattern)
 
 
+def _each_column(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
+    """The pairs of elements of ``coo_matmul``, which has one of each element for each column."""
+    if len(a.shape) > 1 or len(b.shape) > 2:
+        return None
+    n = b.shape[1]
+    columns = np.arange(n)
+    ys = pattern.rows[:, None] * n + columns
+    xs = np.arange(len(pattern.rows))[:, None] if k == 0 else pattern.cols[:, None] * n + columns
+    return ys.reshape(-1), np.broadcast_to(xs, ys.shape).reshape(-1)
+
+
+def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
+    """The pairs of elements of ``coo_dot``, each of which is the product of two rows."""
+    if len(a.shape) > 2 or len(b.shape) > 2:
+        return None
+    n = a.shape[1]
+    xs = (pattern.cols if k else pattern.rows)[:, None] * n + np.arange(n)
+    return np.repeat(np.arange(len(xs)), n), xs.reshape(-1)
+
+
 @op(
     lambda g, y, data, x, pattern: _dot(g, x, pattern),
     lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
     scipy="",
     jvp=linear,
     batch=stacks_of(1, 2),
+    places=_each_column,
     complex=True,
 )
 def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
@@ -181,6 +202,7 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     scipy="",
     jvp=linear,
     batch=stacks_of(2, 2),
+    places=_each_row,
     complex=True,
 )
 def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:

@@ -1,0 +1,107 @@
+"""Colors for the columns of a sparse matrix, so that one product serves all columns of a color.
+
+Two columns may share a color if no row has an element in both. For a symmetric matrix fewer
+colors are enough, since each element stands in two places: a star coloring (Gebremedhin, Manne
+and Pothen 2005, "What color is your Jacobian? Graph coloring for computing derivatives", sections
+3.4 and 4.1). Sets of colors are the bits of Python ints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from tapegrad.tree.ownership import Array
+
+
+def color_columns(rows: Array, cols: Array, n: int) -> Array:
+    """A color for each of n columns, from 0; two columns of a color have no row in common."""
+    if not len(rows):
+        return np.zeros(n, int)
+    # a row with that many elements needs that many colors
+    fewest = int(np.bincount(rows).max())
+    if fewest == n:
+        return np.arange(n)
+    lists = _lists(rows, cols, n)
+    m = int(rows.max()) + 1
+
+    def colored(order: Iterable[int]) -> Array:
+        taken = [0] * m  # by the columns of each row
+        colors = np.zeros(n, int)
+        for j in order:
+            mask = 0
+            for i in lists[j]:
+                mask |= taken[i]
+            bit = ~mask & (mask + 1)
+            colors[j] = bit.bit_length() - 1
+            for i in lists[j]:
+                taken[i] |= bit
+        return colors
+
+    return _fewer(colored, np.bincount(cols, minlength=n), fewest)
+
+
+def color_symmetric(rows: Array, cols: Array, n: int) -> Array:
+    """A color for each column of a symmetric pattern: a star coloring.
+
+    Two neighbors differ, and every path of four columns has at least three colors. So of the
+    elements at (i, j) and (j, i) one at least is alone in its row with the color of its column.
+    """
+    off = rows != cols
+    lists = _lists(rows[off], cols[off], n)
+
+    def colored(order: Iterable[int]) -> Array:
+        colors = [-1] * n
+        # the colors of the neighbors of a column
+        around = [0] * n
+        # the colors that end a path of four over a neighbor
+        beyond = [0] * n
+        first: list[dict[int, int]] = [{} for _ in range(n)]
+        for j in order:
+            mask = 0
+            for i in lists[j]:
+                # a column without a color must not join two of one color
+                mask |= around[i] if colors[i] < 0 else beyond[i] | 1 << colors[i]
+            bit = ~mask & (mask + 1)
+            color = colors[j] = bit.bit_length() - 1
+            for i in lists[j]:
+                around[i] |= bit
+                other = first[i].setdefault(color, j)
+                if other != j:
+                    # i, which has a color, joins two columns of this one
+                    beyond[j] |= 1 << colors[i]
+                    beyond[other] |= 1 << colors[i]
+        return np.array(colors)
+
+    return _fewer(colored, np.bincount(cols, minlength=n), 1)
+
+
+def _lists(rows: Array, cols: Array, n: int) -> list[list[int]]:
+    """The rows of each column."""
+    order = np.argsort(cols, kind="stable")
+    ends = np.searchsorted(cols[order], np.arange(n + 1))
+    in_order = rows[order].tolist()
+    return [in_order[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+
+
+# up to this many columns, colorings are worth some more rounds
+_MANY = 1 << 14
+
+
+def _fewer(colored: Callable[[Iterable[int]], Array], degrees: Array, fewest: int) -> Array:
+    """The best of some orders: as they are, most elements first, and by the colors found so far.
+
+    Columns that are colored anew, one color after the other, take no more colors than before, and
+    often fewer (J. C. Culberson 1992, "Iterated greedy graph coloring and the difficulty
+    landscape").
+    """
+    n = len(degrees)
+    best = colored(range(n))
+    for k in range(4):
+        if best.max(initial=-1) < fewest or (k and n > _MANY):
+            break
+        first = [-degrees, -best, -np.bincount(best)[best], -best][k]
+        other = colored(np.argsort(first, kind="stable").tolist())
+        best = min(other, best, key=np.max)
+    return best

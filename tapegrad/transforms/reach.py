@@ -1,0 +1,512 @@
+"""Which inputs each element of a record may depend on: sparsity patterns, read off a tape.
+
+A `Reach` has one key for each pair of an element and an input that it may depend on. Each op maps
+the reaches of its operands to the reach of its result, by pairs of an element of the result and an
+element of the operand: elementwise ops pair by broadcasting, ops that select or add up elements
+are found by running them on the numbers of the elements, other linear ops by running them on unit
+arrays, and further ops pair everything along the axes that they do not treat apart. No value that
+depends on an input is ever read, so a pattern holds for all inputs of these shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.core.forward import linear, schedule
+from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import ASARRAY, PARAMETER
+from tapegrad.declare import facts
+from tapegrad.declare.batching import along_axis, pointwise, stacked
+from tapegrad.declare.parts import PART
+from tapegrad.ops import reduction
+from tapegrad.ops.activation import log_softmax, logsumexp, softmax, standardize
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.logic import keep, where
+from tapegrad.ops.product import contract, inner_product, matmul, matvec, vecdot, vecmat
+from tapegrad.ops.rows import add_at_places
+from tapegrad.ops.scan import cumprod, cumsum, linear_recurrence
+from tapegrad.ops.updates import index_add, index_set
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.ir import Code, interpreted
+from tapegrad.transforms.checkpoint import CheckpointedCall
+from tapegrad.transforms.replay import apply_batched
+from tapegrad.tree.ownership import Array
+
+Pairs = tuple[Array, Array]
+
+
+class UnknownSizeError(Exception):
+    """A value ends a loop that keeps a row of values for each step."""
+
+
+@attrs.frozen(eq=False)
+class Reach:
+    """The inputs that each element of an array may depend on.
+
+    Attributes
+    ----------
+    shape
+        The array's.
+    n
+        The number of inputs.
+    keys
+        ``element * n + input`` for each pair, sorted.
+    """
+
+    shape: tuple[int, ...]
+    n: int
+    keys: Array
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def rows(self) -> Array:
+        """The element of each pair."""
+        return self.keys // self.n
+
+    @property
+    def cols(self) -> Array:
+        """The input of each pair."""
+        return self.keys % self.n
+
+    @cached_property
+    def starts(self) -> Array:
+        """The position of each element's first pair, and the number of pairs."""
+        return np.searchsorted(self.keys, np.arange(self.size + 1) * self.n)
+
+    def through(self, pairs: Pairs) -> Array:
+        """The keys of a result, from pairs of its elements with elements of this array."""
+        ys, xs = pairs
+        first = self.starts[xs]
+        counts = self.starts[xs + 1] - first
+        ends = np.cumsum(counts)
+        at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
+        return np.repeat(ys, counts) * self.n + self.cols[at]
+
+
+def unique(keys: Sequence[Array]) -> Array:
+    """All keys, sorted, each once."""
+    merged = np.concatenate(keys) if len(keys) != 1 else keys[0]
+    # runs that are sorted already take linear time
+    merged = np.sort(merged, kind="stable")
+    return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
+
+
+def none(shape: tuple[int, ...], n: int) -> Reach:
+    """An array that varies and has no derivative, such as an index."""
+    return Reach(shape, n, np.zeros(0, int))
+
+
+def full(shape: tuple[int, ...], n: int, inputs: Array) -> Reach:
+    """An array whose elements may each depend on all these inputs."""
+    keys = np.arange(math.prod(shape))[:, None] * n + inputs
+    return Reach(shape, n, keys.reshape(-1))
+
+
+def numbered(shape: tuple[int, ...], n: int, start: int = 0) -> Reach:
+    """An array of inputs, counted from `start`."""
+    k = np.arange(math.prod(shape))
+    return Reach(shape, n, k * (n + 1) + start)
+
+
+# --- from the operands of an op to its result --------------------------------------------------
+
+# ops whose result depends on the same elements as that of a linear op with the same options
+_LIKE: Mapping[Any, Any] = {
+    **dict.fromkeys((reduction.max, reduction.min, reduction.prod, logsumexp), reduction.sum),
+    **dict.fromkeys((cumprod, linear_recurrence), cumsum),
+}
+# ops that keep the axes along which all elements depend on all
+_ALONG = (softmax, log_softmax, standardize)
+# ops that are linear in all their operands at once
+_AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
+# the axes of a contraction, behind those of a stack
+_AXES: Mapping[Any, tuple[str, str]] = {
+    matmul: ("ik", "kj"),
+    vecdot: ("k", "k"),
+    matvec: ("ik", "k"),
+    vecmat: ("k", "kj"),
+}
+# the most pairs to look for by unit arrays, or by the letters of a contraction
+_MOST = 1 << 24
+
+
+def reached(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Any:
+    """The reach of a result: a `Reach`, or `Parts` of these.
+
+    Parameters
+    ----------
+    op, operands, options
+        A call, with the `Reach` of each operand that varies; all others are constants.
+    like
+        A value like the result.
+    """
+    if op is PART:
+        return operands[0].values[options["index"]]
+    if op in (PARAMETER, ASARRAY):
+        return operands[0]
+    for value in options.values():
+        if type(value) is Loop:
+            return _of_loop(value, operands, like)
+        if type(value) is Branch:
+            return _of_branch(value, operands)
+        if type(value) is CheckpointedCall:
+            return _of_call(value, operands)
+    if type(like) is Parts:
+        return Parts(tuple([_of(op, operands, options, x) for x in like.values]))
+    return _of(op, operands, options, like)
+
+
+def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Reach:
+    shape, n = np.shape(like), next(x.n for x in leaves(operands))
+    rules = op.rules(len(operands))
+    keys = []
+    if np.asarray(like).dtype.kind in "fc":
+        for k, x in enumerate(operands):
+            if k < len(rules) and rules[k] is not None:
+                keys += [_passed(op, k, operands, options, shape, part) for part in leaves([x])]
+    return Reach(shape, n, unique(keys)) if keys else none(shape, n)
+
+
+def leaves(operands: Iterable[Any]) -> list[Reach]:
+    """The operands that vary, each part on its own."""
+    parts = [y for x in operands for y in (x.values if type(x) is Parts else (x,))]
+    return [x for x in parts if type(x) is Reach]
+
+
+def _passed(
+    op: Rules,
+    k: int,
+    operands: Sequence[Any],
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
+    x: Reach,
+) -> Array:
+    """The keys that a result of this shape has from its operand at k, or from a part of it."""
+    if not len(x.keys):
+        return x.keys
+    # a user's op has its rule in a partial
+    if pointwise in (op.batch, *getattr(op.batch, "args", ())):
+        if op in (where, keep) and type(operands[0]) is not Reach:
+            chosen = np.broadcast_to(np.asarray(operands[0], bool) ^ (k == 2), shape).reshape(-1)
+        elif x.shape == shape:
+            return x.keys
+        else:
+            chosen = np.ones(math.prod(shape), bool)
+        xs = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).reshape(-1)
+        return x.through((np.flatnonzero(chosen), xs[chosen]))
+    pairs = None
+    if x is operands[k]:
+        places = facts(op).places
+        if places is not None:
+            pairs = places(k, *operands, **options)
+        pairs = (
+            pairs
+            or _by_letters(op, k, operands, options)
+            or _by_another(op, x, options, shape)
+            or _by_probing(op, k, operands, options, shape)
+            or _by_axes(op, x.shape, shape, options)
+        )
+    if pairs is None:
+        return full(shape, x.n, unique([x.cols])).keys
+    return x.through(pairs)
+
+
+def _by_axes(
+    op: Rules, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
+) -> Pairs | None:
+    """Pairs of an op that treats its examples apart: all along its own axes."""
+    if op.batch is stacked:
+        axes: Any = range(len(x) - 2, max(len(x), len(y)))
+    elif op in _ALONG or op.batch is along_axis:
+        axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
+        axes = range(len(x)) if axis is None else normalize_axis_tuple(axis, len(x))
+    else:
+        return None
+
+    def groups(shape: tuple[int, ...]) -> Array:
+        """The elements of each example."""
+        kept = [1 if i in axes else n for i, n in enumerate(shape)]
+        numbers = np.arange(math.prod(kept)).reshape(kept)
+        order = np.argsort(np.broadcast_to(numbers, shape).reshape(-1), kind="stable")
+        return order.reshape(numbers.size, -1) if order.size else np.zeros((1, 0), int)
+
+    ys, xs = groups(y), groups(x)
+    if len(ys) != len(xs):
+        return None  # flattened, for instance
+    ys, xs = np.broadcast_arrays(ys[:, :, None], xs[:, None, :])
+    return ys.reshape(-1), xs.reshape(-1)
+
+
+def _by_letters(
+    op: Rules, k: int, operands: Sequence[Any], options: Mapping[str, Any]
+) -> Pairs | None:
+    """Pairs of a contraction, whose elements share the letters of their axes."""
+    shapes = [x.shape if type(x) is Reach else np.shape(x) for x in operands]
+    if op is contract:
+        inputs, output = options["subscripts"].split("->")
+        terms = inputs.split(",")
+    elif op is inner_product:
+        terms, output = ["k", "k"], ""
+        shapes = [(math.prod(s),) for s in shapes]
+    elif op in _AXES:
+        terms, output = _subscripts(op, shapes, options.get("axis", -1))
+    else:
+        return None
+    sizes: dict[str, int] = {}
+    for term, s in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, s, strict=True):
+            sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+    if math.prod(sizes.values()) > _MOST:
+        return None
+    grid = dict(zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True))
+
+    def numbers(term: str, s: Sequence[int]) -> Any:
+        at: Any = np.zeros((1,) * len(sizes), int)
+        for letter, size in zip(term, s, strict=True):
+            at = at * size + (grid[letter] if size > 1 else 0)
+        return np.broadcast_to(at, tuple(sizes.values()))
+
+    present: Any = True
+    for x, term, s in zip(operands, terms, shapes, strict=True):
+        if type(x) is not Reach:
+            present = present & (np.asarray(x).reshape(-1)[numbers(term, s)] != 0)
+    ys, xs = numbers(output, [sizes[x] for x in output]), numbers(terms[k], shapes[k])
+    present = np.broadcast_to(present, ys.shape)
+    return ys[present], xs[present]
+
+
+def _subscripts(op: Rules, shapes: Sequence[Any], axis: int) -> tuple[list[str], str]:
+    """The letters of a product of stacks; an axis of length 1 is broadcast."""
+    own = list(_AXES[op])
+    if op is matmul:
+        own = [x if len(s) > 1 else "k" for x, s in zip(own, shapes, strict=True)]
+    most = np.max([len(s) - len(x) for x, s in zip(own, shapes, strict=True)])
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:most]
+    stacks = [letters[most - (len(s) - len(x)) :] for x, s in zip(own, shapes, strict=True)]
+    output = letters + "".join([x for x in "ij" if x in own[0] + own[1]])
+    if op is vecdot:
+        at = [axis % len(s) for s in shapes]
+        return [x[:i] + "k" + x[i:] for x, i in zip(stacks, at, strict=True)], output
+    return [x + y for x, y in zip(stacks, own, strict=True)], output
+
+
+def _by_another(
+    op: Rules, x: Reach, options: Mapping[str, Any], shape: tuple[int, ...]
+) -> Pairs | None:
+    """Pairs of an op whose result depends on the same elements as that of a linear op."""
+    if op not in _LIKE:
+        return None
+    axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
+    return _by_probing(_LIKE[op], 0, [x], {"axis": axis, **options}, shape)
+
+
+def _by_probing(
+    op: Rules, k: int, operands: Sequence[Any], options: Mapping[str, Any], shape: tuple[int, ...]
+) -> Pairs | None:
+    """Pairs of a linear op, by what it does with the numbers of elements, or with unit arrays.
+
+    Other operands that vary are filled with random numbers, so that no term cancels; those that
+    decide places, such as an index, must be constants.
+    """
+    if op.jvp is not linear and op not in _AFFINE:
+        return None
+    rules = op.rules(len(operands))
+    random = np.random.default_rng(0)
+    values = list(operands)
+    for i, x in enumerate(operands):
+        has_rule = i < len(rules) and rules[i] is not None
+        if op in _AFFINE and has_rule:
+            values[i] = np.zeros(x.shape if type(x) is Reach else np.shape(x))
+        elif type(x) is Reach:
+            if not has_rule:
+                return None
+            values[i] = random.uniform(1, 2, x.shape)
+    x = operands[k].shape
+
+    def forward(value: Array) -> Array:
+        return np.asarray(op.forward(*values[:k], value, *values[k + 1 :], **options))
+
+    def back(g: Array) -> Array:
+        given = (*values[:k], random.uniform(1, 2, x), *values[k + 1 :])
+        rule = rules[k]
+        return np.asarray(rule(g, np.zeros(shape), *given, **options))
+
+    with np.errstate(all="ignore"):
+        at = _selected(forward, x, shape)
+        if at is not None:
+            ys = np.flatnonzero(at >= 0)
+            return ys, at[ys]
+        at = _selected(back, shape, x)
+        if at is not None:
+            xs = np.flatnonzero(at >= 0)
+            return at[xs], xs
+        size, m = math.prod(x), math.prod(shape)
+        if size * m > _MOST:
+            return None
+        units = np.eye(size).reshape(size, *x)
+        batched = tuple([i == k for i in range(len(values))])
+        rows = apply_batched(
+            op, options, batched, (*values[:k], units, *values[k + 1 :]), size, np.zeros(shape)
+        )
+    xs, ys = np.nonzero(np.asarray(rows).reshape(size, m))
+    return ys, xs
+
+
+def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ...]) -> Array | None:
+    """For each element of a linear function's result the element that it is a multiple of.
+
+    It is -1 where the result is 0. None if an element depends on several.
+    """
+    size = math.prod(x)
+    scale = fn(np.ones(x))
+    if scale.shape != y:
+        return None
+    scale = scale.reshape(-1)
+    nonzero = scale != 0
+    safe = np.where(nonzero, scale, 1)
+    numbers = fn(np.arange(1.0, size + 1).reshape(x)).reshape(-1) / safe
+    at = np.where(nonzero, np.rint(np.real(numbers)), 0).astype(int) - 1
+    if not ((at < size) & ((at >= 0) == nonzero)).all():
+        return None
+    values = np.random.default_rng(1).uniform(1, 2, size)
+    expected = np.where(nonzero, scale * values[at], 0) if size else scale
+    is_same = np.allclose(fn(values.reshape(x)).reshape(-1), expected, rtol=1e-6, atol=0)
+    return at if is_same else None
+
+
+# --- calls of programs and functions -----------------------------------------------------------
+
+
+def _of_branch(branch: Branch, operands: Sequence[Any]) -> Parts:
+    sides = [of_code(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
+    n = leaves(operands)[0].n
+    pairs = zip(*sides, branch.on_true.outputs, strict=True)
+    return Parts(tuple([_either(a, b, branch.on_true.like(x).shape, n) for a, b, x in pairs]))
+
+
+def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Reach:
+    known = leaves([a, b])
+    return Reach(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
+
+
+def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
+    """The reaches of a program's outputs, from those of its inputs; constants stay constants."""
+
+    def apply(instruction: Any, operands: list[Any]) -> Any:
+        op, options = instruction.op, instruction.options
+        if not leaves(operands):
+            with np.errstate(all="ignore"):
+                return op.forward(*operands, **options)
+        like = np.broadcast_to(np.zeros((), instruction.dtype), instruction.shape)
+        if _has_parts(instruction):
+            like = op.like(*map(_stand_in, operands), **options)
+        return reached(op, operands, options, like)
+
+    return interpreted(code, inputs, apply)
+
+
+def _has_parts(instruction: Any) -> bool:
+    return any(type(x) in (Loop, Branch) for x in instruction.options.values())
+
+
+def _stand_in(x: Any) -> Any:
+    return np.broadcast_to(0.0, x.shape) if type(x) is Reach else x
+
+
+def _of_call(call: CheckpointedCall, operands: Sequence[Any]) -> Any:
+    tape, outputs = call.again()
+    known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
+    parts = of_tape(tape, known, outputs)
+    n = leaves(operands)[0].n
+    return call.layout.together([x if type(x) is Reach else none(np.shape(x), n) for x in parts])
+
+
+def _of_loop(loop: Loop, operands: Sequence[Any], like: Parts) -> Parts:
+    """The results of a loop, a step at a time; if a value ends it, of all that it is given."""
+    n = leaves(operands)[0].n
+    first, last = loop.n_captured, loop.n_captured + loop.n_carry
+    varying = [x if type(x) is Reach else none(np.shape(x), n) for x in operands]
+    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]])
+    if steps is None:
+        if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
+            raise UnknownSizeError
+        inputs = unique([x.cols for x in varying])
+        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
+    # what a step's results have from its inputs, numbered one after the other
+    starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
+    total = int(starts[-1])
+    numbers = [
+        x
+        if i < first and type(x) is not Reach
+        else numbered(y.shape, total, starts[i])
+        if y.dtype.kind in "fc"
+        else none(y.shape, total)
+        for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
+    ]
+    shapes = [loop.body.like(x).shape for x in loop.body.outputs]
+    steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
+    pairs = [x if type(x) is Reach else none(s, total) for x, s in steps_of]
+
+    def row(x: Reach, t: int) -> Array:
+        size = math.prod(x.shape[1:]) * n
+        low, high = np.searchsorted(x.keys, [t * size, (t + 1) * size])
+        return x.keys[low:high] - t * size
+
+    carry = [x.keys for x in varying[first:last]]
+    kept: list[list[Array]] = [[] for _ in shapes[loop.n_carry :]]
+    for t in range(steps)[:: -1 if loop.reverse else 1]:
+        now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
+        keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
+        state = Reach((total,), n, keys)
+        results = [unique([state.through((p.rows, p.cols))]) for p in pairs]
+        carry = results[: loop.n_carry]
+        for rows, keys, s in zip(
+            kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
+        ):
+            rows.append(keys + t * math.prod(s) * n)
+    ends = [Reach(s, n, k) for s, k in zip(shapes, carry, strict=False)]
+    for rows, s in zip(kept, shapes[loop.n_carry :], strict=True):
+        ends.append(Reach((steps, *s), n, unique([*rows, np.zeros(0, int)])))
+    return Parts(tuple(ends))
+
+
+def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
+    """The reaches of outputs from those of the records that are known; constants stay as they are.
+
+    Records of another tape vary too, but are no inputs.
+    """
+    outputs = list(outputs)
+    reaches: dict[Tensor, Any] = dict(known)
+    n = leaves(known.values())[0].n if known else 0
+    origin, start = tape.start.origin, tape.start.index
+
+    def of(x: Any) -> Any:
+        if type(x) is not Tensor:
+            return x
+        if x in reaches:
+            return reaches[x]
+        is_known = x.origin is origin and x.index > start and not origin.compiling
+        return x._primal if is_known else none(x.shape, n)
+
+    wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
+    for record, done in schedule(tape, wanted):
+        operands = [of(x) for x in record._operands]
+        if record not in known and leaves(operands):
+            reaches[record] = reached(record.op, operands, record._options, record._primal)
+        for x in done:
+            if x not in known:
+                reaches.pop(x, None)
+    return [of(x) for x in outputs]

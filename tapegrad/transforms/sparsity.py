@@ -1,0 +1,276 @@
+"""Sparse Jacobians and Hessians: `sparsity`, the pattern and its colors, and the products.
+
+The pattern is read off the tape (`tapegrad.transforms.reach`), its columns or rows are colored
+(`tapegrad.transforms.coloring`), and each color takes one product, of which the elements are
+picked.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from itertools import accumulate
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors.functions import label
+from tapegrad.errors.lines import users_level
+from tapegrad.errors.words import got
+from tapegrad.transforms.coloring import color_columns, color_symmetric
+from tapegrad.transforms.reach import Reach, UnknownSizeError, full, numbered, of_tape
+from tapegrad.tree.ownership import Array, Unchanging, readonly_array
+
+# characters of a picture, each of two columns and four rows of dots
+_WIDTH, _HEIGHT = 40, 20
+_DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+# the cost of a row's product in products of columns
+_REVERSE = 2
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Sparsity(Unchanging):
+    """The places where a Jacobian may have elements, and colors that serve for its products.
+
+    Attributes
+    ----------
+    rows, cols
+        The places, sorted by rows and then by columns, each once.
+    shape
+        ``(output.size, argument.size)``.
+    colors
+        A color for each column, or for each row if `mode` is ``"reverse"``.
+    mode
+        ``"forward"``, ``"reverse"`` or ``"symmetric"``: products of columns, of rows, or of
+        columns of a symmetric matrix.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    rows: Array = attrs.field(converter=readonly_array)
+    cols: Array = attrs.field(converter=readonly_array)
+    shape: tuple[int, int]
+    colors: Array = attrs.field(converter=readonly_array)
+    mode: str
+
+    def __reduce__(self) -> Any:
+        return Sparsity, (self.rows, self.cols, self.shape, self.colors, self.mode)
+
+    @property
+    def nnz(self) -> int:
+        """The number of places."""
+        return len(self.rows)
+
+    def block(self, rows: range, cols: range) -> tuple[Array, Sparsity]:
+        """The places in some rows and columns, by number, and as a pattern of their own."""
+        own = (self.rows >= rows.start) & (self.rows < rows.stop)
+        own &= (self.cols >= cols.start) & (self.cols < cols.stop)
+        at = np.flatnonzero(own)
+        side = rows if self.mode == "reverse" else cols
+        places = self.rows[at] - rows.start, self.cols[at] - cols.start
+        _, colors = np.unique(self.colors[side.start : side.stop], return_inverse=True)
+        return at, Sparsity(*places, (len(rows), len(cols)), colors, self.mode)
+
+    @property
+    def n_colors(self) -> int:
+        """The number of colors, and so of products."""
+        return int(self.colors.max()) + 1 if self.nnz else 0
+
+    @cached_property
+    def picked(self) -> tuple[Array, Array]:
+        """For each place the color of a product, and where the element is in that product.
+
+        In a symmetric matrix it is the element itself or the one across the diagonal, whichever is
+        alone.
+        """
+        if self.mode == "reverse":
+            return self.colors[self.rows], self.cols
+        color = self.colors[self.cols]
+        if self.mode == "forward":
+            return color, self.rows
+        _, inverse, counts = np.unique(
+            self.rows * self.n_colors + color, return_inverse=True, return_counts=True
+        )
+        is_alone = counts[inverse] == 1
+        across = self.colors[self.rows], self.cols
+        return np.where(is_alone, color, across[0]), np.where(is_alone, self.rows, across[1])
+
+    def __repr__(self) -> str:
+        of = self.shape[0] if self.mode == "reverse" else self.shape[1]
+        return (
+            f"<sparsity of {self.shape[0]} x {self.shape[1]}: {self.nnz} places, "
+            f"{self.n_colors} {'product' if self.n_colors == 1 else 'products'} instead of {of}>"
+        )
+
+    def __str__(self) -> str:
+        return f"{repr(self)[1:-1]}\n{self._picture()}"
+
+    def _picture(self) -> str:
+        """The places as dots of braille."""
+        m, n = self.shape
+        scale = max(1.0, m / (4 * _HEIGHT), n / (2 * _WIDTH))
+        height, width = math.ceil(m / scale / 4), math.ceil(n / scale / 2)
+        rows, cols = (self.rows / scale).astype(int), (self.cols / scale).astype(int)
+        cells = np.zeros((height, width), int)
+        np.bitwise_or.at(cells, (rows // 4, cols // 2), _DOTS[rows % 4, cols % 2])
+        return "\n".join(["".join([chr(0x2800 + x) for x in line]) for line in cells.tolist()])
+
+    def _repr_html_(self) -> str:
+        return f"<pre style='line-height: 1'>{escape(str(self))}</pre>"
+
+
+def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
+    """The rows and columns of all places, of all outputs and all inputs one after the other."""
+    n = sum([x.size for x in inputs])
+    starts = accumulate([x.size for x in inputs], initial=0)
+    known = {x: numbered(x.shape, n, start) for x, start in zip(inputs, starts, strict=False)}
+    try:
+        reaches = of_tape(tape, known, outputs) if n else []
+    except UnknownSizeError:
+        reaches = [full(y.shape, n, np.arange(n)) for y in outputs]
+    rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
+    for y, reach in zip(outputs, reaches, strict=n > 0):
+        if type(reach) is Reach:
+            rows.append(reach.rows + first)
+            cols.append(reach.cols)
+        first += y.size
+    return np.concatenate(rows), np.concatenate(cols)
+
+
+def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
+    """A pattern with colors; if no mode is asked for, the one with cheaper products."""
+    if mode == "symmetric":
+        keys = np.unique(np.concatenate([rows * shape[1] + cols, cols * shape[1] + rows]))
+        rows, cols = np.divmod(keys, shape[1])
+        return Sparsity(rows, cols, shape, color_symmetric(rows, cols, shape[1]), mode)
+    choices = []
+    if mode != "reverse":
+        choices.append(Sparsity(rows, cols, shape, color_columns(rows, cols, shape[1]), "forward"))
+    if mode == "reverse" or (mode is None and choices[0].n_colors > _REVERSE):
+        choices.append(Sparsity(rows, cols, shape, color_columns(cols, rows, shape[0]), "reverse"))
+    return min(choices, key=lambda x: x.n_colors * (_REVERSE if x.mode == "reverse" else 1))
+
+
+# --- a pattern for a call ------------------------------------------------------------------------
+
+
+def check_sparse(transform: Any, field: Any, sparse: Any) -> None:
+    """Raise for a pattern that is none."""
+    if not (
+        isinstance(sparse, bool | Sparsity) or hasattr(sparse, "row") or hasattr(sparse, "tocoo")
+    ):
+        raise TypeError(
+            f"sparse must be True, False, or a pattern (a tg.sparsity(fn)(x), or an array of "
+            f"scipy.sparse), not {got(sparse)}"
+        )
+
+
+def planned(
+    transform: Any,
+    tape: Tape,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    mode: str | None,
+    sparse: Any,
+) -> Sparsity:
+    """The pattern of a call: the one given, the one of a like call before, or the tape's."""
+    shape = sum([y.size for y in outputs]), sum([x.size for x in inputs])
+    if sparse is not True:
+        return _given(transform, sparse, shape, mode)
+    facts = _facts(tape, inputs, outputs, mode)
+    if transform.remembered and _same(transform.remembered["facts"], facts):
+        return transform.remembered["pattern"]
+    rows, cols = pattern_of(tape, inputs, outputs)
+    pattern = colored(rows, cols, shape, mode)
+    transform.remembered.update(facts=facts, pattern=pattern)
+    across = shape[0] if pattern.mode == "reverse" else shape[1]
+    if pattern.n_colors >= across > 1 and transform.kind != "sparsity":
+        warnings.warn(
+            f"{transform.kind} of {label(transform.fn)} with sparse=True is dense: "
+            f"{pattern.n_colors} colors of {across}",
+            UserWarning,
+            stacklevel=users_level(),
+        )
+    return pattern
+
+
+def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
+    """A pattern of the caller's, with colors."""
+    if tuple(sparse.shape) != shape:
+        raise ValueError(
+            f"{transform.kind} of {label(transform.fn)}: the pattern has shape "
+            f"{tuple(sparse.shape)}, and the matrix {shape}"
+        )
+    if type(sparse) is Sparsity and mode in (None, sparse.mode):
+        return sparse
+    if type(sparse) is Sparsity:
+        rows, cols = sparse.rows, sparse.cols
+    else:
+        coo = sparse if hasattr(sparse, "row") else sparse.tocoo()
+        rows, cols = coo.row, coo.col
+    keys = np.unique(rows.astype(int) * shape[1] + cols)
+    rows, cols = np.divmod(keys, shape[1] or 1)
+    return colored(rows, cols, shape, mode)
+
+
+def check_covers(transform: Any, pattern: Sparsity, data: Any, v: Any, product: Any) -> None:
+    """Raise if a pattern misses a place.
+
+    Parameters
+    ----------
+    transform, pattern
+        The call, and its pattern.
+    data
+        The elements at the places.
+    v, product
+        A random vector, and its product with the matrix.
+    """
+    parts = data * v[pattern.cols]
+    m = pattern.shape[0]
+    sums = np.bincount(pattern.rows, parts, m)
+    size = np.bincount(pattern.rows, np.abs(parts), m) + np.abs(product)
+    near = np.sqrt(np.finfo(product.dtype).eps) * size
+    if (bad := np.flatnonzero(np.abs(sums - product) > near)).size:
+        raise ValueError(
+            f"{transform.kind} of {label(transform.fn)}: the pattern given by sparse misses a "
+            f"place in row {bad[0]}; with sparse=True it is read off the tape"
+        )
+
+
+def _facts(tape: Tape, *further: Any) -> list[Any]:
+    """What the pattern of a tape depends on: its ops, their options, and their constants."""
+    origin, start = tape.start.origin, tape.start.index
+
+    def fact(x: Any) -> Any:
+        if type(x) is not Tensor:
+            return x
+        # a record of another tape has no value here
+        return (x.index - start, x.shape, x.dtype) if x.origin is origin else (x.shape, x.dtype)
+
+    facts: list[Any] = [tree.map(fact, further)]
+    for x in tape:
+        facts.append((x.op, *map(fact, x._operands)))
+        facts.append(dict(x._options))
+    return facts
+
+
+def _same(facts: Any, others: Any) -> bool:
+    """Whether two tapes have the same pattern."""
+    if facts is others:
+        return True
+    if type(facts) is not type(others):
+        return False
+    if isinstance(facts, list | tuple):
+        return len(facts) == len(others) and all(map(_same, facts, others))
+    if isinstance(facts, np.ndarray):
+        return facts.dtype == others.dtype and np.array_equal(facts, others)
+    if isinstance(facts, dict):
+        return facts.keys() == others.keys() and all(_same(x, others[k]) for k, x in facts.items())
+    return bool(facts == others)
