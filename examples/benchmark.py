@@ -17,7 +17,8 @@ and each library one in ``bench/peers``. Some have no update: `per_example` is a
 example of a batch, `tall` a Jacobian with many rows, and `chain` ``sum(tanh(a * x) * exp(-(x *
 x)))`` with its gradient. The last two time
 derivatives in forward evaluations: `transforms` a gradient, a jvp and an hvp, recorded and
-compiled, and `solvers` gradients through SciPy's solvers.
+compiled, and `solvers` gradients through SciPy's solvers. `sparsity` has sparse Jacobians and
+Hessians beside dense ones, and beside asdex where that is installed.
 
 Beside the times stand the first call of a step that has not been called before, by libraries that
 have, and the memory that one step holds at most beside its input: by tracemalloc for libraries on
@@ -47,6 +48,7 @@ from bench.peers import MAKERS, own_entries
 from bench.process import hold_threads
 from bench.report import (
     costs,
+    grid,
     machine,
     own_version,
     table,
@@ -55,13 +57,14 @@ from bench.report import (
     write_figures,
 )
 from bench.solvers import check_solvers, solver_entries
+from bench.sparsity import COLUMNS, sparse_rows
 from bench.timing import check, first_call, import_time, measure
 from bench.transforms import check_transforms, transform_entries
 from bench.workload import PEERS
 from bench.workloads import WORKLOADS
 from bench.workloads.embedding import embedding
 
-TRANSFORMS, SOLVERS = "transforms", "solvers"
+TRANSFORMS, SOLVERS, SPARSITY = "transforms", "solvers", "sparsity"
 
 
 def arguments() -> argparse.Namespace:
@@ -69,7 +72,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = [*WORKLOADS, TRANSFORMS, *([SOLVERS] if "sparse" in WORKLOADS else [])]
+    known = [*WORKLOADS, TRANSFORMS, *([SOLVERS, SPARSITY] if "sparse" in WORKLOADS else [])]
     parser.add_argument("--workloads", default=",".join(known), help="names, by commas")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
@@ -112,6 +115,13 @@ def main() -> None:
     report["import_ms"] = import_time()
     print(f"import tapegrad, after NumPy and attrs: {report['import_ms']:.1f} ms")
     report["workloads"] = {}
+    if SPARSITY in options.workloads:
+        options.workloads.remove(SPARSITY)
+        rows = sparse_rows([] if options.no_peers else ["asdex"], options.seconds)
+        report["grids"] = {"sparse derivatives": grid(COLUMNS, rows)}
+        print(
+            f"\n{SPARSITY}: first calls in ms, later ones in us\n{grid(COLUMNS, rows)}", flush=True
+        )
     for name in options.workloads:
         if name in (TRANSFORMS, SOLVERS):
             w, entries = transform_entries() if name == TRANSFORMS else solver_entries(peers)

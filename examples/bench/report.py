@@ -63,13 +63,13 @@ def write_figures(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def _markdown(report: Mapping[str, Any]) -> dict[str, str]:
-    tables = {}
+    tables: dict[str, str] = dict(report.get("grids", {}))
     parts: Mapping[str, Any] = report["workloads"]
     steps = {w["title"]: w["microseconds"] for w in parts.values() if "costs" not in w}
     for name, (cell, columns, unit) in TABLES.items():
         rows = [[title, *_cells(t, cell, columns, unit)] for title, t in steps.items()]
         if rows:
-            tables[name] = _grid(["step", *columns], rows)
+            tables[name] = grid(["step", *columns], rows)
     costs = [
         [name, f"{t['median']:.0f}", f"{w['costs'][name]:.2f}"]
         for w in parts.values()
@@ -77,7 +77,7 @@ def _markdown(report: Mapping[str, Any]) -> dict[str, str]:
         for name, t in w["microseconds"].items()
     ]
     if costs:
-        tables["costs"] = _grid(["", "median", "/ forward"], costs)
+        tables["costs"] = grid(["", "median", "/ forward"], costs)
     return tables
 
 
@@ -92,7 +92,8 @@ def _cells(timings: Any, cell: str, columns: Sequence[str], unit: float) -> list
     return cells
 
 
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table of Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
