@@ -48,7 +48,7 @@ SECTIONS = [
         "Differentiate",
         "Gradients, Jacobians and second derivatives of a function of trees. They nest in any "
         "order, and work inside `tg.compile`.",
-        "grad value_and_grad jacobian value_and_jacobian hessian hessian_diag hvp vjp jvp "
+        "grad value_and_grad jacobian value_and_jacobian sparsity hessian hessian_diag hvp vjp jvp "
         "linearize stop_gradient checkpoint implicit_root",
     ),
     Section(
