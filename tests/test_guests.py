@@ -1,4 +1,4 @@
-"""The package works together with SciPy's solvers, xarray, pandas, JAX's trees and Jupyter.
+"""The package works together with SciPy's solvers, xarray, pandas and Jupyter.
 
 Each is the real thing, and skipped where it is not installed (the extra "guests").
 """
@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.testing import parameter_trees
 
 ROOT = Path(__file__).parents[1]
 
@@ -161,38 +159,6 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
         tg.grad(lambda w: tg.sum(w * table["t"]))(np.ones(4))
     with pytest.raises(TypeError, match=r"which is Series of .* pass its numbers"):
         tg.grad(lambda w: tg.sum(w))(table["t"])
-
-
-# --- JAX's trees ---------------------------------------------------------------------------
-
-
-def same(got: Any, want: Any) -> None:
-    assert type(got) is type(want)
-    assert tg.tree.flatten(got)[1].size == tg.tree.flatten(want)[1].size
-    for path, x, y in zip(
-        tg.tree.paths(want), tg.tree.leaves(got), tg.tree.leaves(want), strict=True
-    ):
-        assert x is y, path
-
-
-@given(params=parameter_trees())
-def test_trees_go_through_jaxs_and_come_back_unchanged(params: Any) -> None:
-    tree_util = pytest.importorskip("jax.tree_util")
-    leaves, structure = tree_util.tree_flatten(params)
-    same(tree_util.tree_unflatten(structure, leaves), ordered(params))
-    same(tree_util.tree_map(lambda x: x, params), ordered(params))
-
-
-def ordered(tree: Any) -> Any:
-    """The tree with the keys of dicts in order, as JAX gives them."""
-    if isinstance(tree, dict):
-        return {key: ordered(tree[key]) for key in sorted(tree)}
-    if isinstance(tree, list):
-        return [ordered(child) for child in tree]
-    if isinstance(tree, tuple):
-        children = [ordered(child) for child in tree]
-        return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
-    return tree
 
 
 # --- Jupyter ------------------------------------------------------------------------------

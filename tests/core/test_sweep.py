@@ -174,16 +174,6 @@ def test_a_sweep_inside_its_own_recording_is_recorded():
     check_tape(tape)
     (x,) = tape.parameters
     assert output.value == 15.0  # 3 x^2
-    assert {r.op.name for r in tape} <= {
-        "parameter",
-        "multiply",
-        "add",
-        "sum",
-        "asarray",
-        "sweep",
-        "expand",
-        "broadcast_to",
-    }
     np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[x], [6.0, 12.0])
 
 
