@@ -1,13 +1,14 @@
-"""NumPy's protocols: its functions called on a record, and arrays of other libraries beside one."""
+"""From NumPy's functions and operators on a Tensor to the op that answers, by the table."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.arraylike.table import answer_for, lazy_import
+from tapegrad.arraylike.table import ANSWERS, answer_for, lazy_import
 
 # NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
@@ -43,6 +44,57 @@ def takes_over(x: Any) -> bool:
     return isinstance(priority, int | float) and priority > _PRIORITY
 
 
+def binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The methods of a binary operator: as written and reflected."""
+
+    def forward(self: Any, other: Any) -> Any:
+        try:
+            return ANSWERS[function](self, other)
+        except TypeError:
+            # only after an error: the check takes longer than the op, which refuses such an operand
+            if takes_over(other):
+                return NotImplemented
+            raise
+
+    def reflected(self: Any, other: Any) -> Any:
+        return ANSWERS[function](other, self)
+
+    return forward, reflected
+
+
+def comparison(function: Any) -> Callable[[Any, Any], Any]:
+    """The method of a comparison."""
+    forward, _ = binary(function)
+    forward.__doc__ = f"`tg.{function.__name__}` of the Tensor."
+    return forward
+
+
+def in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
+    """The method of an in-place operator, such as ``+=``."""
+
+    def rebound(self: Any, other: Any) -> Any:
+        if not self._is_a_number():
+            write = lazy_import(_REMEDIES, "augmented")(f"t = t {symbol[:-1]} v")
+            raise TypeError(
+                f"{symbol} changes an array in place in NumPy, under all its names and views, but "
+                f"a Tensor (this one has shape {self.shape}) is immutable; "
+                f"write: {write}"
+            )
+        return ANSWERS[function](self, other)
+
+    return rebound
+
+
+def method(function: Any) -> Callable[..., Any]:
+    """A method that calls NumPy's function on the Tensor."""
+
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return ANSWERS[function](self, *args, **kwargs)
+
+    called.__doc__ = f"`tg.{function.__name__}` of the Tensor."
+    return called
+
+
 _INFIX = {
     "add": "array + t",
     "subtract": "array - t",
@@ -75,7 +127,8 @@ class Protocols:
                 "an array, which is not possible; bind the result instead: "
                 + lazy_import(_REMEDIES, "augmented")(write)
             )
-        ours = answer_for(ufunc if method == "__call__" else (method, ufunc))
+        key = ufunc if method == "__call__" else (method, ufunc)
+        ours = ANSWERS.get(key) or answer_for(key)
         if ours is None and method == "__call__":
             ours = answer_for(_full_name(ufunc, name))
         if ours is not None:
@@ -97,7 +150,7 @@ class Protocols:
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        ours = answer_for(function)
+        ours = ANSWERS.get(function) or answer_for(function)
         if ours is None:
             _refuse(function, function.__name__)
         try:

@@ -49,7 +49,8 @@ def is_count(n: Any, least: int = 0) -> bool:
 
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)
+    shape = getattr(x, "shape", None)
+    return np.shape(x) if shape is None else shape
 
 
 class Reading:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.table import lazy_import
+from tapegrad.core.writing import is_recording
 from tapegrad.errors.lines import is_users, users_frame, users_line, users_place
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
@@ -166,7 +166,7 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
         The Tensor.
     """
     name, code, through = _reading(what)
-    if not lazy_import("tapegrad.core.writing", "is_recording")(t.origin):
+    if not is_recording(t.origin):
         return name, f"{users_line()}; its recording has ended"
     if code:
         return name, f"{_at()}; write {code}"

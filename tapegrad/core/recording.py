@@ -119,7 +119,8 @@ def run(
 
     positional, which = list(args), range(len(args)) if argnums is None else dict.fromkeys(argnums)
     for i in which:
-        positional[i] = tree.map_with_path(mark, args[i], of.argument(i))
+        x, name = args[i], of.names[i] if i < len(of.names) else of.argument(i)
+        positional[i] = mark(x, name) if type(x) is ndarray else tree.map_with_path(mark, x, name)
     if argnums is None:
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
     marked = tuple(map(positional.__getitem__, which))
@@ -129,7 +130,7 @@ def run(
             # as `readonly_view`, in every training step
             positional[i] = x = x.view()
             x.setflags(False)  # type: ignore[call-arg]
-        else:
+        elif type(x) is not Tensor:
             positional[i] = tree.fresh(x) if i in which else tree.fresh(x, readonly_view)
     kwargs = (
         {name: tree.fresh(x, readonly_view) for name, x in kwargs.items()} if kwargs else kwargs

@@ -8,27 +8,30 @@ reaches it.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from operator import iadd
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.cotangents import (
-    FLOAT64,
-    conjugated,
-    finish_gradient,
-    initial_cotangents,
-    unbroadcast,
-)
+from tapegrad.core.cotangents import FLOAT64, unbroadcast
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
-from tapegrad.core.operands import primals
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import advance, is_recording, last_written, write_known
-from tapegrad.errors.lines import at_users_line
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.core.writing import advance, append, is_recording, last_written, write_known
+from tapegrad.errors import TapeError
+from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, warn_at_users_line, with_user_warnings
+from tapegrad.errors.words import got
+from tapegrad.tree.numbers import refuse_unreal
+from tapegrad.tree.ownership import LARGE, Array, owned_copy, readonly_array
+
+# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
+# can make the sweep begin with a multiple of it.
+SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
+
+_ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
 # that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters
@@ -87,7 +90,6 @@ def reverse_sweep(
     return MappingProxyType(Gradients({p: conjugated(c) for p, c in gradients.items()}))
 
 
-@at_users_line
 def sweep(
     tapes: list[Tape], cotangents: dict[Tensor, Any], checking: Callable[..., Any] | None = None
 ) -> dict[Tensor, Any]:
@@ -98,6 +100,22 @@ def sweep(
     tape and the cotangents of its outputs, and returns a function to call with each record that
     the sweep has passed, its cotangent, and the cotangents so far.
     """
+    # as `at_users_line`, in fewer calls
+    state = STATE.get(DEFAULT)
+    if state is DEFAULT:
+        STATE.set(LOGGING)
+    else:
+        warn_at_users_line()
+    try:
+        return _swept(tapes, cotangents, checking)
+    finally:
+        STATE.set(state)
+
+
+def _swept(
+    tapes: list[Tape], cotangents: dict[Tensor, Any], checking: Callable[..., Any] | None
+) -> dict[Tensor, Any]:
+    """The gradients by parameter, without a change of how NumPy warns."""
     tape = tapes.pop()
     check = None if checking is None else checking(tape, cotangents)
     recorded, reached = scope(tape)
@@ -116,8 +134,7 @@ def sweep(
             if recorded:
                 passed += record, g
                 at.append(last_written().index)
-            if summed:
-                summed.discard(record)
+            summed.discard(record)
             pass_on(record, g, cotangents, summed, recorded, reached)
             if check is not None:
                 check(record, g, cotangents)
@@ -139,7 +156,7 @@ def sweep(
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
     """Whether a sweep of a tape is recorded, and the records that it is limited to, if any."""
     # inside the tape's own recording the rules see Tensors, so that they are recorded
-    recorded = is_recording(tape.start.origin)
+    recorded = is_recording(tape.last.origin)
     return recorded, None if type(tape.start) is Origin else descendants(tape)
 
 
@@ -173,22 +190,16 @@ def pass_on(
     """
     op, operands, options = record.op, record._operands, record._options
     n = len(operands)
-    args: tuple[Any, ...]
     # this runs for every record and operand on a tape, so it does only what is necessary
     if recorded:
-        args = g, record, *operands
-    elif n == 1:
-        (x,) = operands
-        args = g, record._primal, x._primal if type(x) is Tensor else x
-    elif n == 2:
-        a, b = operands
-        a, b = a._primal if type(a) is Tensor else a, b._primal if type(b) is Tensor else b
-        args = g, record._primal, a, b
+        args: tuple[Any, ...] = g, record, *operands
     else:
-        args = g, record._primal, *primals(operands)
-    cs, rules, add_into = None, op.passing, op.add_into
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+        args = g, record._primal, *values
+    cs, rules = None, op.passing
     if rules is None:
         rules = op.vjps.passing(n)
+    add_into = op.add_into
     if add_into is not None and (recorded or note is not None or type(g) is Tensor):
         add_into = None
     for i, rule in rules:
@@ -234,3 +245,106 @@ def pass_on(
             cotangents[x] = known = known + part
             if type(known) is ndarray:
                 summed.add(x)
+
+
+# --- the cotangents that a sweep begins with, and the gradients that it returns ---------------
+
+
+def check_tape(tape: Any) -> None:
+    """Raise unless the first argument of a function of a tape, and its output, is a tape."""
+    if type(tape) is not Tape:
+        raise TypeError(
+            f"the first argument must be a Tape, not {got(tape)}: after output, tape = "
+            "tg.record(fn)(x) it is tape, and output is the second"
+        )
+
+
+def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
+    """The cotangents that a sweep begins with, checked."""
+    check_tape(tape)
+    if type(output) is not Tensor:
+        raise TypeError(f"the output of a sweep must be a record of the tape, not {got(output)}")
+    if output.origin is not tape.start.origin:
+        raise TapeError(f"the output ({output._line()}) is a record of another tape")
+    if output.dtype.kind not in "fc":
+        raise TypeError(f"only a floating output has a gradient; this one is {output.dtype}")
+    if cotangent is None and output.dtype.kind == "c":
+        raise TypeError(
+            f"a gradient needs a real output, and this one is {output.dtype}; take its real part "
+            "or its absolute value (z.real, np.abs(z)), or give its cotangent"
+        )
+    if cotangent is None and output.size != 1:
+        raise TypeError(
+            f"a gradient needs a scalar, but the output has shape {output.shape}; "
+            "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
+        )
+    return {output: initial_cotangent(output, cotangent)}
+
+
+def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
+    """The cotangent that a sweep from `output` begins with, ones by default."""
+    if cotangent is None:
+        if output.origin.compiling and is_recording(output.origin):
+            return append(SEED, (), {"shape": output.shape, "dtype": output.dtype})
+        primal = output._primal
+        if type(primal) is ndarray and primal.ndim == 0 and primal.dtype in _ONE:
+            return _ONE[primal.dtype]
+        return np.ones(output.shape, output.dtype)
+    cotangent = check_cotangent(output, cotangent, what, "its output")
+    shared = type(cotangent) is not Tensor and output.dtype.kind != "c"
+    return owned_copy(cotangent) if shared else conjugated(cotangent)
+
+
+def conjugated(c: Any) -> Any:
+    """A cotangent as it is inside, for one as users see it, and the reverse.
+
+    Outside, that of a real loss is ``dL/dx + i dL/dy``, so that ``z - rate * g`` descends. Inside
+    it is the conjugate of this, for which the rule of a holomorphic function is the one for real
+    numbers, without a conjugate of any operand.
+    """
+    return without_signs(c.conj()) if c.dtype.kind == "c" else c
+
+
+def without_signs(zs: Any) -> Any:
+    """New complex numbers, with 0.0 for each -0.0.
+
+    The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
+    left to tell its sides by that: a derivative knows them from its operands.
+    """
+    recorded = type(zs) is Tensor
+    return zs + 0 if recorded else readonly_array(iadd(zs, 0))  # type: ignore[no-untyped-call]
+
+
+def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
+    """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
+    if type(weight) is not Tensor:
+        if isinstance(weight, ndarray) and type(weight) is not ndarray:
+            refuse_unreal(what, (weight,), True)
+        weight = np.asarray(weight)
+    if weight.shape != record.shape:
+        raise ValueError(
+            f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
+        )
+    if weight.dtype.kind not in ("fiubc" if record.dtype.kind == "c" else "fiub"):
+        raise TypeError(f"{what} must be real numbers, as {of} is, not {weight.dtype}")
+    if type(weight) is Tensor and not is_recording(weight.origin):
+        raise TapeError(
+            f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
+            "is not being recorded; use its value"
+        )
+    same = weight.dtype == record.dtype
+    return weight if same else with_user_warnings(weight.astype, record.dtype)
+
+
+def finish_gradient(record: Tensor, c: Any) -> Any:
+    """A record's gradient or tangent as it is returned."""
+    if type(c) is ndarray:
+        primal = record._primal
+        if type(primal) is ndarray and c.dtype is not primal.dtype:
+            c = c.astype(primal.dtype, copy=False)  # in another byte order
+        if c.base is None and c.nbytes < LARGE:
+            # as `readonly_array` does; there is one for each parameter
+            c.setflags(False)
+            return c.view()
+    c = np.zeros(record.shape, record.dtype) if c is None else c
+    return c if type(c) is Tensor else readonly_array(c)

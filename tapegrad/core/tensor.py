@@ -149,7 +149,9 @@ class Draft(Tensor):
 
     __slots__ = ()
     __init__ = object.__init__
+    # both: Python looks up the first at each call if the second is a function of its own
     __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
 
 
 # a dict takes a third of the time of frozen slots, and each recording makes an Origin

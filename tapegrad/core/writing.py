@@ -17,7 +17,7 @@ from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Tensor
-from tapegrad.errors.lines import unmasked, warn_at_users_line
+from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_users_line
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import owned_copy
 
@@ -113,11 +113,11 @@ def write_known(
     last: Last, op: Rules, operands: Operands, options: Options, value: Any, name: str | None = None
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
-    origin, kept = last.origin, options or NO_OPTIONS
+    origin = last if type(last) is Origin else last.origin
     draft: Any = Draft()
     # up to three at a time, Python makes no tuple of them
     draft._primal, draft.op, draft._operands = value, op, operands
-    draft._options, draft.index = kept, last.index + 1
+    draft._options, draft.index = options or NO_OPTIONS, last.index + 1
     draft.previous, draft.origin, draft.name = last, origin, name
     if origin.place is not None:
         draft._place = origin.place()
@@ -191,7 +191,10 @@ def recorded_from(
     context variables that the function sets, such as NumPy's error state, end with it too.
     """
     context = copy_context()
-    context.run(warn_at_users_line)
+    if context.get(STATE, DEFAULT) is DEFAULT:
+        context.run(STATE.set, LOGGING)
+    else:
+        context.run(warn_at_users_line)
     context.run(advance, last)
     try:
         output = context.run(fn, *args, **kwargs)
@@ -201,7 +204,8 @@ def recorded_from(
             raise
         raise shown from None
     last = context[CURRENT]
-    check_returned(output, last)
+    if last is None or type(output) is not Tensor or output.origin is not last.origin:
+        check_returned(output, last)
     return output, last
 
 

@@ -11,12 +11,13 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.cotangents import conjugated, unbroadcast
+from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import by_users_rules
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
+from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare

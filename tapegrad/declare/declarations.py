@@ -183,7 +183,7 @@ def op(
     complex
         Whether its function and its rules hold for complex operands as they stand; or a tuple of
         the rules for these. A rule gets and returns the conjugates of the cotangents that users see
-        (`tapegrad.core.cotangents.conjugated`), so a holomorphic function has the rule for real
+        (`tapegrad.core.sweep.conjugated`), so a holomorphic function has the rule for real
         numbers.
     **further
         Further fields of its `Declaration`.

@@ -11,10 +11,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.reading import is_count
-from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
-from tapegrad.core.sweep import SWEEP, pass_on
+from tapegrad.core.sweep import SWEEP, initial_cotangent, pass_on
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER

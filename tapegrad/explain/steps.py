@@ -11,10 +11,9 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.text import operand, printable
-from tapegrad.core.cotangents import conjugated, initial_cotangents
 from tapegrad.core.operands import primals
 from tapegrad.core.rules import Parts
-from tapegrad.core.sweep import pass_on, scope
+from tapegrad.core.sweep import conjugated, initial_cotangents, pass_on, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line

@@ -15,8 +15,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
+from tapegrad.core.sweep import conjugated
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
@@ -39,6 +38,13 @@ def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 _MANY = 1 << 13
+
+
+def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Any:
+    """``np.full``, in half the time for a small array."""
+    x = np.empty(shape, dtype)
+    x.fill(value)
+    return x
 
 
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tapegrad.core.cotangents import SEED
 from tapegrad.core.rules import Rules
+from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY, PARAMETER
 from tapegrad.declare.abstract import SAME_DTYPE, SHAPES, Shape, broadcast, moved, stated
 from tapegrad.ops import (

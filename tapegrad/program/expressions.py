@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Rules
+from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import loop_dtypes, whole_power

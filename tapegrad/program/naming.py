@@ -10,9 +10,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Rules
+from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP

@@ -15,10 +15,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SWEEP
+from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.core.cotangents import conjugated
 from tapegrad.core.forward import apply, by_transposing
 from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Rules
+from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.declare.declarations import declare

@@ -5,8 +5,8 @@ that the arguments came in. Inside a recording all of it is recorded, so the tra
 nest in any order.
 """
 
-from tapegrad.transforms.gradients import Grad as Grad
-from tapegrad.transforms.gradients import ValueAndGrad as ValueAndGrad
-from tapegrad.transforms.gradients import check_scalar as check_scalar
+from tapegrad.transforms.base import Grad as Grad
+from tapegrad.transforms.base import ValueAndGrad as ValueAndGrad
+from tapegrad.transforms.base import check_scalar as check_scalar
 from tapegrad.transforms.gradients import grad as grad
 from tapegrad.transforms.gradients import value_and_grad as value_and_grad

@@ -5,83 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Literal, overload
 
-import numpy as np
-from numpy import ndarray
-
-from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.cotangents import initial_cotangent
-from tapegrad.core.operands import is_floating
-from tapegrad.core.recording import run
-from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
-from tapegrad.errors.functions import label
-from tapegrad.errors.lines import users_place
-from tapegrad.errors.words import got
 from tapegrad.transforms.base import (
     A,
     Argnums,
     Aux,
     Fn,
+    Grad,
     P,
     R,
-    Transform,
-    gradient_trees,
-    released,
-    split_aux,
+    ValueAndGrad,
 )
-
-
-class ValueAndGrad(Transform[P, R]):
-    """The result of `value_and_grad`."""
-
-    kind = "value_and_grad"
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: Any = _value_and_gradients(self, args, kwargs)
-        return result
-
-
-class Grad(Transform[P, R]):
-    """The result of `grad`."""
-
-    kind = "grad"
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        value, gradients = _value_and_gradients(self, args, kwargs)
-        result: Any = (gradients, value[1]) if self.has_aux else gradients
-        return result
-
-
-def _value_and_gradients(
-    of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Any]:
-    """The value of a function, with its auxiliary part, and the gradients."""
-    fn, positional, named, positions = of.call(args, kwargs)
-    description = of.description if fn is of.fn else None
-    place = users_place if of.check_finite else None
-    output, tape, marked = run(fn, positional, named, positions, place, description)
-    output, aux = split_aux(of.fn, output, of.has_aux)
-    check_scalar(of.fn, output)
-    seeds = {}
-    if type(output) is Tensor and output.origin is tape.start.origin:
-        seeds[output] = initial_cotangent(output, None)
-    if of.unused == "raise":
-        refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
-        chosen = tuple([positional[i] for i in dict.fromkeys(positions)])
-
-        def again(place: Any) -> tuple[Any, Tape, tuple[Any, ...]]:
-            output, tape, marked = run(fn, positional, named, positions, place)
-            return split_aux(of.fn, output, of.has_aux)[0], tape, marked
-
-        refuse(of.fn, tape, seeds, chosen, again)
-    value = released(output)
-    # handed over, not held, so that the sweep frees each record it has passed
-    tapes = [tape]
-    del tape, output
-    checking = Tape._check_finite if of.check_finite else None
-    gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
-    return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 
 @overload
@@ -247,32 +180,3 @@ def grad(
     array(2.+4.j)
     """
     return Grad(fn, argnums, has_aux, check_finite, unused, argnames)
-
-
-def check_scalar(fn: Fn, output: Any) -> None:
-    """Raise unless what a function returned is a floating scalar."""
-    primal = output._primal if type(output) is Tensor else None
-    if type(primal) is float or (
-        type(primal) is ndarray and not primal.ndim and primal.dtype.kind == "f"
-    ):
-        return
-    if not is_floating(output):
-        returned = f"a Tensor of {output.dtype}" if type(output) is Tensor else got(output)
-        remedy = ""
-        if type(output) is tuple:
-            remedy = "; with auxiliary results, pass has_aux=True"
-        elif type(getattr(output, "data", None)) is Tensor:  # an array of xarray has this attribute
-            remedy = "; return the Tensor in it (.data)"
-        raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned {returned}{remedy}"
-        )
-    if np.iscomplexobj(output):
-        raise TypeError(
-            f"a gradient needs a real loss, but {label(fn)} returned complex numbers; take the "
-            "real part or the absolute value (z.real, np.abs(z)), or tg.vjp or tg.jvp"
-        )
-    if np.size(output) != 1:
-        raise TypeError(
-            f"a gradient needs a scalar, but {label(fn)} returned shape {np.shape(output)}; "
-            "reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
-        )

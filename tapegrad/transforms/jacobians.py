@@ -25,6 +25,7 @@ from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
     Argnums,
     Fn,
+    Grad,
     P,
     R,
     Transform,
@@ -32,7 +33,6 @@ from tapegrad.transforms.base import (
     split_aux,
 )
 from tapegrad.transforms.batches import Vmap
-from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
 from tapegrad.transforms.sparsity import Sparsity, check_covers, check_sparse, planned
 from tapegrad.tree.ownership import Array, readonly_array

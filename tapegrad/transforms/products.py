@@ -10,16 +10,16 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.cotangents import (
-    check_cotangent,
-    finish_gradient,
-    initial_cotangent,
-    without_signs,
-)
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
-from tapegrad.core.sweep import sweep
+from tapegrad.core.sweep import (
+    check_cotangent,
+    finish_gradient,
+    initial_cotangent,
+    sweep,
+    without_signs,
+)
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
@@ -32,13 +32,13 @@ from tapegrad.transforms.base import (
     B,
     C,
     Fn,
+    Grad,
     R,
     Ts,
     gradient_trees,
     released_tree,
     split_aux,
 )
-from tapegrad.transforms.gradients import Grad
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
 

@@ -13,10 +13,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.cotangents import SEED, unbroadcast
+from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.rules import Joint, Parts, Rules
+from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append

@@ -18,10 +18,10 @@ from tapegrad.errors.words import as_text
 from tapegrad.tree.structure import (
     ARRAYS,
     LEAVES,
-    Structure,
     closed,
     fields_of,
     flatten,
+    is_frozen,
     names_of,
     opened,
 )
@@ -131,8 +131,7 @@ def _fresh_record(node: Any, tree: Any, frozen: bool, of: Callable[[Any], Any] |
 @lru_cache(maxsize=256)
 def _reader(node: Any) -> Callable[[Any], tuple[Any, ...]] | None:
     """A reader of the fields of a record that is frozen, by attrs or as a dataclass."""
-    own = getattr(node, "__dataclass_params__", None)
-    if node.__setattr__ is not Structure.__setattr__ and not (own is not None and own.frozen):
+    if not is_frozen(node):
         return None
     try:
         names = [name for name, _ in fields_of(node) or ()]

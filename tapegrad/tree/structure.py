@@ -13,6 +13,7 @@ from tapegrad.errors.words import as_text
 
 __all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
 __all__ += [
+    "is_frozen",
     "is_named_tuple",
     "is_record",
     "leaves",
@@ -324,6 +325,7 @@ def immutable(cls: K) -> K:
         AttributeError.__init__(error, message)
         raise error
 
+    refuse.of_frozen = True  # type: ignore[attr-defined]
     cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
     return cls
 
@@ -334,6 +336,13 @@ def substituted(leaves: Sequence[Any], places: Iterable[int], others: Iterable[A
     for i, x in zip(places, others, strict=True):
         filled[i] = x
     return filled
+
+
+def is_frozen(node: Any) -> bool:
+    """Whether the fields of a class's objects cannot be set: by attrs, by `immutable`, or so."""
+    setter, own = node.__setattr__, getattr(node, "__dataclass_params__", None)
+    by_attrs = setter is Structure.__setattr__ or hasattr(setter, "of_frozen")
+    return by_attrs or (own is not None and own.frozen)
 
 
 def paths(tree: Any) -> list[str]:

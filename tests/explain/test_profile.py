@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.rules import Parts
+from tapegrad.core.sweep import initial_cotangents
 from tapegrad.core.sweep import sweep
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST

@@ -26,7 +26,7 @@ from tapegrad.testing import programs
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from tapegrad.core.cotangents import SEED  # noqa: E402
+from tapegrad.core.sweep import SEED  # noqa: E402
 from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.interop.jax.run import has_form  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402

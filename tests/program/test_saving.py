@@ -22,7 +22,7 @@ from program_files import LOOPED, assert_same, changed, content, looped, refused
 from programs import ALSO, assert_close, scale_of
 
 import tapegrad as tg
-from tapegrad.core.cotangents import SEED
+from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, MultiOutputOp

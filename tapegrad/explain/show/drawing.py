@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from tapegrad.arraylike.text import printable
-from tapegrad.core.cotangents import check_tape
+from tapegrad.core.sweep import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER

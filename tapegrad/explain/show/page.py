@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.text import cells, operand, printable
-from tapegrad.core.cotangents import check_tape
+from tapegrad.core.sweep import check_tape
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import SEED
 from tapegrad.core.rules import Rules
+from tapegrad.core.sweep import SEED
 from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.arithmetic import (
     reciprocal,
