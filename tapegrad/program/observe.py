@@ -171,7 +171,7 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
-_SWEEPS = sweep.__wrapped__.__code__  # type: ignore[attr-defined]
+_SWEEPS = sweep.__code__
 
 
 class Watch:

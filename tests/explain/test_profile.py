@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.core.rules import Parts
-from tapegrad.core.sweep import initial_cotangents
-from tapegrad.core.sweep import sweep
+from tapegrad.core.sweep import initial_cotangents, sweep
 from tapegrad.explain import measure
 from tapegrad.explain.text import MOST
 from tapegrad.program.ir import Ref
