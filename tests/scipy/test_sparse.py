@@ -148,8 +148,6 @@ def test_a_program_takes_and_returns_it() -> None:
     assert len(step.signatures) == 2
     program = step.program(of(DATA), B)
     assert pickle.loads(pickle.dumps(program)) == program
-    with pytest.raises(TypeError, match="program's file cannot hold"):
-        program.save("never-written")
 
 
 def loss(d: Any, b: Any) -> Any:
