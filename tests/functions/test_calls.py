@@ -73,6 +73,11 @@ JOINS: Rows = [
     lambda x: np.logspace(x[0, 1:], 2.0, 4, base=np.array([2.0, 3.0]), axis=-1),
     lambda x: np.logspace(x[0, 0], 2.0, 4, base=np.array([[2.0], [3.0]])),
     *[lambda x, e=e: np.linspace(x, 10.0, 3, e, retstep=True) for e in (True, False)],
+    *[
+        lambda x, m=mode: np.pad(x, ((4, 7), (3, 5)), mode=m, reflect_type="odd")
+        for mode in ("reflect", "symmetric")
+    ],
+    lambda x: np.insert(x, 1, 2 * x[:, 0], axis=1),
     # NumPy treats an array without axes as if it had one
     lambda x: np.take(x[0, 0], [0, 0], axis=0),
     lambda x: np.take(x[0, 0], 0, axis=-1),
@@ -123,6 +128,8 @@ def test_plain_arrays_like_a_tensor_take_numpys_arguments() -> None:
             np.zeros(2, like=x),
             np.arange(1.0, 2.0, 0.5, like=x),
             np.eye(2, like=x),
+            # one number has no step
+            tg.stop_gradient(np.linspace(x, 10.0, 1, retstep=True)[1]),
         )
 
     same(tg.record(fn)(X)[0], fn(X))

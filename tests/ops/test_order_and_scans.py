@@ -350,6 +350,10 @@ def test_bins_are_in_ascending_order(bins: list[int]) -> None:
 def test_small_integers_are_unwrapped_without_overflow() -> None:
     p = np.array([200, 100, 0], np.uint8)
     np.testing.assert_allclose(tg.unwrap(p, period=300.0), np.unwrap(p.astype(float), period=300.0))
+    whole = np.array([0, 3, 1, 7, 2, 2])
+    for period in (3, 4, 5):
+        got = tg.unwrap(whole, period=period)
+        np.testing.assert_array_equal(got, np.unwrap(whole, period=period), strict=True)
     with pytest.raises(TypeError, match="backwards"):
         tg.unwrap(p, period=3)
     with pytest.raises(ValueError, match="discont, of shape"):

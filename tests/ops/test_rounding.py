@@ -88,6 +88,7 @@ SPREADS: dict[str, Any] = {
     "BatchNorm": batch_norm,
     "var": lambda x: np.var(x, axis=1),
     "var of some": lambda x: np.var(x, axis=1, where=np.arange(x.shape[1]) > 0, ddof=1),
+    "var in a dtype": lambda x: np.var(x, axis=1, dtype=x.dtype),
     "std": lambda x: np.std(x, axis=1),
     "nanvar": lambda x: np.nanvar(x, axis=1),
     "nanstd": lambda x: np.nanstd(x),

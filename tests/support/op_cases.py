@@ -58,21 +58,22 @@ def patches_reference(x: Any, size: Any, stride: Any) -> Any:
     return np.moveaxis(taken, axes, [i - len(size) for i in axes])
 
 
-def add_patches_reference(values: Any, sides: Any, stride: Any) -> Any:
-    """Each patch's elements added where it shows them, found by their numbers."""
-    n = len(sides)
-    shape = (*values.shape[: values.ndim - 2 * n], *sides)
-    numbers = np.arange(math.prod(shape)).reshape(shape)
+def added(values: Any, shape: Any, taken: Callable[[Any], Any]) -> Any:
+    """Values added where elements of an array of this shape were taken, found by their numbers."""
     y = np.zeros(math.prod(shape), values.dtype)
-    places = patches_reference(numbers, values.shape[values.ndim - 2 * n : values.ndim - n], stride)
-    np.add.at(y, places.reshape(-1), values.reshape(-1))
+    places = taken(np.arange(y.size).reshape(shape))
+    np.add.at(y, places.reshape(-1), np.reshape(values, -1))
     return y.reshape(shape)
 
 
+def add_patches_reference(values: Any, sides: Any, stride: Any) -> Any:
+    before, size = np.split(np.array(values.shape[: -len(sides)]), [values.ndim - 2 * len(sides)])
+    shape = (*before.tolist(), *sides)
+    return added(values, shape, lambda x: patches_reference(x, tuple(size.tolist()), stride))
+
+
 def scatter(values: Any, shape: Any, index: Any) -> Any:
-    y = np.zeros(shape, values.dtype)
-    np.add.at(y, index, values)
-    return y
+    return added(values, shape, lambda x: x[index])
 
 
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
@@ -179,9 +180,7 @@ def cofactor_reference(arrays: Any) -> Any:
 
 
 def add_at_places_reference(a: Any, values: Any, places: Any) -> Any:
-    y = a.flatten()
-    np.add.at(y, places, values.ravel())
-    return y.reshape(a.shape)
+    return a + added(values, a.shape, lambda x: x.ravel()[places])
 
 
 def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
@@ -215,13 +214,8 @@ def of_halves(bins: np.ndarray, n: int, axis: int, factor: float) -> np.ndarray:
 
 
 def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
-    """Each window's elements added where it shows them, found by their numbers."""
-    numbers = np.arange(math.prod(shape)).reshape(shape)
-    y = np.zeros(math.prod(shape), values.dtype)
     window = values.shape[len(shape) :]
-    places = np.lib.stride_tricks.sliding_window_view(numbers, window, axis)
-    np.add.at(y, places.reshape(-1), values.reshape(-1))
-    return y.reshape(shape)
+    return added(values, shape, lambda x: np.lib.stride_tricks.sliding_window_view(x, window, axis))
 
 
 # --- NumPy's functions where the lowest version that we support falls short of the newest ---
