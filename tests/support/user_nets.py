@@ -103,7 +103,7 @@ def net_of(d: Draw, first: int, last: int | None = None) -> tuple[Any, Any]:
     return layers, net
 
 
-def loss_of(d: Draw, like: Any, n: int, classes: int) -> tuple[Any, Any]:
+def loss_of(d: Draw, n: int, classes: int) -> tuple[Any, Any]:
     """Targets, and a loss of predictions and targets."""
     kind = d.of(["sum", "mse", "squares", "classes", "classes", "two", "huber", "l1", "mixture"])
     if kind == "classes":
@@ -174,7 +174,7 @@ def step_of(
 def nets(d: Draw) -> tuple[Any, Any]:
     n, first, classes = d.rows(), d.of([3, 1, 2, 4]), d.of([2, 1, 3])
     params, net = net_of(d, first, classes)
-    targets, loss = loss_of(d, None, n, classes)
+    targets, loss = loss_of(d, n, classes)
     return step_of(d, lambda p, x, t: loss(net(p, x), t), params, d.array(n, first), targets)
 
 
@@ -194,7 +194,7 @@ def layers(d: Draw) -> tuple[Any, Any]:
     params = {"net": net.init(d.whole(0, 9), dtype=d.dtype)}
     if norm is not None:
         params["norm"] = norm.init(0, dtype=d.dtype)
-    targets, loss = loss_of(d, None, n, classes)
+    targets, loss = loss_of(d, n, classes)
 
     def value(p: Any, x: Any, t: Any) -> Any:
         y = net(p["net"], x)

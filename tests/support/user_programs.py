@@ -38,6 +38,19 @@ class Drawn:
         return f"\n{self.family}\n{program}"
 
 
+def itself_or_gradient(
+    d: Draw, fn: Any, args: tuple[Any, ...], of: Any = lambda y: y, n: int | None = None
+) -> tuple[Any, Any]:
+    """A function, or the gradient of a sum over its results by its first n arguments."""
+    if d.yes:
+        return fn, args
+
+    def total(*args: Any) -> Any:
+        return sum(np.sum(of(y)) for y in tg.tree.leaves(fn(*args)))
+
+    return tg.grad(total, argnums=tuple(range(n or len(args)))), args
+
+
 def classifiers(d: Draw) -> tuple[Any, Any]:
     """Softmaxes and losses of rows that are many enough to be shifted at once."""
     n, classes = d.of([(130, 2), (40, 8), (3, 3), (260, 1), (4, 70), (16, 20)])
@@ -181,13 +194,7 @@ def products(d: Draw) -> tuple[Any, Any]:
         "chain": lambda a, b, w: (2.0 * (0.1 * a) / 3.0, -(a * -b), a - (-b), a + a),
     }
     fn = fns[d.of(sorted(fns))]
-    if d.yes:
-        return fn, (a, b, w)
-
-    def total(a: Any, b: Any, w: Any) -> Any:
-        return sum(np.sum(np.sin(y)) for y in tg.tree.leaves(fn(a, b, w)))
-
-    return tg.grad(total, argnums=(0, 1, 2)), (a, b, w)
+    return itself_or_gradient(d, fn, (a, b, w), np.sin)
 
 
 def stacks(d: Draw) -> tuple[Any, Any]:
@@ -204,12 +211,7 @@ def stacks(d: Draw) -> tuple[Any, Any]:
         "gates": lambda a, b, w: tg.sigmoid(a[:, :, :1]) * np.tanh(a[:, :, -1:]) + b[:, :1, :1],
     }
     fn = fns[d.of(sorted(fns))]
-    if d.yes:
-        return fn, (a, b, w)
-    return (
-        tg.grad(lambda *xs: sum(np.sum(y * y) for y in tg.tree.leaves(fn(*xs))), (0, 1, 2)),
-        (a, b, w),
-    )
+    return itself_or_gradient(d, fn, (a, b, w), lambda y: y * y)
 
 
 def far_apart(d: Draw) -> tuple[Any, Any]:
@@ -223,9 +225,7 @@ def far_apart(d: Draw) -> tuple[Any, Any]:
         third = acts[2](a * b)
         return np.sum(third), first * 2.0 + b, second - third, np.mean(first)
 
-    if d.yes:
-        return fn, (a, b)
-    return tg.grad(lambda a, b: sum(map(np.sum, fn(a, b)), 0.0), (0, 1)), (a, b)
+    return itself_or_gradient(d, fn, (a, b))
 
 
 def mixed(d: Draw) -> tuple[Any, Any]:
@@ -237,12 +237,7 @@ def mixed(d: Draw) -> tuple[Any, Any]:
         y = a * number + s
         return y, y * b + n, np.sum(a * s + 1e-8), np.mean(y) * n, a**2 - n, np.maximum(a, s)
 
-    if d.yes:
-        return fn, (a, b, 0.5, count)
-    return (
-        tg.grad(lambda a, b, s, n: sum(np.sum(y) for y in fn(a, b, s, n)), (0, 1, 2)),
-        (a, b, 0.5, count),
-    )
+    return itself_or_gradient(d, fn, (a, b, 0.5, count), n=3)
 
 
 def waves(d: Draw) -> tuple[Any, Any]:
@@ -297,14 +292,9 @@ def waves(d: Draw) -> tuple[Any, Any]:
         "repeated": repeated,
     }
     fn = fns[d.of(sorted(fns))]
-    if d.yes:
-        return fn, (z, w, m, rows)
-
-    def loss(z: Any, w: Any, m: Any, rows: Any) -> Any:
-        results = tg.tree.leaves(fn(z, w, m, rows))
-        return sum(np.sum(np.sin(np.real(y)) + np.imag(y) * 0.5) for y in results)
-
-    return tg.grad(loss, (0, 1, 2, 3)), (z, w, m, rows)
+    return itself_or_gradient(
+        d, fn, (z, w, m, rows), lambda y: np.sin(np.real(y)) + np.imag(y) * 0.5
+    )
 
 
 FAMILIES: tuple[Callable[[Draw], Any], ...] = (
