@@ -28,6 +28,10 @@ def test_batch_norm_statistics_have_no_gradient() -> None:
     state = nn.BatchNorm(2, momentum=0.25)(params, x, layer.initial_state(), training=True)[1]
     np.testing.assert_allclose(state.mean, 0.25 * x.mean(0))
     np.testing.assert_allclose(state.variance, 0.75 + 0.25 * x.var(0, ddof=1))
+    images = np.arange(24.0).reshape(3, 2, 2, 2) ** 2
+    y, _ = layer(params, images, layer.initial_state(), training=True)
+    np.testing.assert_allclose(y.mean((0, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var((0, 2, 3)), 1, rtol=1e-3)
     for state in (layer.initial_state(), layer.initial_state(np.float32)):
         y, after = layer(params, x, state, training=True)
         assert y.dtype == layer(params, x, after)[0].dtype == np.float32

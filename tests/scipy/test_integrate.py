@@ -359,8 +359,10 @@ def test_odeint_has_nothing_to_do_at_the_first_time(times: Any) -> None:
     def last(y0: Any, t: Any) -> Any:
         return ours.odeint(lambda y, t: -2.0 * y, y0, t)[-1, 0]
 
-    there = theirs.odeint(lambda y, t: -2.0 * y, 3.0, times)
-    np.testing.assert_array_equal(ours.odeint(lambda y, t: -2.0 * y, 3.0, times), there)
+    call = (lambda y, t, rate: -rate * y, 3.0, times)
+    there = theirs.odeint(*call, (2.0,))
+    for args in ((2.0,), 2.0):
+        np.testing.assert_array_equal(ours.odeint(*call, args), there)
     slopes = tg.grad(last, (0, 1))(3.0, np.array(times))
     assert slopes[0] == 1.0
     np.testing.assert_array_equal(slopes[1], [0.0] if len(times) == 1 else [6.0, -6.0])

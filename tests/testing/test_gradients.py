@@ -530,7 +530,11 @@ def test_terms_that_cancel_are_compared_as_they_round(value: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_narrow_arguments_are_checked_in_float64(dtype: Any) -> None:
+def test_narrow_arguments_are_checked_in_float64_and_numbers_stay_numbers(dtype: Any) -> None:
+    for number in (0.5, 0.5 + 0.25j):
+        check_grads(
+            lambda x, n=number: x * x if isinstance(x, type(n) | tg.Tensor) else 0, (number,)
+        )
     seen = []
 
     def fn(x: Any) -> Any:
