@@ -104,10 +104,10 @@ class _Distribution:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Frozen:
-        given = self._given("a frozen distribution", args, kwargs)
+        parameters = self._given("a frozen distribution", args, kwargs)
         whole = getattr(self, "whole", 0)
-        floats = [float(x) if type(x) is int else x for x in given[whole:]]
-        return Frozen(self, (*given[:whole], *floats))
+        floats = [float(x) if type(x) is int else x for x in parameters[whole:]]
+        return Frozen(self, (*parameters[:whole], *floats))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _named, (self.name,)
@@ -263,8 +263,8 @@ class Continuous(_Distribution):
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
             fn = lambda *of: _log_of(*[part(*of) for part in parts])  # noqa: E731
-        found = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
-        return self._checked(found, floating(x), shapes, loc, scale)
+        values = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
+        return self._checked(values, floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density; 0 outside the support. At an end of it where it is 0, its slope is 0 too."""
@@ -275,8 +275,8 @@ class Continuous(_Distribution):
         y, shapes, loc, scale = self._standard("logpdf", x, args, kwargs)
         inside = self._inside(y)
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
-        found = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
-        return self._checked(found, floating(x), shapes, loc, scale)
+        values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
+        return self._checked(values, floating(x), shapes, loc, scale)
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
@@ -324,36 +324,36 @@ class Discrete(_Distribution):
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The probability of a count, 0 for any other number. It has no slope by the count."""
         logarithm = self.logpmf(k, *args, **kwargs)
-        given, k, shapes = self._standard("pmf", k, args, kwargs)
+        moved, k, shapes = self._standard("pmf", k, args, kwargs)
         # where a factor is 0, its logarithm has no slope, but the product may have one
-        is_zero = np.equal(logarithm, -_INF) & self._inside(given, k, shapes)
+        is_zero = np.equal(logarithm, -_INF) & self._inside(moved, k, shapes)
         product = self.pmf_(np.where(is_zero, k, 0), *shapes)
         return number(np.where(is_zero, product, exp_of(logarithm)))
 
-    def _inside(self, given: Any, k: Any, shapes: Any) -> Any:
-        return np.equal(given, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
+    def _inside(self, moved: Any, k: Any, shapes: Any) -> Any:
+        return np.equal(moved, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
 
     def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count, -inf for any other number."""
-        given, k, shapes = self._standard("logpmf", k, args, kwargs)
-        inside = self._inside(given, k, shapes)
-        found = _within(inside, lambda k: self.logpmf_(k, *shapes), k, 0.0, -_INF)
-        return self._nan_where_unfit(found, given, args, kwargs, shapes)
+        moved, k, shapes = self._standard("logpmf", k, args, kwargs)
+        inside = self._inside(moved, k, shapes)
+        values = _within(inside, lambda k: self.logpmf_(k, *shapes), k, 0.0, -_INF)
+        return self._nan_where_unfit(values, moved, args, kwargs, shapes)
 
     def _probability(
         self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
     ) -> Any:
-        given, k, shapes = self._standard(method, x, args, kwargs)
+        moved, k, shapes = self._standard(method, x, args, kwargs)
         # from the largest count on the probability is known
         inside, fn = ~np.less(k, 0) & np.less(k, self.most(*shapes)), getattr(self, f"{method}_")
-        found = _within(inside, lambda k: fn(k, *shapes), k, 0.0, np.where(np.less(k, 0), *ends))
-        return self._nan_where_unfit(found, given, args, kwargs, shapes)
+        values = _within(inside, lambda k: fn(k, *shapes), k, 0.0, np.where(np.less(k, 0), *ends))
+        return self._nan_where_unfit(values, moved, args, kwargs, shapes)
 
-    def _nan_where_unfit(self, found: Any, k: Any, args: Any, kwargs: Any, shapes: Any) -> Any:
+    def _nan_where_unfit(self, values: Any, k: Any, args: Any, kwargs: Any, shapes: Any) -> Any:
         counts = self._given("", args, kwargs)[: self.whole]
         for count, whole in zip(counts, shapes, strict=False):
-            found = np.where(np.equal(count, whole), found, np.nan)
-        return self._checked(np.where(np.isnan(k), np.nan, found), k, shapes)
+            values = np.where(np.equal(count, whole), values, np.nan)
+        return self._checked(np.where(np.isnan(k), np.nan, values), k, shapes)
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A step, which has no slope."""

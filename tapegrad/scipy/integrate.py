@@ -58,8 +58,8 @@ class OdeResult:
     Examples
     --------
     >>> from tapegrad.scipy.integrate import solve_ivp
-    >>> found = solve_ivp(lambda t, y: -y, (0.0, 1.0), [1.0], t_eval=[0.0, 1.0])
-    >>> found.y.round(3), found.status, found.success
+    >>> solution = solve_ivp(lambda t, y: -y, (0.0, 1.0), [1.0], t_eval=[0.0, 1.0])
+    >>> solution.y.round(3), solution.status, solution.success
     (array([[1.   , 0.368]]), 0, True)
     """
 

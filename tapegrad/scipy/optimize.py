@@ -70,8 +70,8 @@ class OptimizeResult:
     --------
     >>> import tapegrad as tg
     >>> from tapegrad.scipy.optimize import minimize
-    >>> found = minimize(lambda x, a: tg.sum((x - a) ** 2), [0.0, 0.0], 3.0)
-    >>> found.x.round(6), found.success, found.nit
+    >>> result = minimize(lambda x, a: tg.sum((x - a) ** 2), [0.0, 0.0], 3.0)
+    >>> result.x.round(6), result.success, result.nit
     (array([3., 3.]), True, 3)
     """
 
@@ -111,8 +111,8 @@ class Objective(NamedTuple):
     >>> import numpy as np
     >>> import tapegrad as tg
     >>> from tapegrad.scipy.optimize import objective
-    >>> made = objective(lambda p: tg.sum(p["w"] ** 3), {"w": np.array([1.0, 2.0])})
-    >>> made.fun(made.x0), made.jac(made.x0), made.hessp(made.x0, [1.0, 0.0])
+    >>> parts = objective(lambda p: tg.sum(p["w"] ** 3), {"w": np.array([1.0, 2.0])})
+    >>> parts.fun(parts.x0), parts.jac(parts.x0), parts.hessp(parts.x0, [1.0, 0.0])
     (9.0, array([ 3., 12.]), array([6., 0.]))
     """
 
@@ -153,8 +153,8 @@ def objective(fun: Fn, tree: Any) -> Objective:
     >>> def loss(p):
     ...     return tg.sum((p["w"] - 2.0) ** 2) + (p["b"] + 1.0) ** 2
     >>> fun, jac, hessp, x0, unravel = objective(loss, {"w": np.zeros(2), "b": 0.0})
-    >>> found = minimize(fun, x0, jac=jac, hessp=hessp, method="trust-krylov")
-    >>> unravel(found.x.round(6))
+    >>> result = minimize(fun, x0, jac=jac, hessp=hessp, method="trust-krylov")
+    >>> unravel(result.x.round(6))
     {'w': array([2., 2.]), 'b': array(-1.)}
     """
     vector, unravel = started("objective", fun, tree, np.asarray)

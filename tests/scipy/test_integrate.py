@@ -86,11 +86,33 @@ def test_a_stiff_system_has_the_gradients_of_its_exponential(method: Any) -> Non
         np.testing.assert_allclose(c, e, rtol=0, atol=100 * rtol * np.max(np.abs(e)))
 
 
+# forward in time it decays, backward it grows
+SLOW = np.array([[-1.0, 0.5], [0.25, -0.75]])
+
+
+@pytest.mark.parametrize("method", ["RK45", "LSODA"])
+def test_backward_in_time_the_equation_is_the_opposite_one(method: str) -> None:
+    ahead = tg.grad(partial(weighed, method), (0, 1))(-SLOW, START)
+    turned = {"t_span": (1.0, 0.0), "t_eval": 1.0 - TIMES}
+    back = tg.grad(partial(weighed, method, **turned), (0, 1))(SLOW, START)
+    np.testing.assert_allclose(back[0], -ahead[0], rtol=1e-6)
+    np.testing.assert_allclose(back[1], ahead[1], rtol=1e-6)
+    # a loss without effect has no slope
+    unused = tg.grad(lambda *x: 0 * weighed(method, *x), (0, 1))(SLOW, START)
+    assert not np.any(unused[0]) | np.any(unused[1])
+
+    def along(atol: Any) -> Any:
+        call = {"t_eval": TIMES, "rtol": 1e-9, "atol": atol, "method": method}
+        fn = lambda a: ours.solve_ivp(linear, (0.0, 1.0), START, args=(a,), **call).y  # noqa: E731
+        return tg.jvp(fn, (SLOW,), (np.eye(2),))[1]
+
+    np.testing.assert_allclose(along(np.full(2, 1e-10)), along(1e-10), rtol=1e-12)
+
+
 @pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA"])
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> None:
-    # forward in time it decays, backward it grows
-    a = np.array([[-1.0, 0.5], [0.25, -0.75]])
+    a = SLOW
 
     def last(t0: Any, tf: Any) -> Any:
         call = {"method": method, "rtol": 1e-9, "atol": 1e-9}
