@@ -228,6 +228,27 @@ class Steps:
         weights = tableau.at((at - t) / h)
         return y + np.expand_dims(h, -1) * np.einsum("ks,ksn->kn", weights, stages)
 
+    def _by_results(self, g: Any, at: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """The cotangents of the stages, the states, the times, and the starts and lengths of steps.
+
+        They are those that the results pass on directly.
+        """
+        into, direct = np.zeros(self.stages.shape), np.zeros_like(self.states)
+        by_start, by_step = np.zeros(len(self.stages)), np.zeros(len(self.stages))
+        if self.segments is None:
+            return into, direct + g, None, by_start, by_step
+        of, tableau = self.segments, self.tableau
+        h = np.diff(self.ts)[of]
+        x = (at - self.ts[of]) / h
+        weights = tableau.at(x)
+        np.add.at(into, of, (h[:, None] * weights)[..., None] * g[:, None])
+        np.add.at(direct, of, g)
+        along = np.einsum("kn,ksn->ks", g, self.stages[of])
+        by_at = np.sum(tableau.slopes(x) * along, axis=-1)
+        np.add.at(by_start, of, -by_at)
+        np.add.at(by_step, of, np.sum(weights * along, axis=-1) - x * by_at)
+        return into, direct, by_at, by_start, by_step
+
     def pull(self, g: Any, which: Any, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
         """The cotangents of the operands, on arrays."""
         tableau, rows, last = self.tableau, self.tableau.rows, self.tableau.last
@@ -237,25 +258,11 @@ class Steps:
         combined = np.einsum("ij,kjn->kin", rows, self.stages)
         times = starts[:, None] + tableau.nodes * h[:, None]
         states = before[:, None] + h[:, None, None] * combined
-        # the cotangents of the stages and of the states by the results alone
-        into = np.zeros(self.stages.shape)
-        direct = np.zeros_like(self.states)
-        by_at, by_start, by_step = None, np.zeros(len(h)), np.zeros(len(h))
-        if self.segments is None:
-            direct += g
-        else:
-            of = self.segments
-            x = (at - starts[of]) / h[of]
-            weights = tableau.at(x)
-            np.add.at(into, of, (h[of, None] * weights)[..., None] * g[:, None])
-            np.add.at(direct, of, g)
-            along = np.einsum("kn,ksn->ks", g, self.stages[of])
-            by_at = np.sum(tableau.slopes(x) * along, axis=-1)
-            np.add.at(by_start, of, -by_at)
-            np.add.at(by_step, of, np.sum(weights * along, axis=-1) - x * by_at)
+        if self.segments is not None:
             unused = np.ones(len(h), bool)
-            unused[of] = False
+            unused[self.segments] = False
             states[unused, last + 1 :] = before[unused, None]
+        into, direct, by_at, by_start, by_step = self._by_results(g, at)
         flat = times.ravel(), states.reshape(-1, n)
         pulled = vjp(lambda y: slopes_at(self.slope, flat[0], y, moving), flat[1])[1]
         jacobians = np.empty((*size, n, n))

@@ -312,50 +312,27 @@ class Comparison:
         With `apart`, a derivative may be off by the rounding of its own output alone, not of the
         largest.
         """
-        eps, inherited = self.problem.eps, 0.0 if apart else self.problem.scale
         ladder = self.problem.steps.ladder
         sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is only one side
         sides = np.where(exists, sides, sides[:, ::-1])
-        size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        # where values cancel at the point, nearby values show their size
-        shown = np.abs(sides) * ladder[:, None, None]
-        shown = np.max(np.where(np.isfinite(shown), shown, 0), axis=1)
-        seen_size = max(size, np.max(shown, initial=0.0))
-        # the function that it is derived from rounds too; an output that does not change does not
-        moving = (sides != 0).any(axis=(0, 1))
-        least = eps * np.maximum(np.maximum(np.abs(self.y), inherited), shown)
-        rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
-        left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
-        right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
-        mean, gap, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
-        # the derivative may be anything between two different sides; if a kink is so close that
-        # the sides are not known, it may be anything that they could be
-        farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
-        sizes = np.maximum(np.abs(left), np.abs(right))
-        known = doubt <= self.problem.steps.sure * np.maximum(sizes, size)
-        spread = np.where(gap > doubt, (gap + doubt) / 2, 0)
-        spread = np.where(known, spread, np.fmin(doubt, farthest))
-
+        size, largest, rounding = self.sizes_around(sides, apart)
+        left, right, doubt, spread = self.one_sided(sides, rounding, size, largest)
         central = sides.mean(axis=1)
         central = self.rows(central @ self.u, central)[:, rows]
         weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[:, rows]
-        numeric, error = limit(ladder, central, 2, weighed_rounding, seen_size)
+        numeric, error = limit(ladder, central, 2, weighed_rounding, largest)
         # the analytic side rounds as well
-        reach = max(1, np.max(np.abs(self.v[support])))
-        if apart:
-            values = np.abs(self.rows(self.y @ self.u, self.y)[rows])
-            floor = np.maximum(values * reach, np.abs(analytic[rows]))
-        else:
-            # terms that cancel in one output may be the derivative of another
-            floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
-        floor = 16 * eps * floor + _UNDERFLOW
+        floor = self.least_error(support, analytic, rows, size, apart)
         error += floor
-
         mean, doubt, spread = (
             self.rows(weight @ each, each)[rows]
-            for weight, each in ((self.u, mean), (np.abs(self.u), doubt), (np.abs(self.u), spread))
+            for weight, each in (
+                (self.u, (left + right) / 2),
+                (np.abs(self.u), doubt),
+                (np.abs(self.u), spread),
+            )
         )
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
@@ -387,6 +364,48 @@ class Comparison:
             spread > 0,
             wrong,
         )
+
+    def sizes_around(self, sides: Array, apart: bool) -> tuple[float, float, Array]:
+        """The size of the values at the point and at all steps, and each output's rounding."""
+        inherited, eps = 0.0 if apart else self.problem.scale, self.problem.eps
+        size = max(inherited, np.max(np.abs(self.y))) or 1.0
+        # where values cancel at the point, nearby values show their size
+        shown = np.abs(sides) * self.problem.steps.ladder[:, None, None]
+        shown = np.max(np.where(np.isfinite(shown), shown, 0), axis=1)
+        # the function that it is derived from rounds too; an output that does not change does not
+        moving = (sides != 0).any(axis=(0, 1))
+        least = eps * np.maximum(np.maximum(np.abs(self.y), inherited), shown)
+        rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
+        return size, max(size, np.max(shown, initial=0.0)), rounding
+
+    def one_sided(
+        self, sides: Array, rounding: Array, size: float, largest: float
+    ) -> tuple[Array, Array, Array, Array]:
+        """The slopes of each output to the left and right, their error, and half their distance."""
+        steps = self.problem.steps
+        left, left_error = limit(steps.ladder, sides[:, 0], 1, rounding, largest)
+        right, right_error = limit(steps.ladder, sides[:, 1], 1, rounding, largest)
+        gap, doubt = np.abs(right - left), left_error + right_error
+        # the derivative may be anything between two different sides; if a kink is so close that
+        # the sides are not known, it may be anything that they could be
+        farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
+        known = doubt <= steps.sure * np.maximum(np.maximum(np.abs(left), np.abs(right)), size)
+        spread = np.where(gap > doubt, (gap + doubt) / 2, 0)
+        return left, right, doubt, np.where(known, spread, np.fmin(doubt, farthest))
+
+    def least_error(
+        self, support: Array, analytic: Array, rows: Array, size: float, apart: bool
+    ) -> Array:
+        """The rounding of the derivative by the rules."""
+        reach = max(1, np.max(np.abs(self.v[support])))
+        if apart:
+            values = np.abs(self.rows(self.y @ self.u, self.y)[rows])
+            floor = np.maximum(values * reach, np.abs(analytic[rows]))
+        else:
+            # terms that cancel in one output may be the derivative of another
+            floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
+        error: Array = 16 * self.problem.eps * floor + _UNDERFLOW
+        return error
 
     def doubt(self, support: Array, analytic: Array) -> Array:
         """The change of the derivative as the inputs round, which limits its accuracy.
