@@ -62,6 +62,10 @@ def test_a_ufuncs_method_takes_what_the_function_takes() -> None:
         lambda x: x.reshape((3, 2), order="F"),
         lambda x: x.ravel("F"),
         lambda x: x.flatten(order="F"),
+        lambda x: x.transpose(),
+        lambda x: x.transpose(1, 0),
+        lambda x: x.transpose((1, 0)),
+        lambda x: x.transpose(None),
     ):
         want = fn(X)
         output, _ = tg.record(fn)(X)

@@ -13,31 +13,21 @@ X = np.linspace(-1.0, 1.0, 4)
 def test_a_custom_op_may_call_the_compiled_function_it_is_in():
     depth = []
 
-    @tg.custom_op(vjps=(lambda g, y, x: g,))
+    @tg.custom_op(vjps=(None,))
     def again(x):
-        if not depth and x.flags.owndata is not None:
-            depth.append(1)
-            try:
-                if ready:
-                    return compiled(x * 0.5)
-            finally:
-                depth.pop()
-        return x * 1.0
+        if len(depth) != 1:  # but for the call that is made from here
+            return x * 1.0
+        depth.append(1)
+        return compiled(x * 0.5)
 
-    def fn(x):
-        a = tg.tanh(x * 3.0)
-        b = again(a)
-        return a + b + tg.tanh(a * 2.0)
+    def fn(x, again=lambda x: x):
+        a = np.tanh(x * 3.0)
+        return a + again(a) + np.tanh(a * 2.0)
 
-    ready = False
-    compiled = tg.compile(fn)
+    compiled = tg.compile(lambda x: fn(x, again))
     compiled(X)
-    ready = True
-    got = compiled(X)
-    a = np.tanh(X * 3.0)
-    inner = np.tanh(a * 0.5 * 3.0)
-    wanted = a + (inner + inner + np.tanh(inner * 2.0)) + np.tanh(a * 2.0)
-    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
+    depth.append(1)
+    np.testing.assert_allclose(compiled(X), fn(X, lambda a: fn(a * 0.5)), rtol=1e-12)
 
 
 def test_a_custom_op_runs_anew_in_each_call_and_its_arrays_are_its_own():
