@@ -15,12 +15,11 @@ import numpy as np
 
 from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
-from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import append, is_recording
 from tapegrad.errors.lines import at_users_line
 

@@ -11,24 +11,9 @@ from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.errors import TapeError
-from tapegrad.tree.numbers import refuse_lossy
+from tapegrad.tree.numbers import describe, refuse_lossy
 
 _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
-
-
-def describe(x: Any) -> str:
-    """A short description of an operand: dtype and shape, or type and value."""
-    if isinstance(x, np.ndarray | Tensor):
-        return f"{x.dtype} {x.shape}"
-    if is_foreign_array(x):
-        return f"{type(x).__name__} of {x.dtype} {x.shape}"
-    return f"{type(x).__name__} {x!r}"
-
-
-def is_foreign_array(x: Any) -> bool:
-    """Whether an object is an array of another library, which NumPy reads."""
-    like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
-    return like_one and not isinstance(x, np.generic)
 
 
 def explained(

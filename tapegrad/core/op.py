@@ -15,9 +15,8 @@ from typing import Any, ClassVar, Generic, NoReturn, ParamSpec
 import attrs
 
 from tapegrad.core.messages import refuse_stranger
-from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.rules import Rules
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import LISTS, Tensor, first_tensor
 from tapegrad.core.writing import CURRENT, advance, write
 from tapegrad.errors.functions import by_name
 from tapegrad.errors.lines import with_user_warnings

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.messages import check_returned, describe, is_foreign_array
-from tapegrad.core.operands import is_floating
+from tapegrad.core.messages import check_returned
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
 from tapegrad.core.writing import (
@@ -26,6 +24,7 @@ from tapegrad.core.writing import (
 from tapegrad.errors.functions import Description, check_callable, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import a_kind
+from tapegrad.tree.numbers import is_floating, refuse_leaf
 from tapegrad.tree.ownership import owned_copy, readonly_array, readonly_view
 
 P = ParamSpec("P")
@@ -113,7 +112,7 @@ def run(
                 last, leaf = lift(last, PARAMETER, leaf)
             last = write_parameter(last, leaf, path)
         else:
-            return readonly_view(leaf) if argnums is None else _refuse_leaf(fn, leaf, path)
+            return readonly_view(leaf) if argnums is None else refuse_leaf(label(fn), leaf, path)
         parameters.append(last)
         return last
 
@@ -148,24 +147,3 @@ def run(
 
 def _handed_out(leaf: Any) -> Any:
     return readonly_array(leaf.view()) if type(leaf) is ndarray else leaf
-
-
-def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
-    """Raise for a leaf, in an argument to differentiate, that is not floating."""
-    remedy = (
-        f"pass {path}.astype(float)"
-        if isinstance(leaf, np.ndarray)
-        else f"pass float({path})"
-        if isinstance(leaf, int)
-        else f"pass its numbers (np.asarray({path}))"
-        if is_foreign_array(leaf)
-        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
-        "differentiated argument"
-        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
-        else "take it out of the differentiated argument"
-    )
-    raise TypeError(
-        f"cannot differentiate {label(fn)} with respect to {path}, which is "
-        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
-        "argument out of argnums"
-    )

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, NoReturn, SupportsIndex, overload
 import attrs
 import numpy as np
 
-from tapegrad.core.messages import describe, refuse_branch, refuse_stranger
-from tapegrad.core.operands import is_floating
+from tapegrad.core.messages import refuse_branch, refuse_stranger
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import write, write_parameter
 from tapegrad.errors.lines import with_user_warnings
+from tapegrad.tree.numbers import describe, is_floating
 from tapegrad.tree.ownership import Unchanging
 
 

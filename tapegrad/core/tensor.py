@@ -7,7 +7,7 @@ value out, are put onto the class by another room, which knows NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -213,3 +213,26 @@ class Origin:
         while here is not None and here is not other:
             here = here.around
         return here is not None
+
+
+# --- records among operands ---------------------------------------------------------------
+
+# NumPy turns a list into an array, so a list with Tensors in it is stacked
+LISTS = (list, tuple)
+
+
+def primals(operands: Iterable[Any]) -> list[Any]:
+    """The operands as forward functions and rules read them: values in place of records."""
+    return [x._primal if type(x) is Tensor else x for x in operands]
+
+
+def first_tensor(x: Any) -> Tensor | None:
+    """The first Tensor in a list or a tuple, at any depth; None if there is none."""
+    if type(x) is Tensor:
+        return x
+    if type(x) in LISTS:
+        for part in x:
+            tensor = first_tensor(part)
+            if tensor is not None:
+                return tensor
+    return None

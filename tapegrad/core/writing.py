@@ -14,9 +14,8 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.messages import check_returned, explained, refuse_stranger
-from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Tensor
+from tapegrad.core.tensor import LISTS, NO_OPTIONS, Draft, Origin, Tensor, first_tensor
 from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_users_line
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import owned_copy

@@ -20,9 +20,8 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.operands import primals
 from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import NO_OPTIONS, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Tensor, primals
 from tapegrad.core.writing import PARAMETER, Last, write_known, write_parameter
 from tapegrad.errors import TapegradError
 from tapegrad.errors.lines import SILENT, STATE

@@ -15,7 +15,6 @@ from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import by_users_rules
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Op
-from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
@@ -38,7 +37,7 @@ from tapegrad.errors.functions import (
 )
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import a_kind, got
-from tapegrad.tree.numbers import as_constant, refuse_unreal, require_real
+from tapegrad.tree.numbers import as_constant, is_floating, refuse_unreal, require_real
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import owned_copy, readonly_view
 

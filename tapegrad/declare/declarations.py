@@ -19,8 +19,8 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import Op
-from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
+from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.declare.abstract import SHAPES, broadcast
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp

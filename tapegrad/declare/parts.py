@@ -16,10 +16,10 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.batching import OneByOneError
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import owned_copy, readonly_view
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.words import as_text
 
 # Arguments that NumPy's functions have, with the values that ask for nothing.

@@ -11,11 +11,10 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.text import printable
-from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError

@@ -17,12 +17,11 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import push
-from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import SWEEP, pass_on, sweep
 from tapegrad.core.tape import Tape, ancestors, descendants
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
@@ -33,6 +32,7 @@ from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs, va
 from tapegrad.explain.steps import Inside
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
+from tapegrad.tree.numbers import is_floating
 
 # how some ops are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}

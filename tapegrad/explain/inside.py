@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Loop, caller
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, interpreted
 from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.tree.numbers import is_floating
 
 R = TypeVar("R")
 HOLDERS = LOOPS | {COND, CHECKPOINT}

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import primals
 from tapegrad.core.sweep import pass_on
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import recorded_from
 from tapegrad.explain.inside import runs, values_in
 from tapegrad.transforms.checkpoint import CHECKPOINT

@@ -11,11 +11,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.reading import is_count
-from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import SWEEP, initial_cotangent, pass_on
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place

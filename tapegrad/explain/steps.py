@@ -11,11 +11,10 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.text import operand, printable
-from tapegrad.core.operands import primals
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import conjugated, initial_cotangents, pass_on, scope
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs

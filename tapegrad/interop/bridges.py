@@ -15,11 +15,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.operands import is_floating
 from tapegrad.core.sweep import conjugated
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 
 __all__ = ["jax", "torch"]

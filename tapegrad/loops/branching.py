@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.messages import check_returned, describe
+from tapegrad.core.messages import check_returned
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
@@ -18,7 +18,7 @@ from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
-from tapegrad.tree.numbers import as_constant
+from tapegrad.tree.numbers import as_constant, describe
 from tapegrad.tree.ownership import readonly_view
 
 R = TypeVar("R", bound=Any)

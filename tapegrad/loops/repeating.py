@@ -11,7 +11,6 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.messages import describe
 from tapegrad.core.rules import Rules
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
@@ -35,7 +34,7 @@ from tapegrad.program.control.body import Traced, over_captured, settled_before,
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
-from tapegrad.tree.numbers import require_64_bits
+from tapegrad.tree.numbers import describe, require_64_bits
 from tapegrad.tree.ownership import readonly_view
 
 Fn = Callable[..., Any]

@@ -16,13 +16,14 @@ import attrs
 import numpy as np
 from scipy import integrate
 
-from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.tensor import primals
 from tapegrad.errors import TraceError
 from tapegrad.program.compiled import compile
 from tapegrad.scipy._calls import SolverCall, pullback, same, shape_and_dtype
 from tapegrad.scipy._steps import slopes_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import substituted
 
 __all__ = ["Equation", "Known", "solved", "values_at"]

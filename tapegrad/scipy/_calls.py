@@ -14,7 +14,6 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply, by_transposing
-from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
@@ -23,6 +22,7 @@ from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
 from tapegrad.errors.functions import label
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 

@@ -17,10 +17,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.operands import is_floating
 from tapegrad.errors.functions import keep_names, label
 from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.products import jvp
+from tapegrad.tree.numbers import is_floating
 
 __all__ = ["Equations", "Of", "Stationary", "by_cg", "by_gmres"]
 __dir__ = __all__.copy

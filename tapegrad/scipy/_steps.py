@@ -17,14 +17,14 @@ import attrs
 import numpy as np
 from scipy.integrate import DOP853
 
-from tapegrad.core.operands import is_floating, primals
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors import TraceError
 from tapegrad.loops.scanning import scan
 from tapegrad.ops.rows import index_select
 from tapegrad.scipy._calls import SolverCall, pullback
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import substituted
 
 __all__ = ["Steps", "Tableau", "noting", "slopes_at"]

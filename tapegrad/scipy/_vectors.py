@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.scipy._equations import Of
 from tapegrad.transforms.gradients import grad

@@ -14,7 +14,7 @@ from scipy import integrate
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import refuse_stranger
-from tapegrad.core.operands import primals
+from tapegrad.core.tensor import primals
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.errors import TapeError, TraceError
 from tapegrad.errors.functions import check_callable, label

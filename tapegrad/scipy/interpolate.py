@@ -14,8 +14,7 @@ from scipy import interpolate as _scipy
 
 from tapegrad import tree
 from tapegrad.core.forward import apply
-from tapegrad.core.operands import primals
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare import op
 from tapegrad.ops.casting import floating
 

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
 from tapegrad.scipy._vectors import (

@@ -14,7 +14,6 @@ import numpy as np
 from tapegrad import domain as domains
 from tapegrad import tree
 from tapegrad.core.op import Op
-from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import record
 from tapegrad.core.sweep import reverse_sweep
 from tapegrad.core.tensor import Tensor
@@ -22,6 +21,7 @@ from tapegrad.declare.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
+from tapegrad.tree.numbers import is_floating
 
 __all__ = ["NEEDED", "Assumed", "assumed"]
 

@@ -10,9 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.operands import is_floating
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 

@@ -11,7 +11,6 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import conjugated, initial_cotangent, sweep
 from tapegrad.core.tape import Tape
@@ -28,6 +27,7 @@ from tapegrad.transforms.names import (
     called_by_name,
     check_argnames,
 )
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
 

@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.messages import describe
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
@@ -20,7 +19,7 @@ from tapegrad.errors.functions import Wrapper, argument_names, first_line, keep_
 from tapegrad.errors.lines import users_place
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
-from tapegrad.tree.numbers import as_constant, require_real
+from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array, readonly_view
 

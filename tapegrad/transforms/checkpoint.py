@@ -12,11 +12,10 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
-from tapegrad.core.operands import primals
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
 from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,

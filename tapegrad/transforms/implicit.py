@@ -10,15 +10,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.recording import run
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.errors.functions import check_callable, keep_names, label
 from tapegrad.errors.words import got
 from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp
+from tapegrad.tree.numbers import is_floating
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)

@@ -11,7 +11,6 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.forward import push
-from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import (
     check_cotangent,
@@ -39,6 +38,7 @@ from tapegrad.transforms.base import (
     released_tree,
     split_aux,
 )
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
 

@@ -15,16 +15,16 @@ import numpy as np
 
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import apply, by_users_rules, schedule
-from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.tensor import Origin, Tensor, primals
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import exactly, forward_of
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors.lines import Place, at_users_line
+from tapegrad.tree.numbers import is_floating
 
 
 @at_users_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -126,3 +126,48 @@ def require_64_bits(x: Any, what: str) -> None:
     """Raise for a Python int that NumPy could only hold in an array of objects."""
     if type(x) is int and not -(2**63) <= x < 2**64:
         raise TypeError(f"{what} must be an integer of at most 64 bits; got {x.bit_length()} bits")
+
+
+def is_floating(x: Any) -> bool:
+    """Whether a gradient can be taken for x: a floating or complex array, Tensor or number."""
+    if type(x) is ndarray:
+        return x.dtype.kind in "fc"
+    if isinstance(x, float | complex):
+        return True
+    return (isinstance(x, np.ndarray | np.generic) or type(x) in ARRAYS) and x.dtype.kind in "fc"
+
+
+def describe(x: Any) -> str:
+    """A short description of an operand: dtype and shape, or type and value."""
+    if isinstance(x, np.ndarray) or type(x) in ARRAYS:
+        return f"{x.dtype} {x.shape}"
+    if is_foreign_array(x):
+        return f"{type(x).__name__} of {x.dtype} {x.shape}"
+    return f"{type(x).__name__} {x!r}"
+
+
+def is_foreign_array(x: Any) -> bool:
+    """Whether an object is an array of another library, which NumPy reads."""
+    like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
+    return like_one and not isinstance(x, np.generic)
+
+
+def refuse_leaf(name: str, leaf: Any, path: str) -> NoReturn:
+    """Raise for a leaf, in an argument to differentiate, that is not floating."""
+    remedy = (
+        f"pass {path}.astype(float)"
+        if isinstance(leaf, np.ndarray)
+        else f"pass float({path})"
+        if isinstance(leaf, int)
+        else f"pass its numbers (np.asarray({path}))"
+        if is_foreign_array(leaf)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
+        else "take it out of the differentiated argument"
+    )
+    raise TypeError(
+        f"cannot differentiate {name} with respect to {path}, which is "
+        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
+        "argument out of argnums"
+    )

@@ -29,8 +29,8 @@ import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import elementwise
-from tapegrad.core.operands import primals
 from tapegrad.core.rules import Parts, differentiable
+from tapegrad.core.tensor import primals
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.parts import PART
 from tapegrad.testing import (

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
 
 import tapegrad as tg
-from tapegrad.core.operands import is_floating
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
+from tapegrad.tree.numbers import is_floating
 
 X = np.linspace(-1.0, 1.0, 4)
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
-from tapegrad.core.operands import is_floating
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
 from tapegrad.testing.calls import declared_domain
 from tapegrad.testing.choices import Sampled
+from tapegrad.tree.numbers import is_floating
 
 
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.batching import Batched, batch_size, with_batch
@@ -29,6 +28,7 @@ from tapegrad.program.control.derive import (
 )
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
+from tapegrad.tree.numbers import is_floating
 
 
 def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:

@@ -17,7 +17,6 @@ from scipy.sparse import issparse
 from scipy.sparse import linalg as _scipy
 
 from tapegrad.core.forward import apply
-from tapegrad.core.operands import is_floating
 from tapegrad.core.rules import Joint
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
@@ -31,6 +30,7 @@ from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Code, Input, Instruction, interpreted
 from tapegrad.scipy._calls import pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
+from tapegrad.tree.numbers import is_floating
 
 __all__ = ["cg", "gmres"]
 __dir__ = __all__.copy
