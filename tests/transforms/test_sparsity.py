@@ -247,7 +247,7 @@ def differences(x):
     return (x[1:] - x[:-1]) ** 2
 
 
-def test_it_is_differentiated_batched_and_compiled():
+def test_it_is_differentiated_batched_compiled_and_saved(tmp_path):
     elements = tg.jacobian(differences, sparse=True)
     dense = tg.jacobian(differences)
     slope = tg.grad(lambda x: np.sum(elements(x).data ** 2))(X)
@@ -257,8 +257,9 @@ def test_it_is_differentiated_batched_and_compiled():
         data = of(both).data
         np.testing.assert_allclose(data[1], elements(2 * X).data)
     compiled = tg.compile(elements)
-    for x in (X, 3 * X):
-        np.testing.assert_allclose(compiled(x).toarray(), dense(x))
+    compiled.program(X).save(tmp_path / "elements.npz")
+    for of in (compiled, tg.load_program(tmp_path / "elements.npz")):
+        np.testing.assert_allclose(of(3 * X).toarray(), dense(3 * X))
 
 
 def test_what_is_captured_and_differentiated_outside_counts_as_any_value():
