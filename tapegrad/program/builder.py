@@ -20,6 +20,7 @@ from tapegrad.declare.abstract import evaluate, stand_in
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
+from tapegrad.program.content import content, exact
 from tapegrad.program.ir import (
     STAGES,
     Code,
@@ -70,9 +71,8 @@ class Builder:
     replaced, absent
         During `rewrite`, what stands in the place of each value replaced so far, and by number, 1
         for each instruction that is not in the program, or not yet.
-    is_shared, is_needed
-        Whether the program is unchanged since equal instructions were shared, and since unneeded
-        ones were dropped.
+    is_tidy
+        Whether the program is unchanged since `tidy`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Builder:
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
         self.absent = bytearray()
-        self.is_shared = self.is_needed = False
+        self.is_tidy = False
         # the outputs, and how often each value is one
         self._given: tuple[Any, Counter[Any]] = (None, Counter())
         # made on first use
@@ -143,7 +143,7 @@ class Builder:
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last; its operands are `current`."""
-        self.is_shared = self.is_needed = False
+        self.is_tidy = False
         if self.absent:
             instruction = self.current(instruction)
             self.absent.append(0)
@@ -423,7 +423,7 @@ class Builder:
         self.instructions[i], self.op_of[i] = made, made.op
         self.changed[i] = 1
         self.ops.add(made.op)
-        self.is_shared = self.is_needed = False
+        self.is_tidy = False
 
     def replace(self, i: int, x: Any) -> None:
         """Use an operand wherever the result of an instruction is used, which goes."""
@@ -438,7 +438,7 @@ class Builder:
             self.changed[j] = 1
         if moved and type(x) is Ref:
             uses.setdefault(x, []).extend(moved)
-        self.is_shared = self.is_needed = False
+        self.is_tidy = False
 
     def start(self) -> None:
         """Begin to write the order again: so far nothing is in the program."""
@@ -451,6 +451,16 @@ class Builder:
         self.place = None
         if replaced:
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
+
+    def tidy(self) -> None:
+        """Share equal instructions, and drop what no output depends on.
+
+        Inputs stay: they are the program's signature.
+        """
+        if not self.is_tidy:
+            self.rewrite(_merged, marks=self.changed)
+            self.drop_unused()
+            self.is_tidy = True
 
     def drop_unused(self) -> None:
         """Drop the instructions and the constants that no output depends on."""
@@ -510,6 +520,30 @@ class Builder:
 Visit = Callable[[Builder, Instruction], Any]
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__
+
+
+def _merged(builder: Builder, instruction: Instruction) -> Ref | None:
+    """The first instruction of the same content, if it is another."""
+    operands: tuple[Any, ...] = instruction.operands
+    for x in operands:
+        if type(x) is not Ref:
+            operands = exact(operands)
+            break
+    # as `content` of most, of which there are many
+    key = content(instruction, operands) if instruction.options else (instruction.op, operands)
+    at, contents, instructions = builder.at, builder.contents, builder.instructions
+    builder.changed[at] = 0
+    if key in contents:
+        first, known = contents[key]
+        now = instructions[first]
+        is_same = now.operands is known.operands and now.options is known.options
+        if first != at and is_same and now.op is known.op and builder.here[first]:
+            if not builder.absent[first]:
+                return builder.refs[first]
+            builder.changed[first] = 1  # it comes later, and is this one then
+    # it is kept, so that no other object takes the identity of one of its options
+    contents[key] = at, instruction
+    return None
 
 
 def _digest(constant: Constant) -> Any:

@@ -354,13 +354,17 @@ def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
 def improved(
     program: Program, passes: Iterable[Pass], wait: Callable[[], None] = lambda: None
 ) -> Program:
-    """The program after these passes, in order; `wait` is called after each."""
+    """The program after these passes, in order; `wait` is called after each.
+
+    What an `Improvement` leaves equal is shared, and what it leaves unneeded is dropped.
+    """
     builder: Builder | None = None
     passes = tuple(passes)
     for improve in passes:
         if isinstance(improve, Improvement):
             builder = Builder.of_program(program, passes) if builder is None else builder
             improve.change(builder)
+            builder.tidy()
         else:
             program = improve(program if builder is None else made(program, builder))
             builder = None

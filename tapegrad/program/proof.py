@@ -269,6 +269,7 @@ class Proof:
             try:
                 if isinstance(improve, Improvement):
                     improve.change(builder)
+                    builder.tidy()
                     after = made(before, builder)
                 else:
                     after = improve(before)

@@ -7,7 +7,7 @@ from bench.workloads import WORKLOADS
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes.sharing import content
+from tapegrad.program.content import content
 
 X = np.arange(24.0).reshape(2, 3, 4)
 ROWS = np.array([1, 0])

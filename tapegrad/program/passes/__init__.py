@@ -1,7 +1,7 @@
 """The passes, each a pure function from a Program to a better one, in named groups.
 
-A pass leaves behind what it replaced, and may write an instruction that exists already. So each
-group ends by sharing and dropping, and no pass has to clean up, or to rely on another pass for it.
+A pass leaves behind what it replaced, and may write an instruction that exists already. After each,
+equal instructions are shared and unneeded ones dropped (`Builder.tidy`): no pass has to clean up.
 A program computes the same whatever the order of the passes; the order of the groups is the one
 that leaves the least to compute.
 
@@ -47,7 +47,6 @@ from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
 from tapegrad.program.passes.rows import join_gathers, update_rows
-from tapegrad.program.passes.sharing import drop_dead, share_common
 from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.sums import contract_sums, outer_products, sums_as_products
@@ -58,7 +57,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a loop returns only what is read, and keeps inside only what its carry needs
     "loops": (trim_loops, join_sigmoids, split_loops),
     # records made for the sweep alone, and identities, go; composites show their parts
-    "clean": (drop_dead, expand_composites, fold),
+    "clean": (expand_composites, fold),
     # what is left of each loop's body is improved by the same passes, once
     "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor
@@ -74,6 +73,4 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "order": (straighten, type_numbers, lay_out, use_up),
 }
 
-PASSES: tuple[Pass, ...] = tuple(
-    change for group in GROUPS.values() for change in (*group, share_common, drop_dead)
-)
+PASSES: tuple[Pass, ...] = tuple(change for group in GROUPS.values() for change in group)

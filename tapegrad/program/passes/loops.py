@@ -22,7 +22,6 @@ from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
-from tapegrad.program.passes.sharing import drop_dead
 from tapegrad.program.program import improved, improvement, rule
 
 _NESTED: frozenset[Rules] = LOOPS | {COND}
@@ -36,7 +35,7 @@ def trim_loops(builder: Builder) -> None:
     """
     while builder.has(_NESTED) and _trim(builder):
         # what one loop does not take, another need not return
-        drop_dead.change(builder)
+        builder.drop_unused()
 
 
 def _trim(builder: Builder) -> bool:

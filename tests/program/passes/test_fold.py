@@ -12,7 +12,7 @@ from programs import kinds, ops_of, run
 import tapegrad as tg
 from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref
-from tapegrad.program.passes import drop_dead, fold
+from tapegrad.program.passes import fold
 
 
 def test_fold_makes_a_power_of_a_half_the_square_root():
@@ -97,4 +97,4 @@ def test_fold_joins_parts_in_order(lengths, width, order, kind):
     program = fold(trace(fn, (x,), {}))
     np.testing.assert_array_equal(run(program, (x,)), fn(x))
     if kind == "rows" and list(order) == [0, 1, 2, 3]:
-        assert "concatenate" not in kinds(drop_dead(program))
+        assert "concatenate" not in kinds(program)
