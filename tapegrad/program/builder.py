@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.rules import Rules
-from tapegrad.declare.abstract import evaluate, stand_in
+from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
@@ -29,6 +29,7 @@ from tapegrad.program.ir import (
     Instruction,
     Operand,
     Ref,
+    example,
     refs_to,
 )
 
@@ -265,13 +266,9 @@ class Builder:
         if type(x) is not Ref:
             return x
         made = self.of(x)
-        if type(made) is Constant:
-            return made.array
-        if made.number:
-            return made.dtype.type(1).item()
         if type(made) is Instruction and made.op.like is not None:
             return made.op.like(*map(self.like, made.operands), **made.options)
-        return stand_in(made.shape, made.dtype)
+        return example(made)
 
     def in_order(self) -> Iterator[tuple[int, Instruction]]:
         """The instructions with their numbers, in order."""

@@ -15,7 +15,7 @@ from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import KINDS
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, example
 from tapegrad.program.naming import is_known
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -98,7 +98,7 @@ _CONTROL = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop, "cond": Branch}
 def _like(code: Code, made: Instruction) -> Any:
     """A value like that of an instruction whose op says what it is like."""
     assert made.op.like is not None
-    given = [_stand_in(code.of(x), False) if type(x) is Ref else x for x in made.operands]
+    given = [example(code.of(x)) if type(x) is Ref else x for x in made.operands]
     return made.op.like(*given, **made.options)
 
 
@@ -178,7 +178,7 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
         if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(options):
             _check_options(code, made, what)
             return
-    stand_ins = [_stand_in(code.of(x), is_ufunc) if type(x) is Ref else x for x in operands]
+    stand_ins = [example(code.of(x)) if type(x) is Ref else x for x in operands]
     try:
         shape, dtype = infer(op, stand_ins, options)
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
@@ -235,21 +235,6 @@ def _is_small(options: Any) -> bool:
         sides = [abs(x) for x in options if type(x) is int and x]
         return math.prod(sides[:32]) <= 4 * _SMALL and all(map(_is_small, options))
     return True
-
-
-def _stand_in(made: Any, is_ufunc: bool) -> Any:
-    """A value like an input, a constant or a result, at which most ops are defined."""
-    shape, dtype = made.shape, made.dtype
-    if type(made) is Constant and not is_ufunc:
-        # as an index, a mask says how many elements there are
-        return made.array
-    if getattr(made, "number", None):
-        return dtype.type(1).item()
-    if is_ufunc:
-        return np.broadcast_to(np.zeros((), dtype), shape)
-    if dtype.kind in "fc" and shape[-2:] and shape[-1:] == shape[-2:-1]:
-        return np.broadcast_to(np.eye(shape[-1], dtype=dtype), shape)
-    return np.zeros(shape, dtype)
 
 
 # --- loops and branches ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import NO_OPTIONS
 from tapegrad.declare import facts, is_elementwise
+from tapegrad.declare.abstract import stand_in
 from tapegrad.errors.words import as_text
 from tapegrad.tree.ownership import Array, owned_copy, readonly_view
 
@@ -349,6 +350,13 @@ class Code:
     def results(self) -> frozenset[Ref]:
         """The outputs that are values."""
         return frozenset(x for x in self.outputs if type(x) is Ref)
+
+
+def example(made: Any) -> Any:
+    """A value like an input or a result, which takes no memory; the array of a constant."""
+    if type(made) is Constant:
+        return made.array
+    return made.dtype.type(1).item() if made.number else stand_in(made.shape, made.dtype)
 
 
 class Like(NamedTuple):

@@ -21,14 +21,23 @@ from tapegrad.core.writing import (
     last_written,
     recorded_from,
 )
-from tapegrad.declare.abstract import Evaluation, stand_in, write_like
+from tapegrad.declare.abstract import Evaluation, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.expressions import KINDS
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, interpreted
+from tapegrad.program.ir import (
+    Code,
+    Constant,
+    Input,
+    Instruction,
+    Ref,
+    example,
+    inputs_at,
+    interpreted,
+)
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 from tapegrad.tree.numbers import as_constant
@@ -134,13 +143,6 @@ def _input(x: Tensor) -> Input:
 
 
 # --- programs recorded again ----------------------------------------------------------------
-
-
-def example(given: Input) -> Any:
-    """A value like an input's."""
-    if given.number:
-        return given.dtype.type(1).item()
-    return stand_in(given.shape, given.dtype)
 
 
 def program_of(

@@ -21,10 +21,10 @@ from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import example, from_these, input_of, program_of
+from tapegrad.program.control.body import from_these, input_of, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
+from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import Program, improvement
 
@@ -210,8 +210,7 @@ class Sides:
     def _like(self, x: Any) -> Any:
         if type(x) is not Ref:
             return x
-        made = self.body.of(x)
-        return made.array if x.kind == "constant" else example(input_of(made))
+        return example(self.body.of(x))
 
 
 def _two_like(x: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.rules import Rules
 from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
@@ -17,7 +18,7 @@ from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.expressions import FEW
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.fold import without_ones
-from tapegrad.program.program import improvement, rule
+from tapegrad.program.program import improvement
 
 _MOST_ROWS = 256
 # multiplications from which copying pays even for one product
@@ -72,16 +73,24 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
     return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
 
 
-@rule(complex=True)
-def lay_out(builder: Builder, instruction: Instruction) -> Any:
+@improvement(complex=True)
+def lay_out(builder: Builder) -> None:
     """``f(x, row) -> f(x, broadcast_to(row, x.shape))``, ``f(x[:, :2]) -> f(copy(x[:, :2]))``.
 
     Fires on a bias, on lengths of vectors, on gates and on masks in a product, if they are small: a
     call that goes through an array by rows, or converts one, takes thrice the time to start, of
     which an assignment takes a third. One such array serves several calls.
     """
+    builder.rewrite(_with_operands_laid_out, _ufuncs(builder))
+
+
+def _ufuncs(builder: Builder) -> set[Rules]:
+    return {op for op in builder.ops if isinstance(op.forward, np.ufunc)}
+
+
+def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
     shape, operands = instruction.shape, instruction.operands
-    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+    if instruction.number:
         return None
     # most operands lie as they should
     op_of, masks = builder.op_of, instruction.op is multiply
@@ -147,13 +156,17 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
     return whole and not steps and _in_c_order(builder, made.operands[0])
 
 
-@rule(complex=True)
-def type_numbers(builder: Builder, instruction: Instruction) -> Any:
+@improvement(complex=True)
+def type_numbers(builder: Builder) -> None:
     """``ufunc(x, 2) -> ufunc(x, array(2))``: each Python number becomes a typed constant.
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
-    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+    builder.rewrite(_typed, _ufuncs(builder))
+
+
+def _typed(builder: Builder, instruction: Instruction) -> Any:
+    if instruction.number:
         return None
     given, shape = instruction.operands, instruction.shape
     for x in given:
