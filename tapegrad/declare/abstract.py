@@ -81,6 +81,10 @@ class Evaluation:
             values = actual(operands)
         return evaluate(op, values, options)
 
+    def end(self) -> None:
+        """Let the values go, whose records lead back here by the tape's origin."""
+        self.known.clear()
+
     def value(self, x: Tensor) -> Any:
         """The value of a record; parameters that are not known are 0."""
         waiting = [x]

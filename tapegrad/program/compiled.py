@@ -378,8 +378,8 @@ def trace(
     stops: bool = False,
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
-    watch = Watch()
-    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=Evaluation())
+    watch, evaluation = Watch(), Evaluation()
+    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluation)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
@@ -411,6 +411,7 @@ def trace(
     finally:
         # its frames refer to records, and these to the watch
         watch.end()
+        evaluation.end()
     refuse_draws(generators, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))

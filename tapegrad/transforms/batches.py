@@ -154,6 +154,7 @@ class Vmap(Wrapper, Generic[P, R]):
         if around is not None and around.place is not None:
             # a program's asks for the frames of its own recording
             place = around.place if around.lines else users_place
+        evaluation = Evaluation()
         origin = Origin(
             label(self.fn),
             True,
@@ -161,7 +162,7 @@ class Vmap(Wrapper, Generic[P, R]):
             place,
             around,
             "batching",
-            evaluate=Evaluation(),
+            evaluate=evaluation,
         )
         last: Tensor | Origin = origin
         known: dict[Tensor, Any] = {}
@@ -178,6 +179,7 @@ class Vmap(Wrapper, Generic[P, R]):
         with np.errstate(all="ignore"):
             # of the first example, whose values are not read
             output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
+        evaluation.end()
         leaves, structure = tree.flatten(output)
         try:
             rows = replay(Tape(last, origin), leaves, known, n)

@@ -1,6 +1,8 @@
 """Shapes and dtypes are inferred: a first call makes no array of the user's size to learn them."""
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -131,3 +133,34 @@ def test_a_stand_in_is_known_and_takes_no_memory():
     assert all(map(is_stand_in, (x, x[0], x.T)))
     assert not any(map(is_stand_in, (np.zeros(3), 0.0)))
     assert not x.flags.writeable
+
+
+def _scanned(x):
+    return tg.scan(lambda c, row: (c + tg.sum(row), custom_double(row)), 0.0, x[None])[1]
+
+
+@tg.custom_vjp(lambda g, y, x: (2.0 * g,))
+def custom_double(x):
+    return x * 2.0
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        tg.compile(lambda x: custom_double(tg.sin(x))),
+        _scanned,
+        tg.vmap(lambda x: custom_double(tg.sin(x))),
+        tg.compile(tg.grad(lambda x: tg.sum(_scanned(x)))),
+    ],
+)
+def test_a_recording_lets_the_values_of_the_call_go(fn):
+    x = np.linspace(0.0, 1.0, 1 << 12)
+    values = weakref.ref(x)
+    gc.collect()
+    gc.disable()
+    try:
+        fn(x)
+        del x
+        assert values() is None
+    finally:
+        gc.enable()

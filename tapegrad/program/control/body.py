@@ -79,8 +79,8 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
     place = users_place if around is not None and around.place is not None else None
-    terms = first_line(fn), place, around, "recording", Evaluation()
-    origin = Origin(label(fn), True, *terms)
+    evaluation = Evaluation()
+    origin = Origin(label(fn), True, first_line(fn), place, around, "recording", evaluation)
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}
@@ -94,7 +94,10 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     marked = tree.map(mark, args)
     reach = reached(fn)
     generators = watched(reach)
-    output, last = recorded_from(last, _returned, (fn, marked))
+    try:
+        output, last = recorded_from(last, _returned, (fn, marked))
+    finally:
+        evaluation.end()
     refuse_draws(generators, label(fn))
     tape = Tape(last, origin)
     captured = tuple(
@@ -155,7 +158,8 @@ def program_of(
 
     `place` is asked for the place of each instruction.
     """
-    origin = Origin(called, True, place=place, evaluate=Evaluation())
+    evaluation = Evaluation()
+    origin = Origin(called, True, place=place, evaluate=evaluation)
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:
@@ -167,6 +171,7 @@ def program_of(
             return list(fn(list(given)))
 
     outputs, last = recorded_from(last, call, ())
+    evaluation.end()
     structure = tree.flatten([0] * len(outputs))[1]
     return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
 
