@@ -20,7 +20,7 @@ from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
-from tapegrad.declare.abstract import actual
+from tapegrad.declare.abstract import RESULTS, actual
 from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.declare.signature import Signature
@@ -138,8 +138,7 @@ def custom_op(
     def decorate(function: Callable[P, Any]) -> Op[P]:
         called = name or function.__name__
 
-        @functools.wraps(function)
-        def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def called_once(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
             y = function(*readonly_view(args), **readonly_view(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int | complex):
@@ -151,6 +150,10 @@ def custom_op(
                 return np.asarray(y)[()]
             # a 0-d result is a view, since in-place operators do not take a view for a number
             return np.array(y) if y.shape else readonly_view(owned_copy(np.asarray(y)))
+
+        @functools.wraps(function)
+        def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return RESULTS.get().call(called_once, args, kwargs)
 
         signature = Signature.of(function, called, len(rules))
         defaults = {

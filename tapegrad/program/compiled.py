@@ -21,7 +21,7 @@ from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from
-from tapegrad.declare.abstract import Evaluation, write_like
+from tapegrad.declare.abstract import Evaluation, Results, write_like
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import (
     Wrapper,
@@ -71,6 +71,8 @@ class Kept:
     make: Callable[[], Runs]
     # idle runs, each with its own buffers
     idle: list[Runs] = attrs.Factory(list)
+    # what the user's ops returned while it was recorded
+    results: Results = attrs.Factory(Results)
 
     @functools.cached_property
     def enter(self) -> Enter:
@@ -254,7 +256,12 @@ class Compiled(Wrapper, Generic[P, R]):
             self._use.again = True
             if not self.check_finite:
                 self._enter = kept.enter
-        result = kept.run(call.values)
+        if kept.results.kept:
+            results = Results(kept=kept.results.kept[:])
+            kept.results.kept.clear()
+            result = results("take", kept.run, call.values)
+        else:
+            result = kept.run(call.values)
         if self.check_finite:
             check = lazy_import("tapegrad.explain.finite", "check_result")
             check(self.fn, self.static_argnums, args, kwargs, result)
@@ -345,7 +352,8 @@ class Compiled(Wrapper, Generic[P, R]):
             self._maker.note(self._use, self.fn)
         patience = _Patience(label(self.fn), self.proves)
         with _uncollected():
-            recorded = trace(self.fn, args, kwargs, self.static_argnums)
+            results = Results()
+            recorded = results("", trace, self.fn, args, kwargs, self.static_argnums)
             wait = functools.partial(patience.check, len(recorded.instructions))
             if self.proves:
                 prove = lazy_import("tapegrad.program.proof", "improved_and_proved")
@@ -357,7 +365,7 @@ class Compiled(Wrapper, Generic[P, R]):
         wait()
         shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        return Kept(program, captured, signature, make)
+        return Kept(program, captured, signature, make, results=results)
 
     def _warn(self) -> None:
         if not self._warned:

@@ -1,6 +1,9 @@
 """A custom op in a program runs anew in each call, whatever its name and its options are."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from depth import THOROUGH
 from programs import assert_runs, assert_same
 
@@ -123,3 +126,65 @@ def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
         lambda x, weights: x * weights.sum()
     )
     assert_runs(lambda x: op(x, weights=first) + op(x, weights=second), np.ones(2))
+
+
+class Counted:
+    """An op that counts the calls of its function, and keeps what it returned."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.results: list[Any] = []
+
+        @tg.custom_op(vjps=(lambda g, y, x, by: g * by * x,))
+        def half_square(x: Any, by: float = 1.0) -> Any:
+            y = x * x * (by / 2) + step * len(self.results)
+            self.results.append(np.array(y))
+            return y
+
+        self.op = half_square
+
+
+ONCE: dict[str, Any] = {
+    "of an argument": lambda c: c,
+    "of a number": lambda c: lambda x: c(x[0], by=3.0),
+    "of what is computed": lambda c: lambda x: np.cos(c(np.sin(x) @ np.eye(2))),
+    "with its gradient": lambda c: tg.value_and_grad(lambda x: np.sum(c(np.sin(x)))),
+    "in a gradient of it": lambda c: lambda x: tg.jvp(c, (x,), (x,)),
+    "compiled again": lambda c: tg.compile(lambda x: c(np.tanh(x))),
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_users_function_is_called_once_in_each_compiled_call(name: str) -> None:
+    counted = Counted()
+    fn = ONCE[name](counted.op)
+    step = tg.compile(fn)
+    x = np.array([0.5, -1.5])
+    for args in (x, x, 2 * x):
+        before = len(counted.results)
+        result = step(args)
+        assert len(counted.results) == before + 1
+        for got, expected in zip(tg.tree.leaves(result), tg.tree.leaves(fn(args)), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-14)
+
+
+def test_each_call_of_a_users_function_that_has_a_state_is_one_of_its_own() -> None:
+    counted = Counted(step=1.0)
+    step = tg.compile(lambda x: (counted.op(x), counted.op(x, by=2.0), counted.op(x + 1.0)))
+    x = np.zeros(3)
+    for _ in range(3):
+        before = len(counted.results)
+        first, second, third = step(x)
+        returned = [y.tolist() for y in counted.results[before:]]
+        assert [y.tolist() for y in (first, second, third)] == returned
+        assert len(returned) == 3
+
+
+def test_what_a_users_function_returned_while_recorded_serves_no_other_operands() -> None:
+    counted = Counted()
+    step = tg.compile(lambda x: counted.op(x) + 1.0)
+    step.program(np.ones(2))
+    np.testing.assert_array_equal(step(np.full(2, 2.0)), [3.0, 3.0])
+    np.testing.assert_array_equal(step(-np.zeros(2)), [1.0, 1.0])
+    # a result that is handed out does not change with what was kept
+    first = step(np.ones(2))
+    np.testing.assert_array_equal(first, [1.5, 1.5])
