@@ -71,12 +71,12 @@ def test_several_results_are_like_those_they_are_said_to_be(name: str) -> None:
     for call in sample_calls(name, 6) + sample_calls(name, 6, complex=True):
         for a in (call.args[0], np.round(call.args[0].real).astype(int)):
             with contextlib.suppress(np.linalg.LinAlgError):
-                found = OPS[name].forward(a, **call.kwargs).values
+                values = OPS[name].forward(a, **call.kwargs).values
                 like = OPS[name].like(a, **call.kwargs).values
                 if name == "eig":
                     # whether those of real numbers are real depends on values
-                    found = [x.real if a.dtype.kind != "c" else x for x in found]
-                assert [(x.shape, x.dtype) for x in like] == [(x.shape, x.dtype) for x in found]
+                    values = [x.real if a.dtype.kind != "c" else x for x in values]
+                assert [(x.shape, x.dtype) for x in like] == [(x.shape, x.dtype) for x in values]
 
 
 def test_equal_eigenvalues_have_the_gradients_that_do_not_tell_them_apart() -> None:

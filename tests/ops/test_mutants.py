@@ -318,9 +318,9 @@ def test_every_mutant_of_a_rule_is_found_by_check_grads(name: str) -> None:
         k = RULED.index(name) + i
         sample = range(n) if THOROUGH else range(n)[5 * (k // 2) % n :][: k % 2]
         for mutation in [MUTATIONS[k] for k in sample]:
-            found = verdict(op, i, mutation)
-            assert found != "survived", f"{name}: {mutation.__name__} of operand {i}"
-            assert mutation not in CERTAIN or found == "killed", f"{mutation.__name__}: {found}"
+            fate = verdict(op, i, mutation)
+            assert fate != "survived", f"{name}: {mutation.__name__} of operand {i}"
+            assert mutation not in CERTAIN or fate == "killed", f"{mutation.__name__}: {fate}"
 
 
 # a mutant may ask for phases

@@ -126,7 +126,7 @@ NEVER_GIVEN = {
 
 @pytest.mark.thorough
 def test_every_option_is_given_in_some_calls_and_left_out_in_others() -> None:
-    given, left_out, options = set(), set(), set()
+    present, left_out, options = set(), set(), set()
     for name in CASES:
         signature = declaration(TABLE[name]).signature
         defaults = {(name, option) for option in signature.defaults}
@@ -135,9 +135,9 @@ def test_every_option_is_given_in_some_calls_and_left_out_in_others() -> None:
         for seed in range(60 if defaults else 0):
             (call,) = sample_calls(name, 1, seed)
             asked = {(name, x) for x in (*signature.names[: len(call.args)], *call.kwargs)}
-            given |= asked
+            present |= asked
             left_out |= defaults - asked
-            if defaults <= given & left_out:
+            if defaults <= present & left_out:
                 break
     # its one value with another meaning is refused
     never_left_out = {("meshgrid", "copy")}
@@ -145,7 +145,7 @@ def test_every_option_is_given_in_some_calls_and_left_out_in_others() -> None:
     if signature_of(np.take_along_axis).parameters["axis"].default is Parameter.empty:
         never_left_out.add(("take_along_axis", "axis"))
     assert options - left_out == never_left_out
-    assert options - given == NEVER_GIVEN
+    assert options - present == NEVER_GIVEN
 
 
 @every_op
@@ -211,13 +211,13 @@ def test_arguments_are_read_alike_by_position_and_by_name() -> None:
         for call in sample_calls(name, 4) if op.read is None else ():
             if op.general and signature.lacks(call.args, call.kwargs):
                 continue
-            given = {**signature.defaults, **signature.named(call.args, call.kwargs)}
-            operands = tuple([given[x] for x in signature.names[: signature.n_operands]])
-            options = {x: given[x] for x in signature.names[signature.n_operands :]}
+            arguments = {**signature.defaults, **signature.named(call.args, call.kwargs)}
+            operands = tuple([arguments[x] for x in signature.names[: signature.n_operands]])
+            options = {x: arguments[x] for x in signature.names[signature.n_operands :]}
             expected = operands, signature.changed(options)
             for k in range(signature.n_positional + 1):
-                args = tuple([given[x] for x in signature.names[:k]])
-                rest = signature.changed({x: given[x] for x in signature.names[k:]})
+                args = tuple([arguments[x] for x in signature.names[:k]])
+                rest = signature.changed({x: arguments[x] for x in signature.names[k:]})
                 read, kept = op.bind(args, rest)
                 assert all(a is b for a, b in zip(read, expected[0], strict=True)), (name, k)
                 assert kept == expected[1], (name, k)
@@ -266,8 +266,8 @@ def compare_rules(record: Any) -> None:
     op, options = record.op, record.options
     y, *xs = [np.array(x) if is_floating(x) else x for x in primals((record, *record._operands))]
     g = np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
-    given = [x for x in (g, y, *xs) if isinstance(x, np.ndarray)]
-    before = [x.tobytes() for x in given]
+    arrays = [x for x in (g, y, *xs) if isinstance(x, np.ndarray)]
+    before = [x.tobytes() for x in arrays]
     for i, _ in differentiable(op.rules(len(xs))):
         # of a joint rule the results are kept for the other operands of one sweep
 
@@ -277,7 +277,7 @@ def compare_rules(record: Any) -> None:
         if i < len(xs) and is_floating(xs[i]):
             got = rule(g, y, *xs)
             want, _ = tg.record(rule)(g, y, *xs)
-            assert [x.tobytes() for x in given] == before
+            assert [x.tobytes() for x in arrays] == before
             if got is None or want is None:
                 assert got is want
                 continue
@@ -299,11 +299,11 @@ def test_what_is_added_in_place_is_what_the_rule_gives(case: Case, choose: Any) 
     rng = np.random.default_rng(0)
     g, known = (rng.normal(size=np.shape(x)).astype(y.dtype) for x in (y, operands[0]))
     want = known + case.op.rules(len(operands))[0](g, y, *operands, **options)
-    known, given = known.copy(choose(["C", "F"])), g.tobytes()
+    known, before = known.copy(choose(["C", "F"])), g.tobytes()
     assert case.op.add_into(known, g, *operands, **options) is None
     tolerance = 8 * np.finfo(y.dtype).eps
     np.testing.assert_allclose(known, want, rtol=tolerance, atol=16 * tolerance)
-    assert g.tobytes() == given
+    assert g.tobytes() == before
 
 
 # the shape of what these give depends on values

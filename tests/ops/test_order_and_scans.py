@@ -296,8 +296,8 @@ def test_what_depends_on_values_is_not_known_while_compiling() -> None:
 def test_a_quantile_that_only_a_program_knows_is_nan_out_of_range(
     name: str, q: list[float], keepdims: bool, method: str
 ) -> None:
-    given = {} if "nan" in name else {"method": method}
-    function = partial(getattr(tg, name), **given)
+    options = {} if "nan" in name else {"method": method}
+    function = partial(getattr(tg, name), **options)
     x, places = np.array([[3.0, 1.0], [2.0, 5.0]]), np.array(q)
     top = 100.0 if "percentile" in name else 1.0
     got = tg.compile(lambda q: function(x, q * top, keepdims=keepdims))(places)

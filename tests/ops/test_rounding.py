@@ -125,9 +125,9 @@ def test_spreads_and_their_slopes_do_not_depend_on_an_offset(
     of_near, slopes = tg.value_and_grad(loss)(near)
     tolerance = tolerance * max(1, float(np.abs(slopes).max()))
     for of_far in (tg.value_and_grad(loss), tg.compile(tg.value_and_grad(loss))):
-        y, found = of_far(far)
+        y, slopes_of_far = of_far(far)
         np.testing.assert_allclose(y, of_near, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(found, slopes, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(slopes_of_far, slopes, rtol=0, atol=tolerance)
     _, tangent = tg.jvp(loss, (far,), (np.ones_like(far),))
     np.testing.assert_allclose(tangent, 0, atol=4 * tolerance)
 

@@ -182,8 +182,8 @@ def test_what_scipy_takes_complex_is_differentiated_so(name: str) -> None:
 @pytest.mark.parametrize("name", ["airy", "sici", "fresnel"])
 def test_functions_with_several_results(name: str) -> None:
     x = np.array([0.5, 1.5], np.float32)
-    found, wanted = tg.record(CALLED[name])(x)[0], CALLED[name](x)
-    assert all(np.array_equal(y.value, z) for y, z in zip(found, wanted, strict=True))
+    got, wanted = tg.record(CALLED[name])(x)[0], CALLED[name](x)
+    assert all(np.array_equal(y.value, z) for y, z in zip(got, wanted, strict=True))
     check_grads(CALLED[name], (x,))
 
 

@@ -148,8 +148,8 @@ def test_an_array_is_rolled_as_numpy_rolls_it(shape, order):
     a = np.arange(math.prod(shape), dtype=float).reshape(shape, order=order)
     for axis in [None, *range(-a.ndim, a.ndim)]:
         for shift in (-7, -1, 0, 2, 9, np.int64(2)):
-            expected, found = np.roll(a, shift, axis), tg.roll(a, shift, axis)
-            np.testing.assert_array_equal(found, expected, strict=True)
-            assert found.strides == expected.strides
+            expected, rolled = np.roll(a, shift, axis), tg.roll(a, shift, axis)
+            np.testing.assert_array_equal(rolled, expected, strict=True)
+            assert rolled.strides == expected.strides
     with pytest.raises(np.exceptions.AxisError):
         tg.roll(a, 1, a.ndim)

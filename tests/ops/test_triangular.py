@@ -64,9 +64,9 @@ def test_triangular_equations_without_scipy(
     # what is not read is there all the same
     a, b = RNG.normal(size=(4, 4)) + 3 * np.eye(4), RNG.normal(size=(4, 2))
     monkeypatch.setattr(triangular, "_scipys", without_scipy)
-    found = triangular.triangular(a, b, trans, lower, unit, True)
+    solution = triangular.triangular(a, b, trans, lower, unit, True)
     wanted = scipy.solve_triangular(a, b, int(trans), lower, unit_diagonal=unit)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(solution, wanted, rtol=1e-12)
     with pytest.raises(ValueError, match="infs or NaNs"):
         triangular.triangular(a * np.nan, b, trans, lower, unit, True)
 

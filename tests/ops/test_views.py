@@ -33,21 +33,21 @@ def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
 
 def shared_in_calls(op: tg.Op[Any], complex: bool) -> set[int]:
     """The operands whose memory a result shares, in any of the op's calls."""
-    found: set[int] = set()
+    of_calls: set[int] = set()
     of = op.complex if complex and isinstance(op.complex, Rules) else op
     for operands, options in calls_of(op, complex):
-        found |= shared(of, operands, options)
-    return found
+        of_calls |= shared(of, operands, options)
+    return of_calls
 
 
 def test_ops_share_the_memory_that_they_declare() -> None:
     wrong = {}
     for name, op in OPS.items():
-        found = shared_in_calls(op, False)
+        of_calls = shared_in_calls(op, False)
         if op.complex:
-            found |= shared_in_calls(op, True)
-        if found != may_share(op):
-            wrong[name] = found
+            of_calls |= shared_in_calls(op, True)
+        if of_calls != may_share(op):
+            wrong[name] = of_calls
     assert not wrong
 
 
@@ -159,8 +159,8 @@ def test_ops_without_sample_calls_share_what_they_declare() -> None:
         if floating:
             seen |= check_sharing(tg.grad(loss, floating), args)
     if of_scipy:
-        found = {op for op in package_ops() if isinstance(op, tg.Op)}
-        missing = {op.name for op in found - seen if not key_of(op) and op not in SCIPYS}
+        ours = {op for op in package_ops() if isinstance(op, tg.Op)}
+        missing = {op.name for op in ours - seen if not key_of(op) and op not in SCIPYS}
         assert not missing
 
 

@@ -24,9 +24,9 @@ from tapegrad.tree.numbers import is_floating
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:
     """A reference that computes in long double and rounds once."""
 
-    def rounded(x: Any, *args: Any, **given: Any) -> Any:
+    def rounded(x: Any, *args: Any, **options: Any) -> Any:
         wide = x.astype(np.result_type(x, np.longdouble))
-        return np.asarray(f(wide, *args, **given)).astype(x.dtype)
+        return np.asarray(f(wide, *args, **options)).astype(x.dtype)
 
     return rounded
 
@@ -221,17 +221,17 @@ def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
 # --- NumPy's functions where the lowest version that we support falls short of the newest ---
 
 
-def matrix_rank_reference(A: Any, **given: Any) -> Any:  # noqa: N803
-    return np.linalg.matrix_rank(A, **given) if A.size else np.zeros(A.shape[:-2], int)
+def matrix_rank_reference(A: Any, **options: Any) -> Any:  # noqa: N803
+    return np.linalg.matrix_rank(A, **options) if A.size else np.zeros(A.shape[:-2], int)
 
 
-def pad_reference(array: Any, pad_width: Any, **given: Any) -> Any:
+def pad_reference(array: Any, pad_width: Any, **options: Any) -> Any:
     if isinstance(pad_width, dict):
         widths = np.zeros((array.ndim, 2), int)
         for axis, width in pad_width.items():
             widths[axis] = width
         pad_width = widths
-    return np.pad(array, pad_width, **given)
+    return np.pad(array, pad_width, **options)
 
 
 def put_reference(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
@@ -259,7 +259,7 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "elu": lambda x, alpha=1.0: np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1),
     "gelu": gelu,
     "erf": of_each(math.erf),
-    "logsumexp": lambda a, **given: np.log(np.sum(np.exp(a), **given)),
+    "logsumexp": lambda a, **options: np.log(np.sum(np.exp(a), **options)),
     "softmax": softmax,
     "log_softmax": lambda a, axis=-1: np.log(softmax(a, axis)),
     "standardize": standardize,
@@ -304,7 +304,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sinc": precise(np.sinc),
     "sinc_derivative": sinc_derivative_reference,
     "cofactor": cofactor_reference,
-    "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
+    "contract": lambda operands, subscripts, **options: np.einsum(subscripts, *operands, **options),
     "complement": complement_reference,
     "thin_qr": np.linalg.qr,
     "thin_svd": lambda a: np.linalg.svd(a, full_matrices=False),
@@ -444,15 +444,15 @@ TAKING = sorted(name for name in CASES if declaration(TABLE[name]).complex)
 def complex_cases(name: str, n: int = 0) -> list[Case]:
     """Calls of an op, with complex operands; fewer if these are rare in its domain."""
     n = n or examples("op, of complex numbers")
-    found: list[Case] = []
+    cases: list[Case] = []
     for seed in range(8 * n):
-        found += [
+        cases += [
             case_of(name, call) for call in tg.testing.sample_calls(name, 1, seed, complex=True)
         ]
-        found = [case for case in found if any(map(is_complex, case.operands))]
-        if len(found) == n:
+        cases = [case for case in cases if any(map(is_complex, case.operands))]
+        if len(cases) == n:
             break
-    return found
+    return cases
 
 
 def is_complex(x: Any) -> bool:
