@@ -51,7 +51,7 @@ class Difference:
     step
         In a loop, the number of the first step that differs; else None.
     inside
-        What differs first inside a loop, a branch or a checkpointed call; None if it is none.
+        The first difference inside a loop, a branch or a checkpointed call; else None.
     """
 
     a: Tensor | None
@@ -118,7 +118,7 @@ class Comparison(Report):
     matched
         How many lines both tapes have.
     labels
-        What the two recorded.
+        The names of the two recorded functions.
     """
 
     rows: tuple[Difference, ...]
@@ -164,8 +164,8 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
         The tapes. Lines are paired by op and line of source, in order, where one has more.
     rtol, atol
         Two elements agree if they differ by at most ``atol + rtol * size``, where the size is that
-        of the larger one; so do two nans. Integers and truth values must be equal. What nearly
-        cancels differs by more than rounding does: `atol` is what may be lost there.
+        of the larger one; so do two nans. Integers and truth values must be equal. A sum that
+        nearly cancels differs by more than rounding does: `atol` is the loss to allow there.
 
     Returns
     -------
@@ -265,13 +265,13 @@ class _Comparing:
     Attributes
     ----------
     partner, partners
-        Which lines are paired, and those of the second tape among them.
+        Which lines are paired, and the lines of the second tape among them.
     rtol, atol
         The tolerances.
     differing
         The lines of the first tape that differ so far.
     began
-        The lines of one tape alone at which a difference began.
+        The lines of one tape alone where a difference began.
     """
 
     partner: Mapping[Tensor, Tensor]
@@ -358,7 +358,7 @@ class _Comparing:
 
 
 def _given(of: Run, n: int, u: Tensor, v: Tensor) -> str:
-    """Why what a run is given differs."""
+    """Why the inputs of a run differ."""
     if u.shape != v.shape:
         # a segment is a step of a loop of its own
         other = "operands" if of.step is None else "operands, or another checkpoint="
@@ -380,7 +380,7 @@ def _values(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     for k, z in enumerate((x, y)):
         loop = z._options.get("loop") if type(z) is Tensor else None
         if isinstance(loop, Loop):
-            # what is kept for derivatives is no result
+            # values kept for derivatives are no results
             parts[k] = parts[k][: loop.first_kept]
     yield from zip_longest(*parts)
 
@@ -446,7 +446,7 @@ def _by_rounding(x: Tensor, y: Tensor, error: float, index: Any) -> str:
 
 
 def _terms(record: Tensor, index: tuple[int, ...]) -> float | None:
-    """The sum of the sizes of what an element adds up; None for an op that does not add."""
+    """The sum of the sizes of the terms of an element; None for an op that does not add."""
     op = add if record.op is subtract else record.op
     if op is not add and not facts(op).adds:
         return None

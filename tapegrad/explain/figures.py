@@ -33,7 +33,7 @@ class Row:
     extra_bytes
         The most that its op allocates besides, forward or backward, while it runs.
     freed_at
-        The line at which the sweep frees the value; None for what stays: parameters and outputs.
+        The line at which the sweep frees the value; None if it stays, as parameters and outputs do.
     forward_s, backward_s
         Seconds.
     steps
@@ -93,7 +93,7 @@ class Profile(Report):
         A `Row` for each line of the tape, in order.
     peak_bytes
         The most memory that is held at a time: the tape's values with its copies of constants,
-        the cotangents, and what the ops allocate as they run. Arrays of yours are not in it.
+        the cotangents, and what the ops allocate as they run. Your own arrays are not in it.
     peak_at
         Where that is: ``"forward"`` or ``"backward"``, and the line; None for a compiled function.
     recording_s
@@ -155,7 +155,7 @@ class Profile(Report):
         return f"{times}, peak {in_bytes(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
-        """How it was measured, and what Python takes, in words."""
+        """How it was measured, and the time that Python takes, in words."""
         yield (
             f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
             f"{self.noise:.0%} longer. {in_seconds(self.tick_s)} of each, for the clock, is taken "
@@ -203,7 +203,7 @@ def _seconds(row: Row | Total) -> float:
 
 
 def figures_of(row: Row, indent: str = "") -> tuple[str, ...]:
-    """A row as cells: times, bytes, where they are freed, the line, what and where it is."""
+    """A row as cells: times, bytes, where they are freed, the line, its name and its place."""
     return (
         in_seconds(row.forward_s) if row.forward_s else "",
         in_seconds(row.backward_s) if row.backward_s else "",
@@ -234,7 +234,7 @@ def _sums(place: Place, total: Total) -> tuple[str, ...]:
 
 
 def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows that hold no others, and what those that do take beside them."""
+    """The rows that hold no others; those that do hold some, with the rest of their times."""
     for row in rows:
         if row.inside:
             yield from _leaves(row.inside)

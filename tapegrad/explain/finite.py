@@ -130,7 +130,7 @@ def _needed(inner: Run, read: set[int] | None) -> list[Tensor]:
             wanted.update(range(loop.n_carry))
         before = -1
         while before != len(wanted):
-            # what a step needs of its carry, the one before must give
+            # the step before gives each part of the carry that a step needs
             before = len(wanted)
             needed = ancestors(inner.tape, _records(outputs, wanted))
             wanted.update(k for k, x in enumerate(carry) if x in needed)
@@ -165,7 +165,7 @@ def _tangents_checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., No
 
 
 def _check_tangent(tape: Tape, record: Tensor, tangents: Mapping[Tensor, Any]) -> None:
-    """Raise if a record's tangent is not finite; inside what it holds, at the first one."""
+    """Raise if a record's tangent is not finite; inside a loop or a call, at the first one."""
     t = tangents[record]
     if _is_finite(t):
         return
@@ -186,7 +186,7 @@ def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
         tangents = {}
         for x, i in inner.sources.items():
             if moved[i] is not None:
-                # of rows that of this step
+                # the row of this step
                 step = 0 if loop is None else -1 - (inner.step or 0) if loop.reverse else inner.step
                 is_row = loop is not None and i >= last
                 tangents[x] = moved[i][step, ...] if is_row else moved[i]

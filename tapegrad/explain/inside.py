@@ -30,7 +30,7 @@ HOLDERS = LOOPS | {COND, CHECKPOINT}
 
 @attrs.frozen(eq=False)
 class Run:
-    """One run of what a record holds: a step of a loop, a branch, a checkpointed call.
+    """One run inside a record: a step of a loop, a branch, a checkpointed call.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ def apart(call: Callable[..., R], *args: Any) -> R:
 
 
 def held_program(record: Tensor, step: int | None = None) -> tuple[Code, str, int]:
-    """The program that a record holds, what a run of it is, and the operand it is given first."""
+    """The program that a record holds, the kind of its runs in words, and their first operand."""
     if record.op is COND:
         branch, pred = record._options["branch"], primals(record._operands[:1])[0]
         return branch.on_true if pred else branch.on_false, "the branch taken by", 1

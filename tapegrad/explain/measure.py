@@ -22,19 +22,19 @@ from tapegrad.tree.ownership import Array
 NOTHING: Mapping[Tensor, Any] = {}
 # a short call is repeated in each round until it takes about so many seconds
 _ROUND = 2e-5
-# what a call allocates besides arrays, in bytes: frames, tuples, numbers
+# the bytes of frames, tuples and numbers, which a call allocates besides arrays
 _SMALL = 2048
 
 
 class Clock:
-    """Times calls: each in several rounds, of which the shortest counts.
+    """Times calls: each in several rounds; the shortest counts.
 
     Attributes
     ----------
     rounds
         How many rounds a call gets.
     tick
-        What calling and reading the clock takes, which is taken off.
+        The seconds that calling and reading the clock take, which are taken off.
     least, middle
         The sums of the shortest and of the median rounds of all calls.
     """
@@ -71,7 +71,7 @@ class Clock:
 
 
 def allocated(call: Callable[[], Any]) -> int:
-    """The most bytes that a call holds while it runs, beyond what was there before.
+    """The most bytes that a call holds while it runs, beyond those held before.
 
     Where `tracemalloc` runs already, its peak is reset.
     """
@@ -155,7 +155,7 @@ def pulled(
     cotangents: Mapping[Tensor, Any] = NOTHING,
     summed: Container[Tensor] = (),
 ) -> Callable[[], None]:
-    """A call that does what the sweep does at a record, of which nothing stays."""
+    """A call that does the sweep's work at a record, and keeps nothing."""
     known = of_operands(record, cotangents)
     # the sweep adds to these in place
     sums = {x: np.zeros_like(c) for x, c in known.items() if x in summed}
@@ -172,7 +172,7 @@ def of_operands(record: Tensor, cotangents: Mapping[Tensor, Any]) -> dict[Tensor
 
 
 def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
-    """A call of what the rules of a record write, without the rules themselves.
+    """A call of the ops that the rules of a record write, without the rules themselves.
 
     A loop or branch inside another is differentiated once, for all steps.
     """

@@ -19,7 +19,7 @@ def paired(a: Sequence[Tensor], b: Sequence[Tensor], alike: bool) -> Iterator[Pa
     """The lines of two tapes in pairs, in order, with None beside those that are in one alone.
 
     Lines of one op, written for one line of source, are paired, then, between these, lines of one
-    op. What stands in one another's place is a pair too, unless only `alike` ones shall be.
+    op. Lines that stand in one another's place are a pair too, unless all pairs shall be `alike`.
     """
     placed = all(any(x.place is not None for x in tape) for tape in (a, b))
     return _pairs(a, b, [_by_source, _by_op] if placed else [_by_op], alike)
@@ -64,7 +64,7 @@ def _exchanged(x: Tensor, y: Tensor) -> bool:
 def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tuple[int, int]]:
     """A longest common subsequence, as pairs of positions, unless the two differ for long.
 
-    Each stretch of it has less than `far` differences, of which there must be room for one.
+    Each stretch of it has less than `far` differences; `far` is 2 or more.
     """
     i = j = 0
     while i < len(a) and j < len(b):
@@ -77,10 +77,10 @@ def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tup
 def _stretch(
     a: Sequence[Any], b: Sequence[Any], far: int
 ) -> tuple[list[tuple[int, int, int]], int, int]:
-    """The first stretch of two sequences: what they have in common, and how far it leads in each.
+    """The first stretch of two sequences: their common runs, and how far it leads in each.
 
-    What they have in common are runs: from and to a position of `a`, and by how much that is
-    beyond the position of `b`, its diagonal. Myers, "An O(ND) difference algorithm and its
+    A run goes from one position of `a` to another; by how much these are beyond the positions of
+    `b` is its diagonal. Myers, "An O(ND) difference algorithm and its
     variations" (1986): for each number of differences, how far each diagonal reaches. The stretch
     ends at the ends, or after many differences where it has come farthest.
     """

@@ -59,8 +59,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
         A pure function with floating results; those that are no scalars are swept from ones. Or a
         compiled function, whose instructions run alone as well.
     rounds
-        How often each line is timed. The shortest time counts, since others come from what else
-        the machine does; the result says how far the median is above it.
+        How often each line is timed. The shortest time counts, since the machine does
+        other things during the longer ones; the result says how far the median is above it.
 
     Returns
     -------
@@ -79,8 +79,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 
     Notes
     -----
-    Memory is that of arrays, each counted once however many views there are, as a sweep inside
-    `grad` holds and frees it. What an op allocates while it runs is found by `tracemalloc`.
+    Only the memory of arrays counts, once however many views there are, as a sweep inside `grad`
+    holds and frees it. `tracemalloc` sees the allocations of an op while it runs.
 
     Examples
     --------
@@ -177,20 +177,20 @@ def _compiled(
             rows.append(_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         make = runner(program)
-        # what is made once, such as the code of its text, is no memory of a call
+        # memory allocated once, such as the code of its text, is none of a call
         make()(*values)
         peak = allocated(lambda: make()(*values))
     return _figures(f"{label(fn)}, compiled", rows, peak, None, whole, clock)
 
 
 def _as_backward(row: Row) -> Row:
-    """A row whose time is that of the backward pass."""
+    """A row whose time counts for the backward pass."""
     inside = tuple([_as_backward(x) for x in row.inside])
     return attrs.evolve(row, forward_s=0.0, backward_s=row.forward_s, inside=inside)
 
 
 def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
-    """The place of a record; that of the record that holds it, if it has none."""
+    """The place of a record, or, if it has none, of the record around it."""
     place: Place = record.place if record.place is not None and record.place.file else around
     return place
 
@@ -246,7 +246,7 @@ def _swept(
             seconds, extra = clock.time(call), allocated(call)
             known = of_operands(record, cotangents)
             pass_on(record, g, cotangents, summed)
-            # in this order, since a sum may be in the memory of what was known
+            # in this order, since a sum may be in the memory of an earlier cotangent
             for c in of_operands(record, cotangents).values():
                 held.add(arrays_of(c))
             for c in known.values():

@@ -1,4 +1,4 @@
-"""Where a gradient can pass: along a tape, and inside what its records hold."""
+"""Where a gradient can pass: along a tape, and inside its loops, branches and calls."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def line(record: Tensor) -> str:
 
 
 def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
-    """The results of what a record holds from which a gradient can pass to these operands.
+    """The results inside a record from which a gradient can pass to these operands.
 
     Also the ops inside at which a way ends, in words.
     """

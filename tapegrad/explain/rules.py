@@ -127,7 +127,7 @@ def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None
     tape
         The recording of its rules; the cotangent is its parameter.
     cotangents
-        What the rules returned.
+        The results of the rules.
     """
     moving, needed = set(tape.parameters), ancestors(tape, cotangents)
     for record in tape:

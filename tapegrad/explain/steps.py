@@ -71,7 +71,7 @@ class Contribution:
 
 @attrs.frozen(eq=False)
 class Step:
-    """One step of a reverse sweep; its ``str`` says what happens there.
+    """One step of a reverse sweep; its ``str`` describes it.
 
     Attributes
     ----------
@@ -80,8 +80,8 @@ class Step:
     cotangent
         The record's complete cotangent.
     contributions
-        What the record passes on, one for each operand that receives a gradient. A parameter of
-        the tape passes nothing on: its cotangent is its gradient.
+        The cotangents that the record passes on, one for each operand that receives a gradient. A
+        parameter of the tape passes nothing on: its cotangent is its gradient.
     """
 
     record: Tensor
@@ -93,8 +93,8 @@ class Step:
         """The same inside the record, if it is a loop, a branch or a checkpointed call.
 
         An iterable of runs, from the last to the first; empty for any other record. Each run has
-        a ``step``, its number; a ``tape`` of its own, with the values of that step; and ``steps``,
-        those of the sweep on that tape.
+        a ``step``, its number; a ``tape`` of its own, with the values of that step; and the
+        ``steps`` of the sweep on that tape.
         """
         return Inside(self.record, _shown(self.cotangent))
 
@@ -129,7 +129,7 @@ class Steps:
 
 @attrs.frozen(eq=False)
 class Inside:
-    """The runs of what a record holds, from the last to the first, each swept with its cotangents.
+    """The runs inside a record, from the last to the first, each swept with its cotangents.
 
     Each loop over them computes them anew; a loop of many steps takes the memory of its carries.
     """
@@ -173,7 +173,7 @@ def _swept(inner: Run, cotangents: Sequence[Any]) -> Run:
 def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     """The reverse sweep step by step, from the output back to the parameters.
 
-    Each step is a value: the record, its complete cotangent, and what it passes on to its
+    Each step is a value: the record, its complete cotangent, and its contributions to its
     operands. Records that the output does not depend on have no step. A step is computed when the
     loop reaches it.
 

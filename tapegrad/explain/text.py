@@ -1,4 +1,4 @@
-"""Text to look at: a tape with its cotangents and what is inside its records, and reports."""
+"""Text to look at: a tape with its cotangents and the runs inside its records, and reports."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _inside(record: Tensor, steps: Mapping[Tensor, Step] | None) -> Iterator[str
 
 
 def swept(tape: Tape) -> frozenset[Tensor]:
-    """The records that sweeps inside a recording wrote, such as those of `grad`."""
+    """The records that sweeps inside a recording wrote, such as the sweep of `grad`."""
     since = [(x._options["since"], x.index) for x in tape if x.op is SWEEP]
     return frozenset(x for x in tape if any(first < x.index <= last for first, last in since))
 
@@ -103,7 +103,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
 
 @attrs.frozen
 class Table:
-    """Rows of cells under a head, of which the first rows are shown.
+    """Rows of cells under a head; the first rows are shown.
 
     Attributes
     ----------

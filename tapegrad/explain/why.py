@@ -48,7 +48,7 @@ class Watch:
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     """Why gradients of a function are zero.
 
-    The function is recorded and its tape swept, and the result says what stopped the gradient:
+    The function is recorded and its tape swept, and the result says where the gradient stopped:
     also inside loops, branches and checkpointed calls.
 
     Parameters
@@ -111,7 +111,7 @@ def refuse_unused(
     Parameters
     ----------
     fn, tape, outputs
-        A function, and what was recorded of it.
+        A function, and its recording.
     args
         The arguments that it is differentiated by.
     again
@@ -139,14 +139,14 @@ def refuse_unused(
 
 @attrs.frozen(eq=False, slots=False)
 class Asked:
-    """A function's recording, of which to say why gradients are zero.
+    """A function's recording, to explain why gradients are zero.
 
-    What is asked of each parameter is found for all of them at once, when the first asks.
+    Each property is found for all parameters at once, when it is first asked for.
 
     Attributes
     ----------
     fn, tape, output
-        The function, and what was recorded of it.
+        The function, and its recording.
     leaves
         The caller's leaf of each parameter, where it is known.
     reads
@@ -219,7 +219,7 @@ class Asked:
 
     @cached_property
     def _ends(self) -> dict[int, list[str]]:
-        """By the number of a parameter, the ops at which ways to it end."""
+        """By the number of a parameter, the ops where ways to it end."""
         all_ends: dict[int, list[str]] = {}
         for record, ends in self.ways.ends.items():
             for sources, ops in ends if record in self.used else ():
@@ -234,7 +234,7 @@ class Asked:
         holders: dict[int, list[Tensor]] = {}
         # a record's users stand behind it
         for x in reversed([x for x in self.tape if x in self.used]):
-            # any holder may use what another returns
+            # any holder may use the results of another
             of = -1 if x.op in HOLDERS else sources.get(x, 0)
             for y in x._operands:
                 if type(y) is Tensor:
@@ -401,7 +401,7 @@ def _stopped(
 
 
 def _is_some(c: Any) -> bool:
-    """Whether a cotangent, of which there may be several, is not zero."""
+    """Whether a cotangent, or any of several, is not zero."""
     return any(np.any(x) for x in values_in(c))
 
 
@@ -425,7 +425,7 @@ def _slope(step: Step, towards: Collection[int]) -> str:
 
 
 def _lost(record: Tensor) -> str:
-    """Why no gradient passes to what is used inside a record, though each op there has a rule."""
+    """Why no gradient passes to an operand used inside a record, though each op has a rule."""
     if record.op is COND and not record.origin.compiling:
         return f"the branch that was taken does not use it: {line(record)}"
     return f"what the output takes of {line(record)} passes no gradient to it"

@@ -30,7 +30,7 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(eq=False)
 class _Call:
-    """A call of a function, in which the leaves that are the other library's arrays vary.
+    """A call of a function that varies in the leaves that are arrays of the other library.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class _Call:
 
     @classmethod
     def of(cls, fn: Fn, args: Any, kwargs: Any, kinds: Any) -> _Call:
-        """A call in which the leaves of some classes vary."""
+        """A call that varies in the leaves of some classes."""
         leaves, structure = tree.flatten((args, kwargs))
         places = tuple([i for i, x in enumerate(leaves) if isinstance(x, kinds)])
         return cls(fn, structure, tuple(leaves), places)
@@ -73,7 +73,7 @@ class _Call:
         return self._arrays(leaves), structure
 
     def pulled(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
-        """Its results, and a function from their cotangents to those of some of the arrays."""
+        """Its results, and a function from their cotangents to the cotangents of some arrays."""
         leaves, structure, pull = self._recorded(arrays, moving)
         return self._arrays(leaves), structure, pull
 
@@ -216,8 +216,8 @@ def jax(fn: Fn, like: Any = None) -> Fn:
         A function of trees of arrays and numbers that returns a tree of them, written in
         NumPy or with tapegrad, as `grad` takes it. Pure: JAX may call it any number of times.
     like
-        An example of its result, a tree of arrays or of ``jax.ShapeDtypeStruct``, of which
-        only shapes and dtypes matter; or a function of the arguments that returns one. By
+        An example of its result, a tree of arrays or of ``jax.ShapeDtypeStruct``: only its
+        shapes and dtypes matter. Or a function of the arguments that returns one. By
         default `fn` is called once for each trace, inside ``jax.jit`` on placeholder numbers.
 
     Returns

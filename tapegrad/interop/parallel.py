@@ -202,7 +202,7 @@ def shard(arrays: Tree, comm: Any) -> Tree:
     return trees.map(lambda x: readonly_array(x[start : start + share]), arrays)
 
 
-# --- what has to be the same --------------------------------------------------------------
+# --- the same everywhere ------------------------------------------------------------------
 
 
 @attrs.frozen

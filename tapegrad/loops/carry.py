@@ -21,7 +21,7 @@ from tapegrad.tree.ownership import readonly_view
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
-# of which a carry that is right mostly consists
+# the usual types of the leaves of a carry
 _PLAIN = PYTHON_NUMBERS | {np.ndarray, np.float64, np.bool_}
 
 
@@ -46,7 +46,7 @@ def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> 
     try:
         if start is None:
             return (with_user_warnings(plain, *args),)
-        # of its own, because what is written here is dropped
+        # a recording of its own, because its records are dropped
         origin = start.origin.inner(step)
         result, last = recorded_from(origin, plain, args)
     except CapturedError:
@@ -129,7 +129,7 @@ def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[A
 
 
 def as_initial(what: str, x: Any, path: str) -> Any:
-    """A leaf of the first carry, of which an array can be made."""
+    """A leaf of the first carry, as an array or a number."""
     require_64_bits(x._primal if type(x) is Tensor else x, f"{what}: {path}")
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 

@@ -71,10 +71,10 @@ def while_loop(
     init
         The first carry, a tree. A Python number in it takes the dtype that `body` gives it.
     checkpoint
-        What is kept for derivatives, as for `scan`. The number of steps is known only at the end,
-        so the segments of ``"binomial"`` grow: each is one step longer than the one before. Of n
-        steps it keeps ``sqrt(2 n)`` carries, and repeats each step once, up to ``sqrt(2 n)`` at a
-        time.
+        How much is kept for derivatives, as for `scan`. The number of steps is known only at the
+        end, so the segments of ``"binomial"`` grow: each is one step longer than the one before.
+        Of n steps it keeps ``sqrt(2 n)`` carries, and repeats each step once, up to ``sqrt(2 n)``
+        at a time.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def while_loop(
 
 
 def _while(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
-    """`while_loop`, as a loop that is called what the user wrote."""
+    """`while_loop`, under the name of the function that the user called."""
     args = op, cond, body, init
     if not any(type(x) is Tensor for x in tree.leaves(init)):
         done = on_arrays(body, _plain, *args)
@@ -144,7 +144,7 @@ def fori_loop(
     init
         The first carry.
     checkpoint
-        What is kept for derivatives, as for `scan`, or where a bound is a Tensor, for `while_loop`.
+        How much is kept for derivatives, as for `scan`; if a bound is a Tensor, for `while_loop`.
 
     Returns
     -------

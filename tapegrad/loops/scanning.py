@@ -76,9 +76,9 @@ def scan(
         Whether to go from the last row to the first; row i of `ys` still belongs to row i of
         `xs`.
     checkpoint
-        What is kept for derivatives: None, all that they need of every step. A number k: the
+        How much is kept for derivatives. None: all that they need of every step. A number k: the
         carry after every k steps; the k steps that follow it are repeated when a derivative needs
-        them, and hold what they need only then. ``"binomial"``: of n steps, O(log n) carries, in
+        them, and their values are held only then. ``"binomial"``: of n steps, O(log n) carries, in
         segments of segments: up to 1,024 steps, k is about ``sqrt(n)``, and each step is repeated
         once; up to 32,768 it is twice, and so on. The values are the same; so are derivatives, but
         for the order in which the cotangents of captured Tensors are added up.
@@ -104,9 +104,9 @@ def scan(
     Meaning and names are those of ``jax.lax.scan``, to which `checkpoint` is added.
 
     The schedule with the fewest carries for as many repetitions has segments of unequal lengths (A.
-    Griewank and A. Walther, "Algorithm 799: revolve", ACM TOMS 26, 2000). Here those of a level
-    are equal, so that they are one loop, written once: where the other keeps ``sqrt(2 n)`` carries
-    and repeats each step once, this one keeps ``2 sqrt(n)``.
+    Griewank and A. Walther, "Algorithm 799: revolve", ACM TOMS 26, 2000). Here all
+    segments of a level are equal, so that they are one loop, written once: where the other keeps
+    ``sqrt(2 n)`` carries and repeats each step once, this one keeps ``2 sqrt(n)``.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def scan(
 def over_rows(
     op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool, checkpoint: Any
 ) -> tuple[Any, Any]:
-    """`scan`, as a loop that is called what the user wrote."""
+    """`scan`, under the name of the function that the user called."""
     args = op, f, init, xs, n, reverse
     if not any(type(x) is Tensor for x in tree.leaves((init, xs))):
         refuse_unreal("scan: xs", tree.leaves(xs), True)

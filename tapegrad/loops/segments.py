@@ -1,7 +1,7 @@
 """Loops in segments: the state before each is kept, and its steps are repeated on the way back.
 
-A segment is a loop of its own, in a loop over the segments. So what holds of a loop in a loop holds
-of it too: derivatives of any order in both modes, batches, programs and their files.
+A segment is a loop of its own, in a loop over the segments. So it has all that a nested loop has:
+derivatives of any order in both modes, batches, programs and their files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_checkpoint(what: str, checkpoint: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        For anything else, with what to write.
+        For anything else; the message says how to write it.
     """
     if checkpoint is None or (isinstance(checkpoint, str) and checkpoint == "binomial"):
         return checkpoint
@@ -76,7 +76,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
         count = (n - done) // size**level
         if not count:
             continue
-        # the last steps, of which there are too few for a segment, are one
+        # the last steps, too few for a segment, are one
         sides = [count, *[size] * level] if level else [1, count]
         segments = loop
         for side in sides[:0:-1]:
@@ -120,7 +120,7 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
 
 
 def _of_segments(op: Rules, loop: Loop) -> Loop:
-    """A loop of which each step is a loop."""
+    """A loop whose steps are loops."""
     first = loop.n_captured + loop.n_carry
     n: Any = loop.length
     rows = [attrs.evolve(x, shape=(n, *x.shape), number=None) for x in loop.body.inputs[first:]]
@@ -158,7 +158,7 @@ def last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) 
 
 
 def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
-    """A loop of which each step is a loop of at most as many steps as its first carry says."""
+    """A loop whose steps are loops, of at most as many steps as their first carry says."""
     body, n = loop.body, loop.n_captured
     size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
     most, count = inputs_at((n, n + 1))

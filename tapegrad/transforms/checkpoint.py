@@ -48,8 +48,8 @@ class Checkpoint(Wrapper, Generic[P, R]):
     fn
         The function.
     by_rule
-        Whether it repeats a checkpointed call for a rule, and so belongs to the tape of what the
-        rule differentiates.
+        Whether it repeats a checkpointed call for a rule. Its records then belong to the tape that
+        the rule differentiates.
     """
 
     __tree_leaf__: ClassVar[bool] = True
@@ -74,7 +74,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
             check_returned(output, start, label(self.fn))
             return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
-        # dropped with the call; what leaks from it is of no other tape
+        # dropped with the call; a record that leaks from it is of no other tape
         origin: Tensor | Origin
         if self.by_rule:
             origin, copies, named, last = start, args, kwargs, start
@@ -144,11 +144,11 @@ class CheckpointedCall:
     Attributes
     ----------
     made, args, kwargs
-        The call of what `checkpoint` made.
+        The checkpointed function, and the arguments of the call.
     start
         The record before it.
     reads
-        The records that it uses: arguments, and what the function captures.
+        The records that it uses: arguments, and Tensors that the function captures.
     layout, primal
         Its results.
     """
@@ -167,7 +167,7 @@ class CheckpointedCall:
         return label(self.made.fn)
 
     def pull(self, cotangents: list[Any]) -> list[Any]:
-        """The cotangents of the records that it reads, from those of its results."""
+        """The cotangents of the records that it reads, given the cotangents of its results."""
         tapes, seeds = self._seeded(cotangents)
         gradients = sweep(tapes, seeds)
         return [gradients[x] for x in self.reads]
@@ -182,7 +182,7 @@ class CheckpointedCall:
         return [tape], seeds
 
     def push(self, moved: Mapping[int, Any]) -> list[Any]:
-        """The tangents of its results, from those of the records that it reads."""
+        """The tangents of its results, given the tangents of the records that it reads."""
         tape, outputs = self.again()
         tangents = {self.reads[i]: t for i, t in moved.items()}
         tangents_of = push(tape, tangents, [x for x in outputs if type(x) is Tensor])

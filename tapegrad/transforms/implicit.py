@@ -253,7 +253,7 @@ def _product(multiply: Fn, like: Any, u: Any) -> Any:
     return np.array(multiply(np.asarray(u, like.dtype).reshape(like.shape)))
 
 
-# of the right-hand side, what a solver may leave of it
+# the largest residual that a solver may leave, relative to the right-hand side
 _LEFT = 1e-3
 
 
@@ -269,7 +269,7 @@ class _Root(CustomVJP[P, R]):
 def implicit_root(
     f: Fn, solve: Callable[P, R], linear_solve: LinearSolve | None = None
 ) -> CustomVJP[P, R]:
-    r"""A solver with derivatives, those of the root that it finds.
+    r"""A solver with the derivatives of the root that it finds.
 
     The solver may be anything: it is not recorded. Where ``f(x, *args) == 0``, the implicit
     function theorem says how the root moves with the arguments: ``dx = -A⁻¹ B dargs``, where
@@ -286,7 +286,7 @@ def implicit_root(
         and is written like any function to differentiate.
     solve
         ``solve(*args)``, which returns a root. It gets arrays and Python numbers, and may
-        iterate, call SciPy, or start from what an earlier call found. Use nothing that it
+        iterate, call SciPy, or start from the root of an earlier call. Use nothing that it
         computes but the root: no gradient passes through the rest.
     linear_solve
         ``linear_solve(matvec, b)``, which returns the vector x of n numbers with ``matvec(x) ==
@@ -339,7 +339,7 @@ def implicit_root(
     >>> print(np.round(tg.grad(tg.grad(root))(1.0), 6))
     0.153338
 
-    Of complex unknowns, each of which is two numbers; the derivative is ``1 / (2 * root)``:
+    Each complex unknown is two numbers; the derivative is ``1 / (2 * root)``:
 
     >>> root = tg.implicit_root(lambda z, a: z * z - a, np.sqrt)
     >>> tg.grad(lambda a: root(a).imag)(4j).round(3)
@@ -372,7 +372,7 @@ def solved(
     judge: Fn | None = None,
     has_aux: bool = False,
 ) -> CustomVJP[P, R]:
-    """`implicit_root`, which also hands on what a solver returns beside the root.
+    """`implicit_root` of a solver that may return more than the root, which is handed on.
 
     In the backward pass ``judge(matrix, x, *args)`` may raise. It is called on arrays, with the
     Jacobian by the root, or with a function that multiplies it if there is a `linear_solve`.

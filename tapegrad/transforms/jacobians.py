@@ -224,7 +224,7 @@ def _ways(
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
         tangents = push(tape, moved, outputs)
-        # zero where the output does not depend on what was moved
+        # zero where the output does not depend on the inputs that move
         return [tangents.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
 
     def pulled(weights: dict[Tensor, Any]) -> list[Any]:

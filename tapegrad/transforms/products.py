@@ -170,7 +170,7 @@ def pulled(
 
 
 def check_result(fn: Fn, output: Any) -> None:
-    """Raise unless what a function returned has a derivative."""
+    """Raise unless the result of a function has a derivative."""
     if output is None:
         raise TypeError(f"{label(fn)} has no derivative: it returned {got(output)}")
     leaves = tree.leaves(output)
@@ -354,7 +354,7 @@ class Pushforward(Generic[R]):
         Returns
         -------
         A tuple with a tree for each primal. ``push.transpose(push(v))`` is the product of
-        ``J.T @ J`` with a vector: that of Gauss and Newton.
+        ``J.T @ J`` with a vector, the Gauss-Newton product.
         """
         pullback: Pullback[*tuple[Any, ...]] = Pullback(self.tape, self.output, self.marked)
         return pullback(cotangent)

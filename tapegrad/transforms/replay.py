@@ -75,7 +75,7 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
 
 
 def take_place(before: Tensor | Origin | None, place: Any) -> None:
-    """Have what was written since then the place of what it stands for."""
+    """Give all records since then the place of the record that they stand for."""
     last = CURRENT.get()
     while type(last) is Tensor and last is not before:
         own = getattr(last, "_place", None)

@@ -195,7 +195,7 @@ def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str
 def _contributed(
     step: Step, c: Contribution, sums: dict[Tensor, Any], texts: Texts
 ) -> Iterator[dict[str, Any]]:
-    """A contribution: what the rule gives, then its addition to the operand's cotangent."""
+    """A contribution: the result of the rule, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
     passed, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
     before = None if so_far is None else primal_of(so_far)
@@ -266,7 +266,7 @@ def _is(formula: str) -> str:
 
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
-    """Values that a reader may predict for a contribution, and what kind of mistake each is."""
+    """Values that a reader may predict for a contribution, and the kind of each mistake."""
     right, g = primal_of(c.cotangent), primal_of(step.cotangent)
     tries = {"right": right, "g": g, "value": primal_of(step.record._primal)}
     if type(right) is not Parts:

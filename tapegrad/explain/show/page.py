@@ -200,7 +200,7 @@ def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
 
 
 def _opened(steps: Iterable[Step], texts: Texts) -> str:
-    """The section with what is inside the records of a tape; empty if nothing is."""
+    """The section with the runs inside the records of a tape; empty if there are none."""
     runs = "\n".join([part for step in steps for part in _runs(step, texts)])
     title = "Inside loops, branches and checkpointed calls"
     note = "Each run of a body on a tape of its own, from the last to the first."

@@ -18,7 +18,7 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured, xs = operands[:n], operands[n + n_carry :]
     carried = body.inputs[n : n + n_carry]
-    # a loop's carry keeps its dtype, even that of a Python number
+    # a loop's carry keeps its dtype, even if it is a Python number
     carry = tuple(
         [
             _held(jax, x, like.dtype)

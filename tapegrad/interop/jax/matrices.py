@@ -96,7 +96,7 @@ def svdvals(jax: Any, out: Any, x: Any) -> Any:
 
 
 def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
-    """The columns that complete those of a matrix, by the named decomposition."""
+    """The columns that complete a matrix, by the named decomposition."""
     n, a = a.shape[-1], a.astype(out.dtype)
     if of == "q":
         return jax.numpy.linalg.qr(a, mode="complete")[0][..., n:]

@@ -1,7 +1,7 @@
 """NumPy's Philox in JAX, for keys and uniform numbers: the same bits on any device.
 
-`key`, `data` and the draws are JAX arrays; the first arguments are those of every entry of the
-table of ops, the module ``jax`` and the shape and dtype of the result.
+`key`, `data` and the draws are JAX arrays. As in the table of ops, the first arguments are the
+module ``jax`` and the shape and dtype of the result.
 """
 
 from __future__ import annotations

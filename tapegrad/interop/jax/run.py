@@ -142,8 +142,8 @@ _APART = (
     *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
     sign.complex,
 )
-# the derivatives of these are the same in JAX, or their rules call them with a tangent, for which
-# JAX has to see that they are linear
+# JAX has the same derivatives of these, or their rules call them with a tangent and JAX has to see
+# that they are linear
 _NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
@@ -284,7 +284,7 @@ def _alike(x: Any) -> Any:
 
 
 def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """A placeholder value to record with, at which most ops are defined."""
+    """A placeholder value to record with, in the domain of most ops."""
     if dtype.kind not in "fc":
         return np.zeros(shape, dtype)
     # numbers from 0.25 to 0.75, so that products of matrices have an inverse

@@ -81,7 +81,7 @@ def _power(jax: Any, out: Any, x: Any, n: Any) -> Any:
 
 
 def _ldexp(jax: Any, out: Any, x: Any, n: Any) -> Any:
-    # JAX does not see that its own function is linear; in two steps, neither of which overflows
+    # JAX does not see that its own function is linear; two steps do not overflow
     one = jax.numpy.ones((), out.dtype)
     half = n // 2
     return x * jax.numpy.ldexp(one, half) * jax.numpy.ldexp(one, n - half)
@@ -243,7 +243,7 @@ def _triangular(
 
 
 def _pulled(jax: Any, out: Any, factor: Any, g: Any) -> Any:
-    """The cotangent of a matrix from that of its Cholesky factor."""
+    """The cotangent of a matrix, given the cotangent of its Cholesky factor."""
     factor, g = _cast((factor, g), out)
     half = jax.numpy.where(jax.numpy.eye(g.shape[-1], dtype=bool), 0.5, 1.0).astype(out.dtype)
 
