@@ -1,7 +1,6 @@
 """The README's example: what it reads, what it learns, and what it saves and resumes."""
 
 import re
-import sys
 
 import answer_stories
 import numpy as np
@@ -10,7 +9,7 @@ from common import babi
 from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
-from scripts import STORY, run, written
+from scripts import run, written
 
 import tapegrad as tg
 
@@ -47,20 +46,6 @@ def test_encoded_questions_are_read_back(seed, facts):
         assert vocabulary.answers[batch.answer[i]] == q.answer
         told = [text(row) for row in batch.story[i] if row.any()]
         assert told == [babi.words(fact) for fact in reversed(q.facts)]
-
-
-def test_what_training_never_saw_is_no_word_and_no_answer():
-    (known,) = babi.questions(babi.read_text(STORY, "story"))
-    vocabulary = answer_stories.Vocabulary.of([known])
-    long = babi.Question(
-        ("Eve ran to the moon.", *known.facts), "Where is Eve ... or her cat?", "moon"
-    )
-    batch = vocabulary.encode([long])
-    assert batch.story.shape == (1, 2, vocabulary.length)
-    np.testing.assert_array_equal(batch.story, vocabulary.encode([known]).story)
-    assert vocabulary.words[batch.question[0, 0] - 1] == "where"
-    assert 0 in batch.question
-    assert batch.answer == [-1]
 
 
 # --- the model --------------------------------------------------------------------------------
@@ -239,32 +224,9 @@ def test_resuming_with_other_options_is_one_error_that_names_them(command, saved
     assert named in errors[0]
 
 
-@pytest.mark.thorough
-def test_what_cannot_be_resumed_is_one_error_that_names_it(command, saved, tmp_path):
-    text = written(tmp_path, STORY)
-    other = tmp_path / "other.npz"
-    tg.save(other, {"w": np.ones(2)}, **tg.load_metadata(saved))
-    cut = written(tmp_path, saved.read_bytes()[:-400], "cut.npz")
-    for path in (text, other, cut, tmp_path, tmp_path / "nowhere.npz"):
-        status, _, errors = command(*SMALL, "--resume", path)
-        assert status == 2
-        assert len(errors) == 1
-        assert str(path) in errors[0]
-
-
 def test_a_file_that_cannot_be_saved_is_found_out_before_training(command, tmp_path):
     for path in (tmp_path, tmp_path / "nowhere" / "model.npz"):
         status, output, errors = command(*SMALL, "--save", path)
         assert (status, output) == (2, "")
         assert len(errors) == 1
         assert str(path) in errors[0]
-
-
-def test_a_format_whose_package_is_missing_is_one_error(command, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    path = tmp_path / "model.safetensors"
-    for option in ("--save", "--resume"):
-        status, _, errors = command(*SMALL, option, path)
-        assert status == 2
-        assert len(errors) == 1
-        assert "pip install safetensors" in errors[0]

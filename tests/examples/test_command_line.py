@@ -89,16 +89,6 @@ def test_a_plot_that_cannot_be_written_is_found_out_before_training(command, tmp
         assert str(path) in errors[0]
 
 
-def test_a_plot_without_matplotlib_says_how_to_install_it(command, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    status, output, errors = command("--stories", 7, "--steps", 2, "--plot", tmp_path / "loss.png")
-    assert status == 0
-    assert len(errors) == 1
-    assert "pip install 'tapegrad[plot]'" in errors[0]
-    assert "held out: " in output
-    assert not (tmp_path / "loss.png").exists()
-
-
 class _Figure:
     """What the example asks of matplotlib, which tests must do without."""
 

@@ -50,12 +50,6 @@ def test_lines_of_any_words_survive_encoding(sentences):
         assert [vocabulary.words[i] for i in row] == filled
 
 
-def test_an_answer_and_its_number_are_one_word():
-    vocabulary = train_babi.Vocabulary.of(babi.read_text(STORY, "story"))
-    assert vocabulary.words[0] == train_babi.PADDING
-    assert "\tattic\t1" in vocabulary.words
-
-
 # --- the step -----------------------------------------------------------------------------
 
 
@@ -86,16 +80,6 @@ def test_a_step_reports_the_loss_of_the_parameters_it_was_given(small):
     mean, accuracy = train_babi.evaluate(model, params, tokens)
     np.testing.assert_allclose(float(loss), mean, rtol=1e-12)
     assert train_babi.count_right(logits, tokens[:, -1]) / len(tokens) == accuracy
-
-
-def test_a_figure_does_not_depend_on_how_lines_are_parted(small):
-    model, _, params, _, tokens = small
-    many = np.concatenate([tokens] * 40)  # more than are evaluated at a time
-    np.testing.assert_allclose(
-        train_babi.evaluate(model, params, many),
-        train_babi.evaluate(model, params, tokens),
-        rtol=1e-12,
-    )
 
 
 # --- the command ----------------------------------------------------------------------------
@@ -176,16 +160,6 @@ def test_a_bad_option_is_one_error_that_names_it(command, arguments):
     assert status == 2
     assert len(errors) == 1
     assert arguments[0] in errors[0]
-
-
-def test_more_lines_than_there_are_is_one_error(command, tmp_path):
-    path = written(tmp_path, STORY)
-    for arguments in (("--batch", 4), ("--lines", 4)):
-        status, _, errors = command("--data", path, *arguments)
-        assert status == 2
-        assert len(errors) == 1
-        assert arguments[0] in errors[0]
-        assert "3" in errors[0]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(command):

@@ -155,19 +155,6 @@ def test_a_number_that_is_not_finite_is_told_with_its_step_and_line(fn, where, l
     assert line in place
 
 
-def test_what_a_body_does_once_for_all_steps_is_told_with_its_line():
-    def loss(w):
-        def step(c, x):
-            offset = np.log(w)
-            return c * x + offset, None
-
-        return tg.scan(step, w, XS)[0]
-
-    text = refused(loss, 0.0)
-    assert "line 4 of the tape of loss, log" in text
-    assert "offset = np.log(w)" in text
-
-
 def test_inside_too_what_no_result_depends_on_may_be_anything():
     def loss_of(which):
         def loss(w):

@@ -55,15 +55,6 @@ def test_what_records_pass_on_sums_to_what_their_operands_have():
         np.testing.assert_array_equal(cotangent, sums[record])
 
 
-def test_broadcasting_is_undone_between_the_two_cotangents_of_a_contribution():
-    output, tape = tg.record(loss)(*ARGS)
-    (step,) = [s for s in tg.sweep_steps(tape, output) if s.record.op.name == "multiply"]
-    to_w, to_x = step.contributions
-    assert (to_w.cotangent.shape, to_w.summed.shape) == ((2, 3), ())
-    assert (to_x.cotangent.shape, to_x.summed.shape) == ((2, 3), (2, 3))
-    assert (to_w.formula, to_x.formula) == ("g * x2", "g * x1")
-
-
 def test_a_step_is_made_when_the_loop_comes_to_it_and_each_loop_begins_anew():
     called = []
 

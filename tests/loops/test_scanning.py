@@ -214,25 +214,6 @@ def test_scan_body_reads_no_values():
             tg.grad(lambda c, body=body: tg.scan(body, c, np.ones(2))[0])(1.0)
 
 
-def test_scan_body_that_draws_is_refused():
-    rng = np.random.default_rng(0)
-    with pytest.raises(tg.TraceError, match="drew from"):
-        tg.grad(lambda c: tg.scan(lambda c, x: (c * rng.normal(), x), c, np.ones(2))[0])(1.0)
-
-
-def test_scan_carries_keys():
-    def walk(scale, keys):
-        def step(c, key):
-            return c + scale * tg.random.normal(key, ()), None
-
-        return tg.scan(step, 0.0, keys)[0]
-
-    keys = tg.random.split(tg.random.key(0), 4)
-    total = sum(tg.random.normal(key, ()) for key in keys)
-    same(tg.grad(walk)(2.0, keys), total)
-    same(tg.compile(tg.grad(walk))(2.0, keys), total)
-
-
 def test_scan_of_no_steps():
     def loop(c, xs):
         return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0, "x": x}), c, xs)

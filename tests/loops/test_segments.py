@@ -303,8 +303,3 @@ def test_what_is_no_schedule_is_refused_with_what_to_write(name, wrong):
     with pytest.raises(WRONG[wrong], match=must) as error:
         CALLS[name](checkpoint=wrong)
     assert (repr(wrong) if wrong != (2,) else "a tuple") in str(error.value)
-
-
-def test_numbers_of_steps_may_be_numpys():
-    x = np.array([0.3, 0.7])
-    to_the_bit(counted(np.int32(2))(x, 5), counted(2)(x, 5))

@@ -92,19 +92,6 @@ def test_a_checkpointed_call_returns_the_functions_tree():
     assert "tanh" not in [r.op.name for r in tape]
 
 
-@given(VECTORS)
-def test_a_checkpoint_within_checkpoints_is_right(x):
-    def inner(y):
-        return tg.sin(y) * y[0]
-
-    def outer(f):
-        return lambda y: tg.sum(f(f(y * 2)) * y)
-
-    nested = tg.checkpoint(outer(tg.checkpoint(inner)))
-    for transform in (tg.grad, tg.hessian):
-        close(transform(nested)(x), transform(outer(inner))(x))
-
-
 def chain(segment: Any, n: int) -> Any:
     def run(x: Any) -> Any:
         for _ in range(n):
@@ -178,11 +165,6 @@ def test_a_result_may_be_an_argument_or_stand_twice():
     assert output == (2.0, 5.0, 6.0, 6.0)
     assert pullback((1.0, 10.0, 100.0, 1000.0)) == (3301.0, 10.0)
     assert tg.jvp(fn, (2.0, 5.0), (1.0, 7.0))[1] == (1.0, 7.0, 3.0, 3.0)
-
-
-def test_a_stopped_gradient_stays_stopped():
-    fn = tg.checkpoint(lambda x: tg.stop_gradient(x) * x)
-    assert tg.grad(fn)(3.0) == 3.0
 
 
 def test_python_numbers_stay_weak_and_dtypes_what_they_are():
