@@ -281,25 +281,24 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     shares = {t: len(range(t, min(n, t + stride))) for t in range(0, n, stride)}
     rows: list[tuple[int, Row]] = []
 
-    def within(x: Tensor, c: Any) -> tuple[Row, ...]:
-        opens = x.op in HOLDERS and (c is not None or g is None)
-        return _inside(x, c, clock, place_of(x, around)) if opens else ()
+    def add(t: int, x: Tensor, c: Any, **figures: Any) -> None:
+        place, opens = place_of(x, around), x.op in HOLDERS and (c is not None or g is None)
+        inside = _inside(x, c, clock, place) if opens else ()
+        rows.append((shares[t], Row(x, x.index, place, inside=inside, **figures)))
 
     for t, inner in enumerate(runs(record)):
         for x in inner.tape if t in shares else ():
             if x.op is not PARAMETER:
                 own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                row = Row(x, x.index, place_of(x, around), own, forward_s=clock.time(written(x)))
-                rows.append((shares[t], attrs.evolve(row, inside=within(x, None))))
+                add(t, x, None, bytes=own, forward_s=clock.time(written(x)))
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
             if step.contributions:
                 x, c = step.record, step.cotangent
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
-                seconds = clock.time(derived(swept.tape, x, c) if opens else pulled(x, c))
-                row = Row(x, x.index, place_of(x, around), backward_s=seconds, steps=0)
-                rows.append((shares[t], attrs.evolve(row, inside=within(x, c))))
+                call = derived(swept.tape, x, c) if opens else pulled(x, c)
+                add(t, x, c, backward_s=clock.time(call), steps=0)
     return _summed(rows)
 
 

@@ -57,24 +57,3 @@ def test_a_row_that_does_not_show_it_is_refused(base, stateful, tapegrad):
     case.tapegrad = lambda: tapegrad
     with pytest.raises(AssertionError, match=r"A title\. .* gave"):
         contrast.row(1, case)
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted", "verdict"),
-    [
-        (1.0, 1, True),
-        ((1, 2), (1, 2), True),
-        ((1, 2), (1, 3), False),
-        (1.0, (1.0,), False),
-        (float("nan"), 0, False),
-        (False, True, False),
-        (None, 1, False),
-        (None, None, True),
-        ("ValueError: no", 1, False),
-        ("ValueError: no", ValueError, True),
-        ("ValueError: no", TypeError, False),
-        (1, ValueError, False),
-    ],
-)
-def test_results_are_compared_as_wholes(found, wanted, verdict):
-    assert contrast.same(found, wanted) is verdict

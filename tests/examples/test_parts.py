@@ -77,14 +77,6 @@ def test_the_line_that_writes_a_page_does(run, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["used_twice.html"]
 
 
-def test_a_page_finds_its_neighbours_as_a_notebook_in_its_folder(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "stateful", raising=False)
-    monkeypatch.chdir(PARTS)
-    exec((PARTS / "08_optimizer.py").read_text(encoding="utf-8"), {"__name__": "__main__"})
-    assert "run this file again" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_waits_for_a_guess_and_judges_it(page, run):
     source = page.read_text(encoding="utf-8")
@@ -130,10 +122,3 @@ def test_the_table_of_contents_names_every_page():
     contents = (PARTS / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((\w+\.py)\)", contents) == [page.name for page in PAGES]
     assert contents.count("### Lesson") == 4
-
-
-def test_the_stateful_framework_is_short_and_stands_alone():
-    lines = (ROOT / "examples" / "stateful.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) < 200
-    for module in (ROOT / "tapegrad").rglob("*.py"):
-        assert "stateful" not in re.findall(r"import (\w+)", module.read_text(encoding="utf-8"))

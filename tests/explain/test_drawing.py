@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from browser import in_a_browser, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,6 +216,43 @@ def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():
 
 def test_an_empty_tape_is_drawn():
     assert "<svg" in drawing.drawing(tg.Tape())
+
+
+# what a browser draws: for each line, the boxes at its ends and those that it meets elsewhere
+MEASURE = """
+report.found = [...document.querySelectorAll("svg")].map((svg) => {
+  const boxes = [...svg.querySelectorAll("rect")].map((rect) => [rect.parentElement.id, rect.getBBox()]);
+  const at = ({ x, y }, margin) => boxes
+    .filter(([, b]) => x > b.x - margin && x < b.x + b.width + margin && y > b.y - margin && y < b.y + b.height + margin)
+    .map(([id]) => id);
+  return [...svg.querySelectorAll("path")].map((path) => {
+    const length = path.getTotalLength(), met = new Set();
+    const ends = [at(path.getPointAtLength(0), 0.5), at(path.getPointAtLength(length), 0.5)];
+    for (let along = 0; along <= length; along += 3)
+      for (const id of at(path.getPointAtLength(along), 2)) if (!ends.flat().includes(id)) met.add(id);
+    return [path.id, ...ends, [...met]];
+  });
+});
+"""
+
+
+@in_a_browser
+def test_a_browser_draws_each_use_as_a_line_that_meets_no_box_but_its_ends(tmp_path):
+    tapes = [taped(fn, args) for fn, args in SOME]
+    svgs = [
+        re.search(
+            r"<svg.*?</svg>",
+            tg.show.html(tape, tape.last, cotangent=1.0 + tape.last.value * 0),
+            re.DOTALL,
+        )[0]
+        for tape in tapes
+    ]
+    page = f"<title></title><body>{''.join(svgs)}</body>"
+    for tape, found in zip(tapes, run(page, MEASURE, tmp_path)["found"], strict=True):
+        assert found == [
+            [f"edge-{record.index}-{i}", [f"node-{x.index}"], [f"node-{record.index}"], []]
+            for x, record, i in uses(tape)
+        ]
 
 
 def test_graphs_have_a_node_for_each_record_and_an_edge_for_each_operand():

@@ -1,5 +1,6 @@
 """The page of a tape: what is in it, and what it does in a real browser."""
 
+import json
 import re
 import sys
 from html import escape
@@ -391,6 +392,14 @@ def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
     # a value in one line is cut between numbers too, here and wherever a tape is printed
     if value.size <= 6:
         assert set(numbers(short(value))) <= set(whole)
+
+
+def test_a_cut_matrix_has_a_heat_map_from_corner_to_corner():
+    value = np.arange(-200.0, 200.0).reshape(20, 20)
+    (heat,) = re.findall(r"data-heat='(.*?)'", Texts().html(value))
+    rows = json.loads(heat)
+    assert np.shape(rows) == (16, 16)
+    assert (rows[0][0], rows[0][-1], rows[-1][-1]) == (-1.0, -0.9, 1.0)
 
 
 def test_colors_differ_enough_to_be_read():

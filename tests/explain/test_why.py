@@ -10,6 +10,7 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from loops import arguments, losses, terms
+from messages import check_refusals
 
 import tapegrad as tg
 from tapegrad.explain.reach import ways
@@ -260,21 +261,20 @@ def test_an_unused_leaf_is_refused_where_that_is_asked_for():
 
     p = {"a": X, "b": {"c": 2.0}}
     assert tg.grad(loss, unused="zero")(p, X)["b"]["c"] == 0.0
-    for transform in (tg.grad, tg.value_and_grad):
-        with pytest.raises(ValueError, match=r"loss does not depend on p\.b\.c; it is never used"):
-            transform(loss, unused="raise")(p, X)
-        transform(loss, argnums=1, unused="raise")(p, X)
-    with pytest.raises(ValueError, match="does not depend on x"):
-        tg.grad(lambda x: 1.0, unused="raise")(X)
-    with pytest.raises(ValueError, match='"zero" or "raise"'):
-        tg.grad(loss, unused="ignore")
+    assert tg.grad(loss, argnums=1, unused="raise")(p, X).tolist() == X.tolist()
     assert tg.grad(lambda x: tg.relu(x), unused="raise")(-1.5) == 0.0
-    with pytest.raises(ValueError, match=r"passes no gradient to x: every way .*: line 2, round"):
-        tg.grad(lambda x: tg.round(x), unused="raise")(1.5)
-    with pytest.raises(ValueError, match=r"to x: every way .*: line 2, round"):
-        tg.grad(lambda x: (tg.round(x), x), unused="raise", has_aux=True)(1.5)
-    with pytest.raises(ValueError, match="does not depend on x"):
-        tg.compile(tg.grad(lambda x: 1.0, unused="raise"))(X)
+    strict = partial(tg.grad, unused="raise")
+    rounded = "passes no gradient to x: every way |: line 2, round"
+    refusals = [
+        (lambda: strict(loss)(p, X), "loss does not depend on p.b.c; it is never used"),
+        (lambda: tg.value_and_grad(loss, unused="raise")(p, X), "loss does not depend on p.b.c"),
+        (lambda: strict(lambda x: 1.0)(X), "does not depend on x"),
+        (lambda: tg.compile(strict(lambda x: 1.0))(X), "does not depend on x"),
+        (lambda: strict(lambda x: tg.round(x))(1.5), rounded),
+        (lambda: strict(lambda x: (tg.round(x), x), has_aux=True)(1.5), rounded),
+        (lambda: tg.grad(loss, unused="ignore"), '"zero" or "raise"'),
+    ]
+    check_refusals((ValueError, *row) for row in refusals)
 
 
 def _added(of, start=0.0):

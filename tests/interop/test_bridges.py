@@ -82,20 +82,6 @@ def test_a_function_of_numpy_does_not_write_to_the_tensors_of_pytorch() -> None:
         assert x.tolist() == [1.0] * 3
 
 
-def test_a_layer_of_numpy_is_trained_by_pytorch() -> None:
-    torch = pytest.importorskip("torch")
-    x = np.linspace(-1, 1, 20)[:, None]
-    layer = tg.bridges.torch(lambda w, x: np.sin(x * w[0]) * w[1])
-    w = torch.tensor([1.0, 0.5], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([w], 0.3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        loss = ((layer(w, torch.tensor(x)) - torch.tensor(np.sin(2 * x) * 1.5)) ** 2).mean()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 1e-3
-
-
 def signal(z: Any, x: Any) -> Any:
     return np.exp(z * x) * np.conj(z), np.abs(z) + x
 

@@ -120,13 +120,6 @@ def test_a_mean_is_added_up_in_the_order_of_the_ranks_on_each_of_them(tree: Any,
     assert before == [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
 
 
-def test_all_leaves_of_a_dtype_travel_together() -> None:
-    tree = [np.ones(3), 2.0, np.ones((2, 2), np.float32), np.ones(0), np.zeros(4, ">f8"), 1j]
-    counts = on_ranks(2, lambda comm, _: (tg.parallel.mean(tree, comm), comm.world.messages)[1])[0]
-    # one for the layouts, then two a dtype, on each of two ranks
-    assert len(counts) == 2 * (1 + 2 * 2)
-
-
 def test_one_rank_alone_has_its_tree_itself() -> None:
     comm = Rank(World(1), 0)
     tree = {"w": np.ones(2), "n": 1.0}
@@ -384,14 +377,3 @@ def test_a_rank_that_dies_ends_the_others(how: str, tmp_path: Path) -> None:
         assert "KeyError: 'this is the end of it'" in done.stderr
         # MPI itself may have something to say of the rank that waits
         assert "rank 0 of 2 failed" not in done.stderr
-
-
-@pytest.mark.thorough
-def test_without_mpi4py_one_line_says_how_to_install_it() -> None:
-    code = (
-        "import runpy, sys; sys.modules['mpi4py'] = None;"
-        f"runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
-    )
-    done = run(sys.executable, "-c", code)
-    assert done.returncode == 1
-    assert done.stderr == "mpi4py is missing: pip install 'tapegrad[mpi]'\n"

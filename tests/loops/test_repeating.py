@@ -35,20 +35,6 @@ def test_while_loop_goes_back_as_many_steps_as_it_went(a, b, most):
     same(tg.hvp(square[0], (x,), (x,)), tg.hvp(square[1], (x,), (x,)))
 
 
-def test_while_loop_compiled_makes_the_steps_of_each_call():
-    def loss(f):
-        return lambda x, most: tg.sum(f(x, most) ** 2)
-
-    step = tg.compile(lambda x, most: (doubled(x, most), tg.hessian(loss(doubled))(x, most)))
-    for most in (0.0, 3.0, 1000.0):
-        x = np.array([0.5, 1.5])
-        same(
-            step(x, most),
-            (doubled_by_hand(x, most), tg.hessian(loss(doubled_by_hand))(x, most)),
-        )
-    assert len(step.signatures) == 1
-
-
 def test_fori_loop_of_a_varying_number_of_steps():
     power = tg.compile(tg.value_and_grad(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0)))
     for n in (0, 1, 5):

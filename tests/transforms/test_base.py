@@ -343,19 +343,6 @@ def test_a_carry_changed_in_place_gives_what_a_new_one_gives_or_raises(start: An
         check_same(tg.scan(add_in_place, start, xs)[1], np.cumsum(xs))
 
 
-def test_the_rows_of_a_scan_are_what_the_step_gave_at_the_time() -> None:
-    kept = np.zeros(2)
-
-    def step(carry: Any, x: Any) -> Any:
-        kept[:] += x
-        return kept, kept
-
-    last, rows = tg.scan(step, np.zeros(2), np.ones(3))
-    kept[:] = 9
-    np.testing.assert_array_equal(rows, [[1, 1], [2, 2], [3, 3]])
-    np.testing.assert_array_equal(last, [3, 3])
-
-
 def test_a_pullback_goes_by_the_output_as_it_was() -> None:
     kept: list[Any] = []
 

@@ -1,6 +1,5 @@
 """Complex numbers through every door: seeds, results and what is printed; and what is refused."""
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -328,22 +327,3 @@ def test_what_is_printed_is_the_gradient_as_users_take_it() -> None:
     page = tg.show.html(tape, output)
     assert str(gradients[tape.parameters[0]][0])[1:6] in page
     assert page.count('"ok">agrees') == 2
-
-
-def test_trees_records_and_ops_come_back() -> None:
-    vector, unravel = tg.tree.ravel({"z": Z.reshape(3, 1), "x": X})
-    assert vector.dtype == np.float64
-    back = unravel(vector)
-    np.testing.assert_array_equal(back["z"], Z.reshape(3, 1))
-    np.testing.assert_array_equal(back["x"], X)
-    tg.testing.check_grads(
-        lambda z: unravel(tg.tree.ravel({"z": z, "x": X})[0] ** 2)["z"], (Z[:, None],)
-    )
-    np.testing.assert_allclose(tg.optim.global_norm({"z": Z}), np.linalg.norm(Z))
-    output, tape = tg.record(lambda z: np.sum(np.abs(z)))(Z)
-    again, same = pickle.loads(pickle.dumps((tape, output)))
-    np.testing.assert_array_equal(
-        tg.reverse_sweep(again, same)[again.parameters[0]],
-        tg.reverse_sweep(tape, output)[tape.parameters[0]],
-    )
-    assert pickle.loads(pickle.dumps(tg.abs.complex)) is tg.abs.complex

@@ -123,12 +123,6 @@ def test_pullback_takes_none_for_a_zero_cotangent(left_out, whole, plain):
     assert g == sum(w for w, none in zip((2, 3, 5, 7), left_out, strict=True) if not none)
 
 
-def test_pullback_takes_none_for_all_cotangents():
-    pullback = tg.vjp(several, np.ones(2))[1]
-    np.testing.assert_array_equal(pullback(None)[0], [0.0, 0.0])
-    np.testing.assert_array_equal(tg.vjp(square, np.ones(2))[1](None)[0], [0.0, 0.0])
-
-
 @given(st.lists(st.booleans(), min_size=3, max_size=3), st.booleans())
 def test_a_tangent_none_is_zero(left_out, whole):
     def f(pair, c):
@@ -156,10 +150,6 @@ def test_pullback_takes_a_plain_tuple_for_a_named_one(function):
     for wrong in ((*weights, 1.0), list(weights)):
         with pytest.raises(ValueError, match="the trees differ"):
             pullback(wrong)
-
-
-def test_jvp_takes_a_plain_tuple_for_a_named_one():
-    assert tg.jvp(lambda p: p.first * p.second, (Pair(2.0, 3.0),), ((1.0, 0.0),))[1] == 3.0
 
 
 # --- linearize --------------------------------------------------------------------------------
