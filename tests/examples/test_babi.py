@@ -1,4 +1,4 @@
-"""Stories: made up, read and taken apart."""
+"""Made-up stories are read as they are written, and their answers follow from their facts."""
 
 import doctest
 

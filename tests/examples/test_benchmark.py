@@ -1,4 +1,4 @@
-"""The benchmark runs; what it measures is not a matter of tests."""
+"""The benchmark checks every implementation against NumPy, and writes its tables."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The notebook's parts, with its figures.
+"""The parts of the notebook train to the losses that it prints.
 
 The notebook draws weights from NumPy's legacy stream seeded with 0, and from the
 same stream a random id for every tensor it makes; the draws are repeated here in

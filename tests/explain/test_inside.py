@@ -1,4 +1,4 @@
-"""Inside a record: the steps of loops, branches and checkpointed calls, as tapes."""
+"""Inside a record each step, branch and call is a tape, swept with the cotangents that it gets."""
 
 import re
 from typing import Any

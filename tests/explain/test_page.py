@@ -1,4 +1,4 @@
-"""The page of a tape: what is in it, and what it does in a real browser."""
+"""A page shows a tape, its values and its sweep in one file, and steps through them in a browser."""
 
 import json
 import re

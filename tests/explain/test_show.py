@@ -1,4 +1,4 @@
-"""A tape to look at."""
+"""A printed tape has a line for each record: its op, operands, value, cotangent and source."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The reverse sweep as a value: its steps, and the rules in words."""
+"""The steps of a sweep add up to its gradients, and name the rule of each contribution."""
 
 import itertools
 

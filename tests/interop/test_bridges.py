@@ -1,4 +1,4 @@
-"""Functions that tapegrad differentiates, inside PyTorch and JAX."""
+"""Bridged functions have our gradients inside PyTorch and JAX, with their shapes and dtypes."""
 
 from typing import Any
 

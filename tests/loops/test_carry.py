@@ -1,4 +1,4 @@
-"""The carry of a loop: its dtypes, its memory, and what is refused."""
+"""A carry keeps its structure, shapes and dtypes, and shares no memory with later calls."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""while_loop and fori_loop against plain Python."""
+"""while_loop and fori_loop have the values and derivatives of the loop in plain Python."""
 
 import pickle
 

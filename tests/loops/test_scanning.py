@@ -1,4 +1,4 @@
-"""scan against plain Python: values, derivatives of any order, and what it holds."""
+"""scan has the values of the loop in plain Python, and its derivatives of any order."""
 
 import itertools
 import pickle

@@ -1,4 +1,4 @@
-"""What a function is given is its own: it may change it, and nothing else changes.
+"""A function owns its arguments: it may change their containers, and nothing else changes.
 
 A body that changes its dicts, lists and records in any drawn way gives what one gives that copies
 them first, in each transform and each loop, and the caller's trees stay as they are.

@@ -1,4 +1,4 @@
-"""vmap: a function of one example as a function of a batch."""
+"""vmap gives what a loop over the examples gives: for each op, transform, draw and axis."""
 
 import itertools
 import pickle

@@ -1,4 +1,4 @@
-"""vmap of loops and branches: their bodies for all examples at once."""
+"""vmap of loops and branches gives what a loop over the examples gives, and its derivatives."""
 
 from typing import Any
 

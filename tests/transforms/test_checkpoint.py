@@ -1,4 +1,4 @@
-"""checkpoint: a call recorded as one, which the sweep makes again."""
+"""A checkpointed function has the values and derivatives of the function, in less memory."""
 
 import inspect
 import pickle

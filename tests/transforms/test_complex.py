@@ -1,4 +1,4 @@
-"""Complex numbers through every door: seeds, results and what is printed; and what is refused."""
+"""Derivatives of complex numbers are adjoints in every transform; calls without one are refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""grad and value_and_grad."""
+"""grad and value_and_grad: the derivative, in trees, shapes and dtypes like the arguments."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a solver finds is differentiated by the implicit function theorem."""
+"""The root of a solver has the derivatives that the implicit function theorem gives it."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""jacobian and hessian, in both modes and in blocks; linearize."""
+"""Jacobians and Hessians are those of pullbacks, in both modes, in blocks and in trees."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Arguments to differentiate by name, and the diagonal of the Hessian."""
+"""A name of an argument means its position; the diagonal of a Hessian is that of the Hessian."""
 
 import functools
 import pickle

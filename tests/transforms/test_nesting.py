@@ -1,4 +1,4 @@
-"""Transforms of transforms, in any order and to any depth."""
+"""Transforms nest in any order and to any depth, and keep their perturbations apart."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""vjp, jvp and hvp."""
+"""vjp, jvp, linearize and hvp are products with the Jacobian and the Hessian, of trees too."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What all transforms have in common."""
+"""All transforms keep names, hand on aux and other leaves, and refuse in the same words."""
 
 import inspect
 from typing import Any
