@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
+from tapegrad.core.broadcasting import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts, Rules

@@ -1,9 +1,8 @@
 """Op: what can stand on a tape, a forward function on arrays and its VJP rules.
 
-An op is one declaration (`tapegrad.declare`, or `tapegrad.custom_op` for your own): a
-function that computes on arrays, a rule for each operand that a gradient can pass to,
-and how a tangent passes. It serves calls on plain arrays, recording, derivatives of any
-order, and compiling.
+An op is one declaration: a function that computes on arrays, a rule for each operand that a
+gradient can pass to, and how a tangent passes. It serves calls on plain arrays, recording,
+derivatives of any order, and compiling.
 """
 
 from __future__ import annotations

@@ -15,19 +15,6 @@ from tapegrad.errors.words import short
 Rule = Callable[..., Any]
 
 
-def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
-    """The rules that are not None, each after its operand's position."""
-    return tuple([(i, rule) for i, rule in enumerate(rules) if rule is not None])
-
-
-def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...] | None:
-    """`differentiable` of an op's rules; None if they depend on the number of operands."""
-    if type(op.vjps) is tuple:
-        return differentiable(op.vjps)
-    last = getattr(op.vjps, "last", None)
-    return None if last is None else differentiable(op.rules(last + 1))
-
-
 @attrs.frozen(eq=False, repr=False)
 class Rules(Named):
     """The part of an op that a record needs: its name, forward function and rules.
@@ -60,8 +47,7 @@ class Rules(Named):
         A function to call instead of `forward` on Python ints alone while compiling, which keeps
         them Python ints; None to call `forward`.
     batch
-        The rule for a leading axis of examples; None if each example takes a call. See
-        `tapegrad.transforms.replay`.
+        The rule for a leading axis of examples; None if each example takes a call.
     complex
         Whether it takes complex operands; or the op that is written in its place where an operand
         is complex. Any other op refuses them by name, before it computes anything.
@@ -86,7 +72,7 @@ class Rules(Named):
     complex: Any = attrs.field(default=False, kw_only=True)
     add_into: Rule | None = attrs.field(default=None, kw_only=True)
     passing: Any = attrs.field(
-        init=False, default=attrs.Factory(differentiable_operands, takes_self=True)
+        init=False, default=attrs.Factory(lambda op: differentiable_operands(op), takes_self=True)
     )
 
     def __attrs_post_init__(self) -> None:
@@ -99,6 +85,19 @@ class Rules(Named):
     def rules(self, n: int) -> Any:
         """The VJP rules of n operands."""
         return self.vjps if type(self.vjps) is tuple else self.vjps.rules(n)
+
+
+def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
+    """The rules that are not None, each after its operand's position."""
+    return tuple([(i, rule) for i, rule in enumerate(rules) if rule is not None])
+
+
+def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...] | None:
+    """`differentiable` of an op's rules; None if they depend on the number of operands."""
+    if type(op.vjps) is tuple:
+        return differentiable(op.vjps)
+    last = getattr(op.vjps, "last", None)
+    return None if last is None else differentiable(op.rules(last + 1))
 
 
 @attrs.frozen

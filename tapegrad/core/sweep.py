@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.cotangents import FLOAT64, unbroadcast
+from tapegrad.core.broadcasting import FLOAT64, unbroadcast
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape, descendants
@@ -33,9 +33,10 @@ SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lamb
 
 _ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
-# What a recorded sweep writes last: it says that it is one. Options are the line before the first
-# that it wrote, records and their cotangents in turn (those that the sweep passed, and parameters
-# and their gradients), and for each that it passed the line before its rules were called.
+# The record that ends a recorded sweep. Its options say what the sweep did: `since` is the index of
+# the last record before it; `passed` has the records that it passed, each before its cotangent;
+# `at` has for each of these the index of the last record before its rules were called; `gradients`
+# has the parameters, each before its gradient.
 SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
 _NOTHING: Array = readonly_array(np.zeros(()))
 
@@ -308,8 +309,8 @@ def conjugated(c: Any) -> Any:
 def without_signs(zs: Any) -> Any:
     """New complex numbers, with 0.0 for each -0.0.
 
-    The conjugate of a derivative that is 0 by the imaginary part has -0.0 there. No branch cut is
-    left to tell its sides by that: a derivative knows them from its operands.
+    The conjugate of a real derivative has the imaginary part -0.0. The sign of a zero tells the
+    sides of a branch cut apart, but a rule reads the side off its operands, not off a cotangent.
     """
     recorded = type(zs) is Tensor
     return zs + 0 if recorded else readonly_array(iadd(zs, 0))  # type: ignore[no-untyped-call]

@@ -58,7 +58,7 @@ class Tape(Unchanging):
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
 
-    # put onto the class by the room that explains tapes
+    # put onto the class from outside, by the tools that look at tapes
     show: ClassVar[Callable[..., str]]
     _check_finite: ClassVar[Callable[..., Callable[..., None]]]
     _check_passed_on: ClassVar[Callable[..., None]]

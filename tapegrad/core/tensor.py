@@ -1,8 +1,8 @@
 """Tensor, the frozen record that ops write on a tape, and the Origin where a tape begins.
 
 A record knows its value, the op that wrote it, its operands and the record before it, so a tape is
-its last record: an immutable linked list. NumPy's operators, methods and protocols, and reading a
-value out, are put onto the class by another room, which knows NumPy.
+its last record: an immutable linked list. NumPy's operators, methods and protocols are put onto the
+class from outside, when the package is imported.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Tensor(Unchanging):
 
     __tree_leaf__: ClassVar[bool] = True
 
-    # put onto the class: the value, or an error that names what reads it, where it is not known
+    # Put onto the class. The first returns the value, or raises an error that names the reader
+    # where no value is known; the second says whether NumPy would have a number or an array.
     _read: ClassVar[Callable[..., Any]]
     _is_a_number: ClassVar[Callable[..., bool]]
 
@@ -149,7 +150,7 @@ class Draft(Tensor):
 
     __slots__ = ()
     __init__ = object.__init__
-    # both: Python looks up the first at each call if the second is a function of its own
+    # both, since they share one slot of a class: beside an inherited function it is slow
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__
 
@@ -215,9 +216,7 @@ class Origin:
         return here is not None
 
 
-# --- records among operands ---------------------------------------------------------------
-
-# NumPy turns a list into an array, so a list with Tensors in it is stacked
+# NumPy turns a list into an array, so a list with Tensors in it is stacked.
 LISTS = (list, tuple)
 
 

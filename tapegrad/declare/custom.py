@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.core.forward import by_users_rules
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Op

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import sums
+from tapegrad.core.broadcasting import sums
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis

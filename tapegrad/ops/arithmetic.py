@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power

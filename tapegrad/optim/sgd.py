@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.cotangents import FLOAT64
+from tapegrad.core.broadcasting import FLOAT64
 from tapegrad.optim.base import Optimizer, below_one, is_zero, plain, within
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable

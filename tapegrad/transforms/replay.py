@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED

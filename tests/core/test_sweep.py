@@ -15,7 +15,7 @@ from messages import Refusal, check_refusals
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.errors import TapeError
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)

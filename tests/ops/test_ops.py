@@ -27,7 +27,7 @@ from op_cases import (
 
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.broadcasting import unbroadcast
 from tapegrad.core.forward import elementwise
 from tapegrad.core.rules import Parts, differentiable
 from tapegrad.core.tensor import primals
