@@ -1,4 +1,4 @@
-"""Fourier transforms: every length and norm, halves of bins, dtypes, and what is refused."""
+"""Fourier transforms: transposed maps for every length and norm, records, buffers, no bins."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Norms, solutions and the like where the table's calls do not reach: at zero, refused."""
+"""Norms, solutions and roots at zeros, at ties, of no elements, and by their orders."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Products, scans and order statistics: zeros, ties, nan and infinities, refusals.
+"""Products, scans and order statistics: zeros, ties, nan and infinities.
 
 Derivatives of products are those of polynomials; elements that tie share a gradient equally; nan
 that is left out gets none; statistics and their dtypes are NumPy's for ties and infinite numbers.
