@@ -1,22 +1,24 @@
 """compile: a compiled function is the function that it was made of."""
 
+import functools
 import pickle
 import sys
 import threading
 from typing import NamedTuple
+from unittest import mock
 
 import attrs
 import numpy as np
 import pytest
 from bench.peers.tapegrad import tapegrad_start, tapegrad_step
 from bench.workloads import WORKLOADS
-from counting import counted
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
 
 import tapegrad as tg
+from tapegrad.program.memory import MANY
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 from tapegrad.tree.numbers import is_floating
@@ -47,51 +49,32 @@ def test_compiled_computes_what_is_recorded(written):
 @depth("program, as text")
 @given(programs(max_steps=12))
 def test_compiled_function_inside_a_gradient(written):
-    through = tg.compile(written.fn)
-
-    def step(*args):
+    def gradient(fn):
         def total(*args):
-            results = through(*args)
+            results = fn(*args)
             return sum(tg.sum(tg.tanh(y)) for y in results if isinstance(y, tg.Tensor)) + 0.0
 
-        return tg.grad(total, written.argnums)(*args)
+        return tg.grad(total, written.argnums)(*written.arguments[0])
 
-    def plain(*args):
-        def total(*args):
-            results = written.fn(*args)
-            return sum(tg.sum(tg.tanh(y)) for y in results if isinstance(y, tg.Tensor)) + 0.0
-
-        return tg.grad(total, written.argnums)(*args)
-
-    args = written.arguments[0]
-    assert_close(step(*args), plain(*args), written.narrowest, 1.0)
+    assert_close(gradient(tg.compile(written.fn)), gradient(written.fn), written.narrowest, 1.0)
 
 
 @depth("program, as text")
-@given(st.data(), programs(max_steps=12))
-def test_compiled_arguments_lie_in_memory_in_any_way(data, written):
+@given(st.data(), programs(max_steps=12), st.sampled_from([9, MANY]))
+def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
     compiled = tg.compile(written.step)
-    wanted = compiled(*written.arguments[0])
-    args = []
-    for x in written.arguments[0]:
-        args.append(data.draw(layouts(x.copy())) if isinstance(x, np.ndarray) else x)
+    wanted = written.step(*written.arguments[0])
+    args = [
+        data.draw(layouts(x.copy())) if isinstance(x, np.ndarray) else x
+        for x in written.arguments[0]
+    ]
     before = [np.array(x) for x in args]
     scale = scale_of(written.step, written.arguments[0])
-    assert_close(compiled(*args), wanted, written.narrowest, scale)
+    with mock.patch.multiple("tapegrad.program.memory", MANY=many, _BLOCK_BYTES=64):
+        for _ in range(2):
+            assert_close(compiled(*args), wanted, written.narrowest, scale)
     assert all(np.array_equal(x, y) for x, y in zip(args, before, strict=True))
     assert len(compiled.signatures) == 1
-
-
-def hessian_of_loss(w, x):
-    return tg.hessian(loss)(w, x)
-
-
-def tangent_of_loss(w, x):
-    return tg.jvp(loss, (w, x), (x, w))
-
-
-def two_gradients(w, x):
-    return tg.grad(lambda w: tg.sum(tg.grad(loss)(w, x) ** 2))(w)
 
 
 @pytest.mark.parametrize(
@@ -101,20 +84,15 @@ def two_gradients(w, x):
         tg.value_and_grad(loss, argnums=(0, 1)),
         tg.hessian(loss),
         tg.jacobian(lambda w, x: w * tg.tanh(x)),
-        hessian_of_loss,
-        tangent_of_loss,
-        two_gradients,
+        lambda w, x: tg.jvp(loss, (w, x), (x, w)),
         lambda w, x: tg.hvp(lambda w: loss(w, x), (w,), (x,)),
         lambda w, x: tg.vjp(loss, w, x)[1](2.0),
-        lambda w, x: (
-            tg.grad(tg.checkpoint(loss))(w, x) if hasattr(tg, "checkpoint") else loss(w, x)
-        ),
+        tg.grad(lambda w, x: tg.sum(tg.grad(loss)(w, x) ** 2)),
+        tg.grad(tg.checkpoint(loss)),
     ],
 )
 def test_compiled_transforms(transform):
-    got, wanted = tg.compile(transform)(X, X + 2), transform(X, X + 2)
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    assert_same(tg.compile(transform)(X, X + 2), transform(X, X + 2))
 
 
 def test_transforms_of_compiled_functions():
@@ -123,14 +101,9 @@ def test_transforms_of_compiled_functions():
     assert_same(tg.hessian(compiled)(X, X + 2), tg.hessian(loss)(X, X + 2))
     assert_same(tg.compile(tg.grad(compiled))(X, X + 2), tg.grad(loss)(X, X + 2))
     assert_same(tg.record(compiled)(X, X + 2)[0].value, tg.record(loss)(X, X + 2)[0].value)
-
-
-def test_compiled_functions_call_each_other():
     inner = tg.compile(tg.tanh)
-    outer = tg.compile(lambda x: tg.grad(lambda x: tg.sum(inner(x) * inner(x + 1.0)))(x))
-    plain = tg.grad(lambda x: tg.sum(tg.tanh(x) * tg.tanh(x + 1.0)))
-    assert_same(outer(X), plain(X))
-    assert_same(inner(X), tg.tanh(X))
+    square = tg.grad(lambda x: tg.sum(inner(x) * inner(x + 1.0)))
+    assert_same(tg.compile(square)(X), tg.grad(lambda x: tg.sum(tg.tanh(x) * tg.tanh(x + 1.0)))(X))
 
 
 def test_compiled_function_calls_itself():
@@ -195,16 +168,6 @@ def test_compiled_arguments_and_results_are_any_trees(first, second):
     assert len(compiled.signatures) == 1
 
 
-def test_compiled_gradients_are_found_by_key():
-    fn = counted(lambda p: tg.grad(lambda p: tg.sum(p["a"] * p["b"] ** 2))(p))
-    compiled = tg.compile(fn)
-    first = compiled({"a": X, "b": X + 1})
-    second = compiled({"b": X + 1, "a": X})
-    np.testing.assert_array_equal(first["a"], second["a"])
-    np.testing.assert_array_equal(first["b"], second["b"])
-    np.testing.assert_allclose(first["a"], (X + 1) ** 2, rtol=1e-12)
-
-
 def test_compiled_keyword_arguments_come_in_any_order():
     compiled = tg.compile(lambda x, *, a, b=2.0: x * a - b)
     np.testing.assert_array_equal(compiled(X, b=3.0, a=2.0), X * 2.0 - 3.0)
@@ -213,27 +176,6 @@ def test_compiled_keyword_arguments_come_in_any_order():
     np.testing.assert_array_equal(compiled(a=3.0, x=X), X * 3.0 - 2.0)
     with pytest.raises(TypeError):
         compiled(X)
-
-
-def test_compiled_optimizer_and_state():
-    layer = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.Tanh(), tg.nn.Linear(4, 2))
-    optimizer = tg.optim.SGD(0.1, momentum=0.9)
-
-    def step(params, state, x, y):
-        objective = lambda params: tg.nn.mse_loss(layer(params, x), y)  # noqa: E731
-        value, grads = tg.value_and_grad(objective)(params)
-        return value, *optimizer.update(params, grads, state)
-
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
-    params = wanted_params = layer.init(0)
-    state = wanted_state = optimizer.init(params)
-    compiled = tg.compile(step)
-    for _ in range(5):
-        value, params, state = compiled(params, state, x, y)
-        wanted, wanted_params, wanted_state = step(wanted_params, wanted_state, x, y)
-        assert_same((value, params, state), (wanted, wanted_params, wanted_state))
-    assert len(compiled.signatures) == 1
 
 
 def test_compiled_function_keeps_name_and_docstring():
@@ -268,12 +210,6 @@ def test_compiled_dtypes_are_as_recorded(dtype, rate):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-def test_compiled_python_float_is_weak():
-    compiled = tg.compile(lambda w, rate, n: (w - rate * w / n) ** 2 + (rate + n) * w)
-    assert compiled(X.astype("f4"), 0.1, 3).dtype == np.float32
-    assert compiled(X.astype("f4"), np.float64(0.1), 3).dtype == np.float64
-
-
 @pytest.mark.parametrize("leaf", [np.float64(0.5), np.float32(0.5), np.array(0.5), 0.5])
 def test_compiled_scalars_have_the_gradients_that_are_recorded(leaf):
     def step(x):
@@ -284,11 +220,6 @@ def test_compiled_scalars_have_the_gradients_that_are_recorded(leaf):
         assert isinstance(a, np.ndarray)
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
-def test_compiled_value_of_a_python_float_is_an_array():
-    step = tg.value_and_grad(lambda x: x * x * 2.0)
-    assert_same(tg.compile(step)(3.0), step(3.0))
 
 
 @pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
@@ -398,24 +329,17 @@ def test_compiled_results_handed_on_have_the_recorded_type(n):
         assert (type(got), got) == (type(want), want)
 
 
-@pytest.mark.parametrize("axis_of", ["many", "few"])
-def test_compiled_indices_of_any_kind(axis_of):
-    table = np.arange(12.0).reshape(4, 3)
-    n = 40 if axis_of == "many" else 2
-
+@pytest.mark.parametrize("n", [2, 40])
+@pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "u8", "i1"])
+def test_compiled_indices_of_any_kind(n, dtype):
+    @functools.partial(tg.value_and_grad, argnums=(0, 1))
     def step(table, w, i):
-        return tg.value_and_grad(lambda t, w: tg.sum(tg.tanh(tg.index_select(t, i) @ w)), (0, 1))(
-            table, w
-        )
+        return tg.sum(tg.tanh(tg.index_select(table, i) @ w))
 
     rng = np.random.default_rng(0)
-    w = rng.standard_normal((3, 5))
-    for dtype in ("i8", "i4", "u1", "u8", "i1"):
-        for low in (0, -4):
-            if low < 0 and dtype[0] == "u":
-                continue
-            i = rng.integers(low, 4, n).astype(dtype)
-            assert_same(tg.compile(step)(table, w, i), step(table, w, i), rtol=1e-11)
+    table, w = rng.standard_normal((4, 3)), rng.standard_normal((3, 5))
+    i = rng.integers(0 if dtype[0] == "u" else -4, 4, n).astype(dtype)
+    assert_same(tg.compile(step)(table, w, i), step(table, w, i), rtol=1e-11)
 
 
 def test_compiling_warns_of_no_placeholder():
@@ -477,44 +401,6 @@ def test_compiled_function_calls_itself_while_it_is_recorded():
     np.testing.assert_array_equal(result[0], np.full(2, 6.0))
 
 
-@pytest.mark.parametrize(
-    ("dtype", "layout"),
-    [
-        (dtype, layout)
-        for i, dtype in enumerate([np.float64, np.float32])
-        for layout in [["C", "reversed", "0-d beside it"], ["F", "strided"]][i]
-    ],
-)
-def test_compiled_large_arrays_however_they_lie(dtype, layout):
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 150_001)).astype(dtype)
-    x = {
-        "F": np.asfortranarray(x),
-        "reversed": x[:, ::-1],
-        "strided": np.repeat(x, 2, 1)[:, ::2],
-    }.get(layout, x)
-    other = np.asarray(0.5, dtype) if layout == "0-d beside it" else x.T.copy().T
-
-    def step(x, other, rate):
-        def objective(x):
-            y = tg.tanh(x * rate) * tg.exp(-(x * x))
-            z = tg.where(y > other, y, x * 0.5)
-            return tg.sum(z * y) + tg.mean(y) * tg.sum(z), (y, tg.sum(y, axis=0), z[0])
-
-        return tg.value_and_grad(objective, has_aux=True)(x)
-
-    before = x.copy()
-    compiled = tg.compile(step)
-    wanted = step(x, other, 0.7)
-    for _ in range(2):
-        got = compiled(x, other, 0.7)
-        tolerance = 1e-11 if dtype is np.float64 else 2e-4
-        for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-            assert (a.dtype, a.shape) == (b.dtype, b.shape)
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-    np.testing.assert_array_equal(x, before)
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_compiled_workloads_of_the_benchmark_agree(name):
@@ -526,8 +412,3 @@ def test_compiled_workloads_of_the_benchmark_agree(name):
     step(start, *workload.data)
     assert all(np.array_equal(a, b) for a, b in zip(before, workload.leaves, strict=True))
     assert len(step.signatures) == 1
-
-
-def test_compiled_whole_number_stays_whole_where_it_must():
-    x = np.array([1.5, 2.0])
-    np.testing.assert_array_equal(tg.compile(lambda x: np.ldexp(x, 2))(x), 4 * x)

@@ -81,25 +81,6 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
             np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12, err_msg=first)
 
 
-@depth("small step")
-@given(st.lists(st.sampled_from(["a", "b"]).flatmap(
-    lambda x: st.sampled_from([x, f"{x}_", f"{x}_2", f"flat_{x}", f"{x}_block", "b0", "lo", "n"])
-), min_size=2, max_size=2, unique=True))  # fmt: skip
-def test_no_argument_overwrites_another(pair):
-    first, second = pair
-    grads = tg.compile(tg.grad(lambda p: tg.sum(step(p)["c"])))
-    got = grads({first: LARGE, second: LARGE + 5})
-    wanted = tg.grad(lambda p: tg.sum(step(p)["c"]))({first: LARGE, second: LARGE + 5})
-    for key in pair:
-        np.testing.assert_allclose(got[key], wanted[key], rtol=1e-10)
-
-
-@pytest.mark.parametrize("key", ["0", "a b", "a.b", "f(x)", "é", "__debug__", "lambda", "x\n1/0"])
-def test_keys_are_any_text(key):
-    compiled = tg.compile(lambda p: {k: np.tanh(x) * x for k, x in p.items()})
-    np.testing.assert_allclose(compiled({key: LARGE})[key], np.tanh(LARGE) * LARGE, rtol=1e-12)
-
-
 def test_a_custom_op_may_have_the_name_of_anything():
     for name in ("sum", "make", "b0", "x", "lambda", "a\nb", "numpy"):
 
