@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import attrs
@@ -63,6 +64,26 @@ class Sealed:
     first: Any
     rest: list[Any] = dataclasses.field(default_factory=list)
     count: ClassVar[int] = 3
+
+
+# static arguments
+@attrs.frozen
+class Setting:
+    value: object
+    other: object = None
+    __tree_leaf__ = True
+
+
+@attrs.frozen(slots=False)
+class Loose:
+    """A frozen record whose instances have a dict."""
+
+    value: object
+    __tree_leaf__ = True
+
+    @functools.cached_property
+    def doubled(self) -> Any:
+        return self.value * 2  # type: ignore[operator]
 
 
 # all that UTF-8 encodes; Hypothesis' own way to that takes two seconds of each run
