@@ -62,7 +62,6 @@ def test_results_of_a_step_of_a_small_net(sizes, n, dtype, updated):
 SHARED = {
     "a weight of two layers": lambda w, b, c, x: np.sum(np.tanh(x @ w + b) @ w + c),
     "a bias of two layers": lambda w, b, c, x: np.sum(np.tanh(np.tanh(x @ w + b) @ w + b) * c),
-    "an input of two layers": lambda w, b, c, x: np.sum(np.tanh(x @ w + b) * (x @ (w * 2) + c)),
     "a product that is used itself": lambda w, b, c, x: np.sum(np.tanh((p := x @ w) + b) * p + c),
     "a sum of two products": lambda w, b, c, x: np.sum(np.tanh(x @ w + b + x.T @ w + c)),
 }
@@ -72,25 +71,16 @@ SHARED = {
 def test_results_of_layers_that_share_parameters(fn):
     w, x = RNG.normal(size=(2, 3, 3))
     b, c = RNG.normal(size=(2, 3))
-    tg.compile(tg.value_and_grad(fn, argnums=(0, 1, 2))).check(w, b, c, x)
-    updated = tg.grad(fn, argnums=(0, 1, 2))
-    tg.compile(lambda *args: [p - g for p, g in zip(args, updated(*args), strict=False)]).check(
-        w, b, c, x
-    )
+    gradients = tg.value_and_grad(fn, argnums=(0, 1, 2))
 
+    def updated(*args):
+        value, slopes = gradients(*args)
+        return value, slopes, [p - g for p, g in zip(args, slopes, strict=False)]
 
-def test_results_that_are_rows_of_one_array_are_sealed_and_apart():
-    layers, x, y = layers_of(2, 3, 1), RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))
-    compiled = tg.compile(step)
-    assert str(compiled.program(layers, x, y)).count(".setflags(False)") == 5
-    first = tg.tree.leaves(compiled(layers, x, y))
-    second = tg.tree.leaves(compiled(layers, x, y))
-    for i, a in enumerate(first):
-        assert not a.flags.writeable
-        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
-            a.setflags(write=True)
-        others = [*first[:i], *first[i + 1 :], *second, *tg.tree.leaves((layers, x, y))]
-        assert not any(np.shares_memory(a, other) for other in others)
+    compiled = tg.compile(updated)
+    compiled.check(w, b, c, x)
+    # rows of one array are among them
+    assert_unshared_and_read_only([compiled(w, b, c, x) for _ in range(2)], (w, b, c, x))
 
 
 PARTS = {
@@ -155,18 +145,7 @@ def test_rows_of_a_stack_are_written_where_it_is(data, shape):
     compiled = tg.compile(fn)
     compiled.check(*args)
     compiled.check(*[x + 1 for x in args])
-
-
-def test_a_stack_in_a_step_of_a_loop_copies_no_row():
-    def loop(x):
-        def step(c, _):
-            return np.stack([c[1] * 0.5, np.sin(c[0])]) * x, None
-
-        return tg.scan(step, np.ones((2, 3)), length=4)[0]
-
-    compiled = tg.compile(loop)
-    compiled.check(2.0)
-    assert "its parts were written there" in str(compiled.program(2.0))
+    assert "its parts were written there" in str(compiled.program(*args)) or not shape
 
 
 # what classes did as their records were made
@@ -177,6 +156,10 @@ DID: list[str] = []
 class Plain:
     a: Any
     b: Any = 0
+
+
+class Derived(Plain):
+    pass
 
 
 @attrs.frozen
@@ -206,38 +189,18 @@ class Own:
         self.__attrs_init__(a)
 
 
-@attrs.frozen(cache_hash=True)
-class Cached:
-    a: Any
+CACHED = attrs.make_class("Cached", ["a"], frozen=True, cache_hash=True)
+OPEN = attrs.make_class("Open", ["a"], frozen=True, slots=False)
 
 
-@attrs.frozen(slots=False)
-class Open:
-    a: Any
-
-
-class Derived(Plain):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("node", "did"),
-    [
-        (Checked, ["checked"]),
-        (Converted, ["converted"]),
-        (Hooked, ["hooked"]),
-        (Own, ["own"]),
-        (Cached, []),
-        (Open, []),
-        (Derived, []),
-    ],
-)
-def test_results_that_are_records_are_made_by_their_class(node, did):
+@pytest.mark.parametrize("node", [Checked, Converted, Hooked, Own, CACHED, OPEN, Derived])
+def test_results_that_are_records_are_made_by_their_class(node):
     compiled = tg.compile(lambda x: node(x * 2))
     text = str(compiled.program(np.ones(2)))
     DID.clear()
     result = compiled(np.ones(2))
-    assert did == DID
+    own = node in (Checked, Converted, Hooked, Own)
+    assert [node.__name__.lower()] * own == DID
     assert type(result) is node
     np.testing.assert_array_equal(result.a, [2.0, 2.0])
     assert f"return {node.__name__}(" in text
@@ -247,8 +210,7 @@ def test_results_that_are_plain_records_skip_their_init():
     compiled = tg.compile(lambda x: Plain(x * 2, Checked(x)))
     assert "return new_Plain(" in str(compiled.program(np.ones(2)))
     result = compiled(np.ones(2))
-    assert type(result) is Plain
-    assert type(result.b) is Checked
+    assert (type(result), type(result.b)) == (Plain, Checked)
     np.testing.assert_array_equal(result.a, [2.0, 2.0])
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         result.a = 3
@@ -257,43 +219,24 @@ def test_results_that_are_plain_records_skip_their_init():
     assert hash(same) == hash(Plain("text", None))
 
 
-def test_signatures_that_take_turns_are_told_apart():
-    compiled = tg.compile(lambda x, k=0.0: x * 2 + k)
-    calls = [((np.ones(2),), {}), ((np.ones(3),), {}), ((np.ones(2),), {"k": 1.0}), ((2.0,), {})]
-    for _ in range(3):
-        for args, kwargs in calls:
-            np.testing.assert_array_equal(
-                compiled(*args, **kwargs), np.asarray(args[0]) * 2 + kwargs.get("k", 0.0)
-            )
-    assert len(compiled.signatures) == 4
-
-
 X = np.linspace(-1.0, 1.0, 4)
 
 
 def test_results_are_read_only_and_share_nothing():
+    table = np.ones(3)
+
     def fn(x, y):
         a = tg.tanh(x)
-        return (
-            a,
-            a,
-            a.T,
-            a[0],
-            a.reshape(-1),
-            x,
-            x.T,
-            y,
-            [x, a[:1]],
-            np.ones(3),
-            tg.sum(a),
-            tg.stop_gradient(x),
-        )
+        parts = [x, a[:1], table, tg.sum(a), tg.stop_gradient(x)]
+        return a, a, a.T, a[0], a.reshape(-1), x, x.T, y, parts
 
     x = X.reshape(2, 2).copy()
     compiled = tg.compile(fn)
     first = compiled(x, np.float64(2.0))
     second = compiled(x, np.float64(2.0))
-    assert_unshared_and_read_only((first, second), (x,))
+    third = compiled(first[0], np.float64(2.0))
+    assert_unshared_and_read_only((first, second, third), (x, table))
+    np.testing.assert_array_equal(third[0], np.tanh(np.tanh(x)))
     with pytest.raises(ValueError, match="read-only"):
         first[0][0] = 1
 
@@ -312,27 +255,6 @@ def test_results_that_are_kept_stay_as_they_are(seed):
     assert_unshared_and_read_only([result for result, _ in kept[:10]], ())
 
 
-def test_result_that_is_an_argument_is_a_copy():
-    x = X.copy()
-    y, _ = tg.compile(lambda x: (x, x * 2.0))(x)
-    x[0] = 100.0
-    assert y[0] == X[0]
-
-
-def test_results_fed_back_are_not_written_over():
-    compiled = tg.compile(lambda x: (tg.tanh(x * 1.5), x * 2.0))
-    x = X
-    trail = []
-    for _ in range(20):
-        before = x.copy()
-        y, _ = compiled(x)
-        np.testing.assert_array_equal(x, before)
-        np.testing.assert_allclose(y, np.tanh(before * 1.5), rtol=1e-12)
-        trail.append((x, before))
-        x = y
-    assert all((a == b).all() for a, b in trail)
-
-
 def test_captured_arrays_are_frozen_and_a_change_is_reported():
     table = np.arange(4.0)
 
@@ -348,13 +270,3 @@ def test_captured_arrays_are_frozen_and_a_change_is_reported():
     with pytest.raises(AssertionError, match=r"captured.*float64\[4\]"):
         compiled.check(X)
     assert "captured, float64 (4,)" in str(compiled.program(X))
-
-
-def test_results_that_are_captured_arrays_are_copies():
-    table = np.arange(4.0)
-    compiled = tg.compile(lambda x: (table, x))
-    first, _ = compiled(X)
-    table[0] = 9.0
-    second, _ = compiled(X)
-    assert first[0] == second[0] == 0.0
-    assert_unshared_and_read_only((first, second), (table,))
