@@ -16,7 +16,6 @@ from programs import (
     after,
     assert_close,
     assert_computes,
-    improved,
     kinds,
     ops_of,
     run,
@@ -33,7 +32,6 @@ from tapegrad.program.content import content, exact
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Ref
 from tapegrad.program.passes import (
-    GROUPS,
     fold,
     improve_bodies,
     join_sigmoids,
@@ -83,26 +81,15 @@ def test_passes_alone_change_no_result(improve):
 
 
 @depth("program")
-@given(programs())
-def test_passes_leave_a_well_formed_program(written):
-    program = trace(written.step, written.arguments[0], {})
-    for improve in PASSES:
-        program = improve(program)
-        check_program(program)
-    assert_computes(written, program)
-    again = improved(program, PASSES)
-    check_program(again)
-    assert_computes(written, again)
-
-
-@depth("program")
 @given(st.permutations(DISTINCT), programs(max_steps=24))
 def test_passes_in_any_order_change_no_result(passes, written):
-    program = trace(written.step, written.arguments[0], {})
-    for improve in passes:
+    recorded = program = trace(written.step, written.arguments[0], {})
+    for improve in (*passes, *PASSES):
         program = improve(program)
         check_program(program)
     assert_computes(written, program)
+    assert (program.inputs, program.structure) == (recorded.inputs, recorded.structure)
+    assert len(program.outputs) == len(recorded.outputs)
 
 
 @depth("program")
@@ -132,38 +119,11 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         assert len(set(contents)) == len(contents)
 
 
-@depth("program, as text")
-@given(programs(max_steps=16))
-def test_passes_keep_inputs_and_the_tree_of_outputs(written):
-    program = trace(written.step, written.arguments[0], {})
-    after = improved(program, PASSES)
-    assert after.inputs == program.inputs
-    assert after.structure == program.structure
-    assert len(after.outputs) == len(program.outputs)
-
-
 def test_what_is_equal_is_computed_once():
     ops = ops_of(lambda x, y: (tg.tanh(x * y) + 1.0, tg.tanh(x * y) * y), np.ones(3), np.ones(3))
     assert ops.count("tanh") == ops_of(lambda x: tg.tanh(x), np.ones(3)).count("tanh") == 1
     # what another pass makes equal, after the others were compared
     assert ops_of(lambda x: (np.tanh(x), np.tanh(x * 1.0) * 2.0), np.ones(3)).count("tanh") == 1
-
-
-def test_what_no_output_needs_is_dropped():
-    def fn(x):
-        tg.exp(x)
-        return tg.tanh(x)
-
-    assert ops_of(fn, np.ones(3)) == ["tanh"]
-
-
-def test_what_is_equal_but_not_the_same_is_not_shared():
-    def fn(x):
-        return x * 0.0, x * -0.0, x * 1, x * True, x / 0.5, x / -0.5
-
-    x = np.array([1.0, -2.0])
-    for got, wanted in zip(tg.compile(fn)(x), fn(x), strict=True):
-        assert got.tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("improve", DISTINCT, ids=lambda f: f.__name__)
@@ -203,148 +163,6 @@ def test_bodies_are_improved_by_the_passes_of_the_call(terms, remember):
         codes = codes_in(tg.compile(step, passes=passes).program(*args))
         assert len(codes) == len(seen) == len(recorded) > 1
         assert all(code.instructions in seen for code in codes)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("passes", [PASSES, *[(improve,) for improve in DISTINCT]])
-def test_passes_on_a_recurrent_network(dtype, passes):
-    embedding, cell = tg.nn.Embedding(7, 4), tg.nn.RNNCell(4, 5, 7)
-    params = {"table": embedding.init(0), "cell": cell.init(1)}
-    params = tg.tree.map(lambda p: p.astype(dtype), params)
-
-    def loss(params, words, targets):
-        hidden = cell.initial_hidden(len(words)).astype(dtype)
-        for t in range(words.shape[1]):
-            output, hidden = cell(params["cell"], embedding(params["table"], words[:, t]), hidden)
-        return tg.nn.cross_entropy_loss(output, targets)
-
-    rng = np.random.default_rng(0)
-    words, targets = rng.integers(7, size=(9, 4)), rng.integers(7, size=9)
-    step = tg.value_and_grad(loss)
-    compiled = tg.compile(step, passes=passes)
-    assert_close(compiled(params, words, targets), step(params, words, targets), np.dtype(dtype), 1)
-
-
-@given(
-    st.integers(1, 5),
-    st.sampled_from([(3, 4), (1, 2), (2, 2)]),
-    st.sampled_from(["same", "own", "two"]),
-    st.booleans(),
-)
-def test_passes_on_products_over_steps(n, shape, which, chained):
-    rng = np.random.default_rng(n)
-    weights = [rng.standard_normal((shape[1], shape[1])) / 2 for _ in range(n)]
-    xs = rng.standard_normal((n, *shape))
-
-    def loss(weights, xs):
-        h, total = xs[0], 0.0
-        for t in range(n):
-            w = weights[{"same": 0, "own": t, "two": t % 2 if n > 1 else 0}[which]]
-            h = tg.tanh((h if chained else 0.0) + xs[t] @ w)
-            total = total + tg.sum(h * h) + tg.sum(tg.mean(h, axis=0))
-        return total
-
-    step = tg.value_and_grad(loss, argnums=(0, 1))
-    assert_close(tg.compile(step)(weights, xs), step(weights, xs), np.dtype(float), 10)
-
-
-STEPS = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])
-
-
-def gradient(x):
-    return tg.grad(lambda x: tg.sum(tg.tanh(x) * x))(x)
-
-
-def after_row(x, rate):
-    update = rate * gradient(x)
-    return x - update, rate * (update + x), rate * update
-
-
-def twice_scaled(x, rate):
-    g = gradient(x)
-    update = rate * g
-    return update, rate * (update + g)
-
-
-def two_ways(x, y, v, w):
-    return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
-
-
-def positions(table, place):
-    rows = tg.index_select(table, STEPS)
-    return rows[:2] + place, rows[2:] + place
-
-
-def two_slices(values):
-    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
-    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
-
-
-def two_segments(values, w, i, j):
-    return segment_sum(values @ w, i, 4) + segment_sum(values @ w, j, 4)
-
-
-def two_options(x):
-    op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, of: x + of[0].sum())
-    first, second = np.zeros(3000), np.zeros(3000)
-    second[1500] = 1.0
-    return op(x, of=(first,)) + op(x, of=(second,))
-
-
-def shifted(x, s):
-    return tg.exp((x - tg.max(x)) - tg.log(s))
-
-
-WRONG_BEFORE = {
-    "a product with the rate that is multiplied again": (after_row, SQUARE, 0.1),
-    "an update scaled and added to a gradient": (twice_scaled, SQUARE, 0.5),
-    "products by two weights, each after the other": (two_ways, SQUARE, SQUARE, SQUARE.T, SQUARE),
-    "what is added to selected rows is as long as the table": (
-        positions, np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(2, 3) / 8,
-    ),
-    "what is added to selected rows does not fit the table": (
-        positions, np.arange(6.0).reshape(2, 3), np.arange(3.0),
-    ),
-    "slices that are broadcast to their place": (two_slices, np.ones((1, 3))),
-    "slices of fewer axes": (two_slices, np.arange(3.0)),
-    "indices of two dtypes": (
-        two_segments, SQUARE, SQUARE, np.array([0, 1, 1]), np.array([0, 1, 3], np.uint64),
-    ),
-    "rows of a narrower dtype than their product": (
-        two_segments, (SQUARE * 1.1).astype("f4"), SQUARE, np.zeros(3, int), np.zeros(3, int),
-    ),
-    "a sum that is wider than its rows": (
-        lambda v: tg.sum(unpick(v, np.array([0, 1]), 3), -1), np.array([1, 2], np.int32),
-    ),
-    "an exponent that is an integer": (lambda x: tg.ldexp(x, 3), np.array([1.0, 2.0])),
-    "numbers whose product is too large": (
-        lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, np.float32),
-    ),
-    "numbers whose sum is too large": (
-        lambda x: tg.sum(x * 1e-30), np.full(9, 1e38, np.float32),
-    ),
-    "numbers whose product is too small": (
-        lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300),
-    ),
-    "zeros of both signs": (
-        lambda x: (x / np.array([0.0, -0.0]), tg.where(x > 5, x, np.array([0.0, -0.0]))),
-        np.ones(2),
-    ),
-    "less -0.0": (lambda x: (x - (-0.0), x - np.full(2, -0.0)), np.array([-0.0, 1.0])),
-    "the logarithm of what is no sum": (shifted, np.arange(3.0), np.asarray(-2.0)),
-    "options with arrays inside that look alike": (two_options, np.ones(2)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", WRONG_BEFORE.values(), ids=WRONG_BEFORE)
-def test_passes_leave_what_looks_like_a_case(case):
-    step, *args = case
-    with np.errstate(all="ignore"):
-        wanted, got = step(*args), tg.compile(step)(*args)
-    assert_close(got, wanted, np.dtype(float), 1)
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        if b.dtype.kind == "f":
-            np.testing.assert_array_equal(np.signbit(a)[b == 0], np.signbit(b)[b == 0])
 
 
 def test_join_sigmoids_needs_one_exponential():
@@ -401,18 +219,6 @@ def test_join_sigmoids_leaves_the_slope_of_another(large):
     assert str(compiled.program(xs, zs)).count(" exp(") == 3
 
 
-def test_join_sigmoids_leaves_the_slope_of_a_last_step():
-    # rows of the second loop are of the last step of the first, not of each
-    def fn(x):
-        def forth(c, row):
-            return (tg.sigmoid(row), row), None
-
-        (y, z), _ = tg.scan(forth, (x[0], x[0]), x)
-        return tg.scan(lambda h, row: (h + row[0] * tg.sigmoid(-row[1]), None), 0.0, (y, z))[0]
-
-    assert_close(tg.compile(fn)(SQUARE), fn(SQUARE), np.dtype(float), 1)
-
-
 def test_loops_return_no_value_twice():
     def fn(xs):
         def step(h, x):
@@ -454,33 +260,42 @@ def test_pick_first_finds_the_largest_of_wide_rows():
         assert "argmax" not in after(pick_first, fn, x)
 
 
-def test_a_pass_leaves_nothing_equal_or_unneeded():
-    assert tuple(improve for group in GROUPS.values() for improve in group) == PASSES
-    w = {"a": np.ones((2, 3)), "b": np.ones(3)}
+# --- what is close to the pattern of a pass, and none -----------------------------------------
 
-    def fn(w, x):
-        def loss(w):
-            return tg.sum(tg.relu(x @ w["a"] + w["b"]) ** 2)
-
-        return {k: w[k] - 0.1 * g for k, g in tg.grad(loss)(w).items()}
-
-    program = trace(fn, (w, np.ones((4, 2))), {})
-    for improve in PASSES:
-        program = improve(program)
-        assert tidy(program) == program
-
-
-X, Z = (
-    np.array([[0.5, -1.0, 2.0], [3.0, 0.25, -0.5]]),
-    np.array([[1.0, 2.0, -3.0], [0.0, 1.5, 0.5]]),
-)
-
-
+X, Z = np.array([[[0.5, -1, 2], [3, 0.25, -0.5]], [[1, 2, -3], [0, 1.5, 0.5]]])
 # without the largest of its row taken off, the first row's exponentials are all 0
 FAR = np.array([[-800.0, -900.0, -1800.0], [0.0, 1.0, 2.0]])
+STEPS = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])
 
 
-BIG = np.linspace(-1.0, 1.0, 1 << 18).reshape(512, 512)
+def after_row(x, rate):
+    update = rate * tg.grad(lambda x: tg.sum(tg.tanh(x) * x))(x)
+    return x - update, rate * (update + x), rate * update
+
+
+def two_ways(x, y, v, w):
+    return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
+
+
+def positions(table, place):
+    rows = tg.index_select(table, STEPS)
+    return rows[:2] + place, rows[2:] + place
+
+
+def two_slices(values):
+    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
+    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
+
+
+def two_segments(values, w, i, j):
+    return segment_sum(values @ w, i, 4) + segment_sum(values @ w, j, 4)
+
+
+def two_options(x):
+    op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, of: x + of[0].sum())
+    second = np.zeros(3000)
+    second[1500] = 1.0
+    return op(x, of=(np.zeros(3000),)) + op(x, of=(second,))
 
 
 def softmax(shifted, others=None):
@@ -488,79 +303,107 @@ def softmax(shifted, others=None):
     return np.exp(shifted - np.log(np.sum(grown, axis=1, keepdims=True)))
 
 
+def of_last_step(x):
+    def forth(c, row):
+        return (tg.sigmoid(row), row), None
+
+    (y, z), _ = tg.scan(forth, (x[0], x[0]), x)
+    # rows of this loop are of the last step of the first, not of each
+    return tg.scan(lambda h, row: (h + row[0] * tg.sigmoid(-row[1]), None), 0.0, (y, z))[0]
+
+
 BESIDE = {
-    "an empty part": (lambda x, z: np.concatenate([np.sin(x[3:]), np.cos(x)]), X, Z),
-    "nothing but empty parts": (lambda x, z: np.concatenate([x[3:] * 2.0, z[2:]]), X, Z),
+    "a product with the rate that is multiplied again": (after_row, SQUARE, 0.1),
+    "products by two weights, each after the other": (two_ways, SQUARE, SQUARE, SQUARE.T, SQUARE),
+    "added rows are as long as the table": (positions, X, X / 8),
+    "added rows do not fit the table": (positions, X, X[0]),
+    "slices that are broadcast to their place": (two_slices, np.ones((1, 3))),
+    "slices of fewer axes": (two_slices, X[0]),
+    "indices of two dtypes": (
+        two_segments, SQUARE, SQUARE, np.array([0, 1, 1]), np.array([0, 1, 3], np.uint64),
+    ),
+    "rows of a narrower dtype than their product": (
+        two_segments, (SQUARE * 1.1).astype("f4"), SQUARE, np.zeros(3, int), np.zeros(3, int),
+    ),
+    "a sum that is wider than its rows": (
+        lambda v: tg.sum(unpick(v, np.array([0, 1]), 3), -1), np.array([1, 2], np.int32),
+    ),
+    "an exponent that is an integer": (lambda x: tg.ldexp(x, 3), X),
+    "too large a product": (lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, "f")),
+    "too large a sum": (lambda x: tg.sum(x * 1e-30), np.full(9, 1e38, "f")),
+    "too small a product": (lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300)),
+    "zeros of both signs": (
+        lambda x: (x / np.array([0.0, -0.0]), tg.where(x > 5, x, np.array([0.0, -0.0]))),
+        np.ones(2),
+    ),
+    "less -0.0": (lambda x: (x - (-0.0), x - np.full(2, -0.0)), np.array([-0.0, 1.0])),
+    "equal numbers that are not the same": (
+        lambda x: (x * 0.0, x * -0.0, x * 1, x * True, x / 0.5, x / -0.5), X,
+    ),
+    "the logarithm of what is no sum": (
+        lambda x, s: tg.exp((x - tg.max(x)) - tg.log(s)), X, np.asarray(-2.0),
+    ),
+    "options with arrays inside that look alike": (two_options, np.ones(2)),
+    "the slope of a sigmoid's last step": (of_last_step, SQUARE),
+    "empty parts": (
+        lambda x, z: (np.concatenate([np.sin(x[3:]), x]), np.concatenate([x[3:] * 2.0, z[2:]])),
+        X, Z,
+    ),
     "a softmax by the largest of another array": (
-        lambda x, z: softmax(x - np.max(z, axis=1, keepdims=True)),
-        *(FAR, Z),
+        lambda x, z: softmax(x - np.max(z, axis=1, keepdims=True)), FAR, Z,
     ),
     "a softmax by the largest along another axis": (
-        lambda x, z: softmax(x - np.max(x, axis=0, keepdims=True)),
-        *(FAR, Z),
+        lambda x: softmax(x - np.max(x, axis=0, keepdims=True)), FAR,
     ),
     "a softmax by the sum of other exponentials": (
-        lambda x, z: softmax(x - np.max(x, axis=1, keepdims=True), z),
-        *(FAR, FAR),
+        lambda x, z: softmax(x - np.max(x, axis=1, keepdims=True), z), FAR, FAR,
     ),
-    "a condition that is a number": (lambda x, z: np.where(z[0, 0] > 0, x, 0.0), X, Z),
-    "a value that is a number": (lambda x, z: np.where(z > 0, x[0, 0], 0.0), X, Z),
-    "numbers alone": (lambda x, z: np.where(z[0, 0] > 0, x[0, 0], 0.0), X, Z),
+    "choices of a number": (
+        lambda x, z: (np.where(z[0, 0] > 0, x, 0.0), np.where(z > 0, x[0, 0], 0.0)), X, Z,
+    ),
+    "a choice of numbers": (lambda x, z: np.where(z[0, 0] > 0, x[0, 0], 0.0), X, Z),
     "a condition that is not boolean": (lambda x, z: np.where(z.astype(int), x, 0.0), X, Z),
     "integers chosen": (lambda x, z: np.where(z > 0, x.astype(int), 0.0), X, Z),
     "another choice than zero": (lambda x, z: np.where(z > 0, x, 1.0), X, Z),
     "a sum of sums that broadcasts": (
-        lambda x, z: x.T @ z + z.T @ x + (x[:1, :].T @ z[:1] + z[1:].T @ x[1:])[:, :1],
-        *(X, Z),
+        lambda x, z: x.T @ z + z.T @ x + (x[:1, :].T @ z[:1] + z[1:].T @ x[1:])[:, :1], X, Z,
     ),
     "a small sum in a larger one": (lambda x, z: (x[0] + z[0]) + (x + z), X, Z),
     "a sum that is a result too": (lambda x, z: ((s := x + z), s + x), X, Z),
     "a sum that is used twice": (lambda x, z: ((s := x.T @ z + z.T @ x) + x.T @ x) * s, X, Z),
-    "a large sum along the first axis": (lambda x, z: np.sum(np.tanh(x * 2.0), axis=0), BIG, Z),
-    "a large sum along all axes": (lambda x, z: np.sum(np.tanh(x * 2.0), axis=(0, 1)), BIG, Z),
-    "a large sum that keeps its axes": (lambda x, z: np.sum(x * x, keepdims=True), BIG, Z),
-    "a large sum in a wider dtype": (
-        lambda x, z: np.sum((x * x).astype(np.float32)).astype(float),
-        *(BIG, Z),
-    ),
-    "a large sum of integers": (lambda x, z: np.sum((x * 9.0).astype(int) * 2), BIG, Z),
-    "large integers": (lambda x, z: (x * 9.0).astype(int) * 2 + 1, BIG, Z),
     "one element beside more": (
-        lambda x, z: (x - z[:1, :1], z[:1, :1] / x, z[0, :1] - x[1], x[1] / z[:1, :1]),
-        *(X, Z),
+        lambda x, z: (x - z[:1, :1], z[:1, :1] / x, z[0, :1] - x[1], x[:1, :1] - z[0, :1]), X, Z,
     ),
-    "one element beside one": (lambda x, z: (x[:1, :1] - z[0, :1], z[:1, :1] / x[0, 0]), X, Z),
-    "a carry that multiplies": (
-        lambda x, z: tg.scan(lambda c, y: (c * y, None), z[0, 0], x[0])[0],
-        *(X, Z),
+    "carries that are multiplied and taken off": (
+        lambda x, z: tg.scan(lambda c, y: ((c[0] * y, y - c[1]), None), (z[0, 0], x[0, 0]), x[0]),
+        X, Z,
     ),
-    "a carry that is taken off": (
-        lambda x, z: tg.scan(lambda c, y: (y - c, None), z[0, 0], x[0])[0],
-        *(X, Z),
-    ),
-    "a table with itself added": (
-        lambda x, z: tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
-        *(X, Z),
-    ),
-    "a table with its own rows added": (
-        lambda x, z: tg.at(y := np.sin(x))[np.array([1, 0, 1])].add(y[np.array([0, 1, 1])]),
-        *(X, Z),
+    "a table with itself, and with its own rows added": (
+        lambda x: (
+            tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
+            tg.at(y := np.sin(x))[np.array([1, 0, 1])].add(y[np.array([0, 1, 1])]),
+        ),
+        X,
     ),
     "values that end with an addition": (
-        lambda x, z: tg.at(np.sin(x))[np.array([1, 0])].add(np.cos(z)),
-        *(X, Z),
+        lambda x, z: tg.at(np.sin(x))[np.array([1, 0])].add(np.cos(z)), X, Z,
     ),
-}
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("fn", "x", "z"), BESIDE.values(), ids=BESIDE)
-def test_passes_beside_their_patterns(fn, x, z):
-    def summed(x, z):
-        return sum([np.sum(y * y) for y in tg.tree.leaves(fn(x, z))], start=0.0)
+@pytest.mark.parametrize("case", BESIDE.values(), ids=BESIDE)
+def test_passes_leave_what_looks_like_a_case(case):
+    step, *args = case
+    of = [i for i, x in enumerate(args) if np.asarray(x).dtype.kind == "f"]
+    dtype = min((np.asarray(args[i]).dtype for i in of), default=np.dtype(float))
 
-    for f in (fn, tg.grad(summed, argnums=(0, 1))):
+    def total(*args):
+        return sum([np.sum(y * y) for y in tg.tree.leaves(step(*args))], start=0.0)
+
+    for fn in (step, tg.grad(total, of)) if of else (step,):
         with np.errstate(all="ignore"):
-            recorded, compiled = f(x, z), tg.compile(f)(x, z)
-        for a, b in zip(tg.tree.leaves(recorded), tg.tree.leaves(compiled), strict=True):
-            assert (np.shape(a), np.result_type(a)) == (b.shape, b.dtype)
-            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+            wanted, got = fn(*args), tg.compile(fn)(*args)
+        assert_close(got, wanted, dtype, 10)
+        for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+            if b.dtype.kind == "f" and fn is step:
+                np.testing.assert_array_equal(np.signbit(a)[b == 0], np.signbit(b)[b == 0])

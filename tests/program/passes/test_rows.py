@@ -9,28 +9,8 @@ from programs import SQUARE, after, assert_close, ops_of, run, untouched
 
 import tapegrad as tg
 from tapegrad.ops.rows import segment_sum
-from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import join_gathers, update_rows
-
-DISTINCT = tuple(dict.fromkeys(PASSES))
-
-
-@pytest.mark.parametrize("passes", [PASSES, *[(improve,) for improve in DISTINCT]])
-@pytest.mark.parametrize("strange", [np.inf, np.nan])
-def test_join_gathers_ignores_rows_that_are_not_selected(strange, passes):
-    rng = np.random.default_rng(0)
-    table, w = rng.standard_normal((4, 3)), rng.standard_normal((3, 5))
-    table[2] = strange
-    indices = rng.choice([0, 1, 3], size=40)
-
-    def loss(table, w, indices):
-        return tg.sum(tg.tanh(tg.index_select(table, indices) @ w))
-
-    step = tg.value_and_grad(loss, argnums=(0, 1))
-    with np.errstate(invalid="ignore"):
-        got = tg.compile(step, passes=passes)(table, w, indices)
-    assert_close(got, step(table, w, indices), np.dtype(float), 10)
 
 
 def test_join_gathers_checks_indices_at_once():
