@@ -149,10 +149,3 @@ def test_compiled_bad_index_is_an_error(fn, bad):
         with pytest.raises(IndexError):
             compiled(x, bad)
     leaves_equal(compiled(x, good), wanted)
-
-
-def test_compiled_warnings_are_those_of_numpy():
-    compiled = tg.compile(lambda x: tg.log(x) * 2.0)
-    np.testing.assert_allclose(compiled(X + 2), np.log(X + 2) * 2, rtol=1e-12)
-    with pytest.warns(RuntimeWarning):
-        compiled(np.zeros(4))

@@ -214,16 +214,6 @@ def test_scan_is_written_once_whatever_its_length():
     assert len({text.count("\n") for text in texts}) == 1
 
 
-def test_scan_in_a_program_keeps_nothing_of_the_last_call():
-    step = tg.compile(tg.value_and_grad(cell_loss(tg.scan), (0, 1, 2)))
-    p, h, xs = cell_arguments(4)
-    first = step(p, h, xs)
-    copies = tg.tree.map(np.array, first)
-    step(p, h + 1, xs * 2)
-    same(step(p, h, xs), copies)
-    tg.tree.map(np.testing.assert_array_equal, first, copies)
-
-
 # views of a carry, of what a step computes, and of an element, some of them views of views
 VIEWS = [
     lambda x: x[0],

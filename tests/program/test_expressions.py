@@ -323,23 +323,13 @@ def check_large(case: Any, among: Among) -> None:
 @on_calls("op, written")
 def test_what_is_written_gives_what_the_ops_give(case, among):
     check_written(case, among)
+    check_large(case, among)
 
 
 @pytest.mark.parametrize("name", FORMED)
 @on_calls("op, written in its own form")
 def test_a_form_of_its_own_gives_what_the_op_gives(case, among):
     check_written(case, among)
-
-
-@pytest.mark.parametrize("name", sorted(CASES))
-@on_calls("op, written")
-def test_what_is_written_for_large_arrays_gives_what_the_ops_give(case, among):
-    check_large(case, among)
-
-
-@pytest.mark.parametrize("name", FORMED)
-@on_calls("op, written in its own form")
-def test_a_form_of_its_own_gives_what_the_op_gives_for_large_arrays(case, among):
     check_large(case, among)
 
 

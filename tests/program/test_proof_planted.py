@@ -60,103 +60,72 @@ def test_a_fault_that_is_planted_is_found(k: int) -> None:
 # --- the faults of passes that were taken out, or that an elementwise sum must not have ---------
 
 
-@improvement
-def add_numbers(builder: Builder) -> None:
+@rule(add, subtract)
+def add_numbers(builder: Builder, made: Instruction) -> Any:
     """``(x + a) + b`` as ``x + (a + b)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        inner = builder.source(made.operands[0])
-        signs = {add: 1, subtract: -1}
-        if (
-            inner is None
-            or inner.op not in signs
-            or any(type(x.operands[1]) is Ref for x in (made, inner))
-        ):
-            return None
-        a, b = inner.operands[1] * signs[inner.op], made.operands[1] * signs[made.op]
-        return builder.emit(add, inner.operands[0], a + b)
-
-    builder.rewrite(visit, (add, subtract))
+    inner = builder.source(made.operands[0])
+    signs = {add: 1, subtract: -1}
+    if (
+        inner is None
+        or inner.op not in signs
+        or Ref in map(type, (inner.operands[1], made.operands[1]))
+    ):
+        return None
+    a, b = inner.operands[1] * signs[inner.op], made.operands[1] * signs[made.op]
+    return builder.emit(add, inner.operands[0], a + b)
 
 
-@improvement
-def widen_numbers(builder: Builder) -> None:
+@rule(add)
+def widen_numbers(builder: Builder, made: Instruction) -> Any:
     """The numbers of a sum as arrays of float64."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        x, number = made.operands
-        return (
-            None
-            if type(number) is Ref
-            else builder.emit(add, x, builder.constant(np.array(number)))
-        )
-
-    builder.rewrite(visit, (add,))
+    x, number = made.operands
+    wide = None if type(number) is Ref else builder.constant(np.array(number))
+    return wide and builder.emit(add, x, wide)
 
 
-@improvement
-def factor(builder: Builder) -> None:
+@rule(add, subtract)
+def factor(builder: Builder, made: Instruction) -> Any:
     """``x * y - x * z`` as ``x * (y - z)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        one, other = (builder.source(x, multiply) for x in made.operands)
-        if one is None or other is None or one.operands[0] != other.operands[0]:
-            return None
-        inner = builder.emit(made.op, one.operands[1], other.operands[1])
-        return builder.emit(multiply, one.operands[0], inner)
-
-    builder.rewrite(visit, (add, subtract))
+    one, other = (builder.source(x, multiply) for x in made.operands)
+    if one is None or other is None or one.operands[0] != other.operands[0]:
+        return None
+    inner = builder.emit(made.op, one.operands[1], other.operands[1])
+    return builder.emit(multiply, one.operands[0], inner)
 
 
-@improvement
-def multiply_by_reciprocals(builder: Builder) -> None:
+@rule(divide)
+def multiply_by_reciprocals(builder: Builder, made: Instruction) -> Any:
     """``x / y`` as ``x * (1 / y)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        x, y = made.operands
-        return builder.emit(multiply, x, builder.emit(reciprocal, y))
-
-    builder.rewrite(visit, (divide,))
+    x, y = made.operands
+    return builder.emit(multiply, x, builder.emit(reciprocal, y))
 
 
-@improvement
-def join_exponentials(builder: Builder) -> None:
+@rule(divide)
+def join_exponentials(builder: Builder, made: Instruction) -> Any:
     """``exp(x) / exp(y)`` as ``exp(x - y)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        one, other = (builder.source(x, exp) for x in made.operands)
-        if one is None or other is None:
-            return None
-        return builder.emit(exp, builder.emit(subtract, one.operands[0], other.operands[0]))
-
-    builder.rewrite(visit, (divide,))
+    one, other = (builder.source(x, exp) for x in made.operands)
+    if one is None or other is None:
+        return None
+    return builder.emit(exp, builder.emit(subtract, one.operands[0], other.operands[0]))
 
 
-@improvement
-def scale_late(builder: Builder) -> None:
+@rule(tg.sum)
+def scale_late(builder: Builder, made: Instruction) -> Any:
     """``sum(a * x)`` as ``a * sum(x)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        inner = builder.source(made.operands[0], multiply)
-        if inner is None or type(inner.operands[0]) is Ref:
-            return None
-        return builder.emit(multiply, inner.operands[0], builder.emit(tg.sum, inner.operands[1]))
-
-    builder.rewrite(visit, (tg.sum,))
+    inner = builder.source(made.operands[0], multiply)
+    if inner is None:
+        return None
+    return builder.emit(multiply, inner.operands[0], builder.emit(tg.sum, inner.operands[1]))
 
 
-@improvement
-def reassociate(builder: Builder) -> None:
+@rule(add)
+def reassociate(builder: Builder, made: Instruction) -> Any:
     """``(x + y) + z`` as ``x + (y + z)``."""
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        inner = builder.source(made.operands[0], add)
-        if inner is None:
-            return None
-        rest = builder.emit(add, inner.operands[1], made.operands[1])
-        return builder.emit(add, inner.operands[0], rest)
-
-    builder.rewrite(visit, (add,))
+    inner = builder.source(made.operands[0], add)
+    if inner is None:
+        return None
+    rest = builder.emit(add, inner.operands[1], made.operands[1])
+    return builder.emit(add, inner.operands[0], rest)
 
 
 @improvement
