@@ -4,10 +4,8 @@ import functools
 import pickle
 import sys
 import threading
-from typing import NamedTuple
 from unittest import mock
 
-import attrs
 import numpy as np
 import pytest
 from bench.peers.tapegrad import tapegrad_start, tapegrad_step
@@ -16,6 +14,7 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
+from trees import Params, Point
 
 import tapegrad as tg
 from tapegrad.program.memory import MANY
@@ -115,17 +114,6 @@ def test_compiled_function_calls_itself():
     np.testing.assert_allclose(power(X, 5), X**6, rtol=1e-12)
 
 
-class Pair(NamedTuple):
-    first: object
-    second: object
-
-
-@attrs.frozen
-class Params:
-    weight: object
-    bias: object = None
-
-
 LEAVES = st.sampled_from([X, X.reshape(2, 2), np.float32(2.0), np.array(3.0), 1.5, X.astype("f4")])
 
 
@@ -138,7 +126,7 @@ TREES = st.recursive(
         st.lists(children, max_size=3),
         st.lists(children, max_size=3).map(tuple),
         st.dictionaries(st.sampled_from(["w", "b", 3, ("x", 1)]), children, max_size=3),
-        st.builds(Pair, children, children),
+        st.builds(Point, children, children),
         st.builds(Params, children, children),
     ),
     max_leaves=8,

@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import random
-import subprocess
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -189,32 +187,6 @@ def test_signature_waits_for_no_other_thread():
     thread.join()
     np.testing.assert_array_equal(results[0], X * 2.0)
     assert len(compiled.signatures) == 1
-
-
-FORK = """
-import os, threading, numpy as np, tapegrad as tg
-entered, released = threading.Event(), threading.Event()
-def fn(x):
-    if threading.current_thread() is not threading.main_thread():
-        entered.set(); released.wait()
-    return x * 2.0
-compiled = tg.compile(fn)
-thread = threading.Thread(target=compiled, args=(np.ones(2),))
-thread.start(); entered.wait()
-child = os.fork()
-if not child:
-    os._exit(int(compiled(np.ones(2)).sum()))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-released.set(); thread.join()
-"""
-
-
-@pytest.mark.thorough
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-def test_fork_waits_for_no_thread_of_its_parent():
-    command = [sys.executable, "-W", "ignore", "-c", FORK]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout == "4\n"
 
 
 def test_each_signature_is_recorded_once_by_each_compiled_function():

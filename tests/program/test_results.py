@@ -1,7 +1,5 @@
 """Programs of small arrays: biases as rows, parts of one array, and how a call begins and ends."""
 
-import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -15,48 +13,6 @@ from programs import assert_unshared_and_read_only
 import tapegrad as tg
 
 RNG = np.random.default_rng(0)
-
-
-def net(layers: Sequence[Any], x: Any) -> Any:
-    for w, b in layers:
-        x = np.tanh(x @ w + b)
-    return x
-
-
-def loss(layers: Any, x: Any, y: Any) -> Any:
-    d = net(layers, x) - y
-    return np.sum(d * d)
-
-
-def layers_of(*sizes: int, dtype: Any = float) -> Any:
-    return [
-        (RNG.normal(size=(n, m)).astype(dtype), RNG.normal(size=m).astype(dtype))
-        for n, m in itertools.pairwise(sizes)
-    ]
-
-
-def step(layers: Any, x: Any, y: Any) -> Any:
-    value, gradients = tg.value_and_grad(loss)(layers, x, y)
-    return value, tg.tree.map(lambda p, g: p - 0.1 * g, layers, gradients)
-
-
-@depth("small step")
-@given(
-    st.lists(st.integers(1, 4), min_size=2, max_size=4),
-    st.integers(1, 5),
-    st.sampled_from([np.float32, np.float64]),
-    st.booleans(),
-)
-def test_results_of_a_step_of_a_small_net(sizes, n, dtype, updated):
-    layers = layers_of(*sizes, dtype=dtype)
-    x, y = (RNG.normal(size=(n, m)).astype(dtype) for m in (sizes[0], sizes[-1]))
-    compiled = tg.compile(step if updated else tg.value_and_grad(loss))
-    compiled.check(layers, x, y)
-    kept = tg.tree.map(np.copy, compiled(layers, x, y))
-    # in any order of memory, and again with other numbers
-    turned = [(np.asfortranarray(w), b[::-1]) for w, b in layers]
-    compiled.check(turned, np.asfortranarray(x), y)
-    assert tg.tree.all_close(compiled(layers, x, y), kept)
 
 
 SHARED = {

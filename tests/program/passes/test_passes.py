@@ -69,6 +69,7 @@ def test_passes_alone_change_no_result(improve):
     for written, program, before in some_programs():
         once = improve(program)
         assert program == before
+        assert (once.inputs, once.structure) == (program.inputs, program.structure)
         if once == program:
             continue  # that this computes what was recorded is the next test
         assert improve(before) == once
@@ -78,18 +79,6 @@ def test_passes_alone_change_no_result(improve):
         check_program(twice)
         if twice != once:
             assert_computes(written, twice)
-
-
-@depth("program")
-@given(st.permutations(DISTINCT), programs(max_steps=24))
-def test_passes_in_any_order_change_no_result(passes, written):
-    recorded = program = trace(written.step, written.arguments[0], {})
-    for improve in (*passes, *PASSES):
-        program = improve(program)
-        check_program(program)
-    assert_computes(written, program)
-    assert (program.inputs, program.structure) == (recorded.inputs, recorded.structure)
-    assert len(program.outputs) == len(recorded.outputs)
 
 
 @depth("program")
@@ -197,28 +186,6 @@ def test_join_sigmoids_needs_one_exponential_across_loops(cell, sigmoids, scale)
     assert_close(fn(cell.init(0), xs), by_scan(cell)(cell.init(0), xs), np.dtype(float), 1)
 
 
-@pytest.mark.parametrize("large", [1, 64])
-def test_join_sigmoids_leaves_the_slope_of_another(large):
-    # y is the sigmoid of another value than the one that is negated
-    def fn(xs, zs):
-        def forth(h, row):
-            x, z = row
-            y = tg.sigmoid(x + h)
-            return y, (y, x + h, z + h)
-
-        def back(h, row):
-            y, x, z = row
-            return h + y * tg.sigmoid(-z) + y[:, ::-1] * tg.sigmoid(-x), None
-
-        first, rows = tg.scan(forth, np.zeros(xs.shape[1:]), (xs, zs))
-        return tg.scan(back, first, rows)[0]
-
-    xs, zs = np.random.default_rng(0).normal(size=(2, 4, large, large + 1))
-    compiled = tg.compile(fn)
-    assert_close(compiled(xs, zs), fn(xs, zs), np.dtype(float), 1)
-    assert str(compiled.program(xs, zs)).count(" exp(") == 3
-
-
 def test_loops_return_no_value_twice():
     def fn(xs):
         def step(h, x):
@@ -312,6 +279,21 @@ def of_last_step(x):
     return tg.scan(lambda h, row: (h + row[0] * tg.sigmoid(-row[1]), None), 0.0, (y, z))[0]
 
 
+def of_another(xs, zs):
+    # y is the sigmoid of another value than the one that is negated
+    def forth(h, row):
+        x, z = row
+        y = tg.sigmoid(x + h)
+        return y, (y, x + h, z + h)
+
+    def back(h, row):
+        y, x, z = row
+        return h + y * tg.sigmoid(-z) + y[::-1] * tg.sigmoid(-x), None
+
+    first, rows = tg.scan(forth, np.zeros(xs.shape[1:]), (xs, zs))
+    return tg.scan(back, first, rows)[0]
+
+
 BESIDE = {
     "a product with the rate that is multiplied again": (after_row, SQUARE, 0.1),
     "products by two weights, each after the other": (two_ways, SQUARE, SQUARE, SQUARE.T, SQUARE),
@@ -345,6 +327,7 @@ BESIDE = {
     ),
     "options with arrays inside that look alike": (two_options, np.ones(2)),
     "the slope of a sigmoid's last step": (of_last_step, SQUARE),
+    "the slope of another sigmoid": (of_another, X, Z),
     "empty parts": (
         lambda x, z: (np.concatenate([np.sin(x[3:]), x]), np.concatenate([x[3:] * 2.0, z[2:]])),
         X, Z,
