@@ -56,6 +56,30 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
 
 
 @attrs.frozen
+class Line:
+    """A line of a source that assigns.
+
+    Attributes
+    ----------
+    target
+        A name, or a place in an array.
+    expression
+        What is assigned.
+    note
+        A comment on it.
+    """
+
+    target: str
+    expression: str
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The line as it is written."""
+        return f"{self.target} = {self.expression}" + (f"  # {self.note}" if self.note else "")
+
+
+@attrs.frozen
 class _Array:
     """An array to be allocated: the line that does it, and when it is needed."""
 
@@ -82,7 +106,7 @@ class Arena:
         The lists of views that they make, as written, and what they are called.
     """
 
-    def __init__(self, names: Names, once: list[str]) -> None:
+    def __init__(self, names: Names, once: list[Line]) -> None:
         self.once = once
         self.lists: dict[str, str] = {}
         self._names = names
@@ -91,7 +115,7 @@ class Arena:
     def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Life) -> None:
         """Allocate an array; one that is never in use keeps its memory to itself."""
         made = _Array(len(self.once), name, shape, dtype, alive)
-        self.once.append(f"{name} = {self._allocated(made)}")
+        self.once.append(Line(name, self._allocated(made)))
         self._arrays.append(made)
 
     def _allocated(self, x: _Array, place: str = "") -> str:
@@ -110,9 +134,10 @@ class Arena:
             return size
         arena = self._names.new("arena")
         for start, x in zip(starts, shared, strict=True):
-            self.once[x.line] = f"{x.name} = {self._allocated(x, f', {arena}, {start * _LINE}')}"
+            place = f", {arena}, {start * _LINE}"
+            self.once[x.line] = Line(x.name, self._allocated(x, place))
         made = _Array(0, arena, (whole * _LINE,), np.dtype(np.uint8), ())
-        self.once.insert(0, f"{arena} = {self._allocated(made)}")
+        self.once.insert(0, Line(arena, self._allocated(made)))
         return size - (apart - whole) * _LINE
 
 

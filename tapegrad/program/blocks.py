@@ -3,102 +3,130 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.expressions import Names, expression
-from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.program.memory import TOTALS, Plan, block_shape, length_of_blocks
+from tapegrad.program.frame import Frame
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.memory import TOTALS, block_shape, length_of_blocks
 
 
-def new_array(made: Instruction, names: Names) -> str:
+def new_array(instruction: Instruction, names: Names) -> str:
     """The expression that makes the array of a result, in C order."""
-    return f"{names.library('empty', np.empty)}({made.shape}, {made.dtype.str!r})"
+    return f"{names.library('empty', np.empty)}({instruction.shape}, {instruction.dtype.str!r})"
 
 
-def loop(
-    program: Code,
-    plan: Plan,
-    run: range,
-    values: Mapping[Ref, str],
-    buffers: tuple[str, ...],
-    names: Names,
-) -> list[str]:
+def loop(frame: Frame, run: range) -> list[str]:
     """The lines that run these instructions block by block."""
-    shape = block_shape(program, program.instructions[run.start])
-    assert shape is not None
-    size, step = math.prod(shape), length_of_blocks(program, run)
-    low, length = names.new("lo"), names.new("n")
-    made = {Ref("instruction", i) for i in run}
-    before: list[str] = []
-    body: list[str] = []
-    after: list[str] = []
-    # what each value is called in a block, and each buffer that holds blocks
-    block: dict[Any, str] = {}
-    scratch: dict[int, str] = {}
+    return _Loop(frame, run).lines()
 
-    def block_of(ref: Ref) -> None:
-        whole, block[ref] = names.new(f"flat_{values[ref]}"), names.new(f"{values[ref]}_block")
-        before.append(f"{whole} = {values[ref]}.reshape({size})")
-        body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")
 
-    def place(ref: Ref) -> str:
-        """The block of a result that is written whole."""
-        if ref not in block:
-            home, made = plan.home.get(ref), program.of(ref)
-            if ref in plan.early:
-                whole_place = values[plan.early[ref]]
+class _Loop:
+    """A loop over blocks while it is written."""
+
+    def __init__(self, frame: Frame, run: range) -> None:
+        self.frame, self.program, self.plan, self.run = frame, frame.program, frame.plan, run
+        first = self.program.instructions[run.start]
+        shape = block_shape(first, lambda x: self.program.like(x).shape)
+        assert shape is not None
+        self.shape, self.size = shape, math.prod(shape)
+        self.step = length_of_blocks(self.program, run)
+        self.low, self.length = frame.names.new("lo"), frame.names.new("n")
+        self.before: list[str] = []
+        self.body: list[str] = []
+        self.after: list[str] = []
+        # what each value is called in a block, and each buffer that holds blocks
+        self.block: dict[Any, str] = {}
+        self.scratch: dict[int, str] = {}
+
+    def lines(self) -> list[str]:
+        """All lines."""
+        self._read()
+        for i in self.run:
+            if self.program.instructions[i].op in TOTALS:
+                self._total(i)
             else:
-                whole_place = new_array(made, names) if home is None else buffers[home]
-            before.append(f"{values[ref]} = {whole_place}")
-            block_of(ref)
-        return block[ref]
+                self._write(i)
+        about = (
+            f"{len(self.run)} instructions, block by block: {self.step} elements stay in the cache"
+        )
+        return [
+            f"# {about}",
+            *self.before,
+            f"for {self.low} in range(0, {self.size}, {self.step}):",
+            f"    {self.length} = min({self.step}, {self.size} - {self.low})",
+            *self.body,
+            *self.after,
+        ]
 
-    def buffer(home: int) -> str:
-        """The block that a buffer holds."""
-        if home not in scratch:
-            scratch[home] = names.new(f"{buffers[home]}_block")
-            body.append(f"    {scratch[home]} = {buffers[home]}[:{length}]")
-        return scratch[home]
+    def _read(self) -> None:
+        """Have each block see its part of the arrays that the run needs."""
+        instructions = self.program.instructions
+        operands = {x for i in self.run for x in instructions[i].operands if type(x) is Ref}
+        operands -= {Ref("instruction", i) for i in self.run}
+        for x in sorted(operands, key=lambda x: (x.kind, x.index)):
+            if self.program.like(x).shape == self.shape:
+                whole = self._block_of(x)
+                if x.kind == "instruction" and x not in self.plan.home:
+                    # these views would hold its memory
+                    self.after.append(f"del {whole}, {self.block[x]}")
 
-    given = {x for i in run for x in program.instructions[i].operands if type(x) is Ref} - made
-    for x in sorted(given, key=lambda x: (x.kind, x.index)):
-        if program.like(x).shape == shape:
-            block_of(x)
-            if x.kind == "instruction" and x not in plan.home:
-                # these views would hold its memory
-                after.append(f"del {before[-1].split()[0]}, {block[x]}")
-    for i in run:
-        instruction, ref = program.instructions[i], Ref("instruction", i)
-        name = values[ref]
-        if instruction.op in TOTALS:
-            scalar = instruction.dtype.type
-            parts = [block[x] for x in instruction.operands]
-            before.append(f"{name} = 0.0")
-            if instruction.op is sum_:
-                body.append(f"    {name} += {names.library('add', np.add)}.reduce({parts[0]})")
-            else:
-                body.append(f"    {name} += {parts[0]}.dot({parts[1]})")
-            after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
-            continue
-        host = plan.guests.get(ref)
-        if ref not in plan.passing:
-            out = name = place(ref)
+    def _total(self, i: int) -> None:
+        """Add up the totals of the blocks."""
+        instruction, names = self.program.instructions[i], self.frame.names
+        name, scalar = self.frame.values[Ref("instruction", i)], instruction.dtype.type
+        parts = [self.block[x] for x in instruction.operands]
+        self.before.append(f"{name} = 0.0")
+        if instruction.op is sum_:
+            total = f"{names.library('add', np.add)}.reduce({parts[0]})"
         else:
-            out = buffer(plan.home[ref]) if host is None else place(host)
-            block[ref] = name
-        used = [x for x in instruction.operands if type(x) is Ref and x in values]
-        called = {x: block.get(x) or values[x] for x in used}
-        text = expression(program, i, called, out, names)
-        body.append(f"    {name} = {text}")
-    return [
-        f"# {len(run)} instructions, block by block: {step} elements stay in the cache",
-        *before,
-        f"for {low} in range(0, {size}, {step}):",
-        f"    {length} = min({step}, {size} - {low})",
-        *body,
-        *after,
-    ]
+            total = f"{parts[0]}.dot({parts[1]})"
+        self.body.append(f"    {name} += {total}")
+        self.after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
+
+    def _write(self, i: int) -> None:
+        """Write a result's block to its place."""
+        ref, values, names = Ref("instruction", i), self.frame.values, self.frame.names
+        name = values[ref]
+        if ref not in self.plan.passing:
+            out = name = self._place(ref)
+        else:
+            host = self.plan.guests.get(ref)
+            out = self._buffer(self.plan.home[ref]) if host is None else self._place(host)
+            self.block[ref] = name
+        operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
+        called = {x: self.block.get(x) or values[x] for x in operands}
+        self.body.append(f"    {name} = {expression(self.program, i, called, out, names)}")
+
+    def _block_of(self, ref: Ref) -> str:
+        """Have each block see its part of an array; the name of all of it, in one axis."""
+        name, names = self.frame.values[ref], self.frame.names
+        whole, self.block[ref] = names.new(f"flat_{name}"), names.new(f"{name}_block")
+        self.before.append(f"{whole} = {name}.reshape({self.size})")
+        self.body.append(f"    {self.block[ref]} = {whole}[{self.low}:{self.low} + {self.step}]")
+        return whole
+
+    def _place(self, ref: Ref) -> str:
+        """The block of a result that is written whole."""
+        if ref not in self.block:
+            values, home = self.frame.values, self.plan.home.get(ref)
+            if ref in self.plan.early:
+                array = values[self.plan.early[ref]]
+            elif home is None:
+                array = new_array(self.program.of(ref), self.frame.names)
+            else:
+                array = self.frame.buffers[home]
+            self.before.append(f"{values[ref]} = {array}")
+            self._block_of(ref)
+        return self.block[ref]
+
+    def _buffer(self, home: int) -> str:
+        """The block that a buffer holds."""
+        if home not in self.scratch:
+            buffer = self.frame.buffers[home]
+            self.scratch[home] = self.frame.names.new(f"{buffer}_block")
+            self.body.append(f"    {self.scratch[home]} = {buffer}[:{self.length}]")
+        return self.scratch[home]

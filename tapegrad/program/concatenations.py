@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from itertools import accumulate, chain, pairwise
+from collections.abc import Collection, Mapping
+from itertools import accumulate, pairwise
 from typing import Any
 
 import attrs
@@ -13,6 +12,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import reshape
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref
+from tapegrad.program.liveness import Liveness
 
 # --- parts that are written directly --------------------------------------------------------
 
@@ -103,26 +103,23 @@ class Filling:
     unwritten: tuple[Ref, ...]
 
 
-def fillings(program: Code) -> Mapping[Ref, Filling]:
+def fillings(program: Code, live: Liveness) -> Mapping[Ref, Filling]:
     """The small concatenations, and how each is filled."""
-    found: dict[Ref, Filling] = {}
-    made = program.instructions
-    parts = chain.from_iterable([x.operands for x in made if x.op is concatenate])
-    reshaped = {x for x in parts if type(x) is Ref and getattr(program.of(x), "op", 0) is reshape}
-    used = chain.from_iterable([x.operands for x in made] if reshaped else ())
     results = program.results
-    uses = Counter(x for x in chain(used, results) if x in reshaped)
-    for i, instruction in enumerate(made):
+    filled = {}
+    for i, instruction in enumerate(program.instructions):
         ref = Ref("instruction", i)
         if instruction.op is concatenate and ref not in results:
-            filling = filling_of(program, ref, uses)
+            once = {x for x in instruction.operands if x not in results}
+            once = {x for x in once if type(x) is Ref and len(live.reads[x]) == 1}
+            filling = filling_of(program, ref, once)
             if filling is not None:
-                found[ref] = filling
-    return found
+                filled[ref] = filling
+    return filled
 
 
-def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | None:
-    """How a concatenation is filled, if it is small; `uses` counts those of each value."""
+def filling_of(program: Code, ref: Ref, once: Collection[Any] = ()) -> Filling | None:
+    """How a concatenation is filled, if it is small; these of its parts nothing else needs."""
     instruction = program.of(ref)
     size = instruction.nbytes
     likes = [program.like(x) for x in instruction.operands]
@@ -143,7 +140,7 @@ def filling_of(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling | No
             fixed.append((x, view))
             continue
         made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
-        if made is not None and made.op is reshape and uses[x] == 1 and not axis:
+        if made is not None and made.op is reshape and x in once and not axis:
             # the view takes the operand's shape, since it is contiguous
             unwritten.append(x)
             (x,) = made.operands

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 import attrs
@@ -14,12 +13,12 @@ from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
-from tapegrad.program.arena import Arena, Life
+from tapegrad.program.arena import Arena, Life, Line
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import Axes, inverse
-from tapegrad.program.memory import MANY, Plan, last_uses, planned
+from tapegrad.program.memory import MANY, Plan, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.tree.ownership import Array
@@ -27,7 +26,7 @@ from tapegrad.tree.ownership import Array
 Values = Mapping[Ref, str]
 
 
-@attrs.frozen(slots=False)
+@attrs.frozen
 class Frame:
     """A program, or a body inside one, while it is written.
 
@@ -77,7 +76,7 @@ class Frame:
     inside: Life | None = None
 
     @property
-    def once(self) -> list[str]:
+    def once(self) -> list[Line]:
         """The lines that run once; more are added."""
         return self.arena.once
 
@@ -85,21 +84,16 @@ class Frame:
         """When memory is in use that an instruction writes these values to, or needs to run."""
         if self.inside is not None:
             return self.inside
-        return [(i, max([i, *[self.ends[x] for x in values]]))]
+        return [(i, max([i, *[self.plan.live.ends[x] for x in values]]))]
 
-    @cached_property
-    def ends(self) -> Mapping[Ref, int]:
-        """The last instruction that uses each value or a view of it."""
-        return last_uses(self.program)
-
-    def list_views(self, name: str, row: str, text: str, about: str) -> None:
+    def list_views(self, name: str, row: str, text: str, note: str) -> None:
         """Have a step go through views of the rows that it goes through, each written as of x."""
         # forwards, so that a loop back through the rows shares the list
         rows, back, _ = self.lists[row].partition("[::-1]")
         made = f"[{text} for x in {rows}]"
         if made not in self.arena.lists:
             self.arena.lists[made] = self.names.new(f"{name}_rows")
-            self.once.append(f"{self.arena.lists[made]} = {made}{about}")
+            self.once.append(Line(self.arena.lists[made], made, note))
         self.lists[name] = f"{self.arena.lists[made]}{back}"
         self.views.append((name, self.lists[name]))
 
@@ -130,17 +124,17 @@ def framed(
         arena.add(name, buffer.shape, buffer.dtype, alive if inside is None else alive and inside)
     for ref, name in outs.items():
         part = plan.parts[ref]
-        once.append(f"{name} = {buffers[part.buffer]}[{part.index}]")
+        once.append(Line(name, f"{buffers[part.buffer]}[{part.index}]"))
     # successive values may share a buffer, in one order of axes
     known: dict[tuple[str, Axes], str] = {}
     for ref, axes in plan.turned.items():
         of = buffers[plan.home[ref]]
         if (of, axes) not in known:
             known[of, axes] = names.new(f"{of}_turned")
-            once.append(f"{known[of, axes]} = {of}.transpose({inverse(axes)})")
+            once.append(Line(known[of, axes], f"{of}.transpose({inverse(axes)})"))
         outs[ref] = known[of, axes]
     for name in updates.values():
-        once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
+        once.append(Line(name, f"{names.of(RowUpdates, 'RowUpdates')}()"))
     return Frame(program, plan, values, buffers, outs, updates, names, arena, inside=inside)
 
 
@@ -235,14 +229,14 @@ def _is_transpose(program: Code, i: int, k: int) -> bool:
 # --- what is made once ----------------------------------------------------------------------
 
 
-def _constant(constant: Constant, name: str, names: Names) -> list[str]:
+def _constant(constant: Constant, name: str, names: Names) -> list[Line]:
     """The line that defines a constant filled with one number; any other is handed over."""
     splat = constant.splat
     if splat is None:
         names.namespace[name] = constant.array
         return []
     given = f"{constant.shape}, {number(splat)}, {constant.dtype.str!r}"
-    return [f"{name} = {names.library('full', _full)}({given})"]
+    return [Line(name, f"{names.library('full', _full)}({given})")]
 
 
 def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:

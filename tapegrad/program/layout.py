@@ -5,51 +5,45 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.liveness import Liveness
 
 Axes = tuple[int, ...]
 
 
-def layouts(program: Code) -> Mapping[Ref, Axes]:
+def layouts(program: Code, live: Liveness) -> Mapping[Ref, Axes]:
     """The order of axes in memory of products of stacks that are transposed and then reshaped.
 
     A product writes in any order at the same speed, and a reshape after the transpose then copies
     nothing. Only products whose every use is the same transpose are listed.
     """
-    made = program.instructions
+    instructions = program.instructions
     stacks = {
         Ref("instruction", i)
-        for i, x in enumerate(made)
+        for i, x in enumerate(instructions)
         if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
     }
     stacks -= program.results
     if not stacks:
         return {}
-    uses: dict[Any, list[int]] = {x: [] for x in stacks}
-    turned: dict[Ref, Ref] = {}
-    reshaped: set[Ref] = set()
-    for i, instruction in enumerate(made):
-        for x in instruction.operands:
-            if type(x) is not Ref:
-                continue
-            if x in uses:
-                uses[x].append(i)
-                turned[Ref("instruction", i)] = x
-            elif x in turned and instruction.op is reshape:
-                reshaped.add(turned[x])
-    found = {}
-    for ref in sorted(stacks & reshaped):
-        orders = {axes_of(made[i]) if made[i].op is transpose else None for i in uses[ref]}
+    turned = {}
+    for x in sorted(stacks):
+        uses = {i: instructions[i] for i in live.reads.get(x, ())}
+        orders = {axes_of(y) if y.op is transpose else None for y in uses.values()}
         axes = orders.pop() if len(orders) == 1 else None
+        reshaped = any(
+            instructions[k].op is reshape
+            for i in uses
+            for k in live.reads.get(Ref("instruction", i), ())
+        )
         # BLAS writes to matrices with one contiguous axis
-        if axes and axes[-1] >= len(axes) - 2:
-            found[ref] = axes
-    return found
+        if axes and reshaped and axes[-1] >= len(axes) - 2:
+            turned[x] = axes
+    return turned
 
 
 def axes_of(instruction: Instruction) -> Axes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Rules
-from tapegrad.declare import facts
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
@@ -18,9 +16,10 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program.arena import Life, Span
 from tapegrad.program.concatenations import Filling, Part, fillings, joined, parts_of
-from tapegrad.program.expressions import is_filled, takes_out
+from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import Axes, layouts, ordered
+from tapegrad.program.liveness import Liveness, liveness
 from tapegrad.program.results import sealed
 from tapegrad.tree.ownership import LARGE
 
@@ -28,7 +27,7 @@ from tapegrad.tree.ownership import LARGE
 def early(
     program: Code,
     home: Mapping[Ref, int],
-    last_use: Mapping[Ref, int],
+    ends: Mapping[Ref, int],
     apart: Collection[Ref],
     begins: Mapping[Ref, Ref],
 ) -> dict[Ref, Ref]:
@@ -42,7 +41,7 @@ def early(
         The program.
     home
         The buffer that each value would be in.
-    last_use
+    ends
         The last instruction that uses each value or a view of it.
     apart
         Values that must keep their place in memory.
@@ -68,7 +67,7 @@ def early(
                 and x in home
                 and x not in apart
                 and x not in found
-                and last_use[x] == last.index
+                and ends[x] == last.index
                 and home.get(last, home[x]) == home[x]
                 and (program.of(x).shape, program.of(x).dtype) == (made.shape, made.dtype)
             ]
@@ -107,6 +106,8 @@ class Plan:
 
     Attributes
     ----------
+    live
+        When values are in use.
     buffers
         All of them.
     lives
@@ -134,6 +135,7 @@ class Plan:
         New arrays of which results are parts, with these results.
     """
 
+    live: Liveness
     buffers: tuple[Buffer, ...]
     lives: tuple[Life, ...]
     home: Mapping[Ref, int]
@@ -193,194 +195,210 @@ class _Pool:
 
 def planned(program: Code, inside: bool = False) -> Plan:
     """The plan of a program, or of a body inside one."""
-    pool, refs = _Pool(), refs_to(program.instructions)
-    runs = _runs(program)
-    owner = owners(program)
-    turned = layouts(program)
-    results = program.results
-    # what an output is a view of is never overwritten
-    kept = {owner.get(x, x) for x in results}
-    parts: dict[Ref, dict[Ref, Part]] = {}
-    for ref, direct in joined(program, runs, kept).items():
-        made = program.of(ref)
-        number = pool.new(ref, Buffer(made.shape, made.dtype))
-        places = parts_of(program, made, number)
-        parts[ref] = {x: part for x, part in places if x in direct}
-    # the buffer of a concatenation is in use as long as any part is
-    whole = {x: ref for ref, found in parts.items() for x in found}
-    placed = parts.keys() | whole.keys()
-    filled = {x: filling for x, filling in fillings(program).items() if x not in placed}
-    for x in filled:
-        pool.new(x, Buffer(program.of(x).shape, program.of(x).dtype))
-    pool.since |= {ref: min(x.index for x in found) for ref, found in parts.items()}
-    new = sealed(program)
-    owner = {x: whole.get(y, y) for x, y in owner.items()} | whole
-    last_use = {
-        owner.get(x, x): i
-        for i, instruction in enumerate(program.instructions)
-        for x in instruction.operands
-        if type(x) is Ref
-    }
-    # the last use of each value by itself; its views may be read later
-    last_read = {
-        x: i for i, made in enumerate(program.instructions if runs else ()) for x in _refs(made)
-    }
-    passing: set[Ref] = set()
-    guests: dict[Ref, Ref] = {}
-    # values in runs, and those over which they are written
-    begins: dict[Ref, Ref] = {}
+    planner = _Planner(program)
+    planner.assign()
+    return planner.plan(inside)
 
-    def ending(i: int) -> list[Ref]:
+
+class _Planner:
+    """The plan of a program while buffers are assigned to its values, in the order they run."""
+
+    def __init__(self, program: Code) -> None:
+        self.program, self.pool = program, _Pool()
+        instructions = program.instructions
+        self.refs, self.results = refs_to(instructions), program.results
+        self.live = liveness(instructions, self.refs, self.results)
+        self.runs = _runs(program)
+        self.turned = layouts(program, self.live)
+        self.sealed = sealed(program)
+        # what an output is a view of is never overwritten
+        self.kept = {self.live.owner_of(x) for x in self.results}
+        self.parts: dict[Ref, dict[Ref, Part]] = {}
+        for ref, direct in joined(program, self.runs, self.kept).items():
+            number = self._own_buffer(ref)
+            places = parts_of(program, program.of(ref), number)
+            self.parts[ref] = {x: part for x, part in places if x in direct}
+        # the buffer of a concatenation is in use as long as any part is
+        self.whole = {x: ref for ref, placed in self.parts.items() for x in placed}
+        self.placed = self.parts.keys() | self.whole.keys()
+        self.filled = {
+            x: filling
+            for x, filling in fillings(program, self.live).items()
+            if x not in self.placed
+        }
+        for ref in self.filled:
+            self._own_buffer(ref)
+        for ref, placed in self.parts.items():
+            self.pool.since[ref] = min(x.index for x in placed)
+        owner = self.live.owner
+        self.owner = {x: self.whole.get(y, y) for x, y in owner.items()} | self.whole
+        self.ends = dict(self.live.ends)
+        for x, ref in self.whole.items():
+            self.ends[ref] = max(self.ends[ref], self.ends[x])
+        self.passing: set[Ref] = set()
+        self.guests: dict[Ref, Ref] = {}
+        # values in runs, and those over which they are written
+        self.begins: dict[Ref, Ref] = {}
+
+    def _own_buffer(self, ref: Ref) -> int:
+        """The number of a new buffer that is a value's alone."""
+        instruction = self.program.of(ref)
+        return self.pool.new(ref, Buffer(instruction.shape, instruction.dtype))
+
+    def assign(self) -> None:
+        """Have each instruction, or run of them, take buffers and free those that it used up."""
+        stops = dict(self.runs)
+        i = 0
+        while i < len(self.refs):
+            self.pool.now = i
+            if i in stops:
+                self._assign_run(i, stops[i])
+                i = stops[i]
+            else:
+                self._assign_one(i)
+                i += 1
+
+    def _ending(self, i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
-        found: list[Ref] = []
-        for x in program.instructions[i].operands:
-            if type(x) is Ref:
-                x = owner.get(x, x)
-                if last_use[x] == i and x in pool.held and x not in kept and x not in found:
-                    found.append(x)
-        return found
+        operands = [x for x in self.program.instructions[i].operands if type(x) is Ref]
+        owners = dict.fromkeys([self.owner.get(x, x) for x in operands])
+        held = self.pool.held
+        return [x for x in owners if self.ends[x] == i and x in held and x not in self.kept]
 
-    def give_home(i: int) -> None:
-        instruction, ref = program.instructions[i], refs[i]
-        if ref in parts:
-            pool.release(ending(i))
+    def _assign_one(self, i: int) -> None:
+        instruction, ref, pool = self.program.instructions[i], self.refs[i], self.pool
+        ended = self._ending(i)
+        if ref in self.parts:
+            pool.release(ended)
             pool.held[ref] = pool.home[ref]
             return
-        ended = ending(i)
         # an operand of the result's shape that is not needed again can be overwritten
-        over = [x for x in ended if _may_write_over(instruction, x, owner)]
+        over = [x for x in ended if _may_write_over(instruction, x, self.owner)]
         if over:
             pool.release(over)
-        is_new = takes_out(program, instruction) and ref not in results and ref not in new
-        if is_new and ref not in whole and ref not in filled:
-            shape = instruction.shape
-            axes = turned.get(ref)
-            shape = shape if axes is None else ordered(shape, axes)
+        in_array = ref in self.results or ref in self.sealed
+        in_place = ref in self.whole or ref in self.filled
+        if not in_array and not in_place and takes_out(self.program, instruction):
+            axes = self.turned.get(ref)
+            shape = instruction.shape if axes is None else ordered(instruction.shape, axes)
             pool.take(ref, shape, instruction.dtype)
         if len(ended) > len(over):
             pool.release([x for x in ended if x not in over])
-        if ref in pool.held and ref not in last_use and ref not in kept:
+        if ref in pool.held and self.ends[ref] == i:
             pool.release([ref])
 
-    def give_blocks(start: int, stop: int) -> None:
-        block_length = length_of_blocks(program, range(start, stop))
+    def _assign_run(self, start: int, stop: int) -> None:
+        """Have what a run gives and holds take its place.
+
+        A block may stand in a buffer, or, until it is written, in a result.
+        """
+        program, pool = self.program, self.pool
+        refs = self.refs[start:stop]
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        made = refs[start:stop]
-        written = [x for x in made if program.of(x).op not in TOTALS]
-        # where a block may stand, and until when: a buffer, or a result until it is written
         free: dict[Any, list[tuple[int, int | Ref]]] = {}
+        ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
+        self._assign_whole(refs, last, ended, free)
+        follows = {x: ref for ref, x in self.begins.items() if start <= ref.index < stop}
         place: dict[Ref, tuple[int, int | Ref]] = {}
-        ended = list(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
-        # what is read for the last time, block by block, and not through a view
-        over = [x for x in ended if x in last and x not in placed and x not in turned]
-        over = [x for x in over if not any(owner.get(y) == x for y in last if y not in made)]
-        for ref in written:
-            if ref not in results and last_read.get(ref, ref.index) < stop:
-                passing.add(ref)
-                continue
-            instruction = program.of(ref)
-            like = instruction.shape, instruction.dtype
-            under = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
-            if under:
-                over.remove(under[-1])
-                begins[ref] = under[-1]
-            else:
-                free.setdefault(instruction.dtype, []).append((ref.index, ref))
-            if ref not in results:
-                if under:
-                    ended.remove(under[-1])
-                    pool.release(under[-1:])
-                pool.take(ref, *like)
-        follows = {x: ref for ref, x in begins.items() if start <= ref.index < stop}
-        for ref in made:
+        block_length = length_of_blocks(program, range(start, stop))
+        for ref in refs:
+            dtype = program.of(ref).dtype
             for x in dict.fromkeys(_refs(program.of(ref))):
                 if last[x] == ref.index and x in follows:
                     host = follows[x]
                     free.setdefault(program.of(x).dtype, []).append((host.index, host))
                 if last[x] == ref.index and x in place:
                     free[program.of(x).dtype].append(place[x])
-            if ref in passing:
-                places = free.setdefault(program.of(ref).dtype, [])
+            if ref in self.passing:
+                places = free.setdefault(dtype, [])
                 fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]
                 if fitting:
                     place[ref] = fitting[-1]
                     places.remove(fitting[-1])
                 else:
-                    pool.take(ref, (block_length,), program.of(ref).dtype)
+                    pool.take(ref, (block_length,), dtype)
                     place[ref] = stop, pool.home[ref]
         pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
-        guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
+        self.guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
         pool.now = stop - 1
-        pool.release([*ended, *[x for x in passing if x in pool.held]])
+        pool.release([*ended, *[x for x in self.passing if x in pool.held]])
 
-    stops = dict(runs)
-    i = 0
-    while i < len(program.instructions):
-        pool.now = i
-        if i in stops:
-            give_blocks(i, stops[i])
-            i = stops[i]
-        else:
-            give_home(i)
-            i += 1
-    blocked = {x for start, stop in runs for x in refs[start:stop]}
-    apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
-    begun = {} if inside else early(program, pool.home, last_use, apart, begins)
-    home = {x: number for x, number in pool.home.items() if x not in begun}
-    numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
-    lives: dict[int, list[Span]] = {old: [] for old in numbers}
-    for x, old in home.items():
-        lives[old] += pool.life_of(x, len(program.instructions))
-    return Plan(
-        tuple([pool.buffers[old] for old in numbers]),
-        tuple(lives.values()),
-        {x: numbers[old] for x, old in home.items()},
-        frozenset(parts),
-        {
-            x: attrs.evolve(part, buffer=numbers[part.buffer])
-            for found in parts.values()
-            for x, part in found.items()
-        },
-        tuple(runs),
-        frozenset(passing),
-        guests,
-        begun,
-        turned,
-        filled,
-        new,
-    )
+    def _assign_whole(
+        self,
+        refs: Sequence[Ref],
+        last: Mapping[Ref, int],
+        ended: list[Ref],
+        free: dict[Any, list[tuple[int, int | Ref]]],
+    ) -> None:
+        """Have the values of a run that are needed after it take their arrays or buffers.
 
+        Parameters
+        ----------
+        refs
+            The values of the run.
+        last
+            The last instruction of the run that reads each value.
+        ended
+            The values in buffers that are used up in the run; those written over leave it.
+        free
+            By dtype, where blocks may stand and until when; results are added.
+        """
+        program, reads = self.program, self.live.reads
+        stop = refs[-1].index + 1
+        # what is read for the last time, block by block, and not through a view
+        over = [x for x in ended if x in last and x not in self.placed and x not in self.turned]
+        seen = {self.owner.get(y) for y in last if y not in refs}
+        over = [x for x in over if x not in seen]
+        for ref in refs:
+            instruction = program.of(ref)
+            if instruction.op in TOTALS:
+                continue
+            if ref not in self.results and reads.get(ref, (ref.index,))[-1] < stop:
+                self.passing.add(ref)
+                continue
+            like = instruction.shape, instruction.dtype
+            under = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
+            if under:
+                over.remove(under[-1])
+                self.begins[ref] = under[-1]
+            else:
+                free.setdefault(instruction.dtype, []).append((ref.index, ref))
+            if ref not in self.results:
+                if under:
+                    ended.remove(under[-1])
+                    self.pool.release(under[-1:])
+                self.pool.take(ref, *like)
 
-def owners(program: Code) -> dict[Ref, Ref]:
-    """For each value that may be a view, the value whose memory it shares."""
-    owner: dict[Ref, Ref] = {}
-    views = _views(program)
-    for i, instruction in enumerate(program.instructions):
-        if instruction.op in views and not is_filled(instruction):
-            base = instruction.operands[0]
-            if type(base) is Ref:
-                owner[Ref("instruction", i)] = owner.get(base, base)
-    return owner
-
-
-def _views(program: Code) -> frozenset[Rules]:
-    """The ops whose result may be a view of the first operand; each is asked once."""
-    return frozenset(op for op in {x.op for x in program.instructions} if facts(op).view)
-
-
-def last_uses(program: Code) -> dict[Ref, int]:
-    """The last instruction that uses each value or a view of it; for results, one after all."""
-    made, views = program.instructions, _views(program)
-    found = dict.fromkeys(program.results, len(made))
-    for ref, instruction in zip(refs_to(made)[::-1], reversed(made), strict=True):
-        end = found.setdefault(ref, ref.index)
-        for k, x in enumerate(instruction.operands):
-            if type(x) is Ref:
-                # from the last to the first, so what is here already is later
-                found.setdefault(x, ref.index)
-                if k == 0 and instruction.op in views and not is_filled(instruction):
-                    found[x] = max(found[x], end)
-    return found
+    def plan(self, inside: bool) -> Plan:
+        """The plan, once all buffers are assigned."""
+        pool = self.pool
+        blocked = {x for start, stop in self.runs for x in self.refs[start:stop]}
+        apart = {*self.owner.values(), *self.placed, *self.filled, *self.turned, *self.sealed}
+        apart |= blocked
+        begun: Mapping[Ref, Ref] = {}
+        if not inside:
+            begun = early(self.program, pool.home, self.ends, apart, self.begins)
+        home = {x: number for x, number in pool.home.items() if x not in begun}
+        numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
+        lives: dict[int, list[Span]] = {old: [] for old in numbers}
+        for x, old in home.items():
+            lives[old] += pool.life_of(x, len(self.refs))
+        places = [pair for placed in self.parts.values() for pair in placed.items()]
+        return Plan(
+            live=self.live,
+            buffers=tuple([pool.buffers[old] for old in numbers]),
+            lives=tuple(lives.values()),
+            home={x: numbers[old] for x, old in home.items()},
+            joined=frozenset(self.parts),
+            parts={x: attrs.evolve(part, buffer=numbers[part.buffer]) for x, part in places},
+            runs=tuple(self.runs),
+            passing=frozenset(self.passing),
+            guests=self.guests,
+            early=begun,
+            turned=self.turned,
+            filled=self.filled,
+            sealed=self.sealed,
+        )
 
 
 def _refs(instruction: Instruction) -> list[Ref]:
@@ -409,7 +427,7 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
 
 def _runs(program: Code) -> list[tuple[int, int]]:
     """The runs of successive elementwise instructions on large arrays of one shape."""
-    shapes = [block_shape(program, instruction) for instruction in program.instructions]
+    shapes = [block_shape(x, lambda x: program.like(x).shape) for x in program.instructions]
     runs: list[tuple[int, int]] = []
     if not any(shapes):
         return runs
@@ -432,17 +450,21 @@ def length_of_blocks(program: Code, run: range) -> int:
     return _BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
-def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
-    """The shape over which an instruction can be done block by block, if it can."""
+def block_shape(
+    instruction: Instruction, shape_of: Callable[[Any], tuple[int, ...]]
+) -> tuple[int, ...] | None:
+    """The shape over which an instruction can be done block by block, if it can.
+
+    `shape_of` gives the shapes of its operands.
+    """
     if instruction.op not in TOTALS and math.prod(instruction.shape) < MANY:
         return None
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None
-    shape = program.like(instruction.operands[0]).shape if is_total else instruction.shape
+    shape = shape_of(instruction.operands[0]) if is_total else instruction.shape
     if math.prod(shape) < MANY or instruction.dtype.kind not in "fb":
         return None
     if not is_total:
-        shapes = [np.shape(program.like(x)) for x in instruction.operands]
-        return shape if all(x in ((), shape) for x in shapes) else None
+        return shape if all(shape_of(x) in ((), shape) for x in instruction.operands) else None
     return shape if instruction.options.get("axis") is None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Context
 from functools import lru_cache, partial
@@ -22,7 +21,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
-from tapegrad.program.arena import Arena
+from tapegrad.program.arena import Arena, Line
 from tapegrad.program.concatenations import filling_of, parts_of
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
@@ -38,7 +37,7 @@ from tapegrad.program.expressions import (
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
-from tapegrad.program.memory import Plan, owners
+from tapegrad.program.memory import Plan
 from tapegrad.program.results import packed
 from tapegrad.transforms.replay import EACH
 from tapegrad.tree.ownership import LARGE, Array, readonly_array
@@ -49,121 +48,141 @@ _ENDED = LARGE
 
 def lines_of(frame: Frame) -> list[str]:
     """The lines of a program's instructions, with a comment where a stage begins."""
-    program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
-    buffers, refs = frame.buffers, refs_to(program.instructions)
-    lines: list[str] = []
-    still = _still(frame)
-    # an instruction that a pass moved up begins no stage
-    rest = list(STAGES) if any(x.stage != STAGES[0] for x in program.instructions) else []
+    return _Lines(frame).written()
 
-    def begin(i: int) -> None:
-        stage = program.instructions[i].stage
-        if stage in rest:
-            del rest[: rest.index(stage) + 1]
-            lines.append(f"# {stage}")
 
-    unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
-    if frame.inside is None:
-        # written where they are returned
-        unwritten.update(*plan.sealed.values())
-    # most instructions are neither of these nor of these ops
-    apart = {*unwritten, *plan.early, *plan.filled, *plan.joined}
-    home_of, outs, updates = plan.home.get, frame.outs, frame.updates
-    ended = _ended(frame, unwritten)
+class _Lines:
+    """The lines of a program's instructions while they are written."""
 
-    def line(i: int) -> None:
-        instruction, ref = program.instructions[i], refs[i]
-        is_apart, op = ref in apart, instruction.op
-        # a part is written with the loop or the branch that returns it
-        if (is_apart and ref in unwritten) or (op is PART and _is_control(program, instruction)):
-            return
-        if instruction.options:
-            if isinstance(instruction.options.get("loop"), Loop):
-                lines.extend(loop_lines(frame, i, lines_of))
-                return
-            if isinstance(instruction.options.get("branch"), Branch):
-                lines.extend(branch_lines(frame, i, lines_of))
-                return
-        home = home_of(ref)
-        out = outs.get(ref) or (None if home is None else buffers[home])
-        if is_apart and ref in plan.early:
-            first = plan.early[ref]
-            out = blocks.new_array(instruction, names) if first == ref else values[first]
-        # an array that is made where it is written to has no name to assign by
-        name_of_out = None if plan.early.get(ref) == ref else out
-        if is_filled(instruction):
-            # NumPy makes the array that it fills
-            out = name_of_out
-        if op in _MAY_BE_STILL and _is_still(program, instruction, still):
-            # a view of fixed memory is made once, or once for each row
-            of: Any = instruction.operands[0]
-            name, strides = still[of]
-            about = f"  # {_about(instruction, f'a view of {values[of]}')}"
-            if name in frame.lists:
-                frame.list_views(
-                    values[ref], name, expression(program, i, {of: "x"}, None, names), about
-                )
+    def __init__(self, frame: Frame) -> None:
+        self.frame, self.program, self.plan = frame, frame.program, frame.plan
+        self.refs = refs_to(frame.program.instructions)
+        self.lines: list[str] = []
+        self.still = _still(frame)
+        self.unwritten = {x for filling in self.plan.filled.values() for x in filling.unwritten}
+        if frame.inside is None:
+            # written where they are returned
+            self.unwritten.update(*self.plan.sealed.values())
+
+    def written(self) -> list[str]:
+        """All lines."""
+        instructions, frame = self.program.instructions, self.frame
+        ended, runs = _ended(frame, self.unwritten), dict(self.plan.runs)
+        # an instruction that a pass moved up begins no stage
+        stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
+        i = 0
+        while i < len(instructions):
+            stage = instructions[i].stage
+            if stage in stages:
+                del stages[: stages.index(stage) + 1]
+                self.lines.append(f"# {stage}")
+            begin, i = i, runs.get(i, i + 1)
+            if begin in runs:
+                self.lines += blocks.loop(frame, range(begin, i))
             else:
-                text = expression(program, i, {of: name}, None, names)
-                frame.once.append(f"{values[ref]} = {text}{about}")
-            still[ref] = values[ref], _strides(program, instruction, strides)
-            return
-        if is_apart and ref in plan.filled:
-            lines.extend(_filled(frame, ref))
-            return
-        if is_apart and ref in plan.joined:
-            lines.extend(_rest(program, plan, i, values, buffers))
-            text, note = buffers[plan.home[ref]], "its parts were written there"
-        elif op is stack and name_of_out and not instruction.options.get("axis"):
-            # a call of NumPy takes longer than copying a few small rows
-            numbered = enumerate(instruction.operands)
-            lines.extend([f"{name_of_out}[{k}] = {operand(x, values)}" for k, x in numbered])
-            text, note = name_of_out, "its rows were written there"
-        elif name_of_out and (is_filled(instruction) or (op is copy and is_few(instruction))):
-            # an assignment starts sooner than a call, and broadcasts
-            lines.append(f"{name_of_out}[...] = {operand(instruction.operands[0], values)}")
-            text, note = name_of_out, instruction.note
-        elif (
-            op is concatenate
-            and out in frame.lists
-            and (filling := filling_of(program, ref, Counter()))
-        ):
-            # in views of the row that are made once
-            for x, view in (*filling.parts, *filling.fixed):
-                part = names.new(f"{out}_part")
-                frame.list_views(part, out, f"x{view}", f"  # its places in {values[ref]}")
-                lines.append(f"{part}[...] = {operand(x, values)}")
-            text, note = out, "its parts were written there"
-        elif i in updates:
-            given = ", ".join(
-                [
-                    *[operand(x, values) for x in instruction.operands],
-                    *[f"taken={operand(x, values)}" for x in _taken(frame, i)],
-                    *[f"{name}=True" for name, x in instruction.options.items() if x is True],
-                ]
-            )
-            text, note = f"{updates[i]}({given})", instruction.note
-        else:
-            text, note = expression(program, i, values, out, names), instruction.note
-            if op is EACH:
-                note = f"{instruction.options['of'].name} has no batching rule: a call for each"
-        lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
+                self._write(begin)
+            if ended and (gone := [x for j in range(begin, i) for x in ended.get(j, ())]):
+                self.lines.append(f"del {', '.join(gone)}")
+        return self.lines
 
-    runs = dict(plan.runs)
-    i = 0
-    while i < len(program.instructions):
-        if rest:
-            begin(i)
-        begun = i
-        if i in runs:
-            lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
-            i = runs[i]
+    def _write(self, i: int) -> None:
+        """Add the lines of an instruction."""
+        instruction, ref, op = (
+            self.program.instructions[i],
+            self.refs[i],
+            self.program.instructions[i].op,
+        )
+        # a part is written with the loop or the branch that returns it
+        if ref in self.unwritten or (op is PART and _is_control(self.program, instruction)):
+            return
+        if isinstance(instruction.options.get("loop"), Loop):
+            self.lines.extend(loop_lines(self.frame, i, lines_of))
+        elif isinstance(instruction.options.get("branch"), Branch):
+            self.lines.extend(branch_lines(self.frame, i, lines_of))
+        elif op in _MAY_BE_STILL and _is_still(self.program, instruction, self.still):
+            self._view_once(i)
+        elif ref in self.plan.filled:
+            self.lines.extend(_filled(self.frame, ref))
         else:
-            line(i)
-            i += 1
-        if ended and (gone := [x for j in range(begun, i) for x in ended.get(j, ())]):
-            lines.append(f"del {', '.join(gone)}")
-    return lines
+            text, note = self._placed(i) or self._computed(i)
+            about = _about(instruction, note)
+            self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
+
+    def _view_once(self, i: int) -> None:
+        """Have a view of memory that stays in place made once, or once for each row."""
+        frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
+        base: Any = instruction.operands[0]
+        name, strides = self.still[base]
+        note = _about(instruction, f"a view of {frame.values[base]}")
+        called = "x" if name in frame.lists else name
+        text = expression(self.program, i, {base: called}, None, frame.names)
+        if name in frame.lists:
+            frame.list_views(frame.values[ref], name, text, note)
+        else:
+            frame.once.append(Line(frame.values[ref], text, note))
+        self.still[ref] = frame.values[ref], _strides(self.program, instruction, strides)
+
+    def _place(self, i: int) -> str | None:
+        """The name of the array that a result is written to; None for one that is made for it."""
+        ref = self.refs[i]
+        if ref in self.plan.early:
+            first = self.plan.early[ref]
+            return None if first == ref else self.frame.values[first]
+        home = self.plan.home.get(ref)
+        buffer = None if home is None else self.frame.buffers[home]
+        return self.frame.outs.get(ref) or buffer
+
+    def _placed(self, i: int) -> tuple[str, str] | None:
+        """The array that has a result once its parts are written there, if that is how; a note."""
+        frame, plan, ref, lines = self.frame, self.plan, self.refs[i], self.lines
+        instruction, values = self.program.instructions[i], self.frame.values
+        op, operands, place = instruction.op, instruction.operands, self._place(i)
+        if ref in plan.joined:
+            lines.extend(_rest(self.program, plan, i, values, frame.buffers))
+            return frame.buffers[plan.home[ref]], "its parts were written there"
+        if place is None:
+            return None
+        if op is stack and not instruction.options.get("axis"):
+            # a call of NumPy takes longer than copying a few small rows
+            lines.extend([f"{place}[{k}] = {operand(x, values)}" for k, x in enumerate(operands)])
+            return place, "its rows were written there"
+        if is_filled(instruction) or (op is copy and is_few(instruction)):
+            # an assignment starts sooner than a call, and broadcasts
+            lines.append(f"{place}[...] = {operand(operands[0], values)}")
+            return place, instruction.note
+        filling = None
+        if op is concatenate and place in frame.lists:
+            filling = filling_of(self.program, ref)
+        if filling is None:
+            return None
+        # in views of the row that are made once
+        for x, view in (*filling.parts, *filling.fixed):
+            part = frame.names.new(f"{place}_part")
+            frame.list_views(part, place, f"x{view}", f"its places in {values[ref]}")
+            lines.append(f"{part}[...] = {operand(x, values)}")
+        return place, "its parts were written there"
+
+    def _computed(self, i: int) -> tuple[str, str]:
+        """The expression of a result, which may write to its place, and a note."""
+        frame, ref, instruction = self.frame, self.refs[i], self.program.instructions[i]
+        if i in frame.updates:
+            return self._updated(i), instruction.note
+        place = self._place(i)
+        # NumPy makes the array that it fills
+        if self.plan.early.get(ref) == ref and not is_filled(instruction):
+            place = blocks.new_array(instruction, frame.names)
+        text = expression(self.program, i, frame.values, place, frame.names)
+        if instruction.op is EACH:
+            return text, f"{instruction.options['of'].name} has no batching rule: a call for each"
+        return text, instruction.note
+
+    def _updated(self, i: int) -> str:
+        """The call that updates rows."""
+        frame, instruction = self.frame, self.program.instructions[i]
+        arguments = [operand(x, frame.values) for x in instruction.operands]
+        arguments += [f"taken={operand(x, frame.values)}" for x in _taken(frame, i)]
+        arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
+        return f"{frame.updates[i]}({', '.join(arguments)})"
 
 
 def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
@@ -184,12 +203,13 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     if not large:
         return found
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
-    owner, ends = owners(program), dict(frame.ends)
+    live = plan.live
+    ends = dict(live.ends)
     for i in frame.updates:
         ends.update(dict.fromkeys(_taken(frame, i), i))
     apart = {*unwritten, *[Ref("instruction", i) for run in plan.runs for i in range(*run)]}
     for ref, end in ends.items():
-        if owner.get(ref, ref) in large and end < len(instructions) and ref not in apart:
+        if live.owner_of(ref) in large and end < len(instructions) and ref not in apart:
             found.setdefault(end, []).append(frame.values[ref])
     return found
 
@@ -198,14 +218,12 @@ def _taken(frame: Frame, i: int) -> list[Ref]:
     """The rows that an update adds to, if they are in an array that nothing needs after it."""
     program = frame.program
     table, _, indices = program.instructions[i].operands[:3]
-    owner = owners(program)
-    later: set[Any] = {x for made in program.instructions[i + 1 :] for x in made.operands}
-    later = {owner.get(x, x) for x in later | program.results}
+    ends = frame.plan.live.ends
     for j, made in enumerate(program.instructions[:i]):
         if made.op is index_select and made.operands == (table, indices):
             ref = Ref("instruction", j)
             # another update of these rows would use them too
-            return [] if ref in later or table in later else [ref]
+            return [] if ends[ref] > i or ends[table] > i else [ref]  # type: ignore[index]
     return []
 
 
@@ -303,17 +321,21 @@ _as_text = lru_cache(1 << 8)(str)
 def _filled(frame: Frame, ref: Ref) -> list[str]:
     """The lines that copy the parts of a small concatenation to views of its buffer."""
     filling, buffer = frame.plan.filled[ref], frame.buffers[frame.plan.home[ref]]
-    fixed = [f"{buffer}{view} = {operand(x, frame.values)}" for x, view in filling.fixed]
+    values = frame.values
+    once = [Line(f"{buffer}{view}", operand(x, values)) for x, view in filling.fixed]
     lines = []
     for x, view in filling.parts:
         name = frame.names.new(f"{buffer}_part")
-        fixed.append(f"{name} = {buffer}{view}")
-        lines.append(f"{name}[...] = {operand(x, frame.values)}")
-    about = f"  # {frame.program.of(ref).shape}: {buffer} has its parts"
-    (lines or fixed)[-1] += about
-    frame.once.extend(fixed)
+        once.append(Line(name, f"{buffer}{view}"))
+        lines.append(f"{name}[...] = {operand(x, values)}")
+    note = f"{frame.program.of(ref).shape}: {buffer} has its parts"
+    if lines:
+        lines[-1] += f"  # {note}"
+    else:
+        once[-1] = attrs.evolve(once[-1], note=note)
+    frame.once.extend(once)
     # it has its buffer to itself, and shares its name
-    frame.values[ref] = buffer
+    values[ref] = buffer
     return lines
 
 
@@ -346,7 +368,7 @@ class Writing:
     """
 
     header: list[str]
-    once: list[str]
+    once: list[Line]
     head: str
     body: list[str]
     names: Names
@@ -359,7 +381,7 @@ class Writing:
         lines = [
             *self.header,
             f"def {self.make}():",
-            *[f"    {line}" for line in self.once],
+            *[f"    {line.text}" for line in self.once],
             f"    {self.head}",
             *[f"        {line}" for line in self.names.printed(self.body)],
             f"    return {self.run}",
@@ -440,12 +462,11 @@ def runner(program: Code) -> Maker:
     return Maker(list(map(_made_once, writing.once)), code, namespace, writing.run)
 
 
-def _made_once(line: str) -> tuple[str, CodeType]:
+def _made_once(line: Line) -> tuple[str, CodeType]:
     """A line that runs once, as `Maker` has it."""
-    name, _, value = line.partition(" = ")
-    if not name.isidentifier():
-        return "", compile(line, "<program>", "exec")
-    return name, _evaluated(value if "'" in value else value.partition("  # ")[0])
+    if line.target.isidentifier():
+        return line.target, _evaluated(line.expression)
+    return "", compile(f"{line.target} = {line.expression}", "<program>", "exec")
 
 
 @lru_cache(1 << 10)
@@ -514,7 +535,7 @@ def _results(frame: Frame) -> list[str]:
     program, values, names = frame.program, frame.values, frame.names
     lines: list[str] = []
     returned: list[str] = []
-    views = owners(program)
+    views = frame.plan.live.owner
     seen: set[Ref] = set()
     part_of = {x: of for of, parts in frame.plan.sealed.items() for x in parts}
     lines += [f"{values[of]}.setflags(False)" for of in frame.plan.sealed]

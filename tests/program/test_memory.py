@@ -14,7 +14,6 @@ from programs import assert_close, scale_of
 import tapegrad as tg
 from tapegrad.program.arena import life, places
 from tapegrad.program.expressions import in_order
-from tapegrad.program.layout import layouts
 from tapegrad.program.memory import MANY, planned
 from tapegrad.testing import programs
 
@@ -59,7 +58,7 @@ def test_layout_of_a_product_is_that_of_its_reshape():
 
     a, b = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 4, 5, 6))
     program = tg.compile(heads).program(a, b)
-    assert list(layouts(program).values()) == [(0, 2, 1, 3)]
+    assert list(planned(program).turned.values()) == [(0, 2, 1, 3)]
     _, run = str(program).split("def run")
     assert "reshape" not in run
 
@@ -67,7 +66,7 @@ def test_layout_of_a_product_is_that_of_its_reshape():
         product = a @ b
         return np.tanh(product.swapaxes(1, 2).reshape(2, 3, -1)), product + 1
 
-    assert not layouts(tg.compile(both).program(a, b))
+    assert not planned(tg.compile(both).program(a, b)).turned
 
 
 @pytest.mark.parametrize(

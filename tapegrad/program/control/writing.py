@@ -13,11 +13,11 @@ import numpy as np
 
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
+from tapegrad.program.arena import Line
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.frame import Frame, framed, values_of
 from tapegrad.program.ir import Code, Instruction, Ref, number
-from tapegrad.program.memory import owners
 from tapegrad.tree.ownership import Array
 
 Lines = list[str]
@@ -82,12 +82,11 @@ class _Writer:
         self.copies: Lines = []
         self.ends: Lines = []
         self._stacked: set[int] = set()
-        views = owners(body)
         self.placeable = {
             x
             for x in body.results
             if x.kind == "instruction"
-            and x not in views
+            and x not in self.inside.plan.live.owner
             and takes_out(body, body.of(x))
             and not any(start <= x.index < stop for start, stop in self.inside.plan.runs)
         }
@@ -154,12 +153,12 @@ class _Writer:
         if x in frame.rows:
             return frame.rows[x]
         name = self.names.new(f"{frame.values[x]}_rows")
-        line = f"{name} = {self.names.of(_rows_of, 'rows')}({frame.values[x]})"
+        line = Line(name, f"{self.names.of(_rows_of, 'rows')}({frame.values[x]})")
         if x.kind == "constant":
             frame.once.append(line)
             frame.rows[x] = name
         else:
-            self.before.append(line)
+            self.before.append(line.text)
         return name
 
     # --- the carry ----------------------------------------------------------------------
@@ -182,11 +181,11 @@ class _Writer:
         shape = (loop.length + 1, *like.shape)
         held = [ref for j in (k, *kept) for ref in self.parts.get(j, ())]
         self._allocate(memory, shape, like.dtype, held)
-        self.frame.once.append(f"{rows} = {self.names.of(_rows_of, 'rows')}({memory})")
+        self._once(rows, f"{self.names.of(_rows_of, 'rows')}({memory})")
         ordered = rows
         if loop.reverse:
             ordered = self.names.new(f"{rows}_back")
-            self.frame.once.append(f"{ordered} = {rows}[::-1]")
+            self._once(ordered, f"{rows}[::-1]")
         out = self.names.new(f"{self.carry[k]}_next")
         self.before.append(f"{ordered}[0][...] = {self.begin[k]}")
         self._go_through(self.carry[k], ordered)
@@ -197,13 +196,13 @@ class _Writer:
             part = "[:-1]" if early else "[1:]"
             self._stacked.add(j)
             for ref in self.parts[j]:
-                self.frame.once.append(f"{self.frame.values[ref]} = {memory}{part}")
+                self._once(self.frame.values[ref], f"{memory}{part}")
                 self.frame.lent.add(ref)
                 name = self.names.new(f"{self.frame.values[ref]}_rows")
-                self.frame.once.append(f"{name} = {rows}{part}")
+                self._once(name, f"{rows}{part}")
                 self.frame.rows[ref] = name
         for ref in self.parts.get(k, ()):
-            self.frame.once.append(f"{self.frame.values[ref]} = {ordered}[-1]")
+            self._once(self.frame.values[ref], f"{ordered}[-1]")
             self.frame.lent.add(ref)
         return True
 
@@ -228,6 +227,10 @@ class _Writer:
         copy = self.names.library("array", np.array)
         for ref in self.parts.get(k, ()):
             self.after.append(f"{self.frame.values[ref]} = {copy}({name})")
+
+    def _once(self, name: str, expression: str) -> None:
+        """Have a line run once, before the first call."""
+        self.frame.once.append(Line(name, expression))
 
     def _allocate(
         self, name: str, shape: tuple[int, ...], dtype: Any, held: Iterable[Ref] = ()
@@ -261,16 +264,16 @@ class _Writer:
         else:
             row = names.new(f"{whole}_row")
             rows = names.new(f"{whole}_rows")
-            listed = f"{rows} = {names.of(_rows_of, 'rows')}({whole})"
+            listed = Line(rows, f"{names.of(_rows_of, 'rows')}({whole})")
             if loop.length is None:
                 steps = f"len({self.each[0][1]})"
                 empty = names.library("empty", np.empty)
                 sides = ", ".join(map(str, (steps, *like.shape)))
-                self.before += [f"{whole} = {empty}(({sides},), {like.dtype.str!r})", listed]
+                self.before += [f"{whole} = {empty}(({sides},), {like.dtype.str!r})", listed.text]
             elif first in frame.program.results and frame.inside is None:
                 empty = names.library("empty", np.empty)
                 shape = (loop.length, *like.shape)
-                self.before += [f"{whole} = {empty}({shape}, {like.dtype.str!r})", listed]
+                self.before += [f"{whole} = {empty}({shape}, {like.dtype.str!r})", listed.text]
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
                 frame.once.append(listed)
@@ -310,7 +313,7 @@ def _inside(frame: Frame, i: int, code: Code, given: Mapping[int, str]) -> Frame
 def _is_new(inside: Frame, x: Any) -> bool:
     """Whether a result of a body lies in memory that nothing else reads or writes."""
     code = inside.program
-    return x.kind == "instruction" and x not in owners(code) and code.of(x).op is not PART
+    return x.kind == "instruction" and x not in inside.plan.live.owner and code.of(x).op is not PART
 
 
 def _indented(lines: Lines) -> Lines:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
 
 import numpy as np
 
 from tapegrad.core.rules import Rules
-from tapegrad.declare import facts, is_elementwise
+from tapegrad.declare import is_elementwise
 from tapegrad.ops.logic import keep
 from tapegrad.program.builder import Builder
 from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.liveness import liveness
 from tapegrad.program.memory import MANY, TOTALS, block_shape
 from tapegrad.program.program import improvement
 
@@ -33,12 +33,9 @@ def use_up(builder: Builder) -> None:
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
     made = [builder.instructions[i] for i in builder.order]
-    # what an op says of itself is asked once
-    views = {op for op in builder.ops if facts(op).view}
-    sizes = [0 if x.op in views else x.nbytes for x in made]
-    if sum(sizes) < LEAST:
+    if sum(x.nbytes for x in made) < LEAST:
         return
-    values = _Values(builder, made, sizes)
+    values = _Values(builder, made)
     order: Order = range(len(made))
     for _ in range(_OFTEN):
         better = values.better(order)
@@ -63,30 +60,29 @@ class _Values:
     As near to the memory plan as it takes to choose an order.
     """
 
-    def __init__(self, builder: Builder, made: list[Instruction], sizes: list[int]) -> None:
+    def __init__(self, builder: Builder, made: list[Instruction]) -> None:
         self.known: dict[tuple[int, ...], int] = {}
-        at = dict(zip(builder.order, range(len(made)), strict=True))
+        refs = [builder.refs[i] for i in builder.order]
+        at = dict(zip(refs, range(len(refs)), strict=True))
+        results = [x for x in builder.outputs if type(x) is Ref]
+        live = liveness(made, refs, results)
         self.needs = [
-            [at[x[1]] for x in m.operands if type(x) is Ref and x[0] == "instruction"] for m in made
+            [at[x] for x in m.operands if type(x) is Ref and x[0] == "instruction"] for m in made
         ]
         ops = {m.op for m in made}
-        views = {op for op in ops if facts(op).view}
         over_it = {op for op in ops if is_elementwise(op) or op is keep}
-        self.is_view = [m.op in views for m in made]
+        self.is_view = [x in live.owner for x in refs]
+        sizes = [0 if x in live.owner else m.nbytes for x, m in zip(refs, made, strict=True)]
         # whose memory each shares, what needs it or a view of it, and which are returned
-        self.owner = owner = list(range(len(made)))
+        self.owner = owner = [at.get(live.owner_of(x), p) for p, x in enumerate(refs)]
         self.users: list[list[int]] = [[] for _ in made]
         for p, needs in enumerate(self.needs):
-            if needs and self.is_view[p]:
-                owner[p] = owner[needs[0]]
             for q in needs:
                 self.users[owner[q]].append(p)
-        results = [x for x in builder.outputs if type(x) is Ref and x.kind == "instruction"]
-        self.kept = {owner[at[x.index]] for x in results}
+        self.kept = {owner[at[x]] for x in results if x in at}
         # which are done block by block with the next one; of what only these need, one block is
-        given: Any = builder
         blocks = [
-            block_shape(given, m) if size >= MANY or m.op in TOTALS else None
+            block_shape(m, builder.shape) if size >= MANY or m.op in TOTALS else None
             for m, size in zip(made, sizes, strict=True)
         ]
         self.goes_on = [*[x is not None and x == y for x, y in pairwise(blocks)], False]
