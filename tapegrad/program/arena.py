@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.program import cost
 from tapegrad.program.expressions import Names
 from tapegrad.tree.ownership import Array
 
@@ -20,11 +21,6 @@ Moments = int
 # The first and the last of successive moments, and a life that consists of such.
 Span = tuple[int, int]
 Life = Sequence[Span]
-
-# bytes of an array that is worth a place, and of all arrays together
-_SMALL = 1 << 12
-_FEW = 1 << 16
-_LINE = 64  # bytes
 
 
 def life(start: int, stop: int) -> Moments:
@@ -92,7 +88,7 @@ class _Array:
     @property
     def lines(self) -> int:
         """How many lines of the cache it takes."""
-        return -(-math.prod(self.shape) * self.dtype.itemsize // _LINE)
+        return -(-math.prod(self.shape) * self.dtype.itemsize // cost.CACHE_LINE)
 
 
 class Arena:
@@ -123,10 +119,12 @@ class Arena:
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""
-        size = sum(x.lines for x in self._arrays) * _LINE
-        shared = [x for x in self._arrays if x.alive and x.lines * _LINE >= _SMALL]
+        size = sum(x.lines for x in self._arrays) * cost.CACHE_LINE
+        shared = [
+            x for x in self._arrays if x.alive and x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES
+        ]
         apart = sum(x.lines for x in shared)
-        if apart * _LINE < _FEW:
+        if apart * cost.CACHE_LINE < cost.ARENA_BYTES:
             return size
         starts = places([(x.lines, reduce(or_, starmap(life, x.alive))) for x in shared])
         whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
@@ -134,18 +132,18 @@ class Arena:
             return size
         arena = self._names.new("arena")
         for start, x in zip(starts, shared, strict=True):
-            place = f", {arena}, {start * _LINE}"
+            place = f", {arena}, {start * cost.CACHE_LINE}"
             self.once[x.line] = Line(x.name, self._allocated(x, place))
-        made = _Array(0, arena, (whole * _LINE,), np.dtype(np.uint8), ())
+        made = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), ())
         self.once.insert(0, Line(arena, self._allocated(made)))
-        return size - (apart - whole) * _LINE
+        return size - (apart - whole) * cost.CACHE_LINE
 
 
 def _buffer(shape: tuple[int, ...], dtype: str, arena: Any = None, start: int = 0) -> Array:
     """An array that begins at a cache line, which `empty` gives only by chance, or in an arena."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if arena is None:
-        arena = np.empty(size + _LINE, np.uint8)
-        start = -arena.ctypes.data % _LINE
+        arena = np.empty(size + cost.CACHE_LINE, np.uint8)
+        start = -arena.ctypes.data % cost.CACHE_LINE
     array: Array = arena[start : start + size].view(dtype).reshape(shape)
     return array

@@ -10,6 +10,7 @@ import attrs
 
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import reshape
+from tapegrad.program import cost
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref
 from tapegrad.program.liveness import Liveness
@@ -80,9 +81,6 @@ def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, 
 
 # --- parts that are copied --------------------------------------------------------------------
 
-# bytes from which a copy takes longer than a call to start
-_MOST = 1 << 12
-
 
 @attrs.frozen
 class Filling:
@@ -124,7 +122,11 @@ def filling_of(program: Code, ref: Ref, once: Collection[Any] = ()) -> Filling |
     size = instruction.nbytes
     likes = [program.like(x) for x in instruction.operands]
     apart = instruction.options.get("axis", 0) is None
-    if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
+    if (
+        apart
+        or not 0 < size <= cost.FILLED_BYTES
+        or any(x.dtype != instruction.dtype for x in likes)
+    ):
         return None
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     parts, fixed, unwritten = [], [], []

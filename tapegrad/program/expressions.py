@@ -59,13 +59,9 @@ from tapegrad.ops.shape import (
     reshape,
     transpose,
 )
+from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Like, Ref, number
 from tapegrad.tree.ownership import Array, owned_copy
-
-# columns of a block, and from how many bytes, in the array and between columns, there are blocks
-_BLOCK = 32
-_MANY = 1 << 16
-_APART = 1 << 8
 
 
 def in_order(x: Array, out: Any = None) -> Array:
@@ -76,22 +72,18 @@ def in_order(x: Array, out: Any = None) -> Array:
     cache, and the copy takes five times as long.
     """
     made: Array = np.empty(x.shape, x.dtype) if out is None else out
-    turned = x.ndim == 2 and x.nbytes >= _MANY and x.strides[1] >= _APART
+    turned = x.ndim == 2 and x.nbytes >= cost.TURNED_BYTES and x.strides[1] >= cost.TURNED_STRIDE
     if not turned:
         made[...] = x
         return made
-    for start in range(0, x.shape[1], _BLOCK):
-        made[:, start : start + _BLOCK] = x[:, start : start + _BLOCK]
+    for start in range(0, x.shape[1], cost.TURNED_COLUMNS):
+        made[:, start : start + cost.TURNED_COLUMNS] = x[:, start : start + cost.TURNED_COLUMNS]
     return made
-
-
-# elements up to which NumPy fills an array and goes through it in less time than it broadcasts
-FEW = 1 << 12
 
 
 def is_few(instruction: Instruction) -> bool:
     """Whether a result is so small that starting a call takes most of its time."""
-    return math.prod(instruction.shape) <= FEW
+    return math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
 
 
 def is_filled(instruction: Instruction) -> bool:

@@ -13,12 +13,13 @@ from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
+from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Life, Line
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import Axes, inverse
-from tapegrad.program.memory import MANY, Plan, planned
+from tapegrad.program.memory import Plan, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.tree.ownership import Array
@@ -246,10 +247,6 @@ def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
     return array
 
 
-# rows are few if they have this part of a table's elements
-_SPARSE = 4
-
-
 def _row_updates(program: Code) -> list[int]:
     """The instructions that return a large table with a few rows updated."""
     return [
@@ -266,7 +263,7 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
         return False
     table, values, indices = instruction.operands[:3]
     like, places = program.like(values), program.like(indices)
-    few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
+    few = math.prod(like.shape) * cost.TABLE_PER_ROWS <= math.prod(instruction.shape)
     # a mask selects rows too, and values may broadcast
     whole = places.dtype.kind in "iu" and like.shape == places.shape + instruction.shape[1:]
     return (
@@ -275,5 +272,5 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
         and few
         and whole
         and like.dtype == instruction.dtype
-        and math.prod(instruction.shape) >= MANY
+        and math.prod(instruction.shape) >= cost.BLOCKED_ELEMENTS
     )

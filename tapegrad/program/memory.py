@@ -14,6 +14,7 @@ from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
+from tapegrad.program import cost
 from tapegrad.program.arena import Life, Span
 from tapegrad.program.concatenations import Filling, Part, fillings, joined, parts_of
 from tapegrad.program.expressions import takes_out
@@ -78,10 +79,6 @@ def early(
             found.update(dict.fromkeys(chain, chain[-1]))
     return found
 
-
-# elements from which several arrays do not fit in the cache, and bytes of a block that does
-MANY = 1 << 17
-_BLOCK_BYTES = 1 << 17
 
 # ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
@@ -447,7 +444,7 @@ def _runs(program: Code) -> list[tuple[int, int]]:
 
 def length_of_blocks(program: Code, run: range) -> int:
     """How many elements of a run are done at once: those of the widest dtype fit in the cache."""
-    return _BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
+    return cost.BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
 def block_shape(
@@ -457,13 +454,13 @@ def block_shape(
 
     `shape_of` gives the shapes of its operands.
     """
-    if instruction.op not in TOTALS and math.prod(instruction.shape) < MANY:
+    if instruction.op not in TOTALS and math.prod(instruction.shape) < cost.BLOCKED_ELEMENTS:
         return None
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None
     shape = shape_of(instruction.operands[0]) if is_total else instruction.shape
-    if math.prod(shape) < MANY or instruction.dtype.kind not in "fb":
+    if math.prod(shape) < cost.BLOCKED_ELEMENTS or instruction.dtype.kind not in "fb":
         return None
     if not is_total:
         return shape if all(shape_of(x) in ((), shape) for x in instruction.operands) else None

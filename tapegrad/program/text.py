@@ -20,7 +20,7 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program import blocks
+from tapegrad.program import blocks, cost
 from tapegrad.program.arena import Arena, Line
 from tapegrad.program.concatenations import filling_of, parts_of
 from tapegrad.program.control.loop import Branch, Loop
@@ -41,9 +41,6 @@ from tapegrad.program.memory import Plan
 from tapegrad.program.results import packed
 from tapegrad.transforms.replay import EACH
 from tapegrad.tree.ownership import LARGE, Array, readonly_array
-
-# bytes of arrays whose names end with their last use
-_ENDED = LARGE
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -196,7 +193,7 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     large = {
         ref
         for ref, made in zip(refs_to(instructions), instructions, strict=True)
-        if made.nbytes >= _ENDED
+        if made.nbytes >= cost.DROPPED_BYTES
         and not (ref in plan.home or ref in plan.early or made.options.keys() & _CONTROL)
         and not (made.op is PART and _is_control(program, made))
     }

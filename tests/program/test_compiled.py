@@ -17,7 +17,7 @@ from programs import assert_close, assert_same, assert_unshared_and_read_only, s
 from trees import Params, Point
 
 import tapegrad as tg
-from tapegrad.program.memory import MANY
+from tapegrad.program import cost
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 from tapegrad.tree.numbers import is_floating
@@ -59,7 +59,7 @@ def test_compiled_function_inside_a_gradient(written):
 
 
 @depth("program, as text")
-@given(st.data(), programs(max_steps=12), st.sampled_from([9, MANY]))
+@given(st.data(), programs(max_steps=12), st.sampled_from([9, cost.BLOCKED_ELEMENTS]))
 def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
     compiled = tg.compile(written.step)
     wanted = written.step(*written.arguments[0])
@@ -69,7 +69,7 @@ def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
     ]
     before = [np.array(x) for x in args]
     scale = scale_of(written.step, written.arguments[0])
-    with mock.patch.multiple("tapegrad.program.memory", MANY=many, _BLOCK_BYTES=64):
+    with mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=many, BLOCK_BYTES=64):
         for _ in range(2):
             assert_close(compiled(*args), wanted, written.narrowest, scale)
     assert all(np.array_equal(x, y) for x, y in zip(args, before, strict=True))

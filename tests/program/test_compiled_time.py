@@ -12,9 +12,8 @@ from counting import calls_of
 from programs import assert_same
 
 import tapegrad as tg
-from tapegrad.program import PASSES, compiled
+from tapegrad.program import PASSES, compiled, cost
 from tapegrad.program.compiled import trace
-from tapegrad.program.memory import MANY
 from tapegrad.program.program import improved
 from tapegrad.program.text import runner
 
@@ -74,7 +73,7 @@ def blocks(n):
             x = np.cumsum(np.sin(x) * (i + 0.5))
         return x
 
-    return fn, (np.zeros(MANY),)
+    return fn, (np.zeros(cost.BLOCKED_ELEMENTS),)
 
 
 FUNCTIONS = (elementwise, recurrent, deep, constants, outputs, blocks)

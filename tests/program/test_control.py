@@ -19,7 +19,7 @@ from tapegrad.testing import check_compiled
 @pytest.fixture(autouse=True, scope="module")
 def sharing():
     """Have arrays share memory by turns, however small they are."""
-    with mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0):
+    with mock.patch.multiple("tapegrad.program.cost", PLACED_BYTES=1, ARENA_BYTES=0):
         yield
 
 

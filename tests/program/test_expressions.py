@@ -18,7 +18,7 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep, keep_into
 from tapegrad.ops.shape import transpose
-from tapegrad.program import frame, memory, results, text
+from tapegrad.program import cost, memory, results, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import TEMPLATES, takes_out
@@ -308,14 +308,13 @@ FORMED = sorted(name for name in CASES if OPS.get(name) in TEMPLATES)
 def check_large(case: Any, among: Among) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # small ones get all that large arrays get: blocks, results as buffers, updated rows
-        patch.setattr(memory, "MANY", 4)
-        patch.setattr(memory, "_BLOCK_BYTES", 24)
-        patch.setattr(frame, "MANY", 4)
-        patch.setattr(frame, "_SPARSE", 1)
+        patch.setattr(cost, "BLOCKED_ELEMENTS", 4)
+        patch.setattr(cost, "BLOCK_BYTES", 24)
+        patch.setattr(cost, "TABLE_PER_ROWS", 1)
         for room in (memory, text, results):
             # more than one number takes, which no array holds
             patch.setattr(room, "LARGE", 17)
-        patch.setattr(text, "_ENDED", 17)
+        patch.setattr(cost, "DROPPED_BYTES", 17)
         check_written(case, among, exact=False)
 
 
@@ -380,7 +379,7 @@ def test_buffers_of_blocks_are_there_for_later_blocks():
             x = np.cumsum(np.exp(-x) * np.sin(x))
         return x
 
-    x = np.linspace(0, 1, memory.MANY)
+    x = np.linspace(0, 1, cost.BLOCKED_ELEMENTS)
     programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
     plans = [memory.planned(program) for program in programs]
     assert [len(made.runs) for made in plans] == [1, 3]

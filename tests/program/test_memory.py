@@ -12,13 +12,14 @@ from hypothesis import given
 from programs import assert_close, scale_of
 
 import tapegrad as tg
+from tapegrad.program import cost
 from tapegrad.program.arena import life, places
 from tapegrad.program.expressions import in_order
-from tapegrad.program.memory import MANY, planned
+from tapegrad.program.memory import planned
 from tapegrad.testing import programs
 
-MANY_ARE_FEW = mock.patch("tapegrad.program.memory.MANY", 9)
-SMALL_ARE_LARGE = mock.patch("tapegrad.program.text._ENDED", 1)
+MANY_ARE_FEW = mock.patch("tapegrad.program.cost.BLOCKED_ELEMENTS", 9)
+SMALL_ARE_LARGE = mock.patch("tapegrad.program.cost.DROPPED_BYTES", 1)
 
 RNG = np.random.default_rng(0)
 
@@ -83,7 +84,7 @@ def test_layout_of_a_product_is_that_of_its_reshape():
     ],
 )
 def test_blocks_are_of_whole_floating_arrays(fn, blocked):
-    x = np.linspace(-1.0, 1.0, 2 * MANY).reshape(512, -1)
+    x = np.linspace(-1.0, 1.0, 2 * cost.BLOCKED_ELEMENTS).reshape(512, -1)
     text = str(tg.compile(fn).program(x))
     assert (f"# {blocked} instructions, block by block" in text) == (blocked > 0)
     assert ("block by block" in text) == (blocked > 0)
@@ -127,11 +128,12 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
-    small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
+    small = mock.patch.multiple("tapegrad.program.cost", PLACED_BYTES=1, ARENA_BYTES=0)
     with (
         SMALL_ARE_LARGE,
         small,
-        mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64, LARGE=1),
+        mock.patch("tapegrad.program.memory.LARGE", 1),
+        mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=8, BLOCK_BYTES=64),
     ):
         step = tg.compile(fn)
         step(y, x)
@@ -188,7 +190,7 @@ def test_arena_holds_what_is_needed_at_one_time():
 @depth("program, in results")
 @given(written=programs())
 def test_memory_of_results_holds_what_was_recorded(written):
-    small = mock.patch.multiple("tapegrad.program.arena", _SMALL=1, _FEW=0)
+    small = mock.patch.multiple("tapegrad.program.cost", PLACED_BYTES=1, ARENA_BYTES=0)
     with small, MANY_ARE_FEW, SMALL_ARE_LARGE:
         step = tg.compile(written.step)
         got = [step(*args) for args in written.arguments]
@@ -211,7 +213,7 @@ def test_memory_of_results_holds_what_they_are_made_of(n):
     w, x = RNG.normal(size=(n, n)), RNG.normal(size=(2, n))
     for fn, most in ((over, n < 400), (update, 0)):
         program = tg.compile(fn).program(w, x)
-        assert ("block by block" in str(program)) == (w.size > MANY)
+        assert ("block by block" in str(program)) == (w.size > cost.BLOCKED_ELEMENTS)
         # of the second factor: a gradient is computed where the new parameter will be
         assert sum(buffer.nbytes == w.nbytes for buffer in planned(program).buffers) <= most
         assert_close(tg.compile(fn)(w, x), fn(w, x), w.dtype, n)

@@ -71,8 +71,8 @@ def proof_of(drawn: Drawn, n_kinds: int) -> Proof:
 
 
 # what pays for many elements is done with few, too
-@mock.patch("tapegrad.program.passes.sums._MANY_ROWS", 1)
-@mock.patch("tapegrad.program.passes.order.LEAST", 1)
+@mock.patch("tapegrad.program.cost.EINSUM_ELEMENTS", 1)
+@mock.patch("tapegrad.program.cost.ORDERED_BYTES", 1)
 def surveyed(draws: Iterable[Drawn], n_kinds: int, alone: bool = False) -> Survey:
     """What becomes of these programs: after all passes, and after each of them alone."""
     survey = Survey()
@@ -103,8 +103,8 @@ def surveyed(draws: Iterable[Drawn], n_kinds: int, alone: bool = False) -> Surve
 @contextlib.contextmanager
 def small_blocks() -> Iterator[None]:
     """Few elements are written in blocks, and freed as soon as they can be, as many are."""
-    blocks = mock.patch.multiple("tapegrad.program.memory", MANY=64, _BLOCK_BYTES=128)
-    with blocks, mock.patch("tapegrad.program.text._ENDED", 1):
+    blocks = {"BLOCKED_ELEMENTS": 64, "BLOCK_BYTES": 128, "DROPPED_BYTES": 1}
+    with mock.patch.multiple("tapegrad.program.cost", **blocks):
         yield
 
 

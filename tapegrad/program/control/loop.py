@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
+from tapegrad.program import cost
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.tree.ownership import Array
 
@@ -56,10 +57,6 @@ def applied(made: Instruction, given: Values) -> Any:
         return result.item() if isinstance(result, np.generic) else result
     result = made.op.forward(*given, **made.options)
     return np.asarray(result) if isinstance(result, np.generic | float | int | complex) else result
-
-
-# from this number of lines run, writing source takes less time than interpreting
-_LONG = 1 << 13
 
 
 @attrs.frozen(repr=False)
@@ -140,7 +137,7 @@ class Loop:
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
-        if steps is not None and steps * lines_run(self.body) >= _LONG:
+        if steps is not None and steps * lines_run(self.body) >= cost.WRITTEN_LINES:
             run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results

@@ -20,6 +20,7 @@ from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, input_of, program_of
 from tapegrad.program.control.loop import Loop
@@ -27,13 +28,6 @@ from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import Program, improvement
-
-# elements of a step's value, and rows of a product, from which a line takes longer to run than to
-# start; elements of all steps that are held at once; and elements of a sum's term
-_MOST = 1 << 11
-_MOST_ROWS = 64
-_MOST_HELD = 1 << 22
-_MOST_TERM = 1 << 8
 
 
 class Sides:
@@ -108,7 +102,7 @@ class Sides:
     def _is_summed(self, term: Ref) -> bool:
         """Whether a sum's terms may be held for all steps, or are products that become one."""
         size = math.prod(self.body.like(term).shape)
-        if term not in self.varies or size > _MOST_TERM:
+        if term not in self.varies or size > cost.SPLIT_TERM:
             return term in self.after and self.factors(term) is not None
         return True
 
@@ -186,12 +180,12 @@ class Sides:
         if op.like is not None:
             likes = op.like(*map(self._like, made.operands), **made.options).values
         size = sum(math.prod(x.shape) for x in likes)
-        if not size or size * self.length > _MOST_HELD:
+        if not size or size * self.length > cost.SPLIT_HELD:
             return False
         if op is matmul:
-            if len(made.shape) > 1 and made.shape[-2] > _MOST_ROWS:
+            if len(made.shape) > 1 and made.shape[-2] > cost.SPLIT_ROWS:
                 return False
-        elif size > _MOST and not made.is_view:
+        elif size > cost.SPLIT_ELEMENTS and not made.is_view:
             return False
         varying = tuple([x in self.varies for x in made.operands])
         tried = [

@@ -25,6 +25,7 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
@@ -71,7 +72,6 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
     return None
 
 
-_LARGEST_FOLDED = 1 << 12
 # as the operator ** computes them
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
@@ -131,7 +131,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Ope
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
-    if math.prod(instruction.shape) > _LARGEST_FOLDED:
+    if math.prod(instruction.shape) > cost.FOLDED_ELEMENTS:
         return None
     op, shape = instruction.op, instruction.shape
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):

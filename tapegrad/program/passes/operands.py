@@ -14,15 +14,11 @@ from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
-from tapegrad.program.expressions import FEW
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import improvement
-
-_MOST_ROWS = 256
-# multiplications from which copying pays even for one product
-_WORK = 1 << 15
 
 
 @improvement(complex=True)
@@ -40,7 +36,7 @@ def straighten(builder: Builder) -> None:
             left, right = instruction.operands
             width = builder.shape(left)[-1]
             work, stacked = math.prod(instruction.shape) * width, len(instruction.shape) > 2
-            much = stacked or (work >= _WORK and instruction.shape[0] >= 32)
+            much = stacked or (work >= cost.STRAIGHT_WORK and instruction.shape[0] >= 32)
             uses[right] = uses.get(right, 0) + 1 + much
     wanted = {
         x.index
@@ -70,7 +66,7 @@ def straighten(builder: Builder) -> None:
 
 def _is_thin(builder: Builder, product: Instruction) -> bool:
     right = builder.shape(product.operands[1])
-    return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
+    return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= cost.STRAIGHT_ROWS
 
 
 @improvement(complex=True)
@@ -101,7 +97,7 @@ def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
             break
     else:
         return None
-    if not 1 < math.prod(shape) <= FEW or not instruction.is_elementwise:
+    if not 1 < math.prod(shape) <= cost.FILLED_ELEMENTS or not instruction.is_elementwise:
         return None
     apart = [x for x in operands if builder.shape(x) not in ((), shape)]
     if len(apart) > 1 or len(apart) == len(operands):

@@ -10,18 +10,13 @@ import numpy as np
 from tapegrad.core.rules import Rules
 from tapegrad.declare import is_elementwise
 from tapegrad.ops.logic import keep
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.liveness import liveness
-from tapegrad.program.memory import MANY, TOTALS, block_shape
+from tapegrad.program.memory import TOTALS, block_shape
 from tapegrad.program.program import improvement
-
-# bytes of all values together from which their order matters, and how often it is changed
-LEAST = 1 << 18
-_OFTEN = 32
-# a smaller part of the peak than this is not worth a move
-_PART = 32
 
 Order = Sequence[int]
 
@@ -33,11 +28,11 @@ def use_up(builder: Builder) -> None:
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
     made = [builder.instructions[i] for i in builder.order]
-    if sum(x.nbytes for x in made) < LEAST:
+    if sum(x.nbytes for x in made) < cost.ORDERED_BYTES:
         return
     values = _Values(builder, made)
     order: Order = range(len(made))
-    for _ in range(_OFTEN):
+    for _ in range(cost.ORDER_MOVES):
         better = values.better(order)
         if better is None:
             break
@@ -82,7 +77,9 @@ class _Values:
         self.kept = {owner[at[x]] for x in results if x in at}
         # which are done block by block with the next one; of what only these need, one block is
         blocks = [
-            block_shape(m, builder.shape) if size >= MANY or m.op in TOTALS else None
+            block_shape(m, builder.shape)
+            if size >= cost.BLOCKED_ELEMENTS or m.op in TOTALS
+            else None
             for m, size in zip(made, sizes, strict=True)
         ]
         self.goes_on = [*[x is not None and x == y for x, y in pairwise(blocks)], False]
@@ -154,7 +151,9 @@ class _Values:
         """The instructions that use up a value held at the peak, and how early they can be done."""
         most = max(held)
         peak = held.index(most)
-        alive = [p for p in order[:peak] if self.size[p] > most // _PART and ends[p] >= peak]
+        alive = [
+            p for p in order[:peak] if self.size[p] > most // cost.ORDER_PART and ends[p] >= peak
+        ]
         for x in sorted(alive, key=self.size.__getitem__, reverse=True):
             moved, needed, left = set[int](), {x}, self.size[x]
             for p in sorted({*self.users[x]}, key=place.__getitem__, reverse=True):

@@ -15,12 +15,11 @@ from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
 from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unpick
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
 from tapegrad.program.program import improvement
-
-_FEW = 1 << 8
 
 
 @improvement(complex=True)
@@ -89,7 +88,7 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     """``max(a, -1) -> a[argmax(a, -1)]``, which takes a fifth of the time."""
     (a,) = instruction.operands
     shape = builder.shape(a)
-    if len(shape) < 2 or math.prod(shape) < _FEW or 0 in shape or shape[-1] == 1:
+    if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or 0 in shape or shape[-1] == 1:
         return None
     if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
         return None

@@ -12,9 +12,10 @@ from typing import Any
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import STAGES, Ref
-from tapegrad.program.passes.stack import MOST_ROWS, concatenated
+from tapegrad.program.passes.stack import concatenated
 from tapegrad.program.program import improvement
 
 
@@ -55,7 +56,7 @@ def _candidates(builder: Builder) -> list[list[int]]:
         if builder.source(left, transpose):
             continue  # copying it takes longer than is saved
         shape = builder.shape(left)
-        if len(shape) == len(instruction.shape) == 2 and shape[0] <= MOST_ROWS:
+        if len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS:
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -9,6 +9,7 @@ from tapegrad.ops.arithmetic import add, multiply, subtract
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.rows import index_select, segment_sum
 from tapegrad.ops.updates import add_scaled_rows
+from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import concatenated
@@ -31,10 +32,6 @@ def join_gathers(builder: Builder, joined: Instruction) -> Any:
     if not all(type(x) is Ref and len(builder.shape(x)) == 1 for x in indices):
         return None
     return builder.emit(index_select, tables.pop(), concatenated(builder, indices))
-
-
-# if the rows are more than this part of the table, the dense way is as fast
-_SPARSE = 4
 
 
 @rule(add, subtract, complex=True)
@@ -60,7 +57,7 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
         dtypes.add(builder.dtype(factor))
     if len(dtypes) != 1 or type(indices) is not Ref:
         return None
-    if math.prod(builder.shape(indices)) * _SPARSE > summed.shape[0]:
+    if math.prod(builder.shape(indices)) * cost.TABLE_PER_ROWS > summed.shape[0]:
         return None
     return builder.emit(
         add_scaled_rows,

@@ -17,6 +17,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import from_zero, segment_sum
 from tapegrad.ops.shape import transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.fold import rejoined
@@ -46,10 +47,6 @@ def _terms(builder: Builder, instruction: Instruction, inside: set[int]) -> list
         else:
             terms.append(x)
     return terms
-
-
-# products and sums of more rows than this gain nothing by being stacked
-MOST_ROWS = 1024
 
 
 @improvement(complex=True)
@@ -117,7 +114,11 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
         if product is None:
             return None
         left, right = _factors(builder, product)
-        if left is None or len(builder.shape(right)) != 2 or builder.shape(right)[0] > MOST_ROWS:
+        if (
+            left is None
+            or len(builder.shape(right)) != 2
+            or builder.shape(right)[0] > cost.STACKED_ROWS
+        ):
             return None
         if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
             return None
@@ -167,7 +168,7 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
         if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
             return None
         shape = builder.shape(total.operands[0])
-        if len(shape) != 2 or shape[0] > MOST_ROWS:
+        if len(shape) != 2 or shape[0] > cost.STACKED_ROWS:
             return None
         parts.append(total.operands[0])
     return builder.emit(sum_, concatenated(builder, parts), axis=0)
@@ -182,7 +183,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     for scattered in found:
         _, index = scattered.operands
         shape = builder.shape(index)
-        if len(shape) != 1 or shape[0] > MOST_ROWS or type(index) is not Ref:
+        if len(shape) != 1 or shape[0] > cost.STACKED_ROWS or type(index) is not Ref:
             return None
         indices.append(index)
     if len({builder.dtype(index) for index in indices}) != 1:

@@ -13,14 +13,11 @@ from tapegrad.ops.arithmetic import multiply, square
 from tapegrad.ops.product import LETTERS, contract, inner_product, matmul, vecdot
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.fold import before_reshape, without_ones
 from tapegrad.program.program import improvement, rule
-
-_LARGEST = 1 << 16
-# a product adds one by one, a sum in pairs, which is more precise
-_MOST_ADDED = 1 << 16
 
 
 @rule(sum_)
@@ -40,11 +37,6 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
     return _sum_of_rows(builder, x, axes, total.shape)
 
 
-# elements from which, and to which length of rows, einsum is quicker than a call for each row
-_MANY_ROWS = 1 << 13
-_LONGEST = 1 << 9
-
-
 @rule(multiply)
 def outer_products(builder: Builder, product: Instruction) -> Any:
     """``x[:, :, None] * y[:, None] -> einsum("ab,ac->abc", x, y)``.
@@ -56,7 +48,11 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
         return None
     given = [builder.shape(x) for x in operands]
     ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in given)
-    fits = math.prod(shape) >= _MANY_ROWS and ends == [1, shape[-1]] and 1 < ends[1] <= _LONGEST
+    fits = (
+        math.prod(shape) >= cost.EINSUM_ELEMENTS
+        and ends == [1, shape[-1]]
+        and 1 < ends[1] <= cost.EINSUM_ROW
+    )
     if not fits or shape in given or 0 in shape:
         return None
     letters = LETTERS[: len(shape)]
@@ -78,7 +74,7 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
     n = len(shape)
     if n > 2 and not is_contiguous(builder, x):
         return None
-    if math.prod(shape[axis] for axis in axes) > _MOST_ADDED:
+    if math.prod(shape[axis] for axis in axes) > cost.PRODUCT_TERMS:
         return None
     if axes == tuple(range(len(axes))):
         height = math.prod(shape[: len(axes)])
@@ -118,7 +114,7 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     same = builder.shape(left) == builder.shape(right) == builder.shape(x)
     if not same or builder.dtype(left) != builder.dtype(right):
         return None
-    if size > _LARGEST:
+    if size > cost.PARTS_ELEMENTS:
         # one in another order would be copied
         made = [builder.source(y) for y in (left, right)]
         if any(y is not None and y.is_view for y in made):
@@ -126,12 +122,6 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
         return builder.emit(inner_product, left, right, note="the sum of products, in parts")
     flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
     return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")
-
-
-# elements of rows from which one product for each row is faster than all products and their sums,
-# and bytes of those from which it is no slower, and saves the memory of all products
-_LONG = 128
-_WIDE = 1 << 8
 
 
 @improvement(complex=True)
@@ -158,7 +148,7 @@ def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> 
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
         return None
-    if math.prod(shape[k] for k in inner) > _MOST_ADDED:
+    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS:
         return None
     rows, columns = of_first - of_second, of_second - of_first
     stack = (of_first & of_second) - inner
@@ -182,8 +172,8 @@ def _row_by_row(
     """``sum(a * b, -1) -> vecdot(a, b)``, where that is faster or saves memory."""
     shape = product.shape
     stack, width = shape[: -len(inner)], math.prod(shape[k] for k in inner)
-    is_wide = alone and width * product.dtype.itemsize >= _WIDE
-    if min(inner) < len(stack) or not (width >= _LONG or is_wide):
+    is_wide = alone and width * product.dtype.itemsize >= cost.ROW_BYTES
+    if min(inner) < len(stack) or not (width >= cost.ROW_ELEMENTS or is_wide):
         return None
     for x in product.operands:
         made = builder.source(x)

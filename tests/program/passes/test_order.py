@@ -5,8 +5,7 @@ import re
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.program import PASSES
-from tapegrad.program.memory import MANY
+from tapegrad.program import PASSES, cost
 from tapegrad.program.passes.order import use_up
 
 RNG = np.random.default_rng(0)
@@ -45,7 +44,7 @@ def test_runs_of_blocks_stay_together():
         z = np.tanh(x) @ turned
         return np.sum((y > 0.0) * z)
 
-    x = RNG.normal(size=(MANY // 512, 512))
+    x = RNG.normal(size=(cost.BLOCKED_ELEMENTS // 512, 512))
     program = tg.compile(fn).program(x)
     # a mask made before z would take less than y, but a block of it takes next to nothing
     assert "# 3 instructions, block by block" in str(program)

@@ -57,7 +57,7 @@ def test_contract_sums_computes_the_same(given_):
     expected = np.sum(a * b, axes, keepdims=keepdims)
     for passes in ((contract_sums,), (fold, contract_sums, fold)):
         for wide in (8, 1 << 8):
-            with mock.patch("tapegrad.program.passes.sums._WIDE", wide):
+            with mock.patch("tapegrad.program.cost.ROW_BYTES", wide):
                 made = run(improved(program, passes), (a, b))
             assert np.shape(made) == np.shape(expected)
             np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)

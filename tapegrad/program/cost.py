@@ -1,0 +1,107 @@
+"""The sizes at which another way to write a program becomes the quicker or the smaller one.
+
+Each number has the measurement that it rests on, or the bound that it keeps. Times are of one core
+(x86, NumPy 2.4, OpenBLAS, float64), the quickest of interleaved runs, given as the time of the
+way chosen over that of the other. They decide how quick a program is and how much
+memory it takes, and what it computes only within rounding.
+"""
+
+from tapegrad.tree.ownership import LARGE
+
+# --- how results are written ----------------------------------------------------------------
+
+CACHE_LINE = 64  # bytes
+
+# Elements up to which a row is written to all of an array, which then goes through NumPy in order.
+# With rows of 16: 0.66 of the time of broadcasting for 2**8 elements, 0.87 for 2**10, 0.97 for
+# 2**12, 1.00 for 2**14.
+FILLED_ELEMENTS = 1 << 12
+
+# Bytes up to which the parts of a concatenation are copied one by one. Of two: 0.35 of the time of
+# NumPy's call for 2**10 bytes, 0.39 for 2**12, 0.77 for 2**16; each part more is a line more.
+FILLED_BYTES = 1 << 12
+
+# A transpose is copied by blocks of so many columns, from so many bytes, and so many between
+# columns, on. 1.7 times as long for 64 x 64, 0.57 for 128 x 128, 0.53 for 256 x 256, 0.73 for
+# 512 x 512.
+TURNED_COLUMNS = 32
+TURNED_BYTES = 1 << 16
+TURNED_STRIDE = 1 << 8
+
+# Elements from which successive ufuncs go block by block, in blocks of so many bytes. With caches
+# smaller than the arrays 0.36 to 0.53 of the time (three ufuncs of a million numbers); with a
+# cache that holds them all 1.0 to 1.1 up to 2**18 elements, and a block less of memory each.
+BLOCKED_ELEMENTS = 1 << 17
+BLOCK_BYTES = 1 << 17
+
+# Lines run from which a loop that is called alone is written out, which takes Python's compiler
+# some 20 us a line, and interpreting a line some 2 us more than running it.
+WRITTEN_LINES = 1 << 13
+
+# --- memory ---------------------------------------------------------------------------------
+
+# Bytes from which an array without a buffer is dropped with its last use; a smaller one is gone
+# when the call returns. LeNet takes 1.36 times the memory without.
+DROPPED_BYTES = LARGE
+
+# Bytes of an array that gets a place in an arena, and of all of them together. Memory without
+# arenas is 1.27 to 1.55 times as large; smaller arrays are little of it.
+PLACED_BYTES = 1 << 12
+ARENA_BYTES = 1 << 16
+
+# Bytes of all values together from which their order matters; how often it is changed; and the
+# part of the peak that is worth a move. Memory without is 1.07 to 1.13 times as large.
+ORDERED_BYTES = 1 << 18
+ORDER_MOVES = 32
+ORDER_PART = 32
+
+# --- passes ---------------------------------------------------------------------------------
+
+# How many times the rows that are updated a table must have. Of the time of the whole table's
+# update, 0.63 if it has 16 times as many, 0.78 if 4, 0.85 if as many; but what is updated many
+# times is added up first.
+TABLE_PER_ROWS = 4
+
+# Elements of rows from which their largest is looked for by argmax. 0.81 of the time for 2**6
+# elements in rows of 16, 0.66 for 2**8, 0.30 for 2**14.
+ARGMAX_ELEMENTS = 1 << 8
+
+# Terms up to which a sum of rows is a product with ones, which adds one by one: 0.32 of the time
+# for 16 rows, 0.14 for 4096. Beyond that the error grows: a sum adds in pairs.
+PRODUCT_TERMS = 1 << 16
+
+# Elements from which a sum of products is computed in parts, each a product of vectors: the bound
+# of `PRODUCT_TERMS` for each part.
+PARTS_ELEMENTS = 1 << 16
+
+# Elements of rows from which one product for each row is taken where all products are needed too,
+# and bytes from which it is where they are not. 0.49 of the time for rows of 8, 0.40 for 128.
+ROW_ELEMENTS = 128
+ROW_BYTES = 1 << 8
+
+# Elements of outer products from which, and of rows up to which, einsum is quicker: 1.0 of the
+# time for 2**13 elements, 0.86 for 2**15, 0.77 for 2**17. Of one long row it is as quick.
+EINSUM_ELEMENTS = 1 << 13
+EINSUM_ROW = 1 << 9
+
+# Rows up to which products by one matrix are stacked: 1.1 of the time of two alone for 16 to 4096
+# rows, and a line less in each step of a sum over steps (RNN 0.73 of the time, ODE 0.56).
+STACKED_ROWS = 1 << 10
+
+# Rows of a product up to which a transpose on its right is copied first: 0.67 of the time for 32
+# rows by 64 columns, 0.77 for 128, 0.98 for 256; and multiplications from which one use pays for
+# the copy.
+STRAIGHT_ROWS = 256
+STRAIGHT_WORK = 1 << 15
+
+# Elements up to which what is made of constants alone is computed when compiled. It bounds what a
+# program keeps, and what its file holds, at 32 KB for each.
+FOLDED_ELEMENTS = 1 << 12
+
+# A step's values that are computed for all steps at once: elements up to which starting a call
+# takes most of its time, rows of a product for the same, elements of all steps together, and of a
+# sum's term. Without: 1.35 to 1.68 times as long (a cell and an ODE by scan).
+SPLIT_ELEMENTS = 1 << 11
+SPLIT_ROWS = 64
+SPLIT_HELD = 1 << 22
+SPLIT_TERM = 1 << 8
