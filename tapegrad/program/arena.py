@@ -34,7 +34,7 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     The largest are placed first, each as low as it fits between those that live when it does
     (Pisarchyk and Lee 2020, greedy by size). Sizes are in lines of the cache.
     """
-    found = [0] * len(arrays)
+    starts = [0] * len(arrays)
     # with the lowest first
     placed: list[tuple[int, int, Moments]] = []
     for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
@@ -45,10 +45,10 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
                 break
             if end > start and alive & other:
                 start = end
-        found[k] = start
+        starts[k] = start
         placed.append((start, start + size, alive))
         placed.sort()
-    return found
+    return starts
 
 
 @attrs.frozen
@@ -110,9 +110,9 @@ class Arena:
 
     def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Life) -> None:
         """Allocate an array; one that is never in use keeps its memory to itself."""
-        made = _Array(len(self.once), name, shape, dtype, alive)
-        self.once.append(Line(name, self._allocated(made)))
-        self._arrays.append(made)
+        array = _Array(len(self.once), name, shape, dtype, alive)
+        self.once.append(Line(name, self._allocated(array)))
+        self._arrays.append(array)
 
     def _allocated(self, x: _Array, place: str = "") -> str:
         return f"{self._names.of(_buffer, 'buffer')}({x.shape}, {x.dtype.str!r}{place})"
@@ -134,8 +134,8 @@ class Arena:
         for start, x in zip(starts, shared, strict=True):
             place = f", {arena}, {start * cost.CACHE_LINE}"
             self.once[x.line] = Line(x.name, self._allocated(x, place))
-        made = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), ())
-        self.once.insert(0, Line(arena, self._allocated(made)))
+        memory = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), ())
+        self.once.insert(0, Line(arena, self._allocated(memory)))
         return size - (apart - whole) * cost.CACHE_LINE
 
 

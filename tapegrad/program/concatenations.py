@@ -42,7 +42,7 @@ class Part:
 
 def joined(program: Code, runs: list[tuple[int, int]], kept: set[Ref]) -> dict[Ref, frozenset[Ref]]:
     """The concatenations and stacks to which parts are written directly, and these parts."""
-    found: dict[Ref, frozenset[Ref]] = {}
+    direct: dict[Ref, frozenset[Ref]] = {}
     apart = set(kept)
     for i, instruction in enumerate(program.instructions):
         if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
@@ -53,9 +53,9 @@ def joined(program: Code, runs: list[tuple[int, int]], kept: set[Ref]) -> dict[R
         parts = {x for x in instruction.operands if type(x) is Ref and x not in apart}
         parts = {x for x in parts if _may_place(program, x, instruction, runs)}
         if parts:
-            found[ref] = frozenset(parts)
+            direct[ref] = frozenset(parts)
             apart |= {ref, *parts}
-    return found
+    return direct
 
 
 def parts_of(program: Code, instruction: Instruction, buffer: int) -> list[tuple[Operand, Part]]:
@@ -75,8 +75,8 @@ def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, 
         return False
     if any(start <= x.index < stop for start, stop in runs):
         return False
-    made = program.instructions[x.index]
-    return takes_out(program, made) and made.dtype == whole.dtype
+    instruction = program.instructions[x.index]
+    return takes_out(program, instruction) and instruction.dtype == whole.dtype
 
 
 # --- parts that are copied --------------------------------------------------------------------
@@ -141,11 +141,11 @@ def filling_of(program: Code, ref: Ref, once: Collection[Any] = ()) -> Filling |
         if type(x) is Ref and x.kind == "constant":
             fixed.append((x, view))
             continue
-        made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
-        if made is not None and made.op is reshape and x in once and not axis:
+        part = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
+        if part is not None and part.op is reshape and x in once and not axis:
             # the view takes the operand's shape, since it is contiguous
             unwritten.append(x)
-            (x,) = made.operands
+            (x,) = part.operands
             view += f".reshape({program.like(x).shape})"
         parts.append((x, view))
     return Filling(tuple(parts), tuple(fixed), tuple(unwritten))

@@ -71,14 +71,14 @@ def in_order(x: Array, out: Any = None) -> Array:
     a column; where the columns are a power of two apart, they all fall on a few lines of the
     cache, and the copy takes five times as long.
     """
-    made: Array = np.empty(x.shape, x.dtype) if out is None else out
+    copied: Array = np.empty(x.shape, x.dtype) if out is None else out
     turned = x.ndim == 2 and x.nbytes >= cost.TURNED_BYTES and x.strides[1] >= cost.TURNED_STRIDE
     if not turned:
-        made[...] = x
-        return made
+        copied[...] = x
+        return copied
     for start in range(0, x.shape[1], cost.TURNED_COLUMNS):
-        made[:, start : start + cost.TURNED_COLUMNS] = x[:, start : start + cost.TURNED_COLUMNS]
-    return made
+        copied[:, start : start + cost.TURNED_COLUMNS] = x[:, start : start + cost.TURNED_COLUMNS]
+    return copied
 
 
 def is_few(instruction: Instruction) -> bool:
@@ -174,7 +174,7 @@ class Names:
         texts = {name: text for (text, _), name in self._numbers.items()}
         if not texts:
             return lines
-        return [_NUMBER.sub(lambda found: texts.get(found[0], found[0]), x) for x in lines]
+        return [_NUMBER.sub(lambda match: texts.get(match[0], match[0]), x) for x in lines]
 
     def library(self, name: str, value: Any) -> str:
         """The name of a function of NumPy or of an op: its own, which nothing else is given."""
@@ -195,10 +195,10 @@ def _matmul(x1: Any, x2: Any) -> str:
     return "matmul({0}, {1}, {out})"
 
 
-def _einsum(*given: Any) -> str | None:
+def _einsum(*operands: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
     text = "einsum({subscripts}, {listed}, optimize={optimize}, out={out})"
-    return text if len(given) > 1 else None
+    return text if len(operands) > 1 else None
 
 
 def _keep(condition: Any, x: Any) -> str:
@@ -314,10 +314,10 @@ def expression(
 @lru_cache(1 << 8)
 def _called(template: str) -> tuple[str, Any]:
     """The name that a format string begins with, and what it calls; "" if it is Python's."""
-    found = re.match(r"(\w+)[.(]", template)
-    if found is None or hasattr(builtins, found[1]):
+    match = re.match(r"(\w+)[.(]", template)
+    if match is None or hasattr(builtins, match[1]):
         return "", None
-    return found[1], HELPERS.get(found[1]) or getattr(np, found[1])
+    return match[1], HELPERS.get(match[1]) or getattr(np, match[1])
 
 
 def _template(program: Code, instruction: Instruction) -> str | None:
@@ -343,9 +343,9 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
     if not instruction.number:
         return None
     for x in instruction.operands:
-        made = program.of(x) if type(x) is Ref else None
-        is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
-        if not is_whole or (made is not None and not getattr(made, "number", None)):
+        value = program.of(x) if type(x) is Ref else None
+        is_whole = isinstance(x, int) if value is None else value.dtype.kind in "ib"
+        if not is_whole or (value is not None and not getattr(value, "number", None)):
             return None
     return WHOLE.get(instruction.op)
 
@@ -374,10 +374,10 @@ _PLACES = {n: _places(n) for n in range(1, 4)}
 
 def _function(op: Rules, names: Names) -> str:
     """The name of an op's function, which is looked for once."""
-    found = names.functions.get(op)
-    if found is None:
-        found = names.functions[op] = _function_of(op, names)
-    return found
+    name = names.functions.get(op)
+    if name is None:
+        name = names.functions[op] = _function_of(op, names)
+    return name
 
 
 def _function_of(op: Rules, names: Names) -> str:
@@ -401,8 +401,8 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     NumPy computes the same with the number: its dtype beside the other operands is the constant's.
     It takes the constant, an array, in half the time.
     """
-    given = instruction.operands
-    for x in given:
+    operands = instruction.operands
+    for x in operands:
         if type(x) is Ref and x[0] == "constant":
             break
     else:
@@ -410,20 +410,20 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     op = instruction.op
     if not is_elementwise(op) or instruction.number:
         return {}
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     kinds: list[Any] = []
     weak: list[Any] = []
-    for k, x in enumerate(given):
-        made = program.of(x) if type(x) is Ref else None
-        text = made.literal if type(made) is Constant else ""
-        is_number = made is None or getattr(made, "number", None)
-        of = np.dtype(type(x)) if made is None else made.dtype
+    for k, x in enumerate(operands):
+        value = program.of(x) if type(x) is Ref else None
+        text = value.literal if type(value) is Constant else ""
+        is_number = value is None or getattr(value, "number", None)
+        of = np.dtype(type(x)) if value is None else value.dtype
         kinds.append(WEAK.get(of.kind, of) if is_number else of)
         weak.append(WEAK[of.kind] if text else kinds[k])
         if text:
-            found[k] = text
-    same = len(found) < len(given) and loop_dtypes(op, *kinds) == loop_dtypes(op, *weak)
-    return found if same else {}
+            texts[k] = text
+    same = len(texts) < len(operands) and loop_dtypes(op, *kinds) == loop_dtypes(op, *weak)
+    return texts if same else {}
 
 
 # those of options are kept read-only
@@ -478,17 +478,16 @@ def _filled(
     names: Names,
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    given = instruction.operands
     numbers = literals(program, instruction)
     if numbers:
         operands = [
             names.number(numbers[k], program.of(x).array)  # type: ignore[arg-type]
             if k in numbers
             else operand(x, values)
-            for k, x in enumerate(given)
+            for k, x in enumerate(instruction.operands)
         ]
     else:
-        operands = [values[x] if type(x) is Ref else number(x) for x in given]
+        operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     op = instruction.op

@@ -91,11 +91,11 @@ class Frame:
         """Have a step go through views of the rows that it goes through, each written as of x."""
         # forwards, so that a loop back through the rows shares the list
         rows, back, _ = self.lists[row].partition("[::-1]")
-        made = f"[{text} for x in {rows}]"
-        if made not in self.arena.lists:
-            self.arena.lists[made] = self.names.new(f"{name}_rows")
-            self.once.append(Line(self.arena.lists[made], made, note))
-        self.lists[name] = f"{self.arena.lists[made]}{back}"
+        listed = f"[{text} for x in {rows}]"
+        if listed not in self.arena.lists:
+            self.arena.lists[listed] = self.names.new(f"{name}_rows")
+            self.once.append(Line(self.arena.lists[listed], listed, note))
+        self.lists[name] = f"{self.arena.lists[listed]}{back}"
         self.views.append((name, self.lists[name]))
 
 
@@ -153,9 +153,9 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
             values[Ref("input", i)] = names.new(name)
     written = {
         x
-        for made in program.instructions
-        for k, x in enumerate(made.operands)
-        if type(x) is Ref and x.kind == "constant" and k not in literals(program, made)
+        for instruction in program.instructions
+        for k, x in enumerate(instruction.operands)
+        if type(x) is Ref and x.kind == "constant" and k not in literals(program, instruction)
     }
     results = program.results
     corners: dict[Any, list[int]] = {}
@@ -190,11 +190,11 @@ def _called(program: Code, instruction: Instruction) -> str:
             if isinstance(held, Loop | Branch):
                 code = next(iter(held.bodies.values()))
                 x = code.outputs[instruction.options["index"]]
-                made = code.of(x) if type(x) is Ref else None
-                if type(made) is Input:
-                    return short_names([made.path])[0]
-                if type(made) is Instruction:
-                    return made.name or made.op.name
+                value = code.of(x) if type(x) is Ref else None
+                if type(value) is Input:
+                    return short_names([value.path])[0]
+                if type(value) is Instruction:
+                    return value.name or value.op.name
     return instruction.op.name
 
 
@@ -236,8 +236,8 @@ def _constant(constant: Constant, name: str, names: Names) -> list[Line]:
     if splat is None:
         names.namespace[name] = constant.array
         return []
-    given = f"{constant.shape}, {number(splat)}, {constant.dtype.str!r}"
-    return [Line(name, f"{names.library('full', _full)}({given})")]
+    arguments = f"{constant.shape}, {number(splat)}, {constant.dtype.str!r}"
+    return [Line(name, f"{names.library('full', _full)}({arguments})")]
 
 
 def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:

@@ -49,14 +49,14 @@ def early(
     begins
         Results that are written block by block over others, and these.
     """
-    found: dict[Ref, Ref] = {}
+    places: dict[Ref, Ref] = {}
     for result in sorted(program.results):
-        made = program.of(result)
+        instruction = program.of(result)
         over_block = begins.get(result, result)
         if result.kind != "instruction" or result in home or over_block in apart:
             continue
-        large = made.nbytes >= LARGE
-        if not (large and made.is_elementwise and takes_out(program, made)):
+        large = instruction.nbytes >= LARGE
+        if not (large and instruction.is_elementwise and takes_out(program, instruction)):
             continue
         chain = list(dict.fromkeys([result, over_block]))
         while True:
@@ -67,17 +67,18 @@ def early(
                 if type(x) is Ref
                 and x in home
                 and x not in apart
-                and x not in found
+                and x not in places
                 and ends[x] == last.index
                 and home.get(last, home[x]) == home[x]
-                and (program.of(x).shape, program.of(x).dtype) == (made.shape, made.dtype)
+                and (program.of(x).shape, program.of(x).dtype)
+                == (instruction.shape, instruction.dtype)
             ]
             if not over:
                 break
             chain.append(over[0])
         if len(chain) > 1:
-            found.update(dict.fromkeys(chain, chain[-1]))
-    return found
+            places.update(dict.fromkeys(chain, chain[-1]))
+    return places
 
 
 # ops that reduce to one number, which is known after the last block

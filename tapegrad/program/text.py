@@ -189,16 +189,16 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     tuple its parts, so their names go too.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
-    found: dict[int, list[str]] = {}
+    ended: dict[int, list[str]] = {}
     large = {
         ref
-        for ref, made in zip(refs_to(instructions), instructions, strict=True)
-        if made.nbytes >= cost.DROPPED_BYTES
-        and not (ref in plan.home or ref in plan.early or made.options.keys() & _CONTROL)
-        and not (made.op is PART and _is_control(program, made))
+        for ref, instruction in zip(refs_to(instructions), instructions, strict=True)
+        if instruction.nbytes >= cost.DROPPED_BYTES
+        and not (ref in plan.home or ref in plan.early or instruction.options.keys() & _CONTROL)
+        and not (instruction.op is PART and _is_control(program, instruction))
     }
     if not large:
-        return found
+        return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
     live = plan.live
     ends = dict(live.ends)
@@ -207,8 +207,8 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     apart = {*unwritten, *[Ref("instruction", i) for run in plan.runs for i in range(*run)]}
     for ref, end in ends.items():
         if live.owner_of(ref) in large and end < len(instructions) and ref not in apart:
-            found.setdefault(end, []).append(frame.values[ref])
-    return found
+            ended.setdefault(end, []).append(frame.values[ref])
+    return ended
 
 
 def _taken(frame: Frame, i: int) -> list[Ref]:
@@ -216,8 +216,8 @@ def _taken(frame: Frame, i: int) -> list[Ref]:
     program = frame.program
     table, _, indices = program.instructions[i].operands[:3]
     ends = frame.plan.live.ends
-    for j, made in enumerate(program.instructions[:i]):
-        if made.op is index_select and made.operands == (table, indices):
+    for j, instruction in enumerate(program.instructions[:i]):
+        if instruction.op is index_select and instruction.operands == (table, indices):
             ref = Ref("instruction", j)
             # another update of these rows would use them too
             return [] if ends[ref] > i or ends[table] > i else [ref]  # type: ignore[index]
@@ -233,25 +233,25 @@ def _still(frame: Frame) -> Still:
 
     They are constants, buffers and rows of such, by the values in them.
     """
-    found: Still = {}
+    still: Still = {}
     program, plan = frame.program, frame.plan
     if frame.lists:
         names = {Ref("input", i): frame.values[Ref("input", i)] for i in range(len(program.inputs))}
         for ref, name in {**names, **frame.outs}.items():
             if name in frame.lists:
-                found[ref] = name, strides_in_order(program.of(ref).shape)
+                still[ref] = name, strides_in_order(program.of(ref).shape)
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
         if ref in frame.values:
             strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
-            found[ref] = frame.values[ref], strides
+            still[ref] = frame.values[ref], strides
     for ref, home in plan.home.items():
         moves = frame.inside is not None and ref in frame.outs and ref not in plan.parts
         # a place in a row that is made for each call
         if ref not in plan.passing and not moves:
             name = frame.outs.get(ref, frame.buffers[home])
-            found[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
-    return found
+            still[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
+    return still
 
 
 def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -291,14 +291,14 @@ def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
 
 
 def _strides(
-    program: Code, instruction: Instruction, given: tuple[int, ...] | None
+    program: Code, instruction: Instruction, strides: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
     """The strides of a view that is made once."""
     if instruction.op is reshape:
         return strides_in_order(instruction.shape)
-    if instruction.op is not transpose or given is None:
+    if instruction.op is not transpose or strides is None:
         return None
-    return ordered(given, axes_of(instruction))
+    return ordered(strides, axes_of(instruction))
 
 
 def _about(instruction: Instruction, note: str) -> str:
@@ -479,9 +479,9 @@ def written(program: Code) -> Writing:
     frame = framed(program, values_of(program, names), names, arena)
     body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
-    given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
+    inputs = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     header = _header(program, frame.plan, frame.values, names.constants, arena.settle())
-    return Writing(header, arena.once, f"def {run}({given}):", body, names, make, run)
+    return Writing(header, arena.once, f"def {run}({inputs}):", body, names, make, run)
 
 
 def _header(
@@ -499,9 +499,10 @@ def _header(
     lines = [
         f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
     ]
-    for i, given in enumerate(program.inputs):
-        kind = f"a Python {given.number}" if given.number else _kind(given.dtype, given.shape)
-        lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
+    for i, argument in enumerate(program.inputs):
+        kind = f"a Python {argument.number}" if argument.number else ""
+        kind = kind or _kind(argument.dtype, argument.shape)
+        lines.append(f"#   {values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
     for name, constant in constants.items():
         if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
@@ -546,8 +547,8 @@ def _results(frame: Frame) -> list[str]:
         if type(x) is not Ref:
             returned.append(names.of(x, f"static{len(returned)}"))
             continue
-        made = program.of(x)
-        if getattr(made, "number", None):
+        value = program.of(x)
+        if getattr(value, "number", None):
             returned.append(values[x])
             continue
         if x.kind == "input":
@@ -561,18 +562,18 @@ def _results(frame: Frame) -> list[str]:
         if x in part_of and x not in seen:
             # a view of what is read-only
             text = expression(program, x.index, values, None, names)
-            lines.append(f"{values[x]} = {text}  # {made.shape}")
+            lines.append(f"{values[x]} = {text}  # {value.shape}")
             returned.append(values[x])
             seen.add(x)
             continue
         held = x.kind == "constant" or x in views or x in frame.lent
-        if held or x in seen or made.shape == ():
+        if held or x in seen or value.shape == ():
             # a view, a loop's memory, a scalar, or an array that is handed out already
             name = copied(names.library("array", np.array), x)
         else:
             name = values[x]
         seen.add(x)
-        if math.prod(made.shape) * made.dtype.itemsize < LARGE:
+        if math.prod(value.shape) * value.dtype.itemsize < LARGE:
             # what `readonly_array` does with a small array
             lines.append(f"{name}.setflags(False)")
             returned.append(f"{name}.view()")
@@ -603,7 +604,7 @@ def runs_of(make: Maker) -> Callable[[], Runs]:
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
     alone = not are_seen and all(map(_is_ours, make.namespace.values()))
 
-    def made() -> Runs:
+    def pair() -> Runs:
         run = make()
         if not alone:
             return partial(with_user_warnings, run), partial(with_user_warnings, run)
@@ -611,7 +612,7 @@ def runs_of(make: Maker) -> Callable[[], Runs]:
         context.run(warn_at_users_line)
         return partial(with_user_warnings, run), partial(context.run, run)
 
-    return made
+    return pair
 
 
 def _is_ours(x: Any) -> bool:

@@ -31,21 +31,21 @@ def loop_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
 
 def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
     """The lines of a branch."""
-    made = frame.program.instructions[i]
-    branch: Branch = made.options["branch"]
-    pred, *operands = [_name(frame, x) for x in made.operands]
+    instruction = frame.program.instructions[i]
+    branch: Branch = instruction.options["branch"]
+    pred, *operands = [_name(frame, x) for x in instruction.operands]
     parts = [(ref, j) for j, refs in _parts(frame, i).items() for ref in refs]
     lines = []
     for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
         inside = _inside(frame, i, code, dict(enumerate(operands)))
         body = lines_of(inside)
-        given: set[Any] = set()
+        written: set[Any] = set()
         for ref, j in parts:
             x = code.outputs[j]
             value = inside.values[x]
-            if x in given or not _is_new(inside, x):
+            if x in written or not _is_new(inside, x):
                 value = f"{frame.names.library('array', np.array)}({value})"
-            given.add(x)
+            written.add(x)
             body.append(f"{frame.values[ref]} = {value}")
         lines += [head, *_indented(body or ["pass"])]
     return lines
@@ -56,11 +56,11 @@ class _Writer:
 
     def __init__(self, frame: Frame, i: int) -> None:
         self.frame, self.names, self.index = frame, frame.names, i
-        self.made: Instruction = frame.program.instructions[i]
-        self.loop: Loop = self.made.options["loop"]
+        self.instruction: Instruction = frame.program.instructions[i]
+        self.loop: Loop = self.instruction.options["loop"]
         self.parts = _parts(frame, i)
         loop, body = self.loop, self.loop.body
-        operands = [_name(frame, x) for x in self.made.operands]
+        operands = [_name(frame, x) for x in self.instruction.operands]
         n, first = loop.n_captured, loop.n_captured + loop.n_carry
         self.captured = operands[:n]
         # a row is named after the array that it is of, unless the user has a name for it
@@ -96,7 +96,7 @@ class _Writer:
         loop = self.loop
         first = loop.n_captured + loop.n_carry
         for x, row in zip(
-            self.made.operands[first:],
+            self.instruction.operands[first:],
             [self.inside.values[Ref("input", first + k)] for k in range(loop.n_xs)],
             strict=True,
         ):
@@ -110,15 +110,15 @@ class _Writer:
         body = [*lines_of(self.inside), *self.copies, *self.ends]
         self.each += self.inside.views
         head = self._head(lines_of)
-        told = f"# {loop!r}, {self._steps()}"
-        return [told, *self.before, *head, *_indented(body or ["pass"]), *self.after]
+        comment = f"# {loop!r}, {self._steps()}"
+        return [comment, *self.before, *head, *_indented(body or ["pass"]), *self.after]
 
     def _steps(self) -> str:
         loop = self.loop
         if loop.stop is not None:
             return "as long as a value says"
-        told = "a step a row" if loop.length is None else f"{loop.length} steps"
-        return f"{told}, from the last to the first" if loop.reverse else told
+        steps = "a step a row" if loop.length is None else f"{loop.length} steps"
+        return f"{steps}, from the last to the first" if loop.reverse else steps
 
     def _head(self, lines_of: LinesOf) -> Lines:
         """The lines that begin the loop."""
@@ -166,15 +166,15 @@ class _Writer:
     def _keep_carry(self, k: int) -> bool:
         """A carry with a row for each step, if each step keeps or returns it."""
         loop, body = self.loop, self.loop.body
-        given, next_ = Ref("input", loop.n_captured + k), body.outputs[k]
+        carried, next_ = Ref("input", loop.n_captured + k), body.outputs[k]
         kept = [
             j
             for j in self.parts
-            if j >= loop.n_carry and body.outputs[j] in (given, next_) and j not in self._stacked
+            if j >= loop.n_carry and body.outputs[j] in (carried, next_) and j not in self._stacked
         ]
-        if not self.is_known or not any(body.outputs[j] == given for j in kept):
+        if not self.is_known or not any(body.outputs[j] == carried for j in kept):
             return False
-        like = body.like(given)
+        like = body.like(carried)
         memory = self.names.new(f"{self.carry[k]}_all")
         rows = self.names.new(f"{memory}_rows")
         assert loop.length is not None
@@ -192,7 +192,7 @@ class _Writer:
         self._go_through(out, f"{ordered}[1:]")
         self._write_to(next_, out)
         for j in kept:
-            early = (body.outputs[j] == given) != loop.reverse
+            early = (body.outputs[j] == carried) != loop.reverse
             part = "[:-1]" if early else "[1:]"
             self._stacked.add(j)
             for ref in self.parts[j]:
@@ -209,11 +209,11 @@ class _Writer:
     def _hand_on(self, k: int) -> None:
         """A carry that is dropped after its step."""
         body = self.loop.body
-        given, next_ = Ref("input", self.loop.n_captured + k), body.outputs[k]
+        carried, next_ = Ref("input", self.loop.n_captured + k), body.outputs[k]
         name, value = self.carry[k], self.inside.values[next_]
         self.before.append(f"{name} = {self.begin[k]}")
-        if next_ != given:
-            like = body.like(given)
+        if next_ != carried:
+            like = body.like(carried)
             if next_ in self.placeable or not _is_new(self.inside, next_):
                 out, spare = self.names.new(f"{name}_next"), self.names.new(f"{name}_spare")
                 for memory in (out, spare):
@@ -296,16 +296,16 @@ def _name(frame: Frame, x: Any) -> str:
 
 def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
     """Which of an instruction's results are used, and their names."""
-    found: dict[int, list[Ref]] = {}
-    for k, made in enumerate(frame.program.instructions):
-        if made.op is PART and made.operands[0] == Ref("instruction", i):
-            found.setdefault(made.options["index"], []).append(Ref("instruction", k))
-    return found
+    parts: dict[int, list[Ref]] = {}
+    for k, instruction in enumerate(frame.program.instructions):
+        if instruction.op is PART and instruction.operands[0] == Ref("instruction", i):
+            parts.setdefault(instruction.options["index"], []).append(Ref("instruction", k))
+    return parts
 
 
-def _inside(frame: Frame, i: int, code: Code, given: Mapping[int, str]) -> Frame:
+def _inside(frame: Frame, i: int, code: Code, inputs: Mapping[int, str]) -> Frame:
     """The frame of a body of an instruction, with these for its inputs."""
-    known = {Ref("input", k): name for k, name in given.items()}
+    known = {Ref("input", k): name for k, name in inputs.items()}
     values = values_of(code, frame.names, known)
     return framed(code, values, frame.names, frame.arena, frame.life_of(i))
 

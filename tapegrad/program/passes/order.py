@@ -27,11 +27,11 @@ def use_up(builder: Builder) -> None:
 
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
-    made = [builder.instructions[i] for i in builder.order]
-    if sum(x.nbytes for x in made) < cost.ORDERED_BYTES:
+    instructions = [builder.instructions[i] for i in builder.order]
+    if sum(x.nbytes for x in instructions) < cost.ORDERED_BYTES:
         return
-    values = _Values(builder, made)
-    order: Order = range(len(made))
+    values = _Values(builder, instructions)
+    order: Order = range(len(instructions))
     for _ in range(cost.ORDER_MOVES):
         better = values.better(order)
         if better is None:
@@ -55,22 +55,25 @@ class _Values:
     As near to the memory plan as it takes to choose an order.
     """
 
-    def __init__(self, builder: Builder, made: list[Instruction]) -> None:
+    def __init__(self, builder: Builder, instructions: list[Instruction]) -> None:
         self.known: dict[tuple[int, ...], int] = {}
         refs = [builder.refs[i] for i in builder.order]
         at = dict(zip(refs, range(len(refs)), strict=True))
         results = [x for x in builder.outputs if type(x) is Ref]
-        live = liveness(made, refs, results)
+        live = liveness(instructions, refs, results)
         self.needs = [
-            [at[x] for x in m.operands if type(x) is Ref and x[0] == "instruction"] for m in made
+            [at[x] for x in m.operands if type(x) is Ref and x[0] == "instruction"]
+            for m in instructions
         ]
-        ops = {m.op for m in made}
+        ops = {m.op for m in instructions}
         over_it = {op for op in ops if is_elementwise(op) or op is keep}
         self.is_view = [x in live.owner for x in refs]
-        sizes = [0 if x in live.owner else m.nbytes for x, m in zip(refs, made, strict=True)]
+        sizes = [
+            0 if x in live.owner else m.nbytes for x, m in zip(refs, instructions, strict=True)
+        ]
         # whose memory each shares, what needs it or a view of it, and which are returned
         self.owner = owner = [at.get(live.owner_of(x), p) for p, x in enumerate(refs)]
-        self.users: list[list[int]] = [[] for _ in made]
+        self.users: list[list[int]] = [[] for _ in instructions]
         for p, needs in enumerate(self.needs):
             for q in needs:
                 self.users[owner[q]].append(p)
@@ -80,7 +83,7 @@ class _Values:
             block_shape(m, builder.shape)
             if size >= cost.BLOCKED_ELEMENTS or m.op in TOTALS
             else None
-            for m, size in zip(made, sizes, strict=True)
+            for m, size in zip(instructions, sizes, strict=True)
         ]
         self.goes_on = [*[x is not None and x == y for x, y in pairwise(blocks)], False]
         runs = list(accumulate([not x for x in self.goes_on], initial=0))
@@ -89,9 +92,9 @@ class _Values:
             for p, size in enumerate(sizes)
         ]
         # what each may be written over, and which lie in new arrays, as what returned ones are over
-        self.under: list[int | None] = [None] * len(made)
+        self.under: list[int | None] = [None] * len(instructions)
         over: list[int] = []
-        for p, m in enumerate(made):
+        for p, m in enumerate(instructions):
             over = over if p and self.goes_on[p - 1] else []
             if m.op in over_it:
                 last = [q for q in map(owner.__getitem__, self.needs[p]) if self.size[q]]
@@ -100,7 +103,7 @@ class _Values:
                 self.under[p] = same[-1]
                 over.remove(same[-1])
         buffered = {op for op in ops if _takes_out(op)}
-        self.is_new = [p in self.kept or m.op not in buffered for p, m in enumerate(made)]
+        self.is_new = [p in self.kept or m.op not in buffered for p, m in enumerate(instructions)]
         for p, under in reversed(list(enumerate(self.under))):
             if under is not None and self.is_new[p]:
                 self.is_new[under] = True
@@ -140,9 +143,9 @@ class _Values:
                 if max([0, *held[:start], *held[stop:]]) == max(held):
                     continue
                 rest = [p for p in order[start:] if p not in moved]
-                found = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
-                if self.most(found) < most:
-                    return found
+                moved_order = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
+                if self.most(moved_order) < most:
+                    return moved_order
         return None
 
     def _moves(
