@@ -15,11 +15,11 @@ import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.ops.casting import copy
+from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
-from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import blocks, cost
 from tapegrad.program.arena import Arena, Line
 from tapegrad.program.concatenations import filling_of, parts_of
@@ -84,11 +84,8 @@ class _Lines:
 
     def _write(self, i: int) -> None:
         """Add the lines of an instruction."""
-        instruction, ref, op = (
-            self.program.instructions[i],
-            self.refs[i],
-            self.program.instructions[i].op,
-        )
+        instruction, ref = self.program.instructions[i], self.refs[i]
+        op = instruction.op
         # a part is written with the loop or the branch that returns it
         if ref in self.unwritten or (op is PART and _is_control(self.program, instruction)):
             return
@@ -101,7 +98,9 @@ class _Lines:
         elif ref in self.plan.filled:
             self.lines.extend(_filled(self.frame, ref))
         else:
-            text, note = self._placed(i) or self._computed(i)
+            place = self._place(ref)
+            is_placed = op in _PLACED or ref in self.plan.joined
+            text, note = (is_placed and self._placed(i, place)) or self._computed(i, place)
             about = _about(instruction, note)
             self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
 
@@ -119,9 +118,8 @@ class _Lines:
             frame.once.append(Line(frame.values[ref], text, note))
         self.still[ref] = frame.values[ref], _strides(self.program, instruction, strides)
 
-    def _place(self, i: int) -> str | None:
+    def _place(self, ref: Ref) -> str | None:
         """The name of the array that a result is written to; None for one that is made for it."""
-        ref = self.refs[i]
         if ref in self.plan.early:
             first = self.plan.early[ref]
             return None if first == ref else self.frame.values[first]
@@ -129,11 +127,11 @@ class _Lines:
         buffer = None if home is None else self.frame.buffers[home]
         return self.frame.outs.get(ref) or buffer
 
-    def _placed(self, i: int) -> tuple[str, str] | None:
+    def _placed(self, i: int, place: str | None) -> tuple[str, str] | None:
         """The array that has a result once its parts are written there, if that is how; a note."""
         frame, plan, ref, lines = self.frame, self.plan, self.refs[i], self.lines
         instruction, values = self.program.instructions[i], self.frame.values
-        op, operands, place = instruction.op, instruction.operands, self._place(i)
+        op, operands = instruction.op, instruction.operands
         if ref in plan.joined:
             lines.extend(_rest(self.program, plan, i, values, frame.buffers))
             return frame.buffers[plan.home[ref]], "its parts were written there"
@@ -159,12 +157,11 @@ class _Lines:
             lines.append(f"{part}[...] = {operand(x, values)}")
         return place, "its parts were written there"
 
-    def _computed(self, i: int) -> tuple[str, str]:
+    def _computed(self, i: int, place: str | None) -> tuple[str, str]:
         """The expression of a result, which may write to its place, and a note."""
         frame, ref, instruction = self.frame, self.refs[i], self.program.instructions[i]
         if i in frame.updates:
             return self._updated(i), instruction.note
-        place = self._place(i)
         # NumPy makes the array that it fills
         if self.plan.early.get(ref) == ref and not is_filled(instruction):
             place = blocks.new_array(instruction, frame.names)
@@ -180,6 +177,10 @@ class _Lines:
         arguments += [f"taken={operand(x, frame.values)}" for x in _taken(frame, i)]
         arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
         return f"{frame.updates[i]}({', '.join(arguments)})"
+
+
+# ops whose results may be there once their parts are written to their places
+_PLACED = frozenset({stack, concatenate, copy, broadcast_to, astype})
 
 
 def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
