@@ -142,6 +142,18 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         np.testing.assert_array_equal(a, b)
 
 
+def test_blocks_lie_over_what_is_read_last():
+    turned = np.eye(50)[::-1]
+
+    def fn(x):
+        a, b = x @ turned, x[::-1] @ turned
+        # what is made of a must not lie where b does
+        return ((np.sin(a) + b) * 2.0) @ turned
+
+    with mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=8, BLOCK_BYTES=64):
+        tg.compile(fn).check(np.linspace(-1.0, 1.0, 50))
+
+
 moments = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted), min_size=1)
 
 

@@ -413,3 +413,6 @@ def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:
     assert proved(1.0) == fn(1.0)
     with pytest.raises(EndlessError):
         evaluated(trace(fn, (1.0,), {}), (-np.inf,))
+    # a loop of known length ends, however long it is
+    rows = trace(lambda x: tg.scan(lambda c, r: (c + r, None), 0.0, x)[0], (np.ones(1200),), {})
+    assert evaluated(rows, (np.ones(1200),)) == [1200.0]
