@@ -137,7 +137,8 @@ class Loop:
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
-        if steps is not None and steps * lines_run(self.body) >= cost.WRITTEN_LINES:
+        runs = cost.WRITTEN_RUNS * n_lines(self.body, run=False)
+        if steps is not None and steps * n_lines(self.body) >= runs:
             run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results
@@ -204,14 +205,17 @@ def codes_in(code: Code) -> list[Code]:
     return codes
 
 
-def lines_run(code: Code) -> int:
-    """The number of instructions that run in a call, each step of a loop inside with its own."""
-    found = len(code.instructions)
-    for made in code.instructions:
-        loop = made.options.get("loop")
+def n_lines(code: Code, run: bool = True) -> int:
+    """The number of instructions that run in a call, each step of a loop inside with its own.
+
+    Without `run` each counts once.
+    """
+    n = len(code.instructions)
+    for instruction in code.instructions:
+        loop = instruction.options.get("loop")
         if loop is not None:
-            found += (loop.length or 1) * lines_run(loop.body)
-    return found
+            n += ((run and loop.length) or 1) * n_lines(loop.body, run)
+    return n
 
 
 def _stacked(rows: list[Any], like: Any) -> Array:
