@@ -34,10 +34,11 @@ TURNED_STRIDE = 1 << 8
 BLOCKED_ELEMENTS = 1 << 17
 BLOCK_BYTES = 1 << 17
 
-# How often each line runs, on the average, from which a loop outside a program is written out, not
-# interpreted. Of the time of the gradient of a scan with 4, 31 and 121 lines a step: 1.50, 1.02 and
-# 0.96 for 50 steps, 1.06, 0.80 and 0.65 for 100, 0.81, 0.58 and 0.49 for 200.
-WRITTEN_RUNS = 128
+# Lines run from which a loop outside a program is written out, not interpreted: so many, and each
+# line so often. Of the time of the gradient of a scan with 4, 31 and 121 lines a step: 1.50, 1.02
+# and 0.96 for 50 steps, 1.06, 0.80 and 0.65 for 100, 0.81, 0.58 and 0.49 for 200.
+WRITTEN_LINES = 256
+WRITTEN_RUNS = 48
 
 # --- memory ---------------------------------------------------------------------------------
 

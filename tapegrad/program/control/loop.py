@@ -137,8 +137,8 @@ class Loop:
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
-        runs = cost.WRITTEN_RUNS * n_lines(self.body, run=False)
-        if steps is not None and steps * n_lines(self.body) >= runs:
+        least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(self.body, run=False)
+        if steps is not None and steps * n_lines(self.body) >= least:
             run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results
