@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from op_cases import add_patches_reference, patches_reference
 
 import tapegrad as tg
-from tapegrad.ops.window import add_patches, patches
 
 nn = tg.nn
 
@@ -49,34 +47,6 @@ def test_convolution_is_its_sum(
             products = padded[:, channels, *part] * params.weight[out]
             want[:, out, *place] = products.sum(axis=(1, 2, 3)) + params.bias[out]
     np.testing.assert_allclose(layer(params, x), want, rtol=1e-12, atol=1e-12)
-
-
-@given(
-    leading=st.sampled_from([(), (2,), (0, 3), (5, 6)]),
-    axes=st.lists(
-        st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1, 2, 4, 20])),
-        min_size=1,
-        max_size=3,
-    ),
-    beside=st.booleans(),
-    turned=st.booleans(),
-)
-def test_patches_and_their_adjoint_in_any_layout(
-    leading: Any, axes: Any, beside: bool, turned: bool
-) -> None:
-    size, stride, more = map(tuple, zip(*axes, strict=True))
-    sides = tuple(k + m for k, m in zip(size, more, strict=True))
-    if beside:  # as a pool cuts them
-        stride, sides = size, tuple(k * (1 + m) for k, m in zip(size, more, strict=True))
-    x = np.arange(float(np.prod(leading + sides))).reshape(leading + sides)
-    cut = patches(x.T.copy().T if turned else x, size, stride)
-    np.testing.assert_array_equal(cut, patches_reference(x, size, stride))
-    assert cut.base is None
-    values = np.sqrt(np.arange(cut.size)).reshape(cut.shape)
-    got = add_patches(values.T.copy().T if turned else values, sides, stride)
-    assert got.flags.c_contiguous
-    want = add_patches_reference(values, sides, stride)
-    np.testing.assert_allclose(got, want, rtol=1e-13, strict=True)
 
 
 def test_max_pool_ties_share_the_gradient() -> None:

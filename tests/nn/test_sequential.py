@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.testing import check_grads, check_properties
 
 nn = tg.nn
 
@@ -96,16 +95,6 @@ def test_dropout_rate_is_any_real_number_below_one() -> None:
     for rate in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j):
         with pytest.raises(ValueError, match="rate must be a number"):
             nn.Dropout(rate)
-
-
-def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:
-    def dropped(x: Any) -> Any:
-        return nn.Dropout(0.5)(None, x, key=3) ** 2
-
-    x = np.linspace(-1, 1, 12).reshape(3, 4)
-    check_grads(dropped, (x,))
-    check_properties(dropped, (x,), compiled=True)
-    assert dropped(x.astype(np.float32)).dtype == np.float32
 
 
 def test_sequential_with_state_takes_it_and_returns_it() -> None:

@@ -206,17 +206,6 @@ def test_a_step_of_a_loop_may_solve_with_what_it_carries() -> None:
     same(tg.compile(tg.grad(fn, (0, 1)))(DATA, B), want, 1e-11)
 
 
-def test_batches_of_arrays_and_sides_nest() -> None:
-    ds, bs = np.stack([DATA, 2 * DATA]), RNG.normal(size=(3, N))
-    want = np.array([[np.linalg.solve(dense(d), b) for b in bs] for d in ds])
-
-    def fn(d: Any, b: Any) -> Any:
-        return ours.linalg.spsolve(of(d), b)
-
-    same(tg.vmap(tg.vmap(fn, (None, 0)), (0, None))(ds, bs), want, 1e-12)
-    same(tg.vmap(tg.vmap(fn, (0, None)), (None, 0))(ds, bs), want.swapaxes(0, 1), 1e-12)
-
-
 def test_a_record_with_factors_pickles() -> None:
     output, tape = tg.record(loss)(DATA, B)
     again = pickle.loads(pickle.dumps(output))

@@ -192,28 +192,20 @@ def test_what_is_wrong_is_caught_in_either_mode(fault: str, narrow: bool) -> Non
     assert "jvp_fn" in caught(check_jvp, fn, jvp_fn, args)
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["float64", "float32"])
-def test_the_message_says_where_which_number_is_which_and_by_how_much(narrow: bool) -> None:
+def test_the_message_says_which_of_both_is_wrong_where_and_by_how_much() -> None:
     def vjp_fn(args: Any, g: Any) -> Any:
         return (g * np.cos(args[0]) * one_entry(g, 432),)
 
     def jvp_fn(args: Any, tangents: Any) -> Any:
         return tangents[0] * np.cos(args[0]) * one_entry(args[0], 432)
 
-    x = MANY[::10].astype(np.float32 if narrow else np.float64)
-    slope = float(np.cos(x[432]))
+    x = MANY[::10]
     for check, wrong, by in ((check_vjp, vjp_fn, "vjp_fn"), (check_jvp, jvp_fn, "jvp_fn")):
-        first, got, numeric, tolerance, point, direction, of = caught(
-            check, np.sin, wrong, (x,)
-        ).split("\n")
+        first, got, numeric, *_, of = caught(check, np.sin, wrong, (x,)).split("\n")
         assert first == f"sin has a wrong derivative at arg0[432] ({by})"
         assert got.split()[0] == by
-        assert float(got.split()[1]) == pytest.approx(-slope, rel=1e-6)
-        assert numeric.split()[0] == "numeric"
-        off = float(tolerance.split()[1].rstrip(","))
-        assert abs(float(numeric.split()[1]) - slope) <= off <= (0.1 if narrow else 1e-5)
-        assert point.split("=")[1].split()[0] == str(float(x[432]))
-        assert direction == "  direction  arg0[432] alone"
+        found = [float(line.split()[1]) for line in (got, numeric)]
+        np.testing.assert_allclose(found, [-np.cos(x[432]), np.cos(x[432])], 1e-6)
         assert of == "  of         output[432]"
 
 
@@ -258,16 +250,6 @@ def test_complex_numbers_are_compared_in_either_convention(dtype: Any) -> None:
     check_vjp(lambda z: z * z, lambda args, g: (g * (2 * args[0]).conjugate(),), (1 + 2j,))
     with pytest.raises(TypeError, match=r"arg1 that is an array of complex.*real numbers"):
         check_vjp(np.multiply, lambda a, g: (g * a[1], g * np.conj(a[0])), (Z, REALS))
-
-
-def test_a_tree_s_path_is_named() -> None:
-    def wrong(args: Any, g: Any) -> Any:
-        d, dx = affine_vjp(args, g)
-        return {"w": d["w"], "b": d["b"] * [1, 2]}, dx
-
-    message = caught(check_vjp, affine, wrong, AFFINE)
-    assert message.startswith("affine has a wrong derivative at p.b[1] (vjp_fn)\n")
-    assert "of         output.y[" in message
 
 
 def test_derivatives_of_different_functions_are_no_transposes() -> None:

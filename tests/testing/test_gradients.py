@@ -164,19 +164,24 @@ def test_what_is_wrong_among_inputs_that_move_together_is_caught(n: int, slopes:
 
 
 @each_mode
-def test_inputs_that_agree_when_they_move_together_are_not_moved_one_by_one(modes: Any) -> None:
-    calls = []
+def test_more_inputs_take_no_more_calls_and_more_outputs_no_more_recordings(modes: Any) -> None:
+    """Inputs that agree when they move together are not moved one by one; weights move alone."""
+    calls: list[bool] = []
 
-    def fn(x: Any) -> Any:
-        calls.append(1)
-        return np.sin(x)
+    def fn(x: Any, scale: Any) -> Any:
+        calls.append(isinstance(x, tg.Tensor))
+        return np.sin(x * scale)
 
-    counts = set()
-    for n in (2, 60):
+    def counts(x: Any, scale: Any, order: int) -> tuple[int, int]:
         calls.clear()
-        check_grads(fn, (np.linspace(0.5, 1.0, n),), order=1, modes=modes)
-        counts.add(len(calls))
-    assert len(counts) == 1
+        check_grads(lambda x: fn(x, scale), (x,), order=order, modes=modes)
+        return len(calls), sum(calls)
+
+    few, many = (counts(np.linspace(0.5, 1.0, n), 1.0, 1) for n in (2, 60))
+    assert few == many
+    if modes == ("reverse",):
+        few, many = (counts(0.5, np.arange(1.0, n + 1), 2) for n in (1, 20))
+        assert few[1] == many[1]
 
 
 def test_an_error_in_one_of_many_outputs_is_caught() -> None:
@@ -613,22 +618,6 @@ def test_where_plain_arrays_give_something_else_the_recorded_function_is_checked
     check_grads(off, (ROW,), order=1)
     assert len(plain) < 4
     check_grads(raising, (ROW,))
-
-
-def test_a_weight_that_moves_alone_takes_no_recording() -> None:
-    calls = []
-
-    def fn(x: Any, n: int) -> Any:
-        calls.append(isinstance(x, tg.Tensor))
-        return np.sin(x * np.arange(1.0, n + 1))
-
-    recordings = []
-    for n in (1, 20):
-        calls.clear()
-        check_grads(fn, (0.5, n), modes=("reverse",))
-        recordings.append(sum(calls))
-    # the others are those of the point
-    assert recordings[1] == recordings[0]
 
 
 # --- misuse ------------------------------------------------------------------------------------
