@@ -9,11 +9,19 @@ from tapegrad.domain import Call, Choices, Domain, on_array
 NORMS = (None, "backward", "ortho", "forward")
 
 
-def _calls(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_dims=1, min_side=1, max_side=4))
-    axis = choose.axis(a.ndim)
-    n = choose.among([None, choose.integer(1, 6)])
-    return Call((a,), {"n": n, "axis": axis, "norm": choose.among(NORMS)})
+def _along_one(axis: int | None = None, halves: bool = False) -> Domain:
+    """Calls along this axis, or any; `halves` if it holds half of the bins."""
+
+    def call(choose: Choices) -> Call:
+        a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4))
+        chosen = choose.axis(a.ndim) if axis is None else axis
+        n = choose.among([None, choose.integer(1, 6)])
+        return Call((a,), {"n": n, "axis": chosen, "norm": choose.among(NORMS)})
+
+    return call
+
+
+_calls = _along_one()
 
 
 def _halves(choose: Choices) -> Call:
@@ -66,17 +74,6 @@ def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domai
     return call
 
 
-def _hermitian(halves: bool) -> Domain:
-    return lambda choose: Call(
-        (choose.array(choose.shape(1, 3, 2 if halves else 1, 4)),),
-        {
-            "n": choose.among([None, choose.integer(1, 6)]),
-            "axis": -1,
-            "norm": choose.among(NORMS),
-        },
-    )
-
-
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
     "fft": _calls,
@@ -97,6 +94,6 @@ DOMAINS: dict[str, Domain] = {
     "irfftn": _of_axes(halves=True),
     "rfft2": _of_axes((-2, -1)),
     "irfft2": _of_axes((-2, -1), halves=True),
-    "hfft": _hermitian(True),
-    "ihfft": _hermitian(False),
+    "hfft": _along_one(-1, halves=True),
+    "ihfft": _along_one(-1),
 }

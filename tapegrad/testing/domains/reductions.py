@@ -30,11 +30,6 @@ def _means(choose: Choices) -> Call:
     return Call((x,), options | ({"where": where} if np.any(where, axis).all() else {}))
 
 
-def _counts(choose: Choices) -> Call:
-    call = _truths(choose)
-    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "where"})
-
-
 def _truths(choose: Choices) -> Call:
     """Calls on numbers that are often 0, with axes to reduce, which may be kept."""
     x = choose.array(choose.shape())
@@ -88,10 +83,18 @@ def _spread_out(choose: Choices) -> Call:
     return Call((x,), options | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else options)
 
 
-def _spread_and_dull(choose: Choices) -> Call:
-    """The same calls without a dtype, since NumPy takes deviations in the array's."""
-    call = _spread_out(choose)
-    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
+def _without(domain: Domain, name: str) -> Domain:
+    """The same calls without an option."""
+
+    def call(choose: Choices) -> Call:
+        whole = domain(choose)
+        return Call(whole.args, {x: y for x, y in whole.kwargs.items() if x != name})
+
+    return call
+
+
+# NumPy takes deviations in the array's dtype
+_spread_and_dull = _without(_spread_out, "dtype")
 
 
 def _spread_out_or_whole(choose: Choices) -> Call:
@@ -207,7 +210,7 @@ DOMAINS: dict[str, Domain] = {
     "min": partly(TYING, min_side=1, dtype=False),
     "any": _truths,
     "all": _truths,
-    "count_nonzero": _counts,
+    "count_nonzero": _without(_truths, "where"),
     "argmax": _places,
     "argmin": _places,
     "var": _spread_out_or_whole,

@@ -254,16 +254,11 @@ def _nested(choose: Choices) -> Call:
     return Call((choose.among([part(), rows[0], rows, tuple(rows)]),))
 
 
-def _fills(choose: Choices) -> Call:
+def _fills(choose: Choices, like: Callable[..., Any] = lambda choose, shape: shape) -> Call:
+    """Calls on a shape, or on an array of it, and a value that broadcasts to it."""
     whole, part = choose.broadcastable(2)
-    shape = np.broadcast_shapes(whole, part)
-    return Call((shape, choose.array(part)), {"dtype": choose.among([None, np.float32])})
-
-
-def _likes(choose: Choices) -> Call:
-    whole, part = choose.broadcastable(2)
-    a = choose.array(np.broadcast_shapes(whole, part))
-    return Call((a, choose.array(part)), {"dtype": choose.among([None, np.float32])})
+    first = like(choose, np.broadcast_shapes(whole, part))
+    return Call((first, choose.array(part)), {"dtype": choose.among([None, np.float32])})
 
 
 def _between(elements: Elements) -> Domain:
@@ -349,7 +344,7 @@ DOMAINS: dict[str, Domain] = {
     "pad": _pads,
     "array": _nested,
     "full": _fills,
-    "full_like": _likes,
+    "full_like": lambda choose: _fills(choose, lambda choose, shape: choose.array(shape)),
     "linspace": _between(REAL),
     "geomspace": _between(POSITIVE),
     "logspace": _between(Elements(-3.0, 2.0)),
