@@ -24,6 +24,7 @@ sp: Any = pytest.importorskip("scipy.sparse")
 sl: Any = pytest.importorskip("scipy.sparse.linalg")
 ours: Any = pytest.importorskip("tapegrad.scipy.sparse")
 
+LINALG = ours.linalg
 RNG = np.random.default_rng(0)
 N = 5
 # some places occur twice, and some lie beside the diagonal
@@ -134,6 +135,18 @@ def test_it_is_a_tree_of_its_numbers() -> None:
     same(by_array.data, B[COLS])
     several = tg.tree.map(lambda d: np.stack([d, 2 * d]), A)
     same(tg.vmap(lambda A, x: A @ x, in_axes=(0, None))(several, B), np.stack([A @ B, 2 * (A @ B)]))
+
+
+def test_the_callers_arrays_are_copied_and_no_result_is_a_view_of_them() -> None:
+    data, rows, b = DATA.copy(), ROWS.copy(), np.zeros(3)
+    A = ours.coo_array((data, (rows, COLS)))
+    before = A @ B
+    solutions = [
+        tg.compile(lambda b, f=f: f(np.eye(3), b)[0])(b) for f in (LINALG.cg, LINALG.gmres)
+    ]
+    data[:], rows[:], b[:] = 0, 0, 1
+    same(A @ B, before)
+    same(solutions, [np.zeros(3)] * 2)
 
 
 def test_a_program_takes_and_returns_it() -> None:
@@ -400,7 +413,6 @@ def test_gradients_of_eigenvalues_are_hermitian_and_need_no_simple_ones() -> Non
         tg.grad(lambda A: np.sum(ours.linalg.eigsh(A, 2)[1].imag))(band(D, OFF))
 
 
-LINALG = ours.linalg
 NO_RESULT: list[tuple[Any, Any]] = [
     (RuntimeError, lambda: LINALG.spsolve(of(0 * DATA), B)),
     (np.linalg.LinAlgError, lambda: LINALG.spsolve(of(0 * DATA), B)),
