@@ -41,17 +41,17 @@ class Ways:
 
 def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
     """The ways along a tape to each of these sources."""
-    found = Ways({}, {})
+    reached = Ways({}, {})
     for i, records in enumerate(sources):
         for x in records:
-            found.sources[x] = found.sources.get(x, 0) | 1 << i
+            reached.sources[x] = reached.sources.get(x, 0) | 1 << i
     results: dict[Tensor, list[tuple[int, set[int]]]] = {}
     for record in tape:
-        own = found.sources.get(record, 0)
+        own = reached.sources.get(record, 0)
         moving = [
-            (i, found.sources[x] & ~own)
+            (i, reached.sources[x] & ~own)
             for i, x in enumerate(record._operands)
-            if type(x) is Tensor and x in found.sources
+            if type(x) is Tensor and x in reached.sources
         ]
         if not any(of for _, of in moving):
             continue
@@ -64,18 +64,18 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
             results[record] = []
             on = 0
             for of, positions in _alike(moving):
-                given, inner = through(record, positions)
-                results[record].append((of, given))
-                on |= of if given else 0
+                parts, inner = through(record, positions)
+                results[record].append((of, parts))
+                on |= of if parts else 0
                 ends.append((of, [f"{end} inside {line(record)}" for end in inner]))
         elif record.op is PART and record._operands[0] in results:
             index = record._options["index"]
-            on &= union(of for of, given in results[record._operands[0]] if index in given)
+            on &= union(of for of, parts in results[record._operands[0]] if index in parts)
         if on:
-            found.sources[record] = own | on
+            reached.sources[record] = own | on
         if ends:
-            found.ends[record] = ends
-    return found
+            reached.ends[record] = ends
+    return reached
 
 
 def union(sources: Iterable[int]) -> int:

@@ -52,11 +52,11 @@ def names(op: Rules, i: int) -> tuple[str, ...]:
     if code is None:
         return ()
     used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
-    given = code.co_varnames[: code.co_argcount]
-    if rule.__name__ != _LAMBDA and not used <= {"np", *given}:
+    arguments = code.co_varnames[: code.co_argcount]
+    if rule.__name__ != _LAMBDA and not used <= {"np", *arguments}:
         # a docstring of one word
         return ()
-    return tuple(name if name in used else "" for name in given)
+    return tuple(name if name in used else "" for name in arguments)
 
 
 def _rule(op: Rules, i: int) -> Any:
@@ -68,16 +68,16 @@ def _rule(op: Rules, i: int) -> Any:
 
 def _said(function: Any) -> str:
     """The first sentence of a docstring, to be read within another."""
-    said = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
-    return said[:1].lower() + said[1:]
+    sentence = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _in_words(written: str, known: Mapping[str, Any]) -> str:
     """A formula whose helpers are replaced by their names, or by their docstrings."""
     whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
-    said = _said(known[whole[1]]) if whole and whole[1] in known else ""
-    if said:
-        return said
+    words = _said(known[whole[1]]) if whole and whole[1] in known else ""
+    if words:
+        return words
     return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)
 
 

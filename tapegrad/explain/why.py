@@ -193,8 +193,8 @@ class Asked:
         for p, i in self.numbers.items():
             if p in zero:
                 of_cuts = partial(_stopped, cuts.get(i, []), self.ways.sources, 1 << i, slopes)
-                said = self.structural(p) or of_cuts() or "what its uses pass back sums to zero"
-                yield self.name(p), said
+                reason = self.structural(p) or of_cuts() or "what its uses pass back sums to zero"
+                yield self.name(p), reason
             else:
                 yield self.name(p), self._small(p, gradients[p], *shrinks[i]) if p in small else ""
 
@@ -289,7 +289,7 @@ class Asked:
     @cached_property
     def _read_from(self) -> dict[Tensor, Tensor]:
         """By parameter, the first record that depends on it and was read out."""
-        sources, found = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
+        sources, first = {p: 1 << i for p, i in self.numbers.items()}, dict[Tensor, Tensor]()
         missing = self._all_of(self.numbers)
         for record in self.tape:
             of = sources.get(record, 0) | of_operands(sources, record)
@@ -297,39 +297,39 @@ class Asked:
                 sources[record] = of
             if record in self.reads and record.dtype.kind in "fc":
                 for i in numbers_in(of & missing):
-                    found[self.tape.parameters[i]] = record
+                    first[self.tape.parameters[i]] = record
                 missing &= ~of
-        return found
+        return first
 
     @cached_property
     def _enclosed(self) -> dict[int, str]:
         """The names of arrays that the function finds around it, by identity."""
-        found: dict[int, str] = {}
+        names: dict[int, str] = {}
         for name, x in _enclosed(self.fn):
             if isinstance(x, np.ndarray):
-                found.setdefault(id(x), name)
-        return found
+                names.setdefault(id(x), name)
+        return names
 
     @cached_property
     def _first_uses(self) -> dict[Tensor, Tensor]:
         """By record, the first that has it for an operand."""
-        found: dict[Tensor, Tensor] = {}
+        uses: dict[Tensor, Tensor] = {}
         for record in self.tape:
             for x in record._operands:
                 if type(x) is Tensor:
-                    found.setdefault(x, record)
-        return found
+                    uses.setdefault(x, record)
+        return uses
 
     @cached_property
     def _constants(self) -> dict[Any, list[tuple[Tensor, Any]]]:
         """The constant arrays of the tape with their records, in groups that may be equal."""
-        found: dict[Any, list[tuple[Tensor, Any]]] = {}
+        constants: dict[Any, list[tuple[Tensor, Any]]] = {}
         for record in () if self.tape.start.origin.compiling else self.tape:
             for x in record._operands:
                 # equal numbers are equal by chance
                 if type(x) is np.ndarray and x.size and np.any(x != x.flat[0]):
-                    found.setdefault(_key(x), []).append((record, x))
-        return found
+                    constants.setdefault(_key(x), []).append((record, x))
+        return constants
 
 
 def _key(x: Any) -> Any:
@@ -396,8 +396,8 @@ def _stopped(
     key = cuts[0].record, *towards
     if key not in slopes:
         slopes[key] = _slope(cuts[0], towards)
-    said = _several([line(step.record) for step in cuts])
-    return f"the cotangent is zero from {said} on: {slopes[key]}"
+    places = _several([line(step.record) for step in cuts])
+    return f"the cotangent is zero from {places} on: {slopes[key]}"
 
 
 def _is_some(c: Any) -> bool:
@@ -431,11 +431,11 @@ def _lost(record: Tensor) -> str:
     return f"what the output takes of {line(record)} passes no gradient to it"
 
 
-def _several(said: list[str]) -> str:
+def _several(words: list[str]) -> str:
     """The first few of several records in words."""
-    said = list(dict.fromkeys(said))
-    more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
-    return "; ".join(said[:_MOST]) + more
+    words = list(dict.fromkeys(words))
+    more = f"; and {len(words) - _MOST} more" if len(words) > _MOST else ""
+    return "; ".join(words[:_MOST]) + more
 
 
 def _enclosed(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
