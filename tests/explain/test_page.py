@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from tapes import cotangents
 
 import tapegrad as tg
+from tapegrad.core.rules import Parts
 from tapegrad.errors.words import short
 from tapegrad.explain.show.events import Texts
 
@@ -394,12 +395,17 @@ def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
         assert set(numbers(short(value))) <= set(whole)
 
 
+def test_several_values_stand_in_brackets_and_none_is_zero():
+    assert brief(Parts((None, np.array([1.0, 2.0])))) == "(0,\n [1. 2.])"
+
+
 def test_a_cut_matrix_has_a_heat_map_from_corner_to_corner():
     value = np.arange(-200.0, 200.0).reshape(20, 20)
+    value[0, -1] = np.inf
     (heat,) = re.findall(r"data-heat='(.*?)'", Texts().html(value))
     rows = json.loads(heat)
     assert np.shape(rows) == (16, 16)
-    assert (rows[0][0], rows[0][-1], rows[-1][-1]) == (-1.0, -0.9, 1.0)
+    assert (rows[0][0], rows[0][-1], rows[-1][-1]) == (-1.0, 0.0, 1.0)
 
 
 def test_colors_differ_enough_to_be_read():
