@@ -12,8 +12,8 @@ from typing import Any
 # used again too early; the default run plants the first three
 PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.factors", "number = outer * inner", "number = outer"),
-    ("memory", "if last_use[x] == i and x in pool.held", "if x in pool.held"),
-    ("text", "out = outs.get(ref) or (None", "out = outs.get(ref) and (None"),
+    ("memory", "if self.ends[x] == i and x in held and", "if x in held and"),
+    ("text", "return self.frame.outs.get(ref) or buffer", "return buffer"),
     (
         "passes.stack",
         "stack, *[_total(builder, rows[i]) for i in range(n)]",
@@ -30,7 +30,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))",
     ),
     (
-        "passes.sharing",
+        "content",
         "return instruction.op, operands, *[(name",
         "return instruction.op, operands[:1], *[(name",
     ),
@@ -50,7 +50,6 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.factors", "subtract if is_sum else add, a, positive", "add, a, positive"),
     ("passes.rows", "subtract=instruction.op is subtract,", "subtract=False,"),
     ("passes.picks", "if sign < 0:", "if sign > 0:"),
-    ("passes.fold", "if splat(builder, number) == 1:", "if splat(builder, number) is not None:"),
     (
         "passes.fission",
         "if x in self.on_carry or x not in self.on_rows or x in self.after:",
@@ -62,22 +61,22 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "ones = builder.constant(np.ones(height, builder.dtype(x)))",
         "ones = builder.constant(np.ones(height))",
     ),
-    ("memory", "if instruction.op in views and not is_filled(instruction):", "if False:"),
+    (
+        "liveness",
+        "if instruction.op in views and type(operands[0]) is Ref and not is_filled(instruction):",
+        "if False:",
+    ),
     (
         "memory",
-        "is_new = takes_out(program, instruction) and ref not in results and ref not in new",
-        "is_new = takes_out(program, instruction) and ref not in new",
+        "fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]",
+        "fitting = list(places)",
     ),
     (
         "concatenations",
         "view = f\"[{':, ' * axis}{start}:{stop}]\"",
         "view = f\"[{':, ' * axis}:{stop - start}]\"",
     ),
-    (
-        "blocks",
-        'body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")',
-        'body.append(f"    {block[ref]} = {whole}[:{step}]")',
-    ),
+    ("blocks", "{whole}[{self.low}:{self.low} + {self.step}]", "{whole}[:{self.step}]"),
     ("control.writing", 'return f"{rows}[::-1]" if self.loop.reverse else rows', "return rows"),
     ("passes.fission", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
     (
