@@ -14,7 +14,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.liveness import liveness
+from tapegrad.program.liveness import liveness, views_among
 from tapegrad.program.memory import TOTALS, block_shape
 from tapegrad.program.program import improvement
 
@@ -28,7 +28,8 @@ def use_up(builder: Builder) -> None:
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
     instructions = [builder.instructions[i] for i in builder.order]
-    if sum(x.nbytes for x in instructions) < cost.ORDERED_BYTES:
+    views = views_among(instructions)
+    if sum(x.nbytes for x in instructions if x.op not in views) < cost.ORDERED_BYTES:
         return
     values = _Values(builder, instructions)
     order: Order = range(len(instructions))
