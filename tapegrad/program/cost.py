@@ -82,9 +82,10 @@ ROW_ELEMENTS = 128
 ROW_BYTES = 1 << 8
 
 # Elements of outer products from which, and of rows up to which, einsum is quicker: 1.0 of the
-# time for 2**13 elements, 0.86 for 2**15, 0.77 for 2**17. Of one long row it is as quick.
+# time for 2**13 elements, 0.86 for 2**15, 0.77 for 2**17; of 2**17 elements 0.67 in rows of 256,
+# 0.65 in rows of 2048, and 1.8 of 2**18 in rows of 8192.
 EINSUM_ELEMENTS = 1 << 13
-EINSUM_ROW = 1 << 9
+EINSUM_ROW = 1 << 11
 
 # Rows up to which products by one matrix are stacked: 1.1 of the time of two alone for 16 to 4096
 # rows, and a line less in each step of a sum over steps (RNN 0.73 of the time, ODE 0.56).
@@ -102,7 +103,7 @@ FOLDED_ELEMENTS = 1 << 12
 
 # A step's values that are computed for all steps at once: elements up to which starting a call
 # takes most of its time, rows of a product for the same, elements of all steps together, and of a
-# sum's term. Without: 1.35 to 1.68 times as long (a cell and an ODE by scan).
+# sum's term. Without: 1.35 to 1.68 times as long (an ODE and a cell by scan).
 SPLIT_ELEMENTS = 1 << 11
 SPLIT_ROWS = 64
 SPLIT_HELD = 1 << 22

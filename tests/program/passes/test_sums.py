@@ -150,4 +150,5 @@ def test_outer_products_of_stacks_are_one_einsum(shapes, dtype):
     assert kinds.count("einsum") == 1
     assert untouched(outer_products, np.multiply, x[:1], y[:1])
     assert untouched(outer_products, np.add, x, y)
+    assert untouched(outer_products, np.multiply, np.ones((4, 2, 1)), np.ones((4, 1, 1 << 13)))
     assert untouched(outer_products, lambda x, y: (x + y * 0) * y, x, y)
