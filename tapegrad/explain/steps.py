@@ -66,7 +66,7 @@ class Contribution:
     def __str__(self) -> str:
         passed, summed = _short(self.cotangent), _short(self.summed)
         summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
-        return f"{_called(self.operand)} gets {self.formula}: {passed}{summing}"
+        return f"{called(self.operand)} gets {self.formula}: {passed}{summing}"
 
 
 @attrs.frozen(eq=False)
@@ -99,7 +99,7 @@ class Step:
         return Inside(self.record, _shown(self.cotangent))
 
     def __str__(self) -> str:
-        head = f"{_called(self.record)} has {_short(self.cotangent)}"
+        head = f"{called(self.record)} has {_short(self.cotangent)}"
         return "\n".join([head, *[f"    {c}" for c in self.contributions]])
 
 
@@ -238,7 +238,8 @@ def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any,
     passed.append(Contribution(record, i, x, _shown(c), _shown(part)))
 
 
-def _called(record: Tensor) -> str:
+def called(record: Tensor) -> str:
+    """A record in words: its index, with its name or its op's."""
     return f"{operand(record)} {printable(record.name or record.op.name)}"
 
 

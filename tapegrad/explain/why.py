@@ -304,21 +304,19 @@ class Asked:
     @cached_property
     def _enclosed(self) -> dict[int, str]:
         """The names of arrays that the function finds around it, by identity."""
-        names: dict[int, str] = {}
-        for name, x in _enclosed(self.fn):
-            if isinstance(x, np.ndarray):
-                names.setdefault(id(x), name)
-        return names
+        arrays = [(id(x), name) for name, x in _enclosed(self.fn) if isinstance(x, np.ndarray)]
+        # of several names the first
+        return dict(reversed(arrays))
 
     @cached_property
     def _first_uses(self) -> dict[Tensor, Tensor]:
         """By record, the first that has it for an operand."""
-        uses: dict[Tensor, Tensor] = {}
-        for record in self.tape:
-            for x in record._operands:
-                if type(x) is Tensor:
-                    uses.setdefault(x, record)
-        return uses
+        return {
+            x: record
+            for record in reversed(self.tape)
+            for x in record._operands
+            if type(x) is Tensor
+        }
 
     @cached_property
     def _constants(self) -> dict[Any, list[tuple[Tensor, Any]]]:

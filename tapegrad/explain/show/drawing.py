@@ -17,12 +17,12 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.text import printable
 from tapegrad.core.sweep import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.rules import passing
+from tapegrad.explain.steps import called
 
 WIDTH, HEIGHT = 128, 28  # the sides of a box
 _MOST = 8  # boxes in a row, and lines that enter a box one by one
@@ -66,7 +66,7 @@ def drawing(tape: Tape) -> str:
             stops = "" if i in passed else ' data-stops=""'
             path = _path(places.lines[record, i])
             lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
-        text = _label(record)
+        text = called(record)
         brief = text if len(text) <= 16 else f"{text[:15]}…"
         corner = HEIGHT // 2 if record.op is PARAMETER else 4
         nodes.append(
@@ -433,7 +433,7 @@ def _lines_of(
     """The nodes of a graph in a language, each with the arrows that lead to it."""
     check_tape(tape)
     for record in tape:
-        shape = node(f"{_label(record)} {record.shape}", record.op is PARAMETER)
+        shape = node(f"{called(record)} {record.shape}", record.op is PARAMETER)
         yield f"    n{record.index}{shape}"
         passed = passing(record)
         for x, _, i in _edges(tape, record):
@@ -445,10 +445,6 @@ def _edges(tape: Tape, record: Tensor) -> Iterator[Edge]:
     for i, x in enumerate(record._operands):
         if type(x) is Tensor and x.index > tape.start.index:
             yield x, record, i
-
-
-def _label(record: Tensor) -> str:
-    return f"%{record.index} {printable(record.name or record.op.name)}"
 
 
 # --- losses --------------------------------------------------------------------------------------
