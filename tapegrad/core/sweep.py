@@ -219,9 +219,8 @@ def pass_on(
         try:
             if add_into is not None and type(known) is not Tensor:
                 if x not in summed:
-                    known = np.zeros(primal.shape, dtype) if known is None else np.array(known)
-                    cotangents[x] = known
                     summed.add(x)
+                    known = cotangents[x] = _own_sum(known, primal)
                 add_into(known, g, *args[2:], **options)
                 continue
             if rule is None:
@@ -238,14 +237,23 @@ def pass_on(
         part = c if fits else unbroadcast(c, primal, op.name, i)
         if note is not None:
             note(i, x, c, part)
-        if known is None:
-            cotangents[x] = part
-        elif x in summed and type(part) is type(known) is ndarray:
-            known += part
-        else:
-            cotangents[x] = known = known + part
-            if type(known) is ndarray:
-                summed.add(x)
+        cotangents[x] = part if known is None else _added(x, known, part, summed)
+
+
+def _own_sum(known: Any, primal: Array) -> Array:
+    """A sum of cotangents that nothing else refers to; zeros if there is none so far."""
+    return np.zeros(primal.shape, primal.dtype) if known is None else np.array(known)
+
+
+def _added(x: Tensor, known: Any, part: Any, summed: set[Tensor]) -> Any:
+    """The sum of a record's cotangents so far and another, in place if the sweep made the first."""
+    if x in summed and type(part) is type(known) is ndarray:
+        known += part
+        return known
+    total = known + part
+    if type(total) is ndarray:
+        summed.add(x)
+    return total
 
 
 # --- the cotangents that a sweep begins with, and the gradients that it returns ---------------

@@ -1,9 +1,11 @@
 """A map keeps the structure of a tree, and refuses trees that differ."""
 
+import attrs
 import pytest
 from hypothesis import given
 from trees import TREES, Params, Plain, Point, same
 
+import tapegrad as tg
 from tapegrad import tree
 
 
@@ -55,3 +57,14 @@ def test_map_names_the_path_of_the_first_difference():
             {"p": [1, Params([1, 2])], "q": 1},
             {"p": [1, Params([1])], "q": (1,)},
         )
+
+
+@pytest.mark.parametrize("layer", [tg.nn.Linear(2, 1), tg.nn.Embedding(3, 2)])
+def test_frozen_parameters_are_shared_with_a_function_and_lists_in_them_are_not(layer):
+    params = layer.init(0)
+    assert tree.fresh(params) is params
+    held = attrs.evolve(params, weight=[params.weight])
+    other = tree.fresh(held)
+    assert other is not held
+    assert other.weight is not held.weight
+    assert other.weight[0] is params.weight
