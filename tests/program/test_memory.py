@@ -15,6 +15,7 @@ import tapegrad as tg
 from tapegrad.program import cost
 from tapegrad.program.arena import life, places
 from tapegrad.program.expressions import in_order
+from tapegrad.program.ir import Ref
 from tapegrad.program.memory import planned
 from tapegrad.testing import programs
 
@@ -22,6 +23,25 @@ MANY_ARE_FEW = mock.patch("tapegrad.program.cost.BLOCKED_ELEMENTS", 9)
 SMALL_ARE_LARGE = mock.patch("tapegrad.program.cost.DROPPED_BYTES", 1)
 
 RNG = np.random.default_rng(0)
+
+
+@depth("program, as text")
+@given(programs())
+def test_a_value_lives_until_the_last_that_reads_it_or_a_view_of_it(drawn):
+    program = tg.compile(drawn.step).program(*drawn.arguments[0])
+    live, instructions = planned(program).live, program.instructions
+    seen = {}
+    # the values that each is a view of, and itself
+    for i, instruction in enumerate(instructions):
+        ref = Ref("instruction", i)
+        base = instruction.operands[0] if ref in live.owner else None
+        seen[ref] = {ref} | (seen.get(base, {base}) if base else set())
+        assert live.owner_of(ref) in seen[ref]
+    for x, end in live.ends.items():
+        views = [y for y, of in seen.items() if x in of] + [x]
+        reads = [i for i, m in enumerate(instructions) if set(views) & set(m.operands)]
+        reads += [len(instructions)] * bool(program.results & set(views))
+        assert end == max(reads, default=x.index)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (70, 130), (130, 70), (9000, 1), (0, 3)])
