@@ -67,7 +67,8 @@ def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
     for name in ("tapegrad recorded", "NumPy by hand", "jvp, recorded", "hvp, compiled"):
         median, minimum, *ratios = map(float, rows[name])
         assert median >= minimum > 0
-        assert all(ratio > 0 for ratio in ratios)
+        # rounded to hundredths
+        assert all(ratio >= 0 for ratio in ratios)
     before, after = FIGURES.read_text(), written.read_text()
     assert MARKED.sub("", before) == MARKED.sub("", after)
     tables = {(name, threads): text for _, name, threads, text, _ in MARKED.findall(after)}

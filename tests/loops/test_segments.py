@@ -253,7 +253,8 @@ def test_memory_of_the_binomial_schedule_grows_with_the_logarithm(monkeypatch):
     monkeypatch.setattr(segments, "_MOST_STEPS", 8)
     args = np.full(1_000, 0.9), np.linspace(0.1, 0.9, 1_000)
     few, many = (peak_of(partial(tg.grad(simulated("binomial", n)), *args)) for n in (8**2, 8**3))
-    assert many < 1.5 * few
+    # of three levels in place of two, for eight times as many steps
+    assert many < 2 * few
 
 
 def test_a_step_is_repeated_once_for_each_level(short):
