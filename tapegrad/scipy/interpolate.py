@@ -180,9 +180,9 @@ def _refuse_tensor(name: str, *options: Any) -> None:
 
 
 def _spline(
-    name: str, y: Any, axis: int, make: Any, plain: Any, key: tuple[Any, ...], is_periodic: bool
+    name: str, y: Any, axis: int, make: Callable[..., Any], bc_type: Any, key: tuple[Any, ...]
 ) -> Spline:
-    """A spline from SciPy's function of data and an axis; `plain` has boundary values of 0."""
+    """A spline from SciPy's function of data, an axis and boundary conditions."""
     y = floating(y, complex=True)
     (primal,) = primals((y,))
     is_known = type(y) is not Tensor or not y.origin.compiling
@@ -190,11 +190,12 @@ def _spline(
     theirs = make(primal if is_known else np.zeros(y.shape), axis)
     axis = axis % y.ndim
     n = y.shape[axis]
-    units = np.eye(n)
-    if is_periodic:
+    units: Any = np.eye(n)
+    if bc_type == "periodic":
         # the last number of the data is not read, since it equals the first
         units[-1], units[:, -1] = units[0], 0.0
-    units, rest = plain(units, 0), make(np.zeros((n, *y.shape[:axis], *y.shape[axis + 1 :])), 0)
+    units = make(units, 0, _without_values(bc_type, n))
+    rest = make(np.zeros((n, *y.shape[:axis], *y.shape[axis + 1 :])), 0)
     c = [np.reshape(z.c, (*_leading(z), -1)) for z in (units, rest)]
     together: Any = np.concatenate(c, axis=-1)
     if isinstance(units, _scipy.PPoly):
@@ -286,11 +287,8 @@ def CubicSpline(
     def make(y: Any, axis: int, bc_type: Any = bc_type) -> Any:
         return _scipy.CubicSpline(x, y, axis, bc_type, extrapolate)
 
-    def plain(y: Any, axis: int) -> Any:
-        return make(y, axis, _without_values(bc_type, len(x)))
-
     key = _content(x), _content(bc_type), extrapolate
-    return _spline("CubicSpline", y, axis, make, plain, key, bc_type == "periodic")
+    return _spline("CubicSpline", y, axis, make, bc_type, key)
 
 
 def make_interp_spline(
@@ -353,8 +351,5 @@ def make_interp_spline(
     def make(y: Any, axis: int, bc_type: Any = bc_type) -> Any:
         return _scipy.make_interp_spline(x, y, k, t, bc_type, axis, check_finite)
 
-    def plain(y: Any, axis: int) -> Any:
-        return make(y, axis, _without_values(bc_type, len(x)))
-
     key = _content(x), k, _content(t), _content(bc_type)
-    return _spline("make_interp_spline", y, axis, make, plain, key, bc_type == "periodic")
+    return _spline("make_interp_spline", y, axis, make, bc_type, key)

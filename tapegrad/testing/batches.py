@@ -13,7 +13,7 @@ from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.leaves_as_vector import check_sequence
-from tapegrad.testing.values import rounding
+from tapegrad.testing.values import agreeing, rounding
 from tapegrad.transforms.batches import vmap
 from tapegrad.tree.structure import substituted
 
@@ -104,9 +104,5 @@ def _compare(name: str, path: str, got: Any, want: Any, close: float) -> None:
         raise AssertionError(
             f"{name}: {path} is {got.dtype} {got.shape}, but {want.dtype} {want.shape} in a loop"
         )
-    same = got == want
-    if want.dtype.kind in "fc":
-        size = np.max(np.abs(want[np.isfinite(want)]), initial=0)
-        same = np.isclose(got, want, close, close * size, equal_nan=True)
-    if not np.all(same):
+    if not np.all(agreeing(got, want, close)):
         raise AssertionError(f"{name}: {path} is\n{got}\nbut in a loop\n{want}")

@@ -12,8 +12,9 @@ from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.leaves_as_vector import flattened, floating
+from tapegrad.tree.ownership import Array
 
-__all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding", "spread"]
+__all__ = ["CLOSE", "agreeing", "check_values", "on_plain_arrays", "rounding", "spread"]
 
 Fn = Callable[..., Any]
 
@@ -117,6 +118,14 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
     return [np.where(x <= coarse * y, x, 0) for x, y in zip(moves, largest, strict=True)]
 
 
+def agreeing(x: Array, y: Array, relative: float) -> Array:
+    """For each element, whether two arrays agree; floating ones may differ by rounding."""
+    if y.dtype.kind not in "fc":
+        return np.asarray(x == y)
+    size = np.max(np.abs(y[np.isfinite(y)]), initial=0)
+    return np.isclose(x, y, relative, relative * size, equal_nan=True)
+
+
 def _copied(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
@@ -143,12 +152,9 @@ def _compare(
                 f"  plain      {b.dtype} {b.shape}\n"
                 f"  of         {place}"
             )
-        close = a == b
-        if b.dtype.kind in "fc":
-            size = np.max(np.abs(b[np.isfinite(b)]), initial=0)
-            close = np.isclose(a, b, relative, relative * size, equal_nan=True)
-            if not np.all(close):
-                close |= np.abs(a - b) <= 4 * moves()[i]
+        close = agreeing(a, b, relative)
+        if b.dtype.kind in "fc" and not np.all(close):
+            close |= np.abs(a - b) <= 4 * moves()[i]
         for at in np.argwhere(~close)[:1]:
             index = ", ".join(str(int(i)) for i in at)
             raise AssertionError(
