@@ -40,7 +40,7 @@ def close(got: Any, want: Any, rtol: float = 1e-9) -> None:
 
 def test_the_table_is_large_and_mixes_real_and_complex_operands() -> None:
     kinds = {"".join(x.dtype.kind for x in loss.args) for loss in LOSSES.values()}
-    assert len(LOSSES) >= 120
+    assert len(LOSSES) >= 110
     assert kinds >= {"c", "f", "cc", "fc", "cf", "ff"}
 
 
