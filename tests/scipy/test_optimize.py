@@ -261,6 +261,32 @@ def test_bounds_are_read_as_scipy_reads_them() -> None:
     np.testing.assert_allclose(got[0], TIMES / np.sum(TIMES**2), rtol=1e-6)
 
 
+@pytest.mark.thorough
+def test_many_unknowns_need_no_matrix(monkeypatch: Any) -> None:
+    n = 300
+    weights = np.sin(np.arange(n))
+
+    def chained(x: Any, a: Any) -> Any:
+        bent = a[1] * tg.sum(x) ** 2 / n + 0.1 * tg.sum(x[1:] * x[:-1] + x[1:] ** 4)
+        return tg.sum((x - a[0]) ** 2) + bent
+
+    def shifted(x: Any, a: Any) -> Any:
+        return x + 0.3 * np.sin(np.roll(x, 1)) * a[0] - a[1]
+
+    def through(a: Any) -> Any:
+        x = ours.minimize(chained, np.zeros(n), a, "Newton-CG", tol=1e-12).x
+        y = ours.root(shifted, np.zeros(n), a, tol=1e-13).x
+        return (x + y) @ weights
+
+    a = np.array([1.0, 0.3])
+    with monkeypatch.context() as patch:
+        patch.setattr("tapegrad.scipy._equations._by_matrix", None)
+        got = tg.grad(through)(a), tg.hessian(through)(a)
+    monkeypatch.setattr(ours, "MANY", n)
+    for x, y in zip(got, (tg.grad(through)(a), tg.hessian(through)(a)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-7)
+
+
 # --- what has no derivative --------------------------------------------------------------------
 
 

@@ -56,6 +56,11 @@ def test_the_fft_along_axes(axes: Any) -> None:
             tg.record(lambda x: ours.fftconvolve(x, MATRIX[:2], "same", axes))(MATRIX[:, :1])
 
 
+def test_numbers_are_multiplied() -> None:
+    for name in ("convolve", "correlate", "fftconvolve"):
+        prove(*both(name), (np.array(2.0), np.array(-0.5)), batched=False)
+
+
 @pytest.mark.parametrize(
     "args",
     [
