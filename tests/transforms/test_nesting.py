@@ -21,22 +21,6 @@ def test_perturbations_are_not_confused():
     assert both == (1.0, 1.0)
 
 
-@given(FLOATS, FLOATS)
-def test_three_levels_are_kept_apart(a, b):
-    def fn(x):
-        def of_y(y):
-            def of_z(z):
-                return x * y * z + z**2 * y
-
-            return tg.grad(of_z)(x * y)
-
-        return tg.grad(of_y)(b)
-
-    # of_z' = x y + 2 z y at z = x y: x y + 2 x y^2; by y: x + 4 x y; by x: 1 + 4 y
-    close(fn(a), a + 4 * a * b)
-    close(tg.grad(fn)(a), 1 + 4 * b)
-
-
 def test_one_function_differentiates_itself():
     # the mark is the call's, never the function's
     def fn(x, depth):
