@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import answer_stories
 import pytest
@@ -81,63 +82,80 @@ def test_no_file_or_an_empty_one_is_one_error(command, script, tmp_path, option)
         assert errors[0].endswith("the file has no lines") == (path in (empty, blank))
 
 
-def test_a_plot_that_cannot_be_written_is_found_out_before_training(command, tmp_path):
-    for path in (tmp_path, tmp_path / "nowhere" / "loss.png", tmp_path / ("n" * 500)):
-        status, output, errors = command(*FEW, "--plot", path)
+@pytest.mark.parametrize("option", ["--plot", "--save"])
+def test_a_path_that_cannot_be_written_is_found_out_before_training(capsys, tmp_path, option):
+    script = answer_stories if option == "--save" else train_babi
+    for path in (tmp_path, tmp_path / "nowhere" / "file.png", tmp_path / ("n" * 500)):
+        status, output, errors = run(script.main, capsys, *FEW, option, path)
         assert (status, output) == (2, "")
         assert len(errors) == 1
         assert str(path) in errors[0]
 
 
-class _Figure:
-    """What the example asks of matplotlib, which tests must do without."""
-
-    def __init__(self):
-        self.canvas = self
-        self.drawn = None
-
-    def get_supported_filetypes(self):
-        return {"png": "an image"}
-
-    def add_subplot(self, **labels):
-        return self
-
-    def plot(self, x, y, **style):
-        self.drawn = list(zip(x, y, strict=True))
-
-    def savefig(self, path, format):
-        Path(path).write_text(f"{format} of {len(self.drawn)} losses")
-
-
-@pytest.fixture
-def plotting(monkeypatch):
-    module = type(sys)("matplotlib.figure")
-    module.Figure = _Figure
-    monkeypatch.setitem(sys.modules, "matplotlib", type(sys)("matplotlib"))
+def test_a_plot_shows_the_loss_of_every_step(command, tmp_path, monkeypatch):
+    module = mock.MagicMock()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", module)
-
-
-@pytest.mark.parametrize("name", ["loss.png", "loss"])
-def test_a_plot_shows_the_loss_of_every_step(command, tmp_path, plotting, name):
-    path = tmp_path / name
+    figure = module.Figure.return_value
+    figure.canvas.get_supported_filetypes.return_value = {"png": "an image"}
+    path = tmp_path / "loss"
     status, output, errors = command("--stories", 7, "--steps", 5, "--plot", path)
     assert (status, errors) == (0, [])
-    assert path.read_text() == "png of 5 losses"
     assert f"loss curve: {path}\n" in output
-
-
-def test_an_unknown_plot_format_is_one_error(command, tmp_path, plotting):
+    steps, losses = figure.add_subplot.return_value.plot.call_args.args
+    assert (list(steps), len(losses)) == ([1, 2, 3, 4, 5], 5)
+    assert figure.savefig.call_args == mock.call(str(path), format="png")
     status, output, errors = command(*FEW, "--plot", tmp_path / "loss.doc")
-    assert (status, output) == (2, "")
-    assert len(errors) == 1
+    assert (status, output, len(errors)) == (2, "", 1)
     assert "png" in errors[0]
 
 
+# --- options --------------------------------------------------------------------------------
+
+
+OF_TRAIN_BABI = [
+    ("--steps", "0"),
+    ("--steps", "many"),
+    ("--steps", "9" * 5000),
+    ("--embedding", "99999999999999999999"),
+    ("--hidden", "1000000001"),
+    ("--data", ""),
+    ("--learning-rate", "nan"),
+    ("--momentum", "1"),
+    ("--preset", "unheard-of"),
+    ("--no-such-option",),
+]
+OF_ANSWER_STORIES = [
+    ("--facts", "3"),
+    ("--width", "-1"),
+    ("--seed", "-1"),
+    ("--save", ""),
+    ("--batch", "200", "--stories", "3"),
+    ("--stories", "3", "--data", __file__),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [(train_babi, options) for options in OF_TRAIN_BABI]
+    + [(answer_stories, options) for options in OF_ANSWER_STORIES],
+    ids=lambda x: " ".join(x)[:30] if isinstance(x, tuple) else x.NAME,
+)
+def test_a_bad_option_is_one_error_that_names_it(capsys, script, options):
+    status, _, errors = run(script.main, capsys, *options)
+    assert status == 2
+    assert len(errors) == 1
+    assert options[0] in errors[0]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(command, script):
+    rate = "1e308" if script is train_babi else "1e38"
+    status, _, errors = command("--learning-rate", rate, "--steps", 50, "--stories", 20)
+    assert status == 1
+    assert len(errors) == 1
+    assert "--learning-rate" in errors[0]
+
+
 # --- as a process ---------------------------------------------------------------------------
-
-
-# What a process is asked to do comes to an end by itself, and it is killed when its test ends:
-# none is waited for longer than it runs, and none outlives a test that fails.
 
 
 @contextlib.contextmanager
@@ -181,10 +199,6 @@ interruptible = pytest.mark.skipif(
 )
 
 
-def interrupted(script):
-    return [f"{script.NAME}: interrupted"]
-
-
 @pytest.mark.thorough
 @interruptible
 def test_ctrl_c_is_one_line_and_status_130(launched):
@@ -193,7 +207,7 @@ def test_ctrl_c_is_one_line_and_status_130(launched):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines() == interrupted(launched)
+    assert errors.splitlines() == [f"{launched.NAME}: interrupted"]
 
 
 @pytest.mark.thorough
@@ -208,7 +222,7 @@ def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, 
         "raise ImportError('it went on')\n"
     )
     status, output, errors = _ended(script=script, path=[tmp_path])
-    assert (status, output, errors) == (130, "", interrupted(script))
+    assert (status, output, errors) == (130, "", [f"{script.NAME}: interrupted"])
 
 
 @pytest.mark.thorough

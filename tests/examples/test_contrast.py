@@ -1,27 +1,7 @@
 """The table of contrasts: each row shows what it says, and would be refused if it did not."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import contrast
 import pytest
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def _load():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        spec = importlib.util.spec_from_file_location("contrast", EXAMPLES / "contrast.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return module
-
-
-contrast = _load()
 
 
 @pytest.mark.parametrize("case", contrast.CASES, ids=lambda case: type(case).__name__)

@@ -1,11 +1,11 @@
 """The pages of reference are what the package declares and its docstrings say."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 
 import tapegrad as tg
 from tapegrad.declare import declaration
@@ -13,14 +13,6 @@ from tapegrad.declare import declaration
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name.replace("/", "."), EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _load("reference")
 script = reference.support_table
 ROWS = {row.call.split("(")[0]: row for row in script.rows()}
 PAGES = reference.pages()

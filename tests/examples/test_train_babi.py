@@ -64,16 +64,6 @@ def small():
     return model, step, params, optimizer.init(params), vocabulary.encode(lines)
 
 
-def test_a_step_changes_nothing_and_repeats_itself(small):
-    _, step, params, state, tokens = small
-    before = [p.copy() for p in tg.tree.leaves(params)]
-    first, second = step(params, state, tokens), step(params, state, tokens)
-    for a, b in zip(before, tg.tree.leaves(params), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(tg.tree.leaves(first), tg.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_a_step_reports_the_loss_of_the_parameters_it_was_given(small):
     model, step, params, state, tokens = small
     loss, logits, _, _ = step(params, state, tokens)
@@ -136,34 +126,3 @@ def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
 
 
 # --- errors ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--steps", "0"),
-        ("--steps", "many"),
-        ("--steps", "9" * 5000),
-        ("--embedding", "99999999999999999999"),
-        ("--hidden", "1000000001"),
-        ("--data", ""),
-        ("--learning-rate", "nan"),
-        ("--momentum", "1"),
-        ("--momentum", "-0.1"),
-        ("--preset", "unheard-of"),
-        ("--no-such-option",),
-    ],
-    ids=lambda arguments: " ".join(arguments)[:30],
-)
-def test_a_bad_option_is_one_error_that_names_it(command, arguments):
-    status, _, errors = command(*arguments)
-    assert status == 2
-    assert len(errors) == 1
-    assert arguments[0] in errors[0]
-
-
-def test_a_loss_that_is_not_finite_ends_the_training(command):
-    status, _, errors = command("--learning-rate", "1e308", "--steps", 50)
-    assert status == 1
-    assert len(errors) == 1
-    assert "--learning-rate" in errors[0]
