@@ -176,6 +176,151 @@ def test_a_call_that_is_a_mistake_says_what_to_write():
     check_refusals(CALLS)
 
 
+# --- loops and branches -----------------------------------------------------------------
+
+
+def scanned(body: Any) -> Any:
+    return lambda v: tg.scan(body, {"a": v}, np.ones(3))
+
+
+def looped(body: Any) -> Any:
+    return lambda v: tg.while_loop(lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": v})
+
+
+def of_numbers(carry: Any, body: Any) -> Any:
+    return lambda v: tg.scan(body, carry, np.stack([v.astype(np.float32)] * 3))
+
+
+def counted(start: Any, stop: Any) -> Any:
+    return lambda v: tg.fori_loop(start, stop, lambda i, c: c + i, 0)
+
+
+SEGMENTED: dict[str, Any] = {
+    "scan": functools.partial(tg.scan, lambda c, x: (c, x), 0.0, np.ones(3)),
+    "fori_loop": functools.partial(tg.fori_loop, 0, 3, lambda i, c: c, 0.0),
+    "while_loop": functools.partial(tg.while_loop, lambda c: c < 1, lambda c: c + 1, 0.0),
+}
+LOOPS: list[Refusal] = [
+    *[
+        (kind, loop(body), words)
+        for loop in (scanned, looped)
+        for kind, body, words in (
+            (ValueError, lambda c, x: ({"a": c["a"][:1]}, x), "carry.a has shape (3,)"),
+            (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), "carry.a is float64| bool"),
+            (TypeError, lambda c, x: ({"b": c["a"]}, x), "carry.a and after it carry.b"),
+        )
+    ],
+    (TypeError, scanned(lambda c, x: c), "must return (carry, y)"),
+    (TypeError, scanned(lambda c, x: (c, x, x)), "must return (carry, y)"),
+    (
+        TypeError,
+        lambda v: tg.scan(lambda c, x: (c, x), {"a": v, "b": "text"}, np.ones(2)),
+        "scan: carry.b: an operand is a str",
+    ),
+    (TypeError, of_numbers((1.0, 2.0), lambda c, x: (list(c), None)), "the structures differ"),
+    (
+        TypeError,
+        of_numbers(1.5, lambda c, x: (np.argmax(x), None)),
+        "carry is float64 before a step and int64",
+    ),
+    # what the numbers become makes another dtype of the first in the second step
+    (
+        TypeError,
+        of_numbers((1, 1.0), lambda c, x: ((x[0] * c[1], c[0] * c[1]), None)),
+        "carry.0 is float32 before",
+    ),
+    (TypeError, lambda v: tg.while_loop(lambda c: c > 0, abs, v), "of shape (3,); one truth value"),
+    *[
+        (TypeError, counted(*bounds), f"fori_loop: {at} must be an integer, not")
+        for bound in (2.5, np.array(2.0), np.ones(2, int), "2")
+        for at, bounds in (("start", (bound, 4)), ("stop", (0, bound)))
+    ],
+    (TypeError, lambda v: counted(0, v[0])(v), "fori_loop: stop must be an integer, not"),
+    *[
+        (ValueError, lambda v, xs=xs, n=n: tg.scan(lambda c, x: (c, x), v, xs, length=n), words)
+        for xs, n, words in (
+            ({"a": np.ones(3), "b": np.ones(4)}, None, "xs.a 3, xs.b 4"),
+            (np.ones(3), 4, "length 4, xs 3"),
+            (None, None, "length must say"),
+            (None, -1, "0 or more"),
+            ({"a": 1.0}, None, "xs.a has no axis"),
+        )
+    ],
+    *[
+        (TypeError, call, f"{words}: a function is needed, not 1")
+        for words, call in (
+            ("scan(f, init, xs): f", lambda v: tg.scan(1, v, np.ones(2))),
+            ("while_loop(|): cond", lambda v: tg.while_loop(1, abs, v)),
+            ("while_loop(|): body", lambda v: tg.while_loop(abs, 1, v)),
+            ("fori_loop(|): body", lambda v: tg.fori_loop(0, 1, 1, v)),
+            ("cond(|): on_true", lambda v: tg.cond(True, 1, abs, v)),
+            ("cond(|): on_false", lambda v: tg.cond(True, abs, 1, v)),
+        )
+    ],
+    *[
+        (
+            kind,
+            lambda v, call=call, n=n: call(checkpoint=n),
+            f'{name}: checkpoint must be None, "binomial", or| steps|{shown}',
+        )
+        for name, call in SEGMENTED.items()
+        for kind, n, shown in (
+            (ValueError, 0, "0"),
+            (ValueError, "sqrt", "'sqrt'"),
+            (TypeError, True, "True"),
+            (TypeError, 2.0, "2.0"),
+            (TypeError, (2,), "a tuple"),
+        )
+    ],
+]
+
+
+def branched(on_true: Any, on_false: Any) -> Any:
+    return lambda v: tg.cond(v[0] > 0, on_true, on_false, v)
+
+
+# both branches are recorded where the condition is a record
+BRANCHES: list[Refusal] = [
+    *[
+        (kind, branched(lambda x: {"a": x}, other), words)
+        for kind, other, words in (
+            (
+                ValueError,
+                lambda x: {"a": x[:1]},
+                "result.a of on_true is float64 (3,), and float64 (1,)",
+            ),
+            (TypeError, lambda x: {"a": x > 0}, "result.a of on_true is float64| bool"),
+            (TypeError, lambda x: {"b": x}, "only on_true returns result.a"),
+            (TypeError, lambda x: {"a": x, "b": x}, "only on_false returns result.b"),
+            (TypeError, lambda x: {"a": (x,)}, "only on_true returns result.a"),
+            (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
+        )
+    ],
+    (TypeError, branched(lambda x: (x,), lambda x: [x]), "the structures differ"),
+    (TypeError, lambda v: tg.cond(v > 0, abs, abs, 1.0), "shape (3,)|tg.where"),
+    *[
+        (TraceError, lambda v, body=body: tg.scan(body, v[0], np.ones(2)), words)
+        for body, words in (
+            (lambda c, x: (c if c > 0 else -c, x), "<lambda>|tg.where, or branch with tg.cond"),
+            (
+                lambda c, x: (c * float(x), x),
+                "<lambda>|return it from the loop or branch and convert it",
+            ),
+        )
+    ],
+]
+
+
+def test_a_loop_or_a_branch_says_what_does_not_fit():
+    ways: list[Any] = [lambda f: f(V), lambda f: tg.record(f)(V), lambda f: tg.compile(f)(V)]
+    for way in ways:
+        check_refusals(LOOPS, way)
+    for way in ways[1:]:
+        check_refusals(BRANCHES, way)
+    with pytest.raises(TypeError, match=r"shape \(3,\).*tg\.where"):
+        tg.cond(V > 0, abs, abs, 1.0)
+
+
 # --- sweeps and tapes -------------------------------------------------------------------
 
 

@@ -53,24 +53,3 @@ def test_cond_takes_arrays_and_numbers_beside_tensors():
 def test_cond_on_a_plain_value_is_a_plain_branch():
     assert tg.cond(True, lambda x: x, lambda x: x[:1], "ab") == "ab"
     assert tg.cond(np.array(0.0), lambda x: x, lambda x: x[:1], "ab") == "a"
-
-
-def test_cond_refuses_branches_that_differ():
-    shapes = r"result\.a of on_true is float64 \(2,\), and float64 \(1,\)"
-    for kind, other, message in (
-        (ValueError, lambda x: {"a": x[:1]}, shapes),
-        (TypeError, lambda x: {"a": x > 0}, r"result\.a of on_true is float64 .* bool"),
-        (TypeError, lambda x: {"b": x}, r"only on_true returns result\.a"),
-        (TypeError, lambda x: {"a": x, "b": x}, r"only on_false returns result\.b"),
-        (TypeError, lambda x: {"a": (x,)}, r"only on_true returns result\.a"),
-        (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
-    ):
-        with pytest.raises(kind, match=message):
-            tg.compile(lambda x, f=other: tg.cond(x[0] > 0, lambda x: {"a": x}, f, x))(np.ones(2))
-    with pytest.raises(TypeError, match=r"shape \(2,\).*tg\.where"):
-        tg.cond(np.ones(2) > 0, abs, abs, 1.0)
-    with pytest.raises(TypeError, match="the structures differ"):
-        tg.compile(lambda x: tg.cond(x > 0, lambda x: (x,), lambda x: [x], x))(1.0)
-    for run in (lambda f: f(np.ones(2)), lambda f: tg.record(f)(np.ones(2))):
-        with pytest.raises(TypeError, match=r"of shape \(2,\); one truth value"):
-            run(lambda c: tg.while_loop(lambda c: c > 0, lambda c: c, c))

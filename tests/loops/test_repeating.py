@@ -111,17 +111,6 @@ def test_fori_loop_has_the_names_of_the_bodys_arguments():
     assert "count_next" not in written
 
 
-@pytest.mark.parametrize("bound", [2.5, np.array(2.0), np.ones(2, int), "2"])
-def test_fori_loop_bounds_are_integers(bound):
-    for at, bounds in (("start", (bound, 4)), ("stop", (0, bound))):
-        loop = lambda *given: tg.fori_loop(*given, lambda i, c: c + i, 0)  # noqa: E731
-        with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
-            loop(*bounds)
-        if not isinstance(bound, str):
-            with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
-                tg.compile(loop)(*bounds)
-
-
 BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
 
 

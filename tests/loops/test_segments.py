@@ -288,19 +288,3 @@ def test_a_segment_of_a_loop_that_a_value_ends_is_a_step_longer_than_the_one_bef
 
 
 # --- refusals -------------------------------------------------------------------------------
-
-CALLS = {
-    "scan": partial(tg.scan, lambda c, x: (c, x), 0.0, np.ones(3)),
-    "fori_loop": partial(tg.fori_loop, 0, 3, lambda i, c: c, 0.0),
-    "while_loop": partial(tg.while_loop, lambda c: c < 1, lambda c: c + 1, 0.0),
-}
-WRONG = {0: ValueError, "sqrt": ValueError, True: TypeError, 2.0: TypeError, (2,): TypeError}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("name", CALLS)
-def test_what_is_no_schedule_is_refused_with_what_to_write(name, wrong):
-    must = rf'^{name}: checkpoint must be None, "binomial", or .* steps'
-    with pytest.raises(WRONG[wrong], match=must) as error:
-        CALLS[name](checkpoint=wrong)
-    assert (repr(wrong) if wrong != (2,) else "a tuple") in str(error.value)
