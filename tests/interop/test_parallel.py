@@ -129,38 +129,65 @@ def test_one_rank_alone_has_its_tree_itself() -> None:
     tg.parallel.same_everywhere(tree, comm)
 
 
-@pytest.mark.parametrize(
-    ("tree", "told"),
-    [
-        ({"w": 1.0, "key": np.arange(2)}, "key is int64"),
-        ({"w": "text"}, "w is <U4"),
-        (np.ones(2, bool), "the leaf is bool"),
-        ({"w": np.ma.masked_array([1.0, 2.0], [True, False])}, "w: masked arrays"),
+MEAN, SHARD, SAME = tg.parallel.mean, tg.parallel.shard, tg.parallel.same_everywhere
+W2, W3 = {"w": np.ones(2)}, {"w": np.ones(3)}
+
+# a function, the tree of each rank, and the error that each of them raises
+REFUSED: list[tuple[Any, list[Any], type[Exception], str]] = [
+    *[
+        (MEAN, [tree] * ranks, TypeError, words)
+        for ranks in (1, 2)
+        for tree, words in (
+            ({"w": 1.0, "key": np.arange(2)}, "key is int64"),
+            ({"w": "text"}, "w is <U4"),
+            (np.ones(2, bool), "the leaf is bool"),
+            ({"w": np.ma.masked_array([1.0, 2.0], [True, False])}, "w: masked arrays"),
+        )
     ],
-)
-@pytest.mark.parametrize("size", [1, 2])
-def test_only_floating_leaves_have_a_mean(tree: Any, told: str, size: int) -> None:
-    for error in on_ranks(size, lambda comm, _: tg.parallel.mean(tree, comm)):
-        assert isinstance(error, TypeError)
-        assert told in str(error)
+    *[
+        (MEAN, [W2, {name: other}], ValueError, "rank 0 has w: <f8 (2,); rank 1 has ")
+        for name, other in (
+            ("w", np.ones(3)),
+            ("w", np.ones((2, 1))),
+            ("v", np.ones(2)),
+            ("w", np.ones(2, np.float32)),
+        )
+    ],
+    (
+        SHARD,
+        [np.arange(11)] * 3,
+        ValueError,
+        "11 rows have no equal parts for 3 ranks|leave out 2 of them",
+    ),
+    *[
+        (SAME, [W3, other, W3], ValueError, words)
+        for other, words in (
+            ({"w": np.ones((3, 1))}, "w: float64 (3,) on ranks 0 and 2; float64 (3, 1) on rank 1"),
+            ({"w": np.ones(3), "b": 1.0}, "b: missing on ranks 0 and 2; there on rank 1"),
+            ({"w": [np.ones(3)]}, "w: there on ranks 0 and 2; missing on rank 1"),
+            ({"w": np.ones(3), "b": None}, "the containers: {'w': *} on ranks 0 and 2; {'w': *, "),
+            ({"w": "text"}, "w: float64 (3,) on ranks 0 and 2; <U4 () on rank 1"),
+        )
+    ],
+    *[
+        (SAME, [{"f": leaf}] * 2, TypeError, "f is a ")
+        for leaf in (object(), np.array([None]), len)
+    ],
+]
+
+
+def test_every_rank_refuses_trees_that_do_not_fit() -> None:
+    for f, trees, kind, words in REFUSED:
+        for error in on_ranks(len(trees), lambda comm, rank, f=f, t=trees: f(t[rank], comm)):
+            with pytest.raises(kind) as refused:
+                raise error
+            assert [x for x in words.split("|") if x not in str(refused.value)] == []
 
 
 def test_a_tensor_has_no_mean_yet() -> None:
     for comm in (Rank(World(1), 0), Rank(World(2), 0)):
         with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
             tg.grad(lambda p: tg.parallel.mean(p, comm)["w"])({"w": 1.0})  # noqa: B023
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"w": np.ones(3)}, {"w": np.ones((2, 1))}, {"v": np.ones(2)}, {"w": np.ones(2, np.float32)}],
-)
-def test_trees_that_are_not_alike_have_no_mean(other: Any) -> None:
-    trees = [{"w": np.ones(2)}, other]
-    found = on_ranks(2, lambda comm, rank: tg.parallel.mean(trees[rank], comm))
-    for error in found:
-        assert isinstance(error, ValueError)
-        assert "rank 0 has w: <f8 (2,); rank 1 has " in str(error)
 
 
 @pytest.mark.parametrize("f", [tg.parallel.mean, tg.parallel.shard, tg.parallel.same_everywhere])
@@ -184,12 +211,6 @@ def test_the_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_col
         assert len(leaf) == share
         assert not leaf.flags.writeable
         assert not np.shares_memory(leaf, x)
-
-
-def test_rows_that_have_no_equal_parts_are_refused() -> None:
-    for error in on_ranks(3, lambda comm, _: tg.parallel.shard(np.arange(11), comm)):
-        assert "11 rows have no equal parts for 3 ranks" in str(error)
-        assert "leave out 2 of them" in str(error)
 
 
 # --- the same everywhere ------------------------------------------------------------------
@@ -217,30 +238,6 @@ def test_a_leaf_that_differs_is_named_with_its_ranks(tree: Any, size: int, data:
         assert line.startswith(f"  {paths[i] or 'the leaf'}: other values on rank")
         if size > 2:
             assert f"other values on rank {odd} than on ranks " in line
-
-
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        ({"w": np.ones((3, 1))}, "w: float64 (3,) on ranks 0 and 2; float64 (3, 1) on rank 1"),
-        ({"w": np.ones(3), "b": 1.0}, "b: missing on ranks 0 and 2; there on rank 1"),
-        ({"w": [np.ones(3)]}, "w: there on ranks 0 and 2; missing on rank 1"),
-        ({"w": np.ones(3), "b": None}, "the containers: {'w': *} on ranks 0 and 2; {'w': *, "),
-        ({"w": "text"}, "w: float64 (3,) on ranks 0 and 2; <U4 () on rank 1"),
-    ],
-)
-def test_trees_that_are_built_otherwise_are_named(other: Any, told: str) -> None:
-    trees = [{"w": np.ones(3)}, other, {"w": np.ones(3)}]
-    for error in on_ranks(3, lambda comm, i: tg.parallel.same_everywhere(trees[i], comm)):
-        assert isinstance(error, ValueError)
-        assert told in str(error)
-
-
-@pytest.mark.parametrize("leaf", [object(), np.array([None]), len])
-def test_what_cannot_be_compared_is_named(leaf: Any) -> None:
-    for error in on_ranks(2, lambda comm, _: tg.parallel.same_everywhere({"f": leaf}, comm)):
-        assert isinstance(error, TypeError)
-        assert "f is a " in str(error)
 
 
 # --- errors on one rank -------------------------------------------------------------------
