@@ -53,7 +53,8 @@ class Tape(Unchanging):
 
     last: Tensor | Origin = attrs.Factory(Origin)
     start: Tensor | Origin = attrs.Factory(lambda self: self.last.origin, takes_self=True)
-    parameters: tuple[Tensor, ...] = ()
+    # what a user gets is an array too, so a checker must not take it for a bare record
+    parameters: tuple[Any, ...] = ()
 
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
@@ -64,7 +65,7 @@ class Tape(Unchanging):
     _check_passed_on: ClassVar[Callable[..., None]]
     _refuse_function: ClassVar[Callable[..., NoReturn]]
 
-    def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
+    def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Any]:
         """Write a parameter: a value whose gradient is wanted.
 
         Parameters
@@ -93,7 +94,7 @@ class Tape(Unchanging):
         record = write_parameter(self.last, value, name)
         return Tape(record, self.start, (*self.parameters, record)), record
 
-    def write(self, op: Any, *operands: Any, **options: Any) -> tuple[Tape, Tensor]:
+    def write(self, op: Any, *operands: Any, **options: Any) -> tuple[Tape, Any]:
         """Apply an op and write the result.
 
         Parameters
@@ -129,22 +130,22 @@ class Tape(Unchanging):
     def __len__(self) -> int:
         return self.last.index - self.start.index
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(list(reversed(self))[::-1])
 
-    def __reversed__(self) -> Iterator[Tensor]:
+    def __reversed__(self) -> Iterator[Any]:
         record: Any = self.last
         while record is not self.start:
             yield record
             record = record.previous
 
     @overload
-    def __getitem__(self, i: SupportsIndex) -> Tensor: ...
+    def __getitem__(self, i: SupportsIndex) -> Any: ...
 
     @overload
-    def __getitem__(self, i: slice) -> tuple[Tensor, ...]: ...
+    def __getitem__(self, i: slice) -> tuple[Any, ...]: ...
 
-    def __getitem__(self, i: SupportsIndex | slice) -> Tensor | tuple[Tensor, ...]:
+    def __getitem__(self, i: SupportsIndex | slice) -> Any:
         return tuple(self)[i]
 
     def __repr__(self) -> str:

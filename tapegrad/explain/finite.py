@@ -311,6 +311,7 @@ def _hint(tape: Tape, record: Tensor) -> str:
 def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` with a side that is the record or was computed from it."""
     reached = {record}
+    later: Tensor
     for later in tape:
         within = [type(x) is Tensor and x in reached for x in later._operands]
         if later.op is where_ and any(within[1:]):

@@ -48,6 +48,17 @@ assert_type(tg.checkpoint(loss)(params, x), Array)
 assert_type(tg.record(loss)(params, x), tuple[Array, tg.Tape])
 print(tg.compile(loss).program(params, x))
 
+# a record is an array, also by hand
+tape, weight = tg.Tape().parameter([1.0, 2.0], name="w")
+tape, squared = tape.write(tg.multiply, weight, weight)
+print(tape.show(squared), weight * 2 + squared.sum(), [record + 1 for record in tape], -tape[0])
+
+
+def halves(t: tg.Tensor) -> Any:
+    """Operators, methods and attributes of a Tensor."""
+    return abs(t.reshape(-1)[::2] / 2).sum() @ t.T + t.value, t.shape, t.op.name, t.nonsense  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
 # a lambda's arguments have no types
 cubed: Any = tg.grad(lambda t: t**3)(2.0)
 twice: Any = tg.grad(tg.grad(lambda t: t**3))(2.0)
