@@ -199,18 +199,8 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for an op's result, or a Python number, for a recording without values.
 
-    NumPy's warnings are silenced, since the values are placeholders; the program warns when it
-    runs.
+    What the op needs of the values is said in the docstring of this module.
     """
-    # written out, since a call of `silently` takes longer
-    before = STATE.set(SILENT)
-    try:
-        return _evaluate(op, values, options)
-    finally:
-        STATE.reset(before)
-
-
-def _evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
     if op.like is not None:
         return _emptied(by_shapes(op.like, values, options))
     if SHAPES.get(op) is stated:
@@ -369,6 +359,8 @@ def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any
     The values may be placeholders. If the function fails at them, it is called at values where
     most functions are defined. If it fails again, the cause is their shapes or dtypes.
     """
+    # written out, since a call of `silently` takes longer
+    before = STATE.set(SILENT)
     try:
         return fn(*values, **options)
     except TapegradError:
@@ -378,6 +370,8 @@ def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any
             return fn(*_usual(values), **options)
         except Exception:
             raise error from None
+    finally:
+        STATE.reset(before)
 
 
 @lru_cache(1 << 10)

@@ -192,11 +192,10 @@ class Sides:
             _two_like(np.asarray(x)) if varies else x
             for x, varies in zip(map(self._like, made.operands), varying, strict=True)
         ]
-        with np.errstate(all="ignore"):
-            try:
-                found = by_shapes(partial(op.batch, op, varying), tried, made.options)
-            except OneByOneError:
-                return False
+        try:
+            found = by_shapes(partial(op.batch, op, varying), tried, made.options)
+        except OneByOneError:
+            return False
         values = found.values if type(found) is Parts else (found,)
         shapes = [(2, *x.shape) for x in likes]
         return found is not NotImplemented and list(map(np.shape, values)) == shapes
