@@ -29,6 +29,9 @@ from tapegrad.errors.lines import SILENT, STATE
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
 
+# the rule of an op that has none
+_UNKNOWN = object()
+
 R = TypeVar("R")
 Shape = tuple[int, ...]
 
@@ -136,7 +139,7 @@ class Evaluation:
         self, op: Rules, values: list[Any], options: Mapping[str, Any], operands: Sequence[Any]
     ) -> Any:
         """A stand-in for a record's value."""
-        if op.like is None and type(op) is not Rules and op not in SHAPES:
+        if op not in SHAPES and op.like is None and type(op) is not Rules:
             # the user's function may take forever at numbers that it is not for
             results = RESULTS.get()
             values = results("read", actual, operands)
@@ -197,43 +200,40 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
 
 
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for an op's result, or a Python number, for a recording without values.
-
-    What the op needs of the values is said in the docstring of this module.
-    """
-    if op.like is not None:
-        return _emptied(by_shapes(op.like, values, options))
-    if SHAPES.get(op) is stated:
-        return stand_in(options["shape"], options["dtype"])
-    types = {*map(type, values)}
-    if types <= PYTHON_NUMBERS:
-        result = by_shapes(exactly(op, values), values, options)
-        return result if isinstance(result, np.generic) else _emptied(result)
-    rule = SHAPES.get(op, broadcast if isinstance(op.forward, np.ufunc) else _UNKNOWN)
-    if rule is _UNKNOWN or not types <= _KINDS:
-        # it may look at the strides of its operands
-        solid = [np.zeros(x.shape, x.dtype) if is_stand_in(x) else x for x in values]
-        return _emptied(by_shapes(op.forward, solid, options))
-    if rule in (None, moved) and any(map(_matters, values)):
+    """A stand-in for an op's result, or a Python number, for a recording without values."""
+    rule = SHAPES.get(op, _UNKNOWN)
+    is_plain = rule not in _CALLED and op.like is None
+    key: list[Any] = [op]
+    for x in values if is_plain else ():
+        kind = type(x)
+        if kind is ndarray:
+            key += (x.shape, x.dtype)
+        elif kind in PYTHON_NUMBERS:
+            # the values of other numbers do not matter
+            key += (kind, None if kind is float or kind is complex else x)
+        else:
+            is_plain = False
+    if not is_plain or not values or (rule is None and any(map(_matters, values))):
         return _called(op, rule, values, options)
-    kinds = [_kind(x) for x in values]
     try:
-        key = op, *kinds, *[(name, _typed(x)) for name, x in options.items()]
-        known = _KNOWN.get(key)
+        for name, x in options.items():
+            key += (name, _typed(x))
     except TypeError:
-        return _inferred(op, rule, kinds, options)
+        return _inferred(op, rule, values, options)
+    known = _KNOWN.get(what := tuple(key))
     if known is None:
-        known = _KNOWN[key] = _inferred(op, rule, kinds, options)
-        if len(_KNOWN) > _MOST_KNOWN:
-            _KNOWN.pop(next(iter(_KNOWN)), None)
+        known = _inferred(op, rule, [like(x) for x in values], options)
+        # a number has its value
+        if type(known) is ndarray or type(known) is Parts:
+            _KNOWN[what] = known
+            if len(_KNOWN) > _MOST_KNOWN:
+                _KNOWN.pop(next(iter(_KNOWN)), None)
     return known
 
 
-def _kind(x: Any) -> Any:
-    """The facts about an operand that a result's shape and dtype depend on."""
-    if type(x) is ndarray:
-        return x.shape, x.dtype
-    return type(x) if type(x) in (float, complex) else (type(x), x)
+def like(x: Any) -> Any:
+    """A stand-in for an array, whatever its elements; a Python number itself."""
+    return stand_in(x.shape, x.dtype) if type(x) is ndarray else x
 
 
 def is_stand_in(x: Any) -> bool:
@@ -265,62 +265,58 @@ def _typed(option: Any) -> Any:
     return kind, option
 
 
-_UNKNOWN = object()
-_KINDS = PYTHON_NUMBERS | {ndarray}
 _PLAIN = frozenset({bool, int, float, str, type(None), type(...)})
 
 
-def _inferred(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for the result of operands of these kinds."""
-    if rule not in (None, moved):
+def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+    """A stand-in for the result, whose shape a rule gives and whose dtype a small call."""
+    shapes = [x.shape if type(x) is ndarray else () for x in values]
+    if rule is not None and any(shapes):
         try:
-            return _by_rule(op, rule, kinds, options)
+            shape = rule(*shapes, **options)
+            if op in SAME_DTYPE:
+                return stand_in(shape, values[0].dtype)
+            # an axis without elements may be refused
+            if not any(0 in x for x in shapes):
+                small = [_one(x) for x in values]
+                result = by_shapes(op.forward, small, options)
+                return _as(result, shape, np.asarray(result).dtype)
         except TapegradError:
             raise
         except Exception:
             # the op itself says what is wrong
-            rule = None
-    return _called(op, rule, [_of_kind(x, False) for x in kinds], options)
+            pass
+    return _called(op, None, values, options)
+
+
+def _one(x: Any) -> Any:
+    """An array of one element in the place of an array."""
+    return np.zeros((1,) * x.ndim, x.dtype) if type(x) is ndarray else x
 
 
 def _called(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A stand-in for the result, for which the op itself is called."""
-    if rule is not moved:
+    """A stand-in for the result, for which a function is called."""
+    if op.like is not None:
+        return _emptied(by_shapes(op.like, values, options))
+    if rule is stated:
+        return stand_in(options["shape"], options["dtype"])
+    if PYTHON_NUMBERS.issuperset(map(type, values)):
+        result = by_shapes(exactly(op, values), values, options)
+        return result if isinstance(result, np.generic) else _emptied(result)
+    if rule is _UNKNOWN:
+        # it may look at the strides of its operands
+        values = [np.zeros(x.shape, x.dtype) if is_stand_in(x) else x for x in values]
+    if rule is not moved or len(values) == 1:
         return _emptied(by_shapes(op.forward, values, options))
     first, *rest = values
-    like = by_shapes(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
-    return _as(like, np.shape(like), first.dtype)
-
-
-def _by_rule(op: Rules, rule: Any, kinds: list[Any], options: Mapping[str, Any]) -> Any:
-    shapes = [_shape_of(x) for x in kinds]
-    shape = rule(*shapes, **options)
-    if op in SAME_DTYPE:
-        return stand_in(shape, kinds[0][1])
-    if any(0 in x for x in shapes):
-        raise ValueError("an axis without elements may be refused")
-    like = by_shapes(op.forward, [_of_kind(x, True) for x in kinds], options)
-    return _as(like, shape, np.asarray(like).dtype)
+    result = by_shapes(op.forward, [stand_in(first.shape, _NOTHING), *rest], options)
+    return _as(result, np.shape(result), first.dtype)
 
 
 def _as(result: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
     """A stand-in for a result: without axes it is a view of an array, if that is one."""
     is_view = type(result) is ndarray and type(result.base) is ndarray
     return ndarray((), dtype, _ZEROS) if is_view and not shape else stand_in(shape, dtype)
-
-
-def _shape_of(kind: Any) -> Shape:
-    return kind[0] if type(kind) is tuple and type(kind[0]) is tuple else ()
-
-
-def _of_kind(kind: Any, is_small: bool) -> Any:
-    """An operand of a kind; if it is small, with one element."""
-    if type(kind) is not tuple:
-        return kind(0.5)
-    shape, x = kind
-    if type(shape) is not tuple:
-        return x
-    return np.zeros((1,) * len(shape), x) if is_small else stand_in(shape, x)
 
 
 def _emptied(value: Any) -> Any:
@@ -351,6 +347,15 @@ def moved(*shapes: Shape, **options: Any) -> Shape:
 def stated(*shapes: Shape, **options: Any) -> Shape:
     """The rule of an op whose options say the shape and the dtype of its result."""
     raise NotImplementedError
+
+
+def viewed(*shapes: Shape, **options: Any) -> Shape:
+    """The rule of an op that gives a view of its operand: it is called, which takes no memory."""
+    raise NotImplementedError
+
+
+# what takes less time than to remember it, or must see its operands
+_CALLED = frozenset({_UNKNOWN, moved, stated, viewed})
 
 
 def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:

@@ -21,7 +21,7 @@ from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
 from tapegrad.core.tensor import LISTS, first_tensor
-from tapegrad.declare.abstract import SHAPES, broadcast
+from tapegrad.declare.abstract import SHAPES, broadcast, viewed
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.declare.signature import Signature, stack_nested
@@ -223,7 +223,8 @@ def op(
         if isinstance(other, Op):
             other.__dict__["__real__"] = declared_op
         for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
-            SHAPES[op] = broadcast if batch is pointwise or jvp is elementwise else None
+            is_pointwise = batch is pointwise or jvp is elementwise
+            SHAPES[op] = broadcast if is_pointwise else viewed if further.get("view") else None
             declare(op, domain, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
             OPS[function.__name__] = declared_op
