@@ -68,6 +68,7 @@ NOT_FLOATING = [
 TRANSFORMS: list[Any] = [
     *(tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian),
     lambda f: lambda p: tg.vjp(f, p),
+    lambda f: lambda p: tg.linearize(f, p),
     lambda f: lambda p: tg.jvp(f, (p,), (p,)),
     lambda f: lambda p: tg.hvp(f, (p,), (p,)),
     lambda f: tg.grad(tg.grad(f)),

@@ -2,19 +2,16 @@
 
 from functools import partial
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 from counting import peak_of
-from depth import THOROUGH, depth
-from hypothesis import given
-from loops import arguments, losses, same, terms
+from depth import THOROUGH
+from loops import same
 
 import tapegrad as tg
 from tapegrad.loops import segments
 
 SCHEDULES = (1, 2, 3, 5, "binomial")
-schedules = st.sampled_from(SCHEDULES)
 
 
 @pytest.fixture
@@ -24,23 +21,6 @@ def short(monkeypatch):
 
 
 # --- values and derivatives -----------------------------------------------------------------
-
-
-@depth("loop")
-@given(terms, st.integers(1, 7), st.booleans(), st.booleans(), schedules)
-def test_a_scan_in_segments_has_the_values_and_derivatives_of_the_loop(
-    terms, n, reverse, remember, checkpoint
-):
-    args, tangents = arguments(n), arguments(n, 1)
-    lean, by_hand = losses(terms, reverse, remember, checkpoint)
-
-    def derivatives(f):
-        return lambda *args: (tg.value_and_grad(f, (0, 1, 2))(*args), tg.hvp(f, args, tangents))
-
-    expected = derivatives(by_hand)(*args)
-    same(derivatives(lean)(*args), expected)
-    same(tg.compile(derivatives(lean))(*args), expected)
-    same(tg.jvp(lean, args, tangents), tg.jvp(by_hand, args, tangents))
 
 
 def scanned(checkpoint, reverse=False):

@@ -162,13 +162,6 @@ def test_python_numbers_stay_weak_and_dtypes_what_they_are():
     assert alone.dtype == np.float32
 
 
-def test_a_function_without_floating_results_is_its_values():
-    output, tape = tg.record(tg.checkpoint(lambda x: (np.argmax(x), "text")))(np.array([1.0, 3.0]))
-    assert output[0].value == 1
-    assert output[1] == "text"
-    check_tape(tape)
-
-
 def test_an_argument_that_is_changed_afterwards_is_as_it_was():
     data = np.array([1.0, 2.0])
     listed = [3.0]

@@ -28,6 +28,9 @@ FUNCTIONS: dict[str, Any] = {
     "of a batch": lambda z: tg.vmap(lambda x: x * np.conj(x) + 1j * x)(z),
     "repeated": lambda z: tg.checkpoint(lambda x: (np.conj(x) * x[1], np.abs(x)))(z)[0],
     "of an array": lambda z: tg.checkpoint(lambda w, x: np.conj(w) * x)(W, z),
+    "custom op": tg.custom_op(vjps=(lambda g, y, x: g * np.conj(2 * x),))(np.square),
+    "custom_vjp": tg.custom_vjp(lambda g, y, x: (g * np.conj(2 * x),))(np.square),
+    "root": tg.implicit_root(lambda y, a: y * y - np.exp(a), lambda a: np.sqrt(np.exp(a))),
     "of a gradient": lambda z: tg.grad(lambda x: np.sum(np.abs(x) ** 3))(z) * z,
 }
 
@@ -44,6 +47,8 @@ def test_the_two_modes_are_adjoint_and_agree_with_differences(name: str) -> None
     numeric = (f(Z + 1e-6 * W) - f(Z - 1e-6 * W)) / 2e-6
     np.testing.assert_allclose(tangent, numeric, rtol=1e-7, atol=1e-7)
     tg.testing.check_grads(f, (Z,))
+    of_real = tg.grad(lambda x: np.sum(np.abs(f(x * (1 + 0.5j)) + x) ** 2))
+    assert of_real(X).dtype == X.dtype
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -222,15 +227,9 @@ def test_loops_and_programs_take_complex_numbers(name: str) -> None:
     )
     for got, a, b in zip(second, above, below, strict=True):
         np.testing.assert_allclose(got, (a - b) / 2e-6, rtol=1e-6, atol=1e-6)
-    fns = [f, gradient, tg.compile(f), lambda z, x: tg.jvp(f, (z, x), tangents)[1]]
-    for fn in fns if THOROUGH else fns[1:2]:
-        # passes are proved one by one in tests of their own
-        compiled = tg.compile(fn, check=THOROUGH)
-        for _ in range(2):
-            for got, want in zip(*[tg.tree.leaves(y(Z, X)) for y in (compiled, fn)], strict=True):
-                assert np.asarray(got).dtype == np.asarray(want).dtype
-                np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
-        compiled.check(Z, X)
+    if THOROUGH:
+        tg.testing.check_compiled(f, (Z, X))
+    tg.compile(gradient).check(Z, X)
 
 
 def test_a_python_complex_number_is_an_argument_that_varies() -> None:
@@ -244,25 +243,6 @@ def test_a_python_complex_number_is_an_argument_that_varies() -> None:
             assert np.asarray(got).dtype == np.complex128
     assert str(turned.signatures) == "((float64[3], complex),)"
     assert turned(X.astype(np.float32), 1j)[0].dtype == np.complex64
-
-
-def test_rules_of_users_are_adjoints() -> None:
-    @tg.custom_op(vjps=(lambda g, y, x: g * np.conj(2 * x),))
-    def square(x: Any) -> Any:
-        return x * x
-
-    @tg.custom_vjp(lambda g, y, x: (g * np.conj(2 * x),))
-    def squared(x: Any) -> Any:
-        return x * x
-
-    root = tg.implicit_root(lambda y, a: y * y - np.exp(a), lambda a: np.sqrt(np.exp(a)))
-    for f, same in ((square, np.square), (squared, np.square), (root, lambda a: np.exp(a / 2))):
-        for x in (Z, X.astype(complex), X):
-            got = tg.grad(lambda x, f=f: np.sum(np.abs(f(x * (1 + 0.5j)) + x) ** 2))(x)
-            want = tg.grad(lambda x, f=same: np.sum(np.abs(f(x * (1 + 0.5j)) + x) ** 2))(x)
-            np.testing.assert_allclose(got, want)
-            assert got.dtype == x.dtype
-        tg.testing.check_grads(f, (Z,))
 
 
 @tg.custom_op(vjps=(lambda g, y, a, b: g * np.conj(b), lambda g, y, a, b: g * np.conj(a)))
@@ -282,9 +262,7 @@ CALLED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
-    "transform", ["gradient", "tangent", "to complex", *THOROUGH * ["hvp", "hessian"]]
-)
+@pytest.mark.parametrize("transform", ["gradient", "tangent", "to complex"])
 @pytest.mark.parametrize("name", CALLED)
 def test_a_batch_of_complex_calls_is_a_loop_over_the_examples(name: str, transform: str) -> None:
     f = CALLED[name]
@@ -297,11 +275,7 @@ def test_a_batch_of_complex_calls_is_a_loop_over_the_examples(name: str, transfo
             return tg.grad(loss, (0, 1))(a, b)
         if transform == "tangent":
             return tg.jvp(f, (a, b), (1j * a, b))[1]
-        if transform == "hvp":
-            return tg.hvp(lambda a: loss(a, b), (a,), (b,))
-        if transform == "to complex":
-            return tg.jacobian(lambda x: f(x * 1j, b))(a.real)
-        return tg.hessian(lambda x: loss(x * 1j, b))(a.real)
+        return tg.jacobian(lambda x: f(x * 1j, b))(a.real)
 
     rows = np.stack([Z[:2], W[1:]])
     for b, axes in ((W[1:], (0, None)), (rows[::-1] - 1j, 0))[: 1 + THOROUGH]:

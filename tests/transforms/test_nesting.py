@@ -56,6 +56,7 @@ NESTED: dict[str, tuple[int, Any]] = {
     "jvp": (1, lambda f: lambda x: tg.jvp(f, (x,), (1.0,))[1]),
     "jacobian": (1, tg.jacobian),
     "hessian": (2, tg.hessian),
+    "hessian_diag": (2, tg.hessian_diag),
     "hvp": (2, lambda f: lambda x: tg.hvp(f, (x,), (1.0,))),
     "compile": (0, tg.compile),
     "checkpoint": (0, tg.checkpoint),

@@ -160,17 +160,12 @@ REFUSED: list[Refusal] = [
     ),
     (TypeError, lambda: tg.vjp(square, 2.0)[1](1j), "the cotangent must be real numbers"),
     (ValueError, lambda: tg.vjp(square, 2.0)[1]((1.0,)), "must be the same"),
-    (TypeError, lambda: tg.grad(square)({"a": [2.0, 3]}), "respect to p.a.1, which is int 3|float"),
-    (TypeError, lambda: tg.vjp(square, {"a": [2.0, 3]}), "respect to p.a.1, which is int 3"),
-    (TypeError, lambda: tg.jvp(square, (3,), (1.0,)), "respect to p, which is int 3"),
-    (TypeError, lambda: tg.linearize(square, 3), "only floating leaves"),
     (ValueError, lambda: tg.linearize(square, V)[1](np.ones(3)), "the tangent of p has shape (3,)"),
     (ValueError, lambda: tg.linearize(square, V)[1](V, V), "1 primals but 2 tangents"),
-    (TypeError, lambda: tg.grad("relu"), "a function is needed, not 'relu', a str"),
-    (TypeError, lambda: tg.jvp("relu", (1.0,), (1.0,)), "a function is needed, not 'relu'"),
-    (TypeError, lambda: tg.vjp("relu", 1.0), "a function is needed, not 'relu'"),
-    (TypeError, lambda: tg.record("relu"), "a function is needed, not 'relu'"),
-    (TypeError, lambda: tg.checkpoint("relu"), "a function is needed, not 'relu'"),
+    *[
+        (TypeError, lambda t=t: t("relu"), "a function is needed, not 'relu', a str")
+        for t in (tg.grad, tg.record, tg.checkpoint, lambda f: tg.vjp(f, 1.0))
+    ],
     *[
         (ValueError, lambda t=t: t(square, mode="both"), "or None, not 'both'")
         for t in (tg.jacobian, tg.value_and_jacobian)
