@@ -14,19 +14,20 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
 
+def printed(folder: Path, *command: object) -> str:
+    """The text that a script prints, run in a process of its own, in which a warning is an error."""
+    env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": ""}
+    words = [sys.executable, *map(str, command)]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.mark.thorough
 def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "things").write_bytes(pickled.write())
-    command = [
-        sys.executable,
-        str(TESTS / "support" / "pickled.py"),
-        "read",
-        str(tmp_path / "things"),
-    ]
-    env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.stderr == ""
-    assert f" read {len(pickled.things())} things of " in done.stdout
+    text = printed(tmp_path, TESTS / "support" / "pickled.py", "read", "things")
+    assert f" read {len(pickled.things())} things of " in text
 
 
 def test_everything_is_read_again_and_what_was_written_otherwise_is_noticed() -> None:
@@ -100,9 +101,4 @@ def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) ->
         pytest.importorskip("joblib")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": ""}
-    command = [sys.executable, str(script), how]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-    )
-    assert (done.stdout, done.stderr) == ("the same\n", "")
+    assert printed(tmp_path, script, how) == "the same\n"

@@ -34,22 +34,19 @@ def test_a_deep_tape_takes_at_most_1200_bytes_a_record():
     # the process's peak, so that nothing is missed and nothing slowed down; Linux hands
     # ru_maxrss on from the process that starts this one, but not VmHWM
     depth, g, value, bytes_each = run(f"""
+        import re
         import resource
         import sys
         from pathlib import Path
         import tapegrad as tg
 
-        unit = 1 if sys.platform == "darwin" else 1024
         n = {1_000_000 if THOROUGH else 100_000}
+        status = Path("/proc/self/status")
 
         def peak():
-            if Path("/proc/self/status").exists():
-                (line,) = [
-                    line
-                    for line in Path("/proc/self/status").read_text().splitlines()
-                    if line.startswith("VmHWM")
-                ]
-                return int(line.split()[1]) * 1024
+            if status.exists():
+                return int(re.search(r"VmHWM:\\s*(\\d+)", status.read_text())[1]) * 1024
+            unit = 1 if sys.platform == "darwin" else 1024
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
         def chain(x):

@@ -120,14 +120,10 @@ def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
     assert line == first + 1
     _, pullback = tg.vjp(fn, X)
 
-    def back():
-        return pullback(1.0)
-
+    back = lambda: pullback(1.0)  # noqa: E731
     ((text, _, line),) = warnings_of(back)
-    assert (text, line) == (
-        "divide by zero encountered in divide",
-        back.__code__.co_firstlineno + 1,
-    )
+    assert text == "divide by zero encountered in divide"
+    assert line == back.__code__.co_firstlineno
 
 
 # --- layers, losses, and what else computes on plain arrays -------------------------------
@@ -225,17 +221,7 @@ class Logarithm(nn.layers.WithoutParameters):
     function = staticmethod(np.log)
 
 
-class Composed:
-    """A layer of a user's that calls others."""
-
-    def init(self, key, dtype=float):
-        return nn.LayerNorm(2).init(key, dtype)
-
-    def __call__(self, params, x):
-        return nn.LayerNorm(2)(params, x) / (x - x)
-
-
-@pytest.mark.parametrize("layer", [Twice(2, 2), Logarithm(), Composed()])
+@pytest.mark.parametrize("layer", [Twice(2, 2), Logarithm()])
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_layer_of_the_users_warns_at_a_line_of_the_users(layer, inside):
     model = nn.Sequential(nn.Tanh(), layer) if inside else layer
@@ -297,15 +283,6 @@ def test_an_argument_may_have_the_name_of_the_machinery():
         np.testing.assert_array_equal(call(fn=X + 1, options=X), both(X + 1, X))
 
 
-def test_what_a_function_sets_in_other_context_variables_holds_on():
-    setting: ContextVar[int] = ContextVar("setting", default=0)
-    count = lambda x: setting.set(setting.get() + 1) and x  # noqa: E731
-    tg.cond(True, count, count, 1.0)
-    tg.checkpoint(count)(1.0)
-    nn.Sequential(count)((None,), X)
-    assert setting.get() == 3
-
-
 def test_an_interrupted_call_leaves_the_state_of_numpy_to_the_caller():
     def interrupted(x):
         raise KeyboardInterrupt
@@ -329,15 +306,20 @@ def test_what_is_recorded_where_the_user_set_numpys_errors_stays_on_the_tape(mod
     np.testing.assert_allclose(tg.grad(fn)(X), expected)
 
 
-def test_a_compiled_function_runs_in_the_context_that_it_is_called_in():
-    setting: ContextVar[float] = ContextVar("setting", default=1.0)
+def test_context_variables_are_the_callers_and_what_is_set_in_them_holds_on():
+    setting: ContextVar[float] = ContextVar("setting", default=0.0)
+
+    def count(x):
+        setting.set(setting.get() + 1)
+        return x
+
+    tg.cond(True, count, count, 1.0)
+    tg.checkpoint(count)(1.0)
+    nn.Sequential(count)((None,), X)
+    assert setting.get() == 3
     scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x: x * setting.get())
-    for fn in (
-        scaled,
-        tg.checkpoint(scaled),
-        lambda x: tg.scan(lambda c, _: (scaled(c), None), x, length=1)[0],
-    ):
-        step = tg.compile(fn)
+    looped = lambda x: tg.scan(lambda c, _: (scaled(c), None), x, length=1)[0]  # noqa: E731
+    for step in map(tg.compile, (scaled, tg.checkpoint(scaled), looped)):
         for value in (2.0, 3.0, 4.0):
             setting.set(value)
             assert step(1.0) == value
@@ -351,15 +333,9 @@ def test_a_compiled_op_may_come_of_code_without_a_module():
 
 
 def test_by_default_a_line_warns_once():
-    def fn(x):
-        return np.sum(np.log(x))
-
-    def calls():
-        for _ in range(3):
-            tg.record(fn)(X)
-
+    fn = lambda x: np.sum(np.log(x))  # noqa: E731
     globals().pop("__warningregistry__", None)
-    assert len(warnings_of(calls, "default")) == 1
+    assert len(warnings_of(lambda: [tg.record(fn)(X) for _ in range(3)], "default")) == 1
 
 
 # --- what the user asked of NumPy holds ---------------------------------------------------
@@ -380,34 +356,26 @@ def test_what_is_ignored_is_silent_and_what_is_to_raise_raises(way):
 
 
 def test_what_is_set_inside_the_function_holds_there():
-    def quiet(x):
-        with np.errstate(divide="ignore"):
-            return np.log(x)
-
-    def loud(x):
-        with np.errstate(divide="raise"):
+    def log(x, mode):
+        with np.errstate(divide=mode):
             return np.log(x)
 
     def both(x):
-        return quiet(x) + np.log(x)
+        return log(x, "ignore") + np.log(x)
 
-    assert warnings_of(lambda: tg.record(quiet)(X)) == []
+    assert warnings_of(lambda: tg.record(partial(log, mode="ignore"))(X)) == []
     with pytest.raises(FloatingPointError):
-        tg.grad(loss(loud))(X)
+        tg.grad(loss(partial(log, mode="raise")))(X)
     ((_, file, line),) = warnings_of(lambda: tg.record(both)(X))
     assert (file, line) == (__file__, both.__code__.co_firstlineno + 1)
 
 
 def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
-    class Log:
-        def __init__(self):
-            self.found = []
-
-        def write(self, text):
-            self.found.append(text)
+    class Log(list):
+        write = list.append
 
         def __call__(self, kind, flag):
-            self.found.append((kind, flag))
+            self.append((kind, flag))
 
     for mode in ("call", "log"):
         plain, recorded = Log(), Log()
@@ -415,20 +383,18 @@ def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
             np.log(X)
         with np.errstate(divide=mode, call=recorded):
             assert warnings_of(lambda: tg.record(np.log)(X)) == []
-        assert recorded.found == plain.found != []
+        assert recorded == plain != []
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_warning_that_is_an_error_ends_the_call_and_leaves_nothing(way):
     before = np.geterr(), np.geterrcall(), STATE.get(DEFAULT)
+    # what vmap records is of one example, whose values are not read
+    text = None if way == "vmap" else "divide by zero encountered in log"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        if way == "vmap":
-            with pytest.raises(RuntimeWarning):
-                tg.vmap(np.log)(np.stack([X, X]))
-        else:
-            with pytest.raises(RuntimeWarning, match="divide by zero encountered in log"):
-                WAYS[way](np.log)
+        with pytest.raises(RuntimeWarning, match=text):
+            WAYS[way](np.log)
     assert CURRENT.get() is None
     WAYS[way](lambda x: x * 2.0)
     assert (np.geterr(), np.geterrcall(), STATE.get(DEFAULT)) == before
