@@ -59,6 +59,12 @@ def test_sums_far_out_and_their_signs_are_scipys(b: Any, dtype: str) -> None:
                 assert np.result_type(*np.atleast_1d(got)) == dtype
 
 
+def test_the_dimension_of_a_gamma_function_is_a_whole_number() -> None:
+    for d in (0, 2):
+        same(ours.multigammaln(4.5, d), theirs.multigammaln(4.5, d))
+    refuses_alike(lambda: ours.multigammaln(4.5, 1.5), lambda: theirs.multigammaln(4.5, 1.5))
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_an_axis_that_is_not_there_is_refused_as_by_scipy(name: str) -> None:
     refuses_alike(lambda a: getattr(ours, name)(a, axis=2), lambda a: getattr(theirs, name)(a, axis=2), A)  # fmt: skip
