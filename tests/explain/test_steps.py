@@ -128,6 +128,18 @@ def test_every_rule_of_the_package_has_words():
         assert not formula(OPS[name], 0).startswith("the rule of"), name
 
 
+def documented(g, y, x):
+    """Twice g.
+
+    And more.
+    """
+    return g * 2
+
+
+def silent(g, y, x):
+    return g
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
@@ -144,23 +156,9 @@ def test_every_rule_of_the_package_has_words():
             "g * 'µ'.count('µ') * x",
         ),
         (eval("lambda g, y, x: g * x"), "the rule of mine"),
+        (documented, "twice g"),
+        (silent, "the rule of mine"),
     ],
 )
-def test_a_lambda_is_told_as_it_is_written(rule, said):
+def test_a_lambda_is_told_as_it_is_written_and_a_function_by_its_docstring(rule, said):
     assert formula(tg.custom_op(vjps=(rule,), name="mine")(lambda x: x), 0) == said
-
-
-def test_a_function_is_told_by_its_docstring():
-    def rule(g, y, x):
-        """Twice g.
-
-        And more.
-        """
-        return g * 2
-
-    def silent(g, y, x):
-        return g
-
-    op = tg.custom_op(vjps=(rule, silent), name="mine")(lambda x, y: x)
-    assert formula(op, 0) == "twice g"
-    assert formula(op, 1) == "the rule of mine"
