@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same_bits
 from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -55,11 +56,8 @@ def zeros_like(tree: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    def bits(x: Any) -> Any:
-        return type(x), np.asarray(x).dtype, np.shape(x), np.asarray(x).tobytes()
-
-    same_leaves = [bits(x) for x in tg.tree.leaves(a)] == [bits(x) for x in tg.tree.leaves(b)]
-    return same_leaves and tg.tree.flatten(a)[1] == tg.tree.flatten(b)[1]
+    types = [[type(x) for x in tg.tree.leaves(tree)] for tree in (a, b)]
+    return same_bits(a, b) and types[0] == types[1]
 
 
 def test_a_tree_comes_back_as_it_was(file: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
@@ -15,14 +16,6 @@ from tapegrad.testing import check_grads, check_properties
 X = np.array([[3.0, 1.0, 2.0], [0.5, 4.0, -2.5]])
 V = np.array([7.0, 8.0])
 Rows = list[Callable[[Any], Any]]
-
-
-def same(got: Any, want: Any) -> None:
-    got, want = tg.tree.leaves(got), tg.tree.leaves(want)
-    for one, other in zip(got, map(np.asarray, want), strict=True):
-        value = np.asarray(one.value if isinstance(one, tg.Tensor) else one)
-        assert (value.shape, value.dtype) == (other.shape, other.dtype)
-        np.testing.assert_allclose(value, other, rtol=1e-14)
 
 
 def failing(rows: Any, check: Callable[[Any], None]) -> list[str]:

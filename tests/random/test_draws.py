@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,11 +53,6 @@ DRAWS: dict[str, Any] = {
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 
-def same(a: Any, b: Any) -> bool:
-    a, b = np.asarray(a), np.asarray(b)
-    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-
-
 @every_draw
 @given(seed=SEEDS)
 def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
@@ -65,7 +61,7 @@ def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
     want = draw(key)
     others = [seed, np.random.SeedSequence(seed), pickle.loads(pickle.dumps(key))]
     for equal in (key, copy.deepcopy(key), *others):
-        assert same(draw(equal), want)
+        assert same_bits(draw(equal), want)
     assert key.tobytes() == before
     assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
 
@@ -87,9 +83,9 @@ def test_draws_are_those_that_they_were() -> None:
     assert tg.random.fold_in(key, 3).tolist() == [4004728888094030335, 17097738721075660937]
     assert tg.random.fold_in(key, -3).tolist() == [12215742377095486139, 11777391666646269798]
     generator = np.random.Generator(np.random.Philox(key=key))
-    assert same(tg.random.uniform(key, 3), generator.random(3))
+    assert same_bits(tg.random.uniform(key, 3), generator.random(3))
     generator = np.random.Generator(np.random.Philox(key=key))
-    assert same(tg.random.normal(key, 5, np.float32), generator.standard_normal(5, np.float32))
+    assert same_bits(tg.random.normal(key, 5, np.float32), generator.standard_normal(5, np.float32))
 
 
 @every_draw
@@ -98,9 +94,9 @@ def test_draws_compiled_are_drawn_as_the_program_runs(draw: Any) -> None:
     for seed in (0, 1, 2**40):
         key = tg.random.key(seed)
         want = draw(key)
-        assert same(compiled(key), want)
-        assert same(of_seed(seed), want)
-        assert same(tg.record(draw)(key)[0], want)
+        assert same_bits(compiled(key), want)
+        assert same_bits(of_seed(seed), want)
+        assert same_bits(tg.record(draw)(key)[0], want)
     assert len(compiled.signatures) == len(of_seed.signatures) == 1
 
 
@@ -116,7 +112,7 @@ def test_draws_with_bounds_that_vary() -> None:
     compiled = tg.compile(fn)
     for case in [(1, 0, 5, 0.5), (2, -7, 70, 0.125)]:
         for got, want in zip(compiled(*case), fn(*case), strict=True):
-            assert same(got, want)
+            assert same_bits(got, want)
     assert len(compiled.signatures) == 1
 
 

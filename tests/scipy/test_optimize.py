@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy_kit import same
 
 import tapegrad as tg
 from tapegrad.domain import Elements

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy_kit import prove, refuses_alike, same
+from alike import same
+from scipy_kit import prove, refuses_alike
 
 import tapegrad as tg
 

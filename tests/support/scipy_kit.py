@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alike import same
 from depth import THOROUGH
 
 import tapegrad as tg
@@ -69,15 +70,6 @@ def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:
 def _single(x: Any) -> Any:
     kinds = {"f": np.float32, "c": np.complex64}
     return x.astype(kinds[x.dtype.kind]) if getattr(x, "dtype", np.dtype(int)).kind in kinds else x
-
-
-def same(got: Any, wanted: Any, rtol: float = 1e-13) -> None:
-    """Check that two trees have the same shapes and dtypes, and equal numbers but for rounding."""
-    for x, y in zip(tree.leaves(got), tree.leaves(wanted), strict=True):
-        x = x.value if isinstance(x, tg.Tensor) else x
-        assert (np.shape(x), np.asarray(x).dtype) == (np.shape(y), np.asarray(y).dtype)
-        size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * size)
 
 
 def refuses_alike(ours: Callable[..., Any], theirs: Callable[..., Any], *args: Any) -> None:
