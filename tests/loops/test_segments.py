@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from counting import peak_of
 from depth import THOROUGH
-from loops import same
 
 import tapegrad as tg
 from tapegrad.loops import segments
@@ -105,62 +104,6 @@ def test_the_binomial_schedule_has_few_levels_of_few_steps(most, monkeypatch):
         assert 2 <= size <= most
         assert 1 <= n // size**levels <= 4 * most
         assert levels <= np.log(n) / np.log(most) + 1e-9 or levels == 1
-
-
-TRANSFORMS = {
-    "third derivatives": lambda f: tg.grad(
-        lambda x: tg.jvp(tg.grad(lambda x: tg.jvp(f, (x,), (x,))[1]), (x,), (x,))[1].sum()
-    ),
-    "jacobian, forward": lambda f: tg.jacobian(f, mode="forward"),
-    "hessian": tg.hessian,
-    "batch of gradients": lambda f: lambda x: tg.vmap(tg.grad(f))(np.stack([x, 2 * x, x - 1])),
-    "gradient of a batch": lambda f: tg.grad(
-        lambda x: tg.sum(tg.vmap(f)(np.stack([x, 2 * x, x - 1])))
-    ),
-    "linearized": lambda f: lambda x: tg.linearize(f, x)[1](x),
-    "checkpointed": lambda f: tg.grad(tg.checkpoint(f)),
-}
-LOOPS = {
-    "scan": lambda x, checkpoint: tg.sum(
-        tg.scan(
-            lambda c, r: (np.sin(c * r) * x[0], c @ x),
-            x,
-            np.linspace(0, 1, 7),
-            checkpoint=checkpoint,
-        )[1]
-    ),
-    "while": lambda x, checkpoint: tg.sum(ended(checkpoint)(x, 6.0)["x"] ** 2),
-    "number": lambda x, checkpoint: tg.sum(counted(checkpoint)(x, 6) ** 2),
-    "nested": lambda x, checkpoint: tg.scan(
-        lambda c, r: (tg.sum(counted(checkpoint)(x * c * r, 5)), None),
-        0.3,
-        np.linspace(0.1, 1, 5),
-        checkpoint=checkpoint,
-    )[0],
-}
-
-
-# the third derivatives of loops in loops in loops are programs of many loops
-@pytest.mark.parametrize(
-    ("loop", "transform"),
-    [
-        (loop, transform)
-        for loop in LOOPS
-        for transform in TRANSFORMS
-        if THOROUGH or loop == "scan" or transform in ("hessian", "batch of gradients")
-        if THOROUGH or (loop, transform) != ("nested", "hessian")
-    ],
-)
-def test_loops_in_segments_are_transformed_as_any_loop(loop, transform, short):
-    x = np.array([0.3, 0.7])
-    fn = {c: TRANSFORMS[transform](lambda x, c=c: LOOPS[loop](x, c)) for c in (None, 2, "binomial")}
-    expected = fn[None](x)
-    # compiled for each schedule in turn
-    turn = [*TRANSFORMS].index(transform) % 2
-    for i, checkpoint in enumerate((2, "binomial")):
-        same(fn[checkpoint](x), expected)
-        if (i == turn and not transform.startswith("third")) or THOROUGH:
-            same(tg.compile(fn[checkpoint])(x), expected)
 
 
 def test_a_nan_in_a_segment_is_told_with_the_line_of_the_user():

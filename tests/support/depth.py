@@ -35,6 +35,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "own tree": (3, 40),
     "own tree, in a loop": (3, 40),
     "batch": (5, 120),
+    # transforms and loops in each other
+    "nested": (30, 600),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
     # of which the properties of any function are checked

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from mappings import FLOATS, close
@@ -48,6 +49,33 @@ def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent()
     assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
 
 
+def scanned(checkpoint: Any) -> Any:
+    """A function as a weighed sum of itself, and of itself again."""
+    weights = np.array([0.5, -0.25, 1.0, 0.25, -0.5])
+    step = lambda f, x: lambda c, w: (c + w * f(x), c)  # noqa: E731
+    return lambda f: lambda x: tg.scan(step(f, x), 0.0, weights, checkpoint=checkpoint)[0]
+
+
+def counted(checkpoint: Any) -> Any:
+    """A function in the middle of steps that change nothing."""
+    body = lambda f: lambda i, c: tg.cond(i == 2, f, lambda c: c * 1.0, c)  # noqa: E731
+    return lambda f: lambda x: tg.fori_loop(0, 5, body(f), x, checkpoint)
+
+
+def ended(checkpoint: Any) -> Any:
+    """A function in parts, of which a value decides how many there are."""
+    step = lambda f, x: lambda s: (s[0] + 0.25, s[1] + 0.25 * f(x))  # noqa: E731
+    return lambda f: (
+        lambda x: tg.while_loop(lambda s: s[0] < 1 + 0 * x, step(f, x), (0.0, 0.0), checkpoint)[1]
+    )
+
+
+LOOPS: dict[str, tuple[int, Any]] = {
+    f"{loop.__name__} {checkpoint}": (0, loop(checkpoint))
+    for loop in (scanned, counted, ended)
+    for checkpoint in (None, 2, "binomial")
+}
+
 # what makes a function of a number of one: the derivatives it takes, and how
 NESTED: dict[str, tuple[int, Any]] = {
     "grad": (1, tg.grad),
@@ -68,6 +96,9 @@ NESTED: dict[str, tuple[int, Any]] = {
         lambda f: lambda x: tg.grad(lambda y: tg.checkpoint(lambda z: f(x + z))(y))(0.0),
     ),
     "checked": (1, lambda f: tg.grad(f, check_finite=True)),
+    "cond": (0, lambda f: lambda x: tg.cond(x < 9.0, f, lambda x: x, x)),
+    "vmap": (0, lambda f: lambda x: tg.vmap(f)(np.stack([x, 2.0 * x]))[0]),
+    **LOOPS,
 }
 
 
@@ -101,6 +132,7 @@ CLOSED: dict[str, tuple[Any, Any]] = {
 }
 
 
+@depth("nested")
 @given(
     st.sampled_from(sorted(CLOSED)),
     st.lists(st.sampled_from(sorted(NESTED)), min_size=1, max_size=4),
@@ -111,8 +143,8 @@ def test_transforms_nest_in_any_order_four_levels_deep(function, names, x):
     order = 0
     for name in names:
         taken, transform = NESTED[name]
-        # values are not known while compiling
-        if name == "checked" and "compile" in names:
+        # values are not known while compiling, batching and in steps
+        if name == "checked" and {"compile", "vmap", "cond", *LOOPS} & {*names}:
             transform = tg.grad
         order, fn = order + taken, transform(fn)
     close(fn(x), derivative(order, x), 1e-8)
