@@ -2,37 +2,11 @@
 
 import pickle
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
-from depth import depth
-from hypothesis import given
 from loops import same
 
 import tapegrad as tg
-
-
-def doubled(x, most):
-    return tg.while_loop(lambda y: np.sum(y) < most, lambda y: y * x[1] + x[0], x)
-
-
-def doubled_by_hand(x, most):
-    y = x
-    while np.sum(y) < most:
-        y = y * x[1] + x[0]
-    return y
-
-
-@depth("loop")
-@given(st.floats(0.5, 2.0), st.floats(1.1, 3.0), st.floats(0.0, 60.0))
-def test_while_loop_goes_back_as_many_steps_as_it_went(a, b, most):
-    x = np.array([a, b])
-    first, second = (lambda f: lambda x: f(x, most))(doubled), lambda x: doubled_by_hand(x, most)
-    same(first(x), second(x))
-    same(tg.jacobian(first)(x), tg.jacobian(second)(x))
-    square = [lambda x, f=f: tg.sum(f(x) ** 2) for f in (first, second)]
-    same(*[tg.hessian(f)(x) for f in square])
-    same(tg.hvp(square[0], (x,), (x,)), tg.hvp(square[1], (x,), (x,)))
 
 
 def test_fori_loop_of_a_varying_number_of_steps():

@@ -69,31 +69,29 @@ def to_the_bit(a, b):
     tg.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("n", [0, 1, 4, 7, 12])
-def test_scans_in_segments_agree_with_the_loop_to_the_last_bit(n, reverse, short):
-    start, xs = np.array([0.3, 0.7]), np.linspace(0.5, 2.0, 2 * n).reshape(n, 2)
-    expected = pulled(scanned(None, reverse), (0, 1))(start, xs)
-    by_hand = scanned(None, reverse)(start, xs)
+START = np.array([0.3, 0.7])
+ROWS = [np.linspace(0.5, 2.0, 2 * n).reshape(n, 2) for n in (0, 1, 4, 7, 12)]
+EXACT = {
+    "scan": (scanned, (0, 1), ROWS),
+    "scan, reversed": (partial(scanned, reverse=True), (0, 1), ROWS),
+    "fori_loop": (counted, 0, [0, 1, 2, 7]),
+    "while_loop": (ended, 0, [0.0, 1.5, 9.0]),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_loops_in_segments_agree_with_the_loop_to_the_last_bit(name, short):
+    of, argnums, lengths = EXACT[name]
     for checkpoint in SCHEDULES:
-        found = pulled(scanned(checkpoint, reverse), (0, 1))
-        to_the_bit(found(start, xs), expected)
-        to_the_bit(tg.compile(found)(start, xs), expected)
-        to_the_bit(scanned(checkpoint, reverse)(start, xs), by_hand)
-
-
-def test_other_loops_in_segments_agree_with_the_loop_to_the_last_bit():
-    x = np.array([0.3, 0.7])
-    for of, many in ((counted, (0, 1, 2, 7)), (ended, (0.0, 1.5, 9.0))):
-        plain = pulled(of(None))
-        for checkpoint in SCHEDULES:
-            fn = pulled(of(checkpoint))
-            # how many steps there are is known, and is not
-            compiled = tg.compile(fn)
-            for most in many:
-                to_the_bit(fn(x, most), plain(x, most))
-                to_the_bit(compiled(x, most), plain(x, most))
-            assert len(compiled.signatures) == 1
+        fn = pulled(of(checkpoint), argnums)
+        compiled = tg.compile(fn)
+        for length in lengths:
+            expected = pulled(of(None), argnums)(START, length)
+            to_the_bit(fn(START, length), expected)
+            to_the_bit(compiled(START, length), expected)
+            to_the_bit(of(checkpoint)(START, length), of(None)(START, length))
+        # how many steps there are is known, and is not
+        assert len(compiled.signatures) == (1 if argnums == 0 else len(ROWS))
 
 
 @pytest.mark.parametrize("most", [8, 32])

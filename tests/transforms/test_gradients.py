@@ -3,30 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from mappings import FLOATS, close
 
 import tapegrad as tg
 from tapegrad.testing import parameter_trees
-
-
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=5), FLOATS)
-def test_grad_of_a_polynomial_is_its_derivative(coefficients, x):
-    polynomial = np.polynomial.Polynomial(coefficients)
-
-    def horner(x):
-        total = 0.0 * x
-        for c in reversed(coefficients):
-            total = total * x + c
-        return total
-
-    value, g = tg.value_and_grad(horner)(x)
-    close(value, polynomial(x))
-    close(g, polynomial.deriv()(x))
-    f = horner
-    for order in (1, 2, 3):
-        f = tg.grad(f)
-        close(f(x), polynomial.deriv(order)(x))
 
 
 @pytest.mark.parametrize(

@@ -92,29 +92,14 @@ def test_of_nothing_it_is_empty(mode, shape):
     assert tg.jacobian(lambda x: x[:0], mode=mode)(np.ones(2)).shape == (0, 2)
 
 
-class Counted:
-    """A function that counts how often its rule is called."""
-
-    def __init__(self) -> None:
-        self.pulled = 0
-
-        @tg.custom_op(vjps=(self.rule,))
-        def op(x):
-            return np.array(x)
-
-        self.op = op
-
-    def rule(self, g: Any, y: Any, x: Any) -> Any:
-        self.pulled += 1
-        return g
-
-
 def test_the_cheaper_mode_is_the_default():
-    tall, wide = Counted(), Counted()
-    tg.jacobian(lambda x: np.concatenate([tall.op(x)] * 20))(np.ones(2))
-    tg.jacobian(lambda x: np.sum(wide.op(x)) * np.ones(2))(np.ones(40))
-    assert tall.pulled <= 20 * 2
-    assert wide.pulled <= 2
+    pulled = []
+    op = tg.custom_op(vjps=(lambda g, y, x: pulled.append(1) or g,))(lambda x: np.array(x))
+    tg.jacobian(lambda x: np.concatenate([op(x)] * 20))(np.ones(2))
+    assert len(pulled) <= 20 * 2
+    pulled.clear()
+    tg.jacobian(lambda x: np.sum(op(x)) * np.ones(2))(np.ones(40))
+    assert len(pulled) <= 2
 
 
 def test_a_large_one_takes_memory_in_blocks(monkeypatch):

@@ -1,5 +1,6 @@
 """Transforms nest in any order and to any depth, and keep their perturbations apart."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,29 +50,35 @@ def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent()
     assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
 
 
-def scanned(checkpoint: Any) -> Any:
-    """A function as a weighed sum of itself, and of itself again."""
-    weights = np.array([0.5, -0.25, 1.0, 0.25, -0.5])
-    step = lambda f, x: lambda c, w: (c + w * f(x), c)  # noqa: E731
-    return lambda f: lambda x: tg.scan(step(f, x), 0.0, weights, checkpoint=checkpoint)[0]
+def scanned(f: Any, checkpoint: Any) -> Any:
+    """A function as a sum of parts, in steps that capture its argument."""
+    parts = np.array([0.5, -0.25, 1.0, 0.25, -0.5])
+    return lambda x: tg.scan(lambda c, w: (c + w * f(x), c), 0.0, parts, checkpoint=checkpoint)[0]
 
 
-def counted(checkpoint: Any) -> Any:
-    """A function in the middle of steps that change nothing."""
-    body = lambda f: lambda i, c: tg.cond(i == 2, f, lambda c: c * 1.0, c)  # noqa: E731
-    return lambda f: lambda x: tg.fori_loop(0, 5, body(f), x, checkpoint)
+def counted(f: Any, checkpoint: Any) -> Any:
+    """A function of the carry in the third of five steps."""
+
+    def body(i: Any, c: Any) -> Any:
+        return tg.cond(i == 2, f, lambda c: c * 1.0, c)
+
+    return lambda x: tg.fori_loop(0, 5, body, x, checkpoint)
 
 
-def ended(checkpoint: Any) -> Any:
-    """A function in parts, of which a value decides how many there are."""
-    step = lambda f, x: lambda s: (s[0] + 0.25, s[1] + 0.25 * f(x))  # noqa: E731
-    return lambda f: (
-        lambda x: tg.while_loop(lambda s: s[0] < 1 + 0 * x, step(f, x), (0.0, 0.0), checkpoint)[1]
-    )
+def ended(f: Any, checkpoint: Any) -> Any:
+    """A function as a sum of parts, which a value ends."""
+
+    def fn(x: Any) -> Any:
+        def body(carry: Any) -> Any:
+            return carry[0] + 0.25, carry[1] + 0.25 * f(x)
+
+        return tg.while_loop(lambda carry: carry[0] < 1 + 0 * x, body, (0.0, 0.0), checkpoint)[1]
+
+    return fn
 
 
 LOOPS: dict[str, tuple[int, Any]] = {
-    f"{loop.__name__} {checkpoint}": (0, loop(checkpoint))
+    f"{loop.__name__} {checkpoint}": (0, partial(loop, checkpoint=checkpoint))
     for loop in (scanned, counted, ended)
     for checkpoint in (None, 2, "binomial")
 }
