@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import warnings
 from contextvars import ContextVar
 from functools import partial
@@ -141,41 +142,32 @@ LAYERS = {
 LOSSES = [x for x in vars(nn) if x.endswith("_loss")]
 
 
-def extreme(x):
+def extreme(tree):
     """Trees like one, of numbers with which almost anything overflows or is undefined."""
-    floating = lambda x: np.asarray(x).dtype.kind == "f"  # noqa: E731
-    yield x
-    for value in (1e308, -1e308, 1e200, np.inf, 0.0):
-        yield tg.tree.map(lambda x: np.full(x.shape, value) if floating(x) else x, x)  # noqa: B023
-    yield tg.tree.map(
-        lambda x: (
-            np.where(np.arange(x.size).reshape(x.shape) % 2, 1e308, -1e308) if floating(x) else x
-        ),
-        x,
-    )
+    yield tree
+    signs = lambda x: np.where(np.arange(x.size).reshape(x.shape) % 2, 1.0, -1.0)  # noqa: E731
+    for of in (np.ones_like, signs):
+        for value in (1e308, -1e308, 1e200, np.inf, 0.0):
+            yield tg.tree.map(
+                lambda x: of(x) * value if np.asarray(x).dtype.kind == "f" else x,  # noqa: B023
+                tree,
+            )
 
 
-def layer_calls(name):
-    fn, args = LAYERS[name]
-    return [
-        *[lambda args=args: fn(*args) for args in extreme(args)],
-        *[lambda x=x: fn(args[0], *x) for x in extreme(args[1:])],
-    ]
-
-
-def loss_calls(name):
-    fn = getattr(nn, name)
-    targets = list(extreme(BIG))
-    if name in ("binary_cross_entropy_loss", "kl_loss"):
-        targets = [np.zeros((2, 2)), np.ones((2, 2))]
-    elif name == "cross_entropy_loss":
-        targets = [np.zeros(2, int)]
-    return [
-        lambda x=x, y=y, r=r: fn(x, y, r)
-        for x in extreme(BIG)
-        for y in targets
-        for r in ("sum", "none")
-    ]
+def calls_of(name):
+    """Calls of a layer or of a loss, with such numbers."""
+    if name in LAYERS:
+        fn, (params, *xs) = LAYERS[name]
+        calls = [*extreme((params, *xs)), *[(params, *x) for x in extreme(xs)]]
+    else:
+        fn = getattr(nn, name)
+        targets = {
+            "binary_cross_entropy_loss": [np.zeros((2, 2)), np.ones((2, 2))],
+            "kl_loss": [np.zeros((2, 2)), np.ones((2, 2))],
+            "cross_entropy_loss": [np.zeros(2, int)],
+        }.get(name, extreme(BIG))
+        calls = itertools.product(extreme(BIG), list(targets), ("sum", "none"))
+    return [lambda args=args: fn(*args) for args in calls]
 
 
 # those that cannot overflow, or whose ops keep from it
@@ -186,12 +178,12 @@ SILENT |= {"gelu by tanh", "embedding", "cross_entropy_loss"}
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
 def test_a_layer_or_a_loss_on_plain_arrays_warns_at_the_line_of_the_call(name):
     warned_of = []
-    for call in loss_calls(name) if name in LOSSES else layer_calls(name):
+    for call in calls_of(name):
         found = warnings_of(call)
-        code = call.__code__
-        lines = range(code.co_firstlineno, code.co_firstlineno + 2)
         for _, file, line in found:  # some layers are called by lines of the kinds of layers
-            assert (file == __file__ and line in lines) or file == layer_kinds.__file__
+            assert (file, line) == (__file__, call.__code__.co_firstlineno) or (
+                file == layer_kinds.__file__
+            )
         warned_of += found
         with np.errstate(all="ignore"):
             assert warnings_of(call) == []

@@ -266,8 +266,6 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
 }
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "asarray": np.asarray,
-    "ascontiguousarray": np.ascontiguousarray,
     "astype": lambda a, dtype: a.astype(dtype),
     "expand": lambda x, axis, copies: np.repeat(np.expand_dims(x, axis), copies, axis),
     "getitem": lambda a, index: np.array(a[index]),
@@ -308,12 +306,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "complement": complement_reference,
     "thin_qr": np.linalg.qr,
     "thin_svd": lambda a: np.linalg.svd(a, full_matrices=False),
-    "array": np.array,
-    "full": np.full,
     "overlap_add": overlap_add_reference,
     "matrix_rank": matrix_rank_reference,
     "pad": pad_reference,
-    "permute_dims": np.permute_dims,
     "even_edges": np.histogram_bin_edges,
     "fft": np.fft.fft,
     "fft_axes": np.fft.fftn,
