@@ -73,12 +73,12 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.jacobians import hessian as hessian
     from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
     from tapegrad.transforms.jacobians import jacobian as jacobian
-    from tapegrad.transforms.jacobians import sparsity as sparsity
     from tapegrad.transforms.jacobians import value_and_jacobian as value_and_jacobian
     from tapegrad.transforms.products import hvp as hvp
     from tapegrad.transforms.products import jvp as jvp
     from tapegrad.transforms.products import linearize as linearize
     from tapegrad.transforms.products import vjp as vjp
+    from tapegrad.transforms.sparsity import sparsity as sparsity
 
 __version__ = "0.1.0"
 
@@ -92,12 +92,13 @@ _PLACES = {
     "profile": "tapegrad.explain.profile",
     "polygamma": "tapegrad.ops.scipy_special",
     "sweep_steps": "tapegrad.explain.steps",
+    "sparsity": "tapegrad.transforms.sparsity",
     "to_jax": "tapegrad.interop.jax",
     "vmap": "tapegrad.transforms.batches",
     "why_zero": "tapegrad.explain.why",
     **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.declare.custom"),
     **dict.fromkeys(
-        ("hessian", "hessian_diag", "jacobian", "sparsity", "value_and_jacobian"),
+        ("hessian", "hessian_diag", "jacobian", "value_and_jacobian"),
         "tapegrad.transforms.jacobians",
     ),
     **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),

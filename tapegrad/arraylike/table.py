@@ -68,3 +68,8 @@ def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
 def lazy_import(module: str, name: str) -> Any:
     """An attribute of a module, which is imported only at this call."""
     return getattr(import_module(module), name)
+
+
+def called_lazily(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module, which is imported when the function is first called."""
+    return lambda *args, **kwargs: lazy_import(module, name)(*args, **kwargs)

@@ -110,6 +110,14 @@ class Results:
 RESULTS: ContextVar[Results] = ContextVar("tapegrad_results", default=Results())  # noqa: B039
 
 
+def called_once(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The result of a user's function, which is kept or read while a call is recorded.
+
+    A function of this module, so that what calls it can be pickled by value.
+    """
+    return RESULTS.get().call(fn, args, kwargs)
+
+
 def _are_same(xs: Any, ys: Any) -> bool:
     """Whether operands or options are the same to the bit."""
     if isinstance(xs, Mapping) and isinstance(ys, Mapping):

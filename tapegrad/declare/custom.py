@@ -20,7 +20,7 @@ from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
-from tapegrad.declare.abstract import RESULTS, actual
+from tapegrad.declare.abstract import actual, called_once
 from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.declare.signature import Signature
@@ -138,7 +138,7 @@ def custom_op(
     def decorate(function: Callable[P, Any]) -> Op[P]:
         called = name or function.__name__
 
-        def called_once(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
             y = function(*readonly_view(args), **readonly_view(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int | complex):
@@ -153,7 +153,7 @@ def custom_op(
 
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return RESULTS.get().call(called_once, args, kwargs)
+            return called_once(checked, args, kwargs)
 
         signature = Signature.of(function, called, len(rules))
         defaults = {

@@ -71,6 +71,9 @@ class Declaration:
         For an op whose options hold places: a function of an operand's position, of the operands
         and the options that pairs elements of the result with those of the operand
         (`tapegrad.transforms.reach`).
+    reach
+        The same for an op that holds a function or a program: a function of what the operands may
+        depend on, of a value like the result, and of the options.
     """
 
     domain: Domain | None = None
@@ -85,6 +88,7 @@ class Declaration:
     takes_parts: bool = False
     iterates: bool = False
     places: Callable[..., Any] | None = None
+    reach: Callable[..., Any] | None = None
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
 from tapegrad.core.rules import Joint, Rules
@@ -313,4 +314,4 @@ CHECKPOINT = Rules(
     ),
     complex=True,
 )
-declare(CHECKPOINT)
+declare(CHECKPOINT, reach=called_lazily("tapegrad.transforms.reach", "of_call"))

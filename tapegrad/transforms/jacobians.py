@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,6 @@ from tapegrad.transforms.base import (
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
-from tapegrad.transforms.sparsity import Sparsity, check_covers, check_sparse, planned
 from tapegrad.tree.ownership import Array, readonly_array
 
 # the most bytes that the largest record may take in one block of directions
@@ -49,6 +48,11 @@ def _check_mode(transform: Any, field: Any, mode: Any) -> None:
         raise ValueError(f'mode must be "forward", "reverse" or None, not {mode!r}')
 
 
+def _check_sparse(transform: Any, field: Any, sparse: Any) -> None:
+    if not isinstance(sparse, bool):
+        _sparsity("check_pattern")(sparse)
+
+
 @attrs.frozen(slots=False, repr=False)
 class Jacobian(Transform[P, R]):
     """The result of `jacobian`."""
@@ -56,7 +60,7 @@ class Jacobian(Transform[P, R]):
     kind = "jacobian"
 
     mode: Any = attrs.field(default=None, validator=_check_mode)
-    sparse: Any = attrs.field(default=False, validator=check_sparse)
+    sparse: Any = attrs.field(default=False, validator=_check_sparse)
     symmetric: bool = False
     remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
 
@@ -84,7 +88,11 @@ class Jacobian(Transform[P, R]):
         matrices = self._matrices(tape, inputs, moving, {x: y for y in halves for x in halves[y]})
         for y, (re, im) in halves.items():
             for x in inputs:
-                matrices[y, x] = _complex(matrices[re, x], matrices[im, x], x)
+                parts = matrices[re, x], matrices[im, x]
+                if self.sparse is False:
+                    matrices[y, x] = as_result(parts[0] + 1j * parts[1], x)
+                else:
+                    matrices[y, x] = _sparsity("with_imaginary")(*parts, x)
         rows = []
         for y in outputs:
             if not is_numeric(y):
@@ -104,76 +112,24 @@ class Jacobian(Transform[P, R]):
     ) -> dict[Any, Any]:
         """The blocks, by output and input; `whole` has the complex record of each of its halves."""
         if self.sparse is not False:
-            pattern = self._pattern(tape, inputs, outputs, whole)
-            blocks = _sparse(self, tape, inputs, outputs, pattern)
-            if self.check_finite:
-                _check_blocks(tape, "reverse" if pattern.mode == "reverse" else "forward", blocks)
+            blocks: dict[Any, Any] = _sparsity("blocks_of")(self, tape, inputs, outputs, whole)
             return blocks
-        mode = self.mode or ("forward" if _size(inputs) < _size(outputs) else "reverse")
+        mode = self.mode or ("forward" if size_of(inputs) < size_of(outputs) else "reverse")
         matrices = _dense(tape, inputs, outputs, mode == "forward")
         if self.check_finite:
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         return matrices
 
-    def _pattern(
-        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
-    ) -> Sparsity:
-        """The pattern of all blocks: the one given, or the one that the tape has."""
-        mode = "symmetric" if self.symmetric else self.mode
-        sources = [whole.get(y, y) for y in outputs]
-        return planned(self, tape, list(dict.fromkeys(inputs)), sources, mode, self.sparse)
-
     def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
         """The block of an output that has no derivative by x."""
-        if self.sparse is False:
-            return readonly_array(np.zeros((*shape, *x.shape), x.dtype))
-        none = np.zeros(0, int)
-        return _as_block(np.zeros(0, x.dtype), none, none, math.prod(shape), x)
+        if self.sparse is not False:
+            return _sparsity("no_block")(self, math.prod(shape), x)
+        return readonly_array(np.zeros((*shape, *x.shape), x.dtype))
 
 
-def _as_block(data: Any, rows: Any, cols: Any, y: int, x: Tensor) -> Any:
-    """A sparse derivative by x of so many elements."""
-    coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
-    return coo_array((_as_result(data, x), (rows, cols)), shape=(y, x.size))
-
-
-def _complex(re: Any, im: Any, x: Tensor) -> Any:
-    """A block of a complex output from those of its halves, which have one pattern."""
-    if isinstance(re, Sparsity):
-        return re
-    if type(re) in (Tensor, np.ndarray):
-        return _as_result(re + 1j * im, x)
-    return _as_block(re.data + 1j * im.data, re.row, re.col, re.shape[0], x)
-
-
-def _check_blocks(tape: Tape, mode: str, blocks: Mapping[Any, Any]) -> None:
-    """Raise for values, or elements of sparse blocks, that are not finite."""
-    checks = partial(lazy_import, "tapegrad.explain.finite")
-    checks("check_values")(tape, {y for y, _ in blocks})
-    for (y, x), block in blocks.items():
-        bad = np.flatnonzero(
-            ~np.isfinite(block.data._primal if type(block.data) is Tensor else block.data)
-        )
-        if bad.size:
-            at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
-            checks("check_direction")(tape, mode, y, x, at)
-
-
-class SparsityOf(Jacobian[P, R]):
-    """The result of `sparsity`."""
-
-    kind = "sparsity"
-
-    def _matrices(
-        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
-    ) -> dict[Any, Any]:
-        pattern = self._pattern(tape, inputs, outputs, whole)
-        inputs = list(dict.fromkeys(inputs))
-        return {(y, x): block for y, x, _, block in _blocks(pattern, outputs, inputs)}
-
-    def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
-        empty, colors = np.zeros(0, int), np.zeros(x.size, int)
-        return Sparsity(empty, empty, (math.prod(shape), x.size), colors, "forward")
+def _sparsity(name: str) -> Any:
+    """A function for sparse blocks, whose module most programs do not need."""
+    return lazy_import("tapegrad.transforms.sparsity", name)
 
 
 class ValueAndJacobian(Jacobian[P, R]):
@@ -213,11 +169,12 @@ def _in_halves(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
     return tape, parts
 
 
-def _size(leaves: Sequence[Any]) -> int:
+def size_of(leaves: Sequence[Any]) -> int:
+    """The number of elements of some arrays."""
     return sum([x.size for x in leaves])
 
 
-def _ways(
+def ways(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> tuple[Callable[[dict[Tensor, Any]], list[Any]], list[Tensor], list[Tensor]]:
     """How directions pass along a tape, forward or in reverse: from which records to which."""
@@ -238,26 +195,26 @@ def _dense(
     tape: Tape, inputs: list[Tensor], outputs: list[Tensor], forward: bool
 ) -> dict[Any, Any]:
     """The Jacobian of each output by each input, a column at a time if `forward`, or a row."""
-    move, ends, others = _ways(tape, inputs, outputs, forward)
+    move, ends, others = ways(tape, inputs, outputs, forward)
     blocks: dict[Any, Any] = {}
-    for other, stacked in zip(others, _by_blocks(move, tape, ends, others), strict=True):
+    for other, stacked in zip(others, by_blocks(move, tape, ends, others), strict=True):
         start = 0
         for end in dict.fromkeys(ends):
             part = stacked[start : start + end.size]
             start += end.size
             part = np.transpose(part, (*range(1, part.ndim), 0)) if forward else part
             y, x = (other, end) if forward else (end, other)
-            blocks[y, x] = _as_result(np.reshape(part, y.shape + x.shape), x)
+            blocks[y, x] = as_result(np.reshape(part, y.shape + x.shape), x)
     return blocks
 
 
-def _as_result(part: Any, x: Tensor) -> Any:
+def as_result(part: Any, x: Tensor) -> Any:
     """A derivative by x, of its dtype."""
     part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
     return part if type(part) is Tensor else readonly_array(part)
 
 
-def _by_blocks(
+def by_blocks(
     move: Callable[[dict[Tensor, Any]], list[Any]],
     tape: Tape,
     ends: Sequence[Tensor],
@@ -271,7 +228,7 @@ def _by_blocks(
     """
     ends = list(dict.fromkeys(ends))
     if colors is None:
-        colors = np.arange(_size(ends))
+        colors = np.arange(size_of(ends))
     n = int(colors.max(initial=-1)) + 1
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
@@ -304,51 +261,6 @@ def _by_blocks(
     if len(blocks) == 1:
         return list(blocks[0])
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-
-
-def _sparse(
-    jacobian: Jacobian[..., Any],
-    tape: Tape,
-    inputs: list[Tensor],
-    outputs: list[Tensor],
-    pattern: Sparsity,
-) -> dict[Any, Any]:
-    """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
-    inputs = list(dict.fromkeys(inputs))
-    forward = pattern.mode != "reverse"
-    move, ends, others = _ways(tape, inputs, outputs, forward)
-    if pattern.nnz:
-        products = _by_blocks(move, tape, ends, others, pattern.colors)
-        flat = [np.reshape(part, (len(part), math.prod(part.shape[1:]))) for part in products]
-        together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-        color, at = pattern.picked
-        data = np.reshape(together, -1)[color * _size(others) + at]
-    else:
-        data = np.zeros(0)
-    if jacobian.sparse is not True and type(data) is not Tensor:
-        random = np.random.default_rng(0)
-        vs = [random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs]
-        product = _ways(tape, inputs, outputs, True)[0](dict(zip(inputs, vs, strict=True)))
-        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (vs, product))
-        check_covers(jacobian, pattern, data, v, jv)
-    blocks = {}
-    for y, x, at, block in _blocks(pattern, outputs, inputs):
-        part = data if len(at) == len(data) else data[at]
-        blocks[y, x] = _as_block(part, block.rows, block.cols, y.size, x)
-    return blocks
-
-
-def _blocks(
-    pattern: Sparsity, outputs: Sequence[Tensor], inputs: Sequence[Tensor]
-) -> Iterator[tuple[Tensor, Tensor, Array, Sparsity]]:
-    """The parts of a pattern that belong to each output and each input."""
-    row = 0
-    for y in outputs:
-        col = 0
-        for x in inputs:
-            yield (y, x, *pattern.block(range(row, row + y.size), range(col, col + x.size)))
-            col += x.size
-        row += y.size
 
 
 def jacobian(
@@ -414,60 +326,6 @@ def jacobian(
     return Jacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode, sparse=sparse)
 
 
-def sparsity(
-    fn: Callable[P, Any],
-    argnums: Argnums = 0,
-    symmetric: bool = False,
-    has_aux: bool = False,
-    *,
-    argnames: str | Sequence[str] | None = None,
-) -> SparsityOf[P, Any]:
-    """A function that returns where the Jacobian of `fn` may have elements.
-
-    The pattern is read off the tape, and holds for all inputs of these shapes: no value that
-    depends on an argument is read. A `where` has the places of both sides, ``x * 0`` has those of
-    x, and `max` those of all that it compares. What `fn` captures is constant, so the zeros of a
-    captured matrix count. Elementwise ops, selections, sums and products are exact, and so are
-    loops over rows; other ops, such as a solver, depend on all of their operands.
-
-    Parameters
-    ----------
-    fn, argnums, has_aux, argnames
-        As for `jacobian`.
-    symmetric
-        Whether the Jacobian is symmetric, as that of a gradient: its colors are then those of a
-        star coloring, and fewer.
-
-    Returns
-    -------
-    A function of the same arguments that returns a `Sparsity`, or a tree of these where
-    `jacobian` returns a tree. Printed, it is a picture.
-
-    Raises
-    ------
-    TypeError
-        When called, as for `jacobian`.
-
-    Notes
-    -----
-    One product for a color gives all elements of its columns, which have no row in common (or, if
-    that is cheaper, of its rows): A. R. Curtis, M. J. D. Powell and J. K. Reid (1974), "On the
-    estimation of sparse Jacobian matrices".
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> pattern = tg.sparsity(lambda x: (x[1:] - x[:-1]) ** 2)(np.ones(8))
-    >>> pattern
-    <sparsity of 7 x 8: 14 places, 2 products instead of 8>
-    >>> print(pattern)
-    sparsity of 7 x 8: 14 places, 2 products instead of 8
-    ⠙⢦⡀⠀
-    ⠀⠀⠙⠦
-    """
-    return SparsityOf(fn, argnums, has_aux, argnames=argnames, sparse=True, symmetric=symmetric)
-
-
 def value_and_jacobian(
     fn: Callable[P, Any],
     argnums: Argnums = 0,
@@ -517,7 +375,7 @@ class Hessian(Transform[P, R]):
 
     kind = "hessian"
 
-    sparse: Any = attrs.field(default=False, validator=check_sparse)
+    sparse: Any = attrs.field(default=False, validator=_check_sparse)
     remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -600,9 +458,9 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
         # selected, because values elsewhere may not be finite
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 
-    (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
+    (numbers,) = by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
     diagonal = np.reshape(numbers, x.shape)
-    return _as_result(diagonal, x)
+    return as_result(diagonal, x)
 
 
 def hessian_diag(

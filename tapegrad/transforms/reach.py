@@ -35,9 +35,6 @@ from tapegrad.ops.product import contract, inner_product, matmul, matvec, vecdot
 from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.scan import cumprod, cumsum, linear_recurrence
 from tapegrad.ops.updates import index_add, index_set
-from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.ir import Code, interpreted
-from tapegrad.transforms.checkpoint import CheckpointedCall
 from tapegrad.transforms.replay import apply_batched
 from tapegrad.tree.ownership import Array
 
@@ -48,7 +45,7 @@ class UnknownSizeError(Exception):
     """A value ends a loop that keeps a row of values for each step."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Reach:
     """The inputs that each element of an array may depend on.
 
@@ -157,13 +154,9 @@ def reached(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like
         return operands[0].values[options["index"]]
     if op in (PARAMETER, ASARRAY):
         return operands[0]
-    for value in options.values():
-        if type(value) is Loop:
-            return _of_loop(value, operands, like)
-        if type(value) is Branch:
-            return _of_branch(value, operands)
-        if type(value) is CheckpointedCall:
-            return _of_call(value, operands)
+    whole = facts(op).reach
+    if whole is not None:
+        return whole(operands, like, **options)
     if type(like) is Parts:
         return Parts(tuple([_of(op, operands, options, x) for x in like.values]))
     return _of(op, operands, options, like)
@@ -387,100 +380,7 @@ def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ..
     return at if is_same else None
 
 
-# --- calls of programs and functions -----------------------------------------------------------
-
-
-def _of_branch(branch: Branch, operands: Sequence[Any]) -> Parts:
-    sides = [of_code(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
-    n = leaves(operands)[0].n
-    pairs = zip(*sides, branch.on_true.outputs, strict=True)
-    return Parts(tuple([_either(a, b, branch.on_true.like(x).shape, n) for a, b, x in pairs]))
-
-
-def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Reach:
-    known = leaves([a, b])
-    return Reach(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
-
-
-def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
-    """The reaches of a program's outputs, from those of its inputs; constants stay constants."""
-
-    def apply(instruction: Any, operands: list[Any]) -> Any:
-        op, options = instruction.op, instruction.options
-        if not leaves(operands):
-            with np.errstate(all="ignore"):
-                return op.forward(*operands, **options)
-        like = np.broadcast_to(np.zeros((), instruction.dtype), instruction.shape)
-        if _has_parts(instruction):
-            like = op.like(*map(_stand_in, operands), **options)
-        return reached(op, operands, options, like)
-
-    return interpreted(code, inputs, apply)
-
-
-def _has_parts(instruction: Any) -> bool:
-    return any(type(x) in (Loop, Branch) for x in instruction.options.values())
-
-
-def _stand_in(x: Any) -> Any:
-    return np.broadcast_to(0.0, x.shape) if type(x) is Reach else x
-
-
-def _of_call(call: CheckpointedCall, operands: Sequence[Any]) -> Any:
-    tape, outputs = call.again()
-    known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
-    parts = of_tape(tape, known, outputs)
-    n = leaves(operands)[0].n
-    return call.layout.together([x if type(x) is Reach else none(np.shape(x), n) for x in parts])
-
-
-def _of_loop(loop: Loop, operands: Sequence[Any], like: Parts) -> Parts:
-    """The results of a loop, a step at a time; if a value ends it, of all that it is given."""
-    n = leaves(operands)[0].n
-    first, last = loop.n_captured, loop.n_captured + loop.n_carry
-    varying = [x if type(x) is Reach else none(np.shape(x), n) for x in operands]
-    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]])
-    if steps is None:
-        if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
-            raise UnknownSizeError
-        inputs = unique([x.cols for x in varying])
-        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
-    # what a step's results have from its inputs, numbered one after the other
-    starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
-    total = int(starts[-1])
-    numbers = [
-        x
-        if i < first and type(x) is not Reach
-        else numbered(y.shape, total, starts[i])
-        if y.dtype.kind in "fc"
-        else none(y.shape, total)
-        for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
-    ]
-    shapes = [loop.body.like(x).shape for x in loop.body.outputs]
-    steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
-    pairs = [x if type(x) is Reach else none(s, total) for x, s in steps_of]
-
-    def row(x: Reach, t: int) -> Array:
-        size = math.prod(x.shape[1:]) * n
-        low, high = np.searchsorted(x.keys, [t * size, (t + 1) * size])
-        return x.keys[low:high] - t * size
-
-    carry = [x.keys for x in varying[first:last]]
-    kept: list[list[Array]] = [[] for _ in shapes[loop.n_carry :]]
-    for t in range(steps)[:: -1 if loop.reverse else 1]:
-        now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
-        keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
-        state = Reach((total,), n, keys)
-        results = [unique([state.through((p.rows, p.cols))]) for p in pairs]
-        carry = results[: loop.n_carry]
-        for rows, keys, s in zip(
-            kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
-        ):
-            rows.append(keys + t * math.prod(s) * n)
-    ends = [Reach(s, n, k) for s, k in zip(shapes, carry, strict=False)]
-    for rows, s in zip(kept, shapes[loop.n_carry :], strict=True):
-        ends.append(Reach((steps, *s), n, unique([*rows, np.zeros(0, int)])))
-    return Parts(tuple(ends))
+# --- tapes -----------------------------------------------------------------------------------
 
 
 def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
@@ -510,3 +410,12 @@ def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> 
             if x not in known:
                 reaches.pop(x, None)
     return [of(x) for x in outputs]
+
+
+def of_call(operands: Sequence[Any], like: Any, call: Any) -> Any:
+    """The results of a checkpointed call, which is repeated."""
+    tape, outputs = call.again()
+    known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
+    parts = of_tape(tape, known, outputs)
+    n = leaves(operands)[0].n
+    return call.layout.together([x if type(x) is Reach else none(np.shape(x), n) for x in parts])

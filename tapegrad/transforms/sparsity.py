@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from html import escape
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -19,12 +19,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
 from tapegrad.errors.words import got
+from tapegrad.transforms.base import Argnums, P, R
 from tapegrad.transforms.coloring import color_columns, color_symmetric
+from tapegrad.transforms.jacobians import Jacobian, as_result, by_blocks, size_of, ways
 from tapegrad.transforms.reach import Reach, UnknownSizeError, full, numbered, of_tape
 from tapegrad.tree.ownership import Array, Unchanging, readonly_array
 
@@ -161,11 +164,9 @@ def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> S
 # --- a pattern for a call ------------------------------------------------------------------------
 
 
-def check_sparse(transform: Any, field: Any, sparse: Any) -> None:
+def check_pattern(sparse: Any) -> None:
     """Raise for a pattern that is none."""
-    if not (
-        isinstance(sparse, bool | Sparsity) or hasattr(sparse, "row") or hasattr(sparse, "tocoo")
-    ):
+    if not (isinstance(sparse, Sparsity) or hasattr(sparse, "row") or hasattr(sparse, "tocoo")):
         raise TypeError(
             f"sparse must be True, False, or a pattern (a tg.sparsity(fn)(x), or an array of "
             f"scipy.sparse), not {got(sparse)}"
@@ -274,3 +275,172 @@ def _same(facts: Any, others: Any) -> bool:
     if isinstance(facts, dict):
         return facts.keys() == others.keys() and all(_same(x, others[k]) for k, x in facts.items())
     return bool(facts == others)
+
+
+# --- blocks -----------------------------------------------------------------------------------
+
+
+def _pattern(
+    jacobian: Jacobian[..., Any],
+    tape: Tape,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    whole: Mapping[Any, Any],
+) -> Sparsity:
+    """The pattern of all blocks: the one given, or the one that the tape has."""
+    mode = "symmetric" if jacobian.symmetric else jacobian.mode
+    sources = [whole.get(y, y) for y in outputs]
+    return planned(jacobian, tape, list(dict.fromkeys(inputs)), sources, mode, jacobian.sparse)
+
+
+def blocks_of(
+    jacobian: Jacobian[..., Any],
+    tape: Tape,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    whole: Mapping[Any, Any],
+) -> dict[Any, Any]:
+    """The blocks of a sparse Jacobian, by one product for each color of its pattern.
+
+    `whole` has the complex record of each of its halves.
+    """
+    pattern = _pattern(jacobian, tape, inputs, outputs, whole)
+    inputs = list(dict.fromkeys(inputs))
+    forward = pattern.mode != "reverse"
+    move, ends, others = ways(tape, inputs, outputs, forward)
+    if pattern.nnz:
+        products = by_blocks(move, tape, ends, others, pattern.colors)
+        flat = [np.reshape(part, (len(part), math.prod(part.shape[1:]))) for part in products]
+        together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+        color, at = pattern.picked
+        data = np.reshape(together, -1)[color * size_of(others) + at]
+    else:
+        data = np.zeros(0)
+    if jacobian.sparse is not True and type(data) is not Tensor:
+        random = np.random.default_rng(0)
+        vs = [random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs]
+        product = ways(tape, inputs, outputs, True)[0](dict(zip(inputs, vs, strict=True)))
+        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (vs, product))
+        check_covers(jacobian, pattern, data, v, jv)
+    blocks = {}
+    for y, x, at, block in _blocks(pattern, outputs, inputs):
+        part = data if len(at) == len(data) else data[at]
+        blocks[y, x] = _as_block(part, block.rows, block.cols, y.size, x)
+    if jacobian.check_finite:
+        _check_blocks(tape, "forward" if forward else "reverse", blocks)
+    return blocks
+
+
+def _blocks(
+    pattern: Sparsity, outputs: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, Tensor, Array, Sparsity]]:
+    """The parts of a pattern that belong to each output and each input."""
+    row = 0
+    for y in outputs:
+        col = 0
+        for x in inputs:
+            yield (y, x, *pattern.block(range(row, row + y.size), range(col, col + x.size)))
+            col += x.size
+        row += y.size
+
+
+def _as_block(data: Any, rows: Any, cols: Any, y: int, x: Tensor) -> Any:
+    """A sparse derivative by x of so many elements."""
+    coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
+    return coo_array((as_result(data, x), (rows, cols)), shape=(y, x.size))
+
+
+def no_block(jacobian: Jacobian[..., Any], n: int, x: Tensor) -> Any:
+    """The block of n elements that do not depend on x."""
+    empty = np.zeros(0, int)
+    if type(jacobian) is SparsityOf:
+        return Sparsity(empty, empty, (n, x.size), np.zeros(x.size, int), "forward")
+    return _as_block(np.zeros(0, x.dtype), empty, empty, n, x)
+
+
+def with_imaginary(re: Any, im: Any, x: Tensor) -> Any:
+    """A block of a complex output from those of its halves, which have one pattern."""
+    if isinstance(re, Sparsity):
+        return re
+    return _as_block(re.data + 1j * im.data, re.row, re.col, re.shape[0], x)
+
+
+def _check_blocks(tape: Tape, mode: str, blocks: Mapping[Any, Any]) -> None:
+    """Raise for values, or elements of sparse blocks, that are not finite."""
+    checks = partial(lazy_import, "tapegrad.explain.finite")
+    checks("check_values")(tape, {y for y, _ in blocks})
+    for (y, x), block in blocks.items():
+        bad = np.flatnonzero(
+            ~np.isfinite(block.data._primal if type(block.data) is Tensor else block.data)
+        )
+        if bad.size:
+            at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
+            checks("check_direction")(tape, mode, y, x, at)
+
+
+@attrs.frozen(slots=False, repr=False)
+class SparsityOf(Jacobian[P, R]):
+    """The result of `sparsity`."""
+
+    kind = "sparsity"
+
+    def _matrices(
+        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
+    ) -> dict[Any, Any]:
+        pattern = _pattern(self, tape, inputs, outputs, whole)
+        inputs = list(dict.fromkeys(inputs))
+        return {(y, x): block for y, x, _, block in _blocks(pattern, outputs, inputs)}
+
+
+def sparsity(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    symmetric: bool = False,
+    has_aux: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> SparsityOf[P, Any]:
+    """A function that returns where the Jacobian of `fn` may have elements.
+
+    The pattern is read off the tape, and holds for all inputs of these shapes: no value that
+    depends on an argument is read. A `where` has the places of both sides, ``x * 0`` has those of
+    x, and `max` those of all that it compares. What `fn` captures is constant, so the zeros of a
+    captured matrix count. Elementwise ops, selections, sums and products are exact, and so are
+    loops over rows; other ops, such as a solver, depend on all of their operands.
+
+    Parameters
+    ----------
+    fn, argnums, has_aux, argnames
+        As for `jacobian`.
+    symmetric
+        Whether the Jacobian is symmetric, as that of a gradient: its colors are then those of a
+        star coloring, and fewer.
+
+    Returns
+    -------
+    A function of the same arguments that returns a `Sparsity`, or a tree of these where
+    `jacobian` returns a tree. Printed, it is a picture.
+
+    Raises
+    ------
+    TypeError
+        When called, as for `jacobian`.
+
+    Notes
+    -----
+    One product for a color gives all elements of its columns, which have no row in common (or, if
+    that is cheaper, of its rows): A. R. Curtis, M. J. D. Powell and J. K. Reid (1974), "On the
+    estimation of sparse Jacobian matrices".
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> pattern = tg.sparsity(lambda x: (x[1:] - x[:-1]) ** 2)(np.ones(8))
+    >>> pattern
+    <sparsity of 7 x 8: 14 places, 2 products instead of 8>
+    >>> print(pattern)
+    sparsity of 7 x 8: 14 places, 2 products instead of 8
+    ⠙⢦⡀⠀
+    ⠀⠀⠙⠦
+    """
+    return SparsityOf(fn, argnums, has_aux, argnames=argnames, sparse=True, symmetric=symmetric)

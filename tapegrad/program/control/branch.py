@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
 from tapegrad.core.rules import Joint, Parts, Rules
@@ -21,6 +22,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import last_written
+from tapegrad.declare import declare
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
@@ -155,3 +157,4 @@ def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branc
 COND = Rules(
     "cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
 )
+declare(COND, reach=called_lazily("tapegrad.program.control.reach", "of_branch"))

@@ -9,9 +9,11 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import apply
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
 from tapegrad.program.control.body import program_of
@@ -182,6 +184,7 @@ def _named(name: str) -> Rules:
     op = Rules(
         name, _looped, Joint(pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
     )
+    declare(op, reach=called_lazily("tapegrad.program.control.reach", "of_loop"))
     return op
 
 

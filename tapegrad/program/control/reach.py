@@ -1,0 +1,110 @@
+"""Sparsity patterns through loops and branches, whose bodies are programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.rules import Parts
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.ir import Code, interpreted
+from tapegrad.transforms.reach import (
+    Reach,
+    UnknownSizeError,
+    full,
+    leaves,
+    none,
+    numbered,
+    reached,
+    unique,
+)
+from tapegrad.tree.ownership import Array
+
+
+def of_branch(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
+    """The results of either program."""
+    sides = [of_code(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
+    n = leaves(operands)[0].n
+    pairs = zip(*sides, branch.on_true.outputs, strict=True)
+    return Parts(tuple([_either(a, b, branch.on_true.like(x).shape, n) for a, b, x in pairs]))
+
+
+def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Reach:
+    known = leaves([a, b])
+    return Reach(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
+
+
+def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
+    """The reaches of a program's outputs, from those of its inputs; constants stay constants."""
+
+    def apply(instruction: Any, operands: list[Any]) -> Any:
+        op, options = instruction.op, instruction.options
+        if not leaves(operands):
+            with np.errstate(all="ignore"):
+                return op.forward(*operands, **options)
+        like = np.broadcast_to(np.zeros((), instruction.dtype), instruction.shape)
+        if _has_parts(instruction):
+            like = op.like(*map(_stand_in, operands), **options)
+        return reached(op, operands, options, like)
+
+    return interpreted(code, inputs, apply)
+
+
+def _has_parts(instruction: Any) -> bool:
+    return any(type(x) in (Loop, Branch) for x in instruction.options.values())
+
+
+def _stand_in(x: Any) -> Any:
+    return np.broadcast_to(0.0, x.shape) if type(x) is Reach else x
+
+
+def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
+    """The results of a loop, a step at a time; if a value ends it, of all that it is given."""
+    n = leaves(operands)[0].n
+    first, last = loop.n_captured, loop.n_captured + loop.n_carry
+    varying = [x if type(x) is Reach else none(np.shape(x), n) for x in operands]
+    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]])
+    if steps is None:
+        if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
+            raise UnknownSizeError
+        inputs = unique([x.cols for x in varying])
+        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
+    # what a step's results have from its inputs, numbered one after the other
+    starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
+    total = int(starts[-1])
+    numbers = [
+        x
+        if i < first and type(x) is not Reach
+        else numbered(y.shape, total, starts[i])
+        if y.dtype.kind in "fc"
+        else none(y.shape, total)
+        for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
+    ]
+    shapes = [loop.body.like(x).shape for x in loop.body.outputs]
+    steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
+    pairs = [x if type(x) is Reach else none(s, total) for x, s in steps_of]
+
+    def row(x: Reach, t: int) -> Array:
+        size = math.prod(x.shape[1:]) * n
+        low, high = np.searchsorted(x.keys, [t * size, (t + 1) * size])
+        return x.keys[low:high] - t * size
+
+    carry = [x.keys for x in varying[first:last]]
+    kept: list[list[Array]] = [[] for _ in shapes[loop.n_carry :]]
+    for t in range(steps)[:: -1 if loop.reverse else 1]:
+        now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
+        keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
+        state = Reach((total,), n, keys)
+        results = [unique([state.through((p.rows, p.cols))]) for p in pairs]
+        carry = results[: loop.n_carry]
+        for rows, keys, s in zip(
+            kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
+        ):
+            rows.append(keys + t * math.prod(s) * n)
+    ends = [Reach(s, n, k) for s, k in zip(shapes, carry, strict=False)]
+    for rows, s in zip(kept, shapes[loop.n_carry :], strict=True):
+        ends.append(Reach((steps, *s), n, unique([*rows, np.zeros(0, int)])))
+    return Parts(tuple(ends))
