@@ -53,20 +53,14 @@ def test_lines_of_any_words_survive_encoding(sentences):
 # --- the step -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small():
+def test_a_step_reports_the_loss_of_the_parameters_it_was_given():
     lines = babi.read_text(babi.make_stories(2, 0), "stories")
     vocabulary = train_babi.Vocabulary.of(lines)
     model = train_babi.make_model(vocabulary, train_babi.Settings(embedding=3, hidden=4))
     optimizer = tg.optim.SGD(0.5, 0.9)
-    params = model.init(0)
+    params, tokens = model.init(0), vocabulary.encode(lines)
     step = train_babi.make_step(model, optimizer)
-    return model, step, params, optimizer.init(params), vocabulary.encode(lines)
-
-
-def test_a_step_reports_the_loss_of_the_parameters_it_was_given(small):
-    model, step, params, state, tokens = small
-    loss, logits, _, _ = step(params, state, tokens)
+    loss, logits, _, _ = step(params, optimizer.init(params), tokens)
     mean, accuracy = train_babi.evaluate(model, params, tokens)
     np.testing.assert_allclose(float(loss), mean, rtol=1e-12)
     assert train_babi.count_right(logits, tokens[:, -1]) / len(tokens) == accuracy

@@ -273,10 +273,6 @@ LOOPS: dict[str, Callable[[Fn, Any], Any]] = {
 }
 
 
-def first(x: Any) -> Any:
-    return numbers(x)[0]
-
-
 def moved(loop: Callable[[Fn, Any], Any]) -> Callable[[Fn, Any], Any]:
     """The gradient of the sum of a loop's results by a factor of its first carry."""
     return lambda step, x: tg.grad(

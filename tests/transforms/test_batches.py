@@ -98,11 +98,19 @@ def same(got: Any, want: Any) -> None:
 # --- nesting -----------------------------------------------------------------------
 
 
+def product_of_gauss_and_newton(fn: Any, x: Any, v: Any) -> Any:
+    _, push = tg.linearize(fn, x)
+    return push.transpose(push(v))[0]
+
+
 TRANSFORMED = {
     "grad": lambda x, y: tg.grad(loss)(W, x, y),
     "value_and_grad": lambda x, y: tg.value_and_grad(loss, argnums=(0, 1))(W, x, y),
     "vjp": lambda x, y: tg.vjp(lambda x: tg.tanh(x) * y, x)[1](x),
     "jvp": lambda x, y: tg.jvp(lambda x: tg.softmax(x * y), (x,), (x + 1.0,)),
+    "linearize, transposed": lambda x, y: product_of_gauss_and_newton(
+        lambda x: tg.softmax(x * y), x, x + 1.0
+    ),
     "jacobian": lambda x, y: tg.jacobian(lambda x: tg.cumprod(x * y))(x),
     "hessian": lambda x, y: tg.hessian(lambda x: loss(W, x, y))(x),
     "hvp": lambda x, y: tg.hvp(lambda x: loss(W, x, y), (x,), (x,)),

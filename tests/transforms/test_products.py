@@ -149,18 +149,3 @@ def test_a_linearization_is_transposed_without_another_recording(x, u, v):
     rows = tg.vmap(push.transpose)({"y": np.eye(3), "s": np.zeros(3)})
     close(rows[0], 2 * mixed_jacobian(x))
     assert len(calls) == 1
-
-
-def test_products_of_gauss_and_newton_are_compiled_and_differentiated():
-    def product(x, v):
-        _, push = tg.linearize(mixed, x)
-        return push.transpose(push(v))[0]
-
-    x, v = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, -0.5])
-    jacobian = mixed_jacobian(x)
-    close(product(x, v), jacobian.T @ jacobian @ v)
-    close(tg.compile(product)(x, v), jacobian.T @ jacobian @ v)
-    close(tg.jacobian(product, argnums=1)(x, v), jacobian.T @ jacobian)
-    tg.testing.check_grads(product, (x, v), order=1)
-    with pytest.raises(ValueError, match=r"the cotangent has shape \(2,\), its output \(3,\)"):
-        tg.linearize(mixed, x)[1].transpose(np.ones(2))
