@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from alike import same_bits
 from counting import peak_of
 from depth import THOROUGH
 
@@ -65,10 +66,6 @@ def pulled(fn, argnums=0):
     return both
 
 
-def to_the_bit(a, b):
-    tg.tree.map(np.testing.assert_array_equal, a, b)
-
-
 START = np.array([0.3, 0.7])
 ROWS = [np.linspace(0.5, 2.0, 2 * n).reshape(n, 2) for n in (0, 1, 4, 7, 12)]
 EXACT = {
@@ -87,9 +84,9 @@ def test_loops_in_segments_agree_with_the_loop_to_the_last_bit(name, short):
         compiled = tg.compile(fn)
         for length in lengths:
             expected = pulled(of(None), argnums)(START, length)
-            to_the_bit(fn(START, length), expected)
-            to_the_bit(compiled(START, length), expected)
-            to_the_bit(of(checkpoint)(START, length), of(None)(START, length))
+            assert same_bits(fn(START, length), expected)
+            assert same_bits(compiled(START, length), expected)
+            assert same_bits(of(checkpoint)(START, length), of(None)(START, length))
         # how many steps there are is known, and is not
         assert len(compiled.signatures) == (1 if argnums == 0 else len(ROWS))
 
@@ -122,7 +119,7 @@ def test_a_program_with_segments_is_saved_and_loaded(tmp_path):
     args = np.array([0.3, 0.7]), np.ones((7, 2))
     program = tg.compile(pulled(scanned(2), (0, 1))).program(*args)
     program.save(tmp_path / "loop.npz")
-    to_the_bit(tg.load_program(tmp_path / "loop.npz")(*args), program(*args))
+    assert same_bits(tg.load_program(tmp_path / "loop.npz")(*args), program(*args))
 
 
 # --- memory, and what it costs --------------------------------------------------------------

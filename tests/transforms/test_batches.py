@@ -1,10 +1,12 @@
 """vmap gives what a loop over the examples gives: for each op, transform, draw and axis."""
 
+import functools
 import itertools
 import pickle
 import re
 from typing import Any
 
+import alike
 import numpy as np
 import pytest
 from depth import THOROUGH, depth, examples
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.testing import check_batched, check_compiled, check_grads, programs, sample_calls
+
+same = functools.partial(alike.same, rtol=1e-12)
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
 V = np.array([0.5, -1.0])
@@ -89,10 +93,6 @@ def by_loop(fn: Any, *batches: Any) -> Any:
     """What `vmap` is to give, for functions of arrays batched along their first axes."""
     rows = [fn(*row) for row in zip(*batches, strict=True)]
     return tg.tree.map(lambda *parts: np.stack(parts), *rows)
-
-
-def same(got: Any, want: Any) -> None:
-    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
 
 
 # --- nesting -----------------------------------------------------------------------

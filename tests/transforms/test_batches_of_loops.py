@@ -1,12 +1,16 @@
 """vmap of loops and branches gives what a loop over the examples gives, and its derivatives."""
 
+import functools
 from typing import Any
 
+import alike
 import numpy as np
 import pytest
 
 import tapegrad as tg
 from tapegrad.testing import check_batched
+
+same = functools.partial(alike.same, rtol=1e-9)
 
 X = np.array([[1.0, -2.0, 0.5], [0.5, 3.0, -1.0], [-1.5, 0.25, 2.0]])
 Y = np.array([0.5, -1.0, 2.0])
@@ -79,10 +83,6 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 def rows_of(name: str) -> Any:
     return np.stack([X, X + 1.0], axis=2) if name == "recurrence" else X
-
-
-def same(got: Any, want: Any) -> None:
-    assert tg.tree.all_close(got, want, rtol=1e-9, atol=1e-9)
 
 
 @every_function

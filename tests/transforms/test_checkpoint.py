@@ -1,8 +1,10 @@
 """A checkpointed function has the values and derivatives of the function, in less memory."""
 
+import functools
 from functools import partial
 from typing import Any
 
+import alike
 import numpy as np
 import pytest
 from counting import peak_of
@@ -12,11 +14,7 @@ from tapes import check_tape
 
 import tapegrad as tg
 
-
-def close(got: Any, want: Any, tolerance: float = 1e-9) -> None:
-    tg.tree.map(
-        lambda g, w: np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance), got, want
-    )
+close = functools.partial(alike.same, rtol=1e-9)
 
 
 def busy(p: Any, x: Any, *, scale: Any = 1.0, mode: str = "sin") -> Any:

@@ -1,7 +1,9 @@
 """Jacobians and Hessians are those of pullbacks, in both modes, in blocks and in trees."""
 
+import functools
 from typing import Any
 
+import alike
 import numpy as np
 import pytest
 from counting import peak_of
@@ -13,12 +15,10 @@ import tapegrad as tg
 from tapegrad.testing import check_grads, programs
 from tapegrad.transforms import jacobians
 
+same = functools.partial(alike.same, rtol=1e-9)
+
 MODES = ("forward", "reverse")
 every_mode = pytest.mark.parametrize("mode", MODES)
-
-
-def same(got: Any, want: Any) -> None:
-    assert tg.tree.all_close(got, want, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 def fn(p: Any, x: Any) -> Any:
