@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts import printed
 
 import tapegrad as tg
 import tapegrad.domain
@@ -40,14 +41,6 @@ NAMES = [module_name(file) for file in FILES]
 HAS_SCIPY = importlib.util.find_spec("scipy") is not None
 IMPORTED = [x for x in NAMES if HAS_SCIPY or not x.startswith("tapegrad.scipy")]
 MODULES = [importlib.import_module(name) for name in IMPORTED]
-
-
-def printed(code: str) -> str:
-    """The text that a program prints, run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    return done.stdout
 
 
 def test_every_file_is_a_module_that_imports():

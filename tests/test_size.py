@@ -1,32 +1,18 @@
 """Depth and size: time and memory are linear in the records, and all is freed when dropped."""
 
 import platform
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 from counting import calls_of
 from depth import THOROUGH
+from scripts import printed
 
 import tapegrad as tg
-
-ROOT = Path(__file__).parents[1]
 
 
 def run(code: str) -> list[float]:
     """The numbers that a program prints, run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    return [float(word) for word in done.stdout.split()]
+    return [float(word) for word in printed(code).split()]
 
 
 @pytest.mark.thorough

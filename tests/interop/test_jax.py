@@ -2,10 +2,7 @@
 
 import contextlib
 import functools
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES, case_of
+from scripts import printed
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -456,11 +454,4 @@ print("same")
 @pytest.mark.thorough
 def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | flags,
-    )
-    assert done.stdout == "same\n", done.stderr
+    assert printed(SHARDED, **flags) == "same\n"

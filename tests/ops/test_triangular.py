@@ -1,14 +1,12 @@
 """Triangular equations and the rule of Cholesky factors, with SciPy and without it."""
 
-import os
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import printed
 
 import tapegrad as tg
 from tapegrad.ops import triangular
@@ -96,14 +94,6 @@ def test_the_rule_has_one_piece_of_memory(monkeypatch: Any) -> None:
     assert peak < 1.8 * g.nbytes
 
 
-def run(code: str, *args: str) -> list[str]:
-    path = os.pathsep.join([str(Path(tg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", code, *args]
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout.split()
-
-
 @pytest.mark.thorough
 def test_small_matrices_do_not_import_scipy_and_large_ones_need_none() -> None:
     code = (
@@ -113,7 +103,7 @@ def test_small_matrices_do_not_import_scipy_and_large_ones_need_none() -> None:
         "sys.modules['scipy'] = sys.modules['scipy.linalg'] = None\n"
         "print(tg.grad(f)(4 * np.eye(400))[7, 7].round(6))"
     )
-    assert run(code) == ["False", "0.25"]
+    assert printed(code) == "False\n0.25\n"
 
 
 def test_a_program_saved_with_scipy_runs_without_it(tmp_path: Path) -> None:
@@ -129,7 +119,7 @@ def test_a_program_saved_with_scipy_runs_without_it(tmp_path: Path) -> None:
         "found = tg.load_program(sys.argv[1] + '/program.npz')(np.load(sys.argv[1] + '/a.npy'))\n"
         "np.save(sys.argv[1] + '/found.npy', found)"
     )
-    run(code, str(tmp_path))
+    printed(code, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), program(a), rtol=1e-9, atol=1e-12)
 
 

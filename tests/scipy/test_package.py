@@ -1,21 +1,9 @@
 """How `tapegrad.scipy` is imported, and what it says where SciPy is not installed."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from scripts import printed
 
 import tapegrad as tg
-
-ROOT = Path(__file__).parents[2]
-
-
-def printed(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    return done.stdout
 
 
 @pytest.mark.thorough

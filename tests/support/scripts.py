@@ -1,4 +1,13 @@
-"""Running the commands of the example scripts in this process."""
+"""Programs run in a process of their own, and commands of the example scripts in this one."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 STORY = "1 Ada ran to the attic.\n2 Ben ran to the studio.\n3 Where is Ada? \tattic\t1\n"
 
@@ -18,3 +27,17 @@ def written(folder, text, name="story.txt"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+def printed(code: str, *arguments: Any, **environment: str) -> str:
+    """The text that a program prints, run from the project's folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
