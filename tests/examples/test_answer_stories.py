@@ -142,27 +142,17 @@ def test_resumed_after_ctrl_c_it_ends_as_if_never_stopped(command, tmp_path, mon
     assert output.split("\n\n")[1:] == expected.split("\n\n")[1:]
 
 
-@pytest.fixture
-def saved(command, tmp_path):
+@pytest.mark.thorough
+def test_resuming_with_other_options_is_one_error_that_names_them(command, tmp_path):
     path = tmp_path / "model.npz"
     assert command(*SMALL, "--save", path)[0] == 0
-    return path
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("other", "named"),
-    [
+    for other, named in (
         (("--seed", 1), "--seed 0, not 1"),
         (("--facts", 2), "--hops 1, not 3"),
         (("--learning-rate", 0.5), "--learning-rate 0.01, not 0.5"),
         (("--stories", 11), "other stories"),
-    ],
-    ids=lambda case: str(case[0]) if isinstance(case, tuple) else "",
-)
-def test_resuming_with_other_options_is_one_error_that_names_them(command, saved, other, named):
-    status, _, errors = command(*SMALL, *other, "--resume", saved)
-    assert status == 2
-    assert len(errors) == 1
-    assert str(saved) in errors[0]
-    assert named in errors[0]
+    ):
+        status, _, (error,) = command(*SMALL, *other, "--resume", path)
+        assert status == 2
+        assert str(path) in error
+        assert named in error

@@ -88,30 +88,19 @@ def test_every_function_is_in_the_table():
 
 
 @pytest.mark.parametrize(
-    ("name", "gradient"),
+    ("name", "gradient", "takes_complex"),
     [
-        ("where", "`x`, `y`"),
-        ("copysign", "`x1`"),
-        ("floor", "none"),
-        ("getitem", "`a`"),
-        ("var", "by its parts"),
-        ("np.shape", "none"),
+        ("where", "`x`, `y`", "yes"),
+        ("copysign", "`x1`", "no"),
+        ("floor", "none", "no"),
+        ("getitem", "`a`", "yes"),
+        ("var", "by its parts", "yes"),
+        ("einsum", "by its parts", "by its parts"),
+        ("fft.rfft", "`a`", "no"),
     ],
 )
-def test_the_gradients_are_told(name, gradient):
-    assert ROWS[name].gradient == gradient
-
-
-@pytest.mark.parametrize(
-    ("name", "takes"),
-    [
-        *[(name, "yes") for name in ("exp", "var", "fft.irfft", "eigh", "zeros_like")],
-        *[(name, "no") for name in ("max", "softmax", "fft.rfft", "median")],
-        ("einsum", "by its parts"),
-    ],
-)
-def test_what_takes_complex_numbers_is_told(name, takes):
-    assert ROWS[name].complex == takes
+def test_gradients_and_complex_numbers_are_told(name, gradient, takes_complex):
+    assert (ROWS[name].gradient, ROWS[name].complex) == (gradient, takes_complex)
 
 
 def test_calls_are_written_as_a_user_writes_them():
