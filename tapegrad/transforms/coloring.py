@@ -21,7 +21,7 @@ def color_columns(rows: Array, cols: Array, n: int) -> Array:
         return np.zeros(n, int)
     # a row with that many elements needs that many colors
     fewest = int(np.bincount(rows).max())
-    if fewest == n:
+    if fewest == n or (2 * fewest > n and len(rows) > _LARGE):
         return np.arange(n)
     lists = _lists(rows, cols, n)
     m = int(rows.max()) + 1
@@ -85,6 +85,8 @@ def _lists(rows: Array, cols: Array, n: int) -> list[list[int]]:
     return [in_order[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
 
 
+# with more places than this, a matrix with rows that are half full is treated as dense
+_LARGE = 1 << 20
 # up to this many columns, colorings are worth some more rounds
 _MANY = 1 << 14
 

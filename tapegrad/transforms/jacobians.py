@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -78,21 +78,10 @@ class Jacobian(Transform[P, R]):
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
         refuse_complex_inputs(self, inputs)
-        # outputs without a gradient are left out
-        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind in "fc"]
-        halves: dict[Tensor, list[Tensor]] = {}
-        for y in dict.fromkeys(moving):
-            if y.dtype.kind == "c":
-                tape, halves[y] = _in_halves(tape, y)
-        moving = [part for y in moving for part in halves.get(y, [y])]
-        matrices = self._matrices(tape, inputs, moving, {x: y for y in halves for x in halves[y]})
-        for y, (re, im) in halves.items():
-            for x in inputs:
-                parts = matrices[re, x], matrices[im, x]
-                if self.sparse is False:
-                    matrices[y, x] = as_result(parts[0] + 1j * parts[1], x)
-                else:
-                    matrices[y, x] = _sparsity("with_imaginary")(*parts, x)
+        if self.sparse is not False:
+            matrices = self._sparse(tape, inputs, [y for y in outputs if is_numeric(y)])
+        else:
+            matrices = self._dense(tape, inputs, outputs)
         rows = []
         for y in outputs:
             if not is_numeric(y):
@@ -107,18 +96,27 @@ class Jacobian(Transform[P, R]):
             rows.append(self.arranged(tree.unflatten(inner, row), positions))
         return output, tree.unflatten(structure, rows), aux
 
-    def _matrices(
-        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
-    ) -> dict[Any, Any]:
-        """The blocks, by output and input; `whole` has the complex record of each of its halves."""
-        if self.sparse is not False:
-            blocks: dict[Any, Any] = _sparsity("blocks_of")(self, tape, inputs, outputs, whole)
-            return blocks
-        mode = self.mode or ("forward" if size_of(inputs) < size_of(outputs) else "reverse")
-        matrices = _dense(tape, inputs, outputs, mode == "forward")
+    def _dense(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
+        """The blocks, by output and input; outputs without a gradient are left out."""
+        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind in "fc"]
+        halves: dict[Tensor, list[Tensor]] = {}
+        for y in dict.fromkeys(moving):
+            if y.dtype.kind == "c":
+                tape, halves[y] = _in_halves(tape, y)
+        moving = [part for y in moving for part in halves.get(y, [y])]
+        mode = self.mode or ("forward" if size_of(inputs) < size_of(moving) else "reverse")
+        matrices = _dense(tape, inputs, moving, mode == "forward")
         if self.check_finite:
             lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
+        for y, (re, im) in halves.items():
+            for x in inputs:
+                matrices[y, x] = as_result(matrices[re, x] + 1j * matrices[im, x], x)
         return matrices
+
+    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
+        """The sparse blocks, by output and input."""
+        blocks: dict[Any, Any] = _sparsity("blocks_of")(self, tape, inputs, outputs)
+        return blocks
 
     def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
         """The block of an output that has no derivative by x."""
@@ -294,8 +292,9 @@ def jacobian(
     sparse
         If True, each block is a `tapegrad.scipy.sparse.coo_array` of shape ``(output.size,
         argument.size)``, both in C order, and takes one product for each color of its pattern
-        (see `sparsity`). Or a pattern of your own: what `sparsity` returns, or an array of
-        ``scipy.sparse``, whose numbers do not count. It needs SciPy.
+        (see `sparsity`). Or a pattern of your own for the whole matrix, of all numbers of the
+        result by all of the arguments: what `sparsity` returns, or an array of ``scipy.sparse``,
+        whose numbers do not count. It needs SciPy.
 
     Returns
     -------
@@ -333,13 +332,14 @@ def value_and_jacobian(
     has_aux: bool = False,
     check_finite: bool = False,
     *,
+    sparse: Any = False,
     argnames: str | Sequence[str] | None = None,
 ) -> ValueAndJacobian[P, tuple[Any, Any]]:
     """A function that returns the value of `fn` and its Jacobian, from one recording.
 
     Parameters
     ----------
-    fn, argnums, mode, has_aux, check_finite, argnames
+    fn, argnums, mode, has_aux, check_finite, sparse, argnames
         As for `jacobian`.
 
     Returns
@@ -360,7 +360,9 @@ def value_and_jacobian(
     (array([4., 6.]), array([[4., 0.],
            [3., 2.]]))
     """
-    return ValueAndJacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode)
+    return ValueAndJacobian(
+        fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode, sparse=sparse
+    )
 
 
 class _OfGradient(Jacobian[P, R]):

@@ -21,7 +21,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
 from tapegrad.errors.words import got
@@ -71,7 +71,7 @@ class Sparsity(Unchanging):
         """The number of places."""
         return len(self.rows)
 
-    def block(self, rows: range, cols: range) -> tuple[Array, Sparsity]:
+    def _block(self, rows: range, cols: range) -> tuple[Array, Sparsity]:
         """The places in some rows and columns, by number, and as a pattern of their own."""
         own = (self.rows >= rows.start) & (self.rows < rows.stop)
         own &= (self.cols >= cols.start) & (self.cols < cols.stop)
@@ -87,7 +87,7 @@ class Sparsity(Unchanging):
         return int(self.colors.max()) + 1 if self.nnz else 0
 
     @cached_property
-    def picked(self) -> tuple[Array, Array]:
+    def _picked(self) -> tuple[Array, Array]:
         """For each place the color of a product, and where the element is in that product.
 
         In a symmetric matrix it is the element itself or the one across the diagonal, whichever is
@@ -115,6 +115,11 @@ class Sparsity(Unchanging):
     def __str__(self) -> str:
         return f"{repr(self)[1:-1]}\n{self._picture()}"
 
+    def tocsc(self) -> Any:
+        """SciPy's array by columns with True at the places, such as ``jac_sparsity``."""
+        coo_array = lazy_import("scipy.sparse", "coo_array")
+        return coo_array((np.ones(self.nnz, bool), (self.rows, self.cols)), self.shape).tocsc()
+
     def _picture(self) -> str:
         """The places as dots of braille."""
         m, n = self.shape
@@ -129,27 +134,29 @@ class Sparsity(Unchanging):
         return f"<pre style='line-height: 1'>{escape(str(self))}</pre>"
 
 
-def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
+def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Any:
     """The rows and columns of all places, of all outputs and all inputs one after the other."""
-    n = sum([x.size for x in inputs])
+    n = size_of(inputs)
     starts = accumulate([x.size for x in inputs], initial=0)
     known = {x: numbered(x.shape, n, start) for x, start in zip(inputs, starts, strict=False)}
     try:
         reaches = of_tape(tape, known, outputs) if n else []
     except UnknownSizeError:
-        reaches = [full(y.shape, n, np.arange(n)) for y in outputs]
+        reaches = [full(np.shape(y), n, np.arange(n)) for y in outputs]
     rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
     for y, reach in zip(outputs, reaches, strict=n > 0):
         if type(reach) is Reach:
             rows.append(reach.rows + first)
             cols.append(reach.cols)
-        first += y.size
+        first += np.size(y)
     return np.concatenate(rows), np.concatenate(cols)
 
 
 def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> Sparsity:
     """A pattern with colors; if no mode is asked for, the one with cheaper products."""
     if mode == "symmetric":
+        if shape[0] != shape[1]:
+            raise ValueError(f"a symmetric matrix is square, not {shape[0]} x {shape[1]}")
         keys = np.unique(np.concatenate([rows * shape[1] + cols, cols * shape[1] + rows]))
         rows, cols = np.divmod(keys, shape[1])
         return Sparsity(rows, cols, shape, color_symmetric(rows, cols, shape[1]), mode)
@@ -174,17 +181,15 @@ def check_pattern(sparse: Any) -> None:
 
 
 def planned(
-    transform: Any,
-    tape: Tape,
-    inputs: list[Tensor],
-    outputs: list[Tensor],
-    mode: str | None,
-    sparse: Any,
+    transform: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> Sparsity:
     """The pattern of a call: the one given, the one of a like call before, or the tape's."""
-    shape = sum([y.size for y in outputs]), sum([x.size for x in inputs])
-    if sparse is not True:
-        return _given(transform, sparse, shape, mode)
+    shape = sum([np.size(y) for y in outputs]), size_of(inputs)
+    mode = "symmetric" if transform.symmetric else transform.mode
+    if any(_moves(y) and y.dtype.kind == "c" for y in outputs):
+        mode = mode or "forward"  # tangents along real directions are the complex columns
+    if transform.sparse is not True:
+        return _given(transform, transform.sparse, shape, mode)
     facts = _facts(tape, inputs, outputs, mode)
     if transform.remembered and _same(transform.remembered["facts"], facts):
         return transform.remembered["pattern"]
@@ -221,7 +226,9 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
     return colored(rows, cols, shape, mode)
 
 
-def check_covers(transform: Any, pattern: Sparsity, data: Any, v: Any, product: Any) -> None:
+def check_covers(
+    transform: Any, pattern: Sparsity, data: Any, v: Any, product: Any, near: float, least: float
+) -> None:
     """Raise if a pattern misses a place.
 
     Parameters
@@ -232,16 +239,19 @@ def check_covers(transform: Any, pattern: Sparsity, data: Any, v: Any, product: 
         The elements at the places.
     v, product
         A random vector, and its product with the matrix.
+    near, least
+        The relative and the absolute error of a product that is right.
     """
-    parts = data * v[pattern.cols]
-    m = pattern.shape[0]
-    sums = np.bincount(pattern.rows, parts, m)
-    size = np.bincount(pattern.rows, np.abs(parts), m) + np.abs(product)
-    near = np.sqrt(np.finfo(product.dtype).eps) * size
-    if (bad := np.flatnonzero(np.abs(sums - product) > near)).size:
+    parts, m = data * v[pattern.cols], pattern.shape[0]
+    sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
+    # beside the largest, since a row of small elements may be the rounding error of large ones
+    error = least + near * np.max(sums[2] + np.abs(product), initial=0)
+    bad = np.flatnonzero(np.abs(sums[0] + 1j * sums[1] - product) > error)
+    if bad.size and pattern.nnz < math.prod(pattern.shape):
         raise ValueError(
             f"{transform.kind} of {label(transform.fn)}: the pattern given by sparse misses a "
-            f"place in row {bad[0]}; with sparse=True it is read off the tape"
+            f"place: the product with a random vector differs in row {bad[0]}; with sparse=True it "
+            "is read off the tape"
         )
 
 
@@ -280,48 +290,41 @@ def _same(facts: Any, others: Any) -> bool:
 # --- blocks -----------------------------------------------------------------------------------
 
 
-def _pattern(
-    jacobian: Jacobian[..., Any],
-    tape: Tape,
-    inputs: list[Tensor],
-    outputs: list[Tensor],
-    whole: Mapping[Any, Any],
-) -> Sparsity:
-    """The pattern of all blocks: the one given, or the one that the tape has."""
-    mode = "symmetric" if jacobian.symmetric else jacobian.mode
-    sources = [whole.get(y, y) for y in outputs]
-    return planned(jacobian, tape, list(dict.fromkeys(inputs)), sources, mode, jacobian.sparse)
-
-
 def blocks_of(
-    jacobian: Jacobian[..., Any],
-    tape: Tape,
-    inputs: list[Tensor],
-    outputs: list[Tensor],
-    whole: Mapping[Any, Any],
+    jacobian: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> dict[Any, Any]:
-    """The blocks of a sparse Jacobian, by one product for each color of its pattern.
-
-    `whole` has the complex record of each of its halves.
-    """
-    pattern = _pattern(jacobian, tape, inputs, outputs, whole)
+    """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
     inputs = list(dict.fromkeys(inputs))
+    pattern = planned(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
-    move, ends, others = ways(tape, inputs, outputs, forward)
+    moving = [y for y in outputs if _moves(y)]
+    move, ends, others = ways(tape, inputs, moving, forward)
+    colors = pattern.colors
+    if not forward:  # rows of zeros have no color to take a product for
+        colors = colors[np.repeat([_moves(y) for y in outputs], [np.size(y) for y in outputs])]
+    data: Any = np.zeros(0)
     if pattern.nnz:
-        products = by_blocks(move, tape, ends, others, pattern.colors)
-        flat = [np.reshape(part, (len(part), math.prod(part.shape[1:]))) for part in products]
+        of: dict[Any, Any] = dict(
+            zip(others, by_blocks(move, tape, ends, others, colors), strict=True)
+        )
+        n = pattern.n_colors
+        side: list[Any] = outputs if forward else list(inputs)
+        flat: list[Any] = [
+            np.reshape(of[x], (n, x.size)) if _moves(x) else np.zeros((n, np.size(x))) for x in side
+        ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-        color, at = pattern.picked
-        data = np.reshape(together, -1)[color * size_of(others) + at]
-    else:
-        data = np.zeros(0)
+        color, at = pattern._picked
+        data = np.reshape(together, -1)[color * together.shape[1] + at]
     if jacobian.sparse is not True and type(data) is not Tensor:
         random = np.random.default_rng(0)
-        vs = [random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs]
-        product = ways(tape, inputs, outputs, True)[0](dict(zip(inputs, vs, strict=True)))
-        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (vs, product))
-        check_covers(jacobian, pattern, data, v, jv)
+        moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
+        products = dict(zip(moving, ways(tape, inputs, moving, True)[0](moved), strict=True))
+        jvs = [products[y] if _moves(y) else np.zeros(np.shape(y)) for y in outputs]
+        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), jvs))
+        eps = max([np.finfo(x.dtype).eps for x in (*tape, *inputs) if x.dtype.kind in "fc"])
+        # what rounds off in the results may be all that there is
+        least = 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in primals(outputs)])
+        check_covers(jacobian, pattern, data, v, jv, max(np.sqrt(eps), 1e-6), least)
     blocks = {}
     for y, x, at, block in _blocks(pattern, outputs, inputs):
         part = data if len(at) == len(data) else data[at]
@@ -331,17 +334,23 @@ def blocks_of(
     return blocks
 
 
+def _moves(y: Any) -> bool:
+    """Whether a result is a record that has derivatives."""
+    return type(y) is Tensor and y.dtype.kind in "fc"
+
+
 def _blocks(
-    pattern: Sparsity, outputs: Sequence[Tensor], inputs: Sequence[Tensor]
+    pattern: Sparsity, outputs: Sequence[Any], inputs: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor, Array, Sparsity]]:
-    """The parts of a pattern that belong to each output and each input."""
+    """The parts of a pattern that belong to each output that moves and each input."""
     row = 0
     for y in outputs:
-        col = 0
+        col, end = 0, row + np.size(y)
         for x in inputs:
-            yield (y, x, *pattern.block(range(row, row + y.size), range(col, col + x.size)))
+            if _moves(y):
+                yield (y, x, *pattern._block(range(row, end), range(col, col + x.size)))
             col += x.size
-        row += y.size
+        row = end
 
 
 def _as_block(data: Any, rows: Any, cols: Any, y: int, x: Tensor) -> Any:
@@ -356,13 +365,6 @@ def no_block(jacobian: Jacobian[..., Any], n: int, x: Tensor) -> Any:
     if type(jacobian) is SparsityOf:
         return Sparsity(empty, empty, (n, x.size), np.zeros(x.size, int), "forward")
     return _as_block(np.zeros(0, x.dtype), empty, empty, n, x)
-
-
-def with_imaginary(re: Any, im: Any, x: Tensor) -> Any:
-    """A block of a complex output from those of its halves, which have one pattern."""
-    if isinstance(re, Sparsity):
-        return re
-    return _as_block(re.data + 1j * im.data, re.row, re.col, re.shape[0], x)
 
 
 def _check_blocks(tape: Tape, mode: str, blocks: Mapping[Any, Any]) -> None:
@@ -384,11 +386,9 @@ class SparsityOf(Jacobian[P, R]):
 
     kind = "sparsity"
 
-    def _matrices(
-        self, tape: Tape, inputs: list[Tensor], outputs: list[Tensor], whole: Mapping[Any, Any]
-    ) -> dict[Any, Any]:
-        pattern = _pattern(self, tape, inputs, outputs, whole)
+    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
         inputs = list(dict.fromkeys(inputs))
+        pattern = planned(self, tape, inputs, outputs)
         return {(y, x): block for y, x, _, block in _blocks(pattern, outputs, inputs)}
 
 
@@ -402,11 +402,12 @@ def sparsity(
 ) -> SparsityOf[P, Any]:
     """A function that returns where the Jacobian of `fn` may have elements.
 
-    The pattern is read off the tape, and holds for all inputs of these shapes: no value that
-    depends on an argument is read. A `where` has the places of both sides, ``x * 0`` has those of
-    x, and `max` those of all that it compares. What `fn` captures is constant, so the zeros of a
-    captured matrix count. Elementwise ops, selections, sums and products are exact, and so are
-    loops over rows; other ops, such as a solver, depend on all of their operands.
+    The pattern is read off the tape, and holds for all values of these shapes: no value that
+    depends on a differentiated argument is read. A `where` has the places of both sides, ``x * 0``
+    has those of x, and `max` those of all that it compares. What `fn` captures is constant, and so
+    are its other arguments, such as an index: the zeros of a captured matrix count. Real
+    elementwise ops, selections, sums and products are exact, and so are loops over rows; other
+    ops, such as a solver or a `while_loop`, depend on all of their operands.
 
     Parameters
     ----------

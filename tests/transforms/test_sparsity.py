@@ -231,16 +231,23 @@ def test_hessians(loss):
         np.testing.assert_allclose(found.toarray(), want, rtol=1e-10, atol=1e-12)
 
 
-def test_a_hessian_of_a_tree_is_one_symmetric_matrix():
-    def loss(p):
-        return np.sum(p["x"] ** 2 * p["b"]) + p["b"] ** 3
+@pytest.mark.filterwarnings("ignore:.* is dense")
+@pytest.mark.parametrize("linear", "abx")
+def test_a_hessian_of_a_tree_is_one_symmetric_matrix(linear):
+    """Leaves whose gradient is constant have rows of it too."""
 
-    p = {"x": X, "b": 2.0}
+    def loss(p):
+        rest = [np.sum(p[k]) ** 3 + np.sum(p[k] ** 2) for k in p if k != linear]
+        return np.sum(p[linear]) + sum(rest) + rest[0] * rest[1]
+
+    p = {"a": X[:2], "b": 2.0, "x": X[2:5]}
     want, found = tg.hessian(loss)(p), tg.hessian(loss, sparse=True)(p)
+    pattern = tg.sparsity(tg.grad(loss), symmetric=True)(p)
     for i in p:
         for j in p:
             block = found[i][j]
             np.testing.assert_allclose(block.toarray(), want[i][j].reshape(block.shape))
+            assert pattern[i][j].shape == block.shape
 
 
 def differences(x):
@@ -320,7 +327,7 @@ def test_a_pattern_of_ones_own():
         (
             lambda: tg.jacobian(differences, sparse=sparse.eye_array(7, 8))(X),
             ValueError,
-            "the pattern given by sparse misses a place in row 0",
+            "the pattern given by sparse misses a place",
         ),
         (
             lambda: tg.hessian(rosenbrock, sparse=sparse.eye_array(8))(X),
@@ -332,6 +339,7 @@ def test_a_pattern_of_ones_own():
             ValueError,
             r"the pattern has shape \(3, 3\), and the matrix \(7, 8\)",
         ),
+        (lambda: tg.sparsity(differences, symmetric=True)(X), ValueError, "square, not 7 x 8"),
         (lambda: tg.jacobian(differences, sparse=True)(X + 0j), TypeError, "complex"),
         (lambda: tg.sparsity(differences)(X + 0j), TypeError, "complex"),
         (lambda: tg.sparsity(differences)(np.arange(3)), TypeError, "int64"),
@@ -345,6 +353,43 @@ def test_a_pattern_of_ones_own():
 def test_refusals(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:.* is dense")
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: np.ones(3),
+        lambda x: (x.astype(np.float32) ** 2).astype(float),
+        lambda x: np.fft.irfft(np.fft.rfft(x)),
+        lambda x: np.sum(tg.softmax(x.reshape(4, 2)), axis=1),
+        lambda x: np.exp(1j * x),
+    ],
+)
+def test_what_sparsity_returns_is_a_pattern_that_misses_nothing(fn):
+    found = tg.jacobian(fn, sparse=tg.sparsity(fn)(X))(X)
+    np.testing.assert_allclose(found.toarray(), tg.jacobian(fn)(X), rtol=1e-6, atol=1e-7)
+
+
+def test_a_loop_that_a_value_ends_hides_nothing_in_its_derivative():
+    def loop(y):
+        def step(c):
+            return np.roll(c, 1) * 1.5 + 0.3 * y
+
+        return tg.while_loop(lambda c: np.sum(c * c) < 9, step, y)
+
+    def tangent(x):
+        return tg.jvp(loop, (x,), (x,))[1]
+
+    pattern = tg.sparsity(tangent)(X[:4])
+    assert all(not misses(pattern, tg.jacobian(tangent)(k * X[:4])) for k in (0.01, 0.3, 1))
+
+
+def test_patterns_and_blocks_are_handed_to_scipy():
+    pattern, x = tg.sparsity(differences)(X), tg.jacobian(differences, sparse=True)(X)
+    assert (pattern.tocsc().toarray() == mask(pattern)).all()
+    for matrix in (x.tocsc(), x.tocsr(), x.tocoo()):
+        np.testing.assert_array_equal(matrix.toarray(), x.toarray())
 
 
 def test_a_full_pattern_is_said_to_be_full():

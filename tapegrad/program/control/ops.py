@@ -184,7 +184,12 @@ def _named(name: str) -> Rules:
     op = Rules(
         name, _looped, Joint(pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
     )
-    declare(op, reach=called_lazily("tapegrad.program.control.reach", "of_loop"))
+    declare(
+        op,
+        reach=called_lazily(
+            "tapegrad.program.control.reach", "of_while" if name == "while_loop" else "of_loop"
+        ),
+    )
     return op
 
 

@@ -61,17 +61,21 @@ def _stand_in(x: Any) -> Any:
     return np.broadcast_to(0.0, x.shape) if type(x) is Reach else x
 
 
+def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
+    """The results of a loop that a value ends, or of its derivative: of all that it is given."""
+    n = leaves(operands)[0].n
+    if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
+        raise UnknownSizeError
+    inputs = unique([x.cols for x in leaves(operands)])
+    return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
+
+
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
-    """The results of a loop, a step at a time; if a value ends it, of all that it is given."""
+    """The results of a loop, a step at a time."""
     n = leaves(operands)[0].n
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     varying = [x if type(x) is Reach else none(np.shape(x), n) for x in operands]
-    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]])
-    if steps is None:
-        if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
-            raise UnknownSizeError
-        inputs = unique([x.cols for x in varying])
-        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
+    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]]) or 0
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])

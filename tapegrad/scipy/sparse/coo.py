@@ -243,9 +243,9 @@ class coo_array:  # noqa: N801, for SciPy calls it so
     -----
     It has these members of SciPy's class: ``@`` with vectors and matrices on either side, ``+`` and
     ``-`` between such arrays, ``*`` and ``/`` with a number, ``T``, ``transpose``, ``conj``,
-    ``real``, ``imag``, ``astype``, ``toarray``, ``tocsc`` (of values, for SciPy), ``shape``,
-    ``dtype``, ``ndim``, ``nnz``, ``row`` and ``col``. The gradient of complex elements is the
-    adjoint.
+    ``real``, ``imag``, ``astype``, ``toarray``, ``shape``, ``dtype``, ``ndim``, ``nnz``, ``row``
+    and ``col``; of values, for SciPy, ``tocsc``, ``tocsr`` and ``tocoo``. The gradient of complex
+    elements is the adjoint.
 
     For `vmap`, several arrays with the same positions are one array whose data have one more axis:
     ``tg.tree.map(lambda data: np.stack([data, 2 * data]), A)``.
@@ -348,6 +348,14 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         if type(self.data) is Tensor:
             self.data._read("tocsc, for SciPy,")
         return self.pattern.matrix(np.asarray(self.data))
+
+    def tocsr(self) -> Any:
+        """SciPy's array by rows, of the values."""
+        return self.tocsc().tocsr()
+
+    def tocoo(self) -> Any:
+        """SciPy's array in coordinate form, of the values."""
+        return self.tocsc().tocoo()
 
     def __neg__(self) -> coo_array:
         return self._with(-self.data)
