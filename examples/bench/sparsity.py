@@ -91,7 +91,7 @@ def _row(name: str, fn: Fn, n: int, twice: bool, peer: bool, seconds: float) -> 
         results[label] = step(x)
         firsts[label] = time.perf_counter() - start
     for label, found in results.items():
-        full = found.toarray() if label == "sparse" else np.asarray(found)
+        full = np.asarray(found.todense() if hasattr(found, "todense") else found)
         if not np.allclose(full, results["dense"], rtol=1e-4, atol=1e-4):
             sys.exit(f"{name}: {label} disagrees with the dense matrix")
     entries = [Entry(k, lambda: x, f, (), lambda y: y) for k, f in steps.items()]
@@ -117,6 +117,6 @@ def _asdex(fn: Fn, n: int, twice: bool) -> Callable[[Any], Any]:
         if not compiled:
             of = asdex.hessian if twice else asdex.jacobian
             compiled.append(jax.jit(of(lambda v: fn(jax.numpy, v), jax.numpy.zeros(n))))
-        return compiled[0](x).block_until_ready()
+        return jax.block_until_ready(compiled[0](x))
 
     return step
