@@ -30,8 +30,6 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops import reduction
 from tapegrad.ops.activation import log_softmax, logsumexp, softmax, standardize
 from tapegrad.ops.joining import concatenate, stack
-from tapegrad.ops.logic import keep, where
-from tapegrad.ops.product import contract, inner_product, matmul, matvec, vecdot, vecmat
 from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.scan import cumprod, cumsum, linear_recurrence
 from tapegrad.ops.updates import index_add, index_set
@@ -129,14 +127,7 @@ _LIKE: Mapping[Any, Any] = {
 _ALONG = (softmax, log_softmax, standardize)
 # ops that are linear in all their operands at once
 _AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
-# the axes of a contraction, behind those of a stack
-_AXES: Mapping[Any, tuple[str, str]] = {
-    matmul: ("ik", "kj"),
-    vecdot: ("k", "k"),
-    matvec: ("ik", "k"),
-    vecmat: ("k", "kj"),
-}
-# the most pairs to look for by unit arrays, or by the letters of a contraction
+# the most pairs to look for by unit arrays
 _MOST = 1 << 24
 
 
@@ -190,25 +181,17 @@ def _passed(
     """The keys that a result of this shape has from its operand at k, or from a part of it."""
     if not len(x.keys):
         return x.keys
+    places = facts(op).places if x is operands[k] else None
+    pairs = places(k, *operands, **options) if places is not None else None
     # a user's op has its rule in a partial
-    if pointwise in (op.batch, *getattr(op.batch, "args", ())):
-        if op in (where, keep) and type(operands[0]) is not Reach:
-            chosen = np.broadcast_to(np.asarray(operands[0], bool) ^ (k == 2), shape).reshape(-1)
-        elif x.shape == shape:
+    if pairs is None and pointwise in (op.batch, *getattr(op.batch, "args", ())):
+        if x.shape == shape:
             return x.keys
-        else:
-            chosen = np.ones(math.prod(shape), bool)
         xs = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).reshape(-1)
-        return x.through((np.flatnonzero(chosen), xs[chosen]))
-    pairs = None
-    if x is operands[k]:
-        places = facts(op).places
-        if places is not None:
-            pairs = places(k, *operands, **options)
+        pairs = np.arange(xs.size), xs
+    elif pairs is None and x is operands[k]:
         pairs = (
-            pairs
-            or _by_letters(op, k, operands, options)
-            or _by_another(op, x, options, shape)
+            _by_another(op, x, options, shape)
             or _by_probing(op, k, operands, options, shape)
             or _by_axes(op, x.shape, shape, options)
         )
@@ -241,59 +224,6 @@ def _by_axes(
         return None  # flattened, for instance
     ys, xs = np.broadcast_arrays(ys[:, :, None], xs[:, None, :])
     return ys.reshape(-1), xs.reshape(-1)
-
-
-def _by_letters(
-    op: Rules, k: int, operands: Sequence[Any], options: Mapping[str, Any]
-) -> Pairs | None:
-    """Pairs of a contraction, whose elements share the letters of their axes."""
-    shapes = [x.shape if type(x) is Reach else np.shape(x) for x in operands]
-    if op is contract:
-        inputs, output = options["subscripts"].split("->")
-        terms = inputs.split(",")
-    elif op is inner_product:
-        terms, output = ["k", "k"], ""
-        shapes = [(math.prod(s),) for s in shapes]
-    elif op in _AXES:
-        terms, output = _subscripts(op, shapes, options.get("axis", -1))
-    else:
-        return None
-    sizes: dict[str, int] = {}
-    for term, s in zip(terms, shapes, strict=True):
-        for letter, size in zip(term, s, strict=True):
-            sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
-    if math.prod(sizes.values()) > _MOST:
-        return None
-    grid = dict(zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True))
-
-    def numbers(term: str, s: Sequence[int]) -> Any:
-        at: Any = np.zeros((1,) * len(sizes), int)
-        for letter, size in zip(term, s, strict=True):
-            at = at * size + (grid[letter] if size > 1 else 0)
-        return np.broadcast_to(at, tuple(sizes.values()))
-
-    present: Any = True
-    for x, term, s in zip(operands, terms, shapes, strict=True):
-        if type(x) is not Reach:
-            present = present & (np.asarray(x).reshape(-1)[numbers(term, s)] != 0)
-    ys, xs = numbers(output, [sizes[x] for x in output]), numbers(terms[k], shapes[k])
-    present = np.broadcast_to(present, ys.shape)
-    return ys[present], xs[present]
-
-
-def _subscripts(op: Rules, shapes: Sequence[Any], axis: int) -> tuple[list[str], str]:
-    """The letters of a product of stacks; an axis of length 1 is broadcast."""
-    own = list(_AXES[op])
-    if op is matmul:
-        own = [x if len(s) > 1 else "k" for x, s in zip(own, shapes, strict=True)]
-    most = np.max([len(s) - len(x) for x, s in zip(own, shapes, strict=True)])
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:most]
-    stacks = [letters[most - (len(s) - len(x)) :] for x, s in zip(own, shapes, strict=True)]
-    output = letters + "".join([x for x in "ij" if x in own[0] + own[1]])
-    if op is vecdot:
-        at = [axis % len(s) for s in shapes]
-        return [x[:i] + "k" + x[i:] for x, i in zip(stacks, at, strict=True)], output
-    return [x + y for x, y in zip(stacks, own, strict=True)], output
 
 
 def _by_another(

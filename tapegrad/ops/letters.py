@@ -1,0 +1,86 @@
+"""Which elements the ops of products pair, by the letters of their axes.
+
+For sparsity patterns (`tapegrad.transforms.reach`): a function of an operand's position, of the
+operands and the options that returns the positions of elements of the result and of the operand. An
+operand that is an array is a constant, whose zeros pair nothing; of all others only the shape is
+known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+# the most products to write down; beyond it everything is paired
+_MOST = 1 << 24
+
+
+def pairs(
+    terms: Sequence[str], output: str, k: int, shapes: Sequence[Any], operands: Sequence[Any]
+) -> Any:
+    """The pairs of a contraction; None if there are too many. An axis of length 1 is broadcast."""
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+    if math.prod(sizes.values()) > _MOST:
+        return None
+    grid = dict(zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True))
+
+    def numbers(term: str, shape: Sequence[int]) -> Any:
+        at: Any = np.zeros((1,) * len(sizes), int)
+        for letter, size in zip(term, shape, strict=True):
+            at = at * size + (grid[letter] if size > 1 else 0)
+        return np.broadcast_to(at, tuple(sizes.values()))
+
+    present: Any = True
+    for x, term, shape in zip(operands, terms, shapes, strict=True):
+        if isinstance(x, np.ndarray):
+            present = present & (x.reshape(-1)[numbers(term, shape)] != 0)
+    ys, xs = numbers(output, [sizes[x] for x in output]), numbers(terms[k], shapes[k])
+    present = np.broadcast_to(present, ys.shape)
+    return ys[present], xs[present]
+
+
+def of_product(*axes: str) -> Callable[..., Any]:
+    """The pairs of a product of stacks whose operands have these axes, of which k is summed."""
+
+    def places(k: int, *operands: Any, axis: int = -1) -> Any:
+        shapes = [np.shape(x) for x in operands]
+        # a vector has no other axis than the one that is summed
+        own = [x if len(s) >= len(x) else "k" for x, s in zip(axes, shapes, strict=True)]
+        most = max([len(s) - len(x) for x, s in zip(own, shapes, strict=True)])
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:most]
+        terms = []
+        for x, shape in zip(own, shapes, strict=True):
+            stack = letters[most - (len(shape) - len(x)) :]
+            at = axis % len(shape) if x == "k" else len(stack)
+            terms.append(stack[:at] + x + stack[at:])
+        output = letters + "".join([x for x in "ij" if x in own[0] + own[1]])
+        return pairs(terms, output, k, shapes, operands)
+
+    return places
+
+
+def of_all_axes(k: int, a: Any, b: Any) -> Any:
+    """The pairs of a sum of the products of all elements."""
+    return pairs(["k", "k"], "", k, [(math.prod(np.shape(x)),) for x in (a, b)], (a, b))
+
+
+def of_subscripts(k: int, *operands: Any, subscripts: str, optimize: Any = False) -> Any:
+    """The pairs of an einsum."""
+    inputs, output = subscripts.split("->")
+    return pairs(inputs.split(","), output, k, [np.shape(x) for x in operands], operands)
+
+
+def of_selection(k: int, condition: Any, *sides: Any) -> Any:
+    """The pairs of a choice between sides; a constant condition says which."""
+    if not isinstance(condition, np.ndarray):
+        return None
+    shape = np.broadcast_shapes(condition.shape, *map(np.shape, sides))
+    x = np.shape(sides[k - 1])
+    ys = np.flatnonzero(np.broadcast_to(condition.astype(bool) ^ (k == 2), shape))
+    return ys, np.broadcast_to(np.arange(math.prod(x)).reshape(x), shape).reshape(-1)[ys]
