@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -78,26 +77,18 @@ class Jacobian(Transform[P, R]):
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
         refuse_complex_inputs(self, inputs)
-        if self.sparse is not False:
-            matrices = self._sparse(tape, inputs, [y for y in outputs if is_numeric(y)])
-        else:
-            matrices = self._dense(tape, inputs, outputs)
-        rows = []
-        for y in outputs:
-            if not is_numeric(y):
-                rows.append(y)
-                continue
-            row = [
-                matrices[y, x]
-                if type(y) is Tensor and (y, x) in matrices
-                else self._zeros(np.shape(y), x)
-                for x in inputs
-            ]
-            rows.append(self.arranged(tree.unflatten(inner, row), positions))
+        numeric = [y for y in outputs if is_numeric(y)]
+        take = self._dense if self.sparse is False else self._sparse
+        blocks = iter(take(tape, inputs, numeric))
+        rows = [
+            self.arranged(tree.unflatten(inner, next(blocks)), positions) if is_numeric(y) else y
+            for y in outputs
+        ]
         return output, tree.unflatten(structure, rows), aux
 
-    def _dense(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
-        """The blocks, by output and input; outputs without a gradient are left out."""
+    def _dense(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+        """The blocks of each output by each input."""
+        # outputs without a gradient are left out
         moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind in "fc"]
         halves: dict[Tensor, list[Tensor]] = {}
         for y in dict.fromkeys(moving):
@@ -111,18 +102,20 @@ class Jacobian(Transform[P, R]):
         for y, (re, im) in halves.items():
             for x in inputs:
                 matrices[y, x] = as_result(matrices[re, x] + 1j * matrices[im, x], x)
-        return matrices
+        return [
+            [
+                matrices[y, x]
+                if type(y) is Tensor and (y, x) in matrices
+                else readonly_array(np.zeros((*np.shape(y), *x.shape), x.dtype))
+                for x in inputs
+            ]
+            for y in outputs
+        ]
 
-    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
-        """The sparse blocks, by output and input."""
-        blocks: dict[Any, Any] = _sparsity("blocks_of")(self, tape, inputs, outputs)
+    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+        """The sparse blocks of each output by each input."""
+        blocks: list[list[Any]] = _sparsity("blocks_of")(self, tape, inputs, outputs)
         return blocks
-
-    def _zeros(self, shape: tuple[int, ...], x: Tensor) -> Any:
-        """The block of an output that has no derivative by x."""
-        if self.sparse is not False:
-            return _sparsity("no_block")(self, math.prod(shape), x)
-        return readonly_array(np.zeros((*shape, *x.shape), x.dtype))
 
 
 def _sparsity(name: str) -> Any:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from html import escape
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
 import attrs
@@ -71,15 +71,24 @@ class Sparsity(Unchanging):
         """The number of places."""
         return len(self.rows)
 
-    def _block(self, rows: range, cols: range) -> tuple[Array, Sparsity]:
-        """The places in some rows and columns, by number, and as a pattern of their own."""
-        own = (self.rows >= rows.start) & (self.rows < rows.stop)
-        own &= (self.cols >= cols.start) & (self.cols < cols.stop)
-        at = np.flatnonzero(own)
-        side = rows if self.mode == "reverse" else cols
-        places = self.rows[at] - rows.start, self.cols[at] - cols.start
-        _, colors = np.unique(self.colors[side.start : side.stop], return_inverse=True)
-        return at, Sparsity(*places, (len(rows), len(cols)), colors, self.mode)
+    def blocks(self, outputs: Sequence[Any], inputs: Sequence[Any]) -> list[list[Any]]:
+        """The places of each output and input, by number and as a pattern of their own."""
+        ends = [np.cumsum([0, *map(np.size, xs)]) for xs in (outputs, inputs)]
+        own = [
+            [(n >= a) & (n < b) for a, b in pairwise(cuts)]
+            for n, cuts in zip((self.rows, self.cols), ends, strict=True)
+        ]
+        by_rows = self.mode == "reverse"
+
+        def block(i: int, j: int) -> tuple[Array, Sparsity]:
+            at = np.flatnonzero(own[0][i] & own[1][j])
+            sides = [cuts[k : k + 2] for k, cuts in zip((i, j), ends, strict=True)]
+            (top, bottom), (left, right) = sides
+            _, colors = np.unique(self.colors[slice(*sides[not by_rows])], return_inverse=True)
+            places = self.rows[at] - top, self.cols[at] - left
+            return at, Sparsity(*places, (int(bottom - top), int(right - left)), colors, self.mode)
+
+        return [[block(i, j) for j in range(len(inputs))] for i in range(len(outputs))]
 
     @property
     def n_colors(self) -> int:
@@ -292,9 +301,8 @@ def _same(facts: Any, others: Any) -> bool:
 
 def blocks_of(
     jacobian: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
-) -> dict[Any, Any]:
+) -> list[list[Any]]:
     """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
-    inputs = list(dict.fromkeys(inputs))
     pattern = planned(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
     moving = [y for y in outputs if _moves(y)]
@@ -325,13 +333,17 @@ def blocks_of(
         # what rounds off in the results may be all that there is
         least = 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in primals(outputs)])
         check_covers(jacobian, pattern, data, v, jv, max(np.sqrt(eps), 1e-6), least)
-    blocks = {}
-    for y, x, at, block in _blocks(pattern, outputs, inputs):
-        part = data if len(at) == len(data) else data[at]
-        blocks[y, x] = _as_block(part, block.rows, block.cols, y.size, x)
-    if jacobian.check_finite:
-        _check_blocks(tape, "forward" if forward else "reverse", blocks)
-    return blocks
+    coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
+    rows = []
+    for y, parts in zip(outputs, pattern.blocks(outputs, inputs), strict=True):
+        row = []
+        for x, (at, block) in zip(inputs, parts, strict=True):
+            part = as_result(data if len(at) == len(data) else data[at], x)
+            row.append(coo_array((part, (block.rows, block.cols)), shape=block.shape))
+            if jacobian.check_finite and _moves(y):
+                _check_block(tape, "forward" if forward else "reverse", y, x, row[-1])
+        rows.append(row)
+    return rows
 
 
 def _moves(y: Any) -> bool:
@@ -339,45 +351,14 @@ def _moves(y: Any) -> bool:
     return type(y) is Tensor and y.dtype.kind in "fc"
 
 
-def _blocks(
-    pattern: Sparsity, outputs: Sequence[Any], inputs: Sequence[Tensor]
-) -> Iterator[tuple[Tensor, Tensor, Array, Sparsity]]:
-    """The parts of a pattern that belong to each output that moves and each input."""
-    row = 0
-    for y in outputs:
-        col, end = 0, row + np.size(y)
-        for x in inputs:
-            if _moves(y):
-                yield (y, x, *pattern._block(range(row, end), range(col, col + x.size)))
-            col += x.size
-        row = end
-
-
-def _as_block(data: Any, rows: Any, cols: Any, y: int, x: Tensor) -> Any:
-    """A sparse derivative by x of so many elements."""
-    coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
-    return coo_array((as_result(data, x), (rows, cols)), shape=(y, x.size))
-
-
-def no_block(jacobian: Jacobian[..., Any], n: int, x: Tensor) -> Any:
-    """The block of n elements that do not depend on x."""
-    empty = np.zeros(0, int)
-    if type(jacobian) is SparsityOf:
-        return Sparsity(empty, empty, (n, x.size), np.zeros(x.size, int), "forward")
-    return _as_block(np.zeros(0, x.dtype), empty, empty, n, x)
-
-
-def _check_blocks(tape: Tape, mode: str, blocks: Mapping[Any, Any]) -> None:
-    """Raise for values, or elements of sparse blocks, that are not finite."""
+def _check_block(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> None:
+    """Raise for values, or elements of a block, that are not finite."""
     checks = partial(lazy_import, "tapegrad.explain.finite")
-    checks("check_values")(tape, {y for y, _ in blocks})
-    for (y, x), block in blocks.items():
-        bad = np.flatnonzero(
-            ~np.isfinite(block.data._primal if type(block.data) is Tensor else block.data)
-        )
-        if bad.size:
-            at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
-            checks("check_direction")(tape, mode, y, x, at)
+    checks("check_values")(tape, {y})
+    bad = np.flatnonzero(~np.isfinite(*primals([block.data])))
+    if bad.size:
+        at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
+        checks("check_direction")(tape, mode, y, x, at)
 
 
 @attrs.frozen(slots=False, repr=False)
@@ -386,10 +367,9 @@ class SparsityOf(Jacobian[P, R]):
 
     kind = "sparsity"
 
-    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> dict[Any, Any]:
-        inputs = list(dict.fromkeys(inputs))
-        pattern = planned(self, tape, inputs, outputs)
-        return {(y, x): block for y, x, _, block in _blocks(pattern, outputs, inputs)}
+    def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
+        rows = planned(self, tape, inputs, outputs).blocks(outputs, inputs)
+        return [[block for _, block in row] for row in rows]
 
 
 def sparsity(
