@@ -73,6 +73,8 @@ class Sparsity(Unchanging):
 
     def blocks(self, outputs: Sequence[Any], inputs: Sequence[Any]) -> list[list[Any]]:
         """The places of each output and input, by number and as a pattern of their own."""
+        if len(outputs) == len(inputs) == 1:
+            return [[(range(self.nnz), self)]]
         ends = [np.cumsum([0, *map(np.size, xs)]) for xs in (outputs, inputs)]
         own = [
             [(n >= a) & (n < b) for a, b in pairwise(cuts)]
@@ -123,6 +125,12 @@ class Sparsity(Unchanging):
 
     def __str__(self) -> str:
         return f"{repr(self)[1:-1]}\n{self._picture()}"
+
+    @cached_property
+    def _places(self) -> Any:
+        """The places as sparse arrays hold them."""
+        of = lazy_import("tapegrad.scipy.sparse.coo", "made_pattern")
+        return of(self.rows, self.cols, self.shape)
 
     def tocsc(self) -> Any:
         """SciPy's array by columns with True at the places, such as ``jac_sparsity``."""
@@ -264,9 +272,9 @@ def check_covers(
         )
 
 
-def _facts(tape: Tape, *further: Any) -> list[Any]:
+def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any]:
     """What the pattern of a tape depends on: its ops, their options, and their constants."""
-    origin, start = tape.start.origin, tape.start.index
+    origin, start, own = tape.start.origin, tape.start.index, frozenset(inputs)
 
     def fact(x: Any) -> Any:
         if type(x) is not Tensor:
@@ -274,10 +282,12 @@ def _facts(tape: Tape, *further: Any) -> list[Any]:
         # a record of another tape has no value here
         return (x.index - start, x.shape, x.dtype) if x.origin is origin else (x.shape, x.dtype)
 
-    facts: list[Any] = [tree.map(fact, further)]
+    facts: list[Any] = [tree.map(fact, (inputs, *further))]
     for x in tape:
-        facts.append((x.op, *map(fact, x._operands)))
-        facts.append(dict(x._options))
+        if x._operands:
+            facts += (x.op, *map(fact, x._operands)), dict(x._options)
+        elif x not in own:
+            facts += x.op, x._primal  # a constant, such as a cotangent of ones
     return facts
 
 
@@ -339,7 +349,7 @@ def blocks_of(
         row = []
         for x, (at, block) in zip(inputs, parts, strict=True):
             part = as_result(data if len(at) == len(data) else data[at], x)
-            row.append(coo_array((part, (block.rows, block.cols)), shape=block.shape))
+            row.append(coo_array(part, block._places))
             if jacobian.check_finite and _moves(y):
                 _check_block(tape, "forward" if forward else "reverse", y, x, row[-1])
         rows.append(row)

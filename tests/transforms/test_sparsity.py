@@ -18,6 +18,7 @@ from tapegrad import tree
 from tapegrad.declare import OPS
 from tapegrad.testing import programs, sample_calls
 from tapegrad.transforms.coloring import color_columns, color_symmetric
+from tapegrad.transforms.sparsity import pattern_of
 from tests.support.depth import THOROUGH, depth
 
 sparse = pytest.importorskip("scipy.sparse", reason="sparse arrays need SciPy")
@@ -93,25 +94,25 @@ def test_sparse_is_dense_at_every_point(program):
 
 
 STEPS = {
-    "elementwise": lambda x, k: np.sin(x) * 2 + x * x,
+    "elementwise": lambda x, k: np.sin(x) * 2 + np.exp(x),
     "reverse": lambda x, k: x[::-1],
     "gather": lambda x, k: x[(np.arange(len(x)) * k) % len(x)],
     "roll": lambda x, k: np.roll(x, k) + x,
     "pad": lambda x, k: np.pad(x, (k, 1)),
-    "stack": lambda x, k: np.stack([x, x[::-1]]).reshape(-1)[::2] * x,
+    "stack": lambda x, k: np.stack([x, x[::-1]]).reshape(-1)[::2] + x,
     "sum": lambda x, k: np.repeat(np.sum(x.reshape(2, -1), axis=1) if len(x) % 2 == 0 else x, 2),
     "update": lambda x, k: tg.at(x)[0].set(k),
     "add at": lambda x, k: tg.at(x)[[0, 0]].add(x[-2:]),
     "mask": lambda x, k: np.where(np.arange(len(x)) % k == 0, x, 0),
     "cumsum": lambda x, k: np.cumsum(x),
     "matrix": lambda x, k: np.eye(len(x), k=k) @ x,
-    "outer": lambda x, k: np.outer(x[:k], x[:k]).reshape(-1) + x[0],
+    "outer": lambda x, k: np.outer(x[:k] + 2, x[:k] + 3).reshape(-1) + x[0],
     "einsum": lambda x, k: np.einsum("ij,j->j", np.eye(2, len(x)), x),
     "split": lambda x, k: np.concatenate([x[k:], x[:1]]),
-    "vmap": lambda x, k: tg.vmap(lambda a: a * a + a[0])(x.reshape(len(x), 1)).reshape(-1),
-    "rows": lambda x, k: tg.scan(lambda c, r: (c, r**3), 0.0, x)[1],
-    "scan": lambda x, k: tg.scan(lambda c, r: (c * r + r, c), 1.0, x)[1],
-    "checkpoint": lambda x, k: tg.checkpoint(lambda y: y**2 * x[0])(x),
+    "vmap": lambda x, k: tg.vmap(lambda a: np.exp(a) + a[0])(x.reshape(len(x), 1)).reshape(-1),
+    "rows": lambda x, k: tg.scan(lambda c, r: (c, np.exp(r)), 0.0, x)[1],
+    "scan": lambda x, k: tg.scan(lambda c, r: (c + np.sin(r), c), 1.0, x)[1],
+    "checkpoint": lambda x, k: tg.checkpoint(lambda y: np.exp(y) + x[0])(x),
 }
 
 
@@ -286,23 +287,32 @@ def test_complex_results_auxiliary_ones_and_empty_blocks():
     assert found.nnz == 8
     assert tg.jacobian(lambda x: np.ones(3), sparse=True)(X).shape == (3, 8)
     assert tg.jacobian(lambda x: x**2, sparse=True)(np.zeros(0)).shape == (0, 0)
+    for block in tg.jacobian(lambda x: [np.sum(x[:3])] * 2, sparse=True)(X):
+        assert block.toarray().tolist() == [[1.0] * 3 + [0.0] * 5]
     one, other = tg.jacobian(lambda a, b: a[:2] * b, (0, 1), sparse=True)(X, 3.0)
     assert (one.shape, other.shape) == ((2, 8), (2, 1))
 
 
-def test_a_pattern_is_remembered_as_long_as_the_tape_is_alike():
-    calls = []
+def test_a_pattern_is_remembered_as_long_as_the_tape_is_alike(monkeypatch):
+    searches = []
 
-    def fn(x, i):
-        calls.append(1)
-        return x[i] ** 2
+    def search(*args):
+        searches.append(args)
+        return pattern_of(*args)
 
-    elements = tg.jacobian(fn, sparse=True)
+    monkeypatch.setattr("tapegrad.transforms.sparsity.pattern_of", search)
+    elements = tg.jacobian(lambda x, i: x[i] ** 2, sparse=True)
     for i in ([0, 1, 2], [0, 1, 2], [5, 1, 1]):
         index = np.array(i)
-        want = tg.jacobian(fn)(X, index)
+        want = tg.jacobian(lambda x, i: x[i] ** 2)(X, index)
         np.testing.assert_array_equal(elements(X, index).toarray(), want)
         np.testing.assert_array_equal(elements(2 * X, index).toarray(), 2 * want)
+    assert len(searches) == 2
+    second = tg.hessian(rosenbrock, sparse=True)
+    for k in (1, 2, 3):
+        found = second(k * X).toarray()
+        np.testing.assert_allclose(found, tg.hessian(rosenbrock)(k * X), rtol=1e-12)
+    assert len(searches) == 3
 
 
 # --- patterns of one's own, and what is refused -----------------------------------------------
