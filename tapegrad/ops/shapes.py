@@ -121,14 +121,6 @@ def _of_option(*operands: Shape, shape: Shape, **options: Any) -> Shape:
     return tuple(shape)
 
 
-def _pick(a: Shape, indices: Shape) -> Shape:
-    return a[:-1]
-
-
-def _unpick(values: Shape, indices: Shape, n: int) -> Shape:
-    return (*values, n)
-
-
 def _det(a: Shape) -> Shape:
     return a[:-2]
 
@@ -171,8 +163,6 @@ _RULES: dict[Any, Any] = {
     rows.index_select: moved,
     indexing.scatter: _of_option,
     rows.segment_sum: _segment_sum,
-    rows.pick: _pick,
-    rows.unpick: _unpick,
     rows.add_at_places: _as_first,
     inverses.inv: _as_first,
     inverses.det: _det,
@@ -181,5 +171,5 @@ for _op, _rule in _RULES.items():
     SHAPES[_op] = _rule
     if isinstance(_op.complex, Rules):
         SHAPES[_op.complex] = _rule
-    if _op in (indexing.scatter, rows.segment_sum, rows.unpick, shape.expand):
+    if _op in (indexing.scatter, rows.segment_sum, shape.expand):
         SAME_DTYPE.add(_op)

@@ -60,6 +60,9 @@ def folded_in(key: Any, data: Any) -> Any:
 
 
 def _of_options(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    # of a file, they may be anything
+    if not isinstance(dtype, np.dtype) or type(shape) is not tuple:
+        raise TypeError(f"a shape and a dtype are needed, not {shape!r} and {dtype!r}")
     return stand_in(shape, dtype)
 
 
@@ -85,7 +88,7 @@ def _between(key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype
     """A stand-in: numbers that are far out take forever."""
     if not low < high:
         raise ValueError(f"no number is between {low} and {high}")
-    return stand_in(shape, dtype)
+    return _of_options(key, shape=shape, dtype=dtype)
 
 
 @_drawing(1, like=_between)
@@ -111,7 +114,7 @@ def bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
 
 def _bits(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     np.broadcast_shapes(np.shape(low), np.shape(high), shape)
-    return stand_in(shape, np.dtype(dtype))
+    return _of_options(key, shape=shape, dtype=np.dtype(dtype))
 
 
 @_drawing(3, like=_bits)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from alike import same
 from depth import depth
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import tapegrad as tg
@@ -170,7 +170,10 @@ def test_derivatives_of_any_order_are_those_of_newtons_steps(a: Any, b: float) -
         return ours.root(slope, START, (a, b), tol=1e-13).x
 
     def fixed(a: Any, b: Any) -> Any:
-        return ours.fixed_point(step, START, (a, b), xtol=1e-13)
+        try:
+            return ours.fixed_point(step, START, (a, b), xtol=1e-13)
+        except RuntimeError:  # SciPy gets no nearer than its rounding errors
+            reject()
 
     def step(x: Any, a: Any, b: Any) -> Any:
         return x - slope(x, a, b) / (4 + 6 * b)

@@ -180,7 +180,7 @@ def cofactor_reference(arrays: Any) -> Any:
 
 
 def add_at_places_reference(a: Any, values: Any, places: Any) -> Any:
-    return a + added(values, a.shape, lambda x: x.ravel()[places])
+    return (a + added(values, a.shape, lambda x: x.ravel()[places])).astype(a.dtype)
 
 
 def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
