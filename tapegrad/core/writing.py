@@ -198,10 +198,10 @@ def recorded_from(
     try:
         output = context.run(fn, *args, **kwargs)
     except ValueError as error:
-        shown = unmasked(error)
-        if shown is error:
+        # no name for it here, which would hold the frames that hold it
+        if unmasked(error) is error:
             raise
-        raise shown from None
+        raise unmasked(error) from None
     last = context[CURRENT]
     if last is None or type(output) is not Tensor or output.origin is not last.origin:
         check_returned(output, last)
