@@ -198,10 +198,13 @@ def recorded_from(
     try:
         output = context.run(fn, *args, **kwargs)
     except ValueError as error:
-        # no name for it here, which would hold the frames that hold it
-        if unmasked(error) is error:
-            raise
-        raise unmasked(error) from None
+        shown = unmasked(error)
+        try:
+            if shown is error:
+                raise
+            raise shown from None
+        finally:
+            del shown  # its traceback holds this frame
     last = context[CURRENT]
     if last is None or type(output) is not Tensor or output.origin is not last.origin:
         check_returned(output, last)
