@@ -61,7 +61,8 @@ def folded_in(key: Any, data: Any) -> Any:
 
 def _of_options(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     # of a file, they may be anything
-    if not isinstance(dtype, np.dtype) or type(shape) is not tuple:
+    is_numeric = isinstance(dtype, np.dtype) and dtype.kind in "fciub"
+    if not is_numeric or type(shape) is not tuple:
         raise TypeError(f"a shape and a dtype are needed, not {shape!r} and {dtype!r}")
     return stand_in(shape, dtype)
 
