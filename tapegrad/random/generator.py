@@ -115,6 +115,8 @@ def bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
 
 def _bits(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     np.broadcast_shapes(np.shape(low), np.shape(high), shape)
+    if np.dtype(dtype).kind not in "iub":
+        raise TypeError(f"integers have no dtype {dtype!r}")
     return _of_options(key, shape=shape, dtype=np.dtype(dtype))
 
 
