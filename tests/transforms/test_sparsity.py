@@ -149,6 +149,14 @@ def test_simple_programs_have_no_other_places(steps):
             )[1],
             [8] * 8,
         ),
+        "matrices in a loop": (
+            lambda x: np.ravel(
+                tg.scan(lambda c, r: (c, np.linalg.svd(r.reshape(2, 2))[1]), 0.0, x.reshape(2, 4))[
+                    1
+                ]
+            ),
+            [4] * 4,
+        ),
         "a custom op": (tg.custom_op(vjps=(lambda g, y, x: g,))(lambda x: x + 0.0), [8] * 8),
         "an elementwise one": (
             tg.custom_op(vjps=(lambda g, y, x: g,), batch="elementwise")(lambda x: x + 0.0),

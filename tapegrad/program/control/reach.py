@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.rules import Parts
+from tapegrad.declare.abstract import stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, interpreted
 from tapegrad.transforms.reach import (
@@ -45,20 +46,17 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
         if not leaves(operands):
             with np.errstate(all="ignore"):
                 return op.forward(*operands, **options)
-        like = np.broadcast_to(np.zeros((), instruction.dtype), instruction.shape)
-        if _has_parts(instruction):
-            like = op.like(*map(_stand_in, operands), **options)
+        like = stand_in(instruction.shape, instruction.dtype)
+        if op.like is not None and not instruction.shape:  # it may have several results
+            likes = map(code.like, instruction.operands)
+            values = [
+                stand_in(known.shape, np.dtype(known.dtype)) if type(x) is Reach else x
+                for x, known in zip(operands, likes, strict=True)
+            ]
+            like = op.like(*values, **options)
         return reached(op, operands, options, like)
 
     return interpreted(code, inputs, apply)
-
-
-def _has_parts(instruction: Any) -> bool:
-    return any(type(x) in (Loop, Branch) for x in instruction.options.values())
-
-
-def _stand_in(x: Any) -> Any:
-    return np.broadcast_to(0.0, x.shape) if type(x) is Reach else x
 
 
 def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
