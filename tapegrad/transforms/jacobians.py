@@ -21,7 +21,6 @@ from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.ops.arithmetic import imag, real
-from tapegrad.ops.casting import copy
 from tapegrad.transforms.base import (
     Argnums,
     Fn,
@@ -80,11 +79,6 @@ class Jacobian(Transform[P, R]):
         refuse_complex_inputs(self, inputs)
         numeric = [y for y in outputs if is_numeric(y)]
         take = self._dense if self.sparse is False else self._sparse
-        seen: set[int] = set()
-        for i, y in enumerate(numeric):
-            if self.sparse is not False and type(y) is Tensor and id(y) in seen:
-                tape, numeric[i] = _written(tape, copy, y)  # for rows of its own
-            seen.add(id(y))
         blocks = iter(take(tape, inputs, numeric))
         rows = [
             self.arranged(tree.unflatten(inner, next(blocks)), positions) if is_numeric(y) else y
@@ -95,7 +89,7 @@ class Jacobian(Transform[P, R]):
     def _dense(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
         """The blocks of each output by each input."""
         # outputs without a gradient are left out
-        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind in "fc"]
+        moving = [x for x in outputs if moves(x)]
         halves: dict[Tensor, list[Tensor]] = {}
         for y in dict.fromkeys(moving):
             if y.dtype.kind == "c":
@@ -155,17 +149,22 @@ def refuse_complex_inputs(of: Transform[..., Any], inputs: Sequence[Tensor]) -> 
 
 def _in_halves(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
     """A tape with the real and the imaginary part of a complex record, and these."""
-    tape, re = _written(tape, real, y)
-    tape, im = _written(tape, imag, y)
+    tape, re = written(tape, real, y)
+    tape, im = written(tape, imag, y)
     return tape, [re, im]
 
 
-def _written(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
+def written(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
     """A tape with one more record, of an op of y, and this."""
     if not is_recording(y.origin):
         return tape.write(op, y)
     record = op(y)
     return Tape(last_written(), tape.start, tape.parameters), record
+
+
+def moves(y: Any) -> bool:
+    """Whether a result is a record that has derivatives."""
+    return type(y) is Tensor and y.dtype.kind in "fc"
 
 
 def size_of(leaves: Sequence[Any]) -> int:

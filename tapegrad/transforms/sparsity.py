@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from html import escape
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar
@@ -25,9 +25,18 @@ from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
 from tapegrad.errors.words import got
+from tapegrad.ops.casting import copy
 from tapegrad.transforms.base import Argnums, P, R
 from tapegrad.transforms.coloring import color_columns, color_symmetric
-from tapegrad.transforms.jacobians import Jacobian, as_result, by_blocks, size_of, ways
+from tapegrad.transforms.jacobians import (
+    Jacobian,
+    as_result,
+    by_blocks,
+    moves,
+    size_of,
+    ways,
+    written,
+)
 from tapegrad.transforms.reach import Reach, UnknownSizeError, full, numbered, of_tape
 from tapegrad.tree.ownership import Array, Unchanging, readonly_array
 
@@ -203,7 +212,7 @@ def planned(
     """The pattern of a call: the one given, the one of a like call before, or the tape's."""
     shape = sum([np.size(y) for y in outputs]), size_of(inputs)
     mode = "symmetric" if transform.symmetric else transform.mode
-    if any(_moves(y) and y.dtype.kind == "c" for y in outputs):
+    if any(moves(y) and y.dtype.kind == "c" for y in outputs):
         mode = mode or "forward"  # tangents along real directions are the complex columns
     if transform.sparse is not True:
         return _given(transform, transform.sparse, shape, mode)
@@ -241,35 +250,6 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
     keys = np.unique(rows.astype(int) * shape[1] + cols)
     rows, cols = np.divmod(keys, shape[1] or 1)
     return colored(rows, cols, shape, mode)
-
-
-def check_covers(
-    transform: Any, pattern: Sparsity, data: Any, v: Any, product: Any, near: float, least: float
-) -> None:
-    """Raise if a pattern misses a place.
-
-    Parameters
-    ----------
-    transform, pattern
-        The call, and its pattern.
-    data
-        The elements at the places.
-    v, product
-        A random vector, and its product with the matrix.
-    near, least
-        The relative and the absolute error of a product that is right.
-    """
-    parts, m = data * v[pattern.cols], pattern.shape[0]
-    sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
-    # beside the largest, since a row of small elements may be the rounding error of large ones
-    error = least + near * np.max(sums[2] + np.abs(product), initial=0)
-    bad = np.flatnonzero(np.abs(sums[0] + 1j * sums[1] - product) > error)
-    if bad.size and pattern.nnz < math.prod(pattern.shape):
-        raise ValueError(
-            f"{transform.kind} of {label(transform.fn)}: the pattern given by sparse misses a "
-            f"place: the product with a random vector differs in row {bad[0]}; with sparse=True it "
-            "is read off the tape"
-        )
 
 
 def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any]:
@@ -313,13 +293,20 @@ def blocks_of(
     jacobian: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> list[list[Any]]:
     """The blocks of a sparse Jacobian, by one product for each color of its pattern."""
+    outputs = list(outputs)
+    seen: set[Tensor] = set()
+    for i, y in enumerate(outputs):
+        if moves(y):
+            if y in seen:
+                tape, outputs[i] = written(tape, copy, y)  # for rows of its own
+            seen.add(y)
     pattern = planned(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
-    moving = [y for y in outputs if _moves(y)]
+    moving = [y for y in outputs if moves(y)]
     move, ends, others = ways(tape, inputs, moving, forward)
     colors = pattern.colors
     if not forward:  # rows of zeros have no color to take a product for
-        colors = colors[np.repeat([_moves(y) for y in outputs], [np.size(y) for y in outputs])]
+        colors = colors[np.repeat([moves(y) for y in outputs], [np.size(y) for y in outputs])]
     data: Any = np.zeros(0)
     if pattern.nnz:
         of: dict[Any, Any] = dict(
@@ -328,47 +315,69 @@ def blocks_of(
         n = pattern.n_colors
         side: list[Any] = outputs if forward else list(inputs)
         flat: list[Any] = [
-            np.reshape(of[x], (n, x.size)) if _moves(x) else np.zeros((n, np.size(x))) for x in side
+            np.reshape(of[x], (n, x.size)) if moves(x) else np.zeros((n, np.size(x))) for x in side
         ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
         color, at = pattern._picked
         data = np.reshape(together, -1)[color * together.shape[1] + at]
     if jacobian.sparse is not True and type(data) is not Tensor:
-        random = np.random.default_rng(0)
-        moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
-        products = dict(zip(moving, ways(tape, inputs, moving, True)[0](moved), strict=True))
-        jvs = [products[y] if _moves(y) else np.zeros(np.shape(y)) for y in outputs]
-        v, jv = (np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), jvs))
-        eps = max([np.finfo(x.dtype).eps for x in (*tape, *inputs) if x.dtype.kind in "fc"])
-        # what rounds off in the results may be all that there is
-        least = 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in primals(outputs)])
-        check_covers(jacobian, pattern, data, v, jv, max(np.sqrt(eps), 1e-6), least)
+        _check_covers(jacobian, tape, inputs, outputs, pattern, data)
     coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
+    if jacobian.check_finite:
+        lazy_import("tapegrad.explain.finite", "check_values")(tape, set(moving))
     rows = []
     for y, parts in zip(outputs, pattern.blocks(outputs, inputs), strict=True):
         row = []
         for x, (at, block) in zip(inputs, parts, strict=True):
             part = as_result(data if len(at) == len(data) else data[at], x)
             row.append(coo_array(part, block._places))
-            if jacobian.check_finite and _moves(y):
-                _check_block(tape, "forward" if forward else "reverse", y, x, row[-1])
+            if jacobian.check_finite and moves(y):
+                _check_elements(tape, "forward" if forward else "reverse", y, x, row[-1])
         rows.append(row)
     return rows
 
 
-def _moves(y: Any) -> bool:
-    """Whether a result is a record that has derivatives."""
-    return type(y) is Tensor and y.dtype.kind in "fc"
+def _check_covers(
+    jacobian: Jacobian[..., Any],
+    tape: Tape,
+    inputs: list[Tensor],
+    outputs: list[Any],
+    pattern: Sparsity,
+    data: Any,
+) -> None:
+    """Raise if a given pattern misses a place, by the product with a random vector."""
+    if pattern.nnz == math.prod(pattern.shape):
+        return
+    random = np.random.default_rng(0)
+    moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
+    moving = [y for y in outputs if moves(y)]
+    products = dict(zip(moving, ways(tape, inputs, moving, True)[0](moved), strict=True))
+    of_outputs = [products[y] if moves(y) else np.zeros(np.shape(y)) for y in outputs]
+    v, product = (
+        np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), of_outputs)
+    )
+    parts, m = data * v[pattern.cols], pattern.shape[0]
+    sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
+    eps = max([np.finfo(x.dtype).eps for x in (*tape, *inputs) if x.dtype.kind in "fc"])
+    # beside the largest, since a row of small elements may be the rounding error of large ones
+    error = max(np.sqrt(eps), 1e-6) * np.max(sums[2] + np.abs(product), initial=0)
+    # and beside the results, since what they round off may be all that there is
+    error += 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in primals(outputs)])
+    bad = np.flatnonzero(np.abs(sums[0] + 1j * sums[1] - product) > error)
+    if bad.size:
+        raise ValueError(
+            f"{jacobian.kind} of {label(jacobian.fn)}: the pattern given by sparse misses a "
+            f"place: the product with a random vector differs in row {bad[0]}; with sparse=True it "
+            "is read off the tape"
+        )
 
 
-def _check_block(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> None:
-    """Raise for values, or elements of a block, that are not finite."""
-    checks = partial(lazy_import, "tapegrad.explain.finite")
-    checks("check_values")(tape, {y})
+def _check_elements(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> None:
+    """Raise for an element of a block that is not finite, where it went wrong."""
     bad = np.flatnonzero(~np.isfinite(*primals([block.data])))
     if bad.size:
         at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
-        checks("check_direction")(tape, mode, y, x, at)
+        lazy_import("tapegrad.explain.finite", "check_direction")(tape, mode, y, x, at)
 
 
 @attrs.frozen(slots=False, repr=False)
