@@ -67,12 +67,12 @@ class Declaration:
         Whether an operand may be `Parts`: all results of an op that has several, such as factors.
     iterates
         Whether its time depends on the values, without a bound: a proof draws moderate ones.
-    places
-        For an op whose options hold places: a function of an operand's position, of the operands
-        and the options that pairs elements of the result with those of the operand
-        (`tapegrad.transforms.reach`).
-    reach
-        The same for an op that holds a function or a program: a function of what the operands may
+    pairs
+        For sparsity patterns (`tapegrad.transforms.pattern`), which elements of the result depend
+        on which of an operand: a function of the operand's position, of the operands and the
+        options.
+    pattern
+        The same of an op that holds a function or a program: a function of what its operands may
         depend on, of a value like the result, and of the options.
     """
 
@@ -87,8 +87,8 @@ class Declaration:
     complex: bool = False
     takes_parts: bool = False
     iterates: bool = False
-    places: Callable[..., Any] | None = None
-    reach: Callable[..., Any] | None = None
+    pairs: Callable[..., Any] | None = None
+    pattern: Callable[..., Any] | None = None
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
@@ -139,7 +139,6 @@ def op(
     general: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
     takes_weak: bool | None = None,
-    domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
     whole: Callable[..., Any] | None = None,
@@ -176,7 +175,7 @@ def op(
         dtype is the same for a number and for an array, and arrays are simpler for rules.
     results
         For an op whose function returns `Parts`, the class of the named tuple that a call returns.
-    domain, kink
+    kink
         See `Declaration`.
     jvp
         The rule for tangents: `elementwise`, `linear` or `by_transposing`; elementwise
@@ -229,7 +228,7 @@ def op(
         for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
             is_pointwise = batch is pointwise or jvp is elementwise
             SHAPES[op] = broadcast if is_pointwise else viewed if further.get("view") else None
-            declare(op, domain, kink, declared_op.signature, complex=bool(complex), **further)
+            declare(op, None, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
             OPS[function.__name__] = declared_op
         elif scipy:

@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.letters import of_selection
+from tapegrad.ops.element_pairs import of_selection
 
 __all__ = ["bitwise_and", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal"]
 __all__ += ["invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "left_shift"]
@@ -303,7 +303,7 @@ def logical_not(x: Any) -> Any:
     keeps_weak=True,
     kink="an exact 0 for the side not taken",
     jvp=elementwise,
-    places=of_selection,
+    pairs=of_selection,
     flat="the other side is taken",
     complex=True,
 )
@@ -327,7 +327,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     None,
     lambda g, y, condition, x: select(condition, g, 0),
     jvp=elementwise,
-    places=of_selection,
+    pairs=of_selection,
     flat="the other side is taken",
     complex=True,
 )

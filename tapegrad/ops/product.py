@@ -16,7 +16,7 @@ from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, aligned, all_with_batch, flattened, with_ndim
 from tapegrad.ops.casting import conjugate_of
-from tapegrad.ops.letters import of_all_axes, of_product, of_subscripts
+from tapegrad.ops.element_pairs import of_all_axes, of_product, of_subscripts
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
 
@@ -113,7 +113,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     ufunc=np.matmul,
     jvp=linear,
     batch=_matmul_batch,
-    places=of_product("ik", "kj"),
+    pairs=of_product("ik", "kj"),
     adds=True,
     complex=True,
 )
@@ -162,7 +162,7 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, conjugate_of(x1), axis),
     numpy=(np.vecdot, np.linalg.vecdot),
     batch=_vecdot_batch,
-    places=of_product("k", "k"),
+    pairs=of_product("k", "k"),
     jvp=linear,
     adds=True,
     complex=True,
@@ -200,7 +200,7 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
     batch=_matvec_batch,
-    places=of_product("ik", "k"),
+    pairs=of_product("ik", "k"),
     jvp=linear,
     adds=True,
     complex=True,
@@ -227,7 +227,7 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
     batch=_vecmat_batch,
-    places=of_product("k", "kj"),
+    pairs=of_product("k", "kj"),
     jvp=linear,
     adds=True,
     complex=True,
@@ -259,7 +259,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     lambda g, y, a, b: g * b,
     lambda g, y, a, b: g * a,
     batch=_inner_product_batch,
-    places=of_all_axes,
+    pairs=of_all_axes,
     jvp=linear,
     adds=True,
     complex=True,
@@ -336,7 +336,7 @@ def _contract_batch(
     each_operand=EachOperand(_einsum_rule),
     read=_contract_arguments,
     batch=_contract_batch,
-    places=of_subscripts,
+    pairs=of_subscripts,
     jvp=linear,
     adds=True,
     complex=True,

@@ -314,4 +314,4 @@ CHECKPOINT = Rules(
     ),
     complex=True,
 )
-declare(CHECKPOINT, reach=called_lazily("tapegrad.transforms.reach", "of_call"))
+declare(CHECKPOINT, pattern=called_lazily("tapegrad.transforms.pattern", "of_call"))

@@ -1,6 +1,6 @@
 """Sparse Jacobians and Hessians: `sparsity`, the pattern and its colors, and the products.
 
-The pattern is read off the tape (`tapegrad.transforms.reach`), its columns or rows are colored
+The pattern is read off the tape (`tapegrad.transforms.pattern`), its columns or rows are colored
 (`tapegrad.transforms.coloring`), and each color takes one product, of which the elements are
 picked.
 """
@@ -37,7 +37,7 @@ from tapegrad.transforms.jacobians import (
     ways,
     written,
 )
-from tapegrad.transforms.reach import Reach, UnknownSizeError, full, numbered, of_tape
+from tapegrad.transforms.pattern import Dependence, UnknownSizeError, full, numbered, of_tape
 from tapegrad.tree.ownership import Array, Unchanging, readonly_array
 
 # characters of a picture, each of two columns and four rows of dots
@@ -166,14 +166,14 @@ def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> 
     starts = accumulate([x.size for x in inputs], initial=0)
     known = {x: numbered(x.shape, n, start) for x, start in zip(inputs, starts, strict=False)}
     try:
-        reaches = of_tape(tape, known, outputs) if n else []
+        dependences = of_tape(tape, known, outputs) if n else []
     except UnknownSizeError:
-        reaches = [full(np.shape(y), n, np.arange(n)) for y in outputs]
+        dependences = [full(np.shape(y), n, np.arange(n)) for y in outputs]
     rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
-    for y, reach in zip(outputs, reaches, strict=n > 0):
-        if type(reach) is Reach:
-            rows.append(reach.rows + first)
-            cols.append(reach.cols)
+    for y, x in zip(outputs, dependences, strict=n > 0):
+        if type(x) is Dependence:
+            rows.append(x.rows + first)
+            cols.append(x.cols)
         first += np.size(y)
     return np.concatenate(rows), np.concatenate(cols)
 

@@ -157,4 +157,4 @@ def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branc
 COND = Rules(
     "cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
 )
-declare(COND, reach=called_lazily("tapegrad.program.control.reach", "of_branch"))
+declare(COND, pattern=called_lazily("tapegrad.program.control.pattern", "of_branch"))

@@ -186,8 +186,8 @@ def _named(name: str) -> Rules:
     )
     declare(
         op,
-        reach=called_lazily(
-            "tapegrad.program.control.reach", "of_while" if name == "while_loop" else "of_loop"
+        pattern=called_lazily(
+            "tapegrad.program.control.pattern", "of_while" if name == "while_loop" else "of_loop"
         ),
     )
     return op

@@ -181,7 +181,7 @@ def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     scipy="",
     jvp=linear,
     batch=stacks_of(1, 2),
-    places=_each_column,
+    pairs=_each_column,
     complex=True,
 )
 def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
@@ -202,7 +202,7 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     scipy="",
     jvp=linear,
     batch=stacks_of(2, 2),
-    places=_each_row,
+    pairs=_each_row,
     complex=True,
 )
 def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:

@@ -12,14 +12,14 @@ from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, interpreted
-from tapegrad.transforms.reach import (
-    Reach,
+from tapegrad.transforms.pattern import (
+    Dependence,
     UnknownSizeError,
+    dependence_of,
     full,
     leaves,
     none,
     numbered,
-    reached,
     unique,
 )
 from tapegrad.tree.ownership import Array
@@ -33,13 +33,13 @@ def of_branch(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
     return Parts(tuple([_either(a, b, branch.on_true.like(x).shape, n) for a, b, x in pairs]))
 
 
-def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Reach:
+def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Dependence:
     known = leaves([a, b])
-    return Reach(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
+    return Dependence(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
 
 
 def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
-    """The reaches of a program's outputs, from those of its inputs; constants stay constants."""
+    """What a program's outputs depend on, from what its inputs do; constants stay as they are."""
 
     def apply(instruction: Any, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options
@@ -50,11 +50,11 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
         if op.like is not None and not instruction.shape:  # it may have several results
             likes = map(code.like, instruction.operands)
             values = [
-                stand_in(known.shape, np.dtype(known.dtype)) if type(x) is Reach else x
+                stand_in(known.shape, np.dtype(known.dtype)) if type(x) is Dependence else x
                 for x, known in zip(operands, likes, strict=True)
             ]
             like = op.like(*values, **options)
-        return reached(op, operands, options, like)
+        return dependence_of(op, operands, options, like)
 
     return interpreted(code, inputs, apply)
 
@@ -72,14 +72,14 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     """The results of a loop, a step at a time."""
     n = leaves(operands)[0].n
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
-    varying = [x if type(x) is Reach else none(np.shape(x), n) for x in operands]
+    varying = [x if type(x) is Dependence else none(np.shape(x), n) for x in operands]
     steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]]) or 0
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])
     numbers = [
         x
-        if i < first and type(x) is not Reach
+        if i < first and type(x) is not Dependence
         else numbered(y.shape, total, starts[i])
         if y.dtype.kind in "fc"
         else none(y.shape, total)
@@ -87,9 +87,9 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     ]
     shapes = [loop.body.like(x).shape for x in loop.body.outputs]
     steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
-    pairs = [x if type(x) is Reach else none(s, total) for x, s in steps_of]
+    pairs = [x if type(x) is Dependence else none(s, total) for x, s in steps_of]
 
-    def row(x: Reach, t: int) -> Array:
+    def row(x: Dependence, t: int) -> Array:
         size = math.prod(x.shape[1:]) * n
         low, high = np.searchsorted(x.keys, [t * size, (t + 1) * size])
         return x.keys[low:high] - t * size
@@ -99,14 +99,14 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     for t in range(steps)[:: -1 if loop.reverse else 1]:
         now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
-        state = Reach((total,), n, keys)
+        state = Dependence((total,), n, keys)
         results = [unique([state.through((p.rows, p.cols))]) for p in pairs]
         carry = results[: loop.n_carry]
         for rows, keys, s in zip(
             kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
         ):
             rows.append(keys + t * math.prod(s) * n)
-    ends = [Reach(s, n, k) for s, k in zip(shapes, carry, strict=False)]
+    ends = [Dependence(s, n, k) for s, k in zip(shapes, carry, strict=False)]
     for rows, s in zip(kept, shapes[loop.n_carry :], strict=True):
-        ends.append(Reach((steps, *s), n, unique([*rows, np.zeros(0, int)])))
+        ends.append(Dependence((steps, *s), n, unique([*rows, np.zeros(0, int)])))
     return Parts(tuple(ends))

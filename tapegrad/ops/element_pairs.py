@@ -1,6 +1,6 @@
-"""Which elements the ops of products pair, by the letters of their axes.
+"""Which elements of results and operands ops pair: products by the letters of their axes.
 
-For sparsity patterns (`tapegrad.transforms.reach`): a function of an operand's position, of the
+For sparsity patterns (`tapegrad.transforms.pattern`): a function of an operand's position, of the
 operands and the options that returns the positions of elements of the result and of the operand. An
 operand that is an array is a constant, whose zeros pair nothing; of all others only the shape is
 known.
@@ -48,7 +48,7 @@ def pairs(
 def of_product(*axes: str) -> Callable[..., Any]:
     """The pairs of a product of stacks whose operands have these axes, of which k is summed."""
 
-    def places(k: int, *operands: Any, axis: int = -1) -> Any:
+    def of(k: int, *operands: Any, axis: int = -1) -> Any:
         shapes = [np.shape(x) for x in operands]
         # a vector has no other axis than the one that is summed
         own = [x if len(s) >= len(x) else "k" for x, s in zip(axes, shapes, strict=True)]
@@ -62,7 +62,7 @@ def of_product(*axes: str) -> Callable[..., Any]:
         output = letters + "".join([x for x in "ij" if x in own[0] + own[1]])
         return pairs(terms, output, k, shapes, operands)
 
-    return places
+    return of
 
 
 def of_all_axes(k: int, a: Any, b: Any) -> Any:

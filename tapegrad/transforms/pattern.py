@@ -1,11 +1,12 @@
-"""Which inputs each element of a record may depend on: sparsity patterns, read off a tape.
+"""Sparsity patterns, read off a tape: which inputs each element of a record may depend on.
 
-A `Reach` has one key for each pair of an element and an input that it may depend on. Each op maps
-the reaches of its operands to the reach of its result, by pairs of an element of the result and an
-element of the operand: elementwise ops pair by broadcasting, ops that select or add up elements
-are found by running them on the numbers of the elements, other linear ops by running them on unit
-arrays, and further ops pair everything along the axes that they do not treat apart. No value that
-depends on an input is ever read, so a pattern holds for all inputs of these shapes.
+A `Dependence` has one key for each pair of an element and an input that it may depend on. Each op
+maps those of its operands to that of its result, by pairs of an element of the result and an
+element of the operand: elementwise ops pair by broadcasting, ops that select or add up elements are
+found by running them on the numbers of the elements, other linear ops by running them on unit
+arrays, and further ops pair everything along the axes that they do not treat apart; an op's
+declaration may say more. No value that depends on an input is ever read, so a pattern holds for all
+inputs of these shapes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class UnknownSizeError(Exception):
 
 
 @attrs.frozen(eq=False, slots=False)
-class Reach:
+class Dependence:
     """The inputs that each element of an array may depend on.
 
     Attributes
@@ -99,21 +100,21 @@ def unique(keys: Sequence[Array]) -> Array:
     return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
 
 
-def none(shape: tuple[int, ...], n: int) -> Reach:
+def none(shape: tuple[int, ...], n: int) -> Dependence:
     """An array that varies and has no derivative, such as an index."""
-    return Reach(shape, n, np.zeros(0, int))
+    return Dependence(shape, n, np.zeros(0, int))
 
 
-def full(shape: tuple[int, ...], n: int, inputs: Array) -> Reach:
+def full(shape: tuple[int, ...], n: int, inputs: Array) -> Dependence:
     """An array whose elements may each depend on all these inputs."""
     keys = np.arange(math.prod(shape))[:, None] * n + inputs
-    return Reach(shape, n, keys.reshape(-1))
+    return Dependence(shape, n, keys.reshape(-1))
 
 
-def numbered(shape: tuple[int, ...], n: int, start: int = 0) -> Reach:
+def numbered(shape: tuple[int, ...], n: int, start: int = 0) -> Dependence:
     """An array of inputs, counted from `start`."""
     k = np.arange(math.prod(shape))
-    return Reach(shape, n, k * (n + 1) + start)
+    return Dependence(shape, n, k * (n + 1) + start)
 
 
 # --- from the operands of an op to its result --------------------------------------------------
@@ -131,13 +132,13 @@ _AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
 _MOST = 1 << 24
 
 
-def reached(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Any:
-    """The reach of a result: a `Reach`, or `Parts` of these.
+def dependence_of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Any:
+    """What a result may depend on: a `Dependence`, or `Parts` of these.
 
     Parameters
     ----------
     op, operands, options
-        A call, with the `Reach` of each operand that varies; all others are constants.
+        A call, with the `Dependence` of each operand that varies; all others are constants.
     like
         A value like the result.
     """
@@ -145,7 +146,7 @@ def reached(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like
         return operands[0].values[options["index"]]
     if op in (PARAMETER, ASARRAY):
         return operands[0]
-    whole = facts(op).reach
+    whole = facts(op).pattern
     if whole is not None:
         return whole(operands, like, **options)
     if type(like) is Parts:
@@ -153,7 +154,7 @@ def reached(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like
     return _of(op, operands, options, like)
 
 
-def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Reach:
+def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Dependence:
     shape, n = np.shape(like), next(x.n for x in leaves(operands))
     rules = op.rules(len(operands))
     keys = []
@@ -161,13 +162,13 @@ def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: An
         for k, x in enumerate(operands):
             if k < len(rules) and rules[k] is not None:
                 keys += [_passed(op, k, operands, options, shape, part) for part in leaves([x])]
-    return Reach(shape, n, unique(keys)) if keys else none(shape, n)
+    return Dependence(shape, n, unique(keys)) if keys else none(shape, n)
 
 
-def leaves(operands: Iterable[Any]) -> list[Reach]:
+def leaves(operands: Iterable[Any]) -> list[Dependence]:
     """The operands that vary, each part on its own."""
     parts = [y for x in operands for y in (x.values if type(x) is Parts else (x,))]
-    return [x for x in parts if type(x) is Reach]
+    return [x for x in parts if type(x) is Dependence]
 
 
 def _passed(
@@ -176,13 +177,13 @@ def _passed(
     operands: Sequence[Any],
     options: Mapping[str, Any],
     shape: tuple[int, ...],
-    x: Reach,
+    x: Dependence,
 ) -> Array:
     """The keys that a result of this shape has from its operand at k, or from a part of it."""
     if not len(x.keys):
         return x.keys
-    places = facts(op).places if x is operands[k] else None
-    pairs = places(k, *operands, **options) if places is not None else None
+    declared = facts(op).pairs if x is operands[k] else None
+    pairs = declared(k, *operands, **options) if declared is not None else None
     # a user's op has its rule in a partial
     if pairs is None and pointwise in (op.batch, *getattr(op.batch, "args", ())):
         if x.shape == shape:
@@ -227,7 +228,7 @@ def _by_axes(
 
 
 def _by_another(
-    op: Rules, x: Reach, options: Mapping[str, Any], shape: tuple[int, ...]
+    op: Rules, x: Dependence, options: Mapping[str, Any], shape: tuple[int, ...]
 ) -> Pairs | None:
     """Pairs of an op whose result depends on the same elements as that of a linear op."""
     if op not in _LIKE:
@@ -252,8 +253,8 @@ def _by_probing(
     for i, x in enumerate(operands):
         has_rule = i < len(rules) and rules[i] is not None
         if op in _AFFINE and has_rule:
-            values[i] = np.zeros(x.shape if type(x) is Reach else np.shape(x))
-        elif type(x) is Reach:
+            values[i] = np.zeros(x.shape if type(x) is Dependence else np.shape(x))
+        elif type(x) is Dependence:
             if not has_rule:
                 return None
             values[i] = random.uniform(1, 2, x.shape)
@@ -314,20 +315,20 @@ def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ..
 
 
 def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
-    """The reaches of outputs from those of the records that are known; constants stay as they are.
+    """What outputs depend on, from the records that are known; constants stay as they are.
 
     Records of another tape vary too, but are no inputs.
     """
     outputs = list(outputs)
-    reaches: dict[Tensor, Any] = dict(known)
+    dependences: dict[Tensor, Any] = dict(known)
     n = leaves(known.values())[0].n if known else 0
     origin, start = tape.start.origin, tape.start.index
 
     def of(x: Any) -> Any:
         if type(x) is not Tensor:
             return x
-        if x in reaches:
-            return reaches[x]
+        if x in dependences:
+            return dependences[x]
         is_known = x.origin is origin and x.index > start and not origin.compiling
         return x._primal if is_known else none(x.shape, n)
 
@@ -335,10 +336,12 @@ def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> 
     for record, done in schedule(tape, wanted):
         operands = [of(x) for x in record._operands]
         if record not in known and leaves(operands):
-            reaches[record] = reached(record.op, operands, record._options, record._primal)
+            dependences[record] = dependence_of(
+                record.op, operands, record._options, record._primal
+            )
         for x in done:
             if x not in known:
-                reaches.pop(x, None)
+                dependences.pop(x, None)
     return [of(x) for x in outputs]
 
 
@@ -348,4 +351,6 @@ def of_call(operands: Sequence[Any], like: Any, call: Any) -> Any:
     known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
     parts = of_tape(tape, known, outputs)
     n = leaves(operands)[0].n
-    return call.layout.together([x if type(x) is Reach else none(np.shape(x), n) for x in parts])
+    return call.layout.together(
+        [x if type(x) is Dependence else none(np.shape(x), n) for x in parts]
+    )
