@@ -217,11 +217,14 @@ def planned(
     if transform.sparse is not True:
         return _given(transform, transform.sparse, shape, mode)
     facts = _facts(tape, inputs, outputs, mode)
-    if transform.remembered and _same(transform.remembered["facts"], facts):
-        return transform.remembered["pattern"]
+    remembered = transform.remembered
+    if remembered and _same(remembered["facts"], facts):
+        return remembered["pattern"]
     rows, cols = pattern_of(tape, inputs, outputs)
     pattern = colored(rows, cols, shape, mode)
-    transform.remembered.update(facts=facts, pattern=pattern)
+    remembered.clear()
+    if facts is not None:
+        remembered.update(facts=facts, pattern=pattern)
     across = shape[0] if pattern.mode == "reverse" else shape[1]
     if pattern.n_colors >= across > 1 and transform.kind != "sparsity":
         warnings.warn(
@@ -252,8 +255,11 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
     return colored(rows, cols, shape, mode)
 
 
-def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any]:
-    """What the pattern of a tape depends on: its ops, their options, and their constants."""
+def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any] | None:
+    """What the pattern of a tape depends on: its ops, their options, and their constants.
+
+    None if an option is the same as itself alone, such as a checkpointed call, which holds a tape.
+    """
     origin, start, own = tape.start.origin, tape.start.index, frozenset(inputs)
 
     def fact(x: Any) -> Any:
@@ -265,6 +271,8 @@ def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any]:
     facts: list[Any] = [tree.map(fact, (inputs, *further))]
     for x in tape:
         if x._operands:
+            if any(type(option).__eq__ is object.__eq__ for option in x._options.values()):
+                return None
             facts += (x.op, *map(fact, x._operands)), dict(x._options)
         elif x not in own:
             facts += x.op, x._primal  # a constant, such as a cotangent of ones

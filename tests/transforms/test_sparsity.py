@@ -80,8 +80,10 @@ def test_sparse_is_dense_at_every_point(program):
     transforms = tg.sparsity, tg.jacobian
     pattern, dense = (of(program.fn, program.argnums) for of in transforms)
     elements = tg.jacobian(program.fn, program.argnums, sparse=True)
-    first = blocks(pattern(*program.arguments[0]))
     for args in program.arguments:
+        # for all values of what is differentiated, not of indices
+        pairs = enumerate(zip(program.arguments[0], args, strict=True))
+        first = blocks(pattern(*[a if k in program.argnums else b for k, (a, b) in pairs]))
         with np.errstate(all="ignore"):
             want, found = tree.leaves(dense(*args)), blocks(elements(*args))
         for s, x, y in zip(first, want, found, strict=True):
@@ -322,6 +324,10 @@ def test_a_pattern_is_remembered_as_long_as_the_tape_is_alike(monkeypatch):
         found = second(k * X).toarray()
         np.testing.assert_allclose(found, tg.hessian(rosenbrock)(k * X), rtol=1e-12)
     assert len(searches) == 3
+    # a checkpointed call is like no other, and holds its tape
+    held = tg.jacobian(tg.checkpoint(np.sin), sparse=True)
+    np.testing.assert_allclose(held(X).data, np.cos(X))
+    assert not held.remembered
 
 
 # --- patterns of one's own, and what is refused -----------------------------------------------
