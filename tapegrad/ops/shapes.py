@@ -1,7 +1,8 @@
 """The shapes of results, by op: all that compiling an op computes beside its dtype.
 
-A rule is a function of the shapes of the operands and of the options. It may assume that these fit
-together, for the op is called on arrays of one element besides, and where that fails, on all.
+A rule is a function of the shapes of the operands and of the options. It fails where these do not
+fit together and the op would take arrays of one element, on which it is called besides: where
+either fails, the op itself is called, and says what is wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ from tapegrad.ops import (
 )
 
 
+def _check(fits: bool) -> None:
+    """Have a rule fail where the operands do not fit together."""
+    if not fits:
+        raise ValueError("the op is called, and says what does not fit")
+
+
 def _reduced(a: Shape, axis: Any = None, keepdims: bool = False, **options: Any) -> Shape:
     axes = range(len(a)) if axis is None else normalize_axis_tuple(axis, len(a))
     if keepdims:
@@ -52,8 +59,7 @@ def _running(a: Shape, axis: int | None = None) -> Shape:
 
 def _matmul(a: Shape, b: Shape) -> Shape:
     inner = b[-2] if len(b) > 1 else b[0]
-    if a[-1] != inner:
-        raise ValueError(f"there is no product of shapes {a} and {b}")
+    _check(a[-1] == inner)
     stacks = np.broadcast_shapes(a[:-2], b[:-2])
     return (*stacks, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
@@ -62,8 +68,7 @@ def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
     n, m = a[axis], b[axis]
     first, second = list(a), list(b)
     del first[axis], second[axis]
-    if n != m:
-        raise ValueError(f"there is no product of vectors of {n} and {m}")
+    _check(n == m)
     return broadcast(tuple(first), tuple(second))
 
 
@@ -80,11 +85,12 @@ def _contract(*shapes: Shape, subscripts: str, optimize: Any = False) -> Shape:
     inputs, output = subscripts.split("->")
     sides: dict[str, int] = {}
     for letters, sizes in zip(inputs.split(","), shapes, strict=True):
+        own = dict(zip(letters, sizes, strict=True))
         for letter, n in zip(letters, sizes, strict=True):
+            _check(n == own[letter])
             if sides.get(letter, 1) == 1:
                 sides[letter] = n
-            elif n not in (1, sides[letter]):
-                raise ValueError(f"axis {letter} has {n} and {sides[letter]} elements")
+            _check(n in (1, sides[letter]))
     return tuple([sides[letter] for letter in output])
 
 
@@ -94,16 +100,13 @@ def _concatenate(*shapes: Shape, axis: int | None = 0) -> Shape:
     first = list(shapes[0])
     axis = normalize_axis_index(axis, len(first))
     first[axis] = sum([x[axis] for x in shapes])
-    for x in shapes:
-        if (*x[:axis], *x[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]):
-            raise ValueError("the arrays do not fit together")
+    _check(len({(*x[:axis], *x[axis + 1 :]) for x in shapes}) == 1)
     return tuple(first)
 
 
 def _stack(*shapes: Shape, axis: int = 0) -> Shape:
     first = list(shapes[0])
-    if {*shapes} != {shapes[0]}:
-        raise ValueError("the arrays have several shapes")
+    _check({*shapes} == {shapes[0]})
     first.insert(normalize_axis_index(axis, len(first) + 1), len(shapes))
     return tuple(first)
 
@@ -113,7 +116,13 @@ def _expand(x: Shape, axis: int, copies: int) -> Shape:
     return (*x[:i], copies, *x[i:])
 
 
+def _inner_product(a: Shape, b: Shape) -> Shape:
+    _check(a == b)
+    return ()
+
+
 def _segment_sum(values: Shape, indices: Shape, n: int) -> Shape:
+    _check(values[: len(indices)] == indices)
     return (n, *values[len(indices) :])
 
 
@@ -121,8 +130,18 @@ def _of_option(*operands: Shape, shape: Shape, **options: Any) -> Shape:
     return tuple(shape)
 
 
+def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
+    _check(np.broadcast_shapes(values, places) == places)
+    return a
+
+
+def _inv(a: Shape) -> Shape:
+    _check(a[-2] == a[-1])
+    return a
+
+
 def _det(a: Shape) -> Shape:
-    return a[:-2]
+    return _inv(a)[:-2]
 
 
 _RULES: dict[Any, Any] = {
@@ -155,7 +174,7 @@ _RULES: dict[Any, Any] = {
     product.vecdot: _vecdot,
     product.matvec: _matvec,
     product.vecmat: _vecmat,
-    product.inner_product: lambda a, b: (),
+    product.inner_product: _inner_product,
     product.contract: _contract,
     joining.concatenate: _concatenate,
     joining.stack: _stack,
@@ -163,8 +182,8 @@ _RULES: dict[Any, Any] = {
     rows.index_select: moved,
     indexing.scatter: _of_option,
     rows.segment_sum: _segment_sum,
-    rows.add_at_places: _as_first,
-    inverses.inv: _as_first,
+    rows.add_at_places: _add_at_places,
+    inverses.inv: _inv,
     inverses.det: _det,
 }
 for _op, _rule in _RULES.items():

@@ -17,6 +17,7 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep, keep_into
+from tapegrad.ops.product import inner_product
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost, memory, results, text
 from tapegrad.program.builder import Builder
@@ -258,6 +259,8 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             x.op.name == "abs" and program.like(x.operands[0]).dtype in ("F", "D")
             for x in program.instructions
         )
+        # BLAS adds vectors that are strided, as those of the caller may be, in another order
+        exact = exact and not any(x.op is inner_product for x in program.instructions)
         # some processors compute the last elements of a block, or of a row, in another way
         rounds = any(x.op.forward in ROUNDED for x in program.instructions)
         same = assert_near if rounds else assert_same_bits

@@ -57,6 +57,12 @@ def test_a_fault_that_is_planted_is_found(k: int) -> None:
         assert any(any(True for _ in faults(x)) for x in known), PLANTED[k]
 
 
+@pytest.mark.parametrize("k", range(len(PLANTED)))
+def test_each_fault_still_has_its_line(k: int) -> None:
+    with planted(*PLANTED[k]):
+        pass
+
+
 # --- the faults of passes that were taken out, or that an elementwise sum must not have ---------
 
 

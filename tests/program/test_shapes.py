@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+import warnings
 import weakref
 
 import numpy as np
@@ -11,7 +12,7 @@ import tapegrad as tg
 from tapegrad.core.rules import Parts
 from tapegrad.declare import OPS
 from tapegrad.declare import abstract as shapes
-from tapegrad.declare.abstract import evaluate, is_stand_in, stand_in
+from tapegrad.declare.abstract import evaluate, is_stand_in, like, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import improved
@@ -39,20 +40,51 @@ def likes(value):
     return [(np.shape(x), np.asarray(x).dtype) for x in parts]
 
 
+def without_elements(values):
+    """Stand-ins for all but masks, which say how many elements they select."""
+    return [x if np.asarray(x).dtype == bool else like(x) for x in values]
+
+
 @pytest.mark.parametrize("name", sorted(OPS.keys() - BY_VALUE))
 def test_what_is_inferred_is_what_the_op_gives(name):
     for op, values, options in calls_of(OPS[name]):
         with np.errstate(all="ignore"):
             wanted = likes(op.forward(*values, **options))
-        # a mask says how many elements it selects
-        is_mask = [isinstance(x, np.ndarray) and x.dtype == bool for x in values]
-        known = [
-            stand_in(x.shape, x.dtype) if isinstance(x, np.ndarray) and not masks else x
-            for x, masks in zip(values, is_mask, strict=True)
-        ]
+        known = without_elements(values)
         # the second time it is remembered
         for _ in range(2):
             assert likes(evaluate(op, known, options)) == wanted, (known, options)
+
+
+def misfits(x):
+    """The array with an axis more, with one less, and with other lengths of each."""
+    yield x[None]
+    for i in range(x.ndim):
+        yield x.take(0, i)
+        yield x.take([0], i)
+        yield np.concatenate([x, x.take([0], i)], i)
+
+
+# bins must be sorted, and what is scattered has the shape of what was selected
+@pytest.mark.parametrize("name", sorted(OPS.keys() - BY_VALUE - {"digitize", "scatter"}))
+def test_what_the_op_refuses_is_refused_without_values(name):
+    for op, values, options in calls_of(OPS[name]):
+        # any element is a place
+        values = [x * 0 if np.asarray(x).dtype.kind in "iu" else x for x in values]
+        at = [i for i, x in enumerate(values) if isinstance(x, np.ndarray) and x.size]
+        for i, other in [(i, y) for i in at for y in misfits(values[i])]:
+            changed = [*values[:i], other, *values[i + 1 :]]
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    wanted = likes(op.forward(*map(np.copy, changed), **options))
+                except Exception:
+                    wanted = None
+                try:
+                    got = likes(evaluate(op, without_elements(changed), options))
+                except Exception:
+                    got = None
+            assert got == wanted, ([np.shape(x) for x in changed], options)
 
 
 def test_options_that_are_equal_are_told_apart_by_their_kind():

@@ -13,7 +13,7 @@ from typing import Any
 PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.factors", "number = outer * inner", "number = outer"),
     ("memory", "if self.ends[x] == i and x in held and", "if x in held and"),
-    ("text", "return self.frame.outs.get(ref) or buffer", "return buffer"),
+    ("instruction_lines", "return self.frame.outs.get(ref) or buffer", "return buffer"),
     (
         "passes.stack",
         "stack, *[_total(builder, rows[i]) for i in range(n)]",
