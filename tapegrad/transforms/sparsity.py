@@ -255,6 +255,12 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
     return colored(rows, cols, shape, mode)
 
 
+def _by_identity(x: object) -> bool:
+    """Whether an object equals itself alone."""
+    equal: Any = type(x).__eq__
+    return equal is object.__eq__
+
+
 def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any] | None:
     """What the pattern of a tape depends on: its ops, their options, and their constants.
 
@@ -271,7 +277,7 @@ def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any] | None:
     facts: list[Any] = [tree.map(fact, (inputs, *further))]
     for x in tape:
         if x._operands:
-            if any(type(option).__eq__ is object.__eq__ for option in x._options.values()):
+            if any(_by_identity(option) for option in x._options.values()):
                 return None
             facts += (x.op, *map(fact, x._operands)), dict(x._options)
         elif x not in own:

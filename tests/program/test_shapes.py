@@ -72,8 +72,8 @@ def test_what_the_op_refuses_is_refused_without_values(name):
         # any element is a place
         values = [x * 0 if np.asarray(x).dtype.kind in "iu" else x for x in values]
         at = [i for i, x in enumerate(values) if isinstance(x, np.ndarray) and x.size]
-        for i, other in [(i, y) for i in at for y in misfits(values[i])]:
-            changed = [*values[:i], other, *values[i + 1 :]]
+        for k, other in [(i, y) for i in at for y in misfits(values[i])]:
+            changed = [*values[:k], other, *values[k + 1 :]]
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
