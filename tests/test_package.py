@@ -1,4 +1,4 @@
-"""The house: imports run one way, the face shows the contract's names, and all are documented."""
+"""Imports run one way, modules show their public names alone, and the examples in docstrings are true."""
 
 import ast
 import doctest
@@ -6,11 +6,8 @@ import functools
 import importlib.util
 import inspect
 import operator
-import pkgutil
 import pydoc
 import re
-import shutil
-import subprocess
 import sys
 import tokenize
 import tomllib
@@ -43,30 +40,14 @@ IMPORTED = [x for x in NAMES if HAS_SCIPY or not x.startswith("tapegrad.scipy")]
 MODULES = [importlib.import_module(name) for name in IMPORTED]
 
 
-def test_every_file_is_a_module_that_imports():
-    found = {m.name for m in pkgutil.walk_packages([str(PACKAGE)], "tapegrad.")}
-    assert found - {"tapegrad.scipy"} == set(IMPORTED) - {"tapegrad", "tapegrad.scipy"}
-    assert len(NAMES) > 15
-
-
 # --- imports ------------------------------------------------------------------------------
-
-
-@functools.cache
-def parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
-
-
-def teardown_module() -> None:
-    """Keep no trees, through which each search for garbage would go."""
-    parsed.cache_clear()
 
 
 @functools.cache
 def imports(file: Path) -> dict[str, set[str]]:
     """The modules that a file imports, of the package and others; for types too."""
     ours, others = set(), set()
-    for node in ast.walk(parsed(file)):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -100,8 +81,11 @@ def test_imports_between_files_and_between_rooms_run_one_way():
         assert not graph
 
 
-def test_no_count_of_references_decides_anything():
-    assert not [file.name for file in FILES if "refcount" in file.read_text(encoding="utf-8")]
+def test_no_count_of_references_and_no_frame_of_the_packages_own_decides_anything():
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        assert "refcount" not in text, file
+        assert "f_locals" not in text or file.stem == "observe", file
 
 
 def test_the_core_takes_nothing_from_other_rooms():
@@ -117,46 +101,6 @@ def test_the_core_takes_nothing_from_other_rooms():
 def room_of(name: str) -> str:
     """A folder of the package, or a loose module; "" for the package itself."""
     return f"{name}..".split(".")[1]
-
-
-@pytest.mark.thorough
-def test_only_the_names_of_users_are_read_out_of_frames():
-    """Renaming a local of the package, or a function, must change nothing that it does."""
-    for file in FILES:
-        for node in ast.walk(parsed(file)):
-            if isinstance(node, ast.Attribute) and node.attr == "f_locals":
-                assert file.stem == "observe"
-            if isinstance(node, ast.Compare):
-                assert ".co_name" not in ast.unparse(node), f"{file}: {ast.unparse(node)}"
-    # all variables of the user's functions, none by its name
-    assert not re.search(r"\bat\[", (PACKAGE / "program" / "observe.py").read_text())
-
-
-@pytest.mark.thorough
-def test_a_name_with_an_underscore_stays_in_its_module_and_the_face_is_imported_by_none():
-    for file in FILES:
-        for node in ast.walk(parsed(file)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tapegrad"):
-                private = [x.name for x in node.names if x.name.startswith("_")]
-                assert not private, f"{file} imports {private} of {node.module}"
-        assert module_name(file) == "tapegrad" or "tapegrad" not in imports(file)["ours"], file
-
-
-@pytest.mark.thorough
-def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
-    code = (
-        "import sys, numpy as np, tapegrad as tg;"
-        "from tapegrad.arraylike.table import answer_for;"
-        "later = tuple(f'tapegrad.{x}' for x in "
-        "'nn optim testing functions program.text ops.scipy_special'.split());"
-        "print(*[name for name in sys.modules if name.startswith(later)]);"
-        "print(answer_for('scipy.special.xlogy').name, end=' ');"
-        "print(tg.grad(lambda x: x @ np.fft.fftshift(x))(np.arange(2.0)), end=' ');"
-        "print(tg.grad(lambda x: x.std() + tg.std(x))(np.array([1.0, 3.0])), end=' ');"
-        "tg.Program, tg.nn, tg.optim, tg.testing;"
-        "print(*[name in sys.modules for name in later])"
-    )
-    assert printed(code) == "\nxlogy [2. 0.] [-1.  1.]" + " True" * 6 + "\n"
 
 
 @pytest.mark.parametrize("name", ["bridges", "parallel"])
@@ -208,14 +152,6 @@ def test_a_public_module_shows_its_public_names_alone(module):
     assert module is tg.testing or set(star) - {"__builtins__"} == set(names)
 
 
-def test_what_the_package_needs_for_itself_is_no_part_of_the_face():
-    own = """
-    from_zero keep pick unpick scatter segment_sum overlap_add linear_recurrence parameter patches
-    add_patches index_set clip_both piece contract cofactor thin_svd sinc_derivative QRResult
-    """
-    assert [name for name in own.split() if name in dir(tg) or hasattr(tg, name)] == []
-
-
 def test_tapes_call_ops_by_names_that_their_readers_know():
     """An op that has a name of ours alone is one that has no other, and is added on purpose."""
     known = [np, np.linalg, np.fft, np.ndarray, np.lib.stride_tricks, tg, tg.random]
@@ -232,19 +168,6 @@ def test_tapes_call_ops_by_names_that_their_readers_know():
     named = {op.name for op in list(OPS.values()) if op.__module__.startswith("tapegrad.")}
     unknown = {name for name in named if not any(hasattr(x, name) for x in known)}
     assert unknown == theirs | ours
-
-
-def test_a_family_shows_names_of_numpy_and_those_that_are_added_on_purpose():
-    added = {
-        *("at", "expand", "getitem", "index_select", "stop_gradient", "sliding_window_view"),
-        *("relu", "sigmoid", "softplus", "softmax", "log_softmax", "logsumexp", "erf"),
-        *("standardize", "gelu", "silu", "leaky_relu", "elu"),
-    }
-    import tapegrad.functions
-    import tapegrad.ops
-
-    shown = {*tapegrad.ops.__all__, *tapegrad.functions.__all__}
-    assert {x for x in shown if not hasattr(np, x) and not hasattr(np.linalg, x)} == added
 
 
 def test_help_of_an_op_shows_its_signature_and_its_docstring():
@@ -296,58 +219,44 @@ def test_numpy_and_attrs_are_all_that_the_package_needs():
             assert tops <= allowed, file
 
 
-def test_importing_the_package_imports_no_test_tool():
-    code = "import sys, tapegrad; print(*sys.modules)"
-    loaded = {name.split(".")[0] for name in printed(code).split()}
-    assert {"tapegrad", "numpy", "attrs"} <= loaded
+def test_importing_the_package_imports_no_test_tool_and_no_room_that_few_need():
+    loaded = printed("import sys, tapegrad; print(*sys.modules)").split()
+    assert {"tapegrad", "numpy", "attrs"} <= set(loaded)
     optional = "hypothesis pytest _pytest matplotlib torch jax safetensors scipy"
-    assert not loaded & set(optional.split())
+    assert not {name.split(".")[0] for name in loaded} & set(optional.split())
+    later = "nn optim testing functions program.text ops.scipy_special"
+    assert not [x for x in loaded if x.startswith(tuple(f"tapegrad.{y}" for y in later.split()))]
 
 
 # --- size -----------------------------------------------------------------------------------
 
 # growth is a decision: what is not the idea has a room of its own
-CORE_FILES, CORE_LINES = 11, 1050
-SWEEP_FILES, SWEEP_LINES = 18, 1650
-GRADIENT_FILES, GRADIENT_CALLS = 10, 60
-NO_CODE = {
-    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
-    *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
-}
+CORE_LINES, GRADIENT_FILES, GRADIENT_CALLS = 1050, 10, 60
+NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
 def lines_of_code(file: Path) -> int:
-    """The lines that hold a token other than comments and docstrings."""
+    """The lines that hold more than comments and docstrings."""
     lines = set()
     with file.open() as source:
         for token in tokenize.generate_tokens(source.readline):
             is_docstring = token.type == tokenize.STRING and token.line.lstrip().startswith('"""')
-            if token.type not in NO_CODE and not is_docstring:
+            if token.type not in NO_CODE and token.string and not is_docstring:
                 lines.update(range(token.start[0], token.end[0] + 1))
     return len(lines)
 
 
-def test_the_core_is_small():
-    found = {file.stem: lines_of_code(file) for file in (PACKAGE / "core").glob("*.py")}
-    assert found.pop("__init__") == 0
-    assert len(found) <= CORE_FILES, sorted(found)
-    assert sum(found.values()) <= CORE_LINES, found
-
-
-@pytest.mark.thorough
-def test_the_sweep_imports_little():
-    # without the package's own __init__, which imports more
-    code = (
-        "import sys, types;"
-        "package = sys.modules['tapegrad'] = types.ModuleType('tapegrad');"
-        f"package.__path__ = [{str(PACKAGE)!r}];"
-        "import tapegrad.core.sweep;"
-        "print(*[m.__file__ for name, m in sys.modules.items() if name.startswith('tapegrad.')])"
-    )
-    found = {file: lines_of_code(Path(file)) for file in printed(code).split()}
-    assert str(PACKAGE / "core" / "sweep.py") in found
-    assert len(found) <= SWEEP_FILES, sorted(found)
-    assert sum(found.values()) <= SWEEP_LINES, found
+def test_the_core_is_as_small_as_the_readme_says():
+    found = {file.name: lines_of_code(file) for file in (PACKAGE / "core").glob("*.py")}
+    assert found["__init__.py"] == 0
+    total = sum(found.values())
+    assert total <= CORE_LINES, found
+    _, develop = (ROOT / "README.md").read_text(encoding="utf-8").split("## Develop")
+    order = re.findall(r"`(\w+\.py)`", develop)
+    assert order[0] == "tensor.py"
+    assert set(order) <= set(found)
+    said = int(re.findall(r"the ([\d,]+) lines of code there", develop)[0].replace(",", ""))
+    assert said == pytest.approx(total, rel=0.05)
 
 
 def test_a_gradient_passes_through_few_files():
@@ -382,35 +291,6 @@ def public(module: ModuleType) -> dict[str, Any]:
     }
 
 
-def test_every_module_and_every_public_name_has_a_docstring():
-    checked = 0
-    assert [module.__name__ for module in MODULES if not module.__doc__] == []
-    faces = [tg, tg.data, tg.nn, tg.optim, tg.parallel, tg.random, tg.tree, tg.errors]
-    for face in faces:
-        for name, thing in public(face).items():
-            assert inspect.getdoc(thing), f"{face.__name__}.{name}"
-            checked += 1
-    assert checked > 80
-
-
-@pytest.mark.thorough
-def test_every_public_method_has_a_docstring_or_inherits_one():
-    for module in MODULES:
-        for node in parsed(Path(inspect.getsourcefile(module) or "")).body:
-            # a Protocol's members are documented where they are written
-            if not isinstance(node, ast.ClassDef) or "Protocol" in map(ast.unparse, node.bases):
-                continue
-            for member in node.body:
-                if isinstance(member, ast.FunctionDef) and "_" not in (
-                    node.name[0],
-                    member.name[0],
-                ):
-                    method = getattr(getattr(module, node.name), member.name)
-                    # attrs keeps none of a cached property
-                    has = ast.get_docstring(member) or inspect.getdoc(method)
-                    assert has, f"{module.__name__}.{node.name}.{member.name}"
-
-
 class Finder(doctest.DocTestFinder):
     """Finds examples in ops too, which are values and not functions to doctest."""
 
@@ -438,56 +318,7 @@ def test_the_examples_in_docstrings_are_true(module):
         assert result.failed == 0, "".join(report)
 
 
-def test_every_layer_loss_check_strategy_and_op_with_a_gradient_has_an_example():
-    things = {name: getattr(x, name) for x in (tg.nn, tg.testing) for name in dir(x)}
-    things = {name: x for name, x in things.items() if not inspect.ismodule(x)}
-    for name, op in public(tg).items():
-        if isinstance(op, tg.Op) and (not isinstance(op.vjps, tuple) or any(op.vjps)):
-            things[name] = op
-    without = {
-        name for name, x in things.items() if name[0] != "_" and ">>>" not in (x.__doc__ or "")
-    }
-    assert not without
-    assert len(things) > 100
-
-
 # --- the contract's names ---------------------------------------------------------------
-
-
-CONTRACT = """
-Tape Tensor record reverse_sweep sweep_steps grad value_and_grad vjp jvp linearize jacobian
-value_and_jacobian hessian hessian_diag hvp vmap checkpoint compile implicit_root stop_gradient
-custom_op custom_vjp scan fori_loop while_loop cond why_zero profile compare_tapes save load
-load_metadata load_program to_jax bridges.torch bridges.jax show.html show.mermaid show.dot
-parallel.mean parallel.shard parallel.same_everywhere data.batches errors.TapeError
-errors.TraceError errors.TapegradError testing.check_grads testing.check_vjp testing.check_jvp
-add subtract multiply divide negative power exp log sin cos tanh sqrt abs maximum minimum matmul
-sum mean max min where transpose reshape concatenate stack broadcast_to squeeze expand_dims at
-sigmoid relu softmax log_softmax logsumexp softplus gelu silu leaky_relu elu erf expand
-index_select
-tree.flatten tree.unflatten tree.map tree.leaves tree.paths tree.ravel tree.update tree.size
-tree.summary tree.all_close
-random.key random.split random.fold_in random.uniform random.normal random.bernoulli
-random.integers random.permutation random.choice
-nn.Linear nn.Sequential nn.Tanh nn.Embedding nn.Sigmoid nn.RNNCell nn.Dropout nn.LayerNorm
-nn.RMSNorm nn.BatchNorm nn.Conv1d nn.Conv2d nn.MaxPool2d nn.AvgPool2d nn.Flatten nn.GRUCell
-nn.LSTMCell nn.MultiHeadAttention nn.accuracy nn.mse_loss nn.cross_entropy_loss
-nn.binary_cross_entropy_loss nn.huber_loss nn.l1_loss nn.kl_loss
-optim.SGD optim.Adam optim.AdamW optim.RMSProp optim.Adagrad optim.warmup_cosine
-optim.exponential_decay optim.piecewise optim.linear optim.global_norm optim.clip_by_global_norm
-"""
-
-
-def test_the_contracts_names_are_there():
-    missing = []
-    for name in CONTRACT.split():
-        try:
-            thing = functools.reduce(getattr, name.split("."), tg)
-        except AttributeError:
-            missing.append(name)
-        else:
-            missing += [] if callable(thing) else [name]
-    assert not missing
 
 
 def test_every_method_of_a_tensor_calls_an_op_that_exists():
@@ -507,25 +338,6 @@ def test_every_method_of_a_tensor_calls_an_op_that_exists():
 
 
 # --- the house ----------------------------------------------------------------------------
-
-
-def test_the_top_level_holds_nothing_else_that_shows():
-    allowed = {"pyproject.toml", "tapegrad", "tests", "examples", "README.md"}
-    assert (PACKAGE / "py.typed").exists()
-    for name in _tracked():
-        top = name.split("/")[0]
-        assert top in allowed or top.startswith("."), name
-
-
-def _tracked() -> list[str]:
-    """The files under version control; those that lie there, where there is none."""
-    if shutil.which("git") and (ROOT / ".git").exists():
-        done = subprocess.run(
-            ["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT
-        )
-        return done.stdout.split()
-    built = re.compile(r"build|dist|.*\.egg-info")
-    return [path.name for path in ROOT.iterdir() if not built.fullmatch(path.name)]
 
 
 def test_nothing_global_is_rebound_while_working():

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import re
-import tokenize
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -92,36 +91,6 @@ def test_the_names_of_the_package_on_the_page_are_there(text: str) -> None:
         thing: Any = tg
         for part in name.split("."):
             thing = getattr(thing, part)
-
-
-# --- how large the core is ------------------------------------------------------------------
-
-
-NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-
-
-def lines_of_code(*files: Path) -> int:
-    """The lines that hold more than comments and docstrings."""
-    lines = set()
-    for file in files:
-        with file.open() as source:
-            for x in tokenize.generate_tokens(source.readline):
-                is_docstring = x.type == tokenize.STRING and x.line.lstrip().startswith('"""')
-                if x.type not in NO_CODE and x.string and not is_docstring:
-                    lines.update((file, n) for n in range(x.start[0], x.end[0] + 1))
-    return len(lines)
-
-
-@pytest.mark.thorough
-def test_the_readme_says_how_large_the_core_is() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    develop = " ".join(sections(text)["Develop"].split())
-    core = ROOT / "tapegrad" / "core"
-    order = re.findall(r"`(\w+\.py)`", develop)
-    assert all((core / name).is_file() for name in order)
-    assert order[0] == "tensor.py"
-    said = int(re.findall(r"the ([\d,]+) lines of code there", develop)[0].replace(",", ""))
-    assert said == pytest.approx(lines_of_code(*core.glob("*.py")), rel=0.05)
 
 
 # --- the changelog --------------------------------------------------------------------------
