@@ -7,6 +7,7 @@ class from outside, when the package is imported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -129,7 +130,7 @@ class Tensor(Unchanging):
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def _line(self) -> str:
         name = f" {self.name!r}" if self.name else ""

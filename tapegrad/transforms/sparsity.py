@@ -107,23 +107,23 @@ class Sparsity(Unchanging):
         return int(self.colors.max()) + 1 if self.nnz else 0
 
     @cached_property
-    def _picked(self) -> tuple[Array, Array]:
-        """For each place the color of a product, and where the element is in that product.
+    def _picked(self) -> Array:
+        """Where the element of each place is in the products, one after the other.
 
         In a symmetric matrix it is the element itself or the one across the diagonal, whichever is
         alone.
         """
+        m, n = self.shape
         if self.mode == "reverse":
-            return self.colors[self.rows], self.cols
+            return self.colors[self.rows] * n + self.cols
         color = self.colors[self.cols]
         if self.mode == "forward":
-            return color, self.rows
+            return color * m + self.rows
         _, inverse, counts = np.unique(
             self.rows * self.n_colors + color, return_inverse=True, return_counts=True
         )
         is_alone = counts[inverse] == 1
-        across = self.colors[self.rows], self.cols
-        return np.where(is_alone, color, across[0]), np.where(is_alone, self.rows, across[1])
+        return np.where(is_alone, color * m + self.rows, self.colors[self.rows] * m + self.cols)
 
     def __repr__(self) -> str:
         of = self.shape[0] if self.mode == "reverse" else self.shape[1]
@@ -218,7 +218,7 @@ def planned(
         return _given(transform, transform.sparse, shape, mode)
     facts = _facts(tape, inputs, outputs, mode)
     remembered = transform.remembered
-    if remembered and _same(remembered["facts"], facts):
+    if remembered and _are_same(facts, remembered["facts"]):
         return remembered["pattern"]
     rows, cols = pattern_of(tape, inputs, outputs)
     pattern = colored(rows, cols, shape, mode)
@@ -255,49 +255,51 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
     return colored(rows, cols, shape, mode)
 
 
-def _by_identity(x: object) -> bool:
-    """Whether an object equals itself alone."""
-    equal: Any = type(x).__eq__
-    return equal is object.__eq__
-
-
-def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> list[Any] | None:
-    """What the pattern of a tape depends on: its ops, their options, and their constants.
+def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> tuple[list[Any], list[Array]] | None:
+    """What the pattern of a tape depends on: its ops, shapes and options, and constant arrays.
 
     None if an option is the same as itself alone, such as a checkpointed call, which holds a tape.
     """
     origin, start, own = tape.start.origin, tape.start.index, frozenset(inputs)
+    plain: list[Any] = []
+    arrays: list[Array] = []
+    kinds: set[type] = set()
 
-    def fact(x: Any) -> Any:
-        if type(x) is not Tensor:
-            return x
-        # a record of another tape has no value here
-        return (x.index - start, x.shape, x.dtype) if x.origin is origin else (x.shape, x.dtype)
+    def note(x: Any) -> None:
+        if type(x) is Tensor:
+            # a record of another tape has no value here
+            plain.append(x.index - start if x.origin is origin else (x.shape, x.dtype))
+        elif type(x) is np.ndarray:
+            plain.append(x.dtype)  # a mask of truth values is no index of ones and zeros
+            arrays.append(x)
+        else:
+            plain.append(x)
 
-    facts: list[Any] = [tree.map(fact, (inputs, *further))]
     for x in tape:
+        plain += x.op, x.shape
         if x._operands:
-            if any(_by_identity(option) for option in x._options.values()):
-                return None
-            facts += (x.op, *map(fact, x._operands)), dict(x._options)
+            for operand in x._operands:
+                note(operand)
+            if x._options:
+                plain += x._options.items()
+                kinds.update(map(type, x._options.values()))
         elif x not in own:
-            facts += x.op, x._primal  # a constant, such as a cotangent of ones
-    return facts
+            note(x._primal)  # a constant, such as a cotangent of ones
+    for end in tree.leaves((inputs, *further)):
+        note(end)
+    by_identity: Any = object.__eq__
+    return None if any(kind.__eq__ is by_identity for kind in kinds) else (plain, arrays)
 
 
-def _same(facts: Any, others: Any) -> bool:
+def _are_same(facts: Any, others: Any) -> bool:
     """Whether two tapes have the same pattern."""
-    if facts is others:
-        return True
-    if type(facts) is not type(others):
+    if facts is None or len(facts[1]) != len(others[1]):
         return False
-    if isinstance(facts, list | tuple):
-        return len(facts) == len(others) and all(map(_same, facts, others))
-    if isinstance(facts, np.ndarray):
-        return facts.dtype == others.dtype and np.array_equal(facts, others)
-    if isinstance(facts, dict):
-        return facts.keys() == others.keys() and all(_same(x, others[k]) for k, x in facts.items())
-    return bool(facts == others)
+    try:
+        is_same = facts[0] == others[0]
+    except ValueError:  # of arrays in options
+        return False
+    return is_same and all(map(np.array_equal, facts[1], others[1]))
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -332,8 +334,7 @@ def blocks_of(
             np.reshape(of[x], (n, x.size)) if moves(x) else np.zeros((n, np.size(x))) for x in side
         ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-        color, at = pattern._picked
-        data = np.reshape(together, -1)[color * together.shape[1] + at]
+        data = np.reshape(together, -1)[pattern._picked]
     if jacobian.sparse is not True and type(data) is not Tensor:
         _check_covers(jacobian, tape, inputs, outputs, pattern, data)
     coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
