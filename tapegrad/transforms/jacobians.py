@@ -306,8 +306,9 @@ def jacobian(
     Raises
     ------
     ValueError
-        If `mode` is anything else. When called: if a pattern of your own has another shape, or,
-        outside of `compile` and other transforms, if an element was seen that it has no place for.
+        If `mode` is anything else. When called: if a pattern of your own has another shape, or
+        misses a place of an element that is not 0. A compiled function looks for one in its first
+        call; in the body of a compiled loop, where the carry is 0.
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
         leaf of the result is, or one hides Tensors in an object that is not a tree; or if an

@@ -22,6 +22,7 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
+from tapegrad.declare.abstract import actual
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
 from tapegrad.errors.words import got
@@ -335,7 +336,7 @@ def blocks_of(
         ]
         together = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
         data = np.reshape(together, -1)[pattern._picked]
-    if jacobian.sparse is not True and type(data) is not Tensor:
+    if jacobian.sparse is not True:
         _check_covers(jacobian, tape, inputs, outputs, pattern, data)
     coo_array = lazy_import("tapegrad.scipy.sparse", "coo_array")
     if jacobian.check_finite:
@@ -366,10 +367,13 @@ def _check_covers(
     random = np.random.default_rng(0)
     moved = {x: random.uniform(1, 2, x.shape).astype(x.dtype) for x in inputs}
     moving = [y for y in outputs if moves(y)]
-    products = dict(zip(moving, ways(tape, inputs, moving, True)[0](moved), strict=True))
-    of_outputs = [products[y] if moves(y) else np.zeros(np.shape(y)) for y in outputs]
+    pushed = iter(ways(tape, inputs, moving, True)[0](moved))
+    products = [next(pushed) if moves(y) else np.zeros(np.shape(y)) for y in outputs]
+    # while compiling, the values are those of the call
+    data, *results = actual([data, *outputs, *products])
+    results, products = results[: len(outputs)], results[len(outputs) :]
     v, product = (
-        np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), of_outputs)
+        np.concatenate([np.reshape(x, -1) for x in xs]) for xs in (moved.values(), products)
     )
     parts, m = data * v[pattern.cols], pattern.shape[0]
     sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
@@ -377,7 +381,7 @@ def _check_covers(
     # beside the largest, since a row of small elements may be the rounding error of large ones
     error = max(np.sqrt(eps), 1e-6) * np.max(sums[2] + np.abs(product), initial=0)
     # and beside the results, since what they round off may be all that there is
-    error += 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in primals(outputs)])
+    error += 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in results])
     bad = np.flatnonzero(np.abs(sums[0] + 1j * sums[1] - product) > error)
     if bad.size:
         raise ValueError(

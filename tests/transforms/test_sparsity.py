@@ -380,6 +380,25 @@ def test_refusals(call, error, words):
         call()
 
 
+CALLS = {
+    "compiled": lambda fn: tg.compile(fn)(X),
+    "compiled, of an array inside": lambda fn: tg.compile(lambda x: fn(np.exp(x)).data)(X),
+    "differentiated": lambda fn: tg.grad(lambda x: np.sum(fn(x).data))(X),
+    "differentiated and compiled": lambda fn: tg.compile(tg.grad(lambda x: np.sum(fn(x).data)))(X),
+    "batched": lambda fn: tg.vmap(lambda x: fn(x).data)(np.stack([X, 2 * X])),
+    "in a loop": lambda fn: tg.scan(lambda c, x: (c, fn(x).data), 0.0, X[None]),
+    "checkpointed": lambda fn: tg.checkpoint(lambda x: fn(x).data)(X),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_place_that_is_missed_is_told_wherever_it_is_called(kind):
+    full, part = tg.sparsity(differences)(X), sparse.eye_array(7, 8)
+    CALLS[kind](tg.jacobian(differences, sparse=full))
+    with pytest.raises(ValueError, match="misses a place"):
+        CALLS[kind](tg.jacobian(differences, sparse=part))
+
+
 @pytest.mark.filterwarnings("ignore:.* is dense")
 @pytest.mark.parametrize(
     "fn",
