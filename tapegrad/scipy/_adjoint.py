@@ -17,9 +17,7 @@ import numpy as np
 from scipy import integrate
 
 from tapegrad.core.tensor import primals
-from tapegrad.errors import TraceError
-from tapegrad.program.compiled import compile
-from tapegrad.scipy._calls import SolverCall, pullback, same, shape_and_dtype
+from tapegrad.scipy._calls import Programmed, SolverCall, pullback, same, shape_and_dtype
 from tapegrad.scipy._steps import slopes_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
@@ -232,8 +230,8 @@ class _Along:
             return -np.transpose(jacobian(lambda y: slope(t, y, *moving))(y))
 
         set_field = partial(object.__setattr__, self)
-        set_field("pulled", _compiled(pulled))
-        set_field("matrix", _compiled(matrix))
+        set_field("pulled", Programmed(pulled))
+        set_field("matrix", Programmed(matrix))
 
     def back(self, start: float, stop: float, weights: Any, which: Any) -> Any:
         """The weights at an earlier time, and the integrals for the moving arrays."""
@@ -276,18 +274,3 @@ class _Along:
             return np.sum(weights * slopes_at(self.equation.slope, t, states, moving))
 
         return vjp(total, *[self.moving[i] for i in which])[1](1.0)
-
-
-def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function compiled; the function itself if it reads values."""
-    current: Callable[..., Any] = compile(fn)
-
-    def called(*args: Any) -> Any:
-        nonlocal current
-        try:
-            return current(*args)
-        except TraceError:
-            current = fn
-            return fn(*args)
-
-    return called

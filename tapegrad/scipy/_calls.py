@@ -20,13 +20,15 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
+from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
+from tapegrad.program.compiled import compile
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
-__all__ = ["SolverCall", "outright", "pullback", "same", "shape_and_dtype"]
+__all__ = ["Programmed", "SolverCall", "outright", "pullback", "same", "shape_and_dtype"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -156,3 +158,26 @@ def pullback(fn: Fn, operands: Sequence[Any]) -> tuple[Any, Fn]:
         lambda *xs: fn(*substituted(operands, which, xs)), *[operands[i] for i in which]
     )
     return output, lambda g: substituted([None] * len(operands), which, pull(g))
+
+
+@attrs.define(eq=False)
+class Programmed:
+    """A function compiled; the function itself once `compile` refuses it.
+
+    It refuses what would differ from call to call: a function that reads values, or that draws.
+    """
+
+    fn: Fn
+    is_refused: bool = False
+    program: Fn = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.program = compile(self.fn)
+
+    def __call__(self, *args: Any) -> Any:
+        if not self.is_refused:
+            try:
+                return self.program(*args)
+            except TraceError:
+                self.is_refused = True
+        return self.fn(*args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,13 +13,14 @@ from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.functions import check_callable, label
+from tapegrad.scipy._calls import Programmed
 from tapegrad.scipy._equations import Of
-from tapegrad.transforms.gradients import grad
-from tapegrad.transforms.jacobians import jacobian
+from tapegrad.transforms.gradients import value_and_grad
+from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.transforms.products import hvp
 from tapegrad.tree.operations import Unravel
 
-__all__ = ["Cost", "Loss", "Step", "Values", "as_floating", "for_scipy", "started"]
+__all__ = ["Cost", "ForSciPy", "Loss", "Step", "Values", "as_floating", "started"]
 __all__ += ["with_jacobian"]
 __dir__ = __all__.copy
 
@@ -115,22 +116,62 @@ LOSSES: Mapping[str, Fn | None] = {
 }
 
 
-def for_scipy(loss: Fn) -> tuple[Callable[..., float], Fn, Fn]:
-    """The value, the gradient and the products with the Hessian, as plain floats and copies."""
+@attrs.define(eq=False)
+class ForSciPy:
+    """A scalar function as SciPy's solvers call it, with plain floats and copies.
 
-    @wraps(loss, ())
-    def fun(x: Any, *args: Any) -> float:
-        return float(loss(np.array(x), *args))
+    Each program is compiled once. The last result of each is kept, with its point: so `fun` and
+    `jac` share one run, from the first call of `jac` on. A function that cannot be compiled runs
+    in each call, as any does without programs.
+    """
 
-    def jac(x: Any, *args: Any) -> Any:
-        return np.array(grad(loss)(np.array(x), *args), float)
+    loss: Fn
+    has_programs: bool = True
+    programs: dict[str, Programmed] = attrs.Factory(dict)
+    kept: dict[str, tuple[Any, Any]] = attrs.Factory(dict)
 
-    def hessp(x: Any, p: Any, *args: Any) -> Any:
-        x = np.array(x)
-        p = np.array(p, x.dtype)
-        return np.array(hvp(lambda x: loss(x, *args), (x,), (p,)), float)
+    def fun(self, x: Any, *args: Any) -> float:
+        """The value."""
+        if "slope" in self.programs and not self.programs["slope"].is_refused:
+            return float(self._at("slope", value_and_grad, x, args)[0])
+        return float(self._at("value", lambda loss: loss, x, args))
 
-    return fun, jac, hessp
+    def jac(self, x: Any, *args: Any) -> Any:
+        """The gradient."""
+        return np.array(self._at("slope", value_and_grad, x, args)[1], float)
+
+    def hess(self, x: Any, *args: Any) -> Any:
+        """The sparse Hessian: an array of ``scipy.sparse``, by columns."""
+        return self._at("hessian", partial(hessian, sparse=True), x, args).tocsc()
+
+    def hessp(self, x: Any, p: Any, *args: Any) -> Any:
+        """The product of the Hessian and a vector."""
+
+        def product(loss: Fn) -> Fn:
+            return lambda x, p, *args: hvp(lambda x: loss(x, *args), (x,), (p,))
+
+        p = np.array(p, np.asarray(x).dtype)
+        return np.array(self._at("product", product, x, (p, *args)), float)
+
+    def _at(self, name: str, transform: Fn, x: Any, args: tuple[Any, ...]) -> Any:
+        """The result of a transform of the loss at a point."""
+        leaves, structure = tree.flatten((x, *args))
+        point = structure, [*map(_content, leaves)]
+        before, result = self.kept.get(name, (None, None))
+        if before == point:
+            return result
+        if name not in self.programs:
+            self.programs[name] = Programmed(transform(self.loss), not self.has_programs)
+        result = self.programs[name](np.array(x), *args)
+        if not self.programs[name].is_refused:
+            self.kept[name] = point, result
+        return result
+
+
+def _content(leaf: Any) -> Any:
+    """What two leaves have in common that are the same to the bit."""
+    x = np.asarray(leaf)
+    return leaf if x.dtype.kind == "O" else (type(leaf), x.dtype, x.shape, x.tobytes())
 
 
 def with_jacobian(f: Fn) -> tuple[Fn, Fn]:

@@ -23,11 +23,11 @@ from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by
 from tapegrad.scipy._vectors import (
     LOSSES,
     Cost,
+    ForSciPy,
     Loss,
     Step,
     Values,
     as_floating,
-    for_scipy,
     started,
     with_jacobian,
 )
@@ -125,8 +125,8 @@ class Objective(NamedTuple):
     @property
     def hess(self) -> Fn:
         """``hess(x, *args)``, the sparse Hessian: an array of ``scipy.sparse``, by columns."""
-        hessian_of = hessian(self.fun.__wrapped__, sparse=True)  # type: ignore[attr-defined]
-        return lambda x, *args: hessian_of(np.array(x), *args).tocsc()
+        hessian_of: Fn = self.fun.__self__.hess  # type: ignore[attr-defined]
+        return hessian_of
 
 
 def objective(fun: Fn, tree: Any) -> Objective:
@@ -144,6 +144,13 @@ def objective(fun: Fn, tree: Any) -> Objective:
     ``fun, jac, hessp, x0, unravel``, an `Objective`. All arrays are float64, and copies that may be
     written to.
 
+    Notes
+    -----
+    Each function is compiled in its first call, as by `compile`: what `fun` captures stays as it is
+    then, so pass what changes in ``args``. `fun` and `jac` at the same point share one run. A
+    function that `compile` refuses, since it reads values or draws random numbers, runs in each
+    call.
+
     Examples
     --------
     >>> import numpy as np
@@ -158,7 +165,8 @@ def objective(fun: Fn, tree: Any) -> Objective:
     {'w': array([2., 2.]), 'b': array(-1.)}
     """
     vector, unravel = started("objective", fun, tree, np.asarray)
-    return Objective(*for_scipy(Loss(fun, unravel)), np.array(vector, float), unravel)
+    loss = ForSciPy(Loss(fun, unravel))
+    return Objective(loss.fun, loss.jac, loss.hessp, np.array(vector, float), unravel)
 
 
 # --- arguments and results --------------------------------------------------------------------
@@ -254,7 +262,7 @@ class _Bound(Of):
 def _minimum(
     loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
 ) -> Any:
-    fun, _, hessp = for_scipy(loss)
+    functions = ForSciPy(loss, has_programs=False)
 
     def with_slope(x: Any) -> tuple[float, Any]:
         value, slope = value_and_grad(loss)(np.array(x))
@@ -263,11 +271,11 @@ def _minimum(
     extra: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
     name = str(method).lower()
     if name in _BY_PRODUCTS:
-        extra["hessp"] = hessp
+        extra["hessp"] = functions.hessp
     elif name in _BY_HESSIAN:
         extra["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
     if name in _WITHOUT_SLOPE:
-        return _scipys.minimize(fun, x0, method=method, **extra, **options)
+        return _scipys.minimize(functions.fun, x0, method=method, **extra, **options)
     return _scipys.minimize(with_slope, x0, method=method, jac=True, **extra, **options)
 
 

@@ -538,8 +538,37 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
         assert unravel(found.x)["b"].dtype == np.float32
     x0[:] = np.nan  # a copy, which the others do not see
     assert tree["b"] == 1.0 and not np.isnan(objective.fun(objective.jac(v)))  # noqa: PT018
-    compiled = ours.objective(tg.compile(fitted), tree)
-    np.testing.assert_allclose(compiled.jac(v), jac(v))
+
+
+@pytest.mark.parametrize("kind", ["pure", "compiled", "reading", "drawing"])
+def test_an_objective_runs_once_at_a_point_unless_it_cannot_be_compiled(kind: str) -> None:
+    runs, rng = [0], np.random.default_rng(0)
+
+    def fn(x: Any, a: Any) -> Any:
+        runs[0] += 1
+        if kind == "reading":
+            return tg.sum(x**4) if x[0] > a["a"] else tg.sum(x) * a["a"]
+        return tg.sum((x - a["a"]) ** 4) * (rng.normal() if kind == "drawing" else 1.0)
+
+    parts = ours.objective(tg.compile(fn) if kind == "compiled" else fn, np.zeros(3))
+    for _ in range(3):
+        for x in (np.arange(3.0), np.ones(3)):
+            for a in ({"a": 0.5}, {"a": np.full(3, 0.0)}, {"a": np.full(3, -0.0)}):
+                a = {"a": 0.25} if kind == "reading" else a
+                state = rng.bit_generator.state
+                got = parts.fun(x, a), parts.jac(x, a), parts.hess(x, a).toarray()
+                got = *got, parts.hessp(x, x, a)
+                assert kind == "drawing" or parts.fun(x, a) == got[0]
+                if kind == "drawing":  # anew in each call
+                    assert parts.fun(x, a) != parts.fun(x, a)
+                    continue
+                before, rng.bit_generator.state = runs[0], state
+                want = fn(x, a), tg.grad(fn)(x, a), tg.hessian(fn)(x, a)
+                for y, z in zip(got, (*want, want[2] @ x), strict=True):
+                    np.testing.assert_allclose(y, z, rtol=1e-12)
+                x, runs[0] = x.copy(), before
+    # for each kind of argument: values, slopes, Hessians and products, and the pattern of zeros
+    assert runs[0] <= 3 * 7 if kind in ("pure", "compiled") else runs[0] > 50
 
 
 def test_the_gaussian_process_is_fitted_and_moves_with_its_data(capsys: Any) -> None:
