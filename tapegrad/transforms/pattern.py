@@ -68,11 +68,6 @@ class Dependence:
         return math.prod(self.shape)
 
     @property
-    def rows(self) -> Array:
-        """The element of each pair."""
-        return self.keys // self.n
-
-    @property
     def cols(self) -> Array:
         """The input of each pair."""
         return self.keys % self.n
@@ -191,10 +186,8 @@ def _passed(
         xs = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).reshape(-1)
         pairs = np.arange(xs.size), xs
     elif pairs is None and x is operands[k]:
-        pairs = (
-            _by_another(op, x, options, shape)
-            or _by_probing(op, k, operands, options, shape)
-            or _by_axes(op, x.shape, shape, options)
+        pairs = _by_probing(op, k, operands, options, shape) or _by_axes(
+            op, x.shape, shape, options
         )
     if pairs is None:
         return full(shape, x.n, unique([x.cols])).keys
@@ -227,16 +220,6 @@ def _by_axes(
     return ys.reshape(-1), xs.reshape(-1)
 
 
-def _by_another(
-    op: Rules, x: Dependence, options: Mapping[str, Any], shape: tuple[int, ...]
-) -> Pairs | None:
-    """Pairs of an op whose result depends on the same elements as that of a linear op."""
-    if op not in _LIKE:
-        return None
-    axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
-    return _by_probing(_LIKE[op], 0, [x], {"axis": axis, **options}, shape)
-
-
 def _by_probing(
     op: Rules, k: int, operands: Sequence[Any], options: Mapping[str, Any], shape: tuple[int, ...]
 ) -> Pairs | None:
@@ -245,6 +228,9 @@ def _by_probing(
     Other operands that vary are filled with random numbers, so that no term cancels; those that
     decide places, such as an index, must be constants.
     """
+    if op in _LIKE:
+        axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
+        op, k, operands, options = _LIKE[op], 0, [operands[k]], {"axis": axis, **options}
     if op.jvp is not linear and op not in _AFFINE:
         return None
     rules = op.rules(len(operands))

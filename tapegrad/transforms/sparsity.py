@@ -173,7 +173,7 @@ def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> 
     rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
     for y, x in zip(outputs, dependences, strict=n > 0):
         if type(x) is Dependence:
-            rows.append(x.rows + first)
+            rows.append(x.keys // n + first)
             cols.append(x.cols)
         first += np.size(y)
     return np.concatenate(rows), np.concatenate(cols)
@@ -200,7 +200,7 @@ def colored(rows: Any, cols: Any, shape: tuple[int, int], mode: str | None) -> S
 
 def check_pattern(sparse: Any) -> None:
     """Raise for a pattern that is none."""
-    if not (isinstance(sparse, Sparsity) or hasattr(sparse, "row") or hasattr(sparse, "tocoo")):
+    if not (hasattr(sparse, "row") or hasattr(sparse, "tocsc")):
         raise TypeError(
             f"sparse must be True, False, or a pattern (a tg.sparsity(fn)(x), or an array of "
             f"scipy.sparse), not {got(sparse)}"
@@ -246,14 +246,9 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
         )
     if type(sparse) is Sparsity and mode in (None, sparse.mode):
         return sparse
-    if type(sparse) is Sparsity:
-        rows, cols = sparse.rows, sparse.cols
-    else:
-        coo = sparse if hasattr(sparse, "row") else sparse.tocoo()
-        rows, cols = coo.row, coo.col
-    keys = np.unique(rows.astype(int) * shape[1] + cols)
-    rows, cols = np.divmod(keys, shape[1] or 1)
-    return colored(rows, cols, shape, mode)
+    coo = sparse if hasattr(sparse, "row") else sparse.tocsc().tocoo()
+    keys = np.unique(coo.row.astype(int) * shape[1] + coo.col)
+    return colored(*np.divmod(keys, shape[1] or 1), shape, mode)
 
 
 def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> tuple[list[Any], list[Array]] | None:
