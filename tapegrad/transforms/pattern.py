@@ -68,9 +68,9 @@ class Dependence:
         return math.prod(self.shape)
 
     @property
-    def cols(self) -> Array:
-        """The input of each pair."""
-        return self.keys % self.n
+    def pairs(self) -> Pairs:
+        """The element and the input of each pair."""
+        return np.divmod(self.keys, self.n)
 
     @cached_property
     def starts(self) -> Array:
@@ -84,7 +84,7 @@ class Dependence:
         counts = self.starts[xs + 1] - first
         ends = np.cumsum(counts)
         at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
-        return np.repeat(ys, counts) * self.n + self.cols[at]
+        return np.repeat(ys, counts) * self.n + self.keys[at] % self.n
 
 
 def unique(keys: Sequence[Array]) -> Array:
@@ -190,7 +190,7 @@ def _passed(
             op, x.shape, shape, options
         )
     if pairs is None:
-        return full(shape, x.n, unique([x.cols])).keys
+        return full(shape, x.n, unique([x.pairs[1]])).keys
     return x.through(pairs)
 
 

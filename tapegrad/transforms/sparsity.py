@@ -173,8 +173,9 @@ def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> 
     rows, cols, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
     for y, x in zip(outputs, dependences, strict=n > 0):
         if type(x) is Dependence:
-            rows.append(x.keys // n + first)
-            cols.append(x.cols)
+            elements, columns = x.pairs
+            rows.append(elements + first)
+            cols.append(columns)
         first += np.size(y)
     return np.concatenate(rows), np.concatenate(cols)
 

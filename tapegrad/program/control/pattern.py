@@ -64,7 +64,7 @@ def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     n = leaves(operands)[0].n
     if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
         raise UnknownSizeError
-    inputs = unique([x.cols for x in leaves(operands)])
+    inputs = unique([x.pairs[1] for x in leaves(operands)])
     return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
 
 
@@ -100,7 +100,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)
-        results = [unique([state.through((p.rows, p.cols))]) for p in pairs]
+        results = [unique([state.through(x.pairs)]) for x in pairs]
         carry = results[: loop.n_carry]
         for rows, keys, s in zip(
             kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
