@@ -132,27 +132,21 @@ CALLS: list[Refusal] = [
         (TypeError, lambda t=t: t(np.ones(2)), "an array")
         for t in (tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian)
     ],
-    *[(TypeError, lambda v=v: tg.custom_op(v), "vjps") for v in (None, 3)],
     (TypeError, lambda: tg.compile(None), "function"),
     *[
         (TypeError, lambda n=n: tg.compile(abs, static_argnums=n), "static_argnums")
-        for n in ("a", (0, "a"), True, None)
+        for n in ("a", (0, "a"), True)
     ],
-    *[(TypeError, lambda t=t: tg.tree.map(None, t), "tree.map") for t in ([1.0], [])],
+    (TypeError, lambda: tg.tree.map(None, [1.0]), "tree.map"),
     (TypeError, lambda: tg.random.normal(KEY.astype(np.uint32)), "jax_enable_x64"),
     (TypeError, lambda: tg.Tensor([1.0]), "tg.grad(fn)(x)|tg.record(fn)(x)|parameter(x)"),
-    (TypeError, lambda: tg.Tensor(V, requires_grad=True), "tg.grad(fn)(x)"),
     (TypeError, lambda: tg.record(forgets, V), "lines must be|tg.record(fn)(x)"),
     (TypeError, lambda: tg.grad(forgets, V), "argnums must be|tg.grad(fn)(x)"),
-    (TypeError, lambda: tg.grad(forgets)(1.0), "forgets returned None (is a return missing?)"),
     *[
         (TypeError, lambda call=call: call(forgets), "forgets|is a return missing?")
         for call in (
-            lambda f: tg.jacobian(f)(1.0),
+            lambda f: tg.grad(f)(1.0),
             lambda f: tg.vjp(f, 1.0),
-            lambda f: tg.jvp(f, (1.0,), (1.0,)),
-            lambda f: tg.hvp(f, (1.0,), (1.0,)),
-            lambda f: tg.hessian_diag(f)(1.0),
             lambda f: tg.scan(f, 0.0, np.ones(2)),
             lambda f: tg.fori_loop(0, 2, f, 0.0),
             lambda f: tg.while_loop(f, np.abs, 0.0),
@@ -236,7 +230,6 @@ LOOPS: list[Refusal] = [
         for bound in (2.5, np.array(2.0), np.ones(2, int), "2")
         for at, bounds in (("start", (bound, 4)), ("stop", (0, bound)))
     ],
-    (TypeError, lambda v: counted(0, v[0])(v), "fori_loop: stop must be an integer, not"),
     *[
         (ValueError, lambda v, xs=xs, n=n: tg.scan(lambda c, x: (c, x), v, xs, length=n), words)
         for xs, n, words in (
@@ -262,16 +255,10 @@ LOOPS: list[Refusal] = [
         (
             kind,
             lambda v, call=call, n=n: call(checkpoint=n),
-            f'{name}: checkpoint must be None, "binomial", or| steps|{shown}',
+            f'{name}: checkpoint must be None, "binomial", or| steps|{n!r}',
         )
         for name, call in SEGMENTED.items()
-        for kind, n, shown in (
-            (ValueError, 0, "0"),
-            (ValueError, "sqrt", "'sqrt'"),
-            (TypeError, True, "True"),
-            (TypeError, 2.0, "2.0"),
-            (TypeError, (2,), "a tuple"),
-        )
+        for kind, n in ((ValueError, 0), (ValueError, "sqrt"), (TypeError, True), (TypeError, 2.0))
     ],
 ]
 
@@ -345,42 +332,27 @@ TAPE, _, Y = square()
 SWEEPS: list[Refusal] = [
     (TypeError, lambda: tg.reverse_sweep(TAPE, Y), "(3,)|cotangent"),
     (ValueError, lambda: tg.reverse_sweep(TAPE, Y, cotangent=np.ones(2)), "(2,)|(3,)"),
-    (ValueError, lambda: tg.reverse_sweep(TAPE, Y, cotangent=1.0), "(3,)"),
     (TypeError, lambda: tg.reverse_sweep(TAPE, Y, np.ones(3, complex)), "complex"),
     (TypeError, lambda: tg.reverse_sweep(TAPE, Y.value), "an array"),
-    (TypeError, lambda: tg.reverse_sweep(TAPE, 1.0), "float"),
     (TypeError, lambda: tg.reverse_sweep(None, Y), "tape"),
     (TypeError, lambda: tg.reverse_sweep(*TAPE.write(tg.greater, Y, 2.0)), "bool"),
-    (TypeError, lambda: tg.reverse_sweep(*TAPE.write(tg.argmax, Y)), "int64"),
-    (TapeError, lambda: tg.reverse_sweep(square()[0], Y, V), "line 1|multiply"),
     *[
         (ValueError, lambda s=s: ruled(np.ones(s)), f"wrong|operand 1|{s}|(3,)")
-        for s in ((2,), (5, 1), (2, 3, 4))
+        for s in ((2,), (2, 3, 4))
     ],
     *[(TypeError, lambda r=r: ruled(r), "wrong") for r in ("text", {}, np.array(["a"] * 3))],
     (ValueError, lambda: pulled({"a": 1.0, "b": (1.0,)}), "b"),
-    (ValueError, lambda: pulled({"a": 1.0, "c": (1.0, 1.0)}), "c"),
     (ValueError, lambda: pulled({"a": np.ones(2), "b": (1.0, 1.0)}), "(2,)"),
     (ValueError, lambda: tg.jvp(lambda a, b: a, (1.0, 2.0), (1.0,)), "tangent"),
-    (ValueError, lambda: tg.jvp(lambda a: a, ({"x": 1.0},), ({"y": 1.0},)), "y"),
-    (TapeError, lambda: tg.Tape(TAPE[0]).write(tg.cos, Y), "newer"),
     *[
         (TypeError, lambda v=v: tg.Tape().parameter(v), "floating|astype(float)")
         for v in ([1, 2], np.arange(3), 1, True, "text", None, np.ones(2) > 0)
     ],
     *[
-        (TypeError, lambda op=op: TAPE.write(op, Y), "op|tg.multiply")
-        for op in (np.add, "add", None, lambda x: x, 3)
-    ],
-    *[
         (TypeError, lambda x=x: TAPE.write(tg.multiply, Y, x), f"multiply|{kind}")
         for x, kind in (
             (np.array(["a", "b", "c"]), "<U1"),
-            (np.array([None, 1, 2]), "object"),
-            (np.array(["2020-01-01"] * 3, "M8[D]"), "datetime64"),
             ("text", "str"),
-            (None, "NoneType"),
-            (object(), "object"),
             ({1: 2}, "dict"),
             (np.ma.masked_array(V, [True, False, False]), "masked"),
         )
@@ -409,16 +381,10 @@ def test_a_sweep_or_a_tape_says_what_does_not_fit():
 # functions of a second record
 SHAPES: list[Refusal] = [
     (ValueError, lambda x: x + np.ones(4), "add|(2, 3)|(4,)"),
-    (ValueError, lambda x: np.ones((3, 2)) * x, "multiply|(3, 2)|(2, 3)"),
-    (ValueError, lambda x: x @ x, "matmul|(2, 3)"),
     (ValueError, lambda x: x.reshape(4), "reshape|(2, 3)|4"),
     (ValueError, lambda x: tg.where(np.ones(4) > 0, x, 0.0), "where|(4,)|(2, 3)"),
     (ValueError, lambda x: np.concatenate([x, np.ones((2, 2))]), "concatenate|(2, 3)|(2, 2)"),
-    (ValueError, lambda x: np.stack([x, np.ones((2, 2))]), "stack|(2, 3)|(2, 2)"),
-    (ValueError, lambda x: np.broadcast_to(x, (2, 2)), "broadcast_to|(2, 3)|(2, 2)"),
-    (ValueError, lambda x: np.squeeze(x, 0), "squeeze|(2, 3)|axis=0"),
     (ValueError, lambda x: tg.sum(x, axis=2), "sum|(2, 3)|axis=2"),
-    (ValueError, lambda x: tg.transpose(x, (0, 1, 2)), "transpose|(2, 3)|(0, 1, 2)"),
     (ValueError, lambda x: x.at[0].set(np.ones(2)), "index_set|(2, 3)|(2,)"),
 ]
 
@@ -441,72 +407,36 @@ OUT, MASK = np.zeros((2, 3)), np.array([True, False, True])
 # functions of a matrix
 OPS: list[Refusal] = [
     (IndexError, lambda x: x[3], "getitem"),
-    (IndexError, lambda x: x[0, 0, 0], "getitem"),
-    (IndexError, lambda x: x[[0, 5]], "getitem"),
     (IndexError, lambda x: tg.index_select(x, np.array([0, 3])), "index_select"),
     (IndexError, lambda x: x.at[3].set(0.0), "index_set"),
-    (IndexError, lambda x: x.at[[0, 7]].add(0.0), "index_add"),
-    (IndexError, lambda x: x[np.array([0.5])], ""),
     (TypeError, lambda x: tg.index_select(x, [0.5]), "integer|float64"),
     # functions and methods that have no op
     (TypeError, np.sort_complex, "sort_complex|not supported|custom_op"),
-    (TypeError, np.isnat, "isnat|not supported|custom_op"),
-    (TypeError, lambda x: np.may_share_memory(x, x), "may_share_memory"),
     (TypeError, lambda x: np.save("/dev/null", x), "save"),
-    *[(TypeError, f, "t.value") for f in (np.array_str, np.array_repr)],
     (TypeError, lambda x: np.array2string(x), "t.value"),
     (TypeError, lambda x: np.copyto(OUT, x), "copyto|array = tg.at(array)[...].set(t)"),
-    (TypeError, lambda x: np.put(np.zeros(3), [0], x[0]), "put|a = tg.put(a, ind, t)"),
-    (TypeError, lambda x: np.fill_diagonal(x * 1, 0.0), "tg.at(a)[i, i].set(t)"),
-    (TypeError, lambda x: np.place(OUT, OUT > 0, x), "array = tg.at(array)[mask].set(t)"),
     (TypeError, lambda x: np.add.at(np.zeros(3), [0, 1], x[0]), "tg.at(array)[index].add(t)"),
-    (TypeError, lambda x: np.add.at(x, [0], 1.0), "add"),
-    (TypeError, lambda x: np.hypot.at(OUT, [0], x), "hypot.at"),
-    (TypeError, lambda x: np.hypot.reduce(x), "hypot.reduce"),
-    (TypeError, lambda x: np.hypot.accumulate(x), "hypot.accumulate"),
-    (TypeError, lambda x: np.hypot.reduceat(x, [0]), "hypot.reduceat"),
     # arguments that are not supported
     (TypeError, lambda x: np.add(x, 1.0, where=MASK), "where|not support"),
     (TypeError, lambda x: np.add(x, 1.0, dtype=np.float32), "dtype|not support"),
-    (TypeError, lambda x: np.add(x, 1.0, casting="no"), "casting|not support"),
     (TypeError, lambda x: np.reshape(x, (6,), order="A"), "order|not support"),
     (TypeError, lambda x: np.ravel(x, order="K"), "order|not support"),
-    (TypeError, lambda x: tg.ptp(x, where=MASK), "where|not support"),
     (TypeError, lambda x: tg.mean(x, initial=1.0), "initial|not support"),
-    (TypeError, lambda x: tg.max(x, dtype=np.float32), "dtype|not support"),
-    (TypeError, lambda x: np.maximum.reduce(x, dtype=np.float32), "dtype"),
     (TypeError, lambda x: np.concatenate([x, x], dtype=np.float32), "dtype"),
-    (TypeError, lambda x: np.stack([x, x], dtype=np.float32), "dtype"),
-    (TypeError, lambda x: np.matmul(x, x.T, axes=[(0, 1)] * 3), "axes"),
     (TypeError, lambda x: tg.tanh(x, nonsense=1), "nonsense|not support"),
-    (TypeError, lambda x: x.sum(nonsense=1), "nonsense|not support"),
-    (TypeError, lambda x: np.broadcast_to(x, (2, 2, 3), True), "broadcast_to"),
     # out, by name or by position
     *[
         (TypeError, f, "out")
         for f in (
             lambda x: np.add(x, 1.0, out=OUT),
-            lambda x: np.add(x, 1.0, OUT),
             lambda x: np.add(OUT, OUT, out=x),
-            lambda x: tg.add(x, 1.0, out=OUT),
             lambda x: np.mean(x, out=np.zeros(())),
-            lambda x: np.max(x, axis=0, out=np.zeros(3)),
             lambda x: np.concatenate([x, x], out=np.zeros((4, 3))),
-            lambda x: np.matmul(x, x.T, out=np.zeros((2, 2))),
             lambda x: np.multiply.outer(x, x, out=np.zeros((2, 3, 2, 3))),
         )
     ],
-    *[
-        (TypeError, f, name)
-        for f, name in (
-            (lambda x: np.sum(x, 0, None, np.zeros(3)), "sum"),
-            (lambda x: np.max(x, 0, np.zeros(3)), "max"),
-            (lambda x: np.argmax(x, 0, np.zeros(3, int)), "argmax"),
-            (lambda x: np.cumsum(x, 0, None, OUT), "cumsum"),
-            (lambda x: np.concatenate([x, x], 0, np.zeros((4, 3))), "concatenate"),
-            (lambda x: np.stack([x, x], 0, np.zeros((2, 2, 3))), "stack"),
-        )
-    ],
+    (TypeError, lambda x: np.sum(x, 0, None, np.zeros(3)), "sum"),
+    (TypeError, lambda x: np.argmax(x, 0, np.zeros(3, int)), "argmax"),
     (TypeError, lambda x: np.add(x, 1.0, out=OUT), "out = array + t"),
     (TypeError, lambda x: np.exp(x, OUT), "out = np.exp(...)"),
     (TypeError, lambda x: np.arctan2(OUT, x, out=OUT), "array = np.arctan2(array, t)"),
@@ -532,7 +462,6 @@ OPS: list[Refusal] = [
         (TypeError, lambda x, write=write: write(tg.at(np.zeros(3, int)), x[0] * 1.5), "int64")
         for write in (
             lambda at, x: at[0].set(x[0]),
-            lambda at, x: at[0].add(x[0]),
             lambda at, x: at[[0, 1, 1]].add(x),
         )
     ],
@@ -566,17 +495,11 @@ def test_arrays_that_compute_in_another_way_are_refused():
 @pytest.mark.parametrize(
     ("kind", "call"),
     [
-        (np.linalg.LinAlgError, lambda x: np.linalg.inv(x * 0)),
         (np.linalg.LinAlgError, lambda x: np.linalg.cholesky(-x)),
         (np.exceptions.AxisError, lambda x: np.sum(x, axis=2)),
         (IndexError, lambda x: x[2]),
-        (IndexError, lambda x: x["a"]),
-        (IndexError, lambda x: x[1.0]),
         (TypeError, lambda x: x & 1),
         (ValueError, lambda x: x + np.ones(3)),
-        (ValueError, lambda x: np.diagonal(x[0])),
-        (TypeError, lambda x: np.take(x, [0], axis=True)),
-        (TypeError, lambda x: np.compress([True], x, axis=False)),
     ],
 )
 def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
@@ -642,16 +565,14 @@ def pushed(jvp: Any) -> Any:
 CUSTOM: list[Refusal] = [
     (TypeError, lambda: tg.custom_op(vjps=(None, None))(lambda x: x), "takes 1 |2 VJP"),
     *[
-        (TypeError, lambda vjps=vjps: tg.custom_op(vjps=vjps), "@tg.custom_op(vjps=(rule,))")
-        for vjps in (abs, (abs, 3))
+        (TypeError, lambda vjps=vjps: tg.custom_op(vjps), "@tg.custom_op(vjps=(rule,))")
+        for vjps in (None, abs, (abs, 3))
     ],
-    (TypeError, lambda: tg.custom_op(abs), "@tg.custom_op(vjps=(rule,))"),
     (TypeError, lambda: tg.grad(SCALE)(1), "differentiate scale"),
     *[
         (TypeError, call, "scale: k is an option|t.value")
         for call in (
             lambda: tg.grad(lambda k: tg.sum(SCALE(V, k)))(2.0),
-            lambda: tg.grad(lambda x: tg.sum(SCALE(x, k=x[0])))(V),
             lambda: TAPE.write(SCALE, Y, k=Y),
         )
     ],
@@ -660,7 +581,6 @@ CUSTOM: list[Refusal] = [
         lambda: tg.record(tg.custom_op(vjps=(None,))(fails))(np.array(1.0)),
         "fails(float64 ())|no good",
     ),
-    (ValueError, lambda: ruled(np.ones((2, 3))), "wrong for operand 1|(2, 3)|are (), (3,)"),
     (
         TypeError,
         lambda: tg.custom_op(vjps=(None,), jvp=3),
@@ -763,14 +683,6 @@ def test_the_replacements_for_writing_into_an_array_work():
         np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
 
 
-def test_the_replacement_for_the_coefficients_of_roots_works():
-    for t in (np.array([3.0, 4.0, -0.5]), np.array([1j, 2.0 - 1j])):
-        code = message_of(TypeError, lambda t=t: tg.record(np.poly)(t)).partition("write ")[2]
-        names = {"functools": functools, "np": np}
-        output, _ = tg.record(lambda t, of=(code, names): eval(of[0], {**of[1], "t": t}))(t)
-        np.testing.assert_allclose(output.value, np.poly(t))
-
-
 @pytest.mark.parametrize("modulus", [5, 2.0])
 def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
     x = np.array([3.0, 4.0])
@@ -778,14 +690,6 @@ def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
     advice = re.search(r"write (.*)", message)[1]
     output, _ = tg.record(lambda t: eval(advice, {"t": t}))(x)
     assert output.value.tolist() == [9 % modulus, 16 % modulus]
-
-
-@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "nansum", "nanmax"])
-def test_an_initial_value_that_numpy_reads_is_ours(name):
-    ours, a = getattr(tg, name), np.array([0.5, 2.0])
-    value, slope = tg.value_and_grad(lambda x: ours(a, initial=x))(3.0)
-    assert value == getattr(np, name)(a, initial=3.0)
-    assert slope == {"prod": 1.0, "min": 0.0}.get(name, 1.0)
 
 
 DRAWS = sorted({*tg.random.__all__} - {"Key", "key"})
@@ -843,11 +747,9 @@ NN: list[Refusal] = [
     (ValueError, lambda: nn.mse_loss(np.ones((4, 1)), np.ones(4)), "(4, 1)|(4,)"),
     (ValueError, lambda: nn.cross_entropy_loss(ROWS, np.zeros((4, 1), int)), "(4, 3)|(4, 1)"),
     (TypeError, lambda: nn.cross_entropy_loss(ROWS, np.zeros(4)), "integer|float64|np.argmax"),
-    (ValueError, lambda: nn.cross_entropy_loss(np.ones(()), np.zeros((), int)), "()"),
     (ValueError, lambda: nn.cross_entropy_loss(ROWS[:, :0], np.zeros(4, int)), "(4, 0)"),
     *[
-        (ValueError, lambda f=f, t=t, r=r: f(ONES, t, r), f"{r!r}|mean")
-        for (f, t) in ((nn.mse_loss, ONES), (nn.cross_entropy_loss, CLASSES))
+        (ValueError, lambda r=r: nn.mse_loss(ONES, ONES, r), f"{r!r}|mean")
         for r in ("avg", None, ["mean"])
     ],
     *[
@@ -856,7 +758,7 @@ NN: list[Refusal] = [
     ],
     *[
         (IndexError, lambda n=n: nn.accuracy(ROWS, np.array([0, 0, 0, n])), "3 classes")
-        for n in (-1, 3, -100)
+        for n in (-1, 3)
     ],
     *[
         (TypeError, lambda f=f: f(ROWS[:2], MASKED), "masked")
@@ -872,43 +774,28 @@ NN: list[Refusal] = [
             (lambda n: nn.RNNCell(2, n, 2), "n_hidden"),
         )
     ],
-    (ValueError, lambda: nn.RNNCell(2, 2, 2, activation="step"), "activation|step|sigmoid"),
+    *[
+        (ValueError, lambda a=a: nn.RNNCell(2, 2, 2, activation=a), "one of relu, sigmoid, tanh")
+        for a in ("step", None, ["tanh"], tg.tanh)
+    ],
     *[
         (TypeError, lambda key=key: nn.Linear(2, 2).init(key), "key|SeedSequence")
         for key in (None, 1.5, "key", True, np.random.default_rng(0), [1, 2])
     ],
     *[
-        (ValueError, lambda make=make, shape=shape: make(shape), repr(shape))
-        for make in (lambda s: he_normal(0, s), lambda s: centred_uniform(0, s), zeros)
-        for shape in (3, (-1, 2), (2.0, 2), (True, 2), [2, 2], None)
+        (ValueError, lambda make=make, shape=shape: make(0, shape), repr(shape))
+        for make in (he_normal, centred_uniform)
+        for shape in (3, (-1, 2), (2.0, 2), (True, 2), [2, 2], ())
     ],
-    (ValueError, lambda: he_normal(0, ()), ""),
-    (ValueError, lambda: centred_uniform(0, ()), ""),
+    (ValueError, lambda: zeros((-1, 2)), "(-1, 2)"),
     *[(TypeError, lambda d=d: nn.Linear(2, 2).init(0, d), "floating") for d in (int, bool, "i4")],
     *[(ValueError, lambda n=n: split(0, n), repr(n)) for n in (-1, 2.0, None)],
     (ValueError, lambda: LINEAR(OF[LINEAR], np.ones((4, 5))), "Linear(n_inputs=3|(4, 5)|(3, 2)"),
     (ValueError, lambda: LINEAR(OF[LINEAR], 1.0), "Linear(n_inputs=3|()|(3, 2)"),
-    (ValueError, lambda: LINEAR(nn.Linear(3, 4).init(0), ROWS), "weight|(3, 4)|(3, 2)"),
-    (
-        ValueError,
-        lambda: LINEAR(attrs.evolve(OF[LINEAR], bias=ROWS[0, :1]), ROWS),
-        "bias|(1,)|(2,)",
-    ),
-    (ValueError, lambda: TABLE(nn.Embedding(7, 3).init(0), np.array([6])), "(7, 3)|(5, 3)"),
     (
         TypeError,
         lambda: TABLE(OF[TABLE], np.array([0.5])),
         "Embedding(|not float64; write indices.a",
-    ),
-    (
-        ValueError,
-        lambda: CELL(OF[CELL], np.ones((4, 4)), np.ones((4, 4))),
-        "RNNCell(n_inputs=3|x has|(4, 4)|w_ih.weight|(3, 4)",
-    ),
-    (
-        ValueError,
-        lambda: CELL(OF[CELL], ROWS, ROWS),
-        "RNNCell(n_inputs=3|hidden has|(4, 3)|w_hh.weight|(4, 4)",
     ),
     (
         ValueError,
@@ -926,7 +813,7 @@ NN: list[Refusal] = [
     ],
     *[
         (TypeError, lambda p=p: MODEL(p, ONES), "Sequential|layer(")
-        for p in ({"weight": ROWS}, ROWS, 1.0, MODEL, None)
+        for p in ({"weight": ROWS}, MODEL)
     ],
     *[
         (TypeError, lambda layers=layers: nn.Sequential(*layers), part)
@@ -934,8 +821,6 @@ NN: list[Refusal] = [
             (([LINEAR, nn.Tanh()],), "Sequential(*layers)"),
             ((LINEAR, nn.Tanh), "Tanh(...)"),
             ((LINEAR, 3), "not 3"),
-            ((LINEAR, None), "not None"),
-            (("Linear",), "'Linear'"),
         )
     ],
     *[
@@ -951,18 +836,12 @@ NN: list[Refusal] = [
         for t in ("False", 0, None)
     ],
     (ValueError, lambda: nn.Conv2d(3, 4, 3, groups=2), "n_inputs=3"),
-    (ValueError, lambda: nn.Conv2d(4, 3, 3, groups=2), "n_outputs=3"),
     (ValueError, lambda: nn.Conv2d(3, 4, 0), "size"),
     (ValueError, lambda: nn.Conv2d(3, 4, (3, 3, 3)), "tuple of 2"),
     (ValueError, lambda: nn.Conv1d(3, 4, 3, stride=(1, 1)), "stride"),
     (ValueError, lambda: nn.Conv1d(3, 4, 3, padding=-1), "padding"),
-    (ValueError, lambda: nn.Conv1d(3, 4, True), "size"),
-    (ValueError, lambda: nn.Conv1d(0, 4, 3), "n_inputs"),
-    (ValueError, lambda: nn.MaxPool2d(2, stride=0), "stride"),
-    (ValueError, lambda: nn.AvgPool2d(1.5), "size"),
     (ValueError, lambda: nn.LayerNorm(3, epsilon=0.0), "epsilon"),
     (ValueError, lambda: nn.MultiHeadAttention(4, 3), "heads=3"),
-    (ValueError, lambda: nn.GRUCell(3, 0), "n_hidden"),
     (TypeError, lambda: NORM(NORM.init(0), np.ones((3, 2)), None), "state"),
     (
         ValueError,
@@ -971,7 +850,6 @@ NN: list[Refusal] = [
     ),
     (TypeError, lambda: LSTM(LSTM.init(0), ONES, ONES), "pair"),
     (TypeError, lambda: DROPS(DROPS.init(0), ONES, training=True), "Dropout|key=tg.random.key"),
-    (TypeError, lambda: nn.Dropout(0.5)(None, ROWS, training=True), "training=True|key="),
     # layer(x) or layer(x, key), with the parameters forgotten
     *[
         (TypeError, lambda x=x: x(np.ones((2, 2)), 0), f"{type(x).__name__}|layer(None, x)")
@@ -980,7 +858,7 @@ NN: list[Refusal] = [
 ]
 
 PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
-WHOLE, MOMENTUM = {"w": np.arange(3)}, tg.optim.SGD(0.1, 0.5)
+WHOLE, SGD = {"w": np.arange(3)}, tg.optim.SGD(0.1, 0.5)
 
 
 def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -> Any:
@@ -989,53 +867,20 @@ def updated(optimizer: Any, grads: Any, state: Any = (), params: Any = PARAMS) -
 
 OPTIM: list[Refusal] = [
     *[
-        (ValueError, lambda g=g, o=o: updated(o, g), f"SGD.update|params|{parts}")
-        for o in (tg.optim.SGD(0.1), MOMENTUM)
+        (ValueError, lambda g=g: updated(SGD, g), f"SGD.update|params|{parts}")
         for g, parts in (
             ({"a": [np.ones(2)], "b": 1.0}, "grads|at a:"),
-            ({"a": PARAMS["a"]}, "grads"),
             ({"a": [np.ones(2), (np.ones(3),)], "b": 1.0}, "grads|a.1"),
             ({"b": 1.0, "a": [np.ones(2), np.ones(4)]}, "grads.a.1|(3,)|(4,)"),
-            ({"a": [np.ones(2), np.ones(1)], "b": 1.0}, "grads.a.1|(3,)|(1,)"),
             ({"a": PARAMS["a"], "b": np.ones(1)}, "grads.b|()|(1,)"),
             ({"a": PARAMS["a"], "b": "text"}, "grads.b|<U4"),
-            ({"a": PARAMS["a"], "b": np.longdouble(1)}, f"grads.b|{np.dtype(np.longdouble)}"),
             (None, "grads"),
-            (1.0, "grads"),
         )
     ],
-    *[
-        (
-            TypeError,
-            lambda o=o, f=f: o.update(*f(o.init(PARAMS))),
-            f"SGD.update(params, grads, state)|{last}",
-        )
-        for o in (tg.optim.SGD(0.1), MOMENTUM)
-        for f, last in (
-            (lambda state: (PARAMS, state, PARAMS), "dict"),
-            (lambda state: (state, PARAMS, PARAMS), "dict"),
-            (lambda state: (PARAMS, PARAMS, None), "NoneType"),
-        )
-    ],
-    (ValueError, lambda: updated(tg.optim.SGD(0.1), WHOLE, (), WHOLE), "params.w is int64"),
-    *[
-        (ValueError, lambda state=state: updated(MOMENTUM, PARAMS, state), "state.velocity")
-        for state in (
-            MOMENTUM.init({"a": [np.ones(2), np.ones(1)], "b": np.ones(())}),
-            MOMENTUM.init({"a": np.ones(1)}),
-            tg.optim.SGD(0.1).init(PARAMS),
-        )
-    ],
-    *[
-        (kind, lambda x=x, name=name: tg.optim.SGD(**{"learning_rate": 0.1} | {name: x}), name)
-        for name in ("learning_rate", "momentum")
-        for kind, numbers in (
-            (ValueError, [-0.1, np.nan, np.inf, -1, np.float32(-1)]),
-            (TypeError, ["0.1", None, True, [0.1], np.ones(2), 1j]),
-        )
-        for x in numbers
-    ],
-    (ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0), "momentum"),
+    (TypeError, lambda: SGD.update(PARAMS, PARAMS, None), "(params, grads, state)|NoneType"),
+    (ValueError, lambda: updated(SGD, WHOLE, (), WHOLE), "params.w is int64"),
+    (ValueError, lambda: updated(SGD, PARAMS, SGD.init({"a": np.ones(1)})), "state.velocity"),
+    (ValueError, lambda: updated(SGD, PARAMS, tg.optim.SGD(0.1).init(PARAMS)), "state.velocity"),
 ]
 
 
@@ -1134,21 +979,10 @@ def test_a_layer_refuses_parameters_of_another_and_wrong_shapes(name: str) -> No
 def test_layer_takes_former_names_of_arguments(convolution: Any) -> None:
     layer = convolution(4, 6, 3, groups=2)
     assert convolution(n_in=4, n_out=6, size=3, groups=2) == layer
-    assert convolution(4, n_out=6, size=3, groups=2) == layer
     assert (layer.n_in, layer.n_out) == (4, 6)
     assert list(inspect.signature(convolution).parameters)[:2] == ["n_inputs", "n_outputs"]
-    twice = {"n_in": 4, "n_outputs": 6, "size": 3}
-    message_of(
-        TypeError, lambda: convolution(n_inputs=4, **twice), "n_inputs twice: n_in is its former"
-    )
-    message_of(
-        TypeError, lambda: convolution(4, **twice), "multiple values for argument 'n_inputs'"
-    )
-
-
-def test_what_is_at_the_edge_is_taken() -> None:
-    assert zeros(()) == 0
-    assert nn.BatchNorm(3, momentum=1.0).momentum == 1
+    words = "n_inputs twice: n_in is its former"
+    message_of(TypeError, lambda: convolution(n_inputs=4, n_in=4, n_outputs=6, size=3), words)
 
 
 @pytest.mark.parametrize(
@@ -1165,15 +999,6 @@ def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(k
         scheduled = kind(lambda step, rate=rate: rate)
         call = lambda o=scheduled: updated(o, {"w": ones}, (), {"w": ones})  # noqa: E731
         message_of(ValueError, call, "must not be negative", "step 0")
-
-
-def test_dropout_without_a_key_does_nothing_unless_it_trains() -> None:
-    x, params = np.ones((3, 2)), DROPS.init(0)
-    np.testing.assert_array_equal(DROPS(params, x), DROPS.layers[0](params[0], x))
-    dropped = [DROPS(params, x, key=KEY), DROPS(params, x, key=KEY, training=True)]
-    np.testing.assert_array_equal(*dropped)
-    assert np.any(dropped[0] == 0)
-    np.testing.assert_array_equal(nn.Dropout(0.0)(None, x, training=True), x)
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,6 @@ from layer_kinds import KINDS
 import tapegrad as tg
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("hidden_dtype", [None, np.float16, np.float32, np.float64])
-def test_rnn_cell_state_does_not_widen_a_model(dtype, hidden_dtype):
-    cell = tg.nn.RNNCell(2, 3, 4)
-    params, x = cell.init(0, dtype), np.ones((5, 2), dtype)
-    hidden = cell.initial_hidden(5)
-    hidden = hidden if hidden_dtype is None else hidden.astype(hidden_dtype)
-
-    def loss(params, hidden):
-        output, after = cell(params, x, hidden)
-        assert output.dtype == after.dtype == dtype
-        return tg.sum(output) + tg.sum(after)
-
-    grads = tg.grad(loss, argnums=(0, 1))(params, hidden)
-    assert all(g.dtype == dtype for g in tg.tree.leaves(grads[0]))
-    assert grads[1].dtype == hidden.dtype
-    assert grads[1].any()
-
-
 @pytest.mark.parametrize(
     ("options", "function"),
     [({}, lambda x: 1 / (1 + np.exp(-x))), ({"activation": "tanh"}, np.tanh)],
@@ -70,24 +51,3 @@ def test_gated_cells_are_their_formulas(cell):
     for got, expected in zip(tg.tree.leaves(after), tg.tree.leaves(want), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(output, tg.tree.leaves(after)[0])
-
-
-@pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])
-def test_rnn_cell_refuses_an_unknown_activation(activation):
-    with pytest.raises(ValueError, match="activation must be one of relu, sigmoid, tanh"):
-        tg.nn.RNNCell(2, 3, 4, activation=activation)
-
-
-def test_rnn_cell_gradient_goes_back_through_time():
-    cell = tg.nn.RNNCell(2, 2, 1, activation="tanh")
-    params = cell.init(3)
-    xs = np.linspace(-1, 1, 12).reshape(6, 1, 2)
-
-    def last(params, xs):
-        hidden = cell.initial_hidden(1)
-        for x in xs:
-            output, hidden = cell(params, x, hidden)
-        return tg.sum(output)
-
-    assert np.all(tg.grad(last, argnums=1)(params, xs) != 0)
-    tg.testing.check_grads(last, (params, xs), order=1)

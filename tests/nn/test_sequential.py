@@ -126,27 +126,6 @@ def test_sequential_with_state_takes_it_and_returns_it() -> None:
         nn.Sequential(linear)(params[1:2], x, state[:1])
 
 
-def test_sequential_state_goes_through_compiled_steps() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), tg.relu, nn.Linear(4, 1))
-    params, state = model.init(0), model.initial_state()
-    x = np.random.default_rng(0).normal(size=(8, 3))
-
-    def step(params: Any, state: Any, x: Any) -> Any:
-        def loss(p: Any) -> Any:
-            y, after = model(p, x, state, training=True)
-            return tg.mean(y**2), after
-
-        (value, after), grads = tg.value_and_grad(loss, has_aux=True)(params)
-        return value, tg.tree.map(lambda p, g: p - 0.1 * g, params, grads), after
-
-    fast = tg.compile(step)
-    recorded = compiled = params, state
-    for _ in range(3):
-        recorded, compiled = step(*recorded, x)[1:], fast(*compiled, x)[1:]
-    for got, want in zip(tg.tree.leaves(compiled), tg.tree.leaves(recorded), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
-
-
 def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
     class Noise:
         def init(self, key: Any, dtype: Any = float) -> None:
@@ -221,18 +200,6 @@ class Frozen:
 
 
 AFFINE = Affine(np.eye(2))
-
-
-def test_sequential_refuses_an_init_without_dtype():
-    class Scale:
-        def init(self, key):
-            return np.ones(2)
-
-        def __call__(self, params, x):
-            return params * x
-
-    with pytest.raises(TypeError, match=r"Scale\.init must .*def init\(self, key, dtype=float\)"):
-        tg.nn.Sequential(Scale())
 
 
 @pytest.mark.parametrize(

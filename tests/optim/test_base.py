@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import pytest
 from depth import THOROUGH
+from messages import Refusal, check_refusals
 from trees import bytes_of, random_tree
 
 import tapegrad as tg
@@ -106,16 +107,6 @@ def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
     )
 
 
-def test_a_step_of_complex_parameters_can_be_differentiated():
-    for optimizer in (tg.optim.SGD(0.1, 0.5), tg.optim.Adam(0.2), tg.optim.RMSProp(0.2)):
-
-        def after(z, g, optimizer=optimizer):
-            return optimizer.update(z, g, optimizer.init(z))[0]
-
-        args = np.array([1 + 2j, -0.5j]), np.array([0.3 - 0.4j, 2.0 + 1j])
-        tg.testing.check_grads(after, args)
-
-
 def by_definition(o: Any, p: Any, grads: list[Any]) -> Any:
     """The formulas as they are published, on one array."""
     v = m = s = np.zeros(p.shape)
@@ -199,22 +190,6 @@ def test_optimizer_keeps_dtypes(optimizer: Any, dtype: Any) -> None:
 
 
 @every_optimizer
-def test_optimizer_changes_nothing_that_it_is_given(optimizer: Any) -> None:
-    params = random_tree(0)
-    state = optimizer.init(params)
-    for _ in range(2):
-        grads = random_tree(1)
-        before = bytes_of((params, grads, state))
-        new, after = optimizer.update(params, grads, state)
-        assert bytes_of((params, grads, state)) == before
-        assert bytes_of(optimizer.update(params, grads, state)) == bytes_of((new, after))
-        assert not any(x.flags.writeable for x in tg.tree.leaves((new, after)))
-        assert tg.tree.flatten(new)[1] == tg.tree.flatten(params)[1]
-        assert tg.tree.flatten(after)[1] == tg.tree.flatten(state)[1]
-        params, state = new, after
-
-
-@every_optimizer
 def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> None:
     for rate in (0.01, tg.optim.linear(0.1, 0.0, 9)):
         optimizer = attrs.evolve(optimizer, learning_rate=rate)
@@ -226,8 +201,9 @@ def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> 
 
 
 @every_optimizer
-def test_optimizer_step_is_differentiable_in_all(optimizer: Any) -> None:
-    params, grads = {"w": np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
+@pytest.mark.parametrize("turn", [1.0, pytest.param(1 + 0.5j, marks=pytest.mark.thorough)])
+def test_optimizer_step_is_differentiable_in_all(optimizer: Any, turn: Any) -> None:
+    params, grads = {"w": turn * np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
     _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
     assert state.step == 1
 
@@ -324,130 +300,77 @@ def test_learning_rate_is_read_from_the_state() -> None:
         bad.update(params, params, bad.init(params))
 
 
-REFUSED: list[tuple[type[Exception], str, Any]] = [
-    (ValueError, "beta1", lambda: tg.optim.Adam(0.1, beta1=1.0)),
-    (ValueError, "beta2", lambda: tg.optim.Adam(0.1, beta2=-0.1)),
-    (ValueError, "weight_decay", lambda: tg.optim.AdamW(0.1, weight_decay=-1)),
-    (ValueError, "alpha", lambda: tg.optim.RMSProp(0.1, alpha=1)),
-    (ValueError, "epsilon", lambda: tg.optim.Adagrad(0.1, epsilon=math.nan)),
-    (ValueError, "nesterov", lambda: tg.optim.SGD(0.1, nesterov=True)),
-    (TypeError, "learning_rate must be a number, not True", lambda: tg.optim.SGD(True)),
-    (TypeError, "decay", lambda: tg.optim.AdamW(0.1, decay={"w": True})),  # type: ignore[arg-type]
-    (ValueError, "total", lambda: tg.optim.warmup_cosine(0.1, 10, 10)),
-    (ValueError, "warmup", lambda: tg.optim.warmup_cosine(0.1, 2.5, 10)),
-    (ValueError, "steps", lambda: tg.optim.linear(0.1, 0.0, 0)),
-    (ValueError, "factor", lambda: tg.optim.exponential_decay(0.1, 0.0)),
-    (ValueError, "boundaries", lambda: tg.optim.piecewise([1.0], [1])),
-    (ValueError, "boundaries", lambda: tg.optim.piecewise([1.0, 2.0, 3.0], [2, 2])),
-    (ValueError, "values", lambda: tg.optim.piecewise([-1.0, 2.0], [2])),
-    (ValueError, "value", lambda: tg.optim.constant(math.inf)),
+REFUSED: list[Refusal] = [
+    (ValueError, lambda: tg.optim.Adam(0.1, beta1=1.0), "beta1"),
+    (ValueError, lambda: tg.optim.Adam(0.1, beta2=-0.1), "beta2"),
+    (ValueError, lambda: tg.optim.AdamW(0.1, weight_decay=-1), "weight_decay"),
+    (ValueError, lambda: tg.optim.RMSProp(0.1, alpha=1), "alpha"),
+    (ValueError, lambda: tg.optim.Adagrad(0.1, epsilon=math.nan), "epsilon"),
+    (ValueError, lambda: tg.optim.SGD(0.1, nesterov=True), "nesterov"),
+    (TypeError, lambda: tg.optim.SGD(True), "learning_rate must be a number, not True"),
+    (TypeError, lambda: tg.optim.AdamW(0.1, decay={"w": True}), "decay"),  # type: ignore[arg-type]
+    (ValueError, lambda: tg.optim.warmup_cosine(0.1, 10, 10), "total"),
+    (ValueError, lambda: tg.optim.warmup_cosine(0.1, 2.5, 10), "warmup"),
+    (ValueError, lambda: tg.optim.linear(0.1, 0.0, 0), "steps"),
+    (ValueError, lambda: tg.optim.exponential_decay(0.1, 0.0), "factor"),
+    (ValueError, lambda: tg.optim.piecewise([1.0], [1]), "boundaries"),
+    (ValueError, lambda: tg.optim.piecewise([1.0, 2.0, 3.0], [2, 2]), "boundaries"),
+    (ValueError, lambda: tg.optim.piecewise([-1.0, 2.0], [2]), "values"),
+    (ValueError, lambda: tg.optim.constant(math.inf), "value"),
+    (ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0), "momentum"),
     *[
-        (
-            ValueError,
-            "more than 0",
-            lambda most=most: tg.optim.clip_by_global_norm(np.ones(2), most),
-        )
-        for most in (0, -1.0, math.nan)
+        (ValueError, lambda x=x: tg.optim.clip_by_global_norm(np.ones(2), x), "more than 0")
+        for x in (0, -1.0, math.nan)
     ],
     (
         TypeError,
-        r"^clip_by_global_norm\(grads, max_norm\): .*a dict",
         lambda: tg.optim.clip_by_global_norm(1.0, {"w": np.ones(2)}),
+        "clip_by_global_norm(grads, max_norm): |a dict",
     ),
+    *[
+        (kind, lambda x=x, name=name: tg.optim.SGD(**{"learning_rate": 0.1} | {name: x}), name)
+        for name in ("learning_rate", "momentum")
+        for kind, numbers in (
+            (ValueError, [-0.1, np.nan, np.inf, -1, np.float32(-1)]),
+            (TypeError, ["0.1", None, [0.1], np.ones(2), 1j]),
+        )
+        for x in numbers
+    ],
 ]
 
 
-@pytest.mark.parametrize(("error", "said", "make"), REFUSED)
-def test_an_argument_that_does_not_fit_is_named(error: Any, said: str, make: Any) -> None:
-    with pytest.raises(error, match=said):
-        make()
+def test_an_argument_that_does_not_fit_is_named() -> None:
+    check_refusals(REFUSED)
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str, shape: Any) -> None:
-    kinds = ["made", "alike", "wide", "narrow", "more", "scalar", "wide scalar", 2.0, 3, 1j]
-    for pair in itertools.product(kinds, repeat=2):
-        made = np.full(shape, 1.5, dtype)
-        others = {
-            "made": made,
-            "alike": np.full(shape, 0.25, dtype),
-            "wide": np.full(shape, 0.1, "c16" if dtype == "c8" else "f8"),
-            "narrow": np.full(shape[-1:], 0.5, dtype),
-            "more": np.full((2, *shape), 0.5, dtype),
-            "scalar": np.dtype(dtype).type(0.3),
-            "wide scalar": np.float64(0.1),
-        }
-        operands = [others.get(kind, kind) for kind in pair]
-        before = [np.copy(x) for x in operands]
-        want = np.add(*operands)
-        got = within(made, np.add, *operands)
-        np.testing.assert_array_equal(got, want, strict=True)
-        for kind, x, old in zip(pair, operands, before, strict=True):
-            if kind != "made":
-                np.testing.assert_array_equal(x, old)
-        assert (got is made) or not np.shares_memory(got, made)
-        if set(pair) <= {"made", "alike", "scalar", 2.0} and {"made", "alike"} & set(pair):
-            assert got is made
+@pytest.mark.parametrize("dtype", "efdF")
+def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str) -> None:
+    wide, number = "D" if dtype == "F" else "d", np.dtype(dtype).type(0.3)
+    for pair in itertools.product(range(9), repeat=2):
+        arrays = [np.full((2, 3), x, dtype) for x in (1.5, 0.25)]
+        arrays += [np.full((2, 3), 0.1, wide), np.full(3, 0.5, dtype), np.ones((2, 2, 3), dtype)]
+        operands = [*arrays, number, np.float64(0.1), 2.0, 1j]
+        used = [operands[i] for i in pair]
+        want, before = np.add(*used), [np.copy(x) for x in arrays[1:]]
+        np.testing.assert_array_equal(within(arrays[0], np.add, *used), want, strict=True)
+        for x, old in zip(arrays[1:], before, strict=True):
+            np.testing.assert_array_equal(x, old)
 
 
 # --- SGD ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", "efdg")
-@pytest.mark.parametrize("of_gradient", ["e", "d", "same"])
-@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
-def test_sgd_plain_step_is_its_formula(dtype, of_gradient, shape):
-    p = np.full(shape, 1.3, dtype)
-    g = np.full(shape, 0.7, dtype if of_gradient == "same" else of_gradient)
-    optimizer = tg.optim.SGD(0.3)
-    state = optimizer.init(p)
-    if np.result_type(p, g) != p.dtype:
-        with pytest.raises(ValueError, match="but grads is"):
-            optimizer.update(p, g, state)
-        return
-    new, _ = optimizer.update(p, g, state)
-    np.testing.assert_array_equal(new, np.asarray(p - 0.3 * g), strict=True)
-    with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
-        new.setflags(write=True)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("number", [float, np.float64, np.float32, np.array])
-def test_sgd_keeps_dtype_and_shape(dtype, momentum, number):
-    optimizer = tg.optim.SGD(number(0.125), momentum=number(momentum))
-    params = {"w": np.ones((2, 3), dtype), "b": np.zeros((), dtype)}
-    state = optimizer.init(params)
-    for _ in range(2):
-        params, state = optimizer.update(params, params, state)
-        assert params["w"].dtype == params["b"].dtype == dtype
-        assert params["w"].shape == (2, 3)
-        assert params["b"].shape == ()
-
-
-def test_sgd_state_begins_with_zeros():
-    params = {"w": np.array([1.0, np.inf, np.nan]), "b": np.float32(2)}
-    velocity = tg.optim.SGD(0.1, momentum=0.9).init(params).velocity
-    np.testing.assert_array_equal(velocity["w"], np.zeros(3))
-    assert velocity["b"].dtype == np.float32
-    assert tg.optim.SGD(0.1).init(params).velocity is None
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize(
-    "gradient", [np.ones(2), np.ones(3, complex), np.ones(3, np.longdouble), np.array(["a"] * 3)]
-)
-def test_sgd_names_a_gradient_that_does_not_fit(gradient, momentum):
-    optimizer = tg.optim.SGD(0.1, momentum)
-    params = {"w": np.ones(3)}
-    with pytest.raises(ValueError, match=r"SGD\.update: params\.w is float64 \(3,\), but grads\.w"):
-        optimizer.update(params, {"w": gradient}, optimizer.init(params))
-
-
-def test_sgd_takes_a_python_float_for_a_parameter():
-    optimizer = tg.optim.SGD(0.5)
-    params = {"scale": 2.0}
-    new, _ = optimizer.update(params, {"scale": np.array(1.0)}, optimizer.init(params))
-    assert new["scale"] == 1.5
-    assert params == {"scale": 2.0}
+def test_sgd_plain_step_is_its_formula_and_keeps_the_dtype(dtype: Any, number: Any) -> None:
+    optimizer = tg.optim.SGD(number(0.375))
+    for shape in ((), (0,), (2, 3)):
+        p, g = np.full(shape, 1.3, dtype), np.full(shape, 0.7, dtype)
+        new, state = optimizer.update(p, g, optimizer.init(p))
+        np.testing.assert_array_equal(new, np.asarray(p - 0.375 * g), strict=True)
+        with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
+            new.setflags(write=True)
+        if dtype in "ef":
+            with pytest.raises(ValueError, match="but grads is"):
+                optimizer.update(p, g.astype(float), state)
+    assert optimizer.update(1.5, np.array(2.0), optimizer.init(1.5))[0] == 0.75
