@@ -18,7 +18,6 @@ import pytest
 from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_kinds import KINDS
 from tampering import vandalize
 from tapes import check_tape
 
@@ -200,22 +199,19 @@ def test_options_are_kept_as_they_are_if_they_cannot_change_and_copied_at_any_de
     for x in [*constants, np.float32(1.5), Kind.ONE]:
         assert owned_copy(x) is x
     for wrap in (tuple, list, set, dict.fromkeys, lambda x: [{"a": (list(x),)}]):
-        names = ["a", "b"]
-        option = wrap(names)
+        option = wrap(["a", "b"])
         kept = owned_copy(option)
-        names.append("c")
         if hasattr(option, "clear"):
             option.clear()
         assert kept == owned_copy(wrap(["a", "b"]))
     # subclasses too, as what they are
     array = np.ones(3).view(type("Special", (np.ndarray,), {}))
-    kept = owned_copy(array)
-    array[0] = 2
-    assert (type(kept), kept[0], kept.flags.writeable) == (type(array), 1, False)
     pair = type("Pair", (tuple,), {})([[1], [2]])
-    kept = owned_copy(pair)
+    kept = owned_copy(array), owned_copy(pair)
+    array[0] = 2
     pair[0].append(3)
-    assert (type(kept), kept) == (type(pair), ([1], [2]))
+    assert [type(x) for x in kept] == [type(array), type(pair)]
+    assert (kept[0][0], kept[0].flags.writeable, kept[1]) == (1, False, ([1], [2]))
     held = readonly_view(owned_copy(Held(np.ones(2))))
     assert (type(held), is_locked(held.x)) == (Held, True)
     kept = owned_copy({"a": {"b": [1]}})
@@ -276,7 +272,6 @@ def _outputs(n: int) -> dict[str, Any]:
         "sweep": dict(tg.reverse_sweep(tape, record_output[2], np.ones(matrix.shape))),
         "vjp": (output, pullback((np.ones(matrix.shape), np.ones(n)))),
         "gradients": tg.grad(lambda a, b: tg.sum(a + b), argnums=(0, 1))(x, x),
-        "scalars": tg.grad(lambda a, b: a + b, argnums=(0, 1))(1.0, 2.0),
         "value_and_grad": tg.value_and_grad(lambda x: (tg.sum(x), x * 2), has_aux=True)(x),
         "jvp": tg.jvp(lambda x: (x, x, x * 2, 1.0), (x,), (x,)),
         "hvp": tg.hvp(lambda x: tg.sum(x**3), (x,), (x,)),
@@ -327,16 +322,14 @@ def test_the_memory_of_each_ops_value_is_read_only():
     assert not unlocked
 
 
-def _of_operands(a, seen):
-    _, tape = tg.record(lambda x: x * a)(a)
-    seen += tape[1].operands[1:]
-    return lambda: tg.reverse_sweep(tape, tape.last, np.ones(a.shape))[tape.parameters[0]]
-
-
-def _of_options(a, seen):
-    _, tape = tg.record(lambda x: scaled(x, scale={"by": [a]}))(a)
-    seen += tape[1].options["scale"]["by"]
-    return lambda: tg.reverse_sweep(tape, tape.last, np.ones(a.shape))[tape.parameters[0]]
+def _of_a_tape(a, seen):
+    output, tape = tg.record(lambda x: scaled(x * a, scale={"by": [a]}))(a)
+    seen += [*tape[1].operands[1:], *tape.last.options["scale"]["by"]]
+    for step in tg.sweep_steps(tape, output, a):
+        seen += [step.cotangent]
+        for c in step.contributions:
+            seen += [c.cotangent, c.summed, *c.known.values()]
+    return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
 
 
 def _of_parts(a, seen):
@@ -347,15 +340,6 @@ def _of_parts(a, seen):
     for record in tape:
         seen += [record.value] if type(record.primal) is np.ndarray else record.primal.values
     check_tape(tape)
-    return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
-
-
-def _of_contributions(a, seen):
-    output, tape = tg.record(lambda x: x * a)(a)
-    for step in tg.sweep_steps(tape, output, a):
-        seen += [step.cotangent]
-        for c in step.contributions:
-            seen += [c.cotangent, c.summed, *c.known.values()]
     return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
 
 
@@ -399,10 +383,7 @@ def _of_a_checkpoint(a, seen):
     return lambda: pullback(np.ones(a.shape))
 
 
-WAYS_TO_READ = (
-    *(_of_operands, _of_options, _of_parts, _of_contributions),
-    *(_of_a_custom_op, _of_a_custom_vjp, _of_a_checkpoint),
-)
+WAYS_TO_READ = (_of_a_tape, _of_parts, _of_a_custom_op, _of_a_custom_vjp, _of_a_checkpoint)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -431,6 +412,8 @@ HANDED_OUT: dict[str, Any] = {
     "value_and_jacobian": lambda f: tg.value_and_jacobian(f)(1.0)[0],
     "compile": lambda f: tg.compile(f)(1.0),
     "vmap": lambda f: tg.vmap(f, out_axes=None)(np.ones(2)),
+    "checkpoint": lambda f: tg.vjp(tg.checkpoint(f), 1.0)[0],
+    "custom_vjp": lambda f: tg.vjp(tg.custom_vjp(lambda g, y, x: (0.0,))(f), 1.0)[0],
 }
 
 
@@ -475,38 +458,27 @@ def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_c
     assert content(later()) == expected
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("n", [2, LARGE])
-def test_a_new_array_keeps_the_order_of_the_axes(order, n):
-    x = np.asarray(np.arange(3.0 * n).reshape(3, n), order=order)
-    assert readonly_array(x).strides == x.strides
-    np.testing.assert_array_equal(readonly_array(x), x)
-
-
 # --- what a call is given -------------------------------------------------------------------
 
 
 def arrays() -> dict[str, Any]:
     """Arrays of many kinds of memory, all of shape (2, 3)."""
     base = np.linspace(-1, 1, 24).reshape(4, 6)
-    read_only = np.linspace(0, 1, 6).reshape(2, 3)
-    read_only.setflags(write=False)
     return {
-        "plain": np.linspace(-2, 1, 6).reshape(2, 3),
-        "fortran": np.asfortranarray(np.linspace(-2, 1, 6).reshape(2, 3)),
+        "plain": base[:2, :3].copy(),
+        "fortran": np.asfortranarray(base[:2, :3]),
         "view": base[1:3, ::2],
         "reversed": base[3:1:-1, ::-2],
-        "transposed": np.ones((3, 2)).T,
         "broadcast": np.broadcast_to(np.array([1.0, 2.0, 3.0]), (2, 3)),
-        "read_only": read_only,
+        "read_only": _read_only_view(np.ones((2, 3))),
         "float32": np.ones((2, 3), np.float32),
     }
 
 
-def loss(p: Any, scale: Any = 2.0) -> Any:
+def loss(p: Any) -> Any:
     total = 0.0
     for x in p.values():
-        y = tg.tanh(x) * x + scale
+        y = tg.tanh(x) * x + 2.0
         total = total + tg.sum(y @ np.swapaxes(x, 0, 1)) + tg.sum(tg.softmax(x)[0] * x[1])
         total = total + tg.sum(tg.maximum(x, 0.5)) + tg.sum(x.at[0].set(x[1]) * x.at[1].add(x[0]))
     return total
@@ -515,13 +487,10 @@ def loss(p: Any, scale: Any = 2.0) -> Any:
 CALLS = {
     "record": lambda p, v: tg.record(loss)(p),
     "grad": lambda p, v: tg.grad(loss)(p),
-    "scale": lambda p, v: tg.grad(loss, argnums=(0, 1))(p, v["plain"]),
     "vjp": lambda p, v: tg.vjp(lambda p: p, p)[1](v),
     "jvp": lambda p, v: tg.jvp(loss, (p,), (v,)),
     "hvp": lambda p, v: tg.hvp(loss, (p,), (v,)),
     "jacobian": lambda p, v: tg.jacobian(lambda p: p["view"] * p["fortran"])(p),
-    "sgd": lambda p, v: tg.optim.SGD(0.1).update(p, v, tg.optim.SGD(0.1).init(p)),
-    "momentum": lambda p, v: tg.optim.SGD(0.1, 0.9).update(p, v, tg.optim.SGD(0.1, 0.9).init(v)),
     "map": lambda p, v: tg.tree.map(lambda a, b: a + b, p, v),
 }
 
@@ -583,18 +552,6 @@ def test_what_a_function_is_given_it_cannot_write_to(name: str) -> None:
     assert x.flags.writeable
 
 
-def test_no_layer_changes_its_arguments():
-    def total(fn: Any, args: Any) -> Any:
-        return sum(tg.sum(y) for y in tg.tree.leaves(fn(*args)))
-
-    for name, kind in KINDS.items():
-        args = tg.tree.map(np.array, kind.arguments())
-        before = memory(args)
-        total(kind.fn, args)
-        tg.grad(lambda args, fn=kind.fn: total(fn, args))(args)
-        assert memory(args) == before, name
-
-
 # --- copies and attributes ----------------------------------------------------------------
 
 
@@ -612,20 +569,12 @@ def test_a_copy_of_a_record_is_the_record():
     assert copy.deepcopy(tg.add) is tg.add
 
 
-def things() -> list[Any]:
-    tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
-    params = tg.nn.RNNCell(2, 3, 4).init(0)
-    optimizer = tg.optim.SGD(0.1, momentum=0.9)
-    return [
-        *(tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x)),
-        *(tg.grad(loss), tg.jacobian(loss), tg.vjp(lambda x: x, 1.0)[1]),
-        *(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Sequential(tg.nn.Tanh()), params, params.w_ih),
-        *(optimizer, optimizer.init(params), tg.tree.flatten(params)[1]),
-    ]
-
-
 def test_attributes_cannot_be_set():
-    for thing in things():
+    tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
+    things = [tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x), tg.grad(loss)]
+    things += [tg.jacobian(loss), tg.vjp(lambda x: x, 1.0)[1], tg.nn.Linear(2, 3)]
+    things += [tg.nn.Sequential(tg.nn.Tanh()), tg.tree.flatten([1])[1]]
+    for thing in things:
         names = [field.name for field in attrs.fields(type(thing))]
         for name in [*names, "a_new_one"]:
             with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
@@ -653,9 +602,7 @@ def test_neither_a_seed_sequence_nor_numpys_stream_is_drawn_from(entropy, spawne
         return repr(key), str(key.state), key.pool.tobytes(), stream[1].tobytes(), stream[2:]
 
     before = state()
-    for layer in (tg.nn.Linear(2, 2), tg.nn.Sequential(tg.nn.Linear(2, 2)), tg.nn.RNNCell(1, 1, 1)):
-        layer.init(key)
-    tg.grad(lambda p: tg.sum(p.weight))(tg.nn.Linear(2, 2).init(key))
+    tg.nn.Sequential(tg.nn.Linear(2, 2), tg.nn.GRUCell(1, 1)).init(key)
     assert state() == before
 
 
@@ -678,18 +625,3 @@ def test_a_rule_may_return_one_buffer_each_time(custom):
     first, second = pullback((np.ones(3), np.full(3, 10.0)))
     assert first.tolist() == [6.0] * 3
     assert second.tolist() == [60.0] * 3
-
-
-@pytest.mark.parametrize("custom", [tg.checkpoint, tg.custom_vjp(lambda g, y, x: (g[0] * y[1],))])
-def test_a_result_that_is_not_floating_is_kept_too(custom):
-    counts = np.array([1, 2])
-
-    def fn(x):
-        return x * 2.0, counts
-
-    (_, kept), pullback = tg.vjp(lambda x: custom(fn)(x), np.ones(2))
-    before = pullback((np.ones(2), np.zeros(2)))[0].tolist()
-    counts[:] = 100
-    assert kept.tolist() == [1, 2]
-    assert pullback((np.ones(2), np.zeros(2)))[0].tolist() == before
-    assert counts.flags.writeable
