@@ -92,6 +92,16 @@ def is_users(frame: FrameType) -> bool:
     return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
 
 
+def without_our_frames(error: Exception) -> Exception:
+    """The error, without its traceback so far if no code of the caller's is in it."""
+    raised = error.__traceback__
+    while raised is not None:
+        if is_users(raised.tb_frame):
+            return error
+        raised = raised.tb_next
+    return error.with_traceback(None)
+
+
 def users_line() -> str:
     """The line of the caller's source that led here, for a message."""
     place = str(users_place())

@@ -18,6 +18,7 @@ import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.tensor import LISTS, first_tensor
+from tapegrad.errors.lines import users_place
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
 from tapegrad.scipy._vectors import (
@@ -372,7 +373,7 @@ def minimize(
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
     find = _Finder(loss, _minimum, chosen)
-    x, report = _solution(Stationary(loss), find, by_cg, (start, limits, *further))
+    x, report = _solution(Stationary(loss, users_place()), find, by_cg, (start, limits, *further))
     value, slope = value_and_grad(loss)(x, *further)
     return OptimizeResult(unravel(x), value, jac=unravel(slope), **report)
 
@@ -443,7 +444,7 @@ def root(
     f = Values(fun, unravel)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
     x, report = _solution(
-        Equations(f), _Finder(f, _root, chosen), by_gmres, (start, None, *further)
+        Equations(f, users_place()), _Finder(f, _root, chosen), by_gmres, (start, None, *further)
     )
     solution = unravel(x)
     y = fun(solution, *further)
@@ -541,7 +542,7 @@ def least_squares(
     chosen |= {"f_scale": float(f_scale), **options}
     cost = Cost(f, LOSSES[loss], float(f_scale))
     x, report = _solution(
-        Stationary(cost), _Finder(f, _fit, chosen), by_cg, (start, limits, *further)
+        Stationary(cost, users_place()), _Finder(f, _fit, chosen), by_cg, (start, limits, *further)
     )
     half, slope = value_and_grad(cost)(x, *further)
     slopes = jacobian(f)(x, *further) if loss == "linear" else None
@@ -599,5 +600,5 @@ def fixed_point(
     step = Step(func, unravel)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
     finder = _Finder(step, _iterated, chosen)
-    x, _ = _solution(Equations(step), finder, by_gmres, (start, None, *further))
+    x, _ = _solution(Equations(step, users_place()), finder, by_gmres, (start, None, *further))
     return unravel(x)

@@ -14,6 +14,7 @@ from tapegrad.core.recording import run
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.errors.functions import check_callable, keep_names, label
+from tapegrad.errors.lines import without_our_frames
 from tapegrad.errors.words import got
 from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
@@ -90,7 +91,7 @@ class _Rule:
     judge: Fn | None = None
 
     def __call__(self, g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        x, left, *_ = y
+        x, left, *aux = y
         leaves, structure = tree.flatten(args)
         places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
         vector, unravel = tree.ravel(x)
@@ -108,13 +109,17 @@ class _Rule:
         before = left.equations
         if any(type(v) is Tensor and v.origin.compiling for v in values):
             before = None
+        judge = None
+        if self.judge is not None:
+            judge = partial(self.judge, *aux if before is not None else (None,))
         if self.linear_solve is None:
             by_root = jacobian(lambda v: equations(v, *moving))(vector)
             if before is not None:
                 _check(self.f, before, *primals((again, by_root, vector)))
-            if self.judge is not None:
+            if judge is not None:
                 operands = by_root, x, *args
-                by_root = CustomVJP(partial(_judged, self.judge), _pass_first)(*operands, **kwargs)
+                judged: Fn = CustomVJP(partial(_judged, judge), _pass_first)
+                by_root = _shown(judged, *operands, **kwargs)
             try:
                 multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
             except np.linalg.LinAlgError as error:
@@ -122,14 +127,22 @@ class _Rule:
                 raise
         else:
             adjoint = _Adjoint(f)
-            solver = _ByProducts(adjoint, self.linear_solve, before, self.judge)
+            solver = _ByProducts(adjoint, self.linear_solve, before, judge)
             root: Any = _Root(_Solver(adjoint, solver), _Rule(adjoint, self.linear_solve))
-            multipliers = root(_vector(g[0]), vector, *args, **kwargs)
+            multipliers = _shown(root, _vector(g[0]), vector, *args, **kwargs)
         cotangents: list[Any] = [None] * len(leaves)
         for i, c in zip(places, pull(-multipliers), strict=True):
             cotangents[i] = c
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
+
+
+def _shown(fn: Fn, *args: Any, **kwargs: Any) -> Any:
+    """The result of a call, whose errors show no frames of the package's alone."""
+    try:
+        return fn(*args, **kwargs)
+    except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
+        raise without_our_frames(error)  # noqa: B904  # the same error
 
 
 def _singular(f: Fn) -> str:
@@ -374,7 +387,8 @@ def solved(
 ) -> CustomVJP[P, R]:
     """`implicit_root` of a solver that may return more than the root, which is handed on.
 
-    In the backward pass ``judge(matrix, x, *args)`` may raise. It is called on arrays, with the
-    Jacobian by the root, or with a function that multiplies it if there is a `linear_solve`.
+    In the backward pass ``judge(rest, matrix, x, *args)`` may raise. It is called on arrays, with
+    the rest of what the solver returned (None in a program) and the Jacobian by the root, or a
+    function that multiplies it if there is a `linear_solve`.
     """
     return _Root(_Solver(f, solve, has_aux), _Rule(f, linear_solve, judge))

@@ -3,7 +3,9 @@
 Those are of the solution, not of the steps; where there is none, the error says why.
 """
 
+import itertools
 import pickle
+import re
 import warnings
 from typing import Any
 
@@ -316,6 +318,16 @@ def test_a_derivative_where_scipy_has_not_converged_is_an_error() -> None:
         lambda x, a: tg.sum((x - 1) ** 2) + a * tg.sum(x**2), START, options={"maxiter": 0}
     )
     refused(RuntimeError, "not converged", lambda a: ridge(a), 2.0)
+    # the curvature where SciPy stopped, lost in rounding or downwards, says nothing of a minimum
+    steep = lambda x, a: tg.sum(tg.logaddexp(0.0, 2 * x - a) + tg.logaddexp(0.0, a - x))  # noqa: E731
+    wavy = lambda x, a: tg.sum(x**2 + a * np.cos(3 * x))  # noqa: E731
+    for (fn, at), n in itertools.product(((steep, 9e3), (wavy, 2.0)), (3, 300)):
+        stopped = of_minimum(fn, np.full(n, at + 0.1), options={"maxiter": 0})
+        with pytest.raises(RuntimeError, match="not converged") as error:
+            tg.grad(stopped)(2.0)
+        said = r"slope is \S+ \(SciPy failed: Maximum .*exceeded\); pass .*; solved at .*test_opti"
+        assert re.search(said, str(error.value))
+        assert len(error.traceback) < 12
     no_root = lambda a: ours.root(lambda x, a: np.exp(x) + a, 1.0, a, options={"maxfev": 5}).x[0]  # noqa: E731
     refused(RuntimeError, "not converged|no finite", no_root, 1.0)
 
