@@ -356,7 +356,7 @@ class Compiled(Wrapper, Generic[P, R]):
             recorded = results("", trace, self.fn, args, kwargs, self.static_argnums)
             wait = functools.partial(patience.check, len(recorded.instructions))
             if self.proves:
-                prove = lazy_import("tapegrad.program.proof", "improved_and_proved")
+                prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
                 values = read(args, kwargs, self.static_argnums).values
                 program = prove(recorded, self.passes, values, wait)
             else:

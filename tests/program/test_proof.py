@@ -12,7 +12,7 @@ from proving import DISTINCT, Survey, fault_of_writing, proof_of, small_blocks, 
 from user_programs import NAMES, drawn, user_programs
 
 import tapegrad as tg
-from tapegrad.program.trials import KINDS
+from tapegrad.testing.trials import KINDS
 
 # where passes fire that seldom do
 MORE = (("cells", 4), ("embeddings", 3), ("stacks", 15))

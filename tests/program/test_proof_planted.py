@@ -19,10 +19,10 @@ from tapegrad.ops.product import matmul
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.evaluation import EndlessError, evaluated
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import improvement, rule
-from tapegrad.program.proof import Fault, Known, Proof
+from tapegrad.testing.evaluation import EndlessError, evaluated
+from tapegrad.testing.proof import Fault, Known, Proof
 
 
 def rows_and_all(x: Any) -> Any:

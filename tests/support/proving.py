@@ -13,8 +13,8 @@ from user_programs import Drawn
 import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
-from tapegrad.program.proof import Fault, Known, Proof, written_fault
-from tapegrad.program.trials import KINDS, inputs_like
+from tapegrad.testing.proof import Fault, Known, Proof, written_fault
+from tapegrad.testing.trials import KINDS, inputs_like
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 

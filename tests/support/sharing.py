@@ -11,7 +11,7 @@ from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.entry import read
-from tapegrad.program.evaluation import evaluated
+from tapegrad.testing.evaluation import evaluated
 
 
 def laid_out(x: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ added to each other only where the function does so, and no factor moves into a 
 Zeros, ties, infinities and nans of the recording stay, except where rounding decides: where a
 reordered sum cancels, or the sum of the sizes of its terms overflows.
 
-`tapegrad.program.proof` holds each pass to this, on any program: ``tg.compile(fn, check=True)``.
+`tapegrad.testing.proof` holds each pass to this, on any program: ``tg.compile(fn, check=True)``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tapegrad.program.passes import fold
 from tapegrad.program.passes.algebra import algebra, by_op, lines, words
 from tapegrad.program.passes.fold import ALGEBRA
 from tapegrad.program.program import improved
-from tapegrad.program.proof import improved_and_proved
+from tapegrad.testing.proof import improved_and_proved
 
 LAST = {"axis": -1, "keepdims": True}
 # the options that the ops of patterns are drawn with, for an operand

@@ -1,6 +1,6 @@
 """Each pass proved on a program: what it makes is well-formed, and computes the same.
 
-The program that was recorded is evaluated on several inputs (`tapegrad.program.evaluation`), with
+The program that was recorded is evaluated on several inputs (`tapegrad.testing.evaluation`), with
 and without its roundings off, which tells of every element of every result how far rounding moves
 it, and whether it is exact. After each pass the new program is evaluated and compared. It must
 have:
@@ -24,11 +24,11 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.errors import ProofError
 from tapegrad.program.builder import Builder
-from tapegrad.program.evaluation import Rounded, evaluated
 from tapegrad.program.ir import Code
 from tapegrad.program.program import Improvement, Pass, Program, check_program, made
 from tapegrad.program.text import runner
-from tapegrad.program.trials import trials
+from tapegrad.testing.evaluation import Rounded, evaluated
+from tapegrad.testing.trials import trials
 from tapegrad.tree.ownership import Array
 
 # how many times as far as rounding moves a result a pass may
