@@ -13,7 +13,7 @@ sweep over the tape returns a mapping from parameters to gradients.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
   `softmax`, `log_softmax`, `logsumexp`, `standardize`, `softplus`, `gelu`, `expand`,
-  `index_select`, `at`.
+  `index_select`, `at`, `segment_sum`, `segment_max`.
 """
 
 import typing as _typing

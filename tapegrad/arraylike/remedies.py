@@ -90,6 +90,9 @@ UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
     {
         "add.at": "write array = tg.at(array)[index].add(t)",
         "subtract.at": "write array = tg.at(array)[index].add(-t)",
+        "multiply.at": "write array = tg.at(array)[index].multiply(t)",
+        "maximum.at": "write array = tg.at(array)[index].max(t)",
+        "minimum.at": "write array = tg.at(array)[index].min(t)",
         "at": "write array = tg.at(array)[index].set({0}(array[index], t)), "
         "if no index comes twice",
         "reduce": "write tg.scan(lambda c, row: ({0}(c, row), None), t[0], t[1:])[0], along axis 0",

@@ -1,4 +1,4 @@
-"""Reductions composed of ops: variances, averages, extremes, and reductions that ignore nan."""
+"""Reductions composed of ops: variances, averages, extremes, segments, and without nan."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.arraylike.reading import is_count
 from tapegrad.declare import function
-from tapegrad.ops.casting import deviations, floating, number, root, seen, squared_size, to_array
+from tapegrad.ops.casting import (
+    deviations,
+    floating,
+    number,
+    read_out,
+    root,
+    seen,
+    squared_size,
+    to_array,
+)
 from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["average", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
-__all__ += ["ptp", "std", "var"]
+__all__ += ["ptp", "segment_max", "segment_sum", "std", "var"]
 
 
 def _check_number(ddof: Any) -> None:
@@ -345,3 +356,86 @@ def nanmin(
     array([1., 0., 0.])
     """
     return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
+
+
+def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
+    """A reduction of the rows with equal numbers; numbers out of range are left out."""
+    data, ids = to_array(data), to_array(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: segment_ids must be integers, not {ids.dtype}; write segment_ids.astype(int)"
+        )
+    if data.shape[: ids.ndim] != ids.shape:
+        raise ValueError(
+            f"{name}: data of shape {data.shape} need a segment id for each row, not segment_ids "
+            f"of shape {ids.shape}"
+        )
+    if n is None:
+        n = builtins.max(
+            int(np.max(read_out(ids, f"{name} without num_segments"), initial=-1)) + 1, 0
+        )
+    elif not is_count(n):
+        raise ValueError(f"{name}: num_segments must be a count from 0, not {n!r}")
+    values = seen(ids)
+    if values is not None and ((values >= 0) & (values < n)).all():
+        return op(data, ids, n)
+    ids = ids.astype(np.intp)
+    # those out of range go to a segment of their own
+    return op(data, np.where((ids >= 0) & (ids < n), ids, n), n + 1)[:n]
+
+
+@function(complex=True)
+def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Any:
+    """The sum of the rows of each segment, as ``jax.ops.segment_sum``.
+
+    A scatter that adds: ``np.add.at(y, segment_ids, data)`` on zeros. `at` adds to another array.
+
+    Parameters
+    ----------
+    data
+        An array of shape ``segment_ids.shape + row``.
+    segment_ids
+        Integers: for each row the number of its segment, in any order. Rows whose number is not
+        from 0 to ``num_segments - 1`` are left out.
+    num_segments
+        The number of segments; by default one more than the largest number. Inside `compile` it is
+        needed where `segment_ids` is an argument.
+
+    Returns
+    -------
+    An array of shape ``(num_segments,) + row``; 0 where a segment is empty.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    array([3., 0., 3., 0.])
+    """
+    return _by_segments("segment_sum", sum_segments, data, segment_ids, num_segments)
+
+
+@function(kink="ties share equally")
+def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) -> Any:
+    """The maximum of the rows of each segment, as ``jax.ops.segment_max``.
+
+    Elements that tie for it share the gradient equally, as in `max`.
+
+    Parameters
+    ----------
+    data, segment_ids, num_segments
+        As for `segment_sum`.
+
+    Returns
+    -------
+    An array of shape ``(num_segments,) + row``; -inf, or the least integer, where a segment is
+    empty.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.segment_max(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    array([  2., -inf,   3., -inf])
+    >>> tg.grad(lambda x: tg.segment_max(x, np.array([0, 0, 1]))[0])(np.array([2.0, 2.0, 3.0]))
+    array([0.5, 0.5, 0. ])
+    """
+    return _by_segments("segment_max", max_segments, data, segment_ids, num_segments)

@@ -16,7 +16,7 @@ from tapegrad.ops.casting import floating, is_weak, number, read_out, real, seen
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
-from tapegrad.ops.rows import index_select, segment_sum
+from tapegrad.ops.rows import index_select, sum_segments
 
 __all__ = ["bincount", "flatnonzero", "median", "nanmedian", "nanpercentile", "nanquantile"]
 __all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]
@@ -355,7 +355,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
             f"{x.shape} and {weights.shape}, and minlength={minlength}"
         )
     n = max(minlength, int(known.max()) + 1 if known.size else 0)
-    return segment_sum(weights, x.astype(np.intp), n)
+    return sum_segments(weights, x.astype(np.intp), n)
 
 
 def _where(condition: Any, *sides: Any) -> Any:

@@ -26,7 +26,7 @@ from tapegrad.ops.casting import (
 )
 from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.product import adjoint
-from tapegrad.ops.rows import segment_sum
+from tapegrad.ops.rows import sum_segments
 
 __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
 __all__ += ["histogramdd"]
@@ -298,7 +298,7 @@ def histogram(
         )
     n = edges.shape[0] - 1
     each = np.ones(a.shape, np.intp) if weights is None else weights
-    sums = segment_sum(np.ravel(each), np.ravel(_places(a, edges)), n + 1)[:n]
+    sums = sum_segments(np.ravel(each), np.ravel(_places(a, edges)), n + 1)[:n]
     if density:
         sums = sums / np.diff(edges).astype(float) / np.sum(sums)
     return sums, edges
@@ -362,7 +362,7 @@ def histogramdd(
     each = np.ones(place.shape) if weights is None else floating(weights).astype(float)
     if each.shape != place.shape:
         raise ValueError(f"weights of shape {each.shape} for points of shape {place.shape}")
-    sums = np.reshape(segment_sum(each, place, total + 1)[:total], tuple(sides))
+    sums = np.reshape(sum_segments(each, place, total + 1)[:total], tuple(sides))
     if density:
         sums = sums / _volumes(edges) / np.sum(sums)
     return sums, tuple(edges)

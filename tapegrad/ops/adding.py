@@ -1,4 +1,7 @@
-"""Rows added at indices, which may be repeated: in place, and faster than by ``np.add.at``."""
+"""Rows added at indices, which may be repeated: in place, and faster than by ``np.add.at``.
+
+Other ufuncs combine elements with values likewise, such as their maximum.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,25 @@ _FEW = 1 << 13
 _MOST_WEIGHTS = 1 << 14
 
 
-def add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
-    """``y[index] += values``, adding all values where an element is named more than once."""
-    require_room(y.dtype, np.asarray(values).dtype, "added to")
+def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> None:
+    """``y[index] += values``, adding all values where an element is named more than once.
+
+    With another ufunc, such as `numpy.maximum`, they are combined instead.
+    """
+    done = "added to" if ufunc is np.add else "combined with"
+    require_room(y.dtype, np.asarray(values).dtype, done)
     # add.at reads past the end of values that it has to broadcast itself
     full = np.broadcast_to(values, y[index].shape)
-    np.add.at(y, index, np.ascontiguousarray(full) if full.ndim else full)
+    _combine(ufunc, y, index, np.ascontiguousarray(full) if full.ndim else full)
+
+
+def _combine(ufunc: Any, y: Any, index: Any, values: Any) -> None:
+    if ufunc is np.maximum or ufunc is np.minimum:
+        # these warn of nan here, and nowhere else
+        with np.errstate(invalid="ignore"):
+            ufunc.at(y, index, values)
+    else:
+        ufunc.at(y, index, values)
 
 
 def add_rows(y: Any, indices: Any, values: Any) -> None:
@@ -33,7 +49,7 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     third of that time, if they are selected, added to and written back. `y` is in C order.
     """
     if y.size <= 2 * values.size or values.size <= _FEW:
-        _add_flat(y, indices, values)
+        add_flat(y, indices, values)
         return
     indices = indices.reshape(-1).astype(np.intp, copy=False)
     values = values.reshape(-1, *y.shape[1:])
@@ -93,7 +109,7 @@ def add_lost(y: Any, indices: Any, values: Any, lost: Any) -> None:
     """`add_rows` for the rows that a later one overwrote; `lost` has their positions."""
     if lost.size:
         # rows that are repeated often are not added one by one
-        add = _add_flat if 2 * lost.size > indices.size else add_rows
+        add = add_flat if 2 * lost.size > indices.size else add_rows
         add(y, indices.take(lost), values.take(lost, axis=0))
 
 
@@ -109,15 +125,15 @@ def set_rows(y: Any, indices: Any, rows: Any) -> None:
         y.reshape(-1).view(row)[indices] = rows.reshape(-1).view(row)
 
 
-def _add_flat(y: Any, indices: Any, values: Any) -> None:
+def add_flat(y: Any, indices: Any, values: Any, ufunc: Any = np.add) -> None:
     """`add_rows` by ``add.at`` on the elements, two at a time if the rows have an even length.
 
-    NumPy adds a complex number in the time of a real one.
+    NumPy adds a complex number in the time of a real one. Another ufunc takes one at a time.
     """
     width = math.prod(y.shape[1:])
     flattened, added = y.reshape(-1), values.reshape(-1)
     pairs = _PAIRS.get(y.dtype) if values.dtype == y.dtype and width % 2 == 0 else None
-    if pairs is not None and values.size >= _MANY:
+    if pairs is not None and values.size >= _MANY and ufunc is np.add:
         flattened, added, width = flattened.view(pairs), added.view(pairs), width // 2
     if flattened.size <= 2 * added.size:
         places = np.arange(flattened.size).reshape(len(y), width).take(indices, axis=0)
@@ -128,7 +144,7 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
                 raise IndexError(f"index {flat.item(i)} is out of bounds for axis 0 with size {n}")
         # in a narrow dtype the positions would overflow
         places = (indices.astype(np.intp, copy=False) % n * width)[..., None] + np.arange(width)
-    np.add.at(flattened, places.reshape(-1), added)
+    _combine(ufunc, flattened, places.reshape(-1), added)
 
 
 def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Which elements of results and operands ops pair: products by the letters of their axes.
+"""Which elements of results and operands ops pair: products by the letters of their axes, updates.
 
 For sparsity patterns (`tapegrad.transforms.pattern`): a function of an operand's position, of the
 operands and the options that returns the positions of elements of the result and of the operand. An
@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from tapegrad.ops.indexing import put_back
 
 # the most products to write down; beyond it everything is paired
 _MOST = 1 << 24
@@ -84,3 +86,25 @@ def of_selection(k: int, condition: Any, *sides: Any) -> Any:
     x = np.shape(sides[k - 1])
     ys = np.flatnonzero(np.broadcast_to(condition.astype(bool) ^ (k == 2), shape))
     return ys, np.broadcast_to(np.arange(math.prod(x)).reshape(x), shape).reshape(-1)[ys]
+
+
+def of_update(k: int, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """The pairs of elements combined with values at an index, which must be a constant."""
+    if k == 0:
+        each = np.arange(math.prod(np.shape(a)))
+        return each, each
+    return _placed(np.shape(a), np.shape(values), put_back(index, arrays), arrays)
+
+
+def of_segments(k: int, values: Any, indices: Any, n: int) -> Any:
+    """The pairs of rows combined by indices, which must be constants."""
+    shape = (n, *np.shape(values)[np.ndim(indices) :])
+    return _placed(shape, np.shape(values), indices, [indices])
+
+
+def _placed(shape: Sequence[int], values: Sequence[int], index: Any, arrays: Any) -> Any:
+    if not all(isinstance(x, np.ndarray) for x in arrays):
+        return None
+    ys = np.arange(math.prod(shape)).reshape(shape)[index]
+    xs = np.broadcast_to(np.arange(math.prod(values)).reshape(values), ys.shape)
+    return ys.reshape(-1), xs.reshape(-1)

@@ -16,7 +16,7 @@ from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import seen, to_array
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
-from tapegrad.ops.rows import index_select, segment_sum
+from tapegrad.ops.rows import index_select, sum_segments
 
 __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
 __all__ += ["searchsorted", "sort"]
@@ -150,8 +150,8 @@ def _shared(g: Any, y: Any) -> Any:
     # line after line, so that each run of equal elements gets its own number
     begins = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
     runs = np.cumsum(begins) - 1
-    total = segment_sum(np.reshape(g.T, -1), runs, n=y.size)
-    count = segment_sum(np.ones(y.size, g.dtype), runs, n=y.size)
+    total = sum_segments(np.reshape(g.T, -1), runs, n=y.size)
+    count = sum_segments(np.ones(y.size, g.dtype), runs, n=y.size)
     return np.reshape(index_select(total / np.maximum(count, 1), runs), begins.shape).T
 
 

@@ -103,11 +103,13 @@ def mean(
     return (y / n.astype(y.dtype)).astype(wide)
 
 
-def _least(dtype: Any) -> Any:
+def least(dtype: Any) -> Any:
+    """The smallest value of a dtype: the maximum of no elements."""
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
-def _most(dtype: Any) -> Any:
+def most(dtype: Any) -> Any:
+    """The largest value of a dtype: the minimum of no elements."""
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
@@ -139,14 +141,14 @@ def max(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
     """The largest of part of an array and an initial value; ties share the gradient."""
-    return _extremum(np.max, np.maximum, _least, a, axis, keepdims, initial, where)
+    return _extremum(np.max, np.maximum, least, a, axis, keepdims, initial, where)
 
 
 def min(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
     """The smallest of part of an array and an initial value; ties share the gradient."""
-    return _extremum(np.min, np.minimum, _most, a, axis, keepdims, initial, where)
+    return _extremum(np.min, np.minimum, most, a, axis, keepdims, initial, where)
 
 
 def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:

@@ -1,4 +1,4 @@
-"""Selections of rows by index and of one element of each row, and their adjoints."""
+"""Selections of rows by index and of one element of each row, their adjoints, and segments."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from tapegrad.declare.batching import (
     pointwise,
     with_batch,
 )
-from tapegrad.ops.adding import add_at_places_into, sum_rows
+from tapegrad.ops.adding import add_at_places_into, add_flat, sum_rows
+from tapegrad.ops.element_pairs import of_segments
 from tapegrad.ops.indexing import HOLE, add_taken, getitem, scatter
+from tapegrad.ops.logic import select
+from tapegrad.ops.partial_reduction import least
 from tapegrad.ops.product import moved
 
 __all__ = ["index_select"]
@@ -30,20 +33,31 @@ def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     return index_select(g, indices)
 
 
-def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
+def _segments_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
     size = batch_size(batched, (values, indices))
     values = with_batch(values, batched[0], size)
     if batched[1]:
         # each example has its own rows
         each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
         shape = (size, n, *values.shape[indices.ndim :])
+        if op is max_segments:
+            y = apply(op, (values, indices + each * n), {"n": size * n})
+            return np.reshape(y, shape)
         return scatter(values, shape=shape, index=(each, indices))
     sums = apply(op, (moved(values, 0, indices.ndim), indices), {"n": n})
     return np.swapaxes(sums, 0, 1)
 
 
-@op(_segment_sum_vjp, None, jvp=linear, batch=_segment_sum_batch, adds=True, complex=True)
-def segment_sum(values: Any, indices: Any, n: int) -> Any:
+@op(
+    _segment_sum_vjp,
+    None,
+    name="segment_sum",
+    jvp=linear,
+    batch=_segments_batch,
+    adds=True,
+    complex=True,
+)
+def sum_segments(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
 
     Parameters
@@ -58,11 +72,52 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> from tapegrad.ops.rows import segment_sum
-    >>> segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    >>> from tapegrad.ops.rows import sum_segments
+    >>> sum_segments(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
     array([3., 0., 3., 0.])
     """
     return sum_rows(values, np.asarray(indices), n)
+
+
+def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+    """g where a segment's maximum is, shared where several tie, and 0 elsewhere."""
+    ties = np.equal(values, index_select(y, indices))
+    count = sum_segments(ties.astype(np.intp), indices, n=n)
+    # nan equals nothing, so there may be no tie at all
+    share = g / np.maximum(count, 1).astype(g.dtype)
+    return select(ties, index_select(share, indices), 0)
+
+
+@op(
+    _max_segments_vjp,
+    None,
+    name="segment_max",
+    kink="ties share equally",
+    batch=_segments_batch,
+    pairs=of_segments,
+    flat="it is not selected",
+)
+def max_segments(values: Any, indices: Any, n: int) -> Any:
+    """The largest of the rows with equal indices, element by element.
+
+    Parameters
+    ----------
+    values, n
+        As for `sum_segments`.
+    indices
+        As for `sum_segments`, from 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.rows import max_segments
+    >>> max_segments(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    array([  2., -inf,   3., -inf])
+    """
+    indices = np.asarray(indices)
+    y = np.full((n, *values.shape[indices.ndim :]), least(values.dtype), values.dtype)
+    add_flat(y, indices, values, np.maximum)
+    return y
 
 
 def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
@@ -75,7 +130,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
 
 
 @op(
-    lambda g, y, x, indices: apply(segment_sum, (g, indices), {"n": x.shape[0]}),
+    lambda g, y, x, indices: apply(sum_segments, (g, indices), {"n": x.shape[0]}),
     None,
     jvp=linear,
     batch=_index_select_batch,

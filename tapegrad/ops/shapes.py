@@ -121,7 +121,7 @@ def _inner_product(a: Shape, b: Shape) -> Shape:
     return ()
 
 
-def _segment_sum(values: Shape, indices: Shape, n: int) -> Shape:
+def _segments(values: Shape, indices: Shape, n: int) -> Shape:
     _check(values[: len(indices)] == indices)
     return (n, *values[len(indices) :])
 
@@ -181,7 +181,8 @@ _RULES: dict[Any, Any] = {
     indexing.getitem: moved,
     rows.index_select: moved,
     indexing.scatter: _of_option,
-    rows.segment_sum: _segment_sum,
+    rows.sum_segments: _segments,
+    rows.max_segments: _segments,
     rows.add_at_places: _add_at_places,
     inverses.inv: _inv,
     inverses.det: _det,
@@ -190,5 +191,5 @@ for _op, _rule in _RULES.items():
     SHAPES[_op] = _rule
     if isinstance(_op.complex, Rules):
         SHAPES[_op.complex] = _rule
-    if _op in (indexing.scatter, rows.segment_sum, shape.expand):
+    if _op in (indexing.scatter, rows.sum_segments, rows.max_segments, shape.expand):
         SAME_DTYPE.add(_op)

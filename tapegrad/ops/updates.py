@@ -1,10 +1,11 @@
-"""Functional updates: copies with values set or added at an index.
+"""Functional updates: copies with values set, added or otherwise combined at an index.
 
 An index is split into operands and an option, as for indexing.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -18,7 +19,11 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.casting import require_room
-from tapegrad.ops.indexing import HOLE, may_repeat, put_back, taken_out
+from tapegrad.ops.element_pairs import of_update
+from tapegrad.ops.indexing import HOLE, getitem, may_repeat, put_back, taken_out
+from tapegrad.ops.logic import select
+from tapegrad.ops.rows import index_select
+from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["at"]
 
@@ -152,6 +157,126 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return y
 
 
+def _index_extremum_vjp(
+    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
+    index = put_back(index, arrays)
+    own, ties = np.equal(a, y), np.equal(values, getitem(y, index=index))
+    n = index_add(own.astype(np.intp), ties.astype(np.intp), index=index)
+    # nan equals nothing, so there may be no tie at all
+    share = g / np.maximum(n, 1).astype(g.dtype)
+    return select(own, share, 0) if i == 0 else select(ties, getitem(share, index=index), 0)
+
+
+def _combined(ufunc: Any, a: Any, values: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` whose elements at an index are combined with values."""
+    y = np.array(a)
+    add_at(y, index, values, ufunc)
+    return y
+
+
+_EXTREMUM: dict[str, Any] = {
+    "each_operand": EachOperand(_index_extremum_vjp, last=1),
+    "read": _update_arguments,
+    "kink": "ties share equally",
+    "batch": _update_batch,
+    "pairs": of_update,
+    "flat": "it is not selected",
+}
+
+
+@op(**_EXTREMUM)
+def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the larger of its elements and the values; ``t.at[index].max(values)``.
+
+    Called as ``index_max(a, values, index)``. Where an index occurs more than once, the largest of
+    all its values counts. Those that tie for it share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.updates import index_max
+    >>> index_max(np.zeros(3), np.array([1.0, 2.0, -1.0]), np.array([0, 0, 2]))
+    array([2., 0., 0.])
+    """
+    return _combined(np.maximum, a, values, put_back(index, arrays))
+
+
+@op(**_EXTREMUM)
+def index_min(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the smaller of its elements and the values, as `index_max`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.updates import index_min
+    >>> index_min(np.zeros(3), np.array([1.0, -2.0, -1.0]), np.array([0, 0, 2]))
+    array([-2.,  0., -1.])
+    """
+    return _combined(np.minimum, a, values, put_back(index, arrays))
+
+
+def _products_of_others(values: Any, places: Any) -> Any:
+    """For each value, the product of the others in its place; right with any number of zeros."""
+    order = np.argsort(places, kind="stable")
+    x, at = index_select(values, order), index_select(places, order)
+    products = _products_before(x, at) * _products_before(x[::-1], at[::-1])[::-1]
+    return index_select(products, np.argsort(order))
+
+
+def _products_before(x: Any, at: Any) -> Any:
+    """For each element, the product of those before it in its run of equal places."""
+    x = np.concatenate([np.ones_like(x[:1]), np.where(np.equal(at[1:], at[:-1]), x[:-1], 1)])
+    step = 1
+    while step < len(x):
+        joined = x[step:] * np.where(np.equal(at[step:], at[:-step]), x[:-step], 1)
+        x = np.concatenate([x[:step], joined])
+        step *= 2
+    return x
+
+
+def _index_multiply_vjp(
+    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    """g times the other factors of each product."""
+    index = put_back(index, arrays)
+    if i == 0:
+        return index_multiply(g, values, index=index)
+    factors = getitem(g * a, index=index)
+    if not may_repeat(arrays):
+        return factors
+    shape = np.shape(a)
+    places = getitem(np.arange(math.prod(shape)).reshape(shape), index=index)
+    each = np.reshape(broadcast_to(values, factors.shape), -1)
+    others = _products_of_others(each, np.reshape(places, -1))
+    return factors * np.reshape(others, factors.shape)
+
+
+@op(
+    each_operand=EachOperand(_index_multiply_vjp, last=1),
+    read=_update_arguments,
+    kink="right with any number of zeros",
+    batch=_update_batch,
+    pairs=of_update,
+    complex=True,
+)
+def index_multiply(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` times the values at an index; ``t.at[index].multiply(values)``.
+
+    Called as ``index_multiply(a, values, index)``. Where an index occurs more than once, all its
+    values are factors.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.updates import index_multiply
+    >>> index_multiply(np.ones(3), np.array([2.0, 3.0, 4.0]), np.array([0, 0, 2]))
+    array([6., 1., 4.])
+    """
+    return _combined(np.multiply, a, values, put_back(index, arrays))
+
+
 @op(None, None, None, None)
 def add_scaled_rows(
     table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
@@ -223,6 +348,46 @@ class IndexedUpdate:
         """
         return index_add(self.tensor, values, index=self.index)
 
+    def multiply(self, values: Any) -> Any:
+        """A copy of the Tensor multiplied by `values` at the index.
+
+        Where an index occurs more than once, all its values are factors.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.at(np.ones(2))[[0, 0]].multiply(np.array([2.0, 3.0]))
+        array([6., 1.])
+        """
+        return index_multiply(self.tensor, values, index=self.index)
+
+    def max(self, values: Any) -> Any:
+        """A copy of the Tensor with the larger of its elements and `values` at the index.
+
+        Where an index occurs more than once, the largest of all its values counts. The element and
+        the values that tie for it share the gradient equally, as in `tapegrad.max`.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.grad(lambda v: tg.sum(tg.at(np.zeros(2))[[0, 0]].max(v)))(np.array([3.0, 3.0]))
+        array([0.5, 0.5])
+        """
+        return index_max(self.tensor, values, index=self.index)
+
+    def min(self, values: Any) -> Any:
+        """A copy of the Tensor with the smaller of its elements and `values` at the index.
+
+        Ties and repeated indices are treated as by `max`.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.at(np.zeros(2))[[0, 0]].min(np.array([-1.0, -3.0]))
+        array([-3.,  0.])
+        """
+        return index_min(self.tensor, values, index=self.index)
+
 
 def at(a: Any) -> At:
     """Functional updates of an array or a Tensor.
@@ -234,9 +399,10 @@ def at(a: Any) -> At:
 
     Returns
     -------
-    ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
-    ``t.at[index].set(values)`` does for a Tensor. If several values are set in one place, the one
-    that stays has the gradient; if several are added in one place, all have it.
+    ``at(a)[index].set(values)``, ``.add``, ``.multiply``, ``.max`` and ``.min`` return an updated
+    copy, as ``t.at[index].set(values)`` does for a Tensor. If several values are set in one place,
+    the one that stays has the gradient; if several are combined in one place, as by ``np.add.at``,
+    all count, and those that tie for an extremum share the gradient.
 
     Examples
     --------

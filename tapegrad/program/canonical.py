@@ -18,7 +18,7 @@ from tapegrad.core.rules import Rules
 from tapegrad.ops import reduction
 from tapegrad.ops.indexing import HOLE, getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
-from tapegrad.ops.rows import index_select, segment_sum
+from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
 Options = Mapping[str, Any]
@@ -87,7 +87,7 @@ def _scatter(
     rows = options["index"] == (HOLE,) and kinds[1] in ("i", "u")
     # one number for each place is added to the zero there; a single one is set
     if rows and given[0] == given[1] + shape[1:] and math.prod(given[1]) > 1:
-        return segment_sum, {"n": shape[0]}
+        return sum_segments, {"n": shape[0]}
     if len(kinds) > 1:
         return op, options
     parts = _parts(options["index"], shape)

@@ -21,6 +21,7 @@ from tapegrad.errors import FileError
 from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned
+from tapegrad.ops.rows import sum_segments
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
@@ -49,6 +50,7 @@ _COLUMNS: Mapping[Any, Callable[..., Any]] = {
     thin_svd: lambda u, s, vh: (s[..., None], turned(u), vh),
 }
 _OLDER = {f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()}
+_OLDER["segment_sum"] = sum_segments
 # ops that are not declared under a name
 _OTHERS = {
     "seed": SEED,

@@ -19,8 +19,6 @@ from op_cases import (
     TABLE,
     Case,
     floating_operands,
-    index_add,
-    index_set,
     on_calls,
     passes,
 )
@@ -546,12 +544,47 @@ def test_methods_are_the_functions_of_their_name() -> None:
         same(result.value, call(x), 4)
 
 
+@pytest.mark.parametrize("method", ["set", "add", "multiply", "max", "min"])
 @given(data=st.data())
-def test_updates_at_an_index_are_the_ops_of_tensor_and_array(data: Any) -> None:
+def test_updates_at_an_index_are_the_ops_of_tensor_and_array(method: str, data: Any) -> None:
     a, values, index = data.draw(operands_for("index_set")).args
+
+    expected = OPS[f"index_{method}"](a, values, index)
     for at in (lambda a: a.at, tg.at):
-        was_set, _ = tg.record(lambda a, v, at=at: at(a)[index].set(v))(a, values)
-        same(was_set.value, index_set(a, values, index))
-        added, _ = tg.record(lambda a, v, at=at: at(a)[index].add(v))(a, values)
-        same(added.value, index_add(a, values, index))
-    same(tg.at(a)[index].set(values), index_set(a, values, index))
+        update = tg.record(lambda a, v, at=at: getattr(at(a)[index], method)(v))
+        same(update(a, values)[0].value, expected)
+    same(getattr(tg.at(a)[index], method)(values), expected)
+
+
+@pytest.mark.parametrize("ids", [[0, 2, 0, 4, 0], [0, -1, 7, 0, 2]])
+@pytest.mark.parametrize("n", [None, 3, 9])
+def test_segments_are_those_of_jax(ids: Any, n: int | None) -> None:
+    """Rows out of range are left out; the maximum of none is -inf, and ties share as in max."""
+    x = np.array([[-np.inf, 2.0], [1, 1], [-np.inf, 2.0], [3, np.nan], [-np.inf, 0]])
+    ids = np.array(ids)
+    m = max(ids) + 1 if n is None else n
+    for of, each, start in ((tg.segment_sum, np.sum, 0), (tg.segment_max, np.max, -np.inf)):
+        wanted = np.array([each(x[ids == i], axis=0, initial=start) for i in range(m)])
+        same(of(x, ids, n), wanted)
+        same(tg.compile(of, static_argnums=2)(x, ids, m), wanted)
+        same(tg.vmap(lambda i, of=of: of(x, i, m))(np.stack([ids, ids]))[1], wanted)
+    first = tg.grad(lambda x: tg.sum(tg.segment_max(x, ids, n)[0]))(x)[ids == 0]
+    same(first, tg.grad(lambda x: tg.sum(tg.max(x, axis=0)))(x[ids == 0]))
+
+
+@pytest.mark.parametrize("method", ["multiply", "max", "min"])
+def test_an_update_in_one_place_twice_is_the_reduction_of_its_values(method: str) -> None:
+    """With ties and any number of zeros, to the second derivative."""
+    index = np.array([0, 0, 1, 0, 2, 2])
+    reduce = {"multiply": tg.prod, "max": tg.max, "min": tg.min}[method]
+    a, v = np.array([2.0, 0.0, 1.0, 5.0]), np.array([0.0, 3.0, 0.0, 0.0, 1.0, 1.0])
+
+    def updated(x: Any) -> Any:
+        return getattr(tg.at(x[:4])[index], method)(x[4:])
+
+    def reduced(x: Any) -> Any:
+        return tg.stack([reduce(x[[i, *(4 + np.flatnonzero(index == i))]]) for i in range(4)])
+
+    x = np.r_[a, v]
+    for of in (lambda f: f, tg.jacobian, lambda f: tg.jacobian(tg.jacobian(f))):
+        same(of(updated)(x), of(reduced)(x))

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import segment_sum
+from tapegrad.ops.rows import sum_segments
 from tapegrad.testing import check_grads, operands_for
 
 INF, NAN = float("inf"), float("nan")
@@ -140,11 +140,11 @@ def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, d
         np.add.at(expected, indices, values)
         for few in (0, 1 << 13):
             with mock.patch("tapegrad.ops.adding._FEW", few):
-                got = segment_sum(values, indices, n)
-                narrow = segment_sum(values, (indices % min(n, 100)).astype(np.int8), n)
+                got = sum_segments(values, indices, n)
+                narrow = sum_segments(values, (indices % min(n, 100)).astype(np.int8), n)
             assert got.dtype == dtype
             np.testing.assert_array_equal(got, expected)
-            wide = segment_sum(values, indices % min(n, 100), n)
+            wide = sum_segments(values, indices % min(n, 100), n)
             np.testing.assert_array_equal(narrow, wide)
 
 

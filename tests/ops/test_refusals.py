@@ -15,7 +15,7 @@ from tapegrad.arraylike.table import ANSWERS
 from tapegrad.declare import declaration
 from tapegrad.domain import Call
 from tapegrad.errors import TraceError
-from tapegrad.ops.rows import segment_sum
+from tapegrad.ops.rows import sum_segments
 from tapegrad.testing import sample_calls
 
 # what is put in the place of each argument in turn: each is right for some
@@ -341,7 +341,7 @@ def test_rows_are_added_at_indices_of_the_array_alone() -> None:
             wanted = np.zeros((n, width), dtype)
             if -n <= last < n:
                 np.add.at(wanted, indices, values)
-                np.testing.assert_array_equal(segment_sum(values, indices, n), wanted)
+                np.testing.assert_array_equal(sum_segments(values, indices, n), wanted)
             else:
                 with pytest.raises(IndexError, match=f"index {last} "):
-                    segment_sum(values, indices, n)
+                    sum_segments(values, indices, n)

@@ -100,7 +100,10 @@ def test_op_names_in_files_stay() -> None:
         **{f"{name}n": f"{name}_axes" for name in ("fft", "ifft", "rfft", "irfft")},
         "qr": "thin_qr",
         "svd": "thin_svd",
+        "segment_sum": "sum_segments",
+        "segment_max": "max_segments",
     }
+    assert op_named("segment_sum", ()) is OPS["sum_segments"]
     for name, key in keys.items():
         assert name_of_op(OPS[key]) == key
         assert op_named(key, ()).name == name

@@ -4,6 +4,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -76,8 +77,15 @@ def scatter(values: Any, shape: Any, index: Any) -> Any:
     return added(values, shape, lambda x: x[index])
 
 
-def segment_sum(values: Any, indices: Any, n: int) -> Any:
+def segment_sum(values: Any, indices: Any, n: int | None = None) -> Any:
+    n = np.max(indices, initial=-1) + 1 if n is None else n
     return scatter(values, (n, *values.shape[indices.ndim :]), indices)
+
+
+def segment_max(values: Any, indices: Any, n: int | None = None) -> Any:
+    n = np.max(indices, initial=-1) + 1 if n is None else n
+    y = [np.max(values[indices == i], axis=0) for i in range(n)]
+    return np.array(y, values.dtype).reshape(n, *values.shape[indices.ndim :])
 
 
 def pick(a: Any, indices: Any) -> Any:
@@ -102,11 +110,14 @@ def add_scaled_rows(
     return table - factor * summed if subtract else table + factor * summed
 
 
-def index_add(a: Any, values: Any, index: Any) -> Any:
+def index_combined(ufunc: Any, a: Any, values: Any, index: Any) -> Any:
     y = np.array(a)
     # NumPy reads past the end of values that it has to broadcast here
-    np.add.at(y, index, np.broadcast_to(values, y[index].shape))
+    ufunc.at(y, index, np.broadcast_to(values, y[index].shape))
     return y
+
+
+index_add = partial(index_combined, np.add)
 
 
 def last_writes(shape: Any, index: Any) -> Any:
@@ -270,6 +281,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "expand": lambda x, axis, copies: np.repeat(np.expand_dims(x, axis), copies, axis),
     "getitem": lambda a, index: np.array(a[index]),
     "index_add": index_add,
+    "index_max": partial(index_combined, np.maximum),
+    "index_min": partial(index_combined, np.minimum),
+    "index_multiply": partial(index_combined, np.multiply),
     "index_select": lambda x, indices: x[indices],
     "index_set": index_set,
     "keep": lambda condition, x: np.where(condition, x, 0),
@@ -282,7 +296,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "pick": pick,
     "relu": lambda x: np.maximum(x, 0),
     "scatter": scatter,
-    "segment_sum": segment_sum,
+    **dict.fromkeys(("sum_segments", "segment_sum"), segment_sum),
+    **dict.fromkeys(("max_segments", "segment_max"), segment_max),
     "stopped": lambda x: x,
     "unpick": unpick,
     "row_places": lambda i, n: (
@@ -330,6 +345,7 @@ EXACT = {
     *("transpose", "swapaxes", "reshape", "expand_dims", "squeeze", "broadcast_to", "expand"),
     *("concatenate", "stack", "getitem", "index_select", "pick", "unpick", "index_set"),
     *("parameter", "asarray", "ascontiguousarray", "stopped", "astype"),
+    *("index_max", "index_min", "max_segments", "segment_max"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.indexing import HOLE
+from tapegrad.ops.partial_reduction import least
 
 
 def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -21,9 +22,14 @@ def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
     return jax.numpy.asarray(a)[_filled(index, arrays)]
 
 
-def index_add(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
-    """``a.at[index].add(values)``."""
-    return jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)].add(values.astype(out.dtype))
+def combined(method: str) -> Any:
+    """``a.at[index].max(values)``, or another method of this name."""
+
+    def lowering(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
+        at = jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)]
+        return getattr(at, method)(values.astype(out.dtype))
+
+    return lowering
 
 
 def add_scaled_rows(
@@ -69,6 +75,12 @@ def _owners(jax: Any, shape: Any, index: Any) -> tuple[Any, Any]:
 def segment_sum(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
     """Rows added where the indices say."""
     return jax.numpy.zeros(out.shape, out.dtype).at[indices].add(values)
+
+
+def segment_max(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
+    """The largest of the rows with equal indices."""
+    start = jax.numpy.full(out.shape, least(np.dtype(out.dtype)), out.dtype)
+    return start.at[indices].max(values)
 
 
 def pick(jax: Any, out: Any, a: Any, indices: Any) -> Any:

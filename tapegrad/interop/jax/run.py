@@ -26,7 +26,14 @@ from tapegrad.ops.logic import where
 from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
-from tapegrad.ops.updates import index_add, index_set, last_writes
+from tapegrad.ops.updates import (
+    index_add,
+    index_max,
+    index_min,
+    index_multiply,
+    index_set,
+    last_writes,
+)
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import inner
@@ -298,7 +305,10 @@ def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     return x.astype(dtype)
 
 
-_INDEXED = (getitem, index_add, index_set, scatter, last_writes)
+_INDEXED = (
+    *(getitem, scatter, last_writes),
+    *(index_set, index_add, index_multiply, index_max, index_min),
+)
 
 
 def _stays(op: Rules, x: Any) -> bool:

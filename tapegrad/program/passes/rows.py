@@ -7,7 +7,7 @@ from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, subtract
 from tapegrad.ops.joining import concatenate
-from tapegrad.ops.rows import index_select, segment_sum
+from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
@@ -36,7 +36,7 @@ def join_gathers(builder: Builder, joined: Instruction) -> Any:
 
 @rule(add, subtract, complex=True)
 def update_rows(builder: Builder, instruction: Instruction) -> Any:
-    """``p - k * segment_sum(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
+    """``p - k * sum_segments(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
 
     Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
@@ -46,9 +46,9 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     scaled = builder.source(update, multiply)
     if scaled is not None:
         factor, update = scaled.operands
-        if builder.source(update, segment_sum) is None:
+        if builder.source(update, sum_segments) is None:
             factor, update = update, factor
-    summed = builder.source(update, segment_sum)
+    summed = builder.source(update, sum_segments)
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
     values, indices = summed.operands

@@ -15,7 +15,7 @@ from tapegrad.ops.indexing import scatter
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.rows import from_zero, segment_sum
+from tapegrad.ops.rows import from_zero, sum_segments
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
@@ -176,7 +176,7 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
 
 def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     """Sums of rows by index as one."""
-    found = [scattered for x in terms if (scattered := builder.source(x, segment_sum))]
+    found = [scattered for x in terms if (scattered := builder.source(x, sum_segments))]
     if len(found) < len(terms):
         return None
     indices: list[Any] = []
@@ -191,7 +191,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     n = found[0].options["n"]
     parts = [scattered.operands[0] for scattered in found]
     return builder.emit(
-        segment_sum, concatenated(builder, parts), concatenated(builder, indices), n=n
+        sum_segments, concatenated(builder, parts), concatenated(builder, indices), n=n
     )
 
 
@@ -296,6 +296,6 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
 
 
 # of these ops is a term, at least, of each sum that is stacked
-_STACKED = frozenset({matmul, multiply, sum_, segment_sum, scatter})
+_STACKED = frozenset({matmul, multiply, sum_, sum_segments, scatter})
 # sums whose terms may be added in another order
 _SUMS = (_products, _row_sums, _scattered_rows)

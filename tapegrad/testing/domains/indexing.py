@@ -45,9 +45,13 @@ def _scaled_rows(choose: Choices) -> Call:
     return Call((table, values, indices, factor), {"subtract": choose.among([False, True])})
 
 
-def _segments(choose: Choices) -> Call:
+def _segments(choose: Choices, low: int = 0, gaps: bool = True) -> Call:
     n = choose.integer(1, 4)
-    indices = choose.integers(choose.shape(max_dims=2, max_side=4), -n, n - 1)
+    indices = choose.integers(choose.shape(max_dims=2, max_side=4), low * n, n - 1)
+    if not gaps:
+        # the maximum of no elements is infinite
+        known, numbers = np.unique(indices, return_inverse=True)
+        indices, n = numbers.reshape(indices.shape), len(known)
     row = choose.shape(max_dims=2, max_side=2)
     return Call((choose.array((*indices.shape, *row)), indices, n))
 
@@ -87,9 +91,11 @@ DOMAINS: dict[str, Domain] = {
     "scatter": _placings,
     "index_set": _updates,
     "last_writes": _writings,
-    "index_add": _updates,
+    **dict.fromkeys(("index_add", "index_multiply", "index_max", "index_min"), _updates),
     "add_scaled_rows": _scaled_rows,
+    "sum_segments": lambda choose: _segments(choose, low=-1),
     "segment_sum": _segments,
+    **dict.fromkeys(("max_segments", "segment_max"), lambda choose: _segments(choose, gaps=False)),
     "index_select": _selections,
     "from_zero": lambda choose: Call((choose.integers(choose.shape(), 0, 9),)),
     "pick": _choices,

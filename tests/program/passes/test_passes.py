@@ -24,7 +24,7 @@ from programs import (
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import pick, segment_sum, unpick
+from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
@@ -257,7 +257,7 @@ def two_slices(values):
 
 
 def two_segments(values, w, i, j):
-    return segment_sum(values @ w, i, 4) + segment_sum(values @ w, j, 4)
+    return sum_segments(values @ w, i, 4) + sum_segments(values @ w, j, 4)
 
 
 def two_options(x):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from programs import SQUARE, after, ops_of, run, untouched
 
 import tapegrad as tg
-from tapegrad.ops.rows import segment_sum
+from tapegrad.ops.rows import sum_segments
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import join_gathers, update_rows
 
@@ -37,13 +37,13 @@ def test_join_gathers_selects_once():
 
 def test_update_rows_where_they_are_few():
     def fn(table, values, i):
-        return table - 0.1 * segment_sum(values, i, len(table))
+        return table - 0.1 * sum_segments(values, i, len(table))
 
     table, values = np.ones((40, 3)), np.ones((5, 3))
     assert after(update_rows, fn, table, values, np.arange(5))[-1] == "add_scaled_rows"
     assert untouched(update_rows, fn, table[:8], values, np.arange(5))
     assert untouched(
-        update_rows, lambda t, v, i: t - t * segment_sum(v, i, 40), table, values, np.arange(5)
+        update_rows, lambda t, v, i: t - t * sum_segments(v, i, 40), table, values, np.arange(5)
     )
 
 
@@ -64,7 +64,7 @@ def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, s
     values = values[: len(indices)]
 
     def fn(table, values, indices, rate):
-        change = rate * segment_sum(values, indices, n)
+        change = rate * sum_segments(values, indices, n)
         return table - change if subtract else table + change
 
     args = (table, values, indices, rate)

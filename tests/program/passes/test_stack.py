@@ -10,7 +10,7 @@ from programs import SQUARE, after, kinds, run, untouched
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import segment_sum
+from tapegrad.ops.rows import sum_segments
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import stack_sums
 
@@ -54,7 +54,7 @@ def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
         return tg.sum(a, 0) + tg.sum(b, 0)
 
     def scattered(a, b, i):
-        return segment_sum(a, i, 4) + segment_sum(b, i, 4)
+        return sum_segments(a, i, 4) + sum_segments(b, i, 4)
 
     assert after(stack_sums, rows, SQUARE, SQUARE) == ["concatenate", "sum"]
     assert after(stack_sums, scattered, SQUARE, SQUARE, i) == [
