@@ -60,7 +60,7 @@ SECTIONS = [
     Section(
         "Loop, branch and batch",
         "One record each, however many steps or examples there are.",
-        "scan fori_loop while_loop cond vmap",
+        "scan fori_loop while_loop cond switch vmap",
     ),
     Section(
         "Record, sweep and look",

@@ -8,7 +8,7 @@ sweep over the tape returns a mapping from parameters to gradients.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`,
   `profile`, `compare_tapes`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
-- Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
+- Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`, `switch`.
 - Ops and rules of your own: `custom_op`, `custom_vjp`, `implicit_root`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
@@ -62,6 +62,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.loops import cond as cond
     from tapegrad.loops import fori_loop as fori_loop
     from tapegrad.loops import scan as scan
+    from tapegrad.loops import switch as switch
     from tapegrad.loops import while_loop as while_loop
     from tapegrad.ops.scipy_special import polygamma as polygamma
     from tapegrad.program import Program as Program
@@ -104,7 +105,7 @@ _PLACES = {
     **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
-    **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
+    **dict.fromkeys(("cond", "fori_loop", "scan", "switch", "while_loop"), "tapegrad.loops"),
 }
 _MODULES = {
     "fft": "tapegrad.functions.fft",

@@ -249,6 +249,7 @@ LOOPS: list[Refusal] = [
             ("fori_loop(|): body", lambda v: tg.fori_loop(0, 1, 1, v)),
             ("cond(|): on_true", lambda v: tg.cond(True, 1, abs, v)),
             ("cond(|): on_false", lambda v: tg.cond(True, abs, 1, v)),
+            ("switch(|): branches[1]", lambda v: tg.switch(0, [abs, 1], v)),
         )
     ],
     *[
@@ -285,6 +286,13 @@ BRANCHES: list[Refusal] = [
         )
     ],
     (TypeError, branched(lambda x: (x,), lambda x: [x]), "the structures differ"),
+    (
+        ValueError,
+        lambda v: tg.switch(v.argmax(), [np.sin, np.cos, lambda x: x[:1]], v),
+        "result of branches[1] is float64 (3,), and float64 (1,) of branches[2]",
+    ),
+    (ValueError, lambda v: tg.switch(v.argmax(), [], v), "switch: branches"),
+    (TypeError, lambda v: tg.switch(v[0], [abs], v), "switch: index|one integer, not float64 ()"),
     (TypeError, lambda v: tg.cond(v > 0, abs, abs, 1.0), "shape (3,)|tg.where"),
     *[
         (TraceError, lambda v, body=body: tg.scan(body, v[0], np.ones(2)), words)

@@ -1,6 +1,7 @@
-"""Loops and branches that are one record: `scan`, `fori_loop`, `while_loop`, `cond`."""
+"""Loops and branches that are one record: `scan`, `fori_loop`, `while_loop`, `cond`, `switch`."""
 
 from tapegrad.loops.branching import cond as cond
+from tapegrad.loops.branching import switch as switch
 from tapegrad.loops.repeating import fori_loop as fori_loop
 from tapegrad.loops.repeating import while_loop as while_loop
 from tapegrad.loops.scanning import scan as scan

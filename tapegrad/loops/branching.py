@@ -1,9 +1,10 @@
-"""cond: one of two functions, chosen by a value."""
+"""cond and switch: one of two functions, or of several, chosen by a value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -79,18 +80,103 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     if dtype.kind not in "biuf":
         raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
-        chosen = on_true if pred else on_false
-        output = with_user_warnings(chosen, *tree.fresh(operands, readonly_view))
-        check_returned(output, CURRENT.get(), label(chosen))
-        return output
-    inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond", True), operands)
+        return _called(on_true if pred else on_false, operands)
+    return _recorded("cond", ("on_true", "on_false"), pred, (on_true, on_false), operands)
+
+
+def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
+    """The result of one of several functions, chosen by its number.
+
+    ``branches[index](*operands)``, where an index below 0 counts as 0 and one that is too large as
+    the last. Where `index` is a Tensor, it is recorded as `cond` within `cond`, by halves.
+
+    Parameters
+    ----------
+    index
+        An integer without axes.
+    branches
+        Functions as for `cond`.
+    *operands
+        Trees of arrays and numbers.
+
+    Returns
+    -------
+    The result of the chosen function.
+
+    Raises
+    ------
+    TypeError
+        If `index` has axes or is no integer, or the functions return trees that differ, as for
+        `cond`.
+    ValueError
+        If there is no branch, or a leaf's shapes differ, with the path.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.switch``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.compile
+    ... def activation(i, x):
+    ...     return tg.switch(i, [tg.tanh, tg.relu, lambda x: x], x)
+    >>> activation(1, -2.0), activation(7, -2.0)
+    (array(0.), array(-2.))
+    """
+    branches = tuple(branches)
+    for i, branch in enumerate(branches):
+        check_callable(branch, f"switch(index, branches, *operands): branches[{i}]")
+    if not branches:
+        raise ValueError("switch: branches must have one function or more")
+    like = index if type(index) is Tensor else np.asarray(index)
+    if like.shape or like.dtype.kind not in "iu":
+        raise TypeError(
+            f"switch: index must be one integer, not {describe(like)} (tg.vmap chooses for each "
+            "example, index.astype(int) rounds towards 0)"
+        )
+    if type(index) is Tensor and len(branches) > 1:
+        return cast(R, _one_of(index, branches, 0)(*operands))
+    place = 0 if type(index) is Tensor else min(max(int(index), 0), len(branches) - 1)
+    return _called(branches[place], operands)
+
+
+def _one_of(index: Any, branches: Sequence[Any], first: int) -> Callable[..., Any]:
+    """A function that calls one of consecutive branches, numbered from `first`."""
+    half = len(branches) // 2
+    if not half:
+        return branches[0]
+    names = f"branches[{first}]", f"branches[{first + half}]"
+    sides = (
+        _one_of(index, branches[:half], first),
+        _one_of(index, branches[half:], first + half),
+    )
+
+    @wraps(branches[0])
+    def chosen(*operands: Any) -> Any:
+        return _recorded("switch", names, np.less(index, first + half), sides, operands)
+
+    chosen.__name__ = " or ".join(map(label, branches))
+    return chosen
+
+
+def _called(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
+    """The result of a function that is chosen by a plain value."""
+    output = with_user_warnings(chosen, *tree.fresh(operands, readonly_view))
+    check_returned(output, CURRENT.get(), label(chosen))
+    return output
+
+
+def _recorded(
+    name: str, names: tuple[str, str], pred: Any, sides: Sequence[Any], operands: tuple[Any, ...]
+) -> Any:
+    """The result of one of two functions, chosen by a Tensor."""
+    inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, name, True), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
-    names = argument_names(on_true, len(operands))
-    paths = [
-        path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)
-    ]
-    first, second = traced(on_true, known, paths), traced(on_false, known, paths)
-    _check_alike(first.output, second.output)
+    arguments = zip(known, argument_names(sides[0], len(operands)), strict=True)
+    paths = [path for x, argument in arguments for path, _ in named_leaves(x, argument)]
+    first, second = [traced(side, known, paths) for side in sides]
+    _check_alike(name, names, first.output, second.output)
     leaves = tree.leaves(inputs)
     captured = [*dict.fromkeys((*first.captured, *second.captured))]
     codes = [over_captured(done, captured) for done in (first, second)]
@@ -99,14 +185,14 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])
 
 
-def _check_alike(first: Any, second: Any) -> None:
+def _check_alike(name: str, names: tuple[str, str], first: Any, second: Any) -> None:
     """Raise unless two functions returned trees of one structure, shapes and dtypes."""
-    must = "cond: on_true and on_false must return like trees"
+    must = f"{name}: {names[0]} and {names[1]} must return like trees"
     if tree.flatten(first)[1] != tree.flatten(second)[1]:
         one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))
         for path in (*one, *other):
             if (path in one) != (path in other):
-                by = "on_true" if path in one else "on_false"
+                by = names[path not in one]
                 raise TypeError(f"{must}, but only {by} returns {path}")
         raise TypeError(f"{must}, but the structures differ")
     pairs = zip(named_leaves(first, "result"), named_leaves(second, "result"), strict=True)
@@ -114,5 +200,6 @@ def _check_alike(first: Any, second: Any) -> None:
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             kind = ValueError if x.shape != y.shape else TypeError
             raise kind(
-                f"{must}, but {path} of on_true is {describe(x)}, and {describe(y)} of on_false"
+                f"{must}, but {path} of {names[0]} is {describe(x)}, and {describe(y)} of "
+                f"{names[1]}"
             )
