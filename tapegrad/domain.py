@@ -315,15 +315,6 @@ def axis_or_flat(choose: Choices, a: Array) -> tuple[int | None, int]:
     return axis, a.size if axis is None else a.shape[axis]
 
 
-def several(domain: Domain, most: int = 3) -> Domain:
-    """Calls on the first arguments of up to this number of calls of another domain."""
-
-    def call(choose: Choices) -> Call:
-        return Call(tuple(domain(choose).args[0] for _ in range(choose.integer(1, most))))
-
-    return call
-
-
 def rows(choose: Choices, side: int, shape: Shape | None = None) -> Any:
     """Indices along an axis, as an array or a list; some repeat, or count from the end."""
     if shape is None:

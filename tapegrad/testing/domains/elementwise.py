@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,100 +11,49 @@ from tapegrad.domain import (
     NONZERO,
     POSITIVE,
     REAL,
+    TYING,
     Call,
     Choices,
     Domain,
     Elements,
-    along,
     any_of,
     each,
-    on_array,
-    reduced,
+)
+from tapegrad.testing.domains.words import (
+    FLAG,
+    array,
+    axes,
+    axis,
+    broadcast,
+    calls,
+    integers,
+    more,
+    reals,
+    same,
+    truths,
+    whole,
 )
 
-
-def _whole_steps(choose: Choices) -> Call:
-    return Call((choose.integers((2, 3), -1, 1), choose.array((3,))))
-
-
-_INSIDE = each(Elements(-0.9375, 0.9375))
-_ABOVE_ONE = each(Elements(1.0625, 4.0))
-_BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
-
-
-def _round_calls(choose: Choices) -> Call:
-    (a,) = each(Elements())(choose).args
-    return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
-
-
+_NUMBERS = each(REAL)
+_BELOW, _LOW, _HIGH = Elements(0.125, 0.875), Elements(-3.5, -3.25), Elements(1.0, 4.0)
 # no step is nearby: the quotients are in (0, 1) or in (2, 3)
-DIVISIONS = any_of(
-    each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
-    each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
-    each(Elements(-3.5, -3.25), Elements(1.25, 1.5)),
-    each(Elements(-3.5, -3.25), Elements(-1.5, -1.25)),
+_DIVISIONS = any_of(
+    each(_BELOW, _HIGH),
+    each(_BELOW, Elements(-4.0, -1.0)),
+    each(_LOW, Elements(1.25, 1.5)),
+    each(_LOW, Elements(-1.5, -1.25)),
 )
-
-
-def _ldexp_calls(choose: Choices) -> Call:
-    shape, other = choose.broadcastable(2)
-    return Call((choose.array(shape), choose.integers(other, -3, 3)))
-
-
-def _casts(choose: Choices) -> Call:
-    dtype = choose.among([np.float64, "float32", np.float16, np.int64, np.bool_])
-    return Call((choose.array(choose.shape()), dtype))
-
-
-def _normalised(choose: Choices) -> Call:
-    if choose.among([False, True]):
-        call = reduced(min_side=1)(choose)
-        return Call(call.args, {"axis": call.kwargs["axis"]})
-    call = along()(choose)
-    return call if choose.among([False, True]) else Call(call.args)
-
-
-def _standardized(choose: Choices) -> Call:
-    call = _normalised(choose)
-    options = {"epsilon": choose.among([0.5, 1e-2]), "center": choose.among([True, False])}
-    return Call(call.args, {**call.kwargs, **options})
-
-
-def _derivative_calls(choose: Choices) -> Call:
-    (x,) = each(REAL)(choose).args
-    return Call((x, choose.integer(1, 3)))
+_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
+_NORMALISED = calls(array(0, 3, 1), axis=axes)
+# zero half of the time
+_TRUTH = Elements(-0.125, 0.125)
 
 
 def _clip_calls(choose: Choices) -> Call:
     a, low, high = each(REAL, Elements(-4.0, 0.0), REAL)(choose).args
-    return choose.among(
-        [
-            Call((a, low, high)),
-            Call((a, low, None)),
-            Call((a, None, high)),
-            Call((a, -1.0, 1)),
-            Call((a,), {"min": -0.5}),
-            Call((a,), {"max": 0.5}),
-            Call((a,), {"a_min": -1, "a_max": 2}),
-        ]
-    )
-
-
-def _turns(choose: Choices) -> Call:
-    p = choose.array(choose.shape(min_dims=1))
-    options = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
-    return Call((p,), {**options, "axis": choose.axis(p.ndim)})
-
-
-_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
-
-
-def _gelu_calls(choose: Choices) -> Call:
-    return Call(each(REAL)(choose).args, {"approximate": choose.among([False, True])})
-
-
-def _slope_calls(choose: Choices) -> Call:
-    return Call((*each(REAL)(choose).args, choose.among([0.25, 1.0, 0.01])))
+    bounds = choose.among([(low, high), (low, None), (None, high), (-1.0, 1), ()])
+    named: dict[str, Any] = choose.among([{"min": -0.5}, {"max": 0.5}, {"a_min": -1, "a_max": 2}])
+    return Call((a, *bounds), {} if bounds else named)
 
 
 def _interp_calls(choose: Choices) -> Call:
@@ -116,61 +66,78 @@ def _interp_calls(choose: Choices) -> Call:
     return Call((x, xp, choose.array((n,))), options)
 
 
+def _bits(n: int) -> Domain:
+    """Calls on integers and truth values, of shapes that broadcast."""
+
+    def call(choose: Choices) -> Call:
+        drawn = broadcast(*[integers(-4, 9)] * n)(choose).args
+        dtype = choose.among([np.int64, np.uint8, np.bool_])
+        return Call(tuple(x.astype(dtype) for x in drawn))
+
+    return call
+
+
+def _pairs(elements: Elements) -> Domain:
+    """Calls on two arrays, which are often the same."""
+
+    def call(choose: Choices) -> Call:
+        a, b = each(elements, elements)(choose).args
+        return Call((a, choose.among([a, b])))
+
+    return call
+
+
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "divide": each(REAL, NONZERO),
-    "power": each(POSITIVE, Elements(-2, 2)),
-    "reciprocal": each(NONZERO),
-    "sqrt": each(POSITIVE),
-    "cbrt": each(NONZERO),
-    "heaviside": any_of(each(NONZERO, REAL), _whole_steps),
-    "real": each(REAL),
-    "imag": each(REAL),
-    "log": each(POSITIVE),
+    **dict.fromkeys(("real", "imag", "stopped", "sigmoid", "softplus", "relu", "erf"), _NUMBERS),
+    **dict.fromkeys(("nan_to_num", "asarray", "ascontiguousarray", "sinc", "i0"), _NUMBERS),
+    **dict.fromkeys(("silu", "isposinf", "isneginf"), _NUMBERS),
+    **dict.fromkeys(("isreal", "iscomplex", "real_if_close"), _NUMBERS),
+    **dict.fromkeys(("sqrt", "log", "log2", "log10"), each(POSITIVE)),
+    **dict.fromkeys(("reciprocal", "cbrt", "exponent"), each(NONZERO)),
+    **dict.fromkeys(("divide", "copysign"), each(REAL, NONZERO)),
+    **dict.fromkeys(("power", "float_power"), each(POSITIVE, Elements(-2.0, 2.0))),
+    **dict.fromkeys(("arcsin", "arccos", "arctanh"), each(Elements(-0.9375, 0.9375))),
+    **dict.fromkeys(("floor_divide", "remainder", "fmod", "divmod"), _DIVISIONS),
+    **dict.fromkeys(("equal", "not_equal", "less", "less_equal"), each(TYING, TYING)),
+    **dict.fromkeys(("greater", "greater_equal", "maximum", "minimum"), each(TYING, TYING)),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), each(_TRUTH, _TRUTH)),
+    "logical_not": each(_TRUTH),
+    "heaviside": any_of(
+        each(NONZERO, REAL),
+        calls(lambda c: c.integers((2, 3), -1, 1), lambda c, x: c.array((3,))),
+    ),
     "log1p": each(Elements(-0.5, 4.0)),
-    "log2": each(POSITIVE),
-    "log10": each(POSITIVE),
-    "tan": _BETWEEN_POLES,
-    "arcsin": _INSIDE,
-    "arccos": _INSIDE,
+    "tan": each(Elements(poles=(-math.pi / 2, math.pi / 2))),
     "arctan2": any_of(each(NONZERO, REAL), each(REAL, POSITIVE)),
-    "arccosh": _ABOVE_ONE,
-    "arctanh": _INSIDE,
-    "fix": each(Elements()),
-    "round": _round_calls,
-    "floor_divide": DIVISIONS,
-    "remainder": DIVISIONS,
-    "fmod": DIVISIONS,
-    "copysign": each(REAL, NONZERO),
-    "ldexp": _ldexp_calls,
-    "exponent": each(NONZERO),
-    "nan_to_num": each(REAL),
-    "asarray": each(REAL),
-    "ascontiguousarray": each(REAL),
-    "copy": on_array(lambda c, a: {}),
-    "astype": _casts,
-    "stopped": each(REAL),
-    "sigmoid": each(REAL),
-    "softplus": each(REAL),
-    "relu": each(REAL),
-    "logsumexp": reduced(min_side=1),
-    "softmax": _normalised,
-    "log_softmax": _normalised,
-    "standardize": _standardized,
-    "erf": each(REAL),
-    "sinc_derivative": _derivative_calls,
-    "sinc": each(REAL),
-    "i0_derivative": _derivative_calls,
-    "i0": each(REAL),
-    "float_power": each(POSITIVE, Elements(-2.0, 2.0)),
+    "arccosh": each(Elements(1.0625, 4.0)),
+    "fix": _NUMBERS,
+    "round": more(_NUMBERS, whole(-1, 2)),
+    "ldexp": broadcast(reals, integers(-3, 3)),
+    "copy": calls(array()),
+    "astype": calls(array(), [np.float64, "float32", np.float16, np.int64, np.bool_]),
+    "logsumexp": calls(array(0, 3, 1), axis=axes, keepdims=FLAG),
+    "softmax": _NORMALISED,
+    "log_softmax": _NORMALISED,
+    "standardize": more(_NORMALISED, epsilon=[0.5, 1e-2], center=FLAG),
+    **dict.fromkeys(("sinc_derivative", "i0_derivative"), more(_NUMBERS, whole(1, 3))),
     "clip": _clip_calls,
-    "unwrap": _turns,
-    "divmod": DIVISIONS,
+    "clip_both": each(REAL, REAL, REAL),
+    "unwrap": calls(array(1), period=[1.0, 3, 2 * np.pi], discont=[None, 2.5], axis=axis),
     "modf": each(Elements(poles=tuple(range(-4, 5)))),
     "frexp": each(Elements(poles=_STEPS)),
-    "silu": each(REAL),
-    "gelu": _gelu_calls,
-    "leaky_relu": _slope_calls,
-    "elu": _slope_calls,
+    "gelu": more(_NUMBERS, approximate=FLAG),
+    **dict.fromkeys(("leaky_relu", "elu"), more(_NUMBERS, [0.25, 1.0, 0.01])),
     "interp": _interp_calls,
+    "isclose": more(each(REAL, REAL), ways=[{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]),
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), _bits(2)),
+    "invert": _bits(1),
+    **dict.fromkeys(("left_shift", "right_shift"), broadcast(integers(-9, 9), integers(0, 4))),
+    "where": broadcast(truths, reals, reals),
+    "keep": calls(truths, lambda c, x: c.array(tuple(c.among([side, 1]) for side in x.shape))),
+    "extract": calls(truths, same),
+    "allclose": more(_pairs(REAL), ways=[{}, {"rtol": 0.5}, {"atol": 9.0}]),
+    "array_equal": more(_pairs(TYING), equal_nan=FLAG),
+    "array_equiv": _pairs(TYING),
+    "angle": more(_NUMBERS, deg=FLAG),
 }

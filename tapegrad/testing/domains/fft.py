@@ -4,96 +4,70 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapegrad.domain import Call, Choices, Domain, on_array
+from tapegrad.domain import Call, Choices, Domain
+from tapegrad.testing.domains.words import FLAG, array, axis, calls, more, whole
 
-NORMS = (None, "backward", "ortho", "forward")
+_NORMS = [None, "backward", "ortho", "forward"]
 
 
-def _along_one(axis: int | None = None, halves: bool = False) -> Domain:
+def _along_one(axis: Any = axis, halves: bool = False) -> Domain:
     """Calls along this axis, or any; `halves` if it holds half of the bins."""
-
-    def call(choose: Choices) -> Call:
-        a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4))
-        chosen = choose.axis(a.ndim) if axis is None else axis
-        n = choose.among([None, choose.integer(1, 6)])
-        return Call((a,), {"n": n, "axis": chosen, "norm": choose.among(NORMS)})
-
-    return call
+    x = array(1, 3, 2 if halves else 1, 4)
+    return calls(x, n=[None, whole(1, 6)], axis=axis, norm=_NORMS)
 
 
-_calls = _along_one()
+_ALONG = _along_one()
 
 
 def _halves(choose: Choices) -> Call:
     """Calls on the first half of the bins, which stand for one number at least."""
-    call = _calls(choose)
+    call = _ALONG(choose)
     one = call.kwargs["n"] is None and call.args[0].shape[call.kwargs["axis"]] == 1
     return Call(call.args, {**call.kwargs, "n": 1}, needed=("n", "axis")) if one else call
 
 
-def _several(halves: bool, flagged: bool = False) -> Domain:
-    """Calls with lengths and axes as these ops have them, counted from 0."""
+def _of_axes(axes: tuple[int, ...] = (), halves: bool = False, *, lengths: bool = False) -> Domain:
+    """Calls along these axes, or any; `halves` if the last one holds half of the bins.
+
+    With `lengths` all have lengths and axes, which are counted from 0.
+    """
 
     def call(choose: Choices) -> Call:
-        a = choose.array(choose.shape(1, 3, 2 if halves else 1, 4), dtypes="df")
-        axes = tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        options: dict[str, Any] = {
-            "s": tuple(choose.among([a.shape[i], choose.integer(1, 5)]) for i in axes),
-            "axes": axes,
-            "norm": choose.among(NORMS),
-        }
-        if flagged:
-            options["transposed"] = choose.among([False, True])
-        return Call((a,), options, needed=("s", "axes"))
-
-    return call
-
-
-_calls_of_fft = on_array(
-    lambda c, x: {"axes": c.among([None, c.axis(x.ndim), tuple(c.permutation(x.ndim))])},
-    min_dims=1,
-)
-
-
-def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domain:
-    """Calls along these axes, or any; `halves` if the last one holds half of the bins."""
-
-    def call(choose: Choices) -> Call:
-        a = choose.array(
-            choose.shape(max(len(axes or ()), 1), 3, 2 if halves else 1, 4), dtypes="df"
-        )
-        chosen = axes or tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
-        options: dict[str, Any] = {"norm": choose.among(NORMS)}
-        kind = choose.among(["axes", "lengths", "all"] if axes is None else ["lengths", "all"])
+        shape = choose.shape(max(len(axes), 1), 3, 2 if halves else 1, 4)
+        chosen = axes or tuple(choose.permutation(len(shape))[: choose.integer(1, len(shape))])
+        options: dict[str, Any] = {"norm": choose.among(_NORMS)}
+        kinds = ["axes", "lengths", "all"][1 if axes else 0 :]
+        kind = "lengths" if lengths else choose.among(kinds)
         if kind == "lengths":
-            options["s"] = tuple(choose.among([-1, choose.integer(1, 5)]) for _ in chosen)
+            own = [shape[i] if lengths else -1 for i in chosen]
+            options["s"] = tuple(choose.among([n, choose.integer(1, 5)]) for n in own)
         if kind != "all":
             options["axes"] = chosen
-        return Call((a,), options, needed=("axes",) if kind == "lengths" else ())
+        needed = ("s", "axes") if lengths else ("axes",) if kind == "lengths" else ()
+        return Call((choose.array(shape, dtypes="df"),), options, needed)
 
     return call
 
+
+def _shifted(choose: Choices, x: Any) -> Any:
+    return choose.among([None, choose.axis(x.ndim), tuple(choose.permutation(x.ndim))])
+
+
+_ANY, _LAST_TWO, _SHIFTED = _of_axes(), _of_axes((-2, -1)), calls(array(1), axes=_shifted)
+_LENGTHS = _of_axes(lengths=True)
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "fft": _calls,
-    "ifft": _calls,
-    "rfft": _calls,
+    **dict.fromkeys(("fft", "ifft", "rfft"), _ALONG),
     "irfft": _halves,
-    "fft_axes": _several(False),
-    "ifft_axes": _several(False),
-    "rfft_axes": _several(False, True),
-    "irfft_axes": _several(True, True),
-    "fftshift": _calls_of_fft,
-    "ifftshift": _calls_of_fft,
-    "fftn": _of_axes(),
-    "ifftn": _of_axes(),
-    "fft2": _of_axes((-2, -1)),
-    "ifft2": _of_axes((-2, -1)),
-    "rfftn": _of_axes(),
-    "irfftn": _of_axes(halves=True),
-    "rfft2": _of_axes((-2, -1)),
-    "irfft2": _of_axes((-2, -1), halves=True),
     "hfft": _along_one(-1, halves=True),
     "ihfft": _along_one(-1),
+    **dict.fromkeys(("fft_axes", "ifft_axes"), _LENGTHS),
+    "rfft_axes": more(_LENGTHS, transposed=FLAG),
+    "irfft_axes": more(_of_axes(halves=True, lengths=True), transposed=FLAG),
+    **dict.fromkeys(("fftshift", "ifftshift"), _SHIFTED),
+    **dict.fromkeys(("fftn", "ifftn", "rfftn"), _ANY),
+    "irfftn": _of_axes(halves=True),
+    **dict.fromkeys(("fft2", "ifft2", "rfft2"), _LAST_TWO),
+    "irfft2": _of_axes((-2, -1), halves=True),
 }

@@ -19,13 +19,12 @@ from tapegrad.domain import (
     matrix,
 )
 from tapegrad.ops.product import moved
+from tapegrad.testing.domains.words import FLAG, axes, calls, more, whole
 
 
-def _pinv_calls(choose: Choices) -> Call:
-    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
-    n, m = call.args[0].shape[-2:]
-    hermitian = n == m and choose.among([False, True])
-    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
+def _hermitian(choose: Choices, a: Any) -> bool:
+    """Whether a matrix is to count as hermitian: if it is square, it may."""
+    return a.shape[-1] == a.shape[-2] and choose.among(FLAG)
 
 
 def _solve_calls(choose: Choices) -> Call:
@@ -38,7 +37,7 @@ def _solve_calls(choose: Choices) -> Call:
 def _det_calls(choose: Choices) -> Call:
     """Calls on a matrix that may be singular."""
     (a,) = matrices()(choose).args
-    if a.size and choose.among([False, True]):
+    if a.size and choose.among(FLAG):
         a = np.array(a)
         a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
     return Call((a,))
@@ -48,15 +47,6 @@ def _cofactor_calls(choose: Choices) -> Call:
     (a,) = _det_calls(choose).args
     n = choose.integer(0, 1)
     return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
-
-
-def svd_calls(choose: Choices) -> Call:
-    """Calls on matrices, with the options of `svd`."""
-    call = matrices(*SHAPES)(choose)
-    n, m = call.args[0].shape[-2:]
-    options = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
-    hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
-    return Call(call.args, {**options, **hermitian})
 
 
 _ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
@@ -73,7 +63,7 @@ def _vectors(choose: Choices, ord: Any) -> Any:
 def _norm_calls(choose: Choices) -> Call:
     ord: Any
     axis: Any
-    if choose.among([False, True]):
+    if choose.among(FLAG):
         (x,) = matrices(*SHAPES[:4])(choose).args
         ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
         axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
@@ -85,21 +75,17 @@ def _norm_calls(choose: Choices) -> Call:
         axis = choose.axis(x.ndim)
         if x.ndim == 1 or ord is None:
             axis = choose.among([None, axis])
-    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among([False, True])})
+    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among(FLAG)})
 
 
 def _vector_norm_calls(choose: Choices) -> Call:
     ord = choose.among(_ORDERS[1:])
     x = _vectors(choose, ord)
-    axis = choose.axes(x.ndim) or None
-    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True]), "ord": ord})
+    return Call((x,), {"axis": axes(choose, x) or None, "keepdims": choose.among(FLAG), "ord": ord})
 
 
-def _lstsq_calls(choose: Choices) -> Call:
-    n, m = choose.among(SHAPES)
-    a = matrix(choose, n, m)
-    right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
-    return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
+def _right_side(choose: Choices, a: Any) -> Any:
+    return choose.array(choose.among([a.shape[:1], (len(a), 2)]), REAL, "df")
 
 
 def _tensorsolve_calls(choose: Choices) -> Call:
@@ -110,42 +96,33 @@ def _tensorsolve_calls(choose: Choices) -> Call:
     return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
 
 
-def _tensorinv_calls(choose: Choices) -> Call:
-    a = matrix(choose, 3, 3)
-    return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
-
-
-def _power_calls(choose: Choices) -> Call:
-    (a,) = matrices()(choose).args
-    return Call((a, choose.integer(-3, 5)))
-
+_ANY, _SQUARE = matrices(*SHAPES), matrices()
+_WAYS: list[dict[str, Any]] = [{"full_matrices": False}, {"compute_uv": False}, {}]
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "inv": matrices(),
-    "pinv": _pinv_calls,
+    **dict.fromkeys(("inv", "slogdet", "eigvals", "eig"), _SQUARE),
+    "pinv": more(matrices(*SHAPES, rcond=[None, 1e-3]), hermitian=_hermitian),
     "solve": _solve_calls,
     "cofactor": _cofactor_calls,
     "det": _det_calls,
-    "slogdet": matrices(),
     "matrix_rank": matrices(*SHAPES, tol=[None, 1.5]),
-    "cholesky": matrices(base=np.abs(WELL), upper=[False, True]),
-    "eigvalsh": matrices(UPLO=["L", "U"]),
-    "eigh": matrices(UPLO=["L", "U"]),
-    "svdvals": matrices(*SHAPES),
+    "cholesky": matrices(base=np.abs(WELL), upper=FLAG),
+    **dict.fromkeys(("eigvalsh", "eigh"), matrices(UPLO=["L", "U"])),
+    "svdvals": _ANY,
     "thin_svd": matrices(*SHAPES, (3, 3)),
     "thin_qr": matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
     "complement": matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
-    "eigvals": matrices(),
-    "eig": matrices(),
     "norm": _norm_calls,
     "vector_norm": _vector_norm_calls,
-    "matrix_norm": matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
+    "matrix_norm": matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=FLAG),
     "cond": matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
-    "svd": svd_calls,
+    "svd": more(_ANY, ways=_WAYS, hermitian=_hermitian),
     "qr": matrices(*SHAPES, mode=["reduced", "r", "complete"]),
-    "lstsq": _lstsq_calls,
+    "lstsq": calls(
+        lambda c: matrix(c, *c.among(SHAPES)), _right_side, rcond=[None, -1, 0, 1e-3, 1.0, 2]
+    ),
     "tensorsolve": _tensorsolve_calls,
-    "tensorinv": _tensorinv_calls,
-    "matrix_power": _power_calls,
+    "tensorinv": calls(lambda c: matrix(c, 3, 3).reshape(3, 1, 3), ind=[1, 2]),
+    "matrix_power": more(_SQUARE, whole(-3, 5)),
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
-from tapegrad.domain import Call, Choices, Domain, on_array
+from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.product import moved
 from tapegrad.ops.window import patches
+from tapegrad.testing.domains.words import FLAG, alike, array, calls
 
 
 def shaped(*shapes: str) -> Domain:
@@ -41,12 +43,6 @@ def _vecdot_calls(choose: Choices) -> Call:
     return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
 
 
-def _inner_product_call(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=3)
-    a = choose.array(shape)
-    return Call((a, choose.array(shape, dtypes=a.dtype.char)))
-
-
 def _contract_calls(choose: Choices) -> Call:
     lengths = [choose.among([2, 3, 1, 0]) for _ in range(3)]
     terms, operands = [], []
@@ -69,7 +65,7 @@ def _tensordot_calls(choose: Choices) -> Call:
     right = choose.shape(max_dims=3 - n, max_side=2)
     axes: Any = n
     first, second = (*left, *summed), (*summed, *right)
-    if choose.among([False, True]):
+    if choose.among(FLAG):
         # the order of the axes in each array, and the places of those summed over
         order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
         order1 += [i for i in range(len(first)) if i not in order1]
@@ -77,14 +73,14 @@ def _tensordot_calls(choose: Choices) -> Call:
         first, second = tuple(first[i] for i in order1), tuple(second[i] for i in order2)
         of1 = [order1.index(len(left) + i) - choose.among([0, len(first)]) for i in range(n)]
         of2 = [order2.index(i) - choose.among([0, len(second)]) for i in range(n)]
-        axes = (of1[0], of2[0]) if n == 1 and choose.among([False, True]) else (of1, of2)
+        axes = (of1[0], of2[0]) if n == 1 and choose.among(FLAG) else (of1, of2)
     return Call((choose.array(first), choose.array(second)), {"axes": axes})
 
 
 def _cross_calls(choose: Choices) -> Call:
     a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
     n = max(a.ndim, b.ndim)
-    if a.ndim == b.ndim and choose.among([False, True]):
+    if a.ndim == b.ndim and choose.among(FLAG):
         axis = choose.axis(n)
         return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
     axisa, axisb = choose.axis(a.ndim), choose.axis(b.ndim)
@@ -95,19 +91,18 @@ def _cross_calls(choose: Choices) -> Call:
 def _chain_calls(choose: Choices) -> Call:
     sides = [choose.among([2, 3, 1, 0]) for _ in range(choose.integer(3, 5))]
     chain = [choose.array((n, m)) for n, m in itertools.pairwise(sides)]
-    if choose.among([False, True]):
+    if choose.among(FLAG):
         chain[0] = choose.array(chain[0].shape[1:])
-    if choose.among([False, True]):
+    if choose.among(FLAG):
         chain[-1] = choose.array(chain[-1].shape[:1])
     return Call((chain,))
 
 
-def _arguments(choose: Choices, x: Any) -> Any:
+def _arguments(choose: Choices, x: Any) -> dict[str, Any]:
     axis = choose.axes(x.ndim)
-    if isinstance(axis, int):
-        return {"window_shape": choose.integer(0, x.shape[axis]), "axis": axis}
-    axes = range(x.ndim) if axis is None else axis
-    return {"window_shape": tuple(choose.integer(0, x.shape[i]) for i in axes), "axis": axis}
+    sides = [x.shape[i] for i in (range(x.ndim) if axis is None else np.atleast_1d(axis))]
+    shape = tuple(choose.integer(0, side) for side in sides)
+    return {"window_shape": shape[0] if isinstance(axis, int) else shape, "axis": axis}
 
 
 def _overlaps(choose: Choices) -> Call:
@@ -117,16 +112,15 @@ def _overlaps(choose: Choices) -> Call:
     return Call((windows.copy(), x.shape), {"axis": arguments["axis"]})
 
 
-def _calls(choose: Choices) -> Call:
+def _patches(choose: Choices) -> Call:
     n = choose.integer(1, 2)
-    size = tuple(choose.integer(1, 3) for _ in range(n))
-    stride = tuple(choose.integer(1, 3) for _ in range(n))
+    size, stride = (tuple(choose.integer(1, 3) for _ in range(n)) for _ in range(2))
     sides = tuple(k + choose.integer(0, 3) for k in size)
     return Call((choose.array((*choose.shape(max_dims=1), *sides)), size, stride))
 
 
 def _adjoint_calls(choose: Choices) -> Call:
-    x, size, stride = _calls(choose).args
+    x, size, stride = _patches(choose).args
     return Call((choose.laid_out(patches(x, size, stride)), x.shape[-len(size) :], stride))
 
 
@@ -136,7 +130,7 @@ DOMAINS: dict[str, Domain] = {
     "vecdot": _vecdot_calls,
     "matvec": shaped("nk snk 1nk", "k sk 1k"),
     "vecmat": shaped("n sn 1n", "nk snk 1nk"),
-    "inner_product": _inner_product_call,
+    "inner_product": calls(array(), alike),
     "contract": _contract_calls,
     "tensordot": _tensordot_calls,
     "dot": shaped(" k nk snk", " k km skm"),
@@ -146,8 +140,8 @@ DOMAINS: dict[str, Domain] = {
     "kron": shaped(" n nk 1nk", " m km skm"),
     "cross": _cross_calls,
     "multi_dot": _chain_calls,
-    "sliding_window_view": on_array(_arguments),
+    "sliding_window_view": calls(array(), ways=_arguments),
     "overlap_add": _overlaps,
-    "patches": _calls,
+    "patches": _patches,
     "add_patches": _adjoint_calls,
 }

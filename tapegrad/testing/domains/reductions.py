@@ -7,106 +7,79 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import (
-    NEAR_ONE,
-    POSITIVE,
-    REAL,
-    TYING,
-    Call,
-    Choices,
-    Domain,
-    Elements,
-    any_of,
-    reduced,
-)
+from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements
 from tapegrad.ops.partial_reduction import count
+from tapegrad.testing.domains.words import (
+    DTYPES,
+    FLAG,
+    array,
+    axes,
+    axis_or_none,
+    calls,
+    more,
+    same,
+    sparse,
+    whole,
+)
 
 
-def _means(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_side=1))
-    axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
-    options = {"axis": axis, "keepdims": choose.among([False, True])}
-    options["dtype"] = choose.among([None, np.float32, np.float64])
-    return Call((x,), options | ({"where": where} if np.any(where, axis).all() else {}))
-
-
-def _truths(choose: Choices) -> Call:
-    """Calls on numbers that are often 0, with axes to reduce, which may be kept."""
-    x = choose.array(choose.shape())
-    x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
-    where = choose.among([True, choose.booleans(x.shape)])
-    options = {"axis": reduced_axes(choose, x), "keepdims": choose.among([False, True])}
-    return Call((x,), options if where is True else {**options, "where": where})
-
-
-def _places(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_side=1), TYING)
-    axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
-    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
-
-
-def reduced_axes(choose: Choices, x: Any) -> Any:
+def _reduced(choose: Choices, x: Any) -> Any:
     """The axes of a reduction; for a number NumPy takes axis 0 too."""
     return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
 
 
-def partly(elements: Elements = REAL, min_side: int = 0, dtype: bool = True) -> Domain:
-    """Calls as in `reduced`, some of them with the arguments that are handled here."""
-
-    def plainly(choose: Choices) -> Call:
-        plain = reduced(elements, min_side)(choose)
-        (x,) = plain.args
-        return Call((x,), plain.kwargs if x.ndim else {"axis": reduced_axes(choose, x)})
-
-    def call(choose: Choices) -> Call:
-        plain = plainly(choose)
-        (x,) = plain.args
-        shape = x.shape[choose.integer(0, x.ndim) :]
-        options: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
-        options["initial"] = choose.among([0.5, 2])
-        if dtype:
-            options["dtype"] = choose.among([None, np.float32, np.float64])
-        return Call(plain.args, {**plain.kwargs, **options})
-
-    return any_of(plainly, call)
+def _mask(choose: Choices, x: Any) -> Any:
+    """The elements that a reduction takes."""
+    return choose.among([True, choose.booleans(x.shape[choose.integer(0, x.ndim) :])])
 
 
-def _spread_out(choose: Choices) -> Call:
-    """Calls on an array whose elements are well apart, with axes to reduce."""
-    x = choose.array(choose.shape(min_side=1), distinct=True)
-    axis = choose.axes(x.ndim)
-    options: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
-    options["dtype"] = choose.among([None, None, np.float32, np.float64])
+_PLAIN: dict[str, Any] = {"axis": _reduced, "keepdims": FLAG}
+_MEANS = calls(array(0, 3, 1), axis=axes, keepdims=FLAG, dtype=DTYPES)
+_TRUTHS = calls(sparse(), **_PLAIN)
+
+
+def _partly(elements: Elements = REAL, min_side: int = 0, **options: Any) -> Domain:
+    """Calls on an array with axes to reduce, of some elements and from an initial value."""
+    x = array(0, 3, min_side, elements=elements)
+    return calls(x, **_PLAIN, where=_mask, initial=[0.5, 2], **options)
+
+
+def _means(choose: Choices) -> Call:
+    call = _MEANS(choose)
+    (x,) = call.args
     where = choose.booleans(x.shape)
-    if np.min(np.sum(where, axis), initial=2) > 1:
-        options["where"] = where
-    return Call((x,), options | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else options)
+    full = np.any(where, call.kwargs["axis"]).all()
+    return Call((x,), {**call.kwargs, "where": where} if full else call.kwargs)
 
 
-def _without(domain: Domain, name: str) -> Domain:
-    """The same calls without an option."""
+def _spread_out(*dtypes: Any) -> Domain:
+    """Calls on an array whose elements are well apart, with axes to reduce."""
 
     def call(choose: Choices) -> Call:
-        whole = domain(choose)
-        return Call(whole.args, {x: y for x, y in whole.kwargs.items() if x != name})
+        x = choose.array(choose.shape(min_side=1), distinct=True)
+        axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
+        options: dict[str, Any] = {"axis": axis, "keepdims": choose.among(FLAG)}
+        options |= {"dtype": choose.among(dtypes)} if dtypes else {}
+        options |= {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else {}
+        enough = np.min(np.sum(where, axis), initial=2) > 1
+        return Call((x,), options | ({"where": where} if enough else {}))
 
     return call
 
 
-# NumPy takes deviations in the array's dtype
-_spread_and_dull = _without(_spread_out, "dtype")
+_SPREAD_OUT = _spread_out(None, *DTYPES)
 
 
 def _spread_out_or_whole(choose: Choices) -> Call:
     """The same calls; some ask for integers, or pass the mean."""
-    call = _spread_out(choose)
+    call = _SPREAD_OUT(choose)
     options = dict(call.kwargs)
     kind = choose.among(["plain", "plain", "whole", "mean"])
     if kind == "whole":
         options["dtype"] = int
     if kind == "mean" and "where" not in options:
         options["mean"] = np.mean(call.args[0], options["axis"], keepdims=True)
-    if "ddof" in options and choose.among([False, True]):
+    if "ddof" in options and choose.among(FLAG):
         options["correction"] = options.pop("ddof")
     return Call(call.args, options)
 
@@ -119,18 +92,13 @@ def _weighed(choose: Choices) -> Call:
     if axis is not None:
         shapes.append(tuple(a.shape[i] for i in normalize_axis_tuple(axis, a.ndim)))
     weights = choose.among([None, choose.array(choose.among(shapes), POSITIVE)])
-    returned = weights is not None and choose.among([False, True])
-    return Call((a, axis, weights, returned), {"keepdims": choose.among([False, True])})
+    returned = weights is not None and choose.among(FLAG)
+    return Call((a, axis, weights, returned), {"keepdims": choose.among(FLAG)})
 
 
-def _means_of_reductions(choose: Choices) -> Call:
-    call = reduced(min_side=1)(choose)
-    return Call(call.args, {**call.kwargs, "dtype": choose.among([None, np.float32, np.float64])})
-
-
-def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
-    """One or two arrays of variables with distinct elements, and the axis of the variables."""
-    n, rowvar = choose.integer(2, 4), choose.among([False, True])
+def _observations(choose: Choices) -> Call:
+    """Calls on one or two arrays of variables with distinct elements."""
+    n, rowvar = choose.integer(2, 4), choose.among(FLAG)
 
     def some(*others: tuple[int, int]) -> Any:
         k = choose.integer(1, 2)
@@ -138,98 +106,63 @@ def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
         return choose.array(choose.among(shapes), distinct=True)
 
     # one row is always one variable
-    return [some(), choose.among([None, some((1, n))])], {"rowvar": rowvar}
+    return Call((some(), choose.among([None, some((1, n))])), {"rowvar": rowvar})
 
 
-def _covariances(choose: Choices) -> Call:
-    args, options = _observations(choose)
-    m = args[0]
-    n = m.shape[-1] if options["rowvar"] or m.ndim == 1 else m.shape[0]
-    weights: dict[str, Any] = choose.among(
-        [
-            {},
-            {},
-            {"fweights": choose.integers((n,), 1, 3)},
-            {"aweights": choose.array((n,), POSITIVE, "d"), "fweights": np.full(n, 2)},
-            {"aweights": choose.array((n,), POSITIVE, "d")},
-        ]
-    )
-    options |= weights
-    options |= choose.among([{}, {"bias": True}, {"ddof": 0}])
-    if not weights:
-        options["dtype"] = choose.among([None, np.float32])
-    return Call(tuple(args), options)
+def _covariances(choose: Choices, m: Any, *_: Any) -> dict[str, Any]:
+    """The options of a covariance; the number of observations is that of any variable."""
+    n = max(m.shape)
+    kinds = choose.among(["", "", "a", "f", "af"])
+    options: dict[str, Any] = choose.among([{}, {"bias": True}, {"ddof": 0}])
+    if "a" in kinds:
+        options["aweights"] = choose.array((n,), POSITIVE, "d")
+    if "f" in kinds:
+        options["fweights"] = np.full(n, 2) if "a" in kinds else choose.integers((n,), 1, 3)
+    return options if kinds else {**options, "dtype": choose.among([None, np.float32])}
 
 
-def _correlations(choose: Choices) -> Call:
-    args, options = _observations(choose)
-    return Call(tuple(args), options)
-
-
-def _binned(choose: Choices) -> Call:
-    bins = np.sort(choose.array((choose.integer(1, 4),)))
-    x = choose.array(choose.shape())
-    bins = choose.laid_out(bins[:: choose.among([1, -1])])
-    return Call((x, bins), {"right": choose.among([False, True])})
-
-
-def _even(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_dims=2))
-    span = choose.among([None, (-2.5, 3.0)])
-    return Call((a,), {"bins": choose.integer(1, 4), "range": span})
-
-
-def _weighed_of_statistics(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_dims=2))
+def _edges(choose: Choices, a: Any) -> dict[str, Any]:
     edges = choose.laid_out(np.sort(choose.array((choose.integer(2, 4),), distinct=True)))
     bins, span = choose.among([(3, None), (2, (-2.5, 3.0)), (edges, None)])
-    weights = choose.among([None, choose.array(a.shape)])
-    return Call((a,), {"bins": bins, "range": span, "weights": weights})
+    return {"bins": bins, "range": span}
 
 
-def _points(choose: Choices) -> Call:
-    sample = choose.array((choose.integer(1, 4), choose.integer(1, 2)))
-    weights = choose.among([None, choose.array(sample.shape[:1])])
-    return Call((sample,), {"bins": choose.integer(1, 3), "weights": weights})
+def _bins(choose: Choices, x: Any) -> Any:
+    return choose.laid_out(np.sort(array(1, 1, 1, 4)(choose))[:: choose.among([1, -1])])
 
 
-def _points_of_plane(choose: Choices) -> Call:
-    n = choose.integer(1, 4)
-    weights = choose.among([None, choose.array((n,))])
-    bins = choose.among([2, [1, 3], np.array([-4.0, 0.0, 1.5]), [2, np.array([-1.0, 4.0])]])
-    x, y = (choose.array((n,)) for _ in range(2))
-    return Call((x, y), {"bins": bins, "weights": weights})
-
+_EVEN = calls(array(0, 2), bins=whole(1, 4), range=[None, (-2.5, 3.0)])
+_OF_PLANE = [2, [1, 3], np.array([-4.0, 0.0, 1.5]), [2, np.array([-1.0, 4.0])]]
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "sum": partly(),
-    "mean": any_of(reduced(min_side=1), _means),
-    "prod": partly(NEAR_ONE),
-    "max": partly(TYING, min_side=1, dtype=False),
-    "min": partly(TYING, min_side=1, dtype=False),
-    "any": _truths,
-    "all": _truths,
-    "count_nonzero": _without(_truths, "where"),
-    "argmax": _places,
-    "argmin": _places,
+    **dict.fromkeys(("sum", "nansum"), _partly(dtype=DTYPES)),
+    **dict.fromkeys(("prod", "nanprod"), _partly(NEAR_ONE, dtype=DTYPES)),
+    **dict.fromkeys(("max", "min"), _partly(TYING, 1)),
+    **dict.fromkeys(("nanmax", "nanmin"), _partly(min_side=1)),
+    "mean": _means,
+    "nanmean": _MEANS,
+    **dict.fromkeys(("any", "all"), more(_TRUTHS, where=_mask)),
+    "count_nonzero": _TRUTHS,
+    **dict.fromkeys(
+        ("argmax", "argmin"),
+        calls(array(0, 3, 1, elements=TYING), axis=axis_or_none, keepdims=FLAG),
+    ),
     "var": _spread_out_or_whole,
-    "std": _spread_out,
+    "std": _SPREAD_OUT,
+    # NumPy takes deviations in the array's dtype
+    **dict.fromkeys(("nanvar", "nanstd"), _spread_out()),
     "average": _weighed,
-    "ptp": reduced(min_side=1),
-    "nansum": partly(),
-    "nanprod": partly(NEAR_ONE),
-    "nanmean": _means_of_reductions,
-    "nanvar": _spread_and_dull,
-    "nanstd": _spread_and_dull,
-    "nanmax": partly(min_side=1, dtype=False),
-    "nanmin": partly(min_side=1, dtype=False),
-    "cov": _covariances,
-    "corrcoef": _correlations,
-    "digitize": _binned,
-    "even_edges": _even,
-    "histogram_bin_edges": _even,
-    "histogram": _weighed_of_statistics,
-    "histogramdd": _points,
-    "histogram2d": _points_of_plane,
+    "ptp": calls(array(0, 3, 1), axis=axes, keepdims=FLAG),
+    "cov": more(_observations, ways=_covariances),
+    "corrcoef": _observations,
+    "digitize": calls(array(), _bins, right=FLAG),
+    **dict.fromkeys(("even_edges", "histogram_bin_edges"), _EVEN),
+    "histogram": calls(array(0, 2), ways=_edges, weights=[None, same]),
+    "histogramdd": calls(
+        lambda c: c.array((c.integer(1, 4), c.integer(1, 2))),
+        bins=whole(1, 3),
+        weights=[None, lambda c, sample: c.array(sample.shape[:1])],
+    ),
+    "histogram2d": calls(array(1, 1, 1, 4), same, bins=_OF_PLANE, weights=[None, same]),
 }

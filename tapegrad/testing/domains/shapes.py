@@ -14,23 +14,27 @@ from tapegrad.domain import (
     Choices,
     Domain,
     Elements,
+    any_of,
     axis_or_flat,
-    on_array,
-    several,
+    each,
 )
 from tapegrad.functions.padding import BY_PLACE, STATISTICS
+from tapegrad.testing.domains.words import (
+    FLAG,
+    array,
+    axes,
+    axis,
+    calls,
+    from_either_end,
+    more,
+    whole,
+)
 
 
-def _turns(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
-    order = choose.permutation(a.ndim)
-    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in order]
-    return Call((a,), choose.among([{}, {"axes": None}, {"axes": tuple(axes)}, {"axes": axes}]))
-
-
-def _swaps(choose: Choices) -> Call:
-    a = choose.array(choose.shape(min_dims=1))
-    return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
+def _permuted(choose: Choices, a: Any) -> Any:
+    """All axes in any order, as a tuple or a list, or None."""
+    order = from_either_end(choose, choose.permutation(a.ndim), a.ndim)
+    return choose.among([None, tuple(order), order])
 
 
 def _reshapes(choose: Choices) -> Call:
@@ -46,8 +50,8 @@ def _new_axes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     n = choose.integer(1, 2)
     places = choose.permutation(a.ndim + n)[:n]
-    axes = [axis - a.ndim - n if choose.among([False, True]) else axis for axis in places]
-    return Call((a, axes[0] if n == 1 and choose.among([False, True]) else tuple(axes)))
+    axes = from_either_end(choose, places, a.ndim + n)
+    return Call((a, axes[0] if n == 1 and choose.among(FLAG) else tuple(axes)))
 
 
 def _squeezes(choose: Choices) -> Call:
@@ -55,7 +59,7 @@ def _squeezes(choose: Choices) -> Call:
     if not a.ndim:
         return Call((a,), {"axis": choose.among([None, (), 0, -1])})
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
-    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in ones]
+    axes = from_either_end(choose, ones, a.ndim)
     if not axes:
         return Call((a,))
     return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
@@ -67,52 +71,18 @@ def _fillings(choose: Choices) -> Call:
     return Call((array, (*choose.shape(max_dims=2, max_side=2), *sides)))
 
 
-def _expansions(choose: Choices) -> Call:
-    x = choose.array(choose.shape(max_dims=2))
-    return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
-
-
-def _rolls(choose: Choices, a: Any) -> Any:
-    axis = choose.axes(a.ndim) if a.ndim else None
-    if not isinstance(axis, tuple):
-        return {"shift": choose.integer(-4, 4), "axis": axis}
-    return {"shift": tuple(choose.integer(-4, 4) for _ in axis), "axis": axis}
-
-
-def _pieces(choose: Choices) -> Call:
-    shape = choose.shape(min_dims=1)
-    axis = choose.axis(len(shape))
-    sides = [choose.integer(0, 3) for _ in range(choose.integer(1, 3))]
-    i = axis % len(shape)
-    pieces = [choose.array((*shape[:i], side, *shape[i + 1 :])) for side in sides]
-    ways: list[dict[str, Any]] = [{"axis": axis}, {"axis": axis}, {"axis": None}]
-    return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
-
-
-def _layers(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=2)
-    layers = [choose.array(shape) for _ in range(choose.integer(1, 3))]
-    return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
+def _rolls(choose: Choices, a: Any) -> dict[str, Any]:
+    axis: Any = choose.axes(a.ndim) if a.ndim else None
+    shifts = tuple(choose.integer(-4, 4) for _ in np.atleast_1d(axis))
+    return {"shift": shifts if isinstance(axis, tuple) else shifts[0], "axis": axis}
 
 
 def _moves(choose: Choices, a: Any) -> Any:
-    if a.ndim and choose.among([False, True]):
+    if a.ndim and choose.among(FLAG):
         return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
     n = choose.integer(0, a.ndim)
     source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
     return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
-
-
-_ARRAY = on_array(lambda c, a: {})
-
-
-def _broadcastable(choose: Choices) -> Call:
-    shapes = choose.broadcastable(choose.integer(1, 3))
-    return Call(tuple(choose.array(shape) for shape in shapes))
-
-
-def _offset(choose: Choices, x: Any) -> Any:
-    return {"k": choose.integer(-4, 4)}
 
 
 def _diagonals(choose: Choices, a: Any) -> Any:
@@ -185,9 +155,14 @@ def _blocks(choose: Choices) -> Call:
     return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
 
 
+def _pieces(choose: Choices) -> Call:
+    shape = choose.shape(min_dims=1)
+    axis = choose.axis(len(shape))
+    pieces = _joinable(choose, shape, axis, choose.integer(1, 3))
+    return Call((pieces,), {"axis": choose.among([axis, axis, None])})
+
+
 def _appends(choose: Choices) -> Call:
-    if choose.among([False, True]):
-        return Call((choose.array(choose.shape()), choose.array(choose.shape())))
     shape = choose.shape(min_dims=1)
     axis = choose.axis(len(shape))
     return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
@@ -195,20 +170,20 @@ def _appends(choose: Choices) -> Call:
 
 def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
     """Indices to cut n at, or a number of parts, which divides n if the parts are even."""
-    if choose.among([False, True]):
+    if choose.among(FLAG):
         return [choose.integer(-4, 4) for _ in range(choose.integer(0, 3))]
     return choose.among([k for k in range(1, 6) if not even or n % k == 0])
 
 
-def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Domain:
+def _split(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Domain:
     """Calls on an array and where to cut it, along one axis or a chosen one."""
 
-    def arguments(choose: Choices, ary: Any) -> Any:
+    def ways(choose: Choices, ary: Any) -> dict[str, Any]:
         along = choose.axis(ary.ndim) if axis is None else min(axis, ary.ndim - 1)
         cuts = {"indices_or_sections": _cuts(choose, ary.shape[along], even)}
         return cuts | ({"axis": along} if axis is None else {})
 
-    return on_array(arguments, min_dims=min_dims)
+    return calls(array(min_dims), ways=ways)
 
 
 def _widths(choose: Choices, ndim: int) -> Any:
@@ -254,99 +229,83 @@ def _nested(choose: Choices) -> Call:
     return Call((choose.among([part(), rows[0], rows, tuple(rows)]),))
 
 
-def _fills(choose: Choices, like: Callable[..., Any] = lambda choose, shape: shape) -> Call:
+def _fills(like: bool) -> Domain:
     """Calls on a shape, or on an array of it, and a value that broadcasts to it."""
-    whole, part = choose.broadcastable(2)
-    first = like(choose, np.broadcast_shapes(whole, part))
-    return Call((first, choose.array(part)), {"dtype": choose.among([None, np.float32])})
+
+    def call(choose: Choices) -> Call:
+        whole, part = choose.broadcastable(2)
+        shape = np.broadcast_shapes(whole, part)
+        return Call((choose.array(shape) if like else shape, choose.array(part)))
+
+    return more(call, dtype=[None, np.float32])
 
 
 def _between(elements: Elements) -> Domain:
     """Calls on two ends whose shapes broadcast."""
 
-    def call(choose: Choices) -> Call:
-        shapes = choose.broadcastable(2)
-        n = len(np.broadcast_shapes(*shapes)) + 1
-        steps = {"num": choose.integer(0, 4), "endpoint": choose.among([True, False])}
-        ends = [choose.array(shape, elements) for shape in shapes]
-        return Call(tuple(ends), {**steps, "axis": choose.axis(n)})
+    def axis(choose: Choices, start: Any, stop: Any) -> int:
+        return choose.axis(np.broadcast(start, stop).ndim + 1)
 
-    return call
+    return more(each(elements, elements), num=whole(0, 4), endpoint=FLAG, axis=axis)
 
 
-def _grids(choose: Choices) -> Call:
-    xi = [choose.array(choose.shape(max_dims=1)) for _ in range(choose.integer(1, 3))]
-    options = {"sparse": choose.among([False, True]), "indexing": choose.among(["xy", "ij"])}
-    return Call(tuple(xi), options)
-
+_ONE = array()
+_OFFSET = {"k": whole(-4, 4)}
+_DIAGONALS = calls(array(2), ways=_diagonals)
+_UP_TO_THREE = any_of(calls(_ONE), calls(_ONE, _ONE), calls(_ONE, _ONE, _ONE))
+_LINE = array(0, 1)
+_LINES = any_of(calls(_LINE), calls(_LINE, _LINE), calls(_LINE, _LINE, _LINE))
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "transpose": _turns,
-    "swapaxes": _swaps,
+    **dict.fromkeys(("transpose", "permute_dims"), calls(_ONE, axes=_permuted)),
+    "swapaxes": calls(array(1), axis, axis),
     "reshape": _reshapes,
     "expand_dims": _new_axes,
     "squeeze": _squeezes,
     "broadcast_to": _fillings,
-    "expand": _expansions,
-    "flip": on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
-    "roll": on_array(_rolls),
+    "expand": calls(array(0, 2), lambda c, x: c.axis(x.ndim + 1), whole(0, 3)),
+    "flip": calls(_ONE, axis=axes),
+    "roll": calls(_ONE, ways=_rolls),
     "concatenate": _pieces,
-    "stack": _layers,
-    "permute_dims": on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
-    "moveaxis": on_array(_moves),
-    "rollaxis": on_array(
-        lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
-    ),
-    "matrix_transpose": on_array(lambda c, x: {}, min_dims=2),
-    "ravel": on_array(lambda c, a: c.among([{}, {"order": "F"}])),
-    "atleast_1d": several(_ARRAY),
-    "atleast_2d": several(_ARRAY),
-    "atleast_3d": several(_ARRAY),
-    "broadcast_arrays": _broadcastable,
-    "fliplr": on_array(lambda c, m: {}, min_dims=2),
-    "flipud": on_array(lambda c, m: {}, min_dims=1),
-    "rot90": on_array(
-        lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
-    ),
-    "diagonal": on_array(_diagonals, min_dims=2),
-    "trace": on_array(_diagonals, min_dims=2),
-    "diag": on_array(_offset, min_dims=1, max_dims=2),
-    "diagflat": on_array(_offset, max_dims=2),
-    "tril": on_array(_offset, min_dims=1),
-    "triu": on_array(_offset, min_dims=1),
-    "repeat": on_array(_repeats),
-    "tile": on_array(
-        lambda c, a: {
-            "reps": c.among(
-                [c.integer(0, 3), tuple(c.integer(0, 2) for _ in range(c.integer(0, 3)))]
-            )
-        },
-        max_dims=2,
-    ),
-    "resize": on_array(
-        lambda c, a: {"new_shape": c.among([c.integer(0, 9), c.shape()])}, max_dims=2, min_side=1
-    ),
+    "stack": more(_stacks(lambda n: None, max_dims=2), axis=lambda c, x: c.axis(x[0].ndim + 1)),
+    "moveaxis": calls(_ONE, ways=_moves),
+    "rollaxis": calls(array(1), axis=axis, start=lambda c, a: c.integer(-a.ndim, a.ndim)),
+    "matrix_transpose": calls(array(2)),
+    "ravel": calls(_ONE, order=["C", "F"]),
+    **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d"), _UP_TO_THREE),
+    "broadcast_arrays": any_of(*[each(*[REAL] * n) for n in (1, 2, 3)]),
+    "fliplr": calls(array(2)),
+    "flipud": calls(array(1)),
+    "rot90": calls(array(2), k=whole(-4, 4), axes=lambda c, m: tuple(c.permutation(m.ndim)[:2])),
+    "diagonal": _DIAGONALS,
+    "trace": _DIAGONALS,
+    "diag": calls(array(1, 2), **_OFFSET),
+    "diagflat": calls(array(0, 2), **_OFFSET),
+    **dict.fromkeys(("tril", "triu"), calls(array(1), **_OFFSET)),
+    "repeat": calls(_ONE, ways=_repeats),
+    "tile": calls(array(0, 2), reps=[whole(0, 3), lambda c, a: c.shape(0, 3, 0, 2)]),
+    "resize": calls(array(0, 2, 1), new_shape=[whole(0, 9), lambda c, a: c.shape()]),
     "insert": _inserts,
-    "delete": on_array(_deletes),
+    "delete": calls(_ONE, ways=_deletes),
     "hstack": _stacks(lambda n: min(n - 1, 1) if n else None),
     "vstack": _stacks(lambda n: 0 if n > 1 else None),
     "dstack": _stacks(lambda n: 2 if n > 2 else None),
     "column_stack": _stacks(lambda n: 1 if n == 2 else None, max_dims=2),
     "block": _blocks,
-    "append": _appends,
-    "array_split": _splits(even=False),
-    "split": _splits(),
-    "hsplit": _splits(axis=1),
-    "vsplit": _splits(axis=0, min_dims=2),
-    "dsplit": _splits(axis=2, min_dims=3),
-    "unstack": on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
+    "append": any_of(calls(_ONE, _ONE), _appends),
+    "array_split": _split(even=False),
+    "split": _split(),
+    "hsplit": _split(axis=1),
+    "vsplit": _split(axis=0, min_dims=2),
+    "dsplit": _split(axis=2, min_dims=3),
+    "unstack": calls(array(1), axis=axis),
     "pad": _pads,
     "array": _nested,
-    "full": _fills,
-    "full_like": lambda choose: _fills(choose, lambda choose, shape: choose.array(shape)),
+    "full": _fills(like=False),
+    "full_like": _fills(like=True),
     "linspace": _between(REAL),
     "geomspace": _between(POSITIVE),
     "logspace": _between(Elements(-3.0, 2.0)),
-    "meshgrid": _grids,
+    "meshgrid": more(_LINES, sparse=FLAG, indexing=["xy", "ij"]),
 }

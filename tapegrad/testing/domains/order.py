@@ -1,0 +1,143 @@
+"""Calls to test sorting, quantiles, scans and polynomials on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Domain, Elements
+from tapegrad.functions.sorting import METHODS
+from tapegrad.testing.domains.words import (
+    FLAG,
+    Word,
+    array,
+    axes,
+    axis,
+    axis_or_none,
+    calls,
+    same,
+    sparse,
+    whole,
+)
+
+_WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"stable": True}]
+_DISTINCT = array(0, 3, 1, distinct=True)
+
+
+def _parted(distinct: bool) -> Domain:
+    """Calls on an array with places along one axis of it, or None."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1, min_side=1), distinct=distinct)
+        axis = axis_or_none(choose, x)
+        n = x.size if axis is None else x.shape[axis]
+        places = [choose.integer(-n, n - 1) for _ in range(2)]
+        return Call((x, choose.among([places[0], places]), axis))
+
+    return call
+
+
+def _searched(choose: Choices) -> Call:
+    a = choose.array(choose.shape(min_dims=1, max_dims=1))
+    v = choose.array(choose.shape(), dtypes=a.dtype.char)
+    side = {"side": choose.among(["left", "right"])}
+    in_order = Call((choose.laid_out(np.sort(a)), v), side)
+    sorted_by = Call((a, v), {**side, "sorter": np.argsort(a)}, needed=("sorter",))
+    return choose.among([in_order, sorted_by])
+
+
+def _levels(most: int, min_dims: int, max_dims: int) -> Word:
+    """A quantile, or an array of them, which is differentiated."""
+
+    def word(choose: Choices, *_: Any) -> Any:
+        some = choose.array(choose.shape(min_dims, max_dims, 1, 2), Elements(0, most), "d")
+        return choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
+
+    return word
+
+
+def _quantiles(most: int) -> Domain:
+    ways = {"method": [*METHODS], "axis": axes, "keepdims": FLAG}
+    return calls(_DISTINCT, _levels(most, 0, 2), **ways)
+
+
+def _some_quantiles(most: int) -> Domain:
+    # NumPy does not move more axes to the front
+    return calls(_DISTINCT, _levels(most, 1, 1), axis=axes, keepdims=FLAG)
+
+
+def _scanned(elements: Elements) -> Domain:
+    return calls(array(elements=elements), axis=axis_or_none, dtype=[np.float32, np.float64])
+
+
+def _from_initial(elements: Elements) -> Domain:
+    """Calls on an array with one axis, with or without the initial element."""
+    one = [axis, lambda choose, x: axis_or_none(choose, x) if x.ndim == 1 else choose.axis(x.ndim)]
+    return calls(array(1, elements=elements), axis=one, include_initial=FLAG)
+
+
+def _differences(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1))
+    axis = choose.axis(x.ndim)
+    sides = list(x.shape)
+    sides[axis] = choose.integer(0, 2)
+    ends = [choose.array(choose.among([tuple(sides), ()])) for _ in range(2)]
+    return Call((x, choose.integer(0, 2), axis, *ends[: choose.integer(0, 2)]))
+
+
+def _integrals(choose: Choices) -> Call:
+    y = choose.array(choose.shape(min_dims=1, min_side=1))
+    axis = choose.axis(y.ndim)
+    x = choose.among([None, choose.array(y.shape), choose.array((y.shape[axis],))])
+    return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
+
+
+def _with_real_roots(choose: Choices) -> Call:
+    coefficients = np.atleast_1d(np.poly([-2.0, 0.5, 3.0][: choose.integer(0, 3)]))
+    near = choose.array(coefficients.shape, Elements(-0.0625, 0.0625), "df")
+    return Call((near + coefficients.astype(near.dtype),))
+
+
+def _fits(choose: Choices) -> Call:
+    x = np.array([-1.0, 0.25, 1.5, 2.0]) + choose.array((4,), dtypes="d") / 32
+    y = choose.array((4, *choose.shape(max_dims=1, min_side=1)), REAL, "d")
+    return Call((choose.laid_out(x), y, choose.integer(0, 2)))
+
+
+# a leading coefficient that is not 0, since NumPy drops zeros
+_TWO = calls(*[array(1, 1, 1, 3, elements=POSITIVE)] * 2)
+_OVERLAPS = calls(*[array(1, 1, 1)] * 2, mode=["full", "same", "valid"])
+
+# By the name of the op or the function.
+DOMAINS: dict[str, Domain] = {
+    "sort": calls(array(1, distinct=True), axis_or_none, ways=_WAYS),
+    "argsort": calls(array(1), axis_or_none, ways=_WAYS),
+    "partition": _parted(distinct=True),
+    "argpartition": _parted(distinct=False),
+    "searchsorted": _searched,
+    **dict.fromkeys(("argwhere", "nonzero", "flatnonzero"), calls(sparse(1))),
+    "piece": calls(array(dtypes="d"), lambda c, x: np.sort(array(1, 1, 1, 4, dtypes="d")(c))),
+    **dict.fromkeys(("median", "nanmedian"), calls(_DISTINCT, axes, keepdims=FLAG)),
+    "quantile": _quantiles(1),
+    "percentile": _quantiles(100),
+    "nanquantile": _some_quantiles(1),
+    "nanpercentile": _some_quantiles(100),
+    # without elements NumPy returns integers, even with weights
+    "bincount": calls(lambda c: c.integers(c.shape(1, 1, 1), 0, 4), same, minlength=whole(0, 6)),
+    "linear_recurrence": calls(array(1, elements=NEAR_ONE), same, axis=axis),
+    **dict.fromkeys(("cumsum", "nancumsum"), _scanned(REAL)),
+    **dict.fromkeys(("cumprod", "nancumprod"), _scanned(NEAR_ONE)),
+    "cumulative_sum": _from_initial(REAL),
+    "cumulative_prod": _from_initial(NEAR_ONE),
+    **dict.fromkeys(("convolve", "correlate"), _OVERLAPS),
+    "diff": _differences,
+    "ediff1d": calls(array(dtypes="d"), *[[None, array(0, 2)]] * 2),
+    "trapezoid": _integrals,
+    "polyval": calls(array(1, 1, 1, 4), array()),
+    "roots": _with_real_roots,
+    **dict.fromkeys(("polyadd", "polysub", "polymul"), _TWO),
+    "vander": calls(array(1, 1), [None, 0, 1, 3], FLAG),
+    **dict.fromkeys(("polyder", "polyint"), calls(array(1, 1, 1, 5), whole(0, 3))),
+    "polyfit": _fits,
+}
