@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -40,9 +40,11 @@ class Known:
     ndim: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.__dict__["dtype"] = np.asarray(self.values[0]).dtype
-        self.__dict__["shape"] = np.shape(self.values[0])
-        self.__dict__["ndim"] = np.ndim(self.values[0])
+        first = np.asarray(self.values[0])
+        self.__dict__.update(dtype=first.dtype, shape=first.shape, ndim=first.ndim)
+
+    def __str__(self) -> str:
+        return self.name
 
     def clear_of(self, other: Any = None) -> bool:
         """Whether a comparison, with 0 by default, does not depend on the last bits."""
@@ -91,25 +93,19 @@ class Drawing:
         """A floating value."""
         return self.pick(lambda x: x.dtype.kind == "f" and wanted(x))
 
-    def array(self, wanted: Any = lambda x: True) -> Known:
-        """A floating array, or a NumPy scalar."""
-        return self.floating(
-            lambda x: isinstance(x.values[0], np.ndarray | np.generic) and wanted(x)
-        )
-
-    def numeric(self, wanted: Any = lambda x: True) -> Known:
+    def numeric(self, wanted: Any = lambda x: True, kinds: str = "fc") -> Known:
         """A floating or complex array, or a NumPy scalar."""
         return self.pick(
             lambda x: (
                 isinstance(x.values[0], np.ndarray | np.generic)
-                and x.dtype.kind in "fc"
+                and x.dtype.kind in kinds
                 and wanted(x)
             )
         )
 
-    def complex(self, wanted: Any = lambda x: True) -> Known:
-        """A complex array, or a NumPy scalar."""
-        return self.numeric(lambda x: x.dtype.kind == "c" and wanted(x))
+    def array(self, wanted: Any = lambda x: True) -> Known:
+        """A floating array, or a NumPy scalar."""
+        return self.numeric(wanted, "f")
 
     def axis(self, x: Known) -> int:
         """An axis of a value."""
@@ -129,72 +125,42 @@ class NothingFitsError(Exception):
 # --- the steps: each returns an expression, and whether it keeps exact values exact ---------
 
 Step = Callable[[Drawing], tuple[str, bool]]
+# operands of a step by their names, drawn with those before in view
+_OPERANDS: Mapping[str, Callable[..., Any]] = {
+    "floating": lambda d, *_: d.floating(),
+    "array": lambda d, *_: d.array(),
+    "numeric": lambda d, *_: d.numeric(),
+    "complex": lambda d, *_: d.numeric(kinds="c"),
+    "0, 1 or floating": lambda d, *_: d.sample("0.0", "1", d.floating()),
+    "axes": lambda d, *_: d.numeric(lambda x: x.ndim > 0),
+    "axis": lambda d, x, *_: d.axis(x),
+    "comparison": lambda d, *_: d.sample(">", "<=", "<", ">=", "==", "!="),
+    # an array of the first operand's shape; one of that, or a number
+    "alike": lambda d, x, *_: d.numeric(lambda y: y.shape == x.shape),
+    "beside": lambda d, x, *_: d.floating(lambda y: y.shape in (x.shape, ())),
+    # clearly not 0; clearly larger or smaller than the first operand
+    "clear": lambda d, *_: d.floating(lambda x: x.clear_of()),
+    "comparable": lambda d, x, *_: d.floating(
+        lambda y: (y.shape == x.shape or () in (x.shape, y.shape)) and (y is x or x.clear_of(y))
+    ),
+    # a factor of the first operand, as it is or transposed
+    "factor": lambda d, x, *_: d.numeric(
+        lambda y: y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]
+    ),
+    "factor.T": lambda d, x, *_: d.numeric(lambda y: y.ndim == 2 and y.shape[1] == x.shape[-1]),
+}
 
 
-def _unary(d: Drawing) -> tuple[str, bool]:
-    name = d.sample("tanh", "sin", "negative", "sigmoid", "softplus", "square", "cos", "positive")
-    return f"tg.{name}({d.floating().name})", name in ("negative", "positive")
+def _line(*templates: str, of: Sequence[str], exact: bool = False) -> Step:
+    """A step that fills in one of the templates with operands."""
 
+    def step(d: Drawing) -> tuple[str, bool]:
+        operands: list[Any] = []
+        for name in of:
+            operands.append(_OPERANDS[name](d, *operands))
+        return d.sample(*templates).format(*operands), exact
 
-def _guarded(d: Drawing) -> tuple[str, bool]:
-    x = d.floating().name
-    template = d.sample(
-        "tg.log(1.5 + tg.square({0}))",
-        "tg.log1p(tg.square({0}))",
-        "tg.sqrt(0.5 + tg.square({0}))",
-        "tg.exp(-tg.square({0}))",
-        "1.0 / (1.0 + tg.square({0}))",
-        "tg.reciprocal(1.0 + {0} * {0} * 1.0)",
-        "tg.tanh({0}) ** 2",
-        "{0} ** 3 * 0.1",
-        "(0.5 + tg.sigmoid({0})) ** 1.5",
-        "tg.power(1.5 + tg.tanh({0}), -2)",
-        "tg.power(1.5 + tg.tanh({0}), 0.5)",
-        "tg.sigmoid({0}) ** 4",
-        "tg.stop_gradient({0})",
-        "({0}) * 1.0 + 0.0",
-        "-(-{0}) - 0.0",
-        "2.0 * {0} / 1",
-    )
-    return template.format(x), False
-
-
-def _kinked(d: Drawing) -> tuple[str, bool]:
-    x = d.floating(lambda x: x.clear_of())
-    return f"tg.{d.sample('abs', 'relu', 'sign')}({x.name})", True
-
-
-def _binary(d: Drawing) -> tuple[str, bool]:
-    x, y = d.floating(), d.floating()
-    template = d.sample(
-        "{0} + {1}", "{0} * {1}", "{0} - {1}", "{0} / (2.0 + tg.cos({1}))", "0.5 * {0} + {1}"
-    )
-    return template.format(x.name, y.name), False
-
-
-def _sum_of_three(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
-    others = [d.floating(lambda y: y.shape in (x.shape, ())) for _ in range(2)]
-    return f"{x.name} + {others[0].name} + {others[1].name}", False
-
-
-def _extreme_of_two(d: Drawing) -> tuple[str, bool]:
-    x, y = d.floating(), d.floating()
-    if x.shape != y.shape and () not in (x.shape, y.shape):
-        raise NothingFitsError
-    if x is not y and not x.clear_of(y):
-        raise NothingFitsError
-    return f"tg.{d.sample('maximum', 'minimum')}({x.name}, {y.name})", True
-
-
-def _selection(d: Drawing) -> tuple[str, bool]:
-    condition = d.floating()
-    other = d.floating(lambda y: y.shape in ((), condition.shape))
-    if not condition.clear_of(other) and condition is not other:
-        raise NothingFitsError
-    comparison = d.sample(">", "<=", "<", ">=", "==", "!=")
-    x, y = d.floating(), d.sample("0.0", "1", d.floating().name)
-    return f"tg.where({condition.name} {comparison} {other.name}, {x.name}, {y})", True
+    return step
 
 
 def _reduction(d: Drawing) -> tuple[str, bool]:
@@ -209,58 +175,33 @@ def _reduction(d: Drawing) -> tuple[str, bool]:
         if not x.has_clear_extremes(axis):
             raise NothingFitsError
     keepdims = d.sample("", ", keepdims=True")
-    return f"tg.{name}({x.name}, axis={axis}{keepdims})", name in ("max", "min")
-
-
-def _normalisation(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
-    return f"tg.{d.sample('softmax', 'log_softmax')}({x.name}, axis={d.axis(x)})", False
-
-
-def _sum_of_squares(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric()
-    y = d.numeric(lambda y: y.shape == x.shape)
-    return f"tg.sum({x.name} * {y.name})", False
-
-
-def _product(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric(lambda x: x.ndim > 0)
-
-    def fits(y: Known) -> bool:
-        return y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]
-
-    def fits_turned(y: Known) -> bool:
-        return y.ndim == 2 and y.shape[1] == x.shape[-1]
-
-    if d.draw(st.booleans()):
-        return f"{x.name} @ {d.numeric(fits_turned).name}.T", False
-    return f"{x.name} @ {d.numeric(fits).name}", False
+    return f"tg.{name}({x}, axis={axis}{keepdims})", name in ("max", "min")
 
 
 def _affine(d: Drawing) -> tuple[str, bool]:
     x = d.array(lambda x: x.ndim == 2)
     w = d.array(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1])
     b = d.floating(lambda b: b.shape in ((w.shape[1],), ()))
-    return f"tg.tanh({x.name} @ {w.name} + {b.name})", False
+    return f"tg.tanh({x} @ {w} + {b})", False
 
 
 def _moved(d: Drawing) -> tuple[str, bool]:
     x = d.numeric()
     size = int(np.prod(x.shape))
     choices = [
-        f"tg.transpose({x.name})",
-        f"tg.reshape({x.name}, {(size,)})",
-        f"tg.reshape({x.name}, {(*x.shape, 1)})",
-        f"tg.expand_dims({x.name}, {d.sample(0, -1)})",
-        f"tg.squeeze({x.name})",
-        f"tg.broadcast_to({x.name}, {(2, *x.shape)})",
-        f"tg.expand({x.name}, 0, 2)",
+        f"tg.transpose({x})",
+        f"tg.reshape({x}, {(size,)})",
+        f"tg.reshape({x}, {(*x.shape, 1)})",
+        f"tg.expand_dims({x}, {d.sample(0, -1)})",
+        f"tg.squeeze({x})",
+        f"tg.broadcast_to({x}, {(2, *x.shape)})",
+        f"tg.expand({x}, 0, 2)",
     ]
     if x.ndim > 1:
-        choices.append(f"tg.swapaxes({x.name}, 0, {d.axis(x)})")
-        choices.append(f"tg.reshape({x.name}, {(x.shape[1], x.shape[0], *x.shape[2:])})")
+        choices.append(f"tg.swapaxes({x}, 0, {d.axis(x)})")
+        choices.append(f"tg.reshape({x}, {(x.shape[1], x.shape[0], *x.shape[2:])})")
         axes = d.draw(st.permutations(range(x.ndim)))
-        choices.append(f"tg.transpose({x.name}, {tuple(axes)})")
+        choices.append(f"tg.transpose({x}, {tuple(axes)})")
     return d.sample(*choices), True
 
 
@@ -288,7 +229,7 @@ def _sliced(d: Drawing) -> tuple[str, bool]:
         "-1",
     )
     index = ", ".join([":"] * axis + [part] + d.sample([], ["..."]))
-    return f"{x.name}[{index}]", True
+    return f"{x}[{index}]", True
 
 
 def _parted(d: Drawing) -> tuple[str, bool]:
@@ -299,12 +240,12 @@ def _parted(d: Drawing) -> tuple[str, bool]:
     n, at = x.shape[axis], ":, " * axis
     k = d.draw(st.integers(0, n - 1))
     return d.sample(
-        f"tg.concatenate([{x.name}[{at}{k}:], {y.name}[{at}:{k}]], axis={axis})",
-        f"tg.stack([{x.name}[{at}{k}], {y.name}[{at}-1], {y.name}[{at}{k}]])",
-        f"tg.concatenate([{x.name}.T, {y.name}.T[::-1]])",
-        f"tg.concatenate(np.split({x.name}, {n}, {axis})[::-1], axis={axis})",
-        f"tg.roll({x.name}, {k}, {axis})",
-        f"tg.flip({x.name}, {axis})",
+        f"tg.concatenate([{x}[{at}{k}:], {y}[{at}:{k}]], axis={axis})",
+        f"tg.stack([{x}[{at}{k}], {y}[{at}-1], {y}[{at}{k}]])",
+        f"tg.concatenate([{x}.T, {y}.T[::-1]])",
+        f"tg.concatenate(np.split({x}, {n}, {axis})[::-1], axis={axis})",
+        f"tg.roll({x}, {k}, {axis})",
+        f"tg.flip({x}, {axis})",
     ), True
 
 
@@ -312,15 +253,15 @@ def _outer(d: Drawing) -> tuple[str, bool]:
     """Outer products of stacks of vectors, each by itself or summed over the stacks."""
     x = d.numeric(lambda x: x.ndim > 0)
     y = d.numeric(lambda y: y.ndim == x.ndim and y.shape[:-1] == x.shape[:-1])
-    products = f"{x.name}[..., :, None] * {y.name}[..., None, :]"
+    products = f"{x}[..., :, None] * {y}[..., None, :]"
     if x.ndim == 1 or d.draw(st.booleans()):
         return products, False
     stacks = tuple(range(x.ndim - 1))
     return d.sample(
         f"tg.sum({products}, axis={stacks})",
         f"tg.sum({products}, axis=0)",
-        f"tg.einsum('...i,...j->ij', {x.name}, {y.name})",
-        f"{x.name}.T @ {y.name}" if x.ndim == 2 else f"tg.mean({products}, axis={stacks})",
+        f"tg.einsum('...i,...j->ij', {x}, {y})",
+        f"{x}.T @ {y}" if x.ndim == 2 else f"tg.mean({products}, axis={stacks})",
     ), False
 
 
@@ -330,14 +271,14 @@ def _gathered(d: Drawing) -> tuple[str, bool]:
     x = d.array(lambda x: x.ndim > 0 and x.shape[0] >= reach)
     if reach > 3:
         raise NothingFitsError
-    choices = [f"tg.index_select({x.name}, {i.name})", f"{x.name}[{i.name}]"]
-    choices.append(f"tg.index_select({x.name}, {i.name})")
+    choices = [f"tg.index_select({x}, {i})", f"{x}[{i}]"]
+    choices.append(f"tg.index_select({x}, {i})")
     if x.ndim > 1 and x.shape[1] >= reach:
-        choices.append(f"{x.name}[:, {i.name}]")
+        choices.append(f"{x}[:, {i}]")
     fits_rows = all((value >= 0).all() for value in i.values) and x.shape[-1] >= reach
     if fits_rows and i.shape == x.shape[:-1]:
-        choices.append(f"tg.nn.cross_entropy_loss({x.name}, {i.name})")
-        choices.append(f"pick({x.name}, {i.name})")
+        choices.append(f"tg.nn.cross_entropy_loss({x}, {i})")
+        choices.append(f"pick({x}, {i})")
     return d.sample(*choices), True
 
 
@@ -345,14 +286,14 @@ def _updated(d: Drawing) -> tuple[str, bool]:
     x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
     y = d.floating(lambda y: y.shape in ((), x.shape[1:]))
     function = d.sample("set", "add")
-    return f"tg.at({x.name})[{d.sample(0, -1)}].{function}({y.name})", function == "set"
+    return f"tg.at({x})[{d.sample(0, -1)}].{function}({y})", function == "set"
 
 
 def _cast(d: Drawing) -> tuple[str, bool]:
     x = d.array()
     dtype = d.sample("np.float32", "np.float64")
     # narrowing rounds by more than the margins of float64 allow for
-    return f"tg.astype({x.name}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
+    return f"tg.astype({x}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
 
 
 def _constant(d: Drawing) -> tuple[str, bool]:
@@ -361,26 +302,49 @@ def _constant(d: Drawing) -> tuple[str, bool]:
     constant = d.sample(
         f"np.full({x.shape}, {value}, np.{x.dtype})", f"np.ones({x.shape[-1:]}, np.{x.dtype})"
     )
-    return f"{x.name} {d.sample('+', '*', '-')} {constant}", False
+    return f"{x} {d.sample('+', '*', '-')} {constant}", False
 
 
 STEPS = (
-    _unary,
-    _binary,
-    _guarded,
-    _product,
+    _line(
+        *("tg.tanh({0})", "tg.sin({0})", "tg.sigmoid({0})", "tg.softplus({0})"),
+        *("tg.square({0})", "tg.cos({0})"),
+        of=["floating"],
+    ),
+    _line("tg.negative({0})", "tg.positive({0})", of=["floating"], exact=True),
+    _line(
+        *("{0} + {1}", "{0} * {1}", "{0} - {1}", "{0} / (2.0 + tg.cos({1}))", "0.5 * {0} + {1}"),
+        of=["floating", "floating"],
+    ),
+    _line(
+        *("tg.log(1.5 + tg.square({0}))", "tg.log1p(tg.square({0}))", "tg.exp(-tg.square({0}))"),
+        *("tg.sqrt(0.5 + tg.square({0}))", "1.0 / (1.0 + tg.square({0}))", "tg.tanh({0}) ** 2"),
+        *("tg.reciprocal(1.0 + {0} * {0} * 1.0)", "{0} ** 3 * 0.1", "tg.sigmoid({0}) ** 4"),
+        *("(0.5 + tg.sigmoid({0})) ** 1.5", "tg.power(1.5 + tg.tanh({0}), -2)"),
+        *("tg.power(1.5 + tg.tanh({0}), 0.5)", "tg.stop_gradient({0})", "({0}) * 1.0 + 0.0"),
+        *("-(-{0}) - 0.0", "2.0 * {0} / 1"),
+        of=["floating"],
+    ),
+    _line("{0} @ {1}", of=["axes", "factor"]),
+    _line("{0} @ {1}.T", of=["axes", "factor.T"]),
     _affine,
     _reduction,
     _moved,
     _sliced,
     _joined,
-    _selection,
-    _extreme_of_two,
-    _kinked,
-    _normalisation,
+    _line(
+        "tg.where({0} {4} {1}, {2}, {3})",
+        of=["floating", "comparable", "floating", "0, 1 or floating", "comparison"],
+        exact=True,
+    ),
+    _line(
+        *("tg.maximum({0}, {1})", "tg.minimum({0}, {1})"), of=["floating", "comparable"], exact=True
+    ),
+    _line(*("tg.abs({0})", "tg.relu({0})", "tg.sign({0})"), of=["clear"], exact=True),
+    _line(*("tg.softmax({0}, axis={1})", "tg.log_softmax({0}, axis={1})"), of=["array", "axis"]),
     _gathered,
-    _sum_of_squares,
-    _sum_of_three,
+    _line("tg.sum({0} * {1})", of=["numeric", "alike"]),
+    _line("{0} + {1} + {2}", of=["array", "beside", "beside"]),
     _updated,
     _cast,
     _constant,
@@ -391,32 +355,37 @@ STEPS = (
 
 # --- steps that are drawn if asked for ---------------------------------------------------------
 
-
-def _from_real(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
-    y = d.array(lambda y: y.shape in (x.shape, ()))
-    template = d.sample("{0} + 1j * {1}", "tg.exp(1j * {0})", "{0} * (0.5 - 1j)", "{0} - 2j")
-    return template.format(x.name, y.name), False
-
-
-def _of_complex(d: Drawing) -> tuple[str, bool]:
-    # values stay away from poles, branch cuts and points where a function is not holomorphic
-    return d.sample(
-        *("tg.real({0})", "tg.imag({0})", "np.conj({0})", "-{0}", "1j * {0}", "{0} - 0.0"),
-        *("tg.real({0})", "tg.imag({0})", "{0}.real * {0}.imag", "tg.real({0} * np.conj({0}))"),
-        *("{0} * np.conj({0})", "tg.square({0}) * 0.2", "{0} ** 2 * 0.1", "tg.exp(0.3 * {0})"),
-        *("tg.sin(0.3 * {0})", "tg.tanh(0.1 * {0})", "tg.abs({0} + 8.0)", "1 / ({0} + 8.0)"),
-        *("np.angle({0} + 8.0)", "tg.sqrt({0} + 8.0)", "tg.log({0} + 8.0)", "np.conj({0}.T)"),
-    ).format(d.complex().name), False
-
-
-def _beside_complex(d: Drawing) -> tuple[str, bool]:
-    x, y = d.complex(), d.numeric()
-    template = d.sample(
-        *("{0} + {1}", "{0} * {1}", "{1} - {0}", "{0} / ({1} + 9.0)", "np.conj({0}) * {1}"),
-        *("tg.sum({0} * np.conj({1}), axis=-1)", "np.vdot({0}, {1})"),
-    )
-    return template.format(x.name, y.name), False
+_FROM_REAL = _line(
+    *("{0} + 1j * {1}", "tg.exp(1j * {0})", "{0} * (0.5 - 1j)", "{0} - 2j"), of=["array", "beside"]
+)
+# values stay away from poles, branch cuts and points where a function is not holomorphic
+_OF_COMPLEX = _line(
+    *("tg.real({0})", "tg.imag({0})", "np.conj({0})", "-{0}", "1j * {0}", "{0} - 0.0"),
+    *("tg.real({0})", "tg.imag({0})", "{0}.real * {0}.imag", "tg.real({0} * np.conj({0}))"),
+    *("{0} * np.conj({0})", "tg.square({0}) * 0.2", "{0} ** 2 * 0.1", "tg.exp(0.3 * {0})"),
+    *("tg.sin(0.3 * {0})", "tg.tanh(0.1 * {0})", "tg.abs({0} + 8.0)", "1 / ({0} + 8.0)"),
+    *("np.angle({0} + 8.0)", "tg.sqrt({0} + 8.0)", "tg.log({0} + 8.0)", "np.conj({0}.T)"),
+    of=["complex"],
+)
+_BESIDE_COMPLEX = _line(
+    *("{0} + {1}", "{0} * {1}", "{1} - {0}", "{0} / ({1} + 9.0)", "np.conj({0}) * {1}"),
+    *("tg.sum({0} * np.conj({1}), axis=-1)", "np.vdot({0}, {1})"),
+    of=["complex", "numeric"],
+)
+# functions of `scipy.special` and of `scipy.stats`
+_SPECIAL = _line(
+    *("special.erf({0})", "special.expit({0})", "special.ndtr({0})", "special.j0({0})"),
+    *("special.log_ndtr({0})", "special.gammaln(1.5 + tg.square({0}))", "special.i0e({0})"),
+    *("special.digamma(1.5 + tg.square({0}))", "special.dawsn({0})", "special.erfcx({0})"),
+    "special.xlogy(1.5 + tg.square({0}), 1.5 + tg.tanh({1}))",
+    "special.gammainc(1.5 + tg.tanh({0}), 0.5 + tg.square({1}))",
+    "special.betainc(1.5 + tg.tanh({0}), 2.0, tg.sigmoid({1}))",
+    "special.softmax({0}, axis=-1)",
+    "special.logsumexp({0}, axis=-1, b=1.5 + tg.tanh({1}))",
+    "stats.norm.logpdf({0}, {1}, 0.5 + tg.sigmoid({0}))",
+    "stats.gamma.logcdf(0.5 + tg.square({0}), 1.5 + tg.tanh({1}))",
+    of=["array", "array"],
+)
 
 
 def _transform(d: Drawing) -> tuple[str, bool]:
@@ -426,29 +395,12 @@ def _transform(d: Drawing) -> tuple[str, bool]:
     n = d.sample(x.shape[axis], x.shape[axis], x.shape[axis] + 1, max(x.shape[axis] - 1, 1))
     norm = d.sample("", ", norm='ortho'", ", norm='forward'")
     names = ["fft", "ifft", "irfft" if x.dtype.kind == "c" else "rfft"]
-    choices = [f"np.fft.{d.sample(*names)}({x.name}, n={n}, axis={axis}{norm})"] * 3
-    choices.append(f"np.fft.{d.sample('fftshift', 'ifftshift')}({x.name}, axes={axis})")
+    choices = [f"np.fft.{d.sample(*names)}({x}, n={n}, axis={axis}{norm})"] * 3
+    choices.append(f"np.fft.{d.sample('fftshift', 'ifftshift')}({x}, axes={axis})")
     if x.ndim > 1:
         names = ["fft2", "ifft2", "irfft2" if x.dtype.kind == "c" else "rfft2"]
-        choices.append(f"np.fft.{d.sample(*names)}({x.name})")
+        choices.append(f"np.fft.{d.sample(*names)}({x})")
     return d.sample(*choices), False
-
-
-def _special(d: Drawing) -> tuple[str, bool]:
-    """A function of ``scipy.special`` or of ``scipy.stats``."""
-    x, y = d.array(), d.array()
-    return d.sample(
-        *("special.erf({0})", "special.expit({0})", "special.ndtr({0})", "special.j0({0})"),
-        *("special.log_ndtr({0})", "special.gammaln(1.5 + tg.square({0}))", "special.i0e({0})"),
-        *("special.digamma(1.5 + tg.square({0}))", "special.dawsn({0})", "special.erfcx({0})"),
-        "special.xlogy(1.5 + tg.square({0}), 1.5 + tg.tanh({1}))",
-        "special.gammainc(1.5 + tg.tanh({0}), 0.5 + tg.square({1}))",
-        "special.betainc(1.5 + tg.tanh({0}), 2.0, tg.sigmoid({1}))",
-        "special.softmax({0}, axis=-1)",
-        "special.logsumexp({0}, axis=-1, b=1.5 + tg.tanh({1}))",
-        "stats.norm.logpdf({0}, {1}, 0.5 + tg.sigmoid({0}))",
-        "stats.gamma.logcdf(0.5 + tg.square({0}), 1.5 + tg.tanh({1}))",
-    ).format(x.name, y.name), False
 
 
 def _matrix_function(d: Drawing) -> tuple[str, bool]:
@@ -456,17 +408,17 @@ def _matrix_function(d: Drawing) -> tuple[str, bool]:
     a = d.numeric(lambda a: a.ndim == 2 and a.shape[0] == a.shape[1] > 0)
     b = d.numeric(lambda b: b.ndim in (1, 2) and b.shape[:1] == a.shape[:1])
     eye = f"4 * np.eye({a.shape[0]}, dtype=np.{a.dtype})"
-    positive = f"{a.name} @ np.conj({a.name}.T) + {eye}"
+    positive = f"{a} @ np.conj({a}.T) + {eye}"
     # 0.1 keeps the diagonal the largest
-    triangular = f"0.1 * {a.name} + {eye}"
+    triangular = f"0.1 * {a} + {eye}"
     return d.sample(
-        f"linalg.expm(0.2 * {a.name})",
+        f"linalg.expm(0.2 * {a})",
         f"linalg.sqrtm({positive})",
-        f"linalg.solve_triangular({triangular}, {b.name}, lower={d.draw(st.booleans())})",
-        f"linalg.cho_solve(linalg.cho_factor({positive}), {b.name})",
-        f"linalg.solve_sylvester({triangular}, {triangular}, {a.name})",
-        f"linalg.toeplitz({a.name}[0], {a.name}[:, 0])",
-        f"linalg.block_diag({a.name}, {b.name})",
+        f"linalg.solve_triangular({triangular}, {b}, lower={d.draw(st.booleans())})",
+        f"linalg.cho_solve(linalg.cho_factor({positive}), {b})",
+        f"linalg.solve_sylvester({triangular}, {triangular}, {a})",
+        f"linalg.toeplitz({a}[0], {a}[:, 0])",
+        f"linalg.block_diag({a}, {b})",
     ), False
 
 
@@ -476,15 +428,15 @@ def _filter(d: Drawing) -> tuple[str, bool]:
     y = d.numeric(lambda y: y.ndim == x.ndim and 0 not in y.shape)
     mode = d.sample("full", "same")
     choices = [
-        f"signal.convolve({x.name}, {y.name}, {mode!r})",
-        f"signal.fftconvolve({x.name}, {y.name}, {mode!r})",
-        f"signal.lfilter([1.0, 0.5], [2.0, 0.25], {x.name}, axis={d.axis(x)})",
+        f"signal.convolve({x}, {y}, {mode!r})",
+        f"signal.fftconvolve({x}, {y}, {mode!r})",
+        f"signal.lfilter([1.0, 0.5], [2.0, 0.25], {x}, axis={d.axis(x)})",
     ]
     if y.ndim == 1:
-        choices.append(f"signal.lfilter({y.name}, [1.0, 0.5], {x.name})")
+        choices.append(f"signal.lfilter({y}, [1.0, 0.5], {x})")
     if x.dtype.kind == "f" and x.shape[0] > 1:
         n = x.shape[0]
-        spline = f"interpolate.CubicSpline(np.arange({n}.0), {x.name})"
+        spline = f"interpolate.CubicSpline(np.arange({n}.0), {x})"
         choices.append(f"{spline}(np.linspace(0.5, {n - 1}.0, 3))")
     return d.sample(*choices), False
 
@@ -494,20 +446,20 @@ def _cell(d: Drawing) -> tuple[str, bool]:
     h = d.array(lambda h: h.ndim in (1, 2) and 0 not in h.shape)
     w = d.array(lambda w: w.shape == h.shape[-1:] * 2)
     x = d.floating(lambda x: x.shape in ((), h.shape, h.shape[-1:]))
-    weights = f"(0.25 * tg.tanh({w.name}))"
+    weights = f"(0.25 * tg.tanh({w}))"
     step = d.sample(
-        f"tg.tanh(h @ {weights} + {x.name})",
-        f"0.5 * h + 0.4 * tg.sin(h + {x.name})",
-        f"tg.sigmoid({x.name}) * h + (1 - tg.sigmoid({x.name})) * tg.tanh(h @ {weights})",
-        f"tg.concatenate([h[..., 1:], 0.5 * tg.tanh(h[..., :1] * {x.name})[..., :1]], axis=-1)",
+        f"tg.tanh(h @ {weights} + {x})",
+        f"0.5 * h + 0.4 * tg.sin(h + {x})",
+        f"tg.sigmoid({x}) * h + (1 - tg.sigmoid({x})) * tg.tanh(h @ {weights})",
+        f"tg.concatenate([h[..., 1:], 0.5 * tg.tanh(h[..., :1] * {x})[..., :1]], axis=-1)",
     )
-    return f"functools.reduce(lambda h, _: {step}, range({d.sample(100, 3)}), {h.name})", False
+    return f"functools.reduce(lambda h, _: {step}, range({d.sample(100, 3)}), {h})", False
 
 
 # By their names in `programs`.
 MORE: Mapping[str, tuple[Step, ...]] = {
     # most other steps are real
-    "complex": (_from_real, _of_complex, _beside_complex, _transform) * 3,
-    "scipy": (_special, _matrix_function, _filter) * 2,
+    "complex": (_FROM_REAL, _OF_COMPLEX, _BESIDE_COMPLEX, _transform) * 3,
+    "scipy": (_SPECIAL, _matrix_function, _filter) * 2,
     "cells": (_cell,),
 }
