@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from common import babi
 from depth import THOROUGH
-from hypothesis import given
-from hypothesis import strategies as st
 from scripts import run, written
 
 PROGRESS = re.compile(
@@ -28,22 +26,6 @@ def questions(stories, seed, facts=1):
 
 
 # --- stories as numbers -----------------------------------------------------------------------
-
-
-@given(st.integers(0, 2**32), st.sampled_from([1, 2]))
-def test_encoded_questions_are_read_back(seed, facts):
-    asked = questions(2, seed, facts)
-    vocabulary = answer_stories.Vocabulary.of(asked)
-    batch = vocabulary.encode(asked)
-
-    def text(row):
-        return [vocabulary.words[i - 1] for i in row if i]
-
-    for i, q in enumerate(asked):
-        assert text(batch.question[i]) == babi.words(q.text)
-        assert vocabulary.answers[batch.answer[i]] == q.answer
-        told = [text(row) for row in batch.story[i] if row.any()]
-        assert told == [babi.words(fact) for fact in reversed(q.facts)]
 
 
 # --- the model --------------------------------------------------------------------------------

@@ -211,21 +211,6 @@ def test_ctrl_c_is_one_line_and_status_130(launched):
 
 
 @pytest.mark.thorough
-@interruptible
-@pytest.mark.parametrize("name", ["argparse", "attrs", "numpy", "tapegrad"])
-def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, name):
-    # a module of that name that presses it, and then would run for ever but for an end
-    (tmp_path / f"{name}.py").write_text(
-        "import os, signal\n"
-        "os.kill(os.getpid(), signal.SIGINT)\n"
-        "for _ in range(1000):\n    pass\n"
-        "raise ImportError('it went on')\n"
-    )
-    status, output, errors = _ended(script=script, path=[tmp_path])
-    assert (status, output, errors) == (130, "", [f"{script.NAME}: interrupted"])
-
-
-@pytest.mark.thorough
 @posix
 def test_output_that_nobody_reads_is_no_traceback(launched):
     with _start(*FEW, "--steps", "1000", "--every", "1", script=launched) as process:
@@ -250,14 +235,3 @@ def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuf
     assert status == 1
     assert len(errors) == 1
     assert "standard output" in errors[0]
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
-def test_words_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
-    path = written(tmp_path, "1 Ada ran to the \u6771.\n2 Ben ran to the caf\xe9.\n")
-    status, output, errors = _ended(
-        *("--data", str(path), "--steps", "2"), PYTHONIOENCODING=f"{encoding}:strict"
-    )
-    assert (status, errors) == (0, [])
-    assert ("True: \u6771." if encoding == "utf-8" else "True: \\u6771.") in output

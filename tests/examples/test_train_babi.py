@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import train_babi
 from common import babi
-from hypothesis import given
-from hypothesis import strategies as st
 from scripts import STORY, run, written
 
 import tapegrad as tg
@@ -16,7 +14,6 @@ FIGURES = re.compile(
     r"^(training|held out): loss (\S+)  accuracy (\S+)  \((\d+) lines(.*)\)$", re.M
 )
 PROGRESS = re.compile(r"^step +(\d+)  loss (\S+)  accuracy (\S+)  (\d+) steps/s$", re.M)
-words = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1)
 
 
 @pytest.fixture
@@ -31,23 +28,6 @@ def figures(output):
 
 
 # --- words as numbers ---------------------------------------------------------------------
-
-
-@pytest.mark.thorough
-@given(st.lists(st.lists(words, min_size=1, max_size=9), min_size=1, max_size=9))
-def test_lines_of_any_words_survive_encoding(sentences):
-    text = "".join(f"{i} {' '.join(s)}\n" for i, s in enumerate(sentences, start=1))
-    lines = babi.read_text(text, "text")
-    assert [train_babi.words_of(line) for line in lines] == [
-        tuple(" ".join(s).lower().split()) for s in sentences
-    ]
-    vocabulary = train_babi.Vocabulary.of(lines)
-    tokens = vocabulary.encode(lines)
-    assert tokens.shape == (len(lines), train_babi.LENGTH)
-    for line, row in zip(lines, tokens, strict=True):
-        read = train_babi.words_of(line)[-train_babi.LENGTH :]
-        filled = [train_babi.PADDING] * (train_babi.LENGTH - len(read)) + list(read)
-        assert [vocabulary.words[i] for i in row] == filled
 
 
 # --- the step -----------------------------------------------------------------------------
@@ -98,15 +78,6 @@ def test_the_notebook_preset_learns_its_batch_by_heart(command):
     assert found["training"][0] < 2
     assert found["training"][1] > 0.25
     assert found["held out"][2] == 3000
-
-
-def test_options_override_the_preset(command):
-    _, output, _ = command(
-        "--preset", "notebook", "--batch", 30, "--steps", 3, "--lines", 60, "--no-fixed-batch"
-    )
-    assert output.startswith("training on 60 lines")
-    assert "30 lines a step" in output
-    assert PROGRESS.findall(output)[-1][0] == "3"
 
 
 def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):

@@ -18,7 +18,6 @@ from scripts import printed
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.ops import scipy_special
 from tapegrad.testing import programs
 
 jax = pytest.importorskip("jax")
@@ -182,31 +181,6 @@ def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int)
         except AssertionError as error:
             error.add_note(loss.name)
             raise
-
-
-@pytest.mark.thorough
-def test_functions_of_scipy_that_jax_has_are_ours() -> None:
-    pytest.importorskip("scipy.special")
-    x, y = np.array([0.25, 0.5, 0.75]), np.array([0.5, 0.375, 0.25])
-
-    def fn(x: Any, y: Any) -> Any:
-        ones = [op(x) for op in OF_ONE]
-        return np.sum(np.stack([*ones, *[op(x, y) for op in OF_TWO], tg.polygamma(1, x)]), axis=1)
-
-    on_jax = jax.jit(lambda x, y: (tg.to_jax(fn)(x, y), jax.jacrev(tg.to_jax(fn), (0, 1))(x, y)))
-    close(on_jax(x, y), (fn(x, y), tg.jacobian(fn, (0, 1))(x, y)), 1e-9)
-
-
-OF_ONE = [
-    *(scipy_special.psi, scipy_special.gammaln, scipy_special.ndtri, scipy_special.entr),
-    *(scipy_special.expi, scipy_special.exp1, scipy_special.log1p, scipy_special.expm1),
-    functools.partial(scipy_special.zeta, 2.5),
-    functools.partial(scipy_special.expn, 2),
-    functools.partial(scipy_special.hyp1f1, 0.5, 1.5),
-]
-OF_TWO = [
-    *(scipy_special.xlogy, scipy_special.betaln, scipy_special.kl_div, scipy_special.gammainc),
-]
 
 
 def weights(y: Any) -> Any:
@@ -399,11 +373,6 @@ def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() ->
     close(jax.jit(again)(np.eye(2)), np.eye(2))
     close(on_jax(*args), fn(*args))
     close(jax.jit(on_jax)(*args), fn(*args))
-
-
-def test_values_are_not_read() -> None:
-    with pytest.raises(tg.TraceError):
-        jax.jit(tg.to_jax(lambda x: x if x > 0 else -x))(1.0)
 
 
 def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
