@@ -18,20 +18,13 @@ def test_ravel_comes_back(parts: Any) -> None:
     params = {"a": parts[:1], "b": (None, tuple(parts[1:]))}
     vector, unravel = tg.tree.ravel(params)
     assert vector.shape == (tg.tree.size(params),)
-    again = unravel(vector)
+    working = np.array(vector)
+    again = unravel(working)
+    working[:] = 7
     assert tg.tree.flatten(again)[1] == tg.tree.flatten(params)[1]
     for x, y in zip(tg.tree.leaves(again), parts, strict=True):
         assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
     assert pickle.loads(pickle.dumps(unravel)) == unravel
-
-
-def test_ravel_makes_a_tree_apart_from_the_vector() -> None:
-    vector, unravel = tg.tree.ravel({"w": np.ones((2, 2)), "b": 3.0})
-    working = np.array(vector)
-    params = unravel(working)
-    working[:] = 7
-    np.testing.assert_array_equal(params["w"], np.ones((2, 2)))
-    assert params["b"] == 3.0
 
 
 def test_ravel_is_recorded_compiled_and_differentiated() -> None:
