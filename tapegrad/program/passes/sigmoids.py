@@ -94,9 +94,10 @@ def _join_across_loops(builder: Builder) -> None:
     slopes: dict[int, list[_Slope]] = {}
     s_of: dict[Ref, dict[int, int]] = {}
     for i in builder.of_ops(LOOPS):
-        # the body of a loop that returns s is not what it was
+        # a loop that returns s has another body, in which no slope keeps its place
         if builder.refs[i] not in s_of:
-            slopes[i] = _slopes(builder, builder.instructions[i])
+            inside = _slopes(builder, builder.instructions[i])
+            slopes[i] = [x for x in inside if not slopes.get(x.loop.index)]
             for x in slopes[i]:
                 s_of.setdefault(x.loop, {})[x.source] = -1
     for ref, places in s_of.items():
