@@ -5,17 +5,24 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from itertools import islice
 from operator import attrgetter
-from types import FrameType, MappingProxyType
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.writing import is_recording
-from tapegrad.errors.lines import is_users, users_frame, users_line, users_place
+from tapegrad.errors.lines import (
+    frames_to_users,
+    is_users,
+    users_frame,
+    users_line,
+    users_place,
+)
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
@@ -43,64 +50,50 @@ _UPDATES = "arrays on a tape are immutable; {}"
 _READS = "no gradient passes through it: pass the value (t.value)"
 
 # functions of NumPy without an op, by their names
-FUNCTIONS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(
-        ("array2string", "array_repr", "array_str", "save", "savetxt", "savez"),
-        _READS,
-    )
-    | {
-        "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
-        "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
-        "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
-        "poly": "write functools.reduce(np.convolve, [np.stack([1.0, -x]) for x in t])",
-        "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
-        "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
-        "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
-    }
-)
+FUNCTIONS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("array2string", "array_repr", "array_str", "save", "savetxt", "savez"), _READS
+    ),
+    "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
+    "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
+    "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
+    "poly": "write functools.reduce(np.convolve, [np.stack([1.0, -x]) for x in t])",
+    "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
+    "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
+    "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
+}
 
-# names that other libraries have for functions of this package, or for some that it does not need
-ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {
-        name: f": write tg.{ours}"
-        for ours, names in {
-            "compile(fn)": ("jit", "function"),
-            "record(fn), or np.array for an array": (
-                "tensor",
-                "Variable",
-                "Parameter",
-                "GradientTape",
-            ),
-            "stop_gradient(t)": ("no_grad", "detach"),
-            "tree": ("tree_map", "tree_util"),
-            "grad(fn)": ("backward", "gradient"),
-            "vjp(fn, x)[1](np.ones_like(x))": ("elementwise_grad",),
-            "jacobian(fn)": ("jacfwd", "jacrev"),
-            "checkpoint(fn)": ("remat",),
-            "custom_op(vjps=..., jvp=...)": ("custom_jvp",),
-            "linearize(fn, x)[1].transpose(g)": ("linear_transpose",),
-            "random.key(seed)": ("manual_seed", "PRNGKey", "seed"),
-        }.items()
-        for name in names
-    }
-    | {"scipy": ": import tapegrad.scipy first, which needs SciPy"}
-)
+# by functions of this package, the names of other libraries for them, some of which it needs not
+_NAMES = {
+    "compile(fn)": "jit function",
+    "record(fn), or np.array for an array": "tensor Variable Parameter GradientTape",
+    "stop_gradient(t)": "no_grad detach",
+    "tree": "tree_map tree_util",
+    "grad(fn)": "backward gradient",
+    "vjp(fn, x)[1](np.ones_like(x))": "elementwise_grad",
+    "jacobian(fn)": "jacfwd jacrev",
+    "checkpoint(fn)": "remat",
+    "custom_op(vjps=..., jvp=...)": "custom_jvp",
+    "linearize(fn, x)[1].transpose(g)": "linear_transpose",
+    "random.key(seed)": "manual_seed PRNGKey seed",
+}
+ELSEWHERE: Mapping[str, str] = {
+    "scipy": ": import tapegrad.scipy first, which needs SciPy",
+    **{name: f": write tg.{ours}" for ours, names in _NAMES.items() for name in names.split()},
+}
 
-UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
-    {
-        "add.at": "write array = tg.at(array)[index].add(t)",
-        "subtract.at": "write array = tg.at(array)[index].add(-t)",
-        "multiply.at": "write array = tg.at(array)[index].multiply(t)",
-        "maximum.at": "write array = tg.at(array)[index].max(t)",
-        "minimum.at": "write array = tg.at(array)[index].min(t)",
-        "at": "write array = tg.at(array)[index].set({0}(array[index], t)), "
-        "if no index comes twice",
-        "reduce": "write tg.scan(lambda c, row: ({0}(c, row), None), t[0], t[1:])[0], along axis 0",
-        "accumulate": "write np.concatenate([t[:1], tg.scan(lambda c, row: ({0}(c, row),) * 2, "
-        "t[0], t[1:])[1]]), along axis 0",
-        "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
-    }
-)
+UFUNC_METHODS: Mapping[str, str] = {
+    "add.at": "write array = tg.at(array)[index].add(t)",
+    "subtract.at": "write array = tg.at(array)[index].add(-t)",
+    "multiply.at": "write array = tg.at(array)[index].multiply(t)",
+    "maximum.at": "write array = tg.at(array)[index].max(t)",
+    "minimum.at": "write array = tg.at(array)[index].min(t)",
+    "at": "write array = tg.at(array)[index].set({0}(array[index], t)), if no index comes twice",
+    "reduce": "write tg.scan(lambda c, row: ({0}(c, row), None), t[0], t[1:])[0], along axis 0",
+    "accumulate": "write np.concatenate([t[:1], tg.scan(lambda c, row: ({0}(c, row),) * 2, "
+    "t[0], t[1:])[1]]), along axis 0",
+    "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
+}
 
 
 def users_code() -> list[ast.AST]:
@@ -113,13 +106,34 @@ def users_code() -> list[ast.AST]:
         return []
     code = frame.f_code
     line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
-    if line is None or column is None:  # so with python -X no_debug_ranges
-        return []
-    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-    try:
-        return _path(ast.parse(source), (line, column), (end_line, end_column))
-    except (SyntaxError, ValueError, RecursionError):
-        return []
+    lines = linecache.getlines(code.co_filename, frame.f_globals)
+    if column is None or not line or not end_line or len(lines) < end_line:
+        return []  # so with python -X no_debug_ranges
+    for source in (_block(lines, code, line, end_line), "".join(lines)):
+        with suppress(SyntaxError, ValueError, RecursionError):
+            if path := _path(ast.parse(source), (line, column), (end_line, end_column)):
+                return path
+    return []
+
+
+def _block(lines: Sequence[str], code: CodeType, line: int, end_line: int) -> str:
+    """The function around some lines of a file, or the statement of a module, where it stands.
+
+    It need not parse, as where a string has lines without indentation. To parse whole files takes
+    much longer.
+    """
+    start = code.co_firstlineno - 1
+    if code.co_name.startswith("<"):  # a module, or a part of a line
+        start = next((i for i in range(line - 1, 0, -1) if _begins(lines[i], 0)), 0)
+    depth = len(lines[start]) - len(lines[start].lstrip())
+    end = next((i for i in range(end_line, len(lines)) if _begins(lines[i], depth)), len(lines))
+    above = "\n" * (start - 1) + "with _:\n" if depth else "\n" * start
+    return above + "".join(lines[start:end])
+
+
+def _begins(line: str, depth: int) -> bool:
+    """Whether a statement that is indented no deeper begins on a line."""
+    return bool(line[: depth + 1].strip(" \t\r\n)]}#"))
 
 
 def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.AST]:
@@ -135,16 +149,6 @@ def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.A
             if inner:
                 return [*inner, node]
     return [node] if holds else []
-
-
-def _libraries() -> Iterator[tuple[str, str]]:
-    """The modules and functions that led from the caller's code here, the last one first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_users(frame):
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith("tapegrad.arraylike."):
-            yield module, frame.f_code.co_name
-        frame = frame.f_back
 
 
 def of_function(name: str) -> str | None:
@@ -189,8 +193,13 @@ def _at() -> str:
 
 
 def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """The operation that reads a Tensor's value, the code for it, if any, and the calls between."""
-    through, nodes = list(_libraries()), users_code()
+    """The operation that reads a Tensor's value, the code for it, if any, and the calls between.
+
+    Of these the modules and the names of the functions, the last one first.
+    """
+    calls = [(x.f_globals.get("__name__", ""), x) for x in frames_to_users() if not is_users(x)]
+    through = [(x, y.f_code.co_name) for x, y in calls if not x.startswith("tapegrad.arraylike.")]
+    nodes = users_code()
     if not nodes or any(module.startswith("tapegrad.") for module, _ in through):
         return what, "", through
     node = nodes[0]
@@ -210,43 +219,39 @@ def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
 def _setting(target: ast.Subscript, statement: ast.AST) -> str:
     """Code for an assignment to elements of an array, which makes a new array."""
     array = ast.unparse(target.value)
-    general = "array = tg.at(array)[index].set(t)"
-    if not isinstance(target.value, ast.Name | ast.Attribute):
-        return general
-    update = ast.unparse(_subscript(f"tg.at({array})", target.slice))
-    if isinstance(statement, ast.Assign) and statement.targets == [target]:
-        code = f"{array} = {update}.set({ast.unparse(statement.value)})"
-    elif isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add):
-        code = f"{array} = {update}.add({ast.unparse(statement.value)})"
-    elif isinstance(statement, ast.AugAssign):
-        code = f"{array} = {update}.set({ast.unparse(_without_augmenting(statement))})"
+    update = f"{array} = tg.at({array}){ast.unparse(target).removeprefix(array)}"
+    is_named = isinstance(target.value, ast.Name | ast.Attribute)
+    if is_named and isinstance(statement, ast.Assign) and statement.targets == [target]:
+        code = f"{update}.set({ast.unparse(statement.value)})"
+    elif is_named and isinstance(statement, ast.AugAssign):
+        adds = isinstance(statement.op, ast.Add)
+        value = ast.unparse(statement.value) if adds else _without_augmenting(statement)
+        code = f"{update}.{'add' if adds else 'set'}({value})"
     else:
-        return general
-    return code if len(code) <= _MOST else f"{array} = {update}.set(...)"
-
-
-def _subscript(value: str, index: ast.expr) -> ast.Subscript:
-    return ast.Subscript(ast.parse(value, mode="eval").body, index, ast.Load())
+        return "array = tg.at(array)[index].set(t)"
+    return code if len(code) <= _MOST else f"{update}.set(...)"
 
 
 def _indexing(node: ast.Subscript) -> str:
     """Code for indexing np.r_, np.c_ or an array with a Tensor."""
-    array, name = ast.unparse(node.value), ast.unparse(node.value).rpartition(".")[2]
+    array = ast.unparse(node.value)
+    name = array.rpartition(".")[2]
     if name in ("r_", "c_"):
-        return _short(_subscript(f"tg.{name}", node.slice), f"tg.{name}[...]")
+        code = f"tg.{name}{ast.unparse(node).removeprefix(array)}"
+        return code if len(code) <= _MOST else f"tg.{name}[...]"
     return f"tg.getitem({array}, {ast.unparse(node.slice)})"
 
 
 def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> str:
     """Code for a call that reads a Tensor's value."""
     module, _, function = name.rpartition(".")
-    first = call.args[0] if call.args else None
     if function in ("item", "tolist") and isinstance(call.func, ast.Attribute):
         return ast.unparse(call.func.value)
     if function == "vectorize" and isinstance(call.func, ast.Call):
-        return _with("tg.vmap", call.func.args[:1], call)
-    if function == "vectorize" or first is None:
+        return _with(f"tg.vmap({', '.join(map(ast.unparse, call.func.args[:1]))})", call)
+    if function == "vectorize" or not call.args:
         return ""
+    first = call.args[0]
     if function in _CONVERSIONS and len(call.args) == 1:
         wide = function in _CONVERSIONS[:4]
         return ast.unparse(first) + ("" if wide else f".astype(np.{function})")
@@ -254,61 +259,53 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         ours = _OF_MATH.get(function, function if hasattr(np, function) else "")
         if function == "log" and len(call.args) == 2:
             return " / ".join(f"np.log({ast.unparse(x)})" for x in call.args)
-        return _with(f"np.{ours}", (), call) if ours else ""
+        return _with(f"np.{ours}", call) if ours else ""
     if module.endswith("random"):
         return "loc + scale * tg.random.normal(key, shape)"
-    of_scipy = [x for x in through if x[0].startswith("scipy.")]
-    for place, function in of_scipy:
+    if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         # the function's name in SciPy, or a method's, such as norm.logpdf
-        for path in (function, ".".join(name.split(".")[-2:])):
-            if ours := _scipys_here(place, path):
-                return _with(ours, (), call)
-        if place.startswith("scipy.linalg") and _is_ours(f"linalg.{function}"):
-            return _with(f"np.linalg.{function}", (), call)
-    if of_scipy:
-        return ""
+        method = ".".join(name.split(".")[-2:])
+        ours = next(filter(None, (_of_scipy(place, fn, method) for place, fn in of_scipy)), "")
+        return _with(ours, call) if ours else ""
     if function in _ARRAYS:
         parts = first.elts if isinstance(first, ast.List | ast.Tuple) else []
         if parts and len(call.args) == 1 and not call.keywords:
             nested = any(isinstance(x, ast.List | ast.Tuple | ast.Starred) for x in parts)
-            return _with("tg.array" if nested else "np.stack", (), call)
+            return _with("tg.array" if nested else "np.stack", call)
         if isinstance(first, ast.GeneratorExp):
             return f"tg.array([{ast.unparse(first)[1:-1]}])"
         function = "array" if function == "asanyarray" else function
-    path = f"linalg.{function}" if module.endswith("linalg") else function
+    of_linalg = module.endswith("linalg")
+    home, path = (np.linalg, f"linalg.{function}") if of_linalg else (np, function)
     # a submodule, such as numpy.polynomial, may have a function of its own under NumPy's name
     place, called = through[-1] if through else ("", "")
-    home = np.linalg if module.endswith("linalg") else np
     if place.startswith("numpy.") and (
         getattr(sys.modules[place], called, None) is not getattr(home, function, place)
     ):
         return ""
-    return _with(f"tg.{path}", (), call) if _is_ours(path) else ""
+    return _with(f"tg.{path}", call) if _is_ours(path) else ""
 
 
-def _scipys_here(place: str, path: str) -> str:
-    """The full name of our counterpart in a public module of `tapegrad.scipy`; "" if none."""
-    if path in _OF_SCIPY:
-        return f"tg.{path}"
+def _of_scipy(place: str, function: str, method: str) -> str:
+    """The full name of our counterpart of a function of a module of SciPy; "" if none."""
     parts = place.split(".")
-    for end in range(2, len(parts) + 1):
-        module = ".".join(["tapegrad", *parts[:end]])
-        try:
-            namespace = import_module(module)
-            attrgetter(path)(namespace)
-        except (ImportError, AttributeError):
-            continue
-        if path.split(".")[0] in namespace.__all__:
-            return f"{module}.{path}"
-    return ""
+    for path in (function, method):
+        if path in _OF_SCIPY:
+            return f"tg.{path}"
+        for end in range(2, len(parts) + 1):
+            module = ".".join(["tapegrad", *parts[:end]])
+            with suppress(ImportError, AttributeError):
+                namespace = import_module(module)
+                attrgetter(path)(namespace)
+                if path.split(".")[0] in namespace.__all__:
+                    return f"{module}.{path}"
+    is_numpys = place.startswith("scipy.linalg") and _is_ours(f"linalg.{function}")
+    return f"np.linalg.{function}" if is_numpys else ""
 
 
-def _with(function: str, outer: Sequence[ast.expr], call: ast.Call) -> str:
-    """The call with another function, which may be a call itself: f(*outer)(*args)."""
-    callee = ast.parse(function, mode="eval").body
-    if outer:
-        callee = ast.Call(callee, list(outer), [])
-    return _short(ast.Call(callee, call.args, call.keywords), f"{ast.unparse(callee)}(...)")
+def _with(function: str, call: ast.Call) -> str:
+    """The call with another function."""
+    return _short(ast.Call(ast.Name(function), call.args, call.keywords), f"{function}(...)")
 
 
 def _short(node: ast.AST, otherwise: str) -> str:
@@ -345,12 +342,10 @@ _STATIC = {
 }
 _CHOOSE = "select with tg.where, or branch with tg.cond"
 # by the syntax that asks for the truth of a Tensor
-_STATEMENTS: Mapping[type[ast.AST], str] = MappingProxyType(
-    {
-        ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
-        **dict.fromkeys((ast.If, ast.IfExp, ast.comprehension), _CHOOSE),
-    }
-)
+_STATEMENTS: Mapping[type[ast.AST], str] = {
+    ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
+    **dict.fromkeys((ast.If, ast.IfExp, ast.comprehension), _CHOOSE),
+}
 
 
 def of_unknown(what: str, t: Any) -> tuple[str, str]:
@@ -401,17 +396,14 @@ def _integer_arguments(t: Any) -> list[str]:
 
 def augmented(default: str) -> str:
     """The caller's statement with an in-place operator, written without it."""
-    nodes = users_code()
-    if not nodes or not isinstance(nodes[0], ast.AugAssign):
+    node = next(iter(users_code()), None)
+    if not isinstance(node, ast.AugAssign):
         return default
-    node = nodes[0]
     if isinstance(node.target, ast.Subscript) and default.startswith("array"):
         return _setting(node.target, node)
-    target = ast.unparse(node.target)
-    return f"{target} = {ast.unparse(_without_augmenting(node))}"
+    return f"{ast.unparse(node.target)} = {_without_augmenting(node)}"
 
 
-def _without_augmenting(node: ast.AugAssign) -> ast.BinOp:
+def _without_augmenting(node: ast.AugAssign) -> str:
     """The value that is assigned."""
-    target = ast.parse(ast.unparse(node.target), mode="eval").body
-    return ast.BinOp(target, node.op, node.value)
+    return ast.unparse(ast.BinOp(node.target, node.op, node.value))

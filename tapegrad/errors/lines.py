@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
 from functools import wraps
 from types import FrameType
@@ -53,12 +53,18 @@ def called_from(level: int) -> tuple[str, str]:
     return frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
 
 
+def frames_to_users() -> Iterator[FrameType]:
+    """The frames of the calls that led here, the last one first, up to the caller's line."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = None if is_users(frame) else frame.f_back
+
+
 def users_frame() -> FrameType | None:
     """The frame of the caller's line that led here."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_users(frame):
-        frame = frame.f_back
-    return frame
+    *_, last = frames_to_users()
+    return last if is_users(last) else None
 
 
 def users_place() -> Place:
@@ -75,14 +81,8 @@ def place_of(frame: FrameType) -> Place:
 
 def users_level() -> int:
     """The caller's line as a stack level, as `warnings.warn` counts them; 1 if there is none."""
-    frame: FrameType | None = sys._getframe(1)
-    level = 1
-    while frame is not None:
-        if is_users(frame):
-            return level
-        frame = frame.f_back
-        level += 1
-    return 1
+    _, *frames = frames_to_users()
+    return len(frames) if is_users(frames[-1]) else 1
 
 
 def is_users(frame: FrameType) -> bool:

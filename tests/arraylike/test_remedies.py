@@ -1,5 +1,6 @@
 """An error names the line that the caller wrote, and the code to write instead, which works."""
 
+import ast
 import itertools
 import re
 import traceback
@@ -134,6 +135,33 @@ def test_what_is_read_last_of_an_assignment_is_the_line_to_write(
     better = written(before + instead + after)
     np.testing.assert_allclose(better(X), fn(X))
     tg.testing.check_grads(better, (X,), order=1)
+
+
+LAYOUTS = [
+    "y = np.asarray(x)",
+    "y = np.sum(\n  np.asarray(x)\n)",
+    "if True:\n  y = np.asarray(x)\nelse:\n  pass",
+    "class A:\n  @staticmethod\n  def f():\n    'é'; return np.asarray(x)\nA.f()",
+    "def g():\n  return [\n    lambda: np.asarray(x)\n  ][0]()\ng()",
+    "try:\n  y = np.asarray(x)\nfinally:\n  pass",  # the whole file is parsed
+]
+
+
+def test_code_is_found_wherever_it_stands_without_parsing_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    parse, others = ast.parse, "def other():\n  pass\n" * 100
+    monkeypatch.setattr(ast, "parse", lambda text: parsed.append(text) or parse(text))
+    for i, layout in enumerate(LAYOUTS):
+        path = tmp_path / f"layout_{i}.py"
+        path.write_text(f"import numpy as np\n{others}{layout}\n{others}", "utf-8")
+        code = compile(path.read_text("utf-8"), str(path), "exec")
+        parsed.clear()
+        assert "; write tg.asarray(x);" in refusal(lambda x, code=code: exec(code, {"x": x})), (
+            layout
+        )
+        assert layout == LAYOUTS[-1] or all(len(x.split()) < 30 for x in parsed), layout
 
 
 def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(written: Any) -> None:
