@@ -7,8 +7,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.arraylike.protocols import binary, comparison, in_place, method
+from tapegrad.arraylike.protocols import binary, in_place, method
 from tapegrad.arraylike.table import ANSWERS
+
+_power, _rpower = binary(np.power)
+
+
+def _refuse_modulus(power: str, modulus: Any) -> NoReturn:
+    """Raise for ``pow`` with three arguments."""
+    raise TypeError(f"pow with three arguments is for ints; write ({power}) % {modulus}")
 
 
 class Operators:
@@ -44,12 +51,12 @@ class Operators:
     __ixor__ = in_place("^=", np.bitwise_xor)
     __ilshift__ = in_place("<<=", np.left_shift)
     __irshift__ = in_place(">>=", np.right_shift)
-    __eq__ = comparison(np.equal)
-    __ne__ = comparison(np.not_equal)
-    __lt__ = comparison(np.less)
-    __le__ = comparison(np.less_equal)
-    __gt__ = comparison(np.greater)
-    __ge__ = comparison(np.greater_equal)
+    __eq__ = binary(np.equal)[0]
+    __ne__ = binary(np.not_equal)[0]
+    __lt__ = binary(np.less)[0]
+    __le__ = binary(np.less_equal)[0]
+    __gt__ = binary(np.greater)[0]
+    __ge__ = binary(np.greater_equal)[0]
     __neg__ = method(np.negative)
     __pos__ = method(np.positive)
     __abs__ = method(np.abs)
@@ -88,22 +95,18 @@ class Operators:
     repeat = method(np.repeat)
     take = method(np.take)
     trace = method(np.trace)
-
-    _power, _ = binary(np.power)
+    T = property(method(np.transpose))
+    mT = property(method(np.matrix_transpose))  # noqa: N815
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
-            raise TypeError(
-                f"pow with three arguments is for ints; write (t ** {other}) % {modulus}"
-            )
-        return self._power(other)
+            _refuse_modulus(f"t ** {other}", modulus)
+        return _power(self, other)
 
     def __rpow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
-            raise TypeError(
-                f"pow with three arguments is for ints; write ({other} ** t) % {modulus}"
-            )
-        return ANSWERS[np.power](other, self)
+            _refuse_modulus(f"{other} ** t", modulus)
+        return _rpower(self, other)
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return ANSWERS[np.round](self, ndigits or 0)
@@ -131,16 +134,6 @@ class Operators:
         return ANSWERS[np.ravel](self, order)
 
     flatten = ravel
-
-    @property
-    def T(self) -> Any:
-        """The transpose, recorded."""
-        return ANSWERS[np.transpose](self)
-
-    @property
-    def mT(self) -> Any:
-        """The matrices transposed, recorded: the last two axes exchanged."""
-        return ANSWERS[np.matrix_transpose](self)
 
     @property
     def real(self) -> Any:

@@ -15,18 +15,11 @@ _PRIORITY = 0.0
 _REMEDIES = "tapegrad.arraylike.remedies"
 
 
-def has_ufuncs(x: Any) -> bool:
-    """Whether an object's class handles NumPy's ufuncs itself."""
-    ours = getattr(type(x), "__recorded_ufuncs__", False)
-    answers = getattr(type(x), "__array_ufunc__", None)
-    return not ours and answers not in (None, np.ndarray.__array_ufunc__)
-
-
-def has_functions(kind: type) -> bool:
-    """Whether a class handles NumPy's functions itself."""
+def handles(kind: type, protocol: str) -> bool:
+    """Whether a class, which is not ours, handles NumPy's ufuncs or functions itself."""
     ours = getattr(kind, "__recorded_ufuncs__", False)
-    answers = getattr(kind, "__array_function__", None)
-    return not ours and answers not in (None, np.ndarray.__array_function__)
+    answers = getattr(kind, protocol, None)
+    return not ours and answers not in (None, getattr(np.ndarray, protocol))
 
 
 def takes_over(x: Any) -> bool:
@@ -39,7 +32,7 @@ def takes_over(x: Any) -> bool:
     if isinstance(x, np.ma.MaskedArray | np.matrix):
         return False  # these would read the Tensor out
     if hasattr(type(x), "__array_ufunc__"):
-        return type(x).__array_ufunc__ is None or has_ufuncs(x)
+        return type(x).__array_ufunc__ is None or handles(type(x), "__array_ufunc__")
     priority = getattr(type(x), "__array_priority__", None)
     return isinstance(priority, int | float) and priority > _PRIORITY
 
@@ -59,18 +52,17 @@ def binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any
     def reflected(self: Any, other: Any) -> Any:
         return ANSWERS[function](other, self)
 
+    forward.__doc__ = f"`tg.{function.__name__}` of the Tensor and another operand."
     return forward, reflected
 
 
-def comparison(function: Any) -> Callable[[Any, Any], Any]:
-    """The method of a comparison."""
-    forward, _ = binary(function)
-    forward.__doc__ = f"`tg.{function.__name__}` of the Tensor."
-    return forward
+# the operators of NumPy's functions, such as "+"
+_INFIX: dict[Any, str] = {}
 
 
 def in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
     """The method of an in-place operator, such as ``+=``."""
+    _INFIX[function] = symbol[:-1]
 
     def rebound(self: Any, other: Any) -> Any:
         if not self._is_a_number():
@@ -95,18 +87,6 @@ def method(function: Any) -> Callable[..., Any]:
     return called
 
 
-_INFIX = {
-    "add": "array + t",
-    "subtract": "array - t",
-    "multiply": "array * t",
-    "divide": "array / t",
-    "floor_divide": "array // t",
-    "remainder": "array % t",
-    "power": "array ** t",
-    "matmul": "array @ t",
-}
-
-
 class Protocols:
     """NumPy's functions and ufuncs, recorded."""
 
@@ -119,9 +99,8 @@ class Protocols:
         if out is not None:
             changed, arguments = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             called = _called(ufunc, method)
-            write = (
-                f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({arguments})')}"
-            )
+            infix = _INFIX.get(ufunc) if method == "__call__" else None
+            write = f"{changed} = " + (f"array {infix} t" if infix else f"{called}({arguments})")
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
@@ -135,7 +114,7 @@ class Protocols:
             try:
                 return ours(*inputs, **kwargs)
             except TypeError:
-                if any(map(has_ufuncs, inputs)):
+                if any(handles(type(x), "__array_ufunc__") for x in inputs):
                     return NotImplemented
                 raise
         if method == "__call__":
@@ -156,7 +135,7 @@ class Protocols:
         try:
             return ours(*args, **kwargs)
         except TypeError:
-            if any(map(has_functions, types)):
+            if any(handles(kind, "__array_function__") for kind in types):
                 return NotImplemented
             raise
 

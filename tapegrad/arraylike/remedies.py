@@ -63,7 +63,7 @@ FUNCTIONS: Mapping[str, str] = {
     "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
 }
 
-# by functions of this package, the names of other libraries for them, some of which it needs not
+# other libraries' names for functions of this package, or for some that it does not need
 _NAMES = {
     "compile(fn)": "jit function",
     "record(fn), or np.array for an array": "tensor Variable Parameter GradientTape",

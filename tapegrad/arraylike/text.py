@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.errors.words import MOST_LINES, escaped, short
+from tapegrad.errors.words import MOST_LINES, columns, escaped, short
 
 # notebooks have rules of their own for cells
 _STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowrap}</style>"
@@ -52,18 +52,7 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
     rows = [
         (*cells(record), *more) for record, *more in zip(records, *further.values(), strict=True)
     ]
-    return columns(head, rows, 1)
-
-
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> str:
-    """Rows of cells as text in columns; the first `right` columns are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for row in (head, *rows):
-        pairs = [*zip(row, widths, strict=True)]
-        line = [cell.rjust(n) for cell, n in pairs[:right]]
-        lines.append("  ".join(line + [cell.ljust(n) for cell, n in pairs[right:]]).rstrip())
-    return "\n".join(lines)
+    return columns(head, rows, range(1))
 
 
 class Tabled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,17 @@ def short(value: Any) -> str:
 
 _WIDEST_VALUE = 40
 MOST_LINES = 40
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int]) -> str:
+    """Rows of cells as text in columns; those at some positions are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in (head, *rows):
+        cells = enumerate(zip(row, widths, strict=True))
+        line = [cell.rjust(n) if i in right else cell.ljust(n) for i, (cell, n) in cells]
+        lines.append("  ".join(line).rstrip())
+    return "\n".join(lines)
 
 
 def in_html(text: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.text import columns, rows_in_html, table
+from tapegrad.arraylike.text import rows_in_html, table
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.words import Text, short
+from tapegrad.errors.words import Text, columns, short
 from tapegrad.explain.inside import HOLDERS, last_run, primal_of
 from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import Step, sweep_steps
@@ -119,7 +119,7 @@ class Table:
 
     def __str__(self) -> str:
         more = len(self.rows) - MOST
-        text = columns(self.head, self.rows[:MOST], self.right)
+        text = columns(self.head, self.rows[:MOST], range(self.right))
         return f"{text}\n... and {more} more" if more > 0 else text
 
     def _repr_html_(self) -> str:

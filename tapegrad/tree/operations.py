@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import with_user_warnings
-from tapegrad.errors.words import Text
+from tapegrad.errors.words import Text, columns
 from tapegrad.tree.mapping import map
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import readonly_array
@@ -203,24 +203,15 @@ def summary(tree: Any) -> str:
     bias    (2,)    float64        2     16
     all                            8     64
     """
-    rows = [("path", "shape", "dtype", "numbers", "bytes")]
+    rows = []
     total = n_bytes = 0
     for path, x in zip(paths(tree), leaves(tree), strict=True):
         x = x if hasattr(x, "dtype") else np.asarray(x)
         n = math.prod(x.shape)
         total, n_bytes = total + n, n_bytes + n * x.dtype.itemsize
-        row = (path, str(x.shape), str(x.dtype), f"{n:,}", f"{n * x.dtype.itemsize:,}")
-        rows.append(row)
+        rows.append((path, str(x.shape), str(x.dtype), f"{n:,}", f"{n * x.dtype.itemsize:,}"))
     rows.append(("all", "", "", f"{total:,}", f"{n_bytes:,}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i > 2 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return Text("\n".join(lines))
+    return Text(columns(("path", "shape", "dtype", "numbers", "bytes"), rows, (3, 4)))
 
 
 def all_close(
