@@ -7,7 +7,6 @@ import functools
 import gc
 import logging
 import sys
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,8 +50,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_SIGNATURES = 64
-# seconds after which a compilation reports that it is still running
-LONG = 2.0
+# from how many records on a compilation, of seconds, is reported; fewer if each pass is proved
+MANY, MANY_PROVED = 1 << 14, 1 << 10
 # how many functions compiled on one line are thrown away after a call before that is reported
 THROWN_AWAY = 8
 _LOG = logging.getLogger("tapegrad")
@@ -107,29 +106,25 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-class _Patience:
-    """Reports, once, that a compilation is still running."""
-
-    def __init__(self, label: str, proves: bool) -> None:
-        self._label = label
-        self._advice = (
-            "check=True proves every pass on many inputs"
-            if proves
-            else "tapegrad.scan records a loop of any length as one record"
+def _note_size(recorded: Program, proves: bool) -> None:
+    """Report a recording that takes seconds to compile, with what makes it smaller."""
+    codes = codes_in(recorded)
+    n = sum([len(code.instructions) for code in codes])
+    if n < (MANY_PROVED if proves else MANY):
+        return
+    longest = max(codes, key=lambda code: len(code.instructions))
+    advice = "check=True proves every pass on many inputs"
+    if not proves:
+        inside = (
+            "" if longest is recorded else f", a body of tg.scan or the like in {recorded.label}"
         )
-        self._due: float | None = time.perf_counter() + LONG
-
-    def check(self, n_records: int) -> None:
-        """Report if it has been running for `LONG` seconds."""
-        if self._due is not None and time.perf_counter() > self._due:
-            self._due = None
-            _LOG.warning(
-                "compiling %s takes more than %g s: its recording has %d records; %s",
-                self._label,
-                LONG,
-                n_records,
-                self._advice,
-            )
+        advice = (
+            f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
+            "loop of Python? tg.scan and tg.fori_loop record what is repeated once"
+        )
+    _LOG.warning(
+        "compiling %s takes a while: its recording has %d records; %s", recorded.label, n, advice
+    )
 
 
 class _Use:
@@ -350,19 +345,17 @@ class Compiled(Wrapper, Generic[P, R]):
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         if self._maker and not self._kept:
             self._maker.note(self._use, self.fn)
-        patience = _Patience(label(self.fn), self.proves)
         with _uncollected():
             results = Results()
             recorded = results("", trace, self.fn, args, kwargs, self.static_argnums)
-            wait = functools.partial(patience.check, len(recorded.instructions))
+            _note_size(recorded, self.proves)
             if self.proves:
                 prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
                 values = read(args, kwargs, self.static_argnums).values
-                program = prove(recorded, self.passes, values, wait)
+                program = prove(recorded, self.passes, values)
             else:
-                program = improved(recorded, self.passes, wait)
+                program = improved(recorded, self.passes)
             make = runs_of(runner(program))
-        wait()
         shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
         return Kept(program, captured, signature, make, results=results)

@@ -351,10 +351,8 @@ def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
     return declared
 
 
-def improved(
-    program: Program, passes: Iterable[Pass], wait: Callable[[], None] = lambda: None
-) -> Program:
-    """The program after these passes, in order; `wait` is called after each.
+def improved(program: Program, passes: Iterable[Pass]) -> Program:
+    """The program after these passes, in order.
 
     What an `Improvement` leaves equal is shared, and what it leaves unneeded is dropped.
     """
@@ -368,7 +366,6 @@ def improved(
         else:
             program = improve(program if builder is None else made(program, builder))
             builder = None
-        wait()
     return program if builder is None else made(program, builder)
 
 

@@ -352,12 +352,7 @@ def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]
     return None
 
 
-def improved_and_proved(
-    program: Program,
-    passes: Iterable[Pass],
-    given: Values,
-    wait: Callable[[], None] = lambda: None,
-) -> Program:
+def improved_and_proved(program: Program, passes: Iterable[Pass], given: Values) -> Program:
     """The program after these passes, each proved on the given inputs and on others like them.
 
     Raises
@@ -370,7 +365,6 @@ def improved_and_proved(
 
     def fired(improve: Pass, after: Program) -> None:
         last.append(after)
-        wait()
 
     found = next(proof.faults(passes, fired), None)
     if found is None:

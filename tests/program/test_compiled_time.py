@@ -91,23 +91,39 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
     assert third - second <= 1.1 * (second - first)
 
 
-@pytest.mark.parametrize(("check", "advice"), [(False, "tapegrad.scan"), (True, "check=True")])
-def test_compile_that_goes_on_says_so_once(monkeypatch, caplog, check, advice):
-    def slow(x):
-        return np.sin(x) * x
+@pytest.mark.parametrize(
+    ("steps", "check", "words"),
+    [
+        ((1, 2), False, None),
+        ((200, 1), False, "401 are of long: does it repeat code|tg.scan"),
+        ((1, 200), False, "404 records; 400 are of step, a body of tg.scan or the like in long"),
+        ((40, 1), True, "check=True"),
+        # a loop that is one record already has no more records for more steps
+        ((1, 0), False, None),
+    ],
+)
+def test_a_long_recording_is_told_of_once(monkeypatch, caplog, steps, check, words):
+    """By its number of records, with the function that has most of them."""
+    outer, inner = steps
 
+    def step(x, _):
+        for _ in range(inner):
+            x = np.sin(x) * 2.0
+        return x, None
+
+    def long(x):
+        for _ in range(outer):
+            x = np.sin(x) * 2.0 if outer > inner > 0 else tg.scan(step, x, length=100)[0]
+        return x
+
+    monkeypatch.setattr(compiled, "MANY", 300)
+    monkeypatch.setattr(compiled, "MANY_PROVED", 50)
     with caplog.at_level(logging.WARNING, "tapegrad"):
-        tg.compile(slow, check=check)(1.0)
-        assert not caplog.records
-        monkeypatch.setattr(compiled, "LONG", -1.0)
-        step = tg.compile(slow, check=check)
-        assert step(1.0) == np.sin(1.0)
-        assert step(2.0) == np.sin(2.0) * 2.0
-    (record,) = caplog.records
-    assert record.name == "tapegrad"
-    assert "slow" in record.getMessage()
-    assert f"{len(trace(slow, (1.0,), {}).instructions)} records" in record.getMessage()
-    assert advice in record.getMessage()
+        compiled_long = tg.compile(long, check=check)
+        compiled_long(1.0), compiled_long(2.0)
+    messages = [x.getMessage() for x in caplog.records if x.name == "tapegrad"]
+    assert len(messages) == (words is not None)
+    assert [w for m in messages for w in words.split("|") if w not in m] == [], messages
 
 
 def square(x):
