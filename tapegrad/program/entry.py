@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -177,87 +177,11 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     make
         Makes another run if none is idle.
     """
-    namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
-    namespace.update(take=idle.pop, put_back=idle.append, make=make)
-    namespace.update(state=STATE.get, default=DEFAULT)
-    namespace["__name__"] = __name__
-    n_args = sum(isinstance(name, int) for name, _ in signature.structures)
-    keywords = tuple([name for name, _ in signature.structures if isinstance(name, str)])
-    lines = [f"if kwargs or len(args) != {n_args}: return other"]
-    if keywords:
-        namespace["keywords"] = keywords
-        lines = [f"if len(args) != {n_args} or tuple(kwargs) != keywords: return other"]
-    leaves = iter(signature.leaves)
-    values: list[str] = []
-    count = 0
-
-    def fresh() -> str:
-        nonlocal count
-        count += 1
-        return f"x{count}"
-
-    def bind(value: Any) -> str:
-        namespace[f"c{len(namespace)}"] = value
-        return f"c{len(namespace) - 1}"
-
-    def leaf(name: str) -> None:
-        kind = next(leaves)
-        if isinstance(kind, ArrayLike):
-            values.append(name)
-            lines.append(
-                f"if type({name}) is not ndarray or {name}.dtype is not {bind(kind.dtype)} "
-                f"or {name}.shape != {kind.shape}: return other"
-            )
-        elif isinstance(kind, NumberLike):
-            values.append(name)
-            lines.append(f"if type({name}) is not {kind.kind.__name__}: return other")
-        else:
-            # static values never change, so the same object has the same value
-            value, made = bind(kind.value), type(kind.value)
-            same = f"{name} is {value}"
-            if made in _PLAIN:
-                same += f" or (type({name}) is {made.__name__} and {name} == {value})"
-            lines.append(f"if not ({same}): return other")
-
-    def node_of(name: str, structure: tree.Structure) -> list[tuple[str, tree.Structure]]:
-        """Take a node apart; its parts are next."""
-        node = structure.node
-        if node is None:
-            leaf(name)
-            return []
-        if node is type(None):
-            lines.append(f"if {name} is not None: return other")
-            return []
-        children = [fresh() for _ in structure.children]
-        lines.append(f"if type({name}) is not {bind(node)}: return other")
-        if structure.is_static:
-            lines.append(f"if {name} != {bind(structure.keys[0])}: return other")
-        elif node is dict:
-            lines.append(f"if tuple({name}) != {bind(structure.keys)}: return other")
-            kinds = tuple(map(type, structure.keys))
-            if kinds and set(kinds) <= _PLAIN:
-                lines.append(f"if tuple(map(type, {name})) != {bind(kinds)}: return other")
-            else:
-                lines.append(f"if not all(map(is_, {name}, {bind(structure.keys)})): return other")
-            if children:
-                lines.append(f"{', '.join(children)}, = {name}.values()")
-        elif structure.keys:
-            for child, key in zip(children, structure.keys, strict=True):
-                lines.append(f"{child} = {name}.{key}")
-        else:
-            lines.append(f"if len({name}) != {len(children)}: return other")
-            if children:
-                lines.append(f"{', '.join(children)}, = {name}")
-        return list(zip(children, structure.children, strict=True))
-
-    given = [(fresh(), name, structure) for name, structure in signature.structures]
-    if n_args:
-        lines.append(f"{''.join(f'{at}, ' for at, _, _ in given[:n_args])}= args")
-    lines += [f"{at} = kwargs[{bind(name)}]" for at, name, _ in given[n_args:]]
-    waiting = [(at, structure) for at, _, structure in reversed(given)]
-    while waiting:
-        waiting += reversed(node_of(*waiting.pop()))
-    lines += [
+    checks = _Checks(iter(signature.leaves))
+    checks.namespace.update(take=idle.pop, put_back=idle.append, make=make)
+    values = checks.of_call(signature.structures)
+    lines = [
+        *checks.lines,
         "try:",
         "    runs = take()",
         "except IndexError:",
@@ -268,7 +192,116 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
         "    put_back(runs)",
     ]
     text = "\n    ".join(["def enter(args, kwargs):", *lines])
-    exec(compile(text, "<arguments>", "exec"), namespace)
+    exec(compile(text, "<arguments>", "exec"), checks.namespace)
     # which holds the namespace
-    enter: Enter = namespace.pop("enter")
+    enter: Enter = checks.namespace.pop("enter")
     return enter
+
+
+def _names() -> dict[str, Any]:
+    """The names that checks use; NumPy's error state is for the run that follows them."""
+    arrays = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
+    return {**arrays, "state": STATE.get, "default": DEFAULT, "__name__": __name__}
+
+
+@attrs.define
+class _Checks:
+    """Lines that read the arguments of a call, and return where it has another signature.
+
+    Attributes
+    ----------
+    leaves
+        What the program depends on in each leaf that is still to be checked.
+    namespace
+        The values of the names in the lines.
+    lines, values
+        The lines, and the names of the varying leaves in them.
+    count
+        The number of names of parts.
+    """
+
+    leaves: Iterator[Leaf]
+    namespace: dict[str, Any] = attrs.Factory(_names)
+    lines: list[str] = attrs.Factory(list)
+    values: list[str] = attrs.Factory(list)
+    count: int = 0
+
+    def of_call(self, structures: Sequence[tuple[Any, tree.Structure]]) -> list[str]:
+        """Check the arguments, by position and by keyword; the names of the varying leaves."""
+        n_args = sum(isinstance(name, int) for name, _ in structures)
+        keywords = tuple([name for name, _ in structures if isinstance(name, str)])
+        has_others = "kwargs"
+        if keywords:
+            has_others = f"tuple(kwargs) != {self.bound(keywords)}"
+        self.lines.append(f"if {has_others} or len(args) != {n_args}: return other")
+        parts = [(self.named(), structure) for _, structure in structures]
+        if n_args:
+            self.lines.append(f"{''.join(f'{part}, ' for part, _ in parts[:n_args])}= args")
+        for name, (part, _) in zip(keywords, parts[n_args:], strict=True):
+            self.lines.append(f"{part} = kwargs[{self.bound(name)}]")
+        waiting = parts[::-1]
+        while waiting:
+            waiting += reversed(self.of_node(*waiting.pop()))
+        return self.values
+
+    def named(self) -> str:
+        """A name for a part."""
+        self.count += 1
+        return f"x{self.count}"
+
+    def bound(self, value: Any) -> str:
+        """A name for a value to compare with."""
+        self.namespace[f"c{len(self.namespace)}"] = value
+        return f"c{len(self.namespace) - 1}"
+
+    def of_leaf(self, name: str) -> None:
+        """Check a leaf."""
+        leaf = next(self.leaves)
+        if isinstance(leaf, ArrayLike):
+            self.values.append(name)
+            self.lines.append(
+                f"if type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
+                f"or {name}.shape != {leaf.shape}: return other"
+            )
+        elif isinstance(leaf, NumberLike):
+            self.values.append(name)
+            self.lines.append(f"if type({name}) is not {leaf.kind.__name__}: return other")
+        else:
+            # static values never change, so the same object has the same value
+            value, kind = self.bound(leaf.value), type(leaf.value)
+            same = f"{name} is {value}"
+            if kind in _PLAIN:
+                same += f" or (type({name}) is {kind.__name__} and {name} == {value})"
+            self.lines.append(f"if not ({same}): return other")
+
+    def of_node(self, name: str, structure: tree.Structure) -> list[tuple[str, tree.Structure]]:
+        """Check a node and take it apart; its parts are next."""
+        node, lines = structure.node, self.lines
+        if node is None:
+            self.of_leaf(name)
+            return []
+        if node is type(None):
+            lines.append(f"if {name} is not None: return other")
+            return []
+        children = [self.named() for _ in structure.children]
+        lines.append(f"if type({name}) is not {self.bound(node)}: return other")
+        if structure.is_static:
+            lines.append(f"if {name} != {self.bound(structure.keys[0])}: return other")
+        elif node is dict:
+            keys, kinds = self.bound(structure.keys), tuple(map(type, structure.keys))
+            lines.append(f"if tuple({name}) != {keys}: return other")
+            if kinds and set(kinds) <= _PLAIN:
+                kinds_of = f"tuple(map(type, {name}))"
+                lines.append(f"if {kinds_of} != {self.bound(kinds)}: return other")
+            else:
+                lines.append(f"if not all(map(is_, {name}, {keys})): return other")
+            if children:
+                lines.append(f"{', '.join(children)}, = {name}.values()")
+        elif structure.keys:
+            for child, key in zip(children, structure.keys, strict=True):
+                lines.append(f"{child} = {name}.{key}")
+        else:
+            lines.append(f"if len({name}) != {len(children)}: return other")
+            if children:
+                lines.append(f"{', '.join(children)}, = {name}")
+        return list(zip(children, structure.children, strict=True))
