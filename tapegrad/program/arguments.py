@@ -45,12 +45,12 @@ class Argument:
 def arguments_of(signature: Signature) -> tuple[Argument, ...]:
     """The arguments of the calls that have a signature."""
     rest = iter(signature.leaves)
-    found = []
+    arguments = []
     for name, structure in signature.structures:
         leaves = [next(rest) for _ in range(structure.size)]
         statics = [described(x.value) if isinstance(x, Static) else None for x in leaves]
-        found.append(Argument(name, structure, tuple(statics)))
-    return tuple(found)
+        arguments.append(Argument(name, structure, tuple(statics)))
+    return tuple(arguments)
 
 
 def described(x: Any) -> str:
@@ -87,16 +87,16 @@ def values_of(
     ValueError
         If an array differs in its shape.
     """
-    given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
+    by_name: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
     wanted = [x.name for x in arguments]
-    if set(given) != set(wanted):
+    if set(by_name) != set(wanted):
         raise TypeError(
-            f"the program was made for the arguments {_listed(wanted)}; got {_listed(given)}"
+            f"the program was made for the arguments {_listed(wanted)}; got {_listed(by_name)}"
         )
     rest = iter(inputs)
     values = []
     for argument in arguments:
-        x = given[argument.name]
+        x = by_name[argument.name]
         leaves, structure = ([x], tree.LEAF) if argument.is_static else tree.flatten(x)
         if structure != argument.structure:
             raise TypeError(

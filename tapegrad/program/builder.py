@@ -121,17 +121,17 @@ class Builder:
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant: the one of this content, if there is one."""
-        made, ref = Constant(value, captured), Ref("constant", len(self.constants))
+        new, ref = Constant(value, captured), Ref("constant", len(self.constants))
         if self._known is None:
             self._known = {}
             for i, x in enumerate(self.constants):
                 self._known.setdefault(_digest(x), []).append(Ref("constant", i))
-        alike = self._known.setdefault(_digest(made), [])
+        alike = self._known.setdefault(_digest(new), [])
         for known in alike:
-            if self.constants[known.index].array.tobytes() == made.array.tobytes():
+            if self.constants[known.index].array.tobytes() == new.array.tobytes():
                 return known
         alike.append(ref)
-        self.constants.append(made)
+        self.constants.append(new)
         return ref
 
     def number(self, x: Any, dtype: np.dtype[Any]) -> Ref:
@@ -214,9 +214,9 @@ class Builder:
 
     def name(self, ref: Any, name: str) -> None:
         """Name a value, if it is an instruction's and has no name yet."""
-        made = self.source(ref)
-        if made is not None and name and not made.name:
-            self.instructions[ref.index] = made.but(name=name)
+        instruction = self.source(ref)
+        if instruction is not None and name and not instruction.name:
+            self.instructions[ref.index] = instruction.but(name=name)
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has that shape."""
@@ -258,17 +258,17 @@ class Builder:
         kind, i = x
         if kind == "constant":
             return self.constants[i].array.dtype
-        made = self.instructions[i] if kind == "instruction" else self.inputs[i]
-        return NUMBER if made.number else made.dtype
+        source = self.instructions[i] if kind == "instruction" else self.inputs[i]
+        return NUMBER if source.number else source.dtype
 
     def like(self, x: Any) -> Any:
         """A value of the operand's shape and dtype."""
         if type(x) is not Ref:
             return x
-        made = self.of(x)
-        if type(made) is Instruction and made.op.like is not None:
-            return made.op.like(*map(self.like, made.operands), **made.options)
-        return example(made)
+        source = self.of(x)
+        if type(source) is Instruction and source.op.like is not None:
+            return source.op.like(*map(self.like, source.operands), **source.options)
+        return example(source)
 
     def in_order(self) -> Iterator[tuple[int, Instruction]]:
         """The instructions with their numbers, in order."""
@@ -276,26 +276,26 @@ class Builder:
 
     def n_uses(self) -> list[int]:
         """How often the result of each instruction is used, by number; as an output too."""
-        found = [0] * len(self.instructions)
-        given = map(attrgetter("operands"), map(self.instructions.__getitem__, self.order))
-        for x in chain(self.outputs, chain.from_iterable(given)):
+        counts = [0] * len(self.instructions)
+        operands = map(attrgetter("operands"), map(self.instructions.__getitem__, self.order))
+        for x in chain(self.outputs, chain.from_iterable(operands)):
             if type(x) is Ref and x[0] == "instruction":
-                found[x[1]] += 1
-        return found
+                counts[x[1]] += 1
+        return counts
 
     @property
     def uses(self) -> dict[Any, list[int]]:
         """The numbers of the instructions that use each value, and of some that no longer do."""
         if self._uses is None:
             self._uses = {}
-            for i, made in enumerate(self.instructions):
-                self._use(i, made)
+            for i, instruction in enumerate(self.instructions):
+                self._use(i, instruction)
             self.loose = self.refs[:]
         return self._uses
 
-    def _use(self, i: int, made: Instruction) -> None:
+    def _use(self, i: int, instruction: Instruction) -> None:
         uses = self.uses
-        for x in made.operands:
+        for x in instruction.operands:
             if type(x) is Ref:
                 if x in uses:
                     uses[x].append(i)
@@ -317,10 +317,10 @@ class Builder:
         here, instructions = self.here, self.instructions
         if self._given[0] is not self.outputs:
             self._given = self.outputs, Counter(filter(_is_ref, self.outputs))
-        found = [-1] * self._given[1][x]
+        users = [-1] * self._given[1][x]
         for i in {*self.uses.get(x, ())}:
-            found += [i] * instructions[i].operands.count(x) if here[i] else []
-        return found
+            users += [i] * instructions[i].operands.count(x) if here[i] else []
+        return users
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
@@ -331,9 +331,9 @@ class Builder:
         """Whether an instruction is of one of these ops, or was before it was dropped."""
         return not self.ops.isdisjoint(ops)
 
-    def is_complex(self, made: Instruction) -> bool:
+    def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
-        return made.dtype.kind == "c" or any(map(self._holds, made.operands))
+        return instruction.dtype.kind == "c" or any(map(self._holds, instruction.operands))
 
     def _holds(self, x: Any) -> bool:
         return type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
@@ -342,9 +342,9 @@ class Builder:
     def holds_complex(self) -> bool:
         """Whether there are complex numbers in the program, of which no pass makes any."""
         if self._holds_complex is None:
-            given: tuple[Any, ...] = (*self.inputs, *self.constants)
+            leaves: tuple[Any, ...] = (*self.inputs, *self.constants)
             # a Python number stands in no list
-            self._holds_complex = any(x.dtype.kind == "c" for x in given) or any(
+            self._holds_complex = any(x.dtype.kind == "c" for x in leaves) or any(
                 x.dtype.kind == "c" or complex in map(type, x.operands) for _, x in self.in_order()
             )
         return self._holds_complex
@@ -412,14 +412,14 @@ class Builder:
         for i in kept:
             absent[i] = 0
 
-    def put(self, i: int, made: Instruction) -> None:
+    def put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another."""
         if self._uses is not None:
             self.loose += self.instructions[i].operands
-            self._use(i, made)
-        self.instructions[i], self.op_of[i] = made, made.op
+            self._use(i, instruction)
+        self.instructions[i], self.op_of[i] = instruction, instruction.op
         self.changed[i] = 1
-        self.ops.add(made.op)
+        self.ops.add(instruction.op)
         self.is_tidy = False
 
     def replace(self, i: int, x: Any) -> None:
@@ -503,12 +503,12 @@ class Builder:
         moved: dict[Any, Any] = {}
         instructions = []
         for i, ref in zip(self.order, self.refs, strict=False):
-            made = self.instructions[i]
-            operands = made.operands
-            given = tuple(
+            instruction = self.instructions[i]
+            operands = instruction.operands
+            constants = tuple(
                 [moved[x] if type(x) is Ref and x[0] == "instruction" else x for x in operands]
             )
-            instructions.append(made if given == operands else made.on(given))
+            instructions.append(instruction if constants == operands else instruction.on(constants))
             moved[self.refs[i]] = ref
         outputs = tuple([moved[x] if _is_computed(x) else x for x in self.outputs])
         return tuple(self.constants), tuple(instructions), outputs

@@ -28,13 +28,13 @@ Resolve = Callable[[Rules, Options, Sequence[Shape], Sequence[str], Shape], tupl
 
 
 def _reshape(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     return reshape, {"shape": shape}
 
 
 def _transpose(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     n = len(shape)
     axes = list(range(n))
@@ -47,20 +47,20 @@ def _transpose(
 
 
 def _reduction(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
-    n, axis = len(given[0]), options.get("axis")
-    made: dict[str, Any] = {"keepdims": True} if options.get("keepdims") else {}
+    n, axis = len(shapes[0]), options.get("axis")
+    canonical: dict[str, Any] = {"keepdims": True} if options.get("keepdims") else {}
     # of an array without axes NumPy takes axis 0 for none
     if axis is not None and n:
         axes = sorted({k % n for k in (axis if isinstance(axis, tuple) else (axis,))})
         if len(axes) < n:
-            made["axis"] = axes[0] if len(axes) == 1 else tuple(axes)
-    return op, made
+            canonical["axis"] = axes[0] if len(axes) == 1 else tuple(axes)
+    return op, canonical
 
 
 def _joined(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     axis = options.get("axis", 0)
     if axis is None:
@@ -69,30 +69,30 @@ def _joined(
 
 
 def _getitem(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     if options["index"] == (HOLE,) and kinds[1] in ("i", "u"):
         return index_select, {}
     if len(kinds) > 1:
         return op, options
-    parts = _parts(options["index"], given[0])
-    if _takes_all(parts, given[0]):
+    parts = _parts(options["index"], shapes[0])
+    if _takes_all(parts, shapes[0]):
         return reshape, {"shape": shape}
     return op, {"index": parts}
 
 
 def _scatter(
-    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     rows = options["index"] == (HOLE,) and kinds[1] in ("i", "u")
     # one number for each place is added to the zero there; a single one is set
-    if rows and given[0] == given[1] + shape[1:] and math.prod(given[1]) > 1:
+    if rows and shapes[0] == shapes[1] + shape[1:] and math.prod(shapes[1]) > 1:
         return sum_segments, {"n": shape[0]}
     if len(kinds) > 1:
         return op, options
     parts = _parts(options["index"], shape)
     # a Python number has no shape, and one value may fill many places
-    if kinds[0] and _takes_all(parts, shape) and math.prod(given[0]) == math.prod(shape):
+    if kinds[0] and _takes_all(parts, shape) and math.prod(shapes[0]) == math.prod(shape):
         return reshape, {"shape": shape}
     return op, {"shape": shape, "index": parts}
 

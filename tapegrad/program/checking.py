@@ -56,32 +56,36 @@ def check_code(code: Code, all_inferred: bool = True) -> None:
 
 def _check_body(code: Code, all_inferred: bool) -> None:
     """The same, whatever tree its outputs are returned in."""
-    for given in code.inputs:
-        kind = given.number and given.number[0]
-        if given.number and (given.shape, given.dtype.kind) != ((), kind):
-            _fail(f"input {given.path}, a Python {given.number}, has {_kind(code, given)}")
+    for leaf in code.inputs:
+        kind = leaf.number and leaf.number[0]
+        if leaf.number and (leaf.shape, leaf.dtype.kind) != ((), kind):
+            _fail(f"input {leaf.path}, a Python {leaf.number}, has {_kind(code, leaf)}")
     counts = {"input": len(code.inputs), "constant": len(code.constants), "instruction": 0}
     # what has several results, of which only parts can be used
     whole: dict[Ref, list[Any]] = {}
-    for i, made in enumerate(code.instructions):
+    for i, instruction in enumerate(code.instructions):
         counts["instruction"] = i
-        what = f"instruction {i}, {made.op.name},"
-        for x in made.operands:
+        what = f"instruction {i}, {instruction.op.name},"
+        for x in instruction.operands:
             _check_operand(x, counts, what)
-            if x in whole and made.op is not PART and not facts(made.op).takes_parts:
+            if x in whole and instruction.op is not PART and not facts(instruction.op).takes_parts:
                 _fail(f"{what} uses all of several results at once")
-        _check_call(made, what)
-        held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]
-        control = type(made.op) is Rules and _CONTROL.get(made.op.name)
+        _check_call(instruction, what)
+        held = [x for x in instruction.options.values() if isinstance(x, Loop | Branch)]
+        control = type(instruction.op) is Rules and _CONTROL.get(instruction.op.name)
         if held or control:
-            if len(made.options) != 1 or not control or type(held[:1] and held[0]) is not control:
+            if (
+                len(instruction.options) != 1
+                or not control
+                or type(held[:1] and held[0]) is not control
+            ):
                 _fail(f"{what} has other options than its bodies")
-            whole[Ref("instruction", i)] = _parts(code, made, held[0], what, all_inferred)
-        elif made.op is PART:
-            _check_part(code, made, whole, what)
+            whole[Ref("instruction", i)] = _parts(code, instruction, held[0], what, all_inferred)
+        elif instruction.op is PART:
+            _check_part(code, instruction, whole, what)
         else:
-            _check_result(code, made, what, all_inferred)
-            like = made.op.like and _like(code, made)
+            _check_result(code, instruction, what, all_inferred)
+            like = instruction.op.like and _like(code, instruction)
             if type(like) is Parts:
                 whole[Ref("instruction", i)] = [(x.shape, x.dtype) for x in like.values]
     counts["instruction"] = len(code.instructions)
@@ -95,11 +99,11 @@ def _check_body(code: Code, all_inferred: bool) -> None:
 _CONTROL = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop, "cond": Branch}
 
 
-def _like(code: Code, made: Instruction) -> Any:
+def _like(code: Code, instruction: Instruction) -> Any:
     """A value like that of an instruction whose op says what it is like."""
-    assert made.op.like is not None
-    given = [example(code.of(x)) if type(x) is Ref else x for x in made.operands]
-    return made.op.like(*given, **made.options)
+    assert instruction.op.like is not None
+    operands = [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
+    return instruction.op.like(*operands, **instruction.options)
 
 
 def _fail(message: str) -> None:
@@ -115,21 +119,21 @@ def _check_operand(x: Any, counts: Mapping[str, int], what: str) -> None:
         _fail(f"{what} uses a value that is not there yet: {x}")
 
 
-def _check_call(made: Instruction, what: str) -> None:
+def _check_call(instruction: Instruction, what: str) -> None:
     """Raise unless an op takes this number of operands, and options of these names."""
-    forward, n = made.op.forward, len(made.operands)
-    defaults = getattr(getattr(made.op, "signature", None), "defaults", {})
-    for name, default in defaults.items() if made.op is not contract else ():
+    forward, n = instruction.op.forward, len(instruction.operands)
+    defaults = getattr(getattr(instruction.op, "signature", None), "defaults", {})
+    for name, default in defaults.items() if instruction.op is not contract else ():
         # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path
-        if type(default) is bool and made.options.get(name, default) not in (True, False):
+        if type(default) is bool and instruction.options.get(name, default) not in (True, False):
             _fail(f"{what} has an option {name} that is neither true nor false")
-    if made.stage not in STAGES:
-        _fail(f"{what} is of no stage: {str(made.stage)[:80]!r}")
-    rules = made.op.vjps
+    if instruction.stage not in STAGES:
+        _fail(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
+    rules = instruction.op.vjps
     if isinstance(rules, tuple) and len(rules) != n:
         _fail(f"{what} takes {len(rules)} operands, not {n}")
     if isinstance(forward, np.ufunc):
-        if made.options or forward.nin != n:
+        if instruction.options or forward.nin != n:
             _fail(f"{what} takes {forward.nin} operands and no options")
         return
     code = getattr(forward, "__code__", None)
@@ -139,7 +143,7 @@ def _check_call(made: Instruction, what: str) -> None:
     if n > code.co_argcount and not takes_any:
         _fail(f"{what} takes {code.co_argcount} operands, not {n}")
     names = code.co_varnames[min(n, code.co_argcount) : code.co_argcount + code.co_kwonlyargcount]
-    unknown = [x for x in made.options if x not in names and not takes_options]
+    unknown = [x for x in instruction.options if x not in names and not takes_options]
     if unknown:
         _fail(f"{what} has no option {str(unknown[0])[:80]!r}")
 
@@ -149,34 +153,40 @@ def _check_call(made: Instruction, what: str) -> None:
 
 def _kind(code: Code, x: Any) -> Any:
     """The shape and dtype of a value; for a Python number, the name of its class."""
-    made = code.of(x) if type(x) is Ref else x
-    if isinstance(made, bool | int | float | complex):
-        return type(made).__name__
-    if type(made) is not Constant and made.number:
-        return KINDS.get(made.dtype.kind)
-    return made.shape, made.dtype
+    value = code.of(x) if type(x) is Ref else x
+    if isinstance(value, bool | int | float | complex):
+        return type(value).__name__
+    if type(value) is not Constant and value.number:
+        return KINDS.get(value.dtype.kind)
+    return value.shape, value.dtype
 
 
-def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) -> None:
+def _check_result(code: Code, instruction: Instruction, what: str, all_inferred: bool) -> None:
     """Raise if an op would give another shape or dtype than the program says."""
-    if made.number:
-        numbers = all(type(_kind(code, x)) is str for x in made.operands)
-        if not (numbers and made.op.keeps_weak) or made.shape or made.dtype.kind not in KINDS:
+    if instruction.number:
+        numbers = all(type(_kind(code, x)) is str for x in instruction.operands)
+        if (
+            not (numbers and instruction.op.keeps_weak)
+            or instruction.shape
+            or instruction.dtype.kind not in KINDS
+        ):
             _fail(f"{what} gives no Python number")
-    op, operands = made.op, made.operands
-    is_ufunc = made.is_elementwise
-    options = made.options
+    op, operands = instruction.op, instruction.operands
+    is_ufunc = instruction.is_elementwise
+    options = instruction.options
     if not (is_ufunc or all_inferred):
-        if made.nbytes > _MOST_BYTES:
-            _fail(f"{what} is said to give an array of {made.shape}, which no computer holds")
+        if instruction.nbytes > _MOST_BYTES:
+            _fail(
+                f"{what} is said to give an array of {instruction.shape}, which no computer holds"
+            )
         if not is_known(op):
             return
-        shapes = [made.shape, *[code.like(x).shape for x in operands]]
+        shapes = [instruction.shape, *[code.like(x).shape for x in operands]]
         sizes = [max((math.prod(shape), *shape)) for shape in shapes]
         # a number beyond all sizes asks for nothing that one just beyond them does not
-        options = clamped(made.options, max(*sizes, _MOST_AXES) + 1)
+        options = clamped(instruction.options, max(*sizes, _MOST_AXES) + 1)
         if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(options):
-            _check_options(code, made, what)
+            _check_options(code, instruction, what)
             return
     stand_ins = [example(code.of(x)) if type(x) is Ref else x for x in operands]
     try:
@@ -186,22 +196,25 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
         return
     except _REFUSALS as error:
         raise Malformed(f"{what} refuses what it is given: {error}") from error
-    if shape != made.shape or (dtype != made.dtype and not made.number):
-        _fail(f"{what} is said to give {made.dtype} {made.shape}, but gives {dtype} {shape}")
+    if shape != instruction.shape or (dtype != instruction.dtype and not instruction.number):
+        _fail(
+            f"{what} is said to give {instruction.dtype} {instruction.shape}, "
+            f"but gives {dtype} {shape}"
+        )
 
 
-def _check_options(code: Code, made: Instruction, what: str) -> None:
+def _check_options(code: Code, instruction: Instruction, what: str) -> None:
     """Raise if an op takes no options of these classes, whatever the sizes of its operands."""
-    options = clamped(made.options, _SIDE)
+    options = clamped(instruction.options, _SIDE)
     if not _is_small(options):
         return
     stand_ins = []
-    for x in made.operands[:_FEW]:
+    for x in instruction.operands[:_FEW]:
         like = code.like(x)
         shape = tuple([min(side, _SIDE) for side in like.shape[:_FEW]])
         stand_ins.append(np.zeros(shape, like.dtype) if type(x) is Ref else x)
     try:
-        infer(made.op, stand_ins, options)
+        infer(instruction.op, stand_ins, options)
     except (TypeError, AttributeError) as error:
         raise Malformed(f"{what} refuses its options: {error}") from error
     except Exception:
@@ -240,17 +253,19 @@ def _is_small(options: Any) -> bool:
 # --- loops and branches ---------------------------------------------------------------------
 
 
-def _check_part(code: Code, made: Instruction, whole: Mapping[Ref, list[Any]], what: str) -> None:
-    (of,), index = made.operands, made.options.get("index")
+def _check_part(
+    code: Code, instruction: Instruction, whole: Mapping[Ref, list[Any]], what: str
+) -> None:
+    (of,), index = instruction.operands, instruction.options.get("index")
     parts = whole.get(of) if type(of) is Ref else None
     if parts is None or type(index) is not int or not 0 <= index < len(parts):
         _fail(f"{what} is none of several results")
-    elif _kind(code, made) != parts[index]:
-        _fail(f"{what} is said to be {_kind(code, made)}, but is {parts[index]}")
+    elif _kind(code, instruction) != parts[index]:
+        _fail(f"{what} is said to be {_kind(code, instruction)}, but is {parts[index]}")
 
 
 def _parts(
-    code: Code, made: Instruction, held: Loop | Branch, what: str, all_inferred: bool
+    code: Code, instruction: Instruction, held: Loop | Branch, what: str, all_inferred: bool
 ) -> list[Any]:
     """The kinds of the results of a loop or a branch, checked with its bodies."""
     bodies = held.bodies.values()
@@ -261,15 +276,15 @@ def _parts(
             _check_body(body, all_inferred)
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
-    given = [_kind(code, x) for x in made.operands]
+    kinds = [_kind(code, x) for x in instruction.operands]
     if isinstance(held, Loop):
-        return _parts_of_loop(held, given, what)
+        return _parts_of_loop(held, kinds, what)
     taken = [_kinds(body, body.inputs) for body in bodies]
     first, second = [_kinds(body, body.outputs) for body in bodies]
-    if not given or not (taken[0] == taken[1] == given[1:]) or first != second:
+    if not kinds or not (taken[0] == taken[1] == kinds[1:]) or first != second:
         _fail(f"{what} does not fit its bodies")
-    if type(given[0]) is not str and given[0][0] != ():
-        _fail(f"{what} is chosen by an array of shape {given[0][0]}")
+    if type(kinds[0]) is not str and kinds[0][0] != ():
+        _fail(f"{what} is chosen by an array of shape {kinds[0][0]}")
     return first
 
 
@@ -277,19 +292,19 @@ def _kinds(body: Code, values: Sequence[Input | Ref]) -> list[Any]:
     return [_kind(body, x) for x in values]
 
 
-def _parts_of_loop(loop: Loop, given: list[Any], what: str) -> list[Any]:
+def _parts_of_loop(loop: Loop, kinds: list[Any], what: str) -> list[Any]:
     body, stop, n, n_carry = loop.body, loop.stop, loop.n_captured, loop.n_carry
     taken, returned = _kinds(body, body.inputs), _kinds(body, body.outputs)
     begins = n + n_carry
-    rows = {x[0][:1] if type(x) is tuple else () for x in given[begins:]}
+    rows = {x[0][:1] if type(x) is tuple else () for x in kinds[begins:]}
     if loop.length is not None:
         rows.add((loop.length,))
     fits = (
         min(n, n_carry, loop.n_xs, loop.n_ys, loop.n_kept) >= 0
-        and given[:begins] == taken[:begins]
-        and [(x[0][1:], x[1]) for x in given[begins:] if type(x) is tuple] == taken[begins:]
+        and kinds[:begins] == taken[:begins]
+        and [(x[0][1:], x[1]) for x in kinds[begins:] if type(x) is tuple] == taken[begins:]
         and returned[:n_carry] == taken[n:begins]
-        and all(0 <= i < len(given) for i in loop.moving)
+        and all(0 <= i < len(kinds) for i in loop.moving)
     )
     if stop is None:
         fits = fits and len(rows) == 1 and rows != {()}

@@ -234,8 +234,8 @@ class Compiled(Wrapper, Generic[P, R]):
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        given = self.fn, self.static_argnums, self.passes, self.proves, self.check_finite
-        return by_name(self, Compiled, given)
+        fields = self.fn, self.static_argnums, self.passes, self.proves, self.check_finite
+        return by_name(self, Compiled, fields)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         result = self._enter(args, kwargs)
@@ -290,14 +290,14 @@ class Compiled(Wrapper, Generic[P, R]):
             agree with the recording's, and whose value does not.
         """
         compiled = self(*args, **kwargs)
-        given, named = tree.fresh((args, kwargs), readonly_view)
-        expected = with_user_warnings(self.fn, *given, **named)
+        positional, named = tree.fresh((args, kwargs), readonly_view)
+        expected = with_user_warnings(self.fn, *positional, **named)
         call = read(args, kwargs, self.static_argnums)
         kept = self._keep(call.signature, args, kwargs)
         suspects = f"; captured arrays: {', '.join(kept.captured)}" if kept.captured else ""
         # a wide result may be made of narrow parts
-        made = [x for code in codes_in(kept.program) for x in code.instructions]
-        widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in made], default=0.0)
+        instructions = [x for code in codes_in(kept.program) for x in code.instructions]
+        widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
         paths = iter(tree.paths(expected))
 
         def compare(got: Any, wanted: Any) -> None:
@@ -328,8 +328,8 @@ class Compiled(Wrapper, Generic[P, R]):
             tree.map(compare, compiled, expected)
         except AssertionError as error:
             where: Any = lazy_import("tapegrad.explain.compare", "first_difference")
-            told = where(kept.program, call.values, self.fn, args, kwargs)
-            raise AssertionError(f"{error}{told}") from None
+            place = where(kept.program, call.values, self.fn, args, kwargs)
+            raise AssertionError(f"{error}{place}") from None
 
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(signature)

@@ -55,7 +55,7 @@ def watched(reach: Iterable[tuple[str, Any]]) -> list[Watched]:
 
     They are NumPy's and Python's global ones, and those that it refers to (`reached`).
     """
-    found: list[tuple[str, Callable[[], Any]]] = [
+    generators: list[tuple[str, Callable[[], Any]]] = [
         (
             "NumPy's global generator (np.random)",
             functools.partial(np.random.get_state, legacy=False),
@@ -65,8 +65,8 @@ def watched(reach: Iterable[tuple[str, Any]]) -> list[Watched]:
     for name, x in reach:
         state = _reader(x)
         if state is not None:
-            found.append((f"the generator {name}", state))
-    return [Watched(name, state, _content(state())) for name, state in found]
+            generators.append((f"the generator {name}", state))
+    return [Watched(name, state, _content(state())) for name, state in generators]
 
 
 def _reader(x: Any) -> Callable[[], Any] | None:
@@ -109,17 +109,17 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
     hundred elements, so that compiling does not depend on the size of the data beside the function.
     Installed packages come last, and only as long as there are less than a hundred objects.
     """
-    found: list[tuple[str, Any]] = []
+    objects: list[tuple[str, Any]] = []
     seen: set[int] = set()
     names: dict[str, None] = {}
     waiting: deque[tuple[str, Any]] = deque([(getattr(fn, "__name__", ""), fn)])
     installed: deque[tuple[str, Any]] = deque()
-    while len(found) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
+    while len(objects) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
         name, x = (waiting or installed).popleft()
         if id(x) in seen:
             continue
         seen.add(id(x))
-        found.append((name, x))
+        objects.append((name, x))
         own: Iterable[str] = names
         if isinstance(x, FunctionType) and _home(x) != "tapegrad":
             own = _names(x)
@@ -128,7 +128,7 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
             # a class has attributes and methods, of which its objects make use
             if isinstance(part[1], type) or not isinstance(part[1], _NO_PLACE):
                 (installed if _is_installed(_home(part[1])) else waiting).append(part)
-    return found
+    return objects
 
 
 def _parts(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
@@ -234,8 +234,8 @@ def _captured(fn: FunctionType) -> dict[str, Any]:
 
 def _named(fn: FunctionType, names: Iterable[str]) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
-    given = fn.__defaults__ or ()
-    defaults = dict(zip(reversed(_positional(fn)), reversed(given), strict=False))
+    values = fn.__defaults__ or ()
+    defaults = dict(zip(reversed(_positional(fn)), reversed(values), strict=False))
     # a module may be imported within the function
     pairs = [(name, fn.__globals__.get(name, sys.modules.get(name))) for name in names]
     pairs += _captured(fn).items()

@@ -184,12 +184,12 @@ _NO_OPTIONS: Mapping[str, Any] = owned_copy(NO_OPTIONS)
 _READ_ONLY: Any = type(_NO_OPTIONS)
 
 
-def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not given:
+def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not options:
         return _NO_OPTIONS
     # those of a record are kept already
     kept: Mapping[str, Any] = (
-        _READ_ONLY(given) if type(given) is MappingProxyType else owned_copy(given)
+        _READ_ONLY(options) if type(options) is MappingProxyType else owned_copy(options)
     )
     return kept
 
@@ -254,22 +254,22 @@ class Instruction(_Fields):
         place: Any = None,
     ) -> Instruction:
         """An instruction; its options are kept."""
-        made = _new(_Fields)
-        made.op, made.operands, made.options = op, operands, _options(options)
-        made.shape, made.dtype, made.number = shape, dtype, number
-        made.note, made.name, made.stage, made.place = note, name, stage, place
-        made.__class__ = Instruction
-        return made  # type: ignore[return-value]
+        fields = _new(_Fields)
+        fields.op, fields.operands, fields.options = op, operands, _options(options)
+        fields.shape, fields.dtype, fields.number = shape, dtype, number
+        fields.note, fields.name, fields.stage, fields.place = note, name, stage, place
+        fields.__class__ = Instruction
+        return fields  # type: ignore[return-value]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Instruction, tuple([getattr(self, name) for name in _NAMES])
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
         """The same instruction with other operands."""
-        made = self._copied()
-        made.operands = operands
-        made.__class__ = Instruction
-        return made  # type: ignore[return-value]
+        copied = self._copied()
+        copied.operands = operands
+        copied.__class__ = Instruction
+        return copied  # type: ignore[return-value]
 
     def using(self, values: Mapping[Any, Any]) -> Instruction:
         """The same instruction on what stands in the place of its operands."""
@@ -277,18 +277,23 @@ class Instruction(_Fields):
 
     def but(self, **fields: Any) -> Instruction:
         """The same instruction but for these fields."""
-        made = self._copied()
+        copied = self._copied()
         for name, value in fields.items():
-            setattr(made, name, _options(value) if name == "options" else value)
-        made.__class__ = Instruction
-        return made  # type: ignore[return-value]
+            setattr(copied, name, _options(value) if name == "options" else value)
+        copied.__class__ = Instruction
+        return copied  # type: ignore[return-value]
 
     def _copied(self) -> _Fields:
-        made = _new(_Fields)
-        made.op, made.operands, made.options = self.op, self.operands, self.options
-        made.shape, made.dtype, made.number = self.shape, self.dtype, self.number
-        made.note, made.name, made.stage, made.place = self.note, self.name, self.stage, self.place
-        return made
+        copied = _new(_Fields)
+        copied.op, copied.operands, copied.options = self.op, self.operands, self.options
+        copied.shape, copied.dtype, copied.number = self.shape, self.dtype, self.number
+        copied.note, copied.name, copied.stage, copied.place = (
+            self.note,
+            self.name,
+            self.stage,
+            self.place,
+        )
+        return copied
 
     @property
     def is_elementwise(self) -> bool:
@@ -352,11 +357,11 @@ class Code:
         return frozenset(x for x in self.outputs if type(x) is Ref)
 
 
-def example(made: Any) -> Any:
+def example(value: Any) -> Any:
     """A value like an input or a result, which takes no memory; the array of a constant."""
-    if type(made) is Constant:
-        return made.array
-    return made.dtype.type(1).item() if made.number else stand_in(made.shape, made.dtype)
+    if type(value) is Constant:
+        return value.array
+    return value.dtype.type(1).item() if value.number else stand_in(value.shape, value.dtype)
 
 
 class Like(NamedTuple):
@@ -371,11 +376,11 @@ class Like(NamedTuple):
         return len(self.shape)
 
 
-def like_of(made: Any) -> Like:
+def like_of(value: Any) -> Like:
     """The known facts about an input, a constant or the result of an instruction."""
-    is_number = type(made) is not Constant and made.number
-    wide = complex if made.dtype.kind == "c" else float
-    return Like(made.shape, wide if is_number else made.dtype)
+    is_number = type(value) is not Constant and value.number
+    wide = complex if value.dtype.kind == "c" else float
+    return Like(value.shape, wide if is_number else value.dtype)
 
 
 def interpreted(
@@ -399,6 +404,8 @@ def interpreted(
     """
     known: dict[Any, Any] = dict(zip(inputs_at(range(len(code.inputs))), inputs, strict=True))
     known |= {Ref("constant", i): constant(x) for i, x in enumerate(code.constants)}
-    for ref, made in zip(refs_to(code.instructions), code.instructions, strict=True):
-        known[ref] = apply(made, [known[x] if type(x) is Ref else x for x in made.operands])
+    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        known[ref] = apply(
+            instruction, [known[x] if type(x) is Ref else x for x in instruction.operands]
+        )
     return [known[x] if type(x) is Ref else x for x in code.outputs]

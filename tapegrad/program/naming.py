@@ -114,8 +114,8 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     real = name.removesuffix(COMPLEX)
     op: Any = OPS.get(real) or _OTHERS.get(real)
     if real.startswith("tapegrad."):
-        found = _of_the_package(real)
-        op = found if isinstance(found, Op) else None
+        named = _of_the_package(real)
+        op = named if isinstance(named, Op) else None
     elif real.startswith("scipy."):
         # not every program needs them
         op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
@@ -160,9 +160,9 @@ def static_named(name: str) -> Any:
     FileError
         If there is none.
     """
-    found = _of_the_package(name)
-    if isinstance(found, type) and hasattr(found, "from_parts"):
-        return found
+    value = _of_the_package(name)
+    if isinstance(value, type) and hasattr(value, "from_parts"):
+        return value
     raise FileError(f"it has a {name!r}, which this version of tapegrad does not know")
 
 
@@ -175,12 +175,12 @@ def class_named(name: str, using: Iterable[Any]) -> type:
         If it neither belongs to the package nor was handed over.
     """
     module, _, qualified = name.partition(":")
-    found = _handed(name, [x for x in using if isinstance(x, type)])
-    if found is None and module.split(".")[0] == "tapegrad":
+    named = _handed(name, [x for x in using if isinstance(x, type)])
+    if named is None and module.split(".")[0] == "tapegrad":
         # the package's own, whatever the file says
-        found = _of_the_package(name) or _result_named(qualified)
-    if isinstance(found, type) and _is_node(found):
-        return found
+        named = _of_the_package(name) or _result_named(qualified)
+    if isinstance(named, type) and _is_node(named):
+        return named
     raise FileError(
         f"it returns records of the class {name!r}; hand it over: "
         f"tg.load_program(path, using=[{qualified or name}])"
@@ -203,8 +203,8 @@ def full_name(thing: Any) -> str:
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
-def _handed(name: str, given: list[Any]) -> Any:
+def _handed(name: str, objects: list[Any]) -> Any:
     """The one with this name, in this module or else in any other."""
     last = name.rpartition(":")[2]
-    fitting = [x for x in given if full_name(x) == name]
-    return next(iter(fitting or [x for x in given if x.__qualname__ == last]), None)
+    fitting = [x for x in objects if full_name(x) == name]
+    return next(iter(fitting or [x for x in objects if x.__qualname__ == last]), None)

@@ -102,10 +102,10 @@ def _named(code: AnyCode, known: _Known) -> AnyCode:
             return x
         return attrs.evolve(x, **{name: _named(y, known) for name, y in x.bodies.items()})  # type: ignore[arg-type]
 
-    def instruction(made: Instruction) -> Instruction:
-        if not (made.options and inner(made.options)):
-            return made
-        return made.but(options={k: option(x) for k, x in made.options.items()})
+    def instruction(old: Instruction) -> Instruction:
+        if not (old.options and inner(old.options)):
+            return old
+        return old.but(options={k: option(x) for k, x in old.options.items()})
 
     return attrs.evolve(
         code,
@@ -130,9 +130,9 @@ class _Known:
         if array.size < 2 or key not in self._alike:
             return ""
         if key not in self._by_sample:
-            found = self._by_sample[key] = defaultdict(list)
+            by_sample = self._by_sample[key] = defaultdict(list)
             for name, x in self._alike[key]:
-                found[_sample(x)].append((name, x))
+                by_sample[_sample(x)].append((name, x))
         alike = self._by_sample[key][_sample(array)]
         for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
             if x.tobytes() == array.tobytes():
@@ -155,14 +155,14 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ['p_w', 'b', 'x', 'velocity_w']
     """
     ends = [
-        ["_".join(found[i:]) for i in reversed(range(len(found)))] or [path]
+        ["_".join(endings[i:]) for i in reversed(range(len(endings)))] or [path]
         for path in paths
-        for found in [steps(path)]
+        for endings in [steps(path)]
     ]
-    count = Counter(end for found in ends for end in set(found))
+    count = Counter(end for endings in ends for end in set(endings))
     return [
-        next((x for x in found if count[x] == 1 and x[:1].isalpha()), path)
-        for path, found in zip(paths, ends, strict=True)
+        next((x for x in endings if count[x] == 1 and x[:1].isalpha()), path)
+        for path, endings in zip(paths, ends, strict=True)
     ]
 
 
@@ -222,8 +222,8 @@ class Watch:
         if within is not None:
             self._sweep = within[0], [*new, frame][within[1]]
         depth = 0 if frame is None else depths.get(frame, 0)
-        for found in reversed(new):
-            depths[found] = depth = depth + 1
+        for user_frame in reversed(new):
+            depths[user_frame] = depth = depth + 1
         users = new[0] if new else frame if frame in depths else None
         if users is None:
             return None
@@ -260,19 +260,19 @@ def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
             sweeps.append(last)
         first_use.update([(x, last.index) for x in last._operands if type(x) is Tensor])
         last = last.previous
-    found: dict[Tensor, Tensor] = {}
+    owners: dict[Tensor, Tensor] = {}
     straight: dict[Tensor, Tensor] = {}
     arrived: set[Tensor] = set()
     for written in reversed(sweeps):
         passed, ends = [written._options[name].values for name in ("passed", "gradients")]
         for record, g in zip(passed[::2], passed[1::2], strict=True):
             if type(g) is Tensor:
-                found.setdefault(g, record)
+                owners.setdefault(g, record)
         for record, g in zip(ends[::2], ends[1::2], strict=True):
             arrived.add(g)
             if first_use.get(g, written.index) >= written.index:
                 straight[g] = record
-    return {**found, **straight}, frozenset(arrived)
+    return {**owners, **straight}, frozenset(arrived)
 
 
 def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:

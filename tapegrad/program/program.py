@@ -189,7 +189,7 @@ def from_tape(
         elif not operands and op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            made = Instruction(
+            instruction = Instruction(
                 op,
                 tuple([operand(x) for x in operands]),
                 record._options,
@@ -202,7 +202,7 @@ def from_tape(
                 places.get(at, record.place),
             )
             refs[record] = results_of[len(instructions)]
-            instructions.append(builder.canonical(made) if op in CANONICAL else made)
+            instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())
     return Program(
@@ -217,14 +217,14 @@ def from_tape(
 
 def _places(records: Iterable[Tensor]) -> dict[int, Any]:
     """The places of the lines that sweeps wrote: those of the records that they passed."""
-    found: dict[int, Any] = {}
+    places: dict[int, Any] = {}
     for sweep in records:
         if sweep.op is SWEEP:
             passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
             for x, start, end in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):
-                place = found.get(x.index, x.place)
-                found.update(dict.fromkeys(range(start + 1, end + 1), place))
-    return found
+                place = places.get(x.index, x.place)
+                places.update(dict.fromkeys(range(start + 1, end + 1), place))
+    return places
 
 
 def _name_new(
@@ -240,17 +240,17 @@ def _name_new(
     numbered = tree.unflatten(structure, range(len(outputs)))
     tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
     ends: dict[tuple[str, ...], list[tuple[str, tuple[int, ...]]]] = {}
-    for given, name in zip(builder.inputs, names, strict=True):
-        ends.setdefault(steps(given.path)[1:], []).append((name, given.shape))
+    for leaf, name in zip(builder.inputs, names, strict=True):
+        ends.setdefault(steps(leaf.path)[1:], []).append((name, leaf.shape))
     for x, path in zip(outputs, paths, strict=True):
-        made = builder.source(x)
+        source = builder.source(x)
         for end in filter(None, (steps(path), steps(path)[1:])):
             like = ends.get(end, [])
-            if made is not None and [shape for _, shape in like] == [made.shape]:
+            if source is not None and [shape for _, shape in like] == [source.shape]:
                 builder.name(x, f"new_{like[0][0]}")
-        if made is not None and made.stage == STAGES[-1] and made.op in (add, subtract):
-            old = made.operands[0]
-            if type(old) is Ref and old.kind == "input" and builder.shape(old) == made.shape:
+        if source is not None and source.stage == STAGES[-1] and source.op in (add, subtract):
+            old = source.operands[0]
+            if type(old) is Ref and old.kind == "input" and builder.shape(old) == source.shape:
                 builder.name(x, f"new_{names[old.index]}")
 
 
@@ -300,29 +300,29 @@ AnyCode = TypeVar("AnyCode", bound=Code)
 
 
 @overload
-def improvement(given: Change, *, complex: bool = False) -> Improvement: ...
+def improvement(change: Change, *, complex: bool = False) -> Improvement: ...
 @overload
 def improvement(*, complex: bool) -> Callable[[Change], Improvement]: ...
-def improvement(given: Change | None = None, *, complex: bool = False) -> Any:
+def improvement(change: Change | None = None, *, complex: bool = False) -> Any:
     """Declare a pass by a function that changes a Builder.
 
     Parameters
     ----------
-    given
+    change
         The function; by default, what declares one is returned.
     complex
         Whether it is right for complex numbers. By default it changes no program that holds any,
         for there conj(x) is not x, and 1 * x is nan where x is infinite.
     """
-    if given is None:
+    if change is None:
         return functools.partial(improvement, complex=complex)
 
-    @functools.wraps(given)
-    def change(builder: Builder) -> None:
+    @functools.wraps(change)
+    def of_real(builder: Builder) -> None:
         if not builder.holds_complex:
-            given(builder)
+            change(builder)
 
-    return Improvement(given if complex else change)
+    return Improvement(change if complex else of_real)
 
 
 def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
@@ -338,8 +338,8 @@ def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
     """
 
     def declared(visit: Visit) -> Improvement:
-        def visit_real(builder: Builder, made: Instruction) -> Any:
-            return None if builder.is_complex(made) else visit(builder, made)
+        def visit_real(builder: Builder, instruction: Instruction) -> Any:
+            return None if builder.is_complex(instruction) else visit(builder, instruction)
 
         @functools.wraps(visit)
         def change(builder: Builder) -> None:

@@ -28,34 +28,38 @@ def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
     to make writeable.
     """
     rows: dict[Ref, list[tuple[int, int, Ref]]] = {}
-    used = {x for made in program.instructions for x in made.operands}
+    used = {x for instruction in program.instructions for x in instruction.operands}
     times: dict[Any, int] = {}
     for x in program.outputs:
         if type(x) is Ref and x not in used:
             times[x] = times.get(x, 0) + 1
     for x in [x for x, n in times.items() if n == 1]:
-        made = program.of(x) if x.kind == "instruction" else None
-        if type(made) is Instruction and made.op is getitem and len(made.operands) == 1:
-            of = made.operands[0]
-            place = _rows(made)
+        instruction = program.of(x) if x.kind == "instruction" else None
+        if (
+            type(instruction) is Instruction
+            and instruction.op is getitem
+            and len(instruction.operands) == 1
+        ):
+            of = instruction.operands[0]
+            place = _rows(instruction)
             if type(of) is Ref and of.kind == "instruction" and place:
                 rows.setdefault(of, []).append((*place, x))
-    found, results = {}, program.results
+    by_root, results = {}, program.results
     for of, parts in rows.items():
-        made = program.of(of)
+        instruction = program.of(of)
         parts.sort()
         ends = [0, *[stop for _, stop, _ in parts]]
-        whole = [start for start, _, _ in parts] == ends[:-1] and ends[-1] == made.shape[0]
-        small = made.nbytes < LARGE
-        if whole and small and takes_out(program, made) and of not in results:
-            found[of] = tuple([x for _, _, x in parts])
-    return found
+        whole = [start for start, _, _ in parts] == ends[:-1] and ends[-1] == instruction.shape[0]
+        small = instruction.nbytes < LARGE
+        if whole and small and takes_out(program, instruction) and of not in results:
+            by_root[of] = tuple([x for _, _, x in parts])
+    return by_root
 
 
-def _rows(made: Any) -> tuple[int, int] | None:
+def _rows(value: Any) -> tuple[int, int] | None:
     """Where the rows that make up a value begin and end, if it is made of rows."""
-    index = made.options["index"]
-    if made.shape == () or len(index) != 1:
+    index = value.options["index"]
+    if value.shape == () or len(index) != 1:
         return None
     (part,) = index
     if type(part) is int and part >= 0:
@@ -164,9 +168,9 @@ def _maker(node: Any) -> Callable[..., Any] | None:
 @lru_cache
 def _making(n: int) -> CodeType:
     """The code that defines a function which makes a record of n fields."""
-    given = [f"x{i}" for i in range(n)]
-    lines = [f"def make({', '.join(given)}):", "    made = new(node)"]
-    lines += [f"    set_{x}(made, {x})" for x in given]
+    names = [f"x{i}" for i in range(n)]
+    lines = [f"def make({', '.join(names)}):", "    made = new(node)"]
+    lines += [f"    set_{x}(made, {x})" for x in names]
     return compile("\n".join([*lines, "    return made"]), "<string>", "exec")
 
 

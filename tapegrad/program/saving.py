@@ -152,10 +152,10 @@ def _read_operand(x: Any, file: File) -> Any:
 
 
 def _write_dtype(dtype: Any, file: File) -> str:
-    made = np.dtype(dtype)
-    if not _DTYPE.fullmatch(made.str):
-        raise TypeError(f"a program with values of {made} cannot be saved")
-    text: str = made.str
+    known = np.dtype(dtype)
+    if not _DTYPE.fullmatch(known.str):
+        raise TypeError(f"a program with values of {known} cannot be saved")
+    text: str = known.str
     return text
 
 
@@ -348,12 +348,12 @@ def _read_op(x: Any, file: File) -> Rules:
 
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
-    made, op = {}, file.what
+    written, op = {}, file.what
     for key, x in options.items():
         file.what = f"the option {key} of {op}"
         kind = {Branch: "branch", Loop: "loop"}.get(type(x))
-        made[key] = {kind: _BODIES[kind].write(x, file)} if kind else _write_value(x, file)
-    return made
+        written[key] = {kind: _BODIES[kind].write(x, file)} if kind else _write_value(x, file)
+    return written
 
 
 def _read_options(x: Any, file: File) -> dict[str, Any]:

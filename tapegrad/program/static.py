@@ -115,8 +115,10 @@ def _check_attributes(x: Any, what: str) -> None:
 def _is_derived(kind: type, name: str) -> bool:
     """Whether an attribute is computed from the fields and cached."""
     # attrs caches hashes under a special name
-    made = (vars(base)[name] for base in kind.__mro__ if name in vars(base))
-    return name.startswith("_attrs_") or isinstance(next(made, None), functools.cached_property)
+    attributes = (vars(base)[name] for base in kind.__mro__ if name in vars(base))
+    return name.startswith("_attrs_") or isinstance(
+        next(attributes, None), functools.cached_property
+    )
 
 
 def _is_frozen(kind: Any) -> bool:

@@ -86,13 +86,13 @@ class Equations(Of):
         """Raise where SciPy has not converged."""
         numbers, message = report or ([True], "")
         failed = "" if numbers[0] else "SciPy failed"
-        said = ": ".join(filter(None, (failed, " ".join(message.split()).rstrip("."))))
+        reason = ": ".join(filter(None, (failed, " ".join(message.split()).rstrip("."))))
         more = "" if limits is None else " (x may lie near a bound without reaching it)"
         raise RuntimeError(
             f"SciPy has not converged to a solution of {label(self.f)} with a derivative: {why}; "
             f"the largest number in the {self.residual} is {np.max(np.abs(left), initial=0.0):.2g}"
-            f"{said and f' ({said})'}; pass a smaller tol, more steps (options), another method or "
-            f"another x0{more}{self._at()}"
+            f"{reason and f' ({reason})'}; pass a smaller tol, more steps (options), another "
+            f"method or another x0{more}{self._at()}"
         )
 
     def _check_converged(

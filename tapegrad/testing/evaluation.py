@@ -63,35 +63,35 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
     known: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(inputs)}
     known |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
     sums = _Sums()
-    for i, made in enumerate(code.instructions):
-        given = [known[x] if type(x) is Ref else x for x in made.operands]
+    for i, instruction in enumerate(code.instructions):
+        operands = [known[x] if type(x) is Ref else x for x in instruction.operands]
         this = rounding
         if isinstance(rounding, Rounded):
-            this = attrs.evolve(rounding, terms=sums.terms_of(i, made, given))
-        known[Ref("instruction", i)] = _result(made, given, this)
+            this = attrs.evolve(rounding, terms=sums.terms_of(i, instruction, operands))
+        known[Ref("instruction", i)] = _result(instruction, operands, this)
     return [known[x] if type(x) is Ref else x for x in code.outputs]
 
 
-def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
-    loop, branch = made.options.get("loop"), made.options.get("branch")
+def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> Any:
+    loop, branch = instruction.options.get("loop"), instruction.options.get("branch")
     if isinstance(loop, Loop):
-        return _looped(loop, given, rounding)
+        return _looped(loop, values, rounding)
     if isinstance(branch, Branch):
-        pred, *operands = given
+        pred, *operands = values
         return Parts(
             tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
         )
-    result = applied(made, given)
+    result = applied(instruction, values)
     if isinstance(result, Parts):
         return Parts(
             tuple(
                 [
-                    rounding(_giving(made.op, k), given, made.options, x)
+                    rounding(_giving(instruction.op, k), values, instruction.options, x)
                     for k, x in enumerate(result.values)
                 ]
             )
         )
-    return rounding(made.op, given, made.options, result)
+    return rounding(instruction.op, values, instruction.options, result)
 
 
 def _giving(op: Rules, k: int) -> Rules:
@@ -116,11 +116,11 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
         if steps is None and len(rows) == _MOST_STEPS:
             raise EndlessError
         t = len(rows) if steps is None or not loop.reverse else steps - 1 - len(rows)
-        given = evaluated(loop.body, [*captured, *carry, *[x[t, ...] for x in xs]], rounding)
+        results = evaluated(loop.body, [*captured, *carry, *[x[t, ...] for x in xs]], rounding)
         for k, size in sums.items():
-            sums[k] = size + _size(given[k] - carry[k])
-        carry = given[: loop.n_carry]
-        rows.append(given[loop.n_carry :])
+            sums[k] = size + _size(results[k] - carry[k])
+        carry = results[: loop.n_carry]
+        rows.append(results[loop.n_carry :])
     for k, size in sums.items():
         carry[k] = rounding.reordered(carry[k], size)  # type: ignore[attr-defined]
     if loop.reverse:
@@ -138,16 +138,20 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
 def _accumulated(loop: Loop) -> list[int]:
     """The floating carries to which each step does nothing but add."""
     body, n = loop.body, loop.n_captured
-    used = [x for made in body.instructions for x in made.operands]
-    found = []
+    used = [x for instruction in body.instructions for x in instruction.operands]
+    sums = []
     for k, out in enumerate(body.outputs[: loop.n_carry]):
-        made = body.of(out) if type(out) is Ref else None
-        if type(made) is not Instruction or made.op is not add or made.dtype.kind not in "fc":
+        instruction = body.of(out) if type(out) is Ref else None
+        if (
+            type(instruction) is not Instruction
+            or instruction.op is not add
+            or instruction.dtype.kind not in "fc"
+        ):
             continue
         carry = Ref("input", n + k)
-        if carry in made.operands and used.count(carry) == 1 and out not in used:
-            found.append(k)
-    return found
+        if carry in instruction.operands and used.count(carry) == 1 and out not in used:
+            sums.append(k)
+    return sums
 
 
 # --- sums, whose terms may be added in any order --------------------------------------------
@@ -204,23 +208,26 @@ class _Sums:
         self.terms: dict[Any, Terms] = {}
         self.sums: set[Any] = set()
 
-    def terms_of(self, i: int, made: Instruction, given: Sequence[Any]) -> Terms | None:
+    def terms_of(self, i: int, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
         """The terms of what adds products, or sums, in one order of many; None for all else."""
-        ref, op, operands = Ref("instruction", i), made.op, made.operands
-        if made.dtype.kind not in "fc" or not operands:
+        ref, op, operands = Ref("instruction", i), instruction.op, instruction.operands
+        if instruction.dtype.kind not in "fc" or not operands:
             return None
         first = self.terms.get(operands[0])
-        moves, adds = facts(op).view or op is negative, facts(op).adds or _is_outer(made, given)
+        moves, adds = (
+            facts(op).view or op is negative,
+            facts(op).adds or _is_outer(instruction, values),
+        )
         terms = None
         if op is add and self.sums.issuperset(operands):
             one, other = [self.terms[x] for x in operands]
             terms, adds = Terms(one.size + other.size, one.units + other.units), True
         elif first is not None and (moves or op is sum_):
-            rest, adds = given[1:], op is sum_ or operands[0] in self.sums
-            terms = first if op is negative else first.moved(op, rest, made.options)
+            rest, adds = values[1:], op is sum_ or operands[0] in self.sums
+            terms = first if op is negative else first.moved(op, rest, instruction.options)
         elif adds or op in (multiply, square):
-            of, factors = (multiply, (*given, *given)) if op is square else (op, given)
-            terms = Terms.of(of, factors, made.options, np.finfo(made.dtype).dtype)
+            of, factors = (multiply, (*values, *values)) if op is square else (op, values)
+            terms = Terms.of(of, factors, instruction.options, np.finfo(instruction.dtype).dtype)
         if terms is None:
             return None
         self.terms[ref] = terms
@@ -229,10 +236,10 @@ class _Sums:
         return terms if op in (add, sum_) else None
 
 
-def _is_outer(product: Instruction, given: Sequence[Any]) -> bool:
+def _is_outer(product: Instruction, values: Sequence[Any]) -> bool:
     """Whether a product is one of a column and a row, which is a product of matrices."""
     height, width = product.shape if len(product.shape) == 2 else (1, 1)
-    return min(height, width) > 1 and {*map(np.shape, given)} == {(height, 1), (1, width)}
+    return min(height, width) > 1 and {*map(np.shape, values)} == {(height, 1), (1, width)}
 
 
 # --- rounding, off on purpose ---------------------------------------------------------------
@@ -314,13 +321,13 @@ def _is_exact(
     if wide.itemsize == dtype.itemsize:
         return np.False_
     try:
-        found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
+        exact = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
     except Exception:
         return np.False_
-    if np.shape(found) != np.shape(result) or np.iscomplexobj(found) != np.iscomplexobj(result):
+    if np.shape(exact) != np.shape(result) or np.iscomplexobj(exact) != np.iscomplexobj(result):
         return np.False_
-    found, result = _parts(found), _parts(result)
-    return (found == result) | (np.isnan(found) & np.isnan(result))
+    exact, result = _parts(exact), _parts(result)
+    return (exact == result) | (np.isnan(exact) & np.isnan(result))
 
 
 def _widened(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
@@ -349,9 +356,9 @@ def _of_parts(x: Any, like: Any) -> Any:
 def _like(result: Any, parts: Any) -> Any:
     """As a result is, from its parts: a Python number, or an array of its dtype."""
     if np.iscomplexobj(result):
-        made = np.empty(np.shape(result), np.result_type(result))
-        made.real, made.imag = parts[..., 0], parts[..., 1]
-        return made.item() if type(result) is complex else made
+        array = np.empty(np.shape(result), np.result_type(result))
+        array.real, array.imag = parts[..., 0], parts[..., 1]
+        return array.item() if type(result) is complex else array
     return float(parts) if type(result) is float else np.asarray(parts, result.dtype)
 
 

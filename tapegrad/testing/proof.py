@@ -57,7 +57,7 @@ class Fault:
 
     kind: str
     path: str
-    told: str
+    text: str
 
 
 @attrs.frozen
@@ -158,8 +158,8 @@ def difference(
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
     for path, (x, y) in zip(paths, pairs, strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
-            told = f"{y.dtype}{list(y.shape)} instead of {x.dtype}{list(x.shape)}"
-            return Fault("structure", path, told)
+            text = f"{y.dtype}{list(y.shape)} instead of {x.dtype}{list(x.shape)}"
+            return Fault("structure", path, text)
     if all(x.tobytes() == y.tobytes() for x, y in pairs):
         return None
     # most passes move results by a few units in the last place, and then no experiment is needed
@@ -222,8 +222,8 @@ def _untied(
             k = order[np.argmax(apart)]
             at = next(i for i in places if before[k] in pairs[i][0])
             others = after[before == before[k]]
-            told = f"{before[k]!r}, in several places, became {others.min()!r} and {others.max()!r}"
-            return Fault("tie", paths[at], told)
+            text = f"{before[k]!r}, in several places, became {others.min()!r} and {others.max()!r}"
+            return Fault("tie", paths[at], text)
     return None
 
 
@@ -249,8 +249,8 @@ class Proof:
 
     def __init__(self, program: Program, inputs: Iterable[Values]) -> None:
         self.program = program
-        found = [Known.of(program, x) for x in inputs]
-        self.known = [x for x in found if x is not None]
+        known = [Known.of(program, x) for x in inputs]
+        self.known = [x for x in known if x is not None]
         numbered = tree.unflatten(program.structure, range(program.structure.size))
         self.paths = [path or "the result" for path in tree.paths(numbered)]
 
@@ -262,7 +262,7 @@ class Proof:
         The passes are run one after another; one at fault is left out. `fired` is called with each
         that changes the program, and the program that it made.
         """
-        before, given = self.program, [x.outputs for x in self.known]
+        before, expected = self.program, [x.outputs for x in self.known]
         passes = tuple(passes)
         builder = Builder.of_program(before, passes)
         for improve in passes:
@@ -281,21 +281,21 @@ class Proof:
             if after == before:
                 continue
             fired(improve, after)
-            found: Any = self.structure(before, after) or []
-            for known, old in zip(self.known, given, strict=True):
-                if isinstance(found, Fault):
+            results: Any = self.structure(before, after) or []
+            for known, old in zip(self.known, expected, strict=True):
+                if isinstance(results, Fault):
                     break
                 new = self.values(before, after, known, old)
                 if isinstance(new, Fault):
                     yield improve, new, known.inputs
                     break
-                found.append(new)
+                results.append(new)
             else:
-                if not isinstance(found, Fault):
-                    before, given = after, found
+                if not isinstance(results, Fault):
+                    before, expected = after, results
                     continue
-            if isinstance(found, Fault):
-                yield improve, found, ()
+            if isinstance(results, Fault):
+                yield improve, results, ()
             builder = Builder.of_program(before, passes)
 
     @staticmethod
@@ -352,26 +352,26 @@ def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]
     return None
 
 
-def improved_and_proved(program: Program, passes: Iterable[Pass], given: Values) -> Program:
-    """The program after these passes, each proved on the given inputs and on others like them.
+def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values) -> Program:
+    """The program after these passes, each proved on these inputs and on others like them.
 
     Raises
     ------
     ProofError
         If a pass changes what is computed, or the program that is written does not compute it.
     """
-    proof = Proof(program, trials(program, given))
+    proof = Proof(program, trials(program, values))
     last = [program]
 
     def fired(improve: Pass, after: Program) -> None:
         last.append(after)
 
-    found = next(proof.faults(passes, fired), None)
-    if found is None:
+    fault = next(proof.faults(passes, fired), None)
+    if fault is None:
         known = [x for old in proof.known if (x := Known.of(last[-1], old.inputs)) is not None]
-        found = written_fault(last[-1], known, proof.paths)
-    if found is not None:
-        raise ProofError(_told(program, *found))
+        fault = written_fault(last[-1], known, proof.paths)
+    if fault is not None:
+        raise ProofError(_told(program, *fault))
     return last[-1]
 
 
@@ -379,8 +379,8 @@ def _told(program: Program, improve: Pass | None, fault: Fault, inputs: Values) 
     """The message about a fault."""
     name = getattr(improve, "__name__", repr(improve))
     where = f"the pass {name}" if improve is not None else "the written program"
-    told = f"{fault.path}: {fault.told}" if fault.path else fault.told
-    lines = [f"{where} changes what {program.label} computes ({fault.kind}): {told}"]
+    text = f"{fault.path}: {fault.text}" if fault.path else fault.text
+    lines = [f"{where} changes what {program.label} computes ({fault.kind}): {text}"]
     for x, value in zip(program.inputs, inputs, strict=False):
         lines.append(f"  {x.path} = {np.array2string(np.asarray(value), threshold=50)}")
     lines.append(

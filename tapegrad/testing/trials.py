@@ -33,7 +33,7 @@ _MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
 
 
 def inputs_like(
-    inputs: Sequence[Input], given: Sequence[Any], kind: str, seed: int = 0
+    inputs: Sequence[Input], values: Sequence[Any], kind: str, seed: int = 0
 ) -> list[Any]:
     """Inputs of the same shapes and dtypes; whole numbers are some of the given ones.
 
@@ -41,7 +41,7 @@ def inputs_like(
     ----------
     inputs
         Of the program.
-    given
+    values
         The values of the inputs that were recorded.
     kind
         One of `KINDS`.
@@ -49,19 +49,19 @@ def inputs_like(
         Of the draws.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    made: list[Any] = []
-    for x, value in zip(inputs, given, strict=True):
+    arrays: list[Any] = []
+    for x, value in zip(inputs, values, strict=True):
         if x.dtype.kind not in "fc":
             drawn = value
             if isinstance(value, np.ndarray) and value.size:
                 drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
-            made.append(drawn)
+            arrays.append(drawn)
             continue
         this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
         drawn = _drawn(this, x.shape, x.dtype, rng)
         drawn.setflags(write=False)
-        made.append(drawn.item() if x.number else drawn)
-    return made
+        arrays.append(drawn.item() if x.number else drawn)
+    return arrays
 
 
 def _drawn(
@@ -107,16 +107,16 @@ def _drawn(
     return np.asarray(x, dtype)
 
 
-def trials(program: Code, given: Sequence[Any]) -> Iterator[list[Any]]:
+def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:
     """The given inputs, and two of each kind; more of those that differ most, if they are small.
 
     Where an op takes as many steps as the values ask for, all kinds are moderate.
     """
-    yield list(given)
+    yield list(values)
     inputs = program.inputs
     iterates = any(facts(x.op).iterates for code in codes_in(program) for x in code.instructions)
     small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
     for kind in _MODERATE if iterates else KINDS:
         often = 20 if small and kind in ("limits", "anything") else 2
         for seed in range(often):
-            yield inputs_like(inputs, given, kind, seed)
+            yield inputs_like(inputs, values, kind, seed)

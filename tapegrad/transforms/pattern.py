@@ -250,9 +250,9 @@ def _by_probing(
         return np.asarray(op.forward(*values[:k], value, *values[k + 1 :], **options))
 
     def back(g: Array) -> Array:
-        given = (*values[:k], random.uniform(1, 2, x), *values[k + 1 :])
+        arguments = (*values[:k], random.uniform(1, 2, x), *values[k + 1 :])
         rule = rules[k]
-        return np.asarray(rule(g, np.zeros(shape), *given, **options))
+        return np.asarray(rule(g, np.zeros(shape), *arguments, **options))
 
     with np.errstate(all="ignore"):
         at = _selected(forward, x, shape)

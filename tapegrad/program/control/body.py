@@ -83,13 +83,13 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     origin = Origin(label(fn), True, first_line(fn), place, around, "recording", evaluation)
     names = iter(paths)
     last: Any = origin
-    given: dict[Tensor, Input] = {}
+    known: dict[Tensor, Input] = {}
 
     def mark(leaf: Any) -> Tensor:
         nonlocal last
-        last = made = write_like(last, leaf, next(names))
-        given[made] = _input(made)
-        return made
+        last = record = write_like(last, leaf, next(names))
+        known[record] = _input(record)
+        return record
 
     marked = tree.map(mark, args)
     reach = reached(fn)
@@ -109,7 +109,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
             if x.origin is not origin
         )
     )
-    inputs = {x: _input(x) for x in captured} | given
+    inputs = {x: _input(x) for x in captured} | known
     leaves, structure = tree.flatten(output)
     code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
     code = with_names(code, reach)
@@ -161,19 +161,19 @@ def program_of(
     evaluation = Evaluation()
     origin = Origin(called, True, place=place, evaluate=evaluation)
     last: Any = origin
-    given: dict[Tensor, Input] = {}
+    records: dict[Tensor, Input] = {}
     for x in inputs:
         last = write_like(last, example(x), x.path)
-        given[last] = x
+        records[last] = x
 
     def call() -> Values:
         with np.errstate(all="ignore"):
-            return list(fn(list(given)))
+            return list(fn(list(records)))
 
     outputs, last = recorded_from(last, call, ())
     evaluation.end()
     structure = tree.flatten([0] * len(outputs))[1]
-    return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
+    return from_tape(Tape(last, origin), records, outputs, structure, called, stops=True)
 
 
 def settled_before(done: Traced, is_certain: bool = True) -> Traced:
@@ -185,19 +185,19 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     code, n = done.code, len(done.captured)
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
     values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
-    made: list[int] = []
+    kept: list[int] = []
     for i, y in enumerate(code.instructions):
         is_known = all(type(x) is not Ref or x in values for x in y.operands)
         recorded = any(type(values.get(x)) is Tensor for x in y.operands)
         if is_known and recorded and (is_certain or y.is_view):
             operands = tuple([values.get(x, x) for x in y.operands])
             values[Ref("instruction", i)] = written_again(y, operands)
-            made.append(i)
-    rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in made]
+            kept.append(i)
+    rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in kept]
     used = set(code.outputs).union(*rest)
-    if not made:
+    if not kept:
         return done
-    known = inputs_at(range(n)) + [Ref("instruction", i) for i in made]
+    known = inputs_at(range(n)) + [Ref("instruction", i) for i in kept]
     captured = [x for x in known if x in used]
     args = inputs_at(range(n, len(code.inputs)))
     inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
@@ -233,10 +233,10 @@ def from_these(
         if x in needed and x not in moved:
             needed.update(code.instructions[i].operands)
     builder = Builder(tuple(inputs), code.constants)
-    for i, made in enumerate(code.instructions):
+    for i, instruction in enumerate(code.instructions):
         x = Ref("instruction", i)
         if x in needed and x not in moved:
-            moved[x] = builder.append(made.using(moved))
+            moved[x] = builder.append(instruction.using(moved))
     return attrs.evolve(
         code,
         inputs=builder.inputs,
@@ -246,14 +246,14 @@ def from_these(
     )
 
 
-def input_of(made: Any) -> Input:
+def input_of(value: Any) -> Input:
     """An input for values like one of a program: an input, a constant or a result."""
-    if isinstance(made, Input):
-        return made
-    if isinstance(made, Constant):
-        return Input("value", made.shape, made.dtype)
-    number = KINDS[made.dtype.kind] if made.number else None
-    return Input(made.op.name, made.shape, made.dtype, number)
+    if isinstance(value, Input):
+        return value
+    if isinstance(value, Constant):
+        return Input("value", value.shape, value.dtype)
+    number = KINDS[value.dtype.kind] if value.number else None
+    return Input(value.op.name, value.shape, value.dtype, number)
 
 
 def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
@@ -271,9 +271,9 @@ def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> 
     def new(x: Any) -> Any:
         return Ref("input", places[x.index]) if type(x) is Ref and x.kind == "input" else x
 
-    made = [y.on(tuple(map(new, y.operands))) for y in code.instructions]
+    moved = [y.on(tuple(map(new, y.operands))) for y in code.instructions]
     outputs = tuple(map(new, code.outputs))
-    return attrs.evolve(code, inputs=inputs, instructions=tuple(made), outputs=outputs)
+    return attrs.evolve(code, inputs=inputs, instructions=tuple(moved), outputs=outputs)
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
@@ -281,12 +281,12 @@ def replayed(code: Code, inputs: Sequence[Any]) -> Values:
     return interpreted(code, inputs, written_again)
 
 
-def written_again(made: Instruction, operands: Iterable[Any]) -> Tensor:
+def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
     """An instruction recorded, at its own place."""
-    record = append(made.op, tuple(operands), dict(made.options))
-    if made.place is not None:
+    record = append(instruction.op, tuple(operands), dict(instruction.options))
+    if instruction.place is not None:
         # nobody has seen the record yet
-        object.__setattr__(record, "_place", made.place)
+        object.__setattr__(record, "_place", instruction.place)
     return record
 
 

@@ -40,9 +40,9 @@ def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
 
 def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     """The chosen program, run."""
-    found = caller(branch.on_true if pred else branch.on_false)(list(operands))
+    results = caller(branch.on_true if pred else branch.on_false)(list(operands))
     # a result may be an operand, or a view of one
-    arrays = [np.array(x) for x in found]
+    arrays = [np.array(x) for x in results]
     for x in arrays:
         x.setflags(write=False)
     return Parts(tuple(arrays))
@@ -55,26 +55,26 @@ def _like(pred: Any, *operands: Any, branch: Branch) -> Parts:
 
 def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
-    given = [i for i, x in enumerate(g.values) if x is not None]
+    places = [i for i, x in enumerate(g.values) if x is not None]
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
     back = Branch(
-        _backward(branch.on_true, given, wanted), _backward(branch.on_false, given, wanted)
+        _backward(branch.on_true, places, wanted), _backward(branch.on_false, places, wanted)
     )
-    whole = choose(back, pred, [*operands, *[g.values[i] for i in given]])
+    whole = choose(back, pred, [*operands, *[g.values[i] for i in places]])
     cotangents: list[Any] = [None] * (1 + len(operands))
     for at, i in enumerate(wanted):
         cotangents[1 + i] = part(whole, at)
     return cotangents
 
 
-def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
+def _backward(code: Code, places: Sequence[int], wanted: Sequence[int]) -> Code:
     n = len(code.inputs)
-    weights = [_cotangent(code, code.outputs[i]) for i in given]
+    weights = [_cotangent(code, code.outputs[i]) for i in places]
 
     def back(tensors: list[Tensor]) -> list[Any]:
         outputs = replayed(code, tensors[:n])
         seeds: dict[Tensor, Any] = {}
-        for i, g in zip(given, tensors[n:], strict=True):
+        for i, g in zip(places, tensors[n:], strict=True):
             x = outputs[i]
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + g if x in seeds else g
@@ -93,9 +93,9 @@ def _push(
     wanted = [
         i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind in "fc"
     ]
-    given = [_tangent(t) for t in tangents.values()]
+    moving = [_tangent(t) for t in tangents.values()]
     codes = branch.on_true, branch.on_false
-    forward = Branch(*[_forward(code, moved, given, wanted) for code in codes])
+    forward = Branch(*[_forward(code, moved, moving, wanted) for code in codes])
     whole = choose(forward, pred, [*operands, *tangents.values()])
     values: list[Any] = [None] * len(outputs)
     for at, i in enumerate(wanted):
@@ -119,10 +119,10 @@ def _forward(
         outputs = replayed(code, tensors[:n])
         tape = Tape(last_written(), tensors[-1])
         moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
-        found = push_forward(tape, moves, [x for x in outputs if type(x) is Tensor])
+        tangents = push_forward(tape, moves, [x for x in outputs if type(x) is Tensor])
         results = []
         for i in wanted:
-            t = found.get(outputs[i]) if type(outputs[i]) is Tensor else None
+            t = tangents.get(outputs[i]) if type(outputs[i]) is Tensor else None
             like = code.like(code.outputs[i])
             results.append(np.zeros(like.shape, like.dtype) if t is None else t)
         return results
@@ -140,18 +140,22 @@ def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branc
     n, own = batch_size(batched, (pred, *operands)), batched[1:]
     codes = branch.on_true, branch.on_false
     if not batched[0]:
-        made = [any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)]
-        both = Branch(*[code_for_all(code, own, n, made) for code in codes])
+        batched_outputs = [
+            any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)
+        ]
+        both = Branch(*[code_for_all(code, own, n, batched_outputs) for code in codes])
         whole = choose(both, pred, operands)
-        return Parts(tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(made)]))
+        return Parts(
+            tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(batched_outputs)])
+        )
     chosen = np.not_equal(pred, 0)
-    found = []
+    codes_for_all = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
-        made = [True] * len(code.outputs)
-        one = Branch(code_for_all(code, own, n, made), nothing(code, own, n))
+        batched_outputs = [True] * len(code.outputs)
+        one = Branch(code_for_all(code, own, n, batched_outputs), nothing(code, own, n))
         whole = choose(one, np.any(takes), safe(takes, operands, own))
-        found.append([part(whole, i) for i in range(len(made))])
-    return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*found, strict=True)]))
+        codes_for_all.append([part(whole, i) for i in range(len(batched_outputs))])
+    return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*codes_for_all, strict=True)]))
 
 
 COND = Rules(

@@ -64,12 +64,12 @@ class Derived:
 
     def operands(self, y: Any, operands: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
         """The operands, from those of the other loop, what it returned, and what moves."""
-        found = {
+        values = {
             "operand": lambda i: operands[i],
             "kept": lambda i: part(y, i),
             "moving": lambda i: moving[i],
         }
-        return [found[kind](i) for kind, i in self.sources]
+        return [values[kind](i) for kind, i in self.sources]
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -81,7 +81,7 @@ def floating(code: Code, x: Any) -> bool:
 
 
 def backward(
-    loop: Loop, given: Sequence[bool], wanted: Collection[int]
+    loop: Loop, has_cotangent: Sequence[bool], wanted: Collection[int]
 ) -> tuple[Program, list[Moving]]:
     """A step of a loop and its backward pass in one program, and what moves.
 
@@ -89,7 +89,7 @@ def backward(
     ----------
     loop
         The loop.
-    given
+    has_cotangent
         For each value that the loop returns, whether it has a cotangent; that of a floating carry
         may come from a later step.
     wanted
@@ -105,7 +105,7 @@ def backward(
     captured = [i for i in range(n) if i in wanted]
     carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
-    seeded = [i for i in range(n_carry, len(given)) if given[i]]
+    seeded = [i for i in range(n_carry, len(has_cotangent)) if has_cotangent[i]]
     moving = [
         *[Moving("carry", _like(body, Ref("input", i), "d_")) for i in captured],
         *[Moving("carry", _like(body, body.outputs[i], "d_")) for i in carry],
@@ -124,16 +124,16 @@ def backward(
                 seeds[x] = seeds[x] + g if x in seeds else g
         parameters = [own[i] for i in [*captured, *[n + i for i in carry], *rows]]
         tape = Tape(last_written(), tensors[-1], tuple(parameters))
-        found = [*sweep([tape], seeds).values()] if parameters else []
-        added = [s + c if type(c) is Tensor else s for s, c in zip(sums, found, strict=False)]
-        return [*added, *found[len(sums) :]]
+        derivatives = [*sweep([tape], seeds).values()] if parameters else []
+        added = [s + c if type(c) is Tensor else s for s, c in zip(sums, derivatives, strict=False)]
+        return [*added, *derivatives[len(sums) :]]
 
     return program_of(body.label, inputs, step), moving
 
 
-def pulled(loop: Loop, given: Sequence[bool], wanted: Collection[int]) -> Derived:
+def pulled(loop: Loop, has_cotangent: Sequence[bool], wanted: Collection[int]) -> Derived:
     """The loop that goes back through another; see `backward`."""
-    joined, moving = backward(loop, given, wanted)
+    joined, moving = backward(loop, has_cotangent, wanted)
     return divided(loop, joined, moving, not loop.reverse)
 
 
@@ -158,29 +158,29 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in moved]
     moving = [
         Moving(role, _like(body, Ref("input", i), "t_"))
-        for role, found in (("captured", captured), ("carry", carry), ("row", rows))
-        for i in found
+        for role, tangents_of in (("captured", captured), ("carry", carry), ("row", rows))
+        for i in tangents_of
     ]
-    given: list[int] = []
+    moving_outputs: list[int] = []
 
     def step(tensors: list[Tensor]) -> list[Any]:
         own, tangents = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
         outputs = replayed(body, own)
         tape = Tape(last_written(), tensors[-1])
         moves = {own[i]: t for i, t in zip([*captured, *carry, *rows], tangents, strict=True)}
-        found = push(tape, moves, [x for x in outputs[:last] if type(x) is Tensor])
+        derivatives = push(tape, moves, [x for x in outputs[:last] if type(x) is Tensor])
         results = []
         for i, x in enumerate(outputs[:last]):
-            t = found.get(x) if type(x) is Tensor else None
+            t = derivatives.get(x) if type(x) is Tensor else None
             if i < n_carry and n + i in carry:
                 results.append(np.zeros(np.shape(x), x.dtype) if t is None else t)
             elif t is not None:
-                given.append(i)
+                moving_outputs.append(i)
                 results.append(t)
         return results
 
     joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
-    return divided(loop, joined, moving, loop.reverse), [i - n for i in carry] + given
+    return divided(loop, joined, moving, loop.reverse), [i - n for i in carry] + moving_outputs
 
 
 # --- dividing -------------------------------------------------------------------------------
@@ -239,17 +239,22 @@ def read(
     """
     varies: set[Ref] = {Ref("input", i) for i in range(n_captured, n_inputs)}
     moves: set[Ref] = {Ref("input", i) for i in range(n_inputs, len(joined.inputs))}
-    for i, made in enumerate(joined.instructions):
-        for found in (varies, moves):
-            if found.intersection(made.operands):
-                found.add(Ref("instruction", i))
+    for i, instruction in enumerate(joined.instructions):
+        for refs in (varies, moves):
+            if refs.intersection(instruction.operands):
+                refs.add(Ref("instruction", i))
     ragged = _ragged(joined)
     # of several results each is kept by itself, if it is an array
-    whole = {x for made in joined.instructions if made.op is PART for x in made.operands}
+    whole = {
+        x
+        for instruction in joined.instructions
+        if instruction.op is PART
+        for x in instruction.operands
+    }
     whole |= {
         Ref("instruction", i)
-        for i, made in enumerate(joined.instructions)
-        if made.op.like is not None and made.shape == ()
+        for i, instruction in enumerate(joined.instructions)
+        if instruction.op.like is not None and instruction.shape == ()
     }
     needed: set[Ref] = set()
     waiting = [x for x in joined.outputs if type(x) is Ref]
@@ -260,12 +265,12 @@ def read(
         needed.add(x)
         if x.kind == "input":
             continue
-        made = joined.instructions[x.index]
+        instruction = joined.instructions[x.index]
         known = x not in moves and x in varies and x not in ragged
-        is_work = x not in whole and _is_work(made, x.index, n_body)
+        is_work = x not in whole and _is_work(instruction, x.index, n_body)
         if known and is_work and is_kept(x):
             continue
-        waiting += [y for y in made.operands if type(y) is Ref]
+        waiting += [y for y in instruction.operands if type(y) is Ref]
     return needed
 
 
@@ -274,28 +279,28 @@ def _ragged(joined: Program) -> set[Ref]:
 
     They stand in the program without rows, and so does what is computed from them row by row.
     """
-    found: set[Ref] = set()
+    ragged: set[Ref] = set()
     after: set[Ref] = set()
-    for i, made in enumerate(joined.instructions):
-        x, depends = Ref("instruction", i), not after.isdisjoint(made.operands)
-        if made.op is PART:
-            inside: Any = joined.of(made.operands[0]).options.get("loop")  # type: ignore[arg-type]
-            is_row = inside is not None and made.options["index"] >= inside.n_carry
+    for i, instruction in enumerate(joined.instructions):
+        x, depends = Ref("instruction", i), not after.isdisjoint(instruction.operands)
+        if instruction.op is PART:
+            inside: Any = joined.of(instruction.operands[0]).options.get("loop")  # type: ignore[arg-type]
+            is_row = inside is not None and instruction.options["index"] >= inside.n_carry
             depends = depends or (is_row and inside.length is None)
         if depends:
             after.add(x)
-            if 0 in made.shape:
-                found.add(x)
-    return found
+            if 0 in instruction.shape:
+                ragged.add(x)
+    return ragged
 
 
-def _is_work(made: Instruction, i: int, n_body: int) -> bool:
+def _is_work(instruction: Instruction, i: int, n_body: int) -> bool:
     """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
-    if made.op is PART:
+    if instruction.op is PART:
         # rules read further results of what the body computes, and results of what they compute
-        (whole,) = made.operands
+        (whole,) = instruction.operands
         return type(whole) is Ref and whole.index < n_body
-    is_view = made.is_view and len(made.operands) == 1
+    is_view = instruction.is_view and len(instruction.operands) == 1
     return i < n_body and not is_view
 
 
@@ -313,39 +318,39 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     body = loop.body
     n, first = loop.n_captured, len(body.outputs)
     assert first == loop.first_kept
-    found: list[Ref] = []
-    given = [floating(body, x) for x in body.outputs]
+    kept: list[Ref] = []
+    is_floating = [floating(body, x) for x in body.outputs]
     instructions = list(body.instructions)
     if loop.remember:
-        joined, _ = backward(loop, given, moving)
+        joined, _ = backward(loop, is_floating, moving)
 
         def keep(x: Ref) -> bool:
-            found.append(x)
+            kept.append(x)
             return True
 
         read(joined, len(body.inputs), n, len(body.instructions), keep)
-        for i, x in enumerate(found):
+        for i, x in enumerate(kept):
             if x.index >= len(body.instructions):
                 # a value of an inner loop that only a rule reads
                 instructions.append(joined.instructions[x.index])
-                found[i] = Ref("instruction", len(instructions) - 1)
+                kept[i] = Ref("instruction", len(instructions) - 1)
     carry = [Ref("input", n + i) for i in range(loop.n_carry)]
-    outputs = (*body.outputs, *carry, *dict.fromkeys(found))
+    outputs = (*body.outputs, *carry, *dict.fromkeys(kept))
     code = attrs.evolve(body, instructions=tuple(instructions), outputs=outputs)
     return attrs.evolve(loop, body=code, moving=frozenset(moving))
 
 
 def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
     """Which outputs of a program differ between examples, if these inputs do."""
-    found: list[bool] = []
+    differs: list[bool] = []
 
     def of(x: Any) -> bool:
         if type(x) is not Ref or x.kind == "constant":
             return False
-        return batched[x.index] if x.kind == "input" else found[x.index]
+        return batched[x.index] if x.kind == "input" else differs[x.index]
 
-    for made in code.instructions:
-        found.append(any(map(of, made.operands)))
+    for instruction in code.instructions:
+        differs.append(any(map(of, instruction.operands)))
     return [of(x) for x in code.outputs]
 
 
@@ -357,15 +362,15 @@ def run_for_all(
     def pair(x: Any) -> tuple[Any, bool]:
         return x if type(x) is tuple else (x, False)
 
-    def apply(made: Instruction, given: list[Any]) -> tuple[Any, bool]:
-        pairs, options = [*map(pair, given)], dict(made.options)
+    def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
+        pairs, options = [*map(pair, values)], dict(instruction.options)
         operands, own = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
         if not any(own):
-            return written_again(made, operands), False
+            return written_again(instruction, operands), False
         before = last_written()
-        of_all = apply_batched(made.op, options, own, operands, n, like_of(made))
-        if made.place is not None:
-            take_place(before, made.place)
+        of_all = apply_batched(instruction.op, options, own, operands, n, like_of(instruction))
+        if instruction.place is not None:
+            take_place(before, instruction.place)
         return of_all, True
 
     pairs = [*zip(inputs, batched, strict=True)]
@@ -384,8 +389,8 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
     """A program for a batch that returns these outputs for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
-        found = run_for_all(code, tensors, batched, n)
-        return [with_batch(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
+        results = run_for_all(code, tensors, batched, n)
+        return [with_batch(x, b, n) if w else x for (x, b), w in zip(results, wanted, strict=True)]
 
     return program_of(code.label, batch_inputs(code, batched, n), fn)
 

@@ -33,29 +33,29 @@ def caller(code: Code) -> Callable[[Values], Values]:
         return len(table) - 1
 
     steps = []
-    for i, made in enumerate(code.instructions):
-        operands = tuple(map(place, made.operands))
+    for i, instruction in enumerate(code.instructions):
+        operands = tuple(map(place, instruction.operands))
         places[Ref("instruction", i)] = len(table)
-        steps.append((made, operands, len(table)))
+        steps.append((instruction, operands, len(table)))
         table.append(None)
     outputs = list(map(place, code.outputs))
 
     def call(inputs: Values) -> Values:
         values = list(table)
         values[:n] = inputs
-        for made, operands, at in steps:
-            values[at] = applied(made, [values[i] for i in operands])
+        for instruction, operands, at in steps:
+            values[at] = applied(instruction, [values[i] for i in operands])
         return [values[i] for i in outputs]
 
     return call
 
 
-def applied(made: Instruction, given: Values) -> Any:
+def applied(instruction: Instruction, operands: Values) -> Any:
     """The result of an instruction for these operands: an array, or a Python number."""
-    if made.number:
-        result = exactly(made.op, given)(*given, **made.options)
+    if instruction.number:
+        result = exactly(instruction.op, operands)(*operands, **instruction.options)
         return result.item() if isinstance(result, np.generic) else result
-    result = made.op.forward(*given, **made.options)
+    result = instruction.op.forward(*operands, **instruction.options)
     return np.asarray(result) if isinstance(result, np.generic | float | int | complex) else result
 
 
@@ -128,11 +128,11 @@ class Loop:
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
         rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
-        made = []
+        values = []
         for i, x in enumerate(self.body.outputs):
             shape, dtype = self.body.like(x)
-            made.append(stand_in(shape if i < self.n_carry else (rows, *shape), np.dtype(dtype)))
-        return Parts(tuple(made))
+            values.append(stand_in(shape if i < self.n_carry else (rows, *shape), np.dtype(dtype)))
+        return Parts(tuple(values))
 
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
@@ -155,9 +155,9 @@ class Loop:
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
                 break
             t = steps - 1 - t if self.reverse and steps is not None else t
-            given = step([*captured, *carry, *[x[t, ...] for x in xs]])
-            carry = given[:n_carry]
-            for stack, x in zip(stacks, given[n_carry:], strict=True):
+            stepped = step([*captured, *carry, *[x[t, ...] for x in xs]])
+            carry = stepped[:n_carry]
+            for stack, x in zip(stacks, stepped[n_carry:], strict=True):
                 if steps is None:
                     stack.append(x)
                 else:
@@ -201,7 +201,12 @@ def codes_in(code: Code) -> list[Code]:
     """A program, and those inside its instructions, at any depth."""
     codes = [code]
     for held in codes:
-        codes += [x for made in held.instructions if made.options for x in inner(made.options)]
+        codes += [
+            x
+            for instruction in held.instructions
+            if instruction.options
+            for x in inner(instruction.options)
+        ]
     return codes
 
 

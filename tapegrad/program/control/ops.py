@@ -79,13 +79,13 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     n, first = loop.n_captured, loop.n_captured + loop.n_carry
 
     def push(last: int) -> list[Any]:
-        derived, given = pushed(loop, tangents, last)
+        derived, moving_outputs = pushed(loop, tangents, last)
         moving = [tangents[i] for i in range(n) if i in tangents]
         moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
         moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
         whole = repeat(op, derived.loop, derived.operands(y, operands, moving), lean)
         values: list[Any] = [None] * n_all
-        for at, i in enumerate(given):
+        for at, i in enumerate(moving_outputs):
             values[i] = part(whole, at)
         return values
 
@@ -110,8 +110,8 @@ def _moves(loop: Loop, i: int) -> bool:
 
 
 def _zeros(loop: Loop, i: int) -> Any:
-    given = loop.body.inputs[i]
-    return np.zeros(given.shape, given.dtype)
+    like = loop.body.inputs[i]
+    return np.zeros(like.shape, like.dtype)
 
 
 def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
@@ -120,9 +120,9 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     own, ends_apart = list(batched), False
     while True:
-        made = differing(loop.body, own)
+        varying = differing(loop.body, own)
         ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
-        carry = [a or b or ends_apart for a, b in zip(own[first:last], made, strict=False)]
+        carry = [a or b or ends_apart for a, b in zip(own[first:last], varying, strict=False)]
         if carry == own[first:last]:
             break
         own[first:last] = carry
@@ -134,21 +134,21 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     else:
         # a number of steps that depends on a value is no part of a shape where it is recorded, so
         # the step itself repeats what all examples share
-        made = [*carry, *[b or loop.length is None for b in made[loop.n_carry :]]]
-        body = code_for_all(loop.body, own, n, made)
+        varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
+        body = code_for_all(loop.body, own, n, varying)
         if stop is not None:
             stop = code_for_all(stop, own[:last], n, [False])
-    given = [
+    operands_of_all = [
         x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
-    whole = repeat(op, batch_loop, given, lean=not loop.moving)
+    whole = repeat(op, batch_loop, operands_of_all, lean=not loop.moving)
     values: list[Any] = [with_batch(part(whole, i), b, n) for i, b in enumerate(carry)]
     for i in range(loop.n_carry, len(loop.body.outputs)):
         x = None if ends_apart else part(whole, i)
-        values.append(np.swapaxes(x, 0, 1) if made[i] and x is not None else x)
-        if x is not None and not made[i]:
+        values.append(np.swapaxes(x, 0, 1) if varying[i] and x is not None else x)
+        if x is not None and not varying[i]:
             values[-1] = with_batch(x, False, n)
     return Parts(tuple(values))
 
@@ -163,11 +163,11 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        found = run_for_all(loop.body, safe(going, tensors, own), own, n)[: loop.n_carry]
+        results = run_for_all(loop.body, safe(going, tensors, own), own, n)[: loop.n_carry]
         before = tensors[loop.n_captured :]
         return [
             where_each(going, with_batch(x, b, n), y)
-            for (x, b), y in zip(found, before, strict=True)
+            for (x, b), y in zip(results, before, strict=True)
         ]
 
     inputs = batch_inputs(loop.body, own, n)

@@ -60,17 +60,17 @@ class Part:
         if self.name in bound:
             return bool(bound[self.name] == x)
         if self.op is not None:
-            made = builder.source(x, self.op)
-            if made is None or not self.fits(builder, made, bound):
+            instruction = builder.source(x, self.op)
+            if instruction is None or not self.fits(builder, instruction, bound):
                 return False
         if self.name:
             bound[self.name] = x
         return True
 
-    def fits(self, builder: Builder, made: Instruction, bound: Bound) -> bool:
+    def fits(self, builder: Builder, instruction: Instruction, bound: Bound) -> bool:
         """Whether the operands of an instruction are like the parts."""
         before = dict(bound)
-        orders = (made.operands, made.operands[::-1])
+        orders = (instruction.operands, instruction.operands[::-1])
         for operands in orders if self.op in _EITHER_WAY else orders[:1]:
             pairs = zip(self.parts, operands, strict=False)
             if all(part.matches(builder, x, bound) for part, x in pairs):
@@ -84,8 +84,8 @@ class Part:
         if self.number is not None:
             return self.number
         if self.op is None:
-            found: Operand = bound[self.name]
-            return found
+            operand: Operand = bound[self.name]
+            return operand
         parts = [part.written(builder, bound, whole) for part in self.parts]
         if self.op is reshape:
             return builder.reshaped(parts[0], whole.shape)
@@ -139,11 +139,11 @@ def lines(text: str) -> tuple[Line, ...]:
 
 def by_op(rules: Iterable[Line]) -> dict[Rules, tuple[Visit, ...]]:
     """The rules for the instructions of each op, in order."""
-    found: dict[Rules, tuple[Visit, ...]] = {}
+    visits: dict[Rules, tuple[Visit, ...]] = {}
     for x in rules:
         assert x.pattern.op is not None, f"{x.text} is for no op"
-        found[x.pattern.op] = (*found.get(x.pattern.op, ()), x)
-    return found
+        visits[x.pattern.op] = (*visits.get(x.pattern.op, ()), x)
+    return visits
 
 
 def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvement:

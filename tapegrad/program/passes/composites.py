@@ -37,31 +37,31 @@ Known = dict[Any, list[Instruction]]
 
 def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
-    given = instruction.operands
-    key = content(instruction, tuple([_kind(builder, x) for x in given]))
+    arguments = instruction.operands
+    key = content(instruction, tuple([_kind(builder, x) for x in arguments]))
     parts = known.get(key)
     if parts is None:
         parts = known[key] = _with_constants(builder, _parts(_Call(key, instruction)))
-    made: list[Ref] = []
+    refs: list[Ref] = []
     for part in parts:
-        operands = tuple([_placed(x, given, made) for x in part.operands])
+        operands = tuple([_placed(x, arguments, refs) for x in part.operands])
         op, options, shape, dtype = part.op, part.options, part.shape, part.dtype
         written = Instruction(
             op, operands, options, shape, dtype, part.number, "", "", builder.stage, builder.place
         )
-        made.append(builder.append(written))
-    return made[-1]
+        refs.append(builder.append(written))
+    return refs[-1]
 
 
 def _kind(builder: Builder, x: Any) -> Any:
     """The facts of an operand that composites depend on: a shape and dtype, or a number."""
     if type(x) is not Ref:
         return type(x), as_text(x), x
-    made = builder.of(x)
-    if type(made) is not Constant and made.number:
+    value = builder.of(x)
+    if type(value) is not Constant and value.number:
         like = builder.like(x)
         return type(like), as_text(like), like
-    return made.shape, made.dtype
+    return value.shape, value.dtype
 
 
 def _with_constants(builder: Builder, parts: list[Instruction]) -> list[Instruction]:
@@ -81,11 +81,11 @@ class _Call:
     instruction: Instruction = attrs.field(eq=False)
 
 
-def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
+def _placed(x: Any, operands: tuple[Any, ...], refs: list[Ref]) -> Any:
     """An operand of a part: one of the composite's own, the result of a part, or a constant."""
     if type(x) is not Ref or x.kind == "constant":
         return x
-    return given[x.index] if x.kind == "input" else made[x.index]
+    return operands[x.index] if x.kind == "input" else refs[x.index]
 
 
 @lru_cache(1 << 8)
@@ -108,8 +108,8 @@ def _parts(call: _Call) -> list[Instruction]:
     for step in Tape(last, start):
         if step not in refs:
             number = type(step._primal) is not np.ndarray
-            given = tuple([refs[x] if type(x) is Tensor else x for x in step._operands])
+            own = tuple([refs[x] if type(x) is Tensor else x for x in step._operands])
             refs[step] = Ref("instruction", len(parts))
-            parts.append(Instruction(step.op, given, step.options, step.shape, step.dtype, number))
+            parts.append(Instruction(step.op, own, step.options, step.shape, step.dtype, number))
     assert refs[result].index == len(parts) - 1
     return parts

@@ -30,10 +30,10 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
         return _outside(builder, instruction) if instruction.op is multiply else None
-    made = builder.source(x)
-    if made is None or made.dtype != instruction.dtype or made.shape != instruction.shape:
+    source = builder.source(x)
+    if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None
-    inner, y = multiple(builder, made)
+    inner, y = multiple(builder, source)
     if inner is None or builder.dtype(y) != instruction.dtype:
         return None
     limits = np.finfo(instruction.dtype)
@@ -56,8 +56,8 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
     is_sum = instruction.op is add
     for a, b in either_way(instruction) if is_sum else (instruction.operands,):
-        made = builder.source(b)
-        if made is None or made.op not in (multiply, negative):
+        source = builder.source(b)
+        if source is None or source.op not in (multiply, negative):
             continue
         positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
         if positive is not None:
@@ -77,11 +77,11 @@ def _outside(builder: Builder, instruction: Instruction) -> Any:
 
 def _negated(builder: Builder, x: Any) -> Any:
     """The negative of a product with a negative number, where it costs no more."""
-    made = builder.source(x)
-    if made is None or made.op not in (multiply, negative) or made.number:
+    source = builder.source(x)
+    if source is None or source.op not in (multiply, negative) or source.number:
         return None
-    number, y = multiple(builder, made)
-    if number is None or number >= 0 or builder.dtype(y) != made.dtype:
+    number, y = multiple(builder, source)
+    if number is None or number >= 0 or builder.dtype(y) != source.dtype:
         return None
     return y if number == -1 else builder.emit(multiply, -number, y)
 

@@ -43,12 +43,12 @@ class Sides:
         # what a value depends on: rows, the carry
         self.on_rows: set[Any] = {Ref("input", i) for i in range(first, len(body.inputs))}
         self.on_carry: set[Any] = {Ref("input", i) for i in range(n, first)}
-        for i, made in enumerate(body.instructions):
-            for x in made.operands:
+        for i, instruction in enumerate(body.instructions):
+            for x in instruction.operands:
                 self.users.setdefault(x, set()).add(i)
-            for found in (self.on_rows, self.on_carry):
-                if found.intersection(made.operands):
-                    found.add(Ref("instruction", i))
+            for refs in (self.on_rows, self.on_carry):
+                if refs.intersection(instruction.operands):
+                    refs.add(Ref("instruction", i))
         self.varies = self.on_rows | self.on_carry
         # the adds that belong to sums
         self.adds: set[int] = set()
@@ -63,41 +63,41 @@ class Sides:
     def _sums(self) -> dict[int, list[Ref]]:
         """For each carry that only accumulates, the terms that a step adds."""
         body, loop = self.body, self.loop
-        found = {}
+        sums = {}
         for k in range(loop.n_carry):
-            given, total = Ref("input", loop.n_captured + k), body.outputs[k]
-            if total.kind != "instruction" or body.outputs.count(given):
+            carried, total = Ref("input", loop.n_captured + k), body.outputs[k]
+            if total.kind != "instruction" or body.outputs.count(carried):
                 continue
-            made = body.of(total)
-            if made.op is not add or self.users.get(given) != {total.index}:
+            instruction = body.of(total)
+            if instruction.op is not add or self.users.get(carried) != {total.index}:
                 continue
-            if made.operands.count(given) != 1 or self.users.get(total):
+            if instruction.operands.count(carried) != 1 or self.users.get(total):
                 continue
-            term = made.operands[1 - made.operands.index(given)]
-            if body.outputs.count(total) == 1 and made.dtype.kind in "fc":
-                terms = self._terms_of(term, made)
+            term = instruction.operands[1 - instruction.operands.index(carried)]
+            if body.outputs.count(total) == 1 and instruction.dtype.kind in "fc":
+                terms = self._terms_of(term, instruction)
                 if terms is not None:
-                    found[k] = terms
-        return found
+                    sums[k] = terms
+        return sums
 
     def _terms_of(self, x: Any, like: Instruction) -> list[Ref] | None:
         """The terms of a sum that is used once; None if one has another shape or dtype."""
-        found: list[Ref] = []
+        terms: list[Ref] = []
         waiting = [x]
         while waiting:
             x = waiting.pop()
             if type(x) is not Ref:
                 return None
-            made = self.body.of(x)
-            if (made.shape, made.dtype) != (like.shape, like.dtype):
+            instruction = self.body.of(x)
+            if (instruction.shape, instruction.dtype) != (like.shape, like.dtype):
                 return None
             single = len(self.users.get(x, ())) == 1 and x not in self.body.outputs
-            if type(made) is Instruction and made.op is add and single:
+            if type(instruction) is Instruction and instruction.op is add and single:
                 self.adds.add(x.index)
-                waiting += made.operands
+                waiting += instruction.operands
             else:
-                found.append(x)
-        return found
+                terms.append(x)
+        return terms
 
     def _is_summed(self, term: Ref) -> bool:
         """Whether a sum's terms may be held for all steps, or are products that become one."""
@@ -108,13 +108,17 @@ class Sides:
 
     def factors(self, term: Ref) -> tuple[Any, Any] | None:
         """The factors of a term that is a product of matrices, both of which vary."""
-        made = self.body.of(term)
-        if type(made) is not Instruction or made.op is not matmul or len(made.shape) != 2:
+        instruction = self.body.of(term)
+        if (
+            type(instruction) is not Instruction
+            or instruction.op is not matmul
+            or len(instruction.shape) != 2
+        ):
             return None
-        left, right = made.operands
+        left, right = instruction.operands
         both = left in self.varies and right in self.varies
         like = [self.body.like(x) for x in (left, right)]
-        flat = all(len(x.shape) == 2 and x.dtype == made.dtype for x in like)
+        flat = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in like)
         return (left, right) if both and flat else None
 
     def _chain(self) -> set[int]:
@@ -156,49 +160,55 @@ class Sides:
     def _before(self) -> set[Ref]:
         """The instructions that may run before the loop: they depend on the rows alone."""
         before: set[Ref] = set()
-        for i, made in enumerate(self.body.instructions):
+        for i, instruction in enumerate(self.body.instructions):
             x = Ref("instruction", i)
             if x in self.on_carry or x not in self.on_rows or x in self.after:
                 continue
-            ready = all(y not in self.varies or y in before or is_input(y) for y in made.operands)
-            if ready and self.is_batched(made):
+            ready = all(
+                y not in self.varies or y in before or is_input(y) for y in instruction.operands
+            )
+            if ready and self.is_batched(instruction):
                 before.add(x)
         return before if any(self._is_work(x) for x in before) else set()
 
     def _is_work(self, x: Ref) -> bool:
         return not self.body.of(x).is_view
 
-    def is_batched(self, made: Instruction) -> bool:
+    def is_batched(self, instruction: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
-        if made.op is PART:
+        if instruction.op is PART:
             # where all results go, each goes
-            made = self.body.of(made.operands[0])  # type: ignore[arg-type]
-        op = made.op
-        if op.batch is None or not (op.like is None or type(op) is MultiOutputOp) or made.number:
+            instruction = self.body.of(instruction.operands[0])  # type: ignore[arg-type]
+        op = instruction.op
+        if (
+            op.batch is None
+            or not (op.like is None or type(op) is MultiOutputOp)
+            or instruction.number
+        ):
             return False
-        likes: Any = (made,)
+        likes: Any = (instruction,)
         if op.like is not None:
-            likes = op.like(*map(self._like, made.operands), **made.options).values
+            likes = op.like(*map(self._like, instruction.operands), **instruction.options).values
         size = sum(math.prod(x.shape) for x in likes)
         if not size or size * self.length > cost.SPLIT_HELD:
             return False
         if op is matmul:
-            if len(made.shape) > 1 and made.shape[-2] > cost.SPLIT_ROWS:
+            if len(instruction.shape) > 1 and instruction.shape[-2] > cost.SPLIT_ROWS:
                 return False
-        elif size > cost.SPLIT_ELEMENTS and not made.is_view:
+        elif size > cost.SPLIT_ELEMENTS and not instruction.is_view:
             return False
-        varying = tuple([x in self.varies for x in made.operands])
+        varying = tuple([x in self.varies for x in instruction.operands])
         tried = [
             _two_like(np.asarray(x)) if varies else x
-            for x, varies in zip(map(self._like, made.operands), varying, strict=True)
+            for x, varies in zip(map(self._like, instruction.operands), varying, strict=True)
         ]
         try:
-            found = by_shapes(partial(op.batch, op, varying), tried, made.options)
+            result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
             return False
-        values = found.values if type(found) is Parts else (found,)
+        values = result.values if type(result) is Parts else (result,)
         shapes = [(2, *x.shape) for x in likes]
-        return found is not NotImplemented and list(map(np.shape, values)) == shapes
+        return result is not NotImplemented and list(map(np.shape, values)) == shapes
 
     def _like(self, x: Any) -> Any:
         if type(x) is not Ref:
@@ -225,27 +235,27 @@ def split_loops(builder: Builder) -> None:
     """
     stands: dict[tuple[Any, int], Any] = {}
 
-    def visit(builder: Builder, made: Instruction) -> Any:
-        if made.op is PART:
-            return stands.get((made.operands[0], made.options["index"]))
-        loop: Loop = made.options["loop"]
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op is PART:
+            return stands.get((instruction.operands[0], instruction.options["index"]))
+        loop: Loop = instruction.options["loop"]
         if loop.stop is not None or loop.length is None or loop.length < 2:
             return None
         sides = Sides(loop)
         if not (sides.before or sides.after):
             return None
-        new, given = _rebuilt(sides, builder, made)
-        stands.update({(new, j): x for j, x in enumerate(given)})
+        new, operands = _rebuilt(sides, builder, instruction)
+        stands.update({(new, j): x for j, x in enumerate(operands)})
         return new
 
     builder.rewrite(visit, {*LOOPS, PART})
 
 
-def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, list[Any]]:
+def _rebuilt(sides: Sides, builder: Builder, instruction: Instruction) -> tuple[Ref, list[Any]]:
     """The loop that is left, and what stands for each of the values that it returned."""
     loop, body, n, first = sides.loop, sides.body, sides.loop.n_captured, sides.first
-    operands = list(made.operands)
-    stage = made.stage
+    operands = list(instruction.operands)
+    stage = instruction.stage
     outside = {Ref("input", i): operands[i] for i in range(len(operands)) if not n <= i < first}
     # before: further rows that the loop goes through
     wanted = [x for x in sorted(sides.before, key=lambda x: x.index) if _is_used_in_loop(sides, x)]
@@ -269,14 +279,14 @@ def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, li
         n_ys=len(outputs) - len(carry),
         moving=frozenset(),
     )
-    given = [*[operands[i] for i in places], *rows.values()]
-    new = builder.append(made.but(operands=tuple(given), options={"loop": left}))
+    new_operands = [*[operands[i] for i in places], *rows.values()]
+    new = builder.append(instruction.but(operands=tuple(new_operands), options={"loop": left}))
     # after
     stacks = {}
     for i, x in enumerate(crossing):
         stacks[x] = builder.emit(PART, new, index=len(carry) + len(stays) + i)
     late = [body.outputs[j] for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
-    terms = [(k, x) for k, found in sides.sums.items() for x in found]
+    terms = [(k, x) for k, own in sides.sums.items() for x in own]
     results = _computed(sides, builder, late, outside, stacks, stage, [x for _, x in terms])
     stands: list[Any] = [None] * len(body.outputs)
     for at, j in enumerate((*carry, *stays)):
@@ -306,30 +316,30 @@ def _is_used_in_loop(sides: Sides, x: Ref) -> bool:
 
 def _crossing(sides: Sides) -> list[Ref]:
     """The values that the loop computes or carries and that are needed after it."""
-    found: dict[Ref, None] = {}
+    crossing: dict[Ref, None] = {}
     needed = [sides.body.of(x).operands for x in sorted(sides.after, key=lambda x: x.index)]
     summed = itertools.chain.from_iterable(sides.sums.values())
     waiting: list[Any] = [*[x for operands in needed for x in operands], *summed]
     while waiting:
         x = waiting.pop()
-        if x not in sides.varies or x in sides.after or x in sides.before or x in found:
+        if x not in sides.varies or x in sides.after or x in sides.before or x in crossing:
             continue
         if is_input(x):
             # a row is there already
             if x in sides.on_carry:
-                found[x] = None
+                crossing[x] = None
         elif _is_repeated(sides, x):
             waiting += sides.body.of(x).operands
         else:
-            found[x] = None
-    return sorted(found, key=lambda x: (x.kind, x.index))
+            crossing[x] = None
+    return sorted(crossing, key=lambda x: (x.kind, x.index))
 
 
 def _is_repeated(sides: Sides, x: Ref) -> bool:
     """Whether a value of the loop is cheap enough to be recomputed after it."""
-    made = sides.body.of(x)
-    cheap = made.is_view or made.op is negative or x not in sides.on_carry
-    return cheap and sides.is_batched(made)
+    instruction = sides.body.of(x)
+    cheap = instruction.is_view or instruction.op is negative or x not in sides.on_carry
+    return cheap and sides.is_batched(instruction)
 
 
 def _computed(
@@ -354,15 +364,17 @@ def _computed(
         values: dict[Any, Any] = {**known, **dict(zip(sources, tensors, strict=True))}
         needed = _needed(sides, [*wanted, *_terms(sides, summed)], values)
         for i in needed:
-            made = sides.body.instructions[i]
-            place = made.place
-            operands = [values.get(x, _value(sides, x)) for x in made.operands]
-            varying = tuple([x in sides.varies for x in made.operands])
+            instruction = sides.body.instructions[i]
+            place = instruction.place
+            operands = [values.get(x, _value(sides, x)) for x in instruction.operands]
+            varying = tuple([x in sides.varies for x in instruction.operands])
             if any(varying):
-                found = made.op.batch(made.op, varying, *operands, **made.options)  # type: ignore[misc]
+                result = instruction.op.batch(
+                    instruction.op, varying, *operands, **instruction.options
+                )  # type: ignore[misc]
             else:
-                found = apply(made.op, tuple(operands), made.options)
-            values[Ref("instruction", i)] = found
+                result = apply(instruction.op, tuple(operands), instruction.options)
+            values[Ref("instruction", i)] = result
         return [
             *[values[x] for x in wanted],
             *[_summed(sides, x, values) for x in summed],
@@ -378,32 +390,32 @@ def _value(sides: Sides, x: Any) -> Any:
 
 def _needed(sides: Sides, wanted: Sequence[Ref], known: Mapping[Ref, Any]) -> list[int]:
     """The instructions to compute, in order."""
-    found: set[int] = set()
+    needed: set[int] = set()
     waiting: list[Any] = list(wanted)
     while waiting:
         x = waiting.pop()
         is_made = type(x) is Ref and x.kind == "instruction" and x not in known
-        if is_made and x.index not in found:
-            found.add(x.index)
+        if is_made and x.index not in needed:
+            needed.add(x.index)
             waiting += sides.body.instructions[x.index].operands
-    return sorted(found)
+    return sorted(needed)
 
 
 def _terms(sides: Sides, summed: Sequence[Ref]) -> list[Any]:
     """The values that sums need: for products that become one, the factors."""
-    found: list[Any] = []
+    flat: list[Any] = []
     for x in summed:
         factors = sides.factors(x) if x in sides.after else None
-        found += [x] if factors is None else [_untransposed(sides, factors[0])[0], factors[1]]
-    return found
+        flat += [x] if factors is None else [_untransposed(sides, factors[0])[0], factors[1]]
+    return flat
 
 
 def _untransposed(sides: Sides, x: Any) -> tuple[Any, bool]:
     """The matrix that a factor is the transpose of, if it is known."""
-    made = sides.body.of(x)
-    is_turned = type(made) is Instruction and made.op is transpose
-    if is_turned and not made.options.get("axes"):
-        return made.operands[0], True
+    instruction = sides.body.of(x)
+    is_turned = type(instruction) is Instruction and instruction.op is transpose
+    if is_turned and not instruction.options.get("axes"):
+        return instruction.operands[0], True
     return x, False
 
 
@@ -427,6 +439,6 @@ def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str
     values: dict[Any, Any] = dict(zip(inputs_at(range(len(operands))), operands, strict=True))
     for i, constant in enumerate(code.constants):
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
-    for i, made in enumerate(code.instructions):
-        values[Ref("instruction", i)] = builder.append(made.using(values).but(stage=stage))
+    for i, instruction in enumerate(code.instructions):
+        values[Ref("instruction", i)] = builder.append(instruction.using(values).but(stage=stage))
     return [values.get(x, x) for x in code.outputs]

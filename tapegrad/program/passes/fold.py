@@ -35,8 +35,8 @@ from tapegrad.program.program import rule
 
 def before_reshape(builder: Builder, x: Any) -> Operand | None:
     """The operand that a value only reshapes, if it does: for ``x[:, None]``, ``x``."""
-    made = builder.source(x, reshape)
-    return None if made is None else made.operands[0]
+    source = builder.source(x, reshape)
+    return None if source is None else source.operands[0]
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -46,13 +46,13 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
     """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
-    made = [builder.source(x, getitem) for x in parts]
-    sources = {x.operands if x is not None else () for x in made}
+    taken = [builder.source(x, getitem) for x in parts]
+    sources = {x.operands if x is not None else () for x in taken}
     of = sources.pop()
     if sources or len(of) != 1:
         return None
     shape = builder.shape(of[0])
-    places = [x.options["index"] for x in made if x is not None]
+    places = [x.options["index"] for x in taken if x is not None]
     if shape and all(len(place) == 1 and type(place[0]) is slice for place in places):
         ends = [place[0].indices(shape[0]) for place in places]
         joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
@@ -114,15 +114,15 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Ope
     """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
     for i, x in enumerate(operands):
-        made = builder.of(x) if type(x) is Ref and x.kind != "input" else None
-        if made is None or (type(made) is Instruction and made.op is not broadcast_to):
+        source = builder.of(x) if type(x) is Ref and x.kind != "input" else None
+        if source is None or (type(source) is Instruction and source.op is not broadcast_to):
             continue
-        if type(made) is not Constant:
-            (single,) = made.operands
-        elif made.shape == () or made.splat is None or len(operands) == 1:
+        if type(source) is not Constant:
+            (single,) = source.operands
+        elif source.shape == () or source.splat is None or len(operands) == 1:
             continue
         else:
-            single = builder.constant(np.asarray(made.splat, made.dtype))
+            single = builder.constant(np.asarray(source.splat, source.dtype))
         tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried

@@ -43,59 +43,59 @@ def _trim(builder: Builder) -> bool:
     changed = False
     used: dict[Any, set[int]] = {}
     for i in builder.of_ops((PART,)):
-        made = builder.instructions[i]
-        used.setdefault(made.operands[0], set()).add(made.options["index"])
+        instruction = builder.instructions[i]
+        used.setdefault(instruction.operands[0], set()).add(instruction.options["index"])
     places: dict[Any, dict[int, int]] = {}
     for i in builder.of_ops({*_NESTED, PART}):
-        made, ref = builder.instructions[i], builder.refs[i]
-        if made.op in _NESTED:
-            trim = _trimmed_loop if made.op in LOOPS else _trimmed_branch
-            trimmed, places[ref] = trim(made, used.get(ref, set()))
-            if trimmed is not made:
+        instruction, ref = builder.instructions[i], builder.refs[i]
+        if instruction.op in _NESTED:
+            trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
+            trimmed, places[ref] = trim(instruction, used.get(ref, set()))
+            if trimmed is not instruction:
                 builder.put(i, trimmed)
                 changed = True
-        elif made.op is PART and made.operands[0] in places:
-            at = places[made.operands[0]][made.options["index"]]
-            if at != made.options["index"]:
-                builder.put(i, made.but(options={"index": at}))
+        elif instruction.op is PART and instruction.operands[0] in places:
+            at = places[instruction.operands[0]][instruction.options["index"]]
+            if at != instruction.options["index"]:
+                builder.put(i, instruction.but(options={"index": at}))
     return changed
 
 
 @rule(*_NESTED, complex=True)
-def improve_bodies(builder: Builder, made: Instruction) -> Any:
+def improve_bodies(builder: Builder, instruction: Instruction) -> Any:
     """``loop(body) -> loop(improved(body))``, and so for branches: by the passes of this call.
 
     Fires on each of them.
     """
-    ((option, held),) = made.options.items()
+    ((option, held),) = instruction.options.items()
     better = {name: improved(code, builder.passes) for name, code in held.bodies.items()}
-    return made.but(options={option: attrs.evolve(held, **better)})
+    return instruction.but(options={option: attrs.evolve(held, **better)})
 
 
 @rule(*LOOPS, complex=True)
-def hoist(builder: Builder, made: Instruction) -> Any:
+def hoist(builder: Builder, instruction: Instruction) -> Any:
     """``loop(f(g(w), c)) -> loop(f(v, c))`` after ``v = g(w)``, for captured values w.
 
     Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
-    loop: Loop = made.options["loop"]
-    found = _invariant(loop)
-    if not found:
+    loop: Loop = instruction.options["loop"]
+    invariant = _invariant(loop)
+    if not invariant:
         return None
     body, n = loop.body, loop.n_captured
-    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), made.operands, strict=False))
+    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), instruction.operands, strict=False))
     for i, constant in enumerate(body.constants):
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
     edge: list[Ref] = []
     uses: dict[Any, list[Instruction]] = {}
     results = body.results
     for i, y in enumerate(body.instructions):
-        if Ref("instruction", i) not in found:
+        if Ref("instruction", i) not in invariant:
             for x in y.operands:
                 uses.setdefault(x, []).append(y)
-    for x in found:
+    for x in invariant:
         y = body.instructions[x.index]
-        values[x] = builder.append(y.using(values).but(stage=made.stage))
+        values[x] = builder.append(y.using(values).but(stage=instruction.stage))
         if x in uses or x in results:
             edge.append(x)
             if y.op is transpose and any(
@@ -107,9 +107,9 @@ def hoist(builder: Builder, made: Instruction) -> Any:
     if stop is not None:
         further = inputs_at(range(len(body.inputs), len(body.inputs) + len(edge)))
         stop = from_these(stop, [*captured, *further, *rest], code.inputs)
-    operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
+    operands = (*instruction.operands[:n], *[values[x] for x in edge], *instruction.operands[n:])
     left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
-    return made.but(operands=operands, options={"loop": left})
+    return instruction.but(operands=operands, options={"loop": left})
 
 
 _QUICKER = "products are faster in C order"
@@ -119,33 +119,33 @@ def _invariant(loop: Loop) -> list[Ref]:
     """The instructions that depend only on captured values."""
     body = loop.body
     varies: set[Any] = {Ref("input", i) for i in range(loop.n_captured, len(body.inputs))}
-    found = []
-    for i, made in enumerate(body.instructions):
+    invariant = []
+    for i, instruction in enumerate(body.instructions):
         x = Ref("instruction", i)
         # what a loop of no steps would not compute might fail or warn
         certain = loop.stop is None and loop.length != 0
-        if varies.intersection(made.operands) or not (certain or made.is_view):
+        if varies.intersection(instruction.operands) or not (certain or instruction.is_view):
             varies.add(x)
         else:
-            found.append(x)
-    return found
+            invariant.append(x)
+    return invariant
 
 
 # --- trimming -------------------------------------------------------------------------------
 
 
-def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
+def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
     """A loop that returns only the values used, and the new position of each."""
-    loop: Loop = made.options["loop"]
+    loop: Loop = instruction.options["loop"]
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     reach = _reached(body)
     wanted = {k for k in range(n_carry) if k in used}
     # what is returned twice is returned once
     first_of: dict[Any, int] = {}
     first = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= n_carry}
-    given = [j for j in first if first[j] == j]
+    distinct = [j for j in first if first[j] == j]
     needed: set[int] = set()
-    for j in given:
+    for j in distinct:
         needed |= reach(body.outputs[j])
     if loop.stop is not None:
         needed |= _reached(loop.stop)(loop.stop.outputs[0])
@@ -165,11 +165,11 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
         # the rows determine the number of steps
         rows = [n + n_carry]
     order = [*captured, *[n + k for k in carry], *rows]
-    outputs = [*carry, *given]
+    outputs = [*carry, *distinct]
     where = {j: at for at, j in enumerate(outputs)}
     where |= {j: where[i] for j, i in first.items()}
     if order == list(range(len(body.inputs))) and len(outputs) == len(body.outputs):
-        return made, where
+        return instruction, where
     taken = inputs_at(order)
     trimmed = attrs.evolve(
         loop,
@@ -177,16 +177,16 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
         stop=loop.stop and from_these(loop.stop, taken[: len(order) - len(rows)]),
         n_carry=len(carry),
         n_xs=len(rows),
-        n_ys=len(given),
+        n_ys=len(distinct),
         moving=frozenset(),
     )
-    operands = tuple([made.operands[i] for i in order])
-    return made.but(operands=operands, options={"loop": trimmed}), where
+    operands = tuple([instruction.operands[i] for i in order])
+    return instruction.but(operands=operands, options={"loop": trimmed}), where
 
 
-def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
+def _trimmed_branch(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
     """A branch that returns only the values used, and the new position of each."""
-    branch: Branch = made.options["branch"]
+    branch: Branch = instruction.options["branch"]
     outputs = sorted(used)
     where = {j: at for at, j in enumerate(outputs)}
     needed: set[int] = set()
@@ -196,21 +196,21 @@ def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dic
             needed |= reach(code.outputs[j])
     order = sorted(needed)
     if len(order) == len(branch.on_true.inputs) and len(outputs) == len(branch.on_true.outputs):
-        return made, where
+        return instruction, where
     codes = [
         from_these(code, inputs_at(order), outputs=[code.outputs[j] for j in outputs])
         for code in (branch.on_true, branch.on_false)
     ]
-    operands = (made.operands[0], *[made.operands[1 + i] for i in order])
-    return made.but(operands=operands, options={"branch": Branch(*codes)}), where
+    operands = (instruction.operands[0], *[instruction.operands[1 + i] for i in order])
+    return instruction.but(operands=operands, options={"branch": Branch(*codes)}), where
 
 
 def _reached(code: Code) -> Callable[[Any], set[int]]:
     """Which inputs a value of a program depends on."""
     known: dict[Any, set[int]] = {Ref("input", i): {i} for i in range(len(code.inputs))}
-    for i, made in enumerate(code.instructions):
-        found: set[int] = set()
-        for x in made.operands:
-            found |= known.get(x, set())
-        known[Ref("instruction", i)] = found
+    for i, instruction in enumerate(code.instructions):
+        inputs: set[int] = set()
+        for x in instruction.operands:
+            inputs |= known.get(x, set())
+        known[Ref("instruction", i)] = inputs
     return lambda x: known.get(x, set())

@@ -91,9 +91,9 @@ def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
     # most operands lie as they should
     op_of, masks = builder.op_of, instruction.op is multiply
     for x in operands:
-        given = builder.shape(x)
+        own = builder.shape(x)
         is_view = type(x) is Ref and x[0] == "instruction" and op_of[x[1]] in (transpose, getitem)
-        if given != () and (given != shape or is_view or (masks and builder.dtype(x).kind == "b")):
+        if own != () and (own != shape or is_view or (masks and builder.dtype(x).kind == "b")):
             break
     else:
         return None
@@ -121,12 +121,12 @@ def _converted(builder: Builder, x: Ref, instruction: Instruction) -> Ref:
 
 def _laid_out(builder: Builder, x: Ref, shape: tuple[int, ...]) -> Operand:
     """An operand of a shape in C order, as far as that is known; a number stays one."""
-    given = builder.shape(x)
-    if given == () or (given == shape and _in_c_order(builder, x)):
+    own = builder.shape(x)
+    if own == () or (own == shape and _in_c_order(builder, x)):
         return x
-    if given == shape:
+    if own == shape:
         return builder.emit(copy, x)
-    if math.prod(given) == math.prod(shape):
+    if math.prod(own) == math.prod(shape):
         return builder.reshaped(x, shape)
     if x.kind == "constant":
         return builder.constant(np.broadcast_to(builder.of(x).array, shape))
@@ -135,21 +135,21 @@ def _laid_out(builder: Builder, x: Ref, shape: tuple[int, ...]) -> Operand:
 
 def _in_c_order(builder: Builder, x: Any) -> bool:
     """Whether a value is no view, or one that NumPy goes through without a call for each row."""
-    made = builder.source(x)
-    if made is None or made.op not in (transpose, getitem) or len(made.operands) > 1:
+    source = builder.source(x)
+    if source is None or source.op not in (transpose, getitem) or len(source.operands) > 1:
         return True
-    if len(without_ones(made.shape)) < 2:
+    if len(without_ones(source.shape)) < 2:
         return True
-    if made.op is transpose:
+    if source.op is transpose:
         # a new array is made in the order of what it is made of
         ref = builder.refs[builder.at]
         return any(type(y) is Ref and y == ref for y in builder.outputs)
     # after the first slice everything must be taken
-    parts = [part for part in made.options["index"] if part is not None]
+    parts = [part for part in source.options["index"] if part is not None]
     first = next((k for k, part in enumerate(parts) if type(part) is slice), len(parts))
     whole = all(part == slice(None) for part in parts[first + 1 :])
     steps = first < len(parts) and parts[first].step not in (None, 1)
-    return whole and not steps and _in_c_order(builder, made.operands[0])
+    return whole and not steps and _in_c_order(builder, source.operands[0])
 
 
 @improvement(complex=True)
@@ -164,14 +164,14 @@ def type_numbers(builder: Builder) -> None:
 def _typed(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number:
         return None
-    given, shape = instruction.operands, instruction.shape
-    for x in given:
+    xs, shape = instruction.operands, instruction.shape
+    for x in xs:
         # one without axes has none to lose
         if type(x) is not Ref or builder.shape(x) not in (shape, ()):
             break
     else:
         return None
-    dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
+    dtypes = {d for x in xs if (d := builder.dtype(x)) is not NUMBER}
     if len(dtypes) != 1:
         return None
     (dtype,) = dtypes

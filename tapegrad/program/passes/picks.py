@@ -38,7 +38,9 @@ def pick_first(builder: Builder) -> None:
             max_: _largest,
             min_: _largest,
         }
-        builder.rewrite(lambda builder, made: rules[made.op](builder, made), rules)
+        builder.rewrite(
+            lambda builder, instruction: rules[instruction.op](builder, instruction), rules
+        )
 
 
 def _picked(once: Collection[Any], builder: Builder, instruction: Instruction) -> Any:
@@ -102,5 +104,5 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)
     starts = builder.constant(np.arange(0, math.prod(shape), n))
     places = builder.emit(add, at, starts)
-    found = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
-    return builder.reshaped(found, instruction.shape)
+    largest = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
+    return builder.reshaped(largest, instruction.shape)

@@ -120,16 +120,16 @@ def _join(builder: Builder, group: list[int]) -> None:
     if builder.instructions[group[0]].stage == STAGES[1]:
         # a sweep goes from the last step to the first; in step order rows match other stacks
         group = group[::-1]
-    made = [builder.current(builder.instructions[j]) for j in group]
-    builder.stage, builder.place = made[0].stage, made[0].place
+    instructions = [builder.current(builder.instructions[j]) for j in group]
+    builder.stage, builder.place = instructions[0].stage, instructions[0].place
     product = builder.emit(
         matmul,
-        concatenated(builder, [x.operands[0] for x in made]),
-        made[0].operands[1],
+        concatenated(builder, [x.operands[0] for x in instructions]),
+        instructions[0].operands[1],
         note=f"{len(group)} products, stacked",
     )
-    n = made[0].shape[0]
+    n = instructions[0].shape[0]
     for k, j in enumerate(group):
         part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
-        builder.name(part, made[k].name)
+        builder.name(part, instructions[k].name)
         builder.replace(j, part)

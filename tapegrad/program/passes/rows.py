@@ -23,10 +23,10 @@ def join_gathers(builder: Builder, joined: Instruction) -> Any:
     Fires on an embedding looked up at each step of a loop, once the steps' products are
     stacked: one selection in place of one a step.
     """
-    found = [part for x in joined.operands if (part := builder.source(x, index_select))]
-    if joined.options.get("axis", 0) != 0 or len(found) < len(joined.operands):
+    gathers = [part for x in joined.operands if (part := builder.source(x, index_select))]
+    if joined.options.get("axis", 0) != 0 or len(gathers) < len(joined.operands):
         return None
-    tables, indices = {part.operands[0] for part in found}, [part.operands[1] for part in found]
+    tables, indices = {part.operands[0] for part in gathers}, [part.operands[1] for part in gathers]
     if len(tables) != 1 or len({builder.dtype(x) for x in indices}) != 1:
         return None
     if not all(type(x) is Ref and len(builder.shape(x)) == 1 for x in indices):

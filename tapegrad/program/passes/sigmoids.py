@@ -104,14 +104,14 @@ def _join_across_loops(builder: Builder) -> None:
         _return_s(builder, ref, places)
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        found = {x.at: x for x in slopes.get(builder.at, ())}
-        if not found:
+        own = {x.at: x for x in slopes.get(builder.at, ())}
+        if not own:
             return None
         loop: Loop = instruction.options["loop"]
         body, rows = Builder.of_program(loop.body), []
 
         def divided(body: Builder, product: Instruction) -> Any:
-            slope = found.get(body.at)
+            slope = own.get(body.at)
             if slope is None:
                 return None
             rows.append(builder.emit(PART, slope.loop, index=s_of[slope.loop][slope.source]))
@@ -144,7 +144,7 @@ def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
             first, at = source.options["loop"], part.options["index"]
             if at >= first.n_carry:
                 rows[Ref("input", i)] = part.operands[0], first.body.outputs[at]
-    found: dict[int, _Slope] = {}
+    slopes: dict[int, _Slope] = {}
     for i, product in enumerate(body.instructions):
         for y, other in either_way(product) if product.op is multiply else ():
             side = body.source(other, sigmoid)
@@ -153,22 +153,22 @@ def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
                 continue
             ref, value = rows[y]
             other_body = Builder.of_program(builder.of(ref).options["loop"].body)
-            given = other_body.source(value, sigmoid)
-            if given is None or given.dtype.char not in "fd":
+            argument = other_body.source(value, sigmoid)
+            if argument is None or argument.dtype.char not in "fd":
                 continue
-            x, same = _viewed(body, turned.operands[0], other_body, given.operands[0])
-            if x in rows and rows[x] == (ref, same) and body.dtype(x) == given.dtype:
-                found[i] = _Slope(i, y, ref, value.index)
-    return [*found.values()]
+            x, same = _viewed(body, turned.operands[0], other_body, argument.operands[0])
+            if x in rows and rows[x] == (ref, same) and body.dtype(x) == argument.dtype:
+                slopes[i] = _Slope(i, y, ref, value.index)
+    return [*slopes.values()]
 
 
 def _viewed(a: Builder, x: Any, b: Builder, y: Any) -> tuple[Any, Any]:
     """The values of two programs that two values are the same view of: themselves, if of none."""
-    while (made := a.source(x)) is not None and (like := b.source(y)) is not None:
-        single = made.is_view and len(made.operands) == len(like.operands) == 1
-        if not single or content(made, ()) != content(like, ()):
+    while (source := a.source(x)) is not None and (like := b.source(y)) is not None:
+        single = source.is_view and len(source.operands) == len(like.operands) == 1
+        if not single or content(source, ()) != content(like, ()):
             break
-        (x,), (y,) = made.operands, like.operands
+        (x,), (y,) = source.operands, like.operands
     return x, y
 
 
@@ -178,17 +178,17 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
     loop: Loop = instruction.options["loop"]
     body = Builder.of_program(loop.body)
     parts: Known = {}
-    found: list[Ref] = []
+    sigmoids: list[Ref] = []
 
     def visit(body: Builder, instruction: Instruction) -> Any:
         if body.at not in places:
             return None
-        places[body.at] = len(loop.body.outputs) + len(found)
+        places[body.at] = len(loop.body.outputs) + len(sigmoids)
         y = written_out(body, instruction, parts)
-        found.append(body.of(y).operands[1])
+        sigmoids.append(body.of(y).operands[1])
         return y
 
     body.rewrite(visit, (sigmoid,))
-    body.outputs += tuple(found)
+    body.outputs += tuple(sigmoids)
     loop = attrs.evolve(loop, body=made(loop.body, body), moving=frozenset())
     builder.put(ref.index, instruction.but(options={"loop": loop}))

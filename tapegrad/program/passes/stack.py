@@ -67,8 +67,8 @@ def stack_sums(builder: Builder) -> None:
         if builder.at in inside or instruction.number:
             return None
         terms = _terms(builder, instruction, inside)
-        made = [builder.source(x) for x in terms]
-        if not any(x is not None and x.op in _STACKED for x in made):
+        sources = [builder.source(x) for x in terms]
+        if not any(x is not None and x.op in _STACKED for x in sources):
             return None
         for x in terms:
             if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
@@ -140,8 +140,8 @@ def _factors(builder: Builder, product: Instruction) -> tuple[Any, Any]:
         return _turned(builder, left), right
     if product.op is multiply and len(product.shape) == 2:
         height, width = product.shape
-        found = {builder.shape(x): x for x in product.operands}
-        column, row = found.get((height, 1)), found.get((1, width))
+        by_shape = {builder.shape(x): x for x in product.operands}
+        column, row = by_shape.get((height, 1)), by_shape.get((1, width))
         if column is not None and row is not None and min(height, width) > 1:
             return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
     return None, None
@@ -154,8 +154,8 @@ def _turned(builder: Builder, x: Any) -> Any:
     if x.kind == "constant":
         constant = builder.of(x)
         return builder.constant(constant.array.T, constant.captured)
-    made = builder.source(x, transpose)
-    return None if made is None or made.options.get("axes") else made.operands[0]
+    source = builder.source(x, transpose)
+    return None if source is None or source.options.get("axes") else source.operands[0]
 
 
 def _row_sums(builder: Builder, terms: list[Any]) -> Any:
@@ -176,11 +176,11 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
 
 def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     """Sums of rows by index as one."""
-    found = [scattered for x in terms if (scattered := builder.source(x, sum_segments))]
-    if len(found) < len(terms):
+    scatters = [scattered for x in terms if (scattered := builder.source(x, sum_segments))]
+    if len(scatters) < len(terms):
         return None
     indices: list[Any] = []
-    for scattered in found:
+    for scattered in scatters:
         _, index = scattered.operands
         shape = builder.shape(index)
         if len(shape) != 1 or shape[0] > cost.STACKED_ROWS or type(index) is not Ref:
@@ -188,8 +188,8 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
         indices.append(index)
     if len({builder.dtype(index) for index in indices}) != 1:
         return None
-    n = found[0].options["n"]
-    parts = [scattered.operands[0] for scattered in found]
+    n = scatters[0].options["n"]
+    parts = [scattered.operands[0] for scattered in scatters]
     return builder.emit(
         sum_segments, concatenated(builder, parts), concatenated(builder, indices), n=n
     )
@@ -197,7 +197,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
 
 def _parts(builder: Builder, terms: list[Any]) -> Any:
     """Slices placed in zeros that together fill the array, as a concatenation."""
-    found: list[tuple[int, int, Any]] = []
+    parts: list[tuple[int, int, Any]] = []
     axis = None
     for x in terms:
         scattered = builder.source(x, scatter)
@@ -213,14 +213,14 @@ def _parts(builder: Builder, terms: list[Any]) -> Any:
         filled[axis] = stop - start
         if builder.shape(scattered.operands[0]) != tuple(filled):
             return None
-        found.append((start, stop, scattered.operands[0]))
-    found.sort(key=lambda part: part[0])
-    ends = [0, *[stop for _, stop, _ in found]]
-    if axis is None or [start for start, _, _ in found] != ends[:-1]:
+        parts.append((start, stop, scattered.operands[0]))
+    parts.sort(key=lambda part: part[0])
+    ends = [0, *[stop for _, stop, _ in parts]]
+    if axis is None or [start for start, _, _ in parts] != ends[:-1]:
         return None
     if ends[-1] != builder.shape(terms[0])[axis]:
         return None
-    return concatenated(builder, [part for _, _, part in found], axis)
+    return concatenated(builder, [part for _, _, part in parts], axis)
 
 
 def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -258,10 +258,10 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
 def _placed_last(builder: Builder, instruction: Instruction, uses: list[int]) -> Any:
     """Rows or slices that fill an array, each placed in zeros and added after all else, as one."""
     placed: list[Any] = []
-    made: Instruction | None = instruction
-    while made is not None:
+    last: Instruction | None = instruction
+    while last is not None:
         rest: Any
-        rest, x = made.operands
+        rest, x = last.operands
         if builder.source(x, scatter) is None:
             x, rest = rest, x
         if builder.source(x, scatter) is None:
@@ -273,7 +273,7 @@ def _placed_last(builder: Builder, instruction: Instruction, uses: list[int]) ->
         if whole is not None:
             return builder.emit(add, rest, whole)
         is_new = type(rest) is Ref and rest.index >= len(uses)
-        made = None if is_new or _is_shared(rest, uses) else builder.source(rest, add)
+        last = None if is_new or _is_shared(rest, uses) else builder.source(rest, add)
     return None
 
 

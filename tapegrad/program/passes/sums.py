@@ -46,26 +46,28 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     shape, operands = product.shape, product.operands
     if len(shape) < 3 or not is_floating(builder, product, *operands):
         return None
-    given = [builder.shape(x) for x in operands]
-    ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in given)
+    shapes = [builder.shape(x) for x in operands]
+    ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in shapes)
     fits = (
         math.prod(shape) >= cost.EINSUM_ELEMENTS
         and ends == [1, shape[-1]]
         and 1 < ends[1] <= cost.EINSUM_ROW
     )
-    if not fits or shape in given or 0 in shape:
+    if not fits or shape in shapes or 0 in shape:
         return None
     letters = LETTERS[: len(shape)]
-    terms = ["".join(a for a, n in zip(letters, x, strict=True) if n > 1) for x in given]
+    terms = ["".join(a for a, n in zip(letters, x, strict=True) if n > 1) for x in shapes]
     result = "".join(a for a, n in zip(letters, shape, strict=True) if n > 1)
     factors = [builder.reshaped(x, without_ones(builder.shape(x))) for x in operands]
-    made = builder.emit(contract, *factors, subscripts=f"{','.join(terms)}->{result}")
-    return builder.reshaped(made, shape)
+    contracted = builder.emit(contract, *factors, subscripts=f"{','.join(terms)}->{result}")
+    return builder.reshaped(contracted, shape)
 
 
-def is_floating(builder: Builder, made: Instruction, *operands: Any) -> bool:
+def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> bool:
     """Whether a result is of a dtype that BLAS knows, and so are these operands."""
-    return made.dtype.char in "fd" and all(builder.dtype(x) == made.dtype for x in operands)
+    return instruction.dtype.char in "fd" and all(
+        builder.dtype(x) == instruction.dtype for x in operands
+    )
 
 
 def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
@@ -93,12 +95,12 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
     """Whether a value is certainly in C order."""
-    made = builder.source(x)
-    if made is None:
+    source = builder.source(x)
+    if source is None:
         return False
-    if made.op is reshape:
-        return is_contiguous(builder, made.operands[0])
-    return not made.is_view
+    if source.op is reshape:
+        return is_contiguous(builder, source.operands[0])
+    return not source.is_view
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:
@@ -116,8 +118,8 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
         return None
     if size > cost.PARTS_ELEMENTS:
         # one in another order would be copied
-        made = [builder.source(y) for y in (left, right)]
-        if any(y is not None and y.is_view for y in made):
+        sources = [builder.source(y) for y in (left, right)]
+        if any(y is not None and y.is_view for y in sources):
             return None
         return builder.emit(inner_product, left, right, note="the sum of products, in parts")
     flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
@@ -160,10 +162,12 @@ def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> 
         return _row_by_row(builder, product, inner, total.shape, x in once) if stack else None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
-    made: Operand = builder.emit(matmul, left, right, note="the sum of products, as a product")
+    contracted: Operand = builder.emit(
+        matmul, left, right, note="the sum of products, as a product"
+    )
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
-    made = builder.reshaped(made, tuple(shape[k] for k in order))
-    return builder.reshaped(_permuted(builder, made, order, sorted(order)), total.shape)
+    contracted = builder.reshaped(contracted, tuple(shape[k] for k in order))
+    return builder.reshaped(_permuted(builder, contracted, order, sorted(order)), total.shape)
 
 
 def _row_by_row(
@@ -176,8 +180,8 @@ def _row_by_row(
     if min(inner) < len(stack) or not (width >= cost.ROW_ELEMENTS or is_wide):
         return None
     for x in product.operands:
-        made = builder.source(x)
-        is_moved = made is not None and made.is_view and not is_contiguous(builder, x)
+        source = builder.source(x)
+        is_moved = source is not None and source.is_view and not is_contiguous(builder, x)
         if is_moved or builder.shape(x) != shape:
             return None
     left, right = (builder.reshaped(x, (*stack, width)) for x in product.operands)
