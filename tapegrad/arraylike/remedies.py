@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import islice
@@ -151,6 +151,14 @@ def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.A
     return [node] if holds else []
 
 
+def _libraries() -> Iterator[tuple[str, str]]:
+    """The modules and functions that led from the caller's code here, the last one first."""
+    for frame in frames_to_users():
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith("tapegrad.arraylike.") and not is_users(frame):
+            yield module, frame.f_code.co_name
+
+
 def of_function(name: str) -> str | None:
     """The remedy for a function of NumPy without an op, or for the one that calls it."""
     called, code, _ = _reading("")
@@ -193,13 +201,8 @@ def _at() -> str:
 
 
 def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """The operation that reads a Tensor's value, the code for it, if any, and the calls between.
-
-    Of these the modules and the names of the functions, the last one first.
-    """
-    calls = [(x.f_globals.get("__name__", ""), x) for x in frames_to_users() if not is_users(x)]
-    through = [(x, y.f_code.co_name) for x, y in calls if not x.startswith("tapegrad.arraylike.")]
-    nodes = users_code()
+    """The operation that reads a Tensor's value, the code for it, if any, and the calls between."""
+    through, nodes = list(_libraries()), users_code()
     if not nodes or any(module.startswith("tapegrad.") for module, _ in through):
         return what, "", through
     node = nodes[0]

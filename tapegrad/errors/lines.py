@@ -54,7 +54,10 @@ def called_from(level: int) -> tuple[str, str]:
 
 
 def frames_to_users() -> Iterator[FrameType]:
-    """The frames of the calls that led here, the last one first, up to the caller's line."""
+    """The frames of the calls that led here, the last one first, up to the caller's line.
+
+    A function that kept them would keep its own, and all that the caller holds.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame
@@ -63,8 +66,10 @@ def frames_to_users() -> Iterator[FrameType]:
 
 def users_frame() -> FrameType | None:
     """The frame of the caller's line that led here."""
-    *_, last = frames_to_users()
-    return last if is_users(last) else None
+    for frame in frames_to_users():
+        if is_users(frame):
+            return frame
+    return None
 
 
 def users_place() -> Place:
@@ -81,8 +86,10 @@ def place_of(frame: FrameType) -> Place:
 
 def users_level() -> int:
     """The caller's line as a stack level, as `warnings.warn` counts them; 1 if there is none."""
-    _, *frames = frames_to_users()
-    return len(frames) if is_users(frames[-1]) else 1
+    for level, frame in enumerate(frames_to_users()):
+        if is_users(frame):
+            return level
+    return 1
 
 
 def is_users(frame: FrameType) -> bool:

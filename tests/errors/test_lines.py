@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import inspect
 import itertools
 import warnings
+import weakref
 from contextvars import ContextVar
 from functools import partial
 
@@ -15,7 +18,7 @@ from layer_kinds import KINDS
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
-from tapegrad.errors.lines import DEFAULT, STATE
+from tapegrad.errors.lines import DEFAULT, STATE, users_frame, users_level, users_place
 
 X = np.array([0.0, 1.0])
 OPS = {
@@ -322,6 +325,23 @@ def test_a_compiled_op_may_come_of_code_without_a_module():
     exec("def twice(x): return x * 2", space)
     step = tg.compile(tg.custom_op(vjps=(None,))(space["twice"]))
     assert [step(x) for x in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
+
+
+def test_looking_for_a_line_keeps_nothing_alive():
+    def local(look):
+        kept = lambda: None  # noqa: E731
+        with contextlib.suppress(TypeError):
+            look()
+        return weakref.ref(kept)
+
+    refused = partial(tg.record(np.asarray), X)
+    for look in (users_frame, users_place, users_level, refused):
+        gc.collect()
+        gc.disable()
+        try:
+            assert local(look)() is None, look
+        finally:
+            gc.enable()
 
 
 def test_by_default_a_line_warns_once():
