@@ -160,7 +160,7 @@ def _named(record: Tensor) -> str:
 def _repeated(record: Tensor) -> Run:
     """A checkpointed call, repeated on a tape of its own."""
     call = record._options["call"]
-    inner = record.origin.inner(call.made.fn)
+    inner = record.origin.inner(call.checkpoint.fn)
     origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_named(record)}")
     tape, outputs = call.repeated(origin)
     places = {x: i for i, x in enumerate(record._operands)}

@@ -364,12 +364,12 @@ def improved(program: Program, passes: Iterable[Pass]) -> Program:
             improve.change(builder)
             builder.tidy()
         else:
-            program = improve(program if builder is None else made(program, builder))
+            program = improve(program if builder is None else rebuilt(program, builder))
             builder = None
-    return program if builder is None else made(program, builder)
+    return program if builder is None else rebuilt(program, builder)
 
 
-def made(old: AnyCode, builder: Builder) -> AnyCode:
+def rebuilt(old: AnyCode, builder: Builder) -> AnyCode:
     """The program that a Builder holds, which began as an older one."""
     constants, instructions, outputs = builder.finished()
     return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)

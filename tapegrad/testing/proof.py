@@ -25,7 +25,7 @@ from tapegrad import tree
 from tapegrad.errors import ProofError
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Code
-from tapegrad.program.program import Improvement, Pass, Program, check_program, made
+from tapegrad.program.program import Improvement, Pass, Program, check_program, rebuilt
 from tapegrad.program.text import runner
 from tapegrad.testing.evaluation import Rounded, evaluated
 from tapegrad.testing.trials import trials
@@ -270,7 +270,7 @@ class Proof:
                 if isinstance(improve, Improvement):
                     improve.change(builder)
                     builder.tidy()
-                    after = made(before, builder)
+                    after = rebuilt(before, builder)
                 else:
                     after = improve(before)
                     builder = Builder.of_program(after, passes)

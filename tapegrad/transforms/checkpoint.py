@@ -144,7 +144,7 @@ class CheckpointedCall:
 
     Attributes
     ----------
-    made, args, kwargs
+    checkpoint, args, kwargs
         The checkpointed function, and the arguments of the call.
     start
         The record before it.
@@ -156,7 +156,7 @@ class CheckpointedCall:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    made: Checkpoint[..., Any]
+    checkpoint: Checkpoint[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     start: Tensor | Origin
@@ -165,7 +165,7 @@ class CheckpointedCall:
     primal: Any
 
     def __repr__(self) -> str:
-        return label(self.made.fn)
+        return label(self.checkpoint.fn)
 
     def pull(self, cotangents: list[Any]) -> list[Any]:
         """The cotangents of the records that it reads, given the cotangents of its results."""
@@ -192,7 +192,7 @@ class CheckpointedCall:
     def repeated(self, origin: Origin) -> tuple[Tape, list[Any]]:
         """A second call, on a tape of its own that begins there, and its floating results."""
         (args, kwargs), last = _marked(origin, (self.args, self.kwargs))
-        output, last = recorded_from(last, _called, (self.made.fn, args, kwargs))
+        output, last = recorded_from(last, _called, (self.checkpoint.fn, args, kwargs))
         marks = [x for x in Tape(last, origin) if x.op is PARAMETER and x._operands]
         read = [x for x in marks if x._operands[0].origin is not origin]
         return Tape(last, origin, tuple(read)), floating_leaves(output)
@@ -207,20 +207,20 @@ class CheckpointedCall:
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and the records written from the start."""
-        output = _called(self.made.fn, self.args, self.kwargs)
+        output = _called(self.checkpoint.fn, self.args, self.kwargs)
         tape = Tape(last_written(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shapes != self.layout.shapes:
             raise ValueError(
-                f"{label(self.made.fn)} is checkpointed, but called again it returned "
+                f"{label(self.checkpoint.fn)} is checkpointed, but called again it returned "
                 f"{layout.structure} of shape {layout.shapes}, not {self.layout.structure} of "
                 f"{self.layout.shapes}: it must do the same each time"
             )
         values = primals(floating_leaves(output))
         if not all(map(_alike, values, layout.apart(self.primal))):
             raise ValueError(
-                f"{label(self.made.fn)} is checkpointed, but a second call returned other numbers: "
-                "does it draw random numbers (pass a key), or read an array that has changed (pass "
+                f"{label(self.checkpoint.fn)} is checkpointed, but a second call returned other "
+                "numbers: does it draw random numbers (pass a key), or read an array that has changed (pass "
                 "it as an argument)?"
             )
         return output, tape

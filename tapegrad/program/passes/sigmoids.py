@@ -19,7 +19,7 @@ from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.composites import Known, written_out
 from tapegrad.program.passes.fold import either_way
-from tapegrad.program.program import improvement, made
+from tapegrad.program.program import improvement, rebuilt
 
 
 @attrs.frozen
@@ -120,7 +120,7 @@ def _join_across_loops(builder: Builder) -> None:
             return _masked(body, body.emit(divide, slope.y, s), s)
 
         body.rewrite(divided, (multiply,))
-        code = attrs.evolve(made(loop.body, body), inputs=body.inputs)
+        code = attrs.evolve(rebuilt(loop.body, body), inputs=body.inputs)
         loop = attrs.evolve(loop, body=code, n_xs=loop.n_xs + len(rows), moving=frozenset())
         operands = (*instruction.operands, *rows)
         return instruction.but(operands=operands, options={"loop": loop})
@@ -190,5 +190,5 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
 
     body.rewrite(visit, (sigmoid,))
     body.outputs += tuple(sigmoids)
-    loop = attrs.evolve(loop, body=made(loop.body, body), moving=frozenset())
+    loop = attrs.evolve(loop, body=rebuilt(loop.body, body), moving=frozenset())
     builder.put(ref.index, instruction.but(options={"loop": loop}))

@@ -37,7 +37,7 @@ from tapegrad.program.passes import (
     join_sigmoids,
     pick_first,
 )
-from tapegrad.program.program import check_program, made
+from tapegrad.program.program import check_program, rebuilt
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -91,7 +91,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         builder.tidy()
         program = improve(program)
         # a builder that begins anew finds the same, whatever the one before it has kept
-        again = made(program, builder)
+        again = rebuilt(program, builder)
         assert (again.instructions, again.outputs) == (program.instructions, program.outputs)
         instructions = dict(builder.in_order())
         assert sorted(instructions) == [i for i, is_here in enumerate(builder.here) if is_here]
