@@ -220,8 +220,8 @@ class CheckpointedCall:
         if not all(map(_alike, values, layout.apart(self.primal))):
             raise ValueError(
                 f"{label(self.checkpoint.fn)} is checkpointed, but a second call returned other "
-                "numbers: does it draw random numbers (pass a key), or read an array that has changed (pass "
-                "it as an argument)?"
+                "numbers: does it draw random numbers (pass a key), or read an array that has "
+                "changed (pass it as an argument)?"
             )
         return output, tape
 
