@@ -134,8 +134,7 @@ if not _typing.TYPE_CHECKING:
         elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
             attribute = getattr(_import_module("tapegrad.functions"), name)
         else:
-            advice = _import_module("tapegrad.arraylike.remedies").ELSEWHERE.get(name, "")
-            raise AttributeError(f"module 'tapegrad' has no attribute {name!r}{advice}")
+            _import_module("tapegrad.errors.names").lacking("")(name)
         # there at once the next time
         globals()[name] = attribute
         return attribute

@@ -63,25 +63,6 @@ FUNCTIONS: Mapping[str, str] = {
     "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
 }
 
-# other libraries' names for functions of this package, or for some that it does not need
-_NAMES = {
-    "compile(fn)": "jit function",
-    "record(fn), or np.array for an array": "tensor Variable Parameter GradientTape",
-    "stop_gradient(t)": "no_grad detach",
-    "tree": "tree_map tree_util",
-    "grad(fn)": "backward gradient",
-    "vjp(fn, x)[1](np.ones_like(x))": "elementwise_grad",
-    "jacobian(fn)": "jacfwd jacrev",
-    "checkpoint(fn)": "remat",
-    "custom_op(vjps=..., jvp=...)": "custom_jvp",
-    "linearize(fn, x)[1].transpose(g)": "linear_transpose",
-    "random.key(seed)": "manual_seed PRNGKey seed",
-}
-ELSEWHERE: Mapping[str, str] = {
-    "scipy": ": import tapegrad.scipy first, which needs SciPy",
-    **{name: f": write tg.{ours}" for ours, names in _NAMES.items() for name in names.split()},
-}
-
 UFUNC_METHODS: Mapping[str, str] = {
     "add.at": "write array = tg.at(array)[index].add(t)",
     "subtract.at": "write array = tg.at(array)[index].add(-t)",

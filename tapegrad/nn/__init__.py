@@ -28,7 +28,10 @@ other than those a layer draws:
 True
 """
 
+import typing as _typing
+
 from tapegrad.declare.declarations import public_names as _public_names
+from tapegrad.errors.names import lacking as _lacking
 from tapegrad.nn import initializers as initializers
 from tapegrad.nn.attention import MultiHeadAttention as MultiHeadAttention
 from tapegrad.nn.attention import attention as attention
@@ -66,3 +69,6 @@ from tapegrad.nn.sequential import Sequential as Sequential
 
 __all__ = [*_public_names(globals()), "initializers"]
 __dir__ = __all__.copy
+# a checker would take any name then
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _lacking("nn")

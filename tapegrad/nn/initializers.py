@@ -7,7 +7,7 @@ the same arrays, and nothing is drawn from a global stream.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.names import lacking
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
@@ -23,6 +24,9 @@ from tapegrad.tree.ownership import Array, readonly_array
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]
 __dir__ = __all__.copy
+# a checker would take any name then
+if not TYPE_CHECKING:
+    __getattr__ = lacking("nn.initializers")
 
 Shape = tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""Losses and metrics."""
+"""Losses, metrics, and labels as rows of zeros and ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.reading import shape_of
+from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line

@@ -15,7 +15,10 @@ Accumulating the gradients of several batches, or averaging parameters over time
 {'w': array([2.75, 2.75])}
 """
 
+import typing as _typing
+
 from tapegrad.declare.declarations import public_names as _public_names
+from tapegrad.errors.names import lacking as _lacking
 from tapegrad.optim.adaptive import Adagrad as Adagrad
 from tapegrad.optim.adaptive import AdagradState as AdagradState
 from tapegrad.optim.adaptive import Adam as Adam
@@ -36,3 +39,6 @@ from tapegrad.optim.sgd import SGDState as SGDState
 
 __all__ = _public_names(globals())
 __dir__ = __all__.copy
+# a checker would take any name then
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _lacking("optim")

@@ -27,6 +27,9 @@ compiled program, and the program draws when it runs. A draw carries no gradient
 ``mean + scale * tg.random.normal(key, shape)`` has one for ``mean`` and ``scale``.
 """
 
+import typing as _typing
+
+from tapegrad.errors.names import lacking as _lacking
 from tapegrad.random.draws import bernoulli as bernoulli
 from tapegrad.random.draws import choice as choice
 from tapegrad.random.draws import integers as integers
@@ -42,3 +45,6 @@ from tapegrad.random.keys import split as split
 __all__ = ["Key", "bernoulli", "choice", "fold_in", "integers", "key", "normal", "permutation"]
 __all__ += ["split", "truncated_normal", "uniform"]
 __dir__ = __all__.copy
+# a checker would take any name then
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _lacking("random")

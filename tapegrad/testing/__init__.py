@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tapegrad.errors.names import lacking
 from tapegrad.testing.batches import check_batched as check_batched
 from tapegrad.testing.calls import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
@@ -41,7 +42,7 @@ _STRATEGIES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _STRATEGIES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        lacking("testing")(name)
     return getattr(importlib.import_module(f"{__name__}.{_STRATEGIES[name]}"), name)
 
 

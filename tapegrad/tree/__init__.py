@@ -7,6 +7,7 @@ tree's `Structure` is what is left when the leaves are taken out.
 
 import typing as _typing
 
+from tapegrad.errors.names import lacking as _lacking
 from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
 from tapegrad.tree.mapping import map_up_to as map_up_to
@@ -41,7 +42,7 @@ if not _typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> _typing.Any:
         if name not in _OPERATIONS:
-            raise AttributeError(f"module 'tapegrad.tree' has no attribute {name!r}")
+            _lacking("tree")(name)
         from tapegrad.tree import operations
 
         return getattr(operations, name)

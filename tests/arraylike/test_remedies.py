@@ -15,7 +15,6 @@ from depth import THOROUGH
 from written import in_a_file
 
 import tapegrad as tg
-from tapegrad.arraylike.remedies import ELSEWHERE
 from tapegrad.arraylike.table import complete
 
 X = np.array([0.3, 0.7, 0.2])
@@ -305,15 +304,3 @@ def test_a_tensor_whose_recording_has_ended_is_read_by_its_value() -> None:
     with pytest.raises(TypeError, match=r"np\.asarray .* its recording has ended; .* t\.value"):
         np.asarray(output)
     assert np.asarray(output.value).shape == (3,)
-
-
-def test_names_of_other_libraries_lead_to_ours() -> None:
-    assert len(ELSEWHERE) > 15
-    # a module that is imported by name, and is no attribute until then
-    for name, advice in ELSEWHERE.items() - {("scipy", ELSEWHERE["scipy"])}:
-        with pytest.raises(AttributeError) as caught:
-            getattr(tg, name)
-        assert str(caught.value) == f"module 'tapegrad' has no attribute {name!r}{advice}"
-        assert hasattr(tg, re.search(r"write tg\.(\w+)", advice)[1])  # type: ignore[index]
-    with pytest.raises(AttributeError, match=r"has no attribute 'nonsense'$"):
-        _ = tg.nonsense  # type: ignore[attr-defined]

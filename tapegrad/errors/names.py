@@ -1,0 +1,105 @@
+"""Names that a module lacks, and ours for them: another library's word, the same, or a near one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from operator import attrgetter
+from typing import NoReturn
+
+# other libraries' names for what is here, or for what is not needed
+_NAMES = {
+    "tg.compile(fn)": "jit function",
+    "tg.record(fn), or np.array for an array": "tensor Variable Parameter GradientTape as_tensor",
+    "tg.record(fn), which returns the tape": "make_jaxpr",
+    "tg.stop_gradient(t)": "no_grad detach stop_grad",
+    "tg.scan, tg.cond, tg.switch or the like": "lax",
+    "np.* or tg.*, which take arrays and Tensors": "numpy np functional F",
+    "np.array, since arrays are NumPy's": "device_put from_numpy",
+    "tg.tree": "tree_util pytree",
+    "tg.tree.map(f, tree)": "tree_map",
+    "tg.tree.flatten(tree)": "tree_flatten",
+    "tg.tree.leaves(tree)": "tree_leaves",
+    "tg.tree.ravel(tree)": "ravel_pytree parameters_to_vector",
+    "tg.grad(fn)": "backward gradient",
+    "tg.value_and_grad(fn)": "grad_and_value",
+    "tg.vjp(fn, x)[1](np.ones_like(x))": "elementwise_grad",
+    "tg.jacobian(fn)": "jacfwd jacrev",
+    "tg.checkpoint(fn)": "remat",
+    "tg.custom_op(vjps=..., jvp=...)": "custom_jvp",
+    "tg.linearize(fn, x)[1].transpose(g)": "linear_transpose",
+    "tg.concatenate(arrays)": "concat cat",
+    "tg.clip(x, low, high)": "clamp",
+    "tg.at(x)[index].add(values), or tg.segment_sum": "scatter scatter_add index_add segment",
+    "tg.at(x)[index].min(values)": "segment_min",
+    "tg.random.key(seed)": "manual_seed PRNGKey seed default_rng",
+    "tg.random.normal(key, shape)": "randn standard_normal",
+    "tg.random.uniform(key, shape)": "rand",
+    "tg.random.integers(key, low, high, shape)": "randint",
+    "tg.random.permutation(key, x)": "randperm shuffle",
+    "tg.nn.Linear": "Dense",
+    "a frozen class with init(key) and layer(params, x), as in examples/recipes.md": "Module",
+    "tg.nn.BatchNorm": "BatchNorm1d BatchNorm2d",
+    "tg.nn.LSTMCell with tg.scan": "LSTM",
+    "tg.nn.GRUCell with tg.scan": "GRU",
+    "tg.nn.RNNCell with tg.scan": "RNN",
+    "tg.nn.Silu": "Swish",
+    "tg.nn.binary_cross_entropy_loss(logits, targets)": "BCELoss BCEWithLogitsLoss",
+    "tg.nn.cross_entropy_loss(logits, targets)": "cross_entropy softmax_cross_entropy NLLLoss",
+    "tg.nn.huber_loss": "SmoothL1Loss",
+    "tg.nn.kl_loss": "KLDivLoss",
+    "tg.nn.initializers": "init",
+    "tg.nn.initializers.glorot_uniform": "xavier xavier_uniform",
+    "tg.nn.initializers.he_normal": "kaiming kaiming_normal",
+    "objective or minimize of tapegrad.scipy.optimize": "LBFGS BFGS",
+    "tg.optim.warmup_cosine": "cosine_decay_schedule CosineAnnealingLR lr_scheduler",
+    "tg.optim.exponential_decay": "ExponentialLR",
+    "tg.optim.piecewise": "StepLR MultiStepLR",
+    "tg.optim.clip_by_global_norm": "clip_grad_norm_ clip_grad_norm",
+    "params, state = optimizer.update(params, grads, state)": "apply_updates",
+    "tg.data.batches(key, arrays, size)": "DataLoader",
+}
+ELSEWHERE: Mapping[str, str] = {
+    "scipy": ": import tapegrad.scipy first, which needs SciPy",
+    **{name: f": write {ours}" for ours, names in _NAMES.items() for name in names.split()},
+}
+_MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testing"]
+_MODULES += ["nn.initializers"]
+
+
+def lacking(module: str) -> Callable[[str], NoReturn]:
+    """The ``__getattr__`` of a public module, such as "nn"; of the package itself, ""."""
+
+    def refuse(name: str) -> NoReturn:
+        of = ".".join(filter(None, ("tapegrad", module)))
+        raise AttributeError(f"module {of!r} has no attribute {name!r}{_instead(module, name)}")
+
+    return refuse
+
+
+def _instead(module: str, name: str) -> str:
+    """The rest of a message: the name to write for one that a module lacks; "" if there is none."""
+    if name.startswith("_"):
+        return ""
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    own = _names(module)
+    same = own.get(_plain(name))
+    for other in () if same else _MODULES:
+        same = same or _names(other).get(_plain(name))
+    if same:
+        return f": write {same}"
+    # few programs need it
+    matches = import_module("difflib").get_close_matches(_plain(name), own, n=1)
+    return f"; did you mean {own[matches[0]]}?" if matches else ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _names(module: str) -> dict[str, str]:
+    """The public names of a module, by themselves without case and underscores."""
+    tg = import_module("tapegrad")
+    names = dir(attrgetter(module)(tg) if module else tg)
+    return {_plain(name): ".".join(filter(None, ("tg", module, name))) for name in names}
