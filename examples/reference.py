@@ -91,7 +91,7 @@ SECTIONS = [
         "Measure a loss",
         "Each takes predictions or logits first, then what they should be.",
         "nn.mse_loss nn.l1_loss nn.huber_loss nn.cross_entropy_loss "
-        "nn.binary_cross_entropy_loss nn.kl_loss nn.accuracy",
+        "nn.binary_cross_entropy_loss nn.kl_loss nn.accuracy nn.one_hot",
     ),
     Section(
         "Initialize parameters",

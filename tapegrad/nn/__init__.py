@@ -14,7 +14,7 @@ read-only arrays, and ``layer(params, x)`` is a pure function of them.
 - `Sequential`: layers and functions one after another.
 
 Losses are `mse_loss`, `l1_loss`, `huber_loss`, `cross_entropy_loss`,
-`binary_cross_entropy_loss` and `kl_loss`; `accuracy` counts.
+`binary_cross_entropy_loss` and `kl_loss`; `accuracy` counts. `one_hot` turns labels into rows.
 
 Initializers are in `tapegrad.nn.initializers`, for layers of your own and to start from parameters
 other than those a layer draws:
@@ -59,6 +59,7 @@ from tapegrad.nn.losses import huber_loss as huber_loss
 from tapegrad.nn.losses import kl_loss as kl_loss
 from tapegrad.nn.losses import l1_loss as l1_loss
 from tapegrad.nn.losses import mse_loss as mse_loss
+from tapegrad.nn.losses import one_hot as one_hot
 from tapegrad.nn.normalization import BatchNorm as BatchNorm
 from tapegrad.nn.normalization import LayerNorm as LayerNorm
 from tapegrad.nn.normalization import RMSNorm as RMSNorm

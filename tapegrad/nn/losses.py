@@ -14,6 +14,7 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.ops import (
     abs,
     argmax,
+    astype,
     equal,
     greater,
     log,
@@ -27,7 +28,7 @@ from tapegrad.ops import (
     sum,
     where,
 )
-from tapegrad.ops.casting import floating, real, seen, squared
+from tapegrad.ops.casting import floating, real, seen, squared, to_array
 from tapegrad.ops.rows import pick
 from tapegrad.tree.numbers import refuse_unreal
 
@@ -349,3 +350,48 @@ def accuracy(logits: Any, targets: Any) -> Any:
             f"got {known}"
         )
     return mean(equal(argmax(logits, axis=-1), targets))
+
+
+@renamed(n="num_classes")
+def one_hot(labels: Any, num_classes: int, dtype: Any = float) -> Any:
+    """Rows of zeros with a one at each label. It passes no gradient.
+
+    `cross_entropy_loss` takes the labels themselves.
+
+    Parameters
+    ----------
+    labels
+        Integers of any shape. One that is not from 0 to ``num_classes - 1`` has no one in its row.
+    num_classes
+        The length of the rows.
+    dtype
+        The dtype of the result.
+
+    Returns
+    -------
+    An array of shape ``labels.shape + (num_classes,)``.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+
+    Notes
+    -----
+    Meaning and name are those of ``jax.nn.one_hot``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> tg.nn.one_hot(np.array([1, 0, -1]), 2)
+    array([[0., 1.],
+           [1., 0.],
+           [0., 0.]])
+    """
+    labels = to_array(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"one_hot takes integers, not {labels.dtype}; write labels.astype(int)")
+    if not is_count(num_classes):
+        raise ValueError(f"one_hot: num_classes must be a count from 0, not {num_classes!r}")
+    return astype(equal(labels[..., None], np.arange(num_classes)), dtype)

@@ -183,3 +183,17 @@ def test_losses_of_complex_errors_are_of_their_sizes():
     for refused in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
         with pytest.raises(TypeError, match=r"complex|real numbers"):
             refused(z, np.array(0))
+
+
+def test_one_hot_has_a_one_at_each_label_in_range():
+    labels = np.array([[1, 0, 3], [-1, 2, 5]], np.int8)
+    for of in (tg.nn.one_hot, tg.compile(tg.nn.one_hot, static_argnums=(1, 2))):
+        for dtype in (float, np.float32, int, bool):
+            y = of(labels, 4, dtype)
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y, np.eye(6, 4)[labels] * (labels >= 0)[..., None])
+    rows = tg.vmap(lambda x: tg.nn.one_hot(x, num_classes=4))(labels)
+    np.testing.assert_array_equal(rows, tg.nn.one_hot(labels, 4))
+    for kind, wrong in ((TypeError, (labels * 1.0, 4)), (ValueError, (labels, -1))):
+        with pytest.raises(kind, match="one_hot"):
+            tg.nn.one_hot(*wrong)
