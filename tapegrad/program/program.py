@@ -8,7 +8,7 @@ makes of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -174,16 +174,12 @@ def from_tape(
 
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
     records = list(tape)
-    first = next((x.index for x in records if x.op is SEED), tape.last.index + 1)
-    # the last cotangent to reach a parameter ends the backward stage
-    last = max(first, max((x.index for x in seen.gradients), default=tape.last.index))
-
-    places = _places(records)
+    stage_of, places = _stages(records, seen), _places(records)
     instructions, results_of = builder.instructions, refs_to(records)
     for record in records:
         if record in refs:
             continue
-        op, operands, at = record.op, record._operands, record.index
+        op, operands = record.op, record._operands
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
@@ -198,21 +194,23 @@ def from_tape(
                 type(record._primal) in PYTHON_NUMBERS,
                 "",
                 seen.name(record, names),
-                STAGES[(at >= first) + (at > last)],
-                places.get(at, record.place),
+                stage_of(record),
+                places.get(record.index, record.place),
             )
             refs[record] = results_of[len(instructions)]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())
-    return Program(
-        label,
-        builder.inputs,
-        tuple(builder.constants),
-        tuple(builder.instructions),
-        results,
-        structure,
-    )
+    parts = builder.inputs, tuple(builder.constants), tuple(instructions)
+    return Program(label, *parts, results, structure)
+
+
+def _stages(records: Sequence[Tensor], seen: Seen) -> Callable[[Tensor], str]:
+    """The stage of each record: the last cotangent to reach a parameter ends the backward one."""
+    end = records[-1].index if records else 0
+    first = next((x.index for x in records if x.op is SEED), end + 1)
+    last = max(first, max((x.index for x in seen.gradients), default=end))
+    return lambda x: STAGES[(x.index >= first) + (x.index > last)]
 
 
 def _places(records: Iterable[Tensor]) -> dict[int, Any]:
