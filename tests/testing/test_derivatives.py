@@ -71,15 +71,6 @@ RIGHT: dict[str, Any] = {
     ),
     "along an axis": (softmax, softmax_vjp, softmax_jvp, (SQUARE,)),
     "trees": (affine, affine_vjp, affine_jvp, AFFINE),
-    "numbers": (
-        lambda a, b: a**b,
-        lambda args, g: (
-            g * args[1] * args[0] ** (args[1] - 1),
-            g * args[0] ** args[1] * np.log(args[0]),
-        ),
-        lambda args, t: args[0] ** args[1] * (t[0] * args[1] / args[0] + t[1] * np.log(args[0])),
-        (2.0, 3.0),
-    ),
     "indices": (
         lambda x, i: x[i],
         lambda args, g: (np.bincount(args[1], g, len(args[0])), None),
@@ -141,12 +132,6 @@ def one_entry(x: Any, at: int = 4321) -> Any:
 
 
 FAULTS: dict[str, Any] = {
-    "the sign": (
-        np.sin,
-        lambda a, g: (-g * np.cos(a[0]),),
-        lambda a, t: -t[0] * np.cos(a[0]),
-        (X,),
-    ),
     "a little": (
         np.sin,
         lambda a, g: (g * np.cos(a[0]) * np.float32(1.001),),
@@ -364,14 +349,8 @@ def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> No
 
 def test_misuse_is_refused_and_says_what_to_do() -> None:
     for check in (check_vjp, check_jvp):
-        with pytest.raises(TypeError, match=r"write \(x,\)"):
-            check(np.sin, sine_vjp, X)
         with pytest.raises(TypeError, match="a function is needed"):
             check(np.sin, None, (X,))
-        with pytest.raises(TypeError, match="sin has no floating argument"):
-            check(np.sin, sine_vjp, (3,))
-        with pytest.raises(TypeError, match="returns no floating leaf"):
-            check(lambda x: x > 0, sine_vjp, (X,))
         with pytest.raises(ValueError, match="not finite at the point"):
             check(lambda x: x * np.inf, sine_vjp, (X,))
     with pytest.raises(TypeError, match=r"returned 2 cotangents; .* each of the 1 arguments"):

@@ -4,6 +4,7 @@ At kinks any slope between the two sides is right, and none beyond them.
 """
 
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ from depth import THOROUGH, depth
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from messages import check_refusals
 from scripts import printed
 from trees import Params
 
 import tapegrad as tg
-from tapegrad.declare import OPS
 from tapegrad.testing import check_grads
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
@@ -51,23 +52,10 @@ def zero_one_entry(g: Any, y: Any, x: Any) -> Any:
     return g * 2 * x * keep
 
 
-def mean_undone(g: Any, y: Any, a: Any, b: Any) -> Any:
-    return tg.mean(g * a, axis=0)
-
-
 WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sign flipped": (planted(lambda x: x * x, lambda g, y, x: -g * 2 * x), (X,)),
     "factor dropped": (planted(lambda x: x * x, lambda g, y, x: g * x), (X,)),
-    "cotangent dropped": (planted(lambda x: x * x, lambda g, y, x: 2 * x), (X,)),
     "no rule": (planted(lambda x: x * x, None), (X,)),
-    "operands swapped": (
-        planted(lambda a, b: a * b, lambda g, y, a, b: g * a, lambda g, y, a, b: g * b),
-        (X, X + 1.5),
-    ),
-    "broadcasting averaged, not summed": (
-        planted(lambda a, b: a * b, lambda g, y, a, b: g * b, mean_undone),
-        (X, ROW),
-    ),
     "summed over the wrong axis of a square": (
         planted(
             lambda a, b: a * b,
@@ -77,14 +65,6 @@ WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (np.vstack([X, ROW]), ROW),
     ),
     "one entry zeroed": (planted(lambda x: x * x, zero_one_entry), (X,)),
-    "transposed": (
-        planted(lambda x: x.T @ x, lambda g, y, x: x @ (g + g)),
-        (X,),
-    ),
-    "shifted by one": (
-        planted(lambda x: np.roll(x, 1), lambda g, y, x: g[::-1]),
-        (ROW,),
-    ),
     "slightly off": (planted(np.sin, lambda g, y, x: g * tg.cos(x) * (1 + 1e-6)), (X,)),
     "off by little beside much": (
         planted(lambda x: x + 1000.0, lambda g, y, x: g * 1.0001),
@@ -103,13 +83,6 @@ def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: Any) -> None:
 WRONG_SECOND: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cubed, with the slope held constant": (
         planted(lambda x: x**3, lambda g, y, x: g * 3 * tg.stop_gradient(x) ** 2),
-        (X,),
-    ),
-    "an inner op with a wrong rule": (
-        planted(
-            lambda x: x**3,
-            lambda g, y, x: g * planted(lambda x: 3 * x * x, lambda g, y, x: g * 5 * x)(x),
-        ),
         (X,),
     ),
     "linear, with the cotangent held constant": (
@@ -181,15 +154,6 @@ def test_more_inputs_take_no_more_calls_and_more_outputs_no_more_recordings(mode
     if modes == ("reverse",):
         few, many = (counts(0.5, np.arange(1.0, n + 1), 2) for n in (1, 20))
         assert few[1] == many[1]
-
-
-def test_an_error_in_one_of_many_outputs_is_caught() -> None:
-    off = np.ones(1000)
-    off[7] += 1e-5
-    scale = np.linspace(1, 2, 1000)
-    spread = planted(lambda x: x * scale, lambda g, y, x: tg.sum(g * scale * off))
-    for modes in MODES:
-        caught(spread, 0.5, order=1, modes=modes)
 
 
 # --- the message ---------------------------------------------------------------------------
@@ -339,13 +303,6 @@ def test_a_share_that_no_point_close_by_has_is_wrong_among_ties(share: float, mo
     assert "tolerance" not in message
 
 
-@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6])
-@each_mode
-def test_close_to_ties_there_is_no_kink_to_excuse_a_share(distance: float, modes: Any) -> None:
-    middle = planted(np.median, lambda g, y, x: g / 5 * np.ones(x.shape))
-    caught(middle, 1 + distance * np.array([3.0, 1.0, 0.0, 4.0, 2.0]), modes=modes)
-
-
 def test_a_kink_does_not_hide_a_wrong_entry_elsewhere() -> None:
     for n in (20, 200):
         x = np.where(np.arange(n) % 2 == 0, 0.0, 1.0)
@@ -366,39 +323,6 @@ def test_kinks_at_and_close_to_the_point_are_no_false_alarm(x: Any, y: Any) -> N
 
 
 # --- no false alarms -------------------------------------------------------------------------
-
-
-RIGHT: dict[str, Any] = {
-    "polynomial": lambda x: x**3 - 2 * x * x + x,
-    "rational": lambda x: x / (1 + x * x),
-    "sin": tg.sin,
-    "tanh": tg.tanh,
-    "sigmoid": tg.sigmoid,
-    "softplus": tg.softplus,
-    "softmax": tg.softmax,
-    "sum of softmax": lambda x: tg.sum(tg.softmax(x)),
-    "log_softmax": tg.log_softmax,
-    "logsumexp": tg.logsumexp,
-    "log": lambda x: tg.log(1 + x * x),
-    "norm": lambda x: tg.sqrt(tg.sum(x * x)),
-    "normalised": lambda x: (x - tg.mean(x)) / tg.sqrt(1 + tg.mean(x * x)),
-    "max": tg.max,
-    "product": lambda x: x @ x.T if x.ndim == 2 else x @ x,
-    "root": lambda x: tg.abs(x) ** 1.5,
-    "cancelling": lambda x: (x + 1e6) - 1e6,
-    "constant": lambda x: 0 * x,
-    "gather": lambda x: x[[0, 0, -1]] if x.ndim else x,
-    "rounded to float32": lambda x: x.astype(np.float32),
-}
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", sorted(RIGHT))
-@pytest.mark.parametrize("size", [1e6, 1.0, 1e-3] if THOROUGH else [1e6, 1e-3])
-@depth("check_grads")
-@given(x=hnp.arrays(np.float64, 3, elements=st.floats(0.5, 1) | st.floats(-1, -0.5)))
-def test_right_rules_raise_no_alarm_at_any_size(name: str, size: float, x: Any) -> None:
-    check_grads(RIGHT[name], (size * x,))
 
 
 NAN = np.array([1.5, np.nan, -2.0, np.inf])
@@ -442,48 +366,6 @@ def test_the_rounding_of_the_inputs_is_no_false_alarm_and_excuses_no_wrong_rule(
     wrong = planted(np.linalg.inv, lambda g, y, a: -(y.T @ g @ y.T) * (1 + 1e-4))
     for modes in MODES[:2]:
         caught(wrong, a[:2], order=1, modes=modes)
-
-
-@pytest.mark.parametrize("size", [1e-5, 1e-20, 1e-160])
-def test_slopes_of_small_inputs_are_no_false_alarm(size: float) -> None:
-    for fn in (np.square, lambda x: x**3, lambda x: np.sum(x * x)):
-        check_grads(fn, (np.array([size, 1.0]),), order=1)
-    # close to a kink
-    check_grads(np.abs, (np.array([2.5 - 0.6j, 2 + 0.1j]) * size,), order=1)
-    check_grads(np.linalg.norm, (np.array([2.5, -0.6]) * size,), order=1)
-
-
-def test_a_kink_that_several_outputs_have_is_no_alarm_and_hides_no_wrong_rule() -> None:
-    x, low, high = np.array([-0.0]), np.array([2.125e-74, -2.75e-74]), np.array([0.0])
-    check_grads(OPS["clip_both"], (x, low, high), order=1)
-
-    @tg.custom_op(
-        vjps=(
-            lambda g, y, x, low, high: 3.0 * g,
-            lambda g, y, x, low, high: 3.0 * g,
-            lambda g, y, x, low, high: 3.0 * g,
-        )
-    )
-    def steep(x: Any, low: Any, high: Any) -> Any:
-        return np.clip(x, low, high)
-
-    with pytest.raises(AssertionError, match="wrong derivative"):
-        check_grads(steep, (x, low, high), order=1)
-
-
-@pytest.mark.parametrize("x", [1e-74, -3e-20, 2e-15, 1e-20 - 3e-20j])
-def test_close_to_a_pole_no_right_rule_is_told_wrong_and_each_wrong_one_is(x: Any) -> None:
-    for fn in (np.reciprocal, lambda x: np.log(x * x), lambda x: (1.0 + x) / x):
-        check_grads(fn, (np.array([x, x * 2.0]),), order=1)
-    if np.isreal(x):
-        check_grads(np.cbrt, (np.array([x]),), order=1)
-
-    @tg.custom_op(vjps=(lambda g, y, x: 1.05 * g * np.conj(2.0 / x),))
-    def steep(x: Any) -> Any:
-        return np.log(x * x)
-
-    with pytest.raises(AssertionError, match="wrong derivative"):
-        check_grads(steep, (np.array([x]),), order=1)
 
 
 # right functions at arguments of very different sizes, and the input that the wrong rule is for
@@ -623,26 +505,23 @@ def test_where_plain_arrays_give_something_else_the_recorded_function_is_checked
 
 
 def test_misuse_says_what_to_do() -> None:
-    with pytest.raises(TypeError, match=r"write \(x,\)"):
-        check_grads(tg.sin, X)
-    with pytest.raises(TypeError, match="no floating argument"):
-        check_grads(lambda n: n, (1,))
-    with pytest.raises(TypeError, match="no floating leaf"):
-        check_grads(lambda x: tg.argmax(x), (X,))
-    with pytest.raises(ValueError, match="backward"):
-        check_grads(tg.sin, (X,), modes=("backward",))
-    with pytest.raises(ValueError, match=r"write \('reverse',\)"):
-        check_grads(tg.sin, (X,), modes="reverse")
-    for order in (0, 1.5):
-        with pytest.raises(ValueError, match="order"):
-            check_grads(tg.sin, (X,), order=order)
-    with pytest.raises(ValueError, match="modes"):
-        check_grads(tg.sin, (X,), modes=())
-    with np.errstate(divide="ignore"), pytest.raises(ValueError, match="not finite"):
-        check_grads(tg.log, (0.0,))
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="two values at one point"):
-        check_grads(lambda x: x * rng.normal(), (np.ones(3),))
+    check = partial(check_grads, tg.sin, (X,))
+    with np.errstate(divide="ignore"):
+        check_refusals(
+            [
+                (ValueError, lambda: check(modes=("backward",)), "backward"),
+                (ValueError, lambda: check(modes="reverse"), "write ('reverse',)"),
+                (ValueError, lambda: check(modes=()), "modes"),
+                *[(ValueError, lambda n=n: check(order=n), "order") for n in (0, 1.5)],
+                (ValueError, lambda: check_grads(tg.log, (0.0,)), "not finite"),
+                (
+                    ValueError,
+                    lambda: check_grads(lambda x: x * rng.normal(), (np.ones(3),)),
+                    "two values at one point",
+                ),
+            ]
+        )
 
 
 @pytest.mark.thorough
