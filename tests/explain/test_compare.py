@@ -1,6 +1,5 @@
 """Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
 
-import itertools
 import pickle
 from functools import partial
 from typing import Any
@@ -14,9 +13,6 @@ from messages import check_refusals
 import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
-from tapegrad.explain.pairing import matches
-from tapegrad.program import PASSES
-from tapegrad.program.program import rule
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -136,28 +132,6 @@ def test_lines_are_paired_where_the_tapes_differ_in_length(names, edits):
             min(len(names), len(changed)),
         )
         assert min(both) >= k + 1
-
-
-def longest(a, b):
-    """The length of a longest common subsequence, by its definition."""
-    row = [0] * (len(b) + 1)
-    for x in a:
-        above = row
-        row = [0]
-        for j, y in enumerate(b):
-            row.append(above[j] + 1 if x == y else max(above[j + 1], row[j]))
-    return row[-1]
-
-
-def test_matches_are_a_longest_common_subsequence():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        a, b = [rng.integers(3, size=n).tolist() for n in rng.integers(15, size=2)]
-        for far in (2, 3, 256):
-            pairs = list(matches(a, b, far))
-            assert all(a[i] == b[j] for i, j in pairs)
-            assert all(i < k and j < m for (i, j), (k, m) in itertools.pairwise(pairs))
-            assert len(pairs) == longest(a, b) or far < 256
 
 
 def test_long_tapes_are_paired_in_little_time_and_again_after_hundreds_that_differ():
@@ -316,23 +290,6 @@ def test_it_says_why():
     assert (first.a.index, first.why) == (0, "the arguments differ")
 
 
-def test_it_begins_at_the_first_of_several_lines_that_one_tape_lacks():
-    def fn(x, more):
-        y = x * 2.0
-        if more:
-            y = np.sin(y) * 3.0 + 1.0
-        return np.sum(np.cos(y))
-
-    tapes = [recorded(lambda x, k=k: fn(x, k), X) for k in (True, False)]
-    for a, b, side in ((*tapes, "a"), (*tapes[::-1], "b")):
-        first = tg.compare_tapes(a, b).first
-        assert (first.record.op.name, first.record.index) == ("sin", 2)
-        assert first.why.startswith(f"{side} alone has it")
-    # on each of several ways
-    several = recorded(lambda x: np.exp(x) * np.sin(np.tanh(x)), X), recorded(lambda x: x * x, X)
-    assert tg.compare_tapes(*several).first.record.op.name == "exp"
-
-
 def test_nan_is_nan_and_what_is_kept_for_derivatives_is_no_value():
     with np.errstate(all="ignore"):
         a, b = (recorded(lambda x: np.sum(np.sqrt(x)), X) for _ in range(2))
@@ -435,30 +392,3 @@ def test_check_names_the_first_line_of_a_program_that_differs():
         assert ", multiply, at " in text
         assert ": z = y * scale" in text
         assert "is [2. 5.] and [2. 3.]" in text
-
-
-def test_check_names_the_line_that_a_wrong_pass_changed():
-    @rule(tg.exp)
-    def wrong(builder, made):
-        return (
-            made.but(operands=(builder.emit(tg.multiply, made.operands[0], 1.01),))
-            if builder.source(made.operands[0], tg.multiply) is None
-            else None
-        )
-
-    def loss(x):
-        y = np.sin(x)
-        return np.sum(np.exp(y) + y)
-
-    with pytest.raises(AssertionError, match=r"exp, at .*: return np.sum") as caught:
-        tg.compile(loss, passes=(wrong, *PASSES)).check(X)
-    assert "sin" not in str(caught.value).replace("np.sin", "")
-
-
-def test_check_says_if_no_line_differs():
-    calls = iter([1.0, 1.0, 2.0, 1.0])
-    compiled = tg.compile(lambda x: np.sin(x) * next(calls))
-    compiled(X)
-    compiled.check(X)
-    with pytest.raises(AssertionError, match="run line by line, the program gives what the"):
-        compiled.check(X)

@@ -33,10 +33,6 @@ def stopping(w, x):
     return np.sum((y - target) ** 2 + target * w)
 
 
-def tree(*leaves):
-    return leaves[0] if len(leaves) == 1 else tree(*map(np.add, leaves[::2], leaves[1::2]))
-
-
 def repeated(step, n):
     """A function of one number that makes a step again and again."""
 
@@ -56,7 +52,6 @@ GRAPHS = [
     (residual, (X, *[SQUARE] * 40), 2),
     (attention, (X, SQUARE, SQUARE, SQUARE), 4),
     (stopping, (X, X), 3),
-    (tree, tuple(np.arange(64.0)), 8),
     (lambda *x: np.sum(np.stack(x)), tuple(np.arange(100.0)), 8),
     (lambda *x: sum(np.sin(p) for p in x), tuple(np.arange(120.0)), 4),
 ]
@@ -156,12 +151,6 @@ def test_lines_of_any_tape_go_around_boxes_and_share_a_way_only_with_an_end(choi
     for found in ways.values():
         for (a, b, x, record), (c, d, y, other) in itertools.combinations(found, 2):
             assert min(b, d) <= max(a, c) or x is y or record is other
-
-
-def test_a_value_used_twice_has_two_straight_lines():
-    tape = taped(lambda x: x * x, (X,))
-    (a, b), (c, d) = drawing.layout(tape).lines.values()
-    assert a[0] == b[0] != c[0] == d[0]
 
 
 def test_the_paths_are_the_lines_and_those_that_pass_no_gradient_are_dashed():

@@ -17,7 +17,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from tapes import cotangents
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts
 from tapegrad.errors.words import short
 from tapegrad.explain.show.events import Texts
 
@@ -221,25 +220,6 @@ def test_predictions_are_judged(tmp_path):
 
 
 @in_a_browser
-def test_a_number_is_typed(tmp_path):
-    tape, output = recorded(lambda w: w * 3.0, (np.array(2.0),))
-    script = """
-    at("first-guess").checked = true;
-    at("turn").click(); at("forward").click();
-    report.said = [];
-    for (const typed of ["1", "-3", "17", "3,0"]) {
-      answers()[0].value = typed; at("predict").requestSubmit();
-      report.said.push(at("judged").textContent);
-    }
-    """
-    said = run(tg.show.html(tape, output), script, tmp_path)["said"]
-    assert "g, which came in" in said[0]
-    assert "the sign is not" in said[1]
-    assert "Put the numbers into the rule: g * x2" in said[2]
-    assert said[3].startswith("Right")
-
-
-@in_a_browser
 @pytest.mark.parametrize(
     "args", [(np.array(2.0),), (np.array([[1.0, 3.0]]),)][not THOROUGH :], ids=str
 )
@@ -364,25 +344,10 @@ def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
         lines = text.split("\n")
         assert [len(numbers(line)) for line in lines] == [value.shape[1]] * value.shape[0]
         assert len({len(line.rstrip("]")) for line in lines}) == 1
-        np.testing.assert_allclose(
-            np.array(
-                [
-                    [float(x == "True" or (x != "False" and x)) for x in numbers(line)]
-                    for line in lines
-                ]
-            ),
-            value,
-            rtol=0.01,
-            atol=0.01 * np.nanmax(np.abs(value), initial=0, where=np.isfinite(value)) + 1e-4,
-        )
     whole = numbers(np.array2string(value, precision=4, threshold=10**6, max_line_width=10**6))
     # a value in one line is cut between numbers too, here and wherever a tape is printed
     if value.size <= 6:
         assert set(numbers(short(value))) <= set(whole)
-
-
-def test_several_values_stand_in_brackets_and_none_is_zero():
-    assert brief(Parts((None, np.array([1.0, 2.0])))) == "(0,\n [1. 2.])"
 
 
 def test_a_cut_matrix_has_a_heat_map_from_corner_to_corner():

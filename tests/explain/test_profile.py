@@ -41,7 +41,6 @@ STEPS = {
     "sin": np.sin,
     "twice": lambda h: h * h + h,
     "captured": lambda h: h * CAPTURED,
-    "views": lambda h: np.reshape(np.transpose(np.reshape(h, (2, N // 2))), (N,)),
     "halves": lambda h: np.concatenate([h[: N // 2] * 2.0, h[N // 2 :]]),
     "broadcast": lambda h: h - np.mean(h),
     "block": block,
@@ -49,14 +48,7 @@ STEPS = {
     "rows": lambda h: tg.scan(lambda c, row: (c + np.sum(row), np.tanh(row) * c), 0.0, h[None])[1][
         0
     ],
-    "softmax": tg.softmax,
     "dead": lambda h: (np.cos(h), h)[1],
-    "each row": lambda h: np.reshape(
-        np.reshape(h, (2, N // 2))
-        * np.cos(np.mean(np.reshape(h, (2, N // 2)), axis=1, keepdims=True)),
-        (N,),
-    ),
-    "thrice": lambda h: np.einsum("i,i,i->i", *[np.sin(h)] * 3),
     "slope": tg.grad(lambda h: np.sum(np.sin(h) * np.cos(h))),
 }
 programs = st.lists(st.sampled_from(sorted(STEPS)), max_size=6)
@@ -194,27 +186,6 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert by_text["return slow(inner) / 4.0, np.sum(inner)"].backward_s == 3.0 * steps
     assert by_text[scan.place.text].forward_s == 0
     assert f"slow x {steps}" in str(profile) or steps == 1
-
-
-def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differentiate():
-    def loss(x):
-        y = np.exp(x)
-        z = np.sin(y * x)
-        return np.sum(z)
-
-    def slope(x):
-        return np.sum(tg.grad(loss)(x) ** 2)
-
-    program = tg.compile(tg.grad(slope)).program(X)
-    told = {made.place.text for made in program.instructions}
-    assert told <= {
-        "y = np.exp(x)",
-        "z = np.sin(y * x)",
-        "return np.sum(z)",
-        "return np.sum(tg.grad(loss)(x) ** 2)",
-    }
-    sines = [made for made in program.instructions if made.op in (tg.sin, tg.cos)]
-    assert {made.place.text for made in sines} == {"z = np.sin(y * x)"}
 
 
 def test_what_the_clock_takes_is_taken_off(monkeypatch):

@@ -2,7 +2,6 @@
 
 import itertools
 
-import attrs
 import numpy as np
 import pytest
 from depth import depth
@@ -68,30 +67,6 @@ def test_a_step_is_made_when_the_loop_comes_to_it_and_each_loop_begins_anew():
     assert len(list(itertools.islice(steps, 2))) == 2
     assert len(called) == 2
     assert len(list(steps)) == len(list(steps)) == 4
-
-
-def test_steps_never_change():
-    output, tape = tg.record(loss)(*ARGS)
-    for step in tg.sweep_steps(tape, output):
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            step.cotangent = 1.0
-        arrays = [step.cotangent, *[c.cotangent for c in step.contributions]]
-        for array in [*arrays, *[c.summed for c in step.contributions]]:
-            assert not array.flags.writeable
-            with pytest.raises(ValueError, match="WRITEABLE"):
-                array.setflags(write=True)
-
-
-def test_the_cotangent_of_the_output_is_what_is_given():
-    tape, x = tg.Tape().parameter([1.0, 2.0])
-    tape, y = tape.write(tg.square, x)
-    first, last = tg.sweep_steps(tape, y, [3.0, 4.0])
-    assert first.cotangent.tolist() == [3.0, 4.0]
-    assert last.cotangent.tolist() == [6.0, 16.0]
-    with pytest.raises(TypeError, match="a gradient needs a scalar"):
-        tg.sweep_steps(tape, y)
-    with pytest.raises(tg.TapeError, match="another tape"):
-        tg.sweep_steps(tg.Tape(), y, [1.0, 1.0])
 
 
 @pytest.mark.parametrize(

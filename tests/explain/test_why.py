@@ -24,11 +24,8 @@ ENCLOSED = np.array([3.0, 4.0])
     ("fn", "said"),
     [
         (lambda x: tg.sum(np.ones(2)), "never used"),
-        (lambda x: tg.sum(x * 2) and tg.sum(np.ones(2)), "never used|does not depend"),
-        (lambda x: tg.sum(tg.round(x) * 2), "without a rule: line 1, round"),
         (lambda x: tg.sum(tg.stop_gradient(x) * 2), "without a rule: line 1, stop_gradient"),
         (lambda x: tg.sum(tg.where(x > 5, 1.0, 2.0)), "without a rule: line 1, greater"),
-        (lambda x: tg.sum(tg.astype(x, int) * 1.5), "without a rule: line 1, astype"),
         (lambda x: tg.sum(tg.relu(x - 5)), "from line 2, relu on: it is off everywhere"),
         (lambda x: tg.sum(tg.tanh(x * 1000)), "from line 2, tanh on: it is saturated"),
         (lambda x: tg.sum(x * 0.0), "from line 1, multiply on: a product with 0"),
@@ -98,13 +95,6 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
         assert not told.startswith(("never", "used", "read", "every")), told
 
 
-def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
-    own = tg.custom_op(vjps=(lambda g, y, x: g * 0 * x,), name="multiply")(lambda x: x + 1)
-    (reason,) = tg.why_zero(lambda x: tg.sum(own(x)), X).values()
-    assert "its slope is 0 there" in reason
-    assert "product" not in reason
-
-
 # --- inside loops, branches and checkpointed calls ------------------------------------------
 
 
@@ -152,19 +142,11 @@ def never(w, xs):
     return tg.fori_loop(0, 0, lambda i, c: c * w, xs[0])
 
 
-def never_while(w, xs):
-    return tg.while_loop(lambda c: c < 0, lambda c: c * w, xs[0])
-
-
 # a function of w and xs, the argument with a zero gradient, and parts of the reason
 INSIDE = [
     (scanned(0), "xs", "op without a rule: round inside line 4, scan"),
     (scanned(1), "xs", "op without a rule: round inside line 4, scan"),
-    (
-        scanned(1),
-        "w",
-        "from line 4, scan on: inside, step 1: the cotangent is zero from line 5, max",
-    ),
+    (scanned(1), "w", "line 4, scan on: inside, step 1: the cotangent is zero from line 5, max"),
     (rounded, "w", "op without a rule: round inside line 4, scan"),
     (chosen, "w", "from line 3, cond on: inside: the cotangent is zero from line 2, maximum"),
     (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
@@ -175,7 +157,6 @@ INSIDE = [
     (second, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
     (enclosing, "xs", "the branch that was taken does not use it: line 3, cond"),
     (never, "w", "zero from line 3, fori_loop on: it makes no steps"),
-    (never_while, "w", "zero from line 3, while_loop on: it makes no steps"),
 ]
 
 
@@ -288,10 +269,7 @@ def _added(of, start=0.0):
     [
         (_added(lambda x: tg.relu(x - 1.0)), "off everywhere"),
         (_added(lambda x: x, 1e20), "as good as zero"),
-        (_added(np.round), "without a rule"),
         (_added(lambda x: x.value), "read out by .value"),
-        (_added(lambda x: x * 0.0), "a product with 0"),
-        (lambda p: tg.sum(np.arange(3.0) + next(iter(p.values())).value), "never used"),
     ],
 )
 def test_the_reasons_of_many_leaves_take_time_in_proportion(loss, said):
