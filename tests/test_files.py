@@ -232,13 +232,10 @@ W, B = ("w.npy", as_npy(LIKE["w"])), ("b.npy", as_npy(LIKE["b"]))
 HOSTILE_ARRAYS = {
     "text": b"no array",
     "a huge shape": npy(header("(10000000, 10000000)")),
-    "a negative shape": npy(header("(-4, -4)"), b"\0" * 128),
     "too little data": npy(header("(4, 4)"), b"\0" * 127),
     "too much data": npy(header("(4, 4)"), b"\0" * 129),
     "a header that is code": npy("__import__('os').abort()"),
     "a deep header": npy("(" * 5000),
-    "a long header": npy(" " * 60000),
-    "another version": npy("{}", version=b"\x09\x00"),
     "an unknown dtype": npy(header("(4, 4)", "<q9")),
 }
 # the entries of a file

@@ -64,23 +64,6 @@ def test_scipys_minimize_finds_a_tree(method: str) -> None:
     assert optimize.check_grad(loss, tg.grad(loss), vector) < 1e-4
 
 
-@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
-def test_scipys_least_squares_finds_a_tree(method: str) -> None:
-    optimize = pytest.importorskip("scipy.optimize")
-    vector, unravel = tg.tree.ravel(START)
-
-    def residuals(v: Any) -> Any:
-        return model(unravel(v)) - Y
-
-    jacobian = tg.compile(tg.jacobian(residuals))
-    found = optimize.least_squares(
-        residuals, vector, jac=lambda v: writable(jacobian(v)), method=method
-    )
-    assert found.success
-    assert found.njev <= found.nfev < 30
-    close(unravel(found.x))
-
-
 # --- xarray -------------------------------------------------------------------------------
 
 

@@ -34,20 +34,6 @@ def content(tree: Any) -> list[bytes]:
     return [np.asarray(x).tobytes() for x in tg.tree.leaves(tree)]
 
 
-def memory(tree: Any) -> list[Any]:
-    """The leaves, byte for byte, and whether they can be written to."""
-    leaves, structure = tg.tree.flatten(tree)
-    return [
-        structure,
-        *[
-            (id(x), x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable)
-            if isinstance(x, np.ndarray)
-            else x
-            for x in leaves
-        ],
-    ]
-
-
 # --- what comes in --------------------------------------------------------------------------
 
 
@@ -142,6 +128,7 @@ WAYS_IN: dict[str, Any] = {
         lambda x: tg.checkpoint(lambda x, w: tg.sin(x * w["w"]))(x, {"w": a}), a.shape
     ),
     "compiled": lambda a: now(tg.compile(lambda x: (x, x * 2))(a)),
+    "direction": lambda a: now(tg.hvp(lambda x: tg.sum(tg.sin(x)), (np.ones(a.shape),), (a,))),
     "seed": lambda a: now(tg.vjp(lambda x: x, np.ones(a.shape))[1](a)),
     "tangent": lambda a: now(tg.jvp(lambda x: (x, x), (np.ones(a.shape),), (a,))),
     "constant": lambda a: (lambda made: lambda: made.value)(Constant(a)),
@@ -149,16 +136,17 @@ WAYS_IN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WAYS_IN)
-def test_what_is_written_to_the_callers_array_afterwards_is_not_seen(name):
+def test_a_call_changes_no_argument_and_sees_nothing_that_is_written_to_it_afterwards(name):
     way, seen = WAYS_IN[name], []
     for n in SIZES:
         for memory_of, kind in MEMORY.items():
             expected = content(way(kind(np.linspace(0.5, 1, n))[0].copy("K"))())
             a, changed = kind(np.linspace(0.5, 1, n))
+            before, flags = content(a), (a.flags.writeable, changed.flags.writeable)
             later = way(a)
-            flags = a.flags.writeable, changed.flags.writeable
+            kept = content(a) == before
             changed[...] = 10.0
-            kept = (a.flags.writeable, changed.flags.writeable) == flags
+            kept = kept and (a.flags.writeable, changed.flags.writeable) == flags
             if content(later()) != expected or not kept:
                 seen.append((memory_of, n))
     assert not seen
@@ -458,49 +446,7 @@ def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_c
     assert content(later()) == expected
 
 
-# --- what a call is given -------------------------------------------------------------------
-
-
-def arrays() -> dict[str, Any]:
-    """Arrays of many kinds of memory, all of shape (2, 3)."""
-    base = np.linspace(-1, 1, 24).reshape(4, 6)
-    return {
-        "plain": base[:2, :3].copy(),
-        "fortran": np.asfortranarray(base[:2, :3]),
-        "view": base[1:3, ::2],
-        "reversed": base[3:1:-1, ::-2],
-        "broadcast": np.broadcast_to(np.array([1.0, 2.0, 3.0]), (2, 3)),
-        "read_only": _read_only_view(np.ones((2, 3))),
-        "float32": np.ones((2, 3), np.float32),
-    }
-
-
-def loss(p: Any) -> Any:
-    total = 0.0
-    for x in p.values():
-        y = tg.tanh(x) * x + 2.0
-        total = total + tg.sum(y @ np.swapaxes(x, 0, 1)) + tg.sum(tg.softmax(x)[0] * x[1])
-        total = total + tg.sum(tg.maximum(x, 0.5)) + tg.sum(x.at[0].set(x[1]) * x.at[1].add(x[0]))
-    return total
-
-
-CALLS = {
-    "record": lambda p, v: tg.record(loss)(p),
-    "grad": lambda p, v: tg.grad(loss)(p),
-    "vjp": lambda p, v: tg.vjp(lambda p: p, p)[1](v),
-    "jvp": lambda p, v: tg.jvp(loss, (p,), (v,)),
-    "hvp": lambda p, v: tg.hvp(loss, (p,), (v,)),
-    "jacobian": lambda p, v: tg.jacobian(lambda p: p["view"] * p["fortran"])(p),
-    "map": lambda p, v: tg.tree.map(lambda a, b: a + b, p, v),
-}
-
-
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_no_call_changes_an_argument_by_a_byte(call):
-    params, others = arrays(), arrays()
-    before = memory((params, others))
-    call(params, others)
-    assert memory((params, others)) == before
+# --- what a function is given ----------------------------------------------------------------
 
 
 def _doubled(x: Any) -> Any:
@@ -571,8 +517,8 @@ def test_a_copy_of_a_record_is_the_record():
 
 def test_attributes_cannot_be_set():
     tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
-    things = [tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x), tg.grad(loss)]
-    things += [tg.jacobian(loss), tg.vjp(lambda x: x, 1.0)[1], tg.nn.Linear(2, 3)]
+    things = [tape, x, x.at[0], tg.add, tg.custom_op(vjps=(None,))(lambda x: x), tg.grad(np.sum)]
+    things += [tg.jacobian(np.sin), tg.vjp(lambda x: x, 1.0)[1], tg.nn.Linear(2, 3)]
     things += [tg.nn.Sequential(tg.nn.Tanh()), tg.tree.flatten([1])[1]]
     for thing in things:
         names = [field.name for field in attrs.fields(type(thing))]

@@ -184,16 +184,12 @@ def test_every_rank_refuses_trees_that_do_not_fit() -> None:
             assert [x for x in words.split("|") if x not in str(refused.value)] == []
 
 
-def test_a_tensor_has_no_mean_yet() -> None:
-    for comm in (Rank(World(1), 0), Rank(World(2), 0)):
-        with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
-            tg.grad(lambda p: tg.parallel.mean(p, comm)["w"])({"w": 1.0})  # noqa: B023
-
-
-@pytest.mark.parametrize("f", [tg.parallel.mean, tg.parallel.shard, tg.parallel.same_everywhere])
-def test_a_communicator_is_needed(f: Any) -> None:
-    with pytest.raises(TypeError, match=r"MPI\.COMM_WORLD; 2 is a int"):
-        f(np.ones(2), 2)
+def test_a_communicator_is_needed_and_a_tensor_has_no_mean_yet() -> None:
+    with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
+        tg.grad(lambda p: tg.parallel.mean(p, Rank(World(2), 0))["w"])({"w": 1.0})
+    for f in (MEAN, SHARD, SAME):
+        with pytest.raises(TypeError, match=r"MPI\.COMM_WORLD; 2 is a int"):
+            f(np.ones(2), 2)
 
 
 # --- shards -------------------------------------------------------------------------------

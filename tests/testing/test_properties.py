@@ -314,12 +314,6 @@ def test_strategies_reach_what_is_awkward(kind: str) -> None:
     assert wanted(found(strategy, wanted, shrunk=False))
 
 
-@pytest.mark.thorough
-def test_programs_shrink_to_few_lines() -> None:
-    program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
-    assert (len(program.lines) <= 2 and len(program.parameters) <= 2) or not THOROUGH
-
-
 @depth("properties")
 @given(data=st.data())
 def test_arrays_are_as_they_are_asked_for(data: Any) -> None:
@@ -370,16 +364,6 @@ def test_an_op_of_ones_own_names_its_domain() -> None:
 @given(program=st.one_of(testing.programs(), testing.programs(also=ALSO)))
 def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
     check_printed(program)
-
-
-# of the first two there are few, so that the search takes long
-@pytest.mark.thorough
-@pytest.mark.parametrize("call", ["pick(", "tg.nn.", "tg.at(", "np."][0 if THOROUGH else 2 :])
-def test_a_program_prints_all_that_it_needs(call: str) -> None:
-    def calls(program: Any) -> bool:
-        return any(call in line for line in program.lines)
-
-    check_printed(found(testing.programs(), calls, shrunk=False))
 
 
 def test_programs_have_no_lines_of_other_kinds() -> None:
