@@ -75,16 +75,6 @@ def test_the_code_runs_in_order_and_prints_what_the_page_says(path, tmp_path, mo
         assert printed.getvalue().rstrip() == output.rstrip(), f"{path.name}, line {line + 1}"
 
 
-def test_what_moves_here_gives_the_same_as_before():
-    text = read("examples/moving.md")
-    outputs = {m[2] for m in EXAMPLE.finditer(text) if m[2]}
-    libraries = re.findall(r"^## (.*)$", text.partition("## Side by side")[0], re.M)
-    assert len(outputs) == 1
-    assert len(blocks(text, "text")) == len(libraries) == 4
-    # the training alone; the data are the same for all
-    assert all(15 <= code.count("\n") <= 26 for code in blocks(text, "python")[1:])
-
-
 def test_the_readme_is_short():
     assert TEXT.count("\n") <= 250
 

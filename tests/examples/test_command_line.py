@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import answer_stories
 import pytest
@@ -90,23 +89,6 @@ def test_a_path_that_cannot_be_written_is_found_out_before_training(capsys, tmp_
         assert (status, output) == (2, "")
         assert len(errors) == 1
         assert str(path) in errors[0]
-
-
-def test_a_plot_shows_the_loss_of_every_step(command, tmp_path, monkeypatch):
-    module = mock.MagicMock()
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", module)
-    figure = module.Figure.return_value
-    figure.canvas.get_supported_filetypes.return_value = {"png": "an image"}
-    path = tmp_path / "loss"
-    status, output, errors = command("--stories", 7, "--steps", 5, "--plot", path)
-    assert (status, errors) == (0, [])
-    assert f"loss curve: {path}\n" in output
-    steps, losses = figure.add_subplot.return_value.plot.call_args.args
-    assert (list(steps), len(losses)) == ([1, 2, 3, 4, 5], 5)
-    assert figure.savefig.call_args == mock.call(str(path), format="png")
-    status, output, errors = command(*FEW, "--plot", tmp_path / "loss.doc")
-    assert (status, output, len(errors)) == (2, "", 1)
-    assert "png" in errors[0]
 
 
 # --- options --------------------------------------------------------------------------------

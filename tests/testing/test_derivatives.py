@@ -364,26 +364,6 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
 # --- other libraries ----------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # its own affair
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_functions_of_pytorch(dtype: str) -> None:
-    torch = pytest.importorskip("torch")
-    product = lambda x, w: x @ w.T  # noqa: E731
-
-    def product_vjp(args: Any, g: Any) -> Any:
-        assert isinstance(g, torch.Tensor)  # as the arguments are
-        return torch.autograd.grad(product(*args), args, g)
-
-    def product_jvp(args: Any, tangents: Any) -> Any:
-        return torch.func.jvp(product, tuple(args), tuple(tangents))[1]
-
-    args = [torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True) for a in (X, SQUARE)]
-    check_vjp(product, product_vjp, args)
-    check_jvp(product, product_jvp, [a.detach() for a in args])
-    wrong = lambda args, g: (product_vjp(args, g)[0], product_vjp(args, g)[1].T)  # noqa: E731
-    assert "at w[" in caught(check_vjp, product, wrong, args)
-
-
 def test_complex_functions_of_pytorch_and_jax_in_their_own_conventions() -> None:
     torch = pytest.importorskip("torch")
 
