@@ -120,12 +120,10 @@ def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "what", ["second", "gradients", "pullbacks", "raising"][: 1 + 3 * THOROUGH]
-)
-def test_training_leaves_nothing_behind(what):
+def test_training_leaves_nothing_behind():
     # the collector is off; it is asked after each period how much it would have found
     grown, peak, cycles, left = run(f"""
+        import contextlib
         import gc
         import sys
         import tracemalloc
@@ -135,8 +133,7 @@ def test_training_leaves_nothing_behind(what):
         # where Python keeps the names of attributes that it looked up, those of errors too
         forget = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
-        what = {what!r}
-        n = {1_000 if THOROUGH else 40}
+        n = {500 if THOROUGH else 40}
         x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [0], [1]])
         model = tg.nn.Sequential(tg.nn.Linear(2, 1), tg.nn.Sigmoid())
         optimizer = tg.optim.SGD(0.01, momentum=0.5)
@@ -146,29 +143,16 @@ def test_training_leaves_nothing_behind(what):
         def loss(params):
             return tg.nn.mse_loss(model(params, x), y)
 
-        def step(params, state):
-            if what == "gradients":
-                _, grads = tg.value_and_grad(loss)(params)
-            elif what == "pullbacks":
-                output, pullback = tg.vjp(loss, params)
-                (grads,) = pullback(1.0)
-                tg.jacobian(lambda p: model(p, x[:2]))(params)
-                tg.record(loss)(params)
-            elif what == "second":
-                grads = tg.hvp(loss, (params,), (params,))
-            else:
-                grads = tg.grad(loss)(params)
-                for bad in (lambda p: p[0].weight @ np.ones((7, 7)), lambda p: p[9]):
-                    try:
-                        tg.grad(bad)(params)
-                    except (ValueError, IndexError):
-                        pass
-            return optimizer.update(params, grads, state)
-
         def train(steps):
             global params, state
             for _ in range(steps):
-                params, state = step(params, state)
+                tg.hvp(loss, (params,), (params,))
+                tg.jacobian(lambda p: model(p, x[:2]))(params)
+                for bad in (lambda p: p[0].weight @ np.ones((7, 7)), lambda p: p[9]):
+                    with contextlib.suppress(ValueError, IndexError):
+                        tg.grad(bad)(params)
+                output, pullback = tg.vjp(loss, params)
+                params, state = optimizer.update(params, pullback(1.0)[0], state)
 
         train(30)
         gc.collect()
