@@ -149,6 +149,30 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_converted_notebook_has_the_page_and_programs_in_a_fixed_font(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nbconvert = pytest.importorskip("nbconvert")
+    nbformat, bs4 = pytest.importorskip("nbformat"), pytest.importorskip("bs4")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    first = "import tapegrad as tg\noutput, tape = tg.record(lambda x: x * x)(3.0)\ntape[1]"
+    cells = [first, "tg.compile(lambda x: x * x).program(3.0)", "tg.show.html(tape, output)"]
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    run = nbconvert.preprocessors.ExecutePreprocessor(timeout=300, kernel_name="python3")
+    run.preprocess(notebook)
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
+    soup = bs4.BeautifulSoup(page, "html.parser")
+    record, program = soup.find_all("pre", style="font-family: monospace")
+    assert record.text.startswith("Tensor(9., ")
+    assert program.text.startswith("# <lambda>: 1 input")
+    (frame,) = soup.find_all("iframe")
+    output, tape = tg.record(lambda x: x * x)(3.0)
+    assert frame["srcdoc"] == tg.show.html(tape, output)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_part_of_the_course_runs_as_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     jupytext = pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.rules import Parts
 from tapegrad.errors.words import MOST_LINES, columns, escaped, short
 
 # notebooks have rules of their own for cells
-_STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowrap}</style>"
+_RULES = "text-align: left !important; white-space: nowrap"
+_STYLE = f"<style>table.tapegrad :is(td, th) {{{_RULES}}}</style>"
 
 
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
@@ -73,7 +75,7 @@ def cells(record: Any) -> tuple[str, ...]:
     title = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
     operands += [f"{name}={short(value)}" for name, value in record._options.items()]
-    value = "" if record.origin.compiling else short(record._primal)
+    value = "" if record.origin.compiling else short(readable(record, record._primal))
     return (
         str(record.index),
         title,
@@ -82,6 +84,12 @@ def cells(record: Any) -> tuple[str, ...]:
         str(record.dtype),
         value,
     )
+
+
+def readable(record: Any, x: Any) -> Any:
+    """A record's value or cotangent as it is shown: that of a loop by the names of its results."""
+    loop = record._options.get("loop")
+    return x if loop is None or type(x) is not Parts else loop.named(x)
 
 
 def printable(name: str) -> str:

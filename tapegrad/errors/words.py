@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,16 @@ def short(value: Any) -> str:
     return text if len(text) <= _WIDEST_VALUE else f"{cut.rpartition(' ')[0] or cut} ..."
 
 
+class Named(tuple[tuple[str, Any], ...]):
+    """Values in one line, each after its name."""
+
+    __slots__ = ()
+    shape: ClassVar[tuple[int, ...]] = ()
+
+    def __str__(self) -> str:
+        return ", ".join([f"{name} = {'0' if x is None else short(x)}" for name, x in self])
+
+
 _WIDEST_VALUE = 40
 MOST_LINES = 40
 
@@ -70,7 +80,9 @@ def in_html(text: str) -> str:
     lines = text.split("\n")
     rest = len(lines) - MOST_LINES
     more = [f"... and {rest} more lines"] if rest > 0 else []
-    return f"<pre>{escaped(chr(10).join(lines[:MOST_LINES] + more))}</pre>"
+    # Jupyter's style sheet takes the fixed font from the element
+    shown = escaped("\n".join(lines[:MOST_LINES] + more))
+    return f"<pre style='font-family: monospace'>{shown}</pre>"
 
 
 def escaped(text: str) -> str:

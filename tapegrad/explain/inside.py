@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
+from tapegrad.arraylike.text import readable
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
@@ -168,6 +169,11 @@ def _repeated(record: Tensor) -> Run:
     places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
     sources = {p: places[p._operands[0]] for p in tape.parameters if p._operands[0] in places}
     return Run(record, None, tape, sources, tuple(outputs))
+
+
+def to_show(record: Tensor, x: Any) -> Any:
+    """A record's value or cotangent in the form that is shown."""
+    return readable(record, primal_of(x))
 
 
 def primal_of(x: Any) -> Any:

@@ -17,7 +17,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs, to_show
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.program.control.ops import LOOPS
@@ -64,7 +64,7 @@ class Contribution:
         return {name: readonly_view(primal_of(x)) for name, x in pairs if name}
 
     def __str__(self) -> str:
-        passed, summed = _short(self.cotangent), _short(self.summed)
+        passed, summed = [short(to_show(self.operand, x)) for x in (self.cotangent, self.summed)]
         summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
         return f"{called(self.operand)} gets {self.formula}: {passed}{summing}"
 
@@ -99,7 +99,7 @@ class Step:
         return Inside(self.record, _shown(self.cotangent))
 
     def __str__(self) -> str:
-        head = f"{called(self.record)} has {_short(self.cotangent)}"
+        head = f"{called(self.record)} has {short(to_show(self.record, self.cotangent))}"
         return "\n".join([head, *[f"    {c}" for c in self.contributions]])
 
 
@@ -241,10 +241,6 @@ def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any,
 def called(record: Tensor) -> str:
     """A record in words: its index, with its name or its op's."""
     return f"{operand(record)} {printable(record.name or record.op.name)}"
-
-
-def _short(c: Any) -> str:
-    return short(primal_of(c))
 
 
 def _shown(c: Any) -> Any:

@@ -14,7 +14,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.words import Text, columns, short
-from tapegrad.explain.inside import HOLDERS, last_run, primal_of
+from tapegrad.explain.inside import HOLDERS, last_run, to_show
 from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import Step, sweep_steps
 
@@ -42,7 +42,7 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
     inner, further = swept(tape), {}
     if steps is not None:
         further["cotangent"] = [
-            short(primal_of(steps[x].cotangent)) if x in steps else "" for x in tape
+            short(to_show(x, steps[x].cotangent)) if x in steps else "" for x in tape
         ]
     marks = [mark(x, inner, steps) for x in tape]
     further |= {"gradient": marks} if any(marks) else {}

@@ -158,7 +158,7 @@ class Sparsity(Unchanging):
         return "\n".join(["".join([chr(0x2800 + x) for x in line]) for line in cells.tolist()])
 
     def _repr_html_(self) -> str:
-        return f"<pre style='line-height: 1'>{escape(str(self))}</pre>"
+        return f"<pre style='font-family: monospace; line-height: 1'>{escape(str(self))}</pre>"
 
 
 def pattern_of(tape: Tape, inputs: Sequence[Tensor], outputs: Sequence[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Inside a record each step, branch and call is a tape, swept with the cotangents that it gets."""
 
+import json
 import re
 from typing import Any
 
@@ -13,7 +14,7 @@ from messages import message_of
 from tapes import cotangents
 
 import tapegrad as tg
-from tapegrad.explain.inside import runs
+from tapegrad.explain.inside import runs, to_show
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -227,8 +228,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     (loop,) = [record for record in tape if record.op.name == "scan"]
     np.testing.assert_array_equal(loop.primal.values[1], np.log([2.0, 6.0, 3.0]))
     (line,) = [line for line in whole.splitlines() if " scan " in line]
-    assert "(3.0, [0.6931 1.7918 1.0986]" in line
-    assert "(1.0, [1. 1. 1.], " in line
+    assert "  c = 3.0, y = [0.6931 1.7918 1.0986]  c = 1.0, y = [1. 1. 1.]  " in line
     head, columns, *rows = inside.splitlines()
     assert head == "inside line 4, scan, step 2, the last:"
     assert columns.split()[-2:] == ["cotangent", "source"]
@@ -253,6 +253,36 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     assert "inside" not in str(tape.show())
 
 
+def test_a_loop_has_its_carry_and_its_results_by_the_names_that_the_step_gives_them():
+    def shown(results, init=(1.0, 2.0)):
+        step = lambda state, x: ((state[0] * x, state[1] + x), results(state[0], x))  # noqa: E731
+        record = tg.record(lambda xs: tg.scan(step, init, xs))(XS)[1][1]
+        return [text.split(" = ")[0] for text in str(to_show(record, record)).split(", ")]
+
+    carry = ["state.0", "state.1"]
+    assert shown(lambda a, x: None) == carry
+    assert shown(lambda a, x: a * x) == [*carry, "y"]
+    assert shown(lambda a, x: (a, (x * x, x))) == [*carry, "y.0", "y.1.0", "y.1.1"]
+    assert shown(lambda a, x: {"loss": a, "err": x}) == [*carry, "loss", "err"]
+    whole = tg.record(lambda w: tg.fori_loop(0, 3, lambda i, c: c * w, w))(2.0)[1]
+    assert str(whole).splitlines()[-2].endswith("  c = 16.0")
+
+
+def test_a_page_goes_along_a_loop_in_the_order_of_its_steps_and_back():
+    output, tape = tg.record(outer)(2.0, XS)
+    page = tg.show.html(tape, output)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    (loop,) = holders(tape)
+    forward, events = (
+        [(event["kind"], event.get("run")) for event in data[part] if event["line"] == loop.index]
+        for part in ("forward", "events")
+    )
+    # the page has the runs from the last to the first, each before those inside it
+    back = [*range(8)]
+    assert forward == [*(("forth", i) for i in back[::-1]), ("forward", None)]
+    assert events[:9] == [*(("back", i) for i in back), ("rule", None)]
+
+
 def test_a_page_opens_loops_step_by_step():
     output, tape = tg.record(outer, lines=True)(2.0, XS)
     page = tg.show.html(tape, output)
@@ -262,7 +292,7 @@ def test_a_page_opens_loops_step_by_step():
         *("Inside %4 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
         *("Inside %4 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
     ]
-    assert page.count("return c, np.log(c)</td>") == 6
+    assert page.count("return c, np.log(c)</span>") == 6
     output, tape = tg.record(lambda w: tg.fori_loop(0, 50, lambda i, c: c * w, w))(1.1)
     page = tg.show.html(tape, output)
     assert page.count("<summary>Inside") == 12

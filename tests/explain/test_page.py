@@ -83,6 +83,13 @@ def test_names_are_text_and_a_page_in_a_file_is_the_same(tmp_path):
     assert tags == [tags[0]] * len(tags)
 
 
+def test_a_notebook_shows_a_page_in_a_frame_of_its_own():
+    page = tg.show.html(*recorded(lambda x: x * x, (2.0,)))
+    ((tag, attributes),) = Elements(page._repr_html_()).found
+    assert (tag, attributes["srcdoc"], attributes["sandbox"]) == ("iframe", page, "allow-scripts")
+    assert len(repr(page)) < 100
+
+
 def test_the_gradient_check_at_the_foot_agrees_and_finds_a_wrong_rule():
     wrong = tg.custom_op(vjps=(lambda g, y, x: g * 3 * x,), name="wrong")(lambda x: x**2)
     assert "differs" not in tg.show.html(*recorded()).split("</style>")[1].split("<script")[0]
@@ -280,6 +287,47 @@ def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
     assert report["current"] == 1
     assert report["before"] == report["after"] == ["", ""]
     assert report["printed"] == [brief(g) for g in tg.reverse_sweep(tape, output).values()]
+
+
+def three(w, xs):
+    def step(c, x):
+        a, b = c[0] * w + x, np.sin(c[1] + c[0])
+        return (a, b), (a * b, a, b)
+
+    (a, b), (p, q, r) = tg.scan(step, (0.0, 0.0), xs)
+    return np.sum(p) + np.sum(q) + np.sum(r) + a + b
+
+
+@in_a_browser
+def test_stepping_goes_into_a_loop_in_a_panel_of_one_height_beside_a_graph_that_fits(tmp_path):
+    script = """
+    const heights = new Set(), seen = (run, kind) => getComputedStyle(run.querySelector(`td.${kind}`)).visibility;
+    report.runs = [];
+    while (!at("forward").disabled) {
+      at("forward").click();
+      heights.add(document.querySelector("nav").offsetHeight);
+      if (frames[now].run === undefined) continue;
+      const open = runs.filter((run) => run.open);
+      report.runs.push(open.map((run) => [run.id, seen(run, "value"), seen(run, "cotangent")]));
+    }
+    report.heights = heights.size;
+    const summary = runs[0].querySelector("summary");
+    runs[0].open = true;
+    report.less = getComputedStyle(summary, "::after").content;
+    report.hangs = runs[0].parentElement.getBoundingClientRect().left > summary.getBoundingClientRect().left;
+    const svg = document.querySelector("svg"), box = svg.parentElement;
+    report.graph = [box.scrollWidth > box.clientWidth, svg.getBoundingClientRect().width < Number(svg.getAttribute("width"))];
+    box.style.width = "150px";
+    report.bar = [box.scrollWidth > box.clientWidth, box.offsetHeight - box.clientHeight > 5];
+    """
+    page = tg.show.html(*recorded(three, (0.7, np.array([1.0, 3.0, 0.5]))))
+    report = run(page, script, tmp_path)
+    forth = [[[f"run-{i}", "visible", "hidden"]] for i in (2, 1, 0)]
+    assert report["runs"] == forth + [[[f"run-{i}", "visible", "visible"]] for i in (0, 1, 2)]
+    assert report["heights"] == 1
+    assert (report["less"], report["hangs"]) == ("none", False)
+    assert report["graph"] == [False, True]
+    assert report["bar"] == [True, True]
 
 
 def matrices(w, x, b):

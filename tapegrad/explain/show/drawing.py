@@ -76,7 +76,8 @@ def drawing(tape: Tape) -> str:
         )
     fits = ' class="page"' if places.height < _PAGE else ""
     return (
-        f'<svg role="img" aria-label="The graph of the table"{fits} width="{places.width}" '
+        f'<svg role="img" aria-label="The graph of the table"{fits} '
+        f'style="min-width: {places.width * 0.65:.0f}px" width="{places.width}" '
         f'height="{places.height}" viewBox="0 0 {places.width} {places.height}">'
         f'<g id="edges">{"".join(lines)}</g>{"".join(nodes)}</svg>'
     )

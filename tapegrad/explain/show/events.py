@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,8 +19,8 @@ from tapegrad.arraylike.text import printable
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.words import short
-from tapegrad.explain.inside import primal_of
+from tapegrad.errors.words import Named, short
+from tapegrad.explain.inside import Run, primal_of, to_show
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.tree.ownership import Array
 
@@ -29,6 +29,9 @@ _MOST_HEAT = 16  # rows and columns of a heat map
 _WIDEST = 40  # characters in a line of an array, if fewer digits bring it down to that
 _ENDS = {1: 3, 2: 2}  # elements at each end of an axis that is cut, by the number of axes
 _LONGEST = 12  # characters of a scalar with all its digits
+_SEVERAL = (Parts, Named)
+
+Event = dict[str, Any]
 
 
 @attrs.frozen
@@ -94,10 +97,13 @@ class Texts:
 
 
 def _has_rows(value: Any) -> bool:
-    return type(value) is Parts or (isinstance(value, np.ndarray) and value.ndim > 0 < value.size)
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0 < value.size
+    return is_array or type(value) in _SEVERAL
 
 
 def _content(value: Any) -> tuple[Any, ...]:
+    if type(value) is Named:
+        return tuple([(name, _content(Parts((x,)))) for name, x in value])
     if type(value) is Parts:
         return tuple([_content(np.asarray(primal_of(x))) for x in value.values])
     return value.dtype.str, value.shape, value.tobytes()
@@ -113,7 +119,7 @@ def _scalar(value: Any) -> str:
 
 def _further(value: Any, brief: str) -> dict[str, str]:
     """The rest of an array, shown when it is opened; empty if there is none."""
-    if type(value) is Parts:
+    if type(value) in _SEVERAL:
         return {}
     full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
     if full.split() == brief.split():
@@ -126,10 +132,13 @@ def _further(value: Any, brief: str) -> dict[str, str]:
 
 def _rows(value: Any) -> str:
     """An array's first and last rows and columns; a line ends only after a number."""
+    if type(value) is Named:
+        heads = [(f"{name} = ", x) for name, x in value]
+        return "\n".join(
+            [head + _text(x).replace("\n", f"\n{' ' * len(head)}") for head, x in heads]
+        )
     if type(value) is Parts:
-        parts = [0 if x is None else primal_of(x) for x in value.values]
-        texts = [_rows(x) if _has_rows(x) else _scalar(x) for x in parts]
-        return "({})".format(",\n".join(texts).replace("\n", "\n "))
+        return "({})".format(",\n".join(map(_text, value.values)).replace("\n", "\n "))
     ends, text = _ENDS.get(value.ndim, 1), ""
     for precision in (4, 3, 2):
         text = np.array2string(
@@ -144,6 +153,12 @@ def _rows(value: Any) -> str:
     return text
 
 
+def _text(x: Any) -> str:
+    """One of several values."""
+    x = 0 if x is None else primal_of(x)
+    return _rows(x) if _has_rows(x) else _scalar(x)
+
+
 def _heat(value: Array) -> list[list[float]]:
     """An array with two axes, reduced to few rows and columns, with elements between -1 and 1."""
     places = [np.unique(np.linspace(0, n - 1, min(n, _MOST_HEAT)).astype(int)) for n in value.shape]
@@ -156,13 +171,15 @@ def _heat(value: Array) -> list[list[float]]:
 # --- events ---------------------------------------------------------------------------------
 
 
-def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str, Any]]:
-    """The reverse sweep as the page shows it."""
+def events(
+    tape: Tape, steps: Iterable[Step], texts: Texts, within: Mapping[Tensor, Sequence[Event]]
+) -> Iterator[Event]:
+    """The reverse sweep as the page shows it, with what there is to see inside each record."""
     sums: dict[Tensor, Any] = {}
     parameters = frozenset(tape.parameters)
     for step in steps:
         record = step.record
-        cotangent = primal_of(step.cotangent)
+        cotangent = to_show(record, step.cotangent)
         g = texts.opened(cotangent)
         if not sums:
             sums[record] = step.cotangent
@@ -188,19 +205,20 @@ def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str
                 "line": record.index,
                 "said": f"{called(record)} passes no gradient on: the way back ends here.",
             }
+        yield from within.get(record, ())
         for c in step.contributions:
             yield from _contributed(step, c, sums, texts)
 
 
 def _contributed(
     step: Step, c: Contribution, sums: dict[Tensor, Any], texts: Texts
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Event]:
     """A contribution: the result of the rule, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
-    passed, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
-    before = None if so_far is None else primal_of(so_far)
+    passed, summed, formula = to_show(x, c.cotangent), to_show(x, c.summed), printable(c.formula)
+    before = None if so_far is None else to_show(x, so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
-    running = texts.opened(primal_of(sums[x]))
+    running = texts.opened(to_show(x, sums[x]))
     places = {"line": step.record.index, "to": x.index, "position": c.position}
     where = [
         piece for name, value in c.known.items() for piece in (f"{name} =", texts.piece(value))
@@ -217,7 +235,7 @@ def _contributed(
         "question": f"What does {called(step.record)} pass to {to}?",
         "given": [
             [f"Its rule: {formula}"],
-            ["g =", texts.piece(primal_of(step.cotangent)), *where],
+            ["g =", texts.piece(to_show(step.record, step.cotangent)), *where],
         ],
         "rule": formula,
         "number": _is_number(passed),
@@ -249,7 +267,7 @@ def _contributed(
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is not Parts and value.shape == () and value.dtype.kind != "c"
+    return type(value) not in _SEVERAL and value.shape == () and value.dtype.kind != "c"
 
 
 def _shape(value: Any) -> list[str]:
@@ -267,13 +285,13 @@ def _is(formula: str) -> str:
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
     """Values that a reader may predict for a contribution, and the kind of each mistake."""
-    right, g = primal_of(c.cotangent), primal_of(step.cotangent)
-    tries = {"right": right, "g": g, "value": primal_of(step.record._primal)}
-    if type(right) is not Parts:
+    right, g = to_show(c.operand, c.cotangent), to_show(step.record, step.cotangent)
+    tries = {"right": right, "g": g, "value": to_show(step.record, step.record._primal)}
+    if type(right) not in _SEVERAL:
         tries |= {"sign": -right, "twice": right * 2, "zero": right * 0, "one": right + 1}
     choices: dict[Any, dict[str, Any]] = {}
     for kind, tried in tries.items():
-        value: Any = tried if type(tried) is Parts else np.asarray(tried)
+        value: Any = tried if type(tried) in _SEVERAL else np.asarray(tried)
         # four arrays are enough to choose from; a number is typed
         if value.shape and len(choices) == 4:
             break
@@ -283,6 +301,29 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
         choices.setdefault((texts.brief(value), value.shape), choice)
     # sorted as text, so that the right one is not always first
     return [choices[key] for key in sorted(choices)]
+
+
+def written(record: Tensor) -> Event:
+    """The event of a record on the way forward."""
+    n = record.index
+    return {"kind": "forward", "line": n, "said": f"Forward: line {n} is written."}
+
+
+def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
+    """The events of a run inside a record, on the way forward and on the way back."""
+
+    def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
+        return texts.piece(Named([(printable(x.name or x.op.name), value) for x, value in pairs]))
+
+    # the captured values are the same in each step
+    first = 0 if run.step is None else run.record._options["loop"].n_captured
+    given = piece([(x, x) for x in list(run.sources)[first:]])
+    found = texts.piece(to_show(run.record, Parts(run.outputs)))
+    passed = piece([(x.record, x.cotangent) for x in run.steps[::-1] if x.record in run.sources])
+    return (
+        {"kind": "forth", "said": f"{title}.", "parts": [["given", given, "it returns", found]]},
+        {"kind": "back", "said": f"{title}, backward.", "parts": [["it passes back", passed]]},
+    )
 
 
 def called(record: Tensor) -> str:

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const frames = [
   { said: "The tape is empty. Step forward with the button or the right arrow key." },
-  ...data.records.map((line) => ({ kind: "forward", line, said: `Forward: line ${line} is written.` })),
+  ...data.forward,
   ...data.events,
 ];
 const lines = new Map(data.records.map((line) => {
@@ -13,6 +13,7 @@ const lines = new Map(data.records.map((line) => {
 }));
 const edges = [...document.querySelectorAll("#edges path")];
 const parameters = [...document.querySelectorAll("#mapping tbody tr")];
+const runs = [...document.querySelectorAll("details[id^=run]")];
 let now = 0;
 let open = null; // the frame whose prediction is asked for
 
@@ -53,11 +54,13 @@ function fill(cell, piece) {
 
 function render() {
   const seen = new Set(), cotangents = new Map(), gradients = new Map(), passed = new Set();
+  const ran = { forth: new Set(), back: new Set() };
   for (const frame of frames.slice(1, now + 1)) {
     if (frame.kind === "forward") seen.add(frame.line);
     if (frame.kind === "seed") cotangents.set(frame.line, frame.cotangent);
     if (frame.kind === "sum") cotangents.set(frame.to, frame.running);
     if (frame.kind === "gradient") gradients.set(frame.line, frame.cotangent);
+    ran[frame.kind]?.add(`run-${frame.run}`);
     if (frame.kind === "rule") passed.add(`edge-${frame.line}-${frame.position}`);
   }
   const frame = frames[now];
@@ -70,6 +73,14 @@ function render() {
     if (frame.line === line) row.setAttribute("aria-current", "step");
     else row.removeAttribute("aria-current");
     fill(cotangent, cotangents.get(line) ?? "");
+  }
+  // a step of a loop is seen once it has run; it and what it stands in are open while it does
+  const run = at(`run-${frame.run}`);
+  for (const element of runs) {
+    element.classList.toggle("unseen", !ran.forth.has(element.id));
+    element.classList.toggle("unswept", !ran.back.has(element.id));
+    element.classList.toggle("now", element === run);
+    if (run) element.open = element.contains(run);
   }
   const flowing = `edge-${frame.line}-${frame.position}`;
   for (const edge of edges) {
@@ -91,7 +102,7 @@ function render() {
   at("place").textContent = `step ${now} of ${frames.length - 1}`;
   at("back").disabled = at("first").disabled = now === 0;
   at("forward").disabled = at("last").disabled = now === frames.length - 1;
-  const current = [at(`line-${frame.line}`), at(`node-${frame.line}`), parameters.find((row) => Number(row.dataset.line) === frame.line)];
+  const current = [run, at(`line-${frame.line}`), at(`node-${frame.line}`), parameters.find((row) => Number(row.dataset.line) === frame.line)];
   const keep = () => { for (const element of current) if (element) keepInView(element); };
   keep();
   // rows that come into view get their heights only now
@@ -102,7 +113,7 @@ function render() {
 function keepInView(element) {
   const box = element.closest(".wide"), head = box.querySelector("thead")?.offsetHeight ?? 0;
   const a = element.getBoundingClientRect(), b = box.getBoundingClientRect();
-  if (a.top < b.top + head || a.bottom > b.bottom) box.scrollTop += a.top - b.top - b.height / 2;
+  if (a.top < b.top + head || a.bottom > b.bottom) box.scrollTop += a.top - b.top - (a.height < b.height / 2 ? b.height / 2 : head);
   if (element.tagName !== "TR" && (a.left < b.left || a.right > b.right)) box.scrollLeft += a.left - b.left - b.width / 2;
 }
 
@@ -120,6 +131,7 @@ function show(to, verdict) {
   open = null;
   if (at("predict").contains(document.activeElement)) at("forward").focus();
   at("predict").hidden = true;
+  at("said").hidden = false;
   at("judged").textContent = verdict;
   render();
 }
@@ -130,6 +142,7 @@ function ask(to) {
   const frame = frames[to], fields = at("answers");
   open = to;
   at("judged").textContent = "";
+  at("said").hidden = true;
   at("question").textContent = frame.question;
   at("given").replaceChildren();
   for (const line of frame.given) pieces(at("given"), line);
@@ -189,7 +202,7 @@ at("first").addEventListener("click", () => go(0));
 at("back").addEventListener("click", () => go(now - 1));
 at("forward").addEventListener("click", () => go(now + 1));
 at("last").addEventListener("click", () => go(frames.length - 1));
-at("turn").addEventListener("click", () => go(data.records.length + 1));
+at("turn").addEventListener("click", () => go(data.forward.length + 1));
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   if (event.key === "Escape") skip();

@@ -26,9 +26,9 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import Place, at_users_line
 from tapegrad.explain.figures import Profile, Row, figures_of
-from tapegrad.explain.inside import Run, primal_of
+from tapegrad.explain.inside import Run, to_show
 from tapegrad.explain.show.drawing import drawing
-from tapegrad.explain.show.events import Texts, called, events
+from tapegrad.explain.show.events import Event, Texts, called, events, inside, written
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.explain.text import mark, swept
 from tapegrad.ops.casting import stopped
@@ -38,13 +38,26 @@ _SHORT = 20  # characters of a value, if a record and its values have one line
 _MOST_STEPS = 12  # the most steps of a loop on a page, from the last
 
 
+class Page(str):
+    """A page, which a notebook shows in a frame of its own."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<a page of {len(self):,} characters; tg.show.html(tape, output, path) writes it>"
+
+    def _repr_html_(self) -> str:
+        style = "width: 100%; height: 48rem; border: 0; resize: vertical"
+        return f'<iframe style="{style}" sandbox="allow-scripts" srcdoc="{escape(self)}"></iframe>'
+
+
 @at_users_line
 def html(
     tape: Tape | Profile,
     output: Tensor | None = None,
     path: str | os.PathLike[str] | None = None,
     cotangent: Any = None,
-) -> str:
+) -> Page:
     """A page that steps through a tape: forward, then the reverse sweep, and back.
 
     One self-contained file for any browser, offline too. It shows the tape as a table and as a
@@ -62,7 +75,7 @@ def html(
 
     Returns
     -------
-    The page, a string of HTML.
+    The page, a string of HTML. As the last line of a cell of a notebook it is shown in a frame.
 
     Raises
     ------
@@ -90,12 +103,17 @@ def html(
         raise TraceError("a page shows values, which are not known while compiling")
     steps = list(sweep_steps(tape, output, cotangent))  # type: ignore[arg-type]
     assert output is not None
-    reached = {step.record: primal_of(step.cotangent) for step in steps}
+    reached = {step.record: to_show(step.record, step.cotangent) for step in steps}
     gradients = {p: reached.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
     texts = Texts()
+    within: dict[Tensor, list[tuple[Event, Event]]] = {step.record: [] for step in steps}
+    opened = [part for step in steps for part in _runs(step, step.record, texts, within)]
+    forth = {x: [event for event, _ in reversed(pairs)] for x, pairs in within.items()}
+    back = {x: [event for _, event in pairs] for x, pairs in within.items()}
     data = {
         "records": [x.index for x in tape],
-        "events": list(events(tape, steps, texts)),
+        "forward": [event for x in tape for event in (*forth.get(x, ()), written(x))],
+        "events": list(events(tape, steps, texts, back)),
         "zeros": [texts.opened(np.zeros(p.shape, p.dtype)) for p in gradients],
         "values": texts.numbered(),
     }
@@ -111,7 +129,7 @@ def html(
         # by now the texts of both tables are known
         form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
         graph=drawing(tape),
-        opened=_opened(steps, texts),
+        opened=_opened("\n".join(opened)) if opened else "",
         costs="" if profile is None else _costs(profile),
         checked="\n".join(_checked(tape, output, cotangent, gradients)),
         css=_file("page.css"),
@@ -121,7 +139,7 @@ def html(
     )
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
-    return text
+    return Page(text)
 
 
 def _file(name: str) -> str:
@@ -138,7 +156,8 @@ def _table(attributes: str, head: Iterable[str], rows: Iterable[str], caption: s
 def _section(name: str, title: str, note: str, content: str) -> str:
     return (
         f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n'
-        f'<p class="note">{note}</p>\n{content}\n</section>\n'
+        f'<p class="note">{note}</p>\n<div class="wide" tabindex="0" role="group" '
+        f'aria-labelledby="{name}">\n{content}\n</div>\n</section>\n'
     )
 
 
@@ -161,9 +180,7 @@ def _row(
     operands = [_linked(x) for x in record._operands]
     operands += [escape(f"{name}={value}") for name, value in record._options.items()]
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
-    if place and place.text:
-        where = escape(printable(f"{place.file}:{place.number}"))
-        note += f'<br><span class="source" title="{where}">{_source(place)}</span>'
+    note += _source(place)
     known = escape(texts.brief(reached[record])) if record in reached else ""
     # the elements' own roles, which they lose when a narrow page lays them out anew
     return (
@@ -171,13 +188,17 @@ def _row(
         f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
         f'<td role="cell" class="operands">{", ".join(operands)}</td>'
         f'<td role="cell" class="shape">{record.shape} {record.dtype}</td>'
-        f'<td role="cell" class="value">{texts.html(record._primal)}</td>'
+        f'<td role="cell" class="value">{texts.html(to_show(record, record._primal))}</td>'
         f'<td role="cell" class="cotangent">{known}</td></tr>'
     )
 
 
 def _source(place: Place | None) -> str:
-    return escape(printable(f"{place.number}: {place.text}")) if place and place.text else ""
+    if not (place and place.text):
+        return ""
+    where = escape(printable(f"{place.file}:{place.number}"))
+    text = escape(printable(f"{place.number}: {place.text}"))
+    return f'<br><span class="source" title="{where}">{text}</span>'
 
 
 def _linked(x: Any) -> str:
@@ -199,39 +220,49 @@ def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
 # --- inside loops, branches and checkpointed calls ------------------------------------------
 
 
-def _opened(steps: Iterable[Step], texts: Texts) -> str:
-    """The section with the runs inside the records of a tape; empty if there are none."""
-    runs = "\n".join([part for step in steps for part in _runs(step, texts)])
+def _opened(runs: str) -> str:
+    """The section with the runs inside the records of a tape."""
     title = "Inside loops, branches and checkpointed calls"
-    note = "Each run of a body on a tape of its own, from the last to the first."
-    return _section("opened", title, note, runs) if runs else ""
+    note = (
+        "Each run of a body on a tape of its own, from the last to the first; of a loop the last "
+        f"{_MOST_STEPS}."
+    )
+    return _section("opened", title, note, runs)
 
 
-def _runs(step: Step, texts: Texts) -> Iterator[str]:
+def _runs(
+    step: Step, top: Tensor, texts: Texts, within: Mapping[Tensor, list[tuple[Event, Event]]]
+) -> Iterator[str]:
+    """The runs inside a record, and inside those; their events are added to those of the top."""
     record = step.record
-    heads = "line", "record", "operands", "value", "cotangent", "source"
-    for i, run in enumerate(islice(step.inside, _MOST_STEPS)):
+    heads = "line", "record", "operands", "value", "cotangent"
+    for run in islice(step.inside, _MOST_STEPS):
+        number = sum(map(len, within.values()))
         which = "" if run.step is None else f", step {run.step}"
-        inside = f"Inside %{record.index} {record.op.name} of {record.origin.label}{which}"
-        head = escape(printable(inside))
-        table = _table('class="opened"', heads, _run_rows(run, texts))
-        inner = "\n".join([part for within in run.steps for part in _runs(within, texts)])
+        title = printable(
+            f"Inside %{record.index} {record.op.name} of {record.origin.label}{which}"
+        )
+        forth, back = inside(run, title, texts)
+        place = {"line": top.index, "run": number}
+        within[top].append(({**forth, **place}, {**back, **place}))
+        table = _table("", heads, _run_rows(run, texts))
+        inner = "\n".join([part for x in run.steps for part in _runs(x, top, texts, within)])
         yield (
-            f"<details{'' if i else ' open'}><summary>{head}</summary>\n"
-            f'<div class="wide" tabindex="0" role="group" aria-label="{head}">\n'
-            f"{table}\n</div>\n{inner}</details>"
+            f'<details id="run-{number}"{"" if number else " open"}>'
+            f"<summary>{escape(title)}</summary>\n{table}\n{inner}</details>"
         )
 
 
 def _run_rows(run: Run, texts: Texts) -> Iterator[str]:
-    known: dict[Tensor, Any] = {step.record: primal_of(step.cotangent) for step in run.steps}
+    known = {x.record: to_show(x.record, x.cotangent) for x in run.steps}
     for record in run.tape:
         n, name, operands, *_ = map(escape, cells(record))
         g = texts.html(known[record]) if record in known else ""
+        source = _source(record.place)
         yield (
-            f'<tr><th scope="row">{n}</th><td>{name}</td><td>{operands}</td>'
-            f'<td class="value">{texts.html(record._primal)}</td>'
-            f'<td class="cotangent">{g}</td><td class="source">{_source(record.place)}</td></tr>'
+            f'<tr><th scope="row">{n}</th><td>{name}{source}</td><td>{operands}</td>'
+            f'<td class="value">{texts.html(to_show(record, record._primal))}</td>'
+            f'<td class="cotangent">{g}</td></tr>'
         )
 
 
@@ -243,8 +274,7 @@ def _costs(profile: Profile) -> str:
     heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
     caption = "What each line takes, in the order of the tape."
     table = _table('id="costs"', heads, _costs_of(profile.rows), caption)
-    wide = f'<div class="wide" tabindex="0" role="group" aria-labelledby="took">\n{table}\n</div>'
-    return _section("took", "Time and memory", " ".join(map(escape, profile.notes())), wide)
+    return _section("took", "Time and memory", " ".join(map(escape, profile.notes())), table)
 
 
 def _costs_of(rows: Iterable[Row], within: str = "") -> Iterator[str]:

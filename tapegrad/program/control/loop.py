@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
+from tapegrad.errors.words import Named
 from tapegrad.program import cost
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.tree.ownership import Array
@@ -118,6 +120,22 @@ class Loop:
     def first_kept(self) -> int:
         """The position among the results of the first that is kept: a carry."""
         return self.n_carry + self.n_ys
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its results: the carry as the step calls it, then what else it returns."""
+        n, structure = self.n_captured, self.body.structure
+        names = [x.path for x in self.body.inputs[n : n + self.n_carry]]
+        paths = [f"1.{i}" for i in range(self.n_ys)]
+        if structure.node is tuple and structure.size == self.first_kept:
+            whole, paths = tree.unflatten(structure, range(structure.size)), []
+            tree.map_with_path(lambda x, path: paths.append(path), whole[1], "1")
+        # what has a name in a dict or a class is known by that
+        return names + [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
+
+    def named(self, values: Parts) -> Named:
+        """Its results, or their cotangents, by name, without what is kept for derivatives."""
+        return Named(zip(self.names, values.values, strict=False))
 
     def steps(self, xs: Sequence[Any]) -> int | None:
         """The number of steps; None if it is known only at the end."""
