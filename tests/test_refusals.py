@@ -138,6 +138,10 @@ CALLS: list[Refusal] = [
         for n in ("a", (0, "a"), True)
     ],
     (TypeError, lambda: tg.tree.map(None, [1.0]), "tree.map"),
+    *[
+        (TypeError, lambda y=y: tg.vjp(lambda x: y, 2.0), "no leaf of its result is floating")
+        for y in (3, (), {"n": np.arange(3)}, np.array([1], object))
+    ],
     (TypeError, lambda: tg.random.normal(KEY.astype(np.uint32)), "jax_enable_x64"),
     (TypeError, lambda: tg.Tensor([1.0]), "tg.grad(fn)(x)|tg.record(fn)(x)|parameter(x)"),
     (TypeError, lambda: tg.record(forgets, V), "lines must be|tg.record(fn)(x)"),
@@ -751,6 +755,17 @@ OF = {layer: layer.init(0) for layer in (LINEAR, CELL, TABLE)}
 DROPS = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
 MASKED = np.ma.array([0, 1], mask=[True, False])
 
+
+class Scale:
+    """A layer whose parameters have no choice of a dtype."""
+
+    def init(self, key: Any) -> Any:
+        return np.ones(2)
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return params * x
+
+
 NN: list[Refusal] = [
     (ValueError, lambda: nn.mse_loss(np.ones((4, 1)), np.ones(4)), "(4, 1)|(4,)"),
     (ValueError, lambda: nn.cross_entropy_loss(ROWS, np.zeros((4, 1), int)), "(4, 3)|(4, 1)"),
@@ -829,6 +844,7 @@ NN: list[Refusal] = [
             (([LINEAR, nn.Tanh()],), "Sequential(*layers)"),
             ((LINEAR, nn.Tanh), "Tanh(...)"),
             ((LINEAR, 3), "not 3"),
+            ((Scale(),), "Scale.init must |init(self, key, dtype=float)"),
         )
     ],
     *[

@@ -409,3 +409,12 @@ def test_check_names_the_first_line_of_a_program_that_differs():
         assert ", multiply, at " in text
         assert ": z = y * scale" in text
         assert "is [2. 5.] and [2. 3.]" in text
+
+
+def test_check_says_if_no_line_differs():
+    calls = iter([1.0, 1.0, 2.0, 1.0])
+    compiled = tg.compile(lambda x: np.sin(x) * next(calls))
+    compiled(X)
+    compiled.check(X)
+    with pytest.raises(AssertionError, match="run line by line, the program gives what the"):
+        compiled.check(X)

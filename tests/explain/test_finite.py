@@ -56,6 +56,11 @@ def test_a_cotangent_is_told_with_the_one_that_came_in():
     assert text.endswith("np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)")
 
 
+def test_an_argument_is_told_with_its_name():
+    text = swept(guarded_outside, np.array([1.0, np.inf]))
+    assert text.startswith("the value of line 0 of the tape of guarded_outside, parameter 'x', is")
+
+
 @pytest.mark.parametrize(
     ("fn", "cause"),
     [

@@ -188,6 +188,16 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert f"slow x {steps}" in str(profile) or steps == 1
 
 
+def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differentiate():
+    def slope(x):
+        return np.sum(tg.grad(chain)(x) ** 2)
+
+    program = tg.compile(tg.grad(slope)).program(X)
+    assert {x.place.text for x in program.instructions if x.op in (tg.sin, tg.cos)} == {
+        "a = np.sin(h)"
+    }
+
+
 def test_what_the_clock_takes_is_taken_off(monkeypatch):
     reads = itertools.count()
     monkeypatch.setattr(measure, "perf_counter", lambda: float(next(reads)))

@@ -95,6 +95,12 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
         assert not told.startswith(("never", "used", "read", "every")), told
 
 
+def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
+    own = tg.custom_op(vjps=(lambda g, y, x: g * 0 * x,), name="multiply")(lambda x: x + 1)
+    (reason,) = tg.why_zero(lambda x: tg.sum(own(x)), X).values()
+    assert "its slope is 0 there" in reason
+
+
 # --- inside loops, branches and checkpointed calls ------------------------------------------
 
 
