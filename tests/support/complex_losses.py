@@ -58,19 +58,10 @@ PAIRS = {"complex, complex": (Z, W), "real, complex": (X, W), "complex, real": (
 
 
 def elementwise() -> Iterator[Loss]:
-    for n in (2, 0.5, -1, 1 + 1j):
-        yield Loss(f"z ** {n}", lambda np, z, n=n: z**n, (Z,))
-    for a in (0.5, -2.0 + 0.5j):
-        yield Loss(f"{a} ** z", lambda np, z, a=a: a**z, (Z,))
-    f: Fn
-    for name in ("add", "multiply", "divide", "power"):
-        f = lambda np, a, b, f=name: getattr(np, f)(a, b)  # noqa: E731
-        for kinds, pair in PAIRS.items():
-            if name == "power" and kinds == "real, complex":
-                pair = np.abs(X), W
-            yield Loss(f"{name}({kinds})", f, pair)
-        yield Loss(f"{name} by real ones, broadcast", f, (np.abs(R), Z))
-    written: dict[str, tuple[Fn, tuple[Any, ...]]] = {
+    losses: dict[str, tuple[Fn, tuple[Any, ...]]] = {
+        "powers": (lambda np, z: (z**0.5, z ** (1 + 1j), (-2.0 + 0.5j) ** z), (Z,)),
+        "power(real, complex)": (lambda np, x, z: np.abs(x) ** z, (X, W)),
+        "by real ones, broadcast": (lambda np, r, z: (r * z, z / r, np.abs(r) ** z), (R, Z)),
         "abs(z)**2": (lambda np, z: np.abs(z) ** 2, (Z,)),
         "magnitude and phase": (lambda np, r, p: r * np.exp(1j * p), (X, X)),
         "z / abs(z)": (lambda np, z: z / np.abs(z), (Z,)),
@@ -81,7 +72,7 @@ def elementwise() -> Iterator[Loss]:
         "used twice": (lambda np, z: z * z.real + np.conj(z) * np.abs(z), (Z,)),
         "where of sizes": (lambda np, z: np.where(np.abs(z) > 0.8, z * z, np.conj(z)), (Z,)),
     }
-    for name, (f, args) in written.items():
+    for name, (f, args) in losses.items():
         yield Loss(name, f, args)
 
 
@@ -112,14 +103,9 @@ def moves() -> Iterator[Loss]:
     }
     for name, (f, z) in one.items():
         yield Loss(name, f, (z,))
-    two: dict[str, Fn] = {
-        "where": lambda np, a, b: np.where(np.asarray([True, False, True, False]), a, b),
-        "concatenate": lambda np, a, b: np.concatenate([a, b * 2]),
-        "stack": lambda np, a, b: np.stack([a, b, a]),
-    }
-    for name, f in two.items():
-        for kinds, pair in PAIRS.items():
-            yield Loss(f"{name}({kinds})", f, pair)
+    joined: Fn = lambda np, a, b: (np.concatenate([a, b * 2]), np.stack([a, b, a]))  # noqa: E731
+    for kinds, pair in PAIRS.items():
+        yield Loss(f"joined({kinds})", joined, pair)
 
 
 def matrices() -> Iterator[Loss]:
@@ -145,9 +131,7 @@ def matrices() -> Iterator[Loss]:
     }
     for name, (f, a) in one.items():
         yield Loss(name, f, (a,))
-    for order in (None, 0.5, 1, 3, np.inf):
-        yield Loss(f"norm {order}", lambda np, z, p=order: np.linalg.norm(z, p), (Z,))
-    for order in ("nuc", 1, 2, -2):
+    for order in ("nuc", -2):
         yield Loss(f"matrix norm {order}", lambda np, z, p=order: np.linalg.norm(z, p), (M,))
     yield Loss("cond", lambda np, z: np.linalg.cond(z), (S,))
 
@@ -168,13 +152,8 @@ def exponential(xp: Any, a: Any) -> Any:
 
 
 def transforms() -> Iterator[Loss]:
-    def of(name: str, **options: Any) -> Fn:
-        return lambda np, z: getattr(np.fft, name)(z, **options)
-
-    for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"):
-        z = X if name in ("rfft", "ihfft") else Z
-        for n, norm in ((None, "ortho"), (3, "forward"), (8, "backward")):
-            yield Loss(f"{name} {norm}", of(name, n=n, norm=norm), (z,))
+    for name in ("fft", "irfft", "hfft"):
+        yield Loss(name, lambda np, z, f=name: getattr(np.fft, f)(z, n=8, norm="ortho"), (Z,))
     yield Loss("power spectrum", lambda np, x: np.abs(np.fft.rfft(x)) ** 2, (X,))
     yield Loss("filter", lambda np, x, h: np.fft.irfft(np.fft.rfft(x) * h, 4), (X, Z[:3]))
     yield Loss(
@@ -187,23 +166,3 @@ LOSSES = {
     for group in (elementwise, products, moves, matrices, transforms)
     for loss in group()
 }
-
-
-def differences(f: Fn, args: tuple[Any, ...]) -> list[Any]:
-    """``dL/dx + i dL/dy`` for each number, by central differences of the fourth order."""
-    gradients = []
-    for i, arg in enumerate(args):
-        g = np.zeros_like(arg)
-        for at in np.ndindex(arg.shape):
-            for unit in (1, 1j) if arg.dtype.kind == "c" else (1,):
-
-                def moved(t: float, i: int = i, at: Any = at, unit: Any = unit) -> float:
-                    x = args[i].copy()
-                    x[at] += t * unit
-                    return float(f(*args[:i], x, *args[i + 1 :]))
-
-                h = 1e-4
-                near, far = moved(h) - moved(-h), moved(2 * h) - moved(-2 * h)
-                g[at] += unit * (8 * near - far) / (12 * h)
-        gradients.append(g)
-    return gradients
