@@ -1,6 +1,5 @@
 """compile: a compiled function is the function that it was made of."""
 
-import functools
 import pickle
 import sys
 import threading
@@ -14,7 +13,7 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
-from trees import Params, Point
+from trees import Level, Mode, trees_of
 
 import tapegrad as tg
 from tapegrad.program import cost
@@ -79,58 +78,26 @@ def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
 @pytest.mark.parametrize(
     "transform",
     [
-        tg.grad(loss),
-        tg.value_and_grad(loss, argnums=(0, 1)),
-        tg.hessian(loss),
-        tg.jacobian(lambda w, x: w * tg.tanh(x)),
-        lambda w, x: tg.jvp(loss, (w, x), (x, w)),
-        lambda w, x: tg.hvp(lambda w: loss(w, x), (w,), (x,)),
-        lambda w, x: tg.vjp(loss, w, x)[1](2.0),
-        tg.grad(lambda w, x: tg.sum(tg.grad(loss)(w, x) ** 2)),
-        tg.grad(tg.checkpoint(loss)),
+        tg.hessian,
+        lambda f: lambda w, x: tg.jvp(f, (w, x), (x, w)),
+        lambda f: lambda w, x: tg.vjp(f, w, x)[1](2.0),
+        lambda f: tg.grad(tg.checkpoint(f)),
     ],
 )
-def test_compiled_transforms(transform):
-    assert_same(tg.compile(transform)(X, X + 2), transform(X, X + 2))
+def test_transforms_compiled_and_of_compiled_functions(transform):
+    wanted, of_compiled = transform(loss)(X, X + 2), transform(tg.compile(loss))
+    for fn in (tg.compile(transform(loss)), of_compiled, tg.compile(of_compiled)):
+        assert_same(fn(X, X + 2), wanted)
 
 
-def test_transforms_of_compiled_functions():
-    compiled = tg.compile(loss)
-    assert_same(tg.grad(compiled)(X, X + 2), tg.grad(loss)(X, X + 2))
-    assert_same(tg.hessian(compiled)(X, X + 2), tg.hessian(loss)(X, X + 2))
-    assert_same(tg.compile(tg.grad(compiled))(X, X + 2), tg.grad(loss)(X, X + 2))
-    assert_same(tg.record(compiled)(X, X + 2)[0].value, tg.record(loss)(X, X + 2)[0].value)
-    inner = tg.compile(tg.tanh)
-    square = tg.grad(lambda x: tg.sum(inner(x) * inner(x + 1.0)))
-    assert_same(tg.compile(square)(X), tg.grad(lambda x: tg.sum(tg.tanh(x) * tg.tanh(x + 1.0)))(X))
-
-
-def test_compiled_function_calls_itself():
-    @tg.compile
-    def power(x, n):
-        return x * power(x, n - 1) if n else x
-
-    power = tg.compile(power.__wrapped__, static_argnums=1)
-    np.testing.assert_allclose(power(X, 5), X**6, rtol=1e-12)
-
-
+KEYS = st.sampled_from(["w", np.str_("w2"), b"w", 3, Level.LOW, Mode.FAST, ("x", 1), None])
 LEAVES = st.sampled_from([X, X.reshape(2, 2), np.float32(2.0), np.array(3.0), 1.5, X.astype("f4")])
 
 
 STATICS = st.sampled_from([None, "text", True, len, (), [], {}])
 
 
-TREES = st.recursive(
-    LEAVES | STATICS,
-    lambda children: st.one_of(
-        st.lists(children, max_size=3),
-        st.lists(children, max_size=3).map(tuple),
-        st.dictionaries(st.sampled_from(["w", "b", 3, ("x", 1)]), children, max_size=3),
-        st.builds(Point, children, children),
-        st.builds(Params, children, children),
-    ),
-    max_leaves=8,
-)
+TREES = trees_of(LEAVES | STATICS, KEYS, max_leaves=8)
 
 
 def doubled(tree):
@@ -156,16 +123,6 @@ def test_compiled_arguments_and_results_are_any_trees(first, second):
     assert len(compiled.signatures) == 1
 
 
-def test_compiled_keyword_arguments_come_in_any_order():
-    compiled = tg.compile(lambda x, *, a, b=2.0: x * a - b)
-    np.testing.assert_array_equal(compiled(X, b=3.0, a=2.0), X * 2.0 - 3.0)
-    np.testing.assert_array_equal(compiled(X, a=2.0, b=3.0), X * 2.0 - 3.0)
-    np.testing.assert_array_equal(compiled(X, a=2.0), X * 2.0 - 2.0)
-    np.testing.assert_array_equal(compiled(a=3.0, x=X), X * 3.0 - 2.0)
-    with pytest.raises(TypeError):
-        compiled(X)
-
-
 def test_compiled_function_keeps_name_and_docstring():
     def described(x):
         """What it does."""
@@ -174,13 +131,6 @@ def test_compiled_function_keeps_name_and_docstring():
     compiled = tg.compile(described)
     assert (compiled.__name__, compiled.__doc__) == ("described", "What it does.")
     assert compiled.__wrapped__ is described
-
-
-def test_compiled_functions_of_a_module_pickle():
-    compiled = tg.compile(tg.grad(loss))
-    wanted = compiled(X, X + 1)
-    restored = pickle.loads(pickle.dumps(compiled))
-    assert_same(restored(X, X + 1), wanted)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
@@ -198,52 +148,6 @@ def test_compiled_dtypes_are_as_recorded(dtype, rate):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("leaf", [np.float64(0.5), np.float32(0.5), np.array(0.5), 0.5])
-def test_compiled_scalars_have_the_gradients_that_are_recorded(leaf):
-    def step(x):
-        return tg.grad(lambda x: x * tg.tanh(x) * 2.0)(x), tg.value_and_grad(tg.exp)(x)
-
-    got, wanted = tg.compile(step)(leaf), step(leaf)
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        assert isinstance(a, np.ndarray)
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
-def test_compiled_integer_and_boolean_arguments(dtype):
-    given = np.array([[1, 0, 1], [1, 1, 0]]).astype(dtype)
-    fn = lambda a, x: (a + a, a == a[0], tg.sum(a, axis=0), tg.where(a > 0, x, 0), a * x)  # noqa: E731
-    got, wanted = tg.compile(fn)(given, X[:3]), fn(given, X[:3])
-    for a, b in zip(got, wanted, strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), ()])
-def test_compiled_empty_and_0d_arguments(shape):
-    def step(x):
-        value, g = tg.value_and_grad(lambda x: tg.sum(tg.tanh(x) * x) + tg.sum(x * x))(x)
-        return value, g, tg.sum(x, axis=0) if x.ndim else x
-
-    x = np.ones(shape)
-    for got, wanted in zip(tg.compile(step)(x), step(x), strict=True):
-        assert got.shape == np.shape(wanted)
-        np.testing.assert_allclose(got, wanted, rtol=1e-12)
-
-
-def test_compiled_overlapping_and_equal_arguments():
-    def step(a, b, c):
-        return tg.value_and_grad(lambda a, b, c: tg.sum(tg.tanh(a * b) + a * c), (0, 1, 2))(a, b, c)
-
-    base = np.linspace(-1, 1, 9)
-    compiled = tg.compile(step)
-    for args in [(base[:6], base[3:], base[1:7]), (base[::-1][:6], base[:6], base[:6])]:
-        before = base.copy()
-        assert_same(compiled(*args), step(*[x.copy() for x in args]))
-        assert base.tobytes() == before.tobytes()
-
-
 def test_check_finds_a_function_that_is_not_pure():
     count = iter(range(100))
     compiled = tg.compile(lambda x: x * float(next(count)))
@@ -258,26 +162,20 @@ def test_check_finds_a_function_that_is_not_pure():
         (lambda x, c: x * c, np.ones(4), X),
         (lambda x, c: x + c.T, np.ones((4, 4)), X),
         (lambda x, c: (x > 0) == c, np.ones(4, bool), X),
-        (lambda x, c: x + c, np.full(4, 10**6, np.int32), np.arange(4, dtype=np.int32)),
         (lambda x, c: x + c, np.full(4, 200, np.uint8), np.arange(4, dtype=np.uint8)),
     ],
-    ids=["folded", "transposed", "boolean", "off by one", "unsigned"],
+    ids=["folded", "transposed", "boolean", "unsigned"],
 )
-def test_check_reports_a_changed_captured_array(fn, captured, x):
+def test_check_reports_a_changed_captured_array_that_the_program_holds_as_it_was(fn, captured, x):
     captured = captured.copy()
     compiled = tg.compile(lambda x: fn(x, captured))
     compiled.check(x)
+    before = compiled(x)
     captured.flat[0] = 0 if captured.flat[0] == 1 else captured.flat[0] - 1
-    with pytest.raises(
-        AssertionError, match=f"differs.*captured arrays: captured {captured.dtype}"
-    ):
+    np.testing.assert_array_equal(compiled(x), before)
+    match = f"differs.*captured arrays: captured {captured.dtype}"
+    with pytest.raises(AssertionError, match=match):
         compiled.check(x)
-
-
-def test_check_lets_rounding_errors_of_any_dtype_pass():
-    compiled = tg.compile(tg.value_and_grad(lambda x: tg.mean((tg.tanh(x) / 3.0 + 0.1) ** 3)))
-    for dtype in (np.float16, np.float32, np.float64):
-        compiled.check(np.linspace(-2, 2, 999).astype(dtype))
 
 
 def test_check_lets_rounding_errors_of_narrow_parts_pass():
@@ -304,30 +202,6 @@ def test_compiled_arrays_of_other_classes():
     for strange in (np.ma.masked_array(x, x > 1), x.view(np.matrix)):
         with pytest.raises(TypeError, match="not supported"):
             compiled(strange)
-
-
-@pytest.mark.parametrize("n", [3, True, 2.5, "text", None])
-def test_compiled_results_handed_on_have_the_recorded_type(n):
-    def loss(x, n):
-        return tg.sum(x), n
-
-    both = tg.value_and_grad(loss, has_aux=True)
-    for fn in (loss, tg.grad(loss, has_aux=True), lambda x, n: both(x, n)[0]):
-        got, want = tg.compile(fn)(X, n)[1], fn(X, n)[1]
-        assert (type(got), got) == (type(want), want)
-
-
-@pytest.mark.parametrize("n", [2, 40])
-@pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "u8", "i1"])
-def test_compiled_indices_of_any_kind(n, dtype):
-    @functools.partial(tg.value_and_grad, argnums=(0, 1))
-    def step(table, w, i):
-        return tg.sum(tg.tanh(tg.index_select(table, i) @ w))
-
-    rng = np.random.default_rng(0)
-    table, w = rng.standard_normal((4, 3)), rng.standard_normal((3, 5))
-    i = rng.integers(0 if dtype[0] == "u" else -4, 4, n).astype(dtype)
-    assert_same(tg.compile(step)(table, w, i), step(table, w, i), rtol=1e-11)
 
 
 def test_compiling_warns_of_no_placeholder():

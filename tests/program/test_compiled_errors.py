@@ -1,7 +1,5 @@
 """compile: errors and warnings of a compiled function are those of the recorded one."""
 
-import gc
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +37,8 @@ UNREADABLE = {
     "and": lambda x: tg.where((x[0] > 0) and (x[1] > 0), x, 0.0),
     "in": lambda x: x if 1.0 in x else -x,
     "range": lambda x: sum(x for _ in range(tg.argmax(x))),
+    "primal": lambda x: x.primal,
+    "format": lambda x: f"{np.sum(x):6.2f}",
     "item": lambda x: x * tg.argmax(x).item(),
     "option": lambda x: tg.sum(np.eye(3) * x[0], axis=tg.argmax(x) * 0),
 }
@@ -48,7 +48,7 @@ UNREADABLE = {
 def test_trace_error_names_the_line_and_the_op_and_says_what_to_do(name):
     fn = UNREADABLE[name]
     compiled = tg.compile(fn)
-    with pytest.raises(TraceError, match=r"greater|argmax|sum|equal") as caught:
+    with pytest.raises(TraceError, match=r"greater|argmax|sum|equal|primal") as caught:
         compiled(X + 3.0)
     message = str(caught.value)
     assert fn.__name__ in message
@@ -73,31 +73,17 @@ def test_compile_error_in_the_function_leaves_nothing_behind():
     assert compiled(X, X) == pytest.approx(X @ X)
 
 
-def test_compile_error_keeps_nothing_of_the_call():
-    compiled = tg.compile(lambda x, setting: x + np.zeros(7))
-    setting = lambda: None  # noqa: E731
-    gone = weakref.ref(setting)
-    with pytest.raises(ValueError, match="add"):
-        compiled(X, setting)
-    del setting
-    gc.collect()
-    assert gone() is None
-
-
 @pytest.mark.parametrize(
     "fn",
     [
         lambda x, i: tg.index_select(x, i),
         lambda x, i: x[i],
-        lambda x, i: x[:, i],
         lambda x, i: pick(x, i),
-        lambda x, i: tg.nn.cross_entropy_loss(x, i),
         lambda x, i: tg.grad(lambda x: tg.nn.cross_entropy_loss(x, i))(x),
         lambda x, i: tg.grad(lambda x: tg.sum(tg.index_select(x, i) ** 2))(x),
         lambda x, i: tg.grad(lambda x: tg.sum(tg.tanh(tg.tanh(x))[i]))(x),
         lambda x, i: tg.grad(lambda x: tg.sum(tg.index_select(tg.tanh(x), i) @ tg.tanh(x)))(x),
         lambda x, i: tg.at(x)[i].set(1.0),
-        lambda x, i: tg.at(x)[i].add(1.0),
     ],
 )
 @pytest.mark.parametrize("bad", [[0, 9, 1], [0, -9, 1]])

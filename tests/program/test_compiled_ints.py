@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.errors import TraceError
 
 BINARY = [
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod),
@@ -94,19 +93,3 @@ def test_an_op_of_ints_is_written_as_python_computes_it(name):
     compiled(*(7, 2)[: len(ints)])
     assert outcome(compiled, *ints) == outcome(op.whole, *ints)
     assert op.keeps_weak
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda x: x.primal,
-        lambda x: (x * 2.0).primal,
-        lambda x: f"{x:.3f}",
-        lambda x: format(x, "g"),
-        lambda x: f"{np.sum(x):6.2f}",
-    ],
-)
-@pytest.mark.parametrize("x", [1.0, np.array(1.0), np.ones(2)])
-def test_a_value_is_not_read_while_compiling(fn, x):
-    with pytest.raises(TraceError, match=r"primal|format"):
-        tg.compile(fn)(x)

@@ -63,10 +63,6 @@ def constants(n):
     return tg.grad(fn), (np.ones((2, 3)),)
 
 
-def outputs(n):
-    return lambda x: [np.sin(x) + i for i in range(n)], (np.ones(3),)
-
-
 def blocks(n):
     def fn(x):
         for i in range(n):
@@ -76,7 +72,7 @@ def blocks(n):
     return fn, (np.zeros(cost.BLOCKED_ELEMENTS),)
 
 
-FUNCTIONS = (elementwise, recurrent, deep, constants, outputs, blocks)
+FUNCTIONS = (elementwise, recurrent, deep, constants, blocks)
 
 
 @pytest.mark.parametrize("make", FUNCTIONS, ids=lambda f: f.__name__)

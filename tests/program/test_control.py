@@ -40,21 +40,6 @@ def test_scan_compiled_computes_the_same(terms, n, reverse, remember):
     same(both(*other)[0], tg.value_and_grad(unrolled, (0, 1, 2))(*other))
 
 
-def test_scan_of_many_steps_is_written_out_for_its_run():
-    def body(c, x):
-        return np.sin(c) + x, np.tanh(c)
-
-    def loss(loop, xs):
-        c, ys = loop(body, xs[0], xs)
-        return c + tg.sum(ys)
-
-    xs = np.linspace(0.0, 1.0, 5000)
-    unrolled = tg.grad(loss, 1)(lambda *args: by_hand(*args, False), xs[:400])
-    same(tg.grad(loss, 1)(tg.scan, xs)[-1], 1.0)
-    same(tg.grad(loss, 1)(tg.scan, xs[:400]), unrolled)
-    same(tg.grad(loss, 1)(tg.scan, xs), tg.compile(tg.grad(loss, 1), static_argnums=0)(tg.scan, xs))
-
-
 def cell_loss(loop):
     def loss(p, h, xs):
         def step(h, x):
@@ -272,28 +257,3 @@ def test_cond_and_while_loop_are_written_as_if_and_while():
     assert "while True:" in text
     same(step(4.0), 2.0)
     same(step(0.5), 1.0)
-
-
-def one_by_one(f, w, xs):
-    return tg.tree.map(lambda *rows: np.stack(rows), *[f(w, x) for x in xs])
-
-
-def test_loops_and_branches_are_batched():
-    def loss(w, x):
-        def step(c, xi):
-            c = tg.cond(np.sum(c) > 0.5, lambda c: c * 0.5 + w, lambda c: c * xi + 0.3, c)
-            inner = tg.scan(lambda a, b: (a * np.sin(b) + xi, a), c[0], tg.stack([xi, xi * 2]))
-            return c + 0.1 * inner[0] * w, (inner[1], c)
-
-        c, (ys, cs) = tg.scan(step, w, x)
-        return np.sum(c) * np.sum(ys) + np.sum(cs**2)
-
-    w, xs = np.array([0.3, 0.8]), np.random.default_rng(0).normal(size=(3, 4))
-    both = tg.value_and_grad(loss, (0, 1))
-    same(tg.vmap(loss, (None, 0))(w, xs), one_by_one(loss, w, xs))
-    same(tg.vmap(both, (None, 0))(w, xs), one_by_one(both, w, xs))
-    same(tg.compile(tg.vmap(both, (None, 0)))(w, xs), one_by_one(both, w, xs))
-    same(
-        tg.grad(lambda w: np.sum(tg.vmap(loss, (None, 0))(w, xs)))(w),
-        sum(tg.grad(loss)(w, x) for x in xs),
-    )

@@ -20,6 +20,7 @@ from tapegrad.ops.arithmetic import multiply
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
+from tapegrad.program.content import content
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule
@@ -78,6 +79,9 @@ def survey() -> tuple[Counter[str], dict[str, list[tuple[int, str]]]]:
         if not found and (fault := fault_of_writing(proof, made[-1][1])):
             found = [fault]
         fired.update({improve.__name__ for improve, _ in made[1:]})
+        contents = [content(x, x.operands) for x in made[-1][1].instructions]
+        if len({*contents}) < len(contents):
+            faults["twice"].append((len(contents), str(one)))
         for improve, fault, inputs in found:
             name = "writer" if improve is None else improve.__name__
             size = len(proof.program.instructions)
@@ -94,6 +98,11 @@ def test_a_pass_computes_what_the_program_before_does_and_fires(name: str) -> No
 
 def test_what_is_written_computes_what_was_recorded() -> None:
     faults = survey()[1]["writer"]
+    assert not faults, min(faults)[1]
+
+
+def test_equal_instructions_never_stand_twice() -> None:
+    faults = survey()[1]["twice"]
     assert not faults, min(faults)[1]
 
 
@@ -127,11 +136,6 @@ Z = X * np.exp(3j * X)
 # by what is wrong: the pass, or its rule, and where it is
 WRONG: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "value": (drop_conjugates, lambda z: np.exp(z.conj()), (Z,)),
-    "value of a gradient": (
-        drop_conjugates,
-        tg.grad(lambda z: np.sum(np.abs(z[0] + np.conj(z)))),
-        (Z,),
-    ),
     "value of a result": (drop_last, lambda x: (x, x * 2.0), (X,)),
     "value, of the order of a sum": (
         "(x + y) + z -> x + (y + z)",
@@ -142,11 +146,6 @@ WRONG: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "limit of a difference": (
         "x * y - x * z -> x * (y - z)",
         lambda x, y: x * y - x * 3.0,
-        (X, X),
-    ),
-    "limit of a quotient": (
-        "exp(x) / exp(y) -> exp(x - y)",
-        lambda x, y: np.exp(x) / np.exp(y),
         (X, X),
     ),
     "limit of a large sum": (
@@ -297,16 +296,6 @@ def test_shapes_come_from_shapes_where_an_op_refuses_placeholders() -> None:
         np.testing.assert_allclose(proved(X), transform(X))
         with pytest.raises(ValueError, match="there is no 1 / 0"):
             proved(X * 0)
-
-
-def test_inputs_that_any_error_refuses_are_left_out() -> None:
-    @tg.custom_op(vjps=(None,))
-    def picky(x: Any) -> Any:
-        if not np.all(np.abs(x) < 3):
-            raise RuntimeError("too large")
-        return x + 1
-
-    np.testing.assert_array_equal(tg.compile(picky, check=True)(X), X + 1)
 
 
 @pytest.mark.thorough

@@ -11,7 +11,6 @@ import pytest
 import tapegrad as tg
 from tapegrad.core.rules import Parts
 from tapegrad.declare import OPS
-from tapegrad.declare import abstract as shapes
 from tapegrad.declare.abstract import evaluate, is_stand_in, like, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import PASSES
@@ -96,12 +95,6 @@ def test_options_that_are_equal_are_told_apart_by_their_kind():
     assert evaluate(op, [a], {"index": (slice(0, 2),)}).shape == (2, 4)
 
 
-def test_what_is_remembered_is_bounded():
-    for n in range(shapes._MOST_KNOWN + 10):
-        evaluate(tg.sin, [stand_in((n,), np.dtype(float))], {})
-    assert len(shapes._KNOWN) <= shapes._MOST_KNOWN
-
-
 N = 1 << 20
 WIDE = np.ones((1 << 10, 1 << 10))
 
@@ -116,13 +109,8 @@ def _chain(x):
         (tg.value_and_grad(_chain), (np.ones(N),)),
         (lambda x: tg.jvp(_chain, (x,), (x,)), (np.ones(N),)),
         (lambda x: tg.hvp(_chain, (x,), (x,)), (np.ones(N),)),
-        (tg.grad(lambda w, x: tg.mean(tg.relu(x @ w) ** 2)), (np.ones((1 << 10, 2)), WIDE)),
         (tg.grad(lambda x: tg.sum(tg.log_softmax(x, axis=1)[:, 0])), (WIDE,)),
-        (tg.grad(lambda x: tg.sum(tg.standardize(x) ** 3)), (WIDE,)),
         (tg.grad(lambda x: tg.sum(np.var(x, axis=0) + np.max(x, axis=0))), (WIDE,)),
-        (tg.grad(lambda x: tg.sum(np.cumsum(x) * x)), (np.ones(N),)),
-        (tg.grad(lambda x: tg.sum(tg.concatenate([x, x * 2]) ** 2)), (np.ones(N),)),
-        (tg.grad(lambda x: tg.sum(tg.where(x > 0, x, -x))), (np.ones(N),)),
         (tg.grad(lambda x: tg.sum(np.pad(x, 1) ** 2)), (WIDE,)),
         (tg.grad(lambda x: tg.sum(tg.einsum("ij,ik->jk", x, x[:, :3]) ** 2)), (WIDE,)),
         (lambda x, i: tg.grad(lambda x: tg.sum(x[i] * 2))(x), (np.ones(N), np.zeros(N, int))),

@@ -15,10 +15,9 @@ from hypothesis import given
 from programs import assert_runs
 
 import tapegrad as tg
-from tapegrad.errors.words import as_text
 from tapegrad.ops.updates import index_set
 from tapegrad.program.memory import planned
-from tapegrad.program.text import runner, source, written
+from tapegrad.program.text import source, written
 from tapegrad.testing import programs
 
 
@@ -69,7 +68,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_variables_classes_and_keys_may_have_any_name(name):
+def test_arguments_variables_and_classes_may_have_any_name(name):
     namespace = {"tg": tg}
     body = f"return tg.value_and_grad(lambda {name}: tg.sum(tg.tanh(tg.tanh({name} + 1.0)) * y))"
     exec(f"def fn({name}, y): {body}({name}), 'static'", namespace)
@@ -85,10 +84,9 @@ def test_arguments_variables_classes_and_keys_may_have_any_name(name):
     assert [type(y) for y in both(node(x), other(x))] == [node, other]
 
 
-@pytest.mark.parametrize("key", KEYS, ids=as_text)
-def test_any_key_of_a_dict_will_do(key):
+def test_any_key_of_a_dict_will_do():
     fn = tg.grad(lambda p: sum(tg.sum(tg.tanh(x) * x) for x in p.values()))
-    assert_runs(fn, {key: np.ones(3), "other": np.ones(2)})
+    assert_runs(fn, {key: np.full(3, 1.0 + i) for i, key in enumerate(KEYS)})
 
 
 # --- numbers --------------------------------------------------------------------------------
@@ -110,23 +108,6 @@ def test_any_python_number_can_be_an_operand(number):
 
     with np.errstate(all="ignore"):
         assert_runs(fn, np.linspace(-1, 1, 4))
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(
-    "index",
-    [
-        0, -1, slice(None, None, -1), slice(1, None, 2), slice(-1, None, -2), None, ..., (..., 0),
-        (0, None), (slice(None), [0, 1, 1]), [True, False, True], ([0, 2], slice(None)),
-        (None, [1, 0], ..., None),
-        np.int64(1), ([[0], [2]], [0, 1]), (),
-    ],
-    ids=repr,
-)  # fmt: skip
-def test_any_index_is_written_as_it_was(dtype, index):
-    x = np.arange(12.0, dtype=dtype).reshape(3, 4) / 8
-    step = tg.value_and_grad(lambda x: tg.sum(tg.tanh(tg.getitem(tg.tanh(x), index)) * 2.0))
-    assert_runs(step, x)
 
 
 # --- for a reader -------------------------------------------------------------------------
@@ -278,21 +259,6 @@ def test_the_lines_that_run_have_the_numbers_of_those_that_are_printed():
     assert "refused(" in text.splitlines()[at]
 
 
-def test_buffers_are_freed_with_the_run_that_has_them():
-    made = runner(tg.compile(lambda x: np.sum(np.tanh(x * 2.0))).program(np.ones(3)))
-    first, second = made(), made()
-    buffers = [weakref.ref(run.__globals__["buf0"]) for run in (first, second)]
-    assert buffers[0]() is not buffers[1]()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        del first
-        assert [buffer() is None for buffer in buffers] == [True, False]
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 @tg.custom_op(vjps=(lambda g, y, x, axis=0, how="": g,))
 def turned(x, axis=0, how=""):
     """An op without a batching rule."""
@@ -329,9 +295,3 @@ def test_what_a_loop_keeps_is_called_after_the_values_of_its_steps():
     kept = re.findall(r"^    (\w+?)(?:_all)? = buffer\(\((?:5|6),", text, re.M)
     assert kept
     assert not any(name.startswith(("getitem", "part")) for name in kept)
-    # a row is called after its array
-    for loop in re.findall(r"for (.*) in (?:zip\()?(.*?)\)?:$", text, re.M):
-        for row, of in zip(*[x.split(", ") for x in loop], strict=True):
-            rows = re.fullmatch(r"(\w+?)_rows(?:\[.*\])?", of)
-            if rows and row.endswith("_row"):
-                assert row == f"{rows[1]}_row"

@@ -43,16 +43,6 @@ def test_names_are_identifiers_and_never_given_twice(wanted):
         assert not hasattr(np, name)
 
 
-def test_a_value_has_one_name_and_a_library_function_its_own():
-    names = Names()
-    value, other = [1], [1]
-    assert names.of(value, "value") == names.of(value, "else") == "value"
-    assert names.of(other, "value") == "value_2"
-    assert names.library("sum", np.sum) == names.library("sum", np.sum) == "sum"
-    assert names.library("sum", sum) not in ("sum", "value")
-    assert names.namespace["sum"] is np.sum
-
-
 def step(p):
     """Blocks, buffers, a sum, views, a concatenation, an option, results of all kinds."""
     a, b = p.values()
@@ -79,17 +69,6 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
         got = tg.compile(step)({first: LARGE, second: LARGE + 5})
         for key in wanted:
             np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12, err_msg=first)
-
-
-def test_a_custom_op_may_have_the_name_of_anything():
-    for name in ("sum", "make", "b0", "x", "lambda", "a\nb", "numpy"):
-
-        @tg.custom_op(vjps=(lambda g, y, x: g * 2.0,), name=name)
-        def twice(x):
-            return x * 2.0
-
-        compiled = tg.compile(lambda x, op=twice: np.sum(op(x) + np.sin(x)))
-        np.testing.assert_allclose(compiled(LARGE), np.sum(LARGE * 2.0 + np.sin(LARGE)))
 
 
 # --- what is captured ---------------------------------------------------------------------

@@ -101,30 +101,17 @@ def padded_theirs(module: Any, x: Any, memory: Any) -> Any:
 KINDS = {
     "linear": Kind(nn.Linear(3, 4), ((2, 3),), lambda t: t.nn.Linear(3, 4), linear),
     "conv1d": Kind(nn.Conv1d(2, 3, 3), ((2, 2, 6),), lambda t: t.nn.Conv1d(2, 3, 3)),
-    "conv1d, all": Kind(
-        nn.Conv1d(4, 6, 2, stride=3, padding=1, groups=2),
-        ((2, 4, 7),),
-        lambda t: t.nn.Conv1d(4, 6, 2, stride=3, padding=1, groups=2),
-    ),
     "conv2d": Kind(nn.Conv2d(1, 2, 3), ((2, 1, 4, 5),), lambda t: t.nn.Conv2d(1, 2, 3)),
     "conv2d, all": Kind(
         nn.Conv2d(4, 2, (2, 3), stride=(2, 1), padding=(0, 2), groups=2),
         ((2, 4, 5, 3),),
         lambda t: t.nn.Conv2d(4, 2, (2, 3), stride=(2, 1), padding=(0, 2), groups=2),
     ),
-    "depthwise": Kind(
-        nn.Conv2d(3, 6, 2, padding=1, groups=3),
-        ((1, 3, 3, 3),),
-        lambda t: t.nn.Conv2d(3, 6, 2, padding=1, groups=3),
-    ),
     "max pool": Kind(nn.MaxPool2d(2), ((2, 3, 4, 5),), lambda t: t.nn.MaxPool2d(2)),
     "max pool, overlapping": Kind(
         nn.MaxPool2d((3, 2), stride=1), ((1, 2, 4, 4),), lambda t: t.nn.MaxPool2d((3, 2), stride=1)
     ),
     "mean pool": Kind(nn.AvgPool2d(2), ((2, 3, 4, 5),), lambda t: t.nn.AvgPool2d(2)),
-    "mean pool, overlapping": Kind(
-        nn.AvgPool2d(3, stride=(1, 2)), ((1, 2, 4, 5),), lambda t: t.nn.AvgPool2d(3, (1, 2))
-    ),
     "flatten": Kind(nn.Flatten(), ((2, 3, 1, 2),), lambda t: t.nn.Flatten()),
     "layer norm": Kind(nn.LayerNorm(4), ((2, 3, 4),), lambda t: t.nn.LayerNorm(4)),
     "rms norm": Kind(nn.RMSNorm(4), ((2, 3, 4),), lambda t: t.nn.RMSNorm(4, eps=1e-6)),
@@ -132,13 +119,6 @@ KINDS = {
         nn.BatchNorm(3),
         ((4, 3),),
         lambda t: t.nn.BatchNorm1d(3),
-        call=trained,
-        call_theirs=trained_theirs,
-    ),
-    "batch norm of images, training": Kind(
-        nn.BatchNorm(3, momentum=0.25, epsilon=1e-3),
-        ((2, 3, 2, 2),),
-        lambda t: t.nn.BatchNorm2d(3, momentum=0.25, eps=1e-3),
         call=trained,
         call_theirs=trained_theirs,
     ),

@@ -25,7 +25,9 @@ def assert_same(again: tg.Program, program: tg.Program) -> None:
     assert str(again) == str(program)
 
 
-def looped(w: Any, xs: Any) -> Any:
+def stepped(w: Any, xs: Any) -> Any:
+    """A loop with a branch in it, and its gradient."""
+
     def loss(w: Any) -> Any:
         def step(carry: Any, x: Any) -> Any:
             carry = np.tanh(w @ carry + x)
@@ -34,8 +36,14 @@ def looped(w: Any, xs: Any) -> Any:
         last, rows = tg.scan(step, np.zeros(2), xs, reverse=True)
         return np.sum(last) + np.sum(rows)
 
+    slope = tg.grad(lambda x: np.sin(tg.fori_loop(0, 3, lambda i, y: y * x, 1.0)) * x)
+    return tg.value_and_grad(loss)(w), slope(w[0, 1])
+
+
+def looped(w: Any, xs: Any) -> Any:
+    """Loops of each kind."""
     grown = tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, w * w)
-    return tg.value_and_grad(loss)(w), grown, tg.fori_loop(0, 4, lambda i, s: s * w[0] + i, xs[0])
+    return stepped(w, xs), grown, tg.fori_loop(0, 4, lambda i, s: s * w[0] + i, xs[0])
 
 
 LOOPED = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 6).reshape(3, 2)

@@ -94,20 +94,25 @@ LEAVES = st.integers() | st.floats(allow_nan=False) | st.text(CHARACTERS, max_si
 KEYS = st.text("abc", min_size=1, max_size=2) | st.integers(0, 9)
 
 
-TREES = st.recursive(
-    LEAVES | st.none() | st.builds(Nothing) | st.builds(Empty),
-    lambda children: (
-        st.lists(children, max_size=3)
-        | st.lists(children, max_size=3).map(tuple)
-        | st.dictionaries(KEYS, children, max_size=3)
-        | st.builds(Point, children, children)
-        | st.builds(Params, children, children)
-        | st.builds(Private, children, given=children, last=children)
-        | st.builds(Plain, children, children)
-        | st.builds(Sealed, first=children, rest=children, last=children)
-    ),
-    max_leaves=12,
-)
+def trees_of(leaves: Any, keys: Any = KEYS, max_leaves: int = 12) -> Any:
+    """Trees with every kind of node."""
+    return st.recursive(
+        leaves,
+        lambda children: (
+            st.lists(children, max_size=3)
+            | st.lists(children, max_size=3).map(tuple)
+            | st.dictionaries(keys, children, max_size=3)
+            | st.builds(Point, children, children)
+            | st.builds(Params, children, children)
+            | st.builds(Private, children, given=children, last=children)
+            | st.builds(Plain, children, children)
+            | st.builds(Sealed, first=children, rest=children, last=children)
+        ),
+        max_leaves=max_leaves,
+    )
+
+
+TREES = trees_of(LEAVES | st.none() | st.builds(Nothing) | st.builds(Empty))
 
 
 def same(a: Any, b: Any) -> bool:

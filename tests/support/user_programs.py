@@ -270,8 +270,6 @@ def classifiers(d: Draw) -> tuple[Any, Any]:
         "softmax": lambda x, t: tg.softmax(x),
         "log_softmax": lambda x, t: tg.log_softmax(x),
         "loss": nn.cross_entropy_loss,
-        "temperature": lambda x, t: nn.cross_entropy_loss(x / 2.0, t),
-        "entropy": lambda x, t: -np.sum(tg.softmax(x) * tg.log_softmax(x)),
         "logsumexp": lambda x, t: np.sum(tg.logsumexp(x, axis=-1)),
     }
     fn = fns[d.of(sorted(fns))]

@@ -1,4 +1,4 @@
-"""fold: constants, identities, transposes and parts joined again."""
+"""fold and join_factors: constants, identities, transposes, parts joined again, and one factor."""
 
 import itertools
 
@@ -7,12 +7,12 @@ import pytest
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import kinds, ops_of, run
+from programs import SQUARE, after, improved, kinds, ops_of, run, untouched
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref
-from tapegrad.program.passes import fold
+from tapegrad.program.passes import fold, join_factors
 
 
 def test_fold_makes_a_power_of_a_half_the_square_root():
@@ -98,3 +98,52 @@ def test_fold_joins_parts_in_order(lengths, width, order, kind):
     np.testing.assert_array_equal(run(program, (x,)), fn(x))
     if kind == "rows" and list(order) == [0, 1, 2, 3]:
         assert "concatenate" not in kinds(program)
+
+
+def test_join_factors_leaves_one_number():
+    assert after(join_factors, lambda x: -(x * 2.0) / 4.0, SQUARE) == ["multiply", "divide"]
+    assert after(join_factors, lambda x: -(x * 2.0) * 4.0, SQUARE) == ["multiply"]
+    assert after(join_factors, lambda x: 2.0 * (x * 0.1), SQUARE) == ["multiply"]
+    assert after(join_factors, lambda x, y: x - (y * -2.0), SQUARE, SQUARE) == ["multiply", "add"]
+    assert after(join_factors, lambda x, y: -x + y, SQUARE, SQUARE) == ["subtract"]
+    assert untouched(join_factors, lambda x, y: -x - y, SQUARE, SQUARE)
+    assert untouched(join_factors, lambda x, y: x * 2.0 - y * 2.0, SQUARE, SQUARE)
+    assert untouched(join_factors, lambda x: (x * 2) * 3, np.arange(3))
+    # products that would be rounded elsewhere, or overflow elsewhere
+    assert untouched(join_factors, lambda x: (x * 0.3) * 0.1, SQUARE)
+    assert untouched(join_factors, lambda x: (x * 3.0) * 0.5, SQUARE)
+
+
+@given(
+    st.lists(
+        st.sampled_from([-1.0, 2.0, 0.5, -4.0, 3.0, 0.1, 2.0**60, 2.0**-60]),
+        min_size=2,
+        max_size=4,
+    ),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_join_factors_is_exact_but_for_the_smallest_numbers(numbers, divides, dtype):
+    def fn(x):
+        for number, divide in zip(numbers, divides, strict=False):
+            x = x / number if divide else number * x
+        return x
+
+    info = np.finfo(dtype)
+    size = np.geomspace(info.tiny, info.max, 200, dtype=np.longdouble).astype(dtype)
+    x = np.concatenate([size, -size, [0.0, np.inf, -np.inf, np.nan, info.smallest_subnormal]])
+    x = x.astype(dtype)
+    with np.errstate(all="ignore"):
+        program = trace(fn, (x,), {})
+        got = run(improved(program, [join_factors] * 3), (x,))
+        wanted = fn(x)
+        difference = np.abs(got - wanted)
+        least, y, grown = np.abs(x), x, 1.0
+        for number, divide in zip(numbers, divides, strict=False):
+            factor = 1 / abs(number) if divide else abs(number)
+            y = (y * dtype(factor)).astype(dtype)
+            least, grown = np.fmin(least, np.abs(y)), grown * max(factor, 1.0)
+    # a product that is subnormal may be off by a few of the smallest numbers, and what is made of it
+    few = 8 * float(info.smallest_subnormal) * grown
+    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    assert (same | (least < info.tiny) & (difference <= few)).all()

@@ -131,14 +131,3 @@ def test_what_is_laid_out_in_a_new_array_is_written_to_that_array():
     # and in a large elementwise program beside a number, which has no shape
     tg.compile(fn).check(np.linspace(0, 1, 64 * 63), np.linspace(0, 1, 64 * 64).reshape(64, 64))
     tg.compile(lambda x, a: np.sum(np.maximum(np.sin(x) * a, 0.5) * a)).check(np.ones(1 << 17), 0.7)
-
-
-@pytest.mark.parametrize("kind", ["f", "d"])
-@pytest.mark.parametrize("side", [8, 50, 60, 63, 70])
-def test_what_is_laid_out_may_be_the_first_in_the_array_of_a_result(side, kind):
-    # few elements of many bytes are filled, and not in a buffer
-    x = np.linspace(-1, 1, side * side, dtype=kind).reshape(side, side)
-    for y in (x[0], x[:, :1], x[0] > 0, x > 0):
-        for fn in (np.multiply, np.add, lambda a, b: b - np.exp(a * a)):
-            if fn is np.multiply or y.dtype == kind:
-                np.testing.assert_array_equal(tg.compile(fn)(x, y), fn(x, y))

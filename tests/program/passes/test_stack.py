@@ -1,18 +1,18 @@
-"""stack_sums: sums of products, of rows and of scattered rows, computed at once."""
+"""stack_sums and stack_products: sums of products or rows, and products by one matrix, at once."""
 
 import functools
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, kinds, run, untouched
+from programs import SQUARE, after, assert_close, kinds, run, untouched
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes import stack_sums
+from tapegrad.program.passes import stack_products, stack_sums
+from tapegrad.program.program import check_program
 
 
 def two_slices(values):
@@ -116,16 +116,6 @@ def test_stack_sums_of_a_result_or_a_broadcast_sum():
     assert products(broadcast, b, 2 * b) == 1
 
 
-@pytest.mark.parametrize("index", [(), (None,), (...,)])
-def test_stack_sums_leaves_what_is_placed_in_a_number(index):
-    def fn(x):
-        return scatter(np.sin(x), x.shape, index) + scatter(np.cos(x), x.shape, index)
-
-    x = np.array(0.5)
-    made = stack_sums(trace(fn, (x,), {}))
-    np.testing.assert_array_equal(run(made, (x,)), fn(x))
-
-
 @given(st.permutations(range(3)), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
 def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, twice):
     def fn(x):
@@ -144,3 +134,38 @@ def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, tw
     np.testing.assert_array_equal(run(made, (x,)), fn(x))
     at_once = {tg.stack, tg.concatenate} & {made.op for made in made.instructions}
     assert bool(at_once) == (at in ((0, 1) if twice else (0, 3)))
+
+
+def two_ways(x, y, v, w):
+    return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
+
+
+def test_stack_products_multiplies_by_a_weight_once():
+    def fn(x, y, w):
+        return tg.tanh(x) @ w, tg.tanh(y) @ w
+
+    ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
+    assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
+    assert untouched(stack_products, lambda x, w: tg.tanh(tg.tanh(x) @ w) @ w, SQUARE, SQUARE)
+
+
+def test_stack_products_of_weights_that_wait_for_each_other():
+    assert after(stack_products, two_ways, SQUARE, SQUARE, SQUARE, SQUARE).count("matmul") == 3
+
+
+@given(st.data(), st.integers(2, 12))
+def test_stack_products_in_any_order(data, n):
+    plan = data.draw(
+        st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 2)), min_size=n)
+    )
+
+    def fn(x, *weights):
+        made = [tg.tanh(x)]
+        for i, j, k in plan:
+            made.append(tg.tanh((made[i % len(made)] - made[j % len(made)] + x) @ weights[k]))
+        return made
+
+    args = SQUARE, SQUARE.T, SQUARE + 0.5, -SQUARE
+    program = stack_products(trace(fn, args, {}))
+    check_program(program)
+    assert_close(run(program, args), fn(*args), np.dtype(float), 10)
