@@ -19,20 +19,7 @@ from tapegrad.domain import (
     any_of,
     each,
 )
-from tapegrad.testing.domains.words import (
-    FLAG,
-    array,
-    axes,
-    axis,
-    broadcast,
-    calls,
-    integers,
-    more,
-    reals,
-    same,
-    truths,
-    whole,
-)
+from tapegrad.testing.domains import words as w
 
 _NUMBERS = each(REAL)
 _BELOW, _LOW, _HIGH = Elements(0.125, 0.875), Elements(-3.5, -3.25), Elements(1.0, 4.0)
@@ -44,7 +31,7 @@ _DIVISIONS = any_of(
     each(_LOW, Elements(-1.5, -1.25)),
 )
 _STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
-_NORMALISED = calls(array(0, 3, 1), axis=axes)
+_NORMALISED = w.calls(w.array(0, 3, 1), axis=w.axes)
 # zero half of the time
 _TRUTH = Elements(-0.125, 0.125)
 
@@ -70,7 +57,7 @@ def _bits(n: int) -> Domain:
     """Calls on integers and truth values, of shapes that broadcast."""
 
     def call(choose: Choices) -> Call:
-        drawn = broadcast(*[integers(-4, 9)] * n)(choose).args
+        drawn = w.broadcast(*[w.integers(-4, 9)] * n)(choose).args
         dtype = choose.among([np.int64, np.uint8, np.bool_])
         return Call(tuple(x.astype(dtype) for x in drawn))
 
@@ -105,39 +92,41 @@ DOMAINS: dict[str, Domain] = {
     "logical_not": each(_TRUTH),
     "heaviside": any_of(
         each(NONZERO, REAL),
-        calls(lambda c: c.integers((2, 3), -1, 1), lambda c, x: c.array((3,))),
+        w.calls(lambda c: c.integers((2, 3), -1, 1), lambda c, x: c.array((3,))),
     ),
     "log1p": each(Elements(-0.5, 4.0)),
     "tan": each(Elements(poles=(-math.pi / 2, math.pi / 2))),
     "arctan2": any_of(each(NONZERO, REAL), each(REAL, POSITIVE)),
     "arccosh": each(Elements(1.0625, 4.0)),
     "fix": _NUMBERS,
-    "round": more(_NUMBERS, whole(-1, 2)),
-    "ldexp": broadcast(reals, integers(-3, 3)),
-    "copy": calls(array()),
-    "astype": calls(array(), [np.float64, "float32", np.float16, np.int64, np.bool_]),
-    "logsumexp": calls(array(0, 3, 1), axis=axes, keepdims=FLAG),
+    "round": w.more(_NUMBERS, w.whole(-1, 2)),
+    "ldexp": w.broadcast(w.reals, w.integers(-3, 3)),
+    "copy": w.calls(w.array()),
+    "astype": w.calls(w.array(), [np.float64, "float32", np.float16, np.int64, np.bool_]),
+    "logsumexp": w.calls(w.array(0, 3, 1), axis=w.axes, keepdims=w.FLAG),
     "softmax": _NORMALISED,
     "log_softmax": _NORMALISED,
-    "standardize": more(_NORMALISED, epsilon=[0.5, 1e-2], center=FLAG),
-    **dict.fromkeys(("sinc_derivative", "i0_derivative"), more(_NUMBERS, whole(1, 3))),
+    "standardize": w.more(_NORMALISED, epsilon=[0.5, 1e-2], center=w.FLAG),
+    **dict.fromkeys(("sinc_derivative", "i0_derivative"), w.more(_NUMBERS, w.whole(1, 3))),
     "clip": _clip_calls,
     "clip_both": each(REAL, REAL, REAL),
-    "unwrap": calls(array(1), period=[1.0, 3, 2 * np.pi], discont=[None, 2.5], axis=axis),
+    "unwrap": w.calls(w.array(1), period=[1.0, 3, 2 * np.pi], discont=[None, 2.5], axis=w.axis),
     "modf": each(Elements(poles=tuple(range(-4, 5)))),
     "frexp": each(Elements(poles=_STEPS)),
-    "gelu": more(_NUMBERS, approximate=FLAG),
-    **dict.fromkeys(("leaky_relu", "elu"), more(_NUMBERS, [0.25, 1.0, 0.01])),
+    "gelu": w.more(_NUMBERS, approximate=w.FLAG),
+    **dict.fromkeys(("leaky_relu", "elu"), w.more(_NUMBERS, [0.25, 1.0, 0.01])),
     "interp": _interp_calls,
-    "isclose": more(each(REAL, REAL), ways=[{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]),
+    "isclose": w.more(each(REAL, REAL), ways=[{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), _bits(2)),
     "invert": _bits(1),
-    **dict.fromkeys(("left_shift", "right_shift"), broadcast(integers(-9, 9), integers(0, 4))),
-    "where": broadcast(truths, reals, reals),
-    "keep": calls(truths, lambda c, x: c.array(tuple(c.among([side, 1]) for side in x.shape))),
-    "extract": calls(truths, same),
-    "allclose": more(_pairs(REAL), ways=[{}, {"rtol": 0.5}, {"atol": 9.0}]),
-    "array_equal": more(_pairs(TYING), equal_nan=FLAG),
+    **dict.fromkeys(
+        ("left_shift", "right_shift"), w.broadcast(w.integers(-9, 9), w.integers(0, 4))
+    ),
+    "where": w.broadcast(w.truths, w.reals, w.reals),
+    "keep": w.calls(w.truths, lambda c, x: c.array(tuple(c.among([side, 1]) for side in x.shape))),
+    "extract": w.calls(w.truths, w.same),
+    "allclose": w.more(_pairs(REAL), ways=[{}, {"rtol": 0.5}, {"atol": 9.0}]),
+    "array_equal": w.more(_pairs(TYING), equal_nan=w.FLAG),
     "array_equiv": _pairs(TYING),
-    "angle": more(_NUMBERS, deg=FLAG),
+    "angle": w.more(_NUMBERS, deg=w.FLAG),
 }

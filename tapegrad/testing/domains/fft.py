@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.domain import Call, Choices, Domain
-from tapegrad.testing.domains.words import FLAG, array, axis, calls, more, whole
+from tapegrad.testing.domains import words as w
 
 _NORMS = [None, "backward", "ortho", "forward"]
 
 
-def _along_one(axis: Any = axis, halves: bool = False) -> Domain:
+def _along_one(axis: Any = w.axis, halves: bool = False) -> Domain:
     """Calls along this axis, or any; `halves` if it holds half of the bins."""
-    x = array(1, 3, 2 if halves else 1, 4)
-    return calls(x, n=[None, whole(1, 6)], axis=axis, norm=_NORMS)
+    x = w.array(1, 3, 2 if halves else 1, 4)
+    return w.calls(x, n=[None, w.whole(1, 6)], axis=axis, norm=_NORMS)
 
 
 _ALONG = _along_one()
@@ -53,7 +53,7 @@ def _shifted(choose: Choices, x: Any) -> Any:
     return choose.among([None, choose.axis(x.ndim), tuple(choose.permutation(x.ndim))])
 
 
-_ANY, _LAST_TWO, _SHIFTED = _of_axes(), _of_axes((-2, -1)), calls(array(1), axes=_shifted)
+_ANY, _LAST_TWO, _SHIFTED = _of_axes(), _of_axes((-2, -1)), w.calls(w.array(1), axes=_shifted)
 _LENGTHS = _of_axes(lengths=True)
 
 # By the name of the op or the function.
@@ -63,8 +63,8 @@ DOMAINS: dict[str, Domain] = {
     "hfft": _along_one(-1, halves=True),
     "ihfft": _along_one(-1),
     **dict.fromkeys(("fft_axes", "ifft_axes"), _LENGTHS),
-    "rfft_axes": more(_LENGTHS, transposed=FLAG),
-    "irfft_axes": more(_of_axes(halves=True, lengths=True), transposed=FLAG),
+    "rfft_axes": w.more(_LENGTHS, transposed=w.FLAG),
+    "irfft_axes": w.more(_of_axes(halves=True, lengths=True), transposed=w.FLAG),
     **dict.fromkeys(("fftshift", "ifftshift"), _SHIFTED),
     **dict.fromkeys(("fftn", "ifftn", "rfftn"), _ANY),
     "irfftn": _of_axes(halves=True),

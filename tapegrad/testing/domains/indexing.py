@@ -11,7 +11,7 @@ from tapegrad.domain import index as any_index
 from tapegrad.domain import rows as numbers_of_rows
 from tapegrad.functions.selection import MODES
 from tapegrad.ops.rows import row_places
-from tapegrad.testing.domains.words import FLAG, array, calls
+from tapegrad.testing.domains import words as w
 
 
 def _placings(choose: Choices) -> Call:
@@ -34,7 +34,7 @@ def _scaled_rows(choose: Choices) -> Call:
     indices = choose.integers((choose.integer(0, 5),), -len(table), len(table) - 1)
     values = choose.array((*indices.shape, *table.shape[1:]), dtypes=table.dtype.char)
     factor = choose.among([0.5, -2.0])
-    return Call((table, values, indices, factor), {"subtract": choose.among(FLAG)})
+    return Call((table, values, indices, factor), {"subtract": choose.among(w.FLAG)})
 
 
 def _segments(choose: Choices, low: int = 0, gaps: bool = True) -> Call:
@@ -129,21 +129,21 @@ def _chooses(choose: Choices) -> Call:
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "getitem": calls(array(), lambda c, a: any_index(c, a.shape)),
+    "getitem": w.calls(w.array(), lambda c, a: any_index(c, a.shape)),
     "scatter": _placings,
     "index_set": _updates,
-    "last_writes": calls(lambda c: c.shape(), any_index),
+    "last_writes": w.calls(lambda c: c.shape(), any_index),
     **dict.fromkeys(("index_add", "index_multiply", "index_max", "index_min"), _updates),
     "add_scaled_rows": _scaled_rows,
     "sum_segments": lambda choose: _segments(choose, low=-1),
     "segment_sum": _segments,
     **dict.fromkeys(("max_segments", "segment_max"), lambda choose: _segments(choose, gaps=False)),
-    "index_select": calls(array(1, 3, 1), lambda c, x: numbers_of_rows(c, len(x))),
-    "from_zero": calls(lambda c: c.integers(c.shape(), 0, 9)),
-    "pick": calls(
+    "index_select": w.calls(w.array(1, 3, 1), lambda c, x: numbers_of_rows(c, len(x))),
+    "from_zero": w.calls(lambda c: c.integers(c.shape(), 0, 9)),
+    "pick": w.calls(
         lambda c: c.array((*c.shape(max_dims=2), 3)), lambda c, x: c.integers(x.shape[:-1], 0, 2)
     ),
-    "unpick": calls(array(0, 2), lambda c, x: c.integers(x.shape, 0, 2), 3),
+    "unpick": w.calls(w.array(0, 2), lambda c, x: c.integers(x.shape, 0, 2), 3),
     "row_places": lambda choose: Call(_few_classes(choose)),
     "add_at_places": _add_at_places_call,
     "take": _takes,

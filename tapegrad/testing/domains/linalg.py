@@ -19,12 +19,12 @@ from tapegrad.domain import (
     matrix,
 )
 from tapegrad.ops.product import moved
-from tapegrad.testing.domains.words import FLAG, axes, calls, more, whole
+from tapegrad.testing.domains import words as w
 
 
 def _hermitian(choose: Choices, a: Any) -> bool:
     """Whether a matrix is to count as hermitian: if it is square, it may."""
-    return a.shape[-1] == a.shape[-2] and choose.among(FLAG)
+    return a.shape[-1] == a.shape[-2] and choose.among(w.FLAG)
 
 
 def _solve_calls(choose: Choices) -> Call:
@@ -37,7 +37,7 @@ def _solve_calls(choose: Choices) -> Call:
 def _det_calls(choose: Choices) -> Call:
     """Calls on a matrix that may be singular."""
     (a,) = matrices()(choose).args
-    if a.size and choose.among(FLAG):
+    if a.size and choose.among(w.FLAG):
         a = np.array(a)
         a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
     return Call((a,))
@@ -63,7 +63,7 @@ def _vectors(choose: Choices, ord: Any) -> Any:
 def _norm_calls(choose: Choices) -> Call:
     ord: Any
     axis: Any
-    if choose.among(FLAG):
+    if choose.among(w.FLAG):
         (x,) = matrices(*SHAPES[:4])(choose).args
         ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
         axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
@@ -75,13 +75,15 @@ def _norm_calls(choose: Choices) -> Call:
         axis = choose.axis(x.ndim)
         if x.ndim == 1 or ord is None:
             axis = choose.among([None, axis])
-    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among(FLAG)})
+    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among(w.FLAG)})
 
 
 def _vector_norm_calls(choose: Choices) -> Call:
     ord = choose.among(_ORDERS[1:])
     x = _vectors(choose, ord)
-    return Call((x,), {"axis": axes(choose, x) or None, "keepdims": choose.among(FLAG), "ord": ord})
+    return Call(
+        (x,), {"axis": w.axes(choose, x) or None, "keepdims": choose.among(w.FLAG), "ord": ord}
+    )
 
 
 def _right_side(choose: Choices, a: Any) -> Any:
@@ -102,12 +104,12 @@ _WAYS: list[dict[str, Any]] = [{"full_matrices": False}, {"compute_uv": False}, 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("inv", "slogdet", "eigvals", "eig"), _SQUARE),
-    "pinv": more(matrices(*SHAPES, rcond=[None, 1e-3]), hermitian=_hermitian),
+    "pinv": w.more(matrices(*SHAPES, rcond=[None, 1e-3]), hermitian=_hermitian),
     "solve": _solve_calls,
     "cofactor": _cofactor_calls,
     "det": _det_calls,
     "matrix_rank": matrices(*SHAPES, tol=[None, 1.5]),
-    "cholesky": matrices(base=np.abs(WELL), upper=FLAG),
+    "cholesky": matrices(base=np.abs(WELL), upper=w.FLAG),
     **dict.fromkeys(("eigvalsh", "eigh"), matrices(UPLO=["L", "U"])),
     "svdvals": _ANY,
     "thin_svd": matrices(*SHAPES, (3, 3)),
@@ -115,14 +117,14 @@ DOMAINS: dict[str, Domain] = {
     "complement": matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
     "norm": _norm_calls,
     "vector_norm": _vector_norm_calls,
-    "matrix_norm": matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=FLAG),
+    "matrix_norm": matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=w.FLAG),
     "cond": matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
-    "svd": more(_ANY, ways=_WAYS, hermitian=_hermitian),
+    "svd": w.more(_ANY, ways=_WAYS, hermitian=_hermitian),
     "qr": matrices(*SHAPES, mode=["reduced", "r", "complete"]),
-    "lstsq": calls(
+    "lstsq": w.calls(
         lambda c: matrix(c, *c.among(SHAPES)), _right_side, rcond=[None, -1, 0, 1e-3, 1.0, 2]
     ),
     "tensorsolve": _tensorsolve_calls,
-    "tensorinv": calls(lambda c: matrix(c, 3, 3).reshape(3, 1, 3), ind=[1, 2]),
-    "matrix_power": more(_SQUARE, whole(-3, 5)),
+    "tensorinv": w.calls(lambda c: matrix(c, 3, 3).reshape(3, 1, 3), ind=[1, 2]),
+    "matrix_power": w.more(_SQUARE, w.whole(-3, 5)),
 }

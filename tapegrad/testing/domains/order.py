@@ -8,21 +8,10 @@ import numpy as np
 
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.functions.sorting import METHODS
-from tapegrad.testing.domains.words import (
-    FLAG,
-    Word,
-    array,
-    axes,
-    axis,
-    axis_or_none,
-    calls,
-    same,
-    sparse,
-    whole,
-)
+from tapegrad.testing.domains import words as w
 
 _WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"stable": True}]
-_DISTINCT = array(0, 3, 1, distinct=True)
+_DISTINCT = w.array(0, 3, 1, distinct=True)
 
 
 def _parted(distinct: bool) -> Domain:
@@ -30,7 +19,7 @@ def _parted(distinct: bool) -> Domain:
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims=1, min_side=1), distinct=distinct)
-        axis = axis_or_none(choose, x)
+        axis = w.axis_or_none(choose, x)
         n = x.size if axis is None else x.shape[axis]
         places = [choose.integer(-n, n - 1) for _ in range(2)]
         return Call((x, choose.among([places[0], places]), axis))
@@ -47,7 +36,7 @@ def _searched(choose: Choices) -> Call:
     return choose.among([in_order, sorted_by])
 
 
-def _levels(most: int, min_dims: int, max_dims: int) -> Word:
+def _levels(most: int, min_dims: int, max_dims: int) -> w.Word:
     """A quantile, or an array of them, which is differentiated."""
 
     def word(choose: Choices, *_: Any) -> Any:
@@ -58,23 +47,26 @@ def _levels(most: int, min_dims: int, max_dims: int) -> Word:
 
 
 def _quantiles(most: int) -> Domain:
-    ways = {"method": [*METHODS], "axis": axes, "keepdims": FLAG}
-    return calls(_DISTINCT, _levels(most, 0, 2), **ways)
+    ways = {"method": [*METHODS], "axis": w.axes, "keepdims": w.FLAG}
+    return w.calls(_DISTINCT, _levels(most, 0, 2), **ways)
 
 
 def _some_quantiles(most: int) -> Domain:
     # NumPy does not move more axes to the front
-    return calls(_DISTINCT, _levels(most, 1, 1), axis=axes, keepdims=FLAG)
+    return w.calls(_DISTINCT, _levels(most, 1, 1), axis=w.axes, keepdims=w.FLAG)
 
 
 def _scanned(elements: Elements) -> Domain:
-    return calls(array(elements=elements), axis=axis_or_none, dtype=[np.float32, np.float64])
+    return w.calls(w.array(elements=elements), axis=w.axis_or_none, dtype=[np.float32, np.float64])
 
 
 def _from_initial(elements: Elements) -> Domain:
     """Calls on an array with one axis, with or without the initial element."""
-    one = [axis, lambda choose, x: axis_or_none(choose, x) if x.ndim == 1 else choose.axis(x.ndim)]
-    return calls(array(1, elements=elements), axis=one, include_initial=FLAG)
+    one = [
+        w.axis,
+        lambda choose, x: w.axis_or_none(choose, x) if x.ndim == 1 else choose.axis(x.ndim),
+    ]
+    return w.calls(w.array(1, elements=elements), axis=one, include_initial=w.FLAG)
 
 
 def _differences(choose: Choices) -> Call:
@@ -106,38 +98,40 @@ def _fits(choose: Choices) -> Call:
 
 
 # a leading coefficient that is not 0, since NumPy drops zeros
-_TWO = calls(*[array(1, 1, 1, 3, elements=POSITIVE)] * 2)
-_OVERLAPS = calls(*[array(1, 1, 1)] * 2, mode=["full", "same", "valid"])
+_TWO = w.calls(*[w.array(1, 1, 1, 3, elements=POSITIVE)] * 2)
+_OVERLAPS = w.calls(*[w.array(1, 1, 1)] * 2, mode=["full", "same", "valid"])
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    "sort": calls(array(1, distinct=True), axis_or_none, ways=_WAYS),
-    "argsort": calls(array(1), axis_or_none, ways=_WAYS),
+    "sort": w.calls(w.array(1, distinct=True), w.axis_or_none, ways=_WAYS),
+    "argsort": w.calls(w.array(1), w.axis_or_none, ways=_WAYS),
     "partition": _parted(distinct=True),
     "argpartition": _parted(distinct=False),
     "searchsorted": _searched,
-    **dict.fromkeys(("argwhere", "nonzero", "flatnonzero"), calls(sparse(1))),
-    "piece": calls(array(dtypes="d"), lambda c, x: np.sort(array(1, 1, 1, 4, dtypes="d")(c))),
-    **dict.fromkeys(("median", "nanmedian"), calls(_DISTINCT, axes, keepdims=FLAG)),
+    **dict.fromkeys(("argwhere", "nonzero", "flatnonzero"), w.calls(w.sparse(1))),
+    "piece": w.calls(w.array(dtypes="d"), lambda c, x: np.sort(w.array(1, 1, 1, 4, dtypes="d")(c))),
+    **dict.fromkeys(("median", "nanmedian"), w.calls(_DISTINCT, w.axes, keepdims=w.FLAG)),
     "quantile": _quantiles(1),
     "percentile": _quantiles(100),
     "nanquantile": _some_quantiles(1),
     "nanpercentile": _some_quantiles(100),
     # without elements NumPy returns integers, even with weights
-    "bincount": calls(lambda c: c.integers(c.shape(1, 1, 1), 0, 4), same, minlength=whole(0, 6)),
-    "linear_recurrence": calls(array(1, elements=NEAR_ONE), same, axis=axis),
+    "bincount": w.calls(
+        lambda c: c.integers(c.shape(1, 1, 1), 0, 4), w.same, minlength=w.whole(0, 6)
+    ),
+    "linear_recurrence": w.calls(w.array(1, elements=NEAR_ONE), w.same, axis=w.axis),
     **dict.fromkeys(("cumsum", "nancumsum"), _scanned(REAL)),
     **dict.fromkeys(("cumprod", "nancumprod"), _scanned(NEAR_ONE)),
     "cumulative_sum": _from_initial(REAL),
     "cumulative_prod": _from_initial(NEAR_ONE),
     **dict.fromkeys(("convolve", "correlate"), _OVERLAPS),
     "diff": _differences,
-    "ediff1d": calls(array(dtypes="d"), *[[None, array(0, 2)]] * 2),
+    "ediff1d": w.calls(w.array(dtypes="d"), *[[None, w.array(0, 2)]] * 2),
     "trapezoid": _integrals,
-    "polyval": calls(array(1, 1, 1, 4), array()),
+    "polyval": w.calls(w.array(1, 1, 1, 4), w.array()),
     "roots": _with_real_roots,
     **dict.fromkeys(("polyadd", "polysub", "polymul"), _TWO),
-    "vander": calls(array(1, 1), [None, 0, 1, 3], FLAG),
-    **dict.fromkeys(("polyder", "polyint"), calls(array(1, 1, 1, 5), whole(0, 3))),
+    "vander": w.calls(w.array(1, 1), [None, 0, 1, 3], w.FLAG),
+    **dict.fromkeys(("polyder", "polyint"), w.calls(w.array(1, 1, 1, 5), w.whole(0, 3))),
     "polyfit": _fits,
 }

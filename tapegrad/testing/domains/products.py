@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.product import moved
 from tapegrad.ops.window import patches
-from tapegrad.testing.domains.words import FLAG, alike, array, calls
+from tapegrad.testing.domains import words as w
 
 
 def shaped(*shapes: str) -> Domain:
@@ -65,7 +65,7 @@ def _tensordot_calls(choose: Choices) -> Call:
     right = choose.shape(max_dims=3 - n, max_side=2)
     axes: Any = n
     first, second = (*left, *summed), (*summed, *right)
-    if choose.among(FLAG):
+    if choose.among(w.FLAG):
         # the order of the axes in each array, and the places of those summed over
         order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
         order1 += [i for i in range(len(first)) if i not in order1]
@@ -73,14 +73,14 @@ def _tensordot_calls(choose: Choices) -> Call:
         first, second = tuple(first[i] for i in order1), tuple(second[i] for i in order2)
         of1 = [order1.index(len(left) + i) - choose.among([0, len(first)]) for i in range(n)]
         of2 = [order2.index(i) - choose.among([0, len(second)]) for i in range(n)]
-        axes = (of1[0], of2[0]) if n == 1 and choose.among(FLAG) else (of1, of2)
+        axes = (of1[0], of2[0]) if n == 1 and choose.among(w.FLAG) else (of1, of2)
     return Call((choose.array(first), choose.array(second)), {"axes": axes})
 
 
 def _cross_calls(choose: Choices) -> Call:
     a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
     n = max(a.ndim, b.ndim)
-    if a.ndim == b.ndim and choose.among(FLAG):
+    if a.ndim == b.ndim and choose.among(w.FLAG):
         axis = choose.axis(n)
         return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
     axisa, axisb = choose.axis(a.ndim), choose.axis(b.ndim)
@@ -91,9 +91,9 @@ def _cross_calls(choose: Choices) -> Call:
 def _chain_calls(choose: Choices) -> Call:
     sides = [choose.among([2, 3, 1, 0]) for _ in range(choose.integer(3, 5))]
     chain = [choose.array((n, m)) for n, m in itertools.pairwise(sides)]
-    if choose.among(FLAG):
+    if choose.among(w.FLAG):
         chain[0] = choose.array(chain[0].shape[1:])
-    if choose.among(FLAG):
+    if choose.among(w.FLAG):
         chain[-1] = choose.array(chain[-1].shape[:1])
     return Call((chain,))
 
@@ -130,7 +130,7 @@ DOMAINS: dict[str, Domain] = {
     "vecdot": _vecdot_calls,
     "matvec": shaped("nk snk 1nk", "k sk 1k"),
     "vecmat": shaped("n sn 1n", "nk snk 1nk"),
-    "inner_product": calls(array(), alike),
+    "inner_product": w.calls(w.array(), w.alike),
     "contract": _contract_calls,
     "tensordot": _tensordot_calls,
     "dot": shaped(" k nk snk", " k km skm"),
@@ -140,7 +140,7 @@ DOMAINS: dict[str, Domain] = {
     "kron": shaped(" n nk 1nk", " m km skm"),
     "cross": _cross_calls,
     "multi_dot": _chain_calls,
-    "sliding_window_view": calls(array(), ways=_arguments),
+    "sliding_window_view": w.calls(w.array(), ways=_arguments),
     "overlap_add": _overlaps,
     "patches": _patches,
     "add_patches": _adjoint_calls,

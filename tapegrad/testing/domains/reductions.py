@@ -9,18 +9,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements
 from tapegrad.ops.partial_reduction import count
-from tapegrad.testing.domains.words import (
-    DTYPES,
-    FLAG,
-    array,
-    axes,
-    axis_or_none,
-    calls,
-    more,
-    same,
-    sparse,
-    whole,
-)
+from tapegrad.testing.domains import words as w
 
 
 def _reduced(choose: Choices, x: Any) -> Any:
@@ -33,15 +22,15 @@ def _mask(choose: Choices, x: Any) -> Any:
     return choose.among([True, choose.booleans(x.shape[choose.integer(0, x.ndim) :])])
 
 
-_PLAIN: dict[str, Any] = {"axis": _reduced, "keepdims": FLAG}
-_MEANS = calls(array(0, 3, 1), axis=axes, keepdims=FLAG, dtype=DTYPES)
-_TRUTHS = calls(sparse(), **_PLAIN)
+_PLAIN: dict[str, Any] = {"axis": _reduced, "keepdims": w.FLAG}
+_MEANS = w.calls(w.array(0, 3, 1), axis=w.axes, keepdims=w.FLAG, dtype=w.DTYPES)
+_TRUTHS = w.calls(w.sparse(), **_PLAIN)
 
 
 def _partly(elements: Elements = REAL, min_side: int = 0, **options: Any) -> Domain:
     """Calls on an array with axes to reduce, of some elements and from an initial value."""
-    x = array(0, 3, min_side, elements=elements)
-    return calls(x, **_PLAIN, where=_mask, initial=[0.5, 2], **options)
+    x = w.array(0, 3, min_side, elements=elements)
+    return w.calls(x, **_PLAIN, where=_mask, initial=[0.5, 2], **options)
 
 
 def _means(choose: Choices) -> Call:
@@ -58,7 +47,7 @@ def _spread_out(*dtypes: Any) -> Domain:
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_side=1), distinct=True)
         axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
-        options: dict[str, Any] = {"axis": axis, "keepdims": choose.among(FLAG)}
+        options: dict[str, Any] = {"axis": axis, "keepdims": choose.among(w.FLAG)}
         options |= {"dtype": choose.among(dtypes)} if dtypes else {}
         options |= {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else {}
         enough = np.min(np.sum(where, axis), initial=2) > 1
@@ -67,7 +56,7 @@ def _spread_out(*dtypes: Any) -> Domain:
     return call
 
 
-_SPREAD_OUT = _spread_out(None, *DTYPES)
+_SPREAD_OUT = _spread_out(None, *w.DTYPES)
 
 
 def _spread_out_or_whole(choose: Choices) -> Call:
@@ -79,7 +68,7 @@ def _spread_out_or_whole(choose: Choices) -> Call:
         options["dtype"] = int
     if kind == "mean" and "where" not in options:
         options["mean"] = np.mean(call.args[0], options["axis"], keepdims=True)
-    if "ddof" in options and choose.among(FLAG):
+    if "ddof" in options and choose.among(w.FLAG):
         options["correction"] = options.pop("ddof")
     return Call(call.args, options)
 
@@ -92,13 +81,13 @@ def _weighed(choose: Choices) -> Call:
     if axis is not None:
         shapes.append(tuple(a.shape[i] for i in normalize_axis_tuple(axis, a.ndim)))
     weights = choose.among([None, choose.array(choose.among(shapes), POSITIVE)])
-    returned = weights is not None and choose.among(FLAG)
-    return Call((a, axis, weights, returned), {"keepdims": choose.among(FLAG)})
+    returned = weights is not None and choose.among(w.FLAG)
+    return Call((a, axis, weights, returned), {"keepdims": choose.among(w.FLAG)})
 
 
 def _observations(choose: Choices) -> Call:
     """Calls on one or two arrays of variables with distinct elements."""
-    n, rowvar = choose.integer(2, 4), choose.among(FLAG)
+    n, rowvar = choose.integer(2, 4), choose.among(w.FLAG)
 
     def some(*others: tuple[int, int]) -> Any:
         k = choose.integer(1, 2)
@@ -128,41 +117,41 @@ def _edges(choose: Choices, a: Any) -> dict[str, Any]:
 
 
 def _bins(choose: Choices, x: Any) -> Any:
-    return choose.laid_out(np.sort(array(1, 1, 1, 4)(choose))[:: choose.among([1, -1])])
+    return choose.laid_out(np.sort(w.array(1, 1, 1, 4)(choose))[:: choose.among([1, -1])])
 
 
-_EVEN = calls(array(0, 2), bins=whole(1, 4), range=[None, (-2.5, 3.0)])
+_EVEN = w.calls(w.array(0, 2), bins=w.whole(1, 4), range=[None, (-2.5, 3.0)])
 _OF_PLANE = [2, [1, 3], np.array([-4.0, 0.0, 1.5]), [2, np.array([-1.0, 4.0])]]
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    **dict.fromkeys(("sum", "nansum"), _partly(dtype=DTYPES)),
-    **dict.fromkeys(("prod", "nanprod"), _partly(NEAR_ONE, dtype=DTYPES)),
+    **dict.fromkeys(("sum", "nansum"), _partly(dtype=w.DTYPES)),
+    **dict.fromkeys(("prod", "nanprod"), _partly(NEAR_ONE, dtype=w.DTYPES)),
     **dict.fromkeys(("max", "min"), _partly(TYING, 1)),
     **dict.fromkeys(("nanmax", "nanmin"), _partly(min_side=1)),
     "mean": _means,
     "nanmean": _MEANS,
-    **dict.fromkeys(("any", "all"), more(_TRUTHS, where=_mask)),
+    **dict.fromkeys(("any", "all"), w.more(_TRUTHS, where=_mask)),
     "count_nonzero": _TRUTHS,
     **dict.fromkeys(
         ("argmax", "argmin"),
-        calls(array(0, 3, 1, elements=TYING), axis=axis_or_none, keepdims=FLAG),
+        w.calls(w.array(0, 3, 1, elements=TYING), axis=w.axis_or_none, keepdims=w.FLAG),
     ),
     "var": _spread_out_or_whole,
     "std": _SPREAD_OUT,
     # NumPy takes deviations in the array's dtype
     **dict.fromkeys(("nanvar", "nanstd"), _spread_out()),
     "average": _weighed,
-    "ptp": calls(array(0, 3, 1), axis=axes, keepdims=FLAG),
-    "cov": more(_observations, ways=_covariances),
+    "ptp": w.calls(w.array(0, 3, 1), axis=w.axes, keepdims=w.FLAG),
+    "cov": w.more(_observations, ways=_covariances),
     "corrcoef": _observations,
-    "digitize": calls(array(), _bins, right=FLAG),
+    "digitize": w.calls(w.array(), _bins, right=w.FLAG),
     **dict.fromkeys(("even_edges", "histogram_bin_edges"), _EVEN),
-    "histogram": calls(array(0, 2), ways=_edges, weights=[None, same]),
-    "histogramdd": calls(
+    "histogram": w.calls(w.array(0, 2), ways=_edges, weights=[None, w.same]),
+    "histogramdd": w.calls(
         lambda c: c.array((c.integer(1, 4), c.integer(1, 2))),
-        bins=whole(1, 3),
+        bins=w.whole(1, 3),
         weights=[None, lambda c, sample: c.array(sample.shape[:1])],
     ),
-    "histogram2d": calls(array(1, 1, 1, 4), same, bins=_OF_PLANE, weights=[None, same]),
+    "histogram2d": w.calls(w.array(1, 1, 1, 4), w.same, bins=_OF_PLANE, weights=[None, w.same]),
 }

@@ -19,21 +19,12 @@ from tapegrad.domain import (
     each,
 )
 from tapegrad.functions.padding import BY_PLACE, STATISTICS
-from tapegrad.testing.domains.words import (
-    FLAG,
-    array,
-    axes,
-    axis,
-    calls,
-    from_either_end,
-    more,
-    whole,
-)
+from tapegrad.testing.domains import words as w
 
 
 def _permuted(choose: Choices, a: Any) -> Any:
     """All axes in any order, as a tuple or a list, or None."""
-    order = from_either_end(choose, choose.permutation(a.ndim), a.ndim)
+    order = w.from_either_end(choose, choose.permutation(a.ndim), a.ndim)
     return choose.among([None, tuple(order), order])
 
 
@@ -50,8 +41,8 @@ def _new_axes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     n = choose.integer(1, 2)
     places = choose.permutation(a.ndim + n)[:n]
-    axes = from_either_end(choose, places, a.ndim + n)
-    return Call((a, axes[0] if n == 1 and choose.among(FLAG) else tuple(axes)))
+    axes = w.from_either_end(choose, places, a.ndim + n)
+    return Call((a, axes[0] if n == 1 and choose.among(w.FLAG) else tuple(axes)))
 
 
 def _squeezes(choose: Choices) -> Call:
@@ -59,7 +50,7 @@ def _squeezes(choose: Choices) -> Call:
     if not a.ndim:
         return Call((a,), {"axis": choose.among([None, (), 0, -1])})
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
-    axes = from_either_end(choose, ones, a.ndim)
+    axes = w.from_either_end(choose, ones, a.ndim)
     if not axes:
         return Call((a,))
     return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
@@ -78,7 +69,7 @@ def _rolls(choose: Choices, a: Any) -> dict[str, Any]:
 
 
 def _moves(choose: Choices, a: Any) -> Any:
-    if a.ndim and choose.among(FLAG):
+    if a.ndim and choose.among(w.FLAG):
         return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
     n = choose.integer(0, a.ndim)
     source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
@@ -170,7 +161,7 @@ def _appends(choose: Choices) -> Call:
 
 def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
     """Indices to cut n at, or a number of parts, which divides n if the parts are even."""
-    if choose.among(FLAG):
+    if choose.among(w.FLAG):
         return [choose.integer(-4, 4) for _ in range(choose.integer(0, 3))]
     return choose.among([k for k in range(1, 6) if not even or n % k == 0])
 
@@ -183,7 +174,7 @@ def _split(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Dom
         cuts = {"indices_or_sections": _cuts(choose, ary.shape[along], even)}
         return cuts | ({"axis": along} if axis is None else {})
 
-    return calls(array(min_dims), ways=ways)
+    return w.calls(w.array(min_dims), ways=ways)
 
 
 def _widths(choose: Choices, ndim: int) -> Any:
@@ -237,7 +228,7 @@ def _fills(like: bool) -> Domain:
         shape = np.broadcast_shapes(whole, part)
         return Call((choose.array(shape) if like else shape, choose.array(part)))
 
-    return more(call, dtype=[None, np.float32])
+    return w.more(call, dtype=[None, np.float32])
 
 
 def _between(elements: Elements) -> Domain:
@@ -246,60 +237,62 @@ def _between(elements: Elements) -> Domain:
     def axis(choose: Choices, start: Any, stop: Any) -> int:
         return choose.axis(np.broadcast(start, stop).ndim + 1)
 
-    return more(each(elements, elements), num=whole(0, 4), endpoint=FLAG, axis=axis)
+    return w.more(each(elements, elements), num=w.whole(0, 4), endpoint=w.FLAG, axis=axis)
 
 
-_ONE = array()
-_OFFSET = {"k": whole(-4, 4)}
-_DIAGONALS = calls(array(2), ways=_diagonals)
-_UP_TO_THREE = any_of(calls(_ONE), calls(_ONE, _ONE), calls(_ONE, _ONE, _ONE))
-_LINE = array(0, 1)
-_LINES = any_of(calls(_LINE), calls(_LINE, _LINE), calls(_LINE, _LINE, _LINE))
+_ONE = w.array()
+_OFFSET = {"k": w.whole(-4, 4)}
+_DIAGONALS = w.calls(w.array(2), ways=_diagonals)
+_UP_TO_THREE = any_of(w.calls(_ONE), w.calls(_ONE, _ONE), w.calls(_ONE, _ONE, _ONE))
+_LINE = w.array(0, 1)
+_LINES = any_of(w.calls(_LINE), w.calls(_LINE, _LINE), w.calls(_LINE, _LINE, _LINE))
 
 # By the name of the op or the function.
 DOMAINS: dict[str, Domain] = {
-    **dict.fromkeys(("transpose", "permute_dims"), calls(_ONE, axes=_permuted)),
-    "swapaxes": calls(array(1), axis, axis),
+    **dict.fromkeys(("transpose", "permute_dims"), w.calls(_ONE, axes=_permuted)),
+    "swapaxes": w.calls(w.array(1), w.axis, w.axis),
     "reshape": _reshapes,
     "expand_dims": _new_axes,
     "squeeze": _squeezes,
     "broadcast_to": _fillings,
-    "expand": calls(array(0, 2), lambda c, x: c.axis(x.ndim + 1), whole(0, 3)),
-    "flip": calls(_ONE, axis=axes),
-    "roll": calls(_ONE, ways=_rolls),
+    "expand": w.calls(w.array(0, 2), lambda c, x: c.axis(x.ndim + 1), w.whole(0, 3)),
+    "flip": w.calls(_ONE, axis=w.axes),
+    "roll": w.calls(_ONE, ways=_rolls),
     "concatenate": _pieces,
-    "stack": more(_stacks(lambda n: None, max_dims=2), axis=lambda c, x: c.axis(x[0].ndim + 1)),
-    "moveaxis": calls(_ONE, ways=_moves),
-    "rollaxis": calls(array(1), axis=axis, start=lambda c, a: c.integer(-a.ndim, a.ndim)),
-    "matrix_transpose": calls(array(2)),
-    "ravel": calls(_ONE, order=["C", "F"]),
+    "stack": w.more(_stacks(lambda n: None, max_dims=2), axis=lambda c, x: c.axis(x[0].ndim + 1)),
+    "moveaxis": w.calls(_ONE, ways=_moves),
+    "rollaxis": w.calls(w.array(1), axis=w.axis, start=lambda c, a: c.integer(-a.ndim, a.ndim)),
+    "matrix_transpose": w.calls(w.array(2)),
+    "ravel": w.calls(_ONE, order=["C", "F"]),
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d"), _UP_TO_THREE),
     "broadcast_arrays": any_of(*[each(*[REAL] * n) for n in (1, 2, 3)]),
-    "fliplr": calls(array(2)),
-    "flipud": calls(array(1)),
-    "rot90": calls(array(2), k=whole(-4, 4), axes=lambda c, m: tuple(c.permutation(m.ndim)[:2])),
+    "fliplr": w.calls(w.array(2)),
+    "flipud": w.calls(w.array(1)),
+    "rot90": w.calls(
+        w.array(2), k=w.whole(-4, 4), axes=lambda c, m: tuple(c.permutation(m.ndim)[:2])
+    ),
     "diagonal": _DIAGONALS,
     "trace": _DIAGONALS,
-    "diag": calls(array(1, 2), **_OFFSET),
-    "diagflat": calls(array(0, 2), **_OFFSET),
-    **dict.fromkeys(("tril", "triu"), calls(array(1), **_OFFSET)),
-    "repeat": calls(_ONE, ways=_repeats),
-    "tile": calls(array(0, 2), reps=[whole(0, 3), lambda c, a: c.shape(0, 3, 0, 2)]),
-    "resize": calls(array(0, 2, 1), new_shape=[whole(0, 9), lambda c, a: c.shape()]),
+    "diag": w.calls(w.array(1, 2), **_OFFSET),
+    "diagflat": w.calls(w.array(0, 2), **_OFFSET),
+    **dict.fromkeys(("tril", "triu"), w.calls(w.array(1), **_OFFSET)),
+    "repeat": w.calls(_ONE, ways=_repeats),
+    "tile": w.calls(w.array(0, 2), reps=[w.whole(0, 3), lambda c, a: c.shape(0, 3, 0, 2)]),
+    "resize": w.calls(w.array(0, 2, 1), new_shape=[w.whole(0, 9), lambda c, a: c.shape()]),
     "insert": _inserts,
-    "delete": calls(_ONE, ways=_deletes),
+    "delete": w.calls(_ONE, ways=_deletes),
     "hstack": _stacks(lambda n: min(n - 1, 1) if n else None),
     "vstack": _stacks(lambda n: 0 if n > 1 else None),
     "dstack": _stacks(lambda n: 2 if n > 2 else None),
     "column_stack": _stacks(lambda n: 1 if n == 2 else None, max_dims=2),
     "block": _blocks,
-    "append": any_of(calls(_ONE, _ONE), _appends),
+    "append": any_of(w.calls(_ONE, _ONE), _appends),
     "array_split": _split(even=False),
     "split": _split(),
     "hsplit": _split(axis=1),
     "vsplit": _split(axis=0, min_dims=2),
     "dsplit": _split(axis=2, min_dims=3),
-    "unstack": calls(array(1), axis=axis),
+    "unstack": w.calls(w.array(1), axis=w.axis),
     "pad": _pads,
     "array": _nested,
     "full": _fills(like=False),
@@ -307,5 +300,5 @@ DOMAINS: dict[str, Domain] = {
     "linspace": _between(REAL),
     "geomspace": _between(POSITIVE),
     "logspace": _between(Elements(-3.0, 2.0)),
-    "meshgrid": more(_LINES, sparse=FLAG, indexing=["xy", "ij"]),
+    "meshgrid": w.more(_LINES, sparse=w.FLAG, indexing=["xy", "ij"]),
 }
