@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from operator import add
 from typing import Any
 
 import attrs
@@ -138,13 +139,9 @@ class Profile(Report):
         """
         sums: dict[Place, Total] = {}
         for row in _leaves(self.rows):
-            old = sums.get(row.place, Total(0, 0, 0.0, 0.0))
-            sums[row.place] = Total(
-                old.n + 1,
-                old.bytes + row.bytes,
-                old.forward_s + row.forward_s,
-                old.backward_s + row.backward_s,
-            )
+            of_row = 1, row.bytes, row.forward_s, row.backward_s
+            before = attrs.astuple(sums.get(row.place, Total(0, 0, 0.0, 0.0)))
+            sums[row.place] = Total(*map(add, before, of_row))
         return dict(sorted(sums.items(), key=lambda pair: -_seconds(pair[1])))
 
     @property
@@ -178,18 +175,17 @@ _SUMS = ("forward", "backward", "bytes", "lines", "source")
 
 def in_seconds(seconds: float) -> str:
     """Seconds in words, with three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.0f} ns"
+    return _in_units(seconds, {"s": 1.0, "ms": 1e-3, "us": 1e-6}) or f"{seconds / 1e-9:.0f} ns"
 
 
 def in_bytes(n: int) -> str:
     """Bytes in words."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} B"
+    return _in_units(n, {"GB": 1e9, "MB": 1e6, "kB": 1e3}) or f"{n} B"
+
+
+def _in_units(x: float, units: Mapping[str, float]) -> str:
+    """A number in the first unit that it reaches, with three digits; empty if it reaches none."""
+    return next((f"{x / size:.3g} {unit}" for unit, size in units.items() if x >= size), "")
 
 
 def where_of(place: Place) -> str:
@@ -238,9 +234,7 @@ def _leaves(rows: Iterable[Row]) -> Iterator[Row]:
     for row in rows:
         if row.inside:
             yield from _leaves(row.inside)
-            rest = [
-                max(0.0, getattr(row, name) - sum(getattr(x, name) for x in row.inside))
-                for name in ("forward_s", "backward_s")
-            ]
-            row = attrs.evolve(row, forward_s=rest[0], backward_s=rest[1])
+            for name in ("forward_s", "backward_s"):
+                inside = sum(getattr(x, name) for x in row.inside)
+                row = attrs.evolve(row, **{name: max(0.0, getattr(row, name) - inside)})
         yield row

@@ -49,6 +49,11 @@ class Clock:
         """By how much the median of all rounds is above the shortest, as a part of that."""
         return self.middle / self.least - 1 if self.least else 0.0
 
+    @property
+    def figures(self) -> tuple[float, float, int]:
+        """The noise, the seconds of the clock itself, and the rounds."""
+        return self.noise, self.tick, self.rounds
+
     def time(self, call: Callable[[], Any]) -> float:
         """Seconds that a call takes."""
         once = self._rounds(call, 1, 1)[0]

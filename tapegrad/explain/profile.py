@@ -136,23 +136,8 @@ def _profiled(
     with np.errstate(all="ignore"):
         rows, peak, where = _swept(tape, {x: initial_cotangent(x, None) for x in outputs}, clock)
         whole = clock.time(partial(run, fn, args, kwargs))
-    return _figures(label(fn), rows, peak, where, whole, clock, tape, outputs[0])
-
-
-def _figures(
-    name: str,
-    rows: Iterable[Row],
-    peak: int,
-    where: tuple[str, int] | None,
-    whole: float,
-    clock: Clock,
-    *recording: Any,
-) -> Profile:
-    """A profile, given the seconds of a whole call."""
-    rows = tuple(rows)
-    rest = max(0.0, whole - sum([x.forward_s + (0 if recording else x.backward_s) for x in rows]))
-    clocked = clock.noise, clock.tick, clock.rounds
-    return Profile(name, rows, peak, where, rest, *clocked, *recording)
+    rest = max(0.0, whole - sum(x.forward_s for x in rows))
+    return Profile(label(fn), tuple(rows), peak, where, rest, *clock.figures, tape, outputs[0])
 
 
 def _compiled(
@@ -176,11 +161,12 @@ def _compiled(
             )
             rows.append(_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
+        rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
         make = runner(program)
         # memory allocated once, such as the code of its text, is none of a call
         make()(*values)
         peak = allocated(lambda: make()(*values))
-    return _figures(f"{label(fn)}, compiled", rows, peak, None, whole, clock)
+    return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, rest, *clock.figures)
 
 
 def _as_backward(row: Row) -> Row:
