@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapegrad.arraylike.table import lazy_import
+
 _READ = "write t.value{}, which passes no gradient"
 _CHANGES = "a Tensor is immutable; {}"
 
@@ -59,6 +61,8 @@ class Absent:
         self.name = name
 
     def __get__(self, record: Any, kind: Any = None) -> NoReturn:
+        if record is not None:
+            lazy_import("tapegrad.arraylike.remedies", "refuse_solver")(record)
         raise AttributeError(f"a Tensor has no attribute {self.name!r}: {ATTRIBUTES[self.name]}")
 
 

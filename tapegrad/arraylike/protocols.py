@@ -66,6 +66,7 @@ def in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
 
     def rebound(self: Any, other: Any) -> Any:
         if not self._is_a_number():
+            lazy_import(_REMEDIES, "refuse_solver")(self)
             write = lazy_import(_REMEDIES, "augmented")(f"t = t {symbol[:-1]} v")
             raise TypeError(
                 f"{symbol} changes an array in place in NumPy, under all its names and views, but "
@@ -129,6 +130,9 @@ class Protocols:
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if function is np.atleast_1d:
+            # SciPy's solvers look at a result so, and lose its errors later on
+            lazy_import(_REMEDIES, "refuse_solver")(self)
         ours = ANSWERS.get(function) or answer_for(function)
         if ours is None:
             _refuse(function, function.__name__)

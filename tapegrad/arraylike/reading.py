@@ -14,6 +14,8 @@ from tapegrad.errors.words import in_html
 from tapegrad.tree.ownership import Array, readonly_array, readonly_view
 from tapegrad.tree.structure import is_record
 
+_REFUSE_SOLVER = "tapegrad.arraylike.remedies", "refuse_solver"
+_SOLVERS = "scipy.optimize", "scipy.integrate"
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
     ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stop_gradient"]
@@ -111,6 +113,8 @@ class Reading:
     def __bool__(self: Any) -> bool:
         value = bool(self._read("bool()"))
         function, module = called_from(1)
+        if module.startswith(_SOLVERS):
+            lazy_import(*_REFUSE_SOLVER)(self)
         if module.startswith("numpy.") and not module.startswith("numpy.testing"):
             tensors = [x for x in (self, *self.operands) if type(x) is type(self)]
             if any(x.dtype.kind in "fc" for x in tensors):
@@ -153,6 +157,7 @@ class Reading:
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind in "fc" and (type(rules) is not tuple or any(rules)):
+            lazy_import(*_REFUSE_SOLVER)(self)
             name, instead = lazy_import("tapegrad.arraylike.remedies", "of_reading")(what, self)
             raise TypeError(
                 f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "
@@ -163,6 +168,7 @@ class Reading:
     def _read(self: Any, what: str) -> Array:
         """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
+            lazy_import(*_REFUSE_SOLVER)(self)
             name, instead = lazy_import("tapegrad.arraylike.remedies", "of_unknown")(what, self)
             raise TraceError(
                 f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "

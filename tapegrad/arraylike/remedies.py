@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.writing import is_recording
+from tapegrad.errors import TapeError, TraceError
 from tapegrad.errors.lines import (
     frames_to_users,
     is_users,
@@ -40,6 +41,26 @@ _LIBRARIES = {
     "it with tg.custom_op",
     "pandas": "pandas computes on arrays alone: write column.to_numpy() for a column or a table",
 }
+# ours for a solver of SciPy's, by its name; for any other in `scipy.optimize` it is `implicit_root`
+_SOLVERS = {
+    name: f"{ours}, whose function may capture Tensors"
+    for ours, names in {
+        "tapegrad.scipy.optimize.minimize": "basinhopping brute differential_evolution direct "
+        "dual_annealing fmin fmin_bfgs fmin_cg fmin_l_bfgs_b fmin_ncg fmin_powell fmin_slsqp "
+        "fmin_tnc fminbound golden brent minimize minimize_scalar shgo",
+        "tapegrad.scipy.optimize.least_squares": "curve_fit least_squares leastsq",
+        "tapegrad.scipy.optimize.root": "anderson broyden1 broyden2 fsolve newton_krylov root",
+        "tapegrad.scipy.optimize.fixed_point": "fixed_point",
+        "tapegrad.scipy.integrate.solve_ivp": "complex_ode integrate ode odeint solve_ivp",
+    }.items()
+    for name in names.split()
+}
+_IMPLICIT = (
+    "tg.implicit_root(f, solve)(k), with f(x, k) zero at the solution that solve(k) finds on arrays"
+)
+_QUADRATURE = "scipy.integrate.fixed_quad, whose sum is recorded"
+# functions of `scipy.integrate` that take Tensors
+_SUMS = ("fixed_quad", "trapezoid", "simpson", "romb", "cumulative_trapezoid", "cumulative_simpson")
 _MOST = 100  # characters of code
 # ways of reading a Tensor; some may come from a function that takes it
 _INDEXING = "indexing with a mask"
@@ -138,6 +159,25 @@ def _libraries() -> Iterator[tuple[str, str]]:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith("tapegrad.arraylike.") and not is_users(frame):
             yield module, frame.f_code.co_name
+
+
+def refuse_solver(t: Any) -> None:
+    """Raise if one of SciPy's solvers has got the Tensor from the function that it calls.
+
+    The error is one that SciPy does not take for a failure of its own.
+    """
+    through = [x for x in _libraries() if x[0].startswith(("scipy.optimize", "scipy.integrate"))]
+    module, solver = through[-1] if through else ("", "")
+    if not module or solver in _SUMS:
+        return
+    name, code, _ = _reading(solver)
+    ours = code or _SOLVERS.get(solver, "")
+    if module.startswith("scipy.optimize") or solver == "solve_bvp":
+        ours = f"{ours}, or {_IMPLICIT}" if ours else _IMPLICIT
+    raise (TraceError if t.origin.compiling else TapeError)(
+        f"{name} computes on arrays, and its function gives a Tensor ({t._line()}), which would "
+        f"cut the gradient off{_at()}; write {ours or _QUADRATURE}"
+    )
 
 
 def of_function(name: str) -> str | None:

@@ -13,22 +13,27 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.core.forward import apply, by_transposing
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import recorded_from
+from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
-from tapegrad.errors import TraceError
+from tapegrad.errors import TapeError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
+from tapegrad.program.control.body import Traced, traced
+from tapegrad.program.control.loop import caller
+from tapegrad.program.ir import Instruction, interpreted
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Programmed", "SolverCall", "outright", "pullback", "same", "shape_and_dtype"]
+__all__ = ["Programmed", "SolverCall", "applied_again", "outright", "pullback", "refusing"]
+__all__ += ["same", "shape_and_dtype", "with_captured"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -169,10 +174,7 @@ class Programmed:
 
     fn: Fn
     is_refused: bool = False
-    program: Fn = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.program = compile(self.fn)
+    program: Fn = attrs.Factory(lambda self: compile(self.fn), takes_self=True)
 
     def __call__(self, *args: Any) -> Any:
         if not self.is_refused:
@@ -181,3 +183,97 @@ class Programmed:
             except TraceError:
                 self.is_refused = True
         return self.fn(*args)
+
+
+# --- functions that capture Tensors ---------------------------------------------------------
+
+
+def with_captured(
+    name: str, fns: Sequence[Any], example: Callable[[], tuple[Any, ...]], call: Fn
+) -> Any:
+    """The result of a solver whose functions may capture Tensors.
+
+    Such a function is recorded once, as a program that takes the Tensors as further arguments. That
+    it captures any shows in a recording when SciPy calls it on arrays, and by recording it where
+    values are not known.
+
+    Parameters
+    ----------
+    name
+        The solver's, for messages.
+    fns
+        Functions of the same arguments; others are left alone.
+    example
+        Returns arguments of the right structure, shapes and dtypes.
+    call
+        Called with functions instead, and with the further arguments that each takes.
+    """
+    last = CURRENT.get()
+    if last is None or not last.origin.compiling:
+        try:
+            return call(fns, ())
+        except TapeError:
+            if last is None:
+                raise
+    try:
+        arguments = example()
+        bodies = [_recorded_once(fn, arguments) if callable(fn) else None for fn in fns]
+    except Exception:
+        # its own call says what is wrong with it
+        advice = "and reads values, or the like; pass the Tensor as an argument, with args=(k,)"
+        return call([refusing(name, fn, advice) if callable(fn) else fn for fn in fns], ())
+    captured = tuple(dict.fromkeys(x for body in bodies if body for x in body[0].captured))
+    if captured:
+        fns = [
+            _named(partial(_run, *body, captured), fn) if body else fn
+            for fn, body in zip(fns, bodies, strict=True)
+        ]
+    return call(fns, captured)
+
+
+def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[int]]:
+    """A function as a program, a caller of it, and which leaves of its arguments are inputs."""
+    leaves, structure = tree.flatten(example)
+    which = [i for i, x in enumerate(leaves) if type(x) is Tensor or is_floating(x)]
+
+    def run(*moving: Any) -> Any:
+        return fn(*tree.unflatten(structure, substituted(leaves, which, moving)))
+
+    done = traced(_named(run, fn), tuple(leaves[i] for i in which), ["x"] * len(which))
+    return done, caller(done.code), which
+
+
+def _run(
+    done: Traced, on_arrays: Fn, which: list[int], captured: tuple[Tensor, ...], *args: Any
+) -> Any:
+    """The function of its arguments and of the values of captured Tensors."""
+    n = len(args) - len(captured)
+    values, leaves = dict(zip(captured, args[n:], strict=True)), tree.leaves(args[:n])
+    inputs = [*[values[x] for x in done.captured], *[leaves[i] for i in which]]
+    if any(type(x) is Tensor for x in inputs):
+        outputs = interpreted(done.code, inputs, applied_again)
+    else:
+        outputs = on_arrays(inputs)
+    return tree.unflatten(tree.flatten(done.output)[1], outputs)
+
+
+def applied_again(instruction: Instruction, operands: list[Any]) -> Any:
+    """The result of an instruction, recorded if an operand is."""
+    return apply(instruction.op, tuple(operands), dict(instruction.options))
+
+
+def refusing(name: str, fn: Fn, advice: str) -> Fn:
+    """A function whose error for a Tensor that it captures says what to do."""
+
+    def called(*args: Any) -> Any:
+        try:
+            return fn(*args)
+        except TapeError as error:
+            raise TapeError(f"{name}: {label(fn)} captures a Tensor, {advice}") from error
+
+    return _named(called, fn)
+
+
+def _named(wrapper: Any, fn: Fn) -> Fn:
+    wrapper.__name__ = label(fn)
+    return wrapper

@@ -22,7 +22,7 @@ from tapegrad.transforms.gradients import grad
 from tapegrad.transforms.products import jvp
 from tapegrad.tree.numbers import is_floating
 
-__all__ = ["Equations", "Of", "Stationary", "by_cg", "by_gmres"]
+__all__ = ["Equations", "Of", "Stationary", "by_cg", "by_gmres", "judge"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -53,90 +53,22 @@ class Of:
 
 @attrs.frozen(slots=False)
 class Equations(Of):
-    """The residual, which is zero at a root for any arguments, and the place of the call."""
-
-    place: Any = None
-    residual = "residual"
+    """The residual, which is zero at a root for any arguments."""
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         return self.f(v, *args)
 
-    def judge(self, report: Any, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
         """Raise unless the root moves with the arguments, and is one."""
         y = self.f(v, *args)
-        solve = partial(by_gmres, product, y, 1e-4)
-        if not callable(product):
-            solve = partial(_by_matrix, label(self.f), product, y)
-        step = self._step(report, solve, y, limits)
-        self._check_converged(report, step, y, (v, start, limits, *args))
-
-    def _step(self, report: Any, solve: Fn, left: Any, limits: Any) -> Any:
-        """A step of Newton, from a residual that is left."""
-        try:
-            return solve()
-        except np.linalg.LinAlgError as error:
-            if report is not None and not report[0][0]:
-                self._refuse("there is no step of Newton", report, left, limits)
-            raise np.linalg.LinAlgError(f"{error}{self._at()}") from None
-
-    def _at(self) -> str:
-        return f"; solved at {self.place}" if str(self.place or "") else ""
-
-    def _refuse(self, why: str, report: Any, left: Any, limits: Any) -> NoReturn:
-        """Raise where SciPy has not converged."""
-        numbers, message = report or ([True], "")
-        failed = "" if numbers[0] else "SciPy failed"
-        reason = ": ".join(filter(None, (failed, " ".join(message.split()).rstrip("."))))
-        more = "" if limits is None else " (x may lie near a bound without reaching it)"
-        raise RuntimeError(
-            f"SciPy has not converged to a solution of {label(self.f)} with a derivative: {why}; "
-            f"the largest number in the {self.residual} is {np.max(np.abs(left), initial=0.0):.2g}"
-            f"{reason and f' ({reason})'}; pass a smaller tol, more steps (options), another "
-            f"method or another x0{more}{self._at()}"
-        )
-
-    def _check_converged(
-        self, report: Any, step: Any, left: Any, operands: tuple[Any, ...]
-    ) -> None:
-        """Raise if one more step of Newton would change the solution or its derivative."""
-        v, start, limits, *args = operands
-        far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
-        leaves, structure = tree.flatten(args)
-        places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-        rng, moving = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
-        moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in moving]
-
-        def equations(v: Any, *moving: Any) -> Any:
-            filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
-            return self(v, start, limits, *tree.unflatten(structure, list(filled.values())))
-
-        def along(x: Any, *directions: Any) -> Any:
-            return jvp(equations, (x, *moving), directions)[1]
-
-        held, bent = [0 * x for x in moved], 0.0
-        # a change by the arguments counts as none if it is small beside the change by x
-        scale = _LARGEST_NONE * np.max(
-            np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
-        )
-        for directions, least in (((step, *held), 0.0), ((0 * step, *moved), scale)):
-            slope = along(v, *directions)
-            change = np.max(np.abs(slope - along(v - step, *directions)), initial=0.0)
-            bent = max(bent, change / (np.max(np.abs(slope), initial=least) or 1))
-        if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
-            self._refuse(
-                f"a step of Newton moves x by {far:.2g}, of {size:.2g}, and changes the derivative "
-                f"by {bent:.2g} of it",
-                report,
-                left,
-                limits,
-            )
+        many = callable(product)
+        step = by_gmres(product, y, 1e-4) if many else _by_matrix(label(self.f), product, y)
+        _check_converged(self, step, (v, start, limits, *args))
 
 
 @attrs.frozen(slots=False)
-class Stationary(Equations):
+class Stationary(Of):
     """The residual at a minimum: the slope, or for a variable on its bound the distance to it."""
-
-    residual = "slope"
 
     def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
         if limits is None:
@@ -148,29 +80,28 @@ class Stationary(Equations):
         slope = grad(self.f)(np.where(is_held, bound, v), *args)
         return np.where(is_held, v - bound, slope)
 
-    def judge(self, report: Any, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
         """Raise unless the minimum moves with the arguments, and is one."""
         left = self(v, start, limits, *args)
         is_free = np.ones(v.shape, bool)
         if limits is not None:
             is_free = self._free(left, v, limits, args)
         left = np.where(is_free, left, 0)
-        step = left.copy()
-        name, among = label(self.f), product
-        if callable(product):
-            step = self._step(report, partial(_by_any, product, left), left, limits)
+        step, many = left.copy(), callable(product)
+        among = product if many else product[np.ix_(is_free, is_free)]
+        if many:
+            step = _by_any(product, left, 1e-4)
         elif np.any(is_free):
-            among = product[np.ix_(is_free, is_free)]
-            solve = partial(_by_matrix, name, among, left[is_free])
-            step[is_free] = self._step(report, solve, left[is_free], limits)
+            step[is_free] = _by_matrix(label(self.f), among, left[is_free])
         # the curvature elsewhere says nothing of a minimum
-        self._check_converged(report, step, left, (v, start, limits, *args))
-        if callable(product):
+        _check_converged(self, step, (v, start, limits, *args))
+        if many:
             # no random vector is a product with a singular matrix
-            probe = np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0)
-            self._step(None, partial(by_cg, product, probe, 1e-3), left, limits)
+            by_cg(
+                product, np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0), 1e-3
+            )
         elif np.any(is_free) and _curves_downwards(among):
-            self._step(None, partial(_refuse_saddle, name), left, limits)
+            _refuse_saddle(label(self.f))
 
     def _free(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
         """A mask of the variables that no bound holds; an error if a bound may hold or not."""
@@ -187,6 +118,28 @@ class Stationary(Equations):
                 "a smaller tol"
             )
         return is_free
+
+
+def judge(equations: Any, place: str, report: Any, product: Any, v: Any, *args: Any) -> None:
+    """Raise unless the solution moves with the arguments; an error says where SciPy left it.
+
+    Without convergence, a singular matrix or the curvature means nothing.
+    """
+    try:
+        equations.judge(product, v, *args)
+    except (np.linalg.LinAlgError, RuntimeError) as error:
+        numbers, reason = report or ((1,), "")
+        what = "slope" if isinstance(equations, Stationary) else "residual"
+        size = np.max(np.abs(equations(v, *args)), initial=0.0)
+        reason = reason and f", and SciPy said: {' '.join(reason.split())}"
+        message = f"{error}; the largest number in the {what} is {size:.2g}{reason}"
+        if not numbers[0] and isinstance(error, np.linalg.LinAlgError):
+            message = f"SciPy has not converged to a solution with a derivative: {message}"
+            error = RuntimeError(message)
+        error.args = (message,)
+        if place:
+            error.add_note(f"of the solution found at {place}")
+        raise error from None
 
 
 def _on_bounds(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
@@ -232,6 +185,41 @@ def _refuse_saddle(name: str) -> NoReturn:
     )
 
 
+def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
+    """Raise if one more step of Newton would change the solution or its derivative."""
+    v, start, limits, *args = operands
+    far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
+    leaves, structure = tree.flatten(args)
+    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
+    rng, moving = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
+    moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in moving]
+
+    def equations(v: Any, *moving: Any) -> Any:
+        filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
+        return f(v, start, limits, *tree.unflatten(structure, list(filled.values())))
+
+    def along(x: Any, *directions: Any) -> Any:
+        return jvp(equations, (x, *moving), directions)[1]
+
+    held, bent = [0 * x for x in moved], 0.0
+    # a change by the arguments counts as none if it is small beside the change by x
+    scale = _LARGEST_NONE * np.max(
+        np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
+    )
+    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), scale)):
+        slope = along(v, *directions)
+        change = np.max(np.abs(slope - along(v - step, *directions)), initial=0.0)
+        bent = max(bent, change / (np.max(np.abs(slope), initial=least) or 1))
+    if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
+        more = "" if limits is None else " (x may lie near a bound without reaching it)"
+        raise RuntimeError(
+            f"SciPy has not converged to a solution of {label(f)} with a derivative: a step of "
+            f"Newton moves x by {far:.2g}, of {size:.2g}, and changes the derivative by "
+            f"{bent:.2g} of it; pass a smaller tol, more steps (options), another method or "
+            f"another x0{more}"
+        )
+
+
 # --- linear systems of many unknowns, by products ---------------------------------------------
 
 
@@ -252,12 +240,12 @@ def by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
     return _by_iterations(cg, curved, b)
 
 
-def _by_any(matvec: Fn, b: Any) -> Any:
+def _by_any(matvec: Fn, b: Any, rtol: float) -> Any:
     """A system with a Hessian that may have negative eigenvalues."""
     try:
-        return by_cg(matvec, b, 1e-4)
+        return by_cg(matvec, b, rtol)
     except np.linalg.LinAlgError:
-        return by_gmres(matvec, b, 1e-4)
+        return by_gmres(matvec, b, rtol)
 
 
 def by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:

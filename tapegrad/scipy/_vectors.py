@@ -120,52 +120,55 @@ LOSSES: Mapping[str, Fn | None] = {
 class ForSciPy:
     """A scalar function as SciPy's solvers call it, with plain floats and copies.
 
-    Each program is compiled once. The last result of each is kept, with its point: so `fun` and
-    `jac` share one run, from the first call of `jac` on. A function that cannot be compiled runs
-    in each call, as any does without programs.
+    Each program is compiled once. Its last result is kept, with the point: so `fun` and `jac` share
+    one run, from the first call of `jac` on. A function that cannot be compiled runs in each call.
     """
 
     loss: Fn
     has_programs: bool = True
-    programs: dict[str, Programmed] = attrs.Factory(dict)
-    kept: dict[str, tuple[Any, Any]] = attrs.Factory(dict)
+    kept: dict[Fn, tuple[Any, Any, Any]] = attrs.Factory(dict)
 
     def fun(self, x: Any, *args: Any) -> float:
         """The value."""
-        if "slope" in self.programs and not self.programs["slope"].is_refused:
-            return float(self._at("slope", value_and_grad, x, args)[0])
-        return float(self._at("value", lambda loss: loss, x, args))
+        shares = value_and_grad in self.kept and self.kept[value_and_grad][1] is not None
+        return float(
+            self._at(value_and_grad, x, *args)[0] if shares else self._at(_value, x, *args)
+        )
 
     def jac(self, x: Any, *args: Any) -> Any:
         """The gradient."""
-        return np.array(self._at("slope", value_and_grad, x, args)[1], float)
+        return np.array(self._at(value_and_grad, x, *args)[1], float)
 
     def hess(self, x: Any, *args: Any) -> Any:
         """The sparse Hessian: an array of ``scipy.sparse``, by columns."""
-        return self._at("hessian", partial(hessian, sparse=True), x, args).tocsc()
+        return self._at(_sparse_hessian, x, *args).tocsc()
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
         """The product of the Hessian and a vector."""
+        return np.array(self._at(_product, x, np.array(p, np.asarray(x).dtype), *args), float)
 
-        def product(loss: Fn) -> Fn:
-            return lambda x, p, *args: hvp(lambda x: loss(x, *args), (x,), (p,))
-
-        p = np.array(p, np.asarray(x).dtype)
-        return np.array(self._at("product", product, x, (p, *args)), float)
-
-    def _at(self, name: str, transform: Fn, x: Any, args: tuple[Any, ...]) -> Any:
+    def _at(self, transform: Fn, x: Any, *args: Any) -> Any:
         """The result of a transform of the loss at a point."""
         leaves, structure = tree.flatten((x, *args))
         point = structure, [*map(_content, leaves)]
-        before, result = self.kept.get(name, (None, None))
-        if before == point:
-            return result
-        if name not in self.programs:
-            self.programs[name] = Programmed(transform(self.loss), not self.has_programs)
-        result = self.programs[name](np.array(x), *args)
-        if not self.programs[name].is_refused:
-            self.kept[name] = point, result
+        program, before, result = self.kept.get(transform, (None, None, None))
+        if before != point:
+            program = program or Programmed(transform(self.loss), not self.has_programs)
+            result = program(np.array(x), *args)
+            is_kept = not (program.is_refused and self.has_programs)
+            self.kept[transform] = program, point if is_kept else None, result
         return result
+
+
+def _value(loss: Fn) -> Fn:
+    return loss
+
+
+_sparse_hessian = partial(hessian, sparse=True)
+
+
+def _product(loss: Fn) -> Fn:
+    return lambda x, p, *args: hvp(lambda x: loss(x, *args), (x,), (p,))
 
 
 def _content(leaf: Any) -> Any:

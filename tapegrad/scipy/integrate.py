@@ -16,13 +16,13 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.tensor import primals
 from tapegrad.core.writing import CURRENT, recorded_from
-from tapegrad.errors import TapeError, TraceError
+from tapegrad.errors import TraceError
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
-from tapegrad.scipy._calls import ShapeAndDtype, outright
+from tapegrad.scipy._calls import ShapeAndDtype, outright, with_captured
 from tapegrad.scipy._steps import Steps, noting
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
@@ -145,7 +145,7 @@ def solve_ivp(
     NotImplementedError
         For events, `dense_output`, and complex numbers with an implicit method.
     TapeError
-        If `fun` captures a Tensor; pass it in `args`.
+        If `fun` captures a Tensor and reads values; pass the Tensor in `args`.
     TraceError
         Inside `compile`, `vmap` or the body of a loop without `t_eval`, since then the shape of
         the result depends on values; or if `fun` reads a value when it is recorded.
@@ -198,20 +198,39 @@ def solve_ivp(
             raise TypeError(
                 f"solve_ivp: args must be a tuple, not {a_kind(args)}: args=({args!r},)"
             ) from None
-    arguments = (t_span, y0, t_eval, tuple(args or ()))
+    args = tuple(args or ())
+    jac = options.pop("jac", None)
+
+    def solve(fns: Any, captured: tuple[Any, ...]) -> OdeResult:
+        jac = {} if fns[1] is None else {"jac": fns[1]}
+        call = {"method": method, "vectorized": vectorized, **options, **jac}
+        return _solve_ivp(fns[0], (t_span, y0, t_eval, (*args, *captured)), call, checkpoint)
+
+    return with_captured("solve_ivp", (fun, jac), lambda: _example(y0, args, vectorized), solve)
+
+
+def _example(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, ...]:
+    """Arguments of a right-hand side, by shape and dtype."""
+    if vectorized:
+        raise TypeError("the number of states in a call is not known")
+    y = array(y0)
+    return 0.0, np.zeros(y.shape, complex if y.dtype.kind == "c" else float), *args
+
+
+def _solve_ivp(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
     leaves, structure = tree.flatten(arguments)
     tensors = [x for x in leaves if type(x) is Tensor]
-    call = {"method": method, "vectorized": vectorized, **options}
     if not tensors:
         result = _on_arrays(solved, fun, arguments, call)
-        statistics = {
-            name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")
-        }
-        return OdeResult(result.t, result.y, **statistics)
+        return OdeResult(result.t, result.y, **_statistics(result))
     _check_recording("solve_ivp", tensors)
     if any(x.origin.compiling for x in tensors):
         return _in_program(fun, leaves, structure, {**call, "checkpoint": checkpoint})
     return _recorded(fun, arguments, call, checkpoint)
+
+
+def _statistics(result: Any) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")}
 
 
 def _refuse_tensor(what: str, name: str, option: Any) -> None:
@@ -228,23 +247,12 @@ def _check_recording(what: str, tensors: list[Tensor]) -> None:
 
 
 def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
-    """SciPy's result; a Tensor that the function captures is refused."""
+    """SciPy's result for the values of the arguments."""
     t_span, y0, t_eval, args = tree.map(lambda x: readonly_view(primals((x,))[0]), arguments)
-    named = {} if t_eval is None else {"t_eval": t_eval}
-    named |= {"args": args} if args else {}
+    call = {**call, "t_eval": t_eval, "args": args or None}
     t_span = tuple(t_span) if isinstance(t_span, list | tuple | np.ndarray) else t_span
-    return _apart(fun, lambda: solve(fun, t_span, y0, **named, **call))
-
-
-def _apart(fun: Any, run: Any) -> Any:
-    """The result of a function that calls `fun` on arrays, in no recording."""
-    try:
-        return recorded_from(None, run, ())[0]
-    except TapeError as error:
-        error.add_note(
-            f"{label(fun)} is solved on arrays: pass the Tensor that it captures in args"
-        )
-        raise
+    # outside of the recording
+    return recorded_from(None, lambda: solve(fun, t_span, y0, **call), ())[0]
 
 
 def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, Any]) -> OdeResult:
@@ -311,9 +319,7 @@ def _recorded(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -
     # the derivatives of an implicit method need the interpolated solution
     how = {"dense_output": True} if method is None else {"method": noting(method, noted)}
     result = _on_arrays(solved, fun, arguments, {**call, **how})
-    statistics = {
-        name: getattr(result, name) for name in ("nfev", "njev", "nlu", "status", "message")
-    }
+    statistics = _statistics(result)
     equation, moving = _equation(_Slope(fun, call["vectorized"]), args, call)
     if t_eval is None:
         times = np.concatenate([np.reshape(t0, (1,)), result.t[1:-1], np.reshape(tf, (1,))])
@@ -449,7 +455,7 @@ def odeint(
     NotImplementedError
         For `full_output`.
     TapeError
-        If `func` captures a Tensor; pass it in `args`.
+        If `func` captures a Tensor and reads values; pass the Tensor in `args`.
 
     Examples
     --------
@@ -470,13 +476,26 @@ def odeint(
     for name, option in call.items():
         _refuse_tensor("odeint", name, option)
     args = args if isinstance(args, tuple) else (args,)
-    leaves, structure = tree.flatten((y0, t, args))
+    how = {"col_deriv": col_deriv, "tfirst": tfirst, **call}
+
+    def example() -> tuple[Any, ...]:
+        at, y, *rest = _example(np.reshape(array(y0), (-1,)), args)
+        return (at, y, *rest) if tfirst else (y, at, *rest)
+
+    def solve(fns: Any, captured: tuple[Any, ...]) -> Any:
+        return _solve_odeint(fns[0], (y0, t, (*args, *captured)), {"Dfun": fns[1], **how})
+
+    return with_captured("odeint", (func, Dfun), example, solve)
+
+
+def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
+    y0, t, args = arguments
+    leaves, structure = tree.flatten(arguments)
     tensors = [x for x in leaves if type(x) is Tensor]
-    how = {"Dfun": Dfun, "col_deriv": col_deriv, "tfirst": tfirst, **call}
 
     def values() -> Any:
         arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
-        return _apart(func, lambda: _odeint(func, *arguments, **how))
+        return recorded_from(None, lambda: _odeint(func, *arguments, **how), ())[0]
 
     if not tensors:
         return values()
@@ -491,13 +510,12 @@ def odeint(
     solution = values()
 
     def turned(fn: Any) -> Any:
-        return fn if tfirst else lambda t, y, *args: fn(y, t, *args)
+        return fn if how["tfirst"] else lambda t, y, *args: fn(y, t, *args)
 
-    options = {name: 1.49012e-8 if call[name] is None else call[name] for name in ("rtol", "atol")}
-    if Dfun is not None:
-        options["jac"] = lambda *arguments: (
-            np.transpose(turned(Dfun)(*arguments)) if col_deriv else turned(Dfun)(*arguments)
-        )
+    options = {name: 1.49012e-8 if how[name] is None else how[name] for name in ("rtol", "atol")}
+    if how["Dfun"] is not None:
+        jac = turned(how["Dfun"])
+        options["jac"] = lambda *xs: np.transpose(jac(*xs)) if how["col_deriv"] else jac(*xs)
     equation, moving = _equation(_Slope(turned(func)), args, {"method": "LSODA", **options})
     operands = times[0], times, _doubles(first), *moving
     known = Known(tuple(primals(operands)), solution, None)

@@ -20,7 +20,8 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.lines import users_place
 from tapegrad.ops.casting import stop_gradient
-from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres
+from tapegrad.scipy._calls import refusing, with_captured
+from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres, judge
 from tapegrad.scipy._vectors import (
     LOSSES,
     Cost,
@@ -166,7 +167,8 @@ def objective(fun: Fn, tree: Any) -> Objective:
     {'w': array([2., 2.]), 'b': array(-1.)}
     """
     vector, unravel = started("objective", fun, tree, np.asarray)
-    loss = ForSciPy(Loss(fun, unravel))
+    advice = "which cuts the gradient off; write tapegrad.scipy.optimize.minimize(fun, x0)"
+    loss = ForSciPy(Loss(refusing("objective", fun, advice), unravel))
     return Objective(loss.fun, loss.jac, loss.hessp, np.array(vector, float), unravel)
 
 
@@ -203,14 +205,12 @@ def _pairs(bounds: Any) -> tuple[Any, Any]:
     return ends[0], ends[1]
 
 
-def _solution(
-    equations: Any, solve: Fn, by_products: Fn, operands: tuple[Any, ...]
-) -> tuple[Any, dict[str, Any]]:
+def _solution(equations: Any, solve: Fn, operands: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
     """The vector that SciPy finds, with derivatives, and the rest of SciPy's result."""
-    many = np.size(operands[0]) > MANY
-    x, (numbers, message) = solved(
-        equations, solve, by_products if many else None, equations.judge, True
-    )(*operands)
+    by_products: Any = by_cg if isinstance(equations, Stationary) else by_gmres
+    by_products = by_products if np.size(operands[0]) > MANY else None
+    judged = partial(judge, equations, str(users_place()))
+    x, (numbers, message) = solved(equations, solve, by_products, judged, True)(*operands)
     if type(numbers) is Tensor and numbers.origin.compiling:
         message = "not known while compiling or batching; see status"
         numbers = stop_gradient(numbers)
@@ -243,41 +243,26 @@ class _Finder(Of):
 
     def __call__(self, start: Any, limits: Any, *args: Any) -> Any:
         bounds = {} if limits is None else {"bounds": tuple(map(np.array, limits))}
-        f = _Bound(self.f, args)
+        f = lambda x: self.f(x, *args)  # noqa: E731
         result = self.find(f, np.array(start, float), **self.options, **bounds)
         numbers = np.array([float(result.get(name, -1)) for name in _COUNTS])
         x = np.asarray(result.x, start.dtype).reshape(start.shape)
         return x, (numbers, str(result.get("message", "")))
 
 
-@attrs.frozen(slots=False)
-class _Bound(Of):
-    """A function of a vector, with its further arguments bound."""
-
-    args: tuple[Any, ...]
-
-    def __call__(self, x: Any) -> Any:
-        return self.f(x, *self.args)
-
-
 def _minimum(
     loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
 ) -> Any:
     functions = ForSciPy(loss, has_programs=False)
-
-    def with_slope(x: Any) -> tuple[float, Any]:
-        value, slope = value_and_grad(loss)(np.array(x))
-        return float(value), np.array(slope, float)
-
     extra: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
     name = str(method).lower()
     if name in _BY_PRODUCTS:
         extra["hessp"] = functions.hessp
     elif name in _BY_HESSIAN:
         extra["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
-    if name in _WITHOUT_SLOPE:
-        return _scipys.minimize(functions.fun, x0, method=method, **extra, **options)
-    return _scipys.minimize(with_slope, x0, method=method, jac=True, **extra, **options)
+    if name not in _WITHOUT_SLOPE:
+        extra["jac"] = functions.jac
+    return _scipys.minimize(functions.fun, x0, method=method, **extra, **options)
 
 
 def minimize(
@@ -336,7 +321,7 @@ def minimize(
     LinAlgError
         For a derivative: if the Hessian is singular, or has a negative eigenvalue.
     TapeError
-        If `fun` captures a Tensor; pass it in `args`.
+        If `fun` captures a Tensor and reads values; pass the Tensor in `args`.
 
     Notes
     -----
@@ -361,8 +346,8 @@ def minimize(
         _refuse("minimize", "write them into fun, or pass bounds", constraints=constraints)
     if callable(method):
         _refuse("minimize", "pass the name of one of SciPy's", method=method)
-    further, (start, unravel) = _arguments(args), started("minimize", fun, x0)
-    limits, loss = None, Loss(fun, unravel)
+    start, unravel = started("minimize", fun, x0)
+    limits = None
     if bounds is not None:
         limits = _limits("minimize", *_pairs(bounds), start)
         if method is None:
@@ -372,14 +357,26 @@ def minimize(
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
     if limits is not None:
         chosen["keep"] = getattr(bounds, "keep_feasible", False)
-    find = _Finder(loss, _minimum, chosen)
-    x, report = _solution(Stationary(loss, users_place()), find, by_cg, (start, limits, *further))
-    value, slope = value_and_grad(loss)(x, *further)
-    return OptimizeResult(unravel(x), value, jac=unravel(slope), **report)
+
+    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+        loss = Loss(fun, unravel)
+        find = _Finder(loss, _minimum, chosen)
+        x, report = _solution(Stationary(loss), find, (start, limits, *further))
+        value, slope = value_and_grad(loss)(x, *further)
+        return OptimizeResult(unravel(x), value, jac=unravel(slope), **report)
+
+    return _solved("minimize", solve, fun, (start, unravel), args)
 
 
-def _arguments(args: Any) -> tuple[Any, ...]:
-    return args if type(args) is tuple else (args,)
+def _solved(name: str, solve: Fn, fun: Fn, start: tuple[Any, Unravel], args: Any) -> Any:
+    """The result of a solver of a function and its arguments, which may capture Tensors."""
+    args = args if type(args) is tuple else (args,)
+    return with_captured(
+        name,
+        (fun,),
+        lambda: (start[1](start[0]), *args),
+        lambda fns, captured: solve(*fns, *args, *captured),
+    )
 
 
 def _root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
@@ -426,7 +423,7 @@ def root(
     LinAlgError
         For a derivative: if the Jacobian is singular.
     TapeError
-        If `fun` captures a Tensor; pass it in `args`.
+        If `fun` captures a Tensor and reads values; pass the Tensor in `args`.
 
     Examples
     --------
@@ -440,15 +437,18 @@ def root(
     _refuse("root", "tapegrad derives it from fun", jac=jac)
     if not isinstance(method, str):
         _refuse("root", "pass the name of one of SciPy's", method=method)
-    further, (start, unravel) = _arguments(args), started("root", fun, x0)
-    f = Values(fun, unravel)
+    start, unravel = started("root", fun, x0)
     chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
-    x, report = _solution(
-        Equations(f, users_place()), _Finder(f, _root, chosen), by_gmres, (start, None, *further)
-    )
-    solution = unravel(x)
-    y = fun(solution, *further)
-    return OptimizeResult(solution, f(x, *further) if type(y) in LISTS else y, **report)
+
+    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+        f = Values(fun, unravel)
+        find = _Finder(f, _root, chosen)
+        x, report = _solution(Equations(f), find, (start, None, *further))
+        solution = unravel(x)
+        y = fun(solution, *further)
+        return OptimizeResult(solution, f(x, *further) if type(y) in LISTS else y, **report)
+
+    return _solved("root", solve, fun, (start, unravel), args)
 
 
 def _fit(f: Fn, x0: Any, **options: Any) -> Any:
@@ -529,8 +529,7 @@ def least_squares(
         _refuse("least_squares", "pass the name of one of SciPy's", loss=loss)
     if loss not in LOSSES:
         raise ValueError(f"least_squares: loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    further, (start, unravel) = _arguments(args), started("least_squares", fun, x0)
-    f = Values(partial(fun, **kwargs) if kwargs else fun, unravel)
+    start, unravel = started("least_squares", fun, x0)
     if isinstance(bounds, _scipys.Bounds):
         bounds = bounds.lb, bounds.ub
     if type(bounds) not in LISTS or len(bounds) != 2:
@@ -540,14 +539,19 @@ def least_squares(
     limits = None if is_free else _limits("least_squares", lower, upper, start)
     chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
     chosen |= {"f_scale": float(f_scale), **options}
-    cost = Cost(f, LOSSES[loss], float(f_scale))
-    x, report = _solution(
-        Stationary(cost, users_place()), _Finder(f, _fit, chosen), by_cg, (start, limits, *further)
-    )
-    half, slope = value_and_grad(cost)(x, *further)
-    slopes = jacobian(f)(x, *further) if loss == "linear" else None
-    y = f(x, *further)
-    return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **report)
+
+    def solve(fun: Fn, *further: Any) -> OptimizeResult:
+        f = Values(fun, unravel)
+        cost = Cost(f, LOSSES[loss], float(f_scale))
+        find = _Finder(f, _fit, chosen)
+        x, report = _solution(Stationary(cost), find, (start, limits, *further))
+        half, slope = value_and_grad(cost)(x, *further)
+        slopes = jacobian(f)(x, *further) if loss == "linear" else None
+        y = f(x, *further)
+        return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **report)
+
+    fun = partial(fun, **kwargs) if kwargs else fun
+    return _solved("least_squares", solve, fun, (start, unravel), args)
 
 
 def _iterated(step: Fn, x0: Any, **options: Any) -> Any:
@@ -585,7 +589,7 @@ def fixed_point(
     LinAlgError
         For a derivative: if the Jacobian of ``func(x) - x`` is singular.
     TapeError
-        If `func` captures a Tensor; pass it in `args`.
+        If `func` captures a Tensor and reads values; pass the Tensor in `args`.
 
     Examples
     --------
@@ -596,9 +600,12 @@ def fixed_point(
     >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
     (array(0.73908513), array(-0.29747434))
     """
-    further, (start, unravel) = _arguments(args), started("fixed_point", func, x0, np.asarray)
-    step = Step(func, unravel)
+    start, unravel = started("fixed_point", func, x0, np.asarray)
     chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
-    finder = _Finder(step, _iterated, chosen)
-    x, _ = _solution(Equations(step, users_place()), finder, by_gmres, (start, None, *further))
-    return unravel(x)
+
+    def solve(func: Fn, *further: Any) -> Any:
+        step = Step(func, unravel)
+        find = _Finder(step, _iterated, chosen)
+        return unravel(_solution(Equations(step), find, (start, None, *further))[0])
+
+    return _solved("fixed_point", solve, func, (start, unravel), args)

@@ -13,6 +13,7 @@ from tapegrad import tree
 from tapegrad.core.recording import run
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
+from tapegrad.errors import TapeError
 from tapegrad.errors.functions import check_callable, keep_names, label
 from tapegrad.errors.lines import without_our_frames
 from tapegrad.errors.words import got
@@ -52,6 +53,18 @@ class _Solver:
         keep_names(self, self.solve)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._root(args, kwargs)
+        except TapeError as error:
+            if self.has_aux:
+                raise
+            raise TapeError(
+                f"implicit_root: {label(self.f)} or {label(self.solve)} captures a Tensor, or uses "
+                "one of another recording; pass it to the function that implicit_root returned, as "
+                "in root(k), which passes it to both"
+            ) from error
+
+    def _root(self, args: Any, kwargs: Any) -> Any:
         copies, named = tree.fresh((args, kwargs))
         x = self.solve(*copies, **named)
         x, *aux = x if self.has_aux else (x,)

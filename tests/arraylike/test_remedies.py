@@ -232,15 +232,13 @@ def test_scipys_functions_are_named(written: Any) -> None:
     pytest.importorskip("scipy")
     for imported, code, name in (
         ("from scipy.stats import cauchy", "cauchy.logpdf(x)", "cauchy.logpdf"),
-        ("import scipy.integrate", "scipy.integrate.quad(lambda t: x[0], 0, 1)", "scipy.int"),
         ("from scipy.interpolate import interp1d", "interp1d([0, 1], [0, 1])(x)", "interp1d"),
     ):
         message = refusal(written(f"{imported}\nreturn np.sum({code})"))
         assert message.startswith(name)
         assert "SciPy computes on arrays alone" in message
-        if name != "scipy.int":
-            compiled = refusal(written(f"{imported}\nreturn np.sum({code})"), tg.compile)
-            assert "SciPy computes on arrays alone" in compiled
+        compiled = refusal(written(f"{imported}\nreturn np.sum({code})"), tg.compile)
+        assert "SciPy computes on arrays alone" in compiled
     solved = written("import scipy.linalg\nreturn np.sum(scipy.linalg.solve(np.eye(3), x))")
     assert "write np.linalg.solve(np.eye(3), x);" in refusal(solved)
 

@@ -325,8 +325,9 @@ def test_a_derivative_where_scipy_has_not_converged_is_an_error() -> None:
         stopped = of_minimum(fn, np.full(n, at + 0.1), options={"maxiter": 0})
         with pytest.raises(RuntimeError, match="not converged") as error:
             tg.grad(stopped)(2.0)
-        said = r"slope is \S+ \(SciPy failed: Maximum .*exceeded\); pass .*; solved at .*test_opti"
+        said = r"slope is \S+, and SciPy said: Maximum number"
         assert re.search(said, str(error.value))
+        assert "test_optimize.py:" in error.value.__notes__[0]
         assert len(error.traceback) < 12
     no_root = lambda a: ours.root(lambda x, a: np.exp(x) + a, 1.0, a, options={"maxfev": 5}).x[0]  # noqa: E731
     refused(RuntimeError, "not converged|no finite", no_root, 1.0)
@@ -522,11 +523,6 @@ def test_wrong_arguments_are_refused_as_by_scipy(error: Any, said: str, call: An
     for s in (ours, theirs):
         with pytest.raises(error, match=said):
             call(s)
-
-
-def test_a_tensor_that_is_captured_is_refused() -> None:
-    with pytest.raises(tg.TapeError):
-        tg.grad(lambda a: ours.minimize(lambda x: tg.sum((x - a) ** 2), START).fun)(1.0)
 
 
 def test_an_objective_is_what_scipys_own_solvers_take() -> None:

@@ -27,8 +27,8 @@ from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
 from tapegrad.program.control.body import program_of, replayed, traced
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Code, Input, Instruction, interpreted
-from tapegrad.scipy._calls import pullback
+from tapegrad.program.ir import Code, Input, interpreted
+from tapegrad.scipy._calls import applied_again, pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
 from tapegrad.tree.numbers import is_floating
 
@@ -129,17 +129,13 @@ def _iterate_vjp(
     u, x = (y, c) if trans else (c, y)
 
     def product(*captured: Any) -> Any:
-        return interpreted(linear.code, [*captured, x], _applied)[0]
+        return interpreted(linear.code, [*captured, x], applied_again)[0]
 
     if not any(map(is_floating, captured)):
         return [c, *[None] * (1 + len(captured))]
     # cotangents of `vjp` are the conjugates of a rule's
     pulled = pullback(product, captured)[1](-conjugate_of(u))
     return [c, None, *[v if v is None else conjugate_of(v) for v in pulled]]
-
-
-def _applied(instruction: Instruction, operands: list[Any]) -> Any:
-    return apply(instruction.op, tuple(operands), dict(instruction.options))
 
 
 def _iterate_like(b: Any, *rest: Any, **options: Any) -> Any:
