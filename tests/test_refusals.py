@@ -811,6 +811,18 @@ NN: list[Refusal] = [
         for shape in (3, (-1, 2), (2.0, 2), (True, 2), [2, 2], ())
     ],
     (ValueError, lambda: zeros((-1, 2)), "(-1, 2)"),
+    *[
+        (
+            TypeError,
+            lambda layer=layer: layer(ONES),
+            f"{name}: write layer({needed}) with params = ",
+        )
+        for layer, name, needed in (
+            *((LINEAR, "Linear", "params, x"), (nn.Elu(), "Elu", "params, x")),
+            *((TABLE, "Embedding", "params, indices"), (LSTM, "LSTMCell", "params, x, hidden")),
+            *((MODEL, "Sequential", "params, x"), (NORM, "BatchNorm", "params, x, state")),
+        )
+    ],
     *[(TypeError, lambda d=d: nn.Linear(2, 2).init(0, d), "floating") for d in (int, bool, "i4")],
     *[(ValueError, lambda n=n: split(0, n), repr(n)) for n in (-1, 2.0, None)],
     (ValueError, lambda: LINEAR(OF[LINEAR], np.ones((4, 5))), "Linear(n_inputs=3|(4, 5)|(3, 2)"),

@@ -425,7 +425,12 @@ def augmented(default: str) -> str:
         return default
     if isinstance(node.target, ast.Subscript) and default.startswith("array"):
         return _setting(node.target, node)
-    return f"{ast.unparse(node.target)} = {_without_augmenting(node)}"
+    value = _without_augmenting(node)
+    code = f"{ast.unparse(node.target)} = {value}"
+    if isinstance(node.target, ast.Attribute) and isinstance(node.target.value, ast.Name):
+        name, field = node.target.value.id, node.target.attr
+        code += f', or of parameters {name} = tg.tree.update({name}, {{"{field}": {value}}})'
+    return code
 
 
 def _without_augmenting(node: ast.AugAssign) -> str:

@@ -16,6 +16,7 @@ from numpy import ndarray
 from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tensor import LISTS, NO_OPTIONS, Draft, Origin, Tensor, first_tensor
+from tapegrad.errors.functions import note_lists
 from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_users_line
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import owned_copy
@@ -197,6 +198,9 @@ def recorded_from(
     context.run(advance, last)
     try:
         output = context.run(fn, *args, **kwargs)
+    except (TypeError, AttributeError) as error:
+        note_lists(error, fn, args)
+        raise
     except ValueError as error:
         shown = unmasked(error)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import CO_VARARGS
 from types import MethodType
@@ -108,6 +108,24 @@ class Description:
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     """The names of the first n positional arguments, "arg0" where unknown."""
     return Description.of(fn).arguments(n)
+
+
+def note_lists(error: Exception, fn: Callable[..., Any], args: Iterable[Any]) -> None:
+    """Note on an error of a function which of its arguments are lists of numbers, and no arrays."""
+    names = Description.of(fn)
+    for i, x in enumerate(args):
+        name = names.argument(i)
+        code = name if name.isidentifier() else "..."
+        note = f"{name} is a list; write np.array({code}) where an array is meant"
+        if type(x) is list and _is_numeric(x) and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+
+def _is_numeric(x: Any) -> bool:
+    """Whether x is a number, or a list of numbers, at any depth."""
+    if type(x) is list:
+        return bool(x) and all(map(_is_numeric, x))
+    return isinstance(x, int | float | complex) or getattr(x, "shape", None) == ()
 
 
 def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:

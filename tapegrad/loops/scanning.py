@@ -148,7 +148,7 @@ def _length(xs: Any, length: int | None) -> int:
         if not shape:
             raise ValueError(
                 f"scan: {path} has no axis to go along; leave a value that is the same at each "
-                "step out of xs, and let f capture it"
+                "step out of xs, and let f capture it; write np.array of a list of numbers"
             )
         lengths[path] = shape[0]
     if length is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from numbers import Real
 from typing import Any, ClassVar, Protocol
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
-from tapegrad.errors.lines import WarnsAtUsersLine
+from tapegrad.errors.lines import WarnsAtUsersLine, at_users_line
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
@@ -33,6 +34,33 @@ class BaseLayer(WarnsAtUsersLine):
 
     __slots__ = ()
     __tree_leaf__: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        call = vars(cls).get("__call__")
+        # attrs builds a class again for its slots
+        if call is not None and not hasattr(call, "__wrapped__"):
+            cls.__call__ = at_users_line(_with_params(call))  # type: ignore[method-assign]
+
+
+def _with_params(call: Any) -> Any:
+    """A layer's call that says how it is made where arguments are missing."""
+    n = call.__code__.co_argcount - len(call.__defaults__ or ())
+    needed = ", ".join(call.__code__.co_varnames[1:n])
+
+    @wraps(call)
+    def called(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return call(self, *args, **options)
+        except TypeError as error:
+            # raised by the call itself, and not within
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                raise TypeError(
+                    f"{type(self).__name__}: write layer({needed}) with params = layer.init(key); "
+                    f"{error}"
+                ) from None
+            raise
+
+    return called
 
 
 def positive_integer(instance: Any, attribute: Any, value: Any) -> None:

@@ -48,7 +48,7 @@ class Mapped:
             )
         raise ValueError(
             f"vmap of {label(fn)}: {path} is {describe(leaf)}, which has no axis {axis}; for what "
-            "is the same for all examples write None in in_axes"
+            "is the same for all examples write None in in_axes, and np.array of a list of numbers"
         )
 
     def in_front(self) -> Any:

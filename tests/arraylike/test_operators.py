@@ -85,6 +85,11 @@ SEEN_ELSEWHERE = [
     ("for _ in range(2): x **= 2\nreturn x", "x = x ** 2"),
     ("x -= np.add(\n    x,\n    1,\n)\nreturn x", "x = x - np.add(x, 1)"),
     ("return operator.iadd(x, 1.0)", "t = t + v"),
+    (
+        "p = tg.tree.update(tg.nn.Linear(2, 2).init(0), {'weight': x * 2})\np.weight -= 0.1",
+        "p.weight = p.weight - 0.1, or of parameters "
+        'p = tg.tree.update(p, {"weight": p.weight - 0.1})',
+    ),
     # an array without axes that is the caller's, or a view
     *[
         (f"x = x * 1.0\nelement = {view}\nelement += 1.0\nreturn x", "element = element + 1.0")
