@@ -96,21 +96,15 @@ def test_a_path_that_cannot_be_written_is_found_out_before_training(capsys, tmp_
 
 OF_TRAIN_BABI = [
     ("--steps", "0"),
-    ("--steps", "many"),
     ("--steps", "9" * 5000),
     ("--embedding", "99999999999999999999"),
-    ("--hidden", "1000000001"),
     ("--data", ""),
     ("--learning-rate", "nan"),
-    ("--momentum", "1"),
     ("--preset", "unheard-of"),
-    ("--no-such-option",),
 ]
 OF_ANSWER_STORIES = [
     ("--facts", "3"),
     ("--width", "-1"),
-    ("--seed", "-1"),
-    ("--save", ""),
     ("--batch", "200", "--stories", "3"),
     ("--stories", "3", "--data", __file__),
 ]

@@ -77,12 +77,6 @@ RIGHT: dict[str, Any] = {
         lambda args, t: t[0][args[1]],
         (X[0], np.array([2, 0, 2])),
     ),
-    "constants": (
-        lambda x, y: x * 2.0,
-        lambda args, g: (g * 2.0, None),
-        lambda args, t: t[0] * 2.0,
-        (X, SQUARE),
-    ),
     "many inputs": (
         lambda x: np.sum(np.sin(x)),
         lambda args, g: g * np.cos(args[0]),
@@ -155,12 +149,6 @@ FAULTS: dict[str, Any] = {
         lambda a, g: (g * a[1], None),
         lambda a, t: t[0] * a[1],
         (X, X + 1.0),
-    ),
-    "the size of the weight": (
-        np.sin,
-        lambda a, g: (abs(g) * np.cos(a[0]),),
-        lambda a, t: abs(t[0]) * np.cos(a[0]),
-        (X,),
     ),
     "a NaN": (np.sin, lambda a, g: (g * np.nan,), lambda a, t: t[0] * np.inf, (X,)),
     "a shape": (np.sin, lambda a, g: (g.T,), lambda a, t: t[0].sum(0), (X,)),
