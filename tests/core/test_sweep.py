@@ -116,25 +116,14 @@ def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed
     assert left == [(n, 0)] * n
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        *itertools.product([(), (1,), (1, 1), (3, 1), (1, 3), (2, 0)], ["f2", "f4", "f8"]),
-        *itertools.product([(1,), (1, 3)], [">f4", ">f8"]),
-    ],
-)
-def test_a_gradient_has_the_shape_and_dtype_of_its_parameter(shape, dtype):
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8"])
+def test_an_output_of_one_element_needs_no_cotangent_and_may_be_a_parameter(shape, dtype):
     tape, x = tg.Tape().parameter(np.ones(shape, dtype))
     tape, y = tape.write(tg.multiply, x, x)
-    tape, z = tape.write(tg.multiply, y, np.full((2, 3, 1), 2.0) if 0 not in shape else 2.0)
-    tape, w = tape.write(tg.sum, z)
-    # an output of one element needs no cotangent, whatever its shape; a parameter may be one
-    for output in [w, *([x, y] if x.size == 1 else [])]:
+    for output, slope in ((y, 2.0), (x, 1.0)):
         g = tg.reverse_sweep(tape, output)[x]
-        assert g.shape == shape
-        assert g.dtype == x.dtype == np.dtype(dtype)
-        slope = {w: 24.0 if 0 not in shape else 0.0, y: 2.0, x: 1.0}[output]
-        assert np.sum(g) == (slope if x.size == 1 else np.sum(g))
+        np.testing.assert_array_equal(g, np.full(shape, slope, x.dtype), strict=True)
 
 
 def other_tapes() -> list[Refusal]:
@@ -191,51 +180,15 @@ def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
 # --- another engine ---------------------------------------------------------------
 
 
-class Node(NamedTuple):
-    """A value and its Jacobians, carried forward: nothing here is swept."""
-
-    value: Any
-    jacobians: dict[int, Any]  # by parameter, of shape value.shape + parameter.shape
-
-
-def leaf(value: Any, number: int) -> Node:
-    n = value.size
-    return Node(value, {number: np.eye(n).reshape(value.shape + value.shape)})
-
-
-def elementwise(value: Any, *parts: tuple[Any, Node]) -> Node:
-    """A result from each operand's slopes, broadcast to the result's shape."""
-    jacobians: dict[int, Any] = {}
-    for slope, node in parts:
-        slope = np.broadcast_to(slope, value.shape)
-        for number, j in node.jacobians.items():
-            inner = j.shape[node.value.ndim :]
-            j = j.reshape((1,) * (value.ndim - node.value.ndim) + j.shape)
-            j = np.broadcast_to(j, value.shape + inner)
-            j = slope.reshape(value.shape + (1,) * len(inner)) * j
-            jacobians[number] = jacobians.get(number, 0) + j
-    return Node(value, jacobians)
-
-
-def summed(node: Node, axis: int | None) -> Node:
-    axes = tuple(range(node.value.ndim)) if axis is None else (axis,)
-    return Node(
-        np.sum(node.value, axis=axes),
-        {number: np.sum(j, axis=axes) for number, j in node.jacobians.items()},
-    )
-
-
+# beside each record a number whose imaginary part is its tangent, times a step that rounds nothing
+STEP = 1e-100
 UNARY = {
-    tg.negative: lambda x: elementwise(-x.value, (-1.0, x)),
-    tg.sin: lambda x: elementwise(np.sin(x.value), (np.cos(x.value), x)),
-    tg.tanh: lambda x: elementwise(np.tanh(x.value), (1 - np.tanh(x.value) ** 2, x)),
-    tg.sign: lambda x: Node(np.sign(x.value), {}),
+    tg.negative: np.negative,
+    tg.sin: np.sin,
+    tg.tanh: np.tanh,
+    tg.sign: lambda z: np.sign(np.real(z)) + 0j,
 }
-BINARY = {
-    tg.add: lambda x, y: elementwise(x.value + y.value, (1.0, x), (1.0, y)),
-    tg.subtract: lambda x, y: elementwise(x.value - y.value, (1.0, x), (-1.0, y)),
-    tg.multiply: lambda x, y: elementwise(x.value * y.value, (y.value, x), (x.value, y)),
-}
+BINARY = {tg.add: np.add, tg.subtract: np.subtract, tg.multiply: np.multiply}
 SHAPES = st.sampled_from([(), (3,), (1, 3), (2, 3), (2, 1)])
 # Python floats too, which tapes keep as they are
 VALUES = FLOATS | SHAPES.flatmap(lambda shape: hnp.arrays(np.float64, shape, elements=FLOATS))
@@ -245,94 +198,81 @@ CHOICE = st.integers(0, 1_000_000)
 class Branch(NamedTuple):
     tape: tg.Tape
     records: tuple[tg.Tensor, ...]
-    nodes: tuple[Node, ...]
+    numbers: tuple[Any, ...]
     lines: tuple[tg.Tensor, ...]
     text: str
     values: bytes
 
 
 class TwoEngines(RuleBasedStateMachine):
-    """Tapes that branch at random, each record beside a node of the other engine."""
+    """Tapes that branch at random, each record beside a complex number: nothing there is swept."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.branches: list[Branch] = []
-        self.n_parameters = 0
-
-    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, node: Node) -> None:
-        np.testing.assert_allclose(record.value, node.value, rtol=1e-12, atol=1e-12)
+    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Any) -> None:
+        np.testing.assert_allclose(record.value, np.real(number), rtol=1e-12, atol=1e-12)
         values = b"".join(r.value.tobytes() for r in tape)
-        records, nodes = (*branch.records, record), (*branch.nodes, node)
-        self.branches.append(Branch(tape, records, nodes, tuple(tape), str(tape), values))
-
-    def parameter_on(self, branch: Branch, value: Any) -> None:
-        tape, x = branch.tape.parameter(value)
-        self.keep(branch, tape, x, leaf(np.asarray(value), self.n_parameters))
-        # the number stands in the parameter's place among the tape's
-        self.numbers[id(x)] = self.n_parameters
-        self.n_parameters += 1
+        records, numbers = (*branch.records, record), (*branch.numbers, number)
+        self.branches.append(Branch(tape, records, numbers, tuple(tape), str(tape), values))
 
     def pick(self, at: int) -> Branch:
         # the newest branches more often, so that tapes grow
-        return self.branches[-1 - min(at % 7, len(self.branches) - 1)]
+        return self.branches[-1 - min(at % 7, len(self.branches) - 2)]
 
     @initialize(value=VALUES)
     def begin(self, value: Any) -> None:
-        self.numbers: dict[int, int] = {}
-        self.parameter_on(Branch(tg.Tape(), (), (), (), "", b""), value)
+        tape = tg.Tape()
+        self.branches = [Branch(tape, (), (), (), str(tape), b"")]
+        self.parameter(0, value)
 
     @rule(at=CHOICE, value=VALUES)
     def parameter(self, at: int, value: Any) -> None:
-        self.parameter_on(self.pick(at), value)
+        branch = self.branches[0] if at % 9 == 0 else self.pick(at)
+        tape, x = branch.tape.parameter(value)
+        tangent = np.random.default_rng(len(self.branches)).normal(size=x.shape)
+        self.keep(branch, tape, x, value + 1j * STEP * tangent)
+
+    def write(self, at: int, op: Any, rule: Any, *places: Any, **options: Any) -> None:
+        """Write an op of records, which numbers stand for, and of constants."""
+        branch = self.pick(at)
+        places = [i % len(branch.records) if type(i) is int else i for i in places]
+        records, numbers = (
+            [known[i] if type(i) is int else i for i in places]
+            for known in (branch.records, branch.numbers)
+        )
+        tape, record = branch.tape.write(op, *records, **options)
+        self.keep(branch, tape, record, rule(*numbers, **options))
 
     @rule(at=CHOICE, i=CHOICE, op=st.sampled_from(list(UNARY)))
     def unary(self, at: int, i: int, op: Any) -> None:
-        branch = self.pick(at)
-        i %= len(branch.records)
-        tape, record = branch.tape.write(op, branch.records[i])
-        self.keep(branch, tape, record, UNARY[op](branch.nodes[i]))
+        self.write(at, op, UNARY[op], i)
 
-    @rule(at=CHOICE, i=CHOICE, j=CHOICE, op=st.sampled_from(list(BINARY)))
-    def binary(self, at: int, i: int, j: int, op: Any) -> None:
-        branch = self.pick(at)
-        i, j = i % len(branch.records), j % len(branch.records)
-        tape, record = branch.tape.write(op, branch.records[i], branch.records[j])
-        self.keep(branch, tape, record, BINARY[op](branch.nodes[i], branch.nodes[j]))
+    @rule(
+        at=CHOICE, i=CHOICE, j=CHOICE | VALUES, turned=st.booleans(), op=st.sampled_from([*BINARY])
+    )
+    def binary(self, at: int, i: int, j: Any, turned: bool, op: Any) -> None:
+        self.write(at, op, BINARY[op], *((j, i) if turned else (i, j)))
 
-    @rule(at=CHOICE, i=CHOICE, value=VALUES, left=st.booleans(), op=st.sampled_from(list(BINARY)))
-    def with_constant(self, at: int, i: int, value: Any, left: bool, op: Any) -> None:
-        branch = self.pick(at)
-        i %= len(branch.records)
-        operands = (value, branch.records[i]) if left else (branch.records[i], value)
-        nodes = (Node(np.asarray(value), {}), branch.nodes[i])
-        tape, record = branch.tape.write(op, *operands)
-        self.keep(branch, tape, record, BINARY[op](*(nodes if left else nodes[::-1])))
-
-    @rule(at=CHOICE, i=CHOICE, whole=st.booleans())
-    def sum(self, at: int, i: int, whole: bool) -> None:
-        branch = self.pick(at)
-        i %= len(branch.records)
-        if whole or not branch.records[i].ndim:
-            tape, record = branch.tape.write(tg.sum, branch.records[i])
-            self.keep(branch, tape, record, summed(branch.nodes[i], None))
-        else:
-            tape, record = branch.tape.write(tg.sum, branch.records[i], axis=0)
-            self.keep(branch, tape, record, summed(branch.nodes[i], 0))
+    @rule(at=CHOICE, i=CHOICE, axis=st.sampled_from([None, -1]))
+    def sum(self, at: int, i: int, axis: int | None) -> None:
+        records = self.pick(at).records
+        scalar = not records[i % len(records)].ndim
+        self.write(at, tg.sum, np.sum, i, axis=None if scalar else axis)
 
     @rule(at=CHOICE, i=CHOICE, seed=st.integers(0, 99))
     def sweep(self, at: int, i: int, seed: int) -> None:
         branch = self.pick(at)
         i %= len(branch.records)
-        output, node = branch.records[i], branch.nodes[i]
+        output = branch.records[i]
         cotangent = np.random.default_rng(seed).integers(-3, 4, output.shape).astype(float)
         gradients = tg.reverse_sweep(branch.tape, output, cotangent)
         assert len(gradients) == len(branch.tape.parameters)
-        for p, g in gradients.items():
-            j = node.jacobians.get(self.numbers[id(p)])
-            want = np.zeros(p.shape) if j is None else np.tensordot(cotangent, j, cotangent.ndim)
-            assert g.shape == p.shape
-            scale = np.max(np.abs(want), initial=1.0)
-            np.testing.assert_allclose(g, want, rtol=1e-9, atol=1e-9 * scale)
+        assert all(g.shape == p.shape for p, g in gradients.items())
+        tangents = {
+            r: np.imag(z) / STEP for r, z in zip(branch.records, branch.numbers, strict=True)
+        }
+        parts = [np.sum(g * tangents[p]) for p, g in gradients.items()]
+        want = np.sum(cotangent * tangents[output])
+        size = max(1.0, sum(map(abs, parts)))
+        np.testing.assert_allclose(sum(parts), want, rtol=1e-9, atol=1e-9 * size)
 
     @rule(at=CHOICE)
     def well_formed(self, at: int) -> None:

@@ -14,18 +14,6 @@ def squares() -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
     return tape, x, y, z
 
 
-def test_a_tape_written_by_hand_has_its_records_in_order():
-    tape, x, y, z = squares()
-    check_tape(tape)
-    assert len(tape) == 3
-    for got, want in zip(tape, (x, y, z), strict=True):
-        assert got is want
-    for got, want in zip(reversed(tape), (z, y, x), strict=True):
-        assert got is want
-    assert len(tape.parameters) == 1
-    assert tape.parameters[0] is x
-
-
 def test_a_record_knows_how_it_came_about():
     tape, x, y, z = squares()
     tape, w = tape.write(tg.sum, y, axis=0, keepdims=True)
