@@ -72,19 +72,6 @@ def test_loops_name_themselves_in_errors(name, compiled):
         (tg.compile(fn) if compiled else fn)(np.ones(2), 3)
 
 
-def test_fori_loop_has_the_names_of_the_bodys_arguments():
-    def loss(x):
-        def body(count, total):
-            return total * x + count
-
-        return tg.fori_loop(0, 5, body, np.zeros(3))
-
-    written = str(tg.compile(loss).program(np.ones(3)))
-    # the carry, and not the number, is what moves on from step to step
-    assert "total = total_next" in written or "total, total_next" in written
-    assert "count_next" not in written
-
-
 BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
 
 
@@ -102,16 +89,3 @@ def test_fori_loop_counts_in_wide_integers(start):
             for x, wanted in zip(f(start, stop), (len(numbers), sum(numbers)), strict=True):
                 assert np.asarray(x).dtype == np.int64
                 assert x == wanted
-
-
-def test_while_loop_of_a_batch_goes_on_for_each_example():
-    def root(a):
-        return tg.while_loop(lambda y: np.abs(y * y - a) > 1e-9, lambda y: (y + a / y) / 2, 1.0)
-
-    a = np.array([4.0, 9.0, 1.0])
-    same(tg.vmap(root)(a), np.sqrt(a))
-    same(tg.compile(tg.vmap(root))(a), np.sqrt(a))
-    powers = tg.vmap(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0))
-    same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
-    # its derivative is taken for each example; of no steps it is 0
-    same(tg.vmap(tg.grad(root))(a), np.array([0.25, 1 / 6, 0.0]))

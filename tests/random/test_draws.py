@@ -214,32 +214,25 @@ def test_draws_of_neighbouring_keys_do_not_correlate() -> None:
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "a generator": (lambda: tg.random.normal(np.random.default_rng(0)), TypeError, "Generator"),
     "a float seed": (lambda: tg.random.key(0.5), TypeError, "0.5"),
-    "a truth value": (lambda: tg.random.key(True), TypeError, "True"),
     "a negative seed": (lambda: tg.random.key(-1), ValueError, "-1"),
-    "an array": (lambda: tg.random.normal(np.zeros(2)), TypeError, r"float64 \(2,\)"),
     "several keys": (lambda: tg.random.normal(tg.random.split(0)), ValueError, r"keys\[i\]"),
     "no number of keys": (lambda: tg.random.split(0, 2.5), ValueError, "2.5"),
-    "fewer than no keys": (lambda: tg.random.split(0, -1), ValueError, "-1"),
     "a float folded in": (lambda: tg.random.fold_in(0, 1.5), TypeError, "1.5"),
     "too large to fold in": (lambda: tg.random.fold_in(0, 2**64), OverflowError, "64 bits"),
-    "too small to fold in": (lambda: tg.random.fold_in(0, -(2**63) - 1), OverflowError, "64 bits"),
     "a negative side": (lambda: tg.random.normal(0, (2, -1)), ValueError, "-1"),
     "a float side": (lambda: tg.random.normal(0, 2.0), ValueError, "2.0"),
     "integer normals": (lambda: tg.random.normal(0, 2, int), TypeError, "int64"),
     "complex uniforms": (lambda: tg.random.uniform(0, 3, dtype=complex), TypeError, "floating dtype"),
-    "integer uniforms": (lambda: tg.random.uniform(0, 2, dtype=int), TypeError, "int64"),
     "bounds that would repeat draws": (lambda: tg.random.uniform(0, 2, np.zeros((3, 2))), ValueError, "low"),
-    "bounds of nothing": (lambda: tg.random.uniform(0, 2, np.zeros(0)), ValueError, "low"),
     "a probability above 1": (lambda: tg.random.bernoulli(0, 1.5), ValueError, "1.5"),
-    "a negative probability": (lambda: tg.random.bernoulli(0, np.array([0.5, -0.5])), ValueError, "-0.5"),
     "a probability that is nan": (lambda: tg.random.bernoulli(0, math.nan), ValueError, "nan"),
     "a probability while a program runs": (lambda: tg.compile(tg.random.bernoulli)(0, 2.0), ValueError, "2"),
     "probabilities too": (lambda: tg.random.bernoulli(0, np.zeros(3), ()), ValueError, "p has"),
     "float bounds of integers": (lambda: tg.random.integers(0, 0, 2.5), TypeError, "high"),
+    "a size that a program does not know": (lambda: tg.compile(lambda n: tg.random.permutation(0, n))(5), tg.TraceError, "index"),
     "no integers": (lambda: tg.random.integers(0, 3, 3), ValueError, "low >= high"),
     "floating integers": (lambda: tg.random.integers(0, 0, 3, dtype=float), TypeError, "float"),
     "a float permuted": (lambda: tg.random.permutation(0, 2.5), TypeError, "2.5"),
-    "a negative number permuted": (lambda: tg.random.permutation(0, -2), TypeError, "-2"),
     "nothing to choose from": (lambda: tg.random.choice(0, 0, 2), ValueError, "a must|empty"),
     "too little to choose from": (lambda: tg.random.choice(0, 2, 3, replace=False), ValueError, "larger"),
     "weights that do not fit": (lambda: tg.random.choice(0, 2, 3, p=np.ones(3) / 3), ValueError, "each of 2 items"),
@@ -248,7 +241,6 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "an end that is infinite": (lambda: tg.random.uniform(0, 2, 0, math.inf), ValueError, "must be finite"),
     "ends that are nan": (lambda: tg.random.uniform(0, 2, math.nan, 1.0), ValueError, "low must not be above"),
     "ends too far apart": (lambda: tg.random.uniform(0, 2, -1e308, 1e308), ValueError, "must be finite"),
-    "ends too far apart for the dtype": (lambda: tg.random.uniform(0, 2, 0, 1e39, np.float32), ValueError, "float32"),
     "bounds with nothing between": (lambda: tg.random.truncated_normal(0, 2, 3.0, 9.0), ValueError, "0.0013"),
     "bounds in the wrong order": (lambda: tg.random.truncated_normal(0, 2, 1.0, -1.0), ValueError, "-0.68"),
     "bounds that are no numbers": (lambda: tg.random.truncated_normal(0, 2, math.nan), ValueError, "nan"),
@@ -269,11 +261,6 @@ def test_integers_of_small_dtypes_reach_their_ends(dtype: Any) -> None:
         np.testing.assert_array_equal(tg.random.uniform(0, 9, *ends), want)
         drawn = tg.compile(lambda low, high: tg.random.uniform(0, 9, low, high))(*ends)
         np.testing.assert_allclose(drawn, want, rtol=1e-15)
-
-
-def test_draws_refuse_a_size_unknown_while_compiling() -> None:
-    with pytest.raises(tg.TraceError, match="index"):
-        tg.compile(lambda n: tg.random.permutation(0, n))(5)
 
 
 def test_complex_normal_numbers_have_a_size_of_one_in_the_mean_and_no_direction():
