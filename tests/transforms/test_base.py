@@ -35,16 +35,8 @@ class Held:
 
 
 def rebuilt(x: Any, leaf: Fn = lambda x: x) -> Any:
-    """A tree with other leaves in containers of its own, without the help of tapegrad."""
-    if isinstance(x, dict):
-        return {key: rebuilt(part, leaf) for key, part in x.items()}
-    if isinstance(x, list | tuple):
-        return type(x)(rebuilt(part, leaf) for part in x)
-    if isinstance(x, Box):
-        return Box(rebuilt(x.value, leaf))
-    if isinstance(x, Held):
-        return Held(rebuilt(x.parts, leaf), x.more)
-    return leaf(x)
+    """A tree with other leaves in containers of its own."""
+    return tg.tree.map(leaf, x)
 
 
 def nodes(x: Any) -> Iterator[Any]:

@@ -1,8 +1,6 @@
 """vmap gives what a loop over the examples gives: for each op, transform, draw and axis."""
 
 import functools
-import itertools
-import pickle
 import re
 from typing import Any
 
@@ -69,16 +67,6 @@ def test_an_axis_that_numpy_takes_of_a_number_is_taken_in_a_batch_and_by_rules(n
             # as an array's along its only axis
             slopes = [tg.grad(lambda x, f=f: tg.sum(f(x)))(xs[0]) for f in (fn, as_array)]
             same(*slopes)
-
-
-@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
-def test_products_of_arrays_of_any_ranks_are_batched(axes):
-    for left, right in itertools.product([(2,), (2, 2), (3, 2, 2)], repeat=2):
-        a, b = (np.sin(np.arange(5.0 * np.prod(x))).reshape(5, *x) for x in (left, right))
-        each = [a[0 if axes[0] is None else n] @ b[0 if axes[1] is None else n] for n in range(5)]
-        args = [x[0] if axis is None else x for x, axis in zip((a, b), axes, strict=True)]
-        same(tg.vmap(np.matmul, axes)(*args), np.stack(each))
-        check_grads(tg.vmap(np.matmul, axes), args, order=1, modes=("reverse",))
 
 
 def loss(w: Any, x: Any, y: Any) -> Any:
@@ -289,11 +277,3 @@ def test_an_error_says_what_is_wrong_and_where(name):
     call, kind, message = WRONG[name]
     with pytest.raises(kind, match=re.compile(message, re.DOTALL)):
         call()
-
-
-def test_a_batched_function_is_a_value():
-    batched = tg.vmap(np.sin, in_axes=0)
-    assert repr(batched) == "<vmap of sin>"
-    again = pickle.loads(pickle.dumps(batched))
-    assert again == batched
-    assert tg.vmap(loss).__name__ == "loss"

@@ -399,22 +399,6 @@ def test_a_place_that_is_missed_is_told_wherever_it_is_called(kind):
         CALLS[kind](tg.jacobian(differences, sparse=part))
 
 
-@pytest.mark.filterwarnings("ignore:.* is dense")
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda x: np.ones(3),
-        lambda x: (x.astype(np.float32) ** 2).astype(float),
-        lambda x: np.fft.irfft(np.fft.rfft(x)),
-        lambda x: np.sum(tg.softmax(x.reshape(4, 2)), axis=1),
-        lambda x: np.exp(1j * x),
-    ],
-)
-def test_what_sparsity_returns_is_a_pattern_that_misses_nothing(fn):
-    found = tg.jacobian(fn, sparse=tg.sparsity(fn)(X))(X)
-    np.testing.assert_allclose(found.toarray(), tg.jacobian(fn)(X), rtol=1e-6, atol=1e-7)
-
-
 def test_a_loop_that_a_value_ends_hides_nothing_in_its_derivative():
     def loop(y):
         def step(c):

@@ -1,7 +1,6 @@
 """All transforms keep names, hand on aux and other leaves, and refuse in the same words."""
 
 import inspect
-import pickle
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,6 @@ def test_transforms_keep_name_docstring_and_signature():
         assert made.__name__ == "loss"
         assert made.__doc__ == "How wrong it is."
         assert inspect.signature(made) == inspect.signature(loss)
-
-
-def test_transforms_are_values_that_pickle():
-    for transform in (tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian, tg.checkpoint, tg.vmap):
-        made = transform(square)
-        again = pickle.loads(pickle.dumps(made))
-        assert again == made
-        with pytest.raises(AttributeError):
-            made.fn = first
 
 
 def test_transforms_say_in_their_repr_of_what_they_are():
