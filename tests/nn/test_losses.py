@@ -1,4 +1,4 @@
-"""Losses and metrics are their formulas, and PyTorch's, with gradients that are stable far out."""
+"""Losses and metrics are their formulas, with gradients that are stable far out."""
 
 from typing import Any
 
@@ -13,50 +13,45 @@ from tapegrad.testing import check_grads, check_properties
 nn = tg.nn
 
 
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def huber(x, t, delta=1.0):
+    size = np.abs(x - t)
+    return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
+
+
+def binary(x, t):
+    p = 1 / (1 + np.exp(-x))
+    return -t * np.log(p) - (1 - t) * np.log(1 - p)
+
+
+def kl(x, t):
+    return np.sum(t * np.log(np.where(t > 0, t, 1) / softmax(x)), axis=-1)
+
+
+# a loss, its formula for each row or number, and arguments of both
 LOSSES = {
-    "l1": (nn.l1_loss, lambda t: t.nn.functional.l1_loss, {}),
-    "huber": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {"delta": 0.75}),
-    "huber, wide": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {}),
-    "binary": (
-        nn.binary_cross_entropy_loss,
-        lambda t: t.nn.functional.binary_cross_entropy_with_logits,
-        {},
-    ),
-    "kl": (
-        nn.kl_loss,
-        lambda t: (
-            lambda x, target, reduction: (
-                t.nn.functional.kl_div(
-                    x.log_softmax(-1),
-                    target,
-                    reduction={"mean": "batchmean"}.get(reduction, reduction),
-                )
-                if reduction != "none"
-                else t.nn.functional.kl_div(x.log_softmax(-1), target, reduction="none").sum(-1)
-            )
-        ),
-        {},
-    ),
+    "l1": (nn.l1_loss, lambda x, t: np.abs(x - t), {}),
+    "huber": (nn.huber_loss, huber, {"delta": 0.75}),
+    "huber, wide": (nn.huber_loss, huber, {}),
+    "binary": (nn.binary_cross_entropy_loss, binary, {}),
+    "kl": (nn.kl_loss, kl, {}),
 }
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_and_their_gradients_are_pytorchs(name: str, reduction: str) -> None:
-    torch = pytest.importorskip("torch")
-    ours, theirs, given = LOSSES[name]
+def test_losses_are_their_formulas(name: str) -> None:
+    loss, formula, options = LOSSES[name]
     rng = np.random.default_rng(0)
-    x, targets = 2 * rng.normal(size=(4, 3)), rng.uniform(size=(4, 3))
-    if name == "kl":
-        targets[0] = [0, 1, 0]
-        targets /= targets.sum(axis=-1, keepdims=True)
-    tensor = torch.tensor(x, requires_grad=True)
-    want = theirs(torch)(tensor, torch.tensor(targets), reduction=reduction, **given)
-    cotangent = rng.normal(size=want.shape)
-    want.backward(torch.tensor(cotangent))
-    y, pullback = tg.vjp(lambda x: ours(x, targets, reduction=reduction, **given), x)
-    np.testing.assert_allclose(y, want.detach().numpy(), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(pullback(cotangent)[0], tensor.grad.numpy(), rtol=1e-10, atol=1e-12)
+    x, targets = 2 * rng.normal(size=(4, 3)), softmax(rng.normal(size=(4, 3)))
+    targets[0] = 0, 1, 0
+    want = formula(x, targets, **options)
+    for reduction, value in (("none", want), ("sum", np.sum(want)), ("mean", np.mean(want))):
+        got = loss(x, targets, reduction=reduction, **options)
+        np.testing.assert_allclose(got, value, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -117,11 +112,6 @@ def test_mse_is_the_squared_error(shape, seed):
     gp, gt = loss(predictions, targets, reduction="sum")
     np.testing.assert_array_equal(gp, slope)
     np.testing.assert_array_equal(gt, -slope)
-
-
-def softmax(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 @given(st.sampled_from([(), (4,), (2, 3)]), st.integers(1, 4), st.integers(0, 1000))
