@@ -71,7 +71,7 @@ def test_the_code_runs_in_order_and_prints_what_the_page_says(path, tmp_path, mo
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             # as many empty lines before it, so that a traceback names the page's line
-            exec(compile("\n" * (line + 1) + code, path.name, "exec"), namespace)
+            exec(compile("\n" * (line + 1) + code, str(path), "exec"), namespace)
         assert printed.getvalue().rstrip() == output.rstrip(), f"{path.name}, line {line + 1}"
 
 

@@ -35,7 +35,10 @@ from tapegrad.transforms.replay import EACH
 
 
 def lines_of(frame: Frame) -> list[str]:
-    """The lines of a program's instructions, with a comment where a stage begins."""
+    """The lines of a program's instructions, with comments where a stage begins.
+
+    In the backward stage they say which line of the caller's source the gradient is of.
+    """
     return _Lines(frame).written()
 
 
@@ -58,12 +61,16 @@ class _Lines:
         ended, runs = _ended(frame, self.unwritten), dict(self.plan.runs)
         # an instruction that a pass moved up begins no stage
         stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-        i = 0
+        i, block = 0, ""
         while i < len(instructions):
-            stage = instructions[i].stage
+            stage, place = instructions[i].stage, instructions[i].place
             if stage in stages:
                 del stages[: stages.index(stage) + 1]
                 self.lines.append(f"# {stage}")
+            if stage == STAGES[1] and place is not None and place.text not in ("", block):
+                block = place.text
+                shown = block if block.isprintable() else repr(block)
+                self.lines.append(f"# gradient of: {shown}")
             begin, i = i, runs.get(i, i + 1)
             if begin in runs:
                 self.lines += blocks.loop(frame, range(begin, i))

@@ -295,3 +295,16 @@ def test_what_a_loop_keeps_is_called_after_the_values_of_its_steps():
     kept = re.findall(r"^    (\w+?)(?:_all)? = buffer\(\((?:5|6),", text, re.M)
     assert kept
     assert not any(name.startswith(("getitem", "part")) for name in kept)
+
+
+def test_the_backward_pass_names_the_lines_that_it_is_the_gradient_of():
+    def loss(w, x):
+        hidden = np.tanh(x @ w)
+        return np.sum(hidden * hidden)
+
+    args = np.ones((3, 2)), np.ones((4, 3))
+    lines = [x.strip() for x in str(tg.compile(tg.grad(loss)).program(*args)).split("\n")]
+    prefix = "# gradient of: "
+    blocks = [x.removeprefix(prefix) for x in lines if x.startswith(prefix)]
+    assert blocks == ["return np.sum(hidden * hidden)", "hidden = np.tanh(x @ w)"]
+    assert lines.index("# backward") == lines.index(prefix + blocks[0]) - 1
