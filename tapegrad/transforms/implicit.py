@@ -124,7 +124,8 @@ class _Rule:
             before = None
         judge = None
         if self.judge is not None:
-            judge = partial(self.judge, *aux if before is not None else (None,))
+            rest = tree.map(lambda leaf: primals((leaf,))[0], aux) if before is not None else [None]
+            judge = partial(self.judge, *rest)
         if self.linear_solve is None:
             by_root = jacobian(lambda v: equations(v, *moving))(vector)
             if before is not None:

@@ -298,7 +298,7 @@ def test_many_unknowns_need_no_matrix(monkeypatch: Any) -> None:
 def refused(error: type[Exception], match: str, fn: Any, *args: Any) -> None:
     """The value is SciPy's; that it has no derivative is told in both modes, and compiled."""
     assert np.isfinite(fn(*args))
-    for gradient in (tg.grad(fn), tg.compile(tg.grad(fn))):
+    for gradient in (tg.grad(fn), tg.compile(tg.grad(fn)), tg.hessian(fn)):
         with pytest.raises(error, match=match):
             gradient(*args)
     with pytest.raises(error, match=match):
