@@ -5,13 +5,19 @@ fields), dataclasses and None, which is an empty node. Anything else is a leaf. 
 tree's `Structure` is what is left when the leaves are taken out.
 """
 
-import typing as _typing
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tapegrad.errors.names import lacking as _lacking
 from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
 from tapegrad.tree.mapping import map_up_to as map_up_to
 from tapegrad.tree.mapping import map_with_path as map_with_path
+from tapegrad.tree.operations import Unravel as Unravel
+from tapegrad.tree.operations import all_close as all_close
+from tapegrad.tree.operations import ravel as ravel
+from tapegrad.tree.operations import size as size
+from tapegrad.tree.operations import summary as summary
+from tapegrad.tree.operations import update as update
 from tapegrad.tree.structure import LEAF as LEAF
 from tapegrad.tree.structure import Structure as Structure
 from tapegrad.tree.structure import Tree as Tree
@@ -23,26 +29,9 @@ from tapegrad.tree.structure import paths as paths
 from tapegrad.tree.structure import structure_paths as structure_paths
 from tapegrad.tree.structure import unflatten as unflatten
 
-if _typing.TYPE_CHECKING:
-    from tapegrad.tree.operations import Unravel as Unravel
-    from tapegrad.tree.operations import all_close as all_close
-    from tapegrad.tree.operations import ravel as ravel
-    from tapegrad.tree.operations import size as size
-    from tapegrad.tree.operations import summary as summary
-    from tapegrad.tree.operations import update as update
-
 __all__ = ["Structure", "all_close", "flatten", "leaves", "map", "paths", "ravel", "size"]
 __all__ += ["summary", "unflatten", "update"]
 __dir__ = __all__.copy
 
-# not every program needs what these do with NumPy, and no recording does
-_OPERATIONS = frozenset({"Unravel", "all_close", "ravel", "size", "summary", "update"})
-
-if not _typing.TYPE_CHECKING:
-
-    def __getattr__(name: str) -> _typing.Any:
-        if name not in _OPERATIONS:
-            _lacking("tree")(name)
-        from tapegrad.tree import operations
-
-        return getattr(operations, name)
+if not _TYPE_CHECKING:
+    __getattr__ = _lacking("tree")

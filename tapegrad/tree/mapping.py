@@ -5,9 +5,8 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, compress
-from operator import attrgetter
 from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
@@ -19,14 +18,11 @@ from tapegrad.tree.structure import (
     ARRAYS,
     LEAVES,
     closed,
-    fields_of,
     flatten,
     is_frozen,
     names_of,
     opened,
 )
-
-__all__ = ["fresh", "map", "map_up_to", "map_with_path"]
 
 # NumPy would name the line of this file that calls one of these
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
@@ -67,16 +63,9 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     """`map` over one tree."""
     # this, `map_with_path` and `_map_beside` run in every training step: no Structure
-    if type(tree) in ARRAYS:
+    node, keys, children = opened(tree)
+    if node is None:
         return f(tree)
-    if tree is None:
-        return None
-    node: Any = type(tree)
-    keys, children = (), tree
-    if node is not list and node is not tuple:
-        node, keys, children = opened(tree)
-        if node is None:
-            return f(tree)
     # most are arrays; for them a call would take as long as `f`
     if ARRAYS.issuperset(builtins.map(type, children)):
         return closed(node, keys, [*builtins.map(f, children)])
@@ -89,56 +78,35 @@ def fresh(tree: Any, of: Callable[[Any], Any] | None = None) -> Any:
     What cannot change is shared: tuples and frozen records that hold no dict or list. A class
     that cannot be a node of a tree is a leaf here. With `of`, the leaves are what it makes of them.
     """
-    node: Any = type(tree)
-    if node in LEAVES:
+    kind = type(tree)
+    if kind in LEAVES:
         return tree if of is None else of(tree)
     # in every training step, as `_map_one`: most containers hold leaves alone
-    if node is dict:
+    if kind is dict:
         plain = of is None and LEAVES.issuperset(builtins.map(type, tree.values()))
         return tree.copy() if plain else {key: fresh(x, of) for key, x in tree.items()}
-    if node is list or node is tuple:
+    if kind is list or kind is tuple:
         if of is None and LEAVES.issuperset(builtins.map(type, tree)):
-            return tree if node is tuple else tree.copy()
+            return tree if kind is tuple else tree.copy()
         copied = [fresh(x, of) for x in tree]
-        return copied if node is list else tuple(copied)
-    read = _reader(node)
-    if of is None and read is not None and LEAVES.issuperset(builtins.map(type, read(tree))):
-        return tree
-    return _fresh_record(node, tree, read is not None, of)
-
-
-def _fresh_record(node: Any, tree: Any, frozen: bool, of: Callable[[Any], Any] | None) -> Any:
-    """`fresh` of a record, a named tuple or a leaf."""
+        return copied if kind is list else tuple(copied)
     try:
-        kind, keys, children = opened(tree)
+        node, keys, children = opened(tree)
     except TypeError:
         return tree
-    if kind is None:
+    if node is None:
         return tree if of is None else of(tree)
     copied = [fresh(x, of) for x in children]
+    changed = [x is not y for x, y in zip(copied, children, strict=True)]
+    if is_frozen(node) and not any(changed):
+        return tree
     if not keys or not copied:
         return closed(node, keys, copied)
-    changed = [x is not y for x, y in zip(copied, children, strict=True)]
-    if frozen and not any(changed):
-        return tree
     # fields that `__init__` does not take stay
     record = copy(tree)
     for name, x in compress(zip(keys, copied, strict=True), changed):
         object.__setattr__(record, name, x)
     return record
-
-
-@lru_cache(maxsize=256)
-def _reader(node: Any) -> Callable[[Any], tuple[Any, ...]] | None:
-    """A reader of the fields of a record that is frozen, by attrs or as a dataclass."""
-    if not is_frozen(node):
-        return None
-    try:
-        names = [name for name, _ in fields_of(node) or ()]
-    except TypeError:
-        return None
-    # of one name alone it would read no tuple
-    return attrgetter(*names, names[0]) if names else None
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:

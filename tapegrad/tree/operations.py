@@ -28,8 +28,6 @@ from tapegrad.tree.structure import (
     unflatten,
 )
 
-__all__ = ["Unravel", "all_close", "ravel", "size", "summary", "update"]
-
 
 def ravel(tree: Any) -> tuple[Any, Unravel]:
     """All numbers of a tree in one vector, and the function that restores the tree.

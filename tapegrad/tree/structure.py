@@ -11,21 +11,6 @@ import numpy as np
 
 from tapegrad.errors.words import as_text
 
-__all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
-__all__ += [
-    "is_frozen",
-    "is_named_tuple",
-    "is_record",
-    "leaves",
-    "names_of",
-    "opened",
-    "parts",
-    "paths",
-    "structure_paths",
-    "substituted",
-    "unflatten",
-]
-
 # what is given and comes back as a tree of the same type; bound, so that checkers see
 # through lambdas, whose arguments have no types
 Tree = TypeVar("Tree", bound=Any)
@@ -275,8 +260,6 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
     node = structure.node
     if node is None:
         return next(leaves)
-    if node is type(None):
-        return None
     return closed(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
 
 
@@ -288,6 +271,8 @@ def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
         return tuple(children)
     if node is dict:
         return dict(zip(keys, children, strict=True))
+    if node is type(None):
+        return None
     if keys and not children:
         return keys[0]
     if is_named_tuple(node):
