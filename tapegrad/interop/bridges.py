@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.sweep import conjugated
+from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
@@ -261,8 +262,7 @@ def jax(fn: Fn, like: Any = None) -> Fn:
         call = _Call.of(fn, args, kwargs, (library.Array, np.ndarray, np.generic))
         register(library, call.structure)
         if like is None:
-            with np.errstate(all="ignore"):
-                wanted = call.on([known(x) for x in call.varying])
+            wanted = silently(call.on, [known(x) for x in call.varying])
         else:
             wanted = like(*args, **kwargs) if callable(like) else like
         leaves, structure = tree.flatten(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Generic
 
 import attrs
@@ -12,7 +13,7 @@ from tapegrad import tree
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
-from tapegrad.declare.abstract import Evaluation
+from tapegrad.declare.abstract import Evaluation, silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, keep_names, label, title
@@ -176,9 +177,9 @@ class Vmap(Wrapper, Generic[P, R]):
             known[last] = batch
             marks.append(last)
         structure = tree.flatten((args, kwargs))[1]
-        with np.errstate(all="ignore"):
-            # of the first example, whose values are not read
-            output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
+        # of the first example, whose values are not read
+        call = partial(silently, self._call)
+        output, last = recorded_from(last, call, (tree.unflatten(structure, marks),))
         evaluation.end()
         leaves, structure = tree.flatten(output)
         try:

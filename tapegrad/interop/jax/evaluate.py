@@ -10,6 +10,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.op import Op
+from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.run import check, register, run, stand_in
 from tapegrad.program.compiled import trace
@@ -72,8 +73,7 @@ class OnJax(Generic[P, R]):
     def _recorded(self, args: Any, kwargs: Any, static: set[int], taken: list[Any]) -> Program:
         jax = self._jax
         try:
-            with np.errstate(all="ignore"):
-                program = trace(self.fn, args, kwargs, static, stops=True)
+            program = silently(trace, self.fn, args, kwargs, static, stops=True)
         except (ValueError, ArithmeticError, IndexError) as error:
             if any(isinstance(x, jax.core.Tracer) for x in taken):
                 error.add_note(

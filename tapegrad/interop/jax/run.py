@@ -13,6 +13,7 @@ from tapegrad import tree
 from tapegrad.core.forward import linear
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import declaration, facts
+from tapegrad.declare.abstract import silently
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp, parts_of
 from tapegrad.interop.jax.control import branch, loop, part
@@ -234,8 +235,7 @@ class _Step:
                 for x, value in zip(instruction.operands, operands, strict=True)
             ]
             example = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
-            with np.errstate(all="ignore"):
-                program = trace(tangent, example, {}, stops=True)
+            program = silently(trace, tangent, example, {}, stops=True)
             values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
             slopes = run(program, values, self.ops, jax)
         tangents = tuple(map(fitted, slopes or [None] * len(ys), ys))

@@ -21,7 +21,7 @@ from tapegrad.core.writing import (
     last_written,
     recorded_from,
 )
-from tapegrad.declare.abstract import Evaluation, write_like
+from tapegrad.declare.abstract import Evaluation, silently, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
@@ -95,7 +95,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     reach = reached(fn)
     generators = watched(reach)
     try:
-        output, last = recorded_from(last, _returned, (fn, marked))
+        output, last = recorded_from(last, partial(silently, _returned), (fn, marked))
     finally:
         evaluation.end()
     refuse_draws(generators, label(fn))
@@ -119,10 +119,8 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """A function's result, with numbers as arrays and captured values as its own."""
-    # these values are placeholders, so warnings about them mean nothing
-    with np.errstate(all="ignore"):
-        output = fn(*args)
-        check_returned(output, last_written())
+    output = fn(*args)
+    check_returned(output, last_written())
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
@@ -166,10 +164,7 @@ def program_of(
         last = write_like(last, example(x), x.path)
         records[last] = x
 
-    def call() -> Values:
-        with np.errstate(all="ignore"):
-            return list(fn(list(records)))
-
+    call = partial(silently, lambda: list(fn(list(records))))
     outputs, last = recorded_from(last, call, ())
     evaluation.end()
     structure = tree.flatten([0] * len(outputs))[1]

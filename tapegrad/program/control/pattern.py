@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.rules import Parts
-from tapegrad.declare.abstract import stand_in
+from tapegrad.declare.abstract import silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, interpreted
 from tapegrad.transforms.pattern import (
@@ -44,8 +44,7 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
     def apply(instruction: Any, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options
         if not leaves(operands):
-            with np.errstate(all="ignore"):
-                return op.forward(*operands, **options)
+            return silently(op.forward, *operands, **options)
         like = stand_in(instruction.shape, instruction.dtype)
         if op.like is not None and not instruction.shape:  # it may have several results
             likes = map(code.like, instruction.operands)
