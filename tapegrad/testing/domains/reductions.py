@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements
+from tapegrad.domain import NEAR_ONE, POSITIVE, REAL, TYING, Call, Choices, Domain, Elements, any_of
 from tapegrad.ops.partial_reduction import count
 from tapegrad.testing.domains import words as w
 
@@ -28,9 +28,9 @@ _TRUTHS = w.calls(w.sparse(), **_PLAIN)
 
 
 def _partly(elements: Elements = REAL, min_side: int = 0, **options: Any) -> Domain:
-    """Calls on an array with axes to reduce, of some elements and from an initial value."""
-    x = w.array(0, 3, min_side, elements=elements)
-    return w.calls(x, **_PLAIN, where=_mask, initial=[0.5, 2], **options)
+    """Calls on an array with axes to reduce; half of them of some elements, or from a value."""
+    plain = w.calls(w.array(0, 3, min_side, elements=elements), **_PLAIN)
+    return any_of(plain, w.more(plain, where=_mask, initial=[0.5, 2], **options))
 
 
 def _means(choose: Choices) -> Call:
