@@ -25,9 +25,6 @@ def questions(stories, seed, facts=1):
     return tuple(babi.questions(babi.read_text(babi.make_stories(stories, seed, facts), "stories")))
 
 
-# --- stories as numbers -----------------------------------------------------------------------
-
-
 # --- the model --------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The table of contrasts: each row shows what it says, and would be refused if it did not."""
+"""The table of contrasts: each row shows what it says."""
 
 import contrast
 import pytest

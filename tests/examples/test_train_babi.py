@@ -27,9 +27,6 @@ def figures(output):
     return {m[0]: (float(m[1]), float(m[2]), int(m[3])) for m in FIGURES.findall(output)}
 
 
-# --- words as numbers ---------------------------------------------------------------------
-
-
 # --- the step -----------------------------------------------------------------------------
 
 
@@ -88,6 +85,3 @@ def test_a_second_file_is_evaluated_with_its_unknown_words(command, tmp_path):
     assert figures(output)["training"][2] == 150
     assert figures(output)["held out"][2] == 3
     assert "3 lines, 1 unknown word)" in output
-
-
-# --- errors ---------------------------------------------------------------------------------

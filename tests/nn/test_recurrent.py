@@ -1,4 +1,4 @@
-"""Recurrent cells compute their formulas, in the dtype of their parameters, and pass gradients on."""
+"""Recurrent cells compute their formulas."""
 
 import numpy as np
 import pytest
