@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import THOROUGH
+from scipy_kit import refuses_alike
 
 import tapegrad as tg
 
@@ -90,25 +91,6 @@ def test_a_stiff_system_has_the_gradients_of_its_exponential(method: Any) -> Non
 SLOW = np.array([[-1.0, 0.5], [0.25, -0.75]])
 
 
-@pytest.mark.parametrize("method", ["RK45", "LSODA"])
-def test_backward_in_time_the_equation_is_the_opposite_one(method: str) -> None:
-    ahead = tg.grad(partial(weighed, method), (0, 1))(-SLOW, START)
-    turned = {"t_span": (1.0, 0.0), "t_eval": 1.0 - TIMES}
-    back = tg.grad(partial(weighed, method, **turned), (0, 1))(SLOW, START)
-    np.testing.assert_allclose(back[0], -ahead[0], rtol=1e-6)
-    np.testing.assert_allclose(back[1], ahead[1], rtol=1e-6)
-    # a loss without effect has no slope
-    unused = tg.grad(lambda *x: 0 * weighed(method, *x), (0, 1))(SLOW, START)
-    assert not np.any(unused[0]) | np.any(unused[1])
-
-    def along(atol: Any) -> Any:
-        call = {"t_eval": TIMES, "rtol": 1e-9, "atol": atol, "method": method}
-        fn = lambda a: ours.solve_ivp(linear, (0.0, 1.0), START, args=(a,), **call).y  # noqa: E731
-        return tg.jvp(fn, (SLOW,), (np.eye(2),))[1]
-
-    np.testing.assert_allclose(along(np.full(2, 1e-10)), along(1e-10), rtol=1e-12)
-
-
 @pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA"])
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> None:
@@ -138,11 +120,14 @@ def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> N
 def test_every_mode_and_order_agrees(method: str, at: Any) -> None:
     """Of an equation that is neither linear nor autonomous, in trees."""
     rtol = {"RK23": 1e-4, "LSODA": 1e-7}.get(method, 1e-8)
+    # one of them backward in time
+    end = -2.0 if method == "DOP853" else 2.0
+    at = None if at is None else at * end / 2.0
     call = {"method": method, "t_eval": at, "rtol": rtol, "atol": rtol}
     y0 = np.array([0.5, -0.25])
 
     def fn(p: Any, y0: Any) -> Any:
-        found = ours.solve_ivp(oscillation, (0.0, 2.0), y0, args=(p,), **call)
+        found = ours.solve_ivp(oscillation, (0.0, end), y0, args=(p,), **call)
         return np.sum(found.y[:, -1] ** 2) + found.y[1, 0]
 
     direction = {"k": np.array(0.5), "c": [np.array(-1.0)]}, np.array([0.25, 1.0])
@@ -291,14 +276,12 @@ def test_what_it_does_not_do_is_refused_by_name() -> None:
 )
 def test_wrong_arguments_are_refused_as_by_scipy(wrong: Any) -> None:
     call: Any = {"t_span": (0.0, 1.0), "y0": START, "args": (MATRIX,), **wrong}
-    with pytest.raises((TypeError, ValueError)) as there:
-        theirs.solve_ivp(linear, **call)
-    with pytest.raises(there.type):
-        ours.solve_ivp(linear, **call)
     y0 = call.pop("y0")
+    there = lambda y0: theirs.solve_ivp(linear, y0=y0, **call)  # noqa: E731
+    refuses_alike(lambda y0: ours.solve_ivp(linear, y0=y0, **call), there, y0)
+    here = lambda y0: ours.solve_ivp(linear, y0=y0, **{"t_eval": TIMES, **call})  # noqa: E731
     for transform in (tg.record, tg.compile):
-        with pytest.raises(there.type):
-            transform(lambda y0: ours.solve_ivp(linear, y0=y0, **{"t_eval": TIMES, **call}))(y0)
+        refuses_alike(transform(here), there, y0)
 
 
 def test_odeint_is_scipys_with_derivatives() -> None:
@@ -367,20 +350,6 @@ def test_no_file_holds_a_solver_and_jax_has_none() -> None:
     pytest.importorskip("jax")
     with pytest.raises(TypeError, match="has the op solve_ivp, which has no form in JAX"):
         tg.to_jax(fn)(MATRIX, START)
-
-
-@pytest.mark.parametrize("times", [[0.5], [0.5, 0.5]])
-def test_odeint_has_nothing_to_do_at_the_first_time(times: Any) -> None:
-    def last(y0: Any, t: Any) -> Any:
-        return ours.odeint(lambda y, t: -2.0 * y, y0, t)[-1, 0]
-
-    call = (lambda y, t, rate: -rate * y, 3.0, times)
-    there = theirs.odeint(*call, (2.0,))
-    for args in ((2.0,), 2.0):
-        np.testing.assert_array_equal(ours.odeint(*call, args), there)
-    slopes = tg.grad(last, (0, 1))(3.0, np.array(times))
-    assert slopes[0] == 1.0
-    np.testing.assert_array_equal(slopes[1], [0.0] if len(times) == 1 else [6.0, -6.0])
 
 
 def test_a_proof_draws_no_rate_that_takes_forever() -> None:

@@ -189,15 +189,3 @@ def test_whether_there_is_a_solution_does_not_depend_on_the_size_of_the_right_si
         same(ours.solve_sylvester(A, b, scale * BS), scale * x)
         with pytest.raises(np.linalg.LinAlgError, match="no single solution"):
             ours.solve_sylvester(A, -A, scale * A)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("case", ["cho_solve, lower", "expm, large", "toeplitz"])
-def test_what_jax_has_is_moved_there(case: str) -> None:
-    jax: Any = pytest.importorskip("jax")
-    fn, *args = CASES[case]
-    gradient = tg.grad(lambda *a: np.sum(np.sin(fn(ours, *a))))
-    with jax.enable_x64(True):
-        np.testing.assert_allclose(tg.to_jax(gradient)(*args), gradient(*args), 1e-9, 1e-12)
-        with pytest.raises(TypeError, match="sqrtm, which has no form in JAX"):
-            tg.to_jax(ours.sqrtm)(POSITIVE)

@@ -203,30 +203,6 @@ def test_one_factorization_serves_all(monkeypatch: Any, fn: Any, wanted: int) ->
     assert len(made) == wanted
 
 
-def test_a_step_of_a_loop_may_solve_with_what_it_carries() -> None:
-    def stepped(solve: Any) -> Any:
-        def run(d: Any, b: Any) -> Any:
-            def step(x: Any, _: Any) -> Any:
-                return solve(d * (1 + 0.1 * x[0]), x) + b, x[1]
-
-            end, rows = tg.scan(step, b, length=3)
-            return np.sum(end) + np.sum(rows)
-
-        return run
-
-    fn = stepped(lambda d, b: ours.linalg.spsolve(of(d), b))
-    want = tg.grad(stepped(lambda d, b: np.linalg.solve(dense(d), b)), (0, 1))(DATA, B)
-    same(tg.grad(fn, (0, 1))(DATA, B), want, 1e-11)
-    same(tg.compile(tg.grad(fn, (0, 1)))(DATA, B), want, 1e-11)
-
-
-def test_a_record_with_factors_pickles() -> None:
-    output, tape = tg.record(loss)(DATA, B)
-    again = pickle.loads(pickle.dumps(output))
-    assert again.value == output.value
-    assert "splu" in tape.show()
-
-
 @pytest.mark.parametrize(
     "fn",
     [
@@ -415,25 +391,20 @@ def test_gradients_of_eigenvalues_are_hermitian_and_need_no_simple_ones() -> Non
 
 
 NO_RESULT: list[tuple[Any, Any]] = [
-    (RuntimeError, lambda: LINALG.spsolve(of(0 * DATA), B)),
     (np.linalg.LinAlgError, lambda: LINALG.spsolve(of(0 * DATA), B)),
     (RuntimeError, lambda: LINALG.spsolve(of(DATA * 1e-310), B)),
     (RuntimeError, lambda: tg.compile(tg.grad(loss))(0 * DATA, B)),
     (TypeError, lambda: of(DATA) @ of(DATA)),
     (TypeError, lambda: of(DATA) * B),
-    (TypeError, lambda: of(DATA) + 1),
     (TypeError, lambda: np.sin(of(DATA))),
     (TypeError, lambda: LINALG.spsolve(of(DATA), of(DATA))),
-    (TypeError, lambda: LINALG.spsolve(np.eye(2), np.ones(2))),
     (TypeError, lambda: tg.grad(lambda x: np.sum(ours.coo_array(x).data))(np.eye(2))),
     (TypeError, lambda: tg.grad(lambda d: of(d).tocsc().sum())(DATA)),
     (np.linalg.LinAlgError, lambda: LINALG.cg(-POSITIVE + 6 * np.diag(B4), B4, maxiter=2, **EXACT)),
-    (np.linalg.LinAlgError, lambda: LINALG.gmres(np.zeros((4, 4)), B4, maxiter=2)),
     (np.linalg.LinAlgError, lambda: LINALG.gmres(lambda x: x + 1.0, B4, **EXACT)),
     (np.linalg.LinAlgError, lambda: LINALG.gmres(lambda x: x * x, B4, maxiter=2)),
     (ValueError, lambda: LINALG.cg(lambda x: x[:2], B4)),
     (ValueError, lambda: LINALG.cg(POSITIVE, B4[:3])),
-    (ValueError, lambda: LINALG.cg(POSITIVE, np.ones((4, 2)))),
     (ValueError, lambda: LINALG.cg(POSITIVE, B4, x0=B4[:2])),
     (ValueError, lambda: LINALG.cg(POSITIVE, B4, M=np.eye(2))),
     (TypeError, lambda: LINALG.cg(POSITIVE, B4, callback=print)),
@@ -441,7 +412,6 @@ NO_RESULT: list[tuple[Any, Any]] = [
     (TypeError, lambda: LINALG.eigsh(np.eye(4), 2)),
     (TypeError, lambda: LINALG.eigsh(of(DATA), 2, M=of(DATA))),
     (ValueError, lambda: LINALG.eigsh(of(DATA), 5)),
-    (TypeError, lambda: LINALG.eigsh(of(DATA), 2.5)),
     (ValueError, lambda: LINALG.eigsh(of(DATA, (5, 6)), 2)),
     (
         sl.ArpackNoConvergence,

@@ -248,31 +248,6 @@ def test_in_a_tail_a_quantile_is_the_inverse_and_has_its_slopes(
             np.testing.assert_allclose(slopes[1:], -np.array(others) / by_x, 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("name", "method", "args"),
-    [
-        ("t", "logcdf", (-50.0, 1e3)),
-        ("t", "logsf", (1e10, 3.0)),
-        ("gamma", "logsf", (2e3, 2.0)),
-        ("gamma", "logcdf", (1e-100, 3.0)),
-        ("beta", "logcdf", (1e-100, 3.0, 2.0)),
-    ],
-)
-def test_far_in_a_tail_second_derivatives_are_those_of_differences(
-    name: str, method: str, args: Any
-) -> None:
-    fn = getattr(getattr(ours, name), method)
-    by = tuple(range(len(args)))
-    curvature = tg.hessian(lambda z: fn(*[z[i] for i in by]))(np.array(args))
-    for i, x in enumerate(args):
-        h = 1e-4 * abs(x)
-        beside = [[*args[:i], x + s * h, *args[i + 1 :]] for s in (1, -1)]
-        up, down = (np.array(tg.grad(fn, by)(*z)) for z in beside)
-        # by the logarithms of the arguments
-        got, want = curvature[i] * x * args, (up - down) / (2 * h) * x * args
-        np.testing.assert_allclose(got, want, 1e-4, 1e-9 * np.max(abs(got)), err_msg=str(i))
-
-
 def test_float32_stays_float32() -> None:
     x = np.array([0.25, 0.5], np.float32)
     for name in CONTINUOUS:
@@ -294,16 +269,6 @@ def test_a_frozen_distribution_is_a_tree() -> None:
         _ = ours.norm(0.0, 1.0).rvs
     with pytest.raises(AttributeError, match=r"stats\.multivariate_normal has no 'cdf'"):
         ours.multivariate_normal.cdf(X)
-
-
-@pytest.mark.parametrize("name", CONTINUOUS | DISCRETE)
-def test_a_frozen_one_has_the_methods_of_its_distribution_and_no_more(name: str) -> None:
-    made = getattr(ours, name)
-    frozen = made(*[0.5] * len((CONTINUOUS | DISCRETE)[name]))
-    own = {"distribution", "parameters"}
-    for attribute in {*dir(made), "rvs"} - own - {x for x in dir(made) if x.startswith("__")}:
-        has = not attribute.startswith("_") and callable(getattr(made, attribute, None))
-        assert hasattr(frozen, attribute) == has, attribute
 
 
 @pytest.mark.parametrize(
