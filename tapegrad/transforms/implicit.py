@@ -15,7 +15,7 @@ from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.errors import TapeError
 from tapegrad.errors.functions import check_callable, keep_names, label
-from tapegrad.errors.lines import without_our_frames
+from tapegrad.errors.lines import users_place, without_our_frames
 from tapegrad.errors.words import got
 from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
@@ -38,6 +38,8 @@ class _Left:
     __tree_leaf__: ClassVar[bool] = True
 
     equations: Any = attrs.field(eq=False)
+    # the line of the call
+    place: str = attrs.field(eq=False)
 
 
 @attrs.frozen(slots=False)
@@ -84,7 +86,7 @@ class _Solver:
                 f"implicit_root: {label(self.f)} returned {np.size(equations)} numbers for a root "
                 f"of {n}; there must be one equation for each unknown"
             )
-        return x, _Left(equations), *aux
+        return x, _Left(equations, str(users_place())), *aux
 
 
 def _at(path: str) -> str:
@@ -104,6 +106,14 @@ class _Rule:
     judge: Fn | None = None
 
     def __call__(self, g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        try:
+            return self._pulled(g, y, args, kwargs)
+        except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
+            if y[1].place and not hasattr(error, "__notes__"):
+                error.add_note(f"of the solution found at {y[1].place}")
+            raise without_our_frames(error)  # noqa: B904  # the same error
+
+    def _pulled(self, g: Any, y: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
         x, left, *aux = y
         leaves, structure = tree.flatten(args)
         places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
@@ -133,37 +143,24 @@ class _Rule:
             if judge is not None:
                 operands = by_root, x, *args
                 judged: Fn = CustomVJP(partial(_judged, judge), _pass_first)
-                by_root = _shown(judged, *operands, **kwargs)
+                by_root = judged(*operands, **kwargs)
             try:
                 multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
-            except np.linalg.LinAlgError as error:
-                error.add_note(_singular(self.f))
-                raise
+            except np.linalg.LinAlgError:
+                raise np.linalg.LinAlgError(
+                    f"implicit_root: {label(self.f)} has a singular derivative by its unknowns at "
+                    "the root, so there is none of the root"
+                ) from None
         else:
             adjoint = _Adjoint(f)
             solver = _ByProducts(adjoint, self.linear_solve, before, judge)
             root: Any = _Root(_Solver(adjoint, solver), _Rule(adjoint, self.linear_solve))
-            multipliers = _shown(root, _vector(g[0]), vector, *args, **kwargs)
+            multipliers = root(_vector(g[0]), vector, *args, **kwargs)
         cotangents: list[Any] = [None] * len(leaves)
         for i, c in zip(places, pull(-multipliers), strict=True):
             cotangents[i] = c
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
-
-
-def _shown(fn: Fn, *args: Any, **kwargs: Any) -> Any:
-    """The result of a call, whose errors show no frames of the package's alone."""
-    try:
-        return fn(*args, **kwargs)
-    except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
-        raise without_our_frames(error)  # noqa: B904  # the same error
-
-
-def _singular(f: Fn) -> str:
-    return (
-        f"implicit_root: {label(f)} has a singular derivative by its unknowns at the root, so "
-        "there is none of the root"
-    )
 
 
 def _check(f: Fn, before: Any, again: Any, by_root: Any, vector: Any) -> None:
