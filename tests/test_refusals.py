@@ -812,15 +812,10 @@ NN: list[Refusal] = [
     ],
     (ValueError, lambda: zeros((-1, 2)), "(-1, 2)"),
     *[
-        (
-            TypeError,
-            lambda layer=layer: layer(ONES),
-            f"{name}: write layer({needed}) with params = ",
-        )
-        for layer, name, needed in (
-            *((LINEAR, "Linear", "params, x"), (nn.Elu(), "Elu", "params, x")),
-            *((TABLE, "Embedding", "params, indices"), (LSTM, "LSTMCell", "params, x, hidden")),
-            *((MODEL, "Sequential", "params, x"), (NORM, "BatchNorm", "params, x, state")),
+        (TypeError, lambda f=f: f(ONES), f"write layer({needed}) with params = layer.init(key)")
+        for f, needed in (
+            *((LINEAR, "params, x"), (MODEL, "params, x"), (nn.Elu(), "params, x")),
+            *((CELL, "params, x, hidden"), (TABLE, "params, indices")),
         )
     ],
     *[(TypeError, lambda d=d: nn.Linear(2, 2).init(0, d), "floating") for d in (int, bool, "i4")],

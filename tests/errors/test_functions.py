@@ -112,29 +112,14 @@ def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:
     np.testing.assert_array_equal(Plain().slope_of_x(X), 2 * X)
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        tg.record,
-        tg.grad,
-        tg.jacobian,
-        tg.compile,
-        lambda f: lambda *args: tg.vjp(f, *args),
-        lambda f: tg.grad(tg.grad(f)),
-    ],
-)
+@pytest.mark.parametrize("run", [tg.record, tg.grad, tg.compile, lambda f: tg.grad(tg.grad(f))])
 def test_an_error_notes_once_which_argument_is_a_list_of_numbers(run: Any) -> None:
     def notes(fn: Any, *args: Any) -> Any:
         with pytest.raises((TypeError, AttributeError)) as caught:
             run(fn)(*args)
         return getattr(caught.value, "__notes__", [])
 
-    def minus(x: Any, y: Any) -> Any:
-        return tg.sum(x - y)
-
-    numbers, pair = [1.0, 2.0], [np.ones(2), np.ones(2)]
-    for x in (numbers, [numbers, numbers]):
-        (note,) = notes(lambda x: x.sum(), x)
-        assert note == "x is a list; write np.array(x) where an array is meant"
-    assert [note[:1] for note in notes(minus, numbers, [3.0])] == ["x", "y"]
-    assert notes(minus, pair, pair) == notes(lambda x: x.nothing, np.ones(2)) == []
+    note = "x is a list; write np.array(x) where an array is meant"
+    assert notes(lambda x: x.sum(), [[1.0, 2.0], [3.0]]) == [note]
+    assert [note[:1] for note in notes(lambda x, y: x - y, [1.0, 2.0], [3.0])] == ["x", "y"]
+    assert notes(lambda x, y: x - y, [np.ones(2)], (1.0,)) == []

@@ -177,13 +177,10 @@ def test_losses_of_complex_errors_are_of_their_sizes():
 
 def test_one_hot_has_a_one_at_each_label_in_range():
     labels = np.array([[1, 0, 3], [-1, 2, 5]], np.int8)
-    for of in (tg.nn.one_hot, tg.compile(tg.nn.one_hot, static_argnums=(1, 2))):
-        for dtype in (float, np.float32, int, bool):
-            y = of(labels, 4, dtype)
-            assert y.dtype == dtype
-            np.testing.assert_array_equal(y, np.eye(6, 4)[labels] * (labels >= 0)[..., None])
-    rows = tg.vmap(lambda x: tg.nn.one_hot(x, num_classes=4))(labels)
-    np.testing.assert_array_equal(rows, tg.nn.one_hot(labels, 4))
+    for of in (nn.one_hot, tg.compile(nn.one_hot, (1, 2)), tg.vmap(nn.one_hot, (0, None, None))):
+        y = of(labels, 4, np.float32)
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y, np.eye(6, 4)[labels])
     for kind, wrong in ((TypeError, (labels * 1.0, 4)), (ValueError, (labels, -1))):
         with pytest.raises(kind, match="one_hot"):
-            tg.nn.one_hot(*wrong)
+            nn.one_hot(*wrong)

@@ -18,6 +18,7 @@ from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp, parts_of
 from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
+from tapegrad.ops import updates
 from tapegrad.ops.arithmetic import power, sign
 from tapegrad.ops.decompositions import cholesky, complement, eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.floating_point import nextafter
@@ -27,14 +28,6 @@ from tapegrad.ops.logic import where
 from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
-from tapegrad.ops.updates import (
-    index_add,
-    index_max,
-    index_min,
-    index_multiply,
-    index_set,
-    last_writes,
-)
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import inner
@@ -152,7 +145,7 @@ _APART = (
 )
 # JAX has the same derivatives of these, or their rules call them with a tangent and JAX has to see
 # that they are linear
-_NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
+_NO_KINK = (where, updates.index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
 def _has_our_slope(op: Rules) -> bool:
@@ -306,8 +299,8 @@ def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 
 _INDEXED = (
-    *(getitem, scatter, last_writes),
-    *(index_set, index_add, index_multiply, index_max, index_min),
+    *(getitem, scatter, updates.last_writes, updates.index_set, updates.index_add),
+    *(updates.index_multiply, updates.index_max, updates.index_min),
 )
 
 
