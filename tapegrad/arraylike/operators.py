@@ -147,7 +147,7 @@ class Operators:
 
     @property
     def at(self) -> Any:
-        """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
+        """Functional updates: ``t.at[index].set(values)``, ``.add(values)``; see `tapegrad.at`."""
         return ANSWERS[operator.setitem](self)
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
