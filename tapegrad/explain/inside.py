@@ -96,7 +96,8 @@ def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
     step, goes_on = caller(loop.body), None if loop.stop is None else caller(loop.stop)
     n, first = loop.n_captured, loop.n_captured + loop.n_carry
-    captured, carry, xs = [*operands[:n]], [*operands[n:first]], operands[first:]
+    operands = loop.arrays(operands)
+    captured, carry, xs = operands[:n], operands[n:first], operands[first:]
     n_steps = loop.steps(xs)
     for t in count() if n_steps is None else range(n_steps):
         if goes_on is not None and not goes_on([*captured, *carry])[0]:

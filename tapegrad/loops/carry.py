@@ -85,9 +85,14 @@ def root(carry: Any, name: str) -> str:
     return "" if type(carry) is Counted else name
 
 
+def primal_of(x: Any) -> Any:
+    """The value of a leaf, recorded or not."""
+    return x._primal if type(x) is Tensor else x
+
+
 def is_number(x: Any) -> bool:
     """Whether a leaf is a Python number, recorded or not, which adapts its dtype."""
-    return type(x._primal if type(x) is Tensor else x) in PYTHON_NUMBERS
+    return type(primal_of(x)) in PYTHON_NUMBERS
 
 
 def settle_carry(
@@ -102,12 +107,12 @@ def settle_carry(
     Python numbers take the dtype that the step makes of them.
     """
     init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
+    known = tree.map(primal_of, init)
     done = step(known)
     check_carry(what, f, known, carry_of(done))
     if any(map(is_number, tree.leaves(init))):
         init = give_dtypes(init, carry_of(done))
-        known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
+        known = arrays_of(init)
         done = step(known)
         check_carry(what, f, known, carry_of(done))
     return init, done
@@ -130,7 +135,7 @@ def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[A
 
 def as_initial(what: str, x: Any, path: str) -> Any:
     """A leaf of the first carry, as an array or a number."""
-    require_64_bits(x._primal if type(x) is Tensor else x, f"{what}: {path}")
+    require_64_bits(primal_of(x), f"{what}: {path}")
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 
 
@@ -142,15 +147,28 @@ def _lent(what: str, x: Any, path: str) -> Any:
 
 
 def give_dtypes(init: Any, after: Any) -> Any:
-    """A carry whose Python numbers are arrays of the dtypes that a step gives."""
+    """A carry whose Python numbers are arrays of the dtypes that a step gives.
+
+    A recorded one of that dtype stays as it is: the loop itself makes it an array.
+    """
+    last = CURRENT.get()
+    # a loop of a program is given arrays alone
+    in_program = last is not None and last.origin.compiling
 
     def array(x: Any, y: Any) -> Any:
         if not is_number(x):
             return x
         dtype = np.asarray(y).dtype
-        return np.asarray(x).astype(dtype) if type(x) is not Tensor else x.astype(dtype)
+        if type(x) is not Tensor:
+            return np.asarray(x).astype(dtype)
+        return x if x.dtype == dtype and not in_program else x.astype(dtype)
 
     return tree.map(array, init, after)
+
+
+def arrays_of(carry: Any) -> Any:
+    """The values of a carry, recorded or not, as the arrays that a step is given."""
+    return tree.map(lambda x: np.asarray(primal_of(x)), carry)
 
 
 def _is_like(x: Any, y: Any) -> bool:

@@ -16,6 +16,7 @@ from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
     Counted,
+    arrays_of,
     as_initial,
     check_arrays,
     check_carry,
@@ -259,8 +260,7 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
     done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
-    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
-    test = traced(cond, (known,), paths)
+    test = traced(cond, (arrays_of(init),), paths)
     _check_truth(cond, test.output)
     captured = [*dict.fromkeys((*done.captured, *test.captured))]
     codes = [over_captured(x, captured) for x in (done, test)]

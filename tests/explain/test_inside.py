@@ -129,7 +129,7 @@ SCAN = "line 3 of the tape of body, step 2 of the scan on line {} of "
 @pytest.mark.parametrize(
     ("fn", "where", "line"),
     [
-        (scanned, SCAN.format(3) + "scanned, log,", "return c, np.log(c)"),
+        (scanned, SCAN.format(1) + "scanned, log,", "return c, np.log(c)"),
         (
             outer,
             SCAN.format(4) + "<lambda>, step 0 of the scan on line 3 of outer, log,",
@@ -230,7 +230,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     (line,) = [line for line in whole.splitlines() if " scan " in line]
     assert "  c = 3.0, y = [0.6931 1.7918 1.0986]  c = 1.0, y = [1. 1. 1.]  " in line
     head, columns, *rows = inside.splitlines()
-    assert head == "inside line 4, scan, step 2, the last:"
+    assert head == "inside line 2, scan, step 2, the last:"
     assert columns.split()[-2:] == ["cotangent", "source"]
     assert [row.split()[1] for row in rows] == ["c", "x", "multiply", "log"]
     assert rows[-1].endswith("return c, np.log(c)")

@@ -150,15 +150,15 @@ def never(w, xs):
 
 # a function of w and xs, the argument with a zero gradient, and parts of the reason
 INSIDE = [
-    (scanned(0), "xs", "op without a rule: round inside line 4, scan"),
-    (scanned(1), "xs", "op without a rule: round inside line 4, scan"),
-    (scanned(1), "w", "line 4, scan on: inside, step 1: the cotangent is zero from line 5, max"),
-    (rounded, "w", "op without a rule: round inside line 4, scan"),
+    (scanned(0), "xs", "op without a rule: round inside line 2, scan"),
+    (scanned(1), "xs", "op without a rule: round inside line 2, scan"),
+    (scanned(1), "w", "line 2, scan on: inside, step 1: the cotangent is zero from line 5, max"),
+    (rounded, "w", "op without a rule: round inside line 2, scan"),
     (chosen, "w", "from line 3, cond on: inside: the cotangent is zero from line 2, maximum"),
     (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
     (repeated, "w", "line 2, round inside line 2, checkpoint"),
-    (nested, "xs", "round inside scan inside line 4, scan"),
-    (beside, "w", "what the output takes of line 4, fori_loop passes no gradient to it"),
+    (nested, "xs", "round inside scan inside line 2, scan"),
+    (beside, "w", "what the output takes of line 2, fori_loop passes no gradient to it"),
     (until, "w", "what the output takes of line 3, while_loop passes no gradient to it"),
     (second, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
     (enclosing, "xs", "the branch that was taken does not use it: line 3, cond"),

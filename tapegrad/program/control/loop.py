@@ -152,8 +152,14 @@ class Loop:
             values.append(stand_in(shape if i < self.n_carry else (rows, *shape), np.dtype(dtype)))
         return Parts(tuple(values))
 
+    def arrays(self, operands: Sequence[Any]) -> Values:
+        """Its operands, with an array for a Python number in the carry."""
+        n, first = self.n_captured, self.n_captured + self.n_carry
+        return [*operands[:n], *map(np.asarray, operands[n:first]), *operands[first:]]
+
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
+        operands = self.arrays(operands)
         steps = self.steps(operands[self.n_captured + self.n_carry :])
         least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(self.body, run=False)
         if steps is not None and steps * n_lines(self.body) >= least:
