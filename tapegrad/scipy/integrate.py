@@ -110,7 +110,7 @@ def solve_ivp(
     fun
         ``fun(t, y, *args)``, written like any function to differentiate. SciPy calls it with
         arrays; for derivatives it is recorded, and then it cannot read values (``if``,
-        ``float``; write `where`).
+        ``float``; write `where`). It may capture Tensors.
     t_span
         The first and the last time, ``(t0, tf)``.
     y0
@@ -425,7 +425,7 @@ def odeint(
     ----------
     func
         ``func(y, t, *args)``, or ``func(t, y, *args)`` with `tfirst`; written like any function to
-        differentiate.
+        differentiate. It may capture Tensors.
     y0
         The initial state, with shape (n,) or a number.
     t

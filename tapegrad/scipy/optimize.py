@@ -284,7 +284,8 @@ def minimize(
     Parameters
     ----------
     fun
-        ``fun(x, *args)``, a scalar function, written like any function to differentiate.
+        ``fun(x, *args)``, a scalar function, written like any function to differentiate. The
+        derivatives by Tensors that it captures follow too.
     x0
         The point at which SciPy starts: an array of any shape, a list of numbers, or a tree of
         floating arrays. A number stands for an array of shape (1,), as in SciPy. No gradient passes
@@ -400,7 +401,8 @@ def root(
     Parameters
     ----------
     fun
-        ``fun(x, *args)``, which returns as many numbers as `x` has: an array, a list or a tree.
+        ``fun(x, *args)``, which returns as many numbers as `x` has: an array, a list or a tree. It
+        may capture Tensors.
     x0, args
         As for `minimize`.
     method, tol, callback, options
@@ -476,7 +478,8 @@ def least_squares(
     Parameters
     ----------
     fun
-        ``fun(x, *args, **kwargs)``, the residuals, in an array, a list or a tree.
+        ``fun(x, *args, **kwargs)``, the residuals, in an array, a list or a tree. It may capture
+        Tensors.
     x0, args
         As for `minimize`.
     bounds
@@ -572,7 +575,7 @@ def fixed_point(
     Parameters
     ----------
     func
-        ``func(x, *args)``, which returns a tree like `x`.
+        ``func(x, *args)``, which returns a tree like `x`. It may capture Tensors.
     x0, args
         As for `minimize`; a number stays one.
     xtol, maxiter, method
