@@ -59,8 +59,12 @@ _IMPLICIT = (
     "tg.implicit_root(f, solve)(k), with f(x, k) zero at the solution that solve(k) finds on arrays"
 )
 _QUADRATURE = "scipy.integrate.fixed_quad, whose sum is recorded"
-# functions of `scipy.integrate` that take Tensors
-_SUMS = ("fixed_quad", "trapezoid", "simpson", "romb", "cumulative_trapezoid", "cumulative_simpson")
+# functions of these modules that call no function of the caller's, or add up what it gives
+_NO_SOLVERS = (
+    "fixed_quad trapezoid simpson romb cumulative_trapezoid cumulative_simpson rosen rosen_der "
+    "rosen_hess rosen_hess_prod nnls lsq_linear linprog milp linear_sum_assignment "
+    "quadratic_assignment isotonic_regression"
+)
 _MOST = 100  # characters of code
 # ways of reading a Tensor; some may come from a function that takes it
 _INDEXING = "indexing with a mask"
@@ -162,21 +166,21 @@ def _libraries() -> Iterator[tuple[str, str]]:
 
 
 def refuse_solver(t: Any) -> None:
-    """Raise if one of SciPy's solvers has got the Tensor from the function that it calls.
+    """Raise if one of SciPy's solvers reads the Tensor, as from the function that it calls.
 
     The error is one that SciPy does not take for a failure of its own.
     """
     through = [x for x in _libraries() if x[0].startswith(("scipy.optimize", "scipy.integrate"))]
     module, solver = through[-1] if through else ("", "")
-    if not module or solver in _SUMS:
+    if not module or solver in _NO_SOLVERS.split():
         return
     name, code, _ = _reading(solver)
     ours = code or _SOLVERS.get(solver, "")
     if module.startswith("scipy.optimize") or solver == "solve_bvp":
         ours = f"{ours}, or {_IMPLICIT}" if ours else _IMPLICIT
     raise (TraceError if t.origin.compiling else TapeError)(
-        f"{name} computes on arrays, and its function gives a Tensor ({t._line()}), which would "
-        f"cut the gradient off{_at()}; write {ours or _QUADRATURE}"
+        f"{name} computes on arrays, and takes no Tensor from the function that it calls, or as an "
+        f"argument ({t._line()}): the gradient would be cut off{_at()}; write {ours or _QUADRATURE}"
     )
 
 

@@ -233,6 +233,7 @@ def test_scipys_functions_are_named(written: Any) -> None:
     for imported, code, name in (
         ("from scipy.stats import cauchy", "cauchy.logpdf(x)", "cauchy.logpdf"),
         ("from scipy.interpolate import interp1d", "interp1d([0, 1], [0, 1])(x)", "interp1d"),
+        ("from scipy.optimize import nnls", "nnls(np.eye(3), x)[0]", "nnls"),
     ):
         message = refusal(written(f"{imported}\nreturn np.sum({code})"))
         assert message.startswith(name)
