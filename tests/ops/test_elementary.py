@@ -20,7 +20,6 @@ import tapegrad as tg
 from tapegrad.declare import OPS, is_elementwise
 
 INF, NAN, PI = float("inf"), float("nan"), math.pi
-EPS = float(np.finfo(float).eps)
 
 
 def slopes(fn: Any, *x: Any) -> Any:
@@ -76,19 +75,8 @@ def agrees_with_numpy(name: str, *args: Any) -> None:
 
 UFUNCS = {name: op.forward for name, op in OPS.items() if is_elementwise(op)}
 ONE = [name for name, f in UFUNCS.items() if f.nin == 1]
-ONE += [
-    "fix",
-    "round",
-    "isposinf",
-    "isneginf",
-    "sinc",
-    "i0",
-    "nan_to_num",
-    "real",
-    "imag",
-    "modf",
-    "frexp",
-]
+ONE += ["fix", "round", "isposinf", "isneginf", "sinc", "i0", "nan_to_num", "real", "imag"]
+ONE += ["modf", "frexp"]
 TWO = [name for name, f in UFUNCS.items() if f.nin == 2 and name != "ldexp"]
 TWO += ["divmod", "float_power", "power", "isclose"]
 
@@ -260,35 +248,7 @@ def test_powers_have_the_derivatives_of_polynomials(base: float) -> None:
             np.testing.assert_allclose(hessian.ravel(), want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_slopes_of_large_numbers_do_not_overflow(dtype: Any) -> None:
-    x = np.array(np.finfo(dtype).max / 4)
-    least = float(np.finfo(dtype).smallest_normal)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        for fn, want in ((tg.arctan, 0), (tg.arcsinh, 1 / x), (tg.arccosh, 1 / x)):
-            np.testing.assert_allclose(tg.grad(fn)(x), want, rtol=1e-2, atol=least)
-        # where the square is too large already
-        np.testing.assert_allclose(tg.grad(tg.arctan)(dtype(300)), 1 / 90001, rtol=1e-2)
-
-
 # --- sinc and i0 ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("x", [0.0, 1e-300, 1e-160, 1e-20, 1e-8, 1e-4, 1e-2])
-def test_sinc_near_zero_is_its_series(x: float) -> None:
-    z = PI * x
-    series = [
-        PI * (-z / 3 + z**3 / 30 - z**5 / 840),
-        PI**2 * (-1 / 3 + z**2 / 10 - z**4 / 168 + z**6 / 6480),
-        PI**3 * (z / 5 - z**3 / 42 + z**5 / 1080),
-        PI**4 * (1 / 5 - z**2 / 14 + z**4 / 216 - z**6 / 7920),
-    ]
-    fn = tg.sinc
-    for k, want in enumerate(series):
-        fn = derivative(fn)
-        np.testing.assert_allclose(fn(x), want, rtol=1e-12, atol=0)
-        np.testing.assert_allclose(fn(-x), want if k % 2 else -want, rtol=1e-12, atol=0)
 
 
 @given(
@@ -319,18 +279,6 @@ def test_i0_solves_bessels_equation(x: float) -> None:
     np.testing.assert_allclose(x * then(x) + first(x), x * tg.i0(x), rtol=1e-13, atol=1e-300)
 
 
-def test_what_is_rounded_can_be_read_as_a_number() -> None:
-    def fn(x: Any) -> Any:
-        assert (int(x // 1), int(tg.floor(x)), float(round(x))) == (2, 2, 3.0)
-        with pytest.raises(TypeError, match="gradient"):
-            int(x)
-        return x * int(np.ceil(x))
-
-    assert tg.grad(fn)(2.75) == 3
-    with pytest.raises(tg.TraceError):
-        tg.compile(fn)(2.75)
-
-
 @given(x=st.floats(-100, 100, allow_subnormal=False))
 def test_parts_of_a_number_make_it_up(x: float) -> None:
     assert tg.grad(lambda x: sum(tg.modf(x)))(x) == 1
@@ -353,12 +301,8 @@ def test_what_nan_to_num_puts_has_no_slope(bad: float) -> None:
 XP, FP = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0])
 
 
-def test_interpolation_by_hand() -> None:
+def test_interpolation_at_points_and_beyond_them() -> None:
     for x, *want in (
-        (0.5, 2, (-1, -1, 0), (0.5, 0.5, 0)),
-        (2.0, -1, (0, 0.5, 0.5), (0, 0.5, 0.5)),
-        (-1.0, 0, (0, 0, 0), (1, 0, 0)),
-        (9.0, 0, (0, 0, 0), (0, 0, 1)),
         (-INF, 0, (0, 0, 0), (1, 0, 0)),
         # at a point the line to the right, at the last one that to the left
         (0.0, 2, (-2, 0, 0), (1, 0, 0)),

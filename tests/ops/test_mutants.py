@@ -38,17 +38,7 @@ Rule = Callable[..., Any]
 
 @attrs.frozen
 class Call:
-    """One call of the VJP rule of an operand.
-
-    Attributes
-    ----------
-    op
-        The op.
-    i
-        The operand's position.
-    g, y, operands, options
-        What rules are called with.
-    """
+    """One call of the VJP rule of an operand: the op, its position, and the arguments of rules."""
 
     op: Op[Any]
     i: int
@@ -88,13 +78,6 @@ def cotangent_ignored(call: Call) -> Any:
     return attrs.evolve(call, g=Parts(ones) if type(ones) is tuple else ones).cotangent()
 
 
-def entry_zeroed(call: Call) -> Any:
-    c = call.cotangent()
-    mask = np.ones(c.shape)
-    mask.reshape(-1)[c.size // 2 :][:1] = 0
-    return c * mask
-
-
 def entries_turned(call: Call) -> Any:
     c = call.cotangent()
     return c.reshape(-1)[::-1].reshape(c.shape)
@@ -107,11 +90,6 @@ def broadcasting_not_undone(call: Call) -> Any:
     return c[tuple([slice(0, side) for side in shape])]
 
 
-def broadcasting_averaged(call: Call) -> Any:
-    c = call.cotangent()
-    return c * (np.size(call.x) / max(c.size, 1))
-
-
 def operands_swapped(call: Call) -> Any:
     first, second, *rest = call.operands
     return attrs.evolve(call, operands=(second, first, *rest)).cotangent()
@@ -120,10 +98,6 @@ def operands_swapped(call: Call) -> Any:
 def output_for_operand(call: Call) -> Any:
     operands = [call.y if i == call.i else x for i, x in enumerate(call.operands)]
     return attrs.evolve(call, operands=tuple(operands)).cotangent()
-
-
-def operand_for_output(call: Call) -> Any:
-    return attrs.evolve(call, y=call.x).cotangent()
 
 
 def rule_of_another(call: Call) -> Any:
@@ -168,22 +142,15 @@ def operands_conjugated(call: Call) -> Any:
     return attrs.evolve(call, y=y, operands=tuple(operands)).cotangent()
 
 
-def convention_conjugated(call: Call) -> Any:
-    return conjugated(cotangent_conjugated(call))
-
-
 MUTATIONS = (
     flipped,
     scaled,
     dropped,
     cotangent_ignored,
-    entry_zeroed,
     entries_turned,
     broadcasting_not_undone,
-    broadcasting_averaged,
     operands_swapped,
     output_for_operand,
-    operand_for_output,
     rule_of_another,
     axis_off_by_one,
 )
@@ -193,7 +160,6 @@ CONJUGATIONS = (
     result_conjugated,
     cotangent_conjugated,
     operands_conjugated,
-    convention_conjugated,
 )
 
 
@@ -316,7 +282,7 @@ def test_every_mutant_of_a_rule_is_found_by_check_grads(name: str) -> None:
     for i in positions(op):
         # one for every other rule, each for some, and all in the thorough run
         k = RULED.index(name) + i
-        sample = range(n) if THOROUGH else range(n)[5 * (k // 2) % n :][: k % 2]
+        sample = range(n) if THOROUGH else range(n)[3 * (k // 2) % n :][: k % 2]
         for mutation in [MUTATIONS[k] for k in sample]:
             fate = verdict(op, i, mutation)
             assert fate != "survived", f"{name}: {mutation.__name__} of operand {i}"
@@ -338,19 +304,15 @@ def test_a_conjugate_too_many_is_found_by_check_grads(name: str) -> None:
 def test_every_mutation_kills_some_rule() -> None:
     for mutation, name in {
         cotangent_ignored: "multiply",
-        entry_zeroed: "tanh",
         entries_turned: "tanh",
         broadcasting_not_undone: "multiply",
-        broadcasting_averaged: "broadcast_to",
         operands_swapped: "multiply",
         output_for_operand: "sin",
-        operand_for_output: "exp",
         rule_of_another: "divide",
         axis_off_by_one: "softmax",
         result_conjugated: "abs",
         cotangent_conjugated: "fft",
         operands_conjugated: "eigh",
-        convention_conjugated: "matmul",
     }.items():
         assert verdict(OPS[name], 0, mutation) == "killed", mutation.__name__
 

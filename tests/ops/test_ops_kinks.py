@@ -76,45 +76,17 @@ def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: Any) 
 
 
 @pytest.mark.parametrize("bad", [INF, -INF, NAN])
-def test_the_side_not_taken_gets_exactly_zero(bad: float) -> None:
-    condition = np.array([True, False])
+def test_the_side_not_taken_gets_exactly_zero_whatever_its_value_or_the_cotangent(
+    bad: float,
+) -> None:
     x, y = np.array([1.0, bad]), np.array([bad, 2.0])
-    gx, gy = tg.grad(lambda x, y: tg.sum(tg.where(condition, x, y)), argnums=(0, 1))(x, y)
-    np.testing.assert_array_equal(gx, [1, 0])
-    np.testing.assert_array_equal(gy, [0, 1])
-
-
-@pytest.mark.parametrize("bad", [INF, NAN])
-def test_a_bad_cotangent_stays_on_the_side_that_was_taken(bad: float) -> None:
-    _, pullback = tg.vjp(
-        lambda x, y: tg.where(np.array([True, False]), x, y), np.ones(2), np.ones(2)
-    )
+    _, pullback = tg.vjp(lambda x, y: tg.where(np.array([True, False]), x, y), x, y)
     gx, gy = pullback(np.array([bad, 1.0]))
     np.testing.assert_array_equal(gx, [bad, 0])
     np.testing.assert_array_equal(gy, [0, 1])
 
 
 # --- indices that repeat ---------------------------------------------------------------
-
-
-def test_values_at_repeated_places() -> None:
-    factors = np.array([10.0, 20.0, 30.0])
-    for index, name, by_x, by_values in (
-        # the last of several that are set stays
-        (np.array([0, 2, 0]), "set", [0, 20, 0], [0, 30, 10]),
-        (np.array([2, -1]), "set", [10, 20, 0], [0, 30]),
-        (np.array([0, 2, 0]), "add", [10, 20, 30], [10, 30, 10]),
-    ):
-        g = tg.grad(
-            lambda x, v, i=index, f=name: tg.sum(getattr(x.at[i], f)(v) * factors), argnums=(0, 1)
-        )(np.ones(3), np.ones(len(index)))
-        np.testing.assert_array_equal(g[0], by_x)
-        np.testing.assert_array_equal(g[1], by_values)
-    index = np.array([0, 0, 1])
-    for name, want in (("set", 2), ("add", 3)):
-        at = lambda v, f=name: getattr(tg.at(np.zeros(3))[index], f)(v)  # noqa: E731
-        assert tg.grad(lambda v, at=at: tg.sum(at(v)))(1.0) == want
-    np.testing.assert_array_equal(gradient(lambda x: x[[0, 0, -1]], np.ones(3)), [2, 0, 1])
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 2), (1, 2), (3, 1, 2), (2, 2, 2)])
@@ -146,6 +118,10 @@ def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, d
             np.testing.assert_array_equal(got, expected)
             wide = sum_segments(values, indices % min(n, 100), n)
             np.testing.assert_array_equal(narrow, wide)
+        for beyond in (n, -n - 1) if count else ():
+            indices[-1] = beyond
+            with pytest.raises(IndexError, match=f"index {beyond} "):
+                sum_segments(values, indices, n)
 
 
 # --- stability ---------------------------------------------------------------------------
@@ -257,19 +233,6 @@ def test_erf_of_float32_is_within_four_of_the_last_digit_and_never_decreases() -
     assert np.all(np.abs(y - exact) <= 4 * np.spacing(np.abs(exact).astype(np.float32)))
     assert np.all(np.diff(y) >= 0)
     np.testing.assert_array_equal(y[np.abs(x) >= 4.2], np.sign(x[np.abs(x) >= 4.2]))
-
-
-def test_what_is_standardized_in_float16_or_far_from_0_is_as_precise_as_it_can_be() -> None:
-    z = np.random.default_rng(0).normal(size=(3, 50))
-    exact = (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True)
-    # squares, and sums, would be infinite
-    halves = tg.standardize((3000 * z).astype(np.float16))
-    assert halves.dtype == np.float16
-    np.testing.assert_allclose(halves, exact, atol=2e-2)
-    np.testing.assert_allclose(tg.standardize(z + 1e6, epsilon=1e-12), exact, atol=1e-8)
-    g = np.cos(np.arange(150.0)).reshape(3, 50)
-    want = tg.vjp(tg.standardize, z)[1](g)[0]
-    np.testing.assert_allclose(tg.vjp(tg.standardize, z + 1e6)[1](g)[0], want, atol=1e-8)
 
 
 SATURATED = {

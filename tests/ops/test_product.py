@@ -110,17 +110,3 @@ def test_multi_dot_multiplies_in_the_cheapest_order() -> None:
     y, tape = tg.record(lambda *xs: tg.multi_dot(xs))(*[np.ones(shape) for shape in shapes])
     assert [r.shape for r in tape if r.op is tg.matmul] == [(2, 3), (3, 2), (2, 2)]
     assert y.value.tolist() == [[40 * 3 * 50] * 2] * 2
-
-
-@pytest.mark.parametrize("product", [np.dot, np.inner])
-@pytest.mark.parametrize("scalar", [7, 7.0, True, np.float32(7), np.int64(7)])
-def test_products_with_a_scalar_have_numpys_dtype(product: Any, scalar: Any) -> None:
-    a = np.arange(3, dtype=np.float32)
-    for f in (lambda t: product(t, scalar), lambda t: product(scalar, t)):
-        want = f(a)
-        got, _ = tg.record(f)(a)
-        assert got.dtype == want.dtype
-        np.testing.assert_array_equal(got.value, want)
-        assert tg.compile(f)(a).dtype == want.dtype
-        assert tg.grad(lambda t, f=f: tg.sum(f(t)))(a).dtype == np.float32
-    assert getattr(tg, product.__name__)(a, scalar).dtype == want.dtype

@@ -1,7 +1,6 @@
 """Shape and arrays put together: what the tests of every op do not say."""
 
 import inspect
-import math
 import warnings
 from typing import Any
 
@@ -57,25 +56,7 @@ def test_arguments_have_numpys_names_order_and_defaults(name: str) -> None:
                 assert parameter.default == theirs.default
 
 
-# --- lists that hold Tensors -----------------------------------------------------------------
-
-
-# --- joined and taken apart ------------------------------------------------------------------
-
-
 # --- selected --------------------------------------------------------------------------------
-
-
-def test_what_is_not_selected_never_enters() -> None:
-    x = np.array([1.0, 0.0, -1.0])
-    for fn in (
-        lambda t: tg.select([t > 0], [np.log(np.where(t > 0, t, 1.0))], np.inf),
-        lambda t: tg.tril(np.full((3, 3), np.inf), -3) * 0 + np.diag(t),
-        lambda t: tg.choose([0, 1, 1], [t, np.array([np.nan, 1.0, 1.0])]),
-    ):
-        assert np.isfinite(
-            tg.grad(lambda t, f=fn: tg.sum(tg.where(np.arange(3) < 1, f(t), 0)))(x)
-        ).all()
 
 
 def test_indices_may_be_tensors_found_while_recording() -> None:
@@ -135,16 +116,3 @@ def test_ranges_of_ratios_take_negative_and_far_ends() -> None:
     for f in (tg.geomspace, lambda *ends: tg.record(tg.geomspace)(*ends)):
         with pytest.raises(ValueError, match="from 0"):
             f(0.0, 1.0)
-
-
-@pytest.mark.parametrize("shape", [(0,), (5,), (3, 4), (2, 0, 3), ()])
-@pytest.mark.parametrize("order", "CF")
-def test_an_array_is_rolled_as_numpy_rolls_it(shape, order):
-    a = np.arange(math.prod(shape), dtype=float).reshape(shape, order=order)
-    for axis in [None, *range(-a.ndim, a.ndim)]:
-        for shift in (-7, -1, 0, 2, 9, np.int64(2)):
-            expected, rolled = np.roll(a, shift, axis), tg.roll(a, shift, axis)
-            np.testing.assert_array_equal(rolled, expected, strict=True)
-            assert rolled.strides == expected.strides
-    with pytest.raises(np.exceptions.AxisError):
-        tg.roll(a, 1, a.ndim)

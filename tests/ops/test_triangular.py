@@ -1,6 +1,5 @@
 """Triangular equations and the rule of Cholesky factors, with SciPy and without it."""
 
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -67,31 +66,6 @@ def test_triangular_equations_without_scipy(
     np.testing.assert_allclose(solution, wanted, rtol=1e-12)
     with pytest.raises(ValueError, match="infs or NaNs"):
         triangular.triangular(a * np.nan, b, trans, lower, unit, True)
-
-
-def test_the_rule_takes_scipy_where_it_is_there(monkeypatch: Any) -> None:
-    pytest.importorskip("scipy.linalg")
-    asked = []
-    one = triangular._pulled_one
-    monkeypatch.setattr(
-        triangular, "_pulled_one", lambda *a, **scipy: asked.append(a[0].shape) or one(*a, **scipy)
-    )
-    loss = lambda a: np.sum(np.linalg.cholesky(a))  # noqa: E731
-    for shape in ((5, 5), (2, 20, 20), (2, 3, 3)):
-        tg.grad(loss)(positive(shape, float))
-    # a stack of small matrices is NumPy's, which takes it at once
-    assert asked == [(5, 5), (20, 20), (20, 20)]
-
-
-def test_the_rule_has_one_piece_of_memory(monkeypatch: Any) -> None:
-    monkeypatch.setattr(triangular, "_scipys", without_scipy)
-    factor, g = np.linalg.cholesky(positive((400, 400), float)), RNG.normal(size=(400, 400))
-    tracemalloc.start()
-    triangular.pulled(factor, g)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    # and what a few rows take
-    assert peak < 1.8 * g.nbytes
 
 
 @pytest.mark.thorough

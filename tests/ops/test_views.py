@@ -11,7 +11,7 @@ from package_ops import package_ops
 from sharing import SHORT, check_sharing, may_share, shared
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.rules import Rules
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import sample_calls
@@ -173,23 +173,3 @@ def test_special_functions_of_scipy_share_nothing() -> None:
         if not is_elementwise(op):
             for operands, options in calls_of(op, False, 1):
                 assert not shared(op, operands, options, SHORT)
-
-
-def test_the_search_finds_views_and_operands() -> None:
-    fns: dict[str, tuple[Callable[..., Any], set[int]]] = {
-        "itself": (lambda x, y: y, {1}),
-        "a part": (lambda x, y: x[1:], {0}),
-        "an axis more": (lambda x, y: (x[None], y.T), {0, 1}),
-        "flat": (lambda x, y: np.ravel(x), {0}),
-        "in F order": (lambda x, y: np.ravel(x, "F"), {0}),
-        "one element": (lambda x, y: x if x.size == 1 else x + y, {0}),
-        "empty": (lambda x, y: x + y if y.size else y, set()),
-        "another": (lambda x, y: (x + 0, y * x), set()),
-    }
-    for name, (fn, wanted) in fns.items():
-        op = Rules(name, lambda *xs, fn=fn: _together(fn(*xs)), (None, None), jvp=lambda *xs: None)
-        assert shared(op, (np.ones((2, 3)), np.ones((2, 3))), {}) == wanted, name
-
-
-def _together(y: Any) -> Any:
-    return Parts(y) if isinstance(y, tuple) else y
