@@ -224,15 +224,6 @@ def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
     check_grads(fn, (f, *spacing), order=1)
 
 
-def test_counts_need_no_weights() -> None:
-    np.testing.assert_array_equal(
-        tg.bincount(np.array([3, 1, 1], np.uint8), minlength=5), [0, 2, 0, 1, 0]
-    )
-    assert tg.bincount(np.array([1])).dtype == np.intp
-    counted, _ = tg.record(lambda x: np.bincount(np.argsort(x)))(np.array([2.0, 1.0]))
-    np.testing.assert_array_equal(counted.value, [1, 1])
-
-
 # --- refusals ------------------------------------------------------------------------
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])

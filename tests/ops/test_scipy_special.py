@@ -232,17 +232,12 @@ def test_what_is_refused_is_named_as_what_it_is(name: str, call: Any) -> None:
         tg.record(call)(np.array([0.5, 1.5]))
 
 
-@pytest.mark.parametrize(
-    "name", ["polygamma", "logsumexp", "softmax", "log_softmax", "multigammaln"]
-)
-def test_a_function_that_reads_arrays_names_ours(name: str) -> None:
-    function = getattr(special, name)
-    call = {"polygamma": lambda f, t: f(1, t), "multigammaln": lambda f, t: f(t, 1)}.get(
-        name, lambda f, t: f(t)
-    )
-    ours = "tg" if name == "polygamma" else r"tapegrad\.scipy\.special"
-    with pytest.raises(TypeError, match=rf"; write {ours}\.{name}\("):
-        tg.record(lambda t: call(function, t))(np.ones(2))
+def test_a_function_that_reads_arrays_names_ours() -> None:
+    with pytest.raises(TypeError, match=r"; write tg\.polygamma\("):
+        tg.record(lambda t: special.polygamma(1, t))(np.ones(2))
+    for name in ("logsumexp", "softmax", "log_softmax"):
+        with pytest.raises(TypeError, match=rf"; write tapegrad\.scipy\.special\.{name}\("):
+            tg.record(lambda t, name=name: getattr(special, name)(t))(np.ones(2))
 
 
 def test_the_package_does_not_import_scipy() -> None:
