@@ -502,13 +502,10 @@ def test_methods_are_the_functions_of_their_name() -> None:
     x = np.arange(6.0).reshape(2, 3) - 2.5
     for call in (
         lambda t: t.sum(axis=0),
-        lambda t: t.mean(1, keepdims=True),
         lambda t: t.max(),
         lambda t: t.argmax(1),
         lambda t: t.reshape(3, 2),
-        lambda t: t.ravel(),
         lambda t: t.flatten(),
-        lambda t: t.transpose(),
         lambda t: t.transpose(1, 0),
         lambda t: t.swapaxes(0, 1),
         lambda t: t[:1].squeeze(0),
@@ -516,7 +513,6 @@ def test_methods_are_the_functions_of_their_name() -> None:
         lambda t: t.dot(t.T),
         lambda t: t.clip(-1, 1),
         lambda t: t.round(decimals=1),
-        lambda t: t.conj(),
         lambda t: t.real,
         lambda t: t.imag,
         lambda t: t.mT,

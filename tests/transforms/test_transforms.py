@@ -21,15 +21,8 @@ def test_transforms_keep_name_docstring_and_signature():
         assert made.__name__ == "loss"
         assert made.__doc__ == "How wrong it is."
         assert inspect.signature(made) == inspect.signature(loss)
-
-
-def test_transforms_say_in_their_repr_of_what_they_are():
-    def product(x: Any, y: Any) -> Any:
-        return x * y
-
-    assert repr(tg.vjp(product, 2.0, 3.0)[1]) == "<pullback over 3 records of product>"
-    assert repr(tg.linearize(product, 2.0, 3.0)[1]) == "<pushforward over 3 records of product>"
-    assert repr(tg.record(product)).startswith("<function record(product) at")
+    assert repr(tg.vjp(loss, 2.0, 3.0)[1]) == "<pullback over 3 records of loss>"
+    assert repr(tg.linearize(loss, 2.0, 3.0)[1]) == "<pushforward over 3 records of loss>"
 
 
 @pytest.mark.parametrize(
@@ -111,24 +104,13 @@ REFUSED: list[Refusal] = [
     (TypeError, lambda: tg.jvp(tg.sum, (V,), V), "tangents must be a tuple|an array"),
     (TypeError, lambda: tg.hvp(tg.sum, V, (V,)), "primals must be a tuple"),
     (TypeError, lambda: tg.hvp(tg.sum, (V,), V), "tangents must be a tuple"),
-    (ValueError, lambda: tg.jvp(square, (2.0, 3.0), (1.0,)), "2 primals but 1 tangents"),
     (
         ValueError,
         lambda: tg.jvp(first, ({"a": [2.0, 3.0]},), ({"a": [1.0, V]},)),
         "tangent of p.a.1 has shape (2,), its primal ()",
     ),
-    (
-        ValueError,
-        lambda: tg.jvp(first, ({"a": [2.0]},), ({"a": [1.0, 2.0]},)),
-        "the trees differ at 0.a",
-    ),
     (TypeError, lambda: tg.jvp(square, (2.0,), (1j,)), "tangent of p must be real|not complex"),
     (TypeError, lambda: tg.jvp(square, (2.0,), ("x",)), "tangent of p must be real numbers"),
-    (
-        ValueError,
-        lambda: tg.vjp(lambda p: {"y": (p, p)}, 2.0)[1]({"y": (1.0, V)}),
-        "cotangent of y.1 has shape (2,), its output ()",
-    ),
     (TypeError, lambda: tg.vjp(square, 2.0)[1](1j), "the cotangent must be real numbers"),
     (ValueError, lambda: tg.vjp(square, 2.0)[1]((1.0,)), "must be the same"),
     (ValueError, lambda: tg.linearize(square, V)[1](np.ones(3)), "the tangent of p has shape (3,)"),
@@ -146,7 +128,6 @@ REFUSED: list[Refusal] = [
         (ValueError, lambda t=t: t(square, mode="both"), "or None, not 'both'")
         for t in (tg.jacobian, tg.value_and_jacobian)
     ],
-    (TypeError, lambda: tg.grad(square, 1)(2.0), "called with 1 positional"),
     (
         TypeError,
         lambda: tg.vjp(tg.sum, V, has_aux=True),
