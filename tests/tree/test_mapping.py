@@ -23,6 +23,7 @@ def test_map_keeps_the_structure(t):
 DIFFERENT = [
     ([1], (1,), "the root"),
     ([1], [1, 2], "the root"),
+    ({"a": 1}, {"b": 1}, "the root"),
     ({"a": 1, "b": 2}, {"a": 1}, "the root"),
     (Params(1, 2), Point(1, 2), "the root"),
     (Params(1, None), Params(1, 2), "bias"),
