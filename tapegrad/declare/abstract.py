@@ -420,11 +420,6 @@ def whole_power(base: int, exponent: int) -> int:
     return power
 
 
-def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
-    """The function to call for an op while compiling, with these operands."""
-    return exactly(op, values) if op.like is None else op.like
-
-
 def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
     """The function that computes an op of these operands; Python ints do not wrap."""
     if op.whole is None:

@@ -522,8 +522,4 @@ def custom_vjp(backward: Fn) -> Customizing:
     array(2.+4.j)
     """
     check_callable(backward)
-    return cast(Customizing, partial(_customized, backward))
-
-
-def _customized(backward: Fn, fn: Fn) -> CustomVJP[..., Any]:
-    return CustomVJP(fn, backward)
+    return cast(Customizing, partial(CustomVJP, backward=backward))

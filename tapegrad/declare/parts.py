@@ -194,9 +194,7 @@ def _held(leaf: Any, alone: bool) -> Any:
     if type(x) in (float, complex) and alone:
         return x
     if type(x) is not np.ndarray:
-        x = np.array(x)
-        x.setflags(write=False)
-        return x
+        return owned_copy(np.asarray(x))
     # a record's array is ours, but a view would keep more than itself in memory
     ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
     return x if ours else readonly_view(owned_copy(x))

@@ -20,7 +20,7 @@ from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor, primals
 from tapegrad.core.writing import CURRENT, PARAMETER, append
-from tapegrad.declare.abstract import exactly, forward_of
+from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors.lines import Place, at_users_line
@@ -145,7 +145,8 @@ def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any
 def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """A value like the results."""
     n, example_operands = batch_size(batched, operands), example(operands, batched, 0)
-    like = forward_of(of, list(example_operands))(*example_operands, **options)
+    forward = of.like or exactly(of, list(example_operands))
+    like = forward(*example_operands, **options)
     if type(like) is Parts:
         return Parts(tuple([np.zeros((n, *x.shape), x.dtype) for x in like.values]))
     return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
