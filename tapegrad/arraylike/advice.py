@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.table import remedy
 
 _READ = "write t.value{}, which passes no gradient"
 _CHANGES = "a Tensor is immutable; {}"
@@ -62,7 +62,7 @@ class Absent:
 
     def __get__(self, record: Any, kind: Any = None) -> NoReturn:
         if record is not None:
-            lazy_import("tapegrad.arraylike.remedies", "refuse_solver")(record)
+            remedy("refuse_solver", record)
         raise AttributeError(f"a Tensor has no attribute {self.name!r}: {ATTRIBUTES[self.name]}")
 
 

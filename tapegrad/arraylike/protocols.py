@@ -8,11 +8,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.arraylike.table import ANSWERS, answer_for, lazy_import
+from tapegrad.arraylike.table import ANSWERS, answer_for, remedy
 
 # NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
-_REMEDIES = "tapegrad.arraylike.remedies"
 
 
 def handles(kind: type, protocol: str) -> bool:
@@ -66,8 +65,8 @@ def in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
 
     def rebound(self: Any, other: Any) -> Any:
         if not self._is_a_number():
-            lazy_import(_REMEDIES, "refuse_solver")(self)
-            write = lazy_import(_REMEDIES, "augmented")(f"t = t {symbol[:-1]} v")
+            remedy("refuse_solver", self)
+            write = remedy("augmented", f"t = t {symbol[:-1]} v")
             raise TypeError(
                 f"{symbol} changes an array in place in NumPy, under all its names and views, but "
                 f"a Tensor (this one has shape {self.shape}) is immutable; "
@@ -105,7 +104,7 @@ class Protocols:
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
-                + lazy_import(_REMEDIES, "augmented")(write)
+                + remedy("augmented", write)
             )
         key = ufunc if method == "__call__" else (method, ufunc)
         ours = ANSWERS.get(key) or answer_for(key)
@@ -120,11 +119,9 @@ class Protocols:
                 raise
         if method == "__call__":
             _refuse(ufunc, name)
-        remedies = lazy_import(_REMEDIES, "UFUNC_METHODS")
-        remedy = remedies.get(f"{name}.{method}") or remedies.get(method, "call it with t[:, None]")
         raise TypeError(
             f"{_called(ufunc, method)} is not supported on a Tensor; "
-            + remedy.format(_called(ufunc, "__call__"))
+            + remedy("of_method", name, method).format(_called(ufunc, "__call__"))
         )
 
     def __array_function__(
@@ -132,7 +129,7 @@ class Protocols:
     ) -> Any:
         if function is np.atleast_1d:
             # SciPy's solvers look at a result so, and lose its errors later on
-            lazy_import(_REMEDIES, "refuse_solver")(self)
+            remedy("refuse_solver", self)
         ours = ANSWERS.get(function) or answer_for(function)
         if ours is None:
             _refuse(function, function.__name__)
@@ -152,7 +149,7 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
-        + (lazy_import(_REMEDIES, "of_function")(function.__name__) or instead)
+        + (remedy("of_function", function.__name__) or instead)
     )
 
 

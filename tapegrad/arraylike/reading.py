@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.table import lazy_import
+from tapegrad.arraylike.table import remedy
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import called_from, users_line
 from tapegrad.errors.words import in_html
 from tapegrad.tree.ownership import Array, readonly_array, readonly_view
 from tapegrad.tree.structure import is_record
 
-_REFUSE_SOLVER = "tapegrad.arraylike.remedies", "refuse_solver"
-_SOLVERS = "scipy.optimize", "scipy.integrate"
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
     ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stop_gradient"]
@@ -113,8 +111,8 @@ class Reading:
     def __bool__(self: Any) -> bool:
         value = bool(self._read("bool()"))
         function, module = called_from(1)
-        if module.startswith(_SOLVERS):
-            lazy_import(*_REFUSE_SOLVER)(self)
+        if module.startswith(("scipy.optimize", "scipy.integrate")):
+            remedy("refuse_solver", self)
         if module.startswith("numpy.") and not module.startswith("numpy.testing"):
             tensors = [x for x in (self, *self.operands) if type(x) is type(self)]
             if any(x.dtype.kind in "fc" for x in tensors):
@@ -157,8 +155,7 @@ class Reading:
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind in "fc" and (type(rules) is not tuple or any(rules)):
-            lazy_import(*_REFUSE_SOLVER)(self)
-            name, instead = lazy_import("tapegrad.arraylike.remedies", "of_reading")(what, self)
+            name, instead = remedy("of_reading", what, self)
             raise TypeError(
                 f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "
                 "the numbers on purpose pass t.value"
@@ -168,8 +165,7 @@ class Reading:
     def _read(self: Any, what: str) -> Array:
         """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
-            lazy_import(*_REFUSE_SOLVER)(self)
-            name, instead = lazy_import("tapegrad.arraylike.remedies", "of_unknown")(what, self)
+            name, instead = remedy("of_unknown", what, self)
             raise TraceError(
                 f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{instead}"

@@ -184,6 +184,12 @@ def refuse_solver(t: Any) -> None:
     )
 
 
+def of_method(name: str, method: str) -> str:
+    """The remedy for a method of a ufunc, with a place for the ufunc's full name."""
+    remedy = UFUNC_METHODS.get(f"{name}.{method}") or UFUNC_METHODS.get(method)
+    return remedy or "call it with t[:, None]"
+
+
 def of_function(name: str) -> str | None:
     """The remedy for a function of NumPy without an op, or for the one that calls it."""
     called, code, _ = _reading("")
@@ -205,6 +211,7 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
     t
         The Tensor.
     """
+    refuse_solver(t)
     name, code, through = _reading(what)
     if not is_recording(t.origin):
         return name, f"{users_line()}; its recording has ended"
@@ -378,6 +385,7 @@ _STATEMENTS: Mapping[type[ast.AST], str] = {
 
 def of_unknown(what: str, t: Any) -> tuple[str, str]:
     """The name of an operation that needs the unknown value of a Tensor, and the remedy."""
+    refuse_solver(t)
     doing, nodes = t.origin.doing, users_code()
     arguments = _integer_arguments(t) if doing in _STATIC else []
     static = _STATIC[doing].format(" and ".join(arguments)) if arguments else ""

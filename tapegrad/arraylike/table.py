@@ -73,3 +73,8 @@ def lazy_import(module: str, name: str) -> Any:
 def called_lazily(module: str, name: str) -> Callable[..., Any]:
     """A function of a module, which is imported when the function is first called."""
     return lambda *args, **kwargs: lazy_import(module, name)(*args, **kwargs)
+
+
+def remedy(name: str, *args: Any) -> Any:
+    """The result of a function of `tapegrad.arraylike.remedies`, which only messages need."""
+    return lazy_import("tapegrad.arraylike.remedies", name)(*args)
