@@ -71,3 +71,10 @@ def test_pool_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
             pool(None, x)
     with pytest.raises(ValueError, match=r"Flatten.*axis"):
         nn.Flatten()(None, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 5), (3, 5), (2, 4, 5)])
+def test_a_convolution_names_an_input_of_other_axes_or_channels(shape: tuple[int, ...]) -> None:
+    layer = nn.Conv1d(3, 2, 2)
+    with pytest.raises(ValueError, match=re.escape(f"x has shape {shape}; (batch, 3, side)")):
+        layer(layer.init(0), np.ones(shape))

@@ -52,6 +52,23 @@ def test_layer_init_draws_as_its_docstring_says():
     np.testing.assert_array_equal(tg.nn.RNNCell(2, 3, 4).initial_hidden(5), np.zeros((5, 3)))
 
 
+def test_normalizations_are_their_formulas():
+    def scaled(x, axes, params, mean, epsilon):
+        spread = np.sqrt(np.mean((x - mean) ** 2, axis=axes, keepdims=True) + epsilon)
+        return (x - mean) / spread * params.weight + getattr(params, "bias", 0.0)
+
+    for kind, axes, centered in (("layer norm", -1, True), ("rms norm", -1, False)):
+        layer, (params, x) = KINDS[kind].layer, KINDS[kind].arguments()
+        mean = np.mean(x, axis=axes, keepdims=True) if centered else 0.0
+        np.testing.assert_allclose(layer(params, x), scaled(x, axes, params, mean, layer.epsilon))
+    layer, (params, x) = tg.nn.BatchNorm(3), KINDS["batch norm, training"].arguments()
+    y, state = layer(params, x, layer.initial_state(), training=True)
+    want = scaled(x, 0, params, np.mean(x, axis=0), layer.epsilon)
+    np.testing.assert_allclose(y, want)
+    still = (x - state.mean) / np.sqrt(state.variance + layer.epsilon) * params.weight + params.bias
+    np.testing.assert_allclose(layer(params, x, state)[0], still)
+
+
 @given(hnp.arrays(np.float64, st.sampled_from([(3,), (2, 3), (0, 3), (2, 4, 3)]), elements=FLOATS))
 def test_linear_is_affine_along_the_last_axis(x):
     layer = tg.nn.Linear(3, 2)
