@@ -147,31 +147,9 @@ def test_columns_of_pandas_are_arrays(dtype: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_converted_notebook_has_the_page_and_programs_in_a_fixed_font(
+def test_a_part_of_the_course_runs_as_a_notebook_and_is_converted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nbconvert = pytest.importorskip("nbconvert")
-    nbformat, bs4 = pytest.importorskip("nbformat"), pytest.importorskip("bs4")
-    pytest.importorskip("ipykernel")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    first = "import tapegrad as tg\noutput, tape = tg.record(lambda x: x * x)(3.0)\ntape[1]"
-    cells = [first, "tg.compile(lambda x: x * x).program(3.0)", "tg.show.html(tape, output)"]
-    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
-    run = nbconvert.preprocessors.ExecutePreprocessor(timeout=300, kernel_name="python3")
-    run.preprocess(notebook)
-    page, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
-    soup = bs4.BeautifulSoup(page, "html.parser")
-    record, program = soup.find_all("pre", style="font-family: monospace")
-    assert record.text.startswith("Tensor(9., ")
-    assert program.text.startswith("# <lambda>: 1 input")
-    (frame,) = soup.find_all("iframe")
-    output, tape = tg.record(lambda x: x * x)(3.0)
-    assert frame["srcdoc"] == tg.show.html(tape, output)
-
-
-@pytest.mark.thorough
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_part_of_the_course_runs_as_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     jupytext = pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
@@ -179,12 +157,25 @@ def test_a_part_of_the_course_runs_as_a_notebook(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     script = ROOT / "examples" / "parts" / "02_backward.py"
     notebook = jupytext.read(script)
-    notebook.cells.append(nbformat.v4.new_code_cell("tape"))
+    # what a script does not show: a tape, a record, a program and a page as a notebook shows them
+    further = (
+        "tape",
+        "x",
+        "tg.compile(abs).program(-3.0)",
+        "tg.show.html(tape, z, None, np.ones(5))",
+    )
+    notebook.cells += [nbformat.v4.new_code_cell(source) for source in further]
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert len(code) > 3
+    assert len(code) > 7
     assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
     assert not any(out.output_type == "error" for cell in code for out in cell.outputs)
-    # what a script does not show: a tape as a notebook shows it
-    assert code[-1].outputs[0].data.keys() >= {"text/plain"}
+    assert all("text/html" in cell.outputs[0].data for cell in code[-4:])
+    nbconvert, bs4 = pytest.importorskip("nbconvert"), pytest.importorskip("bs4")
+    html = bs4.BeautifulSoup(
+        nbconvert.HTMLExporter().from_notebook_node(notebook)[0], "html.parser"
+    )
+    fixed = html.find_all("pre", style="font-family: monospace")
+    assert [x.text[:5] for x in fixed][-2:] == ["Tenso", "# abs"]
+    assert html.find("iframe")["srcdoc"].startswith("<!DOCTYPE html>")

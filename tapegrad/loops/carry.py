@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import check_returned
-from tapegrad.core.writing import CURRENT, recorded_from
+from tapegrad.core.writing import ASARRAY, CURRENT, append, recorded_from
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
@@ -161,7 +161,9 @@ def give_dtypes(init: Any, after: Any) -> Any:
         dtype = np.asarray(y).dtype
         if type(x) is not Tensor:
             return np.asarray(x).astype(dtype)
-        return x if x.dtype == dtype and not in_program else x.astype(dtype)
+        if x.dtype != dtype:
+            return x.astype(dtype)
+        return append(ASARRAY, (x,), {}) if in_program else x
 
     return tree.map(array, init, after)
 

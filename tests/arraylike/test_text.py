@@ -11,10 +11,7 @@ NAME = "<script>alert(1)</script>"
 
 
 # Jupyter's style sheet takes the fixed font from a pre
-ATTRIBUTES = {
-    "table": [("class", "tapegrad")],
-    "pre": [("style", "font-family: monospace")],
-}
+ATTRIBUTES = {"table": [("class", "tapegrad")], "pre": [("style", "font-family: monospace")]}
 
 
 class Seen(HTMLParser):

@@ -132,7 +132,7 @@ SCAN = "line 3 of the tape of body, step 2 of the scan on line {} of "
         (scanned, SCAN.format(1) + "scanned, log,", "return c, np.log(c)"),
         (
             outer,
-            SCAN.format(4) + "<lambda>, step 0 of the scan on line 3 of outer, log,",
+            SCAN.format(4) + "<lambda>, step 0 of the scan on line 2 of outer, log,",
             "return c, np.log(c)",
         ),
         (
@@ -240,7 +240,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     output, tape = tg.record(outer)(2.0, XS)
     heads = [part.splitlines()[0] for part in str(tape.show()).split("\n\n")[1:]]
     assert heads == [
-        "inside line 4, scan, step 1, the last:",
+        "inside line 3, scan, step 1, the last:",
         "inside line 5, scan, step 2, the last:",
     ]
     assert "cotangent" not in str(tape.show())
@@ -253,46 +253,42 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     assert "inside" not in str(tape.show())
 
 
-def test_a_loop_has_its_carry_and_its_results_by_the_names_that_the_step_gives_them():
-    def shown(results, init=(1.0, 2.0)):
-        step = lambda state, x: ((state[0] * x, state[1] + x), results(state[0], x))  # noqa: E731
-        record = tg.record(lambda xs: tg.scan(step, init, xs))(XS)[1][1]
-        return [text.split(" = ")[0] for text in str(to_show(record, record)).split(", ")]
-
-    carry = ["state.0", "state.1"]
-    assert shown(lambda a, x: None) == carry
-    assert shown(lambda a, x: a * x) == [*carry, "y"]
-    assert shown(lambda a, x: (a, (x * x, x))) == [*carry, "y.0", "y.1.0", "y.1.1"]
-    assert shown(lambda a, x: {"loss": a, "err": x}) == [*carry, "loss", "err"]
-    whole = tg.record(lambda w: tg.fori_loop(0, 3, lambda i, c: c * w, w))(2.0)[1]
-    assert str(whole).splitlines()[-2].endswith("  c = 16.0")
-
-
-def test_a_page_goes_along_a_loop_in_the_order_of_its_steps_and_back():
-    output, tape = tg.record(outer)(2.0, XS)
-    page = tg.show.html(tape, output)
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
-    (loop,) = holders(tape)
-    forward, events = (
-        [(event["kind"], event.get("run")) for event in data[part] if event["line"] == loop.index]
-        for part in ("forward", "events")
-    )
-    # the page has the runs from the last to the first, each before those inside it
-    back = [*range(8)]
-    assert forward == [*(("forth", i) for i in back[::-1]), ("forward", None)]
-    assert events[:9] == [*(("back", i) for i in back), ("rule", None)]
+@pytest.mark.parametrize(
+    ("results", "names"),
+    [
+        (lambda x: None, []),
+        (lambda x: x, ["y"]),
+        (lambda x: (x, (x * x, x)), ["y.0", "y.1.0", "y.1.1"]),
+        (lambda x: {"loss": x, "err": x}, ["loss", "err"]),
+    ],
+)
+def test_a_loop_shows_its_carry_and_its_results_by_the_names_of_the_step(results, names):
+    step = lambda state, x: ((state[0] * x, state[1] + x), results(state[0]))  # noqa: E731
+    record = tg.record(lambda xs: tg.scan(step, (1.0, 2.0), xs))(XS)[1][1]
+    assert re.findall(r"([\w.]+) = ", str(to_show(record, record))) == [
+        "state.0",
+        "state.1",
+        *names,
+    ]
 
 
-def test_a_page_opens_loops_step_by_step():
+def test_a_page_opens_loops_step_by_step_forward_and_back():
     output, tape = tg.record(outer, lines=True)(2.0, XS)
     page = tg.show.html(tape, output)
     heads = re.findall("<summary>(Inside .*?)</summary>", page)
-    of = "Inside %5 scan of &lt;lambda&gt;, step {} of the scan on line 4 of outer, step {}"
+    of = "Inside %5 scan of &lt;lambda&gt;, step {} of the scan on line 3 of outer, step {}"
     assert heads == [
-        *("Inside %4 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
-        *("Inside %4 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
+        *("Inside %3 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
+        *("Inside %3 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
     ]
     assert page.count("return c, np.log(c)</span>") == 6
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    forward, events = (
+        [(x["kind"], x.get("run")) for x in data[part] if x["line"] == 3]
+        for part in ("forward", "events")
+    )
+    assert forward == [*(("forth", i) for i in range(8)[::-1]), ("forward", None)]
+    assert events[:9] == [*(("back", i) for i in range(8)), ("rule", None)]
     output, tape = tg.record(lambda w: tg.fori_loop(0, 50, lambda i, c: c * w, w))(1.1)
     page = tg.show.html(tape, output)
     assert page.count("<summary>Inside") == 12

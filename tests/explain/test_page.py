@@ -290,12 +290,8 @@ def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
 
 
 def three(w, xs):
-    def step(c, x):
-        a, b = c[0] * w + x, np.sin(c[1] + c[0])
-        return (a, b), (a * b, a, b)
-
-    (a, b), (p, q, r) = tg.scan(step, (0.0, 0.0), xs)
-    return np.sum(p) + np.sum(q) + np.sum(r) + a + b
+    step = lambda c, x: ((c[0] * w + x, np.sin(c[1] + c[0])), (c[0] * c[1], *c))  # noqa: E731
+    return sum(np.sum(y) for y in tg.tree.leaves(tg.scan(step, (0.0, 0.0), xs)))
 
 
 @in_a_browser
@@ -303,30 +299,25 @@ def test_stepping_goes_into_a_loop_in_a_panel_of_one_height_beside_a_graph_that_
     script = """
     const heights = new Set(), seen = (run, kind) => getComputedStyle(run.querySelector(`td.${kind}`)).visibility;
     report.runs = [];
-    while (!at("forward").disabled) {
-      at("forward").click();
+    for (; !at("forward").disabled; at("forward").click()) {
       heights.add(document.querySelector("nav").offsetHeight);
-      if (frames[now].run === undefined) continue;
-      const open = runs.filter((run) => run.open);
-      report.runs.push(open.map((run) => [run.id, seen(run, "value"), seen(run, "cotangent")]));
+      const open = runs.filter((run) => run.open && frames[now].run !== undefined);
+      report.runs.push(...open.map((run) => [run.id, seen(run, "value"), seen(run, "cotangent")]));
     }
-    report.heights = heights.size;
-    const summary = runs[0].querySelector("summary");
+    const svg = document.querySelector("svg"), box = svg.parentElement, summary = runs[0].querySelector("summary");
+    const left = (element) => element.getBoundingClientRect().left, wide = () => box.scrollWidth > box.clientWidth;
     runs[0].open = true;
-    report.less = getComputedStyle(summary, "::after").content;
-    report.hangs = runs[0].parentElement.getBoundingClientRect().left > summary.getBoundingClientRect().left;
-    const svg = document.querySelector("svg"), box = svg.parentElement;
-    report.graph = [box.scrollWidth > box.clientWidth, svg.getBoundingClientRect().width < Number(svg.getAttribute("width"))];
+    report.head = [getComputedStyle(summary, "::after").content, left(summary) < left(runs[0].parentElement)];
+    report.graph = [heights.size, wide(), svg.clientWidth < Number(svg.getAttribute("width"))];
     box.style.width = "150px";
-    report.bar = [box.scrollWidth > box.clientWidth, box.offsetHeight - box.clientHeight > 5];
+    report.bar = [wide(), box.offsetHeight - box.clientHeight > 5];
     """
     page = tg.show.html(*recorded(three, (0.7, np.array([1.0, 3.0, 0.5]))))
     report = run(page, script, tmp_path)
-    forth = [[[f"run-{i}", "visible", "hidden"]] for i in (2, 1, 0)]
-    assert report["runs"] == forth + [[[f"run-{i}", "visible", "visible"]] for i in (0, 1, 2)]
-    assert report["heights"] == 1
-    assert (report["less"], report["hangs"]) == ("none", False)
-    assert report["graph"] == [False, True]
+    forth = [[f"run-{i}", "visible", "hidden"] for i in (2, 1, 0)]
+    assert report["runs"] == forth + [[f"run-{i}", "visible", "visible"] for i in (0, 1, 2)]
+    assert report["head"] == ["none", False]
+    assert report["graph"] == [1, False, True]
     assert report["bar"] == [True, True]
 
 
