@@ -132,7 +132,7 @@ SCAN = "line 3 of the tape of body, step 2 of the scan on line {} of "
         (scanned, SCAN.format(1) + "scanned, log,", "return c, np.log(c)"),
         (
             outer,
-            SCAN.format(4) + "<lambda>, step 0 of the scan on line 2 of outer, log,",
+            SCAN.format(4) + "<lambda>, step 0 of the scan on line 1 of outer, log,",
             "return c, np.log(c)",
         ),
         (
@@ -240,7 +240,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     output, tape = tg.record(outer)(2.0, XS)
     heads = [part.splitlines()[0] for part in str(tape.show()).split("\n\n")[1:]]
     assert heads == [
-        "inside line 3, scan, step 1, the last:",
+        "inside line 2, scan, step 1, the last:",
         "inside line 5, scan, step 2, the last:",
     ]
     assert "cotangent" not in str(tape.show())
@@ -276,15 +276,15 @@ def test_a_page_opens_loops_step_by_step_forward_and_back():
     output, tape = tg.record(outer, lines=True)(2.0, XS)
     page = tg.show.html(tape, output)
     heads = re.findall("<summary>(Inside .*?)</summary>", page)
-    of = "Inside %5 scan of &lt;lambda&gt;, step {} of the scan on line 3 of outer, step {}"
+    of = "Inside %5 scan of &lt;lambda&gt;, step {} of the scan on line 2 of outer, step {}"
     assert heads == [
-        *("Inside %3 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
-        *("Inside %3 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
+        *("Inside %2 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
+        *("Inside %2 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
     ]
     assert page.count("return c, np.log(c)</span>") == 6
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
     forward, events = (
-        [(x["kind"], x.get("run")) for x in data[part] if x["line"] == 3]
+        [(x["kind"], x.get("run")) for x in data[part] if x["line"] == 2]
         for part in ("forward", "events")
     )
     assert forward == [*(("forth", i) for i in range(8)[::-1]), ("forward", None)]

@@ -26,6 +26,9 @@ BEGUN = [
     lambda w, c: tg.scan(lambda c, x: (c * x * w + np.ones(()), 0), c, np.float32([0.1, 0.3]))[0],
     lambda w, c: tg.while_loop(lambda c: c < 9, lambda c: c * w + 1, c),
     lambda w, c: w * tg.fori_loop(0, 0, lambda i, c: c * w, c),
+    lambda w, c: tg.fori_loop(0, 2, lambda i, d: d + tg.fori_loop(0, 2, lambda j, e: e * w, c), c),
+    lambda w, c: tg.fori_loop(0, 2, lambda i, d: d + tg.fori_loop(0, 2, lambda j, e: e * d, w), c),
+    lambda w, c: tg.cond(w > 0, lambda w: tg.fori_loop(0, 2, lambda j, e: e * w, w), abs, w) + c,
 ]
 
 
@@ -35,10 +38,12 @@ def test_a_number_begins_a_loop_as_an_array_does_without_records_of_its_own(f):
     for g in (f, tg.grad(tg.grad(f, 1)), tg.compile(f), forward, tg.grad(f, (0, 1))):
         array = g(np.asarray(1.3), np.asarray(0.7))
         tg.tree.map(np.testing.assert_array_equal, g(1.3, 0.7), array)
-    tape = tg.record(f)(1.3, 0.7)[1]
-    assert {record.op.name for record in tape}.isdisjoint({"asarray", "astype"})
-    carry = [x for record in tape for run in runs(record) for x in run.carry]
-    assert {type(x.primal) for x in carry} <= {np.ndarray}
+    held = [tg.record(f)(1.3, 0.7)[1]]
+    for tape in held:
+        assert {record.op.name for record in tape}.isdisjoint({"asarray", "astype"})
+        inside = [run for record in tape for run in runs(record)]
+        assert {type(x.primal) for run in inside for x in run.carry} <= {np.ndarray}
+        held += [run.tape for run in inside]
 
 
 LENT = {

@@ -91,7 +91,7 @@ def test_compile_takes_steps_in_proportion_to_the_records(make):
     ("outer", "inner", "check", "words"),
     [
         (200, 1, False, "401 are of long: does it repeat code"),
-        (1, 200, False, "404 records; 400 are of step, a body of tg.scan or the like in long"),
+        (1, 200, False, "403 records; 400 are of step, a body of tg.scan or the like in long"),
         (40, 1, True, "check=True"),
         # a loop that is one record already has no more records for more steps
         (1, 2, False, None),

@@ -181,15 +181,21 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
     values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
     kept: list[int] = []
+    # a loop of a program begins with an array, one on a tape with a number as well
+    numbers = set() if last_written().origin.compiling else numbers_begun_with(code)
     for i, y in enumerate(code.instructions):
         is_known = all(type(x) is not Ref or x in values for x in y.operands)
         recorded = any(type(values.get(x)) is Tensor for x in y.operands)
-        if is_known and recorded and (is_certain or y.is_view):
+        if i in numbers and is_known:
+            values[Ref("instruction", i)] = values[y.operands[0]]
+        elif is_known and recorded and (is_certain or y.is_view):
             operands = tuple([values.get(x, x) for x in y.operands])
             values[Ref("instruction", i)] = written_again(y, operands)
             kept.append(i)
-    rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in kept]
-    used = set(code.outputs).union(*rest)
+    used = set(code.outputs)
+    for i in reversed(range(len(code.instructions))):
+        if i not in kept and (i not in numbers or Ref("instruction", i) in used):
+            used.update(code.instructions[i].operands)
     if not kept:
         return done
     known = inputs_at(range(n)) + [Ref("instruction", i) for i in kept]
@@ -198,6 +204,22 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
     code = from_these(code, [*captured, *args], inputs)
     return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
+
+
+def numbers_begun_with(code: Code) -> set[int]:
+    """The instructions that make an array of a number for loops to begin with, and nothing else."""
+
+    def begins(x: Ref, y: Instruction) -> bool:
+        loop = y.options.get("loop")
+        return x not in y.operands[: len(y.operands) if loop is None else loop.n_captured]
+
+    return {
+        i
+        for i, made in enumerate(code.instructions)
+        for x in [Ref("instruction", i)]
+        if made.op is ASARRAY and x not in code.outputs
+        if all(begins(x, y) for y in code.instructions[i + 1 :])
+    }
 
 
 def from_these(
