@@ -47,11 +47,11 @@ class Fault:
     Attributes
     ----------
     kind
-        ``"structure"``, ``"value"``, ``"exact"`` (a value that rounding does not move), ``"zero"``,
-        ``"tie"``, ``"limit"`` (an infinity or a nan) or ``"raises"``.
+        ``"structure"``, ``"value"``, ``"zero"``, ``"tie"``, ``"limit"`` (an infinity or a nan) or
+        ``"raises"``.
     path
         The output.
-    told
+    text
         The values, in words.
     """
 
@@ -198,9 +198,6 @@ def _compared(
         wrong = finite & steady & (off > bound * (by + ulp))
         if wrong.any():
             return _fault("value", paths[i], x, y, wrong)
-        wrong = exact & (off > bound * ulp)
-        if wrong.any():
-            return _fault("exact", paths[i], x, y, wrong)
     return _untied(pairs, moved, paths)
 
 
