@@ -208,6 +208,8 @@ class TwoEngines(RuleBasedStateMachine):
     """Tapes that branch at random, each record beside a complex number: nothing there is swept."""
 
     def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, number: Any) -> None:
+        if np.max(np.abs([np.real(number), np.imag(number) / STEP])) > 1e4:
+            return  # what cancels later would leave no digits, and what overflows none at all
         np.testing.assert_allclose(record.value, np.real(number), rtol=1e-12, atol=1e-12)
         values = b"".join(r.value.tobytes() for r in tape)
         records, numbers = (*branch.records, record), (*branch.numbers, number)
