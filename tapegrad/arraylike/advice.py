@@ -13,6 +13,12 @@ from tapegrad.arraylike.table import remedy
 _READ = "write t.value{}, which passes no gradient"
 _CHANGES = "a Tensor is immutable; {}"
 
+# functions that are methods in PyTorch
+_FUNCTIONS = (
+    "abs cos cosh erf exp expm1 floor log log1p log10 log2 log_softmax logsumexp maximum minimum "
+    "relu sigmoid sign sin sinh softmax sqrt square tan tanh"
+)
+
 # attributes that users of PyTorch and NumPy look for, with all of an ndarray's
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {name: _READ.format(f".{name}") for name in dir(np.ndarray) if not name.startswith("_")}
@@ -33,7 +39,17 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         ("fill", "put", "itemset", "resize", "setfield", "copy_", "zero_", "fill_", "add_"),
         _CHANGES.format("write t = t.at[index].set(value) or .add(value)"),
     )
+    | {name: f"write tg.{name}(t)" for name in _FUNCTIONS.split()}
     | {
+        "norm": "write tg.linalg.norm(t)",
+        "pow": "write t**p",
+        "mul": "write t * u",
+        "div": "write t / u",
+        "matmul": "write t @ u",
+        "mm": "write t @ u",
+        "t": "write t.T",
+        "clamp": "write tg.clip(t, low, high)",
+        "contiguous": "a Tensor needs no copy",
         "clone": "a Tensor is immutable, so it needs no copy",
         "detach": "write tg.stop_gradient(t), or t.value for the array",
         "grad_fn": "t.op wrote it, from t.operands",

@@ -31,12 +31,17 @@ _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single",
 _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
 # functions of SciPy that ours equal in name and meaning
 _OF_SCIPY = ("polygamma", "softplus")
+# modules of SciPy some of whose functions NumPy has too, with their place there
+_OF_NUMPY = {"scipy.linalg": "linalg.", "scipy.fft": "fft.", "scipy.integrate": ""}
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
 )
-# libraries that compute on arrays alone
+# libraries that compute on arrays alone, and parts of them before the whole
 _LIBRARIES = {
+    "scipy.sparse": "SciPy's sparse arrays compute on arrays alone: write "
+    "tapegrad.scipy.sparse.coo_array(A) @ t for a product, and solve with "
+    "tapegrad.scipy.sparse.linalg",
     "scipy": "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare "
     "it with tg.custom_op",
     "pandas": "pandas computes on arrays alone: write column.to_numpy() for a column or a table",
@@ -222,8 +227,11 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
 
 def _of_library(through: Sequence[tuple[str, str]]) -> str:
     """The remedy for calling a library that reads a Tensor's value; "" for NumPy."""
-    called = {module.partition(".")[0] for module, _ in through}
-    return next((remedy for name, remedy in _LIBRARIES.items() if name in called), "")
+    called = [f"{module}." for module, _ in through]
+    for name, remedy in _LIBRARIES.items():
+        if any(module.startswith(f"{name}.") for module in called):
+            return remedy
+    return ""
 
 
 def _at() -> str:
@@ -334,8 +342,8 @@ def _of_scipy(place: str, function: str, method: str) -> str:
                 attrgetter(path)(namespace)
                 if path.split(".")[0] in namespace.__all__:
                     return f"{module}.{path}"
-    is_numpys = place.startswith("scipy.linalg") and _is_ours(f"linalg.{function}")
-    return f"np.linalg.{function}" if is_numpys else ""
+    path = _OF_NUMPY.get(".".join(parts[:2]), "_") + function
+    return f"np.{path}" if _is_ours(path) else ""
 
 
 def _with(function: str, call: ast.Call) -> str:

@@ -7,6 +7,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import NoReturn
 
+import numpy as np
+
 # other libraries' names for what is here, or for what is not needed
 _NAMES = {
     "tg.compile(fn)": "jit function",
@@ -23,17 +25,29 @@ _NAMES = {
     "tg.jacobian(fn)": "jacfwd jacrev",
     "tg.checkpoint(fn)": "remat",
     "tg.custom_op(vjps=..., jvp=...)": "custom_jvp",
+    "tg.custom_vjp(rule)": "custom_gradient defvjp",
+    "tg.record(fn)(*args)": "make_jaxpr",
+    "np.asarray(array)": "from_numpy",
     "tg.linearize(fn, x)[1].transpose(g)": "linear_transpose",
     "tg.concatenate(arrays)": "concat cat",
     "tg.clip(x, low, high)": "clamp",
     "tg.at(x)[index].add(values), or tg.segment_sum": "scatter scatter_add index_add segment",
-    "tg.at(x)[index].min(values)": "segment_min",
+    "-tg.segment_max(-x, ids, n)": "segment_min",
+    "tg.segment_sum, divided by np.bincount(ids, minlength=n)": "segment_mean scatter_mean",
+    "x = np.exp(x - tg.segment_max(x, ids, n)[ids]), then x / tg.segment_sum(x, ids, n)[ids]": (
+        "segment_softmax scatter_softmax"
+    ),
+    "tg.at(np.ones(n))[ids].multiply(x)": "segment_prod",
+    "tg.random.choice(key, n, shape, p=p)": "categorical multinomial",
     "tg.random.key(seed)": "manual_seed PRNGKey seed default_rng",
     "tg.random.normal(key, shape)": "randn standard_normal",
     "tg.random.uniform(key, shape)": "rand",
     "tg.random.integers(key, low, high, shape)": "randint",
     "tg.random.permutation(key, x)": "randperm shuffle",
     "tg.nn.Linear": "Dense",
+    "tg.nn.LSTMCell, with tg.scan": "LSTM",
+    "tg.nn.GRUCell, with tg.scan": "GRU",
+    "tg.nn.RNNCell, with tg.scan": "RNN",
     "a frozen class with init(key) and layer(params, x), as in examples/recipes.md": "Module",
     "tg.nn.Silu": "Swish",
     "tg.nn.binary_cross_entropy_loss(logits, targets)": "BCELoss BCEWithLogitsLoss",
@@ -73,13 +87,19 @@ def _instead(module: str, name: str) -> str:
     if name in ELSEWHERE:
         return ELSEWHERE[name]
     own = _names(module)
+    # a function of arrays rather than the layer or the initializer of its name
+    everywhere = import_module("tapegrad")
+    if name in dir(everywhere):
+        return f": write tg.{name}"
+    if not module and name in np.__all__:
+        return f": write np.{name}"
     same = own.get(_plain(name))
     for other in () if same else _MODULES:
         same = same or _names(other).get(_plain(name))
     if same:
         return f": write {same}"
     # few programs need it
-    matches = import_module("difflib").get_close_matches(_plain(name), own, n=1)
+    matches = import_module("difflib").get_close_matches(_plain(name), own, n=1, cutoff=0.7)
     return f"; did you mean {own[matches[0]]}?" if matches else ""
 
 

@@ -240,6 +240,10 @@ def test_scipys_functions_are_named(written: Any) -> None:
         assert "SciPy computes on arrays alone" in message
         compiled = refusal(written(f"{imported}\nreturn np.sum({code})"), tg.compile)
         assert "SciPy computes on arrays alone" in compiled
+    with_fft = written("import scipy.fft\nreturn np.sum(abs(scipy.fft.rfft(x)))")
+    assert "write np.fft.rfft(x);" in refusal(with_fft)
+    product = refusal(written("import scipy.sparse\nreturn scipy.sparse.eye_array(3) @ x"))
+    assert "write tapegrad.scipy.sparse.coo_array(A) @ t for" in product
     solved = written("import scipy.linalg\nreturn np.sum(scipy.linalg.solve(np.eye(3), x))")
     assert "write np.linalg.solve(np.eye(3), x);" in refusal(solved)
 

@@ -27,6 +27,8 @@ def test_names_of_other_libraries_lead_to_ours() -> None:
             attrgetter(path)(tg)
     assert refused("", "Linear") == ": write tg.nn.Linear"
     assert refused("nn", "argmax") == ": write tg.argmax"
+    assert refused("nn", "relu") == ": write tg.relu"  # the function, not the layer
+    assert refused("", "zeros") == ": write np.zeros"
     assert refused("", "qwxyz") == refused("nn", "_lacking_") == ""
 
 
