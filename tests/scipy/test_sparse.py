@@ -397,6 +397,7 @@ NO_RESULT: list[tuple[Any, Any]] = [
     (TypeError, lambda: of(DATA) @ of(DATA)),
     (TypeError, lambda: of(DATA) * B),
     (TypeError, lambda: np.sin(of(DATA))),
+    (TypeError, lambda: np.asarray(of(DATA))),
     (TypeError, lambda: LINALG.spsolve(of(DATA), of(DATA))),
     (TypeError, lambda: tg.grad(lambda x: np.sum(ours.coo_array(x).data))(np.eye(2))),
     (TypeError, lambda: tg.grad(lambda d: of(d).tocsc().sum())(DATA)),

@@ -272,6 +272,12 @@ class coo_array:  # noqa: N801, for SciPy calls it so
             arg1, shape = _read(arg1, shape)
         self.__attrs_init__(arg1, shape)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        raise TypeError(
+            "NumPy and SciPy cannot read a coo_array of tapegrad: pass A.tocsc() or A.toarray(), "
+            "or call tapegrad.scipy.sparse.linalg, which has derivatives"
+        )
+
     def __repr__(self) -> str:
         return f"<coo_array of {self.dtype}, {self.pattern!r}>"
 
