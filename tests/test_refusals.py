@@ -9,6 +9,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import attrs
@@ -19,6 +20,7 @@ from messages import Refusal, check_refusals, message_of
 
 import tapegrad as tg
 from tapegrad import nn
+from tapegrad.arraylike.advice import ATTRIBUTES as OF_ATTRIBUTES
 from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
 
@@ -89,6 +91,7 @@ def test_the_remedy_for_integers_works():
     x = np.arange(3)
     message_of(TypeError, lambda: tg.grad(lambda x: tg.sum(x * x))(x), "x.astype(float)")
     np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(x * x))(x.astype(float)), 2.0 * x)
+    message_of(TypeError, lambda: tg.grad(lambda x: x * x)([2, 3]), "np.array(x, float)")
     message_of(TypeError, lambda: tg.grad(lambda x: x * x)(3), "float(x)")
     assert tg.grad(lambda x: x * x)(float(3)) == 6.0
 
@@ -103,6 +106,7 @@ LOSSES: list[Refusal] = [
         for y in (None, "text", (1.0, 2.0), {"loss": 1.0}, 3, True, np.int64(3), 1j)
     ],
     (TypeError, lambda x: x[0] > 0, "bool"),
+    (TypeError, lambda x: [x[0], x[1]], "a list; return one number"),
 ]
 
 
@@ -158,6 +162,7 @@ CALLS: list[Refusal] = [
             lambda f: tg.testing.check_grads(f, (1.0,)),
         )
     ],
+    (TypeError, lambda: tg.testing.check_grads(np.sin, tg.domain.Call(V)), "write call.args"),
     (
         TypeError,
         lambda: tg.custom_op(vjps=(None,))(lambda x: forgets(x))(1.0),
@@ -296,6 +301,7 @@ BRANCHES: list[Refusal] = [
         "result of branches[1] is float64 (3,), and float64 (1,) of branches[2]",
     ),
     (ValueError, lambda v: tg.switch(v.argmax(), [], v), "switch: branches"),
+    (TypeError, lambda v: tg.switch(0, abs, np.sin, v), "switch(|a list of functions"),
     (TypeError, lambda v: tg.switch(v[0], [abs], v), "switch: index|one integer, not float64 ()"),
     (TypeError, lambda v: tg.cond(v > 0, abs, abs, 1.0), "shape (3,)|tg.where"),
     *[
@@ -463,6 +469,8 @@ OPS: list[Refusal] = [
         for f in (np.sum, np.mean, np.max, np.cumsum, np.sort)
         for a in ([0, 1], np.array([0, 1]), np.array([0]))
     ],
+    (AttributeError, lambda x: tg.at(x)[0].apply(np.sin), "max|tg.at(t)[index].set(f(t[index]))"),
+    (AttributeError, lambda x: x.at.max(1.0), "t.at[index]"),
     (TypeError, lambda x: np.rot90(x, 1.5), ""),  # which NumPy takes for three quarters
     # numbers that would have no gradient
     *[
@@ -635,6 +643,8 @@ ATTRIBUTES = {
     **dict.fromkeys(("fill", "put"), "t = t.at[index].set(value)"),
     "view": "t.reshape(shape)",
     "clone": "needs no copy",
+    "exp": "write tg.exp(t)",
+    "clamp": "tg.clip(t, low, high)",
 }
 NO_ATTRIBUTES = ["nonsense", "_repr_latex_", "__array_interface__", "__array_struct__"]
 
@@ -644,6 +654,8 @@ def test_an_attribute_that_is_looked_for_says_what_to_use():
         message_of(AttributeError, lambda name=name: getattr(Y, name), repr(name), remedy)
         assert not hasattr(tg.Tensor, name)
         assert name not in dir(Y)
+    for path in re.findall(r"\btg\.([\w.]*\w)", str(OF_ATTRIBUTES)):
+        attrgetter(path)(tg)
     for name in dir(np.ndarray):
         if not name.startswith("_") and not hasattr(tg.Tensor, name):
             message = message_of(AttributeError, lambda name=name: getattr(Y, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.words import got
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
@@ -124,6 +125,11 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     >>> activation(1, -2.0), activation(7, -2.0)
     (array(0.), array(-2.))
     """
+    if not isinstance(branches, Iterable):
+        raise TypeError(
+            "switch(index, branches, *operands): branches must be a list of functions, "
+            f"not {got(branches)}"
+        )
     branches = tuple(branches)
     for i, branch in enumerate(branches):
         check_callable(branch, f"switch(index, branches, *operands): branches[{i}]")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
@@ -312,6 +312,11 @@ class At:
     def __getitem__(self, index: Any) -> IndexedUpdate:
         return IndexedUpdate(self.tensor, index)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"at has no attribute {name!r}: write t.at[index].set(values), with an index"
+        )
+
 
 @attrs.frozen(eq=False)
 class IndexedUpdate:
@@ -319,6 +324,12 @@ class IndexedUpdate:
 
     tensor: Any
     index: Any
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"an update has no attribute {name!r}, but set, add, multiply, max and min; for any "
+            "other function write tg.at(t)[index].set(f(t[index]))"
+        )
 
     def set(self, values: Any) -> Any:
         """A copy of the Tensor with `values` set at the index.

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.domain import Call
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import is_floating
@@ -48,8 +49,9 @@ class Flat:
 def check_sequence(args: Any) -> None:
     """Raise unless arguments are in a tuple or a list."""
     if not isinstance(args, tuple | list):
+        write = "call.args" if isinstance(args, Call) else "(x,)"
         raise TypeError(
-            f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
+            f"args must be a sequence of arguments, not {type(args).__name__}; write {write}"
         )
 
 

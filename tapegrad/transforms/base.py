@@ -223,6 +223,8 @@ def check_scalar(fn: Fn, output: Any) -> None:
         remedy = ""
         if type(output) is tuple:
             remedy = "; with auxiliary results, pass has_aux=True"
+        elif type(output) in (list, dict):
+            remedy = "; return one number, such as the sum of them"
         elif type(getattr(output, "data", None)) is Tensor:  # an array of xarray has this attribute
             remedy = "; return the Tensor in it (.data)"
         raise TypeError(

@@ -154,9 +154,12 @@ def is_foreign_array(x: Any) -> bool:
 
 def refuse_leaf(name: str, leaf: Any, path: str) -> NoReturn:
     """Raise for a leaf, in an argument to differentiate, that is not floating."""
+    parent, _, place = path.rpartition(".")
     remedy = (
         f"pass {path}.astype(float)"
         if isinstance(leaf, np.ndarray)
+        else f"pass float({path}), or np.array({parent}, float) if {parent} is one vector"
+        if isinstance(leaf, int) and parent and place.isdigit()
         else f"pass float({path})"
         if isinstance(leaf, int)
         else f"pass its numbers (np.asarray({path}))"
