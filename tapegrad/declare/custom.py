@@ -17,7 +17,7 @@ from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.sweep import conjugated
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
 from tapegrad.declare.abstract import actual, called_once
@@ -286,12 +286,20 @@ def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule")
 
 @attrs.frozen(slots=False, repr=False)
 class CustomVJP(Wrapper, Generic[P, R]):
-    """The result of `custom_vjp`."""
+    """The result of `custom_vjp`.
+
+    Attributes
+    ----------
+    like
+        Returns an output of the right structure, shapes and dtypes: it is called instead of `fn`
+        where values are not known. By default `fn` is called, at placeholder values.
+    """
 
     __tree_leaf__: ClassVar[bool] = True
 
     fn: Fn
     backward: Fn
+    like: Fn | None = None
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
@@ -301,7 +309,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, type(self), (self.fn, self.backward))
+        return by_name(self, type(self), (self.fn, self.backward, self.like))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
@@ -334,8 +342,12 @@ class CustomVJP(Wrapper, Generic[P, R]):
         # the rule gets these objects as they are now, even if the caller changes them
         kept = tuple(map(owned_copy, statics))
         call = CustomCall(self, structure, statics)
-        # the function sees arrays; a Tensor that it captures is refused
-        output, _ = recorded_from(None, call.run, (actual(operands),))
+        if self.like is not None and tensors and start.origin.compiling:
+            args, kwargs = call.arguments(primals(operands))
+            output = self.like(*args, **kwargs)
+        else:
+            # the function sees arrays; a Tensor that it captures is refused
+            output, _ = recorded_from(None, call.run, (actual(operands),))
         if not tensors:
             return output
         layout = Layout.of(output)

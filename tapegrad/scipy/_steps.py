@@ -296,9 +296,9 @@ class Steps:
         back, stage_cotangents = through(inputs, after[1:, :, None])
         weights = stage_cotangents[..., 0] * h[:, None, None]
         by_step += np.einsum("kin,kin->k", back[..., 0], combined)
-        by = vjp(lambda t, *moving: slopes_at(self.slope, t, flat[1], moving), flat[0], *moving)[1](
-            weights.reshape(-1, n)
-        )
+        by = pullback(
+            lambda t, *moving: slopes_at(self.slope, t, flat[1], moving), (flat[0], *moving)
+        )[1](weights.reshape(-1, n))
         by_times = by[0].reshape(size)
         by_start += by_times.sum(-1)
         by_step += by_times @ tableau.nodes

@@ -210,7 +210,8 @@ def _solution(equations: Any, solve: Fn, operands: tuple[Any, ...]) -> tuple[Any
     by_products: Any = by_cg if isinstance(equations, Stationary) else by_gmres
     by_products = by_products if np.size(operands[0]) > MANY else None
     judged = partial(judge, equations, str(users_place()))
-    x, (numbers, message) = solved(equations, solve, by_products, judged, True)(*operands)
+    find = solved(equations, solve, by_products, judged, True, _unsolved)
+    x, (numbers, message) = find(*operands)
     if type(numbers) is Tensor and numbers.origin.compiling:
         message = "not known while compiling or batching; see status"
         numbers = stop_gradient(numbers)
@@ -224,6 +225,11 @@ def _solution(equations: Any, solve: Fn, operands: tuple[Any, ...]) -> tuple[Any
 
 
 _COUNTS = ("success", "status", "nfev", "njev", "nit")
+
+
+def _unsolved(start: Any, *rest: Any) -> Any:
+    """A solution and a report whose values do not matter."""
+    return start, (np.zeros(len(_COUNTS)), "")
 
 
 # --- the solvers ------------------------------------------------------------------------------

@@ -80,13 +80,17 @@ class _Solver:
         # recorded, so that a Tensor that f captures, or sets aside, is refused
         output = run(partial(self.f, **tree.fresh(kwargs)), (x, *args))[0]
         equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
-        n = np.size(_vector(x))
-        if np.size(equations) != n:
-            raise ValueError(
-                f"implicit_root: {label(self.f)} returned {np.size(equations)} numbers for a root "
-                f"of {n}; there must be one equation for each unknown"
-            )
+        _check_number(self.f, equations, _vector(x))
         return x, _Left(equations, str(users_place())), *aux
+
+
+def _check_number(f: Fn, equations: Any, root: Any) -> None:
+    n, m = np.size(root), np.size(equations)
+    if n != m:
+        raise ValueError(
+            f"implicit_root: {label(f)} returned {m} numbers for a root of {n}; there must be one "
+            "equation for each unknown"
+        )
 
 
 def _at(path: str) -> str:
@@ -128,6 +132,7 @@ class _Rule:
 
         moving = [leaves[i] for i in places]
         again, pull = vjp(lambda *moving: equations(vector, *moving), *moving)
+        _check_number(self.f, again, vector)
         values = tree.leaves((again, vector))
         before = left.equations
         if any(type(v) is Tensor and v.origin.compiling for v in values):
@@ -142,7 +147,7 @@ class _Rule:
                 _check(self.f, before, *primals((again, by_root, vector)))
             if judge is not None:
                 operands = by_root, x, *args
-                judged: Fn = CustomVJP(partial(_judged, judge), _pass_first)
+                judged: Fn = CustomVJP(partial(_judged, judge), _pass_first, _first)
                 by_root = judged(*operands, **kwargs)
             try:
                 multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
@@ -154,7 +159,8 @@ class _Rule:
         else:
             adjoint = _Adjoint(f)
             solver = _ByProducts(adjoint, self.linear_solve, before, judge)
-            root: Any = _Root(_Solver(adjoint, solver), _Rule(adjoint, self.linear_solve))
+            rule = _Rule(adjoint, self.linear_solve)
+            root: Any = _Root(_Solver(adjoint, solver), rule, partial(_unsolved, _alone))
             multipliers = root(_vector(g[0]), vector, *args, **kwargs)
         cotangents: list[Any] = [None] * len(leaves)
         for i, c in zip(places, pull(-multipliers), strict=True):
@@ -186,6 +192,20 @@ def _refuse_changed(f: Fn) -> NoReturn:
 def _judged(judge: Fn, by_root: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     judge(by_root, x, *args, **kwargs)
     return by_root
+
+
+def _first(x: Any, *rest: Any, **kwargs: Any) -> Any:
+    return x
+
+
+def _alone(x: Any, *rest: Any, **kwargs: Any) -> tuple[Any, ...]:
+    return (x,)
+
+
+def _unsolved(like: Fn, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """The result of a solver whose arguments are not known."""
+    x, *aux = like(*args, **kwargs)
+    return x, _Left(None, str(users_place())), *aux
 
 
 def _pass_first(g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -395,11 +415,16 @@ def solved(
     linear_solve: LinearSolve | None = None,
     judge: Fn | None = None,
     has_aux: bool = False,
+    like: Fn | None = None,
 ) -> CustomVJP[P, R]:
     """`implicit_root` of a solver that may return more than the root, which is handed on.
 
     In the backward pass ``judge(rest, matrix, x, *args)`` may raise. It is called on arrays, with
     the rest of what the solver returned (None in a program) and the Jacobian by the root, or a
     function that multiplies it if there is a `linear_solve`.
+
+    Where values are not known, the solver might fail at placeholders; ``like(*args)`` returns a
+    tuple of the right shapes instead, of the root and the rest.
     """
-    return _Root(_Solver(f, solve, has_aux), _Rule(f, linear_solve, judge))
+    rule = _Rule(f, linear_solve, judge)
+    return _Root(_Solver(f, solve, has_aux), rule, like and partial(_unsolved, like))

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import re
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,8 @@ def test_a_variable_on_its_bound_moves_with_it_and_the_others_without_it(method:
     tol = NEEDS_MORE.get(method, 1e-9)
 
     def held(a: Any, low: Any) -> Any:
-        return ours.minimize(loss, START, (a, B), method, bounds=[(low, None)] * 3, tol=tol).x
+        bounds = [(low, None)] * 3 if method < "n" else theirs.Bounds(low, np.inf)
+        return ours.minimize(loss, START, (a, B), method, bounds=bounds, tol=tol).x
 
     def free(a: Any, low: Any) -> Any:
         def partly(x: Any, a: Any, low: Any) -> Any:
@@ -384,6 +386,26 @@ def test_solvers_are_found_in_functions_that_others_minimize_and_in_loops() -> N
     np.testing.assert_allclose(looped(2.0), tg.grad(lambda a: step(step(step(a))))(2.0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["minimize", "root", "fixed_point", "minimize by products"])
+def test_a_loop_is_recorded_at_no_value_at_which_its_solver_fails(name: str) -> None:
+    # at a = 0 there is no solution, or it has no derivative
+    x0: Any = np.ones(300 if "products" in name else 2)
+    solve = {
+        "minimize": lambda a: ours.minimize(lambda x: a * np.sum((x - 1 / a) ** 2), x0).x,
+        "root": lambda a: ours.root(lambda x, a: a * x - 1, x0, a).x,
+        "fixed_point": lambda a: ours.fixed_point(lambda x, a: x / 2 + 0.5 / a, x0, a),
+    }[name.split()[0]]
+    # of what is known, and of the carry, which is not
+    for known, transform in ((1, tg.grad), (0, lambda f: tg.compile(tg.grad(f)))):
+
+        def step(c: Any, a: Any, known: int = known) -> Any:
+            return (c + solve(a)[0] if known else solve(c)[0] * a), None
+
+        got = transform(lambda a, f=step: tg.scan(f, 1.0, np.stack([a, 3 * a]))[0])(2.0)
+        want = tg.grad(lambda a, f=step: f(f(1.0, a)[0], 3 * a)[0])(2.0)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 # --- arguments ---------------------------------------------------------------------------------
 
 
@@ -522,21 +544,24 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
     assert tree["b"] == 1.0 and not np.isnan(objective.fun(objective.jac(v)))  # noqa: PT018
 
 
-@pytest.mark.parametrize("kind", ["pure", "compiled", "reading", "drawing"])
+@pytest.mark.parametrize("kind", ["pure", "compiled", "reading", "drawing", "changing"])
 def test_an_objective_runs_once_at_a_point_unless_it_cannot_be_compiled(kind: str) -> None:
-    runs, rng = [0], np.random.default_rng(0)
+    runs, rng, settings = [0], np.random.default_rng(0), SimpleNamespace(a=0.0)
 
     def fn(x: Any, a: Any) -> Any:
         runs[0] += 1
         if kind == "reading":
             return tg.sum(x**4) if x[0] > a["a"] else tg.sum(x) * a["a"]
-        return tg.sum((x - a["a"]) ** 4) * (rng.normal() if kind == "drawing" else 1.0)
+        a = getattr(a["a"], "a", a["a"])
+        return tg.sum((x - a) ** 4) * (rng.normal() if kind == "drawing" else 1.0)
 
     parts = ours.objective(tg.compile(fn) if kind == "compiled" else fn, np.zeros(3))
     for _ in range(3):
         for x in (np.arange(3.0), np.ones(3)):
             for a in ({"a": 0.5}, {"a": np.full(3, 0.0)}, {"a": np.full(3, -0.0)}):
                 a = {"a": 0.25} if kind == "reading" else a
+                if kind == "changing":
+                    settings.a, a = a["a"], {"a": settings}
                 state = rng.bit_generator.state
                 got = parts.fun(x, a), parts.jac(x, a), parts.hess(x, a).toarray()
                 got = *got, parts.hessp(x, x, a)
