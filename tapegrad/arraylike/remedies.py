@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 from types import CodeType
 from typing import Any
@@ -175,11 +175,15 @@ def refuse_solver(t: Any) -> None:
 
     The error is one that SciPy does not take for a failure of its own.
     """
-    through = [x for x in _libraries() if x[0].startswith(("scipy.optimize", "scipy.integrate"))]
+    # a function of ours between records what it is called with
+    called = takewhile(lambda x: not x[0].startswith("tapegrad."), _libraries())
+    through = [x for x in called if x[0].startswith(("scipy.optimize", "scipy.integrate"))]
     module, solver = through[-1] if through else ("", "")
-    if not module or solver in _NO_SOLVERS.split():
+    # bounds and constraints only keep what they are made of
+    if module in ("", "scipy.optimize._constraints") or solver in _NO_SOLVERS.split():
         return
     name, code, _ = _reading(solver)
+    solver = "ode" if module.startswith("scipy.integrate._ivp.") else solver
     ours = code or _SOLVERS.get(solver, "")
     if module.startswith("scipy.optimize") or solver == "solve_bvp":
         ours = f"{ours}, or {_IMPLICIT}" if ours else _IMPLICIT

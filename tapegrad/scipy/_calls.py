@@ -21,7 +21,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
-from tapegrad.errors import TapeError, TraceError
+from tapegrad.errors import TapeError, TapegradError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
 from tapegrad.program.control.body import Traced, traced
@@ -169,7 +169,8 @@ def pullback(fn: Fn, operands: Sequence[Any]) -> tuple[Any, Fn]:
 class Programmed:
     """A function compiled; the function itself once `compile` refuses it.
 
-    It refuses what would differ from call to call: a function that reads values, or that draws.
+    It refuses what would differ from call to call: a function that reads values, that draws, or
+    whose arguments hold objects that can change.
     """
 
     fn: Fn
@@ -180,7 +181,8 @@ class Programmed:
         if not self.is_refused:
             try:
                 return self.program(*args)
-            except TraceError:
+            except (TraceError, TypeError):
+                # if the function is wrong, its own call says so
                 self.is_refused = True
         return self.fn(*args)
 
@@ -218,10 +220,15 @@ def with_captured(
     try:
         arguments = example()
         bodies = [_recorded_once(fn, arguments) if callable(fn) else None for fn in fns]
-    except Exception:
-        # its own call says what is wrong with it
+    except Exception as error:
+        # if it captures none, it need not be recorded
         advice = "and reads values, or the like; pass the Tensor as an argument, with args=(k,)"
-        return call([refusing(name, fn, advice) if callable(fn) else fn for fn in fns], ())
+        try:
+            return call([refusing(name, fn, advice) if callable(fn) else fn for fn in fns], ())
+        except TapeError:
+            if isinstance(error, TapegradError):
+                raise
+        raise
     captured = tuple(dict.fromkeys(x for body in bodies if body for x in body[0].captured))
     if captured:
         fns = [

@@ -145,7 +145,7 @@ class ForSciPy:
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
         """The product of the Hessian and a vector."""
-        return np.array(self._at(_product, x, np.array(p, np.asarray(x).dtype), *args), float)
+        return np.array(self._at(_product, x, np.array(p, as_floating(x).dtype), *args), float)
 
     def _at(self, transform: Fn, x: Any, *args: Any) -> Any:
         """The result of a transform of the loss at a point."""
@@ -154,7 +154,7 @@ class ForSciPy:
         program, before, result = self.kept.get(transform, (None, None, None))
         if before != point:
             program = program or Programmed(transform(self.loss), not self.has_programs)
-            result = program(np.array(x), *args)
+            result = program(np.array(as_floating(x)), *args)
             is_kept = not (program.is_refused and self.has_programs)
             self.kept[transform] = program, point if is_kept else None, result
         return result

@@ -212,7 +212,7 @@ def solve_ivp(
 def _example(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, ...]:
     """Arguments of a right-hand side, by shape and dtype."""
     if vectorized:
-        raise TypeError("the number of states in a call is not known")
+        raise TraceError("the number of states in a call is not known")
     y = array(y0)
     return 0.0, np.zeros(y.shape, complex if y.dtype.kind == "c" else float), *args
 
