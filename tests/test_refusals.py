@@ -163,6 +163,8 @@ CALLS: list[Refusal] = [
         )
     ],
     (TypeError, lambda: tg.testing.check_grads(np.sin, tg.domain.Call(V)), "write call.args"),
+    (TypeError, lambda: tg.optim.Adam(lr=0.1), "Adam(learning_rate, |'lr'"),
+    (TypeError, lambda: nn.Conv2d(1, 2, kernel_size=3), "Conv2d(n_inputs, n_outputs, size, "),
     (
         TypeError,
         lambda: tg.custom_op(vjps=(None,))(lambda x: forgets(x))(1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from inspect import CO_VARARGS
 from types import MethodType
 from typing import Any
@@ -35,6 +35,29 @@ def check_callable(fn: Any, what: str = "") -> None:
     if not callable(fn):
         where = f"{what}: " * bool(what)
         raise TypeError(f"{where}a function is needed, not {fn!r}, {a_kind(fn)}")
+
+
+def name_parameters(cls: Any) -> None:
+    """Let the errors of a class about its arguments name the parameters."""
+    init = vars(cls).get("__init__")
+    code = getattr(init, "__code__", None)
+    # attrs builds a class again for its slots
+    if code is None or hasattr(init, "__wrapped__"):
+        return
+    names = ", ".join(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+    @wraps(init)
+    def initialize(self: Any, *args: Any, **options: Any) -> None:
+        try:
+            init(self, *args, **options)
+        except TypeError as error:
+            # raised by the call itself, and not within
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                problem = str(error).partition("() ")[2]
+                raise TypeError(f"{type(self).__name__}({names}) {problem}") from None
+            raise
+
+    cls.__init__ = initialize
 
 
 def label(fn: Callable[..., Any]) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
+from tapegrad.errors.functions import name_parameters
 from tapegrad.errors.lines import WarnsAtUsersLine, at_users_line
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
@@ -36,6 +37,7 @@ class BaseLayer(WarnsAtUsersLine):
     __tree_leaf__: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
+        name_parameters(cls)
         call = vars(cls).get("__call__")
         # attrs builds a class again for its slots
         if call is not None and not hasattr(call, "__wrapped__"):

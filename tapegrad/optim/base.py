@@ -13,6 +13,7 @@ from numpy import ndarray
 from tapegrad import tree
 from tapegrad.arraylike.reading import shape_of
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.functions import name_parameters
 from tapegrad.errors.lines import at_users_line, with_user_warnings
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import readonly_array
@@ -142,6 +143,9 @@ class Optimizer:
     decay: Callable[[str, Any], bool] = attrs.field(
         default=everywhere, kw_only=True, validator=attrs.validators.is_callable()
     )
+
+    def __init_subclass__(cls) -> None:
+        name_parameters(cls)
 
     def init(self, params: Any) -> Any:
         """The initial state: step 0, and zeros like the parameters, which are floating."""
