@@ -371,12 +371,11 @@ def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
             f"of shape {ids.shape}"
         )
     if n is None:
-        n = builtins.max(
-            int(np.max(read_out(ids, f"{name} without num_segments"), initial=-1)) + 1, 0
-        )
+        values = read_out(ids, f"{name} without num_segments")
+        n = builtins.max(int(np.max(values)) + 1, 0) if values.size else 0
     elif not is_count(n):
         raise ValueError(f"{name}: num_segments must be a count from 0, not {n!r}")
-    values = seen(ids)
+    n, values = int(n), seen(ids)
     if values is not None and ((values >= 0) & (values < n)).all():
         return op(data, ids, n)
     ids = ids.astype(np.intp)

@@ -26,6 +26,9 @@ def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> 
 
     With another ufunc, such as `numpy.maximum`, they are combined instead.
     """
+    if type(values) is int and y.dtype.kind in "iu":
+        # an integer that is out of bounds raises, where ufunc.at would wrap it
+        values = np.asarray(values, y.dtype)
     done = "added to" if ufunc is np.add else "combined with"
     require_room(y.dtype, np.asarray(values).dtype, done)
     # add.at reads past the end of values that it has to broadcast itself

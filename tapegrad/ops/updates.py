@@ -18,7 +18,7 @@ from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
-from tapegrad.ops.casting import require_room
+from tapegrad.ops.casting import astype, require_room
 from tapegrad.ops.element_pairs import of_update
 from tapegrad.ops.indexing import HOLE, getitem, may_repeat, put_back, taken_out
 from tapegrad.ops.logic import select
@@ -48,9 +48,12 @@ def _index_set_vjp(
     if i == 0:
         return index_set(g, 0.0, index=put_back(index, arrays))
     picked = g[put_back(index, arrays)]
-    if not may_repeat(arrays):
-        return picked
-    return np.where(last_writes(shape=np.shape(a), index=put_back(index, arrays)), picked, 0)
+    if may_repeat(arrays):
+        stays = last_writes(shape=np.shape(a), index=put_back(index, arrays))
+        picked = np.where(stays, picked, 0)
+    # an assignment drops leading axes of length 1
+    further = np.ndim(values) - picked.ndim
+    return picked if further <= 0 else np.reshape(picked, (1,) * further + picked.shape)
 
 
 def _update_batch(
@@ -62,7 +65,10 @@ def _update_batch(
     if of_all is None:
         return NotImplemented
     if batched[1] or of_all.order is not None:
-        values = of_all.as_taken(with_ndim(with_batch(values, batched[1], n), of_all.ndim))
+        values = with_batch(values, batched[1], n)
+        if op is index_set and (further := values.ndim - 1 - of_all.ndim) > 0:
+            values = np.reshape(values, (n, *values.shape[1 + further :]))
+        values = of_all.as_taken(with_ndim(values, of_all.ndim))
     return apply(
         op, (with_batch(a, batched[0], n), values, *of_all.arrays), {"index": of_all.index}
     )
@@ -162,7 +168,8 @@ def _index_extremum_vjp(
 ) -> Any:
     """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
     index = put_back(index, arrays)
-    own, ties = np.equal(a, y), np.equal(values, getitem(y, index=index))
+    # values of another dtype are compared as they were rounded into the array
+    own, ties = np.equal(a, y), np.equal(astype(values, y.dtype), getitem(y, index=index))
     n = index_add(own.astype(np.intp), ties.astype(np.intp), index=index)
     # nan equals nothing, so there may be no tie at all
     share = g / np.maximum(n, 1).astype(g.dtype)

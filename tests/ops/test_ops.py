@@ -543,7 +543,31 @@ def test_updates_at_an_index_are_the_ops_of_tensor_and_array(method: str, data: 
     same(getattr(tg.at(a)[index], method)(values), expected)
 
 
-@pytest.mark.parametrize("ids", [[0, 2, 0, 4, 0], [0, -1, 7, 0, 2]])
+@pytest.mark.parametrize("method", ["set", "add", "multiply", "max", "min"])
+def test_values_of_an_update_count_as_the_array_holds_them(method: str) -> None:
+    def loss(v: Any) -> Any:
+        return tg.sum(getattr(tg.at(np.float32([1, 2, 3]))[[0, 2]], method)(v) ** 2)
+
+    v = np.array([3.1, 0.1])
+    same(tg.grad(loss)(v), tg.grad(lambda v: loss(v.astype(np.float32)))(v))
+    with pytest.raises(OverflowError, match="300"):
+        getattr(tg.at(np.uint8([1, 2]))[0], method)(300)
+
+
+@pytest.mark.parametrize("index", [slice(2), [1, 1]])
+def test_leading_axes_of_values_that_are_set_do_not_count(index: Any) -> None:
+    def set_(v: Any) -> Any:
+        return tg.at(np.zeros(3))[index].set(v)
+
+    def loss(v: Any) -> Any:
+        return tg.sum(set_(v) ** 2)
+
+    v = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for f in (tg.vmap(set_), tg.vmap(tg.grad(loss)), lambda v: tg.grad(loss)(v[0])):
+        same(np.reshape(f(v[:, None, None]), f(v).shape), f(v))
+
+
+@pytest.mark.parametrize("ids", [np.uint64([0, 2, 0, 4, 0]), [0, -1, 7, 0, 2]])
 @pytest.mark.parametrize("n", [None, 3, 9])
 def test_segments_are_those_of_jax(ids: Any, n: int | None) -> None:
     """Rows out of range are left out; the maximum of none is -inf, and ties share as in max."""
