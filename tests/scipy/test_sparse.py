@@ -117,6 +117,7 @@ def test_it_is_built_from_what_scipys_is_built_from(part: str) -> None:
         got = built(ours.coo_array)
         assert got.shape == want.shape
         same(got.toarray(), want.toarray())
+        same((got * np.inf).toarray(), (want * np.inf).toarray())
 
 
 def test_it_is_a_tree_of_its_numbers() -> None:

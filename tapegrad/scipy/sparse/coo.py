@@ -22,6 +22,7 @@ from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.words import got
+from tapegrad.ops.updates import at
 from tapegrad.tree.ownership import Array, Unchanging, readonly_array
 
 __all__ = ["coo_array"]
@@ -345,7 +346,9 @@ class coo_array:  # noqa: N801, for SciPy calls it so
 
     def toarray(self) -> Any:
         """The dense array."""
-        return self @ np.eye(self.shape[1], dtype=self.dtype)
+        shape = *np.shape(self.data)[:-1], *self.shape
+        # no product, in which nan or inf would pass to the rest of its row
+        return at(np.zeros(shape, self.dtype))[..., self.row, self.col].add(self.data)
 
     todense = toarray
 
