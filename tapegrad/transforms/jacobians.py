@@ -308,7 +308,7 @@ def jacobian(
     ValueError
         If `mode` is anything else. When called: if a pattern of your own has another shape, or
         misses a place of an element that is not 0. A compiled function looks for one in its first
-        call; in the body of a compiled loop, where the carry is 0.
+        call, `vmap` in its first example; in the body of a compiled loop, where the carry is 0.
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
         leaf of the result is, or one hides Tensors in an object that is not a tree; or if an

@@ -374,11 +374,17 @@ def _check_covers(
     parts, m = data * v[pattern.cols], pattern.shape[0]
     sums = [np.bincount(pattern.rows, x, m) for x in (parts.real, parts.imag, np.abs(parts))]
     eps = max([np.finfo(x.dtype).eps for x in (*tape, *inputs) if x.dtype.kind in "fc"])
+    sizes = sums[2] + np.abs(product)
+    # a row that overflows says nothing, and hides none of the others
+    finite = np.isfinite(sizes)
     # beside the largest, since a row of small elements may be the rounding error of large ones
-    error = max(np.sqrt(eps), 1e-6) * np.max(sums[2] + np.abs(product), initial=0)
+    error = max(np.sqrt(eps), 1e-6) * np.max(sizes, initial=0, where=finite)
     # and beside the results, since what they round off may be all that there is
-    error += 1e3 * eps * max([np.max(np.abs(y), initial=0) for y in results])
-    bad = np.flatnonzero(np.abs(sums[0] + 1j * sums[1] - product) > error)
+    most = [np.max(np.abs(y), initial=0, where=np.isfinite(y)) for y in results]
+    error += 1e3 * eps * max(most)
+    with np.errstate(invalid="ignore"):
+        differs = np.abs(sums[0] + 1j * sums[1] - product) > error
+    bad = np.flatnonzero(differs & finite)
     if bad.size:
         raise ValueError(
             f"{jacobian.kind} of {label(jacobian.fn)}: the pattern given by sparse misses a "

@@ -388,6 +388,7 @@ CALLS = {
     "batched": lambda fn: tg.vmap(lambda x: fn(x).data)(np.stack([X, 2 * X])),
     "in a loop": lambda fn: tg.scan(lambda c, x: (c, fn(x).data), 0.0, X[None]),
     "checkpointed": lambda fn: tg.checkpoint(lambda x: fn(x).data)(X),
+    "beside a row of nan": lambda fn: fn(np.r_[np.nan, X[1:]]),
 }
 
 
