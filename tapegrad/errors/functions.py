@@ -135,6 +135,9 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
 
 def note_lists(error: Exception, fn: Callable[..., Any], args: Iterable[Any]) -> None:
     """Note on an error of a function which of its arguments are lists of numbers, and no arrays."""
+    # Python's messages about lists, and ours where NumPy was given one
+    if not any(word in str(error) for word in ("list", "sequence", "gradient")):
+        return
     names = Description.of(fn)
     for i, x in enumerate(args):
         name = names.argument(i)

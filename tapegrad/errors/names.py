@@ -15,7 +15,7 @@ _NAMES = {
     "tg.record(fn), or np.array for an array": "tensor Variable Parameter GradientTape as_tensor",
     "tg.stop_gradient(t)": "no_grad detach stop_grad",
     "tg.scan, tg.cond, tg.switch or the like": "lax",
-    "np.* or tg.*, which take arrays and Tensors": "numpy np functional F",
+    "np.* or tg.*, which take arrays and Tensors": "numpy np jnp functional F",
     "tg.tree": "tree_util pytree",
     "tg.tree.map(f, tree)": "tree_map",
     "tg.tree.ravel(tree)": "ravel_pytree parameters_to_vector",

@@ -122,4 +122,8 @@ def test_an_error_notes_once_which_argument_is_a_list_of_numbers(run: Any) -> No
     note = "x is a list; write np.array(x) where an array is meant"
     assert notes(lambda x: x.sum(), [[1.0, 2.0], [3.0]]) == [note]
     assert [note[:1] for note in notes(lambda x, y: x - y, [1.0, 2.0], [3.0])] == ["x", "y"]
+    assert notes(lambda x: tg.sum(x * 2.0), [1.0]) == [note]
+    if run is not tg.compile:
+        assert notes(lambda x: np.sum(x), [1.0]) == [note]
     assert notes(lambda x, y: x - y, [np.ones(2)], (1.0,)) == []
+    assert notes(lambda x, y: y.no_such_name, [1.0], 2.0) == []
