@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import wraps
 from numbers import Real
+from types import FunctionType
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -40,7 +41,7 @@ class BaseLayer(WarnsAtUsersLine):
         name_parameters(cls)
         call = vars(cls).get("__call__")
         # attrs builds a class again for its slots
-        if call is not None and not hasattr(call, "__wrapped__"):
+        if isinstance(call, FunctionType) and not hasattr(call, "__wrapped__"):
             cls.__call__ = at_users_line(_with_params(call))  # type: ignore[method-assign]
 
 

@@ -148,6 +148,11 @@ def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
     model = nn.Sequential(Decorated(), np.tanh)
     np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
 
+    class Scaled(nn.layers.BaseLayer):
+        __call__ = functools.partialmethod(lambda self, factor, params, x: factor * x, 2.0)
+
+    assert Scaled()(None, 3.0) == 6.0
+
 
 def test_sequential_applies_layers_and_functions_in_order():
     a = tg.nn.Linear(3, 4)
