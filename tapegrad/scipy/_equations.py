@@ -31,7 +31,8 @@ _sparse: Any = import_module("scipy.sparse.linalg")
 
 # the number of unknowns from which on a linear system is solved by products instead of a matrix
 MANY = 256
-# one more step of Newton may move a solution by this part of its size, or of its distance from x0
+# one more step of Newton may move a solution by this part of its size, or of its distance from x0;
+# by the second number if both are 0
 _CONVERGED, _TINY = 1e-3, 1e-6
 # and may change the derivative by this part; at a zero derivative, it would halve it
 _BENT = 1e-2
@@ -202,15 +203,15 @@ def _check_converged(f: Fn, step: Any, operands: tuple[Any, ...]) -> None:
         return jvp(equations, (x, *moving), directions)[1]
 
     held, bent = [0 * x for x in moved], 0.0
+    # each equation counts by how far x moves it, whatever its scale
+    way = (size or _TINY) * rng.normal(size=v.shape)
+    scales = _scales(along(v, way, *held)[:, np.newaxis], 1)[:, 0]
     # a change by the arguments counts as none if it is small beside the change by x
-    scale = _LARGEST_NONE * np.max(
-        np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
-    )
-    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), scale)):
+    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), _LARGEST_NONE)):
         slope = along(v, *directions)
-        change = np.max(np.abs(slope - along(v - step, *directions)), initial=0.0)
-        bent = max(bent, change / (np.max(np.abs(slope), initial=least) or 1))
-    if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
+        change = np.max(np.abs((slope - along(v - step, *directions)) / scales), initial=0.0)
+        bent = max(bent, change / (np.max(np.abs(slope / scales), initial=least) or 1))
+    if not (far <= (_CONVERGED * size or _TINY) and bent <= _BENT):
         more = "" if limits is None else " (x may lie near a bound without reaching it)"
         raise RuntimeError(
             f"SciPy has not converged to a solution of {label(f)} with a derivative: a step of "

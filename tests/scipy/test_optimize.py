@@ -286,8 +286,10 @@ def of_minimum(fn: Any, start: Any, **options: Any) -> Any:
 
 
 def test_a_derivative_where_scipy_has_not_converged_is_an_error() -> None:
-    short = of_minimum(lambda x, a: loss(x, a, B), START, options={"maxiter": 1})
-    refused(RuntimeError, "not converged to a solution of <lambda>.*moves x by 0.8", short, A)
+    for unit in (1.0, 1e-12):
+        scaled = lambda x, a, unit=unit: np.arange(1, 4) @ (x / unit - a) ** 2  # noqa: E731
+        short = of_minimum(scaled, START, method="CG", options={"maxiter": 1})
+        refused(RuntimeError, "not converged to a solution of <lambda>.*moves x by", short, A)
     assert not ours.minimize(loss, START, (A, B), options={"maxiter": 1}).success
     # a ridge: linear in x, so that the Hessian says nothing
     ridge = of_minimum(
@@ -343,6 +345,13 @@ def test_a_root_or_a_minimum_of_a_higher_order_is_an_error() -> None:
     """Its derivative is infinite, and finite at any point nearby."""
     double = lambda a: ours.root(lambda x, a: (x - 0.3) ** 2 - a, 1.0, a).x[0]  # noqa: E731
     refused(RuntimeError, "changes the derivative by 0.5", double, 0.0)
+    # beside an equation in other units
+
+    def beside(x: Any, a: Any) -> Any:
+        return np.stack([(x[0] - 0.3) ** 2 - a, 1e10 * (x[1] ** 3 + x[1] - 1.7 - a)])
+
+    mixed = lambda a: ours.root(beside, np.ones(2), a, tol=1e-13).x[0]  # noqa: E731
+    refused(RuntimeError, "changes the derivative by 0.5", mixed, 0.0)
     quartic = of_minimum(lambda x, a: tg.sum((x - 0.3) ** 4) - a * tg.sum(x), np.ones(1), tol=1e-12)
     refused(RuntimeError, "changes the derivative by 0.56", quartic, 0.0)
 
