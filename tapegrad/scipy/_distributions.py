@@ -216,17 +216,19 @@ class Continuous(_Distribution):
     Attributes
     ----------
     low, high
-        The ends of the support.
+        The ends of the support, or functions of the shape parameters that return them.
     logpdf_, cdf_, sf_, ppf_, isf_
         As SciPy's methods, within the support.
     logcdf_, logsf_
         By default the logarithms of these.
     inner
-        A point inside the support.
+        A point inside the support, whatever the shape parameters are.
+    low_is_open
+        Whether a finite low end is outside the support.
     """
 
-    low: float
-    high: float
+    low: Any
+    high: Any
     logpdf_: Callable[..., Any]
     cdf_: Callable[..., Any]
     sf_: Callable[..., Any]
@@ -234,7 +236,8 @@ class Continuous(_Distribution):
     isf_: Callable[..., Any]
     logcdf_: Callable[..., Any] | None = None
     logsf_: Callable[..., Any] | None = None
-    inner: float = 0.5
+    inner: Any = attrs.field(default=0.5, kw_only=True)
+    low_is_open: bool = attrs.field(default=False, kw_only=True)
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0), ("scale", 1))
     kinds: ClassVar[str] = "pdf, logpdf, cdf, logcdf, sf, logsf, ppf and isf"
 
@@ -244,22 +247,26 @@ class Continuous(_Distribution):
         x = x if type(loc) is int and not loc else x - loc
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
-    def _inside(self, y: Any) -> Any:
+    def _ends(self, shapes: Sequence[Any]) -> list[Any]:
+        return [end(*shapes) if callable(end) else end for end in (self.low, self.high)]
+
+    def _inside(self, y: Any, shapes: Sequence[Any]) -> Any:
         # nan is not outside; at the end that it does not reach, a logarithm has no slope
-        is_open = self.low == -_INF or self.name == "lognorm"
-        return ~(np.less_equal(y, self.low) if is_open else np.less(y, self.low)) & ~(
-            np.greater_equal(y, self.high) if self.high == _INF else np.greater(y, self.high)
+        (low, high), is_open = self._ends(shapes), self.low_is_open or self.low == -_INF
+        inside = ~(np.less_equal(y, low) if is_open else np.less(y, low)) & ~(
+            np.greater_equal(y, high) if self.high == _INF else np.greater(y, high)
         )
+        return inside & ~np.isinf(y) if callable(self.high) else inside
 
     def _probability(
         self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
     ) -> Any:
         y, shapes, loc, scale = self._standard(method, x, args, kwargs)
-        inside, is_below = self._inside(y), np.less(y, 0.5)  # every support is around it
-        end = {"logcdf": self.low, "logsf": self.high}.get(method)
+        inside, (low, high) = self._inside(y, shapes), self._ends(shapes)
+        end = {"logcdf": low, "logsf": high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
-        fn, outside = getattr(self, f"{method}_"), np.where(is_below, *ends)
+        fn, outside = getattr(self, f"{method}_"), np.where(np.less_equal(y, low), *ends)
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
             fn = lambda *of: _log_of(*[part(*of) for part in parts])  # noqa: E731
@@ -273,7 +280,7 @@ class Continuous(_Distribution):
     def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the density; -inf outside the support."""
         y, shapes, loc, scale = self._standard("logpdf", x, args, kwargs)
-        inside = self._inside(y)
+        inside = self._inside(y, shapes)
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
         values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
         return self._checked(values, floating(x), shapes, loc, scale)
@@ -281,7 +288,7 @@ class Continuous(_Distribution):
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
         *shapes, loc, scale = self._given(method, args, kwargs)
-        ends = (self.low, self.high) if method == "ppf" else (self.high, self.low)
+        ends = self._ends(shapes)[:: 1 if method == "ppf" else -1]
         beyond = np.where(np.equal(q, 0), ends[0], np.where(np.equal(q, 1), ends[1], np.nan))
         fn, inside = getattr(self, f"{method}_"), np.greater(q, 0) & np.less(q, 1)
         y = _within(inside, lambda q: fn(q, *shapes), q, 0.5, beyond)

@@ -7,6 +7,7 @@ have derivatives by every argument, of any order.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -30,12 +31,14 @@ from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking,
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
 
-__all__ = ["beta", "binom", "chi2", "dirichlet", "expon", "gamma", "lognorm", "multivariate_normal"]
-__all__ += ["norm", "poisson", "t", "uniform"]
+__all__ = ["beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gumbel_l", "gumbel_r"]
+__all__ += ["halfcauchy", "halfnorm", "invgamma", "laplace", "logistic", "lognorm"]
+__all__ += ["multivariate_normal", "norm", "pareto", "poisson", "t", "uniform", "weibull_min"]
 __dir__ = __all__.copy
 
 _INF = math.inf
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
+_LOG_2 = math.log(2)
 
 # --- continuous ones -----------------------------------------------------------------------
 
@@ -45,51 +48,108 @@ def _number_last(*ops: Any) -> list[Any]:
     return [lambda y, *shapes, op=op: op(*shapes, y) for op in ops]
 
 
-norm = Continuous(
-    "norm",
-    (),
-    (),
-    -_INF,
-    _INF,
-    lambda y: -y * y / 2 - _LOG_SQRT_2PI,
-    special.ndtr,
-    lambda y: special.ndtr(-y),
-    special.ndtri,
-    lambda q: -special.ndtri(q),
-    special.log_ndtr,
-    lambda y: special.log_ndtr(-y),
+def _symmetric(logpdf: Any, cdf: Any, ppf: Any, logcdf: Any) -> list[Any]:
+    """The functions of a distribution around 0, by those of its left side."""
+    right = [lambda y, *shapes, fn=fn: fn(-y, *shapes) for fn in (cdf, logcdf)]
+    return [logpdf, cdf, right[0], ppf, lambda q, *shapes: -ppf(q, *shapes), logcdf, right[1]]
+
+
+def _changed(
+    functions: Sequence[Any],
+    to: Callable[..., Any],
+    back: Callable[..., Any],
+    log_slope: Callable[..., Any],
+    shapes: Callable[..., Any] = lambda *shapes: (),
+    falls: bool = False,
+) -> list[Any]:
+    """The functions of y, by those of ``to(y)``, which rises or falls with it, and its slope.
+
+    Both `to` and its inverse `back` take the shape parameters too; `shapes` returns those of the
+    other distribution.
+    """
+    density, cdf, sf, ppf, isf, logcdf, logsf = functions
+    pairs = [x[::-1] if falls else x for x in ((cdf, sf), (ppf, isf), (logcdf, logsf))]
+
+    def at(fn: Any) -> Any:
+        return lambda y, *own: fn(to(y, *own), *shapes(*own))
+
+    def inverse(fn: Any) -> Any:
+        return lambda q, *own: back(fn(q, *shapes(*own)), *own)
+
+    return [
+        lambda y, *own: density(to(y, *own), *shapes(*own)) + log_slope(y, *own),
+        *map(at, pairs[0]),
+        *map(inverse, pairs[1]),
+        *map(at, pairs[2]),
+    ]
+
+
+_NORM: list[Any] = _symmetric(
+    lambda y: -y * y / 2 - _LOG_SQRT_2PI, special.ndtr, special.ndtri, special.log_ndtr
 )
+_GAMMA: list[Any] = [
+    *_number_last(GAMMA.density, GAMMA.cdf, GAMMA.sf),
+    *_number_last(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
+]
+_EXPON: list[Any] = [
+    lambda y: -y,
+    lambda y: -np.expm1(-y),
+    lambda y: np.exp(-y),
+    lambda q: -np.log1p(-q),
+    lambda q: -np.log(q),
+    lambda y: _log_of_rest(y, log_of(y)),
+    lambda y: -y,
+]
+# the logarithm of an exponential one
+_GUMBEL_L: list[Any] = [
+    *_changed(_EXPON, np.exp, np.log, lambda y: y)[:5],
+    lambda y: _log_of_rest(np.exp(y), y),
+    lambda y: -np.exp(y),
+]
+
+
+def _log_of_rest(y: Any, log_y: Any) -> Any:
+    """``log(1 - exp(-y))``, by the logarithm of y, which may be 0 by underflow."""
+    near = np.less(y, 1)
+    small = np.where(near, log_y, 0) + np.log(special.exprel(-np.where(near, y, 1)))
+    return np.where(near, small, np.log1p(-np.exp(-np.where(near, 1, y))))
+
+
+def _mirrored(functions: Sequence[Any]) -> list[Any]:
+    """The functions of -y."""
+    return _changed(
+        functions,
+        lambda y, *shapes: -y,
+        lambda y, *shapes: -y,
+        lambda y, *shapes: 0,
+        lambda *shapes: shapes,
+        falls=True,
+    )
+
+
+norm = Continuous("norm", (), (), -_INF, _INF, *_NORM)
 t = Continuous(
     "t",
     (3.5,),
     ("df",),
     -_INF,
     _INF,
-    *_number_last(STUDENT.density, STUDENT.cdf, STUDENT.sf),
-    *_number_last(t_ppf, lambda df, q: -t_ppf(df, q), STUDENT.logcdf, STUDENT.logsf),
+    *_symmetric(*_number_last(STUDENT.density, STUDENT.cdf, t_ppf, STUDENT.logcdf)),
 )
-gamma = Continuous(
-    "gamma",
-    (2.5,),
-    ("a",),
-    0.0,
-    _INF,
-    *_number_last(GAMMA.density, GAMMA.cdf, GAMMA.sf),
-    *_number_last(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
-)
+gamma = Continuous("gamma", (2.5,), ("a",), 0.0, _INF, *_GAMMA)
 chi2 = Continuous(
     "chi2",
     (3.5,),
     ("df",),
     0.0,
     _INF,
-    lambda y, df: GAMMA.density(df / 2, y / 2) - math.log(2),
-    lambda y, df: GAMMA.cdf(df / 2, y / 2),
-    lambda y, df: GAMMA.sf(df / 2, y / 2),
-    lambda q, df: 2 * gamma_ppf(df / 2, q),
-    lambda q, df: 2 * gamma_isf(df / 2, q),
-    lambda y, df: GAMMA.logcdf(df / 2, y / 2),
-    lambda y, df: GAMMA.logsf(df / 2, y / 2),
+    *_changed(
+        _GAMMA,
+        lambda y, df: y / 2,
+        lambda x, df: 2 * x,
+        lambda y, df: -math.log(2),
+        lambda df: (df / 2,),
+    ),
 )
 beta = Continuous(
     "beta",
@@ -100,32 +160,20 @@ beta = Continuous(
     *_number_last(BETA.density, BETA.cdf, BETA.sf),
     *_number_last(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
 )
-expon = Continuous(
-    "expon",
-    (),
-    (),
-    0.0,
-    _INF,
-    lambda y: -y,
-    lambda y: -np.expm1(-y),
-    lambda y: np.exp(-y),
-    lambda q: -np.log1p(-q),
-    lambda q: -np.log(q),
-    logsf_=lambda y: -y,
-)
+expon = Continuous("expon", (), (), 0.0, _INF, *_EXPON)
 lognorm = Continuous(
     "lognorm",
     (0.75,),
     ("s",),
     0.0,
     _INF,
-    lambda y, s: -np.square(np.log(y) / s) / 2 - np.log(s) - np.log(y) - _LOG_SQRT_2PI,
-    lambda y, s: special.ndtr(log_of(y) / s),
-    lambda y, s: special.ndtr(-log_of(y) / s),
-    lambda q, s: np.exp(s * special.ndtri(q)),
-    lambda q, s: np.exp(-s * special.ndtri(q)),
-    lambda y, s: special.log_ndtr(log_of(y) / s),
-    lambda y, s: special.log_ndtr(-log_of(y) / s),
+    *_changed(
+        _NORM,
+        lambda y, s: np.log(y) / s,
+        lambda x, s: np.exp(s * x),
+        lambda y, s: -np.log(s) - np.log(y),
+    ),
+    low_is_open=True,
 )
 uniform = Continuous(
     "uniform",
@@ -138,6 +186,131 @@ uniform = Continuous(
     lambda y: 1 - y,
     lambda q: q,
     lambda q: 1 - q,
+)
+laplace = Continuous(
+    "laplace",
+    (),
+    (),
+    -_INF,
+    _INF,
+    *_symmetric(
+        lambda y: -np.absolute(y) - _LOG_2,
+        lambda y: np.where(np.less(y, 0), np.exp(-np.absolute(y)), 2 - np.exp(-np.absolute(y))) / 2,
+        lambda q: np.where(
+            np.less(q, 0.5), np.log(2 * q), -np.log(2 * (1 - np.where(np.less(q, 0.5), 0.5, q)))
+        ),
+        lambda y: np.where(
+            np.less(y, 0), y - _LOG_2, np.log1p(-np.exp(-np.where(np.less(y, 0), 0, y)) / 2)
+        ),
+    ),
+)
+logistic = Continuous(
+    "logistic",
+    (),
+    (),
+    -_INF,
+    _INF,
+    *_symmetric(
+        lambda y: special.log_expit(y) + special.log_expit(-y),
+        special.expit,
+        special.logit,
+        special.log_expit,
+    ),
+)
+
+
+def _cauchy_cdf(y: Any) -> Any:
+    is_far = np.less(y, -1)
+    far = np.arctan(-1 / np.where(is_far, y, -1))
+    return np.where(is_far, far, math.pi / 2 + np.arctan(np.where(is_far, 0, y))) / math.pi
+
+
+def _cauchy_logcdf(y: Any) -> Any:
+    is_left = np.less(y, 0)
+    left = np.log(_cauchy_cdf(np.where(is_left, y, -1)))
+    return np.where(is_left, left, np.log1p(-_cauchy_cdf(-np.where(is_left, 1, y))))
+
+
+def _cauchy_ppf(q: Any) -> Any:
+    is_far = np.less(q, 0.25)
+    far = -1 / np.tan(math.pi * np.where(is_far, q, 0.25))
+    return np.where(is_far, far, np.tan(math.pi * (np.where(is_far, 0.25, q) - 0.5)))
+
+
+_CAUCHY: list[Any] = _symmetric(
+    lambda y: -2 * np.log(np.hypot(1, y)) - math.log(math.pi),
+    _cauchy_cdf,
+    _cauchy_ppf,
+    _cauchy_logcdf,
+)
+cauchy = Continuous("cauchy", (), (), -_INF, _INF, *_CAUCHY)
+halfcauchy = Continuous(
+    "halfcauchy",
+    (),
+    (),
+    0.0,
+    _INF,
+    lambda y: _CAUCHY[0](y) + _LOG_2,
+    lambda y: np.arctan(y) * (2 / math.pi),
+    lambda y: 2 * _cauchy_cdf(-y),
+    lambda q: np.tan(math.pi / 2 * q),
+    lambda q: 1 / np.tan(math.pi / 2 * q),
+)
+halfnorm = Continuous(
+    "halfnorm",
+    (),
+    (),
+    0.0,
+    _INF,
+    lambda y: _NORM[0](y) + _LOG_2,
+    lambda y: special.erf(y / math.sqrt(2)),
+    lambda y: 2 * special.ndtr(-y),
+    lambda q: math.sqrt(2) * special.erfinv(q),
+    lambda q: -special.ndtri(q / 2),
+    logsf_=lambda y: special.log_ndtr(-y) + _LOG_2,
+)
+gumbel_l = Continuous("gumbel_l", (), (), -_INF, _INF, *_GUMBEL_L)
+gumbel_r = Continuous("gumbel_r", (), (), -_INF, _INF, *_mirrored(_GUMBEL_L))
+weibull_min = Continuous(
+    "weibull_min",
+    (1.75,),
+    ("c",),
+    0.0,
+    _INF,
+    lambda y, c: np.log(c) + special.xlogy(c - 1, y) - y**c,
+    *_changed(_GUMBEL_L, lambda y, c: c * log_of(y), lambda x, c: np.exp(x / c), lambda y, c: 0)[
+        1:
+    ],
+)
+pareto = Continuous(
+    "pareto",
+    (2.5,),
+    ("b",),
+    1.0,
+    _INF,
+    *_changed(
+        _EXPON,
+        lambda y, b: b * np.log(y),
+        lambda x, b: np.exp(x / b),
+        lambda y, b: np.log(b) - np.log(y),
+    ),
+    inner=2.0,
+)
+invgamma = Continuous(
+    "invgamma",
+    (2.5,),
+    ("a",),
+    0.0,
+    _INF,
+    *_changed(
+        _GAMMA,
+        lambda y, a: 1 / y,
+        lambda x, a: 1 / x,
+        lambda y, a: -2 * np.log(y),
+        lambda a: (a,),
+        falls=True,
+    ),
+    low_is_open=True,
 )
 
 
