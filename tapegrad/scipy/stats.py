@@ -31,9 +31,19 @@ from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking,
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
 
-__all__ = ["beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gumbel_l", "gumbel_r"]
-__all__ += ["halfcauchy", "halfnorm", "invgamma", "laplace", "logistic", "lognorm"]
-__all__ += ["multivariate_normal", "norm", "pareto", "poisson", "t", "uniform", "weibull_min"]
+__all__ = ["beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma", "genextreme"]
+__all__ += ["genpareto", "gumbel_l", "gumbel_r", "halfcauchy", "halfnorm", "invgamma", "laplace"]
+__all__ += [
+    "logistic",
+    "lognorm",
+    "multivariate_normal",
+    "norm",
+    "pareto",
+    "poisson",
+    "t",
+    "triang",
+]
+__all__ += ["uniform", "weibull_min"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -311,6 +321,134 @@ invgamma = Continuous(
         falls=True,
     ),
     low_is_open=True,
+)
+
+
+def _log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
+    """``weight * log1p(c * y) / c``, whose limit at 0 is ``weight * y``."""
+    product = np.maximum(c * y, -1)
+    total: Any = 0.0
+    is_near = np.less(np.absolute(product), 0.02)
+    near = np.where(is_near, product, 0)
+    for k in range(10, 0, -1):
+        total = 1 / k - near * total
+    far = special.xlog1py(weight, np.where(is_near, 1, product)) / np.where(is_near, 1, c)
+    return np.where(is_near, weight * y * total, far)
+
+
+def _end_of(c: Any) -> Any:
+    """``1 / c``, or inf unless c is positive."""
+    is_finite = np.greater(c, 0)
+    return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
+
+
+_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), lambda x, c: x * special.exprel(c * x))
+genpareto = Continuous(
+    "genpareto",
+    (0.25,),
+    ("c",),
+    0.0,
+    lambda c: _end_of(-c),
+    lambda y, c: -_log1p_over(c, y, 1 + c),
+    *_changed(_EXPON, *_BOX_COX, lambda y, c: 0)[1:],
+    inner=0.0,
+    valid=np.isfinite,
+)
+genextreme = Continuous(
+    "genextreme",
+    (0.25,),
+    ("c",),
+    lambda c: -_end_of(-c),
+    _end_of,
+    lambda y, c: _log1p_over(c, -y, 1 - c) - np.exp(_log1p_over(c, -y)),
+    *_mirrored(_changed(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
+    inner=0.0,
+    low_is_open=True,
+    valid=np.isfinite,
+)
+
+
+def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an F distribution, by one of the share of its numerator, or of the rest."""
+
+    def fn(y: Any, dfn: Any, dfd: Any) -> Any:
+        ratio, a, b = y * (dfn / dfd), dfn / 2, dfd / 2
+        is_low = np.less(ratio, 1)
+        low = np.where(is_low, ratio, 1) / (1 + np.where(is_low, ratio, 1))
+        return np.where(
+            is_low, of_beta(a, b, low), of_rest(b, a, 1 / (1 + np.where(is_low, 1, ratio)))
+        )
+
+    return fn
+
+
+def _f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
+    return lambda q, m, n: n / m * of_beta(m / 2, n / 2, q) / of_rest(n / 2, m / 2, q)
+
+
+_OF_F = _of_f(BETA.density, BETA.density)
+f = Continuous(
+    "f",
+    (2.5, 4.5),
+    ("dfn", "dfd"),
+    0.0,
+    _INF,
+    lambda y, m, n: _OF_F(y, m, n) + np.log(m / n) - 2 * np.log1p(y * (m / n)),
+    _of_f(BETA.cdf, BETA.sf),
+    _of_f(BETA.sf, BETA.cdf),
+    _f_quantile(special.betaincinv, special.betainccinv),
+    _f_quantile(special.betainccinv, special.betaincinv),
+    _of_f(BETA.logcdf, BETA.logsf),
+    _of_f(BETA.logsf, BETA.logcdf),
+)
+
+
+def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any]:
+    """Whether y is left of the peak, its distance to the end of its side, and the share of that."""
+    is_left = np.less(y, c) | np.equal(c, 1)
+    distance = np.where(is_left, y, 1 - y)
+    return is_left, distance, distance / np.where(is_left, c, 1 - c)
+
+
+def _triang_part(y: Any, c: Any, right: bool) -> Any:
+    """The probability of a side."""
+    is_left, distance, share = _triang_side(y, c)
+    return np.where(is_left ^ right, distance * share, 1 - distance * share)
+
+
+def _triang_log(y: Any, c: Any, right: bool) -> Any:
+    is_left, distance, share = _triang_side(y, c)
+    is_own = is_left ^ right
+    own = log_of(np.where(is_own, distance, 1)) + log_of(np.where(is_own, share, 1))
+    return np.where(is_own, own, np.log1p(-np.where(is_own, 0.5, distance * share)))
+
+
+def _triang_ppf(q: Any, c: Any) -> Any:
+    is_left = np.less(q, c)
+    left = np.sqrt(np.where(is_left, c * q, 1))
+    return np.where(is_left, left, 1 - np.sqrt(np.where(is_left, 1, (1 - c) * (1 - q))))
+
+
+def _triang_isf(q: Any, c: Any) -> Any:
+    is_right = np.less(q, 1 - c)
+    right = np.sqrt(np.where(is_right, (1 - c) * q, 1))
+    return np.where(is_right, 1 - right, np.sqrt(np.where(is_right, 1, c * (1 - q))))
+
+
+triang = Continuous(
+    "triang",
+    (0.25,),
+    ("c",),
+    0.0,
+    1.0,
+    lambda y, c: log_of(_triang_side(y, c)[2]) + _LOG_2,
+    lambda y, c: _triang_part(y, c, False),
+    lambda y, c: _triang_part(y, c, True),
+    _triang_ppf,
+    _triang_isf,
+    lambda y, c: _triang_log(y, c, False),
+    lambda y, c: _triang_log(y, c, True),
+    valid=lambda c: np.greater_equal(c, 0) & np.less_equal(c, 1),
 )
 
 
