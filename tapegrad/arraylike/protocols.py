@@ -93,6 +93,11 @@ class Protocols:
     __slots__ = ()
     __recorded_ufuncs__ = True
 
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """NumPy, whose functions take Tensors, for code that follows the array API standard."""
+        example: Any = np.empty(0)
+        return example.__array_namespace__(api_version=api_version)
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
         out = kwargs.pop("out", None)

@@ -32,7 +32,7 @@ _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "
 # functions of SciPy that ours equal in name and meaning
 _OF_SCIPY = ("polygamma", "softplus")
 # modules of SciPy some of whose functions NumPy has too, with their place there
-_OF_NUMPY = {"scipy.linalg": "linalg.", "scipy.fft": "fft.", "scipy.integrate": ""}
+_OF_NUMPY = {"scipy.linalg": "linalg.", "scipy.integrate": ""}
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
@@ -87,7 +87,6 @@ FUNCTIONS: Mapping[str, str] = {
     "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
     "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
     "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
-    "poly": "write functools.reduce(np.convolve, [np.stack([1.0, -x]) for x in t])",
     "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
     "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
     "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
@@ -312,6 +311,8 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         # the function's name in SciPy, or a method's, such as norm.logpdf
         method = ".".join(name.split(".")[-2:])
+        # SciPy may read arguments before it calls the function, or call another one
+        of_scipy.insert(0, _called(name))
         ours = next(filter(None, (_of_scipy(place, fn, method) for place, fn in of_scipy)), "")
         return _with(ours, call) if ours else ""
     if function in _ARRAYS:
@@ -331,6 +332,17 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
     ):
         return ""
     return _with(f"tg.{path}", call) if _is_ours(path) else ""
+
+
+def _called(name: str) -> tuple[str, str]:
+    """The module and the name of the function under a name in the caller's module."""
+    first, _, rest = name.partition(".")
+    frame: Any = users_frame()
+    function = None
+    with suppress(AttributeError, KeyError):
+        function = frame.f_globals[first]
+        function = attrgetter(rest)(function) if rest else function
+    return getattr(function, "__module__", None) or "", getattr(function, "__name__", "")
 
 
 def _of_scipy(place: str, function: str, method: str) -> str:

@@ -13,8 +13,8 @@ from tapegrad.functions.matrices import lstsq
 from tapegrad.ops.casting import floating, real_of, seen, squared_size
 from tapegrad.ops.decompositions import eigvals
 
-__all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "roots"]
-__all__ += ["vander"]
+__all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub"]
+__all__ += ["polyval", "roots", "vander"]
 
 
 @function(numpy=np.polyval, complex=True)
@@ -140,6 +140,74 @@ def polymul(a1: Any, a2: Any) -> Any:
     return np.convolve(np.atleast_1d(array(a1)), np.atleast_1d(array(a2)))
 
 
+@function(numpy=np.polydiv, complex=True)
+def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
+    """The quotient and the remainder of two polynomials.
+
+    Parameters
+    ----------
+    u, v
+        The coefficients; the first one of `v` must not be 0.
+
+    Returns
+    -------
+    q, r
+        Unlike NumPy, the remainder keeps leading zeros, so that no shape depends on values: it has
+        one coefficient less than `v`, but one at least.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polydiv(np.array([3.0, 5.0, 2.0]), np.array([2.0, 1.0]))
+    (array([1.5 , 1.75]), array([0.25]))
+    """
+    u, v = (_of_one_axis("polydiv", np.atleast_1d(array(p))) for p in (u, v))
+    u, v = floating(u, complex=True), floating(v, complex=True)
+    n, m = len(v), len(u) - len(v) + 1
+    quotient, scale = [], 1 / v[0]
+    for i in range(m):
+        quotient.append(scale * u[i])
+        u = np.concatenate([u[: i + 1], u[i + 1 : i + n] - quotient[i] * v[1:], u[i + n :]])
+    dtype = np.result_type(u, v)
+    q = np.stack(quotient) if quotient else np.zeros(1, dtype)
+    r = u[m:] if n > 1 else np.zeros(1, dtype)
+    return q, (r if m > 0 else u).astype(dtype)
+
+
+@function(numpy=np.poly, complex=True)
+def poly(seq_of_zeros: Any) -> Any:
+    """The coefficients of the polynomial with these roots, or with a matrix's eigenvalues.
+
+    Parameters
+    ----------
+    seq_of_zeros
+        An array with one axis, or a square matrix. The coefficients are complex if the roots are,
+        while NumPy's are real if these come in conjugate pairs.
+
+    Raises
+    ------
+    ValueError
+        For an array of another shape.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.poly(np.array([1.0, 2.0]))
+    array([ 1., -3.,  2.])
+    >>> tg.grad(lambda x: tg.poly(x)[2])(np.array([1.0, 2.0]))
+    array([2., 1.])
+    """
+    zeros = floating(array(seq_of_zeros), complex=True)
+    zeros = zeros.astype(float) if zeros.dtype == np.float16 else zeros  # as NumPy's
+    if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] > 0:
+        zeros = eigvals(zeros)
+    zeros = _of_one_axis("poly", zeros)
+    y = np.ones(1, zeros.dtype)
+    for i in range(len(zeros)):
+        y = np.convolve(y, np.stack([np.ones((), y.dtype), -zeros[i]]))
+    return y
+
+
 @function(numpy=np.vander, complex=True)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
     """The powers of the elements, one column for each power.
@@ -176,12 +244,12 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
 
 
 def _of_one_axis(name: str, p: Any) -> Any:
-    """The coefficients of a polynomial."""
+    """The coefficients of a polynomial, or its roots."""
     p = array(p)
     if p.ndim != 1:
         # as NumPy's error for an array without an axis
         kind = ValueError if p.ndim else TypeError
-        raise kind(f"{name} takes coefficients in an array with one axis, not of shape {p.shape}")
+        raise kind(f"{name} takes an array with one axis, not of shape {p.shape}")
     return p
 
 

@@ -24,7 +24,7 @@ def swapped(norm: Any) -> Any:
     return _SWAPPED[norm]
 
 
-def _fitted(c: Any, shape: tuple[int, ...]) -> Any:
+def fitted(c: Any, shape: tuple[int, ...]) -> Any:
     """An array cropped to a shape, or padded with zeros to it, at the end of each axis."""
     if c.shape == shape:
         return c
@@ -37,7 +37,7 @@ def _fitted(c: Any, shape: tuple[int, ...]) -> Any:
 def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
     """The cotangent of an array, by an op on the cotangent of its transform."""
     explicit = {option: x for option, x in options.items() if not (x is None or x is False)}
-    return _fitted(apply(OPS[name], (g,), explicit), a.shape)
+    return fitted(apply(OPS[name], (g,), explicit), a.shape)
 
 
 @op(
@@ -191,11 +191,11 @@ def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
     return np.conj(c) * (factors.reshape(-1, *(1,) * after) if after else factors)
 
 
-def _batch(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+def over_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
 
-_LINEAR: dict[str, Any] = {"jvp": linear, "batch": _batch, "adds": True, "composite": True}
+_LINEAR: dict[str, Any] = {"jvp": linear, "batch": over_axes, "adds": True, "composite": True}
 
 
 @op(

@@ -15,6 +15,7 @@ except ImportError as error:
     ) from error
 
 if _typing.TYPE_CHECKING:
+    from tapegrad.scipy import fft as fft
     from tapegrad.scipy import integrate as integrate
     from tapegrad.scipy import interpolate as interpolate
     from tapegrad.scipy import linalg as linalg
@@ -26,6 +27,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.scipy import stats as stats
 
 __all__ = [
+    "fft",
     "integrate",
     "interpolate",
     "linalg",

@@ -1,34 +1,39 @@
-"""Equations with structured matrices, and functions of matrices, as in `scipy.linalg`.
+"""Equations with matrices, decompositions, and functions of matrices, as in `scipy.linalg`.
 
 SciPy solves the equations. A cotangent is pulled back by equations of the same kind, with the
 adjoint, so each rule is written with the op itself, and derivatives of any order follow. All
-functions but `block_diag` and `toeplitz` take stacks of matrices.
+functions but `block_diag`, `lstsq` and `toeplitz` take stacks of matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.rules import Joint
+from tapegrad.core.rules import Joint, Parts
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
+from tapegrad.declare.parts import parts_of
 from tapegrad.errors.words import got
-from tapegrad.ops.casting import conjugate_of, floating, to_array
+from tapegrad.functions import linalg as _numpy
+from tapegrad.ops.casting import conjugate_of, floating, real_of, to_array
 from tapegrad.ops.inverses import of_adjoints
-from tapegrad.ops.product import turned
+from tapegrad.ops.product import adjoint, turned
 from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor
 
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
 from tapegrad.ops.triangular import triangular as _triangular
+from tapegrad.scipy._options import with_scipys_options
 
-__all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
-__all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
+__all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
+__all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
+__all__ += ["solve_banded", "solve_sylvester", "solve_toeplitz", "solve_triangular"]
+__all__ += ["solveh_banded", "sqrtm", "svd", "svdvals", "toeplitz"]
 __dir__ = __all__.copy
 
 # --- operands -------------------------------------------------------------------------------
@@ -593,3 +598,457 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     m, n = len(c), len(r)
     values = np.concatenate([r[:0:-1], c])
     return values[max(n - 1, 0) + np.arange(m)[:, None] - np.arange(n)]
+
+
+# --- NumPy's decompositions, in SciPy's spelling --------------------------------------------
+
+_like_scipy = with_scipys_options(_scipy)
+
+
+@_like_scipy
+def cholesky(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
+    """The Cholesky factor of a matrix, upper triangular unless `lower`.
+
+    Only that triangle of the matrix is read, so the gradient is in that triangle.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import cholesky
+    >>> tg.grad(lambda a: np.sum(cholesky(a)))(4 * np.eye(2))
+    array([[0.25, 0.5 ],
+           [0.  , 0.25]])
+    """
+    return cho_factor(a, lower, check_finite=check_finite)[0]
+
+
+_BANDS = {"diagonal": (0.0, 0.0), "tridiagonal": (-1.0, 1.0)}
+_BANDS |= {"lower triangular": (-np.inf, 0.0), "upper triangular": (0.0, np.inf)}
+_MIRRORED = ("sym", "symmetric", "her", "hermitian")
+
+
+def _read(a: Any, kind: str, lower: bool) -> Any:
+    """A square matrix of which only the elements that its kind needs are read."""
+    off = np.arange(a.shape[-1]) - np.arange(a.shape[-1])[:, None]
+    if kind in _BANDS:
+        first, last = _BANDS[kind]
+        return np.where((first <= off) & (off <= last), a, 0)
+    turn, middle = (turned, a) if kind[0] == "s" else (adjoint, real_of(a))
+    side = np.where(off < 0 if lower else off > 0, a, 0)
+    return side + turn(side) + np.where(off == 0, middle, 0)
+
+
+@_like_scipy
+def solve(
+    a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False
+) -> Any:
+    """The solution x of ``a @ x = b``, as `scipy.linalg.solve`.
+
+    Parameters
+    ----------
+    a
+        A square matrix.
+    b
+        A vector (n,), or a matrix of columns (n, k).
+    lower
+        Which triangle is read of a matrix that is symmetric, Hermitian or positive definite.
+    assume_a
+        The kind of the matrix, in SciPy's words. Elements that it does not need are not read, and
+        get no gradient.
+    transposed
+        Whether the transpose of `a` is meant.
+
+    Raises
+    ------
+    LinAlgError
+        If the matrix is singular, or is not positive definite and should be.
+    ValueError
+        If shapes do not fit, or for another kind.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import solve
+    >>> a = np.array([[2.0, 1.0], [7.0, 4.0]])
+    >>> tg.grad(lambda a: np.sum(solve(a, np.ones(2), assume_a="diagonal")))(a)
+    array([[-0.25  ,  0.    ],
+           [ 0.    , -0.0625]])
+    """
+    a = _square(a)
+    if assume_a in ("pos", "positive definite"):
+        return cho_solve(cho_factor(conjugate_of(a) if transposed else a, lower), b)
+    if assume_a in _BANDS or assume_a in _MIRRORED:
+        a = _read(a, assume_a, lower)
+    elif assume_a not in (None, "gen", "general", "banded"):
+        raise ValueError(f"solve: {assume_a!r} is not a kind of matrix")
+    a = turned(a) if transposed else a
+    return _for_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
+
+
+@_like_scipy
+def inv(a: Any) -> Any:
+    """The inverse of a matrix.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import inv
+    >>> inv(np.diag([2.0, 4.0]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    return _numpy.inv(_square(a))
+
+
+@_like_scipy
+def det(a: Any) -> Any:
+    """The determinant of a matrix.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import det
+    >>> tg.grad(det)(np.diag([2.0, 4.0]))
+    array([[4., 0.],
+           [0., 2.]])
+    """
+    return _numpy.det(_square(a))
+
+
+@_like_scipy
+def eigh(
+    a: Any,
+    b: Any = None,
+    lower: bool = True,
+    eigvals_only: bool = False,
+    subset_by_index: Any = None,
+) -> Any:
+    """The eigenvalues of a symmetric matrix, ascending, and its eigenvectors.
+
+    Parameters
+    ----------
+    a
+        The matrix.
+    b
+        A positive definite matrix, for the equation ``a @ v = w * b @ v``.
+    lower
+        Which triangle of the matrices is read.
+    eigvals_only
+        Whether eigenvalues alone are returned.
+    subset_by_index
+        The first and the last index of those that are returned.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import eigh
+    >>> a, b = np.diag([1.0, 2.0]), np.diag([1.0, 4.0])
+    >>> tg.grad(lambda b: eigh(a, b, eigvals_only=True)[0])(b)
+    array([[ 0.   ,  0.   ],
+           [ 0.   , -0.125]])
+    """
+    a = _square(a)
+    factor = None
+    if b is not None:
+        factor = cho_factor(b, lower)[0]
+        factor = factor if lower else adjoint(factor)
+        half = solve_triangular(factor, _read(a, "her", lower), lower=True)
+        a = adjoint(solve_triangular(factor, adjoint(half), lower=True))
+    w, v = _numpy.eigh(a, "L" if lower else "U")
+    first, last = (0, a.shape[-1] - 1) if subset_by_index is None else subset_by_index
+    w, v = w[..., first : last + 1], v[..., first : last + 1]
+    if eigvals_only:
+        return w
+    return w, v if factor is None else solve_triangular(factor, v, "C", lower=True)
+
+
+@_like_scipy
+def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = None) -> Any:
+    """The eigenvalues of a symmetric matrix, ascending; arguments as for `eigh`.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import eigvalsh
+    >>> eigvalsh(np.diag([3.0, 1.0, 2.0]), subset_by_index=[1, 2])
+    array([2., 3.])
+    """
+    return eigh(a, b, lower=lower, eigvals_only=True, subset_by_index=subset_by_index)
+
+
+@_like_scipy
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """The singular value decomposition, as `tapegrad.svd`.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import svd
+    >>> svd(np.diag([1.0, 2.0])).S
+    array([2., 1.])
+    """
+    return _numpy.svd(_matrix(a), full_matrices, compute_uv)
+
+
+@_like_scipy
+def svdvals(a: Any) -> Any:
+    """The singular values, in descending order.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import svdvals
+    >>> svdvals(np.diag([1.0, 2.0]))
+    array([2., 1.])
+    """
+    return _numpy.svdvals(_matrix(a))
+
+
+@_like_scipy
+def qr(a: Any, mode: str = "full") -> Any:
+    """The QR decomposition of a matrix of full rank, as `tapegrad.qr`.
+
+    Parameters
+    ----------
+    a
+        A matrix.
+    mode
+        ``"full"`` for columns that span the whole space, ``"economic"`` for as many as are needed,
+        or ``"r"`` for a tuple of the second factor alone.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import qr
+    >>> tg.grad(lambda a: qr(a, mode="r")[0][0, 0] ** 2)(np.array([[3.0], [4.0]]))
+    array([[6.],
+           [8.]])
+    """
+    if mode not in ("full", "economic", "r"):
+        raise ValueError(f"qr: mode must be 'full', 'economic' or 'r', not {mode!r}")
+    q, r = _numpy.qr(_matrix(a), "reduced" if mode == "economic" else "complete")
+    return (r,) if mode == "r" else (q, r)
+
+
+@_like_scipy
+def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norm of a vector or a matrix, as `tapegrad.norm`.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import norm
+    >>> norm([3.0, 4.0])
+    np.float64(5.0)
+    """
+    return _numpy.norm(_matrix(a), ord, axis, keepdims)
+
+
+@_like_scipy
+def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
+    """The Moore-Penrose pseudo-inverse, with derivatives at constant rank, as `tapegrad.pinv`.
+
+    Singular values below `rtol` times the largest count as 0; by default it is the machine epsilon
+    times the larger side.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import pinv
+    >>> pinv(np.array([[2.0], [0.0]]), return_rank=True)
+    (array([[0.5, 0. ]]), array(1))
+    """
+    a = _matrix(a)
+    rtol = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rtol is None else rtol
+    y = _numpy.pinv(a, rtol)
+    return (y, _numpy.matrix_rank(a, rtol=rtol)) if return_rank else y
+
+
+@_like_scipy
+def lstsq(a: Any, b: Any, cond: Any = None) -> tuple[Any, Any, Any, Any]:
+    """The least-squares solution, residuals, rank and singular values, as `tapegrad.lstsq`.
+
+    Singular values below `cond` times the largest count as 0; by default it is the machine
+    epsilon.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import lstsq
+    >>> x, residual, rank, _ = lstsq(np.ones((2, 1)), np.array([1.0, 3.0]))
+    >>> x.round(12), residual.round(12), rank
+    (array([2.]), np.float64(2.0), array(1, dtype=int32))
+    """
+    a, b = _matrix(a), _matrix(b)
+    eps = float(np.finfo(np.result_type(a, b)).eps)
+    x, residuals, rank, s = _numpy.lstsq(a, b, eps if cond is None else cond)
+    return x, residuals[0] if b.ndim == 1 and residuals.size else residuals, rank, s
+
+
+# --- the LU decomposition -------------------------------------------------------------------
+
+
+class LUResult(NamedTuple):
+    """The results of `lu_factor`.
+
+    Attributes
+    ----------
+    lu
+        Both factors in one matrix; the diagonal is that of the upper one.
+    piv
+        The row that each row was exchanged with. It passes no gradient.
+    """
+
+    lu: Any
+    piv: Any
+
+
+@op(None, name="permutation", scipy="", batch=stacks_of(1))
+def _permutation(piv: Any) -> Any:
+    """The order of rows that exchanges lead to."""
+    order = np.broadcast_to(np.arange(piv.shape[-1]), piv.shape).copy()
+    for i in np.ndindex(*piv.shape[:-1]):
+        for j, k in enumerate(piv[i]):
+            order[i][[j, k]] = order[i][[k, j]]
+    return order
+
+
+def _rows(x: Any, order: Any) -> Any:
+    return np.take_along_axis(x, np.expand_dims(order, -1), -2)
+
+
+def _lu_vjp(g: Any, y: Any, a: Any, finite: bool) -> Any:
+    (lu, piv), g = parts_of(y), g.values[0]
+    below = np.tri(a.shape[-1], k=-1, dtype=bool)
+    unit = np.where(below, lu, np.eye(a.shape[-1], dtype=lu.dtype))
+    upper = np.where(below, 0, lu)
+    inner = np.where(
+        below, turned(unit) @ np.where(below, g, 0), np.where(below, 0, g) @ turned(upper)
+    )
+    half = _triangular(lu, inner, True, True, True, False)
+    c = turned(_triangular(lu, turned(half), False, False, False, False))
+    return _rows(c, np.argsort(_permutation(piv), axis=-1))
+
+
+def _lu_like(a: Any, finite: bool) -> Parts:
+    return Parts((np.zeros_like(a), np.zeros(a.shape[:-1], np.int32)))
+
+
+@op(
+    _lu_vjp,
+    name="lu_factor",
+    scipy="",
+    results=LUResult,
+    like=_lu_like,
+    batch=stacks_of(),
+    complex=True,
+)
+def _lu(a: Any, finite: bool) -> Any:
+    """The factors of a stack of matrices, by SciPy."""
+    lu, piv = y = _lu_like(a, finite).values
+    for i in np.ndindex(*a.shape[:-2]):
+        lu[i], piv[i] = _scipy.lu_factor(a[i], check_finite=finite)
+    return Parts(y)
+
+
+@_like_scipy
+def lu_factor(a: Any, check_finite: bool = True) -> Any:
+    """The LU decomposition of a square matrix, for `lu_solve`, as `scipy.linalg.lu_factor`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import lu_factor, lu_solve
+    >>> def solution(a):
+    ...     return np.sum(lu_solve(lu_factor(a), np.array([2.0, 4.0])))
+    >>> tg.grad(solution)(np.array([[0.0, 2.0], [4.0, 0.0]]))
+    array([[-0.5 , -0.5 ],
+           [-0.25, -0.25]])
+    """
+    return _lu(_square(a), finite=bool(check_finite))
+
+
+@_like_scipy
+def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True) -> Any:
+    """The solution x of ``a @ x = b`` from the result of `lu_factor`, as `scipy.linalg.lu_solve`.
+
+    With `trans` 1 the transpose of the matrix is meant, with 2 its adjoint.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import lu_factor, lu_solve
+    >>> lu_solve(lu_factor(np.diag([2.0, 4.0])), np.array([1.0, 1.0]))
+    array([0.5 , 0.25])
+    """
+    if trans not in (0, 1, 2):
+        raise ValueError(f"trans must be 0, 1 or 2, not {trans!r}")
+    lu, order, finite = _square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
+
+    def of_columns(b: Any) -> Any:
+        steps = [(True, True), (False, False)]  # lower, with a diagonal of ones
+        b = b if trans else _rows(b, order)
+        for lower, unit in steps[:: -1 if trans else 1]:
+            b = solve_triangular(lu, b, trans, lower, unit, check_finite=finite)
+        return _rows(b, np.argsort(order, axis=-1)) if trans else b
+
+    return _for_columns(of_columns, lu.shape[-1], b)
+
+
+# --- equations with structure, solved as others ---------------------------------------------
+
+
+@_like_scipy
+def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = True) -> Any:
+    """The solution x of ``a @ x = b`` for a banded positive definite matrix.
+
+    It is solved as by `solve_banded`, so a matrix that is not positive definite is not refused.
+
+    Parameters
+    ----------
+    ab
+        The diagonals from the main one up, as rows that end with it; with `lower` from the main
+        one down, as rows that begin with it. The gradient of elements outside the matrix is 0.
+    b
+        A vector (n,), or a matrix of columns (n, k).
+    lower
+        Whether diagonals below the main one are meant.
+    check_finite
+        Whether infinities and nan are refused.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.linalg import solveh_banded
+    >>> ab = np.array([[0.0, 1.0], [2.0, 4.0]])
+    >>> tg.grad(lambda ab: np.sum(solveh_banded(ab, np.ones(2))))(ab)
+    array([[ 0.        , -0.12244898],
+           [-0.18367347, -0.02040816]])
+    """
+    ab = _matrix(ab)
+    rows = [ab[..., k, :] for k in range(ab.shape[-2])]
+    middle, *rows = rows if lower else rows[::-1]
+    stack = [real_of(middle).astype(ab.dtype)]
+    for k, row in enumerate(rows, 1):
+        edge, zeros = (
+            row[..., :-k] if lower else row[..., k:],
+            np.zeros((*row.shape[:-1], k), ab.dtype),
+        )
+        above, below = (conjugate_of(edge), edge) if lower else (edge, conjugate_of(edge))
+        above, below = np.concatenate([zeros, above], -1), np.concatenate([below, zeros], -1)
+        stack = [above, *stack, below]
+    n = len(rows)
+    return solve_banded((n, n), np.stack(stack, axis=-2), b, check_finite=check_finite)
+
+
+@_like_scipy
+def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
+    """The solution x of ``toeplitz(c, r) @ x = b``, by `solve`, as for any other matrix.
+
+    Parameters
+    ----------
+    c_or_cr
+        The first column, or a tuple of it and of the first row; by default its conjugate.
+    b
+        A vector (n,), or a matrix of columns (n, k).
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.linalg import solve_toeplitz
+    >>> solve_toeplitz(([2.0, 1.0], [2.0, 0.0]), [2.0, 3.0])
+    array([1., 1.])
+    """
+    a = toeplitz(*c_or_cr) if type(c_or_cr) is tuple else toeplitz(c_or_cr)
+    return solve(a, b)

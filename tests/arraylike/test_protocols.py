@@ -198,3 +198,12 @@ def test_choices_by_integers_and_choices_of_the_users_stand():
     )
     assert tg.record(lambda t: 1 if t > 1.0 else 0)(2.0)[0] == 1
     tg.record(lambda t: np.testing.assert_(t > 1.0))(2.0)  # noqa: PT009
+
+
+def test_code_that_asks_an_array_for_its_namespace_computes_with_numpy():
+    def fn(x):
+        xp = x.__array_namespace__(api_version="2022.12")
+        return xp.sum(xp.sin(x) * xp.matmul(x, x))
+
+    x = np.array([0.5, -1.0])
+    np.testing.assert_allclose(tg.grad(fn)(x), tg.grad(lambda x: np.sum(np.sin(x) * (x @ x)))(x))

@@ -131,6 +131,9 @@ DOMAINS: dict[str, Domain] = {
     "polyval": w.calls(w.array(1, 1, 1, 4), w.array()),
     "roots": _with_real_roots,
     **dict.fromkeys(("polyadd", "polysub", "polymul"), _TWO),
+    # NumPy drops what it takes for zeros: in the remainder, and imaginary parts of roots in pairs
+    "polydiv": w.calls(*[w.array(1, 1, 1, n, elements=POSITIVE, dtypes="d") for n in (4, 2)]),
+    "poly": w.calls(w.array(1, 1, 1, 4, elements=POSITIVE)),
     "vander": w.calls(w.array(1, 1), [None, 0, 1, 3], w.FLAG),
     **dict.fromkeys(("polyder", "polyint"), w.calls(w.array(1, 1, 1, 5), w.whole(0, 3))),
     "polyfit": _fits,

@@ -1,0 +1,143 @@
+"""Fourier, cosine and sine transforms, as in `scipy.fft`.
+
+Those of ``np.fft`` are here with SciPy's parameters. A cosine or a sine transform is linear, and
+its transpose is a transform of the same family, so one op computes all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from scipy import fft as _scipy
+
+from tapegrad.core.forward import linear
+from tapegrad.declare import op
+from tapegrad.functions import fft as _numpy
+from tapegrad.functions.fft import fftshift as fftshift
+from tapegrad.functions.fft import ifftshift as ifftshift
+from tapegrad.ops.casting import conjugate_of, floating, to_array
+from tapegrad.ops.fourier import fitted, over_axes, swapped
+from tapegrad.scipy._options import with_scipys_options
+
+__all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
+__all__ += ["fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn"]
+__all__ += ["ihfft", "ihfft2", "ihfftn", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
+__all__ += ["fftshift", "ifftshift"]
+__dir__ = __all__.copy
+
+
+def _lengths_and_axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The lengths of a transform and its axes, as SciPy reads them."""
+    if axes is None:
+        axes = range(-x.ndim if s is None else -np.size(s), 0)
+    axes = normalize_axis_tuple(axes, x.ndim)
+    s = np.full(len(axes), -1) if s is None else np.atleast_1d(s)
+    lengths = [operator.index(n) for n in s.tolist()]
+    lengths = [x.shape[i] if n == -1 else n for n, i in zip(lengths, axes, strict=True)]
+    if any(n < 1 for n in lengths):
+        raise ValueError(f"the lengths of a transform must be 1 or more, not {lengths}")
+    return tuple(lengths), axes
+
+
+# --- cosine and sine transforms -------------------------------------------------------------
+
+_TRANSPOSED = {1: 1, 2: 3, 3: 2, 4: 4}
+
+
+def _weighed(x: Any, of: str, kind: int, axes: Any, weight: float) -> Any:
+    """x with weights at the ends of axes that a transform without orthogonality treats apart."""
+    if kind == 4 or (of, kind) == ("dst", 1):
+        return x
+    ends = [0, -1] if kind == 1 else [0] if of == "dct" else [-1]
+    for axis in axes:
+        weights = np.ones(x.shape[axis], x.dtype.char.lower())
+        weights[ends] = weight
+        x = x * weights.reshape(-1, *(1,) * (x.ndim - 1 - axis))
+    return x
+
+
+def _transposed(
+    g: Any, y: Any, x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool
+) -> Any:
+    if not orthogonal and kind in (1, 2):
+        g = _weighed(g, of, kind, axes, 2.0)
+    c = _trigonometric(g, of, _TRANSPOSED[kind], axes, norm, orthogonal)
+    return c if orthogonal or kind in (2, 4) else _weighed(c, of, kind, axes, 0.5)
+
+
+@op(_transposed, name="dctn", scipy="", jvp=linear, batch=over_axes, adds=True, complex=True)
+def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool) -> Any:
+    """A transform by SciPy, which loses an option for complex numbers."""
+    transform = getattr(_scipy, of + "n")
+    parts = [x.real, x.imag] if x.dtype.kind == "c" else [x]
+    y = [transform(z, kind, axes=axes, norm=norm, orthogonalize=orthogonal) for z in parts]
+    return y[0] + 1j * y[1] if len(y) == 2 else y[0]
+
+
+def _trigonometric_of(
+    name: str, x: Any, kind: int, s: Any, axes: Any, norm: Any, orthogonalize: Any
+) -> Any:
+    """The transform of a name; an inverse is a transform too."""
+    if kind not in _TRANSPOSED:
+        raise ValueError(f"the type must be 1, 2, 3 or 4, not {kind!r}")
+    backward = swapped(norm)
+    if name.startswith("i"):
+        kind, norm = _TRANSPOSED[kind], backward
+    x = floating(x, complex=True)
+    x = x.astype(np.float32) if x.dtype == np.float16 else x
+    lengths, axes = _lengths_and_axes(x, s, axes)
+    shape = list(x.shape)
+    for n, axis in zip(lengths, axes, strict=True):
+        shape[axis] = n
+    of = name.strip("in")
+    orthogonal = norm == "ortho" if orthogonalize is None else bool(orthogonalize)
+    x = fitted(x, tuple(shape))
+    return _trigonometric(x, of, kind, axes, norm, orthogonal) if axes else x
+
+
+# --- the functions --------------------------------------------------------------------------
+
+
+def _transform(name: str) -> Any:
+    """The function of a name, with its docstring."""
+    kind = "Fourier" if "fft" in name else "cosine" if "dct" in name else "sine"
+    one = name.endswith("t")
+    # such a signal is its own conjugate, so it is transformed the other way
+    known = "irfftn" if name.startswith("h") else "rfftn" if name.startswith("ih") else name
+
+    def transform(
+        x: Any, s: Any, axes: Any, norm: Any, type: int = 2, orthogonalize: Any = None
+    ) -> Any:
+        if kind != "Fourier":
+            return _trigonometric_of(name, x, type, s, axes, norm, orthogonalize)
+        if one:
+            return getattr(_numpy, name)(x, s, axes, norm)
+        x = to_array(x)
+        lengths, axes = _lengths_and_axes(x, s, axes)
+        s = None if s is None else lengths
+        if known == name:
+            return getattr(_numpy, name)(x, s, axes, norm)
+        return conjugate_of(getattr(_numpy, known)(conjugate_of(x), s, axes, swapped(norm)))
+
+    inverse = name[1:] if name.startswith("i") else f"i{name}"
+    transform.__name__ = transform.__qualname__ = name
+    transform.__doc__ = (
+        f"A {kind} transform, `scipy.fft.{name}`.\n\n    Examples\n    --------\n"
+        f"    >>> from tapegrad.scipy.fft import {name}, {inverse}\n"
+        f"    >>> np.allclose({name}({inverse}(np.ones((4, 4)))), 1)\n    True\n    "
+    )
+    function: Any = with_scipys_options(_scipy, n="s", axis="axes")(transform)
+    named = inspect.signature(getattr(_scipy, name)).parameters.values()
+    shown = ("x", "type", "n", "s", "axis", "axes", "norm", "orthogonalize")
+    del function.__wrapped__
+    function.__signature__ = inspect.Signature([x for x in named if x.name in shown])
+    return function
+
+
+dct, dctn, dst, dstn, idct, idctn, idst, idstn, *_rest = map(_transform, __all__[:-2])
+fft, fft2, fftn, hfft, hfft2, hfftn, ifft, ifft2, ifftn, *_rest = _rest
+ihfft, ihfft2, ihfftn, irfft, irfft2, irfftn, rfft, rfft2, rfftn = _rest
