@@ -907,6 +907,10 @@ def _permutation(piv: Any) -> Any:
 
 
 def _rows(x: Any, order: Any) -> Any:
+    """The rows of stacks of matrices in another order."""
+    stack = np.broadcast_shapes(x.shape[:-2], order.shape[:-1])
+    x = np.broadcast_to(x, (*stack, *x.shape[-2:]))
+    order = np.broadcast_to(order, (*stack, order.shape[-1]))
     return np.take_along_axis(x, np.expand_dims(order, -1), -2)
 
 
@@ -978,10 +982,9 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
     lu, order, finite = _square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
 
     def of_columns(b: Any) -> Any:
-        steps = [(True, True), (False, False)]  # lower, with a diagonal of ones
         b = b if trans else _rows(b, order)
-        for lower, unit in steps[:: -1 if trans else 1]:
-            b = solve_triangular(lu, b, trans, lower, unit, check_finite=finite)
+        for lower in (False, True) if trans else (True, False):  # the lower one has ones
+            b = solve_triangular(lu, b, trans, lower, lower, check_finite=finite)
         return _rows(b, np.argsort(order, axis=-1)) if trans else b
 
     return _for_columns(of_columns, lu.shape[-1], b)

@@ -13,6 +13,8 @@ from alike import same
 from depth import THOROUGH
 from scipy_kit import prove, refuses_alike
 
+from tapegrad.testing import check_grads
+
 theirs: Any = pytest.importorskip("scipy")
 ours: Any = pytest.importorskip("tapegrad.scipy")
 for _name in ("fft", "linalg"):
@@ -92,6 +94,20 @@ def test_linear_algebra_is_scipys(case: str) -> None:
     order = 2 if THOROUGH or case.startswith(("lu", "eigh, of")) else 1
     fns = (lambda *a, s=s: fn(s.linalg, *a) for s in (ours, theirs))
     prove(*fns, args, 1e-10, order, single=not case.startswith(("det", "solve_toeplitz")))
+
+
+def test_stacks_are_computed_one_by_one() -> None:
+    several, banded = np.stack([A, A[::-1], S]), np.stack([AB, 2 * AB])
+    for fn, x in [
+        (lambda a: ours.linalg.lu_solve(ours.linalg.lu_factor(a), B), several),
+        (lambda a: ours.linalg.lu_solve(ours.linalg.lu_factor(a), B[:, 0], 2), several),
+        (lambda a: ours.linalg.lu_solve(ours.linalg.lu_factor(A), a, 1), several),
+        (lambda a: ours.linalg.solve(a, B, assume_a="sym"), several),
+        (lambda a: ours.linalg.eigh(a, S, eigvals_only=True), several[:2]),
+        (lambda ab: ours.linalg.solveh_banded(ab, X.T), banded),
+    ]:
+        same(fn(x), np.stack([fn(one) for one in x]), 1e-12)
+        check_grads(fn, (x,), order=1)
 
 
 FOURIER = [x for x in dir(ours.fft) if "fft" in x]
