@@ -100,7 +100,7 @@ class _Distribution:
             names=", ".join(x for x, _ in named),
             call=f"{self.name}.cdf, [0.5{shapes}]"
             if "pdf" in self.kinds
-            else f"lambda p: {self.name}.logpmf(2{shapes.rpartition(',')[0]}, p), [0.5]",
+            else f"lambda p: {self.name}.logpmf(1{shapes.rpartition(',')[0]}, p), [0.5]",
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Frozen:
@@ -297,7 +297,7 @@ class Continuous(_Distribution):
 
 @attrs.frozen(eq=False, slots=False, repr=False)
 class Discrete(_Distribution):
-    """A distribution of counts k from 0 on, by functions of k and its shape parameters.
+    """A distribution of counts k, by functions of k and its shape parameters.
 
     Attributes
     ----------
@@ -305,8 +305,8 @@ class Discrete(_Distribution):
         As SciPy's methods, within the support.
     pmf_
         The same as a product, for where one of its factors is 0.
-    most
-        The largest count, by the shape parameters.
+    least, most
+        The smallest count, and the largest by the shape parameters.
     whole
         How many of the first shape parameters are counts too.
     """
@@ -317,8 +317,9 @@ class Discrete(_Distribution):
     logcdf_: Callable[..., Any]
     logsf_: Callable[..., Any]
     pmf_: Callable[..., Any]
-    most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF)
-    whole: int = 0
+    most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF, kw_only=True)
+    whole: int = attrs.field(default=0, kw_only=True)
+    least: int = attrs.field(default=0, kw_only=True)
     kinds: ClassVar[str] = "pmf, logpmf, cdf, logcdf, sf, logsf, ppf and isf"
 
     def _standard(self, method: str, k: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
@@ -334,17 +335,17 @@ class Discrete(_Distribution):
         moved, k, shapes = self._standard("pmf", k, args, kwargs)
         # where a factor is 0, its logarithm has no slope, but the product may have one
         is_zero = np.equal(logarithm, -_INF) & self._inside(moved, k, shapes)
-        product = self.pmf_(np.where(is_zero, k, 0), *shapes)
+        product = self.pmf_(np.where(is_zero, k, self.least), *shapes)
         return number(np.where(is_zero, product, exp_of(logarithm)))
 
     def _inside(self, moved: Any, k: Any, shapes: Any) -> Any:
-        return np.equal(moved, k) & ~np.less(k, 0) & ~np.greater(k, self.most(*shapes))
+        return np.equal(moved, k) & ~np.less(k, self.least) & ~np.greater(k, self.most(*shapes))
 
     def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count, -inf for any other number."""
         moved, k, shapes = self._standard("logpmf", k, args, kwargs)
         inside = self._inside(moved, k, shapes)
-        values = _within(inside, lambda k: self.logpmf_(k, *shapes), k, 0.0, -_INF)
+        values = _within(inside, lambda k: self.logpmf_(k, *shapes), k, self.least, -_INF)
         return self._nan_where_unfit(values, moved, args, kwargs, shapes)
 
     def _probability(
@@ -352,8 +353,9 @@ class Discrete(_Distribution):
     ) -> Any:
         moved, k, shapes = self._standard(method, x, args, kwargs)
         # from the largest count on the probability is known
-        inside, fn = ~np.less(k, 0) & np.less(k, self.most(*shapes)), getattr(self, f"{method}_")
-        values = _within(inside, lambda k: fn(k, *shapes), k, 0.0, np.where(np.less(k, 0), *ends))
+        below, fn = np.less(k, self.least), getattr(self, f"{method}_")
+        inside, outside = ~below & np.less(k, self.most(*shapes)), np.where(below, *ends)
+        values = _within(inside, lambda k: fn(k, *shapes), k, self.least, outside)
         return self._nan_where_unfit(values, moved, args, kwargs, shapes)
 
     def _nan_where_unfit(self, values: Any, k: Any, args: Any, kwargs: Any, shapes: Any) -> Any:

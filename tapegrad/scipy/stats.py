@@ -31,19 +31,10 @@ from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking,
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
 
-__all__ = ["beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma", "genextreme"]
-__all__ += ["genpareto", "gumbel_l", "gumbel_r", "halfcauchy", "halfnorm", "invgamma", "laplace"]
-__all__ += [
-    "logistic",
-    "lognorm",
-    "multivariate_normal",
-    "norm",
-    "pareto",
-    "poisson",
-    "t",
-    "triang",
-]
-__all__ += ["uniform", "weibull_min"]
+__all__ = ["bernoulli", "beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma"]
+__all__ += ["genextreme", "genpareto", "geom", "gumbel_l", "gumbel_r", "halfcauchy", "halfnorm"]
+__all__ += ["invgamma", "laplace", "logistic", "lognorm", "multivariate_normal", "nbinom", "norm"]
+__all__ += ["pareto", "poisson", "t", "triang", "uniform", "weibull_min"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -471,19 +462,55 @@ poisson = Discrete(
     lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
     valid=lambda mu: np.greater_equal(mu, 0),
 )
-binom = Discrete(
-    "binom",
-    (5, 0.25),
-    ("n", "p"),
+_BINOM: list[Any] = [
     lambda k, n, p: binom_log_mass(k, n - k, p),
     lambda k, n, p: BETA.sf(k + 1, n - k, p),
     lambda k, n, p: BETA.cdf(k + 1, n - k, p),
     lambda k, n, p: BETA.logsf(k + 1, n - k, p),
     lambda k, n, p: BETA.logcdf(k + 1, n - k, p),
     lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
-    lambda n, p: n,
-    1,
+]
+_NBINOM: list[Any] = [
+    lambda k, n, p: binom_log_mass(n, k, p) + np.log(n / (n + k)),
+    lambda k, n, p: BETA.cdf(n, k + 1, p),
+    lambda k, n, p: BETA.sf(n, k + 1, p),
+    lambda k, n, p: BETA.logcdf(n, k + 1, p),
+    lambda k, n, p: BETA.logsf(n, k + 1, p),
+    lambda k, n, p: p**n * (1 - p) ** k / ((n + k) * special.beta(n, k + 1)),
+]
+
+
+def _of_one(functions: Sequence[Any], least: int) -> list[Any]:
+    """The functions of counts from `least` on, with a first shape parameter of 1."""
+    return [lambda k, p, fn=fn: fn(k - least, 1.0, p) for fn in functions]
+
+
+binom = Discrete(
+    "binom",
+    (5, 0.25),
+    ("n", "p"),
+    *_BINOM,
+    most=lambda n, p: n,
+    whole=1,
     valid=lambda n, p: np.greater_equal(n, 0) & _is_probability(p),
+)
+bernoulli = Discrete(
+    "bernoulli", (0.25,), ("p",), *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
+)
+nbinom = Discrete(
+    "nbinom",
+    (2.5, 0.25),
+    ("n", "p"),
+    *_NBINOM,
+    valid=lambda n, p: np.greater(n, 0) & np.greater(p, 0) & np.less_equal(p, 1),
+)
+geom = Discrete(
+    "geom",
+    (0.25,),
+    ("p",),
+    *_of_one(_NBINOM, 1),
+    valid=lambda p: np.greater(p, 0) & np.less_equal(p, 1),
+    least=1,
 )
 
 # --- of vectors ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from depth import THOROUGH
 from scipy_kit import prove, refuses_alike
 
 import tapegrad as tg
-from tapegrad.testing import check_grads, check_properties
+from tapegrad.testing import check_batched, check_grads, check_properties
 
 theirs: Any = pytest.importorskip("scipy.stats")
 ours: Any = pytest.importorskip("tapegrad.scipy.stats")
@@ -39,7 +39,12 @@ CONTINUOUS: dict[str, tuple[Any, ...]] = {
 DISCRETE: dict[str, tuple[Any, ...]] = {
     "poisson": ([0, 7], [0.5, 4.0]),
     "binom": ([0, 4], 5, [0.25, 0.875]),
+    "bernoulli": ([0, 0], [0.25, 0.875]),
+    "nbinom": ([0, 7], [0.5, 4.0], [0.25, 0.875]),
+    "geom": ([1, 4], [0.25, 0.875]),
 }
+MANY = {"poisson": (1e3,), "binom": (2000, 0.5), "nbinom": (1e3, 0.5), "geom": (1e-3,)}
+MANY |= {"bernoulli": (0.5,)}
 LOC, SCALE = np.array([0.5, -1.0]), np.array([0.5, 2.0])
 DENSITIES = ("pdf", "logpdf")
 PROBABILITIES = ("cdf", "logcdf", "sf", "logsf")
@@ -68,19 +73,19 @@ def test_continuous_ones_are_scipys_in_every_argument(name: str, method: str) ->
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_discrete_ones_are_scipys_in_every_parameter(name: str) -> None:
-    k, *shapes = DISCRETE[name]
+    (k, *shapes), whole = DISCRETE[name], getattr(ours, name).whole
     for method in ("pmf", "logpmf", *PROBABILITIES):
 
-        def fn(p: Any, loc: Any, method: Any = method, s: Any = ours) -> Any:
-            return getattr(getattr(s, name), method)(np.asarray(k) + 1, *shapes[:-1], p, loc=loc)
+        def fn(*p: Any, method: Any = method, s: Any = ours) -> Any:
+            return getattr(getattr(s, name), method)(np.asarray(k) + 1, *shapes[:whole], *p, loc=1)
 
-        p = np.array(shapes[-1])
-        same(fn(p, 1), fn(p, 1, s=theirs), 1e-13)
-        check_grads(lambda p, fn=fn: fn(p, 1), (p,))
-        check_properties(lambda p, fn=fn: fn(p, 1), (p,), compiled=True)
+        p = [np.array(x) for x in shapes[whole:]]
+        same(fn(*p), fn(*p, s=theirs), 1e-13)
+        check_grads(fn, p)
+        check_properties(fn, p, compiled=True)
+        check_batched(fn, p)
     # of many counts, where products overflow
-    many = (np.array([900, 1000]), *[1e3] * (name == "poisson"), *[2000, 0.5] * (name == "binom"))
-    same(*[f(*many) for f in both(name, "pmf")], 1e-11)
+    same(*[f(np.array([900, 1000]), *MANY[name]) for f in both(name, "pmf")], 1e-11)
     for method in QUANTILES:
         fns = both(name, method)
         np.testing.assert_array_equal(*[f(Q, *shapes) for f in fns])
@@ -101,7 +106,9 @@ def test_values_outside_the_support_and_of_wrong_parameters_are_scipys(
     name: str, scale: float
 ) -> None:
     is_discrete = name in DISCRETE
-    cases = {"poisson": [(2.5,), (0.0,), (-1.0,)], "binom": [(5, 0.25), (5, 1.0), (5, 1.5)]}
+    cases = {"poisson": [(2.5,), (0.0,), (-1.0,)], "geom": [(0.25,), (1.0,), (1.5,)]}
+    cases |= {"bernoulli": cases["geom"], "binom": [(5, 0.25), (5, 1.0), (5, 1.5)]}
+    cases |= {"nbinom": [(2.5, 0.25), (2.5, 1.0), (2.5, 1.5)]}
     good = [tuple(a[1] for a in CONTINUOUS.get(name, ())[1:])]
     bad = [tuple(-1.0 for _ in good[0])]
     for shapes in cases.get(name, good + bad):
@@ -221,6 +228,13 @@ f logpdf 1e60 2.5 7 | -616.3884374956 -4.5e-60 -0.5616712056726 -67.88971937391
 triang logcdf 1e-200 0.25 | -919.6477428365 2.0e+200 -4.0
 triang logsf 1e-20 0.25 | -4.0e-40 -8.0e-20 1.6e-39
 triang logsf 0.9999999999990905 0.25 | -55.16409237234 -2199023255552.0 1.333333333333
+geom logcdf 1 1e-300 | -690.7755278982 1.0e+300
+geom logsf 1e17 1e-17 | -1.0 -1.0e+17
+geom logpmf 1e6 1e-9 | -20.72426583595 999000000.999
+geom logcdf 100 0.5 | -7.88860905221e-31 1.577721810442e-28
+nbinom logsf 1000 3.5 0.75 | -1372.323749308 -4000.671102972
+nbinom logcdf 3 100 1e-6 | -1369.467995918 99999997.0297
+nbinom logpmf 1e5 2.5 1e-4 | -16.04162688642 -75010.0010001
 poisson logpmf 1e8 100010000 | -10.62924557518 -9.99900009999e-5
 poisson logpmf 0 1e-300 | -1e-300 -1
 poisson logcdf 3 1e6 | -999960.3452248 -0.999997000003
@@ -396,6 +410,9 @@ def test_scipys_own_name_ours() -> None:
 EDGES = [
     ("binom", lambda p, k: (k, 6, p), [0.0, 1.0], range(7)),
     ("poisson", lambda mu, k: (k, mu), [0.0], range(4)),
+    ("bernoulli", lambda p, k: (k, p), [0.0, 1.0], range(2)),
+    ("nbinom", lambda p, k: (k, 2.5, p), [1.0], range(4)),
+    ("geom", lambda p, k: (k, p), [1.0], range(1, 4)),
 ]
 
 

@@ -401,3 +401,6 @@ def _steps(name: str, method: str, n: int) -> Op[Any]:
 
 poisson_ppf, poisson_isf = _steps("poisson", "ppf", 2), _steps("poisson", "isf", 2)
 binom_ppf, binom_isf = _steps("binom", "ppf", 3), _steps("binom", "isf", 3)
+nbinom_ppf, nbinom_isf = _steps("nbinom", "ppf", 3), _steps("nbinom", "isf", 3)
+geom_ppf, geom_isf = _steps("geom", "ppf", 2), _steps("geom", "isf", 2)
+bernoulli_ppf, bernoulli_isf = _steps("bernoulli", "ppf", 2), _steps("bernoulli", "isf", 2)

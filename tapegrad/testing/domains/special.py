@@ -106,5 +106,9 @@ DOMAINS: dict[str, Domain] = {
     },
     **dict.fromkeys(("betaincinv", "betainccinv"), each(*_BETA)),
     **dict.fromkeys(("poisson_ppf", "poisson_isf"), each(_PROBABILITY, _SHAPE)),
-    **dict.fromkeys(("binom_ppf", "binom_isf"), each(_PROBABILITY, _SHAPE, _PROBABILITY)),
+    **{
+        f"{name}_{of}": each(_PROBABILITY, *[_SHAPE] * n, _PROBABILITY)
+        for name, n in (("binom", 1), ("nbinom", 1), ("geom", 0), ("bernoulli", 0))
+        for of in ("ppf", "isf")
+    },
 }
