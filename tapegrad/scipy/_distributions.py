@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -70,29 +70,26 @@ class _Distribution:
     name
         SciPy's name for it.
     example
-        Shape parameters that it has.
-    shapes
-        The names of the shape parameters.
+        The shape parameters by name, with numbers that it has.
     valid
         Whether shape parameters are allowed; by default the positive ones are.
     """
 
     name: str
-    example: tuple[float, ...]
-    shapes: tuple[str, ...]
+    example: Mapping[str, float]
     valid: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     __tree_static__: ClassVar[bool] = True
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0),)
     kinds: ClassVar[str] = ""
 
     def __attrs_post_init__(self) -> None:
-        named = [*[(x, inspect.Parameter.empty) for x in self.shapes], *self.trailing]
+        named = [*[(x, inspect.Parameter.empty) for x in self.example], *self.trailing]
         parameters = [
             inspect.Parameter(x, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
             for x, default in named
         ]
         self.__dict__["__signature__"] = inspect.Signature(parameters)
-        shapes = "".join(f", {x}" for x in self.example)
+        shapes = "".join(f", {x}" for x in self.example.values())
         self.__dict__["__doc__"] = _DOC.format(
             name=self.name,
             kinds=self.kinds,
@@ -215,8 +212,8 @@ class Continuous(_Distribution):
 
     Attributes
     ----------
-    low, high
-        The ends of the support, or functions of the shape parameters that return them.
+    support
+        Its ends, or functions of the shape parameters that return them.
     logpdf_, cdf_, sf_, ppf_, isf_
         As SciPy's methods, within the support.
     logcdf_, logsf_
@@ -227,8 +224,7 @@ class Continuous(_Distribution):
         Whether a finite low end is outside the support.
     """
 
-    low: Any
-    high: Any
+    support: tuple[Any, Any]
     logpdf_: Callable[..., Any]
     cdf_: Callable[..., Any]
     sf_: Callable[..., Any]
@@ -248,15 +244,15 @@ class Continuous(_Distribution):
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
     def _ends(self, shapes: Sequence[Any]) -> list[Any]:
-        return [end(*shapes) if callable(end) else end for end in (self.low, self.high)]
+        return [end(*shapes) if callable(end) else end for end in self.support]
 
     def _inside(self, y: Any, shapes: Sequence[Any]) -> Any:
         # nan is not outside; at the end that it does not reach, a logarithm has no slope
-        (low, high), is_open = self._ends(shapes), self.low_is_open or self.low == -_INF
+        (low, high), is_open = self._ends(shapes), self.low_is_open or self.support[0] == -_INF
         inside = ~(np.less_equal(y, low) if is_open else np.less(y, low)) & ~(
-            np.greater_equal(y, high) if self.high == _INF else np.greater(y, high)
+            np.greater_equal(y, high) if self.support[1] == _INF else np.greater(y, high)
         )
-        return inside & ~np.isinf(y) if callable(self.high) else inside
+        return inside & ~np.isinf(y) if callable(self.support[1]) else inside
 
     def _probability(
         self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any

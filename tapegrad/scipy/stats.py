@@ -40,6 +40,7 @@ __dir__ = __all__.copy
 _INF = math.inf
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 _LOG_2 = math.log(2)
+_REAL, _POSITIVE, _UNIT = (-_INF, _INF), (0.0, _INF), (0.0, 1.0)
 
 # --- continuous ones -----------------------------------------------------------------------
 
@@ -128,22 +129,18 @@ def _mirrored(functions: Sequence[Any]) -> list[Any]:
     )
 
 
-norm = Continuous("norm", (), (), -_INF, _INF, *_NORM)
+norm = Continuous("norm", {}, _REAL, *_NORM)
 t = Continuous(
     "t",
-    (3.5,),
-    ("df",),
-    -_INF,
-    _INF,
+    {"df": 3.5},
+    _REAL,
     *_symmetric(*_number_last(STUDENT.density, STUDENT.cdf, t_ppf, STUDENT.logcdf)),
 )
-gamma = Continuous("gamma", (2.5,), ("a",), 0.0, _INF, *_GAMMA)
+gamma = Continuous("gamma", {"a": 2.5}, _POSITIVE, *_GAMMA)
 chi2 = Continuous(
     "chi2",
-    (3.5,),
-    ("df",),
-    0.0,
-    _INF,
+    {"df": 3.5},
+    _POSITIVE,
     *_changed(
         _GAMMA,
         lambda y, df: y / 2,
@@ -154,20 +151,16 @@ chi2 = Continuous(
 )
 beta = Continuous(
     "beta",
-    (2.0, 3.5),
-    ("a", "b"),
-    0.0,
-    1.0,
+    {"a": 2.0, "b": 3.5},
+    _UNIT,
     *_number_last(BETA.density, BETA.cdf, BETA.sf),
     *_number_last(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
 )
-expon = Continuous("expon", (), (), 0.0, _INF, *_EXPON)
+expon = Continuous("expon", {}, _POSITIVE, *_EXPON)
 lognorm = Continuous(
     "lognorm",
-    (0.75,),
-    ("s",),
-    0.0,
-    _INF,
+    {"s": 0.75},
+    _POSITIVE,
     *_changed(
         _NORM,
         lambda y, s: np.log(y) / s,
@@ -178,10 +171,8 @@ lognorm = Continuous(
 )
 uniform = Continuous(
     "uniform",
-    (),
-    (),
-    0.0,
-    1.0,
+    {},
+    _UNIT,
     lambda y: 0 * y,
     lambda y: y,
     lambda y: 1 - y,
@@ -190,10 +181,8 @@ uniform = Continuous(
 )
 laplace = Continuous(
     "laplace",
-    (),
-    (),
-    -_INF,
-    _INF,
+    {},
+    _REAL,
     *_symmetric(
         lambda y: -np.absolute(y) - _LOG_2,
         lambda y: np.where(np.less(y, 0), np.exp(-np.absolute(y)), 2 - np.exp(-np.absolute(y))) / 2,
@@ -207,10 +196,8 @@ laplace = Continuous(
 )
 logistic = Continuous(
     "logistic",
-    (),
-    (),
-    -_INF,
-    _INF,
+    {},
+    _REAL,
     *_symmetric(
         lambda y: special.log_expit(y) + special.log_expit(-y),
         special.expit,
@@ -244,13 +231,11 @@ _CAUCHY: list[Any] = _symmetric(
     _cauchy_ppf,
     _cauchy_logcdf,
 )
-cauchy = Continuous("cauchy", (), (), -_INF, _INF, *_CAUCHY)
+cauchy = Continuous("cauchy", {}, _REAL, *_CAUCHY)
 halfcauchy = Continuous(
     "halfcauchy",
-    (),
-    (),
-    0.0,
-    _INF,
+    {},
+    _POSITIVE,
     lambda y: _CAUCHY[0](y) + _LOG_2,
     lambda y: np.arctan(y) * (2 / math.pi),
     lambda y: 2 * _cauchy_cdf(-y),
@@ -259,10 +244,8 @@ halfcauchy = Continuous(
 )
 halfnorm = Continuous(
     "halfnorm",
-    (),
-    (),
-    0.0,
-    _INF,
+    {},
+    _POSITIVE,
     lambda y: _NORM[0](y) + _LOG_2,
     lambda y: special.erf(y / math.sqrt(2)),
     lambda y: 2 * special.ndtr(-y),
@@ -270,14 +253,12 @@ halfnorm = Continuous(
     lambda q: -special.ndtri(q / 2),
     logsf_=lambda y: special.log_ndtr(-y) + _LOG_2,
 )
-gumbel_l = Continuous("gumbel_l", (), (), -_INF, _INF, *_GUMBEL_L)
-gumbel_r = Continuous("gumbel_r", (), (), -_INF, _INF, *_mirrored(_GUMBEL_L))
+gumbel_l = Continuous("gumbel_l", {}, _REAL, *_GUMBEL_L)
+gumbel_r = Continuous("gumbel_r", {}, _REAL, *_mirrored(_GUMBEL_L))
 weibull_min = Continuous(
     "weibull_min",
-    (1.75,),
-    ("c",),
-    0.0,
-    _INF,
+    {"c": 1.75},
+    _POSITIVE,
     lambda y, c: np.log(c) + special.xlogy(c - 1, y) - y**c,
     *_changed(_GUMBEL_L, lambda y, c: c * log_of(y), lambda x, c: np.exp(x / c), lambda y, c: 0)[
         1:
@@ -285,10 +266,8 @@ weibull_min = Continuous(
 )
 pareto = Continuous(
     "pareto",
-    (2.5,),
-    ("b",),
-    1.0,
-    _INF,
+    {"b": 2.5},
+    (1.0, _INF),
     *_changed(
         _EXPON,
         lambda y, b: b * np.log(y),
@@ -299,10 +278,8 @@ pareto = Continuous(
 )
 invgamma = Continuous(
     "invgamma",
-    (2.5,),
-    ("a",),
-    0.0,
-    _INF,
+    {"a": 2.5},
+    _POSITIVE,
     *_changed(
         _GAMMA,
         lambda y, a: 1 / y,
@@ -336,10 +313,8 @@ def _end_of(c: Any) -> Any:
 _BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), lambda x, c: x * special.exprel(c * x))
 genpareto = Continuous(
     "genpareto",
-    (0.25,),
-    ("c",),
-    0.0,
-    lambda c: _end_of(-c),
+    {"c": 0.25},
+    (0.0, lambda c: _end_of(-c)),
     lambda y, c: -_log1p_over(c, y, 1 + c),
     *_changed(_EXPON, *_BOX_COX, lambda y, c: 0)[1:],
     inner=0.0,
@@ -347,10 +322,8 @@ genpareto = Continuous(
 )
 genextreme = Continuous(
     "genextreme",
-    (0.25,),
-    ("c",),
-    lambda c: -_end_of(-c),
-    _end_of,
+    {"c": 0.25},
+    (lambda c: -_end_of(-c), _end_of),
     lambda y, c: _log1p_over(c, -y, 1 - c) - np.exp(_log1p_over(c, -y)),
     *_mirrored(_changed(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
     inner=0.0,
@@ -380,10 +353,8 @@ def _f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
 _OF_F = _of_f(BETA.density, BETA.density)
 f = Continuous(
     "f",
-    (2.5, 4.5),
-    ("dfn", "dfd"),
-    0.0,
-    _INF,
+    {"dfn": 2.5, "dfd": 4.5},
+    _POSITIVE,
     lambda y, m, n: _OF_F(y, m, n) + np.log(m / n) - 2 * np.log1p(y * (m / n)),
     _of_f(BETA.cdf, BETA.sf),
     _of_f(BETA.sf, BETA.cdf),
@@ -428,10 +399,8 @@ def _triang_isf(q: Any, c: Any) -> Any:
 
 triang = Continuous(
     "triang",
-    (0.25,),
-    ("c",),
-    0.0,
-    1.0,
+    {"c": 0.25},
+    _UNIT,
     lambda y, c: log_of(_triang_side(y, c)[2]) + _LOG_2,
     lambda y, c: _triang_part(y, c, False),
     lambda y, c: _triang_part(y, c, True),
@@ -452,8 +421,7 @@ def _is_probability(p: Any) -> Any:
 
 poisson = Discrete(
     "poisson",
-    (2.5,),
-    ("mu",),
+    {"mu": 2.5},
     lambda k, mu: GAMMA.density(k + 1, mu),
     lambda k, mu: GAMMA.sf(k + 1, mu),
     lambda k, mu: GAMMA.cdf(k + 1, mu),
@@ -487,27 +455,24 @@ def _of_one(functions: Sequence[Any], least: int) -> list[Any]:
 
 binom = Discrete(
     "binom",
-    (5, 0.25),
-    ("n", "p"),
+    {"n": 5, "p": 0.25},
     *_BINOM,
     most=lambda n, p: n,
     whole=1,
     valid=lambda n, p: np.greater_equal(n, 0) & _is_probability(p),
 )
 bernoulli = Discrete(
-    "bernoulli", (0.25,), ("p",), *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
+    "bernoulli", {"p": 0.25}, *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
 )
 nbinom = Discrete(
     "nbinom",
-    (2.5, 0.25),
-    ("n", "p"),
+    {"n": 2.5, "p": 0.25},
     *_NBINOM,
     valid=lambda n, p: np.greater(n, 0) & np.greater(p, 0) & np.less_equal(p, 1),
 )
 geom = Discrete(
     "geom",
-    (0.25,),
-    ("p",),
+    {"p": 0.25},
     *_of_one(_NBINOM, 1),
     valid=lambda p: np.greater(p, 0) & np.less_equal(p, 1),
     least=1,
