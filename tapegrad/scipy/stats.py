@@ -93,6 +93,22 @@ _GAMMA: list[Any] = [
     *_number_last(GAMMA.density, GAMMA.cdf, GAMMA.sf),
     *_number_last(gamma_ppf, gamma_isf, GAMMA.logcdf, GAMMA.logsf),
 ]
+
+
+def _finite(fn: Callable[..., Any], log_fn: Any, *args: Any) -> Any:
+    """A positive function, or inf without a slope where it overflows, by its logarithm."""
+    overflows = np.greater(log_fn, math.log(np.finfo(log_fn.dtype).max) - 1)
+    return np.where(overflows, _INF, fn(*[np.where(overflows, 1, x) for x in args]))
+
+
+def _exp(y: Any) -> Any:
+    return _finite(np.exp, y, y)
+
+
+def _power(y: Any, c: Any) -> Any:
+    return _finite(lambda y, c: y**c, c * log_of(y), y, c)
+
+
 _EXPON: list[Any] = [
     lambda y: -y,
     lambda y: -np.expm1(-y),
@@ -104,9 +120,9 @@ _EXPON: list[Any] = [
 ]
 # the logarithm of an exponential one
 _GUMBEL_L: list[Any] = [
-    *_changed(_EXPON, np.exp, np.log, lambda y: y)[:5],
-    lambda y: _log_of_rest(np.exp(y), y),
-    lambda y: -np.exp(y),
+    *_changed(_EXPON, _exp, np.log, lambda y: y)[:5],
+    lambda y: _log_of_rest(_exp(y), y),
+    lambda y: -_exp(y),
 ]
 
 
@@ -119,14 +135,11 @@ def _log_of_rest(y: Any, log_y: Any) -> Any:
 
 def _mirrored(functions: Sequence[Any]) -> list[Any]:
     """The functions of -y."""
-    return _changed(
-        functions,
-        lambda y, *shapes: -y,
-        lambda y, *shapes: -y,
-        lambda y, *shapes: 0,
-        lambda *shapes: shapes,
-        falls=True,
-    )
+
+    def flip(y: Any, *shapes: Any) -> Any:
+        return -y
+
+    return _changed(functions, flip, flip, lambda *_: 0, lambda *shapes: shapes, falls=True)
 
 
 norm = Continuous("norm", {}, _REAL, *_NORM)
@@ -174,10 +187,7 @@ uniform = Continuous(
     {},
     _UNIT,
     lambda y: 0 * y,
-    lambda y: y,
-    lambda y: 1 - y,
-    lambda q: q,
-    lambda q: 1 - q,
+    *[lambda y: y, lambda y: 1 - y] * 2,
 )
 laplace = Continuous(
     "laplace",
@@ -213,12 +223,6 @@ def _cauchy_cdf(y: Any) -> Any:
     return np.where(is_far, far, math.pi / 2 + np.arctan(np.where(is_far, 0, y))) / math.pi
 
 
-def _cauchy_logcdf(y: Any) -> Any:
-    is_left = np.less(y, 0)
-    left = np.log(_cauchy_cdf(np.where(is_left, y, -1)))
-    return np.where(is_left, left, np.log1p(-_cauchy_cdf(-np.where(is_left, 1, y))))
-
-
 def _cauchy_ppf(q: Any) -> Any:
     is_far = np.less(q, 0.25)
     far = -1 / np.tan(math.pi * np.where(is_far, q, 0.25))
@@ -229,8 +233,8 @@ _CAUCHY: list[Any] = _symmetric(
     lambda y: -2 * np.log(np.hypot(1, y)) - math.log(math.pi),
     _cauchy_cdf,
     _cauchy_ppf,
-    _cauchy_logcdf,
-)
+    None,
+)[:5]
 cauchy = Continuous("cauchy", {}, _REAL, *_CAUCHY)
 halfcauchy = Continuous(
     "halfcauchy",
@@ -251,7 +255,11 @@ halfnorm = Continuous(
     lambda y: 2 * special.ndtr(-y),
     lambda q: math.sqrt(2) * special.erfinv(q),
     lambda q: -special.ndtri(q / 2),
-    logsf_=lambda y: special.log_ndtr(-y) + _LOG_2,
+    logsf_=lambda y: np.where(
+        np.less(y, 0.5),
+        np.log1p(-special.erf(np.where(np.less(y, 0.5), y, 0) / math.sqrt(2))),
+        special.log_ndtr(-y) + _LOG_2,
+    ),
 )
 gumbel_l = Continuous("gumbel_l", {}, _REAL, *_GUMBEL_L)
 gumbel_r = Continuous("gumbel_r", {}, _REAL, *_mirrored(_GUMBEL_L))
@@ -259,9 +267,11 @@ weibull_min = Continuous(
     "weibull_min",
     {"c": 1.75},
     _POSITIVE,
-    lambda y, c: np.log(c) + special.xlogy(c - 1, y) - y**c,
-    *_changed(_GUMBEL_L, lambda y, c: c * log_of(y), lambda x, c: np.exp(x / c), lambda y, c: 0)[
-        1:
+    lambda y, c: np.log(c) + special.xlogy(c - 1, y) - _power(y, c),
+    *[
+        *_changed(_EXPON, _power, lambda x, c: x ** (1 / c), lambda y, c: 0)[1:5],
+        lambda y, c: _log_of_rest(_power(y, c), c * log_of(y)),
+        lambda y, c: -_power(y, c),
     ],
 )
 pareto = Continuous(
@@ -282,7 +292,7 @@ invgamma = Continuous(
     _POSITIVE,
     *_changed(
         _GAMMA,
-        lambda y, a: 1 / y,
+        lambda y, a: 1 / np.maximum(y, np.finfo(y.dtype).tiny),
         lambda x, a: 1 / x,
         lambda y, a: -2 * np.log(y),
         lambda a: (a,),
@@ -293,15 +303,18 @@ invgamma = Continuous(
 
 
 def _log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
-    """``weight * log1p(c * y) / c``, whose limit at 0 is ``weight * y``."""
-    product = np.maximum(c * y, -1)
+    """``weight * log1p(c * y) / c``, which is ``weight * y`` at 0, and has no slope at -1."""
+    product = c * y
     total: Any = 0.0
     is_near = np.less(np.absolute(product), 0.02)
     near = np.where(is_near, product, 0)
     for k in range(10, 0, -1):
         total = 1 / k - near * total
-    far = special.xlog1py(weight, np.where(is_near, 1, product)) / np.where(is_near, 1, c)
-    return np.where(is_near, weight * y * total, far)
+    at_end = np.less_equal(product, -1)
+    inner = np.where(is_near | at_end, 1, product)
+    far = special.xlog1py(weight, inner) / np.where(is_near, 1, c)
+    end = np.where(np.equal(weight, 0), 0, np.where(np.greater(weight * c, 0), -_INF, _INF))
+    return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
 def _end_of(c: Any) -> Any:
@@ -324,7 +337,7 @@ genextreme = Continuous(
     "genextreme",
     {"c": 0.25},
     (lambda c: -_end_of(-c), _end_of),
-    lambda y, c: _log1p_over(c, -y, 1 - c) - np.exp(_log1p_over(c, -y)),
+    lambda y, c: _log1p_over(c, -y, 1 - c) - _exp(_log1p_over(c, -y)),
     *_mirrored(_changed(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
     inner=0.0,
     low_is_open=True,
@@ -391,12 +404,6 @@ def _triang_ppf(q: Any, c: Any) -> Any:
     return np.where(is_left, left, 1 - np.sqrt(np.where(is_left, 1, (1 - c) * (1 - q))))
 
 
-def _triang_isf(q: Any, c: Any) -> Any:
-    is_right = np.less(q, 1 - c)
-    right = np.sqrt(np.where(is_right, (1 - c) * q, 1))
-    return np.where(is_right, 1 - right, np.sqrt(np.where(is_right, 1, c * (1 - q))))
-
-
 triang = Continuous(
     "triang",
     {"c": 0.25},
@@ -405,7 +412,7 @@ triang = Continuous(
     lambda y, c: _triang_part(y, c, False),
     lambda y, c: _triang_part(y, c, True),
     _triang_ppf,
-    _triang_isf,
+    lambda q, c: 1 - _triang_ppf(q, 1 - c),
     lambda y, c: _triang_log(y, c, False),
     lambda y, c: _triang_log(y, c, True),
     valid=lambda c: np.greater_equal(c, 0) & np.less_equal(c, 1),

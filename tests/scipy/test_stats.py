@@ -139,6 +139,15 @@ def test_outside_the_support_every_slope_is_zero(name: str, method: str) -> None
         assert gradient == curvature(args) == [0.0] * len(args)
 
 
+@pytest.mark.parametrize("method", ["pdf", "cdf", "sf"])
+def test_at_an_end_and_where_a_logarithm_overflows_no_slope_is_nan(method: str) -> None:
+    points = [("weibull_min", 0.0, 2.0), ("weibull_min", 1e200, 2.0), ("genpareto", 3.0, -1 / 3)]
+    points += [("gumbel_l", 800.0), ("gumbel_r", -800.0), ("genextreme", 3.0, 1 / 3)]
+    for name, *args in [*points, ("invgamma", 1e-320, 2.0)]:
+        fn = getattr(getattr(ours, name), method)
+        assert not np.any(tg.grad(fn, tuple(range(len(args))))(*args)), name
+
+
 # a distribution, a method and its arguments; the value and the slopes by all arguments, or of a
 # discrete one by the last, by mpmath at 100 digits and more
 TAILS = """
@@ -207,6 +216,7 @@ pareto logsf 1e300 0.01 | -6.907755278982 -1.0e-302 -690.7755278982
 pareto logcdf 1e10 3 | -1.0e-30 3.0e-40 2.302585092994e-29
 pareto logcdf 1.0000000000000002 1e-3 | -42.9514086681 4.50359962737e+15 1000.0
 halfnorm logsf 40 | -803.9152948332 -40.02496884721
+halfnorm logsf 1e-20 | -7.978845608029e-21 -0.7978845608029
 halfnorm logcdf 8 | -1.244192114854e-15 1.010454216707e-14
 halfnorm logcdf 1e-300 | -691.0013192509 1.0e+300
 halfcauchy logsf 1e200 | -460.9686013041 -1.0e-200
