@@ -128,9 +128,14 @@ _GUMBEL_L: list[Any] = [
 
 def _log_of_rest(y: Any, log_y: Any) -> Any:
     """``log(1 - exp(-y))``, by the logarithm of y, which may be 0 by underflow."""
-    near = np.less(y, 1)
-    small = np.where(near, log_y, 0) + np.log(special.exprel(-np.where(near, y, 1)))
-    return np.where(near, small, np.log1p(-np.exp(-np.where(near, 1, y))))
+    is_small, is_large = np.less(y, 0.02), np.greater(y, 0.7)
+    small = np.where(is_small, y, 0)
+    series = small * small * (1 / 24 - small * small / 2880) - small / 2
+    middle = np.log(-np.expm1(-np.where(is_small | is_large, 0.5, y)))
+    large = np.log1p(-np.exp(-np.where(is_large, y, 1)))
+    return np.where(
+        is_small, np.where(is_small, log_y, 0) + series, np.where(is_large, large, middle)
+    )
 
 
 def _mirrored(functions: Sequence[Any]) -> list[Any]:
@@ -317,13 +322,24 @@ def _log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
     return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
+def _expm1_over(x: Any, c: Any) -> Any:
+    """``expm1(c * x) / c``, whose limit at 0 is x."""
+    total: Any = 1.0
+    is_near = np.less(np.absolute(c * x), 0.02)
+    near = np.where(is_near, c * x, 0)
+    for k in range(9, 1, -1):
+        total = 1 + near / k * total
+    far = np.expm1(np.where(is_near, 1, c * x)) / np.where(is_near, 1, c)
+    return np.where(is_near, x * total, far)
+
+
 def _end_of(c: Any) -> Any:
     """``1 / c``, or inf unless c is positive."""
     is_finite = np.greater(c, 0)
     return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
 
 
-_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), lambda x, c: x * special.exprel(c * x))
+_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), _expm1_over)
 genpareto = Continuous(
     "genpareto",
     {"c": 0.25},
