@@ -1,8 +1,9 @@
-"""Layers of every kind have PyTorch's values and gradients, keep dtypes, and are values themselves.
+"""Layers of every kind are their formulas, have derivatives, keep dtypes, and are values themselves.
 
 Parameters depend on the key alone, and are drawn as the layer's docstring says.
 """
 
+import math
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from layer_kinds import KINDS, Kind
+from layer_kinds import KINDS, LAST, Kind
 from trees import bytes_of
 
 import tapegrad as tg
@@ -116,35 +117,54 @@ nn = tg.nn
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
-@every_kind
-@pytest.mark.parametrize("seed", [0, 1])
-def test_layer_values_and_gradients_are_pytorchs(kind: Kind, seed: int) -> None:
-    torch = pytest.importorskip("torch")
-    params, *xs = kind.arguments(seed)
-    module = kind.theirs(torch).double()
-    with torch.no_grad():
-        for name, p in kind.names(params).items():
-            module.get_parameter(name).copy_(torch.tensor(np.array(p)))
-    inputs = [torch.tensor(x, requires_grad=True) for x in xs]
-    expected = tg.tree.leaves(kind.call_theirs(module, *inputs))
-    output, pullback = tg.vjp(kind.fn, params, *xs)
-    rng = np.random.default_rng(2)
-    cotangents = [rng.normal(size=y.shape) for y in tg.tree.leaves(output)]
-    _, structure = tg.tree.flatten(output)
-    loss = sum(
-        (y * torch.tensor(g)).sum()
-        for y, g in zip(expected, cotangents, strict=True)
-        if y.requires_grad
+def attended(heads: int, params: Any, x: Any, memory: Any, mask: Any) -> Any:
+    """Attention as it is published: of each head over its part of the last axis."""
+    query, key, value = (
+        np.split(z @ p.weight + p.bias, heads, axis=-1)
+        for p, z in ((params.query, x), (params.key, memory), (params.value, memory))
     )
-    loss.backward()
-    close = {"rtol": 1e-10, "atol": 1e-10}
-    for y, want in zip(tg.tree.leaves(output), expected, strict=True):
-        np.testing.assert_allclose(y, want.detach().numpy(), **close)
-    g, *gs = pullback(tg.tree.unflatten(structure, cotangents))
-    for got, x in zip(gs, inputs, strict=True):
-        np.testing.assert_allclose(got, x.grad.numpy(), **close)
-    for name, got in kind.names(g).items():
-        np.testing.assert_allclose(got, module.get_parameter(name).grad.numpy(), **close)
+    parts = []
+    for q, k, v in zip(query, key, value, strict=True):
+        shares = np.exp(q @ k.mT / np.sqrt(q.shape[-1])) * mask
+        parts.append(shares / shares.sum(axis=-1, keepdims=True) @ v)
+    return np.concatenate(parts, axis=-1) @ params.output.weight + params.output.bias
+
+
+def pooled(of: Any, size: tuple[int, int], stride: tuple[int, int], x: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(2, 3))
+    return of(windows[:, :, :: stride[0], :: stride[1]], axis=(-1, -2))
+
+
+def erf(x: Any) -> Any:
+    return np.vectorize(math.erf)(x)
+
+
+FORMULAS: dict[str, Any] = {
+    "linear": lambda p, x: x @ p.weight + p.bias,
+    "max pool": lambda p, x: pooled(np.max, (2, 2), (2, 2), x),
+    "max pool, overlapping": lambda p, x: pooled(np.max, (3, 2), (1, 1), x),
+    "mean pool": lambda p, x: pooled(np.mean, (2, 2), (2, 2), x),
+    "flatten": lambda p, x: x.reshape(len(x), -1),
+    "attention": lambda p, x, memory: attended(2, p, x, memory, True),
+    "causal attention": lambda p, x: attended(2, p, x, x, np.tri(3)),
+    "masked attention": lambda p, x, memory: attended(4, p, x, memory, LAST[:, None, :]),
+    "gelu": lambda p, x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "gelu by tanh": lambda p, x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "silu": lambda p, x: x / (1 + np.exp(-x)),
+    "leaky relu": lambda p, x: np.where(x > 0, x, 0.2 * x),
+    "elu": lambda p, x: np.where(x > 0, x, 0.5 * np.expm1(x)),
+    "softmax": lambda p, x: np.exp(x) / np.exp(x).sum(axis=0),
+    "log softmax": lambda p, x: x - np.log(np.exp(x).sum(axis=-1, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_layers_are_their_formulas(name: str) -> None:
+    for seed in (0, 1):
+        args = KINDS[name].arguments(seed)
+        np.testing.assert_allclose(
+            KINDS[name].fn(*args), FORMULAS[name](*args), rtol=1e-12, atol=1e-12
+        )
 
 
 @every_kind
