@@ -93,7 +93,9 @@ def test_linear_algebra_is_scipys(case: str) -> None:
     # SciPy computes these in float64
     order = 2 if THOROUGH or case.startswith(("lu", "eigh, of")) else 1
     fns = (lambda *a, s=s: fn(s.linalg, *a) for s in (ours, theirs))
-    prove(*fns, args, 1e-10, order, single=not case.startswith(("det", "solve_toeplitz")))
+    single = not case.startswith(("det", "solve_toeplitz"))
+    # LAPACK may not return from infinities
+    prove(*fns, args, 1e-10, order, single=single, proved=False)
 
 
 def test_stacks_are_computed_one_by_one() -> None:
