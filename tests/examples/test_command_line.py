@@ -195,19 +195,3 @@ def test_output_that_nobody_reads_is_no_traceback(launched):
         errors = process.stderr.read()
         process.wait()
     assert (process.returncode, errors) == (1, "")
-
-
-@pytest.mark.thorough
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
-@pytest.mark.parametrize(
-    ("arguments", "unbuffered"),
-    [((), "1"), (("--help",), ""), *([((), ""), (("--help",), "1")] if THOROUGH else [])],
-)
-def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuffered):
-    with open("/dev/full", "w") as full:
-        status, _, errors = _ended(
-            "--steps", "2", "--stories", "7", *arguments, stdout=full, PYTHONUNBUFFERED=unbuffered
-        )
-    assert status == 1
-    assert len(errors) == 1
-    assert "standard output" in errors[0]

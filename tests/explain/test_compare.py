@@ -1,6 +1,5 @@
 """Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
 
-import itertools
 import pickle
 from functools import partial
 from typing import Any
@@ -14,7 +13,6 @@ from messages import check_refusals
 import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
-from tapegrad.explain.pairing import matches
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -134,21 +132,6 @@ def test_lines_are_paired_where_the_tapes_differ_in_length(names, edits):
             min(len(names), len(changed)),
         )
         assert min(both) >= k + 1
-
-
-def test_matches_are_a_longest_common_subsequence():
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        a, b = [rng.integers(3, size=n).tolist() for n in rng.integers(15, size=2)]
-        length = np.zeros((len(a) + 1, len(b) + 1), int)
-        for i, j in np.ndindex(len(a), len(b)):
-            longer = max(length[i, j + 1], length[i + 1, j])
-            length[i + 1, j + 1] = length[i, j] + 1 if a[i] == b[j] else longer
-        for far in (2, 3, 256):
-            pairs = list(matches(a, b, far))
-            assert all(a[i] == b[j] for i, j in pairs)
-            assert all(i < k and j < m for (i, j), (k, m) in itertools.pairwise(pairs))
-            assert len(pairs) == length[-1, -1] or far < 256
 
 
 def test_long_tapes_are_paired_in_little_time_and_again_after_hundreds_that_differ():

@@ -200,17 +200,6 @@ def test_draws_have_likely_frequencies(seed: int) -> None:
         near(chosen == i, p[i], math.sqrt(p[i] * (1 - p[i])))
 
 
-@pytest.mark.thorough
-def test_draws_of_neighbouring_keys_do_not_correlate() -> None:
-    x = np.stack([tg.random.normal(k, N) for k in tg.random.split(0, 4)])
-    x = np.concatenate([x, [tg.random.normal(i, N) for i in range(4)]])
-    x = np.concatenate([x, [tg.random.normal(tg.random.fold_in(0, i), N) for i in range(4)]])
-    assert np.max(np.abs(np.corrcoef(x) - np.eye(12))) < 5 / math.sqrt(N)
-    # and across keys the first number of each is uniform
-    first = np.array([tg.random.uniform(k) for k in tg.random.split(1, N // 4)])
-    assert np.max(np.abs(np.sort(first) - np.linspace(0, 1, N // 4))) < 2 / math.sqrt(N // 4)
-
-
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "a generator": (lambda: tg.random.normal(np.random.default_rng(0)), TypeError, "Generator"),
     "a float seed": (lambda: tg.random.key(0.5), TypeError, "0.5"),

@@ -139,19 +139,15 @@ OF_SCIPY: dict[str, tuple[Any, str, Any]] = {
         name: (theirs, f"tapegrad.scipy.optimize.{there}.*{'implicit_root'}", call)
         for name, there, call in [
             ("minimize", "minimize", lambda find, k: find(lambda x: np.sum((x - k) ** 2), [1.0])),
-            ("fmin", "minimize", lambda find, k: find(lambda x: np.sum((x - k) ** 2), [1.0])),
             ("minimize_scalar", "minimize", lambda find, k: find(lambda x: (x - k) ** 2)),
-            ("basinhopping", "minimize", lambda find, k: find(lambda x: (x[0] - k) ** 2, [1.0])),
             (
                 "differential_evolution",
                 "minimize",
                 lambda find, k: find(lambda x: (x[0] - k) ** 2, [(0, 5)]),
             ),
             ("root", "root", lambda find, k: find(lambda x: x - k, np.zeros(2))),
-            ("fsolve", "root", lambda find, k: find(lambda x: x - k, np.zeros(2))),
             ("fixed_point", "fixed_point", lambda find, k: find(lambda x: np.cos(k * x), 0.5)),
             ("least_squares", "least_squares", lambda find, k: find(lambda x: x - k, np.zeros(2))),
-            ("leastsq", "least_squares", lambda find, k: find(lambda x: x - k, np.zeros(2))),
             (
                 "curve_fit",
                 "least_squares",
@@ -178,11 +174,6 @@ OF_SCIPY: dict[str, tuple[Any, str, Any]] = {
         integrate,
         "scipy.integrate.fixed_quad",
         lambda find, k: find(lambda t: k * t, 0.0, 1.0),
-    ),
-    "quad_vec": (
-        integrate,
-        "scipy.integrate.fixed_quad",
-        lambda find, k: find(lambda t: k * t * np.ones(2), 0.0, 1.0),
     ),
 }
 

@@ -131,26 +131,6 @@ def test_wrong_filters_are_refused() -> None:
         ours.lfilter(B, A, X, zi=np.zeros(3))
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("mode", ["full", "same", "valid"])
-def test_convolutions_have_a_form_in_jax(mode: str) -> None:
-    jax = pytest.importorskip("jax")
-    fns = [
-        lambda x, k: ours.convolve(x, k, mode),
-        lambda x, k: ours.correlate(k, x, mode),
-        lambda x, k: ours.fftconvolve(x[None], k[None], mode, axes=1),
-    ]
-    with jax.enable_x64(True):
-        for fn in fns:
-            gradient = tg.grad(lambda x, k, fn=fn: tg.sum(fn(x, k) ** 2), (0, 1))
-            for way in (fn, gradient):
-                found, expected = tg.to_jax(way)(X, KERNELS[1]), way(X, KERNELS[1])
-                for a, b in zip(tg.tree.leaves(found), tg.tree.leaves(expected), strict=True):
-                    np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
-        with pytest.raises(TypeError, match="has the op lfilter, which has no form in JAX"):
-            tg.to_jax(lambda x: ours.lfilter([1.0], [1.0, -0.5], x))(X)
-
-
 @pytest.mark.parametrize("a", [[1.0], [1.0, -0.5]])
 def test_an_empty_signal_is_filtered_in_both_modes(a: Any) -> None:
     x = np.zeros((2, 0))

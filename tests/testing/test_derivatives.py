@@ -370,28 +370,3 @@ def test_complex_functions_of_pytorch_and_jax_in_their_own_conventions() -> None
     check_vjp(theirs, pull, args, jvp_fn=push, convention="conjugate")
     with pytest.raises(AssertionError, match="wrong derivative"):
         check_vjp(theirs, pull, args)
-
-
-@pytest.mark.thorough
-def test_functions_of_jax() -> None:
-    jax = pytest.importorskip("jax")
-    jnp = jax.numpy
-
-    def attention(q: Any, k: Any) -> Any:
-        return jax.nn.softmax(jnp.dot(q, k.T) / 2, axis=-1)
-
-    @jax.jit
-    def vjp_fn(args: Any, g: Any) -> Any:
-        return jax.vjp(attention, *args)[1](jnp.asarray(g, jnp.float32))
-
-    @jax.jit
-    def jvp_fn(args: Any, tangents: Any) -> Any:
-        args, tangents = ([jnp.asarray(x, jnp.float32) for x in each] for each in (args, tangents))
-        return jax.jvp(attention, tuple(args), tuple(tangents))[1]
-
-    fn = jax.jit(attention)
-    # NumPy's, which it makes float32, and its own
-    for args in ((X, SQUARE), (jnp.asarray(X), jnp.asarray(SQUARE))):
-        check_vjp(fn, vjp_fn, args, jvp_fn=jvp_fn)
-        message = caught(check_vjp, fn, lambda a, g: (vjp_fn(a, g)[0], -vjp_fn(a, g)[1]), args)
-        assert "attention has a wrong derivative at k[" in message
