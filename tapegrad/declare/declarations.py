@@ -66,7 +66,8 @@ class Declaration:
     takes_parts
         Whether an operand may be `Parts`: all results of an op that has several, such as factors.
     iterates
-        Whether its time depends on the values, without a bound: a proof draws moderate ones.
+        Whether its time depends on the values, without a bound, or LAPACK may not return from
+        infinities: a proof draws moderate ones.
     pairs
         For sparsity patterns (`tapegrad.transforms.pattern`), which elements of the result depend
         on which of an operand: a function of the operand's position, of the operands and the

@@ -262,6 +262,7 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
     batch=stacked,
     complex=of_adjoints(_svdvals_vjp),
+    iterates=True,
 )
 def svdvals(x: Any) -> Any:
     """The singular values, in descending order.
@@ -317,6 +318,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     kink="vectors of equal singular values: nan",
     batch=stacked,
     complex=of_adjoints(_svd_vjp),
+    iterates=True,
 )
 def thin_svd(a: Any) -> Any:
     """The singular values, and as many vectors on each side."""
@@ -352,7 +354,7 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
-@op(_complement_vjp, batch=stacked, complex=of_adjoints(_complement_vjp))
+@op(_complement_vjp, batch=stacked, complex=of_adjoints(_complement_vjp), iterates=True)
 def complement(a: Any, of: str = "u") -> Any:
     """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 

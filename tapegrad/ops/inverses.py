@@ -102,6 +102,7 @@ def _of_triangle(
     kink="where the rank changes, as if it did not",
     batch=stacked,
     complex=of_adjoints(_pinv_vjp),
+    iterates=True,
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     """The Moore-Penrose pseudo-inverse.
@@ -204,6 +205,7 @@ def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
     read=lambda arrays: (tuple(arrays), {}),
     batch=filled,
     complex=True,
+    iterates=True,
 )
 def cofactor(a: Any, *directions: Any) -> Any:
     """The gradient of the determinant, and its directional derivatives.
@@ -323,7 +325,7 @@ def slogdet(a: Any) -> Any:
 # --- ranks ----------------------------------------------------------------------------------
 
 
-@op(None, numpy=np.linalg.matrix_rank, batch=stacked, complex=True)
+@op(None, numpy=np.linalg.matrix_rank, batch=stacked, complex=True, iterates=True)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
     """The number of singular values above a tolerance. It passes no gradient.
 

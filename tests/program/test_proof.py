@@ -26,7 +26,7 @@ from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated
 from tapegrad.testing.proof import Known, Proof, written_fault
-from tapegrad.testing.trials import KINDS, inputs_like
+from tapegrad.testing.trials import KINDS, inputs_like, trials
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 # where passes fire that seldom do
@@ -310,3 +310,9 @@ def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:
     # a loop of known length ends, however long it is
     rows = trace(lambda x: tg.scan(lambda c, r: (c + r, None), 0.0, x)[0], (np.ones(1200),), {})
     assert evaluated(rows, (np.ones(1200),)) == [1200.0]
+
+
+def test_singular_values_are_proved_on_moderate_inputs_since_lapack_may_not_return() -> None:
+    for fn in (np.linalg.svdvals, np.linalg.pinv, lambda x: np.linalg.svd(x).U):
+        tried = trials(trace(fn, (np.eye(2),), {}), [np.eye(2)])
+        assert all(np.abs(y).max() < 1e9 for (y,) in tried)

@@ -32,8 +32,7 @@ def prove(
     """Check values against SciPy's, and derivatives as `tapegrad.testing` does.
 
     `ours` and `theirs` are the function by arguments that are trees, with SciPy's options bound.
-    Values are compared on plain arrays, on Tensors and in float32 (`single`). `proved` is for the
-    passes, on inputs of any size.
+    Values are compared on plain arrays, on Tensors and in float32 (`single`); passes if `proved`.
     """
     same(ours(*args), theirs(*args), rtol)
     same(tg.record(ours)(*args)[0], theirs(*args), rtol)
