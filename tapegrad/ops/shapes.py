@@ -112,6 +112,7 @@ def _stack(*shapes: Shape, axis: int = 0) -> Shape:
 
 
 def _expand(x: Shape, axis: int, copies: int) -> Shape:
+    _check(type(copies) is int)
     i = normalize_axis_index(axis, len(x) + 1)
     return (*x[:i], copies, *x[i:])
 
@@ -122,7 +123,7 @@ def _inner_product(a: Shape, b: Shape) -> Shape:
 
 
 def _segments(values: Shape, indices: Shape, n: int) -> Shape:
-    _check(values[: len(indices)] == indices)
+    _check(values[: len(indices)] == indices and type(n) is int)
     return (n, *values[len(indices) :])
 
 

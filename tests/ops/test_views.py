@@ -99,7 +99,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 
 def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Calls of SciPy's functions, where a solution is what it is begun with too."""
-    from tapegrad.scipy import integrate, interpolate, linalg, signal, sparse
+    from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse
     from tapegrad.scipy._calls import outright
 
     rows, cols, n = np.array([0, 1, 2, 0, 2]), np.array([0, 1, 2, 2, 0]), (3, 3)
@@ -118,7 +118,9 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "solve_banded": (lambda a, b: linalg.solve_banded((1, 1), a, b), (A, A[0])),
         "cho_solve": (lambda a, b: linalg.cho_solve(linalg.cho_factor(a), b), (A, A[0])),
         "cho_factor, complex": (lambda a: linalg.cho_factor(a)[0], (A + 0j,)),
+        "lu_solve": (lambda a, b: linalg.lu_solve(linalg.lu_factor(a), b), (A, A[0])),
         "solve_triangular": (linalg.solve_triangular, (A, A[0])),
+        "dct": (fft.dct, (X,)),
         "convolve": (signal.convolve, (X, X)),
         "fftconvolve": (signal.fftconvolve, (X, X)),
         "lfilter": (signal.lfilter, (X[:2], X[:2], X)),

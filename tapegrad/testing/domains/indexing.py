@@ -29,6 +29,12 @@ def _updates(choose: Choices) -> Call:
     return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
 
 
+def _factors(choose: Choices) -> Call:
+    a, values, index = _updates(choose).args
+    # an element that is named often does not overflow
+    return Call((a, values / 4, index))
+
+
 def _scaled_rows(choose: Choices) -> Call:
     table = choose.array(choose.shape(1, 2, 1))
     indices = choose.integers((choose.integer(0, 5),), -len(table), len(table) - 1)
@@ -133,7 +139,8 @@ DOMAINS: dict[str, Domain] = {
     "scatter": _placings,
     "index_set": _updates,
     "last_writes": w.calls(lambda c: c.shape(), any_index),
-    **dict.fromkeys(("index_add", "index_multiply", "index_max", "index_min"), _updates),
+    **dict.fromkeys(("index_add", "index_max", "index_min"), _updates),
+    "index_multiply": _factors,
     "add_scaled_rows": _scaled_rows,
     "sum_segments": lambda choose: _segments(choose, low=-1),
     "segment_sum": _segments,
