@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY, PARAMETER
-from tapegrad.declare.abstract import SAME_DTYPE, SHAPES, Shape, broadcast, moved, stated
+from tapegrad.declare.abstract import SAME_DTYPE, SHAPES, Shape, broadcast, moved, stand_in, stated
 from tapegrad.ops import (
     activation,
     casting,
@@ -30,6 +30,7 @@ from tapegrad.ops import (
     scan,
     shape,
 )
+from tapegrad.ops.indexing import put_back
 
 
 def _check(fits: bool) -> None:
@@ -127,10 +128,6 @@ def _segments(values: Shape, indices: Shape, n: int) -> Shape:
     return (n, *values[len(indices) :])
 
 
-def _of_option(*operands: Shape, shape: Shape, **options: Any) -> Shape:
-    return tuple(shape)
-
-
 def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
     _check(np.broadcast_shapes(values, places) == places)
     return a
@@ -139,6 +136,14 @@ def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
 def _inv(a: Shape) -> Shape:
     _check(a[-2] == a[-1])
     return a
+
+
+def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: Any) -> Shape:
+    # of elements and indices that take no memory
+    places = put_back(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
+    selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape
+    _check(np.broadcast_shapes(values, selected) == selected)
+    return tuple(shape)
 
 
 def _det(a: Shape) -> Shape:
@@ -181,7 +186,7 @@ _RULES: dict[Any, Any] = {
     joining.stack: _stack,
     indexing.getitem: moved,
     rows.index_select: moved,
-    indexing.scatter: _of_option,
+    indexing.scatter: _scatter,
     rows.sum_segments: _segments,
     rows.max_segments: _segments,
     rows.add_at_places: _add_at_places,
