@@ -221,6 +221,11 @@ class Origin:
 LISTS = (list, tuple)
 
 
+def primal_of(x: Any) -> Any:
+    """The value of a record; anything else stays as it is."""
+    return x._primal if type(x) is Tensor else x
+
+
 def primals(operands: Iterable[Any]) -> list[Any]:
     """The operands as forward functions and rules read them: values in place of records."""
     return [x._primal if type(x) is Tensor else x for x in operands]

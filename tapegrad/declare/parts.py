@@ -17,7 +17,7 @@ from tapegrad import tree
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import Tensor, primals
+from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
@@ -190,7 +190,7 @@ def together(values: list[Any]) -> Any:
 
 def _held(leaf: Any, alone: bool) -> Any:
     """A result as a record holds it; a Python number becomes an array unless it is alone."""
-    (x,) = primals([leaf])
+    x = primal_of(leaf)
     if type(x) in (float, complex) and alone:
         return x
     if type(x) is not np.ndarray:

@@ -14,13 +14,13 @@ from tapegrad.arraylike.text import printable
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor, primals
+from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import Text, as_text, got, short
-from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, primal_of, runs
+from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, runs
 from tapegrad.explain.pairing import paired
 from tapegrad.explain.text import Report, Table
 from tapegrad.ops.arithmetic import add, subtract

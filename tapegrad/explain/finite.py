@@ -21,14 +21,14 @@ from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import SWEEP, pass_on, sweep
 from tapegrad.core.tape import Tape, ancestors, descendants
-from tapegrad.core.tensor import Tensor, primals
+from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, runs, values_in
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, runs, values_in
 from tapegrad.explain.steps import Inside
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS

@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.arraylike.text import readable
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.body import numbers_begun_with
 from tapegrad.program.control.branch import COND
@@ -181,11 +181,6 @@ def _repeated(record: Tensor) -> Run:
 def to_show(record: Tensor, x: Any) -> Any:
     """A record's value or cotangent in the form that is shown."""
     return readable(record, primal_of(x))
-
-
-def primal_of(x: Any) -> Any:
-    """The value of a record; anything else stays as it is."""
-    return x._primal if type(x) is Tensor else x
 
 
 def arrays_in(g: Any) -> Any:

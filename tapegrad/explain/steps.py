@@ -14,10 +14,10 @@ from tapegrad.arraylike.text import operand, printable
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import conjugated, initial_cotangents, pass_on, scope
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor, primals
+from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import short
-from tapegrad.explain.inside import HOLDERS, Run, arrays_in, primal_of, run, runs, to_show
+from tapegrad.explain.inside import HOLDERS, Run, arrays_in, run, runs, to_show
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.program.control.ops import LOOPS

@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import check_returned
+from tapegrad.core.tensor import primal_of
 from tapegrad.core.writing import ASARRAY, CURRENT, append, recorded_from
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import with_user_warnings
@@ -83,11 +84,6 @@ def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
 def root(carry: Any, name: str) -> str:
     """The path of a carry with this name, below which its leaves are."""
     return "" if type(carry) is Counted else name
-
-
-def primal_of(x: Any) -> Any:
-    """The value of a leaf, recorded or not."""
-    return x._primal if type(x) is Tensor else x
 
 
 def is_number(x: Any) -> bool:

@@ -18,7 +18,7 @@ from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor, primals
+from tapegrad.core.tensor import Origin, Tensor, primal_of
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
@@ -170,7 +170,7 @@ def _each_vjp(
             if rule is not None and is_floating(operands[i]):
                 c = rule(_row(g, k), _row(y, k), *example_operands, **options)
                 if c is not None:
-                    (like,) = primals([example_operands[i]])
+                    like = primal_of(example_operands[i])
                     rows[i].append(unbroadcast(c, np.asarray(like), of.name, i))
     return [
         (np.stack(row) if b else sum(row[1:], row[0])) if row else None

@@ -21,7 +21,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor, primals
+from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.declare.abstract import actual
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_level
@@ -391,7 +391,7 @@ def _check_covers(
 
 def _check_elements(tape: Tape, mode: str, y: Tensor, x: Tensor, block: Any) -> None:
     """Raise for an element of a block that is not finite, where it went wrong."""
-    bad = np.flatnonzero(~np.isfinite(*primals([block.data])))
+    bad = np.flatnonzero(~np.isfinite(primal_of(block.data)))
     if bad.size:
         at = [np.unravel_index(n[bad[0]], z.shape) for n, z in ((block.row, y), (block.col, x))]
         lazy_import("tapegrad.explain.finite", "check_direction")(tape, mode, y, x, at)

@@ -18,9 +18,9 @@ import numpy as np
 from tapegrad.arraylike.text import printable
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.errors.words import Named, short
-from tapegrad.explain.inside import Run, primal_of, to_show
+from tapegrad.explain.inside import Run, to_show
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.tree.ownership import Array
 
