@@ -1,6 +1,7 @@
 """The pages of reference: ops.md, from the ops' declarations, and api.md, from docstrings.
 
-``python examples/reference.py`` writes both anew, and the table of rules in contributing.md.
+``python examples/reference.py`` writes both anew, the table of rules in contributing.md, and the
+lists of names in scipy.md.
 """
 
 from __future__ import annotations
@@ -340,15 +341,41 @@ def api() -> str:
 
 def pages() -> dict[str, str]:
     """The text of each page, by its file."""
-    guide = Path(__file__).with_name("contributing.md").read_text(encoding="utf-8")
-    return {"ops.md": support_table.table(), "api.md": api(), "contributing.md": with_rules(guide)}
+    written = {"ops.md": support_table.table(), "api.md": api()}
+    with_tables = ["contributing.md"] + ["scipy.md"] * ("tapegrad.scipy" in BESIDE)
+    for name in with_tables:
+        page = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        written[name] = TABLE.sub(lambda m: f"{m[1]}{table_of(m[2])}{m[3]}", page)
+    return written
 
 
-def with_rules(guide: str) -> str:
-    """The guide for contributors with the compiler's table of rules."""
+# it stands between two comments, of which the first names it
+TABLE = re.compile(r"(<!-- ([\w.]+) -->\n).*?(\n<!-- end -->)", re.S)
+
+
+def table_of(name: str) -> str:
+    """The rules of the compiler, or the names in a module of `tapegrad.scipy`."""
+    if name != "rules":
+        return names_of(name)
     rules = "\n".join(rule.text for rule in ALGEBRA)
-    block = f"<!-- rules -->\n```text\n{rules}\n\n{words()}\n```\n<!-- end -->"
-    return re.sub("<!-- rules -->.*?<!-- end -->", lambda _: block, guide, flags=re.S)
+    return f"```text\n{rules}\n\n{words()}\n```"
+
+
+DISTRIBUTIONS = {"pdf": "Continuous, with `loc` and `scale`", "pmf": "Counts, with `loc`"}
+
+
+def names_of(module: str) -> str:
+    """The functions of a module of `tapegrad.scipy`, or its distributions and their parameters."""
+    theirs = importlib.import_module(f"tapegrad.scipy.{module}")
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(theirs.__all__):
+        thing = getattr(theirs, name)
+        parameters = ", ".join(getattr(thing, "example", ()))
+        kind = getattr(thing, "kinds", "").partition(",")[0]
+        kinds.setdefault(kind, []).append(f"`{name}({parameters})`" if parameters else f"`{name}`")
+    others = "Others" if len(kinds) > 1 else f"`tapegrad.scipy.{module}`"
+    lines = [f"{DISTRIBUTIONS.get(kind, others)}: {', '.join(x)}." for kind, x in kinds.items()]
+    return "\n\n".join(textwrap.fill(line, 110, break_on_hyphens=False) for line in sorted(lines))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ def test_a_page_is_what_the_script_writes(name):
     assert unnamed[0] == unnamed[1], "run python examples/reference.py"
 
 
+def test_the_guide_to_scipy_names_what_every_module_has():
+    scipy = pytest.importorskip("tapegrad.scipy", exc_type=ImportError)
+    listed = set(re.findall(r"<!-- (\w+)", PAGES["scipy.md"]))
+    assert listed - {"end"} == set(scipy.__all__)
+
+
 # --- api.md: every public name ----------------------------------------------------------------
 
 PUBLIC = reference.public_names()
