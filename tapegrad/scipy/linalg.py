@@ -1,33 +1,48 @@
-"""Equations with matrices, decompositions, and functions of matrices, as in `scipy.linalg`.
+"""Decompositions, equations with matrices, and functions of matrices, as in `scipy.linalg`.
 
-SciPy solves the equations. A cotangent is pulled back by equations of the same kind, with the
-adjoint, so each rule is written with the op itself, and derivatives of any order follow. All
+The decompositions are NumPy's in SciPy's spelling: with its arguments, defaults and results. All
 functions but `block_diag`, `lstsq` and `toeplitz` take stacks of matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.rules import Joint, Parts
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.rules import Parts
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.declare.parts import parts_of
-from tapegrad.errors.words import got
 from tapegrad.functions import linalg as _numpy
-from tapegrad.ops.casting import conjugate_of, floating, real_of, to_array
-from tapegrad.ops.inverses import of_adjoints
+from tapegrad.ops.casting import conjugate_of, real_of
 from tapegrad.ops.product import adjoint, turned
-from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor
 
 # older files name these ops by this module
 from tapegrad.ops.triangular import pulled as _pulled  # noqa: F401
 from tapegrad.ops.triangular import triangular as _triangular
+from tapegrad.scipy._matrix_equations import _banded as _banded
+from tapegrad.scipy._matrix_equations import _expm as _expm
+from tapegrad.scipy._matrix_equations import _factored as _factored
+from tapegrad.scipy._matrix_equations import _frechet as _frechet
+from tapegrad.scipy._matrix_equations import _sqrtm as _sqrtm
+from tapegrad.scipy._matrix_equations import _sylvester as _sylvester
+from tapegrad.scipy._matrix_equations import (
+    block_diag,
+    cho_factor,
+    cho_solve,
+    expm,
+    expm_frechet,
+    for_columns,
+    matrix,
+    solve_banded,
+    solve_sylvester,
+    solve_triangular,
+    sqrtm,
+    square,
+    toeplitz,
+)
 from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
@@ -35,570 +50,6 @@ __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pi
 __all__ += ["solve_banded", "solve_sylvester", "solve_toeplitz", "solve_triangular"]
 __all__ += ["solveh_banded", "sqrtm", "svd", "svdvals", "toeplitz"]
 __dir__ = __all__.copy
-
-# --- operands -------------------------------------------------------------------------------
-
-
-def _matrix(x: Any) -> Any:
-    """A matrix or a stack of them, floating."""
-    return floating(x, complex=True)
-
-
-def _square(x: Any) -> Any:
-    x = _matrix(x)
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise ValueError(f"expected square matrix; the shape is {x.shape}")
-    return x
-
-
-def _for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
-    """A function of matrices with n rows, applied to such a matrix or to a vector."""
-    b = _matrix(b)
-    if b.ndim == 0 or b.shape[-2 if b.ndim > 1 else 0] != n:
-        raise ValueError(f"shapes are incompatible: n = {n} rows are needed, b has shape {b.shape}")
-    return solve(b) if b.ndim > 1 else np.squeeze(solve(np.expand_dims(b, -1)), -1)
-
-
-# --- triangular matrices --------------------------------------------------------------------
-
-
-def solve_triangular(
-    a: Any,
-    b: Any,
-    trans: Any = 0,
-    lower: bool = False,
-    unit_diagonal: bool = False,
-    overwrite_b: bool = False,
-    check_finite: bool = True,
-) -> Any:
-    """The solution x of ``a @ x = b`` for a triangular matrix, as `scipy.linalg.solve_triangular`.
-
-    Parameters
-    ----------
-    a
-        A matrix (n, n). Only one triangle is read, so the gradient is in that triangle.
-    b
-        A vector (n,), or a matrix of columns (n, k).
-    trans
-        0 or ``"N"``; 1 or ``"T"`` for the transpose of `a`; 2 or ``"C"`` for its adjoint.
-    lower
-        Whether the lower triangle is read.
-    unit_diagonal
-        Whether the diagonal is taken to be 1, and not read.
-    overwrite_b
-        Without effect: nothing is overwritten.
-    check_finite
-        Whether infinities and nan are refused.
-
-    Raises
-    ------
-    LinAlgError
-        If a number on the diagonal is 0.
-    ValueError
-        If shapes do not fit, or numbers are not finite.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import solve_triangular
-    >>> a = np.array([[2.0, 0.0], [1.0, 4.0]])
-    >>> tg.grad(lambda a: np.sum(solve_triangular(a, np.ones(2), lower=True)))(a)
-    array([[-0.1875 ,  0.     ],
-           [-0.125  , -0.03125]])
-    """
-    kinds = {0: 0, 1: 1, 2: 2, "N": 0, "T": 1, "C": 2}
-    if trans not in kinds:
-        raise ValueError(f"trans must be 0, 1, 2, 'N', 'T' or 'C', not {trans!r}")
-    kind, a = kinds[trans], _square(a)
-    flags = bool(lower), bool(unit_diagonal), bool(check_finite)
-    if kind == 2:
-        a = conjugate_of(a)
-    return _for_columns(lambda b: _triangular(a, b, kind > 0, *flags), a.shape[-1], b)
-
-
-def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
-    return pulled_by_factor(y, g, not lower)
-
-
-@op(
-    _factor_vjp,
-    name="cho_factor",
-    scipy="",
-    batch=stacks_of(),
-    like=like_last,
-    complex=of_adjoints(_factor_vjp),
-)
-def _factored(a: Any, lower: bool, finite: bool) -> Any:
-    """The Cholesky factors of a stack of matrices."""
-    return over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
-
-
-def cho_factor(
-    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
-) -> tuple[Any, bool]:
-    """The Cholesky factor of a matrix, for `cho_solve`, as `scipy.linalg.cho_factor`.
-
-    Parameters
-    ----------
-    a
-        A positive definite matrix. Only one triangle is read, so the gradient is in that triangle.
-    lower
-        Whether the lower triangle is read, and the factor is lower triangular.
-    overwrite_a
-        Without effect: nothing is overwritten.
-    check_finite
-        Whether infinities and nan are refused.
-
-    Returns
-    -------
-    c, lower
-        The factor; its other triangle is 0, while SciPy leaves any numbers there.
-
-    Raises
-    ------
-    LinAlgError
-        If the matrix is not positive definite.
-    ValueError
-        If it is not square, or not finite.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import cho_factor, cho_solve
-    >>> def solution(a):
-    ...     return np.sum(cho_solve(cho_factor(a), np.array([2.0, 4.0])))
-    >>> tg.grad(solution)(np.array([[2.0, 0.0], [0.0, 4.0]]))
-    array([[-0.5 , -0.75],
-           [ 0.  , -0.25]])
-    """
-    return _factored(_square(a), lower=bool(lower), finite=bool(check_finite)), bool(lower)
-
-
-def cho_solve(
-    c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
-) -> Any:
-    """The solution x of ``a @ x = b`` from the Cholesky factor, as `scipy.linalg.cho_solve`.
-
-    Parameters
-    ----------
-    c_and_lower
-        The result of `cho_factor`.
-    b
-        A vector (n,), or a matrix of columns (n, k).
-    overwrite_b
-        Without effect: nothing is overwritten.
-    check_finite
-        Whether infinities and nan are refused.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or numbers are not finite.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.linalg import cho_factor, cho_solve
-    >>> cho_solve(cho_factor(np.diag([2.0, 4.0])), np.array([1.0, 1.0]))
-    array([0.5 , 0.25])
-    """
-    c, lower = c_and_lower
-    first, then = (0, 2) if lower else (2, 0)
-    options = {"lower": bool(lower), "check_finite": check_finite}
-    return solve_triangular(c, solve_triangular(c, b, first, **options), then, **options)
-
-
-# --- banded matrices ------------------------------------------------------------------------
-
-
-def _places(lower: int, upper: int, n: int) -> tuple[Any, Any, Any]:
-    """The rows and columns of a matrix's elements in banded form, and a mask of those inside."""
-    cols = np.arange(n)
-    rows = np.arange(lower + upper + 1)[:, None] - upper + cols
-    return np.clip(rows, 0, max(n - 1, 0)), cols, (rows >= 0) & (rows < n)
-
-
-def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite: bool) -> list[Any]:
-    n = ab.shape[-1]
-    # the transpose in banded form: the diagonals in the opposite order, moved to other columns
-    rows, cols, inside = _places(upper, lower, n)
-    transposed = ab[..., lower + upper - np.arange(lower + upper + 1)[:, None], rows]
-    c = _banded(np.where(inside, transposed, 0), g, upper, lower, finite)
-    rows, cols, inside = _places(lower, upper, n)
-    products = np.sum(c[..., rows, :] * y[..., cols, :][..., None, :, :], axis=-1)
-    return [np.where(inside, -products, 0), c]
-
-
-@op(
-    each_operand=Joint(_banded_vjp),
-    read=lambda ab, b, lower, upper, finite: (
-        (ab, b),
-        {"lower": lower, "upper": upper, "finite": finite},
-    ),
-    name="solve_banded",
-    **STACKED,
-)
-def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
-    """The solution for stacks of matrices."""
-
-    def solve(ab: Any, b: Any) -> Any:
-        return _scipy.solve_banded((lower, upper), ab, b, check_finite=finite)
-
-    return over_stacks(solve, ab, b)
-
-
-def solve_banded(
-    l_and_u: Sequence[int],
-    ab: Any,
-    b: Any,
-    overwrite_ab: bool = False,
-    overwrite_b: bool = False,
-    check_finite: bool = True,
-) -> Any:
-    """The solution x of ``a @ x = b`` for a banded matrix, as `scipy.linalg.solve_banded`.
-
-    Parameters
-    ----------
-    l_and_u
-        The numbers of diagonals below and above the main one.
-    ab
-        The diagonals, of shape (l + u + 1, n): ``ab[u + i - j, j] == a[i, j]``. The gradient of
-        elements that lie outside the matrix is 0.
-    b
-        A vector (n,), or a matrix of columns (n, k).
-    overwrite_ab, overwrite_b
-        Without effect: nothing is overwritten.
-    check_finite
-        Whether infinities and nan are refused.
-
-    Raises
-    ------
-    LinAlgError
-        If the matrix is singular.
-    ValueError
-        If shapes do not fit, or numbers are not finite.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import solve_banded
-    >>> ab = np.array([[0.0, 1.0], [2.0, 4.0]])
-    >>> tg.grad(lambda ab: np.sum(solve_banded((0, 1), ab, np.ones(2))))(ab)
-    array([[ 0.     , -0.125  ],
-           [-0.1875 , -0.03125]])
-    """
-    lower, upper = map(int, l_and_u)
-    ab = _matrix(ab)
-    if ab.ndim < 2 or lower + upper + 1 != ab.shape[-2]:
-        raise ValueError(
-            f"invalid values for the number of lower and upper diagonals: l + u + 1 is "
-            f"{lower + upper + 1}, and ab has shape {ab.shape}"
-        )
-    finite = bool(check_finite)
-    return _for_columns(lambda b: _banded(ab, b, lower, upper, finite), ab.shape[-1], b)
-
-
-# --- the equation of Sylvester --------------------------------------------------------------
-
-
-def _sylvester_vjp(g: Any, y: Any, a: Any, b: Any, q: Any) -> list[Any]:
-    c = solve_sylvester(turned(a), turned(b), g)
-    return [-(c @ turned(y)), -(turned(y) @ c), c]
-
-
-def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
-    # of a real and a complex matrix SciPy's solution is wrong where the real one turns
-    dtype = np.result_type(a, b, q)
-    a, b, q = (x.astype(dtype, copy=False) for x in (a, b, q))
-    x = _scipy.solve_sylvester(a, b, q).astype(dtype, copy=False)
-    # LAPACK perturbs equations that have no solution, without an error
-    eps, scale = np.finfo(dtype).eps, np.abs(q).max(initial=0)
-    most = np.abs(x).max(initial=0) * (np.abs(a).max(initial=0) + np.abs(b).max(initial=0))
-    left = np.abs(a @ x + x @ b - q).max(initial=0)
-    if not (most * eps <= scale and left <= np.sqrt(eps) * (most + scale)):
-        raise np.linalg.LinAlgError(
-            "solve_sylvester: a and -b have a common eigenvalue, so there is no single solution"
-        )
-    return x
-
-
-@op(
-    each_operand=Joint(_sylvester_vjp),
-    read=lambda a, b, q: ((a, b, q), {}),
-    name="solve_sylvester",
-    **STACKED,
-)
-def _sylvester(a: Any, b: Any, q: Any) -> Any:
-    """The solution for stacks of matrices."""
-    return over_stacks(_sylvester_one, a, b, q)
-
-
-def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
-    """The solution x of ``a @ x + x @ b = q``, as `scipy.linalg.solve_sylvester`.
-
-    Parameters
-    ----------
-    a, b, q
-        Matrices of shapes (m, m), (n, n) and (m, n).
-
-    Raises
-    ------
-    LinAlgError
-        If `a` and ``-b`` have a common eigenvalue, for which SciPy returns large numbers.
-    ValueError
-        If shapes do not fit.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import solve_sylvester
-    >>> one = np.eye(1)
-    >>> tg.grad(lambda a: np.sum(solve_sylvester(a, 3 * one, 8 * one)))(one)
-    array([[-0.5]])
-    """
-    a, b, q = _square(a), _square(b), _matrix(q)
-    if q.shape[-2:] != (a.shape[-1], b.shape[-1]):
-        raise ValueError(
-            f"shapes are incompatible: a is {a.shape}, b is {b.shape}, and q is {q.shape}"
-        )
-    return _sylvester(a, b, q)
-
-
-# --- functions of matrices ------------------------------------------------------------------
-
-
-def _frechet_vjp(g: Any, y: Any, a: Any, e: Any) -> list[Any]:
-    # the derivative is a block of the exponential of [[a, e], [0, a]]
-    zero = np.zeros_like(a)
-    n = a.shape[-1]
-    block = np.block([[turned(a), zero], [turned(e), turned(a)]])
-    c = expm_frechet(block, np.block([[zero, g], [zero, zero]]), compute_expm=False)
-    return [c[..., :n, :n] + c[..., n:, n:], c[..., :n, n:]]
-
-
-def _frechet_one(a: Any, e: Any) -> Any:
-    derivative = _scipy.expm_frechet(a, e, compute_expm=False, check_finite=False)
-    return derivative.astype(np.result_type(a, e), copy=False)
-
-
-@op(
-    each_operand=Joint(_frechet_vjp),
-    read=lambda a, e: ((a, e), {}),
-    name="expm_frechet",
-    **STACKED,
-)
-def _frechet(a: Any, e: Any) -> Any:
-    """The derivative along a direction, for stacks of matrices."""
-    return over_stacks(_frechet_one, a, e)
-
-
-def expm_frechet(
-    A: Any,
-    E: Any,
-    method: str | None = None,
-    compute_expm: bool = True,
-    check_finite: bool = True,
-) -> Any:
-    """The derivative of `expm` at A along E, as `scipy.linalg.expm_frechet`.
-
-    Parameters
-    ----------
-    A, E
-        Square matrices of the same shape.
-    method
-        ``"SPS"``, or None, which means the same.
-    compute_expm
-        Whether the exponential is returned too, and first.
-    check_finite
-        Without effect: numbers that are not finite give nan.
-
-    Notes
-    -----
-    It is the upper right block of ``expm([[A, E], [0, A]])`` (Higham, Functions of Matrices, 2008,
-    section 3.2), and so are its own derivatives, of any order.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.linalg import expm_frechet
-    >>> expm_frechet(np.zeros((1, 1)), np.ones((1, 1)), compute_expm=False)
-    array([[1.]])
-    """
-    if method not in (None, "SPS"):
-        raise ValueError(f"method must be None or 'SPS', not {method!r}")
-    A, E = _square(A), _square(E)
-    if A.shape[-1] != E.shape[-1]:
-        raise ValueError(f"A and E must have the same shape, not {A.shape} and {E.shape}")
-    return (expm(A), _frechet(A, E)) if compute_expm else _frechet(A, E)
-
-
-def _expm_jvp(op: Any, tangents: Any, y: Any, a: Any) -> Any:
-    return _frechet(a, tangents[0])
-
-
-@op(lambda g, y, a: _frechet(turned(a), g), jvp=_expm_jvp, name="expm", **STACKED)
-def _expm(a: Any) -> Any:
-    """The exponential for stacks of matrices."""
-    return _scipy.expm(a)
-
-
-def expm(A: Any) -> Any:
-    """The exponential of a matrix, as `scipy.linalg.expm`.
-
-    Parameters
-    ----------
-    A
-        A square matrix.
-
-    Raises
-    ------
-    LinAlgError
-        If it is not square.
-
-    Notes
-    -----
-    A tangent E is pushed forward as ``expm_frechet(A, E)``, and a cotangent g pulled back with the
-    adjoint, as ``expm_frechet(A^H, g)``.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import expm
-    >>> turn = np.array([[0.0, -1.0], [1.0, 0.0]])
-    >>> tg.grad(lambda t: expm(t * turn)[0, 0])(0.5).round(6)
-    np.float64(-0.479426)
-    """
-    try:
-        return _expm(_square(A))
-    except ValueError as error:
-        raise np.linalg.LinAlgError(str(error)) from None
-
-
-def _sqrtm_one(a: Any, real: bool) -> Any:
-    with np.errstate(all="ignore"):
-        y = _root(a)
-    if np.isfinite(a).all() and not np.isfinite(y).all():
-        raise np.linalg.LinAlgError("sqrtm: the matrix is singular, and has no square root")
-    if real and y.dtype.kind == "c":
-        raise TypeError(
-            "sqrtm: the square root of a real matrix is complex here, which is not known while "
-            "recording shapes alone; pass A.astype(complex)"
-        )
-    return y
-
-
-def _root(a: Any) -> Any:
-    y = _scipy.sqrtm(a)
-    wide = np.result_type(a.dtype, np.complex64) if y.dtype.kind == "c" else a.dtype
-    return y.astype(wide, copy=False)
-
-
-def _sqrtm_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
-    return solve_sylvester(turned(y), turned(y), g)
-
-
-def _sqrtm_jvp(op: Any, tangents: Any, y: Any, a: Any, real: bool = False) -> Any:
-    return solve_sylvester(y, y, tangents[0])
-
-
-@op(_sqrtm_vjp, jvp=_sqrtm_jvp, name="sqrtm", **STACKED)
-def _sqrtm(a: Any, real: bool = False) -> Any:
-    """The square root for stacks of matrices."""
-    return over_stacks(_sqrtm_one, a, real=real)
-
-
-def sqrtm(A: Any) -> Any:
-    """The principal square root of a matrix, as `scipy.linalg.sqrtm`.
-
-    Parameters
-    ----------
-    A
-        A square matrix. The root of a real matrix is complex if it must be; in compiled
-        functions and under `vmap` that is a TypeError, so pass ``A.astype(complex)`` there.
-
-    Raises
-    ------
-    LinAlgError
-        If the matrix is not square, or has no square root; in the backward pass, if it is singular,
-        since then there is no derivative.
-
-    Notes
-    -----
-    The derivative solves the Sylvester equation ``dX @ X + X @ dX = dA``.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.linalg import sqrtm
-    >>> tg.grad(lambda a: np.sum(sqrtm(a)))(np.diag([1.0, 4.0])).round(6)
-    array([[0.5     , 0.333333],
-           [0.333333, 0.25    ]])
-    """
-    try:
-        A = _square(A)
-    except ValueError as error:
-        raise np.linalg.LinAlgError(str(error)) from None
-    compiling = type(A) is Tensor and A.origin.compiling and A.dtype.kind != "c"
-    return _sqrtm(A, real=True) if compiling else _sqrtm(A)
-
-
-# --- matrices from parts --------------------------------------------------------------------
-
-
-def block_diag(*arrs: Any) -> Any:
-    """A matrix with other matrices along its diagonal, as `scipy.linalg.block_diag`.
-
-    Parameters
-    ----------
-    *arrs
-        Matrices; a vector is one row, and a number one element.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.linalg import block_diag
-    >>> block_diag([1.0, 2.0], 3.0)
-    array([[1., 2., 0.],
-           [0., 0., 3.]])
-    """
-    parts = [to_array(x) for x in arrs] or [np.zeros((1, 0))]
-    parts = [x.reshape(1, -1) if x.ndim < 2 else x for x in parts]
-    for x in parts:
-        if x.ndim > 2:
-            raise ValueError(f"block_diag takes matrices; {got(x)} has shape {x.shape}")
-    n, before, rows = sum(x.shape[1] for x in parts), 0, []
-    dtype = np.result_type(*[x.dtype for x in parts])
-    for x in parts:
-        m, k = x.shape
-        row = [np.zeros((m, before), dtype), x, np.zeros((m, n - before - k), dtype)]
-        rows.append(np.concatenate(row, axis=1))
-        before += k
-    return np.concatenate(rows, axis=0)
-
-
-def toeplitz(c: Any, r: Any = None) -> Any:
-    """A matrix with constant diagonals, as `scipy.linalg.toeplitz`.
-
-    Parameters
-    ----------
-    c
-        The first column, a vector (m,) or a number.
-    r
-        The first row, (n,), whose first number is not read; by default the conjugate of `c`.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.linalg import toeplitz
-    >>> toeplitz([1.0, 2.0], [9.0, 3.0, 4.0])
-    array([[1., 3., 4.],
-           [2., 1., 3.]])
-    """
-    c = to_array(c)
-    r = conjugate_of(c) if r is None else to_array(r)
-    c, r = (x.reshape(1) if x.ndim == 0 else x for x in (c, r))
-    if c.ndim != 1 or r.ndim != 1:
-        raise ValueError(f"toeplitz takes vectors, not arrays of shapes {c.shape} and {r.shape}")
-    m, n = len(c), len(r)
-    values = np.concatenate([r[:0:-1], c])
-    return values[max(n - 1, 0) + np.arange(m)[:, None] - np.arange(n)]
-
 
 # --- NumPy's decompositions, in SciPy's spelling --------------------------------------------
 
@@ -674,7 +125,7 @@ def solve(
     array([[-0.25  ,  0.    ],
            [ 0.    , -0.0625]])
     """
-    a = _square(a)
+    a = square(a)
     if assume_a in ("pos", "positive definite"):
         return cho_solve(cho_factor(conjugate_of(a) if transposed else a, lower), b)
     if assume_a in _BANDS or assume_a in _MIRRORED:
@@ -682,7 +133,7 @@ def solve(
     elif assume_a not in (None, "gen", "general", "banded"):
         raise ValueError(f"solve: {assume_a!r} is not a kind of matrix")
     a = turned(a) if transposed else a
-    return _for_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
+    return for_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
 
 
 @_like_scipy
@@ -696,7 +147,7 @@ def inv(a: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    return _numpy.inv(_square(a))
+    return _numpy.inv(square(a))
 
 
 @_like_scipy
@@ -711,7 +162,7 @@ def det(a: Any) -> Any:
     array([[4., 0.],
            [0., 2.]])
     """
-    return _numpy.det(_square(a))
+    return _numpy.det(square(a))
 
 
 @_like_scipy
@@ -746,7 +197,7 @@ def eigh(
     array([[ 0.   ,  0.   ],
            [ 0.   , -0.125]])
     """
-    a = _square(a)
+    a = square(a)
     factor = None
     if b is not None:
         factor = cho_factor(b, lower)[0]
@@ -784,7 +235,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     >>> svd(np.diag([1.0, 2.0])).S
     array([2., 1.])
     """
-    return _numpy.svd(_matrix(a), full_matrices, compute_uv)
+    return _numpy.svd(matrix(a), full_matrices, compute_uv)
 
 
 @_like_scipy
@@ -797,7 +248,7 @@ def svdvals(a: Any) -> Any:
     >>> svdvals(np.diag([1.0, 2.0]))
     array([2., 1.])
     """
-    return _numpy.svdvals(_matrix(a))
+    return _numpy.svdvals(matrix(a))
 
 
 @_like_scipy
@@ -822,7 +273,7 @@ def qr(a: Any, mode: str = "full") -> Any:
     """
     if mode not in ("full", "economic", "r"):
         raise ValueError(f"qr: mode must be 'full', 'economic' or 'r', not {mode!r}")
-    q, r = _numpy.qr(_matrix(a), "reduced" if mode == "economic" else "complete")
+    q, r = _numpy.qr(matrix(a), "reduced" if mode == "economic" else "complete")
     return (r,) if mode == "r" else (q, r)
 
 
@@ -836,7 +287,7 @@ def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> norm([3.0, 4.0])
     np.float64(5.0)
     """
-    return _numpy.norm(_matrix(a), ord, axis, keepdims)
+    return _numpy.norm(matrix(a), ord, axis, keepdims)
 
 
 @_like_scipy
@@ -852,7 +303,7 @@ def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
     >>> pinv(np.array([[2.0], [0.0]]), return_rank=True)
     (array([[0.5, 0. ]]), array(1))
     """
-    a = _matrix(a)
+    a = matrix(a)
     rtol = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rtol is None else rtol
     y = _numpy.pinv(a, rtol)
     return (y, _numpy.matrix_rank(a, rtol=rtol)) if return_rank else y
@@ -872,7 +323,7 @@ def lstsq(a: Any, b: Any, cond: Any = None) -> tuple[Any, Any, Any, Any]:
     >>> x.round(12), residual.round(12), rank
     (array([2.]), np.float64(2.0), array(1, dtype=int32))
     """
-    a, b = _matrix(a), _matrix(b)
+    a, b = matrix(a), matrix(b)
     eps = float(np.finfo(np.result_type(a, b)).eps)
     x, residuals, rank, s = _numpy.lstsq(a, b, eps if cond is None else cond)
     return x, residuals[0] if b.ndim == 1 and residuals.size else residuals, rank, s
@@ -962,7 +413,7 @@ def lu_factor(a: Any, check_finite: bool = True) -> Any:
     array([[-0.5 , -0.5 ],
            [-0.25, -0.25]])
     """
-    return _lu(_square(a), finite=bool(check_finite))
+    return _lu(square(a), finite=bool(check_finite))
 
 
 @_like_scipy
@@ -979,7 +430,7 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
     """
     if trans not in (0, 1, 2):
         raise ValueError(f"trans must be 0, 1 or 2, not {trans!r}")
-    lu, order, finite = _square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
+    lu, order, finite = square(lu_and_piv[0]), _permutation(lu_and_piv[1]), bool(check_finite)
 
     def of_columns(b: Any) -> Any:
         b = b if trans else _rows(b, order)
@@ -987,7 +438,7 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
             b = solve_triangular(lu, b, trans, lower, lower, check_finite=finite)
         return _rows(b, np.argsort(order, axis=-1)) if trans else b
 
-    return _for_columns(of_columns, lu.shape[-1], b)
+    return for_columns(of_columns, lu.shape[-1], b)
 
 
 # --- equations with structure, solved as others ---------------------------------------------
@@ -1020,7 +471,7 @@ def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = Tru
     array([[ 0.        , -0.12244898],
            [-0.18367347, -0.02040816]])
     """
-    ab = _matrix(ab)
+    ab = matrix(ab)
     rows = [ab[..., k, :] for k in range(ab.shape[-2])]
     middle, *rows = rows if lower else rows[::-1]
     stack = [real_of(middle).astype(ab.dtype)]
