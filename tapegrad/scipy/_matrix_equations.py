@@ -22,10 +22,13 @@ from tapegrad.ops.casting import conjugate_of, floating, to_array
 from tapegrad.ops.inverses import of_adjoints
 from tapegrad.ops.product import turned
 from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor, triangular
+from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
 __all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
 __dir__ = __all__.copy
+
+like_scipy = with_scipys_options(_scipy)
 
 # --- operands -------------------------------------------------------------------------------
 
@@ -53,13 +56,13 @@ def for_columns(solve: Callable[[Any], Any], n: int, b: Any) -> Any:
 # --- triangular matrices --------------------------------------------------------------------
 
 
+@like_scipy
 def solve_triangular(
     a: Any,
     b: Any,
     trans: Any = 0,
     lower: bool = False,
     unit_diagonal: bool = False,
-    overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Any:
     """The solution x of ``a @ x = b`` for a triangular matrix, as `scipy.linalg.solve_triangular`.
@@ -76,8 +79,6 @@ def solve_triangular(
         Whether the lower triangle is read.
     unit_diagonal
         Whether the diagonal is taken to be 1, and not read.
-    overwrite_b
-        Without effect: nothing is overwritten.
     check_finite
         Whether infinities and nan are refused.
 
@@ -124,9 +125,8 @@ def _factored(a: Any, lower: bool, finite: bool) -> Any:
     return over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
 
 
-def cho_factor(
-    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
-) -> tuple[Any, bool]:
+@like_scipy
+def cho_factor(a: Any, lower: bool = False, check_finite: bool = True) -> tuple[Any, bool]:
     """The Cholesky factor of a matrix, for `cho_solve`, as `scipy.linalg.cho_factor`.
 
     Parameters
@@ -135,8 +135,6 @@ def cho_factor(
         A positive definite matrix. Only one triangle is read, so the gradient is in that triangle.
     lower
         Whether the lower triangle is read, and the factor is lower triangular.
-    overwrite_a
-        Without effect: nothing is overwritten.
     check_finite
         Whether infinities and nan are refused.
 
@@ -165,9 +163,8 @@ def cho_factor(
     return _factored(square(a), lower=bool(lower), finite=bool(check_finite)), bool(lower)
 
 
-def cho_solve(
-    c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
-) -> Any:
+@like_scipy
+def cho_solve(c_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
     """The solution x of ``a @ x = b`` from the Cholesky factor, as `scipy.linalg.cho_solve`.
 
     Parameters
@@ -176,8 +173,6 @@ def cho_solve(
         The result of `cho_factor`.
     b
         A vector (n,), or a matrix of columns (n, k).
-    overwrite_b
-        Without effect: nothing is overwritten.
     check_finite
         Whether infinities and nan are refused.
 
@@ -237,12 +232,11 @@ def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     return over_stacks(solve, ab, b)
 
 
+@like_scipy
 def solve_banded(
     l_and_u: Sequence[int],
     ab: Any,
     b: Any,
-    overwrite_ab: bool = False,
-    overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Any:
     """The solution x of ``a @ x = b`` for a banded matrix, as `scipy.linalg.solve_banded`.
@@ -256,8 +250,6 @@ def solve_banded(
         elements that lie outside the matrix is 0.
     b
         A vector (n,), or a matrix of columns (n, k).
-    overwrite_ab, overwrite_b
-        Without effect: nothing is overwritten.
     check_finite
         Whether infinities and nan are refused.
 
@@ -382,12 +374,12 @@ def _frechet(a: Any, e: Any) -> Any:
     return over_stacks(_frechet_one, a, e)
 
 
+@like_scipy
 def expm_frechet(
     A: Any,
     E: Any,
     method: str | None = None,
     compute_expm: bool = True,
-    check_finite: bool = True,
 ) -> Any:
     """The derivative of `expm` at A along E, as `scipy.linalg.expm_frechet`.
 
@@ -399,8 +391,6 @@ def expm_frechet(
         ``"SPS"``, or None, which means the same.
     compute_expm
         Whether the exponential is returned too, and first.
-    check_finite
-        Without effect: numbers that are not finite give nan.
 
     Notes
     -----

@@ -35,6 +35,7 @@ from tapegrad.scipy._matrix_equations import (
     expm,
     expm_frechet,
     for_columns,
+    like_scipy,
     matrix,
     solve_banded,
     solve_sylvester,
@@ -43,7 +44,6 @@ from tapegrad.scipy._matrix_equations import (
     square,
     toeplitz,
 )
-from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
 __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
@@ -53,10 +53,8 @@ __dir__ = __all__.copy
 
 # --- NumPy's decompositions, in SciPy's spelling --------------------------------------------
 
-_like_scipy = with_scipys_options(_scipy)
 
-
-@_like_scipy
+@like_scipy
 def cholesky(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
     """The Cholesky factor of a matrix, upper triangular unless `lower`.
 
@@ -89,7 +87,7 @@ def _read(a: Any, kind: str, lower: bool) -> Any:
     return side + turn(side) + np.where(off == 0, middle, 0)
 
 
-@_like_scipy
+@like_scipy
 def solve(
     a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False
 ) -> Any:
@@ -136,7 +134,7 @@ def solve(
     return for_columns(lambda b: _numpy.solve(a, b), a.shape[-1], b)
 
 
-@_like_scipy
+@like_scipy
 def inv(a: Any) -> Any:
     """The inverse of a matrix.
 
@@ -150,7 +148,7 @@ def inv(a: Any) -> Any:
     return _numpy.inv(square(a))
 
 
-@_like_scipy
+@like_scipy
 def det(a: Any) -> Any:
     """The determinant of a matrix.
 
@@ -165,7 +163,7 @@ def det(a: Any) -> Any:
     return _numpy.det(square(a))
 
 
-@_like_scipy
+@like_scipy
 def eigh(
     a: Any,
     b: Any = None,
@@ -212,7 +210,7 @@ def eigh(
     return w, v if factor is None else solve_triangular(factor, v, "C", lower=True)
 
 
-@_like_scipy
+@like_scipy
 def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = None) -> Any:
     """The eigenvalues of a symmetric matrix, ascending; arguments as for `eigh`.
 
@@ -225,7 +223,7 @@ def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = N
     return eigh(a, b, lower=lower, eigvals_only=True, subset_by_index=subset_by_index)
 
 
-@_like_scipy
+@like_scipy
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """The singular value decomposition, as `tapegrad.svd`.
 
@@ -238,7 +236,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     return _numpy.svd(matrix(a), full_matrices, compute_uv)
 
 
-@_like_scipy
+@like_scipy
 def svdvals(a: Any) -> Any:
     """The singular values, in descending order.
 
@@ -251,7 +249,7 @@ def svdvals(a: Any) -> Any:
     return _numpy.svdvals(matrix(a))
 
 
-@_like_scipy
+@like_scipy
 def qr(a: Any, mode: str = "full") -> Any:
     """The QR decomposition of a matrix of full rank, as `tapegrad.qr`.
 
@@ -277,7 +275,7 @@ def qr(a: Any, mode: str = "full") -> Any:
     return (r,) if mode == "r" else (q, r)
 
 
-@_like_scipy
+@like_scipy
 def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of a vector or a matrix, as `tapegrad.norm`.
 
@@ -290,7 +288,7 @@ def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _numpy.norm(matrix(a), ord, axis, keepdims)
 
 
-@_like_scipy
+@like_scipy
 def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
     """The Moore-Penrose pseudo-inverse, with derivatives at constant rank, as `tapegrad.pinv`.
 
@@ -309,7 +307,7 @@ def pinv(a: Any, rtol: Any = None, return_rank: bool = False) -> Any:
     return (y, _numpy.matrix_rank(a, rtol=rtol)) if return_rank else y
 
 
-@_like_scipy
+@like_scipy
 def lstsq(a: Any, b: Any, cond: Any = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution, residuals, rank and singular values, as `tapegrad.lstsq`.
 
@@ -399,7 +397,7 @@ def _lu(a: Any, finite: bool) -> Any:
     return Parts(y)
 
 
-@_like_scipy
+@like_scipy
 def lu_factor(a: Any, check_finite: bool = True) -> Any:
     """The LU decomposition of a square matrix, for `lu_solve`, as `scipy.linalg.lu_factor`.
 
@@ -416,7 +414,7 @@ def lu_factor(a: Any, check_finite: bool = True) -> Any:
     return _lu(square(a), finite=bool(check_finite))
 
 
-@_like_scipy
+@like_scipy
 def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True) -> Any:
     """The solution x of ``a @ x = b`` from the result of `lu_factor`, as `scipy.linalg.lu_solve`.
 
@@ -444,7 +442,7 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
 # --- equations with structure, solved as others ---------------------------------------------
 
 
-@_like_scipy
+@like_scipy
 def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = True) -> Any:
     """The solution x of ``a @ x = b`` for a banded positive definite matrix.
 
@@ -487,7 +485,7 @@ def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = Tru
     return solve_banded((n, n), np.stack(stack, axis=-2), b, check_finite=check_finite)
 
 
-@_like_scipy
+@like_scipy
 def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
     """The solution x of ``toeplitz(c, r) @ x = b``, by `solve`, as for any other matrix.
 
