@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import opcode
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -78,6 +80,34 @@ def lacking(module: str) -> Callable[[str], NoReturn]:
         raise AttributeError(f"module {of!r} has no attribute {name!r}{_instead(module, name)}")
 
     return refuse
+
+
+def list_names(module: dict[str, Any]) -> None:
+    """Have a module of `tapegrad.scipy` list its public names, in `dir` and for one that it lacks.
+
+    Parameters
+    ----------
+    module
+        Its dictionary. A name in ``__all__`` that is not there yet is a module, and imported.
+    """
+    path, names = module["__name__"], module["__all__"]
+
+    # a type checker, which would take any name then, must not see it
+    def look_up(name: str) -> Any:
+        if name in names:
+            return import_module(f"{path}.{name}")
+        message = f"module {path!r} has no attribute {name!r}"
+        if name.startswith("_"):
+            raise AttributeError(message)
+        frame = sys._getframe(1)
+        # an import statement replaces an AttributeError by an error that says less
+        is_import = opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
+        raise (ImportError if is_import else AttributeError)(
+            f"{message}; it has {', '.join(sorted(names))}. Compose it of these and of functions "
+            "of np.* and tg.*, declare it with tg.custom_op, or call SciPy's on values (t.value)"
+        )
+
+    module.update(__dir__=names.copy, __getattr__=look_up)
 
 
 def _instead(module: str, name: str) -> str:

@@ -7,6 +7,8 @@ of its modules is imported at its first use.
 import typing as _typing
 from importlib import import_module as _import_module
 
+from tapegrad.errors.names import list_names as _list_names
+
 try:
     _import_module("scipy")
 except ImportError as error:
@@ -38,12 +40,4 @@ __all__ = [
     "special",
     "stats",
 ]
-__dir__ = __all__.copy
-
-# a checker reads the imports above instead
-if not _typing.TYPE_CHECKING:
-
-    def __getattr__(name: str) -> _typing.Any:
-        if name not in __all__:
-            raise AttributeError(f"module 'tapegrad.scipy' has no attribute {name!r}")
-        return _import_module(f"tapegrad.scipy.{name}")
+_list_names(globals())

@@ -16,6 +16,7 @@ from scipy import fft as _scipy
 
 from tapegrad.core.forward import linear
 from tapegrad.declare import op
+from tapegrad.errors.names import list_names
 from tapegrad.functions import fft as _numpy
 from tapegrad.functions.fft import fftshift as fftshift
 from tapegrad.functions.fft import ifftshift as ifftshift
@@ -27,7 +28,7 @@ __all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
 __all__ += ["fft", "fft2", "fftn", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn"]
 __all__ += ["ihfft", "ihfft2", "ihfftn", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
 __all__ += ["fftshift", "ifftshift"]
-__dir__ = __all__.copy
+list_names(globals())
 
 
 def _lengths_and_axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

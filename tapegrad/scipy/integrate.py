@@ -18,6 +18,7 @@ from tapegrad.core.tensor import primals
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.names import list_names
 from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
 from tapegrad.loops.segments import check_checkpoint
@@ -28,7 +29,7 @@ from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
 __all__ = ["OdeResult", "odeint", "solve_ivp"]
-__dir__ = __all__.copy
+list_names(globals())
 
 _EXPLICIT = {
     "RK23": integrate.RK23,

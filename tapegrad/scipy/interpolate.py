@@ -16,10 +16,11 @@ from tapegrad import tree
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare import op
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import floating
 
 __all__ = ["CubicSpline", "Spline", "make_interp_spline"]
-__dir__ = __all__.copy
+list_names(globals())
 
 
 @attrs.frozen(eq=False, repr=False)

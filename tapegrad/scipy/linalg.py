@@ -15,6 +15,7 @@ from tapegrad.core.rules import Parts
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.declare.parts import parts_of
+from tapegrad.errors.names import list_names
 from tapegrad.functions import linalg as _numpy
 from tapegrad.ops.casting import conjugate_of, real_of
 from tapegrad.ops.product import adjoint, turned
@@ -49,7 +50,7 @@ __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "
 __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
 __all__ += ["solve_banded", "solve_sylvester", "solve_toeplitz", "solve_triangular"]
 __all__ += ["solveh_banded", "sqrtm", "svd", "svdvals", "toeplitz"]
-__dir__ = __all__.copy
+list_names(globals())
 
 # --- NumPy's decompositions, in SciPy's spelling --------------------------------------------
 

@@ -10,11 +10,12 @@ import numpy as np
 from scipy import ndimage as _scipy
 
 from tapegrad.core.tensor import Tensor
+from tapegrad.errors.names import list_names
 from tapegrad.functions.selection import take
 from tapegrad.ops.casting import floating, to_array
 
 __all__ = ["map_coordinates"]
-__dir__ = __all__.copy
+list_names(globals())
 
 _MODES: tuple[str, ...] = ("constant", "grid-constant", "nearest", "mirror", "reflect")
 _MODES += ("grid-mirror", "wrap", "grid-wrap")

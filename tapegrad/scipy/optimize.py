@@ -19,6 +19,7 @@ import numpy as np
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.lines import users_place
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.scipy._calls import refusing, with_captured
 from tapegrad.scipy._equations import MANY, Equations, Of, Stationary, by_cg, by_gmres, judge
@@ -40,7 +41,7 @@ from tapegrad.tree.operations import Unravel
 
 __all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]
 __all__ += ["root"]
-__dir__ = __all__.copy
+list_names(globals())
 
 Fn = Callable[..., Any]
 

@@ -16,11 +16,12 @@ from tapegrad.declare.batching import (
     all_with_batch,
     batch_axis,
 )
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import floating
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["convolve", "correlate", "fftconvolve", "lfilter"]
-__dir__ = __all__.copy
+list_names(globals())
 
 # --- convolutions ---------------------------------------------------------------------------
 

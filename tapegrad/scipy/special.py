@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.errors.names import list_names
 from tapegrad.ops import activation
 from tapegrad.ops import scipy_special as _ops
 from tapegrad.ops.casting import floating, number, seen, stop_gradient
@@ -25,7 +26,7 @@ _scipys = import_module("scipy.special")
 
 __all__ = [name for name in (*SCIPY_OPS, "airy", "fresnel", "sici") if hasattr(_scipys, name)]
 __all__ += ["digamma", "jn", "log_softmax", "logsumexp", "multigammaln", "softmax"]
-__dir__ = __all__.copy
+list_names(globals())
 
 
 def logsumexp(

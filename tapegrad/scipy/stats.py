@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import floating, number, seen
 from tapegrad.ops.decompositions import cholesky
 from tapegrad.ops.inverses import solve
@@ -35,7 +36,7 @@ __all__ = ["bernoulli", "beta", "binom", "cauchy", "chi2", "dirichlet", "expon",
 __all__ += ["genextreme", "genpareto", "geom", "gumbel_l", "gumbel_r", "halfcauchy", "halfnorm"]
 __all__ += ["invgamma", "laplace", "logistic", "lognorm", "multivariate_normal", "nbinom", "norm"]
 __all__ += ["pareto", "poisson", "t", "triang", "uniform", "weibull_min"]
-__dir__ = __all__.copy
+list_names(globals())
 
 _INF = math.inf
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2

@@ -35,10 +35,22 @@ def test_it_is_imported_by_name_alone_and_its_modules_when_they_are_asked_for() 
     assert rest == ["[]", "True"]
 
 
-def test_what_it_has_not_is_an_attribute_error() -> None:
-    pytest.importorskip("scipy")
-    import tapegrad.scipy
-
+def test_a_name_that_a_module_lacks_is_answered_with_those_it_has() -> None:
+    scipy = pytest.importorskip("tapegrad.scipy")
     assert "scipy" not in dir(tg)
-    with pytest.raises(AttributeError, match="no attribute 'cluster'"):
-        _ = tapegrad.scipy.cluster
+    modules = [scipy, scipy.sparse.linalg, *[getattr(scipy, name) for name in scipy.__all__]]
+    for module in modules:
+        path = module.__name__
+        message = (
+            f"module '{path}' has no attribute 'moyal'; it has {', '.join(sorted(dir(module)))}. "
+            "Compose it of "
+        )
+        with pytest.raises(AttributeError) as read:
+            _ = module.moyal
+        with pytest.raises(ImportError) as imported:
+            exec(f"from {path} import {dir(module)[0]}, moyal")
+        assert str(read.value) == str(imported.value)
+        assert str(read.value).startswith(message)
+        assert not hasattr(module, "moyal")
+        with pytest.raises(AttributeError, match=r"no attribute '_moyal'$"):
+            _ = module._moyal

@@ -19,6 +19,7 @@ from tapegrad.core.writing import append
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.declare.parts import part
+from tapegrad.errors.names import list_names
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.decompositions import check_phases
@@ -37,7 +38,7 @@ from tapegrad.scipy.sparse.iterative import gmres as gmres
 from tapegrad.tree.ownership import Array
 
 __all__ = ["cg", "eigsh", "factorized", "gmres", "splu", "spsolve"]
-__dir__ = __all__.copy
+list_names(globals())
 
 
 class SingularError(RuntimeError, np.linalg.LinAlgError):
