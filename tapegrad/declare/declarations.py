@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import by_transposing, elementwise
+from tapegrad.core.forward import by_transposing, elementwise, linear
 from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
 from tapegrad.core.tensor import LISTS, first_tensor
@@ -239,6 +239,13 @@ def op(
         return declared_op
 
     return declared
+
+
+def linear_op(
+    *vjps: Rule | None, complex: Any = True, **declared: Any
+) -> Callable[[Callable[P, Any]], Op[P]]:
+    """`op` for a function that is linear in its operands, and takes complex numbers."""
+    return op(*vjps, jvp=linear, complex=complex, **declared)
 
 
 def wider_op(

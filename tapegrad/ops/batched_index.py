@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tapegrad.ops.indexing import HOLE
+
+class Hole(enum.Enum):
+    """The position of an array in an index."""
+
+    HOLE = "array"
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+HOLE = Hole.HOLE
 
 
 @attrs.frozen(eq=False)

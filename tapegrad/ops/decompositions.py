@@ -16,7 +16,7 @@ from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import conjugate_of, real_of, seen
-from tapegrad.ops.inverses import decomposed, of_adjoints, on_diagonal, pinv, solve
+from tapegrad.ops.inverses import decomposed, of_stacks, on_diagonal, pinv, solve
 from tapegrad.ops.product import adjoint, turned
 
 __all__ = ["cholesky", "eig", "eigh", "eigvals", "eigvalsh", "svdvals"]
@@ -129,7 +129,7 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     return lazy_import("tapegrad.ops.triangular", "pulled_by_factor")(y, g, upper)
 
 
-@op(_cholesky_vjp, numpy=np.linalg.cholesky, batch=stacked, complex=of_adjoints(_cholesky_vjp))
+@of_stacks(_cholesky_vjp, numpy=np.linalg.cholesky)
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
 
@@ -167,12 +167,10 @@ def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     return of_triangular_factor(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
 
 
-@op(
+@of_stacks(
     _eigvalsh_vjp,
     numpy=np.linalg.eigvalsh,
     kink="equal ones: by the vectors that LAPACK takes",
-    batch=stacked,
-    complex=of_adjoints(_eigvalsh_vjp),
 )
 def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order.
@@ -212,14 +210,12 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     return of_triangular_factor(c, UPLO in "Uu")
 
 
-@op(
+@of_stacks(
     _eigh_vjp,
     results=EighResult,
     like=decomposed("eigh", lambda n, m: ((n,), (n, n)), real=0),
     numpy=np.linalg.eigh,
     kink="vectors of equal eigenvalues: nan",
-    batch=stacked,
-    complex=of_adjoints(_eigh_vjp),
 )
 def eigh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
@@ -256,12 +252,10 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     return _of_values(g, *thin_svd(x))
 
 
-@op(
+@of_stacks(
     _svdvals_vjp,
     numpy=np.linalg.svdvals,
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
-    batch=stacked,
-    complex=of_adjoints(_svdvals_vjp),
     iterates=True,
 )
 def svdvals(x: Any) -> Any:
@@ -310,14 +304,12 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     return u @ np.where(on_diagonal(inner), diagonal, inner) @ vh + outside
 
 
-@op(
+@of_stacks(
     _svd_vjp,
     name="svd",
     results=SVDResult,
     like=decomposed("svd", lambda n, m: ((n, min(n, m)), (min(n, m),), (min(n, m), m)), real=1),
     kink="vectors of equal singular values: nan",
-    batch=stacked,
-    complex=of_adjoints(_svd_vjp),
     iterates=True,
 )
 def thin_svd(a: Any) -> Any:
@@ -336,13 +328,11 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     return adjoint(solve(r, right if gq is None else adjoint(gq) + right))
 
 
-@op(
+@of_stacks(
     _qr_vjp,
     name="qr",
     results=QRResult,
     like=decomposed("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
-    batch=stacked,
-    complex=of_adjoints(_qr_vjp),
 )
 def thin_qr(a: Any) -> Any:
     """The two factors of a matrix with no more columns than rows."""
@@ -354,7 +344,7 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
-@op(_complement_vjp, batch=stacked, complex=of_adjoints(_complement_vjp), iterates=True)
+@of_stacks(_complement_vjp, iterates=True)
 def complement(a: Any, of: str = "u") -> Any:
     """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 

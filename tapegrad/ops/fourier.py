@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.core.forward import apply, linear
-from tapegrad.declare import OPS, op
+from tapegrad.core.forward import apply
+from tapegrad.declare import OPS, linear_op
 from tapegrad.declare.batching import along_axis
 from tapegrad.ops.indexing import scatter
 
@@ -40,13 +40,11 @@ def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
     return fitted(apply(OPS[name], (g,), explicit), a.shape)
 
 
-@op(
+@linear_op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("fft", g, a, axis=axis, norm=norm),
     numpy=np.fft.fft,
-    jvp=linear,
     batch=along_axis,
     adds=True,
-    complex=True,
 )
 def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The discrete Fourier transform along an axis.
@@ -80,13 +78,11 @@ def fft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     return np.fft.fft(a, n, axis, norm)
 
 
-@op(
+@linear_op(
     lambda g, y, a, n=None, axis=-1, norm=None: _back("ifft", g, a, axis=axis, norm=norm),
     numpy=np.fft.ifft,
-    jvp=linear,
     batch=along_axis,
     adds=True,
-    complex=True,
 )
 def ifft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The inverse of `fft`, which has its parameters.
@@ -105,7 +101,7 @@ def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any =
     return _back("irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
-@op(_rfft_vjp, numpy=np.fft.rfft, jvp=linear, batch=along_axis, adds=True)
+@linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=along_axis, adds=True, complex=False)
 def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The first half of the `fft` of real numbers, ``n // 2 + 1`` bins, which determines the rest.
 
@@ -125,7 +121,7 @@ def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any 
     return _back("rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
 
 
-@op(_irfft_vjp, numpy=np.fft.irfft, jvp=linear, batch=along_axis, adds=True, complex=True)
+@linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=along_axis, adds=True)
 def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """The inverse of `rfft`: real numbers, from the first half of their transform.
 
@@ -195,37 +191,36 @@ def over_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
 
-_LINEAR: dict[str, Any] = {"jvp": linear, "batch": over_axes, "adds": True, "composite": True}
+_OVER_AXES: dict[str, Any] = {"batch": over_axes, "adds": True, "composite": True}
 
 
-@op(
+@linear_op(
     lambda g, y, a, s, axes, norm=None: _back("fft_axes", g, a, s=s, axes=axes, norm=norm),
     name="fftn",
-    complex=True,
-    **_LINEAR,
+    **_OVER_AXES,
 )
 def fft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
     """The `fft` along several axes, each with its length, the last one first."""
     return _steps(fft, a, s[::-1], axes[::-1], norm)
 
 
-@op(
+@linear_op(
     lambda g, y, a, s, axes, norm=None: _back("ifft_axes", g, a, s=s, axes=axes, norm=norm),
     name="ifftn",
-    complex=True,
-    **_LINEAR,
+    **_OVER_AXES,
 )
 def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
     """The `ifft` along several axes, each with its length, the last one first."""
     return _steps(ifft, a, s[::-1], axes[::-1], norm)
 
 
-@op(
+@linear_op(
     lambda g, y, a, s, axes, norm=None, transposed=False: _back(
         "irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
     ),
     name="rfftn",
-    **_LINEAR,
+    complex=False,
+    **_OVER_AXES,
 )
 def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
     """The `rfft` along the last of several axes, then the `fft` along the others.
@@ -238,13 +233,12 @@ def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = Fa
     return _weighed(a, s[-1], axes[-1], 2.0, True) if transposed else a
 
 
-@op(
+@linear_op(
     lambda g, y, a, s, axes, norm=None, transposed=False: _back(
         "rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
     ),
     name="irfftn",
-    complex=True,
-    **_LINEAR,
+    **_OVER_AXES,
 )
 def irfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = False) -> Any:
     """The `ifft` along all but the last of several axes, then the `irfft` along that one.

@@ -6,35 +6,23 @@ where each array goes.
 
 from __future__ import annotations
 
-import enum
 import operator
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import apply
 from tapegrad.core.rules import EachOperand
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare import op
+from tapegrad.declare import linear_op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, sum_rows
+from tapegrad.ops.batched_index import HOLE as HOLE
+from tapegrad.ops.batched_index import Hole as Hole  # for pickles
+from tapegrad.ops.batched_index import batched_index
 from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["getitem"]
-
-
-class Hole(enum.Enum):
-    """The position of an array in an index."""
-
-    HOLE = "array"
-
-    def __repr__(self) -> str:
-        return "array"
-
-
-HOLE = Hole.HOLE
 
 
 _ENDS = {int, type(None)}
@@ -109,22 +97,13 @@ def may_repeat(arrays: tuple[Any, ...]) -> bool:
     return bool(arrays) and any(x.dtype.kind != "b" and x.size > 1 for x in arrays)
 
 
-def _first(rule: Any) -> EachOperand:
-    """The rules of an op that has a rule for its first operand alone."""
-
-    @wraps(rule)
-    def first(i: int, *args: Any, **options: Any) -> Any:
-        return rule(*args, **options)
-
-    return EachOperand(first, last=0)
-
-
-def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def with_arrays(index: Any, *operands: Any, **options: Any) -> tuple[tuple[Any, ...], Any]:
+    """The operands and options of an op at an index, whose arrays are further operands."""
     arrays, template = taken_out(index)
-    return (a, *arrays), {"index": template}
+    return (*operands, *arrays), {**options, "index": template}
 
 
-def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def _getitem_vjp(i: int, g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """g at the elements that were selected, 0 elsewhere."""
     return apply(scatter, (g, *arrays), {"shape": a.shape, "index": index})
 
@@ -141,23 +120,20 @@ def add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) 
 
 def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     n = batch_size(batched, (a, *arrays))
-    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
     of_all = batched_index(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
     if of_all is None:
         return NotImplemented
     return of_all.batch_first(apply(op, (a, *of_all.arrays), {"index": of_all.index}))
 
 
-@op(
-    each_operand=_first(_getitem_vjp),
+@linear_op(
+    each_operand=EachOperand(_getitem_vjp, last=0),
     numpy=operator.getitem,
-    read=_getitem_arguments,
-    jvp=linear,
+    read=lambda a, index: with_arrays(index, a),
     batch=_getitem_batch,
     add_into=add_taken,
     view=True,
     flat="it is not selected",
-    complex=True,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, for every kind of index in NumPy.
@@ -175,13 +151,6 @@ def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return a[put_back(index, arrays)]
 
 
-def _scatter_arguments(
-    values: Any, shape: tuple[int, ...], index: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    arrays, template = taken_out(index)
-    return (values, *arrays), {"shape": shape, "index": template}
-
-
 def _scatter_batch(
     op: Any,
     batched: Batched,
@@ -191,7 +160,6 @@ def _scatter_batch(
     index: tuple[Any, ...],
 ) -> Any:
     n = batch_size(batched, (values, *arrays))
-    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
     of_all = batched_index(index, arrays, batched[1:], len(shape), n, own=True)
     if of_all is None:
         return NotImplemented
@@ -199,12 +167,12 @@ def _scatter_batch(
     return apply(op, (values, *of_all.arrays), {"shape": (n, *shape), "index": of_all.index})
 
 
-@op(
-    each_operand=_first(lambda g, y, values, *arrays, shape, index: g[put_back(index, arrays)]),
-    read=_scatter_arguments,
-    jvp=linear,
+@linear_op(
+    each_operand=EachOperand(
+        lambda i, g, y, values, *arrays, shape, index: g[put_back(index, arrays)], last=0
+    ),
+    read=lambda values, shape, index: with_arrays(index, values, shape=shape),
     batch=_scatter_batch,
-    complex=True,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.

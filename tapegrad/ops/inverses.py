@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import EachOperand, Parts
+from tapegrad.core.op import Op
+from tapegrad.core.rules import EachOperand, Parts, Rule
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, filled, stacked
 from tapegrad.declare.parts import parts_of
@@ -17,6 +19,8 @@ from tapegrad.ops.casting import conjugate_of, real_of, to_array
 from tapegrad.ops.product import LETTERS, adjoint, turned
 
 __all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
+
+P = ParamSpec("P")
 
 
 def of_adjoints(rule: Any) -> tuple[Any]:
@@ -34,6 +38,11 @@ def of_adjoints(rule: Any) -> tuple[Any]:
         return c if c is None else conjugate_of(c)
 
     return (inside,)
+
+
+def of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
+    """`op` of stacks of matrices, whose rule is for cotangents as users see them."""
+    return op(rule, batch=stacked, complex=of_adjoints(rule), **facts)
 
 
 def decomposed(name: str, sides: Any, real: int = -1) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import apply
 from tapegrad.core.rules import EachOperand
-from tapegrad.declare import op
+from tapegrad.declare import linear_op
 from tapegrad.declare.batching import Batched, aligned, all_with_batch, flattened, with_ndim
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.element_pairs import of_all_axes, of_product, of_subscripts
@@ -107,15 +107,13 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     return np.squeeze(y, -1 if right == 1 else -2) if left == 1 else y
 
 
-@op(
+@linear_op(
     _matmul_left,
     _matmul_right,
     ufunc=np.matmul,
-    jvp=linear,
     batch=_matmul_batch,
     pairs=of_product("ik", "kj"),
     adds=True,
-    complex=True,
 )
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
@@ -157,15 +155,13 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     return apply(op, aligned(batched, last), {})
 
 
-@op(
+@linear_op(
     lambda g, y, x1, x2, axis=-1: conjugate_of(_vecdot_vjp(g, x1, x2, axis)),
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, conjugate_of(x1), axis),
     numpy=(np.vecdot, np.linalg.vecdot),
     batch=_vecdot_batch,
     pairs=of_product("k", "k"),
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The dot products of vectors along an axis; the other axes broadcast.
@@ -195,15 +191,13 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     return apply(op, (matrices, np.squeeze(columns, -1)), {})
 
 
-@op(
+@linear_op(
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
     batch=_matvec_batch,
     pairs=of_product("ik", "k"),
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -222,15 +216,13 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     return apply(op, (np.squeeze(rows, -2), matrices), {})
 
 
-@op(
+@linear_op(
     lambda g, y, x1, x2: conjugate_of(np.matvec(x2, g)),
     lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
     batch=_vecmat_batch,
     pairs=of_product("k", "kj"),
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.
@@ -255,14 +247,12 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     return apply(vecdot, (conjugate_of(first), second), {})
 
 
-@op(
+@linear_op(
     lambda g, y, a, b: g * b,
     lambda g, y, a, b: g * a,
     batch=_inner_product_batch,
     pairs=of_all_axes,
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def inner_product(a: Any, b: Any) -> Any:
     """The sum of the products of two arrays of one shape and dtype, without an array of products.
@@ -331,15 +321,13 @@ def _contract_batch(
     return apply(op, operands, {"subscripts": f"{','.join(terms)}->{new}{output}", **options})
 
 
-@op(
+@linear_op(
     name="einsum",
     each_operand=EachOperand(_einsum_rule),
     read=_contract_arguments,
     batch=_contract_batch,
     pairs=of_subscripts,
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The op that `einsum` records, with a letter for each axis.

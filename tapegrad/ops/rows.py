@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import apply, linear
-from tapegrad.declare import op
+from tapegrad.core.forward import apply
+from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import (
     Batched,
     all_with_batch,
@@ -48,14 +48,12 @@ def _segments_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int
     return np.swapaxes(sums, 0, 1)
 
 
-@op(
+@linear_op(
     _segment_sum_vjp,
     None,
     name="segment_sum",
-    jvp=linear,
     batch=_segments_batch,
     adds=True,
-    complex=True,
 )
 def sum_segments(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
@@ -129,14 +127,12 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     return getitem(x, index=(each, indices))
 
 
-@op(
+@linear_op(
     lambda g, y, x, indices: apply(sum_segments, (g, indices), {"n": x.shape[0]}),
     None,
-    jvp=linear,
     batch=_index_select_batch,
     add_into=lambda known, g, x, indices: add_taken(known, g, x, indices, index=(HOLE,)),
     flat="it is not selected",
-    complex=True,
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices of any shape: ``x[indices]``.
@@ -195,14 +191,12 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     return apply(unpick, (g, indices), {"n": a.shape[-1]})
 
 
-@op(
+@linear_op(
     _pick_vjp,
     None,
     name="take_along_axis",
-    jvp=linear,
     batch=filled,
     flat="it is not selected",
-    complex=True,
 )
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
@@ -230,13 +224,11 @@ def pick(a: Any, indices: Any) -> Any:
     return a.reshape(-1).take(places).reshape(indices.shape)
 
 
-@op(
+@linear_op(
     lambda g, y, values, indices, n: pick(g, indices),
     None,
     name="put_along_axis",
-    jvp=linear,
     batch=filled,
-    complex=True,
 )
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply, linear
-from tapegrad.declare import op, wider_op
+from tapegrad.declare import linear_op, op, wider_op
 from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
@@ -228,13 +228,11 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), np.shape(x))
 
 
-@op(
+@linear_op(
     lambda g, y, a, v, mode="full": _convolve_vjp(g, a, v, mode),
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
-    jvp=linear,
     adds=True,
-    complex=True,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of ``a[i] * v[k - i]`` over i.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply, linear
-from tapegrad.declare import op, wider_op
+from tapegrad.declare import linear_op, wider_op
 from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
 
 __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
@@ -28,13 +28,11 @@ def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any
     return apply(op, (a,), {"axes": (0, *[axis + 1 for axis in order])})
 
 
-@op(
+@linear_op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
-    jvp=linear,
     batch=_transpose_batch,
     view=True,
-    complex=True,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The array with its axes in another order, reversed by default.
@@ -59,13 +57,11 @@ def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -
     return apply(op, (a,), {"axis1": batch_axis(axis1, n), "axis2": batch_axis(axis2, n)})
 
 
-@op(
+@linear_op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
-    jvp=linear,
     batch=_swapaxes_batch,
     view=True,
-    complex=True,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """The array with two axes exchanged.
@@ -145,13 +141,11 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     return apply(op, (a,), {"axis": batch_axis(axis, n)})
 
 
-@op(
+@linear_op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
-    jvp=linear,
     batch=_expand_dims_batch,
     view=True,
-    complex=True,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """The array with new axes of length 1 at these positions in the result.
@@ -172,13 +166,11 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     return apply(op, (a,), {"axis": batch_axis(axis, a.ndim - 1) if a.ndim > 1 else ()})
 
 
-@op(
+@linear_op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
-    jvp=linear,
     batch=_squeeze_batch,
     view=True,
-    complex=True,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """The array without these axes of length 1, or without all of them.
@@ -200,13 +192,11 @@ def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> An
     return apply(op, (with_ndim(array, len(sides)),), {"shape": (array.shape[0], *sides)})
 
 
-@op(
+@linear_op(
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
-    jvp=linear,
     batch=_broadcast_to_batch,
     view=True,
-    complex=True,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if the result is large.
@@ -226,13 +216,11 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     return np.broadcast_to(array, shape)
 
 
-@op(
+@linear_op(
     lambda g, y, x, axis, copies: np.sum(g, axis=axis),
-    jvp=linear,
     batch=lambda op, batched, x, axis, copies: apply(
         op, (x,), {"axis": batch_axis(axis, x.ndim), "copies": copies}
     ),
-    complex=True,
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
     """The array with a new axis, along which it is repeated.
@@ -255,13 +243,11 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     return np.repeat(np.expand_dims(x, axis), copies, axis)
 
 
-@op(
+@linear_op(
     lambda g, y, m, axis=None: np.flip(g, axis),
     numpy=np.flip,
-    jvp=linear,
     batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": batch_axis(axis, m.ndim - 1)}),
     view=True,
-    complex=True,
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The array with its elements in reverse order along an axis, several, or all.
@@ -307,12 +293,10 @@ def _rolled(a: Any, shift: Any, axis: Any) -> Any:
     return rolled
 
 
-@op(
+@linear_op(
     lambda g, y, a, shift, axis=None: _rolled(g, _opposite(shift), axis),
     numpy=np.roll,
-    jvp=linear,
     batch=_roll_batch,
-    complex=True,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements shifted along axes; those that leave at the end enter at the beginning.

@@ -7,38 +7,30 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec
 
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.table import answers, lazy_import
+from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
+from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
+from tapegrad.ops.batched_index import HOLE, batched_index
 from tapegrad.ops.casting import astype, require_room
 from tapegrad.ops.element_pairs import of_update
-from tapegrad.ops.indexing import HOLE, getitem, may_repeat, put_back, taken_out
+from tapegrad.ops.indexing import getitem, may_repeat, put_back, with_arrays
 from tapegrad.ops.logic import select
 from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["at"]
 
-
-def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
-    """A mask of the values written at an index that are not overwritten by a later one."""
-    owner = np.zeros(shape, np.intp)
-    numbers = np.arange(owner[index].size).reshape(owner[index].shape)
-    owner[index] = numbers
-    return owner[index] == numbers
-
-
-def _update_arguments(a: Any, values: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    arrays, template = taken_out(index)
-    return (a, values, *arrays), {"index": template}
+P = ParamSpec("P")
 
 
 def _index_set_vjp(
@@ -60,7 +52,6 @@ def _update_batch(
     op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     n = batch_size(batched, (a, values, *arrays))
-    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
     of_all = batched_index(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
     if of_all is None:
         return NotImplemented
@@ -74,13 +65,17 @@ def _update_batch(
     )
 
 
-@op(
-    each_operand=EachOperand(_index_set_vjp, last=1),
-    read=_update_arguments,
-    kink="of values set in one place, the one that stays",
-    batch=_update_batch,
-    complex=True,
-)
+def _update_op(rule: Any, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
+    """`op` for an update, with a rule for the array and the values."""
+    return op(
+        each_operand=EachOperand(rule, last=1),
+        read=lambda a, values, index: with_arrays(index, a, values),
+        batch=_update_batch,
+        **facts,
+    )
+
+
+@_update_op(_index_set_vjp, kink="of values set in one place, the one that stays", complex=True)
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
@@ -100,18 +95,10 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return y
 
 
-def _last_writes_arguments(
-    shape: tuple[int, ...], index: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    arrays, template = taken_out(index)
-    return arrays, {"shape": shape, "index": template}
-
-
 def _last_writes_batch(
     op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
     n = batch_size(batched, arrays)
-    batched_index = lazy_import("tapegrad.ops.batched_index", "batched_index")
     of_all = batched_index(index, arrays, batched, len(shape), n, own=True)
     if of_all is None:
         return NotImplemented
@@ -121,21 +108,19 @@ def _last_writes_batch(
 
 @op(
     each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
-    read=_last_writes_arguments,
+    read=lambda shape, index: with_arrays(index, shape=shape),
     batch=_last_writes_batch,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """A mask of the values written at an index that stay; `index_set`'s rule needs it."""
-    return _last_writes(shape, put_back(index, arrays))
+    places, owner = put_back(index, arrays), np.zeros(shape, np.intp)
+    numbers = np.arange(owner[places].size).reshape(owner[places].shape)
+    owner[places] = numbers
+    return owner[places] == numbers
 
 
-@op(
-    each_operand=EachOperand(
-        lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[put_back(index, arrays)],
-        last=1,
-    ),
-    read=_update_arguments,
-    batch=_update_batch,
+@_update_op(
+    lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[put_back(index, arrays)],
     adds=True,
     complex=True,
 )
@@ -184,16 +169,13 @@ def _combined(ufunc: Any, a: Any, values: Any, index: tuple[Any, ...]) -> Any:
 
 
 _EXTREMUM: dict[str, Any] = {
-    "each_operand": EachOperand(_index_extremum_vjp, last=1),
-    "read": _update_arguments,
     "kink": "ties share equally",
-    "batch": _update_batch,
     "pairs": of_update,
     "flat": "it is not selected",
 }
 
 
-@op(**_EXTREMUM)
+@_update_op(_index_extremum_vjp, **_EXTREMUM)
 def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the larger of its elements and the values; ``t.at[index].max(values)``.
 
@@ -210,7 +192,7 @@ def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return _combined(np.maximum, a, values, put_back(index, arrays))
 
 
-@op(**_EXTREMUM)
+@_update_op(_index_extremum_vjp, **_EXTREMUM)
 def index_min(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the smaller of its elements and the values, as `index_max`.
 
@@ -260,11 +242,9 @@ def _index_multiply_vjp(
     return factors * np.reshape(others, factors.shape)
 
 
-@op(
-    each_operand=EachOperand(_index_multiply_vjp, last=1),
-    read=_update_arguments,
+@_update_op(
+    _index_multiply_vjp,
     kink="right with any number of zeros",
-    batch=_update_batch,
     pairs=of_update,
     complex=True,
 )

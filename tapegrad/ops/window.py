@@ -11,8 +11,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import as_strided
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
-from tapegrad.core.forward import apply, linear
-from tapegrad.declare import op
+from tapegrad.core.forward import apply
+from tapegrad.declare import linear_op
 from tapegrad.declare.batching import batch_axis
 
 __all__ = ["sliding_window_view"]
@@ -29,13 +29,11 @@ def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any =
     return apply(op, (x,), {"window_shape": lengths, "axis": places})
 
 
-@op(
+@linear_op(
     lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
     numpy=_windows,
-    jvp=linear,
     batch=_windows_batch,
     view=True,
-    complex=True,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape in an array, as a view.
@@ -73,14 +71,12 @@ def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = N
     return apply(op, (values,), {"shape": (values.shape[0], *sides), "axis": places})
 
 
-@op(
+@linear_op(
     lambda g, y, values, shape, axis=None: sliding_window_view(
         g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
-    jvp=linear,
     batch=_overlap_batch,
     adds=True,
-    complex=True,
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.
@@ -182,11 +178,9 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
     return add_patches(g, sides, stride)
 
 
-@op(
+@linear_op(
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
-    jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
-    complex=True,
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """All patches of a size, a stride apart, copied so that a product can use them.
@@ -229,14 +223,12 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     return y
 
 
-@op(
+@linear_op(
     lambda g, y, values, sides, stride: patches(
         g, values.shape[-2 * len(sides) : -len(sides)], stride
     ),
-    jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
     adds=True,
-    complex=True,
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """Patches added where they overlap; the adjoint of `patches`.
