@@ -93,8 +93,10 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
         lower, same, upper = (near(x, n - 1, order + k) for k in (-1, 0, 1))
         return same - (lower + upper) / 2 if sign > 0 else (lower + upper) / 2 - np.sign(x) * same
 
-    def derivative(x: Any, n: Any, order: Any) -> Any:
+    def forward(x: Any, n: Any, order: Any) -> Any:
+        dtype = scipys(name)(order, x).dtype
         order = np.asarray(order, float)
+        x = np.asarray(x, np.result_type(x, np.float64))
         size = x if sign > 0 else np.absolute(x)
         is_far = np.absolute(size) > np.maximum(_FAR, np.square(order))
         is_far = is_far & (np.iscomplexobj(x) | np.greater(size, 0))
@@ -105,9 +107,9 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
                 np.remainder(order, 1) == 0, 1 - 2 * np.remainder(order + n, 2), np.nan
             )
             far = np.where(x < 0, parity, 1) * far
-        return np.where(is_far, far, near(np.where(is_far, 1, x), n, order))
+        return np.where(is_far, far, near(np.where(is_far, 1, x), n, order)).astype(dtype)
 
-    return by_order(f"{name}_derivative", derivative, _read_derivative, **facts)
+    return by_order(f"{name}_derivative", forward, _read_derivative, **facts)
 
 
 # scaled by exp(-abs(x)), which has a kink

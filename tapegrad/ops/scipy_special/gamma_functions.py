@@ -19,6 +19,7 @@ from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
     by_order,
     declared,
+    result_type,
     scipys,
     special,
     split,
@@ -117,8 +118,7 @@ def _by_size(x: Any, near: Callable[[Any], Any], far: Callable[[Any], Any]) -> A
     return np.where(x < _FAR, near(np.minimum(x, _FAR)), far(np.maximum(x, _FAR)))
 
 
-@np.errstate(all="ignore")
-def _gamma_rest(x: Any, order: int) -> Any:
+def _gamma_rest(order: int, x: Any) -> Any:
     def far(x: Any) -> Any:
         half = (_of_powers(order + 1, x) - (log(2 * pi) if not order else 0)) / 2
         return _series(order, x, lambda k: 1.0) - half
@@ -126,8 +126,7 @@ def _gamma_rest(x: Any, order: int) -> Any:
     return _by_size(x, lambda x: _polygamma(order, x) - _of_powers(order, x), far)
 
 
-@np.errstate(all="ignore")
-def _half_step_rest(x: Any, order: int) -> Any:
+def _half_step_rest(order: int, x: Any) -> Any:
     def near(x: Any) -> Any:
         step = _polygamma(order, x + 0.5) - _polygamma(order, x)
         return step - _of_powers(order + 1, x) / 2
@@ -135,10 +134,20 @@ def _half_step_rest(x: Any, order: int) -> Any:
     return _by_size(x, near, lambda x: _series(order, x, lambda k: 2 / 4**k - 2))
 
 
-# the derivatives, from order 0, of gammaln(x) less x * log(x) - x; and of
-# gammaln(x + 0.5) - gammaln(x) less log(x) / 2
-gamma_rest = by_order("gamma_rest", _gamma_rest)
-half_step_rest = by_order("half_step_rest", _half_step_rest)
+def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
+    """The op of derivatives, from order 0, of a gamma function's rest after its leading terms."""
+
+    def forward(x: Any, order: int) -> Any:
+        wide = np.asarray(x, np.float64)
+        with np.errstate(all="ignore"):
+            return fn(order, wide).astype(result_type(x))
+
+    return by_order(name, forward)
+
+
+# gammaln(x) less x * log(x) - x; and gammaln(x + 0.5) - gammaln(x) less log(x) / 2
+gamma_rest = _rest("gamma_rest", _gamma_rest)
+half_step_rest = _rest("half_step_rest", _half_step_rest)
 
 
 def _psi_step(a: Any, b: Any) -> Any:

@@ -6,7 +6,6 @@ The derivatives are in the DLMF (https://dlmf.nist.gov), chapter 7.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,9 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
     ``2 * sign * (x * y - limit)``.
     """
     value = scipys(name)
-    is_far = np.abs(x) > _FAR if sign < 0 else x > _FAR
-    near, far = np.where(is_far, 0, x), np.where(is_far, x, _FAR)
+    wide = np.asarray(x, np.float64)
+    is_far = np.abs(wide) > _FAR if sign < 0 else wide > _FAR
+    near, far = np.where(is_far, 0, wide), np.where(is_far, wide, _FAR)
     before, current = value(near), 2 * sign * (near * value(near) - limit)
     for n in range(1, order):
         before, current = current, 2 * sign * (near * current + n * before)
@@ -54,12 +54,16 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
     for k in reversed(range(_TERMS)):
         series = factors[k] - sign * (k + 0.5) / far / far * series
     series = limit * (-1.0) ** order * series / far ** (order + 1)
-    return np.where(is_far, series, current)
+    return np.where(is_far, series, current).astype(value(x).dtype)
 
 
 def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
     """The op of a function's derivatives, from order 1, without cancellation far from 0."""
-    return by_order(f"{name}_derivative", partial(_derivative, name=name, sign=sign, limit=limit))
+
+    def forward(x: Any, order: Any) -> Any:
+        return _derivative(x, order, name, sign, limit)
+
+    return by_order(f"{name}_derivative", forward)
 
 
 erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.normal import xlogy
-from tapegrad.ops.scipy_special.ufuncs import declared, of_operands, result_type, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -132,7 +132,7 @@ def log_ratio(x: Any, a: Any, excess: Any, g: Any = 1.0) -> Any:
     return np.where(is_near, near, xlogy(g, np.where(is_near, 1, x)) - g * np.log(a))
 
 
-def elementwise(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
+def elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
     """A function of float64 vectors on blocks of the broadcast operands."""
     dtype = result_type(*xs)
     xs = tuple(np.broadcast_arrays(*[np.asarray(x, np.float64) for x in xs]))
@@ -140,7 +140,7 @@ def elementwise(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
     with np.errstate(all="ignore"):
         for start in range(0, y.size, _BLOCK):
             block = slice(start, start + _BLOCK)
-            y[block] = fn(*[x[block] for x in flat], **options)
+            y[block] = fn(*[x[block] for x in flat])
     return y.reshape(xs[0].shape).astype(dtype)
 
 
@@ -155,8 +155,14 @@ def of_vectors(
     name: str, fn: Callable[..., Any], rules: Sequence[Any], read: Callable[..., Any] | None = None
 ) -> Op[Any]:
     """The op of a function of vectors, which takes the op's options by name."""
-    forward = of_operands(len(rules), functools.partial(elementwise, fn))
-    return declared(name, forward, *rules, read=read, scipy="")
+
+    def of_two(a: Any, x: Any, **options: Any) -> Any:
+        return elementwise(functools.partial(fn, **options), a, x)
+
+    def of_three(a: Any, b: Any, x: Any, **options: Any) -> Any:
+        return elementwise(functools.partial(fn, **options), a, b, x)
+
+    return declared(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
 
 
 @attrs.frozen(eq=False, slots=False)

@@ -77,16 +77,9 @@ def several(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any],
 
 
 def by_order(
-    name: str, fn: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
+    name: str, forward: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
 ) -> Op[Any]:
-    """The op of a function's derivatives, by a function of x in float64, or of a wider dtype.
-
-    Its first option is the order.
-    """
-
-    def forward(x: Any, **options: Any) -> Any:
-        wide = np.asarray(x, np.result_type(x, np.float64))
-        return fn(wide, **options).astype(result_type(x))
+    """The op of a function's derivatives; its first option is the order."""
 
     def vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
         order, *rest = options.values()
@@ -99,14 +92,14 @@ def by_order(
 def of_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a parameter for each of n operands, which an op counts."""
 
-    def of_one(x: Any, **options: Any) -> Any:
-        return fn(x, **options)
+    def of_one(x: Any) -> Any:
+        return fn(x)
 
-    def of_two(x1: Any, x2: Any, **options: Any) -> Any:
-        return fn(x1, x2, **options)
+    def of_two(x1: Any, x2: Any) -> Any:
+        return fn(x1, x2)
 
-    def of_three(x1: Any, x2: Any, x3: Any, **options: Any) -> Any:
-        return fn(x1, x2, x3, **options)
+    def of_three(x1: Any, x2: Any, x3: Any) -> Any:
+        return fn(x1, x2, x3)
 
     return (of_one, of_two, of_three)[n - 1]
 
