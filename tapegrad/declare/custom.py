@@ -29,11 +29,8 @@ from tapegrad.errors import TraceError
 from tapegrad.errors.functions import (
     Wrapper,
     argument_names,
-    by_name,
     check_callable,
-    keep_names,
     label,
-    title,
 )
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import a_kind, got
@@ -295,21 +292,15 @@ class CustomVJP(Wrapper, Generic[P, R]):
         where values are not known. By default `fn` is called, at placeholder values.
     """
 
-    __tree_leaf__: ClassVar[bool] = True
+    kind = "custom_vjp"
 
     fn: Fn
     backward: Fn
     like: Fn | None = None
 
     def __attrs_post_init__(self) -> None:
-        keep_names(self, self.fn)
+        super().__attrs_post_init__()
         check_callable(self.backward)
-
-    def __repr__(self) -> str:
-        return f"<custom_vjp of {title(self.fn)}>"
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, type(self), (self.fn, self.backward, self.like))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from inspect import CO_VARARGS
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -22,9 +22,25 @@ class Named:
 
 
 class Wrapper:
-    """A function made of another, which binds to an instance as that does: its first argument."""
+    """A function made of another, which binds to an instance as that does: its first argument.
+
+    An attrs class of them has the other for its field `fn`, whose names an object takes over.
+    """
 
     __slots__ = ()
+    __tree_leaf__: ClassVar[bool] = True
+    # the name of the class in reprs
+    kind: ClassVar[str]
+
+    def __attrs_post_init__(self: Any) -> None:
+        keep_names(self, self.fn)
+
+    def __repr__(self: Any) -> str:
+        return f"<{self.kind} of {title(self.fn)}>"
+
+    def __reduce__(self: Any) -> str | tuple[Any, ...]:
+        fields = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
+        return by_name(self, type(self), tuple(fields))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]

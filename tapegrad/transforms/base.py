@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple
 
 import attrs
 import numpy as np
@@ -16,7 +16,7 @@ from tapegrad.core.sweep import conjugated, initial_cotangent, sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
-from tapegrad.errors.functions import Description, Wrapper, by_name, keep_names, label, title
+from tapegrad.errors.functions import Description, Wrapper, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import asarray
@@ -58,10 +58,6 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
 class Transform(Wrapper, Generic[P, R]):
     """A function made from another one: frozen, and picklable if that one is."""
 
-    __tree_leaf__: ClassVar[bool] = True
-    # its name in reprs
-    kind: ClassVar[str]
-
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
@@ -72,16 +68,9 @@ class Transform(Wrapper, Generic[P, R]):
     description: Description = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        keep_names(self, self.fn)
+        super().__attrs_post_init__()
         object.__setattr__(self, "description", Description.of(self.fn))
         check_argnames(self.fn, self.argnums, self.argnames)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} of {title(self.fn)}>"
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        fields = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
-        return by_name(self, type(self), tuple(fields))
 
     def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

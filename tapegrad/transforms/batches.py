@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic
+from typing import Any, Generic
 
 import attrs
 import numpy as np
@@ -16,7 +16,7 @@ from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
 from tapegrad.declare.abstract import Evaluation, silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
-from tapegrad.errors.functions import Wrapper, argument_names, first_line, keep_names, label, title
+from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
@@ -131,20 +131,11 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
 class Vmap(Wrapper, Generic[P, R]):
     """The result of `vmap`."""
 
-    __tree_leaf__: ClassVar[bool] = True
+    kind = "vmap"
 
     fn: Fn
     in_axes: Any = 0
     out_axes: Any = 0
-
-    def __attrs_post_init__(self) -> None:
-        keep_names(self, self.fn)
-
-    def __repr__(self) -> str:
-        return f"<vmap of {title(self.fn)}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Vmap, (self.fn, self.in_axes, self.out_axes)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         mapped = self._mapped(args, kwargs)

@@ -29,7 +29,7 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare import declare
 from tapegrad.declare.parts import Layout, floating_leaves
-from tapegrad.errors.functions import Wrapper, by_name, keep_names, label, title
+from tapegrad.errors.functions import Wrapper, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.ops.casting import asarray, stopped
 from tapegrad.tree.numbers import as_constant
@@ -53,19 +53,10 @@ class Checkpoint(Wrapper, Generic[P, R]):
         the rule differentiates.
     """
 
-    __tree_leaf__: ClassVar[bool] = True
+    kind = "checkpoint"
 
     fn: Fn
     by_rule: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        keep_names(self, self.fn)
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, Checkpoint, (self.fn, self.by_rule))
-
-    def __repr__(self) -> str:
-        return f"<checkpoint of {title(self.fn)}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()

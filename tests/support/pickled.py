@@ -49,6 +49,12 @@ def hidden(x: Any) -> Any:
     return tg.tanh(x) * tg.sin(x)
 
 
+@tg.vmap
+def row_sum(x: Any) -> Any:
+    """The sum of a row."""
+    return tg.sum(x)
+
+
 def loss(params: Any, x: Any, y: Any, key: Any) -> Any:
     """A loss with randomness."""
     return tg.nn.cross_entropy_loss(MODEL(params, x, key=key), y)
@@ -110,6 +116,7 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "value_and_grad": (tg.value_and_grad(loss), lambda f: f(PARAMS, X, Y, KEY)),
         "jacobian": (tg.jacobian(hidden), lambda f: f(X)),
         "vmap": (tg.vmap(hidden_sum), lambda f: f(X)),
+        "vmap by name": (row_sum, lambda f: f(X)),
         "pullback": (tg.vjp(hidden_sum, X)[1], lambda f: f(2.0)),
         "linear map": (tg.linearize(hidden_sum, X)[1], lambda f: f(np.ones_like(X))),
         "program of a loop": (tg.compile(tg.grad(looped)).program(0.5), lambda p: run(p, (0.5,))),
