@@ -186,40 +186,40 @@ def programs(max_steps: int = 40, also: Collection[str] = ()) -> st.SearchStrate
 
 @st.composite
 def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written:
-    rng = np.random.default_rng(draw(st.integers(0, 1 << 16)))
-    n_arrays = draw(st.integers(1, 4))
-    dtypes = draw(st.sampled_from([("d",), ("d",), ("f",), ("d", "f")]))
-    known = []
+    known: list[Known] = []
+    d = Drawing(draw, known)
+    rng = np.random.default_rng(d.integer(0, 1 << 16))
+    n_arrays = d.integer(1, 4)
+    dtypes = d.sample("d", "d", "f", "df")
+
+    def eighths(*shape: int) -> Any:
+        # these tie
+        return rng.integers(-12, 13, shape) / 8
+
+    def add(name: str, pair: Any) -> None:
+        first, second = map(np.array, pair)
+        known.append(Known(name, (first, second), True))
+
     for j in range(n_arrays):
-        shape, dtype = draw(st.sampled_from(_SHAPES)), dtypes[j % len(dtypes)]
-        # eighths tie
-        values = [rng.integers(-12, 13, shape) / 8 for _ in range(2)]
-        known.append(Known(f"x{j}", _pair(np.asarray(v, dtype) for v in values), True))
-    for j in range(draw(st.integers(1, 2)) if "complex" in also else 0):
-        shape, dtype = draw(st.sampled_from(_SHAPES)), {"d": "D", "f": "F"}[dtypes[j % len(dtypes)]]
-        values = [
-            (rng.integers(-12, 13, shape) + 1j * rng.integers(-12, 13, shape)) / 8 for _ in range(2)
-        ]
-        known.append(Known(f"z{j}", _pair(np.asarray(v, dtype) for v in values), True))
-    for j in range(draw(st.integers(0, 2))):
-        shape, n = (
-            draw(st.sampled_from([(4,), (2,), (8,), (2, 2), (0,), ()])),
-            draw(st.integers(1, 3)),
-        )
-        low = draw(st.sampled_from([0, 0, -n]))
-        dtype = draw(st.sampled_from(["i8", "i8", "i4"]))
-        indices = [np.asarray(rng.integers(low, n, shape), dtype) for _ in range(2)]
-        known.append(Known(f"i{j}", _pair(indices), True))
-    for j in range(draw(st.integers(0, 2))):
-        known.append(Known(f"s{j}", _pair(float(rng.integers(-8, 9)) / 8 for _ in range(2)), True))
+        shape, dtype = d.among(_SHAPES), dtypes[j % len(dtypes)]
+        add(f"x{j}", eighths(2, *shape).astype(dtype))
+    for j in range(d.integer(1, 2) if "complex" in also else 0):
+        shape, dtype = d.among(_SHAPES), dtypes[j % len(dtypes)].upper()
+        add(f"z{j}", (eighths(2, *shape) + 1j * eighths(2, *shape)).astype(dtype))
+    for j in range(d.integer(0, 2)):
+        shape, n = d.sample((4,), (2,), (8,), (2, 2), (0,), ()), d.integer(1, 3)
+        low, dtype = d.sample(0, 0, -n), d.sample("i8", "i8", "i4")
+        add(f"i{j}", rng.integers(low, n, (2, *shape)).astype(dtype))
+    for j in range(d.integer(0, 2)):
+        known.append(Known(f"s{j}", (float(eighths()), float(eighths())), True))
     parameters = tuple(x.name for x in known)
-    arguments = _pair(tuple(x.values[k] for x in known) for k in range(2))
+    first, second = (tuple(x.values[k] for x in known) for k in range(2))
     lines: list[str] = []
-    least = draw(st.integers(0, max_steps - 5))
+    least = d.integer(0, max_steps - 5)
     steps = STEPS + tuple([step for name in also for step in MORE[name]])
     for kind in draw(st.lists(st.sampled_from(steps), min_size=least, max_size=max_steps)):
         try:
-            expression, keeps_exact = kind(Drawing(draw, known))
+            expression, keeps_exact = kind(d)
         except NothingFitsError:
             continue
         name = f"v{len(lines)}"
@@ -238,12 +238,7 @@ def _programs(draw: st.DrawFn, max_steps: int, also: tuple[str, ...]) -> Written
         known.append(Known(name, computed, exact))
     results = [x.name for x in known if x.name[0] != "i"]
     chosen = draw(st.lists(st.sampled_from(results), max_size=3)) + results[-1:]
-    return Written(parameters, tuple(lines), tuple(chosen), arguments)
-
-
-def _pair(values: Any) -> Any:
-    first, second = values
-    return first, second
+    return Written(parameters, tuple(lines), tuple(chosen), (first, second))
 
 
 def _evaluated(expression: str, known: list[Known]) -> Any:
@@ -259,4 +254,4 @@ def _evaluated(expression: str, known: list[Known]) -> Any:
             return None
     if np.size(values[0]) > 64:
         return None
-    return _pair(values)
+    return values[0], values[1]

@@ -7,9 +7,8 @@ from typing import Any
 
 import attrs
 import numpy as np
-from hypothesis import strategies as st
 
-from tapegrad.testing.strategies import whole
+from tapegrad.testing.strategies import Drawn
 
 __all__ = ["MORE", "STEPS", "Drawing", "Known", "NothingFitsError"]
 
@@ -70,24 +69,18 @@ class Known:
         return True
 
 
-class Drawing:
+@attrs.frozen
+class Drawing(Drawn):
     """The source of a step: Hypothesis's draw, and the values so far."""
 
-    def __init__(self, draw: Any, known: list[Known]) -> None:
-        self.draw = draw
-        self.known = known
-
-    def _whole(self, low: int, high: int) -> int:
-        number: int = self.draw(whole(low, high))
-        return number
+    known: list[Known]
 
     def pick(self, wanted: Any = lambda x: True) -> Known:
         """One of the values, more likely a late one."""
         fitting = [x for x in self.known if wanted(x)]
         if not fitting:
             raise NothingFitsError
-        latest = fitting[-4:] if self._whole(0, 1) else fitting
-        return latest[self._whole(0, len(latest) - 1)]
+        return self.among(self.among([fitting, fitting[-4:]]))
 
     def floating(self, wanted: Any = lambda x: True) -> Known:
         """A floating value."""
@@ -107,15 +100,19 @@ class Drawing:
         """A floating array, or a NumPy scalar."""
         return self.numeric(wanted, "f")
 
-    def axis(self, x: Known) -> int:
+    def filled(self) -> Known:
+        """An array with axes, none of them empty."""
+        return self.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
+
+    def axis(self, ndim: int) -> int:
         """An axis of a value."""
-        if not x.ndim:
+        if not ndim:
             raise NothingFitsError
-        return self._whole(-x.ndim, x.ndim - 1)
+        return super().axis(ndim)
 
     def sample(self, *choices: Any) -> Any:
         """One of these."""
-        return choices[self._whole(0, len(choices) - 1)]
+        return self.among(choices)
 
 
 class NothingFitsError(Exception):
@@ -132,12 +129,20 @@ _OPERANDS: Mapping[str, Callable[..., Any]] = {
     "numeric": lambda d, *_: d.numeric(),
     "complex": lambda d, *_: d.numeric(kinds="c"),
     "0, 1 or floating": lambda d, *_: d.sample("0.0", "1", d.floating()),
-    "axes": lambda d, *_: d.numeric(lambda x: x.ndim > 0),
-    "axis": lambda d, x, *_: d.axis(x),
+    "vectors": lambda d, *_: d.numeric(lambda x: x.ndim > 0),
+    "matrices": lambda d, *_: d.numeric(lambda x: x.ndim > 1),
+    "filled": lambda d, *_: d.filled(),
+    "axis": lambda d, x, *_: d.axis(x.ndim),
+    "axes": lambda d, x, *_: d.sample(None, d.axis(x.ndim), tuple(range(x.ndim)), d.axis(x.ndim)),
+    "order": lambda d, x, *_: tuple(d.permutation(x.ndim)),
+    "keepdims": lambda d, *_: d.sample("", ", keepdims=True"),
+    "flag": lambda d, *_: d.sample(False, True),
     "comparison": lambda d, *_: d.sample(">", "<=", "<", ">=", "==", "!="),
-    # an array of the first operand's shape; one of that, or a number
+    "quarters": lambda d, *_: d.integer(-4, 4) / 4,
+    # an array of the first operand's shape; one of that, or a number; one of a row, or a number
     "alike": lambda d, x, *_: d.numeric(lambda y: y.shape == x.shape),
     "beside": lambda d, x, *_: d.floating(lambda y: y.shape in (x.shape, ())),
+    "row": lambda d, x, *_: d.floating(lambda y: y.shape in ((), x.shape[1:])),
     # clearly not 0; clearly larger or smaller than the first operand
     "clear": lambda d, *_: d.floating(lambda x: x.clear_of()),
     "comparable": lambda d, x, *_: d.floating(
@@ -148,6 +153,22 @@ _OPERANDS: Mapping[str, Callable[..., Any]] = {
         lambda y: y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]
     ),
     "factor.T": lambda d, x, *_: d.numeric(lambda y: y.ndim == 2 and y.shape[1] == x.shape[-1]),
+    # the first operand's shape but for the last axis
+    "stacked alike": lambda d, x, *_: d.numeric(
+        lambda y: y.ndim == x.ndim and y.shape[:-1] == x.shape[:-1]
+    ),
+    # a layer: a matrix, its weights and its bias
+    "matrix": lambda d, *_: d.array(lambda x: x.ndim == 2),
+    "weights": lambda d, x, *_: d.array(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1]),
+    "bias": lambda d, x, w: d.floating(lambda b: b.shape in ((w.shape[1],), ())),
+    # a cell: its state, its weights and its input
+    "state": lambda d, *_: d.array(lambda h: h.ndim in (1, 2) and 0 not in h.shape),
+    "square of it": lambda d, h: d.array(lambda w: w.shape == h.shape[-1:] * 2),
+    "input": lambda d, h, w: d.floating(lambda x: x.shape in ((), h.shape, h.shape[-1:])),
+    "steps": lambda d, *_: d.sample(100, 3),
+    # a square matrix, and a right side for it
+    "square": lambda d, *_: d.numeric(lambda a: a.ndim == 2 and a.shape[0] == a.shape[1] > 0),
+    "right": lambda d, a: d.numeric(lambda b: b.ndim in (1, 2) and b.shape[:1] == a.shape[:1]),
 }
 
 
@@ -158,88 +179,29 @@ def _line(*templates: str, of: Sequence[str], exact: bool = False) -> Step:
         operands: list[Any] = []
         for name in of:
             operands.append(_OPERANDS[name](d, *operands))
-        return d.sample(*templates).format(*operands), exact
+        return d.among(templates).format(*operands), exact
 
     return step
 
 
-def _reduction(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric()
-    axis = d.sample(None, d.axis(x), tuple(range(x.ndim)), d.axis(x))
-    name = d.sample("sum", "mean", "max", "min", "logsumexp", "sum")
-    if x.dtype.kind == "c":
-        name = d.sample("sum", "mean")
-    if name in ("max", "min"):
-        if isinstance(axis, tuple):
-            axis = None
-        if not x.has_clear_extremes(axis):
-            raise NothingFitsError
-    keepdims = d.sample("", ", keepdims=True")
-    return f"tg.{name}({x}, axis={axis}{keepdims})", name in ("max", "min")
-
-
-def _affine(d: Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim == 2)
-    w = d.array(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1])
-    b = d.floating(lambda b: b.shape in ((w.shape[1],), ()))
-    return f"tg.tanh({x} @ {w} + {b})", False
-
-
-def _moved(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric()
-    size = int(np.prod(x.shape))
-    choices = [
-        f"tg.transpose({x})",
-        f"tg.reshape({x}, {(size,)})",
-        f"tg.reshape({x}, {(*x.shape, 1)})",
-        f"tg.expand_dims({x}, {d.sample(0, -1)})",
-        f"tg.squeeze({x})",
-        f"tg.broadcast_to({x}, {(2, *x.shape)})",
-        f"tg.expand({x}, 0, 2)",
-    ]
-    if x.ndim > 1:
-        choices.append(f"tg.swapaxes({x}, 0, {d.axis(x)})")
-        choices.append(f"tg.reshape({x}, {(x.shape[1], x.shape[0], *x.shape[2:])})")
-        axes = d.draw(st.permutations(range(x.ndim)))
-        choices.append(f"tg.transpose({x}, {tuple(axes)})")
-    return d.sample(*choices), True
-
-
-def _joined(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric(lambda x: x.ndim > 0)
-    y = d.numeric(lambda y: y.shape == x.shape)
-    z = d.numeric(lambda z: z.shape == x.shape)
-    parts = ", ".join(part.name for part in d.sample((x, y), (x, y, z), (x,)))
-    return f"tg.{d.sample('concatenate', 'stack')}([{parts}], axis={d.axis(x)})", True
-
-
-def _sliced(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
-    axis = d.draw(st.integers(0, x.ndim - 1))
-    n = x.shape[axis]
-    start = d.draw(st.integers(0, n - 1))
-    part = d.sample(
-        f"{start}",
-        f"{start}:",
-        f":{start + 1}",
-        "::-1",
-        "::2",
-        f"{start}:{start + 1}",
-        "None",
-        "-1",
-    )
-    index = ", ".join([":"] * axis + [part] + d.sample([], ["..."]))
-    return f"{x}[{index}]", True
+def _extreme(d: Drawing) -> tuple[str, bool]:
+    x = d.array()
+    axis = d.sample(None, d.axis(x.ndim))
+    if not x.has_clear_extremes(axis):
+        raise NothingFitsError
+    return f"tg.{d.sample('max', 'min')}({x}, axis={axis}{d.sample('', ', keepdims=True')})", True
 
 
 def _parted(d: Drawing) -> tuple[str, bool]:
-    """Parts of arrays, which are views, joined in another order."""
-    x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
+    """A part of an array, or parts of two, which are views, joined in another order."""
+    x = d.filled()
     y = d.numeric(lambda y: y.shape == x.shape)
-    axis = d.draw(st.integers(0, x.ndim - 1))
+    axis = d.integer(0, x.ndim - 1)
     n, at = x.shape[axis], ":, " * axis
-    k = d.draw(st.integers(0, n - 1))
+    k = d.integer(0, n - 1)
+    parts = f"{k}", f"{k}:", f":{k + 1}", "::-1", "::2", f"{k}:{k + 1}", "None", "-1"
     return d.sample(
+        *[f"{x}[{at}{d.among(parts)}{d.sample('', ', ...')}]"] * 6,
         f"tg.concatenate([{x}[{at}{k}:], {y}[{at}:{k}]], axis={axis})",
         f"tg.stack([{x}[{at}{k}], {y}[{at}-1], {y}[{at}{k}]])",
         f"tg.concatenate([{x}.T, {y}.T[::-1]])",
@@ -249,44 +211,17 @@ def _parted(d: Drawing) -> tuple[str, bool]:
     ), True
 
 
-def _outer(d: Drawing) -> tuple[str, bool]:
-    """Outer products of stacks of vectors, each by itself or summed over the stacks."""
-    x = d.numeric(lambda x: x.ndim > 0)
-    y = d.numeric(lambda y: y.ndim == x.ndim and y.shape[:-1] == x.shape[:-1])
-    products = f"{x}[..., :, None] * {y}[..., None, :]"
-    if x.ndim == 1 or d.draw(st.booleans()):
-        return products, False
-    stacks = tuple(range(x.ndim - 1))
-    return d.sample(
-        f"tg.sum({products}, axis={stacks})",
-        f"tg.sum({products}, axis=0)",
-        f"tg.einsum('...i,...j->ij', {x}, {y})",
-        f"{x}.T @ {y}" if x.ndim == 2 else f"tg.mean({products}, axis={stacks})",
-    ), False
-
-
 def _gathered(d: Drawing) -> tuple[str, bool]:
     i = d.pick(lambda x: x.name[0] == "i" and isinstance(x.values[0], np.ndarray))
     reach = max(int(np.abs(value).max(initial=-1)) for value in i.values) + 1
     x = d.array(lambda x: x.ndim > 0 and x.shape[0] >= reach)
-    if reach > 3:
-        raise NothingFitsError
-    choices = [f"tg.index_select({x}, {i})", f"{x}[{i}]"]
-    choices.append(f"tg.index_select({x}, {i})")
+    choices = [f"tg.index_select({x}, {i})", f"{x}[{i}]", f"tg.index_select({x}, {i})"]
     if x.ndim > 1 and x.shape[1] >= reach:
         choices.append(f"{x}[:, {i}]")
     fits_rows = all((value >= 0).all() for value in i.values) and x.shape[-1] >= reach
     if fits_rows and i.shape == x.shape[:-1]:
-        choices.append(f"tg.nn.cross_entropy_loss({x}, {i})")
-        choices.append(f"pick({x}, {i})")
-    return d.sample(*choices), True
-
-
-def _updated(d: Drawing) -> tuple[str, bool]:
-    x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
-    y = d.floating(lambda y: y.shape in ((), x.shape[1:]))
-    function = d.sample("set", "add")
-    return f"tg.at({x})[{d.sample(0, -1)}].{function}({y})", function == "set"
+        choices += [f"tg.nn.cross_entropy_loss({x}, {i})", f"pick({x}, {i})"]
+    return d.among(choices), True
 
 
 def _cast(d: Drawing) -> tuple[str, bool]:
@@ -294,15 +229,6 @@ def _cast(d: Drawing) -> tuple[str, bool]:
     dtype = d.sample("np.float32", "np.float64")
     # narrowing rounds by more than the margins of float64 allow for
     return f"tg.astype({x}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
-
-
-def _constant(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
-    value = d.draw(st.integers(-4, 4)) / 4
-    constant = d.sample(
-        f"np.full({x.shape}, {value}, np.{x.dtype})", f"np.ones({x.shape[-1:]}, np.{x.dtype})"
-    )
-    return f"{x} {d.sample('+', '*', '-')} {constant}", False
 
 
 STEPS = (
@@ -325,13 +251,34 @@ STEPS = (
         *("-(-{0}) - 0.0", "2.0 * {0} / 1"),
         of=["floating"],
     ),
-    _line("{0} @ {1}", of=["axes", "factor"]),
-    _line("{0} @ {1}.T", of=["axes", "factor.T"]),
-    _affine,
-    _reduction,
-    _moved,
-    _sliced,
-    _joined,
+    _line("{0} @ {1}", of=["vectors", "factor"]),
+    _line("{0} @ {1}.T", of=["vectors", "factor.T"]),
+    _line("tg.tanh({0} @ {1} + {2})", of=["matrix", "weights", "bias"]),
+    _line(
+        "tg.sum({0}, axis={1}{2})", "tg.mean({0}, axis={1}{2})", of=["numeric", "axes", "keepdims"]
+    ),
+    _line("tg.logsumexp({0}, axis={1}{2})", of=["array", "axes", "keepdims"]),
+    _extreme,
+    _line(
+        *("tg.transpose({0})", "tg.reshape({0}, (-1,))", "tg.reshape({0}, (*{0.shape}, 1))"),
+        *("tg.expand_dims({0}, 0)", "tg.expand_dims({0}, -1)", "tg.squeeze({0})"),
+        *("tg.broadcast_to({0}, (2, *{0.shape}))", "tg.expand({0}, 0, 2)"),
+        of=["numeric"],
+        exact=True,
+    ),
+    _line(
+        *("tg.swapaxes({0}, 0, {1})", "tg.transpose({0}, {2})"),
+        "tg.reshape({0}, ({0.shape[1]}, {0.shape[0]}, *{0.shape}[2:]))",
+        of=["matrices", "axis", "order"],
+        exact=True,
+    ),
+    _line(
+        *("tg.concatenate([{0}, {1}], axis={3})", "tg.concatenate([{0}, {1}, {2}], axis={3})"),
+        *("tg.stack([{0}, {1}], axis={3})", "tg.stack([{0}, {1}, {2}], axis={3})"),
+        *("tg.concatenate([{0}], axis={3})", "tg.stack([{0}], axis={3})"),
+        of=["vectors", "alike", "alike", "axis"],
+        exact=True,
+    ),
     _line(
         "tg.where({0} {4} {1}, {2}, {3})",
         of=["floating", "comparable", "floating", "0, 1 or floating", "comparison"],
@@ -345,11 +292,34 @@ STEPS = (
     _gathered,
     _line("tg.sum({0} * {1})", of=["numeric", "alike"]),
     _line("{0} + {1} + {2}", of=["array", "beside", "beside"]),
-    _updated,
+    _line(*("tg.at({0})[0].set({1})", "tg.at({0})[-1].set({1})"), of=["filled", "row"], exact=True),
+    _line(*("tg.at({0})[0].add({1})", "tg.at({0})[-1].add({1})"), of=["filled", "row"]),
     _cast,
-    _constant,
+    _line(
+        *(
+            "{0} + np.full({0.shape}, {1}, np.{0.dtype})",
+            "{0} + np.ones({0.shape}[-1:], np.{0.dtype})",
+        ),
+        *(
+            "{0} * np.full({0.shape}, {1}, np.{0.dtype})",
+            "{0} * np.ones({0.shape}[-1:], np.{0.dtype})",
+        ),
+        *(
+            "{0} - np.full({0.shape}, {1}, np.{0.dtype})",
+            "{0} - np.ones({0.shape}[-1:], np.{0.dtype})",
+        ),
+        of=["array", "quarters"],
+    ),
     _parted,
-    _outer,
+    # outer products of stacks of vectors, each by itself or summed over the stacks
+    _line("{0}[..., :, None] * {1}[..., None, :]", of=["vectors", "stacked alike"]),
+    _line(
+        "tg.sum({0}[..., :, None] * {1}[..., None, :], axis=0)",
+        "tg.sum({0}[..., :, None] * {1}[..., None, :], axis=tuple(range({0.ndim} - 1)))",
+        "tg.mean({0}[..., :, None] * {1}[..., None, :], axis=tuple(range({0.ndim} - 1)))",
+        *("tg.einsum('...i,...j->ij', {0}, {1})", "{0}.mT @ {1}"),
+        of=["matrices", "stacked alike"],
+    ),
 )
 
 
@@ -390,47 +360,41 @@ _SPECIAL = _line(
 
 def _transform(d: Drawing) -> tuple[str, bool]:
     """A discrete Fourier transform, cropped, padded or of the same length."""
-    x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
-    axis = d.axis(x)
+    x = d.filled()
+    axis = d.axis(x.ndim)
     n = d.sample(x.shape[axis], x.shape[axis], x.shape[axis] + 1, max(x.shape[axis] - 1, 1))
     norm = d.sample("", ", norm='ortho'", ", norm='forward'")
-    names = ["fft", "ifft", "irfft" if x.dtype.kind == "c" else "rfft"]
-    choices = [f"np.fft.{d.sample(*names)}({x}, n={n}, axis={axis}{norm})"] * 3
+    name = d.sample("fft", "ifft", "irfft" if x.dtype.kind == "c" else "rfft")
+    choices = [f"np.fft.{name}({x}, n={n}, axis={axis}{norm})"] * 3
     choices.append(f"np.fft.{d.sample('fftshift', 'ifftshift')}({x}, axes={axis})")
-    if x.ndim > 1:
-        names = ["fft2", "ifft2", "irfft2" if x.dtype.kind == "c" else "rfft2"]
-        choices.append(f"np.fft.{d.sample(*names)}({x})")
-    return d.sample(*choices), False
+    choices += [f"np.fft.{name}2({x})"] * (x.ndim > 1)
+    return d.among(choices), False
 
 
-def _matrix_function(d: Drawing) -> tuple[str, bool]:
-    """A function of ``scipy.linalg`` of a matrix that is far from singular."""
-    a = d.numeric(lambda a: a.ndim == 2 and a.shape[0] == a.shape[1] > 0)
-    b = d.numeric(lambda b: b.ndim in (1, 2) and b.shape[:1] == a.shape[:1])
-    eye = f"4 * np.eye({a.shape[0]}, dtype=np.{a.dtype})"
-    positive = f"{a} @ np.conj({a}.T) + {eye}"
-    # 0.1 keeps the diagonal the largest
-    triangular = f"0.1 * {a} + {eye}"
-    return d.sample(
-        f"linalg.expm(0.2 * {a})",
-        f"linalg.sqrtm({positive})",
-        f"linalg.solve_triangular({triangular}, {b}, lower={d.draw(st.booleans())})",
-        f"linalg.cho_solve(linalg.cho_factor({positive}), {b})",
-        f"linalg.solve_sylvester({triangular}, {triangular}, {a})",
-        f"linalg.toeplitz({a}[0], {a}[:, 0])",
-        f"linalg.block_diag({a}, {b})",
-    ), False
+_EYE = "4 * np.eye({0.shape[0]}, dtype=np.{0.dtype})"
+_POSITIVE = f"{{0}} @ np.conj({{0}}.T) + {_EYE}"
+# 0.1 keeps the diagonal the largest
+_TRIANGULAR = f"0.1 * {{0}} + {_EYE}"
+# functions of ``scipy.linalg`` of a matrix that is far from singular
+_OF_MATRICES = _line(
+    *("linalg.expm(0.2 * {0})", f"linalg.sqrtm({_POSITIVE})", "linalg.block_diag({0}, {1})"),
+    f"linalg.solve_triangular({_TRIANGULAR}, {{1}}, lower={{2}})",
+    f"linalg.cho_solve(linalg.cho_factor({_POSITIVE}), {{1}})",
+    f"linalg.solve_sylvester({_TRIANGULAR}, {_TRIANGULAR}, {{0}})",
+    "linalg.toeplitz({0}[0], {0}[:, 0])",
+    of=["square", "right", "flag"],
+)
 
 
 def _filter(d: Drawing) -> tuple[str, bool]:
     """A function of ``scipy.signal``, or a spline, along an axis."""
-    x = d.numeric(lambda x: x.ndim > 0 and 0 not in x.shape)
+    x = d.filled()
     y = d.numeric(lambda y: y.ndim == x.ndim and 0 not in y.shape)
     mode = d.sample("full", "same")
     choices = [
         f"signal.convolve({x}, {y}, {mode!r})",
         f"signal.fftconvolve({x}, {y}, {mode!r})",
-        f"signal.lfilter([1.0, 0.5], [2.0, 0.25], {x}, axis={d.axis(x)})",
+        f"signal.lfilter([1.0, 0.5], [2.0, 0.25], {x}, axis={d.axis(x.ndim)})",
     ]
     if y.ndim == 1:
         choices.append(f"signal.lfilter({y}, [1.0, 0.5], {x})")
@@ -438,28 +402,25 @@ def _filter(d: Drawing) -> tuple[str, bool]:
         n = x.shape[0]
         spline = f"interpolate.CubicSpline(np.arange({n}.0), {x})"
         choices.append(f"{spline}(np.linspace(0.5, {n - 1}.0, 3))")
-    return d.sample(*choices), False
+    return d.among(choices), False
 
 
-def _cell(d: Drawing) -> tuple[str, bool]:
-    """A recurrent cell, a hundred times or a few; rounding errors do not grow from step to step."""
-    h = d.array(lambda h: h.ndim in (1, 2) and 0 not in h.shape)
-    w = d.array(lambda w: w.shape == h.shape[-1:] * 2)
-    x = d.floating(lambda x: x.shape in ((), h.shape, h.shape[-1:]))
-    weights = f"(0.25 * tg.tanh({w}))"
-    step = d.sample(
-        f"tg.tanh(h @ {weights} + {x})",
-        f"0.5 * h + 0.4 * tg.sin(h + {x})",
-        f"tg.sigmoid({x}) * h + (1 - tg.sigmoid({x})) * tg.tanh(h @ {weights})",
-        f"tg.concatenate([h[..., 1:], 0.5 * tg.tanh(h[..., :1] * {x})[..., :1]], axis=-1)",
-    )
-    return f"functools.reduce(lambda h, _: {step}, range({d.sample(100, 3)}), {h})", False
+_REPEATED = "functools.reduce(lambda h, _: {}, range({{3}}), {{0}})".format
+_PRODUCT = "h @ (0.25 * tg.tanh({1}))"
+# a recurrent cell, a hundred times or a few; rounding errors do not grow from step to step
+_CELL = _line(
+    _REPEATED(f"tg.tanh({_PRODUCT} + {{2}})"),
+    _REPEATED("0.5 * h + 0.4 * tg.sin(h + {2})"),
+    _REPEATED(f"tg.sigmoid({{2}}) * h + (1 - tg.sigmoid({{2}})) * tg.tanh({_PRODUCT})"),
+    _REPEATED("tg.concatenate([h[..., 1:], 0.5 * tg.tanh(h[..., :1] * {2})[..., :1]], axis=-1)"),
+    of=["state", "square of it", "input", "steps"],
+)
 
 
 # By their names in `programs`.
 MORE: Mapping[str, tuple[Step, ...]] = {
     # most other steps are real
     "complex": (_FROM_REAL, _OF_COMPLEX, _BESIDE_COMPLEX, _transform) * 3,
-    "scipy": (_SPECIAL, _matrix_function, _filter) * 2,
-    "cells": (_cell,),
+    "scipy": (_SPECIAL, _OF_MATRICES, _filter) * 2,
+    "cells": (_CELL,),
 }
