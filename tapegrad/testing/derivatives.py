@@ -108,7 +108,7 @@ def check_vjp(
     >>> tg.testing.check_vjp(np.square, as_in_jax, (z,), convention="conjugate")
     """
     f, vjp_fn = Foreign.of(fn, args), _adjoint(vjp_fn, convention)
-    _check_pullback(f, vjp_fn)
+    _check(f, "reverse", vjp_fn)
     if jvp_fn is not None:
         _check_transposed(f, vjp_fn, jvp_fn)
 
@@ -151,7 +151,7 @@ def check_jvp(
     >>> tg.testing.check_jvp(np.multiply, scaled_jvp, (np.ones(3), np.array([1.0, 2.0, 4.0])))
     """
     f = Foreign.of(fn, args)
-    _check_tangent(f, jvp_fn)
+    _check(f, "forward", jvp_fn)
     if vjp_fn is not None:
         _check_transposed(f, _adjoint(vjp_fn, convention), jvp_fn)
 
@@ -176,9 +176,10 @@ def _conj(c: Any) -> Any:
     return c.conj() if hasattr(c, "conj") else c.conjugate() if isinstance(c, complex) else c
 
 
-def _pulled(f: Foreign, vjp_fn: Fn, cotangents: Any) -> tuple[Array, ...]:
-    """A VJP's result, with an array for each floating leaf of the arguments."""
+def _pulled(f: Foreign, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]) -> tuple[Array, ...]:
+    """A VJP's result at a point, with an array for each floating leaf of the arguments."""
     n = len(f.args)
+    cotangents = f.called(vjp_fn, "vjp_fn", (f.arguments(xs), f.weight(u)), "the cotangent")
     if n == 1 and not isinstance(cotangents, tuple | list):
         cotangents = (cotangents,)
     if not isinstance(cotangents, tuple | list) or len(cotangents) != n:
@@ -197,8 +198,9 @@ def _pulled(f: Foreign, vjp_fn: Fn, cotangents: Any) -> tuple[Array, ...]:
     return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
 
 
-def _pushed(f: Foreign, tangent: Any) -> tuple[Array, ...]:
-    """A JVP's result, with an array for each floating leaf of the output."""
+def _pushed(f: Foreign, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]) -> tuple[Array, ...]:
+    """A JVP's result at a point, with an array for each floating leaf of the output."""
+    tangent = f.called(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
     parts: list[Any] = []
     tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, tangent)
     return _like(f, "jvp_fn", parts, f.y, f.y_paths)
@@ -232,55 +234,40 @@ def _like(
     return tuple(arrays)
 
 
-def _check_pullback(f: Foreign, vjp_fn: Fn) -> None:
-    check_callable(vjp_fn)
+def _check(f: Foreign, mode: str, derivative: Fn) -> None:
+    """Check a VJP or a JVP: two runs, linearity, and differences."""
+    check_callable(derivative)
+    of: Flat = f
+    applied: Fn = _pulled
+    by, weight, seed, like = "vjp_fn", "u", 1, f.y
+    if mode == "forward":
+        of, applied = Flat(f.name, f.fn, f.y, f.y_paths, f.args), _pushed
+        by, weight, seed, like = "jvp_fn", "v", 2, f.xs
 
-    def pullback(xs: Sequence[Any], u: Sequence[Any]) -> tuple[Array, ...]:
-        return _pulled(f, vjp_fn, vjp_fn(f.arguments(xs), f.weight(u)))
-
-    def at_point(u: Array) -> tuple[Array, ...]:
-        arguments = f.arguments(f.xs), f.weight(unpack(u, f.y))
-        return _pulled(f, vjp_fn, f.called(vjp_fn, "vjp_fn", arguments, "the cotangent"))
+    def at_point(w: Array) -> Any:
+        return applied(f, derivative, f.xs, unpack(w, like))
 
     def pull(xs: Sequence[Any]) -> Any:
-        return f.evaluate(*xs), lambda u: pullback(xs, u)
-
-    rng = np.random.default_rng(1)
-    u, w = (weights(rng, pack(f.y).size) for _ in range(2))
-    first = at_point(u)
-    f.require_same("vjp_fn", first, at_point(u), f.paths)
-    eps = f.eps(first)
-    check_linear(f, max(CLOSE, 64 * eps), "vjp_fn", "u", lambda u: pack(at_point(u)), u, w)
-    check_first(f.problem(eps, "vjp_fn", pull, None), ("reverse",))
-
-
-def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
-    check_callable(jvp_fn)
+        return f.evaluate(*xs), lambda u: applied(f, derivative, xs, u)
 
     def push(xs: Sequence[Any], v: Sequence[Any]) -> Any:
-        return f.evaluate(*xs), _pushed(f, jvp_fn(f.arguments(xs), f.tangents(v)))
+        return f.evaluate(*xs), applied(f, derivative, xs, v)
 
-    def at_point(v: Array) -> tuple[Array, ...]:
-        arguments = f.arguments(f.xs), f.tangents(unpack(v, f.xs))
-        return _pushed(f, f.called(jvp_fn, "jvp_fn", arguments, "a tangent"))
-
-    rng = np.random.default_rng(2)
-    v, w = (weights(rng, pack(f.xs).size) for _ in range(2))
-    first = at_point(v)
-    f.require_same("jvp_fn", first, at_point(v), f.y_paths)
+    rng = np.random.default_rng(seed)
+    u, w = (weights(rng, pack(like).size) for _ in range(2))
+    first = at_point(u)
+    f.require_same(by, first, at_point(u), of.paths)
     eps = f.eps(first)
-    by_output = Flat(f.name, fn=f.fn, xs=f.y, paths=tuple(f.y_paths), args=f.args)
-    relative = max(CLOSE, 64 * eps)
-    check_linear(by_output, relative, "jvp_fn", "v", lambda v: pack(at_point(v)), v, w)
-    check_first(f.problem(eps, "jvp_fn", None, push), ("forward",))
+    check_linear(of, max(CLOSE, 64 * eps), by, weight, lambda w: pack(at_point(w)), u, w)
+    ways = (pull, None) if mode == "reverse" else (None, push)
+    check_first(f.problem(eps, by, *ways), (mode,))
 
 
 def _check_transposed(f: Foreign, vjp_fn: Fn, jvp_fn: Fn) -> None:
-    check_callable(vjp_fn)
     check_callable(jvp_fn)
     rng = np.random.default_rng(3)
     u, v = weights(rng, pack(f.y).size), weights(rng, pack(f.xs).size)
-    pushed = _pushed(f, jvp_fn(f.arguments(f.xs), f.tangents(unpack(v, f.xs))))
-    pulled = _pulled(f, vjp_fn, vjp_fn(f.arguments(f.xs), f.weight(unpack(u, f.y))))
+    pushed = _pushed(f, jvp_fn, f.xs, unpack(v, f.xs))
+    pulled = _pulled(f, vjp_fn, f.xs, unpack(u, f.y))
     relative = max(CLOSE, 64 * f.eps([*pushed, *pulled]))
     check_transposed(f, relative, ("jvp_fn", "vjp_fn"), u, v, pack(pushed), pack(pulled))

@@ -13,14 +13,21 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.errors.functions import argument_names, check_callable, label
+from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
-from tapegrad.testing.leaves_as_vector import check_sequence, locate, pack, unpack
+from tapegrad.testing.leaves_as_vector import (
+    Flat,
+    check_sequence,
+    leaves_of,
+    locate,
+    pack,
+    unpack,
+)
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Foreign", "floats", "read"]
+__all__ = ["Foreign", "floats", "read", "snapshot"]
 
 Fn = Callable[..., Any]
 
@@ -68,23 +75,17 @@ def _array_like(x: Any, values: Array) -> Any:
 
 
 @attrs.frozen(eq=False)
-class Foreign:
+class Foreign(Flat):
     """A function of any library's arrays as a function of its floating leaves, in float64.
 
-    The leaves are real or complex.
+    The leaves are real or complex, and `xs` has them as NumPy reads them.
 
     Attributes
     ----------
-    name
-        Its name in messages.
-    fn, args
-        The function, and the point to check it at.
     leaves, structure
         The arguments, flattened.
     places
         The indices of the floating leaves.
-    xs
-        The floating leaves, as NumPy reads them.
     leaf_paths
         The name of each leaf of the arguments in messages.
     output
@@ -93,14 +94,10 @@ class Foreign:
         The floating leaves of the result, as NumPy reads them.
     """
 
-    name: str
-    fn: Fn
-    args: tuple[Any, ...]
     leaves: list[Any]
     structure: tree.Structure
     places: tuple[int, ...]
-    xs: tuple[Array, ...]
-    leaf_paths: tuple[str, ...]
+    leaf_paths: list[str]
     output: Any = None
     y: tuple[Array, ...] = ()
 
@@ -109,36 +106,27 @@ class Foreign:
         """The function at a point, if it is deterministic and does not change its arguments."""
         check_callable(fn)
         check_sequence(args)
-        leaves, structure = tree.flatten(tuple(args))
-        places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
-        if not places:
-            raise TypeError(f"{label(fn)} has no floating argument to differentiate")
-        named = zip(argument_names(fn, len(args)), args, strict=True)
-        paths = [f"{name}.{path}" if path else name for name, x in named for path in tree.paths(x)]
+        leaves, structure, paths, places = leaves_of(fn, args, floats)
         xs = tuple(read(leaves[i]) for i in places)
-        f = cls(label(fn), fn, tuple(args), leaves, structure, places, xs, tuple(paths))
-        output = f.called(fn, f.name, f.arguments(f.xs))
-        y = tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
+        moving = tuple(paths[i] for i in places)
+        f = cls(label(fn), fn, xs, moving, tuple(args), leaves, structure, places, paths)
+        output = f.called(fn, f.name, f.arguments(xs))
+        y = f.floating(output)
         if not y:
             raise TypeError(
                 f"{f.name} returns no floating leaf to differentiate, but {got(output)}"
             )
         f = attrs.evolve(f, output=output, y=y)
-        f.require_same(f.name, y, f.floating(fn(*f.arguments(f.xs))), f.y_paths)
+        f.require_same(f.name, y, f.floating(fn(*f.arguments(xs))), f.y_paths)
         if not np.isfinite(pack(y)).all():
             raise ValueError(f"{f.name} is not finite at the point to check: {y}")
         return f
 
     @property
-    def paths(self) -> list[str]:
-        """The name of each floating leaf of the arguments in messages."""
-        return [self.leaf_paths[i] for i in self.places]
-
-    @property
-    def y_paths(self) -> list[str]:
+    def y_paths(self) -> tuple[str, ...]:
         """The name of each floating leaf of the output in messages."""
         paths = zip(tree.paths(self.output), tree.leaves(self.output), strict=True)
-        return [f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf)]
+        return tuple(f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf))
 
     def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments with other floating leaves, in new arrays."""
@@ -162,11 +150,11 @@ class Foreign:
 
         ``args`` may have a further argument after those of the point; messages call it `what`.
         """
-        before = [_snapshot(x) for x in tree.leaves(args)]
+        before = [snapshot(x) for x in tree.leaves(args)]
         result = fn(*args)
         paths = [*self.leaf_paths, *[what] * len(before)]
         for path, leaf, kept in zip(paths, tree.leaves(args), before, strict=False):
-            if kept is not None and kept != _snapshot(leaf):
+            if kept != snapshot(leaf):
                 raise AssertionError(f"{name} changes {path}, which it is given")
         return result
 
@@ -228,8 +216,8 @@ class Foreign:
             pull,
             push,
             tuple(x.astype(np.result_type(x, np.float64)) for x in self.xs),
-            tuple(self.paths),
-            output_paths=tuple(self.y_paths),
+            self.paths,
+            output_paths=self.y_paths,
             eps=eps,
             resolution=eps,
             noise=0.0 if fine else _noise(self, eps),
@@ -238,11 +226,11 @@ class Foreign:
         )
 
 
-def _snapshot(x: Any) -> Any:
-    """Everything in an array that a call could change."""
+def snapshot(x: Any) -> tuple[Any, ...]:
+    """Everything in a leaf that a call could change."""
     if isinstance(x, np.ndarray):
         return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
-    return _seen(x).tobytes() if _is_foreign(x) else None
+    return (_seen(x).tobytes() if _is_foreign(x) else x,)
 
 
 def _noise(f: Foreign, eps: float) -> Any:

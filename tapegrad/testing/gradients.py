@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
@@ -19,7 +19,7 @@ from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
 from tapegrad.tree.ownership import Array
 
-__all__ = ["FLOOR", "Named", "check_first", "check_grads", "check_linear", "check_transposed"]
+__all__ = ["FLOOR", "check_first", "check_grads", "check_linear", "check_transposed"]
 __all__ += ["compare", "length"]
 
 
@@ -29,27 +29,8 @@ FLOOR = 1e-3  # the rounding error relative to terms that cancel
 _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding
 
 
-class Named(Protocol):
-    """A function's name in messages, and the leaves that it is differentiated by."""
-
-    @property
-    def name(self) -> str:
-        """Its name in messages."""
-        ...
-
-    @property
-    def xs(self) -> Sequence[Any]:
-        """The leaves."""
-        ...
-
-    @property
-    def paths(self) -> Sequence[str]:
-        """The leaves' names in messages."""
-        ...
-
-
 def compare(
-    f: Named, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
+    f: Flat, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
 ) -> None:
     """Compare packed arrays, entry by entry, that have an entry for each element of the leaves.
 
@@ -74,7 +55,7 @@ def compare(
         )
 
 
-def agree(f: Named, relative: float, what: str, got: Any, other: str, want: Any, size: Any) -> None:
+def agree(f: Flat, relative: float, what: str, got: Any, other: str, want: Any, size: Any) -> None:
     """Compare two numbers whose terms are as large as `size`."""
     if not np.abs(got - want) <= relative * size:
         raise AssertionError(f"{f.name}: {what} is {got:.12g}, but {other} is {want:.12g}")
@@ -86,7 +67,7 @@ def length(u: Array, v: Array) -> Any:
 
 
 def check_linear(
-    f: Named, relative: float, name: str, weight: str, derivative: Fn, u: Array, w: Array
+    f: Flat, relative: float, name: str, weight: str, derivative: Fn, u: Array, w: Array
 ) -> None:
     """Check that a derivative maps zeros to zeros, and a sum of weights to the sum."""
     zero, one, other, both = (derivative(x) for x in (0 * u, u, w, 2 * u - 3 * w))
@@ -99,7 +80,7 @@ def check_linear(
 
 
 def check_transposed(
-    f: Named, relative: float, by: tuple[str, str], u: Array, v: Array, pushed: Array, pulled: Array
+    f: Flat, relative: float, by: tuple[str, str], u: Array, v: Array, pushed: Array, pulled: Array
 ) -> None:
     """Check that a JVP and a VJP, named in `by`, are of one linear map."""
     forward, reverse = u * pushed, pulled * v
@@ -277,7 +258,7 @@ def check_grads(
             f"order must be at least 1, and modes 'reverse' or 'forward'; not {order}, {modes!r}"
         )
     f = flattened(fn, args, np.float64)
-    problem = _of(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
+    problem = _of(f.name, f.fn, f.xs, f.paths)
     once, again = pack(problem.evaluate(*f.xs)), pack(problem.evaluate(*f.xs))
     # values that are not finite are reported below
     finite = np.abs(once[np.isfinite(once)])
@@ -319,8 +300,7 @@ def _culprits(f: Flat) -> list[str]:
 
         try:
             check = flattened(alone, operands, np.float64)
-            evaluate = lambda *xs, f=check.fn: vjp(f, *xs)[0]  # noqa: E731
-            check_first(_of(x.op.name, check.fn, evaluate, check.xs, check.paths), ("reverse",))
+            check_first(_of(x.op.name, check.fn, check.xs, check.paths), ("reverse",))
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
@@ -329,7 +309,7 @@ def _culprits(f: Flat) -> list[str]:
     return []
 
 
-def _of(name: str, fn: Fn, evaluate: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
+def _of(name: str, fn: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
     """The problem of checking a recorded function."""
     at: Any = None
     recorded: Any = None
@@ -342,74 +322,59 @@ def _of(name: str, fn: Fn, evaluate: Fn, x: tuple[Any, ...], paths: Any, **of: A
         output, pushforward = recorded
         return output, pushforward(*tangents)
 
-    return Problem(
-        name,
-        evaluate,
-        lambda xs: vjp(fn, *xs),
-        push,
-        x,
-        tuple(paths),
-        **of,
-    )
+    def pull(xs: Any) -> Any:
+        return vjp(fn, *xs)
+
+    evaluate = of.pop("evaluate", lambda *xs: pull(xs)[0])
+    return Problem(name, evaluate, pull, push, x, tuple(paths), **of)
 
 
 def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
-    """Check a function's first derivatives and, by recursion, its higher ones."""
+    """Check a function's first derivatives and, by recursion, its higher ones.
+
+    These are derivatives of the VJP and the JVP, as functions of the point and a weight.
+    """
     comparison = check_first(problem, modes)
-    if problem.order < order:
-        _check_next(comparison, fn, order)
-
-
-def _check_next(comparison: Comparison, fn: Fn, order: int) -> None:
-    """Check the derivatives of the VJP and the JVP, functions of the point and a weight."""
-    problem, outputs = comparison.problem, comparison.outputs
-    cotangents = unpack(comparison.u, outputs)
-    tangents = unpack(comparison.v, problem.x)
+    if problem.order == order:
+        return
+    outputs, x, n = comparison.outputs, problem.x, len(problem.x)
     scale = max(problem.scale, np.max(np.abs(comparison.y), initial=0.0))
-    n = len(problem.x)
-
-    def pulled_back(*inputs: Any) -> list[Any]:
-        return _of_finite(vjp(fn, *inputs[:n])[1](list(inputs[n:])), problem.x)
-
-    def pushed_forward(*inputs: Any) -> list[Any]:
-        return list(jvp(fn, inputs[:n], _of_finite(inputs[n:], problem.x))[1])
 
     # if only the weight moves, the recording at the point is used again
 
     def pulled(*inputs: Any) -> list[Any]:
-        if comparison.pullback is None or not _same(inputs[:n], problem.x):
-            return pulled_back(*inputs)
-        return _of_finite(comparison.pullback(list(inputs[n:])), problem.x)
+        pullback = comparison.pullback if _same(inputs[:n], x) else None
+        return _of_finite((pullback or vjp(fn, *inputs[:n])[1])(list(inputs[n:])), x)
 
     def pushed(*inputs: Any) -> list[Any]:
-        if problem.push is None or not _same(inputs[:n], problem.x):
-            return pushed_forward(*inputs)
-        return list(problem.push(problem.x, _of_finite(inputs[n:], problem.x))[1])
+        push = problem.push if _same(inputs[:n], x) else None
+        tangents = _of_finite(inputs[n:], x)
+        return list(push(x, tangents)[1] if push else jvp(fn, inputs[:n], tangents)[1])
 
-    outward = [f"output {i}" for i in range(len(outputs))]
-    steps = (
-        ("reverse", "VJP", pulled_back, pulled, cotangents, outward),
-        ("forward", "JVP", pushed_forward, pushed, tangents, problem.paths),
-    )
-    for mode, name, f, evaluate, weighed, of in steps:
-        if mode in comparison.modes:
-            weight = "cotangent" if mode == "reverse" else "tangent"
-            paths = (*problem.paths, *[f"{weight} of {path}" for path in of])
-            derivative = _of(
+    outward = [f"cotangent of output {i}" for i in range(len(outputs))]
+    inward = [f"tangent of {path}" for path in problem.paths]
+    for mode, name, derivative, weight, like, of in (
+        ("reverse", "VJP", pulled, comparison.u, outputs, outward),
+        ("forward", "JVP", pushed, comparison.v, x, inward),
+    ):
+        if mode in modes:
+            further = _of(
                 f"the {name} of {problem.name}",
-                f,
-                evaluate,
-                (*problem.x, *weighed),
-                paths,
+                derivative,
+                (*x, *unpack(weight, like)),
+                (*problem.paths, *of),
+                evaluate=derivative,
                 order=problem.order + 1,
-                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weighed]),
+                scale=scale * np.max(np.abs(weight), initial=1.0),
                 eps=problem.eps,
             )
-            _check(derivative, f, order, comparison.modes)
+            _check(further, derivative, order, modes)
 
 
 def _same(xs: Sequence[Any], ys: Sequence[Any]) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(xs, ys, strict=True))
+    """Whether these are plain arrays, and equal."""
+    pairs = zip(xs, ys, strict=True)
+    return all(type(x) is not Tensor and np.array_equal(x, y) for x, y in pairs)
 
 
 def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:

@@ -17,7 +17,8 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Flat", "check_sequence", "flattened", "floating", "locate", "pack", "unpack", "weights"]
+__all__ = ["Flat", "check_sequence", "flattened", "floating", "leaves_of", "locate", "pack"]
+__all__ += ["unpack", "weights"]
 
 
 FlatFn = Callable[..., Any]
@@ -60,26 +61,26 @@ def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
     check_sequence(args)
     if dtype is not None:
         args = tree.map(partial(_widened, dtype), tuple(args))
-    leaves, structure = tree.flatten(tuple(args))
-    paths = [
-        f"{name}.{path}" if path else name
-        for name, arg in zip(argument_names(fn, len(args)), args, strict=True)
-        for path in tree.paths(arg)
-    ]
-    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-    if not places:
-        raise TypeError(f"{label(fn)} has no floating argument to differentiate")
+    leaves, structure, paths, places = leaves_of(fn, args, is_floating)
 
     def flat(*xs: Any) -> list[Any]:
         return floating(fn, fn(*tree.unflatten(structure, substituted(leaves, places, xs))))
 
-    return Flat(
-        label(fn),
-        flat,
-        tuple(leaves[i] for i in places),
-        tuple(paths[i] for i in places),
-        tuple(args),
-    )
+    xs = tuple(leaves[i] for i in places)
+    return Flat(label(fn), flat, xs, tuple(paths[i] for i in places), tuple(args))
+
+
+def leaves_of(
+    fn: FlatFn, args: Sequence[Any], floats: Callable[[Any], bool]
+) -> tuple[list[Any], tree.Structure, list[str], tuple[int, ...]]:
+    """The leaves of arguments, their tree, their paths, and the positions of floating ones."""
+    leaves, structure = tree.flatten(tuple(args))
+    named = zip(argument_names(fn, len(args)), args, strict=True)
+    paths = [f"{name}.{path}" if path else name for name, x in named for path in tree.paths(x)]
+    places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
+    if not places:
+        raise TypeError(f"{label(fn)} has no floating argument to differentiate")
+    return leaves, structure, paths, places
 
 
 def floating(fn: FlatFn, output: Any) -> list[Any]:

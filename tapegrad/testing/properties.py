@@ -20,6 +20,7 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import codes_in
+from tapegrad.testing.foreign import snapshot
 from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding, spread
@@ -251,12 +252,12 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     >>> tg.testing.check_unchanged(tg.tanh, (np.ones(3),))
     """
     f = flattened(fn, args)
-    before = _fingerprint(args)
+    before = _snapshots(args)
     on_plain_arrays(fn, args, f.name)
     _everything(f)
-    after = _fingerprint(args)
+    after = _snapshots(args)
     for path in before | after:
-        if path not in before or path not in after or before[path] != after[path]:
+        if before.get(path) != after.get(path):
             raise AssertionError(f"{label(fn)} changes its argument {path}")
 
 
@@ -387,15 +388,10 @@ def _everything(f: Flat) -> dict[str, Array]:
     value, pulled = _pullback(f)
     rng = np.random.default_rng(4)
     gradient = pulled(weights(rng, value.size))
-    tangents = [
-        np.asarray(*unpack(weights(rng, pack([x]).size), [x])).astype(np.asarray(x).dtype)
-        for x in f.xs
-    ]
-    return {
-        "value": value,
-        "gradient": gradient,
-        "tangent": pack(jvp(f.fn, f.xs, tangents)[1]),
-    }
+    moves = unpack(weights(rng, pack(f.xs).size), f.xs)
+    tangents = [np.asarray(v, np.asarray(x).dtype) for v, x in zip(moves, f.xs, strict=True)]
+    tangent = pack(jvp(f.fn, f.xs, tangents)[1])
+    return {"value": value, "gradient": gradient, "tangent": tangent}
 
 
 def _waves(y: Any) -> Any:
@@ -404,17 +400,10 @@ def _waves(y: Any) -> Any:
     return c + 1j * np.sin(2 + c) if y.dtype.kind == "c" else c
 
 
-def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:
+def _snapshots(args: Sequence[Any]) -> dict[str, Any]:
     """By the path of each leaf, everything in it that a call could change."""
-    tree_ = list(args)
-    contents: dict[str, Any] = {}
-    for path, leaf in zip(tree.paths(tree_), tree.leaves(tree_), strict=True):
-        if isinstance(leaf, np.ndarray):
-            state = leaf.tobytes(), leaf.shape, leaf.strides, leaf.dtype, leaf.flags.writeable
-            contents[path] = state
-        else:
-            contents[path] = leaf
-    return contents
+    paths, leaves = tree.paths(list(args)), tree.leaves(list(args))
+    return {path: snapshot(leaf) for path, leaf in zip(paths, leaves, strict=True)}
 
 
 def _rounding(f: Flat) -> float:

@@ -96,7 +96,7 @@ class Drawing(Drawn):
             )
         )
 
-    def array(self, wanted: Any = lambda x: True) -> Known:
+    def reals(self, wanted: Any = lambda x: True) -> Known:
         """A floating array, or a NumPy scalar."""
         return self.numeric(wanted, "f")
 
@@ -125,7 +125,7 @@ Step = Callable[[Drawing], tuple[str, bool]]
 # operands of a step by their names, drawn with those before in view
 _OPERANDS: Mapping[str, Callable[..., Any]] = {
     "floating": lambda d, *_: d.floating(),
-    "array": lambda d, *_: d.array(),
+    "array": lambda d, *_: d.reals(),
     "numeric": lambda d, *_: d.numeric(),
     "complex": lambda d, *_: d.numeric(kinds="c"),
     "0, 1 or floating": lambda d, *_: d.sample("0.0", "1", d.floating()),
@@ -158,12 +158,12 @@ _OPERANDS: Mapping[str, Callable[..., Any]] = {
         lambda y: y.ndim == x.ndim and y.shape[:-1] == x.shape[:-1]
     ),
     # a layer: a matrix, its weights and its bias
-    "matrix": lambda d, *_: d.array(lambda x: x.ndim == 2),
-    "weights": lambda d, x, *_: d.array(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1]),
+    "matrix": lambda d, *_: d.reals(lambda x: x.ndim == 2),
+    "weights": lambda d, x, *_: d.reals(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1]),
     "bias": lambda d, x, w: d.floating(lambda b: b.shape in ((w.shape[1],), ())),
     # a cell: its state, its weights and its input
-    "state": lambda d, *_: d.array(lambda h: h.ndim in (1, 2) and 0 not in h.shape),
-    "square of it": lambda d, h: d.array(lambda w: w.shape == h.shape[-1:] * 2),
+    "state": lambda d, *_: d.reals(lambda h: h.ndim in (1, 2) and 0 not in h.shape),
+    "square of it": lambda d, h: d.reals(lambda w: w.shape == h.shape[-1:] * 2),
     "input": lambda d, h, w: d.floating(lambda x: x.shape in ((), h.shape, h.shape[-1:])),
     "steps": lambda d, *_: d.sample(100, 3),
     # a square matrix, and a right side for it
@@ -185,7 +185,7 @@ def _line(*templates: str, of: Sequence[str], exact: bool = False) -> Step:
 
 
 def _extreme(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
+    x = d.reals()
     axis = d.sample(None, d.axis(x.ndim))
     if not x.has_clear_extremes(axis):
         raise NothingFitsError
@@ -214,7 +214,7 @@ def _parted(d: Drawing) -> tuple[str, bool]:
 def _gathered(d: Drawing) -> tuple[str, bool]:
     i = d.pick(lambda x: x.name[0] == "i" and isinstance(x.values[0], np.ndarray))
     reach = max(int(np.abs(value).max(initial=-1)) for value in i.values) + 1
-    x = d.array(lambda x: x.ndim > 0 and x.shape[0] >= reach)
+    x = d.reals(lambda x: x.ndim > 0 and x.shape[0] >= reach)
     choices = [f"tg.index_select({x}, {i})", f"{x}[{i}]", f"tg.index_select({x}, {i})"]
     if x.ndim > 1 and x.shape[1] >= reach:
         choices.append(f"{x}[:, {i}]")
@@ -225,7 +225,7 @@ def _gathered(d: Drawing) -> tuple[str, bool]:
 
 
 def _cast(d: Drawing) -> tuple[str, bool]:
-    x = d.array()
+    x = d.reals()
     dtype = d.sample("np.float32", "np.float64")
     # narrowing rounds by more than the margins of float64 allow for
     return f"tg.astype({x}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
