@@ -22,6 +22,7 @@ from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
+from tapegrad.tree.structure import substituted
 
 __all__ = ["jax", "torch"]
 __dir__ = __all__.copy
@@ -62,9 +63,7 @@ class _Call:
 
     def on(self, arrays: Any) -> Any:
         """The function's result for these values of the leaves that vary."""
-        leaves = list(self.leaves)
-        for i, x in zip(self.places, arrays, strict=True):
-            leaves[i] = x
+        leaves = substituted(self.leaves, self.places, arrays)
         args, kwargs = tree.unflatten(self.structure, leaves)
         return self.fn(*args, **kwargs)
 
@@ -83,14 +82,10 @@ class _Call:
         return self._recorded(arrays, moving)[2](cotangents)
 
     def _recorded(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
-        all_arrays = list(arrays)
-
         def of_moving(*xs: Any) -> Any:
-            for i, x in zip(moving, xs, strict=True):
-                all_arrays[i] = x
-            return self.on(all_arrays)
+            return self.on(substituted(arrays, moving, xs))
 
-        output, pullback = vjp(of_moving, *[all_arrays[i] for i in moving])
+        output, pullback = vjp(of_moving, *[arrays[i] for i in moving])
         leaves, structure = tree.flatten(output)
 
         def pull(cotangents: Any) -> Any:
@@ -295,15 +290,14 @@ def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
         return library.pure_callback(host, shapes, *xs, vmap_method="sequential")
 
     def cast(values: Any, shapes: Any) -> Any:
-        for x, wanted in zip(values, shapes, strict=True):
+        pairs = list(zip(values, shapes, strict=True))
+        for x, wanted in pairs:
             if x.shape != wanted.shape:
                 raise ValueError(
                     f"{label(call.fn)} returned the shape {x.shape}, not {wanted.shape} as for "
                     "other values; a function for JAX returns one shape"
                 )
-        return tuple(
-            [np.asarray(x, wanted.dtype) for x, wanted in zip(values, shapes, strict=True)]
-        )
+        return tuple([np.asarray(x, wanted.dtype) for x, wanted in pairs])
 
     def forward(*xs: Any) -> Any:
         return cast(call.results([np.asarray(x) for x in xs])[0], results)

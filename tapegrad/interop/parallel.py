@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad import tree as trees
@@ -205,14 +204,6 @@ def shard(arrays: Tree, comm: Any) -> Tree:
 # --- the same everywhere ------------------------------------------------------------------
 
 
-@attrs.frozen
-class _Print:
-    """The identity of a leaf in comparisons: its kind in words and a digest of its content."""
-
-    kind: str
-    content: bytes
-
-
 def same_everywhere(tree: Any, comm: Any) -> None:
     """Check that a tree is the same on each rank, to the last bit; all ranks must call it.
 
@@ -256,43 +247,40 @@ def same_everywhere(tree: Any, comm: Any) -> None:
         raise ValueError(f"the trees of the ranks differ:\n{listed}")
 
 
-def _print(x: Any, path: str) -> _Print:
+def _print(x: Any, path: str) -> tuple[str, bytes]:
+    """The identity of a leaf in comparisons: its kind in words and a digest of its content."""
     array = np.asarray(x) if type(x) is not Tensor else None
     if array is None or array.dtype.kind not in "biufcSU":
         raise TypeError(
             f"arrays, numbers and strings are compared; {path or 'the leaf'} is a "
             f"{type(x).__name__}"
         )
-    return _Print(f"{array.dtype} {array.shape}", _digest(array.tobytes()))
+    return f"{array.dtype} {array.shape}", _digest(array.tobytes())
 
 
-def _differences(everyones: Sequence[tuple[str, list[str], list[_Print]]]) -> Iterator[str]:
+def _differences(
+    everyones: Sequence[tuple[str, list[str], list[tuple[str, bytes]]]],
+) -> Iterator[str]:
     """A line for each leaf that differs between ranks."""
-    if len({structure for structure, _, _ in everyones}) > 1:
-        yield from _other_structures(everyones)
+    structures, everyones_paths, everyones_prints = zip(*everyones, strict=True)
+    if len(set(structures)) > 1:
+        paths = dict.fromkeys(path for paths in everyones_paths for path in paths)
+        has = {x: ["there" if x in y else "missing" for y in everyones_paths] for x in paths}
+        differ = [(path or "a lone leaf", x) for path, x in has.items() if len(set(x)) > 1]
+        for where, texts in differ or [("the containers", list(structures))]:
+            yield f"{where}: {_on_ranks(texts)}"
         return
-    for path, *prints in zip(everyones[0][1], *[x for _, _, x in everyones], strict=True):
-        where = path or "the leaf"
-        if len({x.kind for x in prints}) > 1:
-            kinds = _grouped([x.kind for x in prints])
-            yield f"{where}: " + "; ".join(f"{x} on {ranks}" for x, ranks in kinds)
-        elif len({x.content for x in prints}) > 1:
-            ranks = [ranks for _, ranks in _grouped([x.content for x in prints])]
-            yield f"{where}: other values on {' than on '.join(reversed(ranks))}"
+    for path, *prints in zip(everyones_paths[0], *everyones_prints, strict=True):
+        kinds, contents = zip(*prints, strict=True)
+        if len(set(kinds)) > 1:
+            yield f"{path or 'the leaf'}: {_on_ranks(kinds)}"
+        elif len(set(contents)) > 1:
+            ranks = [ranks for _, ranks in _grouped(contents)]
+            yield f"{path or 'the leaf'}: other values on {' than on '.join(reversed(ranks))}"
 
 
-def _other_structures(everyones: Sequence[tuple[str, list[str], list[_Print]]]) -> Iterator[str]:
-    differs = False
-    for path in dict.fromkeys(path for _, paths, _ in everyones for path in paths):
-        there = _grouped([path in paths for _, paths, _ in everyones])
-        if len(there) > 1:
-            differs = True
-            yield f"{path or 'a lone leaf'}: " + "; ".join(
-                f"{'there' if has else 'missing'} on {ranks}" for has, ranks in there
-            )
-    if not differs:
-        groups = _grouped([structure for structure, _, _ in everyones])
-        yield "the containers: " + "; ".join(f"{x} on {ranks}" for x, ranks in groups)
+def _on_ranks(texts: Sequence[str]) -> str:
+    return "; ".join(f"{text} on {ranks}" for text, ranks in _grouped(texts))
 
 
 def _grouped(values: Sequence[Any]) -> list[tuple[Any, str]]:

@@ -21,7 +21,7 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
     # a loop's carry keeps its dtype, even if it is a Python number
     carry = tuple(
         [
-            _held(jax, x, like.dtype)
+            jax.numpy.asarray(x, held(jax, like.dtype))
             for x, like in zip(operands[n : n + n_carry], carried, strict=True)
         ]
     )
@@ -80,8 +80,11 @@ def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ..
     """A program's outputs as arrays of its own dtypes."""
     results = run(code, values)
     likes = [code.like(x) for x in code.outputs]
-    return tuple([_held(jax, y, like.dtype) for y, like in zip(results, likes, strict=True)])
+    pairs = zip(results, likes, strict=True)
+    return tuple([jax.numpy.asarray(y, held(jax, like.dtype)) for y, like in pairs])
 
 
-def _held(jax: Any, x: Any, dtype: Any) -> Any:
-    return jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(np.dtype(dtype)))
+def held(jax: Any, dtype: Any) -> np.dtype[Any]:
+    """The dtype in which JAX holds numbers of another."""
+    narrow: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(np.dtype(dtype)))
+    return narrow

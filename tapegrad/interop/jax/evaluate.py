@@ -12,6 +12,7 @@ from tapegrad import tree
 from tapegrad.core.op import Op
 from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, keep_names, title
+from tapegrad.interop.jax.control import held
 from tapegrad.interop.jax.run import check, register, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
@@ -183,5 +184,5 @@ def _like(jax: Any, x: Any) -> Any:
             return stand_in(x.shape, np.dtype(x.dtype))
         return np.asarray(x)
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "i":
-        return np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))
+        return np.asarray(x, held(jax, x.dtype))
     return x

@@ -72,12 +72,12 @@ def _owners(jax: Any, shape: Any, index: Any) -> tuple[Any, Any]:
     return places, owner.at[places.reshape(-1)].max(jax.numpy.arange(places.size))
 
 
-def segment_sum(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
+def sum_segments(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
     """Rows added where the indices say."""
     return jax.numpy.zeros(out.shape, out.dtype).at[indices].add(values)
 
 
-def segment_max(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
+def max_segments(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
     """The largest of the rows with equal indices."""
     start = jax.numpy.full(out.shape, least(np.dtype(out.dtype)), out.dtype)
     return start.at[indices].max(values)
@@ -102,3 +102,9 @@ def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
 def add_at_places(jax: Any, out: Any, a: Any, values: Any, places: Any) -> Any:
     """Values added at flat places."""
     return a.reshape(-1).at[places.reshape(-1)].add(values.reshape(-1)).reshape(a.shape)
+
+
+LOWERINGS = (
+    *(getitem, add_scaled_rows, scatter, index_set, last_writes, sum_segments, max_segments),
+    *(pick, unpick, row_places, add_at_places),
+)

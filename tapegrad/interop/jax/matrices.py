@@ -154,3 +154,9 @@ def _sinc(jax: Any, x: Any, n: int) -> Any:
     for k in range(1, n + 1):
         quotient = (sines[k % 2] * (1, 1, -1, -1)[k % 4] - k * quotient) / large
     return np.asarray(np.pi**n, x.dtype) * where(near, series, quotient)
+
+
+LOWERINGS = (
+    *(pinv, cofactor, det, cholesky, eigh, eig, eigvals, eigvalsh, svdvals, complement),
+    *(matrix_rank, i0_derivative, sinc, sinc_derivative),
+)

@@ -16,7 +16,7 @@ from tapegrad.declare import declaration, facts
 from tapegrad.declare.abstract import silently
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp, parts_of
-from tapegrad.interop.jax.control import branch, loop, part
+from tapegrad.interop.jax.control import branch, held, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops import updates
 from tapegrad.ops.arithmetic import power, sign
@@ -125,7 +125,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
         The module.
     """
     inputs = [
-        x if input.number else jax.numpy.asarray(x, _held(jax, input))
+        x if input.number else jax.numpy.asarray(x, held(jax, input.dtype))
         for x, input in zip(values, program.inputs, strict=True)
     ]
 
@@ -245,7 +245,7 @@ class _Step:
         """The op's result, after NumPy's promotion."""
         program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
         op, options = instruction.op, instruction.options
-        out = Result(instruction.shape, _held(jax, instruction))
+        out = Result(instruction.shape, held(jax, instruction.dtype))
         forward, lowered = op.forward, None if op in ops else _lowering(op)
         if op in ops:
             y = ops[op](*map(jax.numpy.asarray, operands), **options)
@@ -259,7 +259,7 @@ class _Step:
             else:
                 kinds = (instruction.dtype,) * len(operands)
             cast = [
-                jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(kind))
+                jax.numpy.asarray(x, held(jax, kind))
                 for x, kind in zip(operands, kinds, strict=False)
             ]
             own = getattr(jax.numpy, forward.__name__)
@@ -323,12 +323,6 @@ def has_form(op: Rules) -> bool:
     return isinstance(op.forward, np.ufunc) or facts(op).composite or _lowering(op) is not None
 
 
-def _held(jax: Any, value: Any) -> np.dtype[Any]:
-    """The dtype in JAX of an input or an instruction."""
-    dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(value.dtype))
-    return dtype
-
-
 def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
@@ -349,15 +343,10 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
             continue
         if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(value, "number", None):
             continue
-        if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:
-            where = [*[x.path for x in program.inputs]][i : i + 1]
-            named = where[0] if where else f"a value of {_label_of(value)}"
+        if held(jax, dtype) != dtype:
+            of = value.op.name if isinstance(value, Instruction) else "a constant"
+            named = program.inputs[i].path if i < len(program.inputs) else f"a value of {of}"
             raise TypeError(
                 f"{program.label}: {named} is {dtype}, which JAX would hold in 32 bits; call "
                 'jax.config.update("jax_enable_x64", True) first, or use float32 throughout'
             )
-
-
-def _label_of(value: Any) -> str:
-    """The name of a constant or an instruction in messages."""
-    return value.op.name if isinstance(value, Instruction) else "a constant"

@@ -16,37 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.interop.jax import philox
-from tapegrad.interop.jax.indexing import (
-    add_at_places,
-    add_scaled_rows,
-    combined,
-    getitem,
-    index_set,
-    last_writes,
-    pick,
-    row_places,
-    scatter,
-    segment_max,
-    segment_sum,
-    unpick,
-)
-from tapegrad.interop.jax.matrices import (
-    cholesky,
-    cofactor,
-    complement,
-    det,
-    eig,
-    eigh,
-    eigvals,
-    eigvalsh,
-    i0_derivative,
-    matrix_rank,
-    pinv,
-    sinc,
-    sinc_derivative,
-    svdvals,
-)
+from tapegrad.interop.jax import indexing, matrices, philox
 from tapegrad.program.naming import op_named
 
 Lowering = Callable[..., Any]
@@ -62,6 +32,16 @@ def _same(name: str) -> Lowering:
     """The same on operands of the result's dtype."""
     function = attrgetter(name)
     return lambda jax, out, *xs, **options: function(jax)(*_cast(xs, out), **options)
+
+
+def _after_options(name: str) -> Lowering:
+    """The same on an operand that comes after the options, which are sorted by name."""
+    function = attrgetter(name)
+
+    def lowered(jax: Any, out: Any, x: Any, **options: Any) -> Any:
+        return function(jax)(*[options[k] for k in sorted(options)], x.astype(out.dtype))
+
+    return lowered
 
 
 def _cast(xs: tuple[Any, ...], out: Any) -> list[Any]:
@@ -86,11 +66,6 @@ def _ldexp(jax: Any, out: Any, x: Any, n: Any) -> Any:
     one = jax.numpy.ones((), out.dtype)
     half = n // 2
     return x * jax.numpy.ldexp(one, half) * jax.numpy.ldexp(one, n - half)
-
-
-def _clip(jax: Any, out: Any, a: Any, low: Any, high: Any) -> Any:
-    a, low, high = _cast((a, low, high), out)
-    return jax.numpy.minimum(jax.numpy.maximum(a, low), high)
 
 
 def _isclose(
@@ -162,36 +137,22 @@ def _places(size: Any, stride: Any, counts: Any) -> Iterator[tuple[Any, Any]]:
 # --- reductions, order, scans ---------------------------------------------------------------
 
 
-def _log_sum_exp(jax: Any, out: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return jax.nn.logsumexp(a.astype(out.dtype), axis=axis, keepdims=keepdims)
-
-
 def _softmax(name: str) -> Lowering:
     return lambda jax, out, a, axis=-1: getattr(jax.nn, name)(
         a.astype(out.dtype), axis=tuple(range(a.ndim)) if axis is None else axis
     )
 
 
-def _sorted(jax: Any, out: Any, a: Any, axis: Any = -1, **options: Any) -> Any:
-    return jax.numpy.sort(a, axis=axis, stable=True)
-
-
-def _partitioned(jax: Any, out: Any, a: Any, kth: Any, axis: Any = -1, kind: Any = None) -> Any:
-    # a full sort has the right elements at the requested places
-    return jax.numpy.sort(a, axis=axis, stable=True)
-
-
-def _arg_sorted(jax: Any, out: Any, a: Any, *args: Any, axis: Any = -1, **options: Any) -> Any:
-    return jax.numpy.argsort(a, axis=axis, stable=True)
+def _ordered(name: str) -> Lowering:
+    """A stable sort; it has the right elements at the places that a partition asks for, too."""
+    return lambda jax, out, a, *, axis=-1, **options: getattr(jax.numpy, name)(
+        a, axis=axis, stable=True
+    )
 
 
 def _piece(jax: Any, out: Any, x: Any, xp: Any) -> Any:
     places = jax.numpy.searchsorted(xp, x, side="right") - 1
     return jax.numpy.clip(places, 0, max(len(xp) - 2, 0))
-
-
-def _even_edges(jax: Any, out: Any, a: Any, bins: int, range: Any = None) -> Any:
-    return jax.numpy.histogram_bin_edges(a.astype(out.dtype), bins, range)
 
 
 def _recurrence(jax: Any, out: Any, a: Any, b: Any, axis: int = 0) -> Any:
@@ -277,12 +238,14 @@ _SCIPYS = (
     *("i0", "i1", "i0e", "i1e", "gammainc", "gammaincc", "betainc", "expi", "exp1"),
 )
 
+_PARAMETERS_FIRST = ("expn", "zeta", "hyp1f1", "polygamma")
+
 # --- the table ------------------------------------------------------------------------------
 
 _AS_THEY_ARE = (
     *("all", "any", "argmax", "argmin", "count_nonzero", "flip", "roll", "reshape", "squeeze"),
     *("swapaxes", "transpose", "broadcast_to", "expand_dims", "searchsorted", "isneginf"),
-    *("isposinf", "isreal", "iscomplex", "matvec", "vecmat", "vecdot"),
+    *("isposinf", "isreal", "iscomplex", "angle", "digitize"),
 )
 _OF_THE_RESULTS_DTYPE = (
     *("max", "min", "sum", "prod", "mean", "cumsum", "cumprod", "convolve", "round", "i0"),
@@ -290,6 +253,7 @@ _OF_THE_RESULTS_DTYPE = (
 )
 
 TABLE: Mapping[str, Lowering] = {
+    **{lowering.__name__: lowering for lowering in (*indexing.LOWERINGS, *matrices.LOWERINGS)},
     **{name: _plain(f"numpy.{name}") for name in _AS_THEY_ARE},
     **{name: _same(f"numpy.{name}") for name in _OF_THE_RESULTS_DTYPE},
     **{name: _plain(f"numpy.fft.{name}") for name in ("fft", "ifft", "irfft", "rfft")},
@@ -302,7 +266,7 @@ TABLE: Mapping[str, Lowering] = {
     # arithmetic
     "power": _power,
     "ldexp": _ldexp,
-    "clip_both": _clip,
+    "clip_both": _same("numpy.clip"),
     "fix": _plain("numpy.trunc"),
     "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
     "real.complex": _plain("numpy.real"),
@@ -310,15 +274,10 @@ TABLE: Mapping[str, Lowering] = {
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
     "nan_to_num": lambda jax, out, x, copy=True, **options: jax.numpy.nan_to_num(x, **options),
     "isclose": _isclose,
-    "angle": lambda jax, out, z, deg=False: jax.numpy.angle(z, deg=deg),
-    "digitize": lambda jax, out, x, bins, right=False: jax.numpy.digitize(x, bins, right=right),
-    "even_edges": _even_edges,
+    "even_edges": _same("numpy.histogram_bin_edges"),
     "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
     "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
     "erf": _same("scipy.special.erf"),
-    "i0_derivative": i0_derivative,
-    "sinc": sinc,
-    "sinc_derivative": sinc_derivative,
     # shapes
     "expand": _expand,
     "concatenate": _joined("concatenate"),
@@ -328,28 +287,17 @@ TABLE: Mapping[str, Lowering] = {
     "patches": _patches,
     "add_patches": _add_patches,
     # indexing
-    "getitem": getitem,
     "index_select": lambda jax, out, x, indices: x[indices],
-    **{f"index_{method}": combined(method) for method in ("add", "multiply", "max", "min")},
-    "index_set": index_set,
-    "add_scaled_rows": add_scaled_rows,
-    "last_writes": last_writes,
-    "scatter": scatter,
-    "sum_segments": segment_sum,
-    "max_segments": segment_max,
-    "pick": pick,
+    **{
+        f"index_{method}": indexing.combined(method) for method in ("add", "multiply", "max", "min")
+    },
     "inner_product": _plain("numpy.vdot"),
-    "unpick": unpick,
-    "row_places": row_places,
-    "add_at_places": add_at_places,
     # reductions, order, scans
-    "logsumexp": _log_sum_exp,
+    "logsumexp": _same("nn.logsumexp"),
     "softmax": _softmax("softmax"),
     "log_softmax": _softmax("log_softmax"),
-    "sort": _sorted,
-    "partition": _partitioned,
-    "argsort": _arg_sorted,
-    "argpartition": lambda jax, out, a, kth, **options: _arg_sorted(jax, out, a, **options),
+    **dict.fromkeys(("sort", "partition"), _ordered("sort")),
+    **dict.fromkeys(("argsort", "argpartition"), _ordered("argsort")),
     "piece": _piece,
     "linear_recurrence": _recurrence,
     # products and matrices
@@ -357,21 +305,10 @@ TABLE: Mapping[str, Lowering] = {
         subscripts, *_cast(xs, out)
     ),
     "inv": _same("numpy.linalg.inv"),
-    "det": det,
     "solve": _same("numpy.linalg.solve"),
-    "pinv": pinv,
-    "cofactor": cofactor,
-    "cholesky": cholesky,
-    "complement": complement,
-    "eig": eig,
-    "eigh": eigh,
-    "eigvals": eigvals,
-    "eigvalsh": eigvalsh,
     "thin_qr": _plain("numpy.linalg.qr"),
     "slogdet": _plain("numpy.linalg.slogdet"),
     "thin_svd": partial(_plain("numpy.linalg.svd"), full_matrices=False),
-    "svdvals": svdvals,
-    "matrix_rank": matrix_rank,
     # draws that need no more than Philox; NumPy makes the others
     "random.split": philox.split,
     "random.folded_in": philox.fold_in,
@@ -386,14 +323,9 @@ TABLE: Mapping[str, Lowering] = {
     "scipy.log_expit": _same("nn.log_sigmoid"),
     "scipy.log1p": _same("numpy.log1p"),
     "scipy.expm1": _same("numpy.expm1"),
-    "scipy.expn": lambda jax, out, x, order: jax.scipy.special.expn(order, x.astype(out.dtype)),
-    "scipy.zeta": lambda jax, out, q, x: jax.scipy.special.zeta(x, q.astype(out.dtype)),
-    "scipy.hyp1f1": lambda jax, out, x, a, b: jax.scipy.special.hyp1f1(a, b, x.astype(out.dtype)),
-    "scipy.polygamma": lambda jax, out, x, order: jax.scipy.special.polygamma(
-        order, x.astype(out.dtype)
-    ),
+    **{f"scipy.{name}": _after_options(f"scipy.special.{name}") for name in _PARAMETERS_FIRST},
     "tapegrad.ops.triangular:triangular": _triangular,
-    "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: cholesky(
+    "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: matrices.cholesky(
         jax, out, a, upper=not lower
     ),
     "tapegrad.ops.triangular:pulled": _pulled,
