@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
-from itertools import count
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -96,18 +95,9 @@ def last_run(record: Tensor) -> Run | None:
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
     step, goes_on = caller(loop.body), None if loop.stop is None else caller(loop.stop)
-    n, first = loop.n_captured, loop.n_captured + loop.n_carry
-    operands = loop.arrays(operands)
-    captured, carry, xs = operands[:n], operands[n:first], operands[first:]
-    n_steps = loop.steps(xs)
-    for t in count() if n_steps is None else range(n_steps):
-        if goes_on is not None and not goes_on([*captured, *carry])[0]:
-            return
-        row = n_steps - 1 - t if loop.reverse and n_steps is not None else t
-        values = [*captured, *carry, *[x[row, ...] for x in xs]]
-        yield values
-        with np.errstate(all="ignore"):
-            carry = step(values)[: loop.n_carry]
+    silent = np.errstate(all="ignore")(step)
+    for _, inputs, _ in loop.stepped(loop.arrays(operands), silent, goes_on):
+        yield inputs
 
 
 def run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:

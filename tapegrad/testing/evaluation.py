@@ -24,6 +24,8 @@ by itself, by a unit in the last place of the whole, for products are rounded so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 import attrs
@@ -33,8 +35,8 @@ from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.control.loop import Branch, Loop, applied
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.control.loop import Branch, Loop, applied, stacked
+from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.tree.ownership import Array
 
 # steps of a loop whose length depends on a value, after which it is taken to never end
@@ -60,16 +62,15 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
     EndlessError
         If a loop takes more than a thousand steps to end.
     """
-    known: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(inputs)}
-    known |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
     sums = _Sums()
-    for i, instruction in enumerate(code.instructions):
-        operands = [known[x] if type(x) is Ref else x for x in instruction.operands]
+
+    def apply(instruction: Instruction, operands: list[Any]) -> Any:
         this = rounding
         if isinstance(rounding, Rounded):
-            this = attrs.evolve(rounding, terms=sums.terms_of(i, instruction, operands))
-        known[Ref("instruction", i)] = _result(instruction, operands, this)
-    return [known[x] if type(x) is Ref else x for x in code.outputs]
+            this = attrs.evolve(rounding, terms=sums.terms_of(instruction, operands))
+        return _result(instruction, operands, this)
+
+    return interpreted(code, inputs, apply)
 
 
 def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> Any:
@@ -81,17 +82,11 @@ def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> 
         return Parts(
             tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
         )
-    result = applied(instruction, values)
-    if isinstance(result, Parts):
-        return Parts(
-            tuple(
-                [
-                    rounding(_giving(instruction.op, k), values, instruction.options, x)
-                    for k, x in enumerate(result.values)
-                ]
-            )
-        )
-    return rounding(instruction.op, values, instruction.options, result)
+    op, options, result = instruction.op, instruction.options, applied(instruction, values)
+    if not isinstance(result, Parts):
+        return rounding(op, values, options, result)
+    each = enumerate(result.values)
+    return Parts(tuple([rounding(_giving(op, k), values, options, x) for k, x in each]))
 
 
 def _giving(op: Rules, k: int) -> Rules:
@@ -103,36 +98,30 @@ def _giving(op: Rules, k: int) -> Rules:
     return Rules(op.name, forward, (), op.jvp)
 
 
-def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
-    n, first = loop.n_captured, loop.n_captured + loop.n_carry
-    captured, carry, xs = list(operands[:n]), list(operands[n:first]), operands[first:]
-    steps = loop.steps(xs)
+def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
+    n, n_carry = loop.n_captured, loop.n_carry
+    carry = operands[n : n + n_carry]
     rows: list[list[Any]] = []
     moves = isinstance(rounding, Rounded)
     sums = {k: _size(carry[k]) for k in _accumulated(loop)} if moves else {}
-    while len(rows) != steps:
-        if loop.stop is not None and not evaluated(loop.stop, [*captured, *carry])[0]:
-            break
-        if steps is None and len(rows) == _MOST_STEPS:
+
+    def step(inputs: list[Any]) -> list[Any]:
+        if loop.stop is not None and len(rows) == _MOST_STEPS:
             raise EndlessError
-        t = len(rows) if steps is None or not loop.reverse else steps - 1 - len(rows)
-        results = evaluated(loop.body, [*captured, *carry, *[x[t, ...] for x in xs]], rounding)
+        return evaluated(loop.body, inputs, rounding)
+
+    goes_on = None if loop.stop is None else partial(evaluated, loop.stop)
+    for _, inputs, results in loop.stepped(operands, step, goes_on):
         for k, size in sums.items():
-            sums[k] = size + _size(results[k] - carry[k])
-        carry = results[: loop.n_carry]
-        rows.append(results[loop.n_carry :])
+            sums[k] = size + _size(results[k] - inputs[n + k])
+        carry = results[:n_carry]
+        rows.append(results[n_carry:])
     for k, size in sums.items():
         carry[k] = rounding.reordered(carry[k], size)  # type: ignore[attr-defined]
     if loop.reverse:
         rows.reverse()
-    stacks = []
-    for j, x in enumerate(loop.body.outputs[loop.n_carry :]):
-        like = loop.body.like(x)
-        stack = np.empty((len(rows), *like.shape), like.dtype)
-        for t, row in enumerate(rows):
-            stack[t] = row[j]
-        stacks.append(stack)
-    return Parts((*carry, *stacks))
+    likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
+    return Parts((*carry, *[stacked([x[j] for x in rows], y) for j, y in enumerate(likes)]))
 
 
 def _accumulated(loop: Loop) -> list[int]:
@@ -142,11 +131,9 @@ def _accumulated(loop: Loop) -> list[int]:
     sums = []
     for k, out in enumerate(body.outputs[: loop.n_carry]):
         instruction = body.of(out) if type(out) is Ref else None
-        if (
-            type(instruction) is not Instruction
-            or instruction.op is not add
-            or instruction.dtype.kind not in "fc"
-        ):
+        if type(instruction) is not Instruction or instruction.op is not add:
+            continue
+        if instruction.dtype.kind not in "fc":
             continue
         carry = Ref("input", n + k)
         if carry in instruction.operands and used.count(carry) == 1 and out not in used:
@@ -207,17 +194,20 @@ class _Sums:
     def __init__(self) -> None:
         self.terms: dict[Any, Terms] = {}
         self.sums: set[Any] = set()
+        self.numbers = count()
 
-    def terms_of(self, i: int, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
-        """The terms of what adds products, or sums, in one order of many; None for all else."""
-        ref, op, operands = Ref("instruction", i), instruction.op, instruction.operands
+    def terms_of(self, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
+        """The terms of what adds products, or sums, in one order of many; None for all else.
+
+        It is asked about each instruction in turn.
+        """
+        ref, op = Ref("instruction", next(self.numbers)), instruction.op
+        operands = instruction.operands
         if instruction.dtype.kind not in "fc" or not operands:
             return None
         first = self.terms.get(operands[0])
-        moves, adds = (
-            facts(op).view or op is negative,
-            facts(op).adds or _is_outer(instruction, values),
-        )
+        moves = facts(op).view or op is negative
+        adds = facts(op).adds or _is_outer(instruction, values)
         terms = None
         if op is add and self.sums.issuperset(operands):
             one, other = [self.terms[x] for x in operands]
@@ -265,8 +255,7 @@ class Rounded:
         if not _is_floating(result):
             return result
         dtype = np.finfo(np.result_type(result)).dtype
-        wide = _wider(dtype)
-        exact = _is_exact(op, operands, options, result, dtype, wide)
+        exact = _is_exact(op, operands, options, result)
         ulp = _spacing(result)
         terms = self.terms or (Terms.of(op, operands, options, dtype) if facts(op).adds else None)
         if terms is not None:
@@ -280,7 +269,7 @@ class Rounded:
             sizes = [_size(x) for x in operands]
             try:
                 of_sizes = np.asarray(op.forward(*sizes, **options))
-                still = _is_exact(op, sizes, options, of_sizes, dtype, wide)
+                still = _is_exact(op, sizes, options, of_sizes)
                 exact = exact & _of_parts(still, result)
             except Exception:
                 exact = np.False_
@@ -309,15 +298,10 @@ class Rounded:
         return _like(result, np.where(still, _parts(result), _parts(result) + off))
 
 
-def _is_exact(
-    op: Rules,
-    operands: Sequence[Any],
-    options: Any,
-    result: Any,
-    dtype: np.dtype[Any],
-    wide: np.dtype[Any],
-) -> Any:
+def _is_exact(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
     """Where a result, or each part of a complex one, is what the wider dtype gives."""
+    dtype = np.finfo(np.result_type(result)).dtype
+    wide = _wider(dtype)
     if wide.itemsize == dtype.itemsize:
         return np.False_
     try:

@@ -180,24 +180,21 @@ def _compared(
         by, exact, steady = (
             (0.0, True, True) if moved is None else (moved.by[i], moved.exact[i], moved.steady[i])
         )
-        if x.dtype.kind not in "fc":
-            wrong = steady & (x != y)
+        if x.dtype.kind in "fc":
+            finite, off = np.isfinite(x) & np.isfinite(y), np.abs(np.subtract(x, y, dtype=_wide(x)))
+            far = off > bound * (by + np.abs(np.spacing(np.abs(x))))
+            kinds = {
+                "limit": steady & ~_alike(x, y),
+                "zero": exact & finite & (x == 0) & (y != 0),
+                "value": finite & steady & far,
+            }
+        else:
+            kinds = {"value": steady & (x != y)}
+        for kind, wrong in kinds.items():
             if wrong.any():
-                return _fault("value", paths[i], x, y, wrong)
-            continue
-        finite = np.isfinite(x) & np.isfinite(y)
-        wrong = steady & ~_alike(x, y)
-        if wrong.any():
-            return _fault("limit", paths[i], x, y, wrong)
-        exact = exact & finite
-        wrong = exact & (x == 0) & (y != 0)
-        if wrong.any():
-            return _fault("zero", paths[i], x, y, wrong)
-        ulp = np.abs(np.spacing(np.abs(x)))
-        off = np.abs(np.subtract(x, y, dtype=_wide(x)))
-        wrong = finite & steady & (off > bound * (by + ulp))
-        if wrong.any():
-            return _fault("value", paths[i], x, y, wrong)
+                at = tuple(np.argwhere(wrong)[0].tolist())
+                place = f" at {list(at)}" if at else ""
+                return Fault(kind, paths[i], f"{x[at]!r} before, {y[at]!r} after{place}")
     return _untied(pairs, moved, paths)
 
 
@@ -222,12 +219,6 @@ def _untied(
             text = f"{before[k]!r}, in several places, became {others.min()!r} and {others.max()!r}"
             return Fault("tie", paths[at], text)
     return None
-
-
-def _fault(kind: str, path: str, x: Array, y: Array, wrong: Array) -> Fault:
-    at = tuple(np.argwhere(wrong)[0].tolist())
-    place = f" at {list(at)}" if at else ""
-    return Fault(kind, path, f"{x[at]!r} before, {y[at]!r} after{place}")
 
 
 # --- proofs ---------------------------------------------------------------------------------
@@ -278,22 +269,27 @@ class Proof:
             if after == before:
                 continue
             fired(improve, after)
-            results: Any = self.structure(before, after) or []
-            for known, old in zip(self.known, expected, strict=True):
-                if isinstance(results, Fault):
-                    break
-                new = self.values(before, after, known, old)
-                if isinstance(new, Fault):
-                    yield improve, new, known.inputs
-                    break
-                results.append(new)
+            fault, inputs, results = self.compared(before, after, expected)
+            if fault is None:
+                before, expected = after, results
             else:
-                if not isinstance(results, Fault):
-                    before, expected = after, results
-                    continue
-            if isinstance(results, Fault):
-                yield improve, results, ()
-            builder = Builder.of_program(before, passes)
+                yield improve, fault, inputs
+                builder = Builder.of_program(before, passes)
+
+    def compared(
+        self, before: Program, after: Program, expected: Sequence[list[Any]]
+    ) -> tuple[Fault | None, Values, list[list[Any]]]:
+        """The fault of a program after a pass, the inputs that show it, and its results so far."""
+        results: list[list[Any]] = []
+        fault = self.structure(before, after)
+        if fault is not None:
+            return fault, (), results
+        for known, old in zip(self.known, expected, strict=True):
+            new = self.values(before, after, known, old)
+            if isinstance(new, Fault):
+                return new, known.inputs, results
+            results.append(new)
+        return None, (), results
 
     @staticmethod
     def structure(before: Program, after: Program) -> Fault | None:
@@ -326,23 +322,18 @@ class Proof:
 def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]) -> Found | None:
     """How a program that is written and run differs from the same evaluated; None if it does not.
 
-    It runs twice on each of the inputs: the buffers are full then, of others' values. What the
-    first runs returned must not change.
+    It runs twice on each of the inputs: the buffers are full then, of others' values. The results
+    are compared at the end, since those of the first runs must not change.
     """
     run = runner(program)()
-    fault: Fault | None
-    first: list[tuple[Known, list[Any]]] = []
+    results: list[tuple[Known, list[Any]]] = []
     for x in (*known, *known):
         try:
             with np.errstate(all="ignore"):
-                outputs = tree.leaves(run(*x.inputs))
-            first += [(x, outputs)] if len(first) < len(known) else []
-            fault = difference(x.outputs, outputs, x, paths)
+                results.append((x, tree.leaves(run(*x.inputs))))
         except Exception as error:
-            fault = Fault("raises", "", f"{type(error).__name__}: {error}")
-        if fault is not None:
-            return None, fault, x.inputs
-    for x, outputs in first:
+            return None, Fault("raises", "", f"{type(error).__name__}: {error}"), x.inputs
+    for x, outputs in results:
         fault = difference(x.outputs, outputs, x, paths)
         if fault is not None:
             return None, fault, x.inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count as numbers
 from typing import Any, ClassVar
 
@@ -19,9 +19,10 @@ from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
+Call = Callable[[Values], Values]
 
 
-def caller(code: Code) -> Callable[[Values], Values]:
+def caller(code: Code) -> Call:
     """A function that computes a program's outputs from its inputs."""
     n = len(code.inputs)
     table: Values = [None] * n + [x.array for x in code.constants]
@@ -166,29 +167,46 @@ class Loop:
             run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results
-        step = caller(self.body)
-        goes_on = None if self.stop is None else caller(self.stop)
-        n, n_carry = self.n_captured, self.n_carry
-        captured, carry = list(operands[:n]), list(operands[n : n + n_carry])
-        xs = operands[n + n_carry :]
-        kinds = [self.body.like(x) for x in self.body.outputs[n_carry:]]
+        carry = operands[self.n_captured : self.n_captured + self.n_carry]
+        kinds = [self.body.like(x) for x in self.body.outputs[self.n_carry :]]
         stacks: list[Any] = [
             [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
         ]
-        for t in numbers() if steps is None else range(steps):
-            if goes_on is not None and not goes_on([*captured, *carry])[0]:
-                break
-            t = steps - 1 - t if self.reverse and steps is not None else t
-            stepped = step([*captured, *carry, *[x[t, ...] for x in xs]])
-            carry = stepped[:n_carry]
-            for stack, x in zip(stacks, stepped[n_carry:], strict=True):
+        goes_on = None if self.stop is None else caller(self.stop)
+        for t, _, stepped in self.stepped(operands, caller(self.body), goes_on):
+            carry = stepped[: self.n_carry]
+            for stack, x in zip(stacks, stepped[self.n_carry :], strict=True):
                 if steps is None:
                     stack.append(x)
                 else:
                     stack[t] = x
         if steps is None:
-            stacks = [_stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
+            stacks = [stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
         return _closed([*carry, *stacks])
+
+    def stepped(
+        self, operands: Values, step: Call, goes_on: Call | None
+    ) -> Iterator[tuple[int, Values, Values]]:
+        """Each step in order: its row, and the inputs and the outputs of the body.
+
+        Parameters
+        ----------
+        operands
+            The operands of the loop.
+        step, goes_on
+            Functions that compute the body's outputs, and those of `stop` if there is one.
+        """
+        n, first = self.n_captured, self.n_captured + self.n_carry
+        captured, carry, xs = operands[:n], operands[n:first], operands[first:]
+        steps = self.steps(xs)
+        for t in numbers() if steps is None else range(steps):
+            if goes_on is not None and not goes_on([*captured, *carry])[0]:
+                return
+            row = steps - 1 - t if self.reverse and steps is not None else t
+            inputs = [*captured, *carry, *[x[row, ...] for x in xs]]
+            outputs = step(inputs)
+            carry = outputs[: self.n_carry]
+            yield row, inputs, outputs
 
 
 @attrs.frozen(repr=False)
@@ -247,7 +265,8 @@ def n_lines(code: Code, run: bool = True) -> int:
     return n
 
 
-def _stacked(rows: list[Any], like: Any) -> Array:
+def stacked(rows: list[Any], like: Any) -> Array:
+    """Rows as one array."""
     stack: Array = np.empty((len(rows), *like.shape), like.dtype)
     for t, x in enumerate(rows):
         stack[t] = x
