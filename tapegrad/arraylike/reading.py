@@ -19,22 +19,8 @@ _OF_A_NUMBER = frozenset(
     ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stop_gradient"]
 )
 # ops that return a 0-d array where others return a number
-_ARRAYS = frozenset(
-    [
-        "asarray",
-        "broadcast_to",
-        "copy",
-        "i0",
-        "index_add",
-        "index_max",
-        "index_min",
-        "index_multiply",
-        "index_set",
-        "overlap_add",
-        "scatter",
-        "where",
-    ]
-)
+_ARRAYS = frozenset(["asarray", "broadcast_to", "copy", "i0", "overlap_add", "scatter", "where"])
+_ARRAYS |= {f"index_{update}" for update in ("add", "max", "min", "multiply", "set")}
 
 
 def is_count(n: Any, least: int = 0) -> bool:
@@ -54,6 +40,12 @@ def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     shape = getattr(x, "shape", None)
     return np.shape(x) if shape is None else shape
+
+
+def dtype_of(x: Any) -> Any:
+    """The dtype of an array, a Tensor or anything that NumPy turns into an array."""
+    dtype = getattr(x, "dtype", None)
+    return np.asarray(x).dtype if dtype is None else dtype
 
 
 class Reading:

@@ -62,18 +62,26 @@ def name_parameters(cls: Any) -> None:
         return
     names = ", ".join(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
 
-    @wraps(init)
-    def initialize(self: Any, *args: Any, **options: Any) -> None:
+    def explanation(self: Any, error: TypeError) -> str:
+        return f"{type(self).__name__}({names}) {str(error).partition('() ')[2]}"
+
+    cls.__init__ = explaining(init, explanation)
+
+
+def explaining(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any:
+    """A method that explains, given its object and the error, which arguments it takes."""
+
+    @wraps(method)
+    def called(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            init(self, *args, **options)
+            return method(self, *args, **options)
         except TypeError as error:
             # raised by the call itself, and not within
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                problem = str(error).partition("() ")[2]
-                raise TypeError(f"{type(self).__name__}({names}) {problem}") from None
+                raise TypeError(explanation(self, error)) from None
             raise
 
-    cls.__init__ = initialize
+    return called
 
 
 def label(fn: Callable[..., Any]) -> str:

@@ -10,8 +10,7 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.casting import alike, double, fitted, seen
-from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.casting import alike, double, fitted, seen, to_array
 
 __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
@@ -19,7 +18,7 @@ __all__ += ["meshgrid", "ones_like", "zeros_like"]
 
 def _joined(x: Any) -> Any:
     if not isinstance(x, list | tuple):
-        return as_array(x)
+        return to_array(x)
     parts = [_joined(part) for part in x]
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
@@ -59,7 +58,7 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """`zeros_like`, or a function like it, which reads no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
-        a = as_array(a)
+        a = to_array(a)
         return make(a.shape if shape is None else shape, dtype or a.dtype)
 
     like.__name__ = like.__qualname__ = name
@@ -148,7 +147,7 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     >>> tg.grad(lambda x: tg.sum(tg.full_like(np.ones(2), x)))(1.0)
     array(2.)
     """
-    dtype = as_array(a).dtype if dtype is None else dtype
+    dtype = to_array(a).dtype if dtype is None else dtype
     return full(np.shape(a) if shape is None else shape, fitted(fill_value, dtype), dtype)
 
 
@@ -324,7 +323,7 @@ def _with_an_axis(object: Any, dtype: Any = None) -> Any:
 def _filled(
     shape: Any, fill_value: Any, dtype: Any = None, order: Any = None, *, device: Any = None
 ) -> Any:
-    return full(shape, as_array(fill_value), dtype)
+    return full(shape, to_array(fill_value), dtype)
 
 
 def _plain(make: Any) -> Any:

@@ -10,8 +10,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.functions.selection import on_axis, take
-from tapegrad.ops.casting import fitted, known
-from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.casting import fitted, known, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.shape import checked_order, expand, stand_in
 
@@ -275,7 +274,7 @@ def diag(v: Any, k: int = 0) -> Any:
     >>> tg.diag(np.array([[1.0, 2.0], [3.0, 4.0]]), 1)
     array([2.])
     """
-    v = as_array(v)
+    v = to_array(v)
     if v.ndim == 2:
         return diagonal(v, k)
     if v.ndim != 1:
@@ -314,7 +313,7 @@ def tril(m: Any, k: int = 0) -> Any:
     array([[1., 0.],
            [1., 1.]])
     """
-    m = as_array(m)
+    m = to_array(m)
     return np.where(_lower(m, k), m, np.zeros((), m.dtype))
 
 
@@ -329,7 +328,7 @@ def triu(m: Any, k: int = 0) -> Any:
     array([[1., 1.],
            [0., 1.]])
     """
-    m = as_array(m)
+    m = to_array(m)
     return np.where(_lower(m, k - 1), np.zeros((), m.dtype), m)
 
 
@@ -411,7 +410,7 @@ def resize(a: Any, new_shape: Any) -> Any:
         raise ValueError(f"resize: a shape has no negative lengths; got {shape}")
     n, size = math.prod(shape), np.size(a)
     if size == 0:
-        return np.zeros(shape, as_array(a).dtype)
+        return np.zeros(shape, to_array(a).dtype)
     return np.reshape(tile(np.ravel(a), -(-n // size))[:n], shape)
 
 

@@ -12,8 +12,7 @@ from tapegrad.functions.creation import array as nested
 from tapegrad.functions.creation import linspace
 from tapegrad.functions.selection import take
 from tapegrad.functions.sorting import median
-from tapegrad.ops.casting import fitted
-from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.casting import fitted, to_array
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["pad"]
@@ -102,7 +101,7 @@ def pad(
             raise ValueError(f"pad: mode {mode!r} takes no {name}")
     value = options.get(asked)
     value = default if value is None else value
-    array = as_array(array)
+    array = to_array(array)
     widths = _pairs(pad_width, array.ndim)
     if mode in ("constant", "empty"):
         return _with_constants(array, widths, 0 if mode == "empty" else value)

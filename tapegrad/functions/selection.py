@@ -9,8 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.casting import alike, fitted, known, number
-from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.casting import alike, fitted, known, number, to_array
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.rows import index_select, pick
 from tapegrad.ops.updates import index_set
@@ -23,7 +22,7 @@ def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
     """An array and one of its axes, counted from 0; None flattens the array."""
     if isinstance(axis, bool):
         raise TypeError(f"an axis must be an integer, not {axis}")
-    a = as_array(a)
+    a = to_array(a)
     return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 
 
@@ -34,7 +33,7 @@ def _within(indices: Any, n: int, mode: str) -> Any:
     """The indices, mapped into the range of n as the mode says."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
-    indices = as_array(indices)
+    indices = to_array(indices)
     if mode == "wrap":
         return np.remainder(indices, n)
     return np.minimum(np.maximum(indices, 0), n - 1) if mode == "clip" else indices
@@ -78,7 +77,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
 
 def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The index that has `indices` on one axis and every position on the others."""
-    indices = as_array(indices)
+    indices = to_array(indices)
     if indices.dtype.kind not in "iu":
         raise IndexError(f"the indices along an axis must be integers; got {indices.dtype}")
     if indices.ndim != arr.ndim:
@@ -174,7 +173,7 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     array([[8, 5],
            [7, 9]])
     """
-    a = as_array(a)
+    a = to_array(a)
     ind = np.ravel(_within(ind, a.size, mode))
     if ind.size == 0:
         return np.copy(a)
@@ -258,9 +257,9 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
             f"got {len(condlist)} conditions and {len(choicelist)} choices"
         )
     # `where` would promote pair by pair, and could turn a Python number into float64
-    y = as_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
+    y = to_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
     for condition, choice in reversed([*zip(condlist, choicelist, strict=True)]):
-        condition = as_array(condition)
+        condition = to_array(condition)
         if condition.dtype.kind != "b":
             raise TypeError(f"select takes conditions that are booleans, not {condition.dtype}")
         y = np.where(condition, choice, y)
@@ -293,7 +292,7 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     >>> tg.choose([0, 1, 0], [np.zeros(3), np.ones(3)])
     array([0., 1., 0.])
     """
-    a = as_array(a)
+    a = to_array(a)
     if a.dtype.kind not in "iub":
         raise TypeError(f"choose: numbers of choices must be integers, not {a.dtype}")
     a, *choices = np.broadcast_arrays(a, *alike(*choices))

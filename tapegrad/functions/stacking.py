@@ -14,8 +14,7 @@ from tapegrad import tree
 from tapegrad.declare import function
 from tapegrad.declare.signature import stack_nested
 from tapegrad.functions.creation import linspace
-from tapegrad.ops.casting import alike, is_weak
-from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.casting import alike, is_weak, to_array
 
 __all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
 __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
@@ -133,7 +132,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     >>> tg.append(np.ones(2), 5.0)
     array([1., 1., 5.])
     """
-    return np.concatenate([as_array(arr), as_array(values)], axis=axis)
+    return np.concatenate([to_array(arr), to_array(values)], axis=axis)
 
 
 @function(numpy=np.array_split, complex=True)
@@ -148,7 +147,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     >>> tg.array_split(np.arange(5), 2)
     [array([0, 1, 2]), array([3, 4])]
     """
-    ary = as_array(ary)
+    ary = to_array(ary)
     axis = normalize_axis_index(axis, ary.ndim)
     n = ary.shape[axis]
     if np.ndim(indices_or_sections):
@@ -250,7 +249,7 @@ def unstack(x: Any, *, axis: int = 0) -> Any:
     >>> tg.unstack(np.array([[1, 2], [3, 4]]), axis=1)
     (array([1, 3]), array([2, 4]))
     """
-    return tuple(np.moveaxis(_with_axes("unstack", as_array(x), 1), axis, 0))
+    return tuple(np.moveaxis(_with_axes("unstack", to_array(x), 1), axis, 0))
 
 
 @attrs.frozen(repr=False)
@@ -339,7 +338,7 @@ class Joined:
 
 
 def _part(x: Any) -> Any:
-    return x if is_weak(x) else as_array(x)
+    return x if is_weak(x) else to_array(x)
 
 
 def _ranged(part: slice) -> Any:

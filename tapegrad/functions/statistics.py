@@ -24,7 +24,6 @@ from tapegrad.ops.casting import (
     stopped,
     to_array,
 )
-from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.rows import sum_segments
 
@@ -232,7 +231,7 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     >>> tg.histogram_bin_edges(np.array([0.0, 1.0, 4.0]), 2)
     array([0., 2., 4.])
     """
-    return _edges(as_array(a), bins, range, None if weights is None else as_array(weights))
+    return _edges(to_array(a), bins, range, None if weights is None else to_array(weights))
 
 
 def _places(a: Any, edges: Any) -> Any:
@@ -289,8 +288,8 @@ def histogram(
     >>> tg.grad(lambda w: tg.histogram(x, 2, weights=w)[0][1])(w)
     array([0., 0., 1., 1.])
     """
-    a = as_array(a)
-    weights = None if weights is None else as_array(weights)
+    a = to_array(a)
+    weights = None if weights is None else to_array(weights)
     edges = _edges(a, bins, range, weights)
     if weights is not None and weights.dtype.kind == "b":
         raise TypeError(
@@ -345,7 +344,7 @@ def histogramdd(
         # numbers are points along one axis
         columns = alike(*columns) if any(x.ndim for x in columns) else [array(sample)]
     else:
-        sample = as_array(sample)
+        sample = to_array(sample)
         if sample.ndim not in (1, 2):
             raise ValueError(f"histogramdd takes points in rows, not {sample.ndim} axes")
         columns = [*(np.expand_dims(sample, 0) if sample.ndim == 1 else sample.T)]

@@ -33,40 +33,13 @@ import typing as _typing
 from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.errors.names import lacking as _lacking
 from tapegrad.nn import initializers as initializers
-from tapegrad.nn.attention import MultiHeadAttention as MultiHeadAttention
-from tapegrad.nn.attention import attention as attention
-from tapegrad.nn.convolution import AvgPool2d as AvgPool2d
-from tapegrad.nn.convolution import Conv1d as Conv1d
-from tapegrad.nn.convolution import Conv2d as Conv2d
-from tapegrad.nn.convolution import Flatten as Flatten
-from tapegrad.nn.convolution import MaxPool2d as MaxPool2d
-from tapegrad.nn.layers import Dropout as Dropout
-from tapegrad.nn.layers import Elu as Elu
-from tapegrad.nn.layers import Embedding as Embedding
-from tapegrad.nn.layers import Gelu as Gelu
-from tapegrad.nn.layers import LeakyRelu as LeakyRelu
-from tapegrad.nn.layers import Linear as Linear
-from tapegrad.nn.layers import LogSoftmax as LogSoftmax
-from tapegrad.nn.layers import Relu as Relu
-from tapegrad.nn.layers import Sigmoid as Sigmoid
-from tapegrad.nn.layers import Silu as Silu
-from tapegrad.nn.layers import Softmax as Softmax
-from tapegrad.nn.layers import Tanh as Tanh
-from tapegrad.nn.losses import accuracy as accuracy
-from tapegrad.nn.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
-from tapegrad.nn.losses import cross_entropy_loss as cross_entropy_loss
-from tapegrad.nn.losses import huber_loss as huber_loss
-from tapegrad.nn.losses import kl_loss as kl_loss
-from tapegrad.nn.losses import l1_loss as l1_loss
-from tapegrad.nn.losses import mse_loss as mse_loss
-from tapegrad.nn.losses import one_hot as one_hot
-from tapegrad.nn.normalization import BatchNorm as BatchNorm
-from tapegrad.nn.normalization import LayerNorm as LayerNorm
-from tapegrad.nn.normalization import RMSNorm as RMSNorm
-from tapegrad.nn.recurrent import GRUCell as GRUCell
-from tapegrad.nn.recurrent import LSTMCell as LSTMCell
-from tapegrad.nn.recurrent import RNNCell as RNNCell
-from tapegrad.nn.sequential import Sequential as Sequential
+from tapegrad.nn.attention import *
+from tapegrad.nn.convolution import *
+from tapegrad.nn.layers import *
+from tapegrad.nn.losses import *
+from tapegrad.nn.normalization import *
+from tapegrad.nn.recurrent import *
+from tapegrad.nn.sequential import *
 
 __all__ = [*_public_names(globals()), "initializers"]
 __dir__ = __all__.copy

@@ -9,12 +9,14 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.arraylike.reading import shape_of
+from tapegrad.arraylike.reading import dtype_of, shape_of
 from tapegrad.errors.lines import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 from tapegrad.tree.structure import immutable
+
+__all__ = ["MultiHeadAttention", "attention"]
 
 
 @at_users_line
@@ -59,7 +61,7 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
 
 
 def _check_is_boolean(mask: Any) -> None:
-    dtype = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
+    dtype = dtype_of(mask)
     if dtype != np.bool_:
         raise TypeError(
             f"a mask must hold booleans, true where a query may look; it is {dtype}. Write "

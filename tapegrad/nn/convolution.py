@@ -24,6 +24,8 @@ from tapegrad.ops import add, matmul, max, mean, reshape
 from tapegrad.ops.window import patches
 from tapegrad.tree.structure import immutable
 
+__all__ = ["AvgPool2d", "Conv1d", "Conv2d", "Flatten", "MaxPool2d"]
+
 Sides = int | tuple[int, ...]
 
 

@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count
-from tapegrad.core.tensor import Tensor
 from tapegrad.errors.names import lacking
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import Array, readonly_array, settled
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]
@@ -190,11 +189,6 @@ def _glorot(shape: Shape, dtype: Any, in_axis: int, out_axis: int) -> float:
 
 def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Any:
     return settled(random.normal(key, shape, dtype) * math.sqrt(variance))
-
-
-def settled(x: Any) -> Any:
-    """The drawn array, read-only; a Tensor if the key is being recorded."""
-    return x if type(x) is Tensor else readonly_array(x)
 
 
 def _check(shape: Any, dtype: Any, least: int = 0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Protocol
@@ -12,13 +11,16 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
-from tapegrad.errors.functions import name_parameters
+from tapegrad.errors.functions import explaining, name_parameters
 from tapegrad.errors.lines import WarnsAtUsersLine, at_users_line
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
 from tapegrad.ops.rows import from_zero
 from tapegrad.tree.structure import immutable
+
+__all__ = ["Dropout", "Elu", "Embedding", "Gelu", "LeakyRelu", "Linear", "LogSoftmax", "Relu"]
+__all__ += ["Sigmoid", "Silu", "Softmax", "Tanh"]
 
 
 class Layer(Protocol):
@@ -48,22 +50,10 @@ class BaseLayer(WarnsAtUsersLine):
 def _with_params(call: Any) -> Any:
     """A layer's call that says how it is made where arguments are missing."""
     n = call.__code__.co_argcount - len(call.__defaults__ or ())
-    needed = ", ".join(call.__code__.co_varnames[1:n])
-
-    @wraps(call)
-    def called(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return call(self, *args, **options)
-        except TypeError as error:
-            # raised by the call itself, and not within
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                raise TypeError(
-                    f"{type(self).__name__}: write layer({needed}) with params = layer.init(key); "
-                    f"{error}"
-                ) from None
-            raise
-
-    return called
+    remedy = (
+        f"write layer({', '.join(call.__code__.co_varnames[1:n])}) with params = layer.init(key)"
+    )
+    return explaining(call, lambda self, error: f"{type(self).__name__}: {remedy}; {error}")
 
 
 def positive_integer(instance: Any, attribute: Any, value: Any) -> None:

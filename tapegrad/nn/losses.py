@@ -7,34 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad import ops
 from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
-from tapegrad.ops import (
-    abs,
-    argmax,
-    astype,
-    equal,
-    greater,
-    log,
-    log_softmax,
-    mean,
-    minimum,
-    negative,
-    softplus,
-    square,
-    subtract,
-    sum,
-    where,
-)
 from tapegrad.ops.casting import floating, real, seen, squared, to_array
 from tapegrad.ops.rows import pick
 from tapegrad.tree.numbers import refuse_unreal
 
+__all__ = ["accuracy", "binary_cross_entropy_loss", "cross_entropy_loss", "huber_loss", "kl_loss"]
+__all__ += ["l1_loss", "mse_loss", "one_hot"]
+
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
-    "mean": mean,
-    "sum": sum,
+    "mean": ops.mean,
+    "sum": ops.sum,
     "none": lambda losses: losses,
 }
 
@@ -51,7 +38,7 @@ def _errors(name: str, predictions: Any, targets: Any) -> Any:
     if getattr(predictions, "dtype", np.dtype(float)).kind not in "fc":
         # differences of small or unsigned integers would overflow
         predictions = floating(predictions)
-    return subtract(predictions, targets)
+    return ops.subtract(predictions, targets)
 
 
 def _check_probabilities(loss: str, targets: Any, most: float) -> None:
@@ -112,7 +99,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """
     reduced = _reduction(reduction)
     errors = _errors("mse_loss", predictions, targets)
-    return reduced((squared if errors.dtype.kind == "c" else square)(errors))
+    return reduced((squared if errors.dtype.kind == "c" else ops.square)(errors))
 
 
 @at_users_line
@@ -139,7 +126,7 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> tg.nn.l1_loss(np.array([1.0, 2.0]), np.array([0.0, 4.0])).item()
     1.5
     """
-    return _reduction(reduction)(abs(_errors("l1_loss", predictions, targets)))
+    return _reduction(reduction)(ops.abs(_errors("l1_loss", predictions, targets)))
 
 
 @at_users_line
@@ -174,8 +161,8 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     reduced = _reduction(reduction)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, not {delta!r}")
-    size = abs(_errors("huber_loss", predictions, targets))
-    near = minimum(size, delta)
+    size = ops.abs(_errors("huber_loss", predictions, targets))
+    near = ops.minimum(size, delta)
     return reduced(near * (size - 0.5 * near))
 
 
@@ -216,7 +203,7 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     targets = real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
     _check_probabilities(name, targets, 1)
     # for a target of 0 or 1, the term that is not 0 keeps its digits
-    return reduced(targets * softplus(-logits) + (1 - targets) * softplus(logits))
+    return reduced(targets * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits))
 
 
 @at_users_line
@@ -256,8 +243,8 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     targets = real(_targets_like("kl_loss", "logits", logits, targets))
     # those of a softmax may be a little above 1
     _check_probabilities("kl_loss", targets, 1.01)
-    logs = log(where(greater(targets, 0), targets, 1))
-    return reduced(sum(targets * (logs - log_softmax(logits)), axis=-1))
+    logs = ops.log(ops.where(ops.greater(targets, 0), targets, 1))
+    return reduced(ops.sum(targets * (logs - ops.log_softmax(logits)), axis=-1))
 
 
 @at_users_line
@@ -308,12 +295,12 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
             f"cross_entropy_loss: logits of shape {shape_of(logits)} have no axis of classes"
         )
     try:
-        picked = pick(log_softmax(logits), targets)
+        picked = pick(ops.log_softmax(logits), targets)
     except IndexError as error:
         raise IndexError(
             f"cross_entropy_loss: a target is not one of the {n} classes: {error}"
         ) from error
-    return reduced(negative(picked))
+    return reduced(ops.negative(picked))
 
 
 @renamed(labels="targets")
@@ -349,7 +336,7 @@ def accuracy(logits: Any, targets: Any) -> Any:
             f"accuracy: a target is not one of the {n} classes: targets go from 0 to {n - 1}; "
             f"got {known}"
         )
-    return mean(equal(argmax(logits, axis=-1), targets))
+    return ops.mean(ops.equal(ops.argmax(logits, axis=-1), targets))
 
 
 @renamed(n="num_classes")
@@ -394,4 +381,4 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = float) -> Any:
         raise TypeError(f"one_hot takes integers, not {labels.dtype}; write labels.astype(int)")
     if not is_count(num_classes):
         raise ValueError(f"one_hot: num_classes must be a count from 0, not {num_classes!r}")
-    return astype(equal(labels[..., None], np.arange(num_classes)), dtype)
+    return ops.astype(ops.equal(labels[..., None], np.arange(num_classes)), dtype)

@@ -17,6 +17,8 @@ from tapegrad.ops import astype, mean, reshape, sqrt, square, standardize, stop_
 from tapegrad.ops.casting import deviations
 from tapegrad.tree.structure import immutable
 
+__all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
+
 
 @immutable
 @attrs.frozen

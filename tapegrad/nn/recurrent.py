@@ -8,7 +8,7 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.arraylike.reading import shape_of
-from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
+from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, split, zeros
 from tapegrad.nn.layers import (
     BaseLayer,
     Linear,
@@ -19,8 +19,10 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
-from tapegrad.tree.ownership import Array
+from tapegrad.tree.ownership import Array, settled
 from tapegrad.tree.structure import immutable
+
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 

@@ -14,6 +14,8 @@ from tapegrad import tree
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import BaseLayer, Layer, WithoutParameters, check_params
 
+__all__ = ["Sequential"]
+
 # inspect.CO_VARARGS, without the module, which takes long to import
 _VARARGS = 4
 # the arguments of a call, besides the parameters and x, that `Sequential` passes on

@@ -35,8 +35,11 @@ def from_lines(rows: Any, shape: tuple[int, ...], axis: Any) -> Any:
 
 def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """The shape with the axes reduced to length 1."""
-    order, n = _order(len(shape), axis)
-    return tuple(1 if i in order[:n] else side for i, side in enumerate(shape))
+    sides = list(shape)
+    axes = (axis,) if type(axis) is int else range(len(sides)) if axis is None else axis
+    for i in axes if np.iterable(axes) else (axes,):
+        sides[i] = 1
+    return tuple(sides)
 
 
 def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:

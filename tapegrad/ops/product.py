@@ -133,9 +133,11 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 def moved(a: Any, source: int, target: int) -> Any:
     """An array with one axis moved to another position."""
+    source, target = (normalize_axis_index(axis, a.ndim) for axis in (source, target))
+    if source == target:
+        return a
     order = list(range(a.ndim))
-    axis = order.pop(normalize_axis_index(source, a.ndim))
-    order.insert(normalize_axis_index(target, a.ndim), axis)
+    order.insert(target, order.pop(source))
     return np.transpose(a, tuple(order))
 
 

@@ -10,7 +10,7 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.ops import partial_reduction as in_part
-from tapegrad.ops.axes import from_lines, lines, shifted
+from tapegrad.ops.axes import from_lines, kept, lines, shifted
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
@@ -29,12 +29,7 @@ _argmin: Any = np.argmin
 
 def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's output or cotangent, with the reduced axes restored with length 1."""
-    shape = list(x.shape)
-    if keepdims or not shape:
-        return g
-    for i in range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,):
-        shape[i] = 1
-    return g.reshape(shape)
+    return g if keepdims or not x.ndim else g.reshape(kept(x.shape, axis))
 
 
 _MANY = 1 << 13

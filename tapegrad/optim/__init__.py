@@ -19,23 +19,11 @@ import typing as _typing
 
 from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.errors.names import lacking as _lacking
-from tapegrad.optim.adaptive import Adagrad as Adagrad
-from tapegrad.optim.adaptive import AdagradState as AdagradState
-from tapegrad.optim.adaptive import Adam as Adam
-from tapegrad.optim.adaptive import AdamState as AdamState
-from tapegrad.optim.adaptive import AdamW as AdamW
-from tapegrad.optim.adaptive import RMSProp as RMSProp
-from tapegrad.optim.adaptive import RMSPropState as RMSPropState
+from tapegrad.optim.adaptive import *
 from tapegrad.optim.base import Optimizer as Optimizer
-from tapegrad.optim.clipping import clip_by_global_norm as clip_by_global_norm
-from tapegrad.optim.clipping import global_norm as global_norm
-from tapegrad.optim.schedules import constant as constant
-from tapegrad.optim.schedules import exponential_decay as exponential_decay
-from tapegrad.optim.schedules import linear as linear
-from tapegrad.optim.schedules import piecewise as piecewise
-from tapegrad.optim.schedules import warmup_cosine as warmup_cosine
-from tapegrad.optim.sgd import SGD as SGD
-from tapegrad.optim.sgd import SGDState as SGDState
+from tapegrad.optim.clipping import *
+from tapegrad.optim.schedules import *
+from tapegrad.optim.sgd import *
 
 __all__ = _public_names(globals())
 __dir__ = __all__.copy

@@ -11,12 +11,12 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.arraylike.reading import shape_of
+from tapegrad.arraylike.reading import dtype_of, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import name_parameters
 from tapegrad.errors.lines import at_users_line, with_user_warnings
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import readonly_array
+from tapegrad.tree.ownership import readonly_array, settled
 
 
 def plain(x: Any) -> Any:
@@ -153,7 +153,7 @@ class Optimizer:
         for path, p in zip(tree.paths(params), tree.leaves(params), strict=True):
             refuse_unreal(f"{who}: params{'.' if path else ''}{path}", (p,), True)
             _check_floating(who, path, p)
-        real = tree.map(lambda p: p.real if _dtype(p).kind == "c" else p, params)
+        real = tree.map(lambda p: p.real if dtype_of(p).kind == "c" else p, params)
         start = {
             name: tree.map(self.start, real if name in _SQUARES else params)
             for name in self.moments()
@@ -227,7 +227,7 @@ class Optimizer:
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             if type(p) is not ndarray or type(g) is not ndarray:
                 refuse_unreal(f"{type(self).__name__}.update", (p, g), True)
-            numbers = now if cast is None else cast(_dtype(p))
+            numbers = now if cast is None else cast(dtype_of(p))
             at = p
             if decays is not None and next(decays):
                 at, g = self.decayed(p, g, *numbers)
@@ -237,8 +237,8 @@ class Optimizer:
                 raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
             if moments:
                 for x, old in zip(row[1:], moments, strict=True):
-                    if shape_of(old) != shape or x.dtype != _dtype(old):
-                        raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
+                    if shape_of(old) != shape or x.dtype != dtype_of(old):
+                        raise ValueError(f"{dtype_of(old)} {shape_of(old)} for a {x.dtype} {shape}")
                 rows.append(row)
             return new if type(new) is Tensor else readonly_array(new)
 
@@ -254,7 +254,7 @@ class Optimizer:
             raise
         after = {}
         for i, name in enumerate(names, 1):
-            leaves = iter([_given(row[i]) for row in rows])
+            leaves = iter([settled(row[i]) for row in rows])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
         return new, self.state(_after(state.step), **after)
 
@@ -272,7 +272,7 @@ class Optimizer:
 
     def start(self, p: Any) -> Any:
         """The initial moment of a parameter; for one of squares, p is the parameter's real part."""
-        return readonly_array(np.zeros(np.shape(p), _dtype(p)))
+        return readonly_array(np.zeros(np.shape(p), dtype_of(p)))
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
         """The numbers of a step that `leaf` needs, the learning rate first."""
@@ -297,7 +297,7 @@ class Optimizer:
 
 def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
     """Python numbers unchanged, and arrays in a parameter's dtype, so that they widen nothing."""
-    dtype = _real(dtype)
+    dtype = real_dtype(dtype)
     return tuple(
         [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in numbers]
     )
@@ -312,7 +312,7 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
         _check_floating(who, path, p)
-        ours, theirs = _dtype(p), _dtype(x)
+        ours, theirs = dtype_of(p), dtype_of(x)
         where = f".{path}" if path else ""
         if (
             shape_of(p) != shape_of(x)
@@ -327,18 +327,14 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
 
 def _check_floating(who: str, path: str, p: Any) -> None:
     """Raise for a parameter that is not floating."""
-    if _dtype(p).kind not in "fc":
+    if dtype_of(p).kind not in "fc":
         where = f".{path}" if path else ""
-        raise ValueError(f"{who}: params{where} is {_dtype(p)}; parameters must be floating")
+        raise ValueError(f"{who}: params{where} is {dtype_of(p)}; parameters must be floating")
 
 
-def _real(dtype: Any) -> Any:
+def real_dtype(dtype: Any) -> Any:
     """The dtype of the parts of complex numbers; of real ones, theirs."""
     return np.finfo(dtype).dtype if dtype.kind == "c" else dtype
-
-
-def _dtype(x: Any) -> Any:
-    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
 def _after(step: Any) -> Any:
@@ -346,9 +342,4 @@ def _after(step: Any) -> Any:
     if type(step) is ndarray and not step.ndim:
         # NumPy turns a sum without axes into a number, and making an array of it takes as long
         return readonly_array(np.array(step.item() + 1, step.dtype))
-    return _given(step + 1)
-
-
-def _given(x: Any) -> Any:
-    """A new leaf, which is read-only unless it is being recorded."""
-    return x if type(x) is Tensor else readonly_array(x)
+    return settled(step + 1)

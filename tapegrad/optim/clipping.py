@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared
-from tapegrad.optim.base import is_known, plain
+from tapegrad.optim.base import is_known, plain, real_dtype
 from tapegrad.tree import Tree
-from tapegrad.tree.ownership import readonly_array
+from tapegrad.tree.ownership import settled
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 
@@ -99,7 +98,6 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
 
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
-        scaled = g * factor.astype(np.finfo(dtype).dtype if dtype.kind == "c" else dtype)
-        return scaled if type(scaled) is Tensor else readonly_array(scaled)
+        return settled(g * factor.astype(real_dtype(dtype)))
 
     return trees.map(clipped, grads), norm

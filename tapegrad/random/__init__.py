@@ -29,21 +29,12 @@ compiled program, and the program draws when it runs. A draw carries no gradient
 
 import typing as _typing
 
+from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.errors.names import lacking as _lacking
-from tapegrad.random.draws import bernoulli as bernoulli
-from tapegrad.random.draws import choice as choice
-from tapegrad.random.draws import integers as integers
-from tapegrad.random.draws import normal as normal
-from tapegrad.random.draws import permutation as permutation
-from tapegrad.random.draws import truncated_normal as truncated_normal
-from tapegrad.random.draws import uniform as uniform
-from tapegrad.random.keys import Key as Key
-from tapegrad.random.keys import fold_in as fold_in
-from tapegrad.random.keys import key as key
-from tapegrad.random.keys import split as split
+from tapegrad.random.draws import *
+from tapegrad.random.keys import *
 
-__all__ = ["Key", "bernoulli", "choice", "fold_in", "integers", "key", "normal", "permutation"]
-__all__ += ["split", "truncated_normal", "uniform"]
+__all__ = _public_names(globals())
 __dir__ = __all__.copy
 # a checker would take any name then
 if not _typing.TYPE_CHECKING:

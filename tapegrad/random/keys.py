@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.random import generator
 from tapegrad.tree.ownership import Array
 
-__all__ = ["Key", "as_key", "fold_in", "in_order", "is_integer", "key", "split"]
+__all__ = ["Key", "fold_in", "key", "split"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 # a string, for numpy.random takes long to import

@@ -18,11 +18,12 @@ from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
 from tapegrad.errors.lines import users_place
+from tapegrad.ops.product import moved
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
-from tapegrad.tree.ownership import readonly_array, readonly_view
+from tapegrad.tree.ownership import readonly_view, settled
 
 __all__ = ["Vmap", "vmap"]
 
@@ -63,16 +64,7 @@ class Mapped:
             x.setflags(write=False)
         elif type(x) is not Tensor:
             x = as_constant(x, "vmap", True)
-        return move_axis(x, self.axis, 0)
-
-
-def move_axis(x: Any, source: int, target: int) -> Any:
-    """An array with one axis moved to another position."""
-    if source == target:
-        return x
-    order = list(range(x.ndim))
-    order.insert(target, order.pop(source))
-    return np.transpose(x, tuple(order))
+        return moved(x, self.axis, 0)
 
 
 def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
@@ -82,7 +74,7 @@ def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
             f"vmap of {label(fn)}: {where} has shape {x.shape[1:]} for each example, so that "
             f"out_axes cannot be {axis}"
         )
-    return move_axis(x, 0, axis % x.ndim)
+    return moved(x, 0, axis)
 
 
 def count_examples(fn: Fn, mapped: Sequence[Mapped]) -> int:
@@ -262,8 +254,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
         x = x if type(x) is Tensor else as_constant(x, where, True)
         x = np.broadcast_to(x, (n, *np.shape(x)))
         return released(to_axis(fn, x, axis, where))
-    x = to_axis(fn, x, axis, where)
-    return x if type(x) is Tensor else readonly_array(x)
+    return settled(to_axis(fn, x, axis, where))
 
 
 def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:

@@ -21,6 +21,7 @@ from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp
 from tapegrad.tree.numbers import is_floating
+from tapegrad.tree.structure import substituted
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -125,9 +126,7 @@ class _Rule:
         f = _OnVectors(self.f, unravel)
 
         def equations(v: Any, *moving: Any) -> Any:
-            filled = list(leaves)
-            for i, leaf in zip(places, moving, strict=True):
-                filled[i] = leaf
+            filled = substituted(leaves, places, moving)
             return f(v, *tree.unflatten(structure, filled), **kwargs)
 
         moving = [leaves[i] for i in places]
@@ -162,9 +161,7 @@ class _Rule:
             rule = _Rule(adjoint, self.linear_solve)
             root: Any = _Root(_Solver(adjoint, solver), rule, partial(_unsolved, _alone))
             multipliers = root(_vector(g[0]), vector, *args, **kwargs)
-        cotangents: list[Any] = [None] * len(leaves)
-        for i, c in zip(places, pull(-multipliers), strict=True):
-            cotangents[i] = c
+        cotangents = substituted([None] * len(leaves), places, pull(-multipliers))
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
 

@@ -33,7 +33,7 @@ from tapegrad.transforms.base import (
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import Array, readonly_array, settled
 
 # the most bytes that the largest record may take in one block of directions
 _BLOCK = 1 << 24
@@ -209,7 +209,7 @@ def _dense(
 def as_result(part: Any, x: Tensor) -> Any:
     """A derivative by x, of its dtype."""
     part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
-    return part if type(part) is Tensor else readonly_array(part)
+    return settled(part)
 
 
 def by_blocks(

@@ -43,16 +43,21 @@ def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
 
 def _parameters(fn: Fn) -> tuple[str, ...] | None:
     """The parameters that a name can mean; None if any can be one."""
+    parameters = _inspected(fn)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return tuple([p.name for p in parameters if p.kind is not p.VAR_POSITIONAL])
+
+
+def _inspected(fn: Fn) -> list[Any] | None:
+    """The parameters of a function; None if they are not known."""
     # here, because it takes long to import
     import inspect
 
     try:
-        parameters = inspect.signature(fn).parameters
+        return [*inspect.signature(fn).parameters.values()]
     except (TypeError, ValueError):
         return None
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return tuple([name for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL])
 
 
 @attrs.frozen(eq=False)
@@ -104,14 +109,11 @@ def called_by_name(
 
 def _positional(fn: Fn, n: int) -> tuple[str, ...]:
     """The names of the first n arguments by position."""
-    import inspect
-
-    try:
-        parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):
+    parameters = _inspected(fn)
+    if parameters is None:
         return argument_names(fn, n)
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple([p.name for p in parameters if p.kind in kinds][:n])
+    kinds = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+    return tuple([p.name for p in parameters if p.kind.name in kinds][:n])
 
 
 def as_positions(what: str, numbers: Any) -> int | tuple[int, ...]:

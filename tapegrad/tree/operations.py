@@ -13,7 +13,7 @@ from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import Text, columns
 from tapegrad.tree.mapping import map
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import readonly_array
+from tapegrad.tree.ownership import readonly_array, settled
 from tapegrad.tree.structure import (
     Structure,
     Tree,
@@ -73,7 +73,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     if not parts:
         return readonly_array(np.zeros(0)), unravel
     vector: Any = np.concatenate([_numbers(x) for x in parts])
-    return vector if is_record(vector) else readonly_array(vector), unravel
+    return settled(vector), unravel
 
 
 def _numbers(x: Any) -> Any:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.errors.words import a_kind
+from tapegrad.tree.structure import is_record
 
 # as NDArray[Any] in numpy.typing, which takes long to import
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
@@ -117,6 +118,11 @@ def readonly_array(x: Any) -> Array:
         return x.view()  # type: ignore[no-any-return]
     # twice, since NumPy takes the base of a view's base where that has the class of the view
     return x.view(_Ours).view(_Ours).view(ndarray)  # type: ignore[no-any-return]
+
+
+def settled(x: Any) -> Any:
+    """A new leaf: a record itself, or else a new array, read-only."""
+    return x if is_record(x) else readonly_array(x)
 
 
 def _is_ours(x: Array) -> bool:
