@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import attrs
@@ -28,7 +28,10 @@ from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 _BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"})
 # Top-level packages of which nothing is searched.
 _FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
-_NO_PLACE = (*OPAQUE, Tensor)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
+# Functions, which lead to what their module names.
+_FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
 
 
 @attrs.frozen
@@ -110,36 +113,38 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
     Installed packages come last, and only as long as there are less than a hundred objects.
     """
     objects: list[tuple[str, Any]] = []
-    seen: set[int] = set()
     names: dict[str, None] = {}
-    waiting: deque[tuple[str, Any]] = deque([(getattr(fn, "__name__", ""), fn)])
-    installed: deque[tuple[str, Any]] = deque()
+    waiting: deque[tuple[str, Any, str]] = deque([(getattr(fn, "__name__", ""), fn, _home(fn))])
+    installed: deque[tuple[str, Any, str]] = deque()
+    # what is or was waiting, which keeps it alive
+    seen = {id(fn)}
     while len(objects) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
-        name, x = (waiting or installed).popleft()
-        if id(x) in seen:
-            continue
-        seen.add(id(x))
+        name, x, home = (waiting or installed).popleft()
         objects.append((name, x))
         own: Iterable[str] = names
-        if isinstance(x, FunctionType) and _home(x) != "tapegrad":
+        if isinstance(x, FunctionType) and home != "tapegrad":
             own = _names(x)
             names |= own
-        for part in _parts(name, x, own):
+        for path, part in _parts(name, x, home, own):
+            if type(part) in _PLAIN or id(part) in seen:
+                continue
             # a class has attributes and methods, of which its objects make use
-            if isinstance(part[1], type) or not isinstance(part[1], _NO_PLACE):
-                (installed if _is_installed(_home(part[1])) else waiting).append(part)
+            if isinstance(part, type) or not isinstance(part, _NO_PLACE):
+                seen.add(id(part))
+                of = _home(part)
+                (installed if _is_installed(of) else waiting).append((path, part, of))
     return objects
 
 
-def _parts(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> list[tuple[str, Any]]:
     """The objects that an object refers to; one without a name of its own has that of the object.
 
-    `names` are those in a function's own code; for other objects they are looked up first.
+    `home` is that of the object, and `names` are those in a function's own code; for other objects
+    they are looked up first.
     """
-    home = _home(x)
     if isinstance(x, weakref.ref):
         return [(name, x())]
-    if home == "numpy" and not isinstance(x, type | FunctionType | np.ndarray):
+    if home == "numpy" and not isinstance(x, (type, *_FUNCTIONS, np.ndarray)):
         # as of `np.vectorize`
         return [(f"{name}.{key}", part) for key, part in _items(x, names)]
     if (home in _FOREIGN and not isinstance(x, np.ndarray)) or (
@@ -161,7 +166,7 @@ def _parts(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
 
 def _home(x: Any) -> str:
     """The top-level package of a function or a class, or of an object's class."""
-    return _package(x if isinstance(x, type | FunctionType) else type(x))
+    return _package(x if isinstance(x, (type, *_FUNCTIONS)) else type(x))
 
 
 def _package(x: Any) -> str:

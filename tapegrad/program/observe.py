@@ -81,20 +81,29 @@ def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
     reach
         What the function refers to, by name.
     """
-    known = list(islice(((name, x) for name, x in reach if type(x) is np.ndarray), _MOST))
-    codes = codes_in(code)
-    known += [(x.name, x.array) for held in codes for x in held.constants if x.name]
-    return _named(code, _Known(known)) if known and _captured(codes) else code
+    constants = [x for held in codes_in(code) for x in held.constants]
+    wanted = {
+        (x.dtype, x.array.size)
+        for x in constants
+        if x.captured and not x.name and x.array.size > 1
+    }
+    if not wanted:
+        return code
+    arrays = [*islice(((name, x) for name, x in reach if type(x) is np.ndarray), _MOST)]
+    arrays += [(x.name, x.array) for x in constants if x.name]
+    known: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
+    for name, x in arrays:
+        if (x.dtype, x.size) in wanted:
+            known[_sample(x)].append((name, x))
+    return _named(code, known) if known else code
 
 
-def _captured(codes: Iterable[Code]) -> bool:
-    """Whether there are captured arrays without a name."""
-    return any(x.captured and not x.name for held in codes for x in held.constants)
-
-
-def _named(code: AnyCode, known: _Known) -> AnyCode:
+def _named(code: AnyCode, known: Mapping[Any, list[tuple[str, Array]]]) -> AnyCode:
     def constant(x: Constant) -> Constant:
-        name = "" if x.name or not x.captured else known.name_of(x.array)
+        if x.name or not x.captured:
+            return x
+        alike = sorted(known.get(_sample(x.array), ()), key=lambda pair: pair[1].shape != x.shape)
+        name = next((name for name, y in alike if y.tobytes() == x.array.tobytes()), "")
         return attrs.evolve(x, name=name) if name else x
 
     def option(x: Any) -> Any:
@@ -114,36 +123,9 @@ def _named(code: AnyCode, known: _Known) -> AnyCode:
     )
 
 
-class _Known:
-    """Arrays by name, found by what they hold."""
-
-    def __init__(self, arrays: Iterable[tuple[str, Array]]) -> None:
-        # by dtype and size, and then by some elements too, in which most differ
-        self._alike: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
-        self._by_sample: dict[Any, defaultdict[bytes, list[tuple[str, Array]]]] = {}
-        for name, x in arrays:
-            self._alike[x.dtype, x.size].append((name, x))
-
-    def name_of(self, array: Array) -> str:
-        """The name of the first array that holds the same, in this shape if there is one."""
-        key = array.dtype, array.size
-        if array.size < 2 or key not in self._alike:
-            return ""
-        if key not in self._by_sample:
-            by_sample = self._by_sample[key] = defaultdict(list)
-            for name, x in self._alike[key]:
-                by_sample[_sample(x)].append((name, x))
-        alike = self._by_sample[key][_sample(array)]
-        for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
-            if x.tobytes() == array.tobytes():
-                return name
-        return ""
-
-
-def _sample(array: Array) -> bytes:
+def _sample(array: Array) -> tuple[np.dtype[Any], int, bytes]:
     """Some of the elements of an array: where they are alike, arrays are compared as a whole."""
-    sample: bytes = array.flat[:: max(1, array.size // 16)].tobytes()
-    return sample
+    return array.dtype, array.size, array.flat[:: max(1, array.size // 16)].tobytes()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
