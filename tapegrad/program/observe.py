@@ -83,9 +83,7 @@ def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
     """
     constants = [x for held in codes_in(code) for x in held.constants]
     wanted = {
-        (x.dtype, x.array.size)
-        for x in constants
-        if x.captured and not x.name and x.array.size > 1
+        (x.dtype, x.array.size) for x in constants if x.captured and not x.name and x.array.size > 1
     }
     if not wanted:
         return code

@@ -1,10 +1,15 @@
-"""Programs as plain data, and in files: how each field is written and read, said once."""
+"""Programs as plain data, and in files: how each field is written and read, said once.
+
+What reads a field may raise anything for text that no program wrote: `tapegrad.files.guarded`
+makes one error of it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -78,11 +83,18 @@ def _as_it_is(is_right: Callable[[Any], bool], what: str) -> Field:
     return Field(lambda x, file: x, read)
 
 
-def _several(field: Field, kind: Any = tuple) -> Field:
-    def read(x: Any, file: File) -> Any:
-        return kind([field.read(part, file) for part in _LIST.read(x, file)])
+def _mapped(field: Field, out: Callable[[Any], Any], back: Callable[[Any], Any]) -> Field:
+    """A field that is written as something else: `out` gives that, and `back` the value again."""
+    return Field(
+        lambda x, file: field.write(out(x), file), lambda x, file: back(field.read(x, file))
+    )
 
-    return Field(lambda x, file: [field.write(part, file) for part in x], read)
+
+def _several(field: Field) -> Field:
+    return Field(
+        lambda x, file: [field.write(part, file) for part in x],
+        lambda x, file: tuple([field.read(part, file) for part in _LIST.read(x, file)]),
+    )
 
 
 def _optional(field: Field) -> Field:
@@ -120,35 +132,16 @@ _TEXT = _as_it_is(lambda x: type(x) is str, "a name")
 _LINE = _as_it_is(lambda x: type(x) is str and x.isprintable(), "one line of text")
 _TRUTH = _as_it_is(lambda x: type(x) is bool, "true or false")
 _COUNT = _as_it_is(lambda x: type(x) is int and x >= 0, "a number of things")
+_INT = _as_it_is(lambda x: type(x) is int, "a whole number")
+_FLOAT = _as_it_is(lambda x: type(x) is float, "a float")
+_EMPTY = _as_it_is(lambda x: x is None, "nothing")
 
-# --- refs and dtypes --------------------------------------------------------------------------
+# --- operands and dtypes ----------------------------------------------------------------------
 
 _KINDS = {"input": "i", "constant": "c", "instruction": "v"}
 _LETTERS = {letter: kind for kind, letter in _KINDS.items()}
 # numbers; and text, for dict keys and results
 _DTYPE = re.compile(r"[<>|=][biufcU][0-9]{1,9}")
-
-
-def _write_operand(x: Any, file: File) -> Any:
-    if type(x) is complex:
-        return [x.real, x.imag]
-    return f"{_KINDS[x.kind]}{x.index}" if type(x) is Ref else x
-
-
-def _read_complex(x: Any, file: File) -> complex:
-    if type(x) is not list or [*map(type, x)] != [float, float]:
-        raise FileError(f"{str(x)[:80]!r} is not a complex number")
-    return complex(*x)
-
-
-def _read_operand(x: Any, file: File) -> Any:
-    if type(x) in (bool, int, float):
-        return x
-    if type(x) is list:
-        return _read_complex(x, file)
-    if type(x) is not str or not re.fullmatch("[icv][0-9]{1,18}", x):
-        raise FileError(f"{x!r} is not an operand")
-    return Ref(_LETTERS[x[0]], int(x[1:]))
 
 
 def _write_dtype(dtype: Any, file: File) -> str:
@@ -159,30 +152,39 @@ def _write_dtype(dtype: Any, file: File) -> str:
     return text
 
 
-def _read_dtype(x: Any, file: File) -> np.dtype[Any]:
-    if type(x) is not str or not _DTYPE.fullmatch(x):
-        raise FileError(f"{x!r} is not a dtype of numbers")
-    return np.dtype(x)
+def _read_operand(x: Any, file: File) -> Any:
+    if type(x) in (bool, int, float):
+        return x
+    return (_COMPLEX if type(x) is list else _REF).read(x, file)
 
 
-# a ref as a word such as ``v12``; a number as itself
+def _write_operand(x: Any, file: File) -> Any:
+    field = {complex: _COMPLEX, Ref: _REF}.get(type(x))
+    return field.write(x, file) if field else x
+
+
+_SAVED_DTYPE = _as_it_is(lambda x: bool(_DTYPE.fullmatch(x)), "a dtype of numbers")
+_A_DTYPE = Field(_write_dtype, lambda x, file: np.dtype(_SAVED_DTYPE.read(x, file)))
+_COMPLEX = _mapped(_several(_FLOAT), lambda x: (x.real, x.imag), lambda x: complex(x[0], x[1]))
+# as a word such as ``v12``
+_REF = _mapped(
+    _TEXT, lambda x: f"{_KINDS[x.kind]}{x.index}", lambda x: Ref(_LETTERS[x[0]], int(x[1:]))
+)
 _OPERAND = Field(_write_operand, _read_operand)
-_A_DTYPE = Field(_write_dtype, _read_dtype)
 
 # --- values: options, a dict's keys, results --------------------------------------------------
 
 _PLAIN = (type(None), bool, int, float, str)
-_NUMBERS = (bool, int, float, complex)
 
 
 def _write_value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) in (tuple, list):
-        return [_write_value(part, file) for part in x]
-    for name, (is_one, written, _) in _VALUES.items():
+        return _VALUES.write(x, file)
+    for name, (is_one, field) in _KINDS_OF_VALUES.items():
         if is_one(x):
-            return {name: written(x, file)}
+            return {name: field.write(x, file)}
     raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
 
 
@@ -190,24 +192,9 @@ def _read_value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) is list:
-        return tuple([_read_value(part, file) for part in x])
-    if type(x) is not dict or len(x) != 1:
-        raise FileError(f"{str(x)[:80]} is not a value")
+        return _VALUES.read(x, file)
     ((kind, content),) = x.items()
-    if kind not in _VALUES:
-        raise FileError(f"{kind!r} is not a kind of value")
-    return _VALUES[kind][2](content, file)
-
-
-def _write_slice(x: slice, file: File) -> Any:
-    return _write_value((x.start, x.stop, x.step), file)
-
-
-def _read_slice(x: Any, file: File) -> slice:
-    ends = [end for end in x if end is None or type(end) is int]
-    if len(x) != 3 or len(ends) != 3:
-        raise FileError(f"{x!r} is not a slice")
-    return slice(*ends)
+    return _KINDS_OF_VALUES[kind][1].read(content, file)
 
 
 def _is_number(x: Any) -> bool:
@@ -220,24 +207,16 @@ def _write_number(x: Any, file: File) -> Any:
 
 def _read_number(x: Any, file: File) -> Any:
     text, content = x
-    dtype = _read_dtype(text, file)
+    dtype = _A_DTYPE.read(text, file)
     if dtype.kind == "U":
         return np.str_(content)
     (number,) = np.frombuffer(bytes.fromhex(content), dtype)
     return number
 
 
-def _write_pairs(x: Mapping[Any, Any], file: File) -> Any:
-    return [[_write_value(key, file), _write_value(part, file)] for key, part in x.items()]
-
-
-def _read_pairs(x: Any, file: File) -> Any:
-    return {_read_value(key, file): _read_value(part, file) for key, part in x}
-
-
 def _is_dtype(x: Any) -> bool:
-    is_class = isinstance(x, type) and issubclass(x, (*_NUMBERS, np.generic))
-    return is_class or isinstance(x, np.dtype)
+    numbers = (bool, int, float, complex, np.generic)
+    return isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, numbers))
 
 
 def _write_array(x: Array, file: File) -> Any:
@@ -248,7 +227,7 @@ def _write_array(x: Array, file: File) -> Any:
 def _read_array(x: Any, file: File) -> Array:
     number, dtype = x
     entry = file.entries.pop(str(_COUNT.read(number, file)))
-    if entry.dtype != _read_dtype(dtype, file):
+    if entry.dtype != _A_DTYPE.read(dtype, file):
         raise FileError(f"an array is {entry.dtype}, not {dtype}")
     return entry.read()
 
@@ -258,17 +237,41 @@ def _write_static(x: Any, file: File) -> Any:
     if x in file.statics:
         return file.statics.index(x)
     file.statics.append(x)
-    return [full_name(type(x)), [_write_value(part, file) for part in x.as_parts()]]
+    return [full_name(type(x)), _VALUES.write(x.as_parts(), file)]
 
 
 def _read_static(x: Any, file: File) -> Any:
-    if type(x) is not int:
-        name, parts = _LIST.read(x, file)
-        parts = [_read_value(part, file) for part in _LIST.read(parts, file)]
-        file.statics.append(static_named(name).from_parts(*parts))
-        return file.statics[-1]
-    return file.statics[_COUNT.read(x, file)]
+    if type(x) is int:
+        return file.statics[_COUNT.read(x, file)]
+    name, parts = x
+    file.statics.append(static_named(name).from_parts(*_VALUES.read(parts, file)))
+    return file.statics[-1]
 
+
+_VALUE = Field(_write_value, _read_value)
+_VALUES = _several(_VALUE)
+# by the name in files, which values are of the kind
+_KINDS_OF_VALUES: Mapping[str, tuple[Callable[[Any], bool], Field]] = {
+    "value": (lambda x: type(x) is Ref, _REF),
+    "slice": (
+        lambda x: type(x) is slice,
+        _mapped(
+            _several(_optional(_INT)), attrgetter("start", "stop", "step"), lambda x: slice(*x)
+        ),
+    ),
+    "ellipsis": (lambda x: x is ..., _mapped(_EMPTY, lambda x: None, lambda x: ...)),
+    "hole": (lambda x: x is HOLE, _mapped(_EMPTY, lambda x: None, lambda x: HOLE)),
+    "dtype": (_is_dtype, _A_DTYPE),
+    "bytes": (lambda x: type(x) is bytes, _mapped(_TEXT, bytes.hex, bytes.fromhex)),
+    "number": (_is_number, Field(_write_number, _read_number)),
+    "complex": (lambda x: type(x) is complex, _COMPLEX),
+    "dict": (
+        lambda x: isinstance(x, Mapping),
+        _mapped(_several(_VALUES), lambda x: x.items(), dict),
+    ),
+    "array": (lambda x: type(x) is np.ndarray, Field(_write_array, _read_array)),
+    "static": (lambda x: hasattr(type(x), "as_parts"), Field(_write_static, _read_static)),
+}
 
 # --- trees ------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
     children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
         file.what = "a dict's key"
-        keys = [_write_value(key, file) for key in structure.keys]
+        keys = _VALUES.write(structure.keys, file)
         return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
@@ -302,23 +305,19 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
     ((kind, content),) = x.items()
     if kind == "static":
         return tree.flatten(_read_static(content, file))[1]
-    if kind == "dict":
-        keys = tuple([_read_value(key, file) for key, _ in content])
-        children = [child for _, child in content]
-        node: type = dict
+    node: type = {"dict": dict, "list": list, "tuple": tuple, "record": object}[kind]
+    keys, children = (), content
+    if node is dict:
+        keys, children = _VALUES.read([key for key, _ in content], file), [x for _, x in content]
         if len(set(keys)) != len(keys):
             raise FileError("a dict has a key twice")
-    elif kind in ("list", "tuple"):
-        node, keys, children = list if kind == "list" else tuple, (), content
-    elif kind == "record":
+    elif node is object:
         name, fields, children = content
         node, keys = class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
         places = len(getattr(node, "_fields", ())) if issubclass(node, tuple) else len(wanted)
         if keys != wanted or len(children) != places:
             raise FileError(f"{name} has other fields than those of the file")
-    else:
-        raise FileError(f"{kind!r} is not a kind of tree")
     return tree.Structure(node, keys, tuple([_read_structure(child, file) for child in children]))
 
 
@@ -333,9 +332,9 @@ def _write_constant(x: Constant, file: File) -> list[Any]:
 
 def _read_constant(x: Any, file: File) -> Constant:
     # the first files had no names of arrays
-    number, dtype, captured, name = [*x, ""] if len(x) == 3 else x
-    array = _read_array([number, dtype], file)
-    return Constant(array, _TRUTH.read(captured, file), _TEXT.read(name, file))
+    number, dtype, captured, *name = x
+    names = [_TEXT.read(text, file) for text in name]
+    return Constant(_read_array([number, dtype], file), _TRUTH.read(captured, file), *names)
 
 
 def _write_op(op: Rules, file: File) -> str:
@@ -344,7 +343,7 @@ def _write_op(op: Rules, file: File) -> str:
 
 
 def _read_op(x: Any, file: File) -> Rules:
-    return file.control.get(_TEXT.read(x, file)) or op_named(x, file.using)
+    return file.control.get(x) or op_named(x, file.using)
 
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
@@ -356,19 +355,16 @@ def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
     return written
 
 
-def _read_options(x: Any, file: File) -> dict[str, Any]:
-    if type(x) is not dict:
-        raise FileError(f"{str(x)[:80]!r} is not a dict of options")
-    return {key: _read_option(content, file) for key, content in x.items()}
-
-
 def _read_option(x: Any, file: File) -> Any:
     """A value, or the body of a loop or a branch, which nothing else may hold."""
-    if type(x) is dict and len(x) == 1:
+    if type(x) is dict and _BODIES.keys() >= x.keys():
         ((kind, content),) = x.items()
-        if kind in _BODIES:
-            return _BODIES[kind].read(content, file)
+        return _BODIES[kind].read(content, file)
     return _read_value(x, file)
+
+
+def _read_options(x: Any, file: File) -> dict[str, Any]:
+    return {key: _read_option(content, file) for key, content in x.items()}
 
 
 def _write_result(x: Any, file: File) -> Any:
@@ -419,27 +415,8 @@ _BODIES: Mapping[str, Field] = {
         length=_optional(_COUNT),
         reverse=_TRUTH,
         remember=_TRUTH,
-        moving=Field(lambda x, file: sorted(x), _several(_COUNT, frozenset).read),
+        moving=_mapped(_several(_COUNT), sorted, frozenset),
     ),
-}
-
-# by the name in files, which values are of the kind, how they are written, and how they are read
-_VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
-    "value": (lambda x: type(x) is Ref, _OPERAND.write, _OPERAND.read),
-    "slice": (lambda x: type(x) is slice, _write_slice, _read_slice),
-    "ellipsis": (lambda x: x is ..., lambda x, file: None, lambda x, file: ...),
-    "hole": (lambda x: x is HOLE, lambda x, file: None, lambda x, file: HOLE),
-    "dtype": (_is_dtype, _write_dtype, _read_dtype),
-    "bytes": (
-        lambda x: type(x) is bytes,
-        lambda x, file: x.hex(),
-        lambda x, file: bytes.fromhex(x),
-    ),
-    "number": (_is_number, _write_number, _read_number),
-    "complex": (lambda x: type(x) is complex, _write_operand, _read_complex),
-    "dict": (lambda x: isinstance(x, Mapping), _write_pairs, _read_pairs),
-    "array": (lambda x: type(x) is np.ndarray, _write_array, _read_array),
-    "static": (lambda x: hasattr(type(x), "as_parts"), _write_static, _read_static),
 }
 
 TEXT = "program.json"

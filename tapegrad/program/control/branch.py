@@ -10,24 +10,31 @@ To batch a branch or to write it for another library, transform ``branch.on_true
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import apply
-from tapegrad.core.forward import push as push_forward
 from tapegrad.core.rules import Joint, Parts, Rules
-from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import last_written
 from tapegrad.declare import declare
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
-from tapegrad.program.control.body import needed_part, program_of, replayed
-from tapegrad.program.control.derive import code_for_all, differing, nothing, safe, where_each
+from tapegrad.program.control.body import needed_part, program_of
+from tapegrad.program.control.derive import (
+    code_for_all,
+    differing,
+    floating,
+    nothing,
+    pulled_back,
+    pushed_forward,
+    safe,
+    where_each,
+    zeros,
+)
 from tapegrad.program.control.loop import Branch, caller
 from tapegrad.program.ir import Code, Input
 from tapegrad.tree.numbers import PYTHON_NUMBERS
@@ -68,19 +75,9 @@ def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[A
 
 
 def _backward(code: Code, places: Sequence[int], wanted: Sequence[int]) -> Code:
-    n = len(code.inputs)
-    weights = [_cotangent(code, code.outputs[i]) for i in places]
-
-    def back(tensors: list[Tensor]) -> list[Any]:
-        outputs = replayed(code, tensors[:n])
-        seeds: dict[Tensor, Any] = {}
-        for i, g in zip(places, tensors[n:], strict=True):
-            x = outputs[i]
-            if type(x) is Tensor:
-                seeds[x] = seeds[x] + g if x in seeds else g
-        tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
-        return [*sweep([tape], seeds).values()]
-
+    likes = [code.like(code.outputs[i]) for i in places]
+    weights = [Input("d_value", x.shape, np.dtype(x.dtype)) for x in likes]
+    back = partial(pulled_back, code, seeded=places, wanted=wanted)
     return needed_part(program_of(code.label, [*code.inputs, *weights], back))
 
 
@@ -90,9 +87,7 @@ def _push(
     """The tangents of the chosen program's results."""
     moved = [i - 1 for i in tangents]
     outputs = branch.on_true.outputs
-    wanted = [
-        i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind in "fc"
-    ]
+    wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
     moving = [_tangent(t) for t in tangents.values()]
     codes = branch.on_true, branch.on_false
     forward = Branch(*[_forward(code, moved, moving, wanted) for code in codes])
@@ -113,26 +108,11 @@ def _tangent(x: Any) -> Input:
 def _forward(
     code: Code, moved: Sequence[int], tangents: Sequence[Input], wanted: Sequence[int]
 ) -> Code:
-    n = len(code.inputs)
-
     def forth(tensors: list[Tensor]) -> list[Any]:
-        outputs = replayed(code, tensors[:n])
-        tape = Tape(last_written(), tensors[-1])
-        moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
-        tangents = push_forward(tape, moves, [x for x in outputs if type(x) is Tensor])
-        results = []
-        for i in wanted:
-            t = tangents.get(outputs[i]) if type(outputs[i]) is Tensor else None
-            like = code.like(code.outputs[i])
-            results.append(np.zeros(like.shape, like.dtype) if t is None else t)
-        return results
+        pairs = zip(wanted, pushed_forward(code, tensors, moved, wanted), strict=True)
+        return [zeros(code, code.outputs[i]) if t is None else t for i, t in pairs]
 
     return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
-
-
-def _cotangent(code: Code, x: Any) -> Input:
-    like = code.like(x)
-    return Input("d_value", like.shape, np.dtype(like.dtype))
 
 
 def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branch) -> Parts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -28,6 +28,7 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.ir import Code, Input, Instruction, Ref, interpreted, like_of
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched, take_place
+from tapegrad.tree.ownership import Array
 
 
 @attrs.frozen
@@ -40,10 +41,14 @@ class Moving:
         ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
     input
         Its shape and dtype.
+    at
+        The result that it is the cotangent of, or the operand that it is the tangent of; -1 for a
+        sum, which begins with 0.
     """
 
     role: str
     input: Input
+    at: int
 
 
 @attrs.frozen
@@ -56,20 +61,22 @@ class Derived:
         The loop.
     sources
         For each operand: ``("operand", i)``, an operand of the other loop; ``("kept", i)``, one of
-        the values that it returned; or ``("moving", i)``, one of the moving values.
+        the values that it returned; or ``("moving", i)``, the cotangent or the tangent there.
     """
 
     loop: Loop
     sources: tuple[tuple[str, int], ...]
 
-    def operands(self, y: Any, operands: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
+    def operands(self, y: Any, operands: Sequence[Any], moved: Mapping[int, Any]) -> list[Any]:
         """The operands, from those of the other loop, what it returned, and what moves."""
-        values = {
-            "operand": lambda i: operands[i],
-            "kept": lambda i: part(y, i),
-            "moving": lambda i: moving[i],
-        }
-        return [values[kind](i) for kind, i in self.sources]
+
+        def operand(kind: str, i: int, like: Input) -> Any:
+            if kind == "moving":
+                return moved[i] if i in moved else np.zeros(like.shape, like.dtype)
+            return operands[i] if kind == "operand" else part(y, i)
+
+        pairs = zip(self.sources, self.loop.body.inputs, strict=True)
+        return [operand(*source, like) for source, like in pairs]
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -77,67 +84,106 @@ def floating(code: Code, x: Any) -> bool:
     return bool(np.dtype(code.like(x).dtype).kind in "fc")
 
 
+def zeros(code: Code, x: Any, *axes: int) -> Array:
+    """Zeros like a value of a program, with more axes before its own."""
+    like = code.like(x)
+    return np.zeros((*axes, *like.shape), like.dtype)
+
+
 # --- the backward pass ----------------------------------------------------------------------
 
 
+def pulled_back(
+    code: Code, tensors: Sequence[Tensor], seeded: Sequence[int], wanted: Sequence[int]
+) -> list[Any]:
+    """The cotangents of the inputs at `wanted`, recorded after the program itself.
+
+    Parameters
+    ----------
+    code
+        The program.
+    tensors
+        Its inputs, and last the cotangents of the outputs at `seeded`.
+    seeded, wanted
+        Positions among the outputs and the inputs.
+    """
+    outputs = replayed(code, tensors[: len(code.inputs)])
+    seeds: dict[Tensor, Any] = {}
+    for i, g in zip(seeded, tensors[len(tensors) - len(seeded) :], strict=True):
+        x = outputs[i]
+        if type(x) is Tensor:
+            seeds[x] = seeds[x] + g if x in seeds else g
+    tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
+    return [*sweep([tape], seeds).values()] if wanted else []
+
+
 def backward(
-    loop: Loop, has_cotangent: Sequence[bool], wanted: Collection[int]
-) -> tuple[Program, list[Moving]]:
-    """A step of a loop and its backward pass in one program, and what moves.
+    loop: Loop, moved: Collection[int], wanted: Collection[int]
+) -> tuple[Program, list[Moving], list[int]]:
+    """A step of a loop and its backward pass in one program, what moves, and its results.
 
     Parameters
     ----------
     loop
         The loop.
-    has_cotangent
-        For each value that the loop returns, whether it has a cotangent; that of a floating carry
-        may come from a later step.
+    moved
+        The results of the loop that have cotangents; that of a floating carry may come from a
+        later step.
     wanted
         The operands whose cotangents are wanted.
 
     Returns
     -------
     The program returns the cotangents of the captured values (added to those of later steps), of
-    the carry, and of the rows. The moving values are the cotangents of the captured values, of the
-    carry, and of what the step returned.
+    the carry, and of the rows, which are the operands listed last. The moving values are the
+    cotangents of the captured values, of the carry, and of what the step returned.
     """
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured = [i for i in range(n) if i in wanted]
     carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
-    seeded = [i for i in range(n_carry, len(has_cotangent)) if has_cotangent[i]]
+    seeded = sorted(i for i in moved if i >= n_carry)
     moving = [
-        *[Moving("carry", _like(body, Ref("input", i), "d_")) for i in captured],
-        *[Moving("carry", _like(body, body.outputs[i], "d_")) for i in carry],
-        *[Moving("row", _like(body, body.outputs[i], "d_")) for i in seeded],
+        *[Moving("carry", _like(body, Ref("input", i), "d_"), -1) for i in captured],
+        *[Moving("carry", _like(body, body.outputs[i], "d_"), i) for i in carry],
+        *[Moving("row", _like(body, body.outputs[i], "d_"), i) for i in seeded],
     ]
-    inputs = [*body.inputs, *[x.input for x in moving]]
+    order = [*captured, *[n + i for i in carry], *rows]
 
     def step(tensors: list[Any]) -> list[Any]:
-        own, weights = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
-        sums = weights[: len(captured)]
-        outputs = replayed(body, own)
-        seeds: dict[Tensor, Any] = {}
-        for i, g in zip([*carry, *seeded], weights[len(captured) :], strict=True):
-            x = outputs[i]
-            if type(x) is Tensor:
-                seeds[x] = seeds[x] + g if x in seeds else g
-        parameters = [own[i] for i in [*captured, *[n + i for i in carry], *rows]]
-        tape = Tape(last_written(), tensors[-1], tuple(parameters))
-        derivatives = [*sweep([tape], seeds).values()] if parameters else []
+        derivatives = pulled_back(body, tensors, [*carry, *seeded], order)
+        sums = tensors[len(body.inputs) :][: len(captured)]
         added = [s + c if type(c) is Tensor else s for s, c in zip(sums, derivatives, strict=False)]
         return [*added, *derivatives[len(sums) :]]
 
-    return program_of(body.label, inputs, step), moving
+    return program_of(body.label, [*body.inputs, *[x.input for x in moving]], step), moving, order
 
 
-def pulled(loop: Loop, has_cotangent: Sequence[bool], wanted: Collection[int]) -> Derived:
-    """The loop that goes back through another; see `backward`."""
-    joined, moving = backward(loop, has_cotangent, wanted)
-    return divided(loop, joined, moving, not loop.reverse)
+def pulled(
+    loop: Loop, moved: Collection[int], wanted: Collection[int]
+) -> tuple[Derived, list[int]]:
+    """The loop that goes back through another, and which operands it differentiates by."""
+    joined, moving, order = backward(loop, moved, wanted)
+    return divided(loop, joined, moving, not loop.reverse), order
 
 
 # --- the forward pass -----------------------------------------------------------------------
+
+
+def pushed_forward(
+    code: Code, tensors: Sequence[Tensor], moved: Sequence[int], wanted: Iterable[int]
+) -> list[Any]:
+    """The tangents of the outputs at `wanted`, recorded after the program itself; None is zero.
+
+    The tensors are the inputs of the program, and last the tangents of those at `moved`.
+    """
+    n = len(code.inputs)
+    outputs = replayed(code, tensors[:n])
+    chosen = [outputs[i] for i in wanted]
+    moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
+    tape = Tape(last_written(), tensors[-1])
+    tangents = push(tape, moves, [x for x in chosen if type(x) is Tensor])
+    return [tangents.get(x) if type(x) is Tensor else None for x in chosen]
 
 
 def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list[int]]:
@@ -152,35 +198,24 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
     last
         How many of the values' tangents are wanted.
     """
-    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
-    captured = [i for i in range(n) if i in moved]
-    carry = [n + i for i in range(n_carry) if floating(body, Ref("input", n + i))]
-    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in moved]
-    moving = [
-        Moving(role, _like(body, Ref("input", i), "t_"))
-        for role, tangents_of in (("captured", captured), ("carry", carry), ("row", rows))
-        for i in tangents_of
-    ]
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    roles = {i: "captured" for i in range(n) if i in moved}
+    roles |= {i: "carry" for i in range(n, first) if floating(body, Ref("input", i))}
+    roles |= {i: "row" for i in range(first, len(body.inputs)) if i in moved}
+    moving = [Moving(x, _like(body, Ref("input", i), "t_"), i) for i, x in roles.items()]
     moving_outputs: list[int] = []
 
     def step(tensors: list[Tensor]) -> list[Any]:
-        own, tangents = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
-        outputs = replayed(body, own)
-        tape = Tape(last_written(), tensors[-1])
-        moves = {own[i]: t for i, t in zip([*captured, *carry, *rows], tangents, strict=True)}
-        derivatives = push(tape, moves, [x for x in outputs[:last] if type(x) is Tensor])
         results = []
-        for i, x in enumerate(outputs[:last]):
-            t = derivatives.get(x) if type(x) is Tensor else None
-            if i < n_carry and n + i in carry:
-                results.append(np.zeros(np.shape(x), x.dtype) if t is None else t)
-            elif t is not None:
+        for i, t in enumerate(pushed_forward(body, tensors, [*roles], range(last))):
+            is_carry = roles.get(n + i) == "carry"
+            if t is not None or is_carry:
                 moving_outputs.append(i)
-                results.append(t)
+                results.append(zeros(body, body.outputs[i]) if t is None else t)
         return results
 
     joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
-    return divided(loop, joined, moving, loop.reverse), [i - n for i in carry] + moving_outputs
+    return divided(loop, joined, moving, loop.reverse), moving_outputs
 
 
 # --- dividing -------------------------------------------------------------------------------
@@ -207,7 +242,7 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool
             roles[x] = "row", _like(joined, x, ""), ("kept", kept[x])
     for i, what in enumerate(moving):
         x = Ref("input", len(body.inputs) + i)
-        roles[x] = what.role, what.input, ("moving", i)
+        roles[x] = what.role, what.input, ("moving", what.at)
     rows = [x for x, (role, _, _) in roles.items() if role == "row"]
     if loop.length is None and not rows:
         # the number of steps is that of the rows
@@ -319,10 +354,10 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     n, first = loop.n_captured, len(body.outputs)
     assert first == loop.first_kept
     kept: list[Ref] = []
-    is_floating = [floating(body, x) for x in body.outputs]
     instructions = list(body.instructions)
     if loop.remember:
-        joined, _ = backward(loop, is_floating, moving)
+        every = [i for i, x in enumerate(body.outputs) if floating(body, x)]
+        joined, _, _ = backward(loop, every, moving)
 
         def keep(x: Ref) -> bool:
             kept.append(x)
@@ -399,8 +434,7 @@ def nothing(code: Code, batched: Sequence[bool], n: int) -> Program:
     """A program with the same inputs that returns zeros for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
-        likes = [code.like(x) for x in code.outputs]
-        return [np.zeros((n, *x.shape), x.dtype) for x in likes]
+        return [zeros(code, x, n) for x in code.outputs]
 
     return program_of(code.label, batch_inputs(code, batched, n), fn)
 

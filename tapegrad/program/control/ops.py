@@ -56,17 +56,11 @@ def _like(*operands: Any, loop: Loop) -> Parts:
 def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     lean, loop, y = _kept(op, loop, y, operands)
-    derived = pulled(loop, [x is not None for x in g.values], loop.moving)
-    n, n_carry = loop.n_captured, loop.n_carry
-    captured = [i for i in range(n) if i in loop.moving]
-    carry = [i for i in range(n_carry) if _moves(loop, n + i)]
-    rows = [i for i in range(n + n_carry, len(operands)) if i in loop.moving]
-    moving = [_zeros(loop, i) for i in captured]
-    moving += [_zeros(loop, n + i) if g.values[i] is None else g.values[i] for i in carry]
-    moving += [x for x in g.values[n_carry:] if x is not None]
-    whole = repeat(op, derived.loop, derived.operands(y, operands, moving), lean)
+    moved = {i: x for i, x in enumerate(g.values) if x is not None}
+    derived, order = pulled(loop, moved, loop.moving)
+    whole = repeat(op, derived.loop, derived.operands(y, operands, moved), lean)
     cotangents: list[Any] = [None] * len(operands)
-    for at, i in enumerate([*captured, *[n + i for i in carry], *rows]):
+    for at, i in enumerate(order):
         if i in loop.moving:
             cotangents[i] = part(whole, at)
     return cotangents
@@ -76,14 +70,10 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     """The tangents of its results."""
     n_all = len(loop.body.outputs)
     lean, loop, y = _kept(op, loop, y, operands)
-    n, first = loop.n_captured, loop.n_captured + loop.n_carry
 
     def push(last: int) -> list[Any]:
         derived, moving_outputs = pushed(loop, tangents, last)
-        moving = [tangents[i] for i in range(n) if i in tangents]
-        moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
-        moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
-        whole = repeat(op, derived.loop, derived.operands(y, operands, moving), lean)
+        whole = repeat(op, derived.loop, derived.operands(y, operands, tangents), lean)
         values: list[Any] = [None] * n_all
         for at, i in enumerate(moving_outputs):
             values[i] = part(whole, at)
@@ -103,15 +93,6 @@ def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool,
         return False, loop, y
     loop = keeping(loop, [i for i, x in enumerate(operands) if is_floating(x)])
     return True, loop, apply(op, tuple(operands), {"loop": loop})
-
-
-def _moves(loop: Loop, i: int) -> bool:
-    return loop.body.inputs[i].dtype.kind in "fc"
-
-
-def _zeros(loop: Loop, i: int) -> Any:
-    like = loop.body.inputs[i]
-    return np.zeros(like.shape, like.dtype)
 
 
 def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
