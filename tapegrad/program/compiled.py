@@ -8,8 +8,8 @@ import gc
 import logging
 import sys
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -17,10 +17,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import recorded_from
-from tapegrad.declare.abstract import Evaluation, Results, write_like
+from tapegrad.declare.abstract import Results
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import (
     Wrapper,
@@ -34,10 +31,10 @@ from tapegrad.errors.functions import (
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import in_html
 from tapegrad.program.arguments import arguments_of
+from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
-from tapegrad.program.draws import reached, refuse_draws, watched
+from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
-from tapegrad.program.ir import Input
 from tapegrad.program.observe import Watch, with_names
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
@@ -127,57 +124,6 @@ def _note_size(recorded: Program, proves: bool) -> None:
     )
 
 
-class _Use:
-    """The fate of a compiled function: whether it is gone, and whether it ran a program twice."""
-
-    def __init__(self, of: Compiled[Any, Any]) -> None:
-        self.of = weakref.ref(of)
-        self.again = False
-
-    def was_wasted(self) -> bool:
-        """Whether its programs were thrown away before one of them ran for the second time."""
-        return not self.again and self.of() is None
-
-
-@attrs.frozen
-class _Maker:
-    """A line that called `compile`, and the name of its module.
-
-    What it made before is kept in the module, in the registry that Python keeps there of what was
-    warned of. Nothing that the package computes depends on it.
-    """
-
-    module: str
-    file: str
-    line: int
-
-    def note(self, use: _Use, fn: Callable[..., Any]) -> None:
-        """Report, once, that what is compiled on this line is thrown away after a call."""
-        while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
-            fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
-        # a line of a helper may compile many functions
-        key = ("tapegrad.compile", self.line, getattr(fn, "__code__", label(fn)))
-        module = sys.modules.get(self.module)
-        if module is None:
-            return
-        registry = vars(module).setdefault("__warningregistry__", {})
-        uses = registry.setdefault(key, [])
-        if uses is None:  # it was reported
-            return
-        uses[:] = [x for x in uses if x.of() is not None or x.was_wasted()]
-        uses.append(use)
-        if sum(x.was_wasted() for x in uses) >= THROWN_AWAY:
-            registry[key] = None
-            _LOG.warning(
-                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
-                "a loop; compile it once, outside: its programs are kept in what tg.compile "
-                "returns, and what changes must be an argument",
-                self.file,
-                self.line,
-                label(fn),
-            )
-
-
 def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Stands in for an entry until a signature occurs for the second time."""
     return OTHER
@@ -204,6 +150,8 @@ class Compiled(Wrapper, Generic[P, R]):
 
     # a function, as far as other compiled functions are concerned
     __compiled__: ClassVar[bool] = True
+    # how many were thrown away before one of their programs ran for the second time
+    _thrown_away: ClassVar[Counter[Hashable]] = Counter()
 
     def __init__(
         self,
@@ -222,8 +170,11 @@ class Compiled(Wrapper, Generic[P, R]):
         # the entry of the signature that last occurred again
         self._enter: Enter = _other
         self._warned = False
-        self._use = _Use(self)
-        self._maker: _Maker | None = None
+        # the line that called `compile`; with the function, once a program is kept, the key under
+        # which it counts if none runs for the second time
+        self._line: tuple[str, int] | None = None
+        self._key: Hashable = None
+        self._ran_again = False
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, name):
                 setattr(self, name, getattr(fn, name))
@@ -248,7 +199,7 @@ class Compiled(Wrapper, Generic[P, R]):
         again = call.signature in self._kept
         kept = self._keep(call.signature, args, kwargs)
         if again:
-            self._use.again = True
+            self._ran_again = True
             if not self.check_finite:
                 self._enter = kept.enter
         if kept.results.kept:
@@ -343,8 +294,8 @@ class Compiled(Wrapper, Generic[P, R]):
         return kept
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
-        if self._maker and not self._kept:
-            self._maker.note(self._use, self.fn)
+        if self._line is not None and not self._kept:
+            self._report_thrown_away(*self._line)
         with _uncollected():
             results = Results()
             recorded = results("", trace, self.fn, args, kwargs, self.static_argnums)
@@ -359,6 +310,29 @@ class Compiled(Wrapper, Generic[P, R]):
         shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
         return Kept(program, captured, signature, make, results=results)
+
+    def __del__(self) -> None:
+        if self._key is not None and not self._ran_again:
+            self._thrown_away[self._key] += 1
+
+    def _report_thrown_away(self, file: str, line: int) -> None:
+        """Report, once, that what is compiled on a line is thrown away after a call."""
+        fn: Any = self.fn
+        while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
+            fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
+        code = getattr(fn, "__code__", None)
+        # a line of a helper may compile many functions
+        self._key = file, line, label(fn), code and (code.co_filename, code.co_firstlineno)
+        if self._thrown_away[self._key] >= THROWN_AWAY:
+            self._thrown_away[self._key] = -sys.maxsize
+            _LOG.warning(
+                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
+                "a loop; compile it once, outside: its programs are kept in what tg.compile "
+                "returns, and what changes must be an argument",
+                file,
+                line,
+                label(fn),
+            )
 
     def _warn(self) -> None:
         if not self._warned:
@@ -379,22 +353,12 @@ def trace(
     stops: bool = False,
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
-    watch, evaluation = Watch(), Evaluation()
-    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluation)
-    last: Tensor | Origin = origin
-    inputs: dict[Tensor, Input] = {}
+    watch = Watch()
+    recorder = Recorder(label(fn), first_line(fn), watch.note)
 
     def mark(leaf: Any, path: str) -> Any:
-        nonlocal last
-        if isinstance(leaf, np.ndarray | np.generic):
-            number = None
-        elif type(leaf) in (float, int, complex):
-            number = type(leaf).__name__
-        else:
-            return leaf
-        last = write_like(last, leaf, path)
-        inputs[last] = Input(path, last.shape, last.dtype, number)
-        return last
+        varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in (float, int, complex)
+        return recorder.mark(leaf, path) if varies else leaf
 
     names = argument_names(fn, len(args))
     static = set(static_argnums)
@@ -404,20 +368,17 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     arguments = arguments_of(read(args, kwargs, static).signature)
-    reach = reached(fn)
-    generators = watched(reach)
-    try:
-        output, last = recorded_from(last, fn, tuple(marked), named)
-        seen = watch.seen(last)
-    finally:
-        # its frames refer to records, and these to the watch
-        watch.end()
-        evaluation.end()
-    refuse_draws(generators, label(fn))
+    with without_draws(fn) as reach:
+        try:
+            output = recorder.run(fn, tuple(marked), named)
+            seen = watch.seen(recorder.last)
+        finally:
+            # its frames refer to records, and these to the watch
+            watch.end()
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen, stops)
+    program = from_tape(recorder.tape, recorder.inputs, leaves, structure, label(fn), seen, stops)
     return attrs.evolve(with_names(program, reach), arguments=arguments)
 
 
@@ -503,10 +464,9 @@ def compile(
         fn, numbers, PASSES if passes is None else tuple(passes), check, check_finite
     )
     caller = sys._getframe(1)
-    module = str(caller.f_globals.get("__name__"))
     # the package itself compiles anew on purpose, to compare
-    if not module.startswith("tapegrad."):
-        compiled._maker = _Maker(module, caller.f_code.co_filename, caller.f_lineno)
+    if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
+        compiled._line = caller.f_code.co_filename, caller.f_lineno
     return compiled
 
 

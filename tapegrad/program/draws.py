@@ -5,23 +5,24 @@ A program of a function that draws would return the same numbers in every call.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
+from tapegrad.errors.functions import label
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
 # Modules of Python's whose objects hold others: containers, methods, partials.
@@ -30,46 +31,35 @@ _BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"
 _FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
+# The generators that every function can name, and what reads their states.
+_GLOBAL: list[tuple[str, Callable[[], Any]]] = [
+    ("NumPy's global generator (np.random)", functools.partial(np.random.get_state, legacy=False)),
+    ("Python's global generator (random)", random.getstate),
+]
 # Functions, which lead to what their module names.
 _FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
 
 
-@attrs.frozen
-class Watched:
-    """A random generator within a function's reach.
+@contextlib.contextmanager
+def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
+    """Raise at the end if a generator within a function's reach was drawn from meanwhile.
 
-    Attributes
-    ----------
-    name
-        What to call it.
-    state
-        A function that reads its state.
-    before
-        The state when it was found.
+    They are NumPy's and Python's global ones, and those among the objects that it refers to, which
+    it gives (`reached`).
     """
-
-    name: str
-    state: Callable[[], Any]
-    before: Any
-
-
-def watched(reach: Iterable[tuple[str, Any]]) -> list[Watched]:
-    """The random generators within a function's reach.
-
-    They are NumPy's and Python's global ones, and those that it refers to (`reached`).
-    """
-    generators: list[tuple[str, Callable[[], Any]]] = [
-        (
-            "NumPy's global generator (np.random)",
-            functools.partial(np.random.get_state, legacy=False),
-        ),
-        ("Python's global generator (random)", random.getstate),
-    ]
-    for name, x in reach:
-        state = _reader(x)
-        if state is not None:
-            generators.append((f"the generator {name}", state))
-    return [Watched(name, state, _content(state())) for name, state in generators]
+    reach = reached(fn)
+    found = [(f"the generator {name}", _reader(x)) for name, x in reach]
+    generators = [*_GLOBAL, *[(name, state) for name, state in found if state is not None]]
+    before = [_content(state()) for _, state in generators]
+    yield reach
+    for (name, state), content in zip(generators, before, strict=True):
+        if _content(state()) != content:
+            raise TraceError(
+                f"{label(fn)} drew from {name} while it was compiled, and the program would give "
+                "the same numbers in every call; draw before the call and pass the numbers, or "
+                "pass a key (tg.random.key(0)) and draw with tg.random (should another thread "
+                "have drawn meanwhile, call again)"
+            )
 
 
 def _reader(x: Any) -> Callable[[], Any] | None:
@@ -90,18 +80,6 @@ def _content(state: Any) -> Any:
     if isinstance(state, dict):
         return [(name, _content(x)) for name, x in state.items()]
     return state.tobytes() if isinstance(state, np.ndarray) else state
-
-
-def refuse_draws(generators: list[Watched], label: str) -> None:
-    """Raise if a generator's state has changed since it was found."""
-    for x in generators:
-        if _content(x.state()) != x.before:
-            raise TraceError(
-                f"{label} drew from {x.name} while it was compiled, and the program would give "
-                "the same numbers in every call; draw before the call and pass the numbers, or "
-                "pass a key (tg.random.key(0)) and draw with tg.random (should another thread "
-                "have drawn meanwhile, call again)"
-            )
 
 
 def reached(fn: Any) -> list[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.messages import check_returned
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
 from tapegrad.core.writing import (
     ASARRAY,
     CURRENT,
@@ -26,7 +26,7 @@ from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
 from tapegrad.program.builder import Builder
-from tapegrad.program.draws import reached, refuse_draws, watched
+from tapegrad.program.draws import without_draws
 from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import (
     Code,
@@ -64,6 +64,50 @@ class Traced:
     output: Any
 
 
+class Recorder:
+    """A recording without values: first its inputs are marked, then a function runs.
+
+    Attributes
+    ----------
+    origin, last
+        Where its tape begins, and its last record.
+    inputs
+        The records of its inputs.
+    """
+
+    def __init__(
+        self,
+        called: str,
+        line: int = 0,
+        place: Callable[[], Any] | None = None,
+        around: Origin | None = None,
+        doing: str = "compiling",
+    ) -> None:
+        self._evaluation = Evaluation()
+        self.origin = Origin(called, True, line, place, around, doing, self._evaluation)
+        self.last: Any = self.origin
+        self.inputs: dict[Tensor, Input] = {}
+
+    def mark(self, leaf: Any, path: str) -> Tensor:
+        """The record of an input."""
+        self.last = record = write_like(self.last, leaf, path)
+        self.inputs[record] = _input(record)
+        return record
+
+    def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
+        """A function's result; no input can be marked later."""
+        try:
+            output, self.last = recorded_from(self.last, fn, args, kwargs)
+        finally:
+            self._evaluation.end()
+        return output
+
+    @property
+    def tape(self) -> Tape:
+        """The records so far."""
+        return Tape(self.last, self.origin)
+
+
 def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
     """The program of a function of trees; all leaves of its arguments are inputs.
 
@@ -79,42 +123,26 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
     place = users_place if around is not None and around.place is not None else None
-    evaluation = Evaluation()
-    origin = Origin(label(fn), True, first_line(fn), place, around, "recording", evaluation)
+    recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
     names = iter(paths)
-    last: Any = origin
-    known: dict[Tensor, Input] = {}
-
-    def mark(leaf: Any) -> Tensor:
-        nonlocal last
-        last = record = write_like(last, leaf, next(names))
-        known[record] = _input(record)
-        return record
-
-    marked = tree.map(mark, args)
-    reach = reached(fn)
-    generators = watched(reach)
-    try:
-        output, last = recorded_from(last, partial(silently, _returned), (fn, marked))
-    finally:
-        evaluation.end()
-    refuse_draws(generators, label(fn))
-    tape = Tape(last, origin)
+    marked = tree.map(lambda leaf: recorder.mark(leaf, next(names)), args)
+    with without_draws(fn) as reach:
+        output = recorder.run(partial(silently, _returned), (fn, marked))
+    tape = recorder.tape
     captured = tuple(
         dict.fromkeys(
             x
             for record in tape
             if record.op is PARAMETER
             for x in record._operands
-            if x.origin is not origin
+            if x.origin is not recorder.origin
         )
     )
-    inputs = {x: _input(x) for x in captured} | known
+    inputs = {x: _input(x) for x in captured} | recorder.inputs
     leaves, structure = tree.flatten(output)
     code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
-    code = with_names(code, reach)
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
-    return Traced(code, captured, like)
+    return Traced(with_names(code, reach), captured, like)
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -156,19 +184,12 @@ def program_of(
 
     `place` is asked for the place of each instruction.
     """
-    evaluation = Evaluation()
-    origin = Origin(called, True, place=place, evaluate=evaluation)
-    last: Any = origin
-    records: dict[Tensor, Input] = {}
-    for x in inputs:
-        last = write_like(last, example(x), x.path)
-        records[last] = x
-
-    call = partial(silently, lambda: list(fn(list(records))))
-    outputs, last = recorded_from(last, call, ())
-    evaluation.end()
+    recorder = Recorder(called, place=place)
+    marked = [recorder.mark(example(x), x.path) for x in inputs]
+    outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
+    records = dict(zip(marked, inputs, strict=True))
     structure = tree.flatten([0] * len(outputs))[1]
-    return from_tape(Tape(last, origin), records, outputs, structure, called, stops=True)
+    return from_tape(recorder.tape, records, outputs, structure, called, stops=True)
 
 
 def settled_before(done: Traced, is_certain: bool = True) -> Traced:
