@@ -32,7 +32,7 @@ _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "
 # functions of SciPy that ours equal in name and meaning
 _OF_SCIPY = ("polygamma", "softplus")
 # modules of SciPy some of whose functions NumPy has too, with their place there
-_OF_NUMPY = {"scipy.linalg": "linalg.", "scipy.integrate": ""}
+_OF_NUMPY = {"scipy.linalg": "linalg."}
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
@@ -57,6 +57,7 @@ _SOLVERS = {
         "tapegrad.scipy.optimize.root": "anderson broyden1 broyden2 fsolve newton_krylov root",
         "tapegrad.scipy.optimize.fixed_point": "fixed_point",
         "tapegrad.scipy.integrate.solve_ivp": "complex_ode integrate ode odeint solve_ivp",
+        "tapegrad.scipy.integrate.quad": "quad",
     }.items()
     for name in names.split()
 }

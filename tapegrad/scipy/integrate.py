@@ -1,4 +1,4 @@
-"""SciPy's solvers of ordinary differential equations on Tensors: `solve_ivp` and `odeint`."""
+"""Solutions of ordinary differential equations and integrals, as in `scipy.integrate`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,29 @@ from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.names import list_names
 from tapegrad.errors.words import a_kind
 from tapegrad.functions.creation import array
+from tapegrad.functions.scans import trapezoid as trapezoid
 from tapegrad.loops.segments import check_checkpoint
+from tapegrad.ops.axes import kept
+from tapegrad.ops.casting import stop_gradient, to_array
+from tapegrad.ops.scan import across, apart, part
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
-from tapegrad.scipy._calls import ShapeAndDtype, outright, with_captured
+from tapegrad.scipy._calls import (
+    Programmed,
+    ShapeAndDtype,
+    SolverCall,
+    outright,
+    pullback,
+    shape_and_dtype,
+    with_captured,
+)
+from tapegrad.scipy._options import with_scipys_options
 from tapegrad.scipy._steps import Steps, noting
+from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
-__all__ = ["OdeResult", "odeint", "solve_ivp"]
+__all__ = ["OdeResult", "cumulative_trapezoid", "odeint", "quad", "simpson", "solve_ivp"]
+__all__ += ["trapezoid"]
 list_names(globals())
 
 _EXPLICIT = {
@@ -532,3 +547,239 @@ def _odeint(func: Any, y0: Any, t: Any, args: Any, **how: Any) -> Any:
     if not report["message"].startswith(("Integration successful", "Nothing was done")):
         raise RuntimeError(f"odeint: {report['message']}")
     return y
+
+
+# --- integrals of functions -----------------------------------------------------------------
+
+
+@with_scipys_options(integrate)
+def quad(
+    func: Callable[..., Any],
+    a: Any,
+    b: Any,
+    args: Any = (),
+    epsabs: float = 1.49e-8,
+    epsrel: float = 1.49e-8,
+    limit: int = 50,
+    points: Any = None,
+) -> tuple[Any, Any]:
+    """`scipy.integrate.quad`, with derivatives by the ends and by `args`.
+
+    The derivative by an end is the integrand there; the derivative by an argument is the integral
+    of the integrand's derivative, which SciPy computes too, to the same tolerance.
+
+    Parameters
+    ----------
+    func
+        ``func(x, *args)``, a number; written like any function to differentiate. It may capture
+        Tensors.
+    a, b
+        The ends, which may be infinite. An infinite end has a derivative of 0.
+    args
+        A tuple of further arguments of `func`: trees.
+    epsabs, epsrel, limit, points
+        As SciPy takes them; options pass no gradient.
+
+    Returns
+    -------
+    y, abserr
+        The integral, and SciPy's estimate of its error, which has no gradient.
+
+    Raises
+    ------
+    NotImplementedError
+        For other options of SciPy: full_output, weight, complex_func and theirs.
+    TapeError
+        If `func` captures a Tensor and reads values; pass the Tensor in `args`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.integrate import quad
+    >>> def area(rate, end):
+    ...     return quad(lambda x, rate: np.exp(-rate * x), 0.0, end, (rate,))[0]
+    >>> tg.grad(area, (0, 1))(2.0, np.inf)
+    (array(-0.25), array(0.))
+    """
+    check_callable(func, "quad")
+    options = {"epsabs": epsabs, "epsrel": epsrel, "limit": limit, "points": points}
+    for name, option in options.items():
+        _refuse_tensor("quad", name, option)
+    args = args if isinstance(args, tuple) else (args,)
+
+    def solve(fns: Any, captured: tuple[Any, ...]) -> tuple[Any, Any]:
+        return _quad(fns[0], a, b, (*args, *captured), options)
+
+    return with_captured("quad", (func,), lambda: (0.0, *args), solve)
+
+
+def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+    leaves, structure = tree.flatten(args)
+    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
+    moving = [leaves[i] for i in which]
+    ends = [_doubles(array(x)) for x in (a, b)]
+    tensors = [x for x in (*ends, *moving) if type(x) is Tensor]
+    if not tensors:
+        return recorded_from(None, lambda: integrate.quad(func, a, b, args, **options), ())[0]
+    _check_recording("quad", tensors)
+
+    def values(x: Any, *moving: Any) -> tuple[Any]:
+        y = func(x, *tree.unflatten(structure, substituted(leaves, which, moving)))
+        return (_doubles(np.reshape(array(y), ())),)
+
+    y, error = _integrals(values, (((), np.dtype(float)),), options, *ends, *moving)
+    return y, error
+
+
+def _integrals(
+    fn: Any, like: tuple[ShapeAndDtype, ...], options: Any, a: Any, b: Any, *moving: Any
+) -> list[Any]:
+    """The integrals of several arrays, ``fn(x, *moving)``, and the largest error."""
+    is_moving = [type(x) is Tensor for x in (a, b)]
+
+    def run(a: Any, b: Any, *moving: Any) -> tuple[Any, ...]:
+        known: dict[float, Any] = {}
+
+        def element(x: float, i: int) -> float:
+            if x not in known:
+                known[x] = np.concatenate([np.ravel(y) for y in fn(x, *moving)])
+            return float(known[x][i])
+
+        sizes = [int(np.prod(shape)) for shape, _ in like]
+        pairs = [integrate.quad(element, a, b, (i,), **options) for i in range(sum(sizes))]
+        parts = np.split(np.array([y for y, _ in pairs]), np.cumsum(sizes)[:-1])
+        arrays = [np.reshape(y, shape).astype(d) for y, (shape, d) in zip(parts, like, strict=True)]
+        return (*arrays, np.array(max(error for _, error in pairs)))
+
+    def back(cotangents: Any, a: Any, b: Any, *moving: Any) -> list[Any]:
+        by_ends: list[Any] = [None, None]
+        for i, (end, sign) in enumerate(((a, -1), (b, 1))):
+            if is_moving[i]:
+                is_far = np.isinf(end)
+                there = fn(np.where(is_far, 1.0, end), *moving)
+                terms = [np.sum(g * y) for g, y in zip(cotangents, there, strict=False)]
+                by_ends[i] = np.where(is_far, 0.0, sign * sum(terms))
+        which = [i for i, x in enumerate(moving) if is_floating(x)]
+        if not which:
+            return [*by_ends, *[None] * len(moving)]
+
+        def slopes(x: Any, *operands: Any) -> tuple[Any, ...]:
+            weights, moving = operands[: len(like)], operands[len(like) :]
+            pulled = pullback(lambda *xs: fn(x, *xs), moving)[1](tuple(weights))
+            return tuple([pulled[i] for i in which])
+
+        # SciPy's tolerance is absolute too, but the integrals are linear in the cotangents
+        sizes = [np.max(np.abs(g), initial=0.0) for g in cotangents[:-1]]
+        size = stop_gradient(np.max(np.stack(sizes)))
+        size = np.where(np.equal(size, 0), 1.0, size)
+        weights = [g / size for g in cotangents[:-1]]
+        shapes = tuple([shape_and_dtype(moving[i]) for i in which])
+        *parts, _ = _integrals(Programmed(slopes), shapes, options, a, b, *weights, *moving)
+        return [*by_ends, *substituted([None] * len(moving), which, [x * size for x in parts])]
+
+    return SolverCall(run, (*like, ((), np.dtype(float))), back)(a, b, *moving)
+
+
+# --- integrals of values --------------------------------------------------------------------
+
+
+def _distances(y: Any, x: Any, dx: Any, axis: int) -> Any:
+    """The distances between the points, which broadcast with the values."""
+    if x is None:
+        return dx
+    x = to_array(x)
+    if x.ndim not in (1, y.ndim):
+        raise ValueError(f"x must have one axis, or the shape of y, {y.shape}; it has {x.shape}")
+    if x.shape[axis if x.ndim > 1 else 0] != y.shape[axis]:
+        raise ValueError(f"x must be as long as y along the axis: {x.shape} and {y.shape}")
+    return across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
+
+
+def cumulative_trapezoid(
+    y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None
+) -> Any:
+    """`scipy.integrate.cumulative_trapezoid`: the integrals up to each point but the first.
+
+    Parameters
+    ----------
+    y, x, dx, axis
+        As for `tapegrad.trapezoid`.
+    initial
+        0 for an integral up to the first point too.
+
+    Raises
+    ------
+    ValueError
+        As SciPy does.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.integrate import cumulative_trapezoid
+    >>> cumulative_trapezoid(np.array([1.0, 2.0, 4.0]), initial=0)
+    array([0. , 1.5, 4.5])
+    """
+    y = to_array(y)
+    if not y.shape[axis]:
+        raise ValueError(f"an integral needs one point or more; the shape of y is {y.shape}")
+    if initial is not None and (np.ndim(initial) or initial != 0):
+        raise ValueError(f"initial must be None or 0, not {initial!r}")
+    both = part(y, axis, 1, None) + part(y, axis, None, -1)
+    totals = np.cumsum(_distances(y, x, dx, axis) * both / 2.0, axis=axis)
+    if initial is None:
+        return totals
+    return np.concatenate([np.zeros(kept(totals.shape, axis), totals.dtype), totals], axis=axis)
+
+
+def _over(a: Any, b: Any) -> Any:
+    """A ratio; 0 where the denominator is 0."""
+    is_zero = np.equal(b, 0)
+    return np.where(is_zero, 0.0, a / np.where(is_zero, 1.0, b))
+
+
+def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
+    """`scipy.integrate.simpson`: the integral of parabolas through the points (Simpson's rule).
+
+    An even number of points leaves an interval at the end, which Cartwright's correction adds.
+
+    Parameters
+    ----------
+    y, x, dx, axis
+        As for `tapegrad.trapezoid`.
+
+    Raises
+    ------
+    ValueError
+        As SciPy does.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.integrate import simpson
+    >>> tg.grad(simpson)(np.ones(5)).round(3)
+    array([0.333, 1.333, 0.667, 1.333, 0.333])
+    """
+    y = np.moveaxis(to_array(y), axis, 0)
+    if x is not None and np.ndim(x) == y.ndim:
+        x = np.moveaxis(to_array(x), axis, 0)
+    n, h = len(y), to_array(_distances(y, x, dx, 0))
+    # SciPy's dtypes
+    if n != 2 and (x is not None or n % 2 == 0):
+        h = h.astype(float)
+    elif x is None:
+        h = h.astype(np.result_type(y.dtype, 0.0))
+    if x is None:
+        h = np.broadcast_to(h, (max(n - 1, 0), *[1] * (y.ndim - 1)))
+    if n == 2:
+        return 0.5 * h[0] * (y[0] + y[1])
+    m = n - 1 - (n % 2 == 0)
+    h0, h1 = h[:m:2], h[1:m:2]
+    both = h0 + h1
+    terms = y[:m:2] * (2 - _over(h1, h0)) + y[1:m:2] * (both * _over(both, h0 * h1))
+    total = np.sum(both / 6 * (terms + y[2 : m + 1 : 2] * (2 - _over(h0, h1))), axis=0)
+    if n % 2:
+        return total
+    h0, h1 = h[-2], h[-1]
+    total = total + y[-1] * _over(2 * h1 * h1 + 3 * h0 * h1, 6 * (h0 + h1))
+    total = total + y[-2] * _over(h1 * h1 + 3 * h0 * h1, 6 * h0)
+    return total - y[-3] * _over(h1**3, 6 * h0 * (h0 + h1))

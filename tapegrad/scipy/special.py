@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors.names import list_names
 from tapegrad.ops import activation
 from tapegrad.ops import scipy_special as _ops
-from tapegrad.ops.casting import floating, number, seen, stop_gradient
+from tapegrad.ops.casting import floating, number, seen, stop_gradient, to_array
 from tapegrad.ops.scipy_special import *  # noqa: F403
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.ops.scipy_special import digamma as digamma
@@ -25,7 +26,7 @@ from tapegrad.ops.scipy_special import jn as jn
 _scipys = import_module("scipy.special")
 
 __all__ = [name for name in (*SCIPY_OPS, "airy", "fresnel", "sici") if hasattr(_scipys, name)]
-__all__ += ["digamma", "jn", "log_softmax", "logsumexp", "multigammaln", "softmax"]
+__all__ += ["comb", "digamma", "jn", "log_softmax", "logsumexp", "multigammaln", "softmax"]
 list_names(globals())
 
 
@@ -147,3 +148,42 @@ def multigammaln(a: Any, d: Any) -> Any:
     a = floating(a)
     terms = [_ops.gammaln(a - 0.5 * j) for j in range(d)]
     return number(sum(terms, a * 0 + d * (d - 1) * 0.25 * math.log(math.pi)))
+
+
+def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
+    """The number of combinations of N things taken k at a time; 0 for k below 0 or above N.
+
+    Between whole numbers it is `binom`, as are its derivatives.
+
+    Parameters
+    ----------
+    N, k
+        Arrays.
+    exact
+        Whether to return an integer, which has no derivative.
+    repetition
+        Whether a thing may be taken more than once.
+
+    Raises
+    ------
+    TypeError
+        For a Tensor, if `exact`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import comb
+    >>> tg.value_and_grad(lambda n: comb(n, 2))(5.0)
+    (array(10.), array(4.5))
+    """
+    if exact:
+        if type(N) is Tensor or type(k) is Tensor:
+            raise TypeError("comb: an exact integer has no derivative; write exact=False")
+        return _scipys.comb(N, k, exact=True, repetition=repetition)
+    n, k = to_array(N), to_array(k)
+    if repetition:
+        is_one = np.equal(k, 0) & np.greater_equal(n, 0)
+        return number(np.where(is_one, 1.0, _ops.binom(np.where(is_one, 1, n + k - 1), k)))
+    is_some = np.less_equal(k, n) & np.greater_equal(n, 0) & np.greater_equal(k, 0)
+    chosen = _ops.binom(np.where(is_some, n, 1), np.where(is_some, k, 1))
+    return number(np.where(is_some, chosen, 0.0))

@@ -246,7 +246,8 @@ def test_scipys_functions_are_named(written: Any) -> None:
     fft = dict.fromkeys(dir(pytest.importorskip("tapegrad.scipy.fft")), "x")
     linalg = dict.fromkeys(("cholesky", "inv", "det", "eigh", "svd", "norm", "lu_factor"), "x")
     linalg |= {"solve": "np.eye(3), x", "solveh_banded": "np.ones((1, 3)), x"}
-    for module, calls in {"fft": fft, "linalg": linalg}.items():
+    integrals = dict.fromkeys(("trapezoid", "simpson", "cumulative_trapezoid"), "x")
+    for module, calls in {"fft": fft, "linalg": linalg, "integrate": integrals}.items():
         for name, args in calls.items():
             if "shift" not in name:  # these are of NumPy's functions
                 imported = f"global f\nfrom scipy.{module} import {name} as f"

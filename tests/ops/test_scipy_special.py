@@ -112,6 +112,44 @@ DIGITS: list[tuple[str, tuple[float, ...], int, float, float]] = [
     ("k1e", (1e4,), 0, -6.267275639066051e-07, 9.401618374378432e-11),
     ("i1", (0.0,), 0, 0.5, 0.0),
     ("j1", (0.0,), 0, 0.5, 0.0),
+    ("spence", (1.0,), 0, -1.0, 0.5),
+    ("spence", (1.25,), 0, -0.89257420525683902, 0.37029682102735609),
+    ("spence", (10000.0,), 0, -0.00092112614981259953, 8.212082706396635e-8),
+    ("spence", (0.001,), 0, -6.9146699489310681, 994.07940946052944),
+    ("spence", (0.5,), 0, -1.3862943611198906, 1.2274112777602188),
+    ("boxcox", (2.5, 1e-09), 1, 0.41979435291567315, 0.2564357832660738),
+    ("boxcox", (0.001, 3.0), 1, 0.11111110869741491, -0.07407405655924894),
+    ("boxcox", (100000.0, -2.0), 1, 0.24999999939935373, 0.24999999277198109),
+    ("boxcox", (30.0, 0.25), 0, 0.078011577310690531, -0.0019502894327672633),
+    ("boxcox1p", (1e-10, 0.5), 1, 4.999999999666667e-21, 3.3333333329583337e-31),
+    ("boxcox1p", (1e-10, 0.5), 0, 0.99999999995, -0.499999999925),
+    ("inv_boxcox", (0.75, 1e-09), 1, -0.59540625390945049, 0.76286426224468363),
+    ("inv_boxcox", (3.0, -0.3), 1, -160323.81121322526, 17325090.697201505),
+    ("inv_boxcox", (200.0, 2.0), 1, -25.013484316374203, 53.767518505930153),
+    ("inv_boxcox", (3.0, 0.5), 0, 2.5, 0.5),
+    ("inv_boxcox1p", (1e-10, 0.5), 1, -5.000000000166667e-21, 6.6666666668333341e-31),
+    ("binom", (50.0, 25.5), 0, 88005635166739.315, 59344365668124.469),
+    ("binom", (50.0, 25.5), 1, -4908918457277.8328, -9627845961473.4023),
+    ("binom", (100000000.0, 3.5), 0, 3.0090110182231036e19, 752252763958.93549),
+    ("binom", (3.0, 5.0), 0, -0.05, -0.083333333333333333),
+    ("binom", (3.0, 5.0), 1, 0.05, -0.12833333333333333),
+    ("binom", (2.5, -1.0), 1, 0.28571428571428571, 1.1234780521491781),
+    ("binom", (-1.5, 2.0), 0, -2.0, 1.0),
+    ("poch", (100000000.0, 0.5), 0, 5.00000000625e-5, -2.500000009375e-13),
+    ("poch", (-2.0, 3.0), 0, 2.0, -6.0),
+    ("poch", (2.5, 30.0), 1, 1.2079938625271227e35, 4.1975281229767579e35),
+    ("poch", (-1.5, 0.25), 1, 6.1628027528463034, 54.717647009846439),
+    ("pseudo_huber", (100000.0, 0.001), 0, 2.5e-28, -7.4999999999999994e-33),
+    ("pseudo_huber", (0.001, 100000.0), 0, 99999.998000000015, -1.99999997),
+    ("pseudo_huber", (1.0, 1e100), 0, 1.0e100, -2.0),
+    ("eval_chebyt", (5, 1.0), 1, 25.0, 200.0),
+    ("eval_chebyt", (2.5, -0.5), 1, -2.5, -2.5),
+    ("eval_hermite", (7, 3.0), 1, 197904.0, 641088.0),
+    ("eval_laguerre", (30, 0.5), 1, -1.8881260317261418, -14.639427794332197),
+    ("eval_laguerre", (2.5, 0.5), 1, -1.6024081464222027, 1.7136096642764289),
+    ("eval_genlaguerre", (4, 0.5, 12.0), 2, 51.9375, 25.875),
+    ("eval_gegenbauer", (6, 0.5, 0.25), 2, 2.1353759765625, 0.05126953125),
+    ("exp10", (-300.0,), 0, 2.3025850929940457e-300, 5.301898110478398e-300),
 ]
 
 
@@ -146,7 +184,9 @@ COMPLEX: dict[str, tuple[Any, ...]] = {
     "hyp0f1": (1.5,),
     "hyp1f1": (0.5, 1.5),
     "hyp2f1": (0.5, 1.5, 2.0),
-    "eval_legendre": (2.5,),
+    "spence": (),
+    **dict.fromkeys(("eval_legendre", "eval_chebyt", "eval_chebyu", "eval_laguerre"), (2.5,)),
+    **dict.fromkeys(("eval_gegenbauer", "eval_genlaguerre"), (2.5, 0.5)),
     "eval_jacobi": (2, 0.5, 1.0),
 }
 
@@ -199,6 +239,13 @@ def test_second_names_and_families_are_answered_for() -> None:
         (lambda x: special.rel_entr(0.0, x), [0.0, 2.0], [0.0, 0.0]),
         (lambda x: special.i0e(x), [0.0], [0.0]),
         (lambda x: special.entr(x), [0.0], [np.inf]),
+        (lambda x: special.cbrt(x), [-8.0, 8.0], [1 / 12, 1 / 12]),
+        (lambda x: special.gammasgn(x), [-1.5, 2.0], [0.0, 0.0]),
+        (lambda r: special.huber(2.0, r), [-2.0, 2.0, 3.0], [-2.0, 2.0, 2.0]),
+        (lambda delta: special.huber(delta, 2.0), [2.0, 1.0], [0.0, 1.0]),
+        (lambda r: special.pseudo_huber(2.0, r), [0.0], [0.0]),
+        (lambda r: special.pseudo_huber(0.0, r), [0.0, 3.0], [0.0, 0.0]),
+        (lambda delta: special.pseudo_huber(delta, 3.0), [0.0], [3.0]),
         (lambda x: special.entr(x)[1:], [0.0, 0.5], [0.0, -1 - np.log(0.5)]),
         (lambda x: special.betaln(x, 1.0), [12.0, 1e10, 1e16], [-1 / 12, -1e-10, -1e-16]),
         (lambda x: special.log_expit(x), [-1e4, 1e4], [1.0, 0.0]),
@@ -217,7 +264,8 @@ def test_at_the_ends_and_the_kinks_the_slope_is_as_the_table_says(
     [
         ("hyp2f1: c is an option", lambda t: special.hyp2f1(1.0, 2.0, t, 0.5)),
         ("scipy.special.ellipkm1", lambda t: special.ellipkm1(t)),
-        ("scipy.special.binom", lambda t: special.binom(t, 2.0)),
+        ("scipy.special.stdtridf", lambda t: special.stdtridf(t, 2.0)),
+        ("eval_hermite: n is an option", lambda t: special.eval_hermite(t, 2.0)),
         ("zeta: x is an option", lambda t: special.zeta(t, 2.0)),
         ("scipy.special._ufuncs._riemann_zeta", lambda t: special.zeta(t)),
         ("scipy.special.xlogy.outer", lambda t: special.xlogy.outer(t, t)),
@@ -235,9 +283,9 @@ def test_what_is_refused_is_named_as_what_it_is(name: str, call: Any) -> None:
 def test_a_function_that_reads_arrays_names_ours() -> None:
     with pytest.raises(TypeError, match=r"; write tg\.polygamma\("):
         tg.record(lambda t: special.polygamma(1, t))(np.ones(2))
-    for name in ("logsumexp", "softmax", "log_softmax"):
+    for name, *more in (("logsumexp",), ("softmax",), ("log_softmax",), ("comb", 2)):
         with pytest.raises(TypeError, match=rf"; write tapegrad\.scipy\.special\.{name}\("):
-            tg.record(lambda t, name=name: getattr(special, name)(t))(np.ones(2))
+            tg.record(lambda t, name=name, more=more: getattr(special, name)(t, *more))(np.ones(2))
 
 
 def test_the_package_does_not_import_scipy() -> None:

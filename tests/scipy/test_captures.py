@@ -61,6 +61,10 @@ SOLVERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda y, t, k: -k["k"] * y,
         lambda f, args: equations.odeint(f, 1.0, [0.0, 1.0], args, **LOOSE)[-1],
     ),
+    "quad": (
+        lambda x, k: np.exp(-k["k"] * x),
+        lambda f, args: equations.quad(f, 0.0, 1.0, args)[0],
+    ),
 }
 
 
@@ -171,6 +175,11 @@ OF_SCIPY: dict[str, tuple[Any, str, Any]] = {
         lambda find, k: find(lambda y, t: -k * y, [1.0], [0.0, 1.0]),
     ),
     "quad": (
+        integrate,
+        "tapegrad.scipy.integrate.quad",
+        lambda find, k: find(lambda t: k * t, 0.0, 1.0),
+    ),
+    "quad_vec": (
         integrate,
         "scipy.integrate.fixed_quad",
         lambda find, k: find(lambda t: k * t, 0.0, 1.0),

@@ -1,6 +1,7 @@
 """Solutions of differential equations are SciPy's, to the last bit, with derivatives of any order.
 
 Those are compared with exact ones: by the state, the times and the arguments, in either direction.
+So are integrals, by their ends and arguments or by values and points.
 """
 
 from functools import partial
@@ -8,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 from depth import THOROUGH
-from scipy_kit import refuses_alike
+from scipy_kit import FIRST, prove, refuses_alike
 
 import tapegrad as tg
+from tapegrad.testing import check_grads
 
 theirs: Any = pytest.importorskip("scipy.integrate")
 ours: Any = pytest.importorskip("tapegrad.scipy.integrate")
@@ -362,3 +365,123 @@ def test_a_proof_draws_no_rate_that_takes_forever() -> None:
 
     for fn in (tg.grad(decayed), looped):
         np.testing.assert_allclose(tg.compile(fn, check=True)(0.7), fn(0.7), rtol=1e-12)
+
+
+# --- integrals ------------------------------------------------------------------------------
+
+
+def wave(x: Any, k: Any, s: Any) -> Any:
+    return np.exp(-k * x) * np.sin(s[0] * x) + s[1]
+
+
+def test_an_integral_is_scipys_with_derivatives_by_leibniz() -> None:
+    def fn(s: Any, **options: Any) -> Any:
+        return lambda a, b, k, c: s.quad(wave, a, b, (k, c), **options)[0]
+
+    args = (0.3, 2.0, np.array(1.5), np.array([2.0, 0.1]))
+    if THOROUGH:
+        prove(fn(ours), fn(theirs), args)
+    prove(
+        *[lambda a, k, s=s: fn(s)(a, 2.0, k, args[3]) for s in (ours, theirs)], args[::2], order=1
+    )
+    # from the right to the left, and with SciPy's options
+    options = {"points": [1.0], "epsabs": 1e-12, "limit": 40}
+    prove(fn(ours, **options), fn(theirs, **options), (2.0, 0.3, *args[2:]), **FIRST)
+    assert ours.quad(wave, 0.0, 1.0, (1.0, [2.0, 3.0])) == theirs.quad(
+        wave, 0, 1, (1.0, [2.0, 3.0])
+    )
+    # a Tensor among the ends alone, or captured
+    by_end = tg.grad(lambda b: ours.quad(np.sin, 0.0, b)[0])(1.25)
+    np.testing.assert_allclose(by_end, np.sin(1.25))
+    for way in (tg.grad, lambda fn: tg.compile(tg.grad(fn))):
+        by_k = way(lambda k: ours.quad(lambda x: np.exp(k * x), 0.0, 1.0)[0])(2.0)
+        np.testing.assert_allclose(by_k, (np.exp(2.0) + 1) / 4, rtol=1e-12)
+
+
+# an integrand of x and of one argument, the ends, the argument, and two derivatives by it
+EXACT: dict[str, tuple[Any, Any, Any, float, float, float]] = {
+    "both ends infinite": (
+        lambda x, k: np.exp(-k * x * x),
+        -np.inf,
+        np.inf,
+        2.0,
+        -np.sqrt(np.pi) / 2 * 2**-1.5,
+        np.sqrt(np.pi) * 0.75 * 2**-2.5,
+    ),
+    "one end infinite": (lambda x, k: 1 / (x * x + k * k), 0.0, np.inf, 0.5, -2 * np.pi, 8 * np.pi),
+    "no slope at the end": (lambda x, k: x**k, 0.0, 1.0, -0.5, -4.0, 16.0),
+    "tiny": (lambda x, k: 1e-30 * np.exp(k * x), 0.0, 1.0, 0.0, 5e-31, 1e-30 / 3),
+    "constant": (lambda x, k: 2.0, 0.0, 1.0, 1.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_integrals_have_exact_derivatives(case: str) -> None:
+    fn, a, b, k, first, second = EXACT[case]
+    gradient = tg.grad(lambda k: ours.quad(fn, a, b, k)[0])
+    # of a tiny integral, whatever the absolute tolerance
+    np.testing.assert_allclose(gradient(k), first, rtol=1e-9)
+    np.testing.assert_allclose(tg.grad(gradient)(k), second, rtol=1e-9)
+    if np.isinf(b):
+        assert tg.grad(lambda b: ours.quad(fn, a, b, k)[0])(b) == 0.0
+
+
+def test_integrals_refuse_by_name() -> None:
+    with pytest.raises(NotImplementedError, match="quad takes no weight but None"):
+        ours.quad(np.sin, 0.0, 1.0, weight="cos", wvar=2.0)
+    with pytest.raises(TypeError, match="epsabs is an option, which passes no gradient"):
+        tg.record(lambda e: ours.quad(np.sin, 0.0, 1.0, epsabs=e))(1e-3)
+    refuses_alike(*[lambda s=s: s.quad(np.sin, 0.0, 1.0, limit=0) for s in (ours, theirs)])
+    refuses_alike(*[lambda s=s: s.quad(lambda x: np.ones(2), 0.0, 1.0) for s in (ours, theirs)])
+
+
+POINTS = np.array([0.0, 0.5, 0.75, 2.0, 2.25, 3.5, 3.0])
+VALUES = np.sin(np.arange(21.0)).reshape(3, 7)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+@pytest.mark.parametrize("name", ["trapezoid", "simpson", "cumulative_trapezoid"])
+def test_integrals_of_values_are_scipys(name: str, n: int) -> None:
+    def both(**options: Any) -> Any:
+        return [lambda *args, s=s: getattr(s, name)(*args, **options) for s in (ours, theirs)]
+
+    y, x = VALUES[:, :n], POINTS[:n]
+    whole = {"compiled": n == 4, "batched": n == 4, "proved": n == 4}
+    prove(*both(), (y, x), **whole)
+    prove(*both(axis=0), (y.T, np.cumsum(y.T, axis=0)), order=1, compiled=False, batched=False)
+    prove(*both(dx=0.25), (y[0] + 1j * y[1],), **FIRST)
+    here, there = both(axis=-2)
+    same(here(VALUES.T.astype(np.float32)), there(VALUES.T.astype(np.float32)), 1e-6)
+    same(here(np.arange(n)[:, None]), there(np.arange(n)[:, None]))
+    # by the distance
+    check_grads(lambda dx: getattr(ours, name)(y, dx=dx), (0.25,))
+
+
+def test_points_that_coincide_have_simpsons_values() -> None:
+    for x in (
+        [0.0, 0.0, 1.0, 2.0, 2.0],
+        [0.0, 1.0, 1.0, 1.0],
+        [1.0, 1.0, 1.0, 1.0],
+        [0.0, 1.0, 1.0, 3.0],
+    ):
+        y = VALUES[0, : len(x)]
+        same(ours.simpson(y, x), theirs.simpson(y, x))
+        assert np.isfinite(tg.grad(lambda y, x=x: ours.simpson(y, x))(y)).all()
+    same(
+        ours.cumulative_trapezoid(VALUES, initial=0), theirs.cumulative_trapezoid(VALUES, initial=0)
+    )
+
+
+@pytest.mark.parametrize("name", ["simpson", "cumulative_trapezoid"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"x": POINTS[:3]},
+        {"x": VALUES},
+        {"y": VALUES[0, :0]},
+        {"axis": 1},
+    ],
+)
+def test_values_and_points_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
+    call = {"y": VALUES[0], **wrong}
+    refuses_alike(*[lambda s=s: getattr(s, name)(**call) for s in (ours, theirs)])

@@ -66,6 +66,25 @@ def test_the_dimension_of_a_gamma_function_is_a_whole_number() -> None:
     refuses_alike(lambda: ours.multigammaln(4.5, 1.5), lambda: theirs.multigammaln(4.5, 1.5))
 
 
+@pytest.mark.parametrize("repetition", [False, True])
+def test_combinations_are_scipys(repetition: bool) -> None:
+    fns = [lambda n, k, s=s: s.comb(n, k, repetition=repetition) for s in (ours, theirs)]
+    prove(*fns, (np.array([5.0, 4.5, 40.25]), np.array([[2.0], [3.5]])))
+    # beyond the ends
+    n, k = np.array([3.0, 2.5, -1.0, 3.0, 0.0]), np.array([4.0, 2.75, 2.0, -1.0, 0.0])
+    same(fns[0](n, k)[[0, 1, 3, 4]], fns[1](n, k)[[0, 1, 3, 4]])
+    same(fns[0](7, 3), fns[1](7, 3))
+    assert ours.comb(30, 20, exact=True, repetition=repetition) == theirs.comb(
+        30, 20, exact=True, repetition=repetition
+    )
+    if not repetition:
+        same(fns[0](n, k), fns[1](n, k))
+        for g in tg.grad(lambda n, k: np.sum(ours.comb(n, k)), (0, 1))(n[:4], k[:4]):
+            np.testing.assert_array_equal(g, 0)
+    with pytest.raises(TypeError, match=r"comb: an exact integer .* exact=False"):
+        tg.grad(lambda n: ours.comb(n, 2, exact=True))(5.0)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_an_axis_that_is_not_there_is_refused_as_by_scipy(name: str) -> None:
     refuses_alike(lambda a: getattr(ours, name)(a, axis=2), lambda a: getattr(theirs, name)(a, axis=2), A)  # fmt: skip

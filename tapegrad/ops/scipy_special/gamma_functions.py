@@ -25,8 +25,8 @@ from tapegrad.ops.scipy_special.ufuncs import (
     split,
 )
 
-__all__ = ["beta", "betaln", "digamma", "gamma", "gamma_rest", "gammaln", "half_step_rest"]
-__all__ += ["loggamma", "polygamma", "psi", "rgamma", "zeta"]
+__all__ = ["beta", "betaln", "binom", "digamma", "gamma", "gamma_rest", "gammaln", "gammasgn"]
+__all__ += ["half_step_rest", "loggamma", "poch", "polygamma", "psi", "rgamma", "zeta"]
 
 gamma: Op[Any] = special("gamma", lambda g, y, x: g * y * psi(x), at=1.8, complex=True)
 gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), at=1.8)
@@ -170,6 +170,47 @@ betaln: Op[Any] = special(
     lambda g, y, a, b: g * _psi_step(b, a),
     at=2.42,
 )
+
+
+def _where_zero(y: Any, at_zero: Any, otherwise: Any, *xs: Any) -> Any:
+    """A slope where the value is 0, and elsewhere the value times another function."""
+    is_zero = np.equal(y, 0)
+    zeros, others = ([np.where(is_of, x, 1) for x in xs] for is_of in (is_zero, ~is_zero))
+    return np.where(is_zero, at_zero(*zeros), y * otherwise(*others))
+
+
+# at a zero, one of the gamma functions has a pole, where its inverse has a slope
+def _binom_by_n(n: Any, k: Any) -> Any:
+    rest = n - k + 1
+    slope = psi(n + 1) * rgamma(rest) + _slope_of_rgamma(rest)
+    return gamma(n + 1) * rgamma(k + 1) * slope
+
+
+def _binom_by_k(n: Any, k: Any) -> Any:
+    rest = n - k + 1
+    slopes = _slope_of_rgamma(k + 1) * rgamma(rest) - rgamma(k + 1) * _slope_of_rgamma(rest)
+    return gamma(n + 1) * slopes
+
+
+def _poch_by_z(z: Any, m: Any) -> Any:
+    return gamma(z + m) * (psi(z + m) * rgamma(z) + _slope_of_rgamma(z))
+
+
+binom: Op[Any] = special(
+    "binom",
+    lambda g, y, n, k: g * _where_zero(y, _binom_by_n, lambda n, k: -_psi_step(n - k + 1, k), n, k),
+    lambda g, y, n, k: (
+        g * _where_zero(y, _binom_by_k, lambda n, k: psi(n - k + 1) - psi(k + 1), n, k)
+    ),
+    at=(4.5, 1.5),
+)
+poch: Op[Any] = special(
+    "poch",
+    lambda g, y, z, m: g * _where_zero(y, _poch_by_z, lambda z, m: -_psi_step(z, m), z, m),
+    lambda g, y, z, m: g * y * psi(z + m),
+    at=2.42,
+)
+gammasgn: Op[Any] = special("gammasgn", None)
 
 
 def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,8 +1,9 @@
-"""Integrals of elementary functions, elliptic integrals, and hypergeometric functions.
+"""Integrals of elementary functions, elliptic integrals, hypergeometric functions and polynomials.
 
 The derivatives are in the DLMF (https://dlmf.nist.gov): of exponential, trigonometric and Fresnel
-integrals in chapters 6 and 7, of hypergeometric functions in 13, 15 and 18, of elliptic integrals
-in 19, and of Lambert's function in 4.13.
+integrals in chapters 6 and 7, of hypergeometric functions in 13, 15 and 18, of orthogonal
+polynomials in 18.9, of elliptic integrals in 19, of Lambert's function in 4.13, and of the
+dilogarithm in 25.12.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.ufuncs import (
+    SCIPY_OPS,
     declared,
     family,
     result_type,
@@ -25,16 +27,22 @@ from tapegrad.ops.scipy_special.ufuncs import (
 )
 from tapegrad.ops.special import sinc
 
-__all__ = ["cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "elliptic_derivative"]
-__all__ += ["eval_jacobi", "eval_legendre", "exp1", "expi", "expm1", "expn", "exprel", "fresnel"]
-__all__ += ["fresnel_c", "fresnel_s", "huber", "hyp0f1", "hyp1f1", "hyp2f1", "hyperu", "lambertw"]
-__all__ += ["log1p", "sici", "sici_c", "sici_s", "wofz"]
+__all__ = ["boxcox", "boxcox1p", "cbrt", "cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc"]
+__all__ += ["elliptic_derivative", "eval_chebyt", "eval_chebyu", "eval_gegenbauer"]
+__all__ += ["eval_genlaguerre", "eval_hermite", "eval_jacobi", "eval_laguerre"]
+__all__ += ["eval_legendre", "exp1", "exp2", "exp10", "expi", "expm1", "expn", "exprel", "fresnel"]
+__all__ += ["fresnel_c", "fresnel_s", "huber", "hyp0f1", "hyp1f1", "hyp2f1", "hyperu", "inv_boxcox"]
+__all__ += ["inv_boxcox1p", "lambertw", "log1p", "pseudo_huber", "sici", "sici_c", "sici_s"]
+__all__ += ["spence", "wofz"]
 
 # --- functions close to elementary ones ----------------------------------------------------
 
 log1p: Op[Any] = special("log1p", lambda g, y, x: g / (1 + x), at=2.02, complex=True)
 expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x), complex=True)
 cosm1: Op[Any] = special("cosm1", lambda g, y, x: -g * np.sin(x))
+exp2: Op[Any] = special("exp2", lambda g, y, x: g * y * math.log(2))
+exp10: Op[Any] = special("exp10", lambda g, y, x: g * y * math.log(10))
+cbrt: Op[Any] = special("cbrt", lambda g, y, x: g / (3 * y * y), kink="inf at 0")
 exprel: Op[Any] = special("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
 huber: Op[Any] = special(
     "huber",
@@ -42,11 +50,55 @@ huber: Op[Any] = special(
     lambda g, y, delta, r: g * np.clip(r, -delta, delta),
     at=(2.42, 0.8),
 )
+pseudo_huber: Op[Any] = special(
+    "pseudo_huber",
+    lambda g, y, delta, r: g * r * (r / _far(delta, r)) * (r / (delta + _far(delta, r))) ** 2,
+    lambda g, y, delta, r: g * delta * (r / _far(delta, r)),
+    at=(2.42, 0.8),
+)
+
+
+def _far(delta: Any, r: Any) -> Any:
+    """The distance from the origin, where the slopes are 0."""
+    far = np.hypot(delta, r)
+    return np.where(np.equal(far, 0), 1, far)
+
+
+def _boxcox(name: str, log: Any) -> Op[Any]:
+    """The op of ``(exp(power * log(x)) - 1) / power``, also at a power of 0."""
+
+    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
+        return g * np.square(log(x)) * hyp1f1(2, 3, power * log(x)) / 2
+
+    by_x = lambda g, y, x, power: g * np.exp((power - 1) * log(x))  # noqa: E731
+    return special(name, by_x, by_power, at=(2.42, 0.8))
+
+
+def _inverse_boxcox(name: str, one: int) -> Op[Any]:
+    """The op of ``exp(log1p(power * x) / power)``, also at a power of 0, less 1 or 0."""
+
+    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
+        return -g * (y + one) * np.square(x) * hyp2f1(2, 2, 3, -power * x) / 2
+
+    return special(name, lambda g, y, x, power: g * (y + one) / (1 + power * x), by_power)
+
+
+boxcox, boxcox1p = _boxcox("boxcox", np.log), _boxcox("boxcox1p", np.log1p)
+inv_boxcox, inv_boxcox1p = _inverse_boxcox("inv_boxcox", 0), _inverse_boxcox("inv_boxcox1p", 1)
 
 # --- exponential and trigonometric integrals -----------------------------------------------
 
 expi: Op[Any] = special("expi", lambda g, y, x: g * np.exp(x) / x, complex=True)
 exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
+
+
+def _slope_of_spence(x: Any) -> Any:
+    is_near = np.less(np.absolute(x - 1), 0.5)
+    near, far = np.where(is_near, x, 1), np.where(is_near, 2, x)
+    return np.where(is_near, -hyp2f1(1, 1, 2, 1 - near), np.log(far) / (1 - far))
+
+
+spence: Op[Any] = special("spence", lambda g, y, x: g * _slope_of_spence(x), at=2.42, complex=True)
 
 
 def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
@@ -230,28 +282,50 @@ hyp2f1: Op[Any] = family(
 hyperu: Op[Any] = family(
     "hyperu", lambda g, y, x, a, b: -g * a * hyperu(a + 1, b + 1, x), (1, 2, 2.6), _read_two
 )
-eval_jacobi: Op[Any] = family(
-    "eval_jacobi",
-    lambda g, y, x, n, alpha, beta: g * _slope_of_jacobi(n, alpha, beta, x),
-    (3, 1.0, 1.0, 0.19),
-    lambda n, alpha, beta, x: ((x,), {"n": n, "alpha": alpha, "beta": beta}),
-    complex=True,
+
+# --- orthogonal polynomials, by their last argument ----------------------------------------
+
+
+_READ: dict[int, Any] = {
+    1: lambda n, x: ((x,), {"n": n}),
+    2: lambda n, alpha, x: ((x,), {"n": n, "alpha": alpha}),
+    3: lambda n, alpha, beta, x: ((x,), {"n": n, "alpha": alpha, "beta": beta}),
+}
+
+
+def _polynomial(name: str, of: str, slope: Any, n: float, *at: float, complex: bool = True) -> Any:
+    """The op of a polynomial, with its slope by one of the degree before.
+
+    ``slope(n, *parameters)`` has the factor and the parameters of that one.
+    """
+
+    def vjp(g: Any, y: Any, x: Any, n: Any, **parameters: Any) -> Any:
+        n = np.asarray(n)
+        factor, *others = slope(n, *parameters.values())
+        before = SCIPY_OPS[of](np.where(n == 0, n, n - 1), *others, x)
+        return g * np.where(n == 0, 0, factor) * before
+
+    return family(name, vjp, (n, *at, 0.19), _READ[1 + len(at)], complex)
+
+
+eval_jacobi: Op[Any] = _polynomial(
+    "eval_jacobi", "eval_jacobi", lambda n, a, b: ((n + a + b + 1) / 2, a + 1, b + 1), 3, 1.0, 1.0
 )
-eval_legendre: Op[Any] = family(
-    "eval_legendre",
-    lambda g, y, x, n: g * _slope_of_jacobi(n, 0, 0, x),
-    (2.5, 0.19),
-    lambda n, x: ((x,), {"n": n}),
-    complex=True,
+eval_legendre: Op[Any] = _polynomial(
+    "eval_legendre", "eval_jacobi", lambda n: ((n + 1) / 2, 1, 1), 2.5
 )
-
-
-def _slope_of_jacobi(n: Any, alpha: Any, beta: Any, x: Any) -> Any:
-    """The slope, by the polynomial of the degree before; 0 for a constant."""
-    n = np.asarray(n)
-    before = eval_jacobi(np.where(n == 0, n, n - 1), alpha + 1, beta + 1, x)
-    return np.where(n == 0, 0, n + alpha + beta + 1) / 2 * before
-
+eval_chebyt: Op[Any] = _polynomial("eval_chebyt", "eval_chebyu", lambda n: (n,), 2.5)
+eval_chebyu: Op[Any] = _polynomial("eval_chebyu", "eval_gegenbauer", lambda n: (2, 2), 2.5)
+eval_gegenbauer: Op[Any] = _polynomial(
+    "eval_gegenbauer", "eval_gegenbauer", lambda n, alpha: (2 * alpha, alpha + 1), 3, 0.5
+)
+eval_hermite: Op[Any] = _polynomial(
+    "eval_hermite", "eval_hermite", lambda n: (2 * n,), 3, complex=False
+)
+eval_laguerre: Op[Any] = _polynomial("eval_laguerre", "eval_genlaguerre", lambda n: (-1, 1), 2.5)
+eval_genlaguerre: Op[Any] = _polynomial(
+    "eval_genlaguerre", "eval_genlaguerre", lambda n, alpha: (-1, alpha + 1), 2.5, 0.5
+)
 
 # --- Lambert's function --------------------------------------------------------------------
 

@@ -56,7 +56,14 @@ DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("gamma", "gammaln", "psi"), _WITHOUT_POLES),
     **dict.fromkeys(("loggamma", "entr"), each(POSITIVE)),
     **dict.fromkeys(("polygamma", "gamma_rest", "half_step_rest"), _after((1, 2, 3), POSITIVE)),
-    **dict.fromkeys(("beta", "betaln", "rel_entr", "kl_div"), each(POSITIVE, POSITIVE)),
+    **dict.fromkeys(("beta", "betaln", "rel_entr", "kl_div", "poch"), each(POSITIVE, POSITIVE)),
+    "binom": each(Elements(4.25, 8.0), Elements(-0.75, 4.0)),
+    "gammasgn": _WITHOUT_POLES,
+    "spence": each(POSITIVE),
+    "cbrt": each(NONZERO),
+    "boxcox": each(POSITIVE, REAL),
+    "boxcox1p": each(_ABOVE_MINUS_ONE, REAL),
+    **dict.fromkeys(("inv_boxcox", "inv_boxcox1p"), each(Elements(-0.25, 4.0), Elements(0.0))),
     "zeta": _after((1.5, 2, 4.0), POSITIVE),
     "erfcx": each(Elements(-2.0)),
     "erfcx_derivative": _after((1, 2, 3), Elements(-2.0, 12.0)),
@@ -69,7 +76,7 @@ DOMAINS: dict[str, Domain] = {
     "xlogy": each(REAL, POSITIVE),
     "xlog1py": each(REAL, _ABOVE_MINUS_ONE),
     "log1p": each(_ABOVE_MINUS_ONE),
-    "huber": each(POSITIVE, REAL),
+    **dict.fromkeys(("huber", "pseudo_huber"), each(POSITIVE, REAL)),
     "expi": each(NONZERO),
     **dict.fromkeys(("exp1", "sici_s", "sici_c"), each(_RIGHT)),
     "expn": _after(_WHOLE, _RIGHT),
@@ -87,7 +94,14 @@ DOMAINS: dict[str, Domain] = {
     "hyp2f1": _after(((0.5, 1.5, 2.0), (1, 2, 3.5)), Elements(-3.0, 0.75)),
     "hyperu": _after(((0.5, 1.5), (1, 2)), _FAR_RIGHT),
     "eval_jacobi": _after(((2, 0.5, 1.0), (3, 1.0, 1.0)), _UNIT),
-    "eval_legendre": _after((0, 1, 3, 2.5), _UNIT),
+    **{
+        f"eval_{name}": _after((0, 1, 3, 2.5), _UNIT)
+        for name in ("legendre", "chebyt", "chebyu", "laguerre")
+    },
+    "eval_hermite": _after((0, 1, 3), REAL),
+    **dict.fromkeys(
+        ("eval_gegenbauer", "eval_genlaguerre"), _after(((0, 0.5), (3, 0.5), (2.5, 1.0)), _UNIT)
+    ),
     "lambertw": each(Elements(-0.25)),
     **{
         name: each(*elements)
