@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
-from itertools import starmap
-from operator import or_
 from typing import Any
 
 import attrs
@@ -18,9 +15,6 @@ from tapegrad.tree.ownership import Array
 
 # Moments: an int with a bit for each instruction of the outermost program.
 Moments = int
-# The first and the last of successive moments, and a life that consists of such.
-Span = tuple[int, int]
-Life = Sequence[Span]
 
 
 def life(start: int, stop: int) -> Moments:
@@ -83,7 +77,7 @@ class _Array:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    alive: Life
+    alive: Moments
 
     @property
     def lines(self) -> int:
@@ -108,7 +102,7 @@ class Arena:
         self._names = names
         self._arrays: list[_Array] = []
 
-    def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Life) -> None:
+    def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> None:
         """Allocate an array; one that is never in use keeps its memory to itself."""
         array = _Array(len(self.once), name, shape, dtype, alive)
         self.once.append(Line(name, self._allocated(array)))
@@ -126,7 +120,7 @@ class Arena:
         apart = sum(x.lines for x in shared)
         if apart * cost.CACHE_LINE < cost.ARENA_BYTES:
             return size
-        starts = places([(x.lines, reduce(or_, starmap(life, x.alive))) for x in shared])
+        starts = places([(x.lines, x.alive) for x in shared])
         whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
         if whole == apart:
             return size
@@ -134,7 +128,7 @@ class Arena:
         for start, x in zip(starts, shared, strict=True):
             place = f", {arena}, {start * cost.CACHE_LINE}"
             self.once[x.line] = Line(x.name, self._allocated(x, place))
-        memory = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), ())
+        memory = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
         self.once.insert(0, Line(arena, self._allocated(memory)))
         return size - (apart - whole) * cost.CACHE_LINE
 

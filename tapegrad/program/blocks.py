@@ -94,8 +94,9 @@ class _Loop:
         if ref not in self.plan.passing:
             out = name = self._place(ref)
         else:
-            host = self.plan.guests.get(ref)
-            out = self._buffer(self.plan.home[ref]) if host is None else self._place(host)
+            host = self.plan.guests[ref]
+            is_block = host in self.plan.passing
+            out = self._buffer(self.plan.home[host]) if is_block else self._place(host)
             self.block[ref] = name
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}

@@ -14,7 +14,7 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.arena import Arena, Life, Line
+from tapegrad.program.arena import Arena, Line, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
@@ -74,18 +74,18 @@ class Frame:
     lent: set[Ref] = attrs.Factory(set)
     lists: dict[str, str] = attrs.Factory(dict)
     views: list[tuple[str, str]] = attrs.Factory(list)
-    inside: Life | None = None
+    inside: Moments | None = None
 
     @property
     def once(self) -> list[Line]:
         """The lines that run once; more are added."""
         return self.arena.once
 
-    def life_of(self, i: int, values: Iterable[Ref] = ()) -> Life:
+    def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
         """When memory is in use that an instruction writes these values to, or needs to run."""
         if self.inside is not None:
             return self.inside
-        return [(i, max([i, *[self.plan.live.ends[x] for x in values]]))]
+        return life(i, max([i, *[self.plan.live.ends[x] for x in values]]))
 
     def list_views(self, name: str, row: str, text: str, note: str) -> None:
         """Have a step go through views of the rows that it goes through, each written as of x."""
@@ -104,12 +104,12 @@ def framed(
     values: dict[Ref, str],
     names: Names,
     arena: Arena,
-    inside: Life | None = None,
+    inside: Moments | None = None,
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to an arena."""
     plan, once = planned(program, inside is not None), arena.once
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
-    outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
+    outs: dict[Ref, str] = {}
     updates = (
         {}
         if inside is not None
@@ -122,10 +122,13 @@ def framed(
             names.constants[name] = x
             once += _constant(x, name, names)
     for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
-        arena.add(name, buffer.shape, buffer.dtype, alive if inside is None else alive and inside)
-    for ref, name in outs.items():
-        part = plan.parts[ref]
-        once.append(Line(name, f"{buffers[part.buffer]}[{part.index}]"))
+        arena.add(name, buffer.shape, buffer.dtype, alive and (inside or alive))
+    for ref, parts in plan.filled.items():
+        of = buffers[plan.home[ref]]
+        for part in parts:
+            if part.direct:
+                name = outs[part.value] = names.new(f"{of}_{part.start}")  # type: ignore[index]
+                once.append(Line(name, f"{of}{part.view}"))
     # successive values may share a buffer, in one order of axes
     known: dict[tuple[str, Axes], str] = {}
     for ref, axes in plan.turned.items():

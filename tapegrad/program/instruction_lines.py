@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-import attrs
-
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.ops.casting import astype, copy
+from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select
-from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks, cost
 from tapegrad.program.arena import Line
-from tapegrad.program.concatenations import filling_of, parts_of
+from tapegrad.program.concatenations import Part, is_joined, is_small, parts_of
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import (
@@ -27,7 +23,7 @@ from tapegrad.program.expressions import (
     is_filled,
     operand,
 )
-from tapegrad.program.frame import Frame, Values
+from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.memory import Plan
@@ -50,15 +46,11 @@ class _Lines:
         self.refs = refs_to(frame.program.instructions)
         self.lines: list[str] = []
         self.still = _still(frame)
-        self.unwritten = {x for filling in self.plan.filled.values() for x in filling.unwritten}
-        if frame.inside is None:
-            # written where they are returned
-            self.unwritten.update(*self.plan.sealed.values())
 
     def written(self) -> list[str]:
         """All lines."""
         instructions, frame = self.program.instructions, self.frame
-        ended, runs = _ended(frame, self.unwritten), dict(self.plan.runs)
+        ended, runs = _ended(frame), dict(self.plan.runs)
         # an instruction that a pass moved up begins no stage
         stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
         i, block = 0, ""
@@ -85,7 +77,7 @@ class _Lines:
         instruction, ref = self.program.instructions[i], self.refs[i]
         op = instruction.op
         # a part is written with the loop or the branch that returns it
-        if ref in self.unwritten or (op is PART and _is_control(self.program, instruction)):
+        if op is PART and _is_control(self.program, instruction):
             return
         if isinstance(instruction.options.get("loop"), Loop):
             self.lines.extend(loop_lines(self.frame, i, lines_of))
@@ -94,11 +86,10 @@ class _Lines:
         elif op in _MAY_BE_STILL and _is_still(self.program, instruction, self.still):
             self._view_once(i)
         elif ref in self.plan.filled:
-            self.lines.extend(_filled(self.frame, ref))
+            self._fill_buffer(i)
         else:
             place = self._place(ref)
-            is_placed = op in _PLACED or ref in self.plan.joined
-            text, note = (is_placed and self._placed(i, place)) or self._computed(i, place)
+            text, note = (place and self._placed(i, place)) or self._computed(i, place)
             about = _about(instruction, note)
             self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
 
@@ -106,15 +97,22 @@ class _Lines:
         """Have a view of memory that stays in place made once, or once for each row."""
         frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
         base: Any = instruction.operands[0]
-        name, strides = self.still[base]
-        note = _about(instruction, f"a view of {frame.values[base]}")
-        called = "x" if name in frame.lists else name
-        text = expression(self.program, i, {base: called}, None, frame.names)
-        if name in frame.lists:
-            frame.list_views(frame.values[ref], name, text, note)
+        of, strides = self.still[base]
+        name, note = frame.values[ref], _about(instruction, f"a view of {frame.values[base]}")
+        text = expression(self.program, i, {base: self._called(of)}, None, frame.names)
+        self._view(name, of, text, note)
+        self.still[ref] = name, _strides(self.program, instruction, strides)
+
+    def _called(self, of: str) -> str:
+        """What an array is called in views of it: one row of a list is x."""
+        return "x" if of in self.frame.lists else of
+
+    def _view(self, name: str, of: str, text: str, note: str) -> None:
+        """Have a view made once, or once for each row of a list."""
+        if of in self.frame.lists:
+            self.frame.list_views(name, of, text, note)
         else:
-            frame.once.append(Line(frame.values[ref], text, note))
-        self.still[ref] = frame.values[ref], _strides(self.program, instruction, strides)
+            self.frame.once.append(Line(name, text, note))
 
     def _place(self, ref: Ref) -> str | None:
         """The name of the array that a result is written to; None for one that is made for it."""
@@ -125,34 +123,41 @@ class _Lines:
         buffer = None if home is None else self.frame.buffers[home]
         return self.frame.outs.get(ref) or buffer
 
-    def _placed(self, i: int, place: str | None) -> tuple[str, str] | None:
-        """The array that has a result once its parts are written there, if that is how; a note."""
-        frame, plan, ref, lines = self.frame, self.plan, self.refs[i], self.lines
-        instruction, values = self.program.instructions[i], self.frame.values
-        op, operands = instruction.op, instruction.operands
-        if ref in plan.joined:
-            lines.extend(_rest(self.program, plan, i, values, frame.buffers))
-            return frame.buffers[plan.home[ref]], "its parts were written there"
-        if place is None:
-            return None
-        if op is stack and not instruction.options.get("axis"):
-            # a call of NumPy takes longer than copying a few small rows
-            lines.extend([f"{place}[{k}] = {operand(x, values)}" for k, x in enumerate(operands)])
-            return place, "its rows were written there"
-        if is_filled(instruction) or (op is copy and is_few(instruction)):
+    def _fill_buffer(self, i: int) -> None:
+        """Have the parts of a concatenation in its own buffer."""
+        frame, ref = self.frame, self.refs[i]
+        buffer, small = frame.buffers[self.plan.home[ref]], is_small(self.program.of(ref))
+        for part in self.plan.filled[ref]:
+            if part.is_constant and small:
+                frame.once.append(Line(f"{buffer}{part.view}", operand(part.value, frame.values)))
+            elif not part.direct:
+                self._fill(buffer, part)
+        note = _about(self.program.of(ref), "its parts are written there")
+        frame.once.append(Line(frame.values[ref], buffer, note))
+
+    def _fill(self, place: str, part: Part) -> None:
+        """Copy a part to its place in an array, of which a view is made once if that stays."""
+        name = self.frame.names.new(f"{place}_{part.start}")
+        self._view(name, place, f"{self._called(place)}{part.view}", "")
+        self.lines.append(f"{name}[...] = {operand(part.value, self.frame.values)}")
+
+    def _placed(self, i: int, place: str) -> tuple[str, str] | None:
+        """The array that a result is assigned to, if no call writes it there; and a note."""
+        frame, instruction = self.frame, self.program.instructions[i]
+        if is_filled(instruction) or (instruction.op is copy and is_few(instruction)):
             # an assignment starts sooner than a call, and broadcasts
-            lines.append(f"{place}[...] = {operand(operands[0], values)}")
+            self.lines.append(f"{place}[...] = {operand(instruction.operands[0], frame.values)}")
             return place, instruction.note
-        filling = None
-        if op is concatenate and place in frame.lists:
-            filling = filling_of(self.program, ref)
-        if filling is None:
+        if not (is_joined(instruction) and is_small(instruction)):
             return None
-        # in views of the row that are made once
-        for x, view in (*filling.parts, *filling.fixed):
-            part = frame.names.new(f"{place}_part")
-            frame.list_views(part, place, f"x{view}", f"its places in {values[ref]}")
-            lines.append(f"{part}[...] = {operand(x, values)}")
+        ref = self.refs[i]
+        stays = ref in self.plan.home or (ref in frame.outs and ref not in self.program.results)
+        for part in parts_of(self.program, instruction):
+            if place in frame.lists or stays:
+                self._fill(place, part)
+            else:
+                value = operand(part.value, frame.values)
+                self.lines.append(f"{place}{part.view} = {value}")
         return place, "its parts were written there"
 
     def _computed(self, i: int, place: str | None) -> tuple[str, str]:
@@ -177,11 +182,7 @@ class _Lines:
         return f"{frame.updates[i]}({', '.join(arguments)})"
 
 
-# ops whose results may be there once their parts are written to their places
-_PLACED = frozenset({stack, concatenate, copy, broadcast_to, astype})
-
-
-def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
+def _ended(frame: Frame) -> dict[int, list[str]]:
     """The names of large arrays without a buffer, by the last instruction that needs each.
 
     Their memory would be in use until the program returns. A view holds what it is of, and a
@@ -203,7 +204,7 @@ def _ended(frame: Frame, unwritten: Collection[Ref]) -> dict[int, list[str]]:
     ends = dict(live.ends)
     for i in frame.updates:
         ends.update(dict.fromkeys(_taken(frame, i), i))
-    apart = {*unwritten, *[Ref("instruction", i) for run in plan.runs for i in range(*run)]}
+    apart = {Ref("instruction", i) for run in plan.runs for i in range(*run)}
     for ref, end in ends.items():
         if live.owner_of(ref) in large and end < len(instructions) and ref not in apart:
             ended.setdefault(end, []).append(frame.values[ref])
@@ -245,7 +246,7 @@ def _still(frame: Frame) -> Still:
             strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
             still[ref] = frame.values[ref], strides
     for ref, home in plan.home.items():
-        moves = frame.inside is not None and ref in frame.outs and ref not in plan.parts
+        moves = frame.inside is not None and ref in frame.outs
         # a place in a row that is made for each call
         if ref not in plan.passing and not moves:
             name = frame.outs.get(ref, frame.buffers[home])
@@ -312,34 +313,3 @@ def _about(instruction: Instruction, note: str) -> str:
 
 # shapes are few, and their text takes longer than to look them up
 _as_text = lru_cache(1 << 8)(str)
-
-
-def _filled(frame: Frame, ref: Ref) -> list[str]:
-    """The lines that copy the parts of a small concatenation to views of its buffer."""
-    filling, buffer = frame.plan.filled[ref], frame.buffers[frame.plan.home[ref]]
-    values = frame.values
-    once = [Line(f"{buffer}{view}", operand(x, values)) for x, view in filling.fixed]
-    lines = []
-    for x, view in filling.parts:
-        name = frame.names.new(f"{buffer}_part")
-        once.append(Line(name, f"{buffer}{view}"))
-        lines.append(f"{name}[...] = {operand(x, values)}")
-    note = f"{frame.program.of(ref).shape}: {buffer} has its parts"
-    if lines:
-        lines[-1] += f"  # {note}"
-    else:
-        once[-1] = attrs.evolve(once[-1], note=note)
-    frame.once.extend(once)
-    # it has its buffer to itself, and shares its name
-    values[ref] = buffer
-    return lines
-
-
-def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
-    """The lines that copy the parts of a joined array that are not in place yet."""
-    home = plan.home[Ref("instruction", i)]
-    return [
-        f"{buffers[home]}[{part.index}] = {operand(x, values)}"
-        for x, part in parts_of(program, program.instructions[i], home)
-        if type(x) is not Ref or plan.parts.get(x) != part
-    ]

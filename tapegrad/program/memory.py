@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -15,87 +15,23 @@ from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
-from tapegrad.program.arena import Life, Span
-from tapegrad.program.concatenations import Filling, Part, fillings, joined, parts_of
+from tapegrad.program.arena import Moments, life
+from tapegrad.program.concatenations import Part, fillings, is_small
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import Axes, layouts, ordered
 from tapegrad.program.liveness import Liveness, liveness
-from tapegrad.program.results import sealed
 from tapegrad.tree.ownership import LARGE
-
-
-def early(
-    program: Code,
-    home: Mapping[Ref, int],
-    ends: Mapping[Ref, int],
-    apart: Collection[Ref],
-    begins: Mapping[Ref, Ref],
-) -> dict[Ref, Ref]:
-    """The values that are computed in a result's array, with the first one, which allocates it.
-
-    A gradient is computed in the array of the new parameter.
-
-    Parameters
-    ----------
-    program
-        The program.
-    home
-        The buffer that each value would be in.
-    ends
-        The last instruction that uses each value or a view of it.
-    apart
-        Values that must keep their place in memory.
-    begins
-        Results that are written block by block over others, and these.
-    """
-    places: dict[Ref, Ref] = {}
-    for result in sorted(program.results):
-        instruction = program.of(result)
-        over_block = begins.get(result, result)
-        if result.kind != "instruction" or result in home or over_block in apart:
-            continue
-        large = instruction.nbytes >= LARGE
-        if not (large and instruction.is_elementwise and takes_out(program, instruction)):
-            continue
-        chain = list(dict.fromkeys([result, over_block]))
-        while True:
-            last = chain[-1]
-            over = [
-                x
-                for x in program.of(last).operands
-                if type(x) is Ref
-                and x in home
-                and x not in apart
-                and x not in places
-                and ends[x] == last.index
-                and home.get(last, home[x]) == home[x]
-                and (program.of(x).shape, program.of(x).dtype)
-                == (instruction.shape, instruction.dtype)
-            ]
-            if not over:
-                break
-            chain.append(over[0])
-        if len(chain) > 1:
-            places.update(dict.fromkeys(chain, chain[-1]))
-    return places
-
 
 # ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
 
 
-@attrs.frozen
-class Buffer:
+class Buffer(NamedTuple):
     """Memory for values of one shape and dtype, one at a time."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Its size."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @attrs.frozen
@@ -113,82 +49,33 @@ class Plan:
     home
         The number of the buffer that each instruction writes its result to. One that is not listed
         makes a new array, or a view.
-    joined
-        Concatenations and stacks with a buffer of their own, to which parts are written directly.
-    parts
-        Results that are written to their place in one of these.
+    filled
+        Concatenations and stacks with a buffer of their own, and their parts. Results that are
+        written to their place there have no other home.
     runs
         The beginning and the end of each run of instructions that are done block by block.
     passing
         Results in a run that nothing needs after their block; their buffer holds one block.
     guests
-        Those without a buffer: they lie where a later result of their run will be.
+        For each of them, the one whose buffer it lies in, or the later result of the run where it
+        lies until that is written.
     early
-        Values in a result's new array before the result is, and the first of them.
+        Values in a result's new array before the result is, and the first of them, which allocates
+        it: a gradient is computed in the array of the new parameter.
     turned
         Results that lie in memory in another order of axes, with that order.
-    filled
-        Concatenations with a buffer of their own, to which parts are copied.
-    sealed
-        New arrays of which results are parts, with these results.
     """
 
     live: Liveness
     buffers: tuple[Buffer, ...]
-    lives: tuple[Life, ...]
+    lives: tuple[Moments, ...]
     home: Mapping[Ref, int]
-    joined: frozenset[Ref]
-    parts: Mapping[Ref, Part]
+    filled: Mapping[Ref, tuple[Part, ...]]
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
     guests: Mapping[Ref, Ref]
     early: Mapping[Ref, Ref]
     turned: Mapping[Ref, Axes]
-    filled: Mapping[Ref, Filling]
-    sealed: Mapping[Ref, tuple[Ref, ...]]
-
-
-class _Pool:
-    """Buffers while they are assigned."""
-
-    def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
-        self.home: dict[Ref, int] = {}
-        self.held: dict[Ref, int] = {}
-        # the instruction that is reached, and since and until when values are held
-        self.now = 0
-        self.since: dict[Ref, int] = {}
-        self._until: dict[Ref, int] = {}
-        # by shape and dtype
-        self._free: dict[Any, list[int]] = {}
-
-    def new(self, ref: Ref, buffer: Buffer) -> int:
-        """The number of a new buffer for a value."""
-        self.home[ref] = len(self.buffers)
-        self.buffers.append(buffer)
-        return self.home[ref]
-
-    def take(self, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Assign a free buffer, or a new one, to a value."""
-        free = self._free.get((shape, dtype))
-        number = free.pop() if free else self.new(ref, Buffer(shape, dtype))
-        self.held[ref] = self.home[ref] = number
-        self.since[ref] = self.now
-
-    def release(self, refs: Iterable[Ref]) -> None:
-        """Free the buffers of values."""
-        for x in refs:
-            number = self.held.pop(x)
-            self._until[x] = self.now
-            freed = self.buffers[number]
-            self._free.setdefault((freed.shape, freed.dtype), []).append(number)
-
-    def life_of(self, ref: Ref, end: int) -> Life:
-        """When a value is held, up to the end if it is not released.
-
-        Never, for what lies in the block of another, or in a buffer that keeps constants.
-        """
-        return [(self.since[ref], self._until.get(ref, end))] if ref in self.since else []
 
 
 def planned(program: Code, inside: bool = False) -> Plan:
@@ -202,53 +89,62 @@ class _Planner:
     """The plan of a program while buffers are assigned to its values, in the order they run."""
 
     def __init__(self, program: Code) -> None:
-        self.program, self.pool = program, _Pool()
+        self.program = program
         instructions = program.instructions
         self.refs, self.results = refs_to(instructions), program.results
         self.live = liveness(instructions, self.refs, self.results)
         self.runs = _runs(program)
         self.turned = layouts(program, self.live)
-        self.sealed = sealed(program)
         # what an output is a view of is never overwritten
         self.kept = {self.live.owner_of(x) for x in self.results}
-        self.parts: dict[Ref, dict[Ref, Part]] = {}
-        for ref, direct in joined(program, self.runs, self.kept).items():
-            number = self._own_buffer(ref)
-            places = parts_of(program, program.of(ref), number)
-            self.parts[ref] = {x: part for x, part in places if x in direct}
-        # the buffer of a concatenation is in use as long as any part is
-        self.whole = {x: ref for ref, placed in self.parts.items() for x in placed}
-        self.placed = self.parts.keys() | self.whole.keys()
-        self.filled = {
-            x: filling
-            for x, filling in fillings(program, self.live).items()
-            if x not in self.placed
+        self.filled = fillings(program, self.runs, self.kept)
+        # the buffer of a concatenation is in use as long as any part that is written there
+        self.whole: dict[Any, Ref] = {
+            part.value: ref for ref, parts in self.filled.items() for part in parts if part.direct
         }
-        for ref in self.filled:
-            self._own_buffer(ref)
-        for ref, placed in self.parts.items():
-            self.pool.since[ref] = min(x.index for x in placed)
         owner = self.live.owner
         self.owner = {x: self.whole.get(y, y) for x, y in owner.items()} | self.whole
         self.ends = dict(self.live.ends)
         for x, ref in self.whole.items():
             self.ends[ref] = max(self.ends[ref], self.ends[x])
+        self.buffers: list[Buffer] = []
+        self.home: dict[Ref, int] = {}
+        # values in buffers that are not free yet, and the buffers that are
+        self.held: set[Ref] = set()
+        self.free: dict[Buffer, list[int]] = {}
+        # the values over which others are written, by these
+        self.under: dict[Ref, Ref] = {}
         self.passing: set[Ref] = set()
         self.guests: dict[Ref, Ref] = {}
-        # values in runs, and those over which they are written
-        self.begins: dict[Ref, Ref] = {}
+        for ref in self.filled:
+            instruction = program.of(ref)
+            self._allocate(ref, Buffer(instruction.shape, instruction.dtype))
 
-    def _own_buffer(self, ref: Ref) -> int:
-        """The number of a new buffer that is a value's alone."""
-        instruction = self.program.of(ref)
-        return self.pool.new(ref, Buffer(instruction.shape, instruction.dtype))
+    def _allocate(self, ref: Ref, buffer: Buffer) -> None:
+        """Assign a new buffer to a value."""
+        self.home[ref] = len(self.buffers)
+        self.buffers.append(buffer)
+
+    def _take(self, ref: Ref, buffer: Buffer) -> None:
+        """Assign a free buffer, or a new one, to a value."""
+        free = self.free.get(buffer)
+        if free:
+            self.home[ref] = free.pop()
+        else:
+            self._allocate(ref, buffer)
+        self.held.add(ref)
+
+    def _release(self, refs: Iterable[Ref]) -> None:
+        """Free the buffers of values."""
+        for x in refs:
+            self.held.discard(x)
+            self.free.setdefault(self.buffers[self.home[x]], []).append(self.home[x])
 
     def assign(self) -> None:
         """Have each instruction, or run of them, take buffers and free those that it used up."""
         stops = dict(self.runs)
         i = 0
         while i < len(self.refs):
-            self.pool.now = i
             if i in stops:
                 self._assign_run(i, stops[i])
                 i = stops[i]
@@ -258,76 +154,80 @@ class _Planner:
 
     def _ending(self, i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
-        operands = [x for x in self.program.instructions[i].operands if type(x) is Ref]
-        owners = dict.fromkeys([self.owner.get(x, x) for x in operands])
-        held = self.pool.held
+        owners = dict.fromkeys([self.owner.get(x, x) for x in _refs(self.program.instructions[i])])
+        held = self.held
         return [x for x in owners if self.ends[x] == i and x in held and x not in self.kept]
 
     def _assign_one(self, i: int) -> None:
-        instruction, ref, pool = self.program.instructions[i], self.refs[i], self.pool
+        instruction, ref = self.program.instructions[i], self.refs[i]
         ended = self._ending(i)
-        if ref in self.parts:
-            pool.release(ended)
-            pool.held[ref] = pool.home[ref]
-            return
-        # an operand of the result's shape that is not needed again can be overwritten
-        over = [x for x in ended if _may_write_over(instruction, x, self.owner)]
-        if over:
-            pool.release(over)
-        in_array = ref in self.results or ref in self.sealed
-        in_place = ref in self.whole or ref in self.filled
-        if not in_array and not in_place and takes_out(self.program, instruction):
-            axes = self.turned.get(ref)
-            shape = instruction.shape if axes is None else ordered(instruction.shape, axes)
-            pool.take(ref, shape, instruction.dtype)
-        if len(ended) > len(over):
-            pool.release([x for x in ended if x not in over])
-        if ref in pool.held and self.ends[ref] == i:
-            pool.release([ref])
+        if ref in self.filled:
+            self._release(ended)
+            if not self._keeps_constants(ref):
+                self.held.add(ref)
+        else:
+            # an operand of the result's shape that is not needed again can be overwritten
+            over = [x for x in ended if _may_write_over(instruction, x, self.owner)]
+            self._release(over)
+            if ref not in self.whole and takes_out(self.program, instruction):
+                self._write(ref, over)
+            self._release([x for x in ended if x not in over])
+        if ref in self.held and self.ends[ref] == i:
+            self._release([ref])
+
+    def _write(self, ref: Ref, over: list[Ref]) -> None:
+        """Have a result take a buffer, or, if it is returned, the array of one of these values."""
+        instruction, axes = self.program.of(ref), self.turned.get(ref)
+        shape = instruction.shape if axes is None else ordered(instruction.shape, axes)
+        buffer = Buffer(shape, instruction.dtype)
+        if ref not in self.results:
+            self._take(ref, buffer)
+            same = [x for x in over if self.home[x] == self.home[ref]]
+        else:
+            same = [x for x in over if self.buffers[self.home[x]] == buffer]
+        if same:
+            self.under[ref] = same[0]
+
+    def _keeps_constants(self, ref: Ref) -> bool:
+        """Whether parts of a concatenation are copied to its buffer once for all calls."""
+        return is_small(self.program.of(ref)) and any(x.is_constant for x in self.filled[ref])
 
     def _assign_run(self, start: int, stop: int) -> None:
-        """Have what a run gives and holds take its place.
+        """Have what is needed after a run take whole buffers, and the rest places for a block.
 
-        A block may stand in a buffer, or, until it is written, in a result.
+        Such a place is a buffer, or the array of a result before its own block is written.
         """
-        program, pool = self.program, self.pool
-        refs = self.refs[start:stop]
+        program, refs = self.program, self.refs[start:stop]
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        free: dict[Any, list[tuple[int, int | Ref]]] = {}
         ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
-        self._assign_whole(refs, last, ended, free)
-        follows = {x: ref for ref, x in self.begins.items() if start <= ref.index < stop}
-        place: dict[Ref, tuple[int, int | Ref]] = {}
+        # the places that values give up when they are read last, and until when each is free
+        places = self._assign_whole(refs, last, ended)
+        free: dict[Any, list[tuple[int, Ref]]] = {}
+        for ref in refs:
+            is_whole = ref not in self.passing and program.of(ref).op not in TOTALS
+            if is_whole and ref not in self.under:
+                free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
         block_length = length_of_blocks(program, range(start, stop))
         for ref in refs:
-            dtype = program.of(ref).dtype
             for x in dict.fromkeys(_refs(program.of(ref))):
-                if last[x] == ref.index and x in follows:
-                    host = follows[x]
-                    free.setdefault(program.of(x).dtype, []).append((host.index, host))
-                if last[x] == ref.index and x in place:
-                    free[program.of(x).dtype].append(place[x])
+                if last[x] == ref.index and x in places:
+                    free.setdefault(program.of(x).dtype, []).append(places[x])
             if ref in self.passing:
-                places = free.setdefault(dtype, [])
-                fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]
+                dtype = program.of(ref).dtype
+                known = free.get(dtype, [])
+                fitting = [x for x in known if last.get(ref, ref.index) <= x[0]]
                 if fitting:
-                    place[ref] = fitting[-1]
-                    places.remove(fitting[-1])
+                    places[ref] = fitting[-1]
+                    known.remove(fitting[-1])
                 else:
-                    pool.take(ref, (block_length,), dtype)
-                    place[ref] = stop, pool.home[ref]
-        pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
-        self.guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
-        pool.now = stop - 1
-        pool.release([*ended, *[x for x in self.passing if x in pool.held]])
+                    self._take(ref, Buffer((block_length,), dtype))
+                    places[ref] = stop, ref
+        self.guests.update({x: at for x, (_, at) in places.items() if x in self.passing})
+        self._release([*ended, *[x for x in refs if x in self.passing and x in self.held]])
 
     def _assign_whole(
-        self,
-        refs: Sequence[Ref],
-        last: Mapping[Ref, int],
-        ended: list[Ref],
-        free: dict[Any, list[tuple[int, int | Ref]]],
-    ) -> None:
+        self, refs: list[Ref], last: Mapping[Ref, int], ended: list[Ref]
+    ) -> dict[Ref, tuple[int, Ref]]:
         """Have the values of a run that are needed after it take their arrays or buffers.
 
         Parameters
@@ -338,73 +238,87 @@ class _Planner:
             The last instruction of the run that reads each value.
         ended
             The values in buffers that are used up in the run; those written over leave it.
-        free
-            By dtype, where blocks may stand and until when; results are added.
+
+        Returns
+        -------
+        dict
+            The values that are written over, and when and by which.
         """
-        program, reads = self.program, self.live.reads
-        stop = refs[-1].index + 1
+        program, reads, places = self.program, self.live.reads, dict[Ref, tuple[int, Ref]]()
         # what is read for the last time, block by block, and not through a view
-        over = [x for x in ended if x in last and x not in self.placed and x not in self.turned]
         seen = {self.owner.get(y) for y in last if y not in refs}
-        over = [x for x in over if x not in seen]
+        seen |= self.filled.keys() | self.turned.keys()
+        over = [x for x in ended if x in last and x not in seen]
         for ref in refs:
             instruction = program.of(ref)
             if instruction.op in TOTALS:
                 continue
-            if ref not in self.results and reads.get(ref, (ref.index,))[-1] < stop:
+            if ref not in self.results and reads.get(ref, (ref.index,))[-1] <= refs[-1].index:
                 self.passing.add(ref)
                 continue
-            like = instruction.shape, instruction.dtype
-            under = [x for x in over if last[x] <= ref.index and _like(program, x) == like]
+            whole = Buffer(instruction.shape, instruction.dtype)
+            under = [
+                x for x in over if last[x] <= ref.index and self.buffers[self.home[x]] == whole
+            ]
             if under:
-                over.remove(under[-1])
-                self.begins[ref] = under[-1]
-            else:
-                free.setdefault(instruction.dtype, []).append((ref.index, ref))
+                x = under[-1]
+                over.remove(x)
+                self.under[ref], places[x] = x, (ref.index, ref)
             if ref not in self.results:
                 if under:
-                    ended.remove(under[-1])
-                    self.pool.release(under[-1:])
-                self.pool.take(ref, *like)
+                    ended.remove(x)
+                    self._release([x])
+                self._take(ref, whole)
+        return places
+
+    def _early(self) -> dict[Ref, Ref]:
+        """The values that are computed in a result's array, and the first one."""
+        apart = {*self.owner.values(), *self.filled, *self.turned}
+        apart |= {x for start, stop in self.runs for x in self.refs[start:stop]}
+        early: dict[Ref, Ref] = {}
+        for result in sorted(self.results):
+            chain = [result]
+            while (x := self.under.get(chain[-1])) and x not in apart and x not in early:
+                chain.append(x)
+            instruction = self.program.of(result)
+            is_large = result in self.under and instruction.nbytes >= LARGE
+            if is_large and instruction.is_elementwise and len(chain) > 1:
+                early.update(dict.fromkeys(chain, chain[-1]))
+        return early
 
     def plan(self, inside: bool) -> Plan:
         """The plan, once all buffers are assigned."""
-        pool = self.pool
-        blocked = {x for start, stop in self.runs for x in self.refs[start:stop]}
-        apart = {*self.owner.values(), *self.placed, *self.filled, *self.turned, *self.sealed}
-        apart |= blocked
-        begun: Mapping[Ref, Ref] = {}
-        if not inside:
-            begun = early(self.program, pool.home, self.ends, apart, self.begins)
-        home = {x: number for x, number in pool.home.items() if x not in begun}
+        early = {} if inside else self._early()
+        home = {x: number for x, number in self.home.items() if x not in early}
         numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
-        lives: dict[int, list[Span]] = {old: [] for old in numbers}
+        # a run is done at one time
+        first, last = list(range(len(self.refs) + 1)), list(range(len(self.refs) + 1))
+        for start, stop in self.runs:
+            first[start:stop] = [start] * (stop - start)
+            last[start:stop] = [stop - 1] * (stop - start)
+        begins = {x: first[x.index] for x in home}
+        for x, ref in self.whole.items():
+            begins[ref] = min(begins[ref], x.index)
+        lives = [0] * len(numbers)
         for x, old in home.items():
-            lives[old] += pool.life_of(x, len(self.refs))
-        places = [pair for placed in self.parts.values() for pair in placed.items()]
+            if x not in self.filled or not self._keeps_constants(x):
+                lives[numbers[old]] |= life(begins[x], last[self.ends[x]])
         return Plan(
             live=self.live,
-            buffers=tuple([pool.buffers[old] for old in numbers]),
-            lives=tuple(lives.values()),
+            buffers=tuple([self.buffers[old] for old in numbers]),
+            lives=tuple(lives),
             home={x: numbers[old] for x, old in home.items()},
-            joined=frozenset(self.parts),
-            parts={x: attrs.evolve(part, buffer=numbers[part.buffer]) for x, part in places},
+            filled=self.filled,
             runs=tuple(self.runs),
             passing=frozenset(self.passing),
             guests=self.guests,
-            early=begun,
+            early=early,
             turned=self.turned,
-            filled=self.filled,
-            sealed=self.sealed,
         )
 
 
 def _refs(instruction: Instruction) -> list[Ref]:
     return [x for x in instruction.operands if type(x) is Ref]
-
-
-def _like(program: Code, x: Ref) -> tuple[tuple[int, ...], Any]:
-    return program.of(x).shape, program.of(x).dtype
 
 
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:

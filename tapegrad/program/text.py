@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.program.arena import Arena, Line
-from tapegrad.program.expressions import Names, expression
+from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.instruction_lines import lines_of
 from tapegrad.program.ir import Code, Constant, Ref
@@ -213,8 +213,6 @@ def _results(frame: Frame) -> list[str]:
     returned: list[str] = []
     views = frame.plan.live.owner
     seen: set[Ref] = set()
-    part_of = {x: of for of, parts in frame.plan.sealed.items() for x in parts}
-    lines += [f"{values[of]}.setflags(False)" for of in frame.plan.sealed]
 
     def copied(function: str, x: Ref) -> str:
         result = names.new(f"result{len(returned)}")
@@ -234,13 +232,6 @@ def _results(frame: Frame) -> list[str]:
             continue
         if x.kind == "instruction" and x.index in frame.updates and x not in seen:
             # `RowUpdates` returns what may be handed out
-            returned.append(values[x])
-            seen.add(x)
-            continue
-        if x in part_of and x not in seen:
-            # a view of what is read-only
-            text = expression(program, x.index, values, None, names)
-            lines.append(f"{values[x]} = {text}  # {value.shape}")
             returned.append(values[x])
             seen.add(x)
             continue

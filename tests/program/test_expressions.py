@@ -19,7 +19,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.shape import transpose
-from tapegrad.program import cost, memory, results, text
+from tapegrad.program import cost, memory, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import TEMPLATES
@@ -300,7 +300,7 @@ def check_large(case: Any, among: Among) -> None:
         patch.setattr(cost, "BLOCKED_ELEMENTS", 4)
         patch.setattr(cost, "BLOCK_BYTES", 24)
         patch.setattr(cost, "TABLE_PER_ROWS", 1)
-        for room in (memory, text, results):
+        for room in (memory, text):
             # more than one number takes, which no array holds
             patch.setattr(room, "LARGE", 17)
         patch.setattr(cost, "DROPPED_BYTES", 17)
