@@ -29,6 +29,9 @@ from tapegrad.domain import Domain
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.numbers import refuse_unreal
 
+__all__ = ["FUNCTIONS", "OPS", "Declaration", "declaration", "declare", "facts", "function"]
+__all__ += ["is_elementwise", "key_of", "linear_op", "op", "renamed", "wider_op"]
+
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 F = TypeVar("F", bound=Callable[..., Any])

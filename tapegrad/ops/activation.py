@@ -178,12 +178,16 @@ def _sums(x: Any, axis: Any) -> Any:
     return np.sum(x, axis=axis, keepdims=True)
 
 
+def _dots(x1: Any, x2: Any, axis: Any) -> Any:
+    """The sums of products along axes, which are kept."""
+    if type(x1) is np.ndarray is type(x2) and x2.ndim and axis in (-1, x2.ndim - 1):
+        return np.vecdot(x1, x2)[..., None]
+    return np.sum(x1 * x2, axis=axis, keepdims=True)
+
+
 def _softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     """y * (g - sum(g * y))."""
-    if type(g) is np.ndarray is type(y) and y.ndim and axis in (-1, y.ndim - 1):
-        c = g - np.vecdot(g, y)[..., None]
-    else:
-        c = g - np.sum(g * y, axis=axis, keepdims=True)
+    c = g - _dots(g, y, axis)
     return onto(c, np.multiply, y, c)
 
 
@@ -251,13 +255,6 @@ def _means(x: Any, axis: Any) -> Any:
     return _sums(x, axis) / count(x, axis)
 
 
-def _inner_means(x1: Any, x2: Any, axis: Any) -> Any:
-    """The means of products along axes, which are kept."""
-    if type(x1) is np.ndarray is type(x2) and x1.ndim and axis in (-1, x1.ndim - 1):
-        return np.vecdot(x1, x2)[..., None] / x1.shape[-1]
-    return np.sum(x1 * x2, axis=axis, keepdims=True) / count(x1, axis)
-
-
 def _centered(a: Any, axis: Any, center: bool) -> Any:
     if not center:
         return a
@@ -272,8 +269,8 @@ def _standardize_vjp(
         g, y, a = (x.astype(np.float32) for x in (g, y, a))
         return _standardize_vjp(g, y, a, axis, epsilon, center).astype(np.float16)
     c = _centered(a, axis, center)
-    spread = np.sqrt(_inner_means(c, c, axis) + epsilon)
-    c = y * _inner_means(g, y, axis)
+    spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
+    c = y * (_dots(g, y, axis) / count(y, axis))
     c = onto(c, np.subtract, g, c)
     if center:
         c = onto(c, np.subtract, c, _means(g, axis))
@@ -319,5 +316,5 @@ def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool =
         whole = standardize.forward(a.astype(np.float32), axis, epsilon, center=center)
         return whole.astype(np.float16)
     c = _centered(a, axis, center)
-    spread = np.sqrt(_inner_means(c, c, axis) + epsilon)
+    spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
     return onto(c, np.divide, c, spread) if center else c / spread

@@ -111,14 +111,11 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     return np.rint(np.divide(x1 - y, x2))
 
 
-@op(
-    lambda g, y, x1, x2: g,
-    lambda g, y, x1, x2: -g * _times(y, x1, x2),
-    ufunc=np.remainder,
-    keeps_weak=True,
-    whole=operator.mod,
-    kink="the slope beside a step",
-)
+_RULES = (lambda g, y, x1, x2: g, lambda g, y, x1, x2: -g * _times(y, x1, x2))
+_STEPS = "the slope beside a step"
+
+
+@op(*_RULES, ufunc=np.remainder, keeps_weak=True, whole=operator.mod, kink=_STEPS)
 def remainder(x1: Any, x2: Any) -> Any:
     """The remainder ``x1 % x2``, with the sign of x2. `mod` is another name for it.
 
@@ -135,12 +132,7 @@ def remainder(x1: Any, x2: Any) -> Any:
 mod = remainder
 
 
-@op(
-    lambda g, y, x1, x2: g,
-    lambda g, y, x1, x2: -g * _times(y, x1, x2),
-    ufunc=np.fmod,
-    kink="the slope beside a step",
-)
+@op(*_RULES, ufunc=np.fmod, kink=_STEPS)
 def fmod(x1: Any, x2: Any) -> Any:
     """The remainder of the quotient rounded towards 0, with the sign of x1.
 

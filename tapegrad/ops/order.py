@@ -46,16 +46,10 @@ def _shares(compare: Any, passes_nan: bool = False) -> tuple[Any, Any]:
 
 TIES = "ties share equally"
 _OTHER = "the other side is taken"
+_EXTREMUM: dict[str, Any] = {"keeps_weak": True, "kink": TIES, "flat": _OTHER}
 
 
-@op(
-    *_shares(np.greater),
-    ufunc=np.maximum,
-    keeps_weak=True,
-    whole=builtins.max,
-    kink=TIES,
-    flat=_OTHER,
-)
+@op(*_shares(np.greater), ufunc=np.maximum, whole=builtins.max, **_EXTREMUM)
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
 
@@ -70,9 +64,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(
-    *_shares(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, kink=TIES, flat=_OTHER
-)
+@op(*_shares(np.less), ufunc=np.minimum, whole=builtins.min, **_EXTREMUM)
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
 
@@ -84,7 +76,7 @@ def minimum(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(*_shares(np.greater, True), ufunc=np.fmax, keeps_weak=True, kink=TIES, flat=_OTHER)
+@op(*_shares(np.greater, True), ufunc=np.fmax, **_EXTREMUM)
 def fmax(x1: Any, x2: Any) -> Any:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -96,7 +88,7 @@ def fmax(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(*_shares(np.less, True), ufunc=np.fmin, keeps_weak=True, kink=TIES, flat=_OTHER)
+@op(*_shares(np.less, True), ufunc=np.fmin, **_EXTREMUM)
 def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -119,13 +111,10 @@ def _clip_share(i: int, g: Any, y: Any, a: Any, low: Any, high: Any) -> Any:
     return np.where(won, np.where(wins[0] | wins[1], g * 0.5, g), 0)
 
 
-@op(
-    *[partial(_clip_share, i) for i in range(3)],
-    name="clip",
-    keeps_weak=True,
-    batch=pointwise,
-    flat=_OTHER,
-)
+_SHARES = [partial(_clip_share, i) for i in range(3)]
+
+
+@op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OTHER)
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
     return np.clip(a, low, high)

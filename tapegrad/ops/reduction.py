@@ -181,14 +181,14 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     return select(ties, share, 0)
 
 
-@wider_op(
-    in_part.max,
-    _extremum,
-    numpy=(np.max, np.amax),
-    kink="ties share equally",
-    batch=reduced_batch,
-    flat="it is not selected",
-)
+_SELECTED: dict[str, Any] = {
+    "kink": "ties share equally",
+    "batch": reduced_batch,
+    "flat": "it is not selected",
+}
+
+
+@wider_op(in_part.max, _extremum, numpy=(np.max, np.amax), **_SELECTED)
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest element over an axis, several, or all; arguments as for `sum`.
 
@@ -203,14 +203,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_maximum(np.asarray(a), axis, None, None, keepdims)
 
 
-@wider_op(
-    in_part.min,
-    _extremum,
-    numpy=(np.min, np.amin),
-    kink="ties share equally",
-    batch=reduced_batch,
-    flat="it is not selected",
-)
+@wider_op(in_part.min, _extremum, numpy=(np.min, np.amin), **_SELECTED)
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest element over an axis, several, or all; arguments as for `sum`.
 
