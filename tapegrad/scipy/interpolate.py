@@ -1,11 +1,15 @@
-"""Splines through data, as in `scipy.interpolate`.
+"""Splines through data, and data on grids, as in `scipy.interpolate`.
 
-A spline is linear in its data, so it is a combination of SciPy's splines of the unit vectors.
+A spline is linear in its data, so it is a combination of SciPy's splines of the unit vectors. One
+that keeps the shape of its data is linear in them and in its slopes at the knots.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
+from math import prod
 from typing import Any, ClassVar
 
 import attrs
@@ -17,14 +21,30 @@ from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare import op
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import floating
+from tapegrad.ops.casting import floating, seen
+from tapegrad.ops.rows import index_select
+from tapegrad.ops.scan import across, apart
 
-__all__ = ["CubicSpline", "Spline", "make_interp_spline"]
+__all__ = ["Akima1DInterpolator", "BSpline", "CubicSpline", "GridInterpolator"]
+__all__ += ["PchipInterpolator", "RegularGridInterpolator", "Spline", "make_interp_spline"]
 list_names(globals())
 
 
+class _Static:
+    """The static part of an interpolator, which equals another one of the same key."""
+
+    __tree_static__: ClassVar[bool] = True
+    key: tuple[Any, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
 @attrs.frozen(eq=False, repr=False)
-class Pieces:
+class Pieces(_Static):
     """The static part of a spline: all but its data, which pass a gradient.
 
     Attributes
@@ -41,9 +61,9 @@ class Pieces:
         The axis of the data.
     extrapolate
         The attribute of SciPy's splines.
+    slopes
+        The slopes at the knots, as a function of the data; None if these make a spline alone.
     """
-
-    __tree_static__: ClassVar[bool] = True
 
     make: Callable[[Any], Any]
     key: tuple[Any, ...]
@@ -51,12 +71,7 @@ class Pieces:
     n: int
     axis: int
     extrapolate: Any
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Pieces and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
+    slopes: Callable[[Any], Any] | None = None
 
     def __repr__(self) -> str:
         return f"{self.key[0]} through {self.n} points"
@@ -96,7 +111,7 @@ def _basis_at(at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
 class Spline:
     """A spline through data: a tree whose leaf is the data.
 
-    It is made by `CubicSpline` or `make_interp_spline`, and called with the points to evaluate at.
+    It is made by `CubicSpline` and other functions, and called with the points to evaluate at.
 
     Attributes
     ----------
@@ -152,8 +167,9 @@ class Spline:
             raise ValueError(f"a derivative must be 0 or more, not {nu}")
         extrapolate = pieces.extrapolate if extrapolate is None else extrapolate
         at, y = floating(x), np.moveaxis(floating(self.y, complex=True), pieces.axis, 0)
-        basis = _basis_at(at.astype(float), pieces, nu, extrapolate)
-        n, shape = pieces.n, y.shape[1:]
+        basis, shape = _basis_at(at.astype(float), pieces, nu, extrapolate), y.shape[1:]
+        y = y if pieces.slopes is None else np.concatenate([y, pieces.slopes(y)])
+        n = len(y)
         values = basis[..., :n] @ np.reshape(y, (n, -1)) + basis[..., n:]
         if not extrapolate:
             low, high = _ends(pieces.basis)
@@ -181,21 +197,57 @@ def _refuse_tensor(name: str, *options: Any) -> None:
 
 
 def _spline(
-    name: str, y: Any, axis: int, make: Callable[..., Any], bc_type: Any, key: tuple[Any, ...]
+    name: str,
+    y: Any,
+    axis: int,
+    places: dict[str, Any],
+    options: dict[str, Any],
+    slopes: Any = None,
 ) -> Spline:
-    """A spline from SciPy's function of data, an axis and boundary conditions."""
+    """A spline from SciPy's function of a name.
+
+    Parameters
+    ----------
+    name, y, axis
+        The name of the function, the data and their axis.
+    places
+        The arguments without a gradient, by their names in messages.
+    options
+        The other arguments, by SciPy's names.
+    slopes
+        The slopes at the knots, as a function of these and of the data along axis 0; None if the
+        data make a spline alone.
+    """
+    for place, x in places.items():
+        _refuse_tensor(place, x)
+    bc_type = options.get("bc_type")
+    _refuse_tensor("bc_type", bc_type)
+    fixed = {place[-1]: None if x is None else np.array(x) for place, x in places.items()}
+    key = name, *map(_content, (*fixed.values(), *options.values()))
+    of = {**options, **fixed}
+    data = "c" if name == "BSpline" else "y"
+
+    def make(y: Any, axis: int, **more: Any) -> Any:
+        return getattr(_scipy, name)(**{**of, data: y, "axis": axis, **more})
+
     y = floating(y, complex=True)
     (primal,) = primals((y,))
     is_known = type(y) is not Tensor or not y.origin.compiling
     # SciPy checks the arguments, by shapes alone if values are unknown
-    theirs = make(primal if is_known else np.zeros(y.shape), axis)
+    theirs = make(primal if is_known else np.zeros(y.shape, y.dtype), axis)
     axis = axis % y.ndim
     n = y.shape[axis]
     units: Any = np.eye(n)
     if bc_type == "periodic":
         # the last number of the data is not read, since it equals the first
         units[-1], units[:, -1] = units[0], 0.0
-    units = make(units, 0, _without_values(bc_type, n))
+    if slopes is not None:
+        slopes = partial(slopes, theirs.x)
+        units = _scipy.CubicHermiteSpline(theirs.x, *np.split(np.eye(2 * n), 2))
+    elif bc_type is None:
+        units = make(units, 0)
+    else:
+        units = make(units, 0, bc_type=_without_values(bc_type, n))
     rest = make(np.zeros((n, *y.shape[:axis], *y.shape[axis + 1 :])), 0)
     c = [np.reshape(z.c, (*_leading(z), -1)) for z in (units, rest)]
     together: Any = np.concatenate(c, axis=-1)
@@ -203,8 +255,9 @@ def _spline(
         basis = _scipy.PPoly(together, units.x, theirs.extrapolate)
     else:
         basis = _scipy.BSpline(units.t, together, units.k, theirs.extrapolate)
-    key = (name, *key, axis, theirs.extrapolate, y.shape[:axis], y.shape[axis + 1 :])
-    return Spline(y, Pieces(lambda y: make(y, axis), key, basis, n, axis, theirs.extrapolate))
+    key = (*key, axis, theirs.extrapolate, y.shape[:axis], y.shape[axis + 1 :])
+    of_data = lambda y: make(y, axis)  # noqa: E731
+    return Spline(y, Pieces(of_data, key, basis, n, axis, theirs.extrapolate, slopes))
 
 
 def _leading(spline: Any) -> tuple[int, ...]:
@@ -281,15 +334,8 @@ def CubicSpline(
     >>> tg.grad(lambda y: CubicSpline(knots, y)(1.5))(y).round(12)
     array([-0.0625,  0.5625,  0.5625, -0.0625])
     """
-    _refuse_tensor("the knots x", x)
-    _refuse_tensor("bc_type", bc_type)
-    x = np.array(x)
-
-    def make(y: Any, axis: int, bc_type: Any = bc_type) -> Any:
-        return _scipy.CubicSpline(x, y, axis, bc_type, extrapolate)
-
-    key = _content(x), _content(bc_type), extrapolate
-    return _spline("CubicSpline", y, axis, make, bc_type, key)
+    options = {"bc_type": bc_type, "extrapolate": extrapolate}
+    return _spline("CubicSpline", y, axis, {"the knots x": x}, options)
 
 
 def make_interp_spline(
@@ -344,13 +390,316 @@ def make_interp_spline(
     >>> tg.grad(lambda s: s(0.5))(spline).y.round(12)
     array([ 0.375,  0.75 , -0.125])
     """
-    _refuse_tensor("the places x", x)
-    _refuse_tensor("the knots t", t)
-    _refuse_tensor("bc_type", bc_type)
-    x, t = np.array(x), None if t is None else np.array(t)
+    places = {"the places x": x, "the knots t": t}
+    options = {"k": k, "bc_type": bc_type, "check_finite": check_finite}
+    return _spline("make_interp_spline", y, axis, places, options)
 
-    def make(y: Any, axis: int, bc_type: Any = bc_type) -> Any:
-        return _scipy.make_interp_spline(x, y, k, t, bc_type, axis, check_finite)
 
-    key = _content(x), k, _content(t), _content(bc_type)
-    return _spline("make_interp_spline", y, axis, make, bc_type, key)
+def BSpline(t: Any, c: Any, k: int, extrapolate: Any = True, axis: int = 0) -> Spline:
+    """`scipy.interpolate.BSpline`, with derivatives by the coefficients and by the points.
+
+    Parameters
+    ----------
+    t
+        The knots. They have no gradient: a Tensor is refused.
+    c
+        The coefficients, real or complex; the leaf of the spline.
+    k
+        The degree.
+    extrapolate
+        True, False for nan, or ``"periodic"``; see SciPy.
+    axis
+        The axis of `c` that goes with the knots.
+
+    Returns
+    -------
+    A `Spline`, called with points and the order of a derivative.
+
+    Raises
+    ------
+    NotImplementedError
+        For knots that are Tensors.
+    ValueError
+        As SciPy does.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.interpolate import BSpline
+    >>> tg.grad(lambda c: BSpline([0.0, 0.0, 1.0, 2.0, 2.0], c, 1)(0.25))(np.ones(3))
+    array([0.75, 0.25, 0.  ])
+    """
+    return _spline("BSpline", c, axis, {"the knots t": t}, {"k": k, "extrapolate": extrapolate})
+
+
+# --- splines that keep the shape of their data ------------------------------------------------
+
+
+def PchipInterpolator(x: Any, y: Any, axis: int = 0, extrapolate: Any = None) -> Spline:
+    """`scipy.interpolate.PchipInterpolator`, a cubic spline that is monotonic where its data are.
+
+    Parameters
+    ----------
+    x
+        The knots, increasing. They have no gradient: a Tensor is refused.
+    y
+        The data; the leaf of the spline.
+    axis
+        The axis of `y` that goes with the knots.
+    extrapolate
+        Whether the spline continues beyond its ends; True by default.
+
+    Returns
+    -------
+    A `Spline`, called with points and the order of a derivative.
+
+    Raises
+    ------
+    NotImplementedError
+        For knots that are Tensors.
+    ValueError
+        As SciPy does.
+
+    Notes
+    -----
+    The slope at a knot is 0 where the data have a peak or are flat on one side, and so is its
+    derivative by the data. Where it is limited at an end, its derivative is that of the limit.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.interpolate import PchipInterpolator
+    >>> knots, y = np.arange(4.0), np.array([0.0, 1.0, 1.0, 0.0])
+    >>> tg.grad(lambda y: PchipInterpolator(knots, y)(1.5))(y)
+    array([0. , 0.5, 0.5, 0. ])
+    """
+    options = {"extrapolate": extrapolate}
+    return _spline("PchipInterpolator", y, axis, {"the knots x": x}, options, _pchip_slopes)
+
+
+def _pchip_slopes(x: Any, y: Any) -> Any:
+    """The slopes at the knots: harmonic means of those beside, by the method of Fritsch."""
+    h = across(np.diff(x), y, 0)
+    m = apart(y) / h
+    if len(y) == 2:
+        return np.concatenate([m, m])
+    w0, w1 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    is_monotonic = np.equal(np.sign(m[:-1]), np.sign(m[1:])) & np.not_equal(m[1:], 0)
+    m0, m1 = (np.where(is_monotonic, z, 1.0) for z in (m[:-1], m[1:]))
+    inside = np.where(is_monotonic, (w0 + w1) / (w0 / m0 + w1 / m1), 0.0)
+    return np.concatenate([_end_slope(h[:2], m[:2]), inside, _end_slope(h[:-3:-1], m[:-3:-1])])
+
+
+def _end_slope(h: Any, m: Any) -> Any:
+    """The slope at an end, of a parabola through three points, within limits."""
+    h0, h1, m0, m1 = h[:1], h[1:], m[:1], m[1:]
+    slope = ((2 * h0 + h1) * m0 - h0 * m1) / (h0 + h1)
+    turns = np.not_equal(np.sign(m0), np.sign(m1))
+    is_steep = turns & np.greater(np.abs(slope), 3 * np.abs(m0))
+    slope = np.where(is_steep, 3 * m0, slope)
+    return np.where(np.equal(np.sign(slope), np.sign(m0)), slope, 0.0)
+
+
+def Akima1DInterpolator(
+    x: Any, y: Any, axis: int = 0, *, method: str = "akima", extrapolate: Any = None
+) -> Spline:
+    """`scipy.interpolate.Akima1DInterpolator`, a cubic spline that hardly overshoots.
+
+    Parameters
+    ----------
+    x
+        The knots, increasing. They have no gradient: a Tensor is refused.
+    y
+        The data; the leaf of the spline.
+    axis
+        The axis of `y` that goes with the knots.
+    method
+        ``"akima"``, or ``"makima"``, which weighs flat parts more.
+    extrapolate
+        Whether the spline continues beyond its ends; nan there by default.
+
+    Returns
+    -------
+    A `Spline`, called with points and the order of a derivative.
+
+    Raises
+    ------
+    NotImplementedError
+        For knots that are Tensors, and for other methods.
+    ValueError
+        As SciPy does.
+
+    Notes
+    -----
+    The weights are sizes of differences of slopes. Where such a difference is 0, there is a kink,
+    and its size has a derivative of 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.interpolate import Akima1DInterpolator
+    >>> y = np.array([0.0, 1.0, 3.0, 2.0, 2.0])
+    >>> tg.grad(lambda y: Akima1DInterpolator(np.arange(5.0), y)(1.5))(y).round(3)
+    array([-0.069,  0.597,  0.541, -0.066, -0.003])
+    """
+    slopes = partial(_akima_slopes, method == "makima")
+    options = {"method": method, "extrapolate": extrapolate}
+    return _spline("Akima1DInterpolator", y, axis, {"the knots x": x}, options, slopes)
+
+
+def _akima_slopes(is_modified: bool, x: Any, y: Any) -> Any:
+    """The slopes at the knots: means of those beside, with weights from those beyond."""
+    m = apart(y) / across(np.diff(x), y, 0)
+    if len(y) == 2:
+        return np.concatenate([m, m])
+    for _ in range(2):
+        m = np.concatenate([2 * m[:1] - m[1:2], m, 2 * m[-1:] - m[-2:-1]])
+    weights = np.abs(apart(m))
+    if is_modified:
+        weights = weights + 0.5 * np.abs(m[1:] + m[:-1])
+    total = weights[2:] + weights[:-2]
+    is_defined = np.greater(total, 1e-9 * np.max(total))
+    part = weights[:-2] / np.where(is_defined, total, 1.0)
+    mixed = m[1:-2] + part * (m[2:-1] - m[1:-2])
+    return np.where(is_defined, mixed, 0.5 * (m[3:] + m[:-3]))
+
+
+# --- data on a grid ---------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False, repr=False)
+class _Grid(_Static):
+    """The static part of an interpolator on a grid: all but its data."""
+
+    key: tuple[Any, ...]
+    points: tuple[Any, ...]
+    bounds_error: bool
+    fill_value: Any
+
+    def __repr__(self) -> str:
+        return f"RegularGridInterpolator of {' x '.join(str(len(x)) for x in self.points)} points"
+
+
+@attrs.frozen(eq=False, repr=False)
+class GridInterpolator:
+    """Data on a grid, with straight lines between: a tree whose leaf is the data.
+
+    It is made by `RegularGridInterpolator`, and called with the points to evaluate at.
+
+    Attributes
+    ----------
+    values
+        The data.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.interpolate import RegularGridInterpolator
+    >>> grid = RegularGridInterpolator(([0.0, 1.0], [0.0, 2.0]), np.array([[0.0, 1.0], [2.0, 5.0]]))
+    >>> grid([[0.5, 0.5], [1.0, 1.0]])
+    array([1.5, 3.5])
+    """
+
+    values: Any
+    grid: _Grid
+
+    def __repr__(self) -> str:
+        return f"<{self.grid!r}>"
+
+    def __call__(self, xi: Any) -> Any:
+        """The data at some points.
+
+        Parameters
+        ----------
+        xi
+            The points, with their coordinates along the last axis; or a tuple of coordinates.
+        """
+        points, values = self.grid.points, floating(self.values, complex=True)
+        d, n = len(points), [len(x) for x in self.grid.points]
+        xi = np.stack(np.broadcast_arrays(*xi), -1) if isinstance(xi, tuple) else floating(xi)
+        xi = np.reshape(xi, (-1, d)) if xi.ndim == 1 else xi
+        if xi.shape[-1] != d:
+            raise ValueError(f"the points have {xi.shape[-1]} coordinates, and the grid has {d}")
+        total, is_outside, cells = 0.0, np.zeros(xi.shape[:-1], bool), []
+        for i, x in enumerate(points):
+            at = xi[..., i].astype(float)
+            is_outside = is_outside | (at < x[0]) | (at > x[-1])
+            k = np.clip(np.searchsorted(x, at, "right") - 1, 0, max(n[i] - 2, 0))
+            after = np.minimum(k + 1, n[i] - 1)
+            width = index_select(x, after) - index_select(x, k)
+            part = (at - index_select(x, k)) / np.where(width == 0, 1.0, width)
+            cells.append(((k, 1 - part), (after, part)))
+        known = seen(is_outside)
+        if self.grid.bounds_error and known is not None and np.any(known):
+            raise ValueError("one of the points is out of bounds; bounds_error=False gives nan")
+        elements = np.reshape(values, (prod(n), *values.shape[d:]))
+        for corner in itertools.product(*cells):
+            row = sum(k * prod(n[i + 1 :]) for i, (k, _) in enumerate(corner))
+            weight = prod(w for _, w in corner)
+            weight = np.reshape(weight, (*weight.shape, *[1] * (values.ndim - d)))
+            total = total + weight * index_select(elements, row)
+        if self.grid.fill_value is None:
+            return total
+        is_outside = np.reshape(is_outside, (*is_outside.shape, *[1] * (values.ndim - d)))
+        return np.where(is_outside, self.grid.fill_value, total)
+
+
+def RegularGridInterpolator(
+    points: Any,
+    values: Any,
+    method: str = "linear",
+    bounds_error: bool = True,
+    fill_value: Any = np.nan,
+) -> GridInterpolator:
+    """`scipy.interpolate.RegularGridInterpolator`, linear, by the data and by the points.
+
+    Parameters
+    ----------
+    points
+        The coordinates of the grid, an array for each axis, increasing or decreasing. They have no
+        gradient: a Tensor is refused.
+    values
+        The data, real or complex, of a shape that begins with the grid's; the leaf of the result.
+    method
+        ``"linear"``; others are refused.
+    bounds_error
+        Whether a point outside is an error; where values are not known, as inside `compile`, it
+        has `fill_value`.
+    fill_value
+        The value outside; None to continue the outermost lines.
+
+    Returns
+    -------
+    A `GridInterpolator`, called with points.
+
+    Raises
+    ------
+    NotImplementedError
+        For coordinates of the grid that are Tensors, and for other methods.
+    ValueError
+        As SciPy does.
+
+    Notes
+    -----
+    On a line of the grid there is a kink: the slope by a coordinate is that of the cell after it,
+    and on the last line of the cell before it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.interpolate import RegularGridInterpolator
+    >>> grid = RegularGridInterpolator(([0.0, 1.0], [0.0, 2.0]), np.array([[0.0, 1.0], [2.0, 5.0]]))
+    >>> tg.grad(lambda at: grid(at)[0])(np.array([0.5, 0.5]))
+    array([2.5, 1. ])
+    """
+    if method != "linear":
+        raise NotImplementedError(f"RegularGridInterpolator takes no method but 'linear': {method}")
+    _refuse_tensor("the points of the grid", points)
+    _refuse_tensor("fill_value", fill_value)
+    values = floating(values, complex=True)
+    like = np.zeros(values.shape, values.dtype)
+    # SciPy checks the arguments
+    grid = _scipy.RegularGridInterpolator(points, like, method, bounds_error, fill_value).grid
+    for i, x in enumerate(points):
+        values = values if x[0] <= x[-1] else np.flip(values, i)
+    key = tuple(map(_content, (grid, values.shape, fill_value))), bounds_error
+    return GridInterpolator(values, _Grid(key, grid, bounds_error, fill_value))

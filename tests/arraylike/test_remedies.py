@@ -247,7 +247,13 @@ def test_scipys_functions_are_named(written: Any) -> None:
     linalg = dict.fromkeys(("cholesky", "inv", "det", "eigh", "svd", "norm", "lu_factor"), "x")
     linalg |= {"solve": "np.eye(3), x", "solveh_banded": "np.ones((1, 3)), x"}
     integrals = dict.fromkeys(("trapezoid", "simpson", "cumulative_trapezoid"), "x")
-    for module, calls in {"fft": fft, "linalg": linalg, "integrate": integrals}.items():
+    splines = dict.fromkeys(
+        ("CubicSpline", "PchipInterpolator", "Akima1DInterpolator", "make_interp_spline"),
+        "np.arange(3.0), x",
+    )
+    splines |= {"BSpline": "np.arange(5.0), x, 1", "RegularGridInterpolator": "([0, 1, 2],), x"}
+    named = {"fft": fft, "linalg": linalg, "integrate": integrals, "interpolate": splines}
+    for module, calls in named.items():
         for name, args in calls.items():
             if "shift" not in name:  # these are of NumPy's functions
                 imported = f"global f\nfrom scipy.{module} import {name} as f"
