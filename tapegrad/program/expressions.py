@@ -104,7 +104,6 @@ HELPERS: Mapping[str, Any] = {
 # names that a source may use
 _RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *HELPERS})
 _NO_WORD = re.compile(r"\W", re.ASCII)
-_NUMBER = re.compile(r"\bnumber(?:_\d+)?\b", re.ASCII)
 
 
 class Names:
@@ -115,6 +114,9 @@ class Names:
 
     Attributes
     ----------
+    literal
+        Whether numbers are written as such, as for a reader. NumPy would convert them in each
+        call, so a source that runs has names for arrays of them, on as many lines.
     namespace
         The values that the source needs from outside, by name.
     constants
@@ -127,7 +129,8 @@ class Names:
     ('layer_w', 'layer_w_2', 'sum_2', '_0')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, literal: bool = False) -> None:
+        self.literal = literal
         self.namespace: dict[str, Any] = {}
         self.constants: dict[str, Constant] = {}
         self._taken: set[str] = set()
@@ -135,8 +138,6 @@ class Names:
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
-        # by text and dtype
-        self._numbers: dict[tuple[str, np.dtype[Any]], str] = {}
         # of the functions that ops call
         self.functions: dict[Rules, str] = {}
 
@@ -161,20 +162,14 @@ class Names:
             self.namespace[name] = value
         return name
 
-    def number(self, text: str, array: Array) -> str:
-        """The name of a number that is printed as this text, and handed to NumPy as an array."""
-        name = self._numbers.get((text, array.dtype))
-        if name is None:
-            name = self._numbers[text, array.dtype] = self.new("number")
-            self.namespace[name] = array
-        return name
-
-    def printed(self, lines: list[str]) -> list[str]:
-        """Lines that run, with their numbers as they are printed."""
-        texts = {name: text for (text, _), name in self._numbers.items()}
-        if not texts:
-            return lines
-        return [_NUMBER.sub(lambda match: texts.get(match[0], match[0]), x) for x in lines]
+    def number(self, x: Constant) -> str:
+        """A constant that is one number, as it is written."""
+        if not self.literal:
+            return self.of(x.array, "number")
+        if x.dtype.kind == "b":
+            return number(x.splat)
+        scalar = x.dtype.type
+        return f"{self.library(scalar.__name__, scalar)}({x.literal})"
 
     def library(self, name: str, value: Any) -> str:
         """The name of a function of NumPy or of an op: its own, which nothing else is given."""
@@ -442,7 +437,7 @@ def _option(value: Any, names: Names) -> str:
     if kind in _DICTS and all(type(key) is str for key in value):
         pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
-    plain = kind is str and value.isascii() and value.isprintable() and not _NUMBER.search(value)
+    plain = kind is str and value.isascii() and value.isprintable()
     if value is None or kind in (int, bool) or plain:
         return as_text(value)
     if kind in (float, complex):
@@ -478,16 +473,10 @@ def _filled(
     names: Names,
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    numbers = literals(program, instruction)
-    if numbers:
-        operands = [
-            names.number(numbers[k], program.of(x).array)  # type: ignore[arg-type]
-            if k in numbers
-            else operand(x, values)
-            for k, x in enumerate(instruction.operands)
-        ]
-    else:
-        operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+    if names.literal:
+        for k, text in literals(program, instruction).items():
+            operands[k] = text
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     op = instruction.op

@@ -16,7 +16,7 @@ from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Line, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import Names, literals
+from tapegrad.program.expressions import Names
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import Axes, inverse
 from tapegrad.program.memory import Plan, planned
@@ -116,9 +116,9 @@ def framed(
         else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
     )
     for i, x in enumerate(program.constants):
-        name = values.get(Ref("constant", i), "")
+        name = values[Ref("constant", i)]
         # a body may have one of the program around it
-        if name and name not in names.constants:
+        if not _is_number(x) and name not in names.constants:
             names.constants[name] = x
             once += _constant(x, name, names)
     for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
@@ -154,17 +154,12 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
         if Ref("input", i) not in values:
             values[Ref("input", i)] = names.new(name)
-    written = {
-        x
-        for instruction in program.instructions
-        for k, x in enumerate(instruction.operands)
-        if type(x) is Ref and x.kind == "constant" and k not in literals(program, instruction)
-    }
-    results = program.results
     corners: dict[Any, list[int]] = {}
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
-        if not x.literal or ref in written or ref in results:
+        if _is_number(x):
+            values[ref] = names.number(x)
+        else:
             known_as = names.constants.items()
             same = next((name for name, y in known_as if x.shape == y.shape and x == y), None)
             values[ref] = same or names.new(_wanted(program, i, values, corners))
@@ -212,10 +207,13 @@ def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[in
         if turned is not None:
             return f"{values[Ref('constant', turned)]}_T"
         return f"captured{i}" if x.captured else f"constant{i}"
-    if x.shape == ():
-        return "number_" + repr(x.splat).replace("-", "m")
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
     return f"{filled}_{'_'.join(map(str, x.shape))}"
+
+
+def _is_number(x: Constant) -> bool:
+    """Whether a constant is one number, which has no line of its own."""
+    return x.shape == () and x.splat is not None
 
 
 def _corner(array: Array) -> Any:

@@ -58,26 +58,21 @@ class Writing:
             f"def {self.make}():",
             *[f"    {line.text}" for line in self.once],
             f"    {self.head}",
-            *[f"        {line}" for line in self.names.printed(self.body)],
+            *[f"        {line}" for line in self.body],
             f"    return {self.run}",
         ]
         return "\n".join(lines) + "\n"
 
     @property
     def flat(self) -> str:
-        """The lines of the function that runs, counted alike, at the level of a module.
+        """The lines of the two functions, counted alike, at the level of a module.
 
         Python compiles thousands of names that one function defines and another reads in time that
-        grows with their square. A number that NumPy would convert in each call is an array here.
+        grows with their square.
         """
-        above = [""] * (len(self.header) + 1 + len(self.once))
-        lines = [*above, self.head, *[f"    {line}" for line in self.body]]
-        return "\n".join(lines) + "\n"
-
-    @property
-    def namespace(self) -> Mapping[str, Any]:
-        """The names that it needs and does not define."""
-        return self.names.namespace
+        above = [""] * (len(self.header) + 1)
+        once = [f"{line.target} = {line.expression}" for line in self.once]
+        return "\n".join([*above, *once, self.head, *[f"    {line}" for line in self.body], ""])
 
 
 @attrs.frozen(eq=False)
@@ -86,17 +81,14 @@ class Maker:
 
     Attributes
     ----------
-    once
-        What is made once, in order: a name, or "", and what gives its value.
     code
-        Defines the function that runs.
+        Makes what is made once, and defines the function that runs.
     namespace
         The names that it needs and does not define.
     run
         The name of the function that runs.
     """
 
-    once: list[tuple[str, CodeType]]
     code: CodeType
     namespace: Mapping[str, Any]
     run: str
@@ -104,11 +96,6 @@ class Maker:
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
         names = dict(self.namespace)
-        for name, value in self.once:
-            if name:
-                names[name] = eval(value, names)
-            else:
-                exec(value, names)
         exec(self.code, names)
         # the names do not hold the function, which holds them; and its code is its own, since
         # Python keeps in it where it last found each name
@@ -125,34 +112,20 @@ def source(program: Code) -> str:
     >>> print(step.program(np.ones(3), np.ones(3)))  # doctest: +ELLIPSIS
     # <lambda>: 2 inputs, ...
     """
-    return written(program).text
+    return written(program, Names(literal=True)).text
 
 
 def runner(program: Code) -> Maker:
     """A call that allocates the buffers and returns the program, ready to run."""
-    writing = written(program)
+    writing = written(program, Names())
     # a line of a program is not the user's
-    namespace = {**writing.namespace, "__name__": __name__}
+    namespace = {**writing.names.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(list(map(_made_once, writing.once)), code, namespace, writing.run)
+    return Maker(code, namespace, writing.run)
 
 
-def _made_once(line: Line) -> tuple[str, CodeType]:
-    """A line that runs once, as `Maker` has it."""
-    if line.target.isidentifier():
-        return line.target, _evaluated(line.expression)
-    return "", compile(f"{line.target} = {line.expression}", "<program>", "exec")
-
-
-@lru_cache(1 << 10)
-def _evaluated(text: str) -> CodeType:
-    """An expression compiled: buffers of one shape, and views of one, are written alike."""
-    return compile(text, "<program>", "eval")
-
-
-def written(program: Code) -> Writing:
+def written(program: Code, names: Names) -> Writing:
     """The text of a program and the names it needs."""
-    names = Names()
     arena = Arena(names, [])
     frame = framed(program, values_of(program, names), names, arena)
     body = [*lines_of(frame), *_results(frame)]
