@@ -70,19 +70,38 @@ class Line:
 
 
 @attrs.frozen
-class _Array:
-    """An array to be allocated: the line that does it, and when it is needed."""
+class Memory:
+    """An array that a program allocates once, and fills anew in each call.
 
-    line: int
+    Attributes
+    ----------
+    name
+        Its name.
+    shape, dtype
+        Of the array.
+    alive
+        When it is needed; never, for one that keeps its memory to itself.
+    arena, start
+        The name of the memory that it lies in, if it shares any, and where it begins there.
+    """
+
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     alive: Moments
+    arena: str = ""
+    start: int = 0
 
     @property
     def lines(self) -> int:
         """How many lines of the cache it takes."""
         return -(-math.prod(self.shape) * self.dtype.itemsize // cost.CACHE_LINE)
+
+    @property
+    def text(self) -> str:
+        """The line of a source that allocates it."""
+        place = f", {self.arena}, {self.start}" if self.arena else ""
+        return f"{self.name} = buffer({self.shape}, {self.dtype.str!r}{place})"
 
 
 class Arena:
@@ -90,32 +109,25 @@ class Arena:
 
     Attributes
     ----------
+    memory
+        Those that are allocated.
     once
-        The lines that run once, before the first call; more are added.
+        The lines that run once after that, before the first call; more are added.
     lists
         The lists of views that they make, as written, and what they are called.
     """
 
-    def __init__(self, names: Names, once: list[Line]) -> None:
-        self.once = once
+    def __init__(self, names: Names) -> None:
+        self.memory: list[Memory] = []
+        self.once: list[Line] = []
         self.lists: dict[str, str] = {}
         self._names = names
-        self._arrays: list[_Array] = []
-
-    def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> None:
-        """Allocate an array; one that is never in use keeps its memory to itself."""
-        array = _Array(len(self.once), name, shape, dtype, alive)
-        self.once.append(Line(name, self._allocated(array)))
-        self._arrays.append(array)
-
-    def _allocated(self, x: _Array, place: str = "") -> str:
-        return f"{self._names.of(_buffer, 'buffer')}({x.shape}, {x.dtype.str!r}{place})"
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""
-        size = sum(x.lines for x in self._arrays) * cost.CACHE_LINE
+        size = sum(x.lines for x in self.memory) * cost.CACHE_LINE
         shared = [
-            x for x in self._arrays if x.alive and x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES
+            x for x in self.memory if x.alive and x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES
         ]
         apart = sum(x.lines for x in shared)
         if apart * cost.CACHE_LINE < cost.ARENA_BYTES:
@@ -124,16 +136,17 @@ class Arena:
         whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
         if whole == apart:
             return size
-        arena = self._names.new("arena")
-        for start, x in zip(starts, shared, strict=True):
-            place = f", {arena}, {start * cost.CACHE_LINE}"
-            self.once[x.line] = Line(x.name, self._allocated(x, place))
-        memory = _Array(0, arena, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
-        self.once.insert(0, Line(arena, self._allocated(memory)))
+        name = self._names.new("arena")
+        placed = {
+            x.name: attrs.evolve(x, arena=name, start=start * cost.CACHE_LINE)
+            for start, x in zip(starts, shared, strict=True)
+        }
+        arena = Memory(name, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
+        self.memory = [arena, *[placed.get(x.name, x) for x in self.memory]]
         return size - (apart - whole) * cost.CACHE_LINE
 
 
-def _buffer(shape: tuple[int, ...], dtype: str, arena: Any = None, start: int = 0) -> Array:
+def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:
     """An array that begins at a cache line, which `empty` gives only by chance, or in an arena."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if arena is None:

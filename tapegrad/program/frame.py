@@ -14,7 +14,7 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.arena import Arena, Line, Moments, life
+from tapegrad.program.arena import Arena, Line, Memory, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
@@ -122,7 +122,8 @@ def framed(
             names.constants[name] = x
             once += _constant(x, name, names)
     for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
-        arena.add(name, buffer.shape, buffer.dtype, alive and (inside or alive))
+        alive = alive and (inside or alive)
+        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, alive))
     for ref, parts in plan.filled.items():
         of = buffers[plan.home[ref]]
         for part in parts:

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.program.arena import Arena, Line
+from tapegrad.program.arena import Arena, Line, Memory, buffer
 from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.instruction_lines import lines_of
@@ -32,8 +32,8 @@ class Writing:
     ----------
     header
         Comments on what it takes and holds.
-    once
-        The lines that make what is made once.
+    memory, once
+        What is allocated once, and the lines that make the rest of what is made once.
     head, body
         The function that runs.
     names
@@ -43,6 +43,7 @@ class Writing:
     """
 
     header: list[str]
+    memory: list[Memory]
     once: list[Line]
     head: str
     body: list[str]
@@ -56,6 +57,7 @@ class Writing:
         lines = [
             *self.header,
             f"def {self.make}():",
+            *[f"    {x.text}" for x in self.memory],
             *[f"    {line.text}" for line in self.once],
             f"    {self.head}",
             *[f"        {line}" for line in self.body],
@@ -70,7 +72,7 @@ class Writing:
         Python compiles thousands of names that one function defines and another reads in time that
         grows with their square.
         """
-        above = [""] * (len(self.header) + 1)
+        above = [""] * (len(self.header) + 1 + len(self.memory))
         once = [f"{line.target} = {line.expression}" for line in self.once]
         return "\n".join([*above, *once, self.head, *[f"    {line}" for line in self.body], ""])
 
@@ -81,6 +83,8 @@ class Maker:
 
     Attributes
     ----------
+    memory
+        What is allocated.
     code
         Makes what is made once, and defines the function that runs.
     namespace
@@ -89,6 +93,7 @@ class Maker:
         The name of the function that runs.
     """
 
+    memory: list[Memory]
     code: CodeType
     namespace: Mapping[str, Any]
     run: str
@@ -96,6 +101,8 @@ class Maker:
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
         names = dict(self.namespace)
+        for x in self.memory:
+            names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
         exec(self.code, names)
         # the names do not hold the function, which holds them; and its code is its own, since
         # Python keeps in it where it last found each name
@@ -121,18 +128,21 @@ def runner(program: Code) -> Maker:
     # a line of a program is not the user's
     namespace = {**writing.names.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(code, namespace, writing.run)
+    return Maker(writing.memory, code, namespace, writing.run)
 
 
 def written(program: Code, names: Names) -> Writing:
     """The text of a program and the names it needs."""
-    arena = Arena(names, [])
+    arena = Arena(names)
+    names.of(buffer, "buffer")
     frame = framed(program, values_of(program, names), names, arena)
     body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     inputs = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     header = _header(program, frame.plan, frame.values, names.constants, arena.settle())
-    return Writing(header, arena.once, f"def {run}({inputs}):", body, names, make, run)
+    return Writing(
+        header, arena.memory, arena.once, f"def {run}({inputs}):", body, names, make, run
+    )
 
 
 def _header(

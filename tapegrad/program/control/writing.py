@@ -13,7 +13,7 @@ import numpy as np
 
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
-from tapegrad.program.arena import Line
+from tapegrad.program.arena import Line, Memory
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.frame import Frame, framed, values_of
@@ -237,7 +237,7 @@ class _Writer:
     ) -> None:
         """Have memory made once, for these values of the program around the loop."""
         alive = self.frame.life_of(self.index, held)
-        self.frame.arena.add(name, shape, np.dtype(dtype), alive)
+        self.frame.arena.memory.append(Memory(name, shape, np.dtype(dtype), alive))
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
