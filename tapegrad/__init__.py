@@ -56,6 +56,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.functions import *
     from tapegrad.functions import fft as fft
     from tapegrad.functions import linalg as linalg
+    from tapegrad.functions import series as _series
     from tapegrad.interop import bridges as bridges
     from tapegrad.interop import parallel as parallel
     from tapegrad.interop.jax import to_jax as to_jax
@@ -80,6 +81,8 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.products import linearize as linearize
     from tapegrad.transforms.products import vjp as vjp
     from tapegrad.transforms.sparsity import sparsity as sparsity
+
+    polynomial = _series
 
 __version__ = "0.1.0"
 
@@ -110,6 +113,7 @@ _PLACES = {
 _MODULES = {
     "fft": "tapegrad.functions.fft",
     "linalg": "tapegrad.functions.linalg",
+    "polynomial": "tapegrad.functions.series",
     "show": "tapegrad.explain.show",
     **{name: f"tapegrad.interop.{name}" for name in ("bridges", "parallel")},
     **{name: f"tapegrad.{name}" for name in ("data", "nn", "optim", "random", "testing")},

@@ -111,7 +111,7 @@ def test_modules_of_a_room_are_imported_by_their_public_paths(name: str) -> None
 
 def test_the_face_shows_the_public_names_alone():
     modules = {name for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
-    names = "bridges data errors fft linalg nn optim parallel random show testing tree"
+    names = "bridges data errors fft linalg nn optim parallel polynomial random show testing tree"
     assert modules == set(names.split())
     later = {"Program", "compile", "load", "load_metadata", "load_program", "save", "to_jax"}
     later |= {"cond", "fori_loop", "scan", "while_loop"}

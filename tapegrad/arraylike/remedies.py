@@ -326,9 +326,11 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         function = "array" if function == "asanyarray" else function
     of_linalg = module.endswith("linalg")
     home, path = (np.linalg, f"linalg.{function}") if of_linalg else (np, function)
-    # a submodule, such as numpy.polynomial, may have a function of its own under NumPy's name
+    # a submodule may have a function of its own under NumPy's name
     place, called = through[-1] if through else ("", "")
-    if place.startswith("numpy.") and (
+    if place.startswith("numpy.polynomial."):
+        path = f"polynomial.{called}"
+    elif place.startswith("numpy.") and (
         getattr(sys.modules[place], called, None) is not getattr(home, function, place)
     ):
         return ""

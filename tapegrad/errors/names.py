@@ -69,7 +69,7 @@ ELSEWHERE: Mapping[str, str] = {
     **{name: f": write {ours}" for ours, names in _NAMES.items() for name in names.split()},
 }
 _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testing"]
-_MODULES += ["nn.initializers"]
+_MODULES += ["nn.initializers", "polynomial"]
 
 
 def lacking(module: str) -> Callable[[str], NoReturn]:
