@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,15 +17,6 @@ from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, example
 from tapegrad.program.naming import is_known
 from tapegrad.tree.numbers import PYTHON_NUMBERS
-
-# Unless all is inferred, results are where all arrays are as small as this, and none is larger
-# than any computer holds.
-_SMALL = 1 << 12
-_FEW = 8
-_MOST_BYTES = 1 << 42
-_MOST_AXES = 64
-# Where they are larger, only the classes of options are checked, on arrays of sides such as this.
-_SIDE = 2
 
 
 class Malformed(Exception):  # noqa: N818
@@ -45,9 +35,8 @@ def check_code(code: Code, all_inferred: bool = True) -> None:
     code
         The program.
     all_inferred
-        Whether the result of every instruction is inferred. Otherwise only those are of ufuncs,
-        and of calls of tapegrad's ops on small arrays, which take no more time and memory than the
-        size of the program suggests; of its other calls, the classes of the options are checked.
+        Whether the result of every instruction is inferred, or only those of ufuncs and of
+        tapegrad's ops, so that none of the user's is called.
     """
     _check_body(code, all_inferred)
     if len(code.outputs) != code.structure.size:
@@ -171,83 +160,21 @@ def _check_result(code: Code, instruction: Instruction, what: str, all_inferred:
             or instruction.dtype.kind not in KINDS
         ):
             _fail(f"{what} gives no Python number")
-    op, operands = instruction.op, instruction.operands
-    is_ufunc = instruction.is_elementwise
-    options = instruction.options
-    if not (is_ufunc or all_inferred):
-        if instruction.nbytes > _MOST_BYTES:
-            _fail(
-                f"{what} is said to give an array of {instruction.shape}, which no computer holds"
-            )
-        if not is_known(op):
-            return
-        shapes = [instruction.shape, *[code.like(x).shape for x in operands]]
-        sizes = [max((math.prod(shape), *shape)) for shape in shapes]
-        # a number beyond all sizes asks for nothing that one just beyond them does not
-        options = clamped(instruction.options, max(*sizes, _MOST_AXES) + 1)
-        if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(options):
-            _check_options(code, instruction, what)
-            return
-    stand_ins = [example(code.of(x)) if type(x) is Ref else x for x in operands]
+    if not (instruction.is_elementwise or all_inferred or is_known(instruction.op)):
+        return
+    operands = [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
     try:
-        shape, dtype = infer(op, stand_ins, options)
+        shape, dtype = infer(instruction.op, operands, instruction.options)
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
         # not defined for these numbers, or SciPy is missing
         return
-    except _REFUSALS as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise Malformed(f"{what} refuses what it is given: {error}") from error
     if shape != instruction.shape or (dtype != instruction.dtype and not instruction.number):
         _fail(
             f"{what} is said to give {instruction.dtype} {instruction.shape}, "
             f"but gives {dtype} {shape}"
         )
-
-
-def _check_options(code: Code, instruction: Instruction, what: str) -> None:
-    """Raise if an op takes no options of these classes, whatever the sizes of its operands."""
-    options = clamped(instruction.options, _SIDE)
-    if not _is_small(options):
-        return
-    stand_ins = []
-    for x in instruction.operands[:_FEW]:
-        like = code.like(x)
-        shape = tuple([min(side, _SIDE) for side in like.shape[:_FEW]])
-        stand_ins.append(np.zeros(shape, like.dtype) if type(x) is Ref else x)
-    try:
-        infer(instruction.op, stand_ins, options)
-    except (TypeError, AttributeError) as error:
-        raise Malformed(f"{what} refuses its options: {error}") from error
-    except Exception:
-        # these sizes may not fit together
-        return
-
-
-_REFUSALS = (TypeError, ValueError, LookupError, AttributeError)
-
-
-def clamped(options: Any, most: int) -> Any:
-    """Options with whole numbers of at most this size, if 64 bits hold them."""
-    if isinstance(options, Mapping):
-        return {key: clamped(x, most) for key, x in options.items()}
-    if type(options) is tuple:
-        return tuple([clamped(x, most) for x in options])
-    if type(options) is slice:
-        return slice(*clamped((options.start, options.stop, options.step), most))
-    if type(options) is not int:
-        return options
-    if not -(2**63) <= options < 2**64:
-        _fail("an option is an integer that 64 bits do not hold")
-    return max(-most, min(options, most))
-
-
-def _is_small(options: Any) -> bool:
-    """Whether no option asks for a large result."""
-    if isinstance(options, Mapping):
-        return all(map(_is_small, options.values()))
-    if isinstance(options, tuple):
-        sides = [abs(x) for x in options if type(x) is int and x]
-        return math.prod(sides[:32]) <= 4 * _SMALL and all(map(_is_small, options))
-    return True
 
 
 # --- loops and branches ---------------------------------------------------------------------

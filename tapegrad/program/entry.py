@@ -228,20 +228,16 @@ class _Checks:
 
     def of_call(self, structures: Sequence[tuple[Any, tree.Structure]]) -> list[str]:
         """Check the arguments, by position and by keyword; the names of the varying leaves."""
-        n_args = sum(isinstance(name, int) for name, _ in structures)
-        keywords = tuple([name for name, _ in structures if isinstance(name, str)])
-        has_others = "kwargs"
-        if keywords:
-            has_others = f"tuple(kwargs) != {self.bound(keywords)}"
-        self.lines.append(f"if {has_others} or len(args) != {n_args}: return other")
-        parts = [(self.named(), structure) for _, structure in structures]
-        if n_args:
-            self.lines.append(f"{''.join(f'{part}, ' for part, _ in parts[:n_args])}= args")
-        for name, (part, _) in zip(keywords, parts[n_args:], strict=True):
+        parts = [(name, self.named(), structure) for name, structure in structures]
+        positional = [part for name, part, _ in parts if isinstance(name, int)]
+        keywords = tuple([name for name, _, _ in parts if isinstance(name, str)])
+        others = f"tuple(kwargs) != {self.bound(keywords)}" if keywords else "kwargs"
+        self.refuse(f"{others} or len(args) != {len(positional)}")
+        self.unpack(positional, "args")
+        for name, part, _ in parts[len(positional) :]:
             self.lines.append(f"{part} = kwargs[{self.bound(name)}]")
-        waiting = parts[::-1]
-        while waiting:
-            waiting += reversed(self.of_node(*waiting.pop()))
+        for _, part, structure in parts:
+            self.of_node(part, structure)
         return self.values
 
     def named(self) -> str:
@@ -254,54 +250,59 @@ class _Checks:
         self.namespace[f"c{len(self.namespace)}"] = value
         return f"c{len(self.namespace) - 1}"
 
+    def refuse(self, condition: str) -> None:
+        """A line for calls with another signature."""
+        self.lines.append(f"if {condition}: return other")
+
+    def unpack(self, names: Sequence[str], source: str) -> None:
+        """A line that names the parts of a tuple."""
+        if names:
+            self.lines.append(f"{', '.join(names)}, = {source}")
+
     def of_leaf(self, name: str) -> None:
         """Check a leaf."""
         leaf = next(self.leaves)
-        if isinstance(leaf, ArrayLike):
-            self.values.append(name)
-            self.lines.append(
-                f"if type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
-                f"or {name}.shape != {leaf.shape}: return other"
-            )
-        elif isinstance(leaf, NumberLike):
-            self.values.append(name)
-            self.lines.append(f"if type({name}) is not {leaf.kind.__name__}: return other")
-        else:
+        if isinstance(leaf, Static):
             # static values never change, so the same object has the same value
             value, kind = self.bound(leaf.value), type(leaf.value)
             same = f"{name} is {value}"
             if kind in _PLAIN:
                 same += f" or (type({name}) is {kind.__name__} and {name} == {value})"
-            self.lines.append(f"if not ({same}): return other")
+            self.refuse(f"not ({same})")
+            return
+        self.values.append(name)
+        if isinstance(leaf, NumberLike):
+            self.refuse(f"type({name}) is not {leaf.kind.__name__}")
+        else:
+            self.refuse(
+                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
+                f"or {name}.shape != {leaf.shape}"
+            )
 
-    def of_node(self, name: str, structure: tree.Structure) -> list[tuple[str, tree.Structure]]:
-        """Check a node and take it apart; its parts are next."""
-        node, lines = structure.node, self.lines
+    def of_node(self, name: str, structure: tree.Structure) -> None:
+        """Check a tree, and name its leaves."""
+        node = structure.node
         if node is None:
             self.of_leaf(name)
-            return []
-        if node is type(None):
-            lines.append(f"if {name} is not None: return other")
-            return []
+            return
+        self.refuse(f"type({name}) is not {self.bound(node)}")
         children = [self.named() for _ in structure.children]
-        lines.append(f"if type({name}) is not {self.bound(node)}: return other")
         if structure.is_static:
-            lines.append(f"if {name} != {self.bound(structure.keys[0])}: return other")
+            self.refuse(f"{name} != {self.bound(structure.keys[0])}")
         elif node is dict:
             keys, kinds = self.bound(structure.keys), tuple(map(type, structure.keys))
-            lines.append(f"if tuple({name}) != {keys}: return other")
-            if kinds and set(kinds) <= _PLAIN:
-                kinds_of = f"tuple(map(type, {name}))"
-                lines.append(f"if {kinds_of} != {self.bound(kinds)}: return other")
+            self.refuse(f"tuple({name}) != {keys}")
+            if _PLAIN.issuperset(kinds):
+                self.refuse(f"tuple(map(type, {name})) != {self.bound(kinds)}")
             else:
-                lines.append(f"if not all(map(is_, {name}, {keys})): return other")
-            if children:
-                lines.append(f"{', '.join(children)}, = {name}.values()")
+                self.refuse(f"not all(map(is_, {name}, {keys}))")
+            self.unpack(children, f"{name}.values()")
         elif structure.keys:
-            for child, key in zip(children, structure.keys, strict=True):
-                lines.append(f"{child} = {name}.{key}")
-        else:
-            lines.append(f"if len({name}) != {len(children)}: return other")
-            if children:
-                lines.append(f"{', '.join(children)}, = {name}")
-        return list(zip(children, structure.children, strict=True))
+            self.lines += [
+                f"{x} = {name}.{k}" for x, k in zip(children, structure.keys, strict=True)
+            ]
+        elif node is not type(None):
+            self.refuse(f"len({name}) != {len(children)}")
+            self.unpack(children, name)
+        for child, inside in zip(children, structure.children, strict=True):
+            self.of_node(child, inside)

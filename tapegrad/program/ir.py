@@ -383,29 +383,65 @@ def like_of(value: Any) -> Like:
     return Like(value.shape, wide if is_number else value.dtype)
 
 
+def interpreter(
+    code: Code,
+    apply: Callable[[Instruction, list[Any]], Any],
+    constant: Callable[[Constant], Any] = lambda x: x.array,
+) -> Callable[[Iterable[Any]], list[Any]]:
+    """A function of a program's inputs that gives its outputs.
+
+    Parameters
+    ----------
+    code
+        The program.
+    apply
+        A function of an instruction and of its operands' values that gives the result.
+    constant
+        The value of a constant.
+    """
+    n = len(code.inputs)
+    table = [None] * n + [constant(x) for x in code.constants]
+    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
+    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
+
+    def place(x: Any) -> int:
+        if type(x) is Ref:
+            return places[x]
+        table.append(x)
+        return len(table) - 1
+
+    steps = []
+    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        operands = [place(x) for x in instruction.operands]
+        places[ref] = len(table)
+        steps.append((instruction, operands, len(table)))
+        table.append(None)
+    outputs = [place(x) for x in code.outputs]
+
+    def call(inputs: Iterable[Any]) -> list[Any]:
+        values = list(table)
+        values[:n] = inputs
+        for instruction, operands, at in steps:
+            values[at] = apply(instruction, [values[i] for i in operands])
+        return [values[i] for i in outputs]
+
+    return call
+
+
 def interpreted(
     code: Code,
     inputs: Iterable[Any],
     apply: Callable[[Instruction, list[Any]], Any],
     constant: Callable[[Constant], Any] = lambda x: x.array,
 ) -> list[Any]:
-    """The outputs of a program, of whose instructions `apply` gives the results.
+    """The outputs of a program for these inputs, of any kind, as of an `interpreter`."""
+    return interpreter(code, apply, constant)(inputs)
 
-    Parameters
-    ----------
-    code
-        The program.
-    inputs
-        The value of each input, of any kind.
-    apply
-        A function of an instruction and of its operands' values.
-    constant
-        The value of a constant.
-    """
-    known: dict[Any, Any] = dict(zip(inputs_at(range(len(code.inputs))), inputs, strict=True))
-    known |= {Ref("constant", i): constant(x) for i, x in enumerate(code.constants)}
+
+def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
+    """The values of a program that depend on these, which are among them."""
+    depends = set(sources)
     for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
-        known[ref] = apply(
-            instruction, [known[x] if type(x) is Ref else x for x in instruction.operands]
-        )
-    return [known[x] if type(x) is Ref else x for x in code.outputs]
+        if not depends.isdisjoint(instruction.operands):
+            depends.add(ref)
+    return depends

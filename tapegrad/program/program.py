@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED, SWEEP
@@ -32,7 +33,6 @@ from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
-from tapegrad.program.saving import save
 from tapegrad.program.text import runner, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -125,7 +125,7 @@ class Program(Code, Printed):
         >>> loaded(w, x)
         array([1., 2.])
         """
-        save(self, self.arguments, path)
+        lazy_import("tapegrad.program.saving", "save")(self, path)
 
 
 def from_tape(

@@ -1,13 +1,14 @@
-"""Programs as plain data, and in files: how each field is written and read, said once.
+"""Programs in files: how each field is written, read and checked, said once.
 
-What reads a field may raise anything for text that no program wrote: `tapegrad.files.guarded`
-makes one error of it.
+No text in a file is ever run. What reads a field may raise anything for text that no program wrote:
+`tapegrad.files.guarded` makes one error of it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
@@ -17,14 +18,19 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.rules import Rules
+from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
-from tapegrad.files import Entry, FilePath, write
+from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
+from tapegrad.program.checking import Malformed, check_code
+from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref
+from tapegrad.program.control.ops import LOOPS, SCAN
+from tapegrad.program.ir import Constant, Input, Instruction, Ref
 from tapegrad.program.naming import class_named, full_name, name_of_op, op_named, static_named
+from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
 
@@ -42,10 +48,6 @@ class File:
         The static parts of trees that were written or read so far.
     using
         What the caller handed over.
-    control
-        The ops of loops and branches, by name.
-    program
-        Makes a program from its fields.
     label, what
         The program that is written, and what of it is being written, for messages.
     """
@@ -54,8 +56,6 @@ class File:
     entries: dict[str, Entry] = attrs.Factory(dict)
     statics: list[Any] = attrs.Factory(list)
     using: Iterable[Any] = ()
-    control: Mapping[str, Rules] = attrs.Factory(dict)
-    program: Callable[..., Code] = Code
     label: str = ""
     what: str = ""
 
@@ -104,26 +104,20 @@ def _optional(field: Field) -> Field:
     )
 
 
-def _row(make: Callable[..., Any], **fields: Field) -> Field:
-    """The fields of a record, in a list."""
-
-    def read(x: Any, file: File) -> Any:
-        parts = zip(fields.items(), _LIST.read(x, file), strict=True)
-        return make(**{name: field.read(part, file) for (name, field), part in parts})
-
+def _named(make: Callable[..., Any], **fields: Field) -> Field:
+    """The fields of a record, by their names."""
     return Field(
-        lambda x, file: [y.write(getattr(x, name), file) for name, y in fields.items()], read
+        lambda x, file: {name: y.write(getattr(x, name), file) for name, y in fields.items()},
+        lambda x, file: make(**{name: y.read(x[name], file) for name, y in fields.items()}),
     )
 
 
-def _named(**fields: Field) -> Field:
-    """The fields of a program, by their names."""
-
-    def read(x: Any, file: File) -> Any:
-        return file.program(**{name: field.read(x[name], file) for name, field in fields.items()})
-
+def _row(make: Callable[..., Any], **fields: Field) -> Field:
+    """The fields of a record, in a list."""
+    named = _named(make, **fields)
     return Field(
-        lambda x, file: {name: y.write(getattr(x, name), file) for name, y in fields.items()}, read
+        lambda x, file: [*named.write(x, file).values()],
+        lambda x, file: named.read(dict(zip(fields, _LIST.read(x, file), strict=True)), file),
     )
 
 
@@ -343,7 +337,16 @@ def _write_op(op: Rules, file: File) -> str:
 
 
 def _read_op(x: Any, file: File) -> Rules:
-    return file.control.get(x) or op_named(x, file.using)
+    return _CONTROL.get(x) or op_named(x, file.using)
+
+
+_CONTROL: Mapping[str, Rules] = {
+    # of the first files
+    "control.loop": SCAN,
+    **{f"control.{op.name}": op for op in LOOPS},
+    "control.cond": COND,
+    "control.part": PART,
+}
 
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
@@ -375,7 +378,7 @@ def _write_result(x: Any, file: File) -> Any:
 def _read_body(x: Any, file: File) -> Any:
     """A program inside an instruction, which shows its label."""
     _LINE.read(x["label"], file)
-    return CODE.read(x, file)
+    return _CODE.read(x, file)
 
 
 _SHAPE = _several(_COUNT)
@@ -395,8 +398,9 @@ _INSTRUCTION = _row(
     name=_TEXT,
     stage=_TEXT,
 )
-ARGUMENTS = _optional(_several(_ARGUMENT))
-CODE = _named(
+_ARGUMENTS = _optional(_several(_ARGUMENT))
+_CODE = _named(
+    Program,
     label=_TEXT,
     inputs=_several(_INPUT),
     constants=_several(Field(_write_constant, _read_constant)),
@@ -404,7 +408,7 @@ CODE = _named(
     outputs=_several(Field(_write_result, _read_value)),
     structure=_STRUCTURE,
 )
-_BODY = Field(CODE.write, _read_body)
+_BODY = Field(_CODE.write, _read_body)
 _BODIES: Mapping[str, Field] = {
     "branch": _row(Branch, on_true=_BODY, on_false=_BODY),
     "loop": _row(
@@ -419,23 +423,116 @@ _BODIES: Mapping[str, Field] = {
     ),
 }
 
-TEXT = "program.json"
-FORMAT = "tapegrad program"
+_ENTRY = "program.json"
+_FORMAT = "tapegrad program"
 # of the format; it changes with the meaning of what is written
-VERSION = 1
-MOST_TEXT = 1 << 26  # bytes
+_VERSION = 1
+_MOST_TEXT = 1 << 26  # bytes
 
 
-def save(code: Code, arguments: tuple[Argument, ...] | None, path: FilePath) -> None:
+def save(program: Program, path: FilePath) -> None:
     """Write a program; see `Program.save`."""
-    file = File(label=code.label)
+    file = File(label=program.label)
     content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "arguments": ARGUMENTS.write(arguments, file),
-        "code": CODE.write(code, file),
+        "format": _FORMAT,
+        "version": _VERSION,
+        "arguments": _ARGUMENTS.write(program.arguments, file),
+        "code": _CODE.write(program, file),
     }
     text = json.dumps(content, separators=(",", ":"))
-    if len(text) > MOST_TEXT:
-        raise ValueError(f"the program's text is larger than {MOST_TEXT:,} bytes")
-    write(path, TEXT, text, {str(i): x for i, x in enumerate(file.arrays)})
+    if len(text) > _MOST_TEXT:
+        raise ValueError(f"the program's text is larger than {_MOST_TEXT:,} bytes")
+    write(path, _ENTRY, text, {str(i): x for i, x in enumerate(file.arrays)})
+
+
+def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
+    """Read a program from a file that `Program.save` wrote, to call it as before.
+
+    No text of the file is run, and nothing that it names is imported but tapegrad's own modules:
+    its ops are looked up by name, and its source is written anew. The file may come from another
+    machine, and from another supported version of Python, NumPy or attrs.
+
+    Parameters
+    ----------
+    path
+        The file.
+    using
+        The ops that the program calls, and the classes of records that it returns, which are not
+        tapegrad's own; they are found by name.
+
+    Returns
+    -------
+    A `Program`, equal to the one that was saved.
+
+    Raises
+    ------
+    FileError
+        If it is not such a file, has another version, is damaged or malformed, or names an unknown
+        op or class; the message names the file and says what to do.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import tapegrad as tg
+    >>> @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+    ... def cube(x):
+    ...     return x**3
+    >>> program = tg.compile(lambda x: {"y": cube(x) + 1}).program(np.arange(3.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     program.save(f"{folder}/cube.npz")
+    ...     again = tg.load_program(f"{folder}/cube.npz", using=[cube])
+    >>> again(np.arange(3.0)), again == program
+    ({'y': array([1., 2., 9.])}, True)
+    """
+    handed = tuple(using)
+
+    def read(file: Any) -> Program:
+        with zipfile.ZipFile(file) as archive:
+            content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
+            _check_version(content)
+            return _program(content, entries_of(archive, _ENTRY), handed)
+
+    loaded: Program = guarded(path, read, "Program.save")
+    return loaded
+
+
+def _check_version(content: Any) -> None:
+    if type(content) is not dict or content.get("format") != _FORMAT:
+        raise FileError("it does not hold a program of tapegrad")
+    version = content.get("version")
+    if version != _VERSION:
+        raise FileError(
+            f"it is a program's file of version {str(version)[:20]}, and this tapegrad reads "
+            f"version {_VERSION}: save the program again with this one"
+        )
+
+
+def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...]) -> Program:
+    file = File(entries=dict(entries), using=using)
+    arguments = _ARGUMENTS.read(content["arguments"], file)
+    program: Program = attrs.evolve(_CODE.read(content["code"], file), arguments=arguments)
+    if file.entries:
+        raise FileError("its constants are not those that it lists")
+    try:
+        check_code(program, all_inferred=False)
+    except Malformed as error:
+        raise FileError(str(error)) from None
+    _check_arguments(program)
+    # the source is written, so that errors show here and not in a call
+    program._make  # noqa: B018
+    return program
+
+
+def _check_arguments(program: Program) -> None:
+    """Raise unless the inputs are the arguments' varying leaves."""
+    if program.arguments is None:
+        return
+    varying = 0
+    for argument in program.arguments:
+        if len(argument.statics) != argument.structure.size:
+            raise FileError(f"argument {argument.name} is not described")
+        varying += argument.statics.count(None)
+    if varying != len(program.inputs):
+        raise FileError("its inputs are not the leaves of its arguments")

@@ -15,6 +15,7 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.errors.words import a_kind
+from tapegrad.tree.structure import is_frozen
 
 
 @attrs.frozen
@@ -87,25 +88,31 @@ def parts(x: Any) -> Any:
         return x.__name__, x.__self__
     if isinstance(x, functools.partial):
         return x.func, x.args, *x.keywords.items()
-    if hasattr(kind, "__attrs_attrs__") and _is_frozen(kind):
-        return [getattr(x, field.name, None) for field in attrs.fields(kind)]
-    if dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:
-        return [getattr(x, field.name) for field in dataclasses.fields(x)]
+    names = _fields(kind)
+    if names is None or not is_frozen(kind):
+        return None
+    return [getattr(x, name, None) for name in names]
+
+
+def _fields(kind: Any) -> list[str] | None:
+    """The names of a record's fields; None if it is none."""
+    if hasattr(kind, "__attrs_attrs__"):
+        return [field.name for field in kind.__attrs_attrs__]
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
     return None
 
 
 def _check_attributes(x: Any, what: str) -> None:
     """Raise for a record with attributes that are not fields, since these may change."""
     kind = type(x)
-    fields = getattr(kind, "__dataclass_fields__", {})
-    names = {*fields, *[field.name for field in getattr(kind, "__attrs_attrs__", ())]}
+    names = _fields(kind)
     more = [
         name
         for name in getattr(x, "__dict__", ())
-        if name not in names and not _is_derived(kind, name)
+        if names is not None and name not in names and not _is_derived(kind, name)
     ]
-    is_record = hasattr(kind, "__attrs_attrs__") or dataclasses.is_dataclass(kind)
-    if is_record and more:
+    if more:
         raise TypeError(
             f"{what} holds {a_kind(x)} that has more than its fields: {', '.join(more)}; a "
             "program is made for what cannot change, so make them fields of the class"
@@ -119,17 +126,6 @@ def _is_derived(kind: type, name: str) -> bool:
     return name.startswith("_attrs_") or isinstance(
         next(attributes, None), functools.cached_property
     )
-
-
-def _is_frozen(kind: Any) -> bool:
-    """Whether the instances of an attrs class refuse to be changed."""
-    try:
-        kind.__setattr__(object(), "", None)
-    except attrs.exceptions.FrozenError:
-        return True
-    except Exception:
-        return False
-    return False
 
 
 def _remedy(x: Any) -> str:

@@ -43,6 +43,8 @@ from tapegrad.program.program import Program, from_tape
 from tapegrad.tree.numbers import as_constant
 
 Values = list[Any]
+# a value that no program has
+_NOTHING = Ref("input", -1)
 
 
 @attrs.frozen
@@ -305,13 +307,8 @@ def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
 
 def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> Any:
     """A program as if it were given these inputs, among which are its own, at these places."""
-
-    def new(x: Any) -> Any:
-        return Ref("input", places[x.index]) if type(x) is Ref and x.kind == "input" else x
-
-    moved = [y.on(tuple(map(new, y.operands))) for y in code.instructions]
-    outputs = tuple(map(new, code.outputs))
-    return attrs.evolve(code, inputs=inputs, instructions=tuple(moved), outputs=outputs)
+    own = {place: Ref("input", i) for i, place in enumerate(places)}
+    return from_these(code, [own.get(i, _NOTHING) for i in range(len(inputs))], inputs)
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:

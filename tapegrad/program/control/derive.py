@@ -25,7 +25,16 @@ from tapegrad.program.control.body import (
     written_again,
 )
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.ir import Code, Input, Instruction, Ref, interpreted, like_of
+from tapegrad.program.ir import (
+    Code,
+    Input,
+    Instruction,
+    Ref,
+    depending,
+    inputs_at,
+    interpreted,
+    like_of,
+)
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched, take_place
 from tapegrad.tree.ownership import Array
@@ -272,12 +281,8 @@ def read(
     Views, values that depend only on captured ones, and values that the rules compute are
     recomputed.
     """
-    varies: set[Ref] = {Ref("input", i) for i in range(n_captured, n_inputs)}
-    moves: set[Ref] = {Ref("input", i) for i in range(n_inputs, len(joined.inputs))}
-    for i, instruction in enumerate(joined.instructions):
-        for refs in (varies, moves):
-            if refs.intersection(instruction.operands):
-                refs.add(Ref("instruction", i))
+    varies = depending(joined, inputs_at(range(n_captured, n_inputs)))
+    moves = depending(joined, inputs_at(range(n_inputs, len(joined.inputs))))
     ragged = _ragged(joined)
     # of several results each is kept by itself, if it is an array
     whole = {
@@ -377,16 +382,8 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
 
 def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
     """Which outputs of a program differ between examples, if these inputs do."""
-    differs: list[bool] = []
-
-    def of(x: Any) -> bool:
-        if type(x) is not Ref or x.kind == "constant":
-            return False
-        return batched[x.index] if x.kind == "input" else differs[x.index]
-
-    for instruction in code.instructions:
-        differs.append(any(map(of, instruction.operands)))
-    return [of(x) for x in code.outputs]
+    differ = depending(code, [Ref("input", i) for i, b in enumerate(batched) if b])
+    return [x in differ for x in code.outputs]
 
 
 def run_for_all(

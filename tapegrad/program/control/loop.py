@@ -15,42 +15,16 @@ from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.errors.words import Named
 from tapegrad.program import cost
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, interpreter
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
 Call = Callable[[Values], Values]
 
 
-def caller(code: Code) -> Call:
+def caller(code: Code) -> Callable[[Values], Values]:
     """A function that computes a program's outputs from its inputs."""
-    n = len(code.inputs)
-    table: Values = [None] * n + [x.array for x in code.constants]
-    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
-    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
-
-    def place(x: Any) -> int:
-        if type(x) is Ref:
-            return places[x]
-        table.append(x)
-        return len(table) - 1
-
-    steps = []
-    for i, instruction in enumerate(code.instructions):
-        operands = tuple(map(place, instruction.operands))
-        places[Ref("instruction", i)] = len(table)
-        steps.append((instruction, operands, len(table)))
-        table.append(None)
-    outputs = list(map(place, code.outputs))
-
-    def call(inputs: Values) -> Values:
-        values = list(table)
-        values[:n] = inputs
-        for instruction, operands, at in steps:
-            values[at] = applied(instruction, [values[i] for i in operands])
-        return [values[i] for i in outputs]
-
-    return call
+    return interpreter(code, applied)
 
 
 def applied(instruction: Instruction, operands: Values) -> Any:
