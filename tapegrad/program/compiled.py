@@ -124,11 +124,6 @@ def _note_size(recorded: Program, proves: bool) -> None:
     )
 
 
-def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Stands in for an entry until a signature occurs for the second time."""
-    return OTHER
-
-
 class Compiled(Wrapper, Generic[P, R]):
     """The result of `compile`: call it as the function is called.
 
@@ -168,7 +163,7 @@ class Compiled(Wrapper, Generic[P, R]):
         self.check_finite = check_finite
         self._kept: dict[Signature, Kept] = {}
         # the entry of the signature that last occurred again
-        self._enter: Enter = _other
+        self._enter: Enter = lambda args, kwargs: OTHER
         self._warned = False
         # the line that called `compile`; with the function, once a program is kept, the key under
         # which it counts if none runs for the second time
@@ -249,38 +244,12 @@ class Compiled(Wrapper, Generic[P, R]):
         # a wide result may be made of narrow parts
         instructions = [x for code in codes_in(kept.program) for x in code.instructions]
         widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
-        paths = iter(tree.paths(expected))
-
-        def compare(got: Any, wanted: Any) -> None:
-            path = next(paths) or "the result"
-            if not is_numeric(wanted):
-                if got != wanted:
-                    raise AssertionError(
-                        f"{path} is {got!r} compiled, {wanted!r} recorded{suspects}"
-                    )
-                return
-            wanted = np.asarray(wanted)
-            got = np.asarray(got)
-            if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
-                raise AssertionError(
-                    f"{path} is {got.dtype} {got.shape} compiled, {wanted.dtype} {wanted.shape} "
-                    f"recorded{suspects}"
-                )
-            own = _TOLERANCE.get(wanted.dtype.char, 0.0)
-            tolerance = max(own, widest) if own else 0.0
-            if not np.allclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True):
-                wide = np.result_type(wanted.dtype, float)
-                worst = np.nanmax(np.abs(np.subtract(got, wanted, dtype=wide)))
-                raise AssertionError(
-                    f"{path} differs by up to {worst:.3g} between compiled and recorded{suspects}"
-                )
-
-        try:
-            tree.map(compare, compiled, expected)
-        except AssertionError as error:
-            where: Any = lazy_import("tapegrad.explain.compare", "first_difference")
-            place = where(kept.program, call.values, self.fn, args, kwargs)
-            raise AssertionError(f"{error}{place}") from None
+        faults = tree.map(functools.partial(_fault, widest), compiled, expected)
+        for path, fault in zip(tree.paths(faults), tree.leaves(faults), strict=True):
+            if fault:
+                where = lazy_import("tapegrad.explain.compare", "first_difference")
+                place = where(kept.program, call.values, self.fn, args, kwargs)
+                raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
 
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(signature)
@@ -343,6 +312,22 @@ class Compiled(Wrapper, Generic[P, R]):
                 "change with every call? See .signatures",
                 stacklevel=4,
             )
+
+
+def _fault(widest: float, compiled: Any, recorded: Any) -> str:
+    """How a compiled result differs from a recorded one; "" if it does not."""
+    if not is_numeric(recorded):
+        same = compiled == recorded
+        return "" if same else f"is {compiled!r} compiled, {recorded!r} recorded"
+    x, y = np.asarray(compiled), np.asarray(recorded)
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        return f"is {x.dtype} {x.shape} compiled, {y.dtype} {y.shape} recorded"
+    own = _TOLERANCE.get(y.dtype.char, 0.0)
+    tolerance = max(own, widest) if own else 0.0
+    if np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
+        return ""
+    worst = np.nanmax(np.abs(np.subtract(x, y, dtype=np.result_type(y.dtype, float))))
+    return f"differs by up to {worst:.3g} between compiled and recorded"
 
 
 def trace(

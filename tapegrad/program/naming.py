@@ -79,13 +79,8 @@ def name_of_op(op: Rules) -> str:
             "batch; no file holds that, and JAX cannot do it: call the function for each example"
         )
     suffix = COMPLEX if "__real__" in vars(op) else ""
-    if key := key_of(op):
-        return f"{key}{suffix}"
-    for name, known in _OTHERS.items():
-        if known is op:
-            return name
-    if _is_of_scipy(op):
-        return f"scipy.{op.name}"
+    if name := _own_name(op):
+        return f"{name}{suffix}"
     if op is PART:
         return "control.part"
     if op.forward.__module__.startswith(_CONTROL):
@@ -95,12 +90,14 @@ def name_of_op(op: Rules) -> str:
 
 def is_known(op: Rules) -> bool:
     """Whether an op is tapegrad's own, other than a loop or a branch."""
-    known = any(known is op for known in _OTHERS.values())
-    return known or key_of(op) is not None or _is_of_scipy(op)
+    return bool(_own_name(op))
 
 
-def _is_of_scipy(op: Rules) -> bool:
-    return getattr(op, "__module__", "").startswith(_SCIPY)
+def _own_name(op: Rules) -> str:
+    """The name of an op of tapegrad's, other than a loop or a branch; "" for any other."""
+    is_of_scipy = getattr(op, "__module__", "").startswith(_SCIPY)
+    others = [name for name, known in _OTHERS.items() if known is op]
+    return key_of(op) or next(iter(others), f"scipy.{op.name}" if is_of_scipy else "")
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:

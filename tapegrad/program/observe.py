@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.core.sweep import SWEEP, sweep
+from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import Place, place_of
@@ -151,9 +151,6 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
-_SWEEPS = sweep.__code__
-
-
 class Watch:
     """Notes, as each record is written, which frames led there.
 
@@ -168,8 +165,6 @@ class Watch:
         # whether it is our code, by identity, since hashing code reads all of it
         self._is_ours: dict[int, bool] = {}
         self._codes: list[CodeType] = []  # kept alive
-        # the last sweep that a record was written in, and the user's frame that it was called from
-        self._sweep: tuple[FrameType | None, FrameType | None] = (None, None)
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
@@ -178,15 +173,8 @@ class Watch:
         depths, known = self._depths, self._is_ours
         new: list[FrameType] = []
         frame: FrameType | None = sys._getframe(2)
-        within: tuple[FrameType, int] | None = None
         while frame is not None:
             code = frame.f_code
-            if code is _SWEEPS and within is None:
-                # while it runs, what called it stays where it is
-                if frame is self._sweep[0]:
-                    frame = self._sweep[1]
-                    break
-                within = frame, len(new)
             is_ours = known.get(id(code))
             if is_ours is None:
                 module = str(frame.f_globals.get("__name__"))
@@ -199,8 +187,6 @@ class Watch:
                     break
                 new.append(frame)
             frame = frame.f_back
-        if within is not None:
-            self._sweep = within[0], [*new, frame][within[1]]
         depth = 0 if frame is None else depths.get(frame, 0)
         for user_frame in reversed(new):
             depths[user_frame] = depth = depth + 1
@@ -224,7 +210,6 @@ class Watch:
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
-        self._sweep = (None, None)
 
 
 def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:

@@ -245,7 +245,7 @@ def _read_static(x: Any, file: File) -> Any:
 _VALUE = Field(_write_value, _read_value)
 _VALUES = _several(_VALUE)
 # by the name in files, which values are of the kind
-_KINDS_OF_VALUES: Mapping[str, tuple[Callable[[Any], bool], Field]] = {
+_KINDS_OF_VALUES: dict[str, tuple[Callable[[Any], bool], Field]] = {
     "value": (lambda x: type(x) is Ref, _REF),
     "slice": (
         lambda x: type(x) is slice,
@@ -353,21 +353,12 @@ def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
     written, op = {}, file.what
     for key, x in options.items():
         file.what = f"the option {key} of {op}"
-        kind = {Branch: "branch", Loop: "loop"}.get(type(x))
-        written[key] = {kind: _BODIES[kind].write(x, file)} if kind else _write_value(x, file)
+        written[key] = _write_value(x, file)
     return written
 
 
-def _read_option(x: Any, file: File) -> Any:
-    """A value, or the body of a loop or a branch, which nothing else may hold."""
-    if type(x) is dict and _BODIES.keys() >= x.keys():
-        ((kind, content),) = x.items()
-        return _BODIES[kind].read(content, file)
-    return _read_value(x, file)
-
-
 def _read_options(x: Any, file: File) -> dict[str, Any]:
-    return {key: _read_option(content, file) for key, content in x.items()}
+    return {key: _read_value(content, file) for key, content in x.items()}
 
 
 def _write_result(x: Any, file: File) -> Any:
@@ -409,17 +400,20 @@ _CODE = _named(
     structure=_STRUCTURE,
 )
 _BODY = Field(_CODE.write, _read_body)
-_BODIES: Mapping[str, Field] = {
-    "branch": _row(Branch, on_true=_BODY, on_false=_BODY),
-    "loop": _row(
-        Loop,
-        body=_BODY,
-        stop=_optional(_BODY),
-        **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
-        length=_optional(_COUNT),
-        reverse=_TRUTH,
-        remember=_TRUTH,
-        moving=_mapped(_several(_COUNT), sorted, frozenset),
+_KINDS_OF_VALUES |= {
+    "branch": (lambda x: type(x) is Branch, _row(Branch, on_true=_BODY, on_false=_BODY)),
+    "loop": (
+        lambda x: type(x) is Loop,
+        _row(
+            Loop,
+            body=_BODY,
+            stop=_optional(_BODY),
+            **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
+            length=_optional(_COUNT),
+            reverse=_TRUTH,
+            remember=_TRUTH,
+            moving=_mapped(_several(_COUNT), sorted, frozenset),
+        ),
     ),
 }
 
