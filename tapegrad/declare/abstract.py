@@ -372,19 +372,15 @@ def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any
     The values may be placeholders. If the function fails at them, it is called at values where
     most functions are defined. If it fails again, the cause is their shapes or dtypes.
     """
-    # written out, since a call of `silently` takes longer
-    before = STATE.set(SILENT)
     try:
-        return fn(*values, **options)
+        return silently(fn, *values, **options)
     except TapegradError:
         raise
     except Exception as error:
         try:
-            return fn(*_usual(values), **options)
+            return silently(fn, *_usual(values), **options)
         except Exception:
             raise error from None
-    finally:
-        STATE.reset(before)
 
 
 @lru_cache(1 << 10)

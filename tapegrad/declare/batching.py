@@ -43,7 +43,7 @@ def stacks_of(*ndims: int) -> Rule:
 
     def rule(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
         each = ndims or (2,) * len(operands)
-        return apply(op, tuple(align_stacks(batched, operands, each)), options)
+        return apply(op, align_stacks(batched, operands, each), options)
 
     return rule
 
@@ -68,23 +68,20 @@ def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
 
 def aligned(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
     """The operands with axes of length 1 after the leading one, so that they broadcast."""
-    ndims = [np.ndim(x) - b for x, b in zip(operands, batched, strict=True)]
-    most = max(ndims)
+    return align_stacks(batched, operands, (0,) * len(operands))
+
+
+def align_stacks(
+    batched: Batched, operands: Sequence[Any], ndims: Sequence[int]
+) -> tuple[Any, ...]:
+    """Operands of a batch that are stacks of arrays with these ndims; the stacks broadcast."""
+    most = max([np.ndim(x) - b - n for x, b, n in zip(operands, batched, ndims, strict=True)])
     return tuple(
         [
-            with_ndim(x, most) if b and n < most else x
+            with_ndim(x, most + n) if b else x
             for x, b, n in zip(operands, batched, ndims, strict=True)
         ]
     )
-
-
-def align_stacks(batched: Batched, operands: Sequence[Any], ndims: Sequence[int]) -> list[Any]:
-    """Operands of a batch that are stacks of arrays with these ndims; the stacks broadcast."""
-    sizes = [x.ndim - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
-    return [
-        x.reshape(len(x), *(1,) * (max(sizes) - size), *x.shape[1:]) if b else x
-        for x, b, size in zip(operands, batched, sizes, strict=True)
-    ]
 
 
 def with_ndim(x: Any, ndim: int) -> Any:

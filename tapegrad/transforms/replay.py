@@ -114,9 +114,7 @@ def apply_batched(
 ) -> Any:
     """An op's results for n examples, along a leading axis; `like` is the result for one."""
     if n == 0:
-        if type(like) is Parts:
-            return Parts(tuple([np.zeros((0, *x.shape), x.dtype) for x in like.values]))
-        return np.zeros((0, *like.shape), like.dtype)
+        return _zeros(0, like)
     if op is PARAMETER:
         return operands[0]
     result = NotImplemented
@@ -146,9 +144,13 @@ def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str
     """A value like the results."""
     n, example_operands = batch_size(batched, operands), example(operands, batched, 0)
     forward = of.like or exactly(of, list(example_operands))
-    like = forward(*example_operands, **options)
+    return _zeros(n, forward(*example_operands, **options))
+
+
+def _zeros(n: int, like: Any) -> Any:
+    """Zeros for n results, of the shape and dtype of one; of `Parts`, for each part."""
     if type(like) is Parts:
-        return Parts(tuple([np.zeros((n, *x.shape), x.dtype) for x in like.values]))
+        return Parts(tuple([_zeros(n, x) for x in like.values]))
     return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
 
 
