@@ -113,6 +113,8 @@ def facts(of: Any) -> Declaration:
 
 
 _NOTHING = Declaration()
+# fields of `Rules` that a declaration of an op gives as they stand
+_OF_RULES = ("keeps_weak", "takes_weak", "like", "whole", "add_into")
 
 
 def is_elementwise(op: Rules) -> bool:
@@ -141,16 +143,11 @@ def op(
     scipy: str | None = None,
     read: Callable[..., Any] | None = None,
     general: Callable[..., Any] | None = None,
-    keeps_weak: bool = False,
-    takes_weak: bool | None = None,
     kink: str = "",
     jvp: Rule | None = None,
-    whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
-    like: Callable[..., Any] | None = None,
     results: type[tuple[Any, ...]] | None = None,
     complex: Any = False,
-    add_into: Callable[..., None] | None = None,
     **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
@@ -175,7 +172,7 @@ def op(
     read, general
         See `Op`.
     keeps_weak, takes_weak, like, whole, add_into
-        See `Rules`. By default a ufunc of several operands takes weak numbers. With one operand the
+        Fields of `Rules`. By default a ufunc of several operands takes weak numbers. With one the
         dtype is the same for a number and for an array, and arrays are simpler for rules.
     results
         For an op whose function returns `Parts`, the class of the named tuple that a call returns.
@@ -196,8 +193,8 @@ def op(
         Further fields of its `Declaration`.
     """
     n = ufunc.nin if isinstance(ufunc, np.ufunc) and ufunc.signature is None else 0
-    if takes_weak is None:
-        takes_weak = keeps_weak or n > 1
+    of_rules = {x: further.pop(x) for x in _OF_RULES if x in further}
+    of_rules.setdefault("takes_weak", n > 1 or of_rules.get("keeps_weak", False))
     if jvp is None:
         jvp = elementwise if n else by_transposing
     if batch is None and jvp is elementwise:
@@ -212,17 +209,13 @@ def op(
                 ufunc or function,
                 rules,
                 jvp,
-                keeps_weak,
-                takes_weak,
                 declared=function,
                 read=read,
-                like=like,
-                whole=whole,
                 general=general and _checked(general, function.__name__, complex),
                 batch=batch,
                 complex=complex,
-                add_into=add_into,
                 signature=Signature.of(read or function, name or function.__name__, n_operands),
+                **of_rules,
             )
 
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex

@@ -14,7 +14,14 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
 from tapegrad.core.rules import EachOperand
 from tapegrad.declare import linear_op
-from tapegrad.declare.batching import Batched, aligned, all_with_batch, flattened, with_ndim
+from tapegrad.declare.batching import (
+    Batched,
+    aligned,
+    all_with_batch,
+    flattened,
+    stacks_of,
+    with_ndim,
+)
 from tapegrad.ops.casting import conjugate_of
 from tapegrad.ops.element_pairs import of_all_axes, of_product, of_subscripts
 
@@ -187,17 +194,11 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     return _vecdot(x1, x2, axis=axis)
 
 
-def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
-    column = np.expand_dims(x2, -1)
-    matrices, columns = aligned(batched, (x1, column))
-    return apply(op, (matrices, np.squeeze(columns, -1)), {})
-
-
 @linear_op(
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
-    batch=_matvec_batch,
+    batch=stacks_of(2, 1),
     pairs=of_product("ik", "k"),
     adds=True,
 )
@@ -213,16 +214,11 @@ def matvec(x1: Any, x2: Any) -> Any:
     return np.matvec(x1, x2)
 
 
-def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
-    rows, matrices = aligned(batched, (np.expand_dims(x1, -2), x2))
-    return apply(op, (np.squeeze(rows, -2), matrices), {})
-
-
 @linear_op(
     lambda g, y, x1, x2: conjugate_of(np.matvec(x2, g)),
     lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
-    batch=_vecmat_batch,
+    batch=stacks_of(1, 2),
     pairs=of_product("k", "kj"),
     adds=True,
 )
