@@ -40,7 +40,7 @@ class _Loop:
         self.after: list[str] = []
         # what each value is called in a block, and each buffer that holds blocks
         self.block: dict[Any, str] = {}
-        self.scratch: dict[int, str] = {}
+        self.scratch: dict[str, str] = {}
 
     def lines(self) -> list[str]:
         """All lines."""
@@ -96,7 +96,7 @@ class _Loop:
         else:
             host = self.plan.guests[ref]
             is_block = host in self.plan.passing
-            out = self._buffer(self.plan.home[host]) if is_block else self._place(host)
+            out = self._buffer(self.frame.places[host]) if is_block else self._place(host)
             self.block[ref] = name
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}
@@ -113,21 +113,18 @@ class _Loop:
     def _place(self, ref: Ref) -> str:
         """The block of a result that is written whole."""
         if ref not in self.block:
-            values, home = self.frame.values, self.plan.home.get(ref)
+            values, array = self.frame.values, self.frame.places.get(ref)
             if ref in self.plan.early:
                 array = values[self.plan.early[ref]]
-            elif home is None:
+            elif array is None:
                 array = new_array(self.program.of(ref), self.frame.names)
-            else:
-                array = self.frame.buffers[home]
             self.before.append(f"{values[ref]} = {array}")
             self._block_of(ref)
         return self.block[ref]
 
-    def _buffer(self, home: int) -> str:
+    def _buffer(self, buffer: str) -> str:
         """The block that a buffer holds."""
-        if home not in self.scratch:
-            buffer = self.frame.buffers[home]
-            self.scratch[home] = self.frame.names.new(f"{buffer}_block")
-            self.body.append(f"    {self.scratch[home]} = {buffer}[:{self.length}]")
-        return self.scratch[home]
+        if buffer not in self.scratch:
+            self.scratch[buffer] = self.frame.names.new(f"{buffer}_block")
+            self.body.append(f"    {self.scratch[buffer]} = {buffer}[:{self.length}]")
+        return self.scratch[buffer]

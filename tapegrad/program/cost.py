@@ -21,13 +21,6 @@ FILLED_ELEMENTS = 1 << 12
 # NumPy's call for 2**10 bytes, 0.39 for 2**12, 0.77 for 2**16; each part more is a line more.
 FILLED_BYTES = 1 << 12
 
-# A transpose is copied by blocks of so many columns, from so many bytes, and so many between
-# columns, on. 1.7 times as long for 64 x 64, 0.57 for 128 x 128, 0.53 for 256 x 256, 0.73 for
-# 512 x 512.
-TURNED_COLUMNS = 32
-TURNED_BYTES = 1 << 16
-TURNED_STRIDE = 1 << 8
-
 # Elements from which successive ufuncs go block by block, in blocks of so many bytes. With caches
 # smaller than the arrays 0.36 to 0.53 of the time (three ufuncs of a million numbers); with a
 # cache that holds them all 1.0 to 1.1 up to 2**18 elements, and a block less of memory each.

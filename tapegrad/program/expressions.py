@@ -61,39 +61,22 @@ from tapegrad.ops.shape import (
 )
 from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Like, Ref, number
-from tapegrad.tree.ownership import Array, owned_copy
-
-
-def in_order(x: Array, out: Any = None) -> Array:
-    """A copy in C order, in a buffer if one is given.
-
-    A transposed matrix is copied by blocks of columns. NumPy copies row by row, each of them from
-    a column; where the columns are a power of two apart, they all fall on a few lines of the
-    cache, and the copy takes five times as long.
-    """
-    copied: Array = np.empty(x.shape, x.dtype) if out is None else out
-    turned = x.ndim == 2 and x.nbytes >= cost.TURNED_BYTES and x.strides[1] >= cost.TURNED_STRIDE
-    if not turned:
-        copied[...] = x
-        return copied
-    for start in range(0, x.shape[1], cost.TURNED_COLUMNS):
-        copied[:, start : start + cost.TURNED_COLUMNS] = x[:, start : start + cost.TURNED_COLUMNS]
-    return copied
-
-
-def is_few(instruction: Instruction) -> bool:
-    """Whether a result is so small that starting a call takes most of its time."""
-    return math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
+from tapegrad.tree.ownership import owned_copy
 
 
 def is_filled(instruction: Instruction) -> bool:
-    """Whether a result is filled by an assignment: broadcast or converted, and small."""
-    return instruction.op in (broadcast_to, astype) and is_few(instruction)
+    """Whether a result is filled by an assignment: a copy, or broadcast or converted, and small."""
+    return instruction.op is copy or _is_spread(instruction)
+
+
+def _is_spread(instruction: Instruction) -> bool:
+    # an assignment starts sooner than a call, which takes most of the time of so few elements
+    few = math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
+    return few and instruction.op in (broadcast_to, astype)
 
 
 # functions of this package that stand for ops in a source
 HELPERS: Mapping[str, Any] = {
-    "in_order": in_order,
     "fft": np.fft,
     "keep": keep_into,
     "scatter_add": add_at_places_into,
@@ -227,7 +210,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
-    copy: "in_order({0}, {out})",
+    copy: "array({0}, order='C')",
     astype: "{0}.astype({dtype})",
     sum: "add.reduce({0}, {axis}, None, {out}, {keepdims})",
     prod: "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
@@ -278,10 +261,18 @@ def takes_out(program: Code, instruction: Instruction) -> bool:
     # an empty result needs no memory; one with a row a step is empty until the loop has run
     if instruction.number or 0 in instruction.shape:
         return False
-    template = _template(program, instruction)
+    template = "{out}" if is_filled(instruction) else _template(program, instruction)
     if template is None:
         return isinstance(instruction.op.forward, np.ufunc)
     return "{out}" in template
+
+
+def may_take_out(op: Rules) -> bool:
+    """Whether a result may lie in a buffer, as far as its op tells."""
+    template = TEMPLATES.get(op)
+    if template is None:
+        return isinstance(op.forward, np.ufunc)
+    return op is copy or not isinstance(template, str) or "{out}" in template
 
 
 def expression(
@@ -320,8 +311,8 @@ def _template(program: Code, instruction: Instruction) -> str | None:
     whole = _whole(program, instruction) if instruction.number else None
     if whole is not None:
         return whole
-    if is_filled(instruction):
-        return f"full({{shape}}, {{0}}, {instruction.dtype.str!r}, {{out}})"
+    if _is_spread(instruction):
+        return f"full({{shape}}, {{0}}, {instruction.dtype.str!r})"
     template = TEMPLATES.get(instruction.op)
     if template is None or isinstance(template, str):
         return template

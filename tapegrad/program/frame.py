@@ -18,7 +18,7 @@ from tapegrad.program.arena import Arena, Line, Memory, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
-from tapegrad.program.layout import Axes, inverse
+from tapegrad.program.layout import inverse
 from tapegrad.program.memory import Plan, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
@@ -39,10 +39,11 @@ class Frame:
         Who has which buffer.
     values
         What each value is called.
-    buffers
-        What each buffer is called.
-    outs
-        Where results are written that have a place in memory.
+    places
+        The arrays that results are written to, if they have a place in memory.
+    still
+        The values in arrays that stay in place from call to call, and what these are called; a
+        step of a loop sees successive rows of them.
     updates
         Instructions that update rows, and what keeps the older table of each.
     names
@@ -54,8 +55,8 @@ class Frame:
     lent
         Values in memory that a loop reuses when it runs again.
     lists
-        In a body of a loop, the names of rows of memory that stays in place, and the list that
-        each goes through.
+        In a body of a loop, the names of rows of memory that stays in place, the list that each
+        goes through, and the slice that turns it if that is from the last to the first.
     views
         The names of views of these rows, and the lists of them, which are made once.
     inside
@@ -65,14 +66,14 @@ class Frame:
     program: Code
     plan: Plan
     values: dict[Ref, str]
-    buffers: tuple[str, ...]
-    outs: dict[Ref, str]
+    places: dict[Ref, str]
+    still: dict[Any, str]
     updates: Mapping[int, str]
     names: Names
     arena: Arena
     rows: dict[Ref, str] = attrs.Factory(dict)
     lent: set[Ref] = attrs.Factory(set)
-    lists: dict[str, str] = attrs.Factory(dict)
+    lists: dict[str, tuple[str, str]] = attrs.Factory(dict)
     views: list[tuple[str, str]] = attrs.Factory(list)
     inside: Moments | None = None
 
@@ -90,13 +91,13 @@ class Frame:
     def list_views(self, name: str, row: str, text: str, note: str) -> None:
         """Have a step go through views of the rows that it goes through, each written as of x."""
         # forwards, so that a loop back through the rows shares the list
-        rows, back, _ = self.lists[row].partition("[::-1]")
+        rows, back = self.lists[row]
         listed = f"[{text} for x in {rows}]"
         if listed not in self.arena.lists:
             self.arena.lists[listed] = self.names.new(f"{name}_rows")
             self.once.append(Line(self.arena.lists[listed], listed, note))
-        self.lists[name] = f"{self.arena.lists[listed]}{back}"
-        self.views.append((name, self.lists[name]))
+        self.lists[name] = self.arena.lists[listed], back
+        self.views.append((name, f"{self.arena.lists[listed]}{back}"))
 
 
 def framed(
@@ -108,39 +109,34 @@ def framed(
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to an arena."""
     plan, once = planned(program, inside is not None), arena.once
-    buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
-    outs: dict[Ref, str] = {}
-    updates = (
-        {}
-        if inside is not None
-        else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
-    )
+    still: dict[Any, str] = {}
     for i, x in enumerate(program.constants):
-        name = values[Ref("constant", i)]
+        still[Ref("constant", i)] = name = values[Ref("constant", i)]
         # a body may have one of the program around it
         if not _is_number(x) and name not in names.constants:
             names.constants[name] = x
             once += _constant(x, name, names)
+    buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
     for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
         alive = alive and (inside or alive)
         arena.memory.append(Memory(name, buffer.shape, buffer.dtype, alive))
+    places = {x: buffers[home] for x, home in plan.home.items()}
     for ref, parts in plan.filled.items():
-        of = buffers[plan.home[ref]]
         for part in parts:
             if part.direct:
-                name = outs[part.value] = names.new(f"{of}_{part.start}")  # type: ignore[index]
-                once.append(Line(name, f"{of}{part.view}"))
-    # successive values may share a buffer, in one order of axes
-    known: dict[tuple[str, Axes], str] = {}
+                name = names.new(f"{places[ref]}_{part.start}")
+                once.append(Line(name, f"{places[ref]}{part.view}"))
+                places[part.value] = name  # type: ignore[index]
     for ref, axes in plan.turned.items():
-        of = buffers[plan.home[ref]]
-        if (of, axes) not in known:
-            known[of, axes] = names.new(f"{of}_turned")
-            once.append(Line(known[of, axes], f"{of}.transpose({inverse(axes)})"))
-        outs[ref] = known[of, axes]
-    for name in updates.values():
-        once.append(Line(name, f"{names.of(RowUpdates, 'RowUpdates')}()"))
-    return Frame(program, plan, values, buffers, outs, updates, names, arena, inside=inside)
+        name = names.new(f"{places[ref]}_turned")
+        once.append(Line(name, f"{places[ref]}.transpose({inverse(axes)})"))
+        places[ref] = name
+    still |= {x: name for x, name in places.items() if x not in plan.passing}
+    updates: dict[int, str] = {}
+    for i in [] if inside is not None else _row_updates(program):
+        updates[i] = names.new(f"rows_{i}")
+        once.append(Line(updates[i], f"{names.of(RowUpdates, 'RowUpdates')}()"))
+    return Frame(program, plan, values, places, still, updates, names, arena, inside=inside)
 
 
 # --- what values are called -----------------------------------------------------------------
@@ -251,11 +247,8 @@ def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
 
 def _row_updates(program: Code) -> list[int]:
     """The instructions that return a large table with a few rows updated."""
-    return [
-        x.index
-        for x in program.results
-        if x.kind == "instruction" and _is_row_update(program, program.of(x))
-    ]
+    results = sorted(x.index for x in program.results if x.kind == "instruction")
+    return [i for i in results if _is_row_update(program, program.instructions[i])]
 
 
 def _is_row_update(program: Code, instruction: Instruction) -> bool:

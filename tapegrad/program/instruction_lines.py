@@ -6,9 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks, cost
 from tapegrad.program.arena import Line
@@ -19,13 +17,12 @@ from tapegrad.program.expressions import (
     KINDS,
     expression,
     is_element,
-    is_few,
     is_filled,
     operand,
 )
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import axes_of, inverse, ordered, strides_in_order
+from tapegrad.program.layout import axes_of
 from tapegrad.program.memory import Plan
 from tapegrad.transforms.replay import EACH
 
@@ -45,7 +42,11 @@ class _Lines:
         self.frame, self.program, self.plan = frame, frame.program, frame.plan
         self.refs = refs_to(frame.program.instructions)
         self.lines: list[str] = []
-        self.still = _still(frame)
+        self.still = dict(frame.still)
+        if frame.lists:
+            inputs = [Ref("input", i) for i in range(len(self.program.inputs))]
+            names = {**{x: frame.values[x] for x in inputs}, **frame.places}
+            self.still |= {x: name for x, name in names.items() if name in frame.lists}
 
     def written(self) -> list[str]:
         """All lines."""
@@ -83,7 +84,12 @@ class _Lines:
             self.lines.extend(loop_lines(self.frame, i, lines_of))
         elif isinstance(instruction.options.get("branch"), Branch):
             self.lines.extend(branch_lines(self.frame, i, lines_of))
-        elif op in _MAY_BE_STILL and _is_still(self.program, instruction, self.still):
+        elif (
+            op in _VIEWS
+            and instruction.operands[0] in self.still
+            and len(instruction.operands) == 1
+            and _is_view(self.program, self.plan, instruction)
+        ):
             self._view_once(i)
         elif ref in self.plan.filled:
             self._fill_buffer(i)
@@ -97,11 +103,11 @@ class _Lines:
         """Have a view of memory that stays in place made once, or once for each row."""
         frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
         base: Any = instruction.operands[0]
-        of, strides = self.still[base]
+        of = self.still[base]
         name, note = frame.values[ref], _about(instruction, f"a view of {frame.values[base]}")
         text = expression(self.program, i, {base: self._called(of)}, None, frame.names)
         self._view(name, of, text, note)
-        self.still[ref] = name, _strides(self.program, instruction, strides)
+        self.still[ref] = name
 
     def _called(self, of: str) -> str:
         """What an array is called in views of it: one row of a list is x."""
@@ -116,17 +122,15 @@ class _Lines:
 
     def _place(self, ref: Ref) -> str | None:
         """The name of the array that a result is written to; None for one that is made for it."""
-        if ref in self.plan.early:
-            first = self.plan.early[ref]
-            return None if first == ref else self.frame.values[first]
-        home = self.plan.home.get(ref)
-        buffer = None if home is None else self.frame.buffers[home]
-        return self.frame.outs.get(ref) or buffer
+        first = self.plan.early.get(ref)
+        if first is None:
+            return self.frame.places.get(ref)
+        return None if first == ref else self.frame.values[first]
 
     def _fill_buffer(self, i: int) -> None:
         """Have the parts of a concatenation in its own buffer."""
         frame, ref = self.frame, self.refs[i]
-        buffer, small = frame.buffers[self.plan.home[ref]], is_small(self.program.of(ref))
+        buffer, small = frame.places[ref], is_small(self.program.of(ref))
         for part in self.plan.filled[ref]:
             if part.is_constant and small:
                 frame.once.append(Line(f"{buffer}{part.view}", operand(part.value, frame.values)))
@@ -144,16 +148,13 @@ class _Lines:
     def _placed(self, i: int, place: str) -> tuple[str, str] | None:
         """The array that a result is assigned to, if no call writes it there; and a note."""
         frame, instruction = self.frame, self.program.instructions[i]
-        if is_filled(instruction) or (instruction.op is copy and is_few(instruction)):
-            # an assignment starts sooner than a call, and broadcasts
+        if is_filled(instruction):
             self.lines.append(f"{place}[...] = {operand(instruction.operands[0], frame.values)}")
             return place, instruction.note
         if not (is_joined(instruction) and is_small(instruction)):
             return None
-        ref = self.refs[i]
-        stays = ref in self.plan.home or (ref in frame.outs and ref not in self.program.results)
         for part in parts_of(self.program, instruction):
-            if place in frame.lists or stays:
+            if self.still.get(self.refs[i]) == place:
                 self._fill(place, part)
             else:
                 value = operand(part.value, frame.values)
@@ -177,7 +178,6 @@ class _Lines:
         """The call that updates rows."""
         frame, instruction = self.frame, self.program.instructions[i]
         arguments = [operand(x, frame.values) for x in instruction.operands]
-        arguments += [f"taken={operand(x, frame.values)}" for x in _taken(frame, i)]
         arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
         return f"{frame.updates[i]}({', '.join(arguments)})"
 
@@ -201,65 +201,11 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
     live = plan.live
-    ends = dict(live.ends)
-    for i in frame.updates:
-        ends.update(dict.fromkeys(_taken(frame, i), i))
     apart = {Ref("instruction", i) for run in plan.runs for i in range(*run)}
-    for ref, end in ends.items():
+    for ref, end in live.ends.items():
         if live.owner_of(ref) in large and end < len(instructions) and ref not in apart:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
-
-
-def _taken(frame: Frame, i: int) -> list[Ref]:
-    """The rows that an update adds to, if they are in an array that nothing needs after it."""
-    program = frame.program
-    table, _, indices = program.instructions[i].operands[:3]
-    ends = frame.plan.live.ends
-    for j, instruction in enumerate(program.instructions[:i]):
-        if instruction.op is index_select and instruction.operands == (table, indices):
-            ref = Ref("instruction", j)
-            # another update of these rows would use them too
-            return [] if ends[ref] > i or ends[table] > i else [ref]  # type: ignore[index]
-    return []
-
-
-# the names of arrays, and their strides in elements if they are known
-Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
-
-
-def _still(frame: Frame) -> Still:
-    """The arrays that stay in place from run to run.
-
-    They are constants, buffers and rows of such, by the values in them.
-    """
-    still: Still = {}
-    program, plan = frame.program, frame.plan
-    if frame.lists:
-        names = {Ref("input", i): frame.values[Ref("input", i)] for i in range(len(program.inputs))}
-        for ref, name in {**names, **frame.outs}.items():
-            if name in frame.lists:
-                still[ref] = name, strides_in_order(program.of(ref).shape)
-    for i, x in enumerate(program.constants):
-        ref = Ref("constant", i)
-        if ref in frame.values:
-            strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
-            still[ref] = frame.values[ref], strides
-    for ref, home in plan.home.items():
-        moves = frame.inside is not None and ref in frame.outs
-        # a place in a row that is made for each call
-        if ref not in plan.passing and not moves:
-            name = frame.outs.get(ref, frame.buffers[home])
-            still[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
-    return still
-
-
-def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of the memory that a result is written to."""
-    axes = plan.turned.get(ref)
-    if axes is None:
-        return strides_in_order(shape)
-    return ordered(strides_in_order(ordered(shape, axes)), inverse(axes))
 
 
 def _is_control(program: Code, part: Instruction) -> bool:
@@ -271,34 +217,29 @@ def _is_control(program: Code, part: Instruction) -> bool:
 _CONTROL = frozenset({"loop", "branch"})
 
 
-_MAY_BE_STILL = frozenset({getitem, reshape, transpose})
+_VIEWS = frozenset({getitem, reshape, transpose})
 
 
-def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
-    """Whether a result is a view of an array that stays in place from run to run."""
-    if len(instruction.operands) != 1 or instruction.operands[0] not in still:
-        return False
-    (of,) = instruction.operands
-    op = instruction.op
-    if op is getitem:
+def _is_view(program: Code, plan: Plan, instruction: Instruction) -> bool:
+    """Whether a result is a view of its operand, an array that stays in place."""
+    if instruction.op is getitem:
         # a number is copied, and so is what a mask selects
         return (instruction.shape != () or is_element(instruction)) and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
-    if op is reshape:
-        return still[of][1] == strides_in_order(program.like(of).shape)
-    return op is transpose
+    return instruction.op is transpose or _is_in_order(program, plan, instruction.operands[0])
 
 
-def _strides(
-    program: Code, instruction: Instruction, strides: tuple[int, ...] | None
-) -> tuple[int, ...] | None:
-    """The strides of a view that is made once."""
-    if instruction.op is reshape:
-        return strides_in_order(instruction.shape)
-    if instruction.op is not transpose or strides is None:
-        return None
-    return ordered(strides, axes_of(instruction))
+def _is_in_order(program: Code, plan: Plan, x: Any) -> bool:
+    """Whether a value that stays in place is known to lie in C order."""
+    value = program.of(x)
+    if x.kind == "constant":
+        return bool(value.array.flags.c_contiguous)
+    if x.kind == "input" or value.op is reshape:
+        return True
+    if value.op is transpose:
+        return plan.turned.get(value.operands[0]) == axes_of(value)
+    return value.op is not getitem and x not in plan.turned
 
 
 def _about(instruction: Instruction, note: str) -> str:

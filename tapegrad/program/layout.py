@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from functools import lru_cache
 
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
@@ -61,9 +59,3 @@ def inverse(axes: Axes) -> Axes:
 def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     """Sides, or strides, in an order of axes."""
     return tuple([x[axis] for axis in axes])
-
-
-@lru_cache(1 << 8)
-def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of an array in C order, in elements."""
-    return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])

@@ -51,7 +51,6 @@ class RowUpdates:
         values: Array,
         indices: Array,
         factor: Any = None,
-        taken: Any = None,
         subtract: bool = False,
     ) -> Array:
         """A new table, which the caller owns until it drops it.
@@ -66,9 +65,6 @@ class RowUpdates:
             The rows to add to.
         factor, subtract
             As for `add_scaled_rows`; with None the values are added as they are, one by one.
-        taken
-            These rows of the table, in an array that may be overwritten; None if they were not
-            taken.
         """
         changed = np.array(indices, np.intp).reshape(-1)
         values = values.reshape(-1, *table.shape[1:])
@@ -76,7 +72,7 @@ class RowUpdates:
             self._older = self._older_guard = self._newest = self._guard = None
             return readonly_array(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
-        rows = table.take(changed, 0) if taken is None else taken.reshape(values.shape)
+        rows = table.take(changed, 0)
         first = self._count
         last = self._last_of(changed, len(table))
         newest, guard = self._memory_of(table), self._guard

@@ -22,7 +22,7 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program import cost, memory, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.expressions import TEMPLATES
+from tapegrad.program.expressions import TEMPLATES, may_take_out
 from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program, check_program
@@ -35,9 +35,7 @@ Among = Callable[[Any], Any]
 
 def in_order(op: Any, operands: Any, options: Any, y: Any) -> Any:
     """A result as it is in a buffer; the order of a sum depends on it."""
-    template = TEMPLATES.get(op, "{out}" if isinstance(op.forward, np.ufunc) else "")
-    takes_out = callable(template) or "{out}" in template
-    return np.array(y, order="C") if takes_out and isinstance(y, np.ndarray) else y
+    return np.array(y, order="C") if may_take_out(op) and isinstance(y, np.ndarray) else y
 
 
 # --- calls that users make beside those of the domain ---------------------------------------

@@ -74,6 +74,7 @@ class _Writer:
         self.carry = [values[Ref("input", n + k)] for k in range(loop.n_carry)]
         self.begin = operands[n:first]
         self.is_known = loop.length is not None
+        self.back = "[::-1]" if loop.reverse else ""
         # in the order of the steps: the name a step reads or writes, and the list it runs through
         self.each: list[tuple[str, str]] = []
         self.before: Lines = []
@@ -100,7 +101,7 @@ class _Writer:
             [self.inside.values[Ref("input", first + k)] for k in range(loop.n_xs)],
             strict=True,
         ):
-            self._go_through(row, self._ordered(self._rows(x)), x in self.frame.rows)
+            self._go_through(row, self._rows(x), self.back, x in self.frame.rows)
         for k in range(loop.n_carry):
             if not self._keep_carry(k):
                 self._hand_on(k)
@@ -138,14 +139,11 @@ class _Writer:
 
     # --- what the steps go through ------------------------------------------------------
 
-    def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
+    def _go_through(self, row: str, rows: str, back: str = "", stays: bool = True) -> None:
         """Have each step see the next of a list of rows, of memory that stays in place or not."""
-        self.each.append((row, rows))
+        self.each.append((row, f"{rows}{back}"))
         if stays:
-            self.inside.lists[row] = rows
-
-    def _ordered(self, rows: str) -> str:
-        return f"{rows}[::-1]" if self.loop.reverse else rows
+            self.inside.lists[row] = rows, back
 
     def _rows(self, x: Any) -> str:
         """A list of the rows of an operand."""
@@ -241,8 +239,8 @@ class _Writer:
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
-        if x in self.placeable and x not in self.inside.outs:
-            self.inside.outs[x] = place
+        if x in self.placeable and x not in self.inside.places:
+            self.inside.places[x] = place
         else:
             self.copies.append(f"{place}[...] = {self.inside.values[x]}")
 
@@ -279,7 +277,7 @@ class _Writer:
                 frame.once.append(listed)
                 frame.rows[first] = rows
                 frame.lent.add(first)
-            self._go_through(row, self._ordered(rows), first in frame.rows)
+            self._go_through(row, rows, self.back, first in frame.rows)
             self._write_to(x, row)
         for ref in others:
             self.after.append(f"{frame.values[ref]} = {whole}")

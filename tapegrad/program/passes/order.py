@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
-import numpy as np
-
-from tapegrad.core.rules import Rules
 from tapegrad.declare import is_elementwise
 from tapegrad.ops.logic import keep
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.expressions import TEMPLATES
+from tapegrad.program.expressions import may_take_out
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.liveness import liveness, views_among
 from tapegrad.program.memory import TOTALS, block_shape
@@ -40,14 +37,6 @@ def use_up(builder: Builder) -> None:
         order = better
     if type(order) is list:
         builder.order = [builder.order[p] for p in order]
-
-
-def _takes_out(op: Rules) -> bool:
-    """Whether a result may lie in a buffer, as far as its op tells."""
-    template = TEMPLATES.get(op)
-    if template is None:
-        return isinstance(op.forward, np.ufunc)
-    return not isinstance(template, str) or "{out}" in template
 
 
 class _Values:
@@ -103,7 +92,7 @@ class _Values:
             if self.size[p] and (same := [q for q in over if sizes[q] == sizes[p]]):
                 self.under[p] = same[-1]
                 over.remove(same[-1])
-        buffered = {op for op in ops if _takes_out(op)}
+        buffered = {op for op in ops if may_take_out(op)}
         self.is_new = [p in self.kept or m.op not in buffered for p, m in enumerate(instructions)]
         for p, under in reversed(list(enumerate(self.under))):
             if under is not None and self.is_new[p]:
