@@ -76,11 +76,9 @@ def limit(
         The size of these values.
     """
     if slopes.shape[1] > _BLOCK:
-        blocks = range(0, slopes.shape[1], _BLOCK)
-        parts = [
-            limit(ladder, slopes[:, i : i + _BLOCK], power, rounding[:, i : i + _BLOCK], size)
-            for i in blocks
-        ]
+        cuts = range(_BLOCK, slopes.shape[1], _BLOCK)
+        blocks = [np.split(x, cuts, axis=1) for x in (slopes, rounding)]
+        parts = [limit(ladder, x, power, least, size) for x, least in zip(*blocks, strict=True)]
         limits, doubts = zip(*parts, strict=True)
         return np.concatenate(limits), np.concatenate(doubts)
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
@@ -239,6 +237,14 @@ class Comparison:
         parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
+    def weighed(self, each: Array, u: Array | None = None) -> Array:
+        """The rows of something linear, from its parts for each output."""
+        return self.rows(each @ (self.u if u is None else u), each)
+
+    def noise(self, rounding: Array) -> Array:
+        """The rounding of the rows, by that of each output."""
+        return self.rows(_norm(self.u * rounding), rounding)
+
     def evaluate(self, point: Array) -> Array:
         """The outputs at another point; nan if their number differs there."""
         try:
@@ -287,8 +293,7 @@ class Comparison:
             # an output that does not change has no new rounding
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
-            numeric = self.rows(numeric @ self.u, numeric)
-            noise = 2 * self.rows(_norm(self.u * rounding), rounding) / steps.first[1]
+            numeric, noise = self.weighed(numeric), 2 * self.noise(rounding) / steps.first[1]
             return analytic, np.abs(numeric - analytic) <= steps.close * size + noise, sides
 
     def probe(self, support: Array) -> Finding | None:
@@ -319,21 +324,13 @@ class Comparison:
         sides = np.where(exists, sides, sides[:, ::-1])
         size, largest, rounding = self.sizes_around(sides, apart)
         left, right, doubt, spread = self.one_sided(sides, rounding, size, largest)
-        central = sides.mean(axis=1)
-        central = self.rows(central @ self.u, central)[:, rows]
-        weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[:, rows]
-        numeric, error = limit(ladder, central, 2, weighed_rounding, largest)
+        central, noise = self.weighed(sides.mean(axis=1))[:, rows], self.noise(rounding)[:, rows]
+        numeric, error = limit(ladder, central, 2, noise, largest)
         # the analytic side rounds as well
         floor = self.least_error(support, analytic, rows, size, apart)
         error += floor
-        mean, doubt, spread = (
-            self.rows(weight @ each, each)[rows]
-            for weight, each in (
-                (self.u, (left + right) / 2),
-                (np.abs(self.u), doubt),
-                (np.abs(self.u), spread),
-            )
-        )
+        mean = self.weighed((left + right) / 2)[rows]
+        doubt, spread = (self.weighed(x, np.abs(self.u))[rows] for x in (doubt, spread))
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
         # zero is right if nothing changes for many steps: a change further off is a kink
@@ -352,18 +349,9 @@ class Comparison:
             wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
-        return Finding(
-            rows,
-            analytic[rows],
-            numeric,
-            error,
-            self.rows(left @ self.u, left)[rows],
-            self.rows(right @ self.u, right)[rows],
-            low,
-            high,
-            spread > 0,
-            wrong,
-        )
+        left, right = self.weighed(left)[rows], self.weighed(right)[rows]
+        found = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
+        return Finding(*found)
 
     def sizes_around(self, sides: Array, apart: bool) -> tuple[float, float, Array]:
         """The size of the values at the point and at all steps, and each output's rounding."""
@@ -399,8 +387,7 @@ class Comparison:
         """The rounding of the derivative by the rules."""
         reach = max(1, np.max(np.abs(self.v[support])))
         if apart:
-            values = np.abs(self.rows(self.y @ self.u, self.y)[rows])
-            floor = np.maximum(values * reach, np.abs(analytic[rows]))
+            floor = np.maximum(np.abs(self.weighed(self.y)[rows]) * reach, np.abs(analytic[rows]))
         else:
             # terms that cancel in one output may be the derivative of another
             floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))
@@ -444,12 +431,10 @@ class Comparison:
         moving = int(np.count_nonzero(self.v))
         steps = np.linspace(-1.25, 1.25, 3 * min(moving, _FEW) + 8)
         nears = self.problem.steps.near
-        few = self.slopes_beside(
-            at, nears[-1], steps[np.linspace(0, steps.size - 1, _CELLS + 1).astype(int)]
-        )
-        if (
-            np.ptp(few, axis=0) <= np.minimum(least / _HIDDEN, _JUMP * np.max(np.abs(few), axis=0))
-        ).all():
+        long = steps[np.linspace(0, steps.size - 1, _CELLS + 1).astype(int)]
+        few = self.slopes_beside(at, nears[-1], long)
+        smooth = np.minimum(least / _HIDDEN, _JUMP * np.max(np.abs(few), axis=0))
+        if (np.ptp(few, axis=0) <= smooth).all():
             nowhere = np.full(few.shape[1], np.inf)
             return nowhere, -nowhere
         sides = [self.slopes_beside(at, near, steps) for near in nears]
@@ -475,8 +460,7 @@ class Comparison:
                 point[at] = self.x[at] + near * scale[at] * step
                 values.append(self.evaluate(point))
             slopes.append(np.diff(values, axis=0) / lengths[:, None])
-        each = np.concatenate(slopes) * self.v[at]
-        return self.rows(each @ self.u, each)
+        return self.weighed(np.concatenate(slopes) * self.v[at])
 
     def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding] | None:
         """A finding about weighted outputs, narrowed to a single output if possible.
@@ -498,12 +482,8 @@ class Comparison:
             narrowed = single.probe(support)
             if narrowed is not None and narrowed.wrong[0]:
                 return single, narrowed
-        wrong = finding.wrong
-        if (
-            self.y.size <= _FEW
-            and np.sum(wrong) == 1
-            and np.all(finding.low < finding.high, where=wrong)
-        ):
+        is_kink = np.all(finding.low < finding.high, where=finding.wrong)
+        if self.y.size <= _FEW and np.sum(finding.wrong) == 1 and is_kink:
             return None
         return self, finding
 
