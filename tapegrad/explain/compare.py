@@ -287,15 +287,15 @@ class _Comparing:
         if worst is None:
             return None
         self.differing.add(x)
-        error, index = worst
         apart = [(u, v) for u, v in _operands(x, y) if self._differ(u, v)]
         moved = [(u, v) for u, v in apart if self.partner.get(u) is not v]
         agree = not self.lacking(moved) and len(moved) == len(apart)
-        if not agree:
-            return Difference(x, y, error, index, False)
-        if x.op in HOLDERS and y.op is x.op and not moved:
-            return Difference(x, y, error, index, True, *self._inside(x, y))
-        return Difference(x, y, error, index, True, self._why(x, y, error, index, moved))
+        reason: tuple[Any, ...] = ()
+        if agree and x.op in HOLDERS and y.op is x.op and not moved:
+            reason = self._inside(x, y)
+        elif agree:
+            reason = (self._why(x, y, *worst, moved),)
+        return Difference(x, y, *worst, agree, *reason)
 
     def lacking(self, moved: list[tuple[Tensor, Tensor]]) -> bool:
         """Whether one tape alone has any of these; where those begin is noted."""
@@ -311,10 +311,8 @@ class _Comparing:
     def worst(self, x: Any, y: Any) -> tuple[float, tuple[int, ...] | None] | None:
         """By how much two values differ at most, and where; None if they agree."""
         worsts = [_worst(u, v, self.rtol, self.atol) for u, v in _values(x, y)]
-        error, index = max([z for z in worsts if z], key=lambda z: z[0], default=(None, None))
-        if error is None:
-            return None
-        return error, None if type(primal_of(x)) is Parts else index
+        worst = max([z for z in worsts if z], key=lambda z: z[0], default=None)
+        return worst and (worst[0], None if type(primal_of(x)) is Parts else worst[1])
 
     def _is_alone(self, z: Tensor) -> bool:
         return z not in self.partner and z not in self.partners

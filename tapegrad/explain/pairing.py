@@ -69,22 +69,23 @@ def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tup
     i = j = 0
     while i < len(a) and j < len(b):
         runs, x, y = _stretch(a[i:], b[j:], far)
-        for start, stop, k in runs:
-            yield from ((i + z, j + z - k) for z in range(start, stop))
+        pairs: list[tuple[int, int]] = []
+        while runs is not None:
+            (start, stop, k), runs = runs
+            pairs += [(i + z, j + z - k) for z in reversed(range(start, stop))]
+        yield from reversed(pairs)
         i, j = i + x, j + y
 
 
-def _stretch(
-    a: Sequence[Any], b: Sequence[Any], far: int
-) -> tuple[list[tuple[int, int, int]], int, int]:
+def _stretch(a: Sequence[Any], b: Sequence[Any], far: int) -> tuple[Any, int, int]:
     """The first stretch of two sequences: their common runs, and how far it leads in each.
 
     A run goes from one position of `a` to another; by how much these are beyond the positions of
-    `b` is its diagonal. Myers, "An O(ND) difference algorithm and its
-    variations" (1986): for each number of differences, how far each diagonal reaches. The stretch
-    ends at the ends, or after many differences where it has come farthest.
+    `b` is its diagonal. The runs are linked, each to the one before it. Myers, "An O(ND) difference
+    algorithm and its variations" (1986): for each number of differences, how far each diagonal
+    reaches. The stretch ends at the ends, or after many differences where it has come farthest.
     """
-    # the position that each diagonal reaches, the last run on the way, and those before it
+    # the position that each diagonal reaches, and the runs on the way
     reach: dict[int, tuple[int, Any]] = {1: (0, None)}
     for d in range(far):
         for k in range(-d, d + 1, 2):
@@ -95,16 +96,8 @@ def _stretch(
                 x += 1
             reach[k] = x, ((start, x, k), runs) if x > start else runs
             if x >= len(a) and x - k >= len(b):
-                return _in_order(runs=reach[k][1]), len(a), len(b)
+                return reach[k][1], len(a), len(b)
     inside = [(2 * x - k, k) for k, (x, _) in reach.items() if x <= len(a) and x - k <= len(b)]
     k = max(inside)[1]
     x, runs = reach[k]
-    return _in_order(runs), x, x - k
-
-
-def _in_order(runs: Any) -> list[tuple[int, int, int]]:
-    ordered = []
-    while runs is not None:
-        run, runs = runs
-        ordered.append(run)
-    return ordered[::-1]
+    return runs, x, x - k

@@ -22,6 +22,7 @@ from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.tree.numbers import is_floating
+from tapegrad.tree.structure import substituted
 
 __all__ = ["NEEDED", "Assumed", "assumed"]
 
@@ -107,12 +108,11 @@ def assumed(fn: Any) -> Assumed:
     trials = _Trials(fn, signature.names[:n], [_SCALARS.get(notes.get(x)) for x in signature.names])
     options = _options(signature, signature.names[n:], notes)
     has_rule = [True] * n if rules is None else [rule is not None for rule in rules]
-    for numbers in trials.kinds(has_rule):
-        for chosen in options:
-            forms = trials.forms(numbers, chosen)
-            domain = forms and trials.widest(numbers, forms, chosen)
-            if domain:
-                return domain
+    for numbers, chosen in itertools.product(trials.kinds(has_rule), options):
+        forms = trials.forms(numbers, chosen)
+        domain = forms and trials.widest(numbers, forms, chosen)
+        if domain:
+            return domain
     met = f" (at last: {trials.met[-1]})" if trials.met else ""
     raise TypeError(f"{label(fn)} declares no domain, and no trial domain works{met}; {_REMEDY}")
 
@@ -258,36 +258,31 @@ class _Trials:
             def works(form: _Form, tried: Sequence[Numbers] = tried) -> bool:
                 return self.takes(self.domain(tried, [form], options), _pull_back)
 
-            for form in filter(works, _general(n)):
-                return [form]
             named: list[_Form] = []
-            for form in _named(n):
-                if not any(map(form.is_case_of, named)) and works(form):
-                    named.append(form)
-                if len(named) == _MOST_FORMS:
-                    break
-            is_square = [form.sides for form in named] == [(("n", "n"),)]
-            if named and not is_square:
-                return named
-            for form in filter(works, [*_REGULAR, *named] if n == 1 else ()):
-                return [form]
+            general = next(filter(works, _general(n)), None)
+            for form in () if general else _named(n):
+                if len(named) < _MOST_FORMS and not any(map(form.is_case_of, named)):
+                    named += [form] if works(form) else []
+            if not general and n == 1 and [x.sides for x in named] in ([], [(("n", "n"),)]):
+                general = next(filter(works, _REGULAR), None)
+            if general or named:
+                return [general] if general else named
         return []
 
     def widest(
         self, numbers: Sequence[Numbers], forms: Sequence[_Form], options: dict[str, str]
     ) -> Assumed | None:
         """The widest numbers for which results are finite and have slopes, or are finite."""
-        n = sum(isinstance(x, Elements) for x in numbers)
-        ranks = sorted(itertools.product(range(len(_INTERVALS)), repeat=min(n, 3)), key=sum)
-        if n > 3:
-            ranks = [(rank,) * n for rank in range(len(_INTERVALS))]
-        for test in (_has_slopes, _finite):
-            for rank in ranks:
-                rest = iter(rank)
-                tried = [_INTERVALS[next(rest)] if isinstance(x, Elements) else x for x in numbers]
-                domain = self.domain(tried, forms, options)
-                if self.takes(domain, test, extremes=6):
-                    return domain
+        places = [i for i, x in enumerate(numbers) if isinstance(x, Elements)]
+        # those after the third are as wide as the third
+        ranks = sorted(
+            itertools.product(range(len(_INTERVALS)), repeat=min(len(places), 3)), key=sum
+        )
+        for test, rank in itertools.product((_has_slopes, _finite), ranks):
+            intervals = [_INTERVALS[rank[min(k, 2)]] for k in range(len(places))]
+            domain = self.domain(substituted(numbers, places, intervals), forms, options)
+            if self.takes(domain, test, extremes=6):
+                return domain
         return None
 
     def domain(
@@ -342,19 +337,18 @@ def _drawn(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
     if shape.startswith("matrix("):
         return shape, ""
     if numbers == "integers":
-        return f"choose.integer{'(' if is_number else f's({shape}, '}0, 1)", "0 or 1"
-    if numbers == "booleans":
-        return (
-            f"choose.{'among([False, True])' if is_number else f'booleans({shape})'}",
-            "truth values",
-        )
-    assert isinstance(numbers, Elements)
-    low, high, poles = numbers.low, numbers.high, numbers.poles
-    elements = f"Elements({low}, {high}{f', poles={poles}' if poles else ''})"
-    array = f'choose.array({shape}, {elements}, "df")'
-    clear = f", clear of {poles[0]:g}" if poles else ""
-    says = f"real numbers from {low:g} to {high:g}{clear}"
-    return f"float({array})" if is_number else array, says
+        one, several, says = "choose.integer(0, 1)", f"choose.integers({shape}, 0, 1)", "0 or 1"
+    elif numbers == "booleans":
+        one, several = "choose.among([False, True])", f"choose.booleans({shape})"
+        says = "truth values"
+    else:
+        assert isinstance(numbers, Elements)
+        low, high, poles = numbers.low, numbers.high, numbers.poles
+        elements = f"Elements({low}, {high}{f', poles={poles}' if poles else ''})"
+        several = f'choose.array({shape}, {elements}, "df")'
+        one, clear = f"float({several})", f", clear of {poles[0]:g}" if poles else ""
+        says = f"real numbers from {low:g} to {high:g}{clear}"
+    return one if is_number else several, says
 
 
 @attrs.frozen

@@ -88,13 +88,11 @@ def _varied(x: Any) -> Any:
 
 def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
     """The path of each array, its value in the batch, and its value in the loop."""
-    leaves, structure = tree.flatten(got)
-    others = [tree.flatten(row) for row in rows]
-    for _, other in others:
+    structure, others = tree.flatten(got)[1], [tree.flatten(row)[1] for row in rows]
+    for other in others:
         if other != structure:
             raise AssertionError(f"{name} returns {structure} for a batch, {other} for an example")
-    for i, (path, x) in enumerate(zip(tree.paths(got), leaves, strict=True)):
-        parts = [row[i] for row, _ in others]
+    for path, x, *parts in zip(tree.paths(got), *map(tree.leaves, (got, *rows)), strict=True):
         if isinstance(parts[0], np.ndarray | np.generic | float | int):
             yield path or "the result", np.asarray(x), np.stack(parts)
 

@@ -18,6 +18,7 @@ from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.domains import DOMAINS, special
+from tapegrad.tree.structure import substituted
 
 __all__ = ["domain_of", "sample_calls"]
 
@@ -53,24 +54,16 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
         places = [i for i, x in enumerate(leaves) if _kind(x) == "f"]
         which = choose.integer(1, 2 ** len(places) - 1) if places else 0
         wider = [_wider(x, choose) if i in places else x for i, x in enumerate(leaves)]
-        kwargs = {
-            name: _with_imaginary(x) if name == "dtype" else x for name, x in drawn.kwargs.items()
-        }
-        fewer = list(wider)
-        for k, i in enumerate(places):
-            if not which >> k & 1:
-                fewer[i] = leaves[i]
-        calls = [
-            Call(
-                tree.unflatten(
-                    structure,
-                    [_with_imaginary(x) if isinstance(x, type | str) else x for x in arguments],
-                ),
-                kwargs,
-                drawn.needed,
-            )
-            for arguments in (fewer, wider)
-        ]
+        left = [i for k, i in enumerate(places) if not which >> k & 1]
+        fewer = substituted(wider, left, [leaves[i] for i in left])
+        names = drawn.kwargs.items()
+        kwargs = {name: _with_imaginary(x) if name == "dtype" else x for name, x in names}
+
+        def of(arguments: list[Any]) -> Call:
+            arguments = [_with_imaginary(x) if isinstance(x, type | str) else x for x in arguments]
+            return Call(tree.unflatten(structure, arguments), kwargs, drawn.needed)
+
+        calls = of(fewer), of(wider)
         # some calls refuse both, such as one with a mode that orders numbers
         return next((call for call in calls if _takes(of, call)), drawn)
 

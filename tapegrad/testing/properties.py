@@ -142,13 +142,16 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
 
     if is_symmetric(f.xs):
         return
-    turned = pack(vjp(slope, *f.xs)[1](list(unpack(v, f.xs))))
-    i = int(np.argmax(np.abs(product(f.xs, v) - turned)))
-    by_i = product(f.xs, np.eye(1, n, i)[0])
-    turned = pack(vjp(slope, *f.xs)[1](list(unpack(np.eye(1, n, i)[0], f.xs))))
-    j = int(np.argmax(np.abs(by_i - turned)))
-    i, j = sorted((i, j))
-    by_i, by_j = (product(f.xs, np.eye(1, n, k)[0]) for k in (i, j))
+
+    def turned(t: Array) -> Array:
+        return pack(vjp(slope, *f.xs)[1](list(unpack(t, f.xs))))
+
+    i = int(np.argmax(np.abs(product(f.xs, v) - turned(v))))
+    by_i, into_i = (of(np.eye(1, n, i)[0]) for of in (partial(product, f.xs), turned))
+    j = int(np.argmax(np.abs(by_i - into_i)))
+    forward, backward = by_i[j], into_i[j]
+    if j < i:
+        i, j, forward, backward = j, i, backward, forward
     x = pack(f.xs)
     beside = x + _NEAR * np.maximum(1, np.abs(x)) * weights(rng, n)
     verdict = (
@@ -161,8 +164,8 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     width = len(f"by {first}, then by {second}")
     raise AssertionError(
         f"{f.name} has second derivatives that depend on the order\n"
-        f"  by {second}, then by {first}   {by_i[j]:.12g}\n"
-        f"  by {first}, then by {second}   {by_j[i]:.12g}\n"
+        f"  by {second}, then by {first}   {forward:.12g}\n"
+        f"  by {first}, then by {second}   {backward:.12g}\n"
         f"  {'point':{width}}   {first} = {x[i]}, {second} = {x[j]}\n"
         f"  {'of':{width}}   the outputs, weighed and summed\n"
         f"  {verdict}"

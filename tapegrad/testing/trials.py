@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,50 @@ from tapegrad.tree.ownership import Array
 # elements that try many combinations at once
 _FEW = 64
 
-KINDS = (
-    "ordinary",
-    "whole",
-    "zeros",
-    "near ones",
-    "large",
-    "small",
-    "limits",
-    "anything",
-    "mixed",
-)
+
+def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    return rng.choice([1.0, -1.0], shape)
 
 
+def _large(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
+    # some cancel each other; the square is still finite
+    large = float(limits.max) ** 0.45 * _signs(rng, shape)
+    return np.where(rng.random(shape) < 0.5, large, 1e2 * rng.normal(size=shape))
+
+
+def _limits(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
+    most = float(limits.max)
+    # here and there, or everywhere the same, or none
+    places = shape if rng.random() < 0.5 else ()
+    odd = rng.choice([np.inf, -np.inf, np.nan, most, most / 10], places)
+    often = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
+    return np.where(often, odd, rng.normal(size=shape))
+
+
+def _anything(rng: np.random.Generator, shape: tuple[int, ...], limits: Any) -> Any:
+    odd = [0.0, 1.0, 1.0 + limits.eps, 3.0, float(limits.max) ** 0.45, np.inf]
+    x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(odd, shape))
+    return x * _signs(rng, shape)
+
+
+# the numbers of each kind, by a generator, the shape and the limits of the dtype
+_DRAWN: dict[str, Callable[..., Any]] = {
+    "ordinary": lambda rng, shape, _: rng.normal(size=shape),
+    "whole": lambda rng, shape, _: rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0]),
+    "zeros": lambda rng, shape, _: rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2]),
+    "near ones": lambda rng, shape, limits: (
+        rng.choice([1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5], shape)
+        * _signs(rng, shape)
+    ),
+    "large": _large,
+    "small": lambda rng, shape, limits: (
+        rng.normal(size=shape)
+        * rng.choice([1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape)
+    ),
+    "limits": _limits,
+    "anything": _anything,
+}
+KINDS = (*_DRAWN, "mixed")
 _MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
 
 
@@ -57,7 +88,7 @@ def inputs_like(
                 drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
             arrays.append(drawn)
             continue
-        this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
+        this = KINDS[rng.integers(len(_DRAWN))] if kind == "mixed" else kind
         drawn = _drawn(this, x.shape, x.dtype, rng)
         drawn.setflags(write=False)
         arrays.append(drawn.item() if x.number else drawn)
@@ -74,37 +105,7 @@ def _drawn(
         if kind == "zeros" and rng.random() < 0.5:
             parts[..., 1] = 0  # the real numbers among them
         return parts.view(dtype).reshape(shape)
-    if kind == "ordinary":
-        x: Any = rng.normal(size=shape)
-    elif kind == "whole":
-        x = rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0])
-    elif kind == "zeros":
-        x = rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2])
-    elif kind == "near ones":
-        near = [1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5]
-        x = rng.choice(near, shape) * rng.choice([1.0, -1.0], shape)
-    elif kind == "large":
-        # some cancel each other; the square is still finite
-        large = float(limits.max) ** 0.45 * rng.choice([1.0, -1.0], shape)
-        x = np.where(rng.random(shape) < 0.5, large, 1e2 * rng.normal(size=shape))
-    elif kind == "small":
-        x = rng.normal(size=shape) * rng.choice(
-            [1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape
-        )
-    elif kind == "anything":
-        large = float(limits.max) ** 0.45
-        signed = [0.0, 1.0, 1.0 + limits.eps, 3.0, large, np.inf]
-        x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(signed, shape))
-        x = x * rng.choice([1.0, -1.0], shape)
-    else:
-        most = float(limits.max)
-        # here and there, or everywhere the same, or none
-        odd = rng.choice(
-            [np.inf, -np.inf, np.nan, most, most / 10], shape if rng.random() < 0.5 else ()
-        )
-        often = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
-        x = np.where(often, odd, rng.normal(size=shape))
-    return np.asarray(x, dtype)
+    return np.asarray(_DRAWN[kind](rng, shape, limits), dtype)
 
 
 def trials(program: Code, values: Sequence[Any]) -> Iterator[list[Any]]:

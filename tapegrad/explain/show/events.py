@@ -183,31 +183,25 @@ def events(
         g = texts.opened(cotangent)
         if not sums:
             sums[record] = step.cotangent
-            yield {
-                "kind": "seed",
-                "line": record.index,
-                "cotangent": g,
-                "said": f"The sweep begins at the output, {called(record)}, with its cotangent.",
-                "parts": [["g =", g]],
-            }
+            said = f"The sweep begins at the output, {called(record)}, with its cotangent."
+            yield _event("seed", record, said, ["g =", g], cotangent=g)
         if record in parameters:
-            yield {
-                "kind": "gradient",
-                "line": record.index,
-                "cotangent": g,
-                "said": f"{called(record)} is a parameter: its cotangent is complete, and is its "
-                "gradient.",
-                "parts": [[g]],
-            }
+            said = (
+                f"{called(record)} is a parameter: its cotangent is complete, and is its gradient."
+            )
+            yield _event("gradient", record, said, [g], cotangent=g)
         elif not step.contributions:
-            yield {
-                "kind": "end",
-                "line": record.index,
-                "said": f"{called(record)} passes no gradient on: the way back ends here.",
-            }
+            said = f"{called(record)} passes no gradient on: the way back ends here."
+            yield _event("end", record, said)
         yield from within.get(record, ())
         for c in step.contributions:
             yield from _contributed(step, c, sums, texts)
+
+
+def _event(kind: str, record: Tensor, said: str, *parts: list[Any], **more: Any) -> Event:
+    """What is said at a record, and the pieces of text and the values below it."""
+    below = {"parts": [*parts]} if parts else {}
+    return {"kind": kind, "line": record.index, "said": said, **below, **more}
 
 
 def _contributed(
@@ -219,51 +213,36 @@ def _contributed(
     before = None if so_far is None else to_show(x, so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
     running = texts.opened(to_show(x, sums[x]))
-    places = {"line": step.record.index, "to": x.index, "position": c.position}
+    record, places = step.record, {"to": x.index, "position": c.position}
     where = [
         piece for name, value in c.known.items() for piece in (f"{name} =", texts.piece(value))
     ]
     to = f"{called(x)}, its operand {c.position}"
-    yield {
-        "kind": "rule",
+    yield _event(
+        "rule",
+        record,
+        f"{called(record)} passes to {to}, by its rule.",
+        [f"{formula}{_is(formula)}", texts.piece(passed), *_shape(passed)],
+        *([["where", *where]] if where else []),
         **places,
-        "said": f"{called(step.record)} passes to {to}, by its rule.",
-        "parts": [
-            [f"{formula}{_is(formula)}", texts.piece(passed), *_shape(passed)],
-            *([["where", *where]] if where else []),
-        ],
-        "question": f"What does {called(step.record)} pass to {to}?",
-        "given": [
+        question=f"What does {called(record)} pass to {to}?",
+        given=[
             [f"Its rule: {formula}"],
-            ["g =", texts.piece(to_show(step.record, step.cotangent)), *where],
+            ["g =", texts.piece(to_show(record, step.cotangent)), *where],
         ],
-        "rule": formula,
-        "number": _is_number(passed),
-        "choices": _choices(step, c, texts),
-    }
+        rule=formula,
+        number=_is_number(passed),
+        choices=_choices(step, c, texts),
+    )
     parts: list[list[str | int]] = []
     if passed.shape != summed.shape:
-        parts.append(
-            [
-                f"{x.shape} was broadcast to {passed.shape}: summed over the axes that were added "
-                "or stretched,",
-                texts.piece(passed),
-                "->",
-                texts.piece(summed),
-            ]
-        )
-    parts.append(
-        ["the first:", running]
-        if before is None
-        else [texts.piece(before), "+", texts.piece(summed), "=", running]
-    )
-    yield {
-        "kind": "sum",
-        **places,
-        "running": running,
-        "said": f"The contribution is added to the cotangent of {called(x)}.",
-        "parts": parts,
-    }
+        why = f"{x.shape} was broadcast to {passed.shape}: summed over the axes that were added "
+        pieces = texts.piece(passed), "->", texts.piece(summed)
+        parts.append([f"{why}or stretched,", *pieces])
+    sum_ = [] if before is None else [texts.piece(before), "+", texts.piece(summed), "="]
+    parts.append([*(sum_ or ["the first:"]), running])
+    said = f"The contribution is added to the cotangent of {called(x)}."
+    yield _event("sum", record, said, *parts, **places, running=running)
 
 
 def _is_number(value: Any) -> bool:
@@ -305,8 +284,7 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
 
 def written(record: Tensor) -> Event:
     """The event of a record on the way forward."""
-    n = record.index
-    return {"kind": "forward", "line": n, "said": f"Forward: line {n} is written."}
+    return _event("forward", record, f"Forward: line {record.index} is written.")
 
 
 def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
