@@ -59,11 +59,11 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
         names = drawn.kwargs.items()
         kwargs = {name: _with_imaginary(x) if name == "dtype" else x for name, x in names}
 
-        def of(arguments: list[Any]) -> Call:
+        def on(arguments: list[Any]) -> Call:
             arguments = [_with_imaginary(x) if isinstance(x, type | str) else x for x in arguments]
             return Call(tree.unflatten(structure, arguments), kwargs, drawn.needed)
 
-        calls = of(fewer), of(wider)
+        calls = on(fewer), on(wider)
         # some calls refuse both, such as one with a mode that orders numbers
         return next((call for call in calls if _takes(of, call)), drawn)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -100,47 +100,36 @@ def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) ->
 
 
 def _overlap_add(jax: Any, out: Any, values: Any, shape: Any, axis: Any = None) -> Any:
-    if not values.size:
-        return jax.numpy.zeros(out.shape, out.dtype)
-    x = jax.ShapeDtypeStruct(shape, out.dtype)
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(range(len(shape))) if axis is None else axis
     sizes = values.shape[len(shape) :]
-    windows = jax.ShapeDtypeStruct(values.shape, out.dtype)
-    back = jax.linear_transpose(lambda x: _windows(jax, windows, x, sizes, tuple(axes)), x)
-    return back(values.astype(out.dtype))[0]
+    return _adjoint(jax, out, lambda x: _windows(jax, values, x, sizes, axes), values)
 
 
 def _patches(jax: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
-    first = x.ndim - len(size)
-    counts = out.shape[x.ndim :]
-    parts = [x[place] for _, place in _places(size, stride, counts)]
-    return jax.numpy.stack(parts, axis=first).reshape(out.shape)
+    n = len(size)
+    counts, parts = out.shape[x.ndim :], []
+    # the places in the array that have an offset in a patch, of all patches
+    for at in itertools.product(*map(range, size)):
+        steps = zip(at, stride, counts, strict=True)
+        parts.append(x[(..., *[slice(i, i + s * (c - 1) + 1, s) for i, s, c in steps])])
+    return jax.numpy.stack(parts, axis=x.ndim - n).reshape(out.shape)
 
 
 def _add_patches(jax: Any, out: Any, values: Any, sides: Any, stride: Any) -> Any:
     n = len(sides)
     size = values.shape[values.ndim - 2 * n : values.ndim - n]
-    y = jax.numpy.zeros(out.shape, out.dtype)
-    counts = values.shape[values.ndim - n :]
-    for at, place in _places(size, stride, counts):
-        y = y.at[place].add(values[(..., *at, *[slice(None)] * n)])
-    return y
+    return _adjoint(jax, out, lambda x: _patches(jax, values, x, size, stride), values)
 
 
-def _places(size: Any, stride: Any, counts: Any) -> Iterator[tuple[Any, Any]]:
-    """Each offset in a patch, and the places in the array that have it, of all patches."""
-    for at in itertools.product(*map(range, size)):
-        steps = zip(at, stride, counts, strict=True)
-        yield at, (..., *[slice(i, i + s * (c - 1) + 1, s) for i, s, c in steps])
+def _adjoint(jax: Any, out: Any, linear: Callable[[Any], Any], values: Any) -> Any:
+    """The adjoint of a linear function of one array, which makes the result of it."""
+    if not values.size:
+        return jax.numpy.zeros(out.shape, out.dtype)
+    back = jax.linear_transpose(linear, jax.ShapeDtypeStruct(out.shape, out.dtype))
+    return back(values.astype(out.dtype))[0]
 
 
 # --- reductions, order, scans ---------------------------------------------------------------
-
-
-def _softmax(name: str) -> Lowering:
-    return lambda jax, out, a, axis=-1: getattr(jax.nn, name)(
-        a.astype(out.dtype), axis=tuple(range(a.ndim)) if axis is None else axis
-    )
 
 
 def _ordered(name: str) -> Lowering:
@@ -293,9 +282,7 @@ TABLE: Mapping[str, Lowering] = {
     },
     "inner_product": _plain("numpy.vdot"),
     # reductions, order, scans
-    "logsumexp": _same("nn.logsumexp"),
-    "softmax": _softmax("softmax"),
-    "log_softmax": _softmax("log_softmax"),
+    **{name: _same(f"nn.{name}") for name in ("logsumexp", "softmax", "log_softmax")},
     **dict.fromkeys(("sort", "partition"), _ordered("sort")),
     **dict.fromkeys(("argsort", "argpartition"), _ordered("argsort")),
     "piece": _piece,

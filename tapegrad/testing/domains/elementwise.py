@@ -53,25 +53,17 @@ def _interp_calls(choose: Choices) -> Call:
     return Call((x, xp, choose.array((n,))), options)
 
 
-def _bits(n: int) -> Domain:
+def _bits(choose: Choices, n: int) -> Call:
     """Calls on integers and truth values, of shapes that broadcast."""
-
-    def call(choose: Choices) -> Call:
-        drawn = w.broadcast(*[w.integers(-4, 9)] * n)(choose).args
-        dtype = choose.among([np.int64, np.uint8, np.bool_])
-        return Call(tuple(x.astype(dtype) for x in drawn))
-
-    return call
+    drawn = w.broadcast(*[w.integers(-4, 9)] * n)(choose).args
+    dtype = choose.among([np.int64, np.uint8, np.bool_])
+    return Call(tuple(x.astype(dtype) for x in drawn))
 
 
 def _pairs(elements: Elements) -> Domain:
     """Calls on two arrays, which are often the same."""
-
-    def call(choose: Choices) -> Call:
-        a, b = each(elements, elements)(choose).args
-        return Call((a, choose.among([a, b])))
-
-    return call
+    same = w.calls(w.array(elements=elements), lambda choose, a: a)
+    return any_of(each(elements, elements), same)
 
 
 # By the name of the op or the function.
@@ -117,8 +109,8 @@ DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("leaky_relu", "elu"), w.more(_NUMBERS, [0.25, 1.0, 0.01])),
     "interp": _interp_calls,
     "isclose": w.more(each(REAL, REAL), ways=[{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]),
-    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), _bits(2)),
-    "invert": _bits(1),
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), lambda c: _bits(c, 2)),
+    "invert": lambda c: _bits(c, 1),
     **dict.fromkeys(
         ("left_shift", "right_shift"), w.broadcast(w.integers(-9, 9), w.integers(0, 4))
     ),

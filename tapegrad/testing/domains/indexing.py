@@ -90,22 +90,19 @@ def _puts(choose: Choices) -> Call:
     return Call((a, ind, v.astype(a.dtype)), {"mode": mode})
 
 
-def _alongs(with_values: bool) -> Domain:
-    def call(choose: Choices) -> Call:
-        arr = choose.array(choose.shape(min_dims=1, min_side=1))
-        axis, n = axis_or_flat(choose, arr)
-        shape = [n] if axis is None else [choose.among([1, side]) for side in arr.shape]
-        shape[axis or 0] = choose.integer(0, 3)
-        indices = choose.integers(tuple(shape), -n, n - 1)
-        if not with_values:
-            return Call((arr, indices), {"axis": axis})
-        # the shape that the other axes' places and the indices broadcast to
-        whole = list(shape if axis is None else arr.shape)
-        whole[axis or 0] = shape[axis or 0]
-        values = choose.array(tuple(whole[choose.integer(0, len(whole)) :]))
-        return Call((arr, indices, values.astype(arr.dtype)), {"axis": axis})
-
-    return call
+def _alongs(choose: Choices, with_values: bool) -> Call:
+    arr = choose.array(choose.shape(min_dims=1, min_side=1))
+    axis, n = axis_or_flat(choose, arr)
+    shape = [n] if axis is None else [choose.among([1, side]) for side in arr.shape]
+    shape[axis or 0] = choose.integer(0, 3)
+    indices = choose.integers(tuple(shape), -n, n - 1)
+    if not with_values:
+        return Call((arr, indices), {"axis": axis})
+    # the shape that the other axes' places and the indices broadcast to
+    whole = list(shape if axis is None else arr.shape)
+    whole[axis or 0] = shape[axis or 0]
+    values = choose.array(tuple(whole[choose.integer(0, len(whole)) :]))
+    return Call((arr, indices, values.astype(arr.dtype)), {"axis": axis})
 
 
 def _masks(choose: Choices) -> Call:
@@ -154,8 +151,8 @@ DOMAINS: dict[str, Domain] = {
     "row_places": lambda choose: Call(_few_classes(choose)),
     "add_at_places": _add_at_places_call,
     "take": _takes,
-    "take_along_axis": _alongs(with_values=False),
-    "put_along_axis": _alongs(with_values=True),
+    "take_along_axis": lambda choose: _alongs(choose, with_values=False),
+    "put_along_axis": lambda choose: _alongs(choose, with_values=True),
     "put": _puts,
     "compress": _masks,
     "select": _selects,

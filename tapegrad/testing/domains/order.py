@@ -14,17 +14,12 @@ _WAYS: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}, {"s
 _DISTINCT = w.array(0, 3, 1, distinct=True)
 
 
-def _parted(distinct: bool) -> Domain:
-    """Calls on an array with places along one axis of it, or None."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_dims=1, min_side=1), distinct=distinct)
-        axis = w.axis_or_none(choose, x)
-        n = x.size if axis is None else x.shape[axis]
-        places = [choose.integer(-n, n - 1) for _ in range(2)]
-        return Call((x, choose.among([places[0], places]), axis))
-
-    return call
+def _parted(choose: Choices, x: Any) -> dict[str, Any]:
+    """Places along one axis of an array, or None."""
+    axis = w.axis_or_none(choose, x)
+    n = x.size if axis is None else x.shape[axis]
+    places = [choose.integer(-n, n - 1) for _ in range(2)]
+    return {"kth": choose.among([places[0], places]), "axis": axis}
 
 
 def _searched(choose: Choices) -> Call:
@@ -105,8 +100,8 @@ _OVERLAPS = w.calls(*[w.array(1, 1, 1)] * 2, mode=["full", "same", "valid"])
 DOMAINS: dict[str, Domain] = {
     "sort": w.calls(w.array(1, distinct=True), w.axis_or_none, ways=_WAYS),
     "argsort": w.calls(w.array(1), w.axis_or_none, ways=_WAYS),
-    "partition": _parted(distinct=True),
-    "argpartition": _parted(distinct=False),
+    "partition": w.calls(w.array(1, 3, 1, distinct=True), ways=_parted),
+    "argpartition": w.calls(w.array(1, 3, 1), ways=_parted),
     "searchsorted": _searched,
     **dict.fromkeys(("argwhere", "nonzero", "flatnonzero"), w.calls(w.sparse(1))),
     "piece": w.calls(w.array(dtypes="d"), lambda c, x: np.sort(w.array(1, 1, 1, 4, dtypes="d")(c))),

@@ -67,9 +67,7 @@ def _tensordot_calls(choose: Choices) -> Call:
     first, second = (*left, *summed), (*summed, *right)
     if choose.among(w.FLAG):
         # the order of the axes in each array, and the places of those summed over
-        order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
-        order1 += [i for i in range(len(first)) if i not in order1]
-        order2 += [i for i in range(len(second)) if i not in order2]
+        order1, order2 = choose.permutation(len(first)), choose.permutation(len(second))
         first, second = tuple(first[i] for i in order1), tuple(second[i] for i in order2)
         of1 = [order1.index(len(left) + i) - choose.among([0, len(first)]) for i in range(n)]
         of2 = [order2.index(i) - choose.among([0, len(second)]) for i in range(n)]

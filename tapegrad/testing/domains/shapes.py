@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,38 +29,31 @@ def _permuted(choose: Choices, a: Any) -> Any:
     return choose.among([None, tuple(order), order])
 
 
-def _reshapes(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
+def _new_shape(choose: Choices, a: Any) -> Any:
     first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
     rest = a.size // first if first else 3
     shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
-    shape = choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
-    return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
+    return choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
 
 
-def _new_axes(choose: Choices) -> Call:
-    a = choose.array(choose.shape())
+def _new_axes(choose: Choices, a: Any) -> Any:
     n = choose.integer(1, 2)
     places = choose.permutation(a.ndim + n)[:n]
     axes = w.from_either_end(choose, places, a.ndim + n)
-    return Call((a, axes[0] if n == 1 and choose.among(w.FLAG) else tuple(axes)))
+    return axes[0] if n == 1 and choose.among(w.FLAG) else tuple(axes)
 
 
-def _squeezes(choose: Choices) -> Call:
-    a = choose.array(choose.shape(max_side=2))
+def _squeezed(choose: Choices, a: Any) -> dict[str, Any]:
     if not a.ndim:
-        return Call((a,), {"axis": choose.among([None, (), 0, -1])})
+        return {"axis": choose.among([None, (), 0, -1])}
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
     axes = w.from_either_end(choose, ones, a.ndim)
-    if not axes:
-        return Call((a,))
-    return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
+    return {"axis": choose.among([tuple(axes), *axes])} if axes else {}
 
 
-def _fillings(choose: Choices) -> Call:
-    array = choose.array(choose.shape(max_dims=2))
+def _wider(choose: Choices, array: Any) -> Any:
     sides = [choose.integer(0, 3) if side == 1 else side for side in array.shape]
-    return Call((array, (*choose.shape(max_dims=2, max_side=2), *sides)))
+    return (*choose.shape(max_dims=2, max_side=2), *sides)
 
 
 def _rolls(choose: Choices, a: Any) -> dict[str, Any]:
@@ -126,14 +120,10 @@ def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any
     return [choose.array(tuple(sides)) for sides in shapes]
 
 
-def _stacks(free: Callable[[int], int | None], max_dims: int = 3) -> Domain:
+def _stacks(choose: Choices, free: Callable[[int], int | None], max_dims: int = 3) -> Call:
     """Calls on a list of arrays, which may differ along the axis that is free for their ndim."""
-
-    def call(choose: Choices) -> Call:
-        shape = choose.shape(max_dims=max_dims)
-        return Call((_joinable(choose, shape, free(len(shape)), choose.integer(1, 3)),))
-
-    return call
+    shape = choose.shape(max_dims=max_dims)
+    return Call((_joinable(choose, shape, free(len(shape)), choose.integer(1, 3)),))
 
 
 def _blocks(choose: Choices) -> Call:
@@ -146,17 +136,12 @@ def _blocks(choose: Choices) -> Call:
     return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
 
 
-def _pieces(choose: Choices) -> Call:
+def _pieces(choose: Choices, n: int | None = None) -> Call:
+    """Calls on arrays that can be joined along an axis, in a list or n of them one by one."""
     shape = choose.shape(min_dims=1)
     axis = choose.axis(len(shape))
-    pieces = _joinable(choose, shape, axis, choose.integer(1, 3))
-    return Call((pieces,), {"axis": choose.among([axis, axis, None])})
-
-
-def _appends(choose: Choices) -> Call:
-    shape = choose.shape(min_dims=1)
-    axis = choose.axis(len(shape))
-    return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
+    pieces = _joinable(choose, shape, axis, n or choose.integer(1, 3))
+    return Call(tuple(pieces) if n else (pieces,), {"axis": choose.among([axis, axis, None])})
 
 
 def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
@@ -220,15 +205,14 @@ def _nested(choose: Choices) -> Call:
     return Call((choose.among([part(), rows[0], rows, tuple(rows)]),))
 
 
-def _fills(like: bool) -> Domain:
+def _fills(choose: Choices, like: bool) -> Call:
     """Calls on a shape, or on an array of it, and a value that broadcasts to it."""
-
-    def call(choose: Choices) -> Call:
-        whole, part = choose.broadcastable(2)
-        shape = np.broadcast_shapes(whole, part)
-        return Call((choose.array(shape) if like else shape, choose.array(part)))
-
-    return w.more(call, dtype=[None, np.float32])
+    whole, part = choose.broadcastable(2)
+    shape = np.broadcast_shapes(whole, part)
+    value = choose.array(part)
+    return Call(
+        (choose.array(shape) if like else shape, value), {"dtype": choose.among([None, np.float32])}
+    )
 
 
 def _between(elements: Elements) -> Domain:
@@ -251,15 +235,17 @@ _LINES = any_of(w.calls(_LINE), w.calls(_LINE, _LINE), w.calls(_LINE, _LINE, _LI
 DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("transpose", "permute_dims"), w.calls(_ONE, axes=_permuted)),
     "swapaxes": w.calls(w.array(1), w.axis, w.axis),
-    "reshape": _reshapes,
-    "expand_dims": _new_axes,
-    "squeeze": _squeezes,
-    "broadcast_to": _fillings,
+    "reshape": w.calls(_ONE, _new_shape, ways=[{}, {}, {"order": "F"}, {"order": "C"}]),
+    "expand_dims": w.calls(_ONE, _new_axes),
+    "squeeze": w.calls(w.array(0, 3, 0, 2), ways=_squeezed),
+    "broadcast_to": w.calls(w.array(0, 2), _wider),
     "expand": w.calls(w.array(0, 2), lambda c, x: c.axis(x.ndim + 1), w.whole(0, 3)),
     "flip": w.calls(_ONE, axis=w.axes),
     "roll": w.calls(_ONE, ways=_rolls),
     "concatenate": _pieces,
-    "stack": w.more(_stacks(lambda n: None, max_dims=2), axis=lambda c, x: c.axis(x[0].ndim + 1)),
+    "stack": w.more(
+        partial(_stacks, free=lambda n: None, max_dims=2), axis=lambda c, x: c.axis(x[0].ndim + 1)
+    ),
     "moveaxis": w.calls(_ONE, ways=_moves),
     "rollaxis": w.calls(w.array(1), axis=w.axis, start=lambda c, a: c.integer(-a.ndim, a.ndim)),
     "matrix_transpose": w.calls(w.array(2)),
@@ -281,12 +267,12 @@ DOMAINS: dict[str, Domain] = {
     "resize": w.calls(w.array(0, 2, 1), new_shape=[w.whole(0, 9), lambda c, a: c.shape()]),
     "insert": _inserts,
     "delete": w.calls(_ONE, ways=_deletes),
-    "hstack": _stacks(lambda n: min(n - 1, 1) if n else None),
-    "vstack": _stacks(lambda n: 0 if n > 1 else None),
-    "dstack": _stacks(lambda n: 2 if n > 2 else None),
-    "column_stack": _stacks(lambda n: 1 if n == 2 else None, max_dims=2),
+    "hstack": partial(_stacks, free=lambda n: min(n - 1, 1) if n else None),
+    "vstack": partial(_stacks, free=lambda n: 0 if n > 1 else None),
+    "dstack": partial(_stacks, free=lambda n: 2 if n > 2 else None),
+    "column_stack": partial(_stacks, free=lambda n: 1 if n == 2 else None, max_dims=2),
     "block": _blocks,
-    "append": any_of(w.calls(_ONE, _ONE), _appends),
+    "append": any_of(w.calls(_ONE, _ONE), partial(_pieces, n=2)),
     "array_split": _split(even=False),
     "split": _split(),
     "hsplit": _split(axis=1),
@@ -295,8 +281,8 @@ DOMAINS: dict[str, Domain] = {
     "unstack": w.calls(w.array(1), axis=w.axis),
     "pad": _pads,
     "array": _nested,
-    "full": _fills(like=False),
-    "full_like": _fills(like=True),
+    "full": partial(_fills, like=False),
+    "full_like": partial(_fills, like=True),
     "linspace": _between(REAL),
     "geomspace": _between(POSITIVE),
     "logspace": _between(Elements(-3.0, 2.0)),
