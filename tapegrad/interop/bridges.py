@@ -67,21 +67,13 @@ class _Call:
         args, kwargs = tree.unflatten(self.structure, leaves)
         return self.fn(*args, **kwargs)
 
-    def results(self, arrays: Any) -> tuple[list[Any], tree.Structure]:
-        """Its results: arrays, and their tree."""
-        leaves, structure = tree.flatten(self.on(arrays))
-        return self._arrays(leaves), structure
+    def slopes(self, arrays: Any, moving: Any, cotangents: Any) -> Any:
+        """The cotangents of some of the arrays, as a function that can be differentiated."""
+        return self.pulled(arrays, moving)[2](cotangents)
 
     def pulled(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
         """Its results, and a function from their cotangents to the cotangents of some arrays."""
-        leaves, structure, pull = self._recorded(arrays, moving)
-        return self._arrays(leaves), structure, pull
 
-    def slopes(self, arrays: Any, moving: Any, cotangents: Any) -> Any:
-        """The cotangents of some of the arrays, as a function that can be differentiated."""
-        return self._recorded(arrays, moving)[2](cotangents)
-
-    def _recorded(self, arrays: Any, moving: Any) -> tuple[list[Any], tree.Structure, Any]:
         def of_moving(*xs: Any) -> Any:
             return self.on(substituted(arrays, moving, xs))
 
@@ -94,7 +86,8 @@ class _Call:
 
         return leaves, structure, pull
 
-    def _arrays(self, leaves: list[Any]) -> list[Any]:
+    def arrays(self, leaves: list[Any]) -> list[Any]:
+        """Its results as arrays."""
         for x in leaves:
             if not isinstance(x, np.ndarray | np.generic | float | int | complex):
                 raise TypeError(
@@ -167,14 +160,14 @@ def _torch_function(library: Any) -> Any:
             wanted = ctx.needs_input_grad[2:]
             moving = [i for i, x in enumerate(arrays) if wanted[i] and is_floating(x)]
             if moving:
-                values, structure, ctx.pull = call.pulled(arrays, moving)
+                leaves, structure, ctx.pull = call.pulled(arrays, moving)
             else:
-                values, structure = call.results(arrays)
+                leaves, structure = tree.flatten(call.on(arrays))
             trees.append(structure)
             ctx.call, ctx.moving = call, moving
             ctx.save_for_backward(*tensors)
             device = tensors[0].device if tensors else None
-            results = tuple([tensor(x, device) for x in values])
+            results = tuple([tensor(x, device) for x in call.arrays(leaves)])
             fixed = [x for x in results if not (x.is_floating_point() or x.is_complex())]
             ctx.mark_non_differentiable(*fixed)
             return results
@@ -300,7 +293,7 @@ def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
         return tuple([np.asarray(x, wanted.dtype) for x, wanted in pairs])
 
     def forward(*xs: Any) -> Any:
-        return cast(call.results([np.asarray(x) for x in xs])[0], results)
+        return cast(call.arrays(tree.leaves(call.on([np.asarray(x) for x in xs]))), results)
 
     @library.custom_vjp  # type: ignore[untyped-decorator]
     def f(*xs: Any) -> Any:

@@ -81,16 +81,14 @@ def mean(tree: Tree, comm: Any) -> Tree:
     _refuse_other_layouts(structure, paths, arrays, comm)
     # a complex number is two real ones
     vectors = [np.ascontiguousarray(x).reshape(-1).view(x.real.dtype) for x in arrays]
-    means: dict[int, Array] = {}
+    means = list(arrays)
     for dtype in dict.fromkeys(x.dtype for x in vectors):
         numbers = [i for i, x in enumerate(vectors) if x.dtype == dtype]
         flat = _mean_of_vectors([vectors[i] for i in numbers], dtype, comm, n_ranks)
-        start = 0
-        for i in numbers:
-            n = vectors[i].size
-            means[i] = flat[start : start + n].view(arrays[i].dtype).reshape(arrays[i].shape)
-            start += n
-    return trees.unflatten(structure, [means[i] for i in range(len(arrays))])
+        ends = np.cumsum([vectors[i].size for i in numbers])
+        for i, part in zip(numbers, np.split(flat, ends[:-1]), strict=True):
+            means[i] = part.view(arrays[i].dtype).reshape(arrays[i].shape)
+    return trees.unflatten(structure, means)
 
 
 def _floating(x: Any, path: str) -> Array:

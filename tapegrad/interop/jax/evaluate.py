@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
@@ -23,28 +25,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class OnJax(Generic[P, R]):
     """The result of `to_jax`."""
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        static_argnums: tuple[int, ...],
-        ops: Mapping[Any, Callable[..., Any]],
-        jax: Any,
-    ) -> None:
-        self.fn = fn
-        self.static_argnums = static_argnums
-        self.ops = ops
-        self._jax = jax
-        self._programs: dict[Signature, Program] = {}
-        keep_names(self, fn)
+    fn: Callable[P, R]
+    static_argnums: tuple[int, ...]
+    ops: Mapping[Any, Callable[..., Any]]
+    _jax: Any
+    _programs: dict[Signature, Program] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.fn)
 
     def __repr__(self) -> str:
         return f"<to_jax of {title(self.fn)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.fn, self.static_argnums, self.ops)
+        return partial(to_jax, ops=self.ops), (self.fn, self.static_argnums)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         jax = self._jax
@@ -86,10 +84,6 @@ class OnJax(Generic[P, R]):
         check(program, self.ops, jax)
         register(jax, program.structure)
         return program
-
-
-def _again(fn: Any, static_argnums: Any, ops: Any) -> OnJax[..., Any]:
-    return to_jax(fn, static_argnums, ops=ops)
 
 
 def to_jax(

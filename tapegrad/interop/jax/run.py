@@ -34,6 +34,7 @@ from tapegrad.program.control.loop import inner
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import COMPLEX, name_of_op
+from tapegrad.tree.structure import substituted
 
 
 def register(jax: Any, structure: tree.Structure | None, records: Iterable[type] = ()) -> None:
@@ -100,14 +101,6 @@ def _register(jax: Any, node: type) -> None:
 
 _CONTROL = (*LOOPS, COND, PART)
 Handed = Mapping[Any, Callable[..., Any]]
-
-
-@attrs.frozen
-class Result:
-    """The result of an instruction in JAX: its shape, and its dtype there."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
 
 def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any]:
@@ -183,19 +176,15 @@ class _Step:
             return self._value(operands)
         places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
 
-        def filled(xs: Any) -> list[Any]:
-            by_place = dict(zip(places, xs, strict=True))
-            return [by_place.get(i, x) for i, x in enumerate(operands)]
-
         @jax.custom_jvp  # type: ignore[untyped-decorator]
         def f(*xs: Any) -> Any:
-            return self._value(filled(xs))
+            return self._value(substituted(operands, places, xs))
 
         def rule(primals: Any, tangents: Any) -> Any:
             y = f(*primals)
             zero = jax.custom_derivatives.SymbolicZero
             moved = {i: t for i, t in zip(places, tangents, strict=True) if type(t) is not zero}
-            return y, self._slope(moved, y, filled(primals))
+            return y, self._slope(moved, y, substituted(operands, places, primals))
 
         f.defjvp(rule, symbolic_zeros=True)
         return f(*[operands[i] for i in places])
@@ -223,10 +212,7 @@ class _Step:
 
         slopes: list[Any] = []
         if moved and any(y.dtype.kind in "fc" for y in ys):
-            likes = [
-                self._like(x, value)
-                for x, value in zip(instruction.operands, operands, strict=True)
-            ]
+            likes = list(map(self._like, instruction.operands, operands))
             example = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
             program = silently(trace, tangent, example, {}, stops=True)
             values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
@@ -245,16 +231,14 @@ class _Step:
         """The op's result, after NumPy's promotion."""
         program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
         op, options = instruction.op, instruction.options
-        out = Result(instruction.shape, held(jax, instruction.dtype))
+        out = jax.ShapeDtypeStruct(instruction.shape, held(jax, instruction.dtype))
         forward, lowered = op.forward, None if op in ops else _lowering(op)
         if op in ops:
             y = ops[op](*map(jax.numpy.asarray, operands), **options)
         elif isinstance(forward, np.ufunc):
             if forward.signature is None:
-                likes = [
-                    program.like(x).dtype if type(x) is Ref else type(x)
-                    for x in instruction.operands
-                ]
+                of = instruction.operands
+                likes = [program.like(x).dtype if type(x) is Ref else type(x) for x in of]
                 kinds = forward.resolve_dtypes((*likes, None))
             else:
                 kinds = (instruction.dtype,) * len(operands)

@@ -125,8 +125,7 @@ def _adjoint(jax: Any, out: Any, linear: Callable[[Any], Any], values: Any) -> A
     """The adjoint of a linear function of one array, which makes the result of it."""
     if not values.size:
         return jax.numpy.zeros(out.shape, out.dtype)
-    back = jax.linear_transpose(linear, jax.ShapeDtypeStruct(out.shape, out.dtype))
-    return back(values.astype(out.dtype))[0]
+    return jax.linear_transpose(linear, out)(values.astype(out.dtype))[0]
 
 
 # --- reductions, order, scans ---------------------------------------------------------------
@@ -169,9 +168,8 @@ def _callback(name: str) -> Lowering:
         def drawn(*xs: Any) -> Any:
             return np.asarray(draw(*map(np.asarray, xs), **options), out.dtype)
 
-        result = jax.ShapeDtypeStruct(out.shape, out.dtype)
         xs = tuple(map(jax.lax.stop_gradient, xs))
-        return jax.pure_callback(drawn, result, *xs, vmap_method="sequential")
+        return jax.pure_callback(drawn, out, *xs, vmap_method="sequential")
 
     return lowered
 
@@ -245,7 +243,11 @@ TABLE: Mapping[str, Lowering] = {
     **{lowering.__name__: lowering for lowering in (*indexing.LOWERINGS, *matrices.LOWERINGS)},
     **{name: _plain(f"numpy.{name}") for name in _AS_THEY_ARE},
     **{name: _same(f"numpy.{name}") for name in _OF_THE_RESULTS_DTYPE},
-    **{name: _plain(f"numpy.fft.{name}") for name in ("fft", "ifft", "irfft", "rfft")},
+    **{name: _plain(f"numpy.fft.{name}") for name in ("fft", "ifft", "irfft")},
+    # JAX refuses float16
+    "rfft": lambda jax, out, x, **options: jax.numpy.fft.rfft(
+        x.astype(np.finfo(out.dtype).dtype), **options
+    ),
     **{name: _same(f"nn.{name}") for name in ("relu", "sigmoid", "softplus")},
     **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
     "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
