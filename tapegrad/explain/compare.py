@@ -350,12 +350,12 @@ class _Comparing:
             first = _compared(one.tape, other.tape, self.rtol, self.atol).first
             if first is not None:
                 if first.a is not None and first.b is not None and first.a.op is PARAMETER:
-                    first = attrs.evolve(first, why=_given(one, n, first.a, first.b))
+                    first = attrs.evolve(first, why=_input_reason(one, n, first.a, first.b))
                 return "", one.step, first
         return "run again here, nothing inside differs", None, None
 
 
-def _given(of: Run, n: int, u: Tensor, v: Tensor) -> str:
+def _input_reason(of: Run, n: int, u: Tensor, v: Tensor) -> str:
     """Why the inputs of a run differ."""
     if u.shape != v.shape:
         # a segment is a step of a loop of its own

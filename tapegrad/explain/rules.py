@@ -34,7 +34,7 @@ def formula(op: Rules, i: int) -> str:
     if code is not None and rule.__name__ == _LAMBDA:
         written = _in_words(_body(code), rule.__globals__)
     elif code is not None:
-        written = _said(rule)
+        written = _first_sentence(rule)
     return written or f"the rule of {op.name}"
 
 
@@ -66,7 +66,7 @@ def _rule(op: Rules, i: int) -> Any:
     return inspect.unwrap(rule)
 
 
-def _said(function: Any) -> str:
+def _first_sentence(function: Any) -> str:
     """The first sentence of a docstring, to be read within another."""
     sentence = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
     return sentence[:1].lower() + sentence[1:]
@@ -75,7 +75,7 @@ def _said(function: Any) -> str:
 def _in_words(written: str, known: Mapping[str, Any]) -> str:
     """A formula whose helpers are replaced by their names, or by their docstrings."""
     whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
-    words = _said(known[whole[1]]) if whole and whole[1] in known else ""
+    words = _first_sentence(known[whole[1]]) if whole and whole[1] in known else ""
     if words:
         return words
     return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)

@@ -350,8 +350,8 @@ class Comparison:
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
         left, right = self.weighed(left)[rows], self.weighed(right)[rows]
-        found = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
-        return Finding(*found)
+        values = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
+        return Finding(*values)
 
     def sizes_around(self, sides: Array, apart: bool) -> tuple[float, float, Array]:
         """The size of the values at the point and at all steps, and each output's rounding."""

@@ -358,11 +358,11 @@ def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values
         known = [x for old in proof.known if (x := Known.of(last[-1], old.inputs)) is not None]
         fault = written_fault(last[-1], known, proof.paths)
     if fault is not None:
-        raise ProofError(_told(program, *fault))
+        raise ProofError(_message(program, *fault))
     return last[-1]
 
 
-def _told(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
+def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
     """The message about a fault."""
     name = getattr(improve, "__name__", repr(improve))
     where = f"the pass {name}" if improve is not None else "the written program"

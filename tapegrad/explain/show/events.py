@@ -183,25 +183,25 @@ def events(
         g = texts.opened(cotangent)
         if not sums:
             sums[record] = step.cotangent
-            said = f"The sweep begins at the output, {called(record)}, with its cotangent."
-            yield _event("seed", record, said, ["g =", g], cotangent=g)
+            text = f"The sweep begins at the output, {called(record)}, with its cotangent."
+            yield _event("seed", record, text, ["g =", g], cotangent=g)
         if record in parameters:
-            said = (
+            text = (
                 f"{called(record)} is a parameter: its cotangent is complete, and is its gradient."
             )
-            yield _event("gradient", record, said, [g], cotangent=g)
+            yield _event("gradient", record, text, [g], cotangent=g)
         elif not step.contributions:
-            said = f"{called(record)} passes no gradient on: the way back ends here."
-            yield _event("end", record, said)
+            text = f"{called(record)} passes no gradient on: the way back ends here."
+            yield _event("end", record, text)
         yield from within.get(record, ())
         for c in step.contributions:
             yield from _contributed(step, c, sums, texts)
 
 
-def _event(kind: str, record: Tensor, said: str, *parts: list[Any], **more: Any) -> Event:
-    """What is said at a record, and the pieces of text and the values below it."""
+def _event(kind: str, record: Tensor, text: str, *parts: list[Any], **more: Any) -> Event:
+    """An event at a record: a sentence, and the pieces of text and the values below it."""
     below = {"parts": [*parts]} if parts else {}
-    return {"kind": kind, "line": record.index, "said": said, **below, **more}
+    return {"kind": kind, "line": record.index, "said": text, **below, **more}
 
 
 def _contributed(
@@ -241,8 +241,8 @@ def _contributed(
         parts.append([f"{why}or stretched,", *pieces])
     sum_ = [] if before is None else [texts.piece(before), "+", texts.piece(summed), "="]
     parts.append([*(sum_ or ["the first:"]), running])
-    said = f"The contribution is added to the cotangent of {called(x)}."
-    yield _event("sum", record, said, *parts, **places, running=running)
+    text = f"The contribution is added to the cotangent of {called(x)}."
+    yield _event("sum", record, text, *parts, **places, running=running)
 
 
 def _is_number(value: Any) -> bool:
@@ -295,11 +295,11 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
 
     # the captured values are the same in each step
     first = 0 if run.step is None else run.record._options["loop"].n_captured
-    given = piece([(x, x) for x in list(run.sources)[first:]])
-    found = texts.piece(to_show(run.record, Parts(run.outputs)))
+    inputs = piece([(x, x) for x in list(run.sources)[first:]])
+    outputs = texts.piece(to_show(run.record, Parts(run.outputs)))
     passed = piece([(x.record, x.cotangent) for x in run.steps[::-1] if x.record in run.sources])
     return (
-        {"kind": "forth", "said": f"{title}.", "parts": [["given", given, "it returns", found]]},
+        {"kind": "forth", "said": f"{title}.", "parts": [["given", inputs, "it returns", outputs]]},
         {"kind": "back", "said": f"{title}, backward.", "parts": [["it passes back", passed]]},
     )
 
