@@ -19,18 +19,10 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
 from tapegrad.errors.words import got
+from tapegrad.explain import measure
 from tapegrad.explain.figures import Profile, Row
 from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps
-from tapegrad.explain.measure import (
-    Clock,
-    Held,
-    allocated,
-    arrays_of,
-    derived,
-    of_operands,
-    pulled,
-    written,
-)
+from tapegrad.explain.measure import Clock, Held
 from tapegrad.explain.steps import Inside
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
@@ -165,7 +157,7 @@ def _compiled(
         make = runner(program)
         # memory allocated once, such as the code of its text, is none of a call
         make()(*values)
-        peak = allocated(lambda: make()(*values))
+        peak = measure.allocated(lambda: make()(*values))
     return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, rest, *clock.figures)
 
 
@@ -189,10 +181,10 @@ def _forward(tape: Tape, clock: Clock, held: Held) -> Iterator[Row]:
     for record in tape:
         seconds, extra = 0.0, 0
         if record.op is not PARAMETER and record.op is not SWEEP:
-            call = written(record)
-            seconds, extra = clock.time(call), allocated(call)
+            call = measure.written(record)
+            seconds, extra = clock.time(call), measure.allocated(call)
         held.add(_constants(record))
-        n = held.add(arrays_of(record._primal), record.index)
+        n = held.add(measure.arrays_of(record._primal), record.index)
         place = place_of(record)
         yield Row(record, record.index, place, n, max(0, extra - n), forward_s=seconds)
 
@@ -221,27 +213,27 @@ def _swept(
     stays = wanted.union(seeds)
     cotangents, summed = dict(seeds), set[Tensor]()
     for c in cotangents.values():
-        held.add(arrays_of(c))
+        held.add(measure.arrays_of(c))
     for i, row in reversed([*enumerate(rows)]):
         record, before, seconds, extra, grown = row.record, held.bytes, 0.0, 0, 0
         g = None if record in wanted else cotangents.pop(record, None)
         inside = _inside(record, g, clock, row.place) if record.op in HOLDERS else ()
         if g is not None:
             summed.discard(record)
-            call = pulled(record, g, cotangents, summed)
-            seconds, extra = clock.time(call), allocated(call)
-            known = of_operands(record, cotangents)
+            call = measure.pulled(record, g, cotangents, summed)
+            seconds, extra = clock.time(call), measure.allocated(call)
+            known = measure.of_operands(record, cotangents)
             pass_on(record, g, cotangents, summed)
             # in this order, since a sum may be in the memory of an earlier cotangent
-            for c in of_operands(record, cotangents).values():
-                held.add(arrays_of(c))
+            for c in measure.of_operands(record, cotangents).values():
+                held.add(measure.arrays_of(c))
             for c in known.values():
-                held.drop(arrays_of(c), row.line)
+                held.drop(measure.arrays_of(c), row.line)
             grown = max(0, held.bytes - before)
-            held.drop(arrays_of(g), row.line)
+            held.drop(measure.arrays_of(g), row.line)
         peaks.append((before + extra, ("backward", row.line)))
         if record not in stays:
-            held.drop(arrays_of(record._primal), row.line)
+            held.drop(measure.arrays_of(record._primal), row.line)
         held.drop(_constants(record), row.line)
         most = max(row.extra_bytes, extra - grown)
         rows[i] = attrs.evolve(row, extra_bytes=most, backward_s=seconds, inside=inside)
@@ -275,15 +267,15 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     for t, inner in enumerate(runs(record)):
         for x in inner.tape if t in shares else ():
             if x.op is not PARAMETER:
-                own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                add(t, x, None, bytes=own, forward_s=clock.time(written(x)))
+                own = sum(a.nbytes for a in measure.arrays_of(x._primal) if a.base is None)
+                add(t, x, None, bytes=own, forward_s=clock.time(measure.written(x)))
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
             if step.contributions:
                 x, c = step.record, step.cotangent
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
-                call = derived(swept.tape, x, c) if opens else pulled(x, c)
+                call = measure.derived(swept.tape, x, c) if opens else measure.pulled(x, c)
                 add(t, x, c, backward_s=clock.time(call), steps=0)
     return _summed(rows)
 

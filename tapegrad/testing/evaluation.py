@@ -54,6 +54,7 @@ def _as_it_is(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> 
     return result
 
 
+@np.errstate(all="ignore")
 def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is) -> list[Any]:
     """The outputs of a program, of which every instruction calls its op's forward function.
 
