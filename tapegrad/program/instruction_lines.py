@@ -194,7 +194,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         ref
         for ref, instruction in zip(refs_to(instructions), instructions, strict=True)
         if instruction.nbytes >= cost.DROPPED_BYTES
-        and not (ref in plan.home or ref in plan.early or instruction.options.keys() & _CONTROL)
+        and not (ref in frame.places or ref in plan.early or instruction.options.keys() & _CONTROL)
         and not (instruction.op is PART and _is_control(program, instruction))
     }
     if not large:
