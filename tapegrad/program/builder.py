@@ -7,9 +7,8 @@ only what it changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -56,22 +55,18 @@ class Builder:
         Those that the program is improved by, for the bodies of its loops and branches.
     ops
         The ops of the instructions, and of some that were dropped.
-    contents
-        The contents of instructions that were compared, and the first of each with its number.
     op_of
         The op of each instruction, by number.
-    here
-        By number, 1 for each instruction that is still in the program.
-    changed
-        By number, 1 for each instruction that is new or has other operands since equal ones were
-        shared.
-    loose
-        Values that may have lost their last use since unneeded ones were dropped.
+    contents, keys
+        The number of the first instruction of each content, and the content of each, by number;
+        None and nothing until equal instructions are shared.
+    absent
+        By number, 1 for each instruction that is not in the program; during `rewrite`, not yet.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
-    replaced, absent
-        During `rewrite`, what stands in the place of each value replaced so far, and by number, 1
-        for each instruction that is not in the program, or not yet.
+    replaced, repeated
+        During `rewrite`, what stands in the place of each value replaced so far, and the numbers of
+        instructions to come whose content is there already.
     is_tidy
         Whether the program is unchanged since `tidy`.
     """
@@ -91,31 +86,33 @@ class Builder:
         self.refs = refs_to(self.instructions)
         self.outputs = outputs
         self.passes = passes
-        self.contents: dict[Any, tuple[int, Instruction]] = {}
         self.op_of = [x.op for x in self.instructions]
         self.ops = set(self.op_of)
-        self.here = bytearray(b"\1") * len(self.instructions)
-        self.changed = self.here[:]
-        self.loose: list[Any] = []
+        self.contents: dict[Any, int] | None = None
+        self.keys: dict[int, Any] = {}
+        self.absent = bytearray(len(self.instructions))
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
-        self.absent = bytearray()
+        self.repeated: set[int] = set()
         self.is_tidy = False
-        # the outputs, and how often each value is one
-        self._given: tuple[Any, Counter[Any]] = (None, Counter())
         # made on first use
-        self._uses: dict[Any, list[int]] | None = None
         self._holds_complex: bool | None = None
         # constants by digest, built on first use, and those that are numbers
         self._known: dict[Any, list[Ref]] | None = None
         self._numbers: dict[Any, Ref] = {}
 
     @classmethod
-    def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...] = ()) -> Builder:
-        """A Builder that holds a program, to be improved by these passes."""
-        return cls(program.inputs, program.constants, program.instructions, program.outputs, passes)
+    def of_program(
+        cls, program: Code, passes: tuple[Callable[..., Any], ...] | None = None
+    ) -> Builder:
+        """A Builder that holds a program; it shares what is equal if it is for passes."""
+        parts = program.inputs, program.constants, program.instructions, program.outputs
+        builder = cls(*parts, passes or ())
+        if passes is not None:
+            builder._share()
+        return builder
 
     # --- writing ----------------------------------------------------------------------
 
@@ -143,28 +140,27 @@ class Builder:
         return self._numbers[key]
 
     def append(self, instruction: Instruction) -> Ref:
-        """A Ref to an instruction, written last; its operands are `current`."""
-        self.is_tidy = False
-        if self.absent:
-            instruction = self.current(instruction)
-            self.absent.append(0)
+        """A Ref to an instruction, written last, or to one that is equal and stands there already.
+
+        Its operands are `current`.
+        """
+        instruction = self.current(instruction)
         if instruction.op in CANONICAL:
             instruction = self.canonical(instruction)
         if self.place is not None and instruction.place is None:
             instruction = instruction.but(place=self.place)
-        instructions = self.instructions
-        i = len(instructions)
+        i = len(self.instructions)
+        first = self._first(i, instruction)
+        if first is not None:
+            return first
         ref: Ref = _new_ref(Ref, ("instruction", i))
-        self.order.append(i)
-        self.ops.add(instruction.op)
-        instructions.append(instruction)
         self.refs.append(ref)
+        self.order.append(i)
+        self.absent.append(0)
+        self.ops.add(instruction.op)
+        self.instructions.append(instruction)
         self.op_of.append(instruction.op)
-        self.here.append(1)
-        self.changed.append(1)
-        if self._uses is not None:
-            self.loose.append(ref)
-            self._use(i, instruction)
+        self.is_tidy = False
         return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
@@ -241,6 +237,12 @@ class Builder:
         instruction = self.instructions[index]
         return instruction if op is None or instruction.op is op else None
 
+    def op(self, x: Any) -> Any:
+        """The op that makes a value: None for constants and numbers, "input" for inputs."""
+        if type(x) is not Ref or x[0] == "constant":
+            return None
+        return self.op_of[x[1]] if x[0] == "instruction" else x[0]
+
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""
         if type(x) is not Ref:
@@ -274,53 +276,10 @@ class Builder:
         """The instructions with their numbers, in order."""
         return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
 
-    def n_uses(self) -> list[int]:
-        """How often the result of each instruction is used, by number; as an output too."""
-        counts = [0] * len(self.instructions)
-        operands = map(attrgetter("operands"), map(self.instructions.__getitem__, self.order))
-        for x in chain(self.outputs, chain.from_iterable(operands)):
-            if type(x) is Ref and x[0] == "instruction":
-                counts[x[1]] += 1
-        return counts
-
-    @property
-    def uses(self) -> dict[Any, list[int]]:
-        """The numbers of the instructions that use each value, and of some that no longer do."""
-        if self._uses is None:
-            self._uses = {}
-            for i, instruction in enumerate(self.instructions):
-                self._use(i, instruction)
-            self.loose = self.refs[:]
-        return self._uses
-
-    def _use(self, i: int, instruction: Instruction) -> None:
-        uses = self.uses
-        for x in instruction.operands:
-            if type(x) is Ref:
-                if x in uses:
-                    uses[x].append(i)
-                else:
-                    uses[x] = [i]
-
-    def is_used(self, x: Ref) -> bool:
-        """Whether an instruction in the program uses a value."""
-        users = self.uses.get(x, [])
-        while users:
-            i = users[-1]
-            if self.here[i] and x in self.instructions[i].operands:
-                return True
-            users.pop()
-        return False
-
-    def users_of(self, x: Any) -> list[int]:
-        """The numbers of the instructions that use a value, once a use; -1 for an output."""
-        here, instructions = self.here, self.instructions
-        if self._given[0] is not self.outputs:
-            self._given = self.outputs, Counter(filter(_is_ref, self.outputs))
-        users = [-1] * self._given[1][x]
-        for i in {*self.uses.get(x, ())}:
-            users += [i] * instructions[i].operands.count(x) if here[i] else []
-        return users
+    def uses(self) -> Counter[Any]:
+        """How often each value is used; as an output too."""
+        operands = [x.operands for _, x in self.in_order()]
+        return Counter(filter(_is_ref, chain(self.outputs, *operands)))
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
@@ -351,9 +310,7 @@ class Builder:
 
     # --- changing ---------------------------------------------------------------------
 
-    def rewrite(
-        self, visit: Visit, ops: Collection[Rules] | None = None, marks: bytearray | None = None
-    ) -> None:
+    def rewrite(self, visit: Visit, ops: Collection[Rules] | None = None) -> None:
         """Replace instructions with what `visit` returns for them.
 
         Parameters
@@ -364,133 +321,142 @@ class Builder:
             place, or None to leave it as it is. Instructions that it appends come before this one.
         ops
             The ops whose instructions are visited; all by default.
-        marks
-            By number, 1 for each instruction that is visited; a visit may mark later ones.
         """
-        old = self.order
-        places: Iterable[int]
-        if marks is not None:
-            places = (k for k, i in enumerate(old) if marks[i])
-        elif ops is None:
-            places = range(len(old))
-        else:
-            op_of, ops = self.op_of, frozenset(ops)
+        old, op_of = self.order, self.op_of
+        places: Sequence[int] = range(len(old))
+        if ops is not None:
+            ops = frozenset(ops)
             # most passes visit few instructions
             places = [k for k, i in enumerate(old) if op_of[i] in ops] if self.has(ops) else []
-            if not places:
-                return
-        self.start()
-        instructions, order, absent, n = self.instructions, self.order, self.absent, 0
+        if not places:
+            return
+        self._start()
+        instructions, absent, n = self.instructions, self.absent, 0
+        is_old, repeated = self.replaced.keys().isdisjoint, self.repeated
         for k in places:
             if n < k:
-                self.go_on(old[n:k])
+                self._go_on(old[n:k])
             i, n = old[k], k + 1
             instruction = instructions[i]
+            if not is_old(instruction.operands) or i in repeated:
+                if not self._renewed(i, instruction):
+                    continue
+                instruction = instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result = visit(self, instruction)
-            if result is None:
-                order.append(i)
+            if result is None or (type(result) is Instruction and self._renewed(i, result)):
+                self.order.append(i)
                 absent[i] = 0
-            elif type(result) is Instruction:
-                self.put(i, self.current(result))
-                order.append(i)
-                absent[i] = 0
-            else:
+            elif type(result) is not Instruction:
                 result = self.replaced.get(result, result)
-                is_later = type(result) is Ref and result[0] == "instruction" and absent[result[1]]
+                is_later = _is_computed(result) and absent[result[1]]  # type: ignore[index]
                 assert not is_later, f"{result} comes after what it replaces"
-                # a replacement keeps the name
-                self.name(result, instruction.name)
-                self.replace(i, result)
-        self.go_on(old[n:])
-        self.finish()
+                self._replace(i, result)
+        self._go_on(old[n:])
+        self._finish()
 
-    def go_on(self, kept: list[int]) -> None:
-        """Leave these instructions as they are."""
-        self.order += kept
-        absent = self.absent
-        for i in kept:
-            absent[i] = 0
-
-    def put(self, i: int, instruction: Instruction) -> None:
-        """Put an instruction in the place of another."""
-        if self._uses is not None:
-            self.loose += self.instructions[i].operands
-            self._use(i, instruction)
-        self.instructions[i], self.op_of[i] = instruction, instruction.op
-        self.changed[i] = 1
-        self.ops.add(instruction.op)
-        self.is_tidy = False
-
-    def replace(self, i: int, x: Any) -> None:
-        """Use an operand wherever the result of an instruction is used, which goes."""
-        ref, instructions = self.refs[i], self.instructions
-        self.replaced[ref] = x
-        self.here[i] = 0
-        uses = self.uses
-        self.loose += instructions[i].operands
-        moved = {j for j in uses.pop(ref, ()) if ref in instructions[j].operands}
-        for j in moved:
-            instructions[j] = instructions[j].using({ref: x})
-            self.changed[j] = 1
-        if moved and type(x) is Ref:
-            uses.setdefault(x, []).extend(moved)
-        self.is_tidy = False
-
-    def start(self) -> None:
+    def _start(self) -> None:
         """Begin to write the order again: so far nothing is in the program."""
-        self.order, self.replaced = [], {}
+        self.order, self.replaced, self.repeated = [], {}, set()
         self.absent = bytearray(b"\1") * len(self.instructions)
 
-    def finish(self) -> None:
-        """End what `start` began: the outputs too are what stands in their place."""
-        replaced, self.replaced, self.absent = self.replaced, {}, bytearray()
-        self.place = None
+    def _go_on(self, kept: list[int]) -> None:
+        """Leave these instructions, on what stands in the place of their operands."""
+        absent, order, instructions = self.absent, self.order, self.instructions
+        # both grow on the way
+        is_old, repeated = self.replaced.keys().isdisjoint, self.repeated
+        if not self.replaced and not repeated:
+            order += kept
+            for i in kept:
+                absent[i] = 0
+            return
+        for i in kept:
+            instruction = instructions[i]
+            same = is_old(instruction.operands) and i not in repeated
+            if same or self._renewed(i, instruction):
+                order.append(i)
+                absent[i] = 0
+
+    def _finish(self) -> None:
+        """End what `_start` began: the outputs too are what stands in their place."""
+        replaced, self.replaced, self.place = self.replaced, {}, None
         if replaced:
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
+    def _renewed(self, i: int, instruction: Instruction) -> bool:
+        """Put an instruction in the place of another, unless its content is there already."""
+        instruction = self.current(instruction)
+        first = self._first(i, instruction)
+        if first is not None:
+            self._replace(i, first)
+            return False
+        self.put(i, instruction)
+        return True
+
+    def put(self, i: int, instruction: Instruction) -> None:
+        """Put an instruction in the place of another."""
+        self.instructions[i], self.op_of[i] = instruction, instruction.op
+        self.ops.add(instruction.op)
+        self.is_tidy = False
+
+    def _replace(self, i: int, x: Any) -> None:
+        """Use an operand, which keeps the name, wherever the result of an instruction is used."""
+        self.name(x, self.instructions[i].name)
+        self.replaced[self.refs[i]] = x
+        self.is_tidy = False
+
+    def _first(self, i: int, instruction: Instruction) -> Ref | None:
+        """The value of this content that is in the program; if there is none, it is this one."""
+        if self.contents is None:
+            return None
+        operands: tuple[Any, ...] = instruction.operands
+        for x in operands:
+            if type(x) is not Ref:
+                operands = exact(operands)
+                break
+        # as `content` of most, of which there are many
+        key = content(instruction, operands) if instruction.options else (instruction.op, operands)
+        first = self.contents.get(key, i)
+        if first != i and self.keys[first] == key:
+            if not self.absent[first]:
+                return self.refs[first]
+            # it comes later, if at all, and is this one then
+            self.repeated.add(first)
+        self.contents[key], self.keys[i] = i, key
+        return None
+
+    def _share(self) -> None:
+        """From now on equal instructions are shared."""
+        self.contents, old = {}, self.order
+        self._start()
+        for i in old:
+            if self._renewed(i, self.instructions[i]):
+                self.order.append(i)
+                self.absent[i] = 0
+        self._finish()
+
     def tidy(self) -> None:
-        """Share equal instructions, and drop what no output depends on.
+        """Drop what no output depends on; equal instructions are shared.
 
         Inputs stay: they are the program's signature.
         """
         if not self.is_tidy:
-            self.rewrite(_merged, marks=self.changed)
             self.drop_unused()
             self.is_tidy = True
 
     def drop_unused(self) -> None:
-        """Drop the instructions and the constants that no output depends on."""
-        uses, here, instructions = self.uses, self.here, self.instructions
-        results = {x for x in self.outputs if _is_ref(x)}
-        waiting, self.loose = self.loose, [*results]
-        while waiting:
-            x = waiting.pop()
-            if type(x) is not Ref or x[0] != "instruction" or not here[x[1]]:
-                continue
-            if x not in results and not self.is_used(x):
-                here[x[1]] = 0
-                waiting += instructions[x[1]].operands
-        order = [i for i in self.order if here[i]]
+        """Drop the instructions that no output depends on."""
+        needed: set[Any] = {x for x in self.outputs if _is_ref(x)}
+        refs, instructions, order = self.refs, self.instructions, []
+        for i in reversed(self.order):
+            if refs[i] in needed:
+                needed.update(instructions[i].operands)
+                order.append(i)
+            else:
+                self.absent[i] = 1
         if len(order) < len(self.order):
-            self.order = order
+            self.order = order[::-1]
             self.ops = set(map(self.op_of.__getitem__, order))
-        constants = [Ref("constant", i) for i in range(len(self.constants))]
-        kept = [x.index for x in constants if x in results or self.is_used(x)]
-        if len(kept) == len(constants):
-            return
-        moved: dict[Any, Any] = {
-            Ref("constant", i): Ref("constant", place) for place, i in enumerate(kept) if i != place
-        }
-        self.constants = [self.constants[i] for i in kept]
-        self._known, self._numbers = None, {}
-        for i in {i for x in moved for i in uses.get(x, ())}:
-            self.instructions[i] = self.instructions[i].using(moved)
-            self.changed[i] = 1
-        # each moves to a place that was another's before, or free
-        for old, new in moved.items():
-            uses[new] = uses.pop(old, [])
-        self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
         """The constants, the instructions numbered in order, and the outputs.
@@ -500,47 +466,26 @@ class Builder:
         KeyError
             If an instruction uses one that is no longer in the program, or that comes later.
         """
-        moved: dict[Any, Any] = {}
-        instructions = []
-        for i, ref in zip(self.order, self.refs, strict=False):
-            instruction = self.instructions[i]
-            operands = instruction.operands
-            constants = tuple(
-                [moved[x] if type(x) is Ref and x[0] == "instruction" else x for x in operands]
-            )
-            instructions.append(instruction if constants == operands else instruction.on(constants))
+        instructions = [self.instructions[i] for i in self.order]
+        used = chain(self.outputs, *[x.operands for x in instructions])
+        kept = sorted({x for x in used if _is_ref(x) and x.kind == "constant"})
+        moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
+
+        def new(x: Any) -> Any:
+            return moved[x] if type(x) is Ref and x[0] != "input" else x
+
+        numbered = []
+        for i, instruction, ref in zip(self.order, instructions, self.refs, strict=False):
+            operands = tuple(map(new, instruction.operands))
+            same = operands == instruction.operands
+            numbered.append(instruction if same else instruction.on(operands))
             moved[self.refs[i]] = ref
-        outputs = tuple([moved[x] if _is_computed(x) else x for x in self.outputs])
-        return tuple(self.constants), tuple(instructions), outputs
+        return tuple([self.of(x) for x in kept]), tuple(numbered), tuple(map(new, self.outputs))
 
 
 Visit = Callable[[Builder, Instruction], Any]
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__
-
-
-def _merged(builder: Builder, instruction: Instruction) -> Ref | None:
-    """The first instruction of the same content, if it is another."""
-    operands: tuple[Any, ...] = instruction.operands
-    for x in operands:
-        if type(x) is not Ref:
-            operands = exact(operands)
-            break
-    # as `content` of most, of which there are many
-    key = content(instruction, operands) if instruction.options else (instruction.op, operands)
-    at, contents, instructions = builder.at, builder.contents, builder.instructions
-    builder.changed[at] = 0
-    if key in contents:
-        first, known = contents[key]
-        now = instructions[first]
-        is_same = now.operands is known.operands and now.options is known.options
-        if first != at and is_same and now.op is known.op and builder.here[first]:
-            if not builder.absent[first]:
-                return builder.refs[first]
-            builder.changed[first] = 1  # it comes later, and is this one then
-    # it is kept, so that no other object takes the identity of one of its options
-    contents[key] = at, instruction
-    return None
 
 
 def _digest(constant: Constant) -> Any:

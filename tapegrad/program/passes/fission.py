@@ -235,6 +235,7 @@ def split_loops(builder: Builder) -> None:
     """
     stands: dict[tuple[Any, int], Any] = {}
 
+    # the loop that is split goes when none of its results is read
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op is PART:
             return stands.get((instruction.operands[0], instruction.options["index"]))
@@ -244,15 +245,15 @@ def split_loops(builder: Builder) -> None:
         sides = Sides(loop)
         if not (sides.before or sides.after):
             return None
-        new, operands = _rebuilt(sides, builder, instruction)
-        stands.update({(new, j): x for j, x in enumerate(operands)})
-        return new
+        whole = builder.refs[builder.at]
+        stands.update({(whole, j): x for j, x in enumerate(_split(sides, builder, instruction))})
+        return None
 
     builder.rewrite(visit, {*LOOPS, PART})
 
 
-def _rebuilt(sides: Sides, builder: Builder, instruction: Instruction) -> tuple[Ref, list[Any]]:
-    """The loop that is left, and what stands for each of the values that it returned."""
+def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any]:
+    """Write the loop that is left; return what stands for each of the values that it returned."""
     loop, body, n, first = sides.loop, sides.body, sides.loop.n_captured, sides.first
     operands = list(instruction.operands)
     stage = instruction.stage
@@ -304,7 +305,7 @@ def _rebuilt(sides: Sides, builder: Builder, instruction: Instruction) -> tuple[
         else:
             so_far = operands[n + k] if stands[k] is None else stands[k]
             stands[k] = builder.emit(add, so_far, x)
-    return new, stands
+    return stands
 
 
 def _is_used_in_loop(sides: Sides, x: Ref) -> bool:

@@ -40,25 +40,29 @@ def trim_loops(builder: Builder) -> None:
 
 def _trim(builder: Builder) -> bool:
     """Trim each loop and branch; return whether any changed."""
-    changed = False
     used: dict[Any, set[int]] = {}
     for i in builder.of_ops((PART,)):
         instruction = builder.instructions[i]
         used.setdefault(instruction.operands[0], set()).add(instruction.options["index"])
-    places: dict[Any, dict[int, int]] = {}
-    for i in builder.of_ops({*_NESTED, PART}):
-        instruction, ref = builder.instructions[i], builder.refs[i]
-        if instruction.op in _NESTED:
-            trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
-            trimmed, places[ref] = trim(instruction, used.get(ref, set()))
-            if trimmed is not instruction:
-                builder.put(i, trimmed)
-                changed = True
-        elif instruction.op is PART and instruction.operands[0] in places:
-            at = places[instruction.operands[0]][instruction.options["index"]]
-            if at != instruction.options["index"]:
-                builder.put(i, instruction.but(options={"index": at}))
-    return changed
+    # what stands for each, and the new position of each result
+    trimmed: dict[Any, tuple[Ref, dict[int, int]]] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Instruction | None:
+        if instruction.op is PART:
+            (whole,), index = instruction.operands, instruction.options["index"]
+            if whole not in trimmed:
+                return None
+            new, places = trimmed[whole]
+            return instruction.but(operands=(new,), options={"index": places[index]})
+        ref = builder.refs[builder.at]
+        trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
+        left, places = trim(instruction, used.get(ref, set()))
+        if left is not instruction:
+            trimmed[ref] = builder.append(left), places
+        return None
+
+    builder.rewrite(visit, {*_NESTED, PART})
+    return bool(trimmed)
 
 
 @rule(*_NESTED, complex=True)

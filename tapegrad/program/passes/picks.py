@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,7 @@ def pick_first(builder: Builder) -> None:
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
     if builder.has((pick, unpick, max_, min_)):
-        rows = {builder.instructions[i].operands[0] for i in builder.of_ops((pick,))}
-        picked = partial(_picked, {x for x in rows if len(builder.users_of(x)) == 1})
+        picked = partial(_picked, builder.uses())
         rules: dict[Rules, Visit] = {
             pick: picked,
             add: _added,
@@ -43,14 +42,14 @@ def pick_first(builder: Builder) -> None:
         )
 
 
-def _picked(once: Collection[Any], builder: Builder, instruction: Instruction) -> Any:
+def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> Any:
     """``(x - c)[i] -> x[i] - c``, where the difference is needed for nothing else."""
     a, indices = instruction.operands
     shape = builder.shape(a)
     difference = builder.source(a, subtract)
     if 0 in shape:
         return None
-    if difference is not None and a in once:
+    if difference is not None and uses[a] == 1:
         rows, column = difference.operands
         if builder.shape(rows) == shape and builder.shape(column) == (*shape[:-1], 1):
             picked = _flat(builder, rows, indices, instruction.shape)

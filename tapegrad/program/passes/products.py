@@ -14,7 +14,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import STAGES, Ref
+from tapegrad.program.ir import STAGES, Instruction, Ref
 from tapegrad.program.passes.stack import concatenated
 from tapegrad.program.program import improvement
 
@@ -25,24 +25,20 @@ def stack_products(builder: Builder) -> None:
 
     Fires on the inputs of a loop, which one layer transforms at each step.
     """
-    groups = _candidates(builder)
-    # most depend on each other, as do the products of a loop with its state
-    before = _waited_for(builder, groups)
-    stacked: dict[int, int] = {}
-    for k in [k for k in range(len(groups)) if not before[k] >> k & 1]:
-        # once they are stacked, all of them wait for what one of them needs
-        bits = before[k]
-        for other, further in stacked.items():
-            if bits >> other & 1:
-                bits |= further
-        if bits >> k & 1:
-            continue
-        stacked[k] = bits
-        for other, further in stacked.items():
-            if further >> k & 1:
-                stacked[other] = further | bits
-    if stacked:
-        _reorder(builder, {i: groups[k] for k in stacked for i in groups[k]})
+    joined: dict[int, list[int]] = {}
+    for group in _candidates(builder):
+        if _is_moved(builder, group, joined):
+            joined |= dict.fromkeys(group, group)
+    parts: dict[int, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
+        i = builder.at
+        if i in joined and i not in parts:
+            parts.update(_joined(builder, joined[i]))
+        return parts.get(i)
+
+    if joined:
+        builder.rewrite(visit, (matmul,))
 
 
 def _candidates(builder: Builder) -> list[list[int]]:
@@ -61,62 +57,37 @@ def _candidates(builder: Builder) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
-    """For each group, the groups (as bits) that one of its members depends on."""
-    group_of = {i: k for k, group in enumerate(groups) for i in group}
-    before = [0] * len(groups)
-    known = [0] * len(builder.instructions)
-    for i, instruction in builder.in_order() if groups else ():
-        bits = 0
-        for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction":
-                bits |= known[x[1]]
-        k = group_of.get(i)
-        if k is not None:
-            before[k] |= bits
-            bits |= 1 << k
-        if bits:
-            known[i] = bits
-    return before
+def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]]) -> bool:
+    """Move all that a group needs, if those before are joined, to the place of its first member.
 
-
-def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
-    """Compute each group of products where its first member stood, after all that they use."""
-    order, instructions = builder.order, builder.instructions
-    builder.start()
-    absent, here = builder.absent, builder.here
-
-    def needed(i: int) -> list[int]:
-        operands = instructions[i].operands
-        if i in members:
-            operands = (*[instructions[j].operands[0] for j in members[i]], operands[1])
-        return [x[1] for x in operands if type(x) is Ref and x[0] == "instruction" and absent[x[1]]]
-
-    for i in order:
-        if i not in members:  # what it uses stood before it
-            builder.go_on([i] if absent[i] else [])
+    Most cannot: they depend on each other, as do the products of a loop with its state.
+    """
+    order, members = builder.order, {*group}
+    at = {i: k for k, i in enumerate(order)}
+    first = min(at[i] for i in group)
+    needed: set[int] = set()
+    waiting = [x for i in group for x in builder.instructions[i].operands]
+    while waiting:
+        x = waiting.pop()
+        if type(x) is not Ref or x.kind != "instruction" or at[x.index] < first:
             continue
-        waiting = [i]
-        while waiting:
-            j = waiting[-1]
-            # what a group has replaced is absent too
-            is_placed = not (absent[j] and here[j])
-            first = [] if is_placed else needed(j)
-            if first:
-                waiting += first
-                continue
-            waiting.pop()
-            if is_placed:
-                continue
-            if j in members:
-                _join(builder, members[j])
-            else:
-                builder.go_on([j])
-    builder.finish()
+        if x.index in members:
+            return False
+        if x.index not in needed:
+            needed.add(x.index)
+            for i in joined.get(x.index, [x.index]):
+                waiting += builder.instructions[i].operands
+    later = order[first:]
+    builder.order = [
+        *order[:first],
+        *[i for i in later if i in needed],
+        *[i for i in later if i not in needed],
+    ]
+    return True
 
 
-def _join(builder: Builder, group: list[int]) -> None:
-    """Write one product in the place of a group of them."""
+def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
+    """Write one product for a group of them; return what stands for each."""
     if builder.instructions[group[0]].stage == STAGES[1]:
         # a sweep goes from the last step to the first; in step order rows match other stacks
         group = group[::-1]
@@ -129,7 +100,7 @@ def _join(builder: Builder, group: list[int]) -> None:
         note=f"{len(group)} products, stacked",
     )
     n = instructions[0].shape[0]
-    for k, j in enumerate(group):
-        part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
-        builder.name(part, instructions[k].name)
-        builder.replace(j, part)
+    slices = [slice(k * n, (k + 1) * n) for k in range(len(group))]
+    return {
+        j: builder.emit(getitem, product, index=(x,)) for j, x in zip(group, slices, strict=True)
+    }

@@ -7,6 +7,7 @@ matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,25 +25,24 @@ from tapegrad.program.passes.fold import rejoined
 from tapegrad.program.program import improvement
 
 
-def _sums_inside(builder: Builder, uses: list[int]) -> set[int]:
+def _sums_inside(builder: Builder, uses: Counter[Any]) -> set[Any]:
     """The adds whose only use is as a term of a larger sum."""
-    inside = set()
-    for i in builder.of_ops((add,)):
-        by = builder.users_of(builder.refs[i]) if uses[i] == 1 else [-1]
-        user = builder.instructions[by[0]]
-        if by != [-1] and user.op is add and user.shape == builder.instructions[i].shape:
-            inside.add(i)
-    return inside
+    return {
+        x
+        for total in map(builder.instructions.__getitem__, builder.of_ops((add,)))
+        for x in total.operands
+        if builder.source(x, add) and uses[x] == 1 and builder.shape(x) == total.shape
+    }
 
 
-def _terms(builder: Builder, instruction: Instruction, inside: set[int]) -> list[Any]:
+def _terms(builder: Builder, instruction: Instruction, inside: set[Any]) -> list[Any]:
     """The terms of a sum: the operands of an add, and those of the adds inside."""
     terms: list[Any] = []
     waiting: list[Any] = list(reversed(instruction.operands))
     while waiting:
         x = waiting.pop()
         inner = builder.source(x, add)
-        if inner is not None and not inner.number and x.index in inside:
+        if inner is not None and not inner.number and x in inside:
             waiting += reversed(inner.operands)
         else:
             terms.append(x)
@@ -60,11 +60,11 @@ def stack_sums(builder: Builder) -> None:
     """
     if not builder.has((add,)):
         return
-    uses = builder.n_uses()
+    uses = builder.uses()
     inside = _sums_inside(builder, uses)
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.at in inside or instruction.number:
+        if builder.refs[builder.at] in inside or instruction.number:
             return None
         terms = _terms(builder, instruction, inside)
         sources = [builder.source(x) for x in terms]
@@ -86,9 +86,9 @@ def stack_sums(builder: Builder) -> None:
     builder.rewrite(visit, (add,))
 
 
-def _is_shared(x: Any, uses: list[int]) -> bool:
+def _is_shared(x: Any, uses: Counter[Any]) -> bool:
     """Whether a value was used more than once before the sums were rewritten."""
-    return type(x) is Ref and (x[0] != "instruction" or (x[1] < len(uses) and uses[x[1]] > 1))
+    return type(x) is Ref and (x.kind != "instruction" or uses[x] > 1)
 
 
 def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
@@ -255,7 +255,7 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
     return _total(builder, [total, *others])
 
 
-def _placed_last(builder: Builder, instruction: Instruction, uses: list[int]) -> Any:
+def _placed_last(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
     """Rows or slices that fill an array, each placed in zeros and added after all else, as one."""
     placed: list[Any] = []
     last: Instruction | None = instruction
@@ -272,8 +272,7 @@ def _placed_last(builder: Builder, instruction: Instruction, uses: list[int]) ->
             whole = _rows(builder, placed)
         if whole is not None:
             return builder.emit(add, rest, whole)
-        is_new = type(rest) is Ref and rest.index >= len(uses)
-        last = None if is_new or _is_shared(rest, uses) else builder.source(rest, add)
+        last = builder.source(rest, add) if uses[rest] == 1 else None
     return None
 
 
