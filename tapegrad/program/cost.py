@@ -44,11 +44,16 @@ DROPPED_BYTES = LARGE
 PLACED_BYTES = 1 << 12
 ARENA_BYTES = 1 << 16
 
-# Bytes of all values together from which their order matters; how often it is changed; and the
-# part of the peak that is worth a move. Memory without is 1.07 to 1.13 times as large.
-ORDERED_BYTES = 1 << 18
+# Bytes of all values together from which their order matters, and instructions up to which a better
+# one is looked for; how often it is changed, how many of the largest values are tried for a change,
+# and the part of the peak that is worth one. Memory without is 1.12 (MLP) to 1.21 (attention) times
+# as large; unrolled nets of 800 instructions and more, where it takes a sixth of the first call,
+# gain nothing.
+ORDERED_BYTES = 1 << 21
+ORDERED_LENGTH = 512
 ORDER_MOVES = 32
-ORDER_PART = 32
+ORDER_TRIED = 16
+ORDER_PART = 100
 
 # --- passes ---------------------------------------------------------------------------------
 
@@ -69,9 +74,9 @@ PRODUCT_TERMS = 1 << 16
 # of `PRODUCT_TERMS` for each part.
 PARTS_ELEMENTS = 1 << 16
 
-# Elements of rows from which one product for each row is taken where all products are needed too,
-# and bytes from which it is where they are not. 0.49 of the time for rows of 8, 0.40 for 128.
-ROW_ELEMENTS = 128
+# Bytes of rows from which one product for each row is taken: 0.49 of the time for rows of 8
+# elements, 0.40 for 128, and no array of all products (attention takes 1.07 times the memory
+# without).
 ROW_BYTES = 1 << 8
 
 # Elements of outer products from which, and of rows up to which, einsum is quicker: 1.0 of the

@@ -13,8 +13,7 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   added in another order, and so is what a loop's carry does nothing but add up over the steps. A
   result is off by at most one unit in the last place of the sum of the sizes of the terms, for
   each of the terms; at most 2**16 terms are added one by one (`contract_sums`, `stack_sums`,
-  `stack_products`, `sums_as_products`, `split_loops`, `straighten`, and `fold` for a product with
-  a vector).
+  `stack_products`, `sums_as_products`, `split_loops` and `straighten`).
 - A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)`` (`fold`), and the slope of a
   sigmoid shares its exponential (`join_sigmoids`): within 8 units in the last place, or the
   smallest normal number.

@@ -110,9 +110,18 @@ class Line:
     pattern: Part
     replacement: Part
     conditions: tuple[tuple[str, ...], ...]
+    # the ops of the parts, and None for a number: an operand must be of one of them
+    inner: frozenset[Rules | None] = attrs.field(init=False)
+
+    @inner.default
+    def _inner(self) -> frozenset[Rules | None]:
+        parts = self.pattern.parts
+        return frozenset(x.op for x in parts if x.op is not None or x.number is not None)
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
         """What takes the place of an instruction, or None."""
+        if self.inner and self.inner.isdisjoint(map(builder.op, instruction.operands)):
+            return None
         bound: Bound = {}
         if not self.pattern.fits(builder, instruction, bound):
             return None
@@ -157,15 +166,23 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
     >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
     [0. 0.]
     """
+    visit = first_of(text)
+    visit.__name__ = visit.__qualname__ = name
+    return rule(*by_op(lines(text)), complex=complex)(visit)
+
+
+def first_of(text: str) -> Any:
+    """A rule that applies the first of these, a line each, that fits."""
     visits = by_op(lines(text))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        """The first rule that fits."""
-        results = (apply(builder, instruction) for apply in visits[instruction.op])
-        return next((x for x in results if x is not None), None)
+        for apply in visits.get(instruction.op, ()):
+            result = apply(builder, instruction)
+            if result is not None:
+                return result
+        return None
 
-    visit.__name__ = visit.__qualname__ = name
-    return rule(*visits, complex=complex)(visit)
+    return visit
 
 
 def _line(text: str) -> Line:

@@ -10,9 +10,12 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import splat
+from tapegrad.program.passes.algebra import first_of, splat
 from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import rule
+
+# where the sign may meet another number
+_outside = first_of("-x * y -> -(x * y), if precise, typed x, typed y")
 
 
 @rule(multiply, divide, add, subtract, negative)
@@ -29,7 +32,7 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
     if outer is None:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
-        return _outside(builder, instruction) if instruction.op is multiply else None
+        return _outside(builder, instruction)
     source = builder.source(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None
@@ -62,16 +65,6 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
         positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
         if positive is not None:
             return builder.emit(subtract if is_sum else add, a, positive)
-    return None
-
-
-def _outside(builder: Builder, instruction: Instruction) -> Any:
-    """``-a * b -> -(a * b)``, where the sign may meet another number."""
-    for turned, other in either_way(instruction):
-        inner = builder.source(turned, negative)
-        if inner is not None and inner.dtype == instruction.dtype == builder.dtype(other):
-            product = builder.emit(multiply, inner.operands[0], other)
-            return builder.emit(negative, product)
     return None
 
 

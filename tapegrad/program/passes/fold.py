@@ -1,7 +1,7 @@
 """Constants are folded, and identities dropped.
 
 The result stays the same to the bit, dtype included, except for a softmax written with a
-logarithm, and for a product with a vector.
+logarithm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from tapegrad.ops.arithmetic import (
 )
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
-from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
@@ -168,19 +167,6 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
     return None if inner is None else builder.emit(transpose, x, axes=axes)
 
 
-def _vectors(builder: Builder, instruction: Instruction) -> Any:
-    """``a @ v[:, None] -> (a @ v)[:, None]``, ``v[None] @ a -> (v @ a)[None]``."""
-    left, right = instruction.operands
-    inner = builder.shape(right)[-2:][0]
-    for matrix, like in ((right, (inner, 1)), (left, (1, inner))):
-        if inner > 1 and builder.shape(matrix) == like:
-            x = before_reshape(builder, matrix)
-            if x is not None and builder.shape(x) == (inner,):
-                factors = (left, x) if matrix is right else (x, right)
-                return builder.reshaped(builder.emit(matmul, *factors), instruction.shape)
-    return None
-
-
 def _joined(builder: Builder, instruction: Instruction) -> Any:
     """``concatenate(x[:i], x[i:]) -> x``."""
     if instruction.options.get("axis", 0) != 0:
@@ -217,5 +203,4 @@ _RULES: Mapping[Rules, tuple[Visit, ...]] = {
     **by_op(ALGEBRA),
     transpose: (_transpose,),
     concatenate: (_joined,),
-    matmul: (_vectors,),
 }

@@ -13,7 +13,7 @@ from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.ops.shape import broadcast_to, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
@@ -164,12 +164,8 @@ def type_numbers(builder: Builder) -> None:
 def _typed(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number:
         return None
-    xs, shape = instruction.operands, instruction.shape
-    for x in xs:
-        # one without axes has none to lose
-        if type(x) is not Ref or builder.shape(x) not in (shape, ()):
-            break
-    else:
+    xs = instruction.operands
+    if all(type(x) is Ref for x in xs):
         return None
     dtypes = {d for x in xs if (d := builder.dtype(x)) is not NUMBER}
     if len(dtypes) != 1:
@@ -177,14 +173,13 @@ def _typed(builder: Builder, instruction: Instruction) -> Any:
     (dtype,) = dtypes
     if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
         return None
-    operands = _without_axes(builder, instruction)
-    numbers: list[Any] = [x for x in operands if type(x) is not Ref]
+    numbers: list[Any] = [x for x in xs if type(x) is not Ref]
     if dtype.kind == "f" and complex in map(type, numbers):
         return None
     # a number that is too large is left to the run, which warns
     if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
-        return None if operands is instruction.operands else instruction.on(operands)
-    typed = [x if type(x) is Ref else builder.number(x, dtype) for x in operands]
+        return None
+    typed = [x if type(x) is Ref else builder.number(x, dtype) for x in xs]
     return instruction.on(tuple(typed))
 
 
@@ -192,17 +187,3 @@ def _typed(builder: Builder, instruction: Instruction) -> Any:
 def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
     """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
     return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
-
-
-def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
-    """The operands; one of a single element loses its axes, which take time to broadcast."""
-    operands = instruction.operands
-    if len(operands) != 2 or not instruction.is_elementwise:
-        return operands
-    shapes = [builder.shape(x) for x in operands]
-    for i in (0, 1):
-        alone = math.prod(shapes[i]) == 1 and shapes[i] and type(operands[i]) is Ref
-        if alone and shapes[1 - i] == instruction.shape and math.prod(instruction.shape) > 1:
-            scalar = builder.emit(reshape, operands[i], shape=())
-            return (scalar, operands[1]) if i == 0 else (operands[0], scalar)
-    return operands

@@ -26,7 +26,8 @@ def use_up(builder: Builder) -> None:
     """
     instructions = [builder.instructions[i] for i in builder.order]
     views = views_among(instructions)
-    if sum(x.nbytes for x in instructions if x.op not in views) < cost.ORDERED_BYTES:
+    total = sum(x.nbytes for x in instructions if x.op not in views)
+    if total < cost.ORDERED_BYTES or len(instructions) > cost.ORDERED_LENGTH:
         return
     values = _Values(builder, instructions)
     order: Order = range(len(instructions))
@@ -134,7 +135,7 @@ class _Values:
                     continue
                 rest = [p for p in order[start:] if p not in moved]
                 moved_order = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
-                if self.most(moved_order) < most:
+                if self.most(moved_order) < most - most // cost.ORDER_PART:
                     return moved_order
         return None
 
@@ -142,12 +143,10 @@ class _Values:
         self, order: Order, place: list[int], ends: list[int], held: list[int]
     ) -> Iterator[tuple[set[int], int]]:
         """The instructions that use up a value held at the peak, and how early they can be done."""
-        most = max(held)
-        peak = held.index(most)
-        alive = [
-            p for p in order[:peak] if self.size[p] > most // cost.ORDER_PART and ends[p] >= peak
-        ]
-        for x in sorted(alive, key=self.size.__getitem__, reverse=True):
+        peak = held.index(max(held))
+        alive = [p for p in order[:peak] if self.size[p] and ends[p] >= peak]
+        largest = sorted(alive, key=self.size.__getitem__, reverse=True)
+        for x in largest[: cost.ORDER_TRIED]:
             moved, needed, left = set[int](), {x}, self.size[x]
             for p in sorted({*self.users[x]}, key=place.__getitem__, reverse=True):
                 left -= self.size[p] if self.is_new[p] is self.is_new[x] else 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.fold import before_reshape, without_ones
-from tapegrad.program.program import improvement, rule
+from tapegrad.program.program import rule
 
 
 @rule(sum_)
@@ -126,20 +124,13 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")
 
 
-@improvement(complex=True)
-def contract_sums(builder: Builder) -> None:
+@rule(sum_)
+def contract_sums(builder: Builder, total: Instruction) -> Any:
     """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
     sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
     """
-    if builder.has((multiply,)) and builder.has((sum_,)):
-        summed = {builder.instructions[i].operands[0] for i in builder.of_ops((sum_,))}
-        once = {x for x in summed if len(builder.users_of(x)) == 1}
-        builder.rewrite(partial(_contracted, once), (sum_,))
-
-
-def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> Any:
     product = builder.source(total.operands[0], multiply)
     if product is None or not is_floating(builder, total, *product.operands):
         return None
@@ -158,8 +149,7 @@ def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> 
         # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
     if not columns:
-        (x,) = total.operands
-        return _row_by_row(builder, product, inner, total.shape, x in once) if stack else None
+        return _row_by_row(builder, product, inner, total.shape) if stack else None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
     contracted: Operand = builder.emit(
@@ -171,13 +161,12 @@ def _contracted(once: Collection[Any], builder: Builder, total: Instruction) -> 
 
 
 def _row_by_row(
-    builder: Builder, product: Instruction, inner: set[int], wanted: tuple[int, ...], alone: bool
+    builder: Builder, product: Instruction, inner: set[int], wanted: tuple[int, ...]
 ) -> Any:
-    """``sum(a * b, -1) -> vecdot(a, b)``, where that is faster or saves memory."""
+    """``sum(a * b, -1) -> vecdot(a, b)``, which holds no products, for rows that lie in order."""
     shape = product.shape
     stack, width = shape[: -len(inner)], math.prod(shape[k] for k in inner)
-    is_wide = alone and width * product.dtype.itemsize >= cost.ROW_BYTES
-    if min(inner) < len(stack) or not (width >= cost.ROW_ELEMENTS or is_wide):
+    if min(inner) < len(stack) or width * product.dtype.itemsize < cost.ROW_BYTES:
         return None
     for x in product.operands:
         source = builder.source(x)

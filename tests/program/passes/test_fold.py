@@ -11,7 +11,6 @@ from programs import SQUARE, after, improved, kinds, ops_of, run, untouched
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
-from tapegrad.program.ir import Ref
 from tapegrad.program.passes import fold, join_factors
 
 
@@ -22,22 +21,6 @@ def test_fold_makes_a_power_of_a_half_the_square_root():
         recorded, _ = tg.record(lambda x: x**0.5)(x)
         for got in (recorded.value, tg.compile(lambda x: x**0.5)(x), x**0.5):
             assert repr(got) == repr(np.sqrt(x))
-
-
-@given(st.sampled_from([(4,), (2, 4), (5, 2, 4)]), st.booleans())
-def test_fold_multiplies_by_the_vector_itself(shape, first):
-    def by_column(x, v):
-        return (x @ v[:, None]) * 1.5
-
-    def by_row(x, v):
-        return (v.reshape(1, -1) @ tg.swapaxes(x, 0, -1)) * 1.5
-
-    fn = by_row if first and len(shape) == 2 else by_column
-    x, v = np.arange(float(np.prod(shape))).reshape(shape), np.arange(4.0)
-    program = fold(trace(fn, (x, v), {}))
-    products = [y for y in program.instructions if y.op is tg.matmul]
-    assert all(Ref("input", 1) in y.operands for y in products)
-    np.testing.assert_array_equal(run(program, (x, v)), fn(x, v))
 
 
 @pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
