@@ -9,7 +9,7 @@ tangent or cotangent, so derivatives of higher order are solutions of the tangen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -18,7 +18,7 @@ from scipy import integrate
 
 from tapegrad.core.tensor import primals
 from tapegrad.scipy._calls import Programmed, SolverCall, pullback, same, shape_and_dtype
-from tapegrad.scipy._steps import slopes_at
+from tapegrad.scipy._steps import slopes_at, transposed_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
@@ -188,89 +188,150 @@ def _integrated(
     values = values_at(equation, None, *operands) if known is None else known.values
     slopes = np.asarray(slopes_at(equation.slope, times, values, moving))
     by_times = np.sum(g * slopes, axis=-1)
-    ends = [k for k in range(len(times)) if np.any(g[k])]
-    weights = np.zeros(len(y0))
-    total = [np.zeros(*shape_and_dtype(operands[i])) for i in which if i > 2]
-    if ends and times[ends[-1]] != t0:
+    by_moving = [i - 3 for i in which if i > 2]
+    parts = [np.zeros(*shape_and_dtype(moving[i])) for i in by_moving]
+    jumps: dict[float, Any] = {}
+    for t, jump in zip(times.tolist(), g, strict=True):
+        if np.any(jump):
+            jumps[t] = jumps.get(t, 0.0) + jump
+    weights = jumps.pop(float(t0), np.zeros(len(y0)))
+    if jumps:
         sol = None if known is None else known.solution
         sol = sol or equation.solution(t0, times[-1], y0, *moving)
-        along = _Along(equation, sol, tuple(moving))
-        for k, end in zip(ends[::-1], [*ends[-2::-1], None], strict=True):
-            weights = weights + g[k]
-            stop = float(t0 if end is None else times[end])
-            if times[k] != stop:
-                weights, parts = along.back(
-                    float(times[k]), stop, weights, [i - 3 for i in which if i > 2]
-                )
-                total = [a + b for a, b in zip(total, parts, strict=True)]
-    else:
-        weights = weights + sum(g[k] for k in ends)
+        along = _Along(equation, sol, tuple(moving), jumps, float(t0))
+        end, at, states, sums = along.by_steps() or along.by_solving()
+        weights = weights + end
+
+        def total(*xs: Any) -> Any:
+            full = substituted(moving, by_moving, xs)
+            return np.sum(sums * slopes_at(equation.slope, at, states, full))
+
+        if by_moving:
+            parts = list(vjp(total, *[moving[i] for i in by_moving])[1](1.0))
     by_t0 = -np.dot(weights, equation.slope(t0, y0, *moving))
-    cotangents = {0: by_t0, 1: by_times, 2: weights}
-    return [cotangents[i] if i <= 2 else total.pop(0) for i in which]
+    cotangents = [by_t0, by_times, weights]
+    return [cotangents[i] for i in which if i <= 2] + parts
+
+
+# the largest number of elements in the systems of all steps
+_MOST = 1_000_000
+# Radau's method with three stages: its nodes, and the integrals of the polynomials through them
+_NODES = (np.polynomial.legendre.legroots([0, 0, -1, 1]) + 1) / 2
+_POWERS = np.vander(_NODES, increasing=True)
+_STAGES = _POWERS * _NODES[:, None] / np.arange(1, 1 + len(_NODES)) @ np.linalg.inv(_POWERS)
 
 
 @attrs.frozen(eq=False)
 class _Along:
-    """The adjoint equation along a solution."""
+    """The adjoint equation along a solution, solved back to `t0`.
+
+    Its solution, the weights, jumps at the times that have a cotangent. The derivatives by moving
+    arrays are sums over points of weights and of the right-hand side's derivatives.
+    """
 
     equation: Equation
     solution: Any
     moving: tuple[Any, ...]
-    pulled: Any = attrs.field(init=False)
-    matrix: Any = attrs.field(init=False)
+    jumps: Mapping[float, Any]
+    t0: float
 
-    def __attrs_post_init__(self) -> None:
-        slope = self.equation.slope
+    def ends(self) -> list[float]:
+        """The times of jumps, back to `t0`."""
+        return [*sorted(self.jumps, key=lambda t: -abs(t - self.t0)), self.t0]
 
-        def pulled(t: Any, y: Any, weights: Any, *moving: Any) -> Any:
-            return -vjp(lambda y: slope(t, y, *moving), y)[1](weights)[0]
-
-        def matrix(t: Any, y: Any, *moving: Any) -> Any:
-            return -np.transpose(jacobian(lambda y: slope(t, y, *moving))(y))
-
-        set_field = partial(object.__setattr__, self)
-        set_field("pulled", Programmed(pulled))
-        set_field("matrix", Programmed(matrix))
-
-    def back(self, start: float, stop: float, weights: Any, which: Any) -> Any:
-        """The weights at an earlier time, and the integrals for the moving arrays."""
-        scale = float(np.max(np.abs(weights)))
-        equation, moving, y = self.equation, self.moving, self.solution
-        options = {"rtol": equation.rtol, "atol": max(1e-3 * equation.rtol, 1e-15)}
-
-        def matrix(t: Any, w: Any) -> Any:
-            if equation.jacobian is not None:
-                return -equation.jacobian(t, y(t), *moving).T
-            return self.matrix(t, y(t), *moving)
-
-        adjoint = solved(
-            lambda t, w: self.pulled(t, y(t), w, *moving),
-            (start, stop),
-            weights / scale,
-            method=equation.method if equation.method in IMPLICIT else "Radau",
-            jac=matrix,
-            dense_output=True,
-            **options,
-        )
-        parts = self.integrals(adjoint.sol, start, stop, scale, which) if which else []
-        return adjoint.y[:, -1] * scale, parts
-
-    def integrals(self, sol: Any, start: float, stop: float, scale: float, which: Any) -> Any:
-        """The integrals of the weights times the slope's derivatives, by Gauss's rule."""
+    def mesh(self, start: float, stop: float, others: Any = ()) -> Any:
+        """The ends of the solution's steps between two times, with others and these."""
         low, high = min(start, stop), max(start, stop)
-        inside = [t for t in self.solution.ts if low < t < high]
-        mesh = np.unique(np.concatenate([sol.ts, inside]))
+        mesh = np.unique([low, high, *[t for t in self.solution.ts if low < t < high], *others])
+        return mesh if start < stop else mesh[::-1]
+
+    def by_steps(self) -> tuple[Any, ...] | None:
+        """The weights at `t0`; points, states there, and factors of the derivatives there.
+
+        An interval is halved until two steps over it agree with one. All steps are taken at once:
+        each is a matrix, by which the weights at its start are multiplied. None if they are many.
+        """
+        ends = self.ends()
+        mesh = self.mesh(ends[0], ends[-1], ends)
+        size = 3 * (len(self.jumps[ends[0]]) * len(_NODES)) ** 2
+        if size * len(mesh) > _MOST:
+            return None
+        # above rounding
+        rtol, least = max(self.equation.rtol, 1e-12), 1e-17 * abs(mesh[-1] - mesh[0])
+        parts = self._tried(mesh[:-1], mesh[1:])
+        while True:
+            starts, stops, at, states, stages = parts
+            one, first, second = stages[:, :, -1].swapaxes(0, 1)
+            whole = second @ first
+            weights, begun = np.zeros(one.shape[-1]), np.empty(one.shape[:2])
+            for k, start in enumerate(starts.tolist()):
+                begun[k] = weights = weights + self.jumps.get(start, 0.0)
+                weights = whole[k] @ weights
+            ended, errors = ((x @ begun[..., None])[..., 0] for x in (whole, whole - one))
+            sizes = np.abs(ended) + 1e-3 * np.max(np.abs(begun), axis=1, keepdims=True)
+            halves = (starts + stops) / 2
+            is_coarse = np.any(np.abs(errors) > 10 * rtol * sizes, axis=1)
+            is_coarse &= np.abs(halves - starts) > 1e-14 * np.abs(starts) + least
+            if not np.any(is_coarse):
+                break
+            if size * len(starts) > 4 * _MOST:
+                return None
+            low, high, between = (x[is_coarse] for x in (starts, stops, halves))
+            tried = self._tried(np.append(low, between), np.append(between, high))
+            parts = [np.append(x[~is_coarse], y, axis=0) for x, y in zip(parts, tried, strict=True)]
+            order = np.argsort(parts[0])[:: 1 if mesh[0] < mesh[-1] else -1]
+            parts = [x[order] for x in parts]
+        begun = np.stack([begun, (first @ begun[..., None])[..., 0]], axis=1)[:, :, None, :, None]
+        rule = (starts - stops)[:, None, None, None] / 2 * _STAGES[-1][:, None]
+        factors = rule * (stages[:, 1:] @ begun)[..., 0]
+        n = len(weights)
+        return weights, at[:, 1:].ravel(), states[:, 1:].reshape(-1, n), factors.reshape(-1, n)
+
+    def _tried(self, starts: Any, stops: Any) -> list[Any]:
+        """Intervals in one step and in two: with the points, the states and the stages of each.
+
+        The weights at stages are matrices, by which those at the start of the step are multiplied.
+        """
+        halves, s = (starts + stops) / 2, len(_NODES)
+        begun = np.stack([starts, starts, halves], axis=1)[..., None]
+        h = np.stack([stops, halves, stops], axis=1)[..., None] - begun
+        at = begun + h * _NODES
+        states = self.solution(at.ravel()).T
+        n = states.shape[1]
+        turned = transposed_at(self.equation.slope, at.ravel(), states, self.moving)
+        turned = turned.reshape(*at.shape, n, n) * h[..., None, None]
+        systems = np.einsum("ij,kljab->kliajb", _STAGES, turned).reshape(-1, 3, s * n, s * n)
+        stages = np.linalg.solve(np.eye(s * n) + systems, np.tile(np.eye(n), (s, 1)))
+        return [starts, stops, at, states.reshape(*at.shape, n), stages.reshape(*at.shape, n, n)]
+
+    def by_solving(self) -> tuple[Any, ...]:
+        """The same by SciPy's solver, from jump to jump, and Gauss's rule."""
+        equation, moving, y = self.equation, self.moving, self.solution
+        slope, given, found = equation.slope, equation.jacobian, []
+        pulled = Programmed(
+            lambda t, y, w, *moving: -vjp(lambda y: slope(t, y, *moving), y)[1](w)[0]
+        )
+        derived = Programmed(lambda t, y, *moving: jacobian(lambda y: slope(t, y, *moving))(y))
         nodes, gauss = np.polynomial.legendre.leggauss(4)
-        half = np.diff(mesh) / 2
-        t = (mesh[:-1] + half)[:, None] + half[:, None] * nodes
-        rule = (half[:, None] * gauss * (scale * np.sign(start - stop))).ravel()
-        t = t.ravel()
-        weights = sol(t).T * rule[:, None]
-        states = self.solution(t).T
-
-        def total(*xs: Any) -> Any:
-            moving = substituted(self.moving, which, xs)
-            return np.sum(weights * slopes_at(self.equation.slope, t, states, moving))
-
-        return vjp(total, *[self.moving[i] for i in which])[1](1.0)
+        ends = self.ends()
+        weights = np.zeros(len(self.jumps[ends[0]]))
+        for start, stop in pairwise(ends):
+            weights = weights + self.jumps[start]
+            scale = float(np.max(np.abs(weights))) or 1.0
+            adjoint = solved(
+                lambda t, w: pulled(t, y(t), w, *moving),
+                (start, stop),
+                weights / scale,
+                method=equation.method if equation.method in IMPLICIT else "Radau",
+                jac=lambda t, w: -(given or derived)(t, y(t), *moving).T,
+                dense_output=True,
+                rtol=equation.rtol,
+                atol=max(1e-3 * equation.rtol, 1e-15),
+            )
+            weights = adjoint.y[:, -1] * scale
+            mesh = self.mesh(start, stop, adjoint.sol.ts)
+            half = np.diff(mesh)[:, None] / 2
+            at = (mesh[:-1, None] + half + half * nodes).ravel()
+            found.append((at, adjoint.sol(at).T * (-scale * half * gauss).reshape(-1, 1)))
+        points, factors = (np.concatenate(x) for x in zip(*found, strict=True))
+        return weights, points, y(points).T, factors

@@ -17,7 +17,7 @@ from tapegrad import tree
 from tapegrad.core.forward import apply, by_transposing
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import conjugated
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
@@ -246,7 +246,9 @@ def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[i
     def run(*moving: Any) -> Any:
         return fn(*tree.unflatten(structure, substituted(leaves, which, moving)))
 
-    done = traced(_named(run, fn), tuple(leaves[i] for i in which), ["x"] * len(which))
+    # a Tensor here would count as captured
+    like = tuple(primals(leaves[i] for i in which))
+    done = traced(_named(run, fn), like, ["x"] * len(which))
     return done, caller(done.code), which
 
 

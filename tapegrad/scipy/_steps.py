@@ -27,7 +27,7 @@ from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Steps", "Tableau", "noting", "slopes_at"]
+__all__ = ["Steps", "Tableau", "noting", "slopes_at", "transposed_at"]
 __dir__ = __all__.copy
 
 Slope = Callable[..., Any]
@@ -264,11 +264,8 @@ class Steps:
             states[unused, last + 1 :] = before[unused, None]
         into, direct, by_at, by_start, by_step = self._by_results(g, at)
         flat = times.ravel(), states.reshape(-1, n)
-        pulled = vjp(lambda y: slopes_at(self.slope, flat[0], y, moving), flat[1])[1]
-        jacobians = np.empty((*size, n, n))
-        for i, row in enumerate(np.eye(n)):
-            jacobians[:, :, i] = pulled(np.broadcast_to(row, flat[1].shape))[0].reshape(*size, n)
-        turned = jacobians.swapaxes(-1, -2) * h[:, None, None, None]
+        turned = transposed_at(self.slope, *flat, moving).reshape(*size, n, n)
+        turned *= h[:, None, None, None]
 
         def through(into: Any, end: Any) -> Any:
             """Pull cotangents of the stages and of the ends of steps back through the stages.
@@ -314,6 +311,13 @@ def slopes_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
         # the function reads values
         rows = [slope(t, states[i], *moving) for i, t in enumerate(times)]
         return np.stack(rows)
+
+
+def transposed_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
+    """The transposed Jacobians of the right-hand side by the state at several points."""
+    pull = vjp(lambda y: slopes_at(slope, times, y, moving), states)[1]
+    rows = np.eye(states.shape[1])
+    return np.stack([pull(np.broadcast_to(row, states.shape))[0] for row in rows], axis=-1)
 
 
 def _combined(weights: Any, stages: Sequence[Any]) -> Any:

@@ -318,30 +318,58 @@ def test_odeint_is_scipys_with_derivatives() -> None:
         tg.record(lambda y0: ours.odeint(func, y0, TIMES * 1e3, (MATRIX,), mxstep=3))(START)
 
 
-@pytest.mark.parametrize("method", ["RK45", "DOP853"])
+@pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA"])
 @pytest.mark.parametrize("at", [None, np.array([0.0, 0.3, 0.31, 2.0])])
-def test_steps_taken_again_pull_back_what_all_at_once_do(
+def test_steps_taken_one_by_one_pull_back_what_all_at_once_do(
     method: str, at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tapegrad.scipy import _steps
+    from tapegrad.scipy import _adjoint, _steps
 
-    def gradients(**more: Any) -> Any:
+    is_explicit = method != "LSODA"
+    rtol = 1e-9 if is_explicit else 1e-7
+
+    def gradients(end: float = 2.0, **more: Any) -> Any:
         def fn(t0: Any, tf: Any, y0: Any, p: Any) -> Any:
-            call = {"method": method, "t_eval": at, **more}
+            t_eval = at if at is None else at * end / 2
+            call = {"method": method, "t_eval": t_eval, "rtol": 10 * rtol, "atol": rtol, **more}
             y = ours.solve_ivp(oscillation, (t0, tf), y0, args=(p,), **call).y
             return np.sum(np.sin(y) * np.arange(y.shape[1]))
 
-        return tg.tree.leaves(tg.grad(fn, (0, 1, 2, 3))(0.0, 2.0, START, P))
+        return tg.tree.leaves(tg.grad(fn, (0, 1, 2, 3))(0.0, end, START, P))
 
     at_once = gradients()
+    backward = None if is_explicit else gradients(-2.0)
     again = [gradients(checkpoint=checkpoint) for checkpoint in (3, "binomial")]
     monkeypatch.setattr(_steps, "_MOST", 0)
+    monkeypatch.setattr(_adjoint, "_MOST", 0)
     for taken in (*again, gradients()):
         for a, b in zip(taken, at_once, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(a, b, rtol=rtol * (1 if is_explicit else 500), atol=1e-9)
+    if backward:
+        for a, b in zip(gradients(-2.0), backward, strict=True):
+            np.testing.assert_allclose(a, b, rtol=500 * rtol, atol=1e-6)
     for wrong in (0, "often", True):
         with pytest.raises((TypeError, ValueError), match="solve_ivp: checkpoint must be None"):
             gradients(checkpoint=wrong)
+
+
+@pytest.mark.parametrize("method", IMPLICIT)
+def test_rates_of_very_different_sizes_have_all_digits(method: str) -> None:
+    """Robertson's reaction: rates that differ by nine orders, over six decades of time."""
+
+    def reaction(t: Any, y: Any, k: Any) -> Any:
+        a, b, c = k[0] * y[0], k[1] * y[1] * y[2], k[2] * y[1] ** 2
+        return np.stack([b - a, a - b - c, c])
+
+    def loss(k: Any) -> Any:
+        at = np.concatenate([[0.0], 4 * 10.0 ** np.arange(-1, 6)])
+        call = {"t_eval": at, "rtol": 1e-6, "atol": 1e-10, "args": (k,), "method": method}
+        y = ours.solve_ivp(reaction, (0.0, at[-1]), np.array([1.0, 0.0, 0.0]), **call).y
+        return np.sum(y * np.array([[1.0], [1e4], [0.5]]))
+
+    # by Radau at a tolerance of 1e-11
+    there = [-3.402845189, 2.2599072261e-05, -1.5392741359e-08]
+    np.testing.assert_allclose(tg.grad(loss)(np.array([0.04, 1e4, 3e7])), there, rtol=1e-5)
 
 
 def test_no_file_holds_a_solver_and_jax_has_none() -> None:
