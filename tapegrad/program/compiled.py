@@ -30,11 +30,10 @@ from tapegrad.errors.functions import (
 )
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import in_html
-from tapegrad.program.arguments import arguments_of
 from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
-from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
+from tapegrad.program.entry import OTHER, Enter, Signature, arguments_of, entrance, read
 from tapegrad.program.observe import Watch, with_names
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
