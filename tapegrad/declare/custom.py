@@ -407,18 +407,10 @@ class CustomCall:
             cotangents.append(c if c is None else conjugated(c))
 
         for arg, path, c in zip(args, names, returned, strict=True):
-            paths = iter(tree.paths(arg))
-            tree.map_up_to(
-                lambda x, c, path=path, paths=paths: collect(x, _joined(path, next(paths)), c),
-                arg,
-                c,
-            )
+            paths = iter([at for at, _ in tree.named_leaves(arg, path)])
+            tree.map_up_to(lambda x, c, paths=paths: collect(x, next(paths), c), arg, c)
         n_keywords = len([x for x in tree.leaves(kwargs) if is_numeric(x)])
         return cotangents + [None] * n_keywords
-
-
-def _joined(name: str, path: str) -> str:
-    return f"{name}.{path}" if path else name
 
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:

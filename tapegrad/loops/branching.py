@@ -16,7 +16,6 @@ from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
@@ -180,7 +179,7 @@ def _recorded(
     inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, name, True), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
     arguments = zip(known, argument_names(sides[0], len(operands)), strict=True)
-    paths = [path for x, argument in arguments for path, _ in named_leaves(x, argument)]
+    paths = [path for x, argument in arguments for path, _ in tree.named_leaves(x, argument)]
     first, second = [traced(side, known, paths) for side in sides]
     _check_alike(name, names, first.output, second.output)
     leaves = tree.leaves(inputs)
@@ -194,15 +193,14 @@ def _recorded(
 def _check_alike(name: str, names: tuple[str, str], first: Any, second: Any) -> None:
     """Raise unless two functions returned trees of one structure, shapes and dtypes."""
     must = f"{name}: {names[0]} and {names[1]} must return like trees"
+    one, other = (dict(tree.named_leaves(x, "result")) for x in (first, second))
     if tree.flatten(first)[1] != tree.flatten(second)[1]:
-        one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))
         for path in (*one, *other):
             if (path in one) != (path in other):
                 by = names[path not in one]
                 raise TypeError(f"{must}, but only {by} returns {path}")
         raise TypeError(f"{must}, but the structures differ")
-    pairs = zip(named_leaves(first, "result"), named_leaves(second, "result"), strict=True)
-    for (path, x), (_, y) in pairs:
+    for (path, x), y in zip(one.items(), other.values(), strict=True):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             kind = ValueError if x.shape != y.shape else TypeError
             raise kind(

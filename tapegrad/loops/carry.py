@@ -74,13 +74,6 @@ def keep_result(x: Any) -> Any:
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
-def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
-    """The leaves of a named tree, each with its path."""
-    leaves: list[tuple[str, Any]] = []
-    tree.map_with_path(lambda leaf, path: leaves.append((path, leaf)), x, name)
-    return leaves
-
-
 def root(carry: Any, name: str) -> str:
     """The path of a carry with this name, below which its leaves are."""
     return "" if type(carry) is Counted else name
@@ -190,7 +183,7 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     must = f"{what}: {label(f)} must return a carry like the one that it is given"
     if after is None and before is not None:
         raise TypeError(f"{must}, not {got(after)}")
-    old, new = (named_leaves(x, root(x, "carry")) for x in (before, after))
+    old, new = (tree.named_leaves(x, root(x, "carry")) for x in (before, after))
     if structure != after_structure:
         before_paths, after_paths = ([path for path, _ in leaves] for leaves in (old, new))
         if before_paths != after_paths:

@@ -24,7 +24,6 @@ from tapegrad.loops.carry import (
     is_number,
     keep_result,
     lend_carry,
-    named_leaves,
     on_arrays,
     root,
     settle_carry,
@@ -252,7 +251,7 @@ def _check_truth(cond: Fn, truth: Any) -> None:
 def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     """One record for the loop, and one for each of its results."""
     (name,) = argument_names(body, 1)
-    paths = [path for path, _ in named_leaves(init, root(init, name))]
+    paths = [path for path, _ in tree.named_leaves(init, root(init, name))]
 
     def step(carry: Any) -> Traced:
         return traced(body, (carry,), paths)

@@ -21,7 +21,6 @@ from tapegrad.loops.carry import (
     initial_carry,
     keep_result,
     lend_carry,
-    named_leaves,
     on_arrays,
     settle_carry,
 )
@@ -143,7 +142,7 @@ def over_rows(
 def _length(xs: Any, length: int | None) -> int:
     """The number of steps."""
     lengths: dict[str, int] = {}
-    for path, x in named_leaves(xs, "xs"):
+    for path, x in tree.named_leaves(xs, "xs"):
         shape = np.shape(x) if not isinstance(x, Tensor) else x.shape
         if not shape:
             raise ValueError(
@@ -210,7 +209,7 @@ def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced
     paths = [
         path
         for arg, name in zip((init, xs), names, strict=True)
-        for path, _ in named_leaves(arg, name)
+        for path, _ in tree.named_leaves(arg, name)
     ]
 
     def step(carry: Any) -> Traced:

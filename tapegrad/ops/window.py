@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 
 from tapegrad.core.forward import apply
 from tapegrad.declare import linear_op
-from tapegrad.declare.batching import batch_axis
+from tapegrad.declare.batching import batch_axis, filled
 
 __all__ = ["sliding_window_view"]
 
@@ -180,7 +180,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
 
 @linear_op(
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
-    batch=lambda op, batched, x, **options: apply(op, (x,), options),
+    batch=filled,
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """All patches of a size, a stride apart, copied so that a product can use them.
@@ -227,7 +227,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     lambda g, y, values, sides, stride: patches(
         g, values.shape[-2 * len(sides) : -len(sides)], stride
     ),
-    batch=lambda op, batched, x, **options: apply(op, (x,), options),
+    batch=filled,
     adds=True,
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:

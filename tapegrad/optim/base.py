@@ -150,8 +150,8 @@ class Optimizer:
     def init(self, params: Any) -> Any:
         """The initial state: step 0, and zeros like the parameters, which are floating."""
         who = f"{type(self).__name__}.init"
-        for path, p in zip(tree.paths(params), tree.leaves(params), strict=True):
-            refuse_unreal(f"{who}: params{'.' if path else ''}{path}", (p,), True)
+        for path, p in tree.named_leaves(params, "params"):
+            refuse_unreal(f"{who}: {path}", (p,), True)
             _check_floating(who, path, p)
         real = tree.map(lambda p: p.real if dtype_of(p).kind == "c" else p, params)
         start = {
@@ -310,26 +310,24 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
         tree.map(lambda *pair: pairs.append(pair), params, other)
     except ValueError as error:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
-    for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
+    for (path, _), (p, x) in zip(tree.named_leaves(params, "params"), pairs, strict=True):
         _check_floating(who, path, p)
         ours, theirs = dtype_of(p), dtype_of(x)
-        where = f".{path}" if path else ""
         if (
             shape_of(p) != shape_of(x)
             or theirs.kind not in "fciub"
             or np.result_type(ours, theirs) != ours
         ):
             raise ValueError(
-                f"{who}: params{where} is {ours} {shape_of(p)}, but {name}{where} is "
-                f"{theirs} {shape_of(x)}"
+                f"{who}: {path} is {ours} {shape_of(p)}, but {name}{path.removeprefix('params')} "
+                f"is {theirs} {shape_of(x)}"
             )
 
 
 def _check_floating(who: str, path: str, p: Any) -> None:
     """Raise for a parameter that is not floating."""
     if dtype_of(p).kind not in "fc":
-        where = f".{path}" if path else ""
-        raise ValueError(f"{who}: params{where} is {dtype_of(p)}; parameters must be floating")
+        raise ValueError(f"{who}: {path} is {dtype_of(p)}; parameters must be floating")
 
 
 def real_dtype(dtype: Any) -> Any:

@@ -223,9 +223,8 @@ class Vmap(Wrapper, Generic[P, R]):
             # as in JAX
             *[(name, x, 0) for name, x in kwargs.items()],
         ]:
-            paths = [f"{name}.{path}" if path else name for path in tree.paths(x)]
             axes = axes_of("in_axes", axis, x, name)
-            for path, leaf, i in zip(paths, tree.leaves(x), axes, strict=True):
+            for (path, leaf), i in zip(tree.named_leaves(x, name), axes, strict=True):
                 mapped.append(Mapped.of(self.fn, path, leaf, i))
         return mapped
 

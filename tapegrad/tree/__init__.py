@@ -24,6 +24,7 @@ from tapegrad.tree.structure import Tree as Tree
 from tapegrad.tree.structure import fields_of as fields_of
 from tapegrad.tree.structure import flatten as flatten
 from tapegrad.tree.structure import leaves as leaves
+from tapegrad.tree.structure import named_leaves as named_leaves
 from tapegrad.tree.structure import parts as parts
 from tapegrad.tree.structure import paths as paths
 from tapegrad.tree.structure import structure_paths as structure_paths

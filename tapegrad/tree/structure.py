@@ -342,6 +342,13 @@ def paths(tree: Any) -> list[str]:
     return structure_paths(flatten(tree)[1])
 
 
+def named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
+    """The leaves of a tree of this name, each with its path; the name may be empty."""
+    leaves, structure = flatten(tree)
+    paths = [".".join(filter(None, (name, path))) for path in structure_paths(structure)]
+    return [*zip(paths, leaves, strict=True)]
+
+
 def structure_paths(structure: Structure) -> list[str]:
     """The path of each place for a leaf, in order; "" for a leaf alone."""
     if structure.node is None:
