@@ -126,14 +126,12 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
 
 def released(x: Any) -> Any:
     """A result as a transform returns it: its value, unless a recording is running."""
-    if type(x) is ndarray:
-        refuse_hidden(x, "a result")
-        return readonly_array(x.view())  # a copy, unless it cannot be changed
     if type(x) is not Tensor:
-        if is_floating(x):
+        if type(x) is not ndarray and is_floating(x):
             return readonly_array(np.array(x))
         refuse_hidden(x, "a result")
-        return x
+        # a copy of an array, unless it cannot be changed
+        return readonly_array(x.view()) if type(x) is ndarray else x
     if not is_recording(x.origin):
         primal = x._primal
         if type(primal) is ndarray and not primal.ndim and not x.origin.compiling:

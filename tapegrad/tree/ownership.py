@@ -77,8 +77,6 @@ def owned_copy(x: Any) -> Any:
         return x
     if kind is list or kind is tuple:
         return tuple([owned_copy(part) for part in x])
-    if kind is dict or kind is types.MappingProxyType:
-        return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
     return _copied_object(x)
 
 
