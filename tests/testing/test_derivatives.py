@@ -284,6 +284,13 @@ def test_what_changes_an_argument_is_caught_and_the_caller_s_stays() -> None:
         assert caught(check, np.sin, wrong, (x,)) == f"{changed}, which it is given"
     assert (x == X).all()
 
+    def counting(x: Any, n: list[int]) -> Any:
+        n[0] += 1
+        return np.sin(x)
+
+    message = caught(check_vjp, counting, sine_vjp, (x, [0]))
+    assert message == "counting changes n.0, which it is given"
+
 
 def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
     buffer = np.empty(X.shape)

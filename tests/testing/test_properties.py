@@ -128,6 +128,10 @@ def test_a_check_fails_and_says_why(fault: str) -> None:
             check_properties(fn, copy.deepcopy(args))
 
 
+def test_a_number_that_is_not_equal_to_itself_is_unchanged() -> None:
+    testing.check_unchanged(lambda x, p: x * 1.0, (X, {"missing": float("nan")}))
+
+
 @pytest.mark.parametrize("fault", sorted(f for f in WRONG if WRONG[f][0] == "check_values"))
 def test_a_value_that_is_not_numpys_fails_check_grads_too(fault: str) -> None:
     _, fn, args, message = WRONG[fault]
