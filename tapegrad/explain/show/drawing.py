@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -104,7 +104,8 @@ def layout(tape: Tape) -> Layout:
     plan = _Plan(tape)
     cells, nets = plan.cells, plan.nets()
     # the columns, from the left
-    tracks, taken = _lanes(nets)
+    beside = sorted([net for net in nets if net.side], key=lambda net: net.last - net.first)
+    tracks, taken = _packed((net, (net.column, net.side), net.first, net.last) for net in beside)
     left, right = [], 0
     for column in range(1 + max([c for _, c in cells.values()], default=-1)):
         left.append(right + _room(taken[column - 1, 1] + taken[column, -1]))
@@ -320,16 +321,6 @@ class _Plan:
         return _Net(group, first, last, column, 1 if beside >= 0 else -1)
 
 
-def _lanes(nets: Sequence[_Net]) -> tuple[dict[_Net, int], Counter[tuple[int, int]]]:
-    """The track of each trunk beside a column, and how many tracks each side has."""
-    tracks: dict[tuple[int, int], list[int]] = defaultdict(list)
-    track_of: dict[_Net, int] = {}
-    # those inside others are nearer to the column
-    for net in sorted([net for net in nets if net.side], key=lambda net: net.last - net.first):
-        track_of[net] = _fit(tracks[net.column, net.side], net.first, net.last)
-    return track_of, Counter({side: len(of_side) for side, of_side in tracks.items()})
-
-
 def _across(
     nets: Sequence[_Net],
     cells: Mapping[Tensor, Point],
@@ -345,27 +336,30 @@ def _across(
             turns = {trunk[net]} if first < last else set()
             reached[first, net] |= {start[x]} | turns
             reached[last, net] |= {end[user, i]} | turns
-    tracks: dict[int, list[int]] = defaultdict(list)
-    track_of = dict.fromkeys(reached, 0)
     spans = {key: (min(xs), max(xs)) for key, xs in reached.items()}
-    for (row, net), (a, b) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
-        if a < b:
-            track_of[row, net] = _fit(tracks[row], a // 4, b // 4 + 1)
-    return track_of, Counter({row: len(of_row) for row, of_row in tracks.items()})
+    longer = sorted(spans.items(), key=lambda item: item[1][1] - item[1][0])
+    packed, needed = _packed((key, key[0], a // 4, b // 4 + 1) for key, (a, b) in longer if a < b)
+    return dict.fromkeys(reached, 0) | packed, needed
 
 
-def _fit(tracks: list[int], first: int, last: int) -> int:
-    """The first track that is free from ``first`` to ``last``; now it is taken.
+def _packed(
+    spans: Iterable[tuple[Any, Any, int, int]],
+) -> tuple[dict[Any, int], Counter[Any]]:
+    """The track of each span, the first that is free there, and how many tracks each group has.
 
-    A track is an integer with a bit for each place.
+    A span has a key, a group, its first and its last place. Those inside others come first, and
+    so are nearer.
     """
-    wanted = ((1 << (last - first + 1)) - 1) << first
-    for k, taken in enumerate(tracks):
-        if not taken & wanted:
-            tracks[k] |= wanted
-            return k
-    tracks.append(wanted)
-    return len(tracks) - 1
+    # a track is an integer with a bit for each place that is taken
+    tracks: dict[Any, list[int]] = defaultdict(list)
+    track_of: dict[Any, int] = {}
+    for key, group, first, last in spans:
+        wanted, taken = ((1 << (last - first + 1)) - 1) << first, tracks[group]
+        k = next((k for k, places in enumerate(taken) if not places & wanted), len(taken))
+        taken += [0] * (k == len(taken))
+        taken[k] |= wanted
+        track_of[key] = k
+    return track_of, Counter({group: len(of_group) for group, of_group in tracks.items()})
 
 
 # --- the same in other languages ---------------------------------------------------------------

@@ -15,7 +15,7 @@ from tapegrad.core.op import Op
 from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.control import held
-from tapegrad.interop.jax.run import check, register, run, stand_in
+from tapegrad.interop.jax.run import check, register, register_records, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
 from tapegrad.program.program import Program
@@ -161,7 +161,7 @@ def to_jax(
     for op in handed:
         if not isinstance(op, Op):
             raise TypeError(f"ops maps ops to functions of JAX; {op!r} is no op")
-    register(jax, None, records)
+    register_records(jax, records)
     return OnJax(fn, (numbers,) if isinstance(numbers, int) else numbers, handed, jax)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,13 +38,21 @@ from tapegrad.program.naming import COMPLEX, name_of_op
 from tapegrad.tree.structure import substituted
 
 
-def register(jax: Any, structure: tree.Structure | None, records: Iterable[type] = ()) -> None:
-    """Register the classes of a tree's nodes, and others, as pytrees.
+def register(jax: Any, structure: tree.Structure) -> None:
+    """Register the classes of a tree's nodes as pytrees."""
+    if structure.node is not None and structure.keys and structure.node is not dict:
+        _register(jax, structure.node)
+    for child in structure.children:
+        register(jax, child)
+
+
+def register_records(jax: Any, records: Iterable[type]) -> None:
+    """Register classes as pytrees, with tapegrad's classes of parameters and states.
 
     Raises
     ------
     TypeError
-        If one of the others is not a class of records.
+        If one of them is not a class of records.
     """
     for node in records:
         if not isinstance(node, type) or tree.fields_of(node) is None:
@@ -51,30 +60,13 @@ def register(jax: Any, structure: tree.Structure | None, records: Iterable[type]
                 f"{node!r} is neither an attrs class nor a dataclass, but a record's is"
             )
         _register(jax, node)
-    if structure is None:
-        for node in _ours():
-            _register(jax, node)
-    else:
-        _walk(jax, structure)
-
-
-def _walk(jax: Any, structure: tree.Structure) -> None:
-    if structure.node is not None and structure.keys and structure.node is not dict:
-        _register(jax, structure.node)
-    for child in structure.children:
-        _walk(jax, child)
-
-
-def _ours() -> list[type]:
-    """tapegrad's classes of parameters and states."""
     from tapegrad import nn, optim
 
-    classes = []
-    for package in (nn, optim):
-        for module in [package, *vars(package).values()]:
-            if getattr(module, "__name__", "").startswith(package.__name__):
-                classes += [x for x in vars(module).values() if isinstance(x, type)]
-    return [x for x in dict.fromkeys(classes) if attrs.has(x) and tree.fields_of(x) is not None]
+    packages = nn.__name__, optim.__name__
+    for module in [module for name, module in sys.modules.items() if name.startswith(packages)]:
+        for node in vars(module).values():
+            if isinstance(node, type) and attrs.has(node) and tree.fields_of(node) is not None:
+                _register(jax, node)
 
 
 def _register(jax: Any, node: type) -> None:
@@ -82,9 +74,8 @@ def _register(jax: Any, node: type) -> None:
     util = jax.tree_util
 
     def flatten(record: Any) -> Any:
-        return [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields], (
-            record if hasattr(node, "__tree_static__") else None
-        )
+        children = [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields]
+        return children, record if hasattr(node, "__tree_static__") else None
 
     def unflatten(aux: Any, children: Any) -> Any:
         if aux is not None:
