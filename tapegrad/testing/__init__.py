@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tapegrad.errors.names import lacking
-from tapegrad.testing.batches import check_batched as check_batched
 from tapegrad.testing.calls import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
 from tapegrad.testing.derivatives import check_vjp as check_vjp
 from tapegrad.testing.gradients import check_grads as check_grads
+from tapegrad.testing.properties import check_batched as check_batched
 from tapegrad.testing.properties import check_compiled as check_compiled
 from tapegrad.testing.properties import check_deterministic as check_deterministic
 from tapegrad.testing.properties import check_linear_in_cotangent as check_linear_in_cotangent

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
+import re
 from collections.abc import Sequence
+from typing import Any
 
-from tapegrad.testing.written_tests import written
+from tapegrad.core.op import Op
+from tapegrad.errors.functions import label
+from tapegrad.errors.words import a_kind
+from tapegrad.testing.assumed_domains import NEEDED, Assumed
+from tapegrad.testing.calls import domain_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,6 +31,91 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(written(op), end="")
     except (TypeError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+# --- the text of a test file --------------------------------------------------------------
+
+_TESTS = '''\
+@settings(max_examples=50, deadline=None)  # a slow machine is no failure
+@given({calls})
+def test_derivatives_of_{slug}(call):
+    """Those of first and second order, in both modes, are the ones of differences."""
+    testing.check_grads(partial({op}, **call.kwargs), call.args)
+
+
+@settings(max_examples=50, deadline=None)
+@given({calls})
+def test_properties_of_{slug}(call):
+    """Recorded, compiled, in two runs and in either mode, it is one function."""
+    testing.check_properties(partial({op}, **call.kwargs), call.args, compiled=True)
+'''
+
+_ASSUMED = """\
+# {op} declares no domain. This one is assumed from its signature and from calls that were tried:
+{says}
+# Change it to what the op is for; an op made by tg.custom_op takes it as domain=.
+{source}
+
+"""
+
+
+def written(spec: str) -> str:
+    """The text of a test file for an op.
+
+    Parameters
+    ----------
+    spec
+        The op, as ``"package.module:op"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, or no such op in it.
+    TypeError
+        If it is not an op with a rule, or has no domain and no trial domain works.
+    """
+    fn = _named(spec)
+    module, _, op = spec.partition(":")
+    if not callable(fn):
+        raise TypeError(f"{spec} is {a_kind(fn)}; an op is needed, or a function")
+    if isinstance(fn, Op) and isinstance(fn.vjps, tuple) and not any(fn.vjps):
+        raise TypeError(f"{spec} has no VJP rule, so there is nothing to check")
+    domain = domain_of(fn)
+    slug = re.sub(r"\W+", "_", op).strip("_")
+    head = [
+        f'"""Tests of {label(fn)}, written by `python -m tapegrad.testing write {spec}`."""',
+        "",
+        "from functools import partial",
+        "",
+        "from hypothesis import given, settings",
+        f"from {module} import {op.partition('.')[0]}",
+        "",
+        "from tapegrad import testing",
+    ]
+    body, calls = "", f"testing.operands_for({op})"
+    if isinstance(domain, Assumed):
+        names = [name for name in sorted(NEEDED) if re.search(rf"\b{name}\b", domain.source)]
+        head.append(f"from tapegrad.domain import {', '.join(names)}")
+        says = "\n".join(f"#   {line}" for line in domain.says)
+        body = _ASSUMED.format(op=op, says=says, source=domain.source)
+        calls = f"testing.operands_for({op}, calls)"
+    return "\n".join([*head, "\n", body + _TESTS.format(calls=calls, slug=slug, op=op)])
+
+
+def _named(spec: str) -> Any:
+    """The object that ``"package.module:op"`` names."""
+    module, _, op = spec.partition(":")
+    try:
+        # without a colon it would be a module
+        return pkgutil.resolve_name(spec if op else "")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error}; run this where {module} can be imported, such as in its own folder"
+        ) from error
+    except AttributeError as error:
+        raise ValueError(f"{module} has no {op}") from error
+    except ValueError as error:
+        raise ValueError(f"an op must be given as package.module:op, not {spec!r}") from error
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import initial_cotangents, sweep
-from tapegrad.explain import measure
+from tapegrad.explain import profile as measure
 from tapegrad.explain.text import MOST
 from tapegrad.program.ir import Ref
 

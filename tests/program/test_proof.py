@@ -24,8 +24,7 @@ from tapegrad.program.ir import Instruction, content
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated
-from tapegrad.testing.proof import Known, Proof, written_fault
-from tapegrad.testing.trials import KINDS, inputs_like, trials
+from tapegrad.testing.proof import KINDS, Known, Proof, inputs_like, trials, written_fault
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 # where passes fire that seldom do

@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 import tapegrad as tg
 from tapegrad.domain import Call, Elements, each
 from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
-from tapegrad.testing.written_tests import written
+from tapegrad.testing.__main__ import written
 
 # named as in a user's file
 OPS = """

@@ -14,8 +14,7 @@ from tapegrad import tree
 from tapegrad.core.op import Op
 from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, keep_names, title
-from tapegrad.interop.jax.control import held
-from tapegrad.interop.jax.run import check, register, register_records, run, stand_in
+from tapegrad.interop.jax.run import check, held, register, register_records, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
 from tapegrad.program.program import Program
