@@ -19,6 +19,7 @@ from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
+from tapegrad.program.content import content, exact
 from tapegrad.program.ir import (
     STAGES,
     Code,
@@ -27,8 +28,6 @@ from tapegrad.program.ir import (
     Instruction,
     Operand,
     Ref,
-    content,
-    exact,
     example,
     refs_to,
 )

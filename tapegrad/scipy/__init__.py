@@ -25,6 +25,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.scipy import optimize as optimize
     from tapegrad.scipy import signal as signal
     from tapegrad.scipy import sparse as sparse
+    from tapegrad.scipy import spatial as spatial
     from tapegrad.scipy import special as special
     from tapegrad.scipy import stats as stats
 
@@ -37,6 +38,7 @@ __all__ = [
     "optimize",
     "signal",
     "sparse",
+    "spatial",
     "special",
     "stats",
 ]

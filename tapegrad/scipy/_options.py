@@ -8,26 +8,38 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from tapegrad import tree
+from tapegrad.core.tensor import Tensor
+
 __all__ = ["with_scipys_options"]
 __dir__ = __all__.copy
 
 # they say how SciPy computes, and nothing about the result
 _WITHOUT_EFFECT = frozenset(("check_finite", "driver", "lapack_driver", "lwork", "plan", "workers"))
+# nothing is overwritten
+_ARRAYS = {"out", "output"}
 
 
 def with_scipys_options(
-    module: ModuleType, **renamed: str
+    module: ModuleType, for_tensors: bool = False, **renamed: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Have a function take the arguments of the function of its name in a module of SciPy.
 
     The function names those that matter, some by names of its own, and gets SciPy's defaults. Of
     the others it ignores what has no effect on the result, such as ``overwrite_a``, and refuses
-    what differs from the default.
+    what differs from the default. A function with ``**options`` takes all but an array to write to.
+    One `for_tensors` leaves calls without any to SciPy.
     """
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
-        theirs = inspect.signature(getattr(module, fn.__name__))
+        original = getattr(module, fn.__name__)
+        theirs = inspect.signature(original)
         ours = inspect.signature(fn).parameters
+        defaults = {name: x.default for name, x in theirs.parameters.items()}
+
+        def is_taken(name: str) -> bool:
+            name = renamed.get(name, name)
+            return name not in _ARRAYS if "options" in ours else name in ours
 
         @functools.wraps(fn)
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -36,13 +48,19 @@ def with_scipys_options(
             except TypeError as error:
                 raise TypeError(f"{fn.__name__}: {error}") from None
             bound.apply_defaults()
-            options = {renamed.get(name, name): x for name, x in bound.arguments.items()}
-            for name in [x for x in options if x not in ours]:
-                x, ignored = options.pop(name), name in _WITHOUT_EFFECT or "overwrite" in name
-                if not ignored and x is not (default := theirs.parameters[name].default):
+            given = dict(bound.arguments)
+            given |= given.pop("kwargs", {})
+            for name in [x for x in given if not is_taken(x)]:
+                x, ignored = given.pop(name), name in _WITHOUT_EFFECT or "overwrite" in name
+                if not ignored and x is not (default := defaults.get(name)):
                     raise NotImplementedError(f"{fn.__name__} takes no {name} but {default!r}")
-            return fn(**options)
+            if for_tensors and Tensor not in map(type, tree.leaves((args, kwargs))):
+                return original(*args, **kwargs)
+            return fn(**{renamed.get(name, name): x for name, x in given.items()})
 
+        shown = [x for x in theirs.parameters.values() if is_taken(x.name)]
+        vars(called)["__signature__"] = inspect.Signature(shown)
+        del called.__wrapped__
         return called
 
     return decorate

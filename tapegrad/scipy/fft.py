@@ -6,7 +6,6 @@ its transpose is a transform of the same family, so one op computes all of them.
 
 from __future__ import annotations
 
-import inspect
 import operator
 from typing import Any
 
@@ -131,12 +130,7 @@ def _transform(name: str) -> Any:
         f"    >>> from tapegrad.scipy.fft import {name}, {inverse}\n"
         f"    >>> np.allclose({name}({inverse}(np.ones((4, 4)))), 1)\n    True\n    "
     )
-    function: Any = with_scipys_options(_scipy, n="s", axis="axes")(transform)
-    named = inspect.signature(getattr(_scipy, name)).parameters.values()
-    shown = ("x", "type", "n", "s", "axis", "axes", "norm", "orthogonalize")
-    del function.__wrapped__
-    function.__signature__ = inspect.Signature([x for x in named if x.name in shown])
-    return function
+    return with_scipys_options(_scipy, n="s", axis="axes")(transform)
 
 
 dct, dctn, dst, dstn, idct, idctn, idst, idstn, *_rest = map(_transform, __all__[:-2])

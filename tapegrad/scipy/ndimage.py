@@ -1,4 +1,4 @@
-"""Images at points between their elements, as in `scipy.ndimage`."""
+"""Filters of images, and images at points between their elements, as in `scipy.ndimage`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,242 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from scipy import ndimage as _scipy
 
-from tapegrad.core.tensor import Tensor
 from tapegrad.errors.names import list_names
 from tapegrad.functions.selection import take
-from tapegrad.ops.casting import floating, to_array
+from tapegrad.ops.casting import double, floating, to_array
+from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy.signal import continued, slid
 
-__all__ = ["map_coordinates"]
+__all__ = ["convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter"]
+__all__ += ["gaussian_filter1d", "laplace", "map_coordinates", "prewitt", "sobel"]
+__all__ += ["spline_filter", "uniform_filter", "uniform_filter1d"]
 list_names(globals())
 
-_MODES: tuple[str, ...] = ("constant", "grid-constant", "nearest", "mirror", "reflect")
-_MODES += ("grid-mirror", "wrap", "grid-wrap")
+_like_scipy = with_scipys_options(_scipy, for_tensors=True)
+
+
+def _check_floating(name: str, dtype: Any) -> None:
+    if dtype.kind not in "fc":
+        raise TypeError(f"{name} of {dtype} has no derivative; write input.astype(float)")
+
+
+def _each(parameter: Any, n: int) -> list[Any]:
+    """A parameter for each of n axes, from one for all or a sequence."""
+    if isinstance(parameter, str) or not np.iterable(parameter):
+        return [parameter] * n
+    each = list(parameter)
+    if len(each) != n:
+        raise RuntimeError(f"sequence argument must have length equal to input rank, {n}")
+    return each
+
+
+def _by_axis(x: Any, axes: Any, **parameters: Any) -> dict[int, dict[str, Any]]:
+    """The parameters for each axis of an image, or for some."""
+    axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
+    each = {name: _each(x, len(axes)) for name, x in parameters.items()}
+    return {axis: {name: x[i] for name, x in each.items()} for i, axis in enumerate(axes)}
+
+
+# --- filters --------------------------------------------------------------------------------
+
+
+def _filtered(name: str, input: Any, weights: Any, mode: str, cval: Any, **options: Any) -> Any:
+    """The correlation or convolution of an image with weights along some of its axes."""
+    x, w = to_array(input), to_array(weights)
+    # it refuses what is wrong
+    getattr(_scipy, name)(np.zeros((1,) * x.ndim), np.zeros(w.shape), mode=mode, **options)
+    dtype = np.promote_types(x.dtype, np.complex64) if w.dtype.kind == "c" else x.dtype
+    _check_floating(name, dtype)
+    along = _by_axis(x, options.get("axis", options.get("axes")), origin=options["origin"])
+    shape, widths = [1] * x.ndim, {}
+    for i, n in zip(sorted(along), w.shape, strict=True):
+        k = along[i]["origin"]
+        shape[i], widths[i] = n, (n // 2 + k, (n - 1) // 2 - k)
+    w = np.reshape(w, shape).astype(dtype)
+    return slid(name.startswith("correlate"), x.astype(dtype), w, widths, mode, cval)
+
+
+@_like_scipy
+def correlate(input: Any, weights: Any, **options: Any) -> Any:
+    """The correlation of an image with weights, by both.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import correlate
+    >>> tg.grad(lambda x: correlate(x, [1.0, 2.0, 3.0])[0])(np.zeros(4))
+    array([3., 3., 0., 0.])
+    """
+    return _filtered("correlate", input, weights, **options)
+
+
+@_like_scipy
+def convolve(input: Any, weights: Any, **options: Any) -> Any:
+    """The convolution of an image with weights, by both.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import convolve
+    >>> tg.grad(lambda w: convolve(np.array([1.0, 2.0, 4.0]), w, mode="wrap")[0])(np.zeros(3))
+    array([2., 1., 4.])
+    """
+    return _filtered("convolve", input, weights, **options)
+
+
+@_like_scipy
+def correlate1d(input: Any, weights: Any, **options: Any) -> Any:
+    """The correlation of an image with weights along an axis.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import correlate1d
+    >>> correlate1d(np.array([2.0, 8.0, 0.0]), [1.0, 3.0])
+    array([ 8., 26.,  8.])
+    """
+    return _filtered("correlate1d", input, weights, **options)
+
+
+@_like_scipy
+def convolve1d(input: Any, weights: Any, **options: Any) -> Any:
+    """The convolution of an image with weights along an axis.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import convolve1d
+    >>> convolve1d(np.array([2.0, 8.0, 0.0]), [1.0, 3.0])
+    array([14., 24.,  0.])
+    """
+    return _filtered("convolve1d", input, weights, **options)
+
+
+@_like_scipy
+def gaussian_filter1d(
+    input: Any, sigma: float, order: int, truncate: float, radius: int | None, **options: Any
+) -> Any:
+    """The convolution of an image with a Gaussian, or a derivative of one, along an axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import gaussian_filter1d
+    >>> tg.grad(lambda x: gaussian_filter1d(x, 1)[0])(np.zeros(3)).round(4)
+    array([0.6409, 0.2961, 0.063 ])
+    """
+    radius = int(truncate * float(sigma) + 0.5) if radius is None else radius
+    impulse = np.eye(1, 2 * int(radius) + 1, int(radius))[0]
+    response = _scipy.gaussian_filter1d(impulse, sigma, -1, order, None, "constant", radius=radius)
+    return correlate1d(input, response[::-1], **options)
+
+
+@_like_scipy
+def gaussian_filter(
+    input: Any, sigma: Any, order: Any, mode: Any, radius: Any, axes: Any, **options: Any
+) -> Any:
+    """The convolution of an image with a Gaussian, or derivatives of one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import gaussian_filter
+    >>> tg.grad(lambda x: gaussian_filter(x, 0.5)[0, 0])(np.zeros((2, 2))).round(4)
+    array([[0.7975, 0.0955],
+           [0.0955, 0.0114]])
+    """
+    each = _by_axis(input, axes, sigma=sigma, order=order, mode=mode, radius=radius)
+    for axis, one in each.items():
+        if one["sigma"] > 1e-15:
+            input = gaussian_filter1d(input, axis=axis, **one, **options)
+    return input
+
+
+@_like_scipy
+def uniform_filter1d(input: Any, size: int, **options: Any) -> Any:
+    """The mean of neighbours along an axis.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import uniform_filter1d
+    >>> uniform_filter1d(np.array([2.0, 8.0, 0.0]), 2)
+    array([2., 5., 4.])
+    """
+    return correlate1d(input, np.full(max(size, 0), 1 / max(size, 1)), **options)
+
+
+@_like_scipy
+def uniform_filter(input: Any, size: Any, mode: Any, origin: Any, axes: Any, **options: Any) -> Any:
+    """The mean of neighbours.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import uniform_filter
+    >>> tg.grad(lambda x: uniform_filter(x, 2)[1, 1])(np.zeros((2, 2)))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    for axis, one in _by_axis(input, axes, size=size, mode=mode, origin=origin).items():
+        if one["size"] > 1:
+            input = uniform_filter1d(input, axis=axis, **one, **options)
+    return input
+
+
+def _edges(across: list[int], input: Any, axis: int, mode: Any, **options: Any) -> Any:
+    """Differences of neighbours along an axis, smoothed along the others."""
+    each = _by_axis(input, None, mode=mode)
+    axis = normalize_axis_index(axis, len(each))
+    for i in sorted(each, key=lambda i: i != axis):
+        weights = [-1, 0, 1] if i == axis else across
+        input = correlate1d(input, weights, axis=i, **each[i], **options)
+    return input
+
+
+@_like_scipy
+def sobel(input: Any, **options: Any) -> Any:
+    """Differences along an axis, smoothed along the others with weights 1, 2 and 1.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import sobel
+    >>> sobel(np.array([1.0, 2.0, 4.0]))
+    array([1., 3., 2.])
+    """
+    return _edges([1, 2, 1], input, **options)
+
+
+@_like_scipy
+def prewitt(input: Any, **options: Any) -> Any:
+    """Differences along an axis, smoothed along the others with equal weights.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import prewitt
+    >>> prewitt(np.array([[1.0, 2.0], [3.0, 3.0]]))
+    array([[2., 2.],
+           [1., 1.]])
+    """
+    return _edges([1, 1, 1], input, **options)
+
+
+@_like_scipy
+def laplace(input: Any, mode: Any, axes: Any = None, **options: Any) -> Any:
+    """The sum of second differences along each axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import laplace
+    >>> tg.grad(lambda x: laplace(x)[1])(np.zeros(3))
+    array([ 1., -2.,  1.])
+    """
+    each = _by_axis(input, axes, mode=mode).items()
+    return sum(correlate1d(input, [1, -2, 1], axis=i, **one, **options) for i, one in each)
+
+
+# --- points between elements ----------------------------------------------------------------
 
 
 def _brought_back(c: Any, n: int) -> Any:
@@ -28,84 +252,73 @@ def _brought_back(c: Any, n: int) -> Any:
     return c - max(n - 1, 1) * np.where(c < 0, turns - 1, np.where(c > n - 1, turns, 0.0))
 
 
-def _nearest(c: Any, n: int, mode: str) -> Any:
-    """The element at a coordinate, before `_folded`; a half goes up, and down in a mirror."""
-    up = np.floor(c + 0.5)
-    if mode == "mirror":
-        t = np.mod(c, max(2 * n - 2, 1))
-        # coming from above, SciPy rounds up just after the last element
-        down = np.where(c < 0, t > n - 1, t >= n)
-    elif mode == "reflect":
-        down = np.mod(c, 2 * n) >= n
-    else:
-        return up
-    return np.where(down, np.ceil(c - 0.5), up)
+def _folded(c: Any, n: int, mode: str) -> Any:
+    """The coordinate among n elements, or beside one, that stands for one outside."""
+    if mode not in ("mirror", "reflect"):
+        return np.mod(c, n) if mode == "grid-wrap" else c
+    is_mirror = mode == "mirror"
+    period = max(2 * n - 2, 1) if is_mirror else 2 * n
+    t = np.mod(c, period)
+    # coming from above, SciPy passes the mirror, and turns an element later
+    turns = np.where(c < 0, t > n - 1, t >= n) if is_mirror else t >= n
+    return np.where(turns, period - t if is_mirror else period - 1 - t, t)
 
 
-def _folded(k: Any, n: int, mode: str) -> Any:
-    """The element that stands for the one at k, which may lie outside."""
-    if mode == "mirror":
-        k = np.mod(k, max(2 * n - 2, 1))
-        k = np.where(k > n - 1, 2 * n - 2 - k, k)
-    elif mode == "reflect":
-        k = np.mod(k, 2 * n)
-        k = np.where(k > n - 1, 2 * n - 1 - k, k)
-    elif mode == "grid-wrap":
-        k = np.mod(k, n)
-    return np.clip(k, 0, n - 1).astype(int)
-
-
-def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any, Any]]:
-    """The neighbours along one axis: their indices, their weights, and masks of those inside."""
-    if mode == "wrap":
-        c = _brought_back(c, n)
-    first = np.floor(c) if order else _nearest(c, n, mode)
-    if order and mode in ("constant", "wrap"):
+def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
+    """The neighbours along one axis: their indices and their weights."""
+    c = _brought_back(c, n) if mode == "wrap" else _folded(c, n, mode)
+    half = 0.0 if order % 2 else 0.5
+    first = np.floor(c + half)
+    if order == 1 and mode in ("constant", "wrap"):
         # nothing follows the last element
         first = np.clip(first, 0, max(n - 2, 0))
-    neighbours = []
-    for k, weight in ((first, 1 - (c - first)), (first + 1, c - first))[: order + 1]:
-        exists = (k >= 0) & (k < n) if mode == "grid-constant" else None
-        neighbours.append((_folded(k, n, mode), weight if order else 1, exists))
-    return neighbours
+    elif order > 1:
+        # coefficients of splines are continued where the image is not
+        mode = {"constant": "mirror", "wrap": "mirror"}.get(mode, mode)
+    part, weights = c + half - first, [1.0]
+    for i in range(1, order + 1):
+        # a spline of degree i from two of the degree below
+        falling = [(1 - part + j) * w / i for j, w in enumerate(weights)]
+        rising = [w - f for w, f in zip(weights, falling, strict=True)]
+        weights = [x + y for x, y in zip([*falling, 0.0], [0.0, *rising], strict=True)]
+    places = [_folded(first + k - order // 2, n, mode) for k in range(order + 1)]
+    return [
+        (np.clip(place, 0, n - 1).astype(int), weight)
+        for place, weight in zip(places, weights, strict=True)
+    ]
 
 
-def _checked(input: Any, coordinates: Any, output: Any, order: Any, mode: Any) -> None:
-    if order not in range(6):
-        raise RuntimeError(f"spline order not supported: {order!r}")
-    if order > 1:
-        raise NotImplementedError(
-            f"map_coordinates: order={order}, of splines, is not there; write order=1, which is "
-            "linear between elements"
-        )
-    if mode not in _MODES:
-        raise RuntimeError(f"boundary mode not supported: {mode!r}; it must be one of {_MODES}")
-    if output is not None:
-        raise NotImplementedError(
-            "map_coordinates: output must be None, since nothing is overwritten; write "
-            ".astype(dtype) after the call"
-        )
-    if coordinates.dtype.kind == "c":
-        raise TypeError("Complex type not supported: coordinates must be real")
-    if not input.ndim or coordinates.ndim < 2:
-        raise RuntimeError("input and output rank must be > 0")
-    if len(coordinates) != input.ndim:
-        raise RuntimeError(
-            f"invalid shape for coordinate array: {coordinates.shape}, where the first axis must "
-            f"have a length of {input.ndim}, one for each axis of the input"
-        )
+@_like_scipy
+def spline_filter(input: Any, order: int, mode: str) -> Any:
+    """The coefficients of a spline through an image, for `map_coordinates` without `prefilter`.
+
+    With ``"reflect"`` they are exact, where SciPy's are not along axes of few elements.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import spline_filter
+    >>> spline_filter(np.array([1.0, 2.0, 4.0])).round(6)
+    array([0.75, 1.5 , 5.25])
+    """
+    # the response to an impulse, which decays by a factor of 2 or more from element to element
+    weights = _scipy.spline_filter(np.eye(1, 97, 48)[0], order, mode=mode)
+    kinds = {
+        "nearest": "reflect",
+        "constant": "mirror",
+        "grid-constant": "mirror",
+        "wrap": "mirror",
+    }
+    x = double(input, complex=True)
+    for axis in range(x.ndim):
+        x = correlate1d(x, weights, axis, None, kinds.get(mode, mode))
+    return x
 
 
+@_like_scipy
 def map_coordinates(
-    input: Any,
-    coordinates: Any,
-    output: Any = None,
-    order: int = 3,
-    mode: str = "constant",
-    cval: Any = 0.0,
-    prefilter: bool = True,
+    input: Any, coordinates: Any, order: int, mode: str, cval: Any, prefilter: bool
 ) -> Any:
-    """`scipy.ndimage.map_coordinates` of order 0 or 1, by the image and by the coordinates.
+    """`scipy.ndimage.map_coordinates`, by the image and by the coordinates.
 
     Parameters
     ----------
@@ -113,10 +326,9 @@ def map_coordinates(
         The image, real or complex, with any number of axes.
     coordinates
         The points, of shape (``input.ndim``, ...), in elements from the first one.
-    output
-        Refused: nothing is overwritten.
     order
-        1, linear between elements, or 0, the nearest element. SciPy's default, 3, is refused.
+        The degree of the spline between elements, 3 by default: 1 for linear, 0 for the nearest
+        element.
     mode
         The continuation outside, as in SciPy: ``"constant"``, ``"grid-constant"``, ``"nearest"``,
         ``"mirror"``, ``"reflect"`` or ``"grid-mirror"``, ``"wrap"``, ``"grid-wrap"``.
@@ -124,7 +336,8 @@ def map_coordinates(
         The value outside, for ``"constant"`` and ``"grid-constant"``. A recorded coordinate that is
         not finite has it in every mode.
     prefilter
-        Without effect, as in SciPy at these orders.
+        Whether the spline passes through the elements, at orders from 2 on; otherwise the image
+        holds its coefficients, as `spline_filter` returns them.
 
     Returns
     -------
@@ -133,7 +346,7 @@ def map_coordinates(
     Raises
     ------
     NotImplementedError
-        For another order, and for `output`.
+        For `output`.
     RuntimeError
         For an unknown order or mode, and for shapes that do not fit.
     TypeError
@@ -142,8 +355,9 @@ def map_coordinates(
 
     Notes
     -----
-    On an element there is a kink: the slope by a coordinate is the slope of the cell after it, and
-    on the last element, if ``mode`` is ``"constant"`` or ``"wrap"``, of the cell before it. With
+    At order 1 there is a kink on each element: the slope by a coordinate is the slope of the cell
+    after it, and on the last element, if ``mode`` is ``"constant"`` or ``"wrap"``, of the cell
+    before it. With
     ``"constant"`` the value jumps to `cval` at the ends, which no slope shows. At order 0 the slope
     by coordinates is 0.
 
@@ -159,21 +373,25 @@ def map_coordinates(
     array([[2.5],
            [2. ]])
     """
-    input, coordinates = to_array(input), to_array(coordinates)
-    _checked(input, coordinates, output, order, mode)
-    if not any(type(x) is Tensor for x in (input, coordinates, cval)):
-        return _scipy.map_coordinates(input, coordinates, None, order, mode, cval, prefilter)
-    if input.dtype.kind not in "fc":
-        raise TypeError(
-            f"map_coordinates: of an input of dtype {input.dtype} the result has that dtype, and "
-            "no derivative; write input.astype(float)"
-        )
-    if input.dtype.kind != "c" and to_array(cval).dtype.kind == "c":
-        raise TypeError("map_coordinates: cval is complex, and the input is real")
+    input, coordinates, cval = to_array(input), to_array(coordinates), to_array(cval)
+    # it refuses what is wrong
+    rank = coordinates.shape[:1] + (1,) * (coordinates.ndim - 1)
+    checked = np.zeros((1,) * input.ndim, input.dtype), np.zeros(rank, coordinates.dtype)
+    _scipy.map_coordinates(*checked, None, order, mode, np.zeros((), cval.dtype))
+    dtype = input.dtype
+    _check_floating("map_coordinates", dtype)
     if not input.size:
         raise ValueError(f"map_coordinates: the input is empty; its shape is {input.shape}")
     mode = "reflect" if mode == "grid-mirror" else mode
     places, inside, axes = floating(coordinates), True, []
+    if order > 1 and prefilter:
+        if mode in ("nearest", "grid-constant"):
+            # as SciPy does, since no spline ends where the image does
+            input, places = continued(input, 12, mode, cval), places + 12
+        input = spline_filter(input, order, mode=mode)
+    if mode == "grid-constant":
+        # the elements at the ends stand for all outside
+        input, places = continued(input, 1, mode, cval), places + 1
     for i, n in enumerate(input.shape):
         c = places[i]
         here = (c >= 0) & (c <= n - 1) if mode == "constant" else np.abs(c) < np.inf
@@ -182,9 +400,6 @@ def map_coordinates(
     elements, total = np.reshape(input, -1), 0.0
     strides = [prod(input.shape[i + 1 :]) for i in range(input.ndim)]
     for corner in itertools.product(*axes):
-        at = sum(k * stride for (k, _, _), stride in zip(corner, strides, strict=True))
-        value, weight = take(elements, at), prod(w for _, w, _ in corner)
-        for _, _, exists in corner:
-            value = value if exists is None else np.where(exists, value, cval)
-        total = total + value * weight
-    return np.where(inside, total, cval).astype(input.dtype)
+        at = sum(k * stride for (k, _), stride in zip(corner, strides, strict=True))
+        total = total + take(elements, at) * prod(w for _, w in corner)
+    return np.where(inside, total, cval).astype(dtype)

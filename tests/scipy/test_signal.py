@@ -1,9 +1,11 @@
 """Convolutions and filters have SciPy's values, with derivatives by the signal and the coefficients."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 from depth import THOROUGH
 from scipy_kit import prove, refuses_alike
 
@@ -83,6 +85,32 @@ def test_wrong_operands_are_refused_as_by_scipy(args: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["convolve2d", "correlate2d"])
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("boundary", ["fill", "wrap", "symm"])
+def test_convolutions_of_continued_matrices(name: str, mode: str, boundary: str) -> None:
+    whole = THOROUGH or (mode, boundary) == ("same", "symm")
+    fns = both(name, mode=mode, boundary=boundary, fillvalue=1.5 * (boundary == "fill"))
+    options = {"order": 1 + whole, "compiled": whole, "batched": whole}
+    prove(*fns, (MATRIX, MATRIX[:2, 1:] * 1.5), rtol=1e-12, **options)
+    # an even kernel, a larger one, and complex numbers
+    z = MATRIX + 1j * MATRIX.T
+    for a, b in ((z[:2], MATRIX[:2, :2]), (MATRIX[:2, 1:], z), (z, z[:1])):
+        same(tg.record(fns[0])(a, b)[0], fns[1](a, b), 1e-12)
+
+
+def test_a_direct_convolution_of_matrices_is_that_by_the_fft() -> None:
+    """The direct one is by NumPy where it is the faster."""
+    rng = np.random.default_rng(0)
+    for m, n in (((1, 1, 1), (4, 3, 2)), ((2, 3, 2), (4, 3, 2)), ((4, 3, 5), (2, 3, 1))):
+        x, w = rng.normal(size=m), rng.normal(size=n)
+        for dtype in (float, np.float32):
+            got = tg.record(both("convolve", mode="valid", method="direct")[0])(
+                x.astype(dtype), w.astype(dtype)
+            )[0]
+            same(got, theirs.convolve(x, w, "valid", "fft").astype(dtype), 1e-5)
+
+
 B, A = np.array([0.5, -1.0, 0.25]), np.array([2.0, -0.5, 0.25, 0.125])
 
 
@@ -137,3 +165,95 @@ def test_an_empty_signal_is_filtered_in_both_modes(a: Any) -> None:
     value, tangent = tg.jvp(lambda x: ours.lfilter([0.3, 0.2], a, x), (x,), (x,))
     (cotangent,) = tg.vjp(lambda x: ours.lfilter([1.0], a, x), x)[1](x)
     assert value.shape == tangent.shape == cotangent.shape == x.shape
+
+
+SECTIONS = np.array([[0.5, -1.0, 0.25, 2.0, -0.5, 0.25], [1.0, 0.5, 0.0, 1.0, 0.25, -0.125]])
+SIGNALS = np.stack([[*X, *X[::-1] + 0.5], np.cos(np.arange(10.0))])
+
+# a function of `scipy.signal` or ours and of arrays
+FILTERS: dict[str, Any] = {
+    "sosfilt": (lambda s, x: s.sosfilt(SECTIONS / SECTIONS[:, 3:4], x), SIGNALS),
+    "sosfilt, along another axis": (
+        lambda s, q, x: s.sosfilt(q / q[:, 3:4], x, 0),
+        SECTIONS,
+        SIGNALS,
+    ),
+    "filtfilt": (lambda s, b, a, x: s.filtfilt(b, a, x, padlen=4), B[:2], A[:2], SIGNALS),
+    "filtfilt, even": (lambda s, x: s.filtfilt(B[:2], A[:2], x, padtype="even"), SIGNALS),
+    "filtfilt, along another axis": (
+        lambda s, x: s.filtfilt(0.5, A[:2], x, 0, "constant", 1),
+        SIGNALS,
+    ),
+    "filtfilt, not continued": (
+        lambda s, b, x: s.filtfilt(b, 2.0, x, padtype=None),
+        B + 0.5j,
+        SIGNALS[0] + 1j,
+    ),
+    "detrend": (lambda s, x: s.detrend(x), SIGNALS),
+    "detrend, in parts": (lambda s, x: s.detrend(x, 0, "l", bp=[1, 4]), SIGNALS.T + 1j),
+    "detrend, constant": (lambda s, x: s.detrend(x, type="constant"), SIGNALS),
+    "savgol_filter": (lambda s, x: s.savgol_filter(x, 5, 2), SIGNALS),
+    "savgol_filter, even": (
+        lambda s, x: s.savgol_filter(x, 4, 2, deriv=1, delta=0.5, axis=0),
+        SIGNALS.T,
+    ),
+    "savgol_filter, constant": (
+        lambda s, x: s.savgol_filter(x, 3, 1, mode="constant", cval=0.75),
+        SIGNALS[0],
+    ),
+    "hilbert": (lambda s, x: s.hilbert(x), SIGNALS),
+    "hilbert, odd": (lambda s, x: s.hilbert(x, 7, axis=0), SIGNALS),
+}
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_filters_of_signals_are_scipys(case: str) -> None:
+    fn, *args = FILTERS[case]
+    whole = THOROUGH or case in ("sosfilt", "filtfilt", "savgol_filter")
+    options = {"order": 1 + whole, "compiled": whole, "batched": whole}
+    prove(*[partial(fn, s) for s in (ours, theirs)], args, rtol=1e-11, **options)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_signals_of_few_elements(n: int) -> None:
+    x = SIGNALS[:, :n]
+    cases: list[Any] = [lambda s, x: s.hilbert(x), lambda s, x: s.hilbert(x, 5)]
+    cases += [lambda s, x, m=m: s.savgol_filter(x, n, n - 1, mode=m) for m in ("interp", "mirror")]
+    cases += [lambda s, x, k=k: s.detrend(x, type=k, bp=[n // 2, n]) for k in ("linear", "c")]
+    cases += [lambda s, x: s.filtfilt(B, A, x, padlen=n - 1)]
+    for fn in cases:
+        # what is left of a trend may be nothing but rounding
+        got = tg.record(lambda x, fn=fn: x[0, 0] + fn(ours, x))(x)[0]
+        same(got, x[0, 0] + fn(theirs, x), 1e-11)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda s, x: s.convolve2d(x, x[0]),
+        lambda s, x: s.convolve2d(x, x, boundary="around"),
+        lambda s, x: s.correlate2d(x[:1], x.T, "valid"),
+        lambda s, x: s.sosfilt(SECTIONS[:, :5], x),
+        lambda s, x: s.filtfilt(B, A, x),
+        lambda s, x: s.filtfilt(B, A, x, padtype="round"),
+        lambda s, x: s.detrend(x, type="quadratic"),
+        lambda s, x: s.detrend(x, bp=11),
+        lambda s, x: s.savgol_filter(x, 11, 2),
+        lambda s, x: s.savgol_filter(x, 3, 3),
+        lambda s, x: s.savgol_filter(x, 3, 1, mode="reflect"),
+        lambda s, x: s.hilbert(x, 0),
+        lambda s, x: s.hilbert(x + 1j),
+    ],
+)
+def test_wrong_signals_are_refused_as_by_scipy(fn: Any) -> None:
+    for way in (tg.record, tg.compile):
+        refuses_alike(way(partial(fn, ours)), partial(fn, theirs), SIGNALS)
+
+
+def test_other_ways_to_filter_are_refused_by_name() -> None:
+    for fn, name in (
+        (lambda x: ours.filtfilt(B, A, x, method="gust"), "filtfilt takes no method but 'pad'"),
+        (lambda x: ours.sosfilt(SECTIONS, x, zi=np.zeros((2, 2))), "sosfilt takes no zi but None"),
+    ):
+        with pytest.raises(NotImplementedError, match=name):
+            fn(X)
