@@ -38,9 +38,9 @@ class _Loop:
         self.before: list[str] = []
         self.body: list[str] = []
         self.after: list[str] = []
-        # what each value is called in a block, and each buffer that holds blocks
+        # what each value is called in a block, and what its place is where it has one
         self.block: dict[Any, str] = {}
-        self.scratch: dict[str, str] = {}
+        self.places: dict[Ref, str] = {}
 
     def lines(self) -> list[str]:
         """All lines."""
@@ -89,18 +89,13 @@ class _Loop:
 
     def _write(self, i: int) -> None:
         """Write a result's block to its place."""
-        ref, values, names = Ref("instruction", i), self.frame.values, self.frame.names
-        name = values[ref]
-        if ref not in self.plan.passing:
-            out = name = self._place(ref)
-        else:
-            host = self.plan.guests[ref]
-            is_block = host in self.plan.passing
-            out = self._buffer(self.frame.places[host]) if is_block else self._place(host)
-            self.block[ref] = name
+        ref, values = Ref("instruction", i), self.frame.values
+        out = self._place(self.plan.guests.get(ref, ref))
+        name = self.block[ref] = values[ref] if ref in self.plan.passing else out
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}
-        self.body.append(f"    {name} = {expression(self.program, i, called, out, names)}")
+        text = expression(self.program, i, called, out, self.frame.names)
+        self.body.append(f"    {name} = {text}")
 
     def _block_of(self, ref: Ref) -> str:
         """Have each block see its part of an array; the name of all of it, in one axis."""
@@ -110,21 +105,18 @@ class _Loop:
         self.body.append(f"    {self.block[ref]} = {whole}[{self.low}:{self.low} + {self.step}]")
         return whole
 
-    def _place(self, ref: Ref) -> str:
-        """The block of a result that is written whole."""
-        if ref not in self.block:
-            values, array = self.frame.values, self.frame.places.get(ref)
-            if ref in self.plan.early:
-                array = values[self.plan.early[ref]]
-            elif array is None:
-                array = new_array(self.program.of(ref), self.frame.names)
-            self.before.append(f"{values[ref]} = {array}")
-            self._block_of(ref)
-        return self.block[ref]
-
-    def _buffer(self, buffer: str) -> str:
-        """The block that a buffer holds."""
-        if buffer not in self.scratch:
-            self.scratch[buffer] = self.frame.names.new(f"{buffer}_block")
-            self.body.append(f"    {self.scratch[buffer]} = {buffer}[:{self.length}]")
-        return self.scratch[buffer]
+    def _place(self, host: Ref) -> str:
+        """The block that a value is written to: of a buffer, or of a result that is whole."""
+        if host not in self.places:
+            values, array = self.frame.values, self.frame.places.get(host)
+            if host in self.plan.passing:
+                self.places[host] = self.frame.names.new(f"{array}_block")
+                self.body.append(f"    {self.places[host]} = {array}[:{self.length}]")
+            else:
+                if host in self.plan.early:
+                    array = values[self.plan.early[host]]
+                array = array or new_array(self.program.of(host), self.frame.names)
+                self.before.append(f"{values[host]} = {array}")
+                self._block_of(host)
+                self.places[host] = self.block[host]
+        return self.places[host]

@@ -60,7 +60,7 @@ from tapegrad.ops.shape import (
     transpose,
 )
 from tapegrad.program import cost
-from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Like, Ref, number
+from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
 from tapegrad.tree.ownership import owned_copy
 
 
@@ -121,8 +121,6 @@ class Names:
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
-        # of the functions that ops call
-        self.functions: dict[Rules, str] = {}
 
     def new(self, wanted: str) -> str:
         """A new name, made from any text."""
@@ -308,7 +306,7 @@ def _called(template: str) -> tuple[str, Any]:
 
 def _template(program: Code, instruction: Instruction) -> str | None:
     """The format string of an instruction, unless it is a call of its forward function."""
-    whole = _whole(program, instruction) if instruction.number else None
+    whole = _whole(program, instruction)
     if whole is not None:
         return whole
     if _is_spread(instruction):
@@ -316,12 +314,7 @@ def _template(program: Code, instruction: Instruction) -> str | None:
     template = TEMPLATES.get(instruction.op)
     if template is None or isinstance(template, str):
         return template
-    return _chosen(template, *map(program.like, instruction.operands))
-
-
-@lru_cache(1 << 10)
-def _chosen(template: Callable[..., str | None], *likes: Like) -> str | None:
-    return template(*likes)
+    return template(*map(program.like, instruction.operands))
 
 
 def _whole(program: Code, instruction: Instruction) -> str | None:
@@ -338,8 +331,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
 
 def _call(instruction: Instruction, names: Names) -> str:
     """A format string that calls the forward function."""
-    op = instruction.op
-    inputs = _PLACES.get(len(instruction.operands)) or _places(len(instruction.operands))
+    op, inputs = instruction.op, _places(len(instruction.operands))
     if isinstance(op.forward, np.ufunc):
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
         out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
@@ -350,23 +342,13 @@ def _call(instruction: Instruction, names: Names) -> str:
     return f"{_function(op, names)}({inputs}{escaped})"
 
 
+@lru_cache
 def _places(n: int) -> str:
     """The places of n operands in a format string."""
     return ", ".join([f"{{{i}}}" for i in range(n)])
 
 
-_PLACES = {n: _places(n) for n in range(1, 4)}
-
-
 def _function(op: Rules, names: Names) -> str:
-    """The name of an op's function, which is looked for once."""
-    name = names.functions.get(op)
-    if name is None:
-        name = names.functions[op] = _function_of(op, names)
-    return name
-
-
-def _function_of(op: Rules, names: Names) -> str:
     """NumPy's name of an op's function, that of one of our ops, or a new one."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
@@ -385,31 +367,20 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     """The operands of a ufunc that are constants and can be written as numbers, and how.
 
     NumPy computes the same with the number: its dtype beside the other operands is the constant's.
-    It takes the constant, an array, in half the time.
     """
-    operands = instruction.operands
-    for x in operands:
-        if type(x) is Ref and x[0] == "constant":
-            break
-    else:
+    op, operands = instruction.op, instruction.operands
+    values = [program.of(x) if type(x) is Ref else None for x in operands]
+    texts = {k: x.literal for k, x in enumerate(values) if type(x) is Constant and x.literal}
+    if not is_elementwise(op) or instruction.number or not 0 < len(texts) < len(operands):
         return {}
-    op = instruction.op
-    if not is_elementwise(op) or instruction.number:
-        return {}
-    texts: dict[int, str] = {}
     kinds: list[Any] = []
     weak: list[Any] = []
-    for k, x in enumerate(operands):
-        value = program.of(x) if type(x) is Ref else None
-        text = value.literal if type(value) is Constant else ""
+    for k, value in enumerate(values):
+        of = np.dtype(type(operands[k])) if value is None else value.dtype
         is_number = value is None or getattr(value, "number", None)
-        of = np.dtype(type(x)) if value is None else value.dtype
         kinds.append(WEAK.get(of.kind, of) if is_number else of)
-        weak.append(WEAK[of.kind] if text else kinds[k])
-        if text:
-            texts[k] = text
-    same = len(texts) < len(operands) and loop_dtypes(op, *kinds) == loop_dtypes(op, *weak)
-    return texts if same else {}
+        weak.append(WEAK[of.kind] if k in texts else kinds[k])
+    return texts if loop_dtypes(op, *kinds) == loop_dtypes(op, *weak) else {}
 
 
 # those of options are kept read-only

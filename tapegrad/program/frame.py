@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -151,7 +151,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
         if Ref("input", i) not in values:
             values[Ref("input", i)] = names.new(name)
-    corners: dict[Any, list[int]] = {}
+    matrices: list[tuple[Array, str]] = []
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
         if _is_number(x):
@@ -159,8 +159,9 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         else:
             known_as = names.constants.items()
             same = next((name for name, y in known_as if x.shape == y.shape and x == y), None)
-            values[ref] = same or names.new(_wanted(program, i, values, corners))
-        corners.setdefault(_corner(x.array), []).append(i)
+            values[ref] = same or names.new(_wanted(x, i, matrices))
+            if x.splat is None and x.array.ndim == 2:
+                matrices.append((x.array, values[ref]))
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{_called(program, instruction)}_{i}"
@@ -193,16 +194,17 @@ def _called(program: Code, instruction: Instruction) -> str:
     return instruction.op.name
 
 
-def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[int]]) -> str:
-    """The name of a constant, if nothing else has it; of those before it, by `_corner`."""
-    x = program.constants[i]
+def _wanted(x: Constant, i: int, matrices: Sequence[tuple[Array, str]]) -> str:
+    """The name of a constant, if nothing else has it, after those that it may be a transpose of."""
     if x.name:
         return x.name
     if x.splat is None:
-        before = corners.get(_corner(x.array.T), ())
-        turned = next((k for k in before if _is_transpose(program, i, k)), None)
-        if turned is not None:
-            return f"{values[Ref('constant', turned)]}_T"
+        # a rule may take the transpose of a captured matrix
+        for array, name in matrices:
+            # the first rows tell most of them apart
+            pairs = [(array.T[:n], x.array[:n]) for n in (1, None)]
+            if array.dtype == x.dtype and all(np.array_equal(*pair) for pair in pairs):
+                return f"{name}_T"
         return f"captured{i}" if x.captured else f"constant{i}"
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
     return f"{filled}_{'_'.join(map(str, x.shape))}"
@@ -211,18 +213,6 @@ def _wanted(program: Code, i: int, values: Values, corners: Mapping[Any, list[in
 def _is_number(x: Constant) -> bool:
     """Whether a constant is one number, which has no line of its own."""
     return x.shape == () and x.splat is not None
-
-
-def _corner(array: Array) -> Any:
-    """A key that equal matrices have in common."""
-    return array.dtype, array.shape, array.flat[0] if array.size and array.ndim == 2 else None
-
-
-def _is_transpose(program: Code, i: int, k: int) -> bool:
-    """Whether a constant is the transpose of another, as a rule may take of a captured matrix."""
-    one, other = program.constants[i].array, program.constants[k].array
-    alike = one.ndim == other.ndim == 2 and one.shape == other.shape[::-1]
-    return alike and one.dtype == other.dtype and np.array_equal(one, other.T)
 
 
 # --- what is made once ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from functools import lru_cache, partial
+from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
 from typing import Any
 
@@ -161,19 +161,15 @@ def _header(
         f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
     ]
     for i, argument in enumerate(program.inputs):
-        kind = f"a Python {argument.number}" if argument.number else ""
-        kind = kind or _kind(argument.dtype, argument.shape)
+        kind = f"{argument.dtype} {argument.shape}"
+        if argument.number:
+            kind = f"a Python {argument.number}"
         lines.append(f"#   {values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
     for name, constant in constants.items():
         if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
             lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
     return lines
-
-
-@lru_cache(1 << 8)
-def _kind(dtype: Any, shape: tuple[int, ...]) -> str:
-    return f"{dtype} {shape}"
 
 
 def _shown(text: str) -> str:
@@ -194,7 +190,6 @@ def _results(frame: Frame) -> list[str]:
     program, values, names = frame.program, frame.values, frame.names
     lines: list[str] = []
     returned: list[str] = []
-    views = frame.plan.live.owner
     seen: set[Ref] = set()
 
     def copied(function: str, x: Ref) -> str:
@@ -203,34 +198,30 @@ def _results(frame: Frame) -> list[str]:
         return result
 
     for x in program.outputs:
-        if type(x) is not Ref:
-            returned.append(names.of(x, f"static{len(returned)}"))
-            continue
-        value = program.of(x)
-        if getattr(value, "number", None):
-            returned.append(values[x])
-            continue
-        if x.kind == "input":
-            returned.append(copied(names.of(_apart, "apart"), x))
-            continue
-        if x.kind == "instruction" and x.index in frame.updates and x not in seen:
+        value = program.of(x) if type(x) is Ref else None
+        if value is None:
+            text = names.of(x, f"static{len(returned)}")
+        elif getattr(value, "number", None):
+            text = values[x]
+        elif x.kind == "input":
+            text = copied(names.of(_apart, "apart"), x)
+        elif x.kind == "instruction" and x.index in frame.updates and x not in seen:
             # `RowUpdates` returns what may be handed out
-            returned.append(values[x])
-            seen.add(x)
-            continue
-        held = x.kind == "constant" or x in views or x in frame.lent
-        if held or x in seen or value.shape == ():
-            # a view, a loop's memory, a scalar, or an array that is handed out already
-            name = copied(names.library("array", np.array), x)
+            text = values[x]
         else:
             name = values[x]
-        seen.add(x)
-        if math.prod(value.shape) * value.dtype.itemsize < LARGE:
-            # what `readonly_array` does with a small array
-            lines.append(f"{name}.setflags(False)")
-            returned.append(f"{name}.view()")
-        else:
-            returned.append(f"{names.of(readonly_array, 'readonly_array')}({name})")
+            held = x.kind == "constant" or x in frame.plan.live.owner or x in frame.lent
+            if held or x in seen or value.shape == ():
+                # a view, a loop's memory, a scalar, or an array that is handed out already
+                name = copied(names.library("array", np.array), x)
+            if math.prod(value.shape) * value.dtype.itemsize < LARGE:
+                # what `readonly_array` does with a small array
+                lines.append(f"{name}.setflags(False)")
+                text = f"{name}.view()"
+            else:
+                text = f"{names.of(readonly_array, 'readonly_array')}({name})"
+        returned.append(text)
+        seen.update([x] if value is not None else [])
     lines.append(f"return {packed(program.structure, returned, names)}")
     return lines
 
