@@ -47,8 +47,7 @@ class OnJax(Generic[P, R]):
         jax = self._jax
         static = {i % max(len(args), 1) for i in self.static_argnums}
         dynamic = [x for i, x in enumerate(args) if i not in static]
-        for part in (*dynamic, *kwargs.values()):
-            register(jax, tree.flatten(part)[1])
+        register(jax, tree.flatten((dynamic, kwargs))[1])
         taken: list[Any] = []
 
         def like(x: Any) -> Any:

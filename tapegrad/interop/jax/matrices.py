@@ -106,17 +106,12 @@ def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
 
 
 def matrix_rank(
-    jax: Any,
-    out: Any,
-    A: Any,  # noqa: N803
-    tol: Any = None,
-    hermitian: bool = False,
-    rtol: Any = None,
+    jax: Any, out: Any, a: Any, tol: Any = None, hermitian: bool = False, rtol: Any = None
 ) -> Any:
     """How many singular values are not negligible."""
-    s = jax.numpy.linalg.svd(A, compute_uv=False)
+    s = jax.numpy.linalg.svd(a, compute_uv=False)
     if tol is None:
-        least = max(A.shape[-2:]) * np.finfo(s.dtype).eps if rtol is None else rtol
+        least = max(a.shape[-2:]) * np.finfo(s.dtype).eps if rtol is None else rtol
         tol = s.max(axis=-1, initial=0) * least
     return (s > jax.numpy.asarray(tol)[..., None]).sum(axis=-1)
 

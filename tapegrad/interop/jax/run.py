@@ -335,14 +335,8 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
     """The results of a loop; None for a result with a row for each step of a ``while``."""
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured, xs = operands[:n], operands[n + n_carry :]
-    carried = body.inputs[n : n + n_carry]
     # a loop's carry keeps its dtype, even if it is a Python number
-    carry = tuple(
-        [
-            jax.numpy.asarray(x, held(jax, like.dtype))
-            for x, like in zip(operands[n : n + n_carry], carried, strict=True)
-        ]
-    )
+    carry = _held_arrays(jax, operands[n : n + n_carry], body.inputs[n : n + n_carry])
 
     def step(carry: Any, rows: Any) -> Any:
         results = _outputs(jax, run, body, [*captured, *carry, *rows])
@@ -396,10 +390,12 @@ def part(whole: tuple[Any, ...], index: int) -> Any:
 
 def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ...]:
     """A program's outputs as arrays of its own dtypes."""
-    results = run(code, values)
-    likes = [code.like(x) for x in code.outputs]
-    pairs = zip(results, likes, strict=True)
-    return tuple([jax.numpy.asarray(y, held(jax, like.dtype)) for y, like in pairs])
+    return _held_arrays(jax, run(code, values), map(code.like, code.outputs))
+
+
+def _held_arrays(jax: Any, values: Iterable[Any], likes: Iterable[Any]) -> tuple[Any, ...]:
+    pairs = zip(values, likes, strict=True)
+    return tuple([jax.numpy.asarray(x, held(jax, like.dtype)) for x, like in pairs])
 
 
 def held(jax: Any, dtype: Any) -> np.dtype[Any]:

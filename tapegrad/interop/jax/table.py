@@ -271,8 +271,7 @@ TABLE: Mapping[str, Lowering] = {
     "erf": _same("scipy.special.erf"),
     # shapes
     "expand": _expand,
-    "concatenate": _joined("concatenate"),
-    "stack": _joined("stack"),
+    **{name: _joined(name) for name in ("concatenate", "stack")},
     "sliding_window_view": _windows,
     "overlap_add": _overlap_add,
     "patches": _patches,
