@@ -36,8 +36,9 @@ R = TypeVar("R")
 Shape = tuple[int, ...]
 
 # For an op of the package, a function of the shapes of its operands and of its options that gives
-# the shape of its result; None if the op is called. `tapegrad.ops.shapes` fills it.
-SHAPES: dict[Rules, Callable[..., Any] | None] = {}
+# the shape of its result, or `moved` or the like; None if the op is called. `tapegrad.ops.shapes`
+# fills it.
+SHAPES: dict[Rules, Any] = {}
 # ops whose result has the dtype of their first operand; that of any other is what a call on arrays
 # of one element gives
 SAME_DTYPE: set[Rules] = set()
@@ -344,24 +345,10 @@ def broadcast(*shapes: Shape, **options: Any) -> Shape:
     return shape
 
 
-def moved(*shapes: Shape, **options: Any) -> Shape:
-    """The rule of an op that only moves elements of its first operand.
-
-    It is called on elements that take no memory.
-    """
-    raise NotImplementedError
-
-
-def stated(*shapes: Shape, **options: Any) -> Shape:
-    """The rule of an op whose options say the shape and the dtype of its result."""
-    raise NotImplementedError
-
-
-def viewed(*shapes: Shape, **options: Any) -> Shape:
-    """The rule of an op that gives a view of its operand: it is called, which takes no memory."""
-    raise NotImplementedError
-
-
+# In place of a rule, for an op that only moves elements of its first operand (it is called on
+# elements that take no memory), one whose options say the shape and the dtype of its result, and
+# one that gives a view of its operand (it is called, which takes no memory).
+moved, stated, viewed = object(), object(), object()
 # what takes less time than to remember it, or must see its operands
 _CALLED = frozenset({_UNKNOWN, moved, stated, viewed})
 
