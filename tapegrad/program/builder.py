@@ -19,7 +19,6 @@ from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
 from tapegrad.program.canonical import CANONICAL
-from tapegrad.program.content import content, exact
 from tapegrad.program.ir import (
     STAGES,
     Code,
@@ -28,6 +27,8 @@ from tapegrad.program.ir import (
     Instruction,
     Operand,
     Ref,
+    content,
+    exact,
     example,
     refs_to,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -60,16 +62,13 @@ def _check_body(code: Code, all_inferred: bool) -> None:
             if x in whole and instruction.op is not PART and not facts(instruction.op).takes_parts:
                 _fail(f"{what} uses all of several results at once")
         _check_call(instruction, what)
-        held = [x for x in instruction.options.values() if isinstance(x, Loop | Branch)]
-        control = type(instruction.op) is Rules and _CONTROL.get(instruction.op.name)
-        if held or control:
-            if (
-                len(instruction.options) != 1
-                or not control
-                or type(held[:1] and held[0]) is not control
-            ):
+        options = instruction.options.values()
+        kind = _CONTROL.get(instruction.op.name) if type(instruction.op) is Rules else None
+        if kind or any(isinstance(x, Loop | Branch) for x in options):
+            if len(options) != 1 or type(*options) is not kind:
                 _fail(f"{what} has other options than its bodies")
-            whole[Ref("instruction", i)] = _parts(code, instruction, held[0], what, all_inferred)
+            (held,) = options
+            whole[Ref("instruction", i)] = _parts(code, instruction, held, what, all_inferred)
         elif instruction.op is PART:
             _check_part(code, instruction, whole, what)
         else:
@@ -85,7 +84,7 @@ def _check_body(code: Code, all_inferred: bool) -> None:
                 _fail("a result is all of several at once")
 
 
-_CONTROL = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop, "cond": Branch}
+_CONTROL: dict[str, Any] = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop, "cond": Branch}
 
 
 def _like(code: Code, instruction: Instruction) -> Any:
@@ -125,17 +124,16 @@ def _check_call(instruction: Instruction, what: str) -> None:
         if instruction.options or forward.nin != n:
             _fail(f"{what} takes {forward.nin} operands and no options")
         return
-    code = getattr(forward, "__code__", None)
-    if code is None:
-        return
-    takes_any, takes_options = bool(code.co_flags & 4), bool(code.co_flags & 8)
-    if n > code.co_argcount and not takes_any:
-        _fail(f"{what} takes {code.co_argcount} operands, not {n}")
-    names = code.co_varnames[min(n, code.co_argcount) : code.co_argcount + code.co_kwonlyargcount]
-    unknown = [x for x in instruction.options if x not in names and not takes_options]
-    if unknown:
-        _fail(f"{what} has no option {str(unknown[0])[:80]!r}")
+    try:
+        _signature(forward).bind(*instruction.operands, **instruction.options)
+    except TypeError as error:
+        _fail(f"{what} takes no such operands or options: {str(error)[:80]}")
+    except ValueError:
+        # a function that is not written in Python has none
+        pass
 
+
+_signature = lru_cache(1 << 10)(signature)
 
 # --- results --------------------------------------------------------------------------------
 

@@ -23,18 +23,25 @@ from tapegrad.errors.functions import (
     Wrapper,
     argument_names,
     by_name,
-    check_callable,
     first_line,
+    keep_names,
     label,
     title,
 )
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import in_html
-from tapegrad.program.arguments import arguments_of
 from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
-from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
+from tapegrad.program.entry import (
+    OTHER,
+    CallArguments,
+    Enter,
+    Signature,
+    arguments_of,
+    entrance,
+    read,
+)
 from tapegrad.program.observe import Watch, with_names
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
@@ -67,7 +74,7 @@ class Kept:
     make: Callable[[], Runs]
     # idle runs, each with its own buffers
     idle: list[Runs] = attrs.Factory(list)
-    # what the user's ops returned while it was recorded
+    # what the user's ops returned while it was recorded, for the first run
     results: Results = attrs.Factory(Results)
 
     @functools.cached_property
@@ -77,6 +84,10 @@ class Kept:
 
     def run(self, values: Sequence[Any]) -> Any:
         """The function's result, for the leaves that vary."""
+        if self.results.kept:
+            results = Results(kept=self.results.kept[:])
+            self.results.kept.clear()
+            return results("take", self.run, values)
         try:
             runs = self.idle.pop()
         except IndexError:
@@ -170,10 +181,7 @@ class Compiled(Wrapper, Generic[P, R]):
         self._line: tuple[str, int] | None = None
         self._key: Hashable = None
         self._ran_again = False
-        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-            if hasattr(fn, name):
-                setattr(self, name, getattr(fn, name))
-        self.__wrapped__ = fn
+        keep_names(self, fn)
 
     def __repr__(self) -> str:
         n = len(self._kept)
@@ -192,17 +200,12 @@ class Compiled(Wrapper, Generic[P, R]):
             args, kwargs = tree.fresh((args, kwargs), readonly_view)
             return self.fn(*args, **kwargs)
         again = call.signature in self._kept
-        kept = self._keep(call.signature, args, kwargs)
+        kept = self._keep(call, args, kwargs)
         if again:
             self._ran_again = True
             if not self.check_finite:
                 self._enter = kept.enter
-        if kept.results.kept:
-            results = Results(kept=kept.results.kept[:])
-            kept.results.kept.clear()
-            result = results("take", kept.run, call.values)
-        else:
-            result = kept.run(call.values)
+        result = kept.run(call.values)
         if self.check_finite:
             check = lazy_import("tapegrad.explain.finite", "check_result")
             check(self.fn, self.static_argnums, args, kwargs, result)
@@ -223,7 +226,7 @@ class Compiled(Wrapper, Generic[P, R]):
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
             raise TypeError("a program is made for arrays; an argument here is a Tensor")
-        return self._keep(call.signature, args, kwargs).program
+        return self._keep(call, args, kwargs).program
 
     def check(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run recorded and compiled, and compare.
@@ -239,7 +242,7 @@ class Compiled(Wrapper, Generic[P, R]):
         positional, named = tree.fresh((args, kwargs), readonly_view)
         expected = with_user_warnings(self.fn, *positional, **named)
         call = read(args, kwargs, self.static_argnums)
-        kept = self._keep(call.signature, args, kwargs)
+        kept = self._keep(call, args, kwargs)
         suspects = f"; captured arrays: {', '.join(kept.captured)}" if kept.captured else ""
         # a wide result may be made of narrow parts
         instructions = [x for code in codes_in(kept.program) for x in code.instructions]
@@ -251,34 +254,39 @@ class Compiled(Wrapper, Generic[P, R]):
                 place = where(kept.program, call.values, self.fn, args, kwargs)
                 raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
 
-    def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
-        kept = self._kept.get(signature)
+    def _keep(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
+        kept = self._kept.get(call.signature)
         if kept is None:
-            kept = self._kept.setdefault(signature, self._compile(signature, args, kwargs))
+            kept = self._kept.setdefault(call.signature, self._compile(call, args, kwargs))
             oldest = list(self._kept)[:-MOST_SIGNATURES]
             for dropped in oldest:
                 self._kept.pop(dropped, None)
-            if oldest:
-                self._warn()
+            if oldest and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; "
+                    "the oldest programs are dropped. Do its arguments' shapes, or its static "
+                    "values, change with every call? See .signatures",
+                    stacklevel=3,
+                )
         return kept
 
-    def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+    def _compile(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
         if self._line is not None and not self._kept:
             self._report_thrown_away(*self._line)
         with _uncollected():
-            results = Results()
-            recorded = results("", trace, self.fn, args, kwargs, self.static_argnums)
+            results, how = Results(), (self.static_argnums, False, call.signature)
+            recorded = results("", trace, self.fn, args, kwargs, *how)
             _note_size(recorded, self.proves)
             if self.proves:
                 prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
-                values = read(args, kwargs, self.static_argnums).values
-                program = prove(recorded, self.passes, values)
+                program = prove(recorded, self.passes, call.values)
             else:
                 program = improved(recorded, self.passes)
             make = runs_of(runner(program))
         shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        return Kept(program, captured, signature, make, results=results)
+        return Kept(program, captured, call.signature, make, results=results)
 
     def __del__(self) -> None:
         if self._key is not None and not self._ran_again:
@@ -301,16 +309,6 @@ class Compiled(Wrapper, Generic[P, R]):
                 file,
                 line,
                 label(fn),
-            )
-
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; the "
-                "oldest programs are dropped. Do its arguments' shapes, or its static values, "
-                "change with every call? See .signatures",
-                stacklevel=4,
             )
 
 
@@ -336,6 +334,7 @@ def trace(
     kwargs: dict[str, Any],
     static_argnums: Iterable[int] = (),
     stops: bool = False,
+    signature: Signature | None = None,
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     watch = Watch()
@@ -352,7 +351,7 @@ def trace(
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
-    arguments = arguments_of(read(args, kwargs, static).signature)
+    arguments = arguments_of(signature or read(args, kwargs, static).signature)
     with without_draws(fn) as reach:
         try:
             output = recorder.run(fn, tuple(marked), named)
@@ -441,7 +440,6 @@ def compile(
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    check_callable(fn)
     numbers = as_positions("static_argnums", static_argnums)
     if isinstance(numbers, int):
         numbers = (numbers,)

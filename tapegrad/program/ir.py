@@ -167,9 +167,10 @@ class Constant:
         return Constant, (self.array, self.captured, self.name)
 
 
-def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+def exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+    """Operands by which a content is told from another."""
     # 0.0 equals -0.0, and 1 equals 1.0 and True, but they are not the same operand
-    return tuple((type(x), x if type(x) is Ref else as_text(x)) for x in operands)
+    return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
 
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ class _Fields:
     """The fields of an instruction, while they are set."""
 
     op: Rules
-    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
+    operands: tuple[Operand, ...] = attrs.field(eq=exact)
     options: Mapping[str, Any] = attrs.field(eq=_compared)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -311,6 +312,24 @@ class Instruction(_Fields):
         return facts(self.op).view
 
 
+def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
+    """A key that is equal for two instructions that compute the same from the same operands."""
+    options = instruction.options
+    if not options:
+        return instruction.op, operands
+    return instruction.op, operands, *[(name, _option(options[name])) for name in sorted(options)]
+
+
+def _option(option: Any) -> Any:
+    if isinstance(option, np.ndarray):
+        return _content(option)
+    if type(option) is tuple:
+        return tuple(map(_option, option))
+    # for anything else, equal text does not mean equal values
+    return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
+
+
+_TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)
 _new = object.__new__
 _NAMES = [field.name for field in attrs.fields(Instruction)]
 

@@ -27,10 +27,10 @@ from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
-from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
+from tapegrad.program.entry import Argument, values_of
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.text import runner, source

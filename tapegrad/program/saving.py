@@ -23,11 +23,11 @@ from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE
-from tapegrad.program.arguments import Argument
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOPS, SCAN
+from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Constant, Input, Instruction, Ref
 from tapegrad.program.naming import class_named, full_name, name_of_op, op_named, static_named
 from tapegrad.program.program import Program

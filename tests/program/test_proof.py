@@ -20,8 +20,7 @@ from tapegrad.ops.arithmetic import multiply
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.content import content
-from tapegrad.program.ir import Instruction
+from tapegrad.program.ir import Instruction, content
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated

@@ -41,8 +41,8 @@ from tapegrad.tree.ownership import Array
 
 
 @attrs.frozen
-class Moving:
-    """The companion of an input of a step: its cotangent or its tangent.
+class Slot:
+    """An input of a loop that derives another.
 
     Attributes
     ----------
@@ -50,14 +50,13 @@ class Moving:
         ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
     input
         Its shape and dtype.
-    at
-        The result that it is the cotangent of, or the operand that it is the tangent of; -1 for a
-        sum, which begins with 0.
+    source
+        Where the operand comes from, see `Derived`.
     """
 
     role: str
     input: Input
-    at: int
+    source: tuple[str, int]
 
 
 @attrs.frozen
@@ -70,7 +69,8 @@ class Derived:
         The loop.
     sources
         For each operand: ``("operand", i)``, an operand of the other loop; ``("kept", i)``, one of
-        the values that it returned; or ``("moving", i)``, the cotangent or the tangent there.
+        the values that it returned; or ``("moving", i)``, the cotangent of a result or the tangent
+        of an operand, 0 if there is none. A sum, which begins with 0, is that of the result -1.
     """
 
     loop: Loop
@@ -128,7 +128,7 @@ def pulled_back(
 
 def backward(
     loop: Loop, moved: Collection[int], wanted: Collection[int]
-) -> tuple[Program, list[Moving], list[int]]:
+) -> tuple[Program, list[Slot], list[int]]:
     """A step of a loop and its backward pass in one program, what moves, and its results.
 
     Parameters
@@ -153,9 +153,9 @@ def backward(
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
     seeded = sorted(i for i in moved if i >= n_carry)
     moving = [
-        *[Moving("carry", _like(body, Ref("input", i), "d_"), -1) for i in captured],
-        *[Moving("carry", _like(body, body.outputs[i], "d_"), i) for i in carry],
-        *[Moving("row", _like(body, body.outputs[i], "d_"), i) for i in seeded],
+        *[_moving("carry", body, Ref("input", i), "d_", -1) for i in captured],
+        *[_moving("carry", body, body.outputs[i], "d_", i) for i in carry],
+        *[_moving("row", body, body.outputs[i], "d_", i) for i in seeded],
     ]
     order = [*captured, *[n + i for i in carry], *rows]
 
@@ -211,7 +211,7 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
     roles = {i: "captured" for i in range(n) if i in moved}
     roles |= {i: "carry" for i in range(n, first) if floating(body, Ref("input", i))}
     roles |= {i: "row" for i in range(first, len(body.inputs)) if i in moved}
-    moving = [Moving(x, _like(body, Ref("input", i), "t_"), i) for i, x in roles.items()]
+    moving = [_moving(x, body, Ref("input", i), "t_", i) for i, x in roles.items()]
     moving_outputs: list[int] = []
 
     def step(tensors: list[Tensor]) -> list[Any]:
@@ -230,7 +230,7 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
 # --- dividing -------------------------------------------------------------------------------
 
 
-def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool) -> Derived:
+def divided(loop: Loop, joined: Program, moving: Sequence[Slot], reverse: bool) -> Derived:
     """The part of a step's program that depends on what moves, as a loop."""
     body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
     kept = {
@@ -239,38 +239,28 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool
         if x.kind == "instruction"
     }
     needed = read(joined, len(body.inputs), n, len(body.instructions), lambda x: x in kept)
-    roles: dict[Ref, tuple[str, Input, tuple[str, int]]] = {}
+    slots: dict[Ref, Slot] = {}
     for x in sorted(needed, key=lambda x: (x.kind, x.index)):
-        if x.kind == "input" and x.index < len(body.inputs):
-            source = ("operand", x.index)
+        if x in kept:
+            slots[x] = Slot("row", _like(joined, x, ""), ("kept", kept[x]))
+        elif x.kind == "input" and x.index < len(body.inputs):
+            is_carry = n <= x.index < first
+            source = ("kept", loop.first_kept + x.index - n) if is_carry else ("operand", x.index)
             role = "captured" if x.index < n else "row"
-            if n <= x.index < first:
-                source = ("kept", loop.first_kept + x.index - n)
-            roles[x] = role, joined.inputs[x.index], source
-        elif x in kept:
-            roles[x] = "row", _like(joined, x, ""), ("kept", kept[x])
-    for i, what in enumerate(moving):
-        x = Ref("input", len(body.inputs) + i)
-        roles[x] = what.role, what.input, ("moving", what.at)
-    rows = [x for x, (role, _, _) in roles.items() if role == "row"]
-    if loop.length is None and not rows:
+            slots[x] = Slot(role, joined.inputs[x.index], source)
+    for i, slot in enumerate(moving):
+        slots[Ref("input", len(body.inputs) + i)] = slot
+    if loop.length is None and all(slot.role != "row" for slot in slots.values()):
         # the number of steps is that of the rows
-        x = Ref("input", n)
-        roles[x] = "row", body.inputs[n], ("kept", loop.first_kept)
-    order = [x for role in ("captured", "carry", "row") for x in roles if roles[x][0] == role]
-    code = from_these(joined, order, [roles[x][1] for x in order])
-    n_carry = sum(what.role == "carry" for what in moving)
-    n_rows = sum(roles[x][0] == "row" for x in order)
-    derived = Loop(
-        code,
-        n_carry,
-        n_rows,
-        len(code.outputs) - n_carry,
-        loop.length,
-        reverse,
-        remember=loop.remember,
-    )
-    return Derived(derived, tuple([roles[x][2] for x in order]))
+        slots[Ref("input", n)] = Slot("row", body.inputs[n], ("kept", loop.first_kept))
+    roles = ("captured", "carry", "row")
+    order = sorted(slots, key=lambda x: roles.index(slots[x].role))
+    code = from_these(joined, order, [slots[x].input for x in order])
+    n_carry = sum(slot.role == "carry" for slot in moving)
+    n_rows = sum(slot.role == "row" for slot in slots.values())
+    n_ys, remember = len(code.outputs) - n_carry, loop.remember
+    derived = Loop(code, n_carry, n_rows, n_ys, loop.length, reverse, remember=remember)
+    return Derived(derived, tuple([slots[x].source for x in order]))
 
 
 def read(
@@ -342,6 +332,10 @@ def _is_work(instruction: Instruction, i: int, n_body: int) -> bool:
         return type(whole) is Ref and whole.index < n_body
     is_view = instruction.is_view and len(instruction.operands) == 1
     return i < n_body and not is_view
+
+
+def _moving(role: str, code: Code, x: Any, prefix: str, i: int) -> Slot:
+    return Slot(role, _like(code, x, prefix), ("moving", i))
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:

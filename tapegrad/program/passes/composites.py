@@ -15,8 +15,7 @@ from tapegrad.declare import facts
 from tapegrad.declare.abstract import Evaluation, silently, stand_in, write_like
 from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
-from tapegrad.program.content import content
-from tapegrad.program.ir import Constant, Instruction, Ref
+from tapegrad.program.ir import Constant, Instruction, Ref, content
 from tapegrad.program.program import improvement
 
 

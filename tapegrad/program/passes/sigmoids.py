@@ -12,11 +12,10 @@ from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import divide, multiply, negative, reciprocal
 from tapegrad.ops.logic import less
 from tapegrad.program.builder import Builder
-from tapegrad.program.content import content
 from tapegrad.program.control.body import input_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Instruction, Ref, content
 from tapegrad.program.passes.composites import Known, written_out
 from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import improvement, rebuilt

@@ -27,9 +27,8 @@ from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.content import content, exact
 from tapegrad.program.control.loop import codes_in
-from tapegrad.program.ir import Ref
+from tapegrad.program.ir import Ref, content, exact
 from tapegrad.program.passes import (
     fold,
     improve_bodies,
