@@ -120,12 +120,11 @@ def _note_size(recorded: Program, proves: bool) -> None:
     n = sum([len(code.instructions) for code in codes])
     if n < (MANY_PROVED if proves else MANY):
         return
-    longest = max(codes, key=lambda code: len(code.instructions))
     advice = "check=True proves every pass on many inputs"
     if not proves:
-        inside = (
-            "" if longest is recorded else f", a body of tg.scan or the like in {recorded.label}"
-        )
+        longest = max(codes, key=lambda code: len(code.instructions))
+        inside = f", a body of tg.scan or the like in {recorded.label}"
+        inside *= longest is not recorded
         advice = (
             f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
             "loop of Python? tg.scan and tg.fori_loop record what is repeated once"

@@ -178,11 +178,6 @@ class Argument:
     structure: tree.Structure
     statics: tuple[str | None, ...]
 
-    @property
-    def is_static(self) -> bool:
-        """Whether all of it is one static value."""
-        return self.structure.node is None and self.statics[0] is not None
-
 
 def arguments_of(signature: Signature) -> tuple[Argument, ...]:
     """The arguments of the calls that have a signature."""
@@ -239,7 +234,9 @@ def values_of(
     values = []
     for argument in arguments:
         x = by_name[argument.name]
-        leaves, structure = ([x], tree.LEAF) if argument.is_static else tree.flatten(x)
+        # one static value is no tree
+        is_static = argument.structure.node is None and argument.statics[0] is not None
+        leaves, structure = ([x], tree.LEAF) if is_static else tree.flatten(x)
         if structure != argument.structure:
             raise TypeError(
                 f"argument {argument.name} is the tree {structure}; the program was made for "

@@ -366,12 +366,6 @@ def _write_result(x: Any, file: File) -> Any:
     return _write_value(x, file)
 
 
-def _read_body(x: Any, file: File) -> Any:
-    """A program inside an instruction, which shows its label."""
-    _LINE.read(x["label"], file)
-    return _CODE.read(x, file)
-
-
 _SHAPE = _several(_COUNT)
 _NAME = _as_it_is(lambda x: type(x) in (int, str), "an argument's name")
 _ARGUMENT = _row(Argument, name=_NAME, structure=_STRUCTURE, statics=_several(_optional(_TEXT)))
@@ -392,22 +386,21 @@ _INSTRUCTION = _row(
 _ARGUMENTS = _optional(_several(_ARGUMENT))
 _CODE = _named(
     Program,
-    label=_TEXT,
+    label=_LINE,
     inputs=_several(_INPUT),
     constants=_several(Field(_write_constant, _read_constant)),
     instructions=_several(_INSTRUCTION),
     outputs=_several(Field(_write_result, _read_value)),
     structure=_STRUCTURE,
 )
-_BODY = Field(_CODE.write, _read_body)
 _KINDS_OF_VALUES |= {
-    "branch": (lambda x: type(x) is Branch, _row(Branch, on_true=_BODY, on_false=_BODY)),
+    "branch": (lambda x: type(x) is Branch, _row(Branch, on_true=_CODE, on_false=_CODE)),
     "loop": (
         lambda x: type(x) is Loop,
         _row(
             Loop,
-            body=_BODY,
-            stop=_optional(_BODY),
+            body=_CODE,
+            stop=_optional(_CODE),
             **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
             length=_optional(_COUNT),
             reverse=_TRUTH,

@@ -378,7 +378,7 @@ def test_load_keeps_text_that_would_be_code(whole: Path, tmp_path: Path, field: 
 
     text = replaced(content(whole), TEXTS[field], put)
     new = changed(whole, tmp_path / "code.npz", json.dumps(text))
-    if field in ("note", "static"):
+    if field in ("label", "note", "static"):
         refused(new)
     else:
         program = tg.load_program(new)

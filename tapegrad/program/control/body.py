@@ -40,7 +40,7 @@ from tapegrad.program.ir import (
 )
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tree.numbers import as_constant
+from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant
 
 Values = list[Any]
 # a value that no program has
@@ -169,8 +169,14 @@ def _as_result(called: str, x: Any, path: str) -> Any:
 
 
 def _input(x: Tensor) -> Input:
-    number = None if type(x._primal) is np.ndarray else type(x._primal).__name__
+    number = type(x._primal).__name__ if type(x._primal) in PYTHON_NUMBERS else None
     return Input(x.name or x.op.name, x.shape, x.dtype, number)
+
+
+def input_like(value: Any, path: str) -> Input:
+    """An input for values like an array or a Python number."""
+    number = type(value).__name__ if type(value) in PYTHON_NUMBERS else None
+    return Input(path, np.shape(value), np.asarray(value).dtype, number)
 
 
 # --- programs recorded again ----------------------------------------------------------------

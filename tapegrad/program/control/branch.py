@@ -23,7 +23,7 @@ from tapegrad.declare import declare
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
-from tapegrad.program.control.body import needed_part, program_of
+from tapegrad.program.control.body import input_like, needed_part, program_of
 from tapegrad.program.control.derive import (
     code_for_all,
     differing,
@@ -37,7 +37,6 @@ from tapegrad.program.control.derive import (
 )
 from tapegrad.program.control.loop import Branch, caller
 from tapegrad.program.ir import Code, Input
-from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
@@ -88,7 +87,10 @@ def _push(
     moved = [i - 1 for i in tangents]
     outputs = branch.on_true.outputs
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
-    moving = [_tangent(t) for t in tangents.values()]
+    # that of a Python number may be one
+    moving = [
+        input_like(t._primal if type(t) is Tensor else t, "t_value") for t in tangents.values()
+    ]
     codes = branch.on_true, branch.on_false
     forward = Branch(*[_forward(code, moved, moving, wanted) for code in codes])
     whole = choose(forward, pred, [*operands, *tangents.values()])
@@ -96,13 +98,6 @@ def _push(
     for at, i in enumerate(wanted):
         values[i] = part(whole, at)
     return Parts(tuple(values))
-
-
-def _tangent(x: Any) -> Input:
-    """The input that takes a tangent; that of a Python number may be one."""
-    value = x._primal if type(x) is Tensor else x
-    number = type(value).__name__ if type(value) in PYTHON_NUMBERS else None
-    return Input("t_value", np.shape(value), np.asarray(value).dtype, number)
 
 
 def _forward(
