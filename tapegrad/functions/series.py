@@ -26,6 +26,24 @@ def _series(
     """
 
     def value(x: Any, c: Any, tensor: bool = True) -> Any:
+        """The values of a series of polynomials, as NumPy's ``chebval``.
+
+        Parameters
+        ----------
+        x
+            The points.
+        c
+            The coefficients, from degree 0 up along axis 0; each column is a series.
+        tensor
+            Whether each series is evaluated at each point, instead of the shapes being broadcast.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> x, c = np.array([0.0, 0.5]), np.ones(2)
+        >>> tg.grad(lambda c: tg.sum(tg.polynomial.chebval(x, c)))(c)[0]
+        np.float64(2.0)
+        """
         x, c = floating(x, complex=True), np.atleast_1d(floating(c, complex=True))
         if tensor:
             c = np.reshape(c, (*c.shape, *[1] * x.ndim))
@@ -35,24 +53,7 @@ def _series(
         return sums[0] if len(c) > 1 else sums[0] + 0 * x
 
     value.__name__ = value.__qualname__ = name
-    value.__doc__ = f"""The values of a series of polynomials, as NumPy's ``{name}``.
-
-    Parameters
-    ----------
-    x
-        The points.
-    c
-        The coefficients, from degree 0 up along axis 0; each column is a series.
-    tensor
-        Whether each series is evaluated at each point, instead of the shapes being broadcast.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> x, c = np.array([0.0, 0.5]), np.ones(2)
-    >>> tg.grad(lambda c: tg.sum(tg.polynomial.{name}(x, c)))(c)[0]
-    np.float64(2.0)
-    """
+    value.__doc__ = (value.__doc__ or "").replace("chebval", name)
     return value
 
 
