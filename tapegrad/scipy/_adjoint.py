@@ -216,7 +216,7 @@ def _integrated(
 # the largest number of elements in the systems of all steps
 _MOST = 1_000_000
 # Radau's method with three stages: its nodes, and the integrals of the polynomials through them
-_NODES = (np.polynomial.legendre.legroots([0, 0, -1, 1]) + 1) / 2
+_NODES = np.array([4 - 6**0.5, 4 + 6**0.5, 10]) / 10
 _POWERS = np.vander(_NODES, increasing=True)
 _STAGES = _POWERS * _NODES[:, None] / np.arange(1, 1 + len(_NODES)) @ np.linalg.inv(_POWERS)
 

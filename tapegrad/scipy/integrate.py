@@ -741,6 +741,7 @@ def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     """`scipy.integrate.simpson`: the integral of parabolas through the points (Simpson's rule).
 
     An even number of points leaves an interval at the end, which Cartwright's correction adds.
+    float32 stays float32, as from SciPy 1.18 on.
 
     Parameters
     ----------
@@ -763,12 +764,8 @@ def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     if x is not None and np.ndim(x) == y.ndim:
         x = np.moveaxis(to_array(x), axis, 0)
     n, h = len(y), to_array(_distances(y, x, dx, 0))
-    # SciPy's dtypes
-    if n != 2 and (x is not None or n % 2 == 0):
-        h = h.astype(float)
-    elif x is None:
-        h = h.astype(np.result_type(y.dtype, 0.0))
     if x is None:
+        h = h.astype(np.result_type(y.dtype, 0.0))
         h = np.broadcast_to(h, (max(n - 1, 0), *[1] * (y.ndim - 1)))
     if n == 2:
         return 0.5 * h[0] * (y[0] + y[1])

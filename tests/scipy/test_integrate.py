@@ -474,12 +474,14 @@ def test_integrals_of_values_are_scipys(name: str, n: int) -> None:
         return [lambda *args, s=s: getattr(s, name)(*args, **options) for s in (ours, theirs)]
 
     y, x = VALUES[:, :n], POINTS[:n]
-    whole = {"compiled": n == 4, "batched": n == 4, "proved": n == 4}
-    prove(*both(), (y, x), **whole)
-    prove(*both(axis=0), (y.T, np.cumsum(y.T, axis=0)), order=1, compiled=False, batched=False)
-    prove(*both(dx=0.25), (y[0] + 1j * y[1],), **FIRST)
+    # SciPy before 1.18 computes some of these in float64
+    whole: dict[str, Any] = dict.fromkeys(("compiled", "batched", "proved"), n == 4)
+    prove(*both(), (y, x), single=name != "simpson", **whole)
+    prove(*both(axis=0), (y.T, np.cumsum(y.T, axis=0)), single=name != "simpson", **FIRST)
+    prove(*both(dx=0.25), (y[0] + 1j * y[1],), single=name != "simpson", **FIRST)
     here, there = both(axis=-2)
-    same(here(VALUES.T.astype(np.float32)), there(VALUES.T.astype(np.float32)), 1e-6)
+    short = VALUES.T.astype(np.float32)
+    same(here(short), there(short).astype(np.float32), 1e-6)
     same(here(np.arange(n)[:, None]), there(np.arange(n)[:, None]))
     # by the distance
     check_grads(lambda dx: getattr(ours, name)(y, dx=dx), (0.25,))
