@@ -201,9 +201,9 @@ def _wanted(x: Constant, i: int, matrices: Sequence[tuple[Array, str]]) -> str:
     if x.splat is None:
         # a rule may take the transpose of a captured matrix
         for array, name in matrices:
+            alike = (array.dtype, array.T.shape) == (x.dtype, x.shape)
             # the first rows tell most of them apart
-            pairs = [(array.T[:n], x.array[:n]) for n in (1, None)]
-            if array.dtype == x.dtype and all(np.array_equal(*pair) for pair in pairs):
+            if alike and all(np.array_equal(array.T[:n], x.array[:n]) for n in (1, None)):
                 return f"{name}_T"
         return f"captured{i}" if x.captured else f"constant{i}"
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
