@@ -12,13 +12,13 @@ from scipy import ndimage as _scipy
 
 from tapegrad.errors.names import list_names
 from tapegrad.functions.selection import take
-from tapegrad.ops.casting import double, floating, to_array
+from tapegrad.ops.casting import double, floating, root, to_array
 from tapegrad.scipy._options import with_scipys_options
 from tapegrad.scipy.signal import continued, slid
 
-__all__ = ["convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter"]
-__all__ += ["gaussian_filter1d", "laplace", "map_coordinates", "prewitt", "sobel"]
-__all__ += ["spline_filter", "uniform_filter", "uniform_filter1d"]
+__all__ = ["convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter", "laplace"]
+__all__ += ["gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace", "prewitt"]
+__all__ += ["map_coordinates", "sobel", "spline_filter", "uniform_filter", "uniform_filter1d"]
 list_names(globals())
 
 _like_scipy = with_scipys_options(_scipy, for_tensors=True)
@@ -240,6 +240,44 @@ def laplace(input: Any, mode: Any, axes: Any = None, **options: Any) -> Any:
     """
     each = _by_axis(input, axes, mode=mode).items()
     return sum(correlate1d(input, [1, -2, 1], axis=i, **one, **options) for i, one in each)
+
+
+def _gaussians(n: int, input: Any, mode: Any, axes: Any, **options: Any) -> list[Any]:
+    """The derivatives of order n along each axis of an image that is convolved with a Gaussian."""
+    orders = n * np.eye(np.ndim(input), dtype=int)
+    each = _by_axis(input, axes, mode=mode).items()
+    return [gaussian_filter(input, order=orders[i], **one, **options) for i, one in each]
+
+
+@_like_scipy
+def gaussian_laplace(input: Any, sigma: Any, axes: Any = None, **options: Any) -> Any:
+    """The sum of second derivatives of an image that is convolved with a Gaussian.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import gaussian_laplace
+    >>> tg.grad(lambda x: gaussian_laplace(x, 0.5)[1])(np.zeros(3)).round(4)
+    array([ 1.2783, -2.5571,  1.2783])
+    """
+    each = _by_axis(input, axes, sigma=sigma)
+    widths = [each[i]["sigma"] if i in each else 0 for i in range(np.ndim(input))]
+    return sum(_gaussians(2, input, sigma=widths, axes=axes, **options))
+
+
+@_like_scipy
+def gaussian_gradient_magnitude(input: Any, axes: Any = None, **options: Any) -> Any:
+    """The length of the gradient of an image that is convolved with a Gaussian.
+
+    Where it is 0, so is the slope.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.ndimage import gaussian_gradient_magnitude
+    >>> gaussian_gradient_magnitude(np.array([0.0, 1.0, 1.0]), 0.5).round(4)
+    array([0.4258, 0.4258, 0.    ])
+    """
+    return root(sum(np.square(part) for part in _gaussians(1, input, axes=axes, **options)))
 
 
 # --- points between elements ----------------------------------------------------------------

@@ -264,17 +264,9 @@ def _filtered_batch(op: Any, batched: Batched, b: Any, a: Any, x: Any, axis: int
     return apply(op, (b, a, x), {"axis": batch_axis(axis, x.ndim - 1)})
 
 
-def _by_b(g: Any, y: Any, b: Any, a: Any, x: Any, axis: int) -> Any:
-    return _lagged(_before(a, g, axis), x, len(b), axis)
-
-
-def _by_a(g: Any, y: Any, b: Any, a: Any, x: Any, axis: int) -> Any:
-    return -_lagged(_before(a, g, axis), y, len(a), axis)
-
-
 @op(
-    _by_b,
-    _by_a,
+    lambda g, y, b, a, x, axis: _lagged(_before(a, g, axis), x, len(b), axis),
+    lambda g, y, b, a, x, axis: -_lagged(_before(a, g, axis), y, len(a), axis),
     lambda g, y, b, a, x, axis: _backward(b, a, g, axis),
     name="lfilter",
     scipy="",
@@ -289,22 +281,12 @@ def _filtered(b: Any, a: Any, x: Any, axis: int) -> Any:
     return _scipy.lfilter(b, a, x, axis)
 
 
-@op(
-    lambda g, y, v, x, n, axis: _filtered(g, np.ones(1, g.dtype), x, axis),
-    lambda g, y, v, x, n, axis: _backward(g, np.ones(1, g.dtype), v, axis),
-    name="lagged_products",
-    scipy="",
-    complex=True,
-    adds=True,
-)
 def _lagged(v: Any, x: Any, n: int, axis: int) -> Any:
     """The sums of ``v[i] * x[i - k]`` over all i, for each k below n."""
-    v, x = np.moveaxis(v, axis, -1), np.moveaxis(x, axis, -1)
-    y = np.zeros(n, np.result_type(v, x))
-    size = x.shape[-1]
-    for k in range(min(n, size)):
-        y[k] = np.sum(v[..., k:] * x[..., : size - k])
-    return y
+    if not x.size:
+        return np.zeros(n, x.dtype)
+    v, x = (np.reshape(np.moveaxis(z, axis, -1), (-1, z.shape[axis])) for z in (v, x))
+    return _convolved(pad(v, {-1: (0, n - 1)}), np.flip(x), "valid", "direct", None)[0]
 
 
 def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:

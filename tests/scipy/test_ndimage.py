@@ -65,6 +65,15 @@ FILTERS: dict[str, Any] = {
     "sobel": (lambda s, x: s.sobel(x, 1, mode=("wrap", "mirror", "constant"), cval=2), CUBE),
     "prewitt": (lambda s, x: s.prewitt(x, mode="nearest"), IMAGE),
     "laplace": (lambda s, x: s.laplace(x, mode=("constant", "wrap"), cval=1.5), Z),
+    "gaussian_laplace": (lambda s, x: s.gaussian_laplace(x, (0.6, 0.8), mode="wrap"), IMAGE),
+    "gaussian_laplace, along some": (
+        lambda s, x: s.gaussian_laplace(x, 0.6, mode=("wrap", "mirror"), axes=(2, 0), truncate=3.0),
+        CUBE,
+    ),
+    "gaussian_gradient_magnitude": (
+        lambda s, x: s.gaussian_gradient_magnitude(x, 0.7, mode="constant", cval=1.5),
+        IMAGE,
+    ),
 }
 
 
@@ -93,6 +102,11 @@ def test_axes_of_weights_are_in_order() -> None:
     prove(*[partial(s.correlate, **options) for s in (ours, theirs)], (CUBE, WEIGHTS.T), **FIRST)
     options = {"axes": (2, 0), "mode": ("wrap", "mirror")}
     prove(*[partial(s.laplace, **options) for s in (ours, theirs)], (CUBE,), **FIRST)
+
+
+def test_the_length_of_a_gradient_of_0_has_a_slope_of_0() -> None:
+    length = lambda x: np.sum(ours.gaussian_gradient_magnitude(x, 0.7))
+    np.testing.assert_array_equal(tg.grad(length)(np.zeros((3, 4))), 0)
 
 
 def test_a_filter_of_integers_has_their_dtype_and_no_derivative() -> None:
