@@ -371,7 +371,7 @@ def names_of(module: str) -> str:
     for name in sorted(theirs.__all__):
         thing = getattr(theirs, name)
         parameters = ", ".join(getattr(thing, "example", ()))
-        kind = getattr(thing, "kinds", "").partition(",")[0]
+        kind = getattr(thing, "kinds", ("",))[0]
         kinds.setdefault(kind, []).append(f"`{name}({parameters})`" if parameters else f"`{name}`")
     others = "Others" if len(kinds) > 1 else f"`tapegrad.scipy.{module}`"
     lines = [f"{DISTRIBUTIONS.get(kind, others)}: {', '.join(x)}." for kind, x in kinds.items()]

@@ -18,11 +18,15 @@ import numpy as np
 
 from tapegrad.ops.casting import floating, number, to_array
 from tapegrad.ops.scipy_special import incomplete
+from tapegrad.scipy._moments import moments
 
-__all__ = ["Continuous", "Discrete", "Frozen", "exp_of", "lacking", "log_of"]
+__all__ = ["PROBABILITIES", "QUANTILES", "Continuous", "Discrete", "Frozen", "exp_of", "lacking"]
+__all__ += ["log_of"]
 __dir__ = __all__.copy
 
 _INF = math.inf
+PROBABILITIES, QUANTILES = ("cdf", "logcdf", "sf", "logsf"), ("ppf", "isf", "median")
+_KINDS = (*PROBABILITIES, *QUANTILES, "mean", "var", "std", "entropy")
 
 
 def log_of(p: Any) -> Any:
@@ -73,14 +77,19 @@ class _Distribution:
         The shape parameters by name, with numbers that it has.
     valid
         Whether shape parameters are allowed; by default the positive ones are.
+    lacks
+        The names of methods of SciPy's that it has not.
     """
 
     name: str
     example: Mapping[str, float]
     valid: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    lacks: Sequence[str] = attrs.field(default=(), kw_only=True)
     __tree_static__: ClassVar[bool] = True
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0),)
-    kinds: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    _probability: ClassVar[Callable[..., Any]]
+    _quantile: ClassVar[Callable[..., Any]]
 
     def __attrs_post_init__(self) -> None:
         named = [*[(x, inspect.Parameter.empty) for x in self.example], *self.trailing]
@@ -92,10 +101,10 @@ class _Distribution:
         shapes = "".join(f", {x}" for x in self.example.values())
         self.__dict__["__doc__"] = _DOC.format(
             name=self.name,
-            kinds=self.kinds,
+            kinds=", ".join(x for x in self.kinds if hasattr(self, x)),
             first="x" if "pdf" in self.kinds else "k",
             names=", ".join(x for x, _ in named),
-            call=f"{self.name}.cdf, [0.5{shapes}]"
+            call=f"{self.name}.pdf, [0.5{shapes}]"
             if "pdf" in self.kinds
             else f"lambda p: {self.name}.logpmf(1{shapes.rpartition(',')[0]}, p), [0.5]",
         )
@@ -110,6 +119,11 @@ class _Distribution:
         return _named, (self.name,)
 
     __getattr__ = lacking
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _KINDS and name in self.lacks:
+            raise AttributeError(name)  # which `lacking` answers
+        return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         return f"<{self.name} of tapegrad.scipy.stats>"
@@ -163,16 +177,34 @@ class _Distribution:
         """The quantile from above: the inverse of `sf`, or the least count with an `sf` up to q."""
         return self._quantile("isf", floating(q), args, kwargs)
 
-    def _probability(
-        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
-    ) -> Any:
-        raise NotImplementedError
+    def median(self, *args: Any, **kwargs: Any) -> Any:
+        """The quantile of one half."""
+        return self.ppf(0.5, *args, **kwargs)
 
-    def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
-        raise NotImplementedError
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        """The mean, which is inf or nan where there is none."""
+        return self._moment("mean", args, kwargs)
+
+    def var(self, *args: Any, **kwargs: Any) -> Any:
+        """The variance."""
+        return self._moment("var", args, kwargs)
+
+    def std(self, *args: Any, **kwargs: Any) -> Any:
+        """The standard deviation."""
+        return np.sqrt(self.var(*args, **kwargs))
+
+    def entropy(self, *args: Any, **kwargs: Any) -> Any:
+        """The entropy, in natural units."""
+        return self._moment("entropy", args, kwargs)
+
+    def _moment(self, method: str, args: Any, kwargs: Any) -> Any:
+        parameters, n = self._given(method, args, kwargs), len(self.example)
+        shapes, (loc, scale, *_) = parameters[:n], (*parameters[n:], 1)
+        y = moments(self.name, shapes, loc, scale)[("mean", "var", "entropy").index(method)]
+        return self._checked(np.where(np.isnan(loc), np.nan, y), 0.0, shapes, loc, scale)
 
 
-_DOC = """`scipy.stats.{name}`: {kinds}, each called as in SciPy.
+_DOC = """`scipy.stats.{name}`: {kinds}, called as in SciPy.
 
 The arguments after the first, ``{first}`` or a probability ``q``, are ``{names}``. Called itself,
 it gives a frozen distribution: a tree of these. float32 stays float32.
@@ -203,7 +235,7 @@ class Frozen:
         method = getattr(self.distribution, name)
         if name.startswith("_") or not callable(method):
             raise AttributeError(f"a frozen {self.distribution.name} has no method {name}")
-        return lambda x: method(x, *self.parameters)
+        return lambda *x: method(*x, *self.parameters)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -215,27 +247,27 @@ class Continuous(_Distribution):
     support
         Its ends, or functions of the shape parameters that return them.
     logpdf_, cdf_, sf_, ppf_, isf_
-        As SciPy's methods, within the support.
+        As SciPy's methods, within the support; None for what is not here.
     logcdf_, logsf_
         By default the logarithms of these.
     inner
-        A point inside the support, whatever the shape parameters are.
+        A point inside the support, or a function of the shape parameters that returns one.
     low_is_open
         Whether a finite low end is outside the support.
     """
 
     support: tuple[Any, Any]
     logpdf_: Callable[..., Any]
-    cdf_: Callable[..., Any]
-    sf_: Callable[..., Any]
-    ppf_: Callable[..., Any]
-    isf_: Callable[..., Any]
-    logcdf_: Callable[..., Any] | None = None
-    logsf_: Callable[..., Any] | None = None
+    cdf_: Any = None
+    sf_: Any = None
+    ppf_: Any = None
+    isf_: Any = None
+    logcdf_: Any = None
+    logsf_: Any = None
     inner: Any = attrs.field(default=0.5, kw_only=True)
     low_is_open: bool = attrs.field(default=False, kw_only=True)
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0), ("scale", 1))
-    kinds: ClassVar[str] = "pdf, logpdf, cdf, logcdf, sf, logsf, ppf and isf"
+    kinds: ClassVar[tuple[str, ...]] = ("pdf", "logpdf", *_KINDS)
 
     def _standard(self, method: str, x: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any, Any]:
         *shapes, loc, scale = self._given(method, args, kwargs)
@@ -243,22 +275,21 @@ class Continuous(_Distribution):
         x = x if type(loc) is int and not loc else x - loc
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
-    def _ends(self, shapes: Sequence[Any]) -> list[Any]:
-        return [end(*shapes) if callable(end) else end for end in self.support]
+    def _points(self, shapes: Sequence[Any]) -> list[Any]:
+        """Both ends of the support, and a point inside."""
+        return [x(*shapes) if callable(x) else x for x in (*self.support, self.inner)]
 
     def _inside(self, y: Any, shapes: Sequence[Any]) -> Any:
         # nan is not outside; at the end that it does not reach, a logarithm has no slope
-        (low, high), is_open = self._ends(shapes), self.low_is_open or self.support[0] == -_INF
+        (low, high, _), is_open = self._points(shapes), self.low_is_open or self.support[0] == -_INF
         inside = ~(np.less_equal(y, low) if is_open else np.less(y, low)) & ~(
             np.greater_equal(y, high) if self.support[1] == _INF else np.greater(y, high)
         )
         return inside & ~np.isinf(y) if callable(self.support[1]) else inside
 
-    def _probability(
-        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
-    ) -> Any:
+    def _probability(self, method: str, ends: Any, x: Any, args: Any, kwargs: Any) -> Any:
         y, shapes, loc, scale = self._standard(method, x, args, kwargs)
-        inside, (low, high) = self._inside(y, shapes), self._ends(shapes)
+        inside, (low, high, inner) = self._inside(y, shapes), self._points(shapes)
         end = {"logcdf": low, "logsf": high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
@@ -266,7 +297,7 @@ class Continuous(_Distribution):
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
             fn = lambda *of: _log_of(*[part(*of) for part in parts])  # noqa: E731
-        values = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
+        values = _within(inside, lambda y: fn(y, *shapes), y, inner, outside)
         return self._checked(values, floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -276,15 +307,15 @@ class Continuous(_Distribution):
     def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the density; -inf outside the support."""
         y, shapes, loc, scale = self._standard("logpdf", x, args, kwargs)
-        inside = self._inside(y, shapes)
+        inside, inner = self._inside(y, shapes), self._points(shapes)[2]
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
-        values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
+        values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, inner, -_INF)
         return self._checked(values, floating(x), shapes, loc, scale)
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
         *shapes, loc, scale = self._given(method, args, kwargs)
-        ends = self._ends(shapes)[:: 1 if method == "ppf" else -1]
+        ends = self._points(shapes)[:2][:: 1 if method == "ppf" else -1]
         beyond = np.where(np.equal(q, 0), ends[0], np.where(np.equal(q, 1), ends[1], np.nan))
         fn, inside = getattr(self, f"{method}_"), np.greater(q, 0) & np.less(q, 1)
         y = _within(inside, lambda q: fn(q, *shapes), q, 0.5, beyond)
@@ -298,7 +329,7 @@ class Discrete(_Distribution):
     Attributes
     ----------
     logpmf_, cdf_, sf_, logcdf_, logsf_
-        As SciPy's methods, within the support.
+        As SciPy's methods, within the support; None for what is not here.
     pmf_
         The same as a product, for where one of its factors is 0.
     least, most
@@ -308,15 +339,15 @@ class Discrete(_Distribution):
     """
 
     logpmf_: Callable[..., Any]
-    cdf_: Callable[..., Any]
-    sf_: Callable[..., Any]
-    logcdf_: Callable[..., Any]
-    logsf_: Callable[..., Any]
     pmf_: Callable[..., Any]
+    cdf_: Any = None
+    sf_: Any = None
+    logcdf_: Any = None
+    logsf_: Any = None
     most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF, kw_only=True)
     whole: int = attrs.field(default=0, kw_only=True)
     least: int = attrs.field(default=0, kw_only=True)
-    kinds: ClassVar[str] = "pmf, logpmf, cdf, logcdf, sf, logsf, ppf and isf"
+    kinds: ClassVar[tuple[str, ...]] = ("pmf", "logpmf", *_KINDS)
 
     def _standard(self, method: str, k: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         *shapes, loc = self._given(method, args, kwargs)
@@ -342,23 +373,19 @@ class Discrete(_Distribution):
         moved, k, shapes = self._standard("logpmf", k, args, kwargs)
         inside = self._inside(moved, k, shapes)
         values = _within(inside, lambda k: self.logpmf_(k, *shapes), k, self.least, -_INF)
-        return self._nan_where_unfit(values, moved, args, kwargs, shapes)
+        return self._fitting(values, moved, args, kwargs)
 
-    def _probability(
-        self, method: str, ends: tuple[float, float], x: Any, args: Any, kwargs: Any
-    ) -> Any:
+    def _probability(self, method: str, ends: Any, x: Any, args: Any, kwargs: Any) -> Any:
         moved, k, shapes = self._standard(method, x, args, kwargs)
         # from the largest count on the probability is known
         below, fn = np.less(k, self.least), getattr(self, f"{method}_")
         inside, outside = ~below & np.less(k, self.most(*shapes)), np.where(below, *ends)
         values = _within(inside, lambda k: fn(k, *shapes), k, self.least, outside)
-        return self._nan_where_unfit(values, moved, args, kwargs, shapes)
+        return self._fitting(values, moved, args, kwargs)
 
-    def _nan_where_unfit(self, values: Any, k: Any, args: Any, kwargs: Any, shapes: Any) -> Any:
-        counts = self._given("", args, kwargs)[: self.whole]
-        for count, whole in zip(counts, shapes, strict=False):
-            values = np.where(np.equal(count, whole), values, np.nan)
-        return self._checked(np.where(np.isnan(k), np.nan, values), k, shapes)
+    def _fitting(self, values: Any, k: Any, args: Any, kwargs: Any) -> Any:
+        values = np.where(np.isnan(k), np.nan, values)
+        return self._checked(values, k, self._given("", args, kwargs)[:-1])
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A step, which has no slope."""

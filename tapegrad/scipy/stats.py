@@ -31,6 +31,7 @@ from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking,
 
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
+from tapegrad.scipy._moments import expm1_over
 
 __all__ = ["bernoulli", "beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma"]
 __all__ += ["genextreme", "genpareto", "geom", "gumbel_l", "gumbel_r", "halfcauchy", "halfnorm"]
@@ -323,24 +324,13 @@ def _log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
     return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
-def _expm1_over(x: Any, c: Any) -> Any:
-    """``expm1(c * x) / c``, whose limit at 0 is x."""
-    total: Any = 1.0
-    is_near = np.less(np.absolute(c * x), 0.02)
-    near = np.where(is_near, c * x, 0)
-    for k in range(9, 1, -1):
-        total = 1 + near / k * total
-    far = np.expm1(np.where(is_near, 1, c * x)) / np.where(is_near, 1, c)
-    return np.where(is_near, x * total, far)
-
-
 def _end_of(c: Any) -> Any:
     """``1 / c``, or inf unless c is positive."""
     is_finite = np.greater(c, 0)
     return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
 
 
-_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), _expm1_over)
+_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), expm1_over)
 genpareto = Continuous(
     "genpareto",
     {"c": 0.25},
@@ -443,32 +433,37 @@ def _is_probability(p: Any) -> Any:
     return np.greater_equal(p, 0) & np.less_equal(p, 1)
 
 
+def _is_count(n: Any) -> Any:
+    return np.greater_equal(n, 0) & np.equal(n, np.floor(n))
+
+
 poisson = Discrete(
     "poisson",
     {"mu": 2.5},
     lambda k, mu: GAMMA.density(k + 1, mu),
+    lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
     lambda k, mu: GAMMA.sf(k + 1, mu),
     lambda k, mu: GAMMA.cdf(k + 1, mu),
     lambda k, mu: GAMMA.logsf(k + 1, mu),
     lambda k, mu: GAMMA.logcdf(k + 1, mu),
-    lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
     valid=lambda mu: np.greater_equal(mu, 0),
+    lacks=("entropy",),
 )
 _BINOM: list[Any] = [
     lambda k, n, p: binom_log_mass(k, n - k, p),
+    lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
     lambda k, n, p: BETA.sf(k + 1, n - k, p),
     lambda k, n, p: BETA.cdf(k + 1, n - k, p),
     lambda k, n, p: BETA.logsf(k + 1, n - k, p),
     lambda k, n, p: BETA.logcdf(k + 1, n - k, p),
-    lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
 ]
 _NBINOM: list[Any] = [
     lambda k, n, p: binom_log_mass(n, k, p) + np.log(n / (n + k)),
+    lambda k, n, p: p**n * (1 - p) ** k / ((n + k) * special.beta(n, k + 1)),
     lambda k, n, p: BETA.cdf(n, k + 1, p),
     lambda k, n, p: BETA.sf(n, k + 1, p),
     lambda k, n, p: BETA.logcdf(n, k + 1, p),
     lambda k, n, p: BETA.logsf(n, k + 1, p),
-    lambda k, n, p: p**n * (1 - p) ** k / ((n + k) * special.beta(n, k + 1)),
 ]
 
 
@@ -483,7 +478,8 @@ binom = Discrete(
     *_BINOM,
     most=lambda n, p: n,
     whole=1,
-    valid=lambda n, p: np.greater_equal(n, 0) & _is_probability(p),
+    valid=lambda n, p: _is_count(n) & _is_probability(p),
+    lacks=("entropy",),
 )
 bernoulli = Discrete(
     "bernoulli", {"p": 0.25}, *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
@@ -493,7 +489,10 @@ nbinom = Discrete(
     {"n": 2.5, "p": 0.25},
     *_NBINOM,
     valid=lambda n, p: np.greater(n, 0) & np.greater(p, 0) & np.less_equal(p, 1),
+    lacks=("entropy",),
 )
+
+
 geom = Discrete(
     "geom",
     {"p": 0.25},
@@ -506,7 +505,41 @@ geom = Discrete(
 
 
 @attrs.frozen(eq=False, slots=False)
-class _MultivariateNormal:
+class _OfVectors:
+    """The base of distributions of vectors."""
+
+    __getattr__ = lacking
+    logpdf: ClassVar[Callable[..., Any]]
+
+    def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The density."""
+        return exp_of(self.logpdf(x, *args, **kwargs))
+
+
+def _distances(name: str, x: Any, mean: Any, cov: Any) -> tuple[Any, Any, Any]:
+    """Squares of distances by a covariance, half the logarithm of its determinant, and its size."""
+    x, cov = floating(x), floating(cov)
+    mean = None if mean is None else np.atleast_1d(floating(mean))
+    n = (cov.shape[0] if cov.ndim == 2 else 1) if mean is None else mean.shape[0]
+    if cov.ndim < 2:
+        cov = cov * np.eye(n)
+    if cov.shape != (n, n) or (mean is not None and mean.ndim > 1):
+        raise ValueError(
+            f"{name}: the covariance of {n} variables must have the shape {(n, n)}; it has "
+            f"{cov.shape}"
+        )
+    x = x if x.ndim > 1 or (x.ndim == 1 and n > 1) else x[..., None]
+    if x.shape[-1] != n:
+        raise ValueError(f"{name}: the last axis of x must have a length of {n}")
+    apart = x if mean is None else x - mean
+    factor = cholesky(cov)
+    flat = solve(factor, np.reshape(apart, (-1, n)).T)
+    squares = np.reshape(np.sum(flat * flat, axis=0), apart.shape[:-1])
+    half_log_det = np.sum(np.log(np.diagonal(factor)))
+    return squares, half_log_det, n
+
+
+class _MultivariateNormal(_OfVectors):
     """`scipy.stats.multivariate_normal`: pdf and logpdf, each called as in SciPy.
 
     The arguments are ``x, mean=None, cov=1``: points along the last axis, a vector of zeros by
@@ -522,11 +555,6 @@ class _MultivariateNormal:
     """
 
     name: ClassVar[str] = "multivariate_normal"
-    __getattr__ = lacking
-
-    def pdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
-        """The density."""
-        return np.exp(self.logpdf(x, mean, cov, allow_singular))
 
     def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
         """The logarithm of the density."""
@@ -535,29 +563,11 @@ class _MultivariateNormal:
                 "multivariate_normal.logpdf: allow_singular= is not supported; add a small "
                 "multiple of the identity to the covariance"
             )
-        x, cov = floating(x), floating(cov)
-        mean = None if mean is None else np.atleast_1d(floating(mean))
-        n = (cov.shape[0] if cov.ndim == 2 else 1) if mean is None else mean.shape[0]
-        if cov.ndim < 2:
-            cov = cov * np.eye(n)
-        if cov.shape != (n, n) or (mean is not None and mean.ndim > 1):
-            raise ValueError(
-                f"multivariate_normal: the covariance of {n} variables must have the shape "
-                f"{(n, n)}; it has {cov.shape}"
-            )
-        x = x if x.ndim > 1 or (x.ndim == 1 and n > 1) else x[..., None]
-        if x.shape[-1] != n:
-            raise ValueError(f"multivariate_normal: the last axis of x must have a length of {n}")
-        apart = x if mean is None else x - mean
-        factor = cholesky(cov)
-        flat = solve(factor, np.reshape(apart, (-1, n)).T)
-        squares = np.reshape(np.sum(flat * flat, axis=0), apart.shape[:-1])
-        half_log_det = np.sum(np.log(np.diagonal(factor)))
+        squares, half_log_det, n = _distances(self.name, x, mean, cov)
         return number(np.squeeze(-squares / 2 - half_log_det - n * _LOG_SQRT_2PI))
 
 
-@attrs.frozen(eq=False, slots=False)
-class _Dirichlet:
+class _Dirichlet(_OfVectors):
     """`scipy.stats.dirichlet`: pdf and logpdf, each called as in SciPy.
 
     The arguments are ``x, alpha``. The first axis of `x` has the entries of a point, which sum to
@@ -573,11 +583,6 @@ class _Dirichlet:
     """
 
     name: ClassVar[str] = "dirichlet"
-    __getattr__ = lacking
-
-    def pdf(self, x: Any, alpha: Any) -> Any:
-        """The density."""
-        return exp_of(self.logpdf(x, alpha))
 
     def logpdf(self, x: Any, alpha: Any) -> Any:
         """The logarithm of the density."""

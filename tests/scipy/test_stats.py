@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from alike import same
 from depth import THOROUGH
-from scipy_kit import prove, refuses_alike
+from scipy_kit import FIRST, prove, refuses_alike
 
 import tapegrad as tg
 from tapegrad.testing import check_batched, check_grads, check_properties
@@ -49,16 +49,21 @@ LOC, SCALE = np.array([0.5, -1.0]), np.array([0.5, 2.0])
 DENSITIES = ("pdf", "logpdf")
 PROBABILITIES = ("cdf", "logcdf", "sf", "logsf")
 QUANTILES = ("ppf", "isf")
+MOMENTS = ("mean", "var", "entropy", "std", "median")
 Q = np.array([0.0625, 0.75])
 SLOW = [("beta", "ppf"), ("f", "ppf")]
+
+
+def those_of(name: str, methods: Any = DENSITIES + PROBABILITIES + QUANTILES) -> list[str]:
+    """The methods that a distribution has."""
+    return [method for method in methods if hasattr(getattr(ours, name), method)]
 
 
 def both(name: str, method: str) -> list[Any]:
     return [getattr(getattr(s, name), method) for s in (ours, theirs)]
 
 
-@pytest.mark.parametrize("method", DENSITIES + PROBABILITIES + QUANTILES)
-@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize(("name", "method"), [(x, m) for x in CONTINUOUS for m in those_of(x)])
 def test_continuous_ones_are_scipys_in_every_argument(name: str, method: str) -> None:
     x, *shapes = (np.asarray(a, float) for a in CONTINUOUS[name])
     args = (Q if method in QUANTILES else LOC + SCALE * x, *shapes, LOC, SCALE)
@@ -74,7 +79,7 @@ def test_continuous_ones_are_scipys_in_every_argument(name: str, method: str) ->
 @pytest.mark.parametrize("name", DISCRETE)
 def test_discrete_ones_are_scipys_in_every_parameter(name: str) -> None:
     (k, *shapes), whole = DISCRETE[name], getattr(ours, name).whole
-    for method in ("pmf", "logpmf", *PROBABILITIES):
+    for method in those_of(name, ("pmf", "logpmf", *PROBABILITIES)):
 
         def fn(*p: Any, method: Any = method, s: Any = ours) -> Any:
             return getattr(getattr(s, name), method)(np.asarray(k) + 1, *shapes[:whole], *p, loc=1)
@@ -86,7 +91,7 @@ def test_discrete_ones_are_scipys_in_every_parameter(name: str) -> None:
         check_batched(fn, p)
     # of many counts, where products overflow
     same(*[f(np.array([900, 1000]), *MANY[name]) for f in both(name, "pmf")], 1e-11)
-    for method in QUANTILES:
+    for method in those_of(name, QUANTILES):
         fns = both(name, method)
         np.testing.assert_array_equal(*[f(Q, *shapes) for f in fns])
         # a step, moved by the location
@@ -113,7 +118,7 @@ def test_values_outside_the_support_and_of_wrong_parameters_are_scipys(
     bad = [tuple(-1.0 for _ in good[0])]
     for shapes in cases.get(name, good + bad):
         densities = ("pmf", "logpmf") if is_discrete else DENSITIES
-        for method in densities + PROBABILITIES + QUANTILES:
+        for method in those_of(name, densities + PROBABILITIES + QUANTILES):
             x = LEVELS if method in QUANTILES else POINTS
             more = (0.0,) if is_discrete else (0.25, scale)
             with np.errstate(all="ignore"):
@@ -258,8 +263,75 @@ binom logcdf 5 1000 1e-6 | -1.367008121609e-21 -8.200884058388e-15
 """
 
 
-def test_in_tails_values_and_slopes_are_those_of_many_digits() -> None:
-    for line in TAILS.strip().splitlines():
+# a moment and the shape parameters; the value and the slopes by these, likewise
+FAR_MOMENTS = """
+gamma entropy 1e-9 | -999999978.8539 9.99999999e17
+gamma entropy 1e15 | 18.68832673066 5.0e-16
+beta entropy 1e10 1e-10 | -9999999999.577 -1.00000000005e-10 9.999999999e19
+beta entropy 1e9 3e9 | -10.47282978285 1.250000002813e-10 -2.083333333484e-10
+beta entropy 1e-5 2e-5 | -83320.41499211 7777711109.466 277761109.4663
+t entropy 1e-3 | 1004.454699617 -1000499.178513
+f entropy 1e8 1e9 | -7.397173164226 -4.545454478512e-9 -4.54545465124e-11
+invgamma entropy 1e12 | -40.02759314069 -1.500000000001e-12
+genextreme mean 1e-9 | 0.5772156639125 -0.989055993513
+genextreme mean 0 | 0.5772156649015 -0.989055995328
+genextreme var 1e-5 | 1.644891037248 -4.302842869725
+genextreme var -0.0999 | 2.225466008796 -7.748159530164
+genextreme var 3.5 | 400.3839097558 1399.114963023
+weibull_min var 1e6 | 1.644929763783e-12 -3.289855224512e-18
+weibull_min var 0.25 | 39744.0 -2734180.499653
+lognorm var 1e-8 | 1.0e-16 2.0e-8
+"""
+
+
+@pytest.mark.parametrize("scale", [SCALE, -SCALE])
+@pytest.mark.parametrize("name", [*CONTINUOUS, *DISCRETE])
+def test_moments_are_scipys_in_every_parameter(name: str, scale: Any) -> None:
+    _, *shapes = {**CONTINUOUS, **DISCRETE}[name]
+    args = (*shapes[:1], *[np.asarray(a, float) for a in shapes[1:]], LOC)
+    args = args if name in DISCRETE else (*args, scale)
+    args = tuple(x if type(x) is int else np.asarray(x, float) for x in args)
+    whole = getattr(getattr(ours, name), "whole", 0)
+    for method in those_of(name, MOMENTS):
+        fns = both(name, method)
+        # broadcast, and of numbers alone
+        cases = [(*args[:-1], args[-1][:, None])]
+        cases += [(*[x if type(x) is int else float(x[0]) for x in args[:-1]], 2)]
+        cases += [tuple(np.nan if type(x) is not int else x for x in args)]
+        with np.errstate(all="ignore"):
+            for case in cases:
+                np.testing.assert_allclose(*[f(*case) for f in fns], rtol=1e-13, atol=1e-15)
+        if scale[0] > 0:
+            frozen = getattr(ours, name)(*args)
+            np.testing.assert_array_equal(getattr(frozen, method)(), fns[0](*args))
+            if np.all(np.isfinite(fns[0](*args))) and (method in MOMENTS[:3] or THOROUGH):
+                bound = [lambda *p, f=f: f(*args[:whole], *p) for f in fns]
+                checks: dict[str, Any] = {} if THOROUGH else FIRST
+                prove(*bound, args[whole:], single=False, **checks)
+
+
+@pytest.mark.parametrize("name", ["t", "pareto", "invgamma", "genpareto", "genextreme"])
+def test_moments_that_do_not_exist_are_scipys(name: str) -> None:
+    c = np.array([-3.0, -1.5, -0.75, 0.25, 0.75, 1.25, 1.75, 3.5, -np.inf, np.nan])
+    for method in ("mean", "var", "std", "entropy"):
+        with np.errstate(all="ignore"):
+            got, want = (fn(c) for fn in both(name, method))
+        np.testing.assert_allclose(got[:-2], want[:-2], rtol=1e-13)
+        assert np.isnan(got[-1])
+        with np.errstate(all="ignore"):
+            slopes = tg.grad(
+                lambda c, method=method: np.sum(getattr(getattr(ours, name), method)(c))
+            )(c[:8])
+        assert not np.any(np.isnan(slopes[np.isfinite(want[:8])]))
+        assert np.all(slopes[np.isinf(want[:8])] == 0)
+
+
+def test_moments_of_large_and_small_parameters_are_those_of_many_digits() -> None:
+    values_and_slopes_are(FAR_MOMENTS)
+
+
+def values_and_slopes_are(table: str) -> None:
+    for line in table.strip().splitlines():
         call, expected = line.split(" | ")
         name, method, *numbers = call.split()
         args, of = [float(x) for x in numbers], len(numbers)
@@ -267,6 +339,10 @@ def test_in_tails_values_and_slopes_are_those_of_many_digits() -> None:
         value, slopes = tg.value_and_grad(getattr(getattr(ours, name), method), by)(*args)
         got, want = [value, *slopes], [float(x) for x in expected.split()]
         np.testing.assert_allclose(got, want, 1e-12, err_msg=call)
+
+
+def test_in_tails_values_and_slopes_are_those_of_many_digits() -> None:
+    values_and_slopes_are(TAILS)
 
 
 SHAPES = {"norm": (), "expon": (), "uniform": (), "t": (3.5,), "gamma": (1e6,), "chi2": (3.0,)}
@@ -338,7 +414,7 @@ def test_float32_stays_float32() -> None:
     x = np.array([0.25, 0.5], np.float32)
     for name in CONTINUOUS:
         shapes = [a[1] for a in CONTINUOUS[name][1:]]
-        for method in DENSITIES + PROBABILITIES + QUANTILES:
+        for method in those_of(name):
             got, want = (fn(x, *shapes, scale=1.25) for fn in both(name, method))
             assert got.dtype == np.float32
             np.testing.assert_allclose(got, want, rtol=1e-4)
@@ -415,6 +491,16 @@ def test_the_example_in_a_distributions_docstring_is_true(name: str) -> None:
 def test_scipys_own_name_ours() -> None:
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.norm\.logpdf\("):
         tg.record(lambda t: theirs.norm.logpdf(t))(np.ones(2))
+    with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.beta\.mean\("):
+        tg.record(lambda t: theirs.beta.mean(1.0, t))(np.ones(2))
+    # what it has not is not named
+    assert not hasattr(ours.poisson, "entropy")
+    with pytest.raises(TypeError, match="SciPy computes on arrays alone"):
+        tg.record(lambda t: theirs.poisson.entropy(t))(np.ones(2))
+    with pytest.raises(
+        AttributeError, match=r"stats\.poisson has no 'entropy'; call SciPy's on values"
+    ):
+        ours.poisson(2.0).entropy()
 
 
 EDGES = [

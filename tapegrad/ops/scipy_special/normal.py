@@ -16,7 +16,7 @@ from tapegrad.ops.scipy_special.ufuncs import by_order, declared, scipys, specia
 
 __all__ = ["dawsn", "dawsn_derivative", "erf", "erfc", "erfcinv", "erfcx", "erfcx_derivative"]
 __all__ += ["entr", "erfi", "erfinv", "expit", "kl_div", "log_expit", "log_ndtr", "log_ndtr_slope"]
-__all__ += ["logit", "ndtr", "ndtri", "ndtri_exp", "rel_entr", "xlog1py", "xlogy"]
+__all__ += ["logit", "ndtr", "ndtri", "ndtri_exp", "owens_t", "rel_entr", "xlog1py", "xlogy"]
 
 _SQRT_2 = math.sqrt(2)
 _SQRT_PI = math.sqrt(math.pi)
@@ -101,6 +101,17 @@ log_ndtr: Op[Any] = special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
 ndtri: Op[Any] = special("ndtri", lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2), at=0.59)
 ndtri_exp: Op[Any] = special(
     "ndtri_exp", lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2), at=-1.64
+)
+
+
+def _slope_of_owens_t(h: Any, square: Any) -> Any:
+    return np.exp(-np.square(h) * square / 2) / (2 * math.pi * square)
+
+
+owens_t: Op[Any] = special(
+    "owens_t",
+    lambda g, y, h, a: -g * np.exp(-np.square(h) / 2) * erf(a * h / _SQRT_2) / (2 * _SQRT_2PI),
+    lambda g, y, h, a: g * _slope_of_owens_t(h, 1 + np.square(a)),
 )
 
 # --- logistic ------------------------------------------------------------------------------

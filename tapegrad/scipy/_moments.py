@@ -1,0 +1,145 @@
+"""The means, variances and entropies of distributions, by their shape parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest
+from tapegrad.scipy import special
+
+__all__ = ["expm1_over", "moments"]
+__dir__ = __all__.copy
+
+_INF = math.inf
+_LOG_2 = math.log(2)
+_LOG_SQRT_2PI = math.log(2 * math.pi) / 2
+# gammaln(1 + c) is -_EULER * c and the sum of _ZETAS * c**_POWERS
+_EULER, _POWERS = np.euler_gamma, np.arange(2.0, 27.0)
+_ZETAS = (-1) ** _POWERS / _POWERS * import_module("scipy.special").zeta(_POWERS)
+
+
+def expm1_over(x: Any, c: Any) -> Any:
+    """``expm1(c * x) / c``, whose limit at 0 is x."""
+    total: Any = 1.0
+    is_near = np.less(np.absolute(c * x), 0.02)
+    near = np.where(is_near, c * x, 0)
+    for k in range(9, 1, -1):
+        total = 1 + near / k * total
+    far = np.expm1(np.where(is_near, 1, c * x)) / np.where(is_near, 1, c)
+    return np.where(is_near, x * total, far)
+
+
+def _above(c: Any, low: float, fn: Callable[..., Any], otherwise: float = _INF) -> Any:
+    """A function of c where it is above a number."""
+    exists = np.greater(c, low)
+    return np.where(exists, fn(np.where(exists, c, low + 1)), otherwise)
+
+
+def _of_gamma(a: Any) -> Any:
+    """The entropy of a gamma distribution."""
+    return gamma_rest(0, a) + np.log(a) + (1 - a) * gamma_rest(1, a)
+
+
+def _of_beta(a: Any, b: Any) -> Any:
+    return _of_gamma(a) + _of_gamma(b) - _of_gamma(a + b) - special.psi(a + b)
+
+
+def _of_t(df: Any) -> Any:
+    df = np.minimum(df, 1e300)
+    step = half_step_rest(1, df / 2) + 1 / df
+    return (df + 1) / 2 * step - half_step_rest(0, df / 2) + _LOG_SQRT_2PI
+
+
+def _of_f(m: Any, n: Any) -> Any:
+    share = special.psi(n / 2) - special.psi((m + n) / 2)
+    return _of_beta(m / 2, n / 2) + np.log(n / m) - 2 * share
+
+
+def _by_series(c: Any, terms: Any, fn: Callable[..., Any]) -> Any:
+    """A function of c, by a series next to 0."""
+    is_near = np.less(np.absolute(c), 0.1)
+    series = np.polyval(terms[::-1], np.where(is_near, c, 0))
+    return np.where(is_near, series, fn(np.where(is_near, 1, c)))
+
+
+def _gammaln_over(c: Any) -> Any:
+    """``gammaln(1 + c) / c``."""
+    return _by_series(c, np.append(-_EULER, _ZETAS), lambda c: special.gammaln(1 + c) / c)
+
+
+def _spread(c: Any) -> Any:
+    """``(gamma(1 + 2 * c) - gamma(1 + c)**2) / c**2``."""
+    terms = _ZETAS * (2 ** (_POWERS - 1) - 1)
+    step = _by_series(c, terms, lambda c: (_gammaln_over(2 * c) - _gammaln_over(c)) / c)
+    return np.exp(2 * c * _gammaln_over(c)) * expm1_over(2 * step, c * c)
+
+
+def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any]:
+    """The mean, the variance and the entropy of a distribution."""
+    mean, var, entropy = _MOMENTS[name](*shapes)
+    return mean * scale + loc, var * scale * scale, entropy + np.log(np.absolute(scale))
+
+
+# by the distribution's name; nan for what it lacks
+_MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
+    "norm": lambda: (0.0, 1.0, _LOG_SQRT_2PI + 0.5),
+    "t": lambda df: (
+        _above(df, 1, lambda df: 0.0),
+        np.where(np.greater(df, 1), _above(df, 2, lambda df: 1 / (1 - 2 / df)), np.nan),
+        _of_t(df),
+    ),
+    "gamma": lambda a: (a, a, _of_gamma(a)),
+    "chi2": lambda df: moments("gamma", (df / 2,), 0, 2.0),
+    "beta": lambda a, b: (a / (a + b), a / (a + b) * (b / (a + b)) / (a + b + 1), _of_beta(a, b)),
+    "expon": lambda: (1.0, 1.0, 1.0),
+    "lognorm": lambda s: (
+        np.exp(s * s / 2),
+        np.exp(s * s) * np.expm1(s * s),
+        np.log(s) + (_LOG_SQRT_2PI + 0.5),
+    ),
+    "uniform": lambda: (0.5, 1 / 12, 0.0),
+    "laplace": lambda: (0.0, 2.0, _LOG_2 + 1),
+    "logistic": lambda: (0.0, math.pi**2 / 3, 2.0),
+    "cauchy": lambda: (math.nan, math.nan, math.log(4 * math.pi)),
+    "halfcauchy": lambda: (_INF, _INF, math.log(2 * math.pi)),
+    "halfnorm": lambda: (math.sqrt(2 / math.pi), 1 - 2 / math.pi, _LOG_SQRT_2PI - _LOG_2 + 0.5),
+    "gumbel_l": lambda: (-_EULER, math.pi**2 / 6, _EULER + 1),
+    "gumbel_r": lambda: (_EULER, math.pi**2 / 6, _EULER + 1),
+    "weibull_min": lambda c: moments("genextreme", (1 / c,), 1, -1 / c),
+    "pareto": lambda b: (
+        _above(b, 1, lambda b: b / (b - 1)),
+        _above(b, 2, lambda b: b / (b - 2) / (b - 1) / (b - 1)),
+        1 + 1 / b - np.log(b),
+    ),
+    "invgamma": lambda a: (
+        _above(a, 1, lambda a: 1 / (a - 1)),
+        _above(a, 2, lambda a: 1 / (a - 2) / (a - 1) / (a - 1)),
+        _of_gamma(a) - 2 * special.psi(a),
+    ),
+    "genpareto": lambda c: (
+        _above(-c, -1, lambda d: 1 / (1 + d)),
+        _above(-c, -0.5, lambda d: 1 / (1 + 2 * d) / (1 + d) / (1 + d), math.nan),
+        1 + c,
+    ),
+    "genextreme": lambda c: (
+        np.where(c < -1, np.nan, _above(c, -1, lambda c: -expm1_over(_gammaln_over(c), c))),
+        np.where(c < -0.5, np.nan, _above(c, -0.5, _spread)),
+        _EULER * (1 - c) + 1,
+    ),
+    "f": lambda m, n: (
+        _above(n, 2, lambda n: n / (n - 2)),
+        _above(n, 4, lambda n: 2 * ((m + n - 2) / m) / (n - 4) * np.square(n / (n - 2))),
+        _of_f(m, n),
+    ),
+    "triang": lambda c: ((1 + c) / 3, (1 - c + c * c) / 18, 0.5 - _LOG_2),
+    "poisson": lambda mu: (mu, mu, math.nan),
+    "binom": lambda n, p: (n * p, n * p * (1 - p), math.nan),
+    "bernoulli": lambda p: (p, p * (1 - p), special.entr(p) + special.entr(1 - p)),
+    "nbinom": lambda n, p: (n * (1 - p) / p, n * (1 - p) / p / p, math.nan),
+    "geom": lambda p: (1 / p, (1 - p) / p / p, -np.log(p) - special.xlog1py(1 - p, -p) / p),
+}
