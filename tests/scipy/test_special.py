@@ -72,7 +72,8 @@ def test_combinations_are_scipys(repetition: bool) -> None:
     prove(*fns, (np.array([5.0, 4.5, 40.25]), np.array([[2.0], [3.5]])))
     # beyond the ends
     n, k = np.array([3.0, 2.5, -1.0, 3.0, 0.0]), np.array([4.0, 2.75, 2.0, -1.0, 0.0])
-    same(fns[0](n, k)[[0, 1, 3, 4]], fns[1](n, k)[[0, 1, 3, 4]])
+    same(fns[0](n, k)[[0, 1, 3]], fns[1](n, k)[[0, 1, 3]])
+    assert fns[0](0, 0) == 1  # SciPy 1.15 has 0 with repetition
     same(fns[0](7, 3), fns[1](7, 3))
     assert ours.comb(30, 20, exact=True, repetition=repetition) == theirs.comb(
         30, 20, exact=True, repetition=repetition
