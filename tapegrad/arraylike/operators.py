@@ -95,8 +95,11 @@ class Operators:
     repeat = method(np.repeat)
     take = method(np.take)
     trace = method(np.trace)
+    ravel = flatten = method(np.ravel)
     T = property(method(np.transpose))
     mT = property(method(np.matrix_transpose))  # noqa: N815
+    real = property(method(np.real))
+    imag = property(method(np.imag))
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
@@ -128,22 +131,6 @@ class Operators:
     def compress(self, condition: Any, axis: int | None = None) -> Any:
         """`tg.compress` of the Tensor by a condition."""
         return ANSWERS[np.compress](condition, self, axis)
-
-    def ravel(self, order: str = "C") -> Any:
-        """The Tensor with one axis."""
-        return ANSWERS[np.ravel](self, order)
-
-    flatten = ravel
-
-    @property
-    def real(self) -> Any:
-        """`tg.real` of the Tensor: the same values."""
-        return ANSWERS[np.real](self)
-
-    @property
-    def imag(self) -> Any:
-        """`tg.imag` of the Tensor: zeros."""
-        return ANSWERS[np.imag](self)
 
     @property
     def at(self) -> Any:
