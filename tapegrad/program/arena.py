@@ -80,7 +80,7 @@ class Memory:
     shape, dtype
         Of the array.
     alive
-        When it is needed; never, for one that keeps its memory to itself.
+        When it is needed.
     arena, start
         The name of the memory that it lies in, if it shares any, and where it begins there.
     """
@@ -113,22 +113,17 @@ class Arena:
         Those that are allocated.
     once
         The lines that run once after that, before the first call; more are added.
-    lists
-        The lists of views that they make, as written, and what they are called.
     """
 
     def __init__(self, names: Names) -> None:
         self.memory: list[Memory] = []
         self.once: list[Line] = []
-        self.lists: dict[str, str] = {}
         self._names = names
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""
         size = sum(x.lines for x in self.memory) * cost.CACHE_LINE
-        shared = [
-            x for x in self.memory if x.alive and x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES
-        ]
+        shared = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
         apart = sum(x.lines for x in shared)
         if apart * cost.CACHE_LINE < cost.ARENA_BYTES:
             return size

@@ -36,11 +36,6 @@ class Part:
     view: str
     direct: bool = False
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether it is the same in each call."""
-        return type(self.value) is Ref and self.value.kind == "constant"
-
 
 def fillings(
     program: Code, runs: Sequence[tuple[int, int]], kept: Collection[Ref]

@@ -55,8 +55,8 @@ class Frame:
     lent
         Values in memory that a loop reuses when it runs again.
     lists
-        In a body of a loop, the names of rows of memory that stays in place, the list that each
-        goes through, and the slice that turns it if that is from the last to the first.
+        In a body of a loop, the names of rows of memory that stays in place, and the list that
+        each goes through.
     views
         The names of views of these rows, and the lists of them, which are made once.
     inside
@@ -73,7 +73,7 @@ class Frame:
     arena: Arena
     rows: dict[Ref, str] = attrs.Factory(dict)
     lent: set[Ref] = attrs.Factory(set)
-    lists: dict[str, tuple[str, str]] = attrs.Factory(dict)
+    lists: dict[str, str] = attrs.Factory(dict)
     views: list[tuple[str, str]] = attrs.Factory(list)
     inside: Moments | None = None
 
@@ -90,14 +90,9 @@ class Frame:
 
     def list_views(self, name: str, row: str, text: str, note: str) -> None:
         """Have a step go through views of the rows that it goes through, each written as of x."""
-        # forwards, so that a loop back through the rows shares the list
-        rows, back = self.lists[row]
-        listed = f"[{text} for x in {rows}]"
-        if listed not in self.arena.lists:
-            self.arena.lists[listed] = self.names.new(f"{name}_rows")
-            self.once.append(Line(self.arena.lists[listed], listed, note))
-        self.lists[name] = self.arena.lists[listed], back
-        self.views.append((name, f"{self.arena.lists[listed]}{back}"))
+        rows = self.lists[name] = self.names.new(f"{name}_rows")
+        self.once.append(Line(rows, f"[{text} for x in {self.lists[row]}]", note))
+        self.views.append((name, rows))
 
 
 def framed(
@@ -118,8 +113,7 @@ def framed(
             once += _constant(x, name, names)
     buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
     for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
-        alive = alive and (inside or alive)
-        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, alive))
+        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, inside or alive))
     places = {x: buffers[home] for x, home in plan.home.items()}
     for ref, parts in plan.filled.items():
         for part in parts:

@@ -130,11 +130,9 @@ class _Lines:
     def _fill_buffer(self, i: int) -> None:
         """Have the parts of a concatenation in its own buffer."""
         frame, ref = self.frame, self.refs[i]
-        buffer, small = frame.places[ref], is_small(self.program.of(ref))
+        buffer = frame.places[ref]
         for part in self.plan.filled[ref]:
-            if part.is_constant and small:
-                frame.once.append(Line(f"{buffer}{part.view}", operand(part.value, frame.values)))
-            elif not part.direct:
+            if not part.direct:
                 self._fill(buffer, part)
         note = _about(self.program.of(ref), "its parts are written there")
         frame.once.append(Line(frame.values[ref], buffer, note))

@@ -16,7 +16,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
 from tapegrad.program.arena import Moments, life
-from tapegrad.program.concatenations import Part, fillings, is_small
+from tapegrad.program.concatenations import Part, fillings
 from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import Axes, layouts, ordered
@@ -45,7 +45,7 @@ class Plan:
     buffers
         All of them.
     lives
-        When each is in use; never, for one that keeps what it holds from call to call.
+        When each is in use.
     home
         The number of the buffer that each instruction writes its result to. One that is not listed
         makes a new array, or a view.
@@ -163,8 +163,7 @@ class _Planner:
         ended = self._ending(i)
         if ref in self.filled:
             self._release(ended)
-            if not self._keeps_constants(ref):
-                self.held.add(ref)
+            self.held.add(ref)
         else:
             # an operand of the result's shape that is not needed again can be overwritten
             over = [x for x in ended if _may_write_over(instruction, x, self.owner)]
@@ -187,10 +186,6 @@ class _Planner:
             same = [x for x in over if self.buffers[self.home[x]] == buffer]
         if same:
             self.under[ref] = same[0]
-
-    def _keeps_constants(self, ref: Ref) -> bool:
-        """Whether parts of a concatenation are copied to its buffer once for all calls."""
-        return is_small(self.program.of(ref)) and any(x.is_constant for x in self.filled[ref])
 
     def _assign_run(self, start: int, stop: int) -> None:
         """Have what is needed after a run take whole buffers, and the rest places for a block.
@@ -301,8 +296,7 @@ class _Planner:
             begins[ref] = min(begins[ref], x.index)
         lives = [0] * len(numbers)
         for x, old in home.items():
-            if x not in self.filled or not self._keeps_constants(x):
-                lives[numbers[old]] |= life(begins[x], last[self.ends[x]])
+            lives[numbers[old]] |= life(begins[x], last[self.ends[x]])
         return Plan(
             live=self.live,
             buffers=tuple([self.buffers[old] for old in numbers]),

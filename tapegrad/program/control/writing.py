@@ -96,7 +96,7 @@ class _Writer:
         """All lines."""
         loop, outputs = self.loop, self.loop.body.outputs
         for x, row in zip(self.xs, self.rows, strict=True):
-            self._go_through(row, self._rows(x), self.back, x in self.frame.rows)
+            self._go_through(row, f"{self._rows(x)}{self.back}", x in self.frame.rows)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k in range(loop.n_carry):
@@ -148,11 +148,11 @@ class _Writer:
         alive = self.frame.life_of(self.index, held)
         self.frame.arena.memory.append(Memory(name, shape, np.dtype(dtype), alive))
 
-    def _go_through(self, row: str, rows: str, back: str = "", stays: bool = True) -> None:
+    def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
         """Have each step see the next of a list of rows, of memory that stays in place or not."""
-        self.each.append((row, f"{rows}{back}"))
+        self.each.append((row, rows))
         if stays:
-            self.inside.lists[row] = rows, back
+            self.inside.lists[row] = rows
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
@@ -249,7 +249,7 @@ class _Writer:
                 frame.once.append(listed)
                 frame.rows[first] = rows
                 frame.lent.add(first)
-            self._go_through(row, rows, self.back, first in frame.rows)
+            self._go_through(row, f"{rows}{self.back}", first in frame.rows)
             self._write_to(x, row)
         for ref in others:
             self.after.append(f"{frame.values[ref]} = {whole}")
