@@ -138,7 +138,7 @@ class Loop:
         steps = self.steps(operands[self.n_captured + self.n_carry :])
         least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(self.body, run=False)
         if steps is not None and steps * n_lines(self.body) >= least:
-            run: Any = lazy_import("tapegrad.program.control.running", "run_written")
+            run: Any = lazy_import("tapegrad.program.control.ops", "run_written")
             results: Parts = run(self, operands)
             return results
         carry = operands[self.n_captured : self.n_captured + self.n_carry]

@@ -15,8 +15,8 @@ from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch
-from tapegrad.declare.parts import part
-from tapegrad.program.control.body import program_of
+from tapegrad.declare.parts import part, parts_of
+from tapegrad.program.control.body import input_like, program_of
 from tapegrad.program.control.derive import (
     batch_inputs,
     code_for_all,
@@ -30,6 +30,7 @@ from tapegrad.program.control.derive import (
 )
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
+from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
 
 
@@ -47,6 +48,15 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
 def _looped(*operands: Any, loop: Loop) -> Parts:
     """A loop, run."""
     return loop.run(operands)
+
+
+def run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
+    """The results of a long loop outside `compile`, whose source is written for that one run."""
+    inputs = [input_like(x, "x") for x in operands]
+    code = program_of(
+        loop.body.label, inputs, lambda xs: parts_of(apply(SCAN, tuple(xs), {"loop": loop}))
+    )
+    return Parts(runner(code)()(*operands))
 
 
 def _like(*operands: Any, loop: Loop) -> Parts:
