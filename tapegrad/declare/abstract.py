@@ -211,7 +211,7 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for an op's result, or a Python number, for a recording without values."""
     rule = SHAPES.get(op, _UNKNOWN)
-    is_plain = rule not in _CALLED and op.like is None
+    is_plain = rule is not _UNKNOWN and rule is not stated and op.like is None
     key: list[Any] = [op]
     for x in values if is_plain else ():
         kind = type(x)
@@ -222,16 +222,18 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
             key += (kind, None if kind is float or kind is complex else x)
         else:
             is_plain = False
-    if not is_plain or not values or (rule is None and any(map(_matters, values))):
+    is_called = rule in _CALLED
+    infer = _called if is_called else _inferred
+    if not is_plain or not values or (is_called and any(map(_matters, values))):
         return _called(op, rule, values, options)
     try:
         for name, x in options.items():
             key += (name, _typed(x))
     except TypeError:
-        return _inferred(op, rule, values, options)
+        return infer(op, rule, values, options)
     known = _KNOWN.get(what := tuple(key))
     if known is None:
-        known = _inferred(op, rule, [like(x) for x in values], options)
+        known = infer(op, rule, [like(x) for x in values], options)
         # a number has its value
         if type(known) is ndarray or type(known) is Parts:
             _KNOWN[what] = known
@@ -280,7 +282,7 @@ _PLAIN = frozenset({bool, int, float, str, type(None), type(...)})
 def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for the result, whose shape a rule gives and whose dtype a small call."""
     shapes = [x.shape if type(x) is ndarray else () for x in values]
-    if rule is not None and any(shapes):
+    if any(shapes):
         try:
             shape = rule(*shapes, **options)
             if op in SAME_DTYPE:
@@ -349,8 +351,8 @@ def broadcast(*shapes: Shape, **options: Any) -> Shape:
 # elements that take no memory), one whose options say the shape and the dtype of its result, and
 # one that gives a view of its operand (it is called, which takes no memory).
 moved, stated, viewed = object(), object(), object()
-# what takes less time than to remember it, or must see its operands
-_CALLED = frozenset({_UNKNOWN, moved, stated, viewed})
+# without a rule of shapes alone
+_CALLED = frozenset({None, moved, viewed})
 
 
 def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any]) -> R:
