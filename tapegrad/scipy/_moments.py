@@ -18,6 +18,7 @@ __dir__ = __all__.copy
 _INF = math.inf
 _LOG_2 = math.log(2)
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
+_NORMAL = _LOG_SQRT_2PI + 0.5  # the entropy of a normal distribution
 # gammaln(1 + c) is -_EULER * c and the sum of _ZETAS * c**_POWERS
 _EULER, _POWERS = np.euler_gamma, np.arange(2.0, 27.0)
 _ZETAS = (-1) ** _POWERS / _POWERS * import_module("scipy.special").zeta(_POWERS)
@@ -87,7 +88,7 @@ def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any
 
 # by the distribution's name; nan for what it lacks
 _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
-    "norm": lambda: (0.0, 1.0, _LOG_SQRT_2PI + 0.5),
+    "norm": lambda: (0.0, 1.0, _NORMAL),
     "t": lambda df: (
         _above(df, 1, lambda df: 0.0),
         np.where(np.greater(df, 1), _above(df, 2, lambda df: 1 / (1 - 2 / df)), np.nan),
@@ -97,17 +98,13 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     "chi2": lambda df: moments("gamma", (df / 2,), 0, 2.0),
     "beta": lambda a, b: (a / (a + b), a / (a + b) * (b / (a + b)) / (a + b + 1), _of_beta(a, b)),
     "expon": lambda: (1.0, 1.0, 1.0),
-    "lognorm": lambda s: (
-        np.exp(s * s / 2),
-        np.exp(s * s) * np.expm1(s * s),
-        np.log(s) + (_LOG_SQRT_2PI + 0.5),
-    ),
+    "lognorm": lambda s: (np.exp(s * s / 2), np.exp(s * s) * np.expm1(s * s), np.log(s) + _NORMAL),
     "uniform": lambda: (0.5, 1 / 12, 0.0),
     "laplace": lambda: (0.0, 2.0, _LOG_2 + 1),
     "logistic": lambda: (0.0, math.pi**2 / 3, 2.0),
     "cauchy": lambda: (math.nan, math.nan, math.log(4 * math.pi)),
     "halfcauchy": lambda: (_INF, _INF, math.log(2 * math.pi)),
-    "halfnorm": lambda: (math.sqrt(2 / math.pi), 1 - 2 / math.pi, _LOG_SQRT_2PI - _LOG_2 + 0.5),
+    "halfnorm": lambda: (math.sqrt(2 / math.pi), 1 - 2 / math.pi, _NORMAL - _LOG_2),
     "gumbel_l": lambda: (-_EULER, math.pi**2 / 6, _EULER + 1),
     "gumbel_r": lambda: (_EULER, math.pi**2 / 6, _EULER + 1),
     "weibull_min": lambda c: moments("genextreme", (1 / c,), 1, -1 / c),

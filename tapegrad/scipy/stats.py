@@ -196,13 +196,20 @@ uniform = Continuous(
     lambda y: 0 * y,
     *[lambda y: y, lambda y: 1 - y] * 2,
 )
+
+
+def _laplace_cdf(y: Any) -> Any:
+    tail = np.exp(np.where(np.less(y, 0), y, -y)) / 2
+    return np.where(np.less(y, 0), tail, 1 - tail)
+
+
 laplace = Continuous(
     "laplace",
     {},
     _REAL,
     *_symmetric(
         lambda y: -np.absolute(y) - _LOG_2,
-        lambda y: np.where(np.less(y, 0), np.exp(-np.absolute(y)), 2 - np.exp(-np.absolute(y))) / 2,
+        _laplace_cdf,
         lambda q: np.where(
             np.less(q, 0.5), np.log(2 * q), -np.log(2 * (1 - np.where(np.less(q, 0.5), 0.5, q)))
         ),

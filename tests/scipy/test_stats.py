@@ -153,6 +153,15 @@ def test_at_an_end_and_where_a_logarithm_overflows_no_slope_is_nan(method: str) 
         assert not np.any(tg.grad(fn, tuple(range(len(args))))(*args)), name
 
 
+@pytest.mark.parametrize("name", [x for x in CONTINUOUS if getattr(ours, x).support[0] == -np.inf])
+def test_at_zero_no_slope_of_a_probability_is_lost(name: str) -> None:
+    d, shapes = getattr(ours, name), [a[1] for a in CONTINUOUS[name][1:]]
+    for method, sign in (("cdf", 1), ("sf", -1)):
+        if hasattr(d, method):
+            slope = tg.grad(getattr(d, method))(0.0, *shapes)
+            np.testing.assert_allclose(slope, sign * d.pdf(0.0, *shapes), 1e-13)
+
+
 # a distribution, a method and its arguments; the value and the slopes by all arguments, or of a
 # discrete one by the last, by mpmath at 100 digits and more
 TAILS = """
