@@ -234,9 +234,7 @@ def _name_new(
     an update adds to ``w`` or subtracts from it, wherever it stands.
     """
     names = tuple(names)
-    paths: list[str] = []
-    numbered = tree.unflatten(structure, range(len(outputs)))
-    tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
+    paths = tree.structure_paths(structure)
     ends: dict[tuple[str, ...], list[tuple[str, tuple[int, ...]]]] = {}
     for leaf, name in zip(builder.inputs, names, strict=True):
         ends.setdefault(steps(leaf.path)[1:], []).append((name, leaf.shape))

@@ -239,8 +239,7 @@ class Proof:
         self.program = program
         known = [Known.of(program, x) for x in inputs]
         self.known = [x for x in known if x is not None]
-        numbered = tree.unflatten(program.structure, range(program.structure.size))
-        self.paths = [path or "the result" for path in tree.paths(numbered)]
+        self.paths = [path or "the result" for path in tree.structure_paths(program.structure)]
 
     def faults(
         self, passes: Iterable[Pass], fired: Callable[[Pass, Program], None] = lambda *_: None

@@ -1,5 +1,6 @@
 """A carry keeps its structure, shapes and dtypes, and shares no memory with later calls."""
 
+import attrs
 import numpy as np
 import pytest
 from loops import same
@@ -19,6 +20,33 @@ def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
         (c, n), ys = result
         assert (c.dtype, n.dtype.kind, ys.dtype) == (dtype, "i", dtype)
     assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
+
+
+def _has_a_shape(instance, attribute, value):
+    assert hasattr(value, "shape"), value
+
+
+@attrs.frozen
+class Checked:
+    """A carry that takes nothing but arrays, not even for a moment."""
+
+    x = attrs.field(validator=_has_a_shape)
+
+
+def test_a_carry_holds_nothing_but_arrays_at_any_time():
+    halved = lambda s: Checked(s.x * 0.5)  # noqa: E731
+    ways = (
+        lambda x: tg.scan(lambda s, _: (halved(s), s), Checked(x), length=2)[1].x,
+        lambda x: tg.fori_loop(0, 2, lambda i, s: halved(s), Checked(x)).x,
+        lambda x: tg.while_loop(lambda s: tg.all(s.x > 0.2), halved, Checked(x)).x,
+        lambda x: tg.compile(halved)(Checked(x)).x,
+        lambda x: tg.vmap(halved)(Checked(x)).x,
+        lambda x: tg.cond(x[0] > 0, halved, halved, Checked(x)).x,
+    )
+    x = np.ones(2)
+    for way in ways:
+        tg.grad(lambda x, way=way: tg.sum(way(x)))(x)
+        np.testing.assert_array_equal(tg.compile(way)(x), way(x))
 
 
 # with rows of float32, a number alone would give float32

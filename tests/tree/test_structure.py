@@ -70,6 +70,9 @@ def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
 @given(TREES)
 def test_paths_lead_to_the_leaves(t):
     assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == _walk(t)
+    assert tree.named_leaves(t, "") == _walk(t)
+    named = [(f"t.{path}" if path else "t", leaf) for path, leaf in _walk(t)]
+    assert tree.named_leaves(t, "t") == named
 
 
 LEAVES = [1, "text", b"bytes", {1, 2}, np.ones(3), OrderedDict(a=1), range(3), int, Params, Plain]

@@ -103,8 +103,7 @@ class Loop:
         names = [x.path for x in self.body.inputs[n : n + self.n_carry]]
         paths = [f"1.{i}" for i in range(self.n_ys)]
         if structure.node is tuple and structure.size == self.first_kept:
-            whole, paths = tree.unflatten(structure, range(structure.size)), []
-            tree.map_with_path(lambda x, path: paths.append(path), whole[1], "1")
+            paths = tree.structure_paths(structure)[self.n_carry :]
         # what has a name in a dict or a class is known by that
         return names + [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
 
