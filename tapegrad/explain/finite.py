@@ -48,11 +48,9 @@ def _check_cotangents(tape: Tape, record: Tensor, g: Any, cotangents: Mapping[Te
     """Raise if a cotangent that a record passes on is not finite; inside it, at the first one."""
     if record.op in HOLDERS:
         _check_inside(record, g)
-    for i, x in enumerate(record._operands):
+    for x in record._operands:
         if type(x) is Tensor and x in cotangents and not _is_finite(cotangents[x]):
-            at = [j for j, y in enumerate(record._operands) if y is x]
-            i = _first_bad(record, g, x) if len(at) > 1 else i
-            _check_contribution(tape, record, i, cotangents[x], g)
+            _check_contribution(tape, record, _first_bad(record, g, x), cotangents[x], g)
 
 
 def _first_bad(record: Tensor, g: Any, operand: Tensor) -> int:

@@ -83,16 +83,12 @@ def _in_words(written: str, known: Mapping[str, Any]) -> str:
 
 def _body(code: CodeType) -> str:
     """The expression that a lambda returns, on one line; "" if it cannot be read."""
-    begins, ends = [], []
-    for line, last, column, end in code.co_positions():
-        if line is None or last is None or column is None or end is None:
-            continue
-        if (line, column) != (last, end):
-            begins.append((line, column))
-            ends.append((last, end))
-    if not begins:
+    # where the code of each instruction begins and ends, each a line and a column
+    places: list[Any] = [x for x in code.co_positions() if None not in x and x[::2] != x[1::2]]
+    if not places:
         return ""
-    (first, begin), (last, end) = min(begins), max(ends)
+    first, begin = min([x[::2] for x in places])
+    last, end = max([x[1::2] for x in places])
     # columns count bytes
     lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
     lines[-1] = lines[-1][:end]

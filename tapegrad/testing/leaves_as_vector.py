@@ -95,10 +95,8 @@ def _widened(dtype: Any, leaf: Any) -> Any:
     """A floating leaf in another dtype; a Python number stays one."""
     if not is_floating(leaf):
         return leaf
-    if np.iscomplexobj(leaf):
-        dtype = np.result_type(dtype, np.complex64)
-        return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else complex(leaf)
-    return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
+    array = np.array(leaf, np.result_type(dtype, np.complex64) if np.iscomplexobj(leaf) else dtype)
+    return array if isinstance(leaf, np.ndarray) else array.item()
 
 
 def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
