@@ -33,15 +33,19 @@ class Ways:
         By record, the sources that a gradient can pass to from it; values do not matter.
     ends
         By record, the sources to which a way ends there, with the ops in words.
+    lost
+        By record, a loop or the like or a part of its results, the sources that its operands lead
+        to and it does not.
     """
 
     sources: dict[Tensor, int]
     ends: dict[Tensor, list[tuple[int, list[str]]]]
+    lost: dict[Tensor, int]
 
 
 def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
     """The ways along a tape to each of these sources."""
-    reached = Ways({}, {})
+    reached = Ways({}, {}, {})
     for i, records in enumerate(sources):
         for x in records:
             reached.sources[x] = reached.sources.get(x, 0) | 1 << i
@@ -59,7 +63,7 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
         ended = union(of for i, of in moving if i not in passed)
         ends = [(ended, [line(record)])] if ended else []
         moving = [(i, of) for i, of in moving if i in passed]
-        on = union(of for _, of in moving)
+        on = on_before = union(of for _, of in moving)
         if record.op in HOLDERS:
             results[record] = []
             on = 0
@@ -71,6 +75,8 @@ def ways(tape: Tape, sources: Iterable[Iterable[Tensor]]) -> Ways:
         elif record.op is PART and record._operands[0] in results:
             index = record._options["index"]
             on &= union(of for of, parts in results[record._operands[0]] if index in parts)
+        if on_before & ~on:
+            reached.lost[record] = on_before & ~on
         if on:
             reached.sources[record] = own | on
         if ends:

@@ -215,7 +215,8 @@ class Asked:
             return (
                 f"every way to the output ends at an op without a rule: {_several(self._ends[i])}"
             )
-        return _several([_lost(x) for x in self._held.get(i, ())])
+        lost = self.ways.lost.items()
+        return _several([_lost(x) for x, of in lost if of >> i & 1 and x in self.used])
 
     @cached_property
     def _ends(self) -> dict[int, list[str]]:
@@ -226,23 +227,6 @@ class Asked:
                 for i in numbers_in(sources if ops else 0):
                     all_ends.setdefault(i, []).extend(ops)
         return all_ends
-
-    @cached_property
-    def _held(self) -> dict[int, list[Tensor]]:
-        """The loops, branches and checkpointed calls beyond which nothing used is reached."""
-        sources, on = self.ways.sources, dict[Tensor, int]()
-        holders: dict[int, list[Tensor]] = {}
-        # a record's users stand behind it
-        for x in reversed([x for x in self.tape if x in self.used]):
-            # any holder may use the results of another
-            of = -1 if x.op in HOLDERS else sources.get(x, 0)
-            for y in x._operands:
-                if type(y) is Tensor:
-                    on[y] = on.get(y, 0) | of
-            if x.op in HOLDERS:
-                for i in numbers_in(of_operands(sources, x) & ~on.get(x, 0)):
-                    holders.setdefault(i, []).insert(0, x)
-        return holders
 
     def _is_small(self, p: Tensor, g: Any) -> bool:
         """Whether a gradient is as good as zero."""
@@ -424,6 +408,7 @@ def _slope(step: Step, towards: Collection[int]) -> str:
 
 def _lost(record: Tensor) -> str:
     """Why no gradient passes to an operand used inside a record, though each op has a rule."""
+    record = record if record.op in HOLDERS else record._operands[0]
     if record.op is COND and not record.origin.compiling:
         return f"the branch that was taken does not use it: {line(record)}"
     return f"what the output takes of {line(record)} passes no gradient to it"

@@ -140,6 +140,10 @@ def second(w, xs):
     return tg.checkpoint(lambda w, x: (w, x))(w, xs[0])[1]
 
 
+def used_by_another(w, xs):
+    return tg.checkpoint(np.sin)(second(w, xs))
+
+
 def enclosing(w, xs):
     return tg.cond(w > 0, lambda: w, lambda: w * xs[0])
 
@@ -161,6 +165,7 @@ INSIDE = [
     (beside, "w", "what the output takes of line 2, fori_loop passes no gradient to it"),
     (until, "w", "what the output takes of line 3, while_loop passes no gradient to it"),
     (second, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
+    (used_by_another, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
     (enclosing, "xs", "the branch that was taken does not use it: line 3, cond"),
     (never, "w", "zero from line 3, fori_loop on: it makes no steps"),
 ]
