@@ -386,17 +386,16 @@ class Builder:
 
     def _renewed(self, i: int, instruction: Instruction) -> bool:
         """Put an instruction in the place of another, unless its content is there already."""
-        instruction = self.current(instruction)
-        first = self._first(i, instruction)
+        self.put(i, self.current(instruction))
+        first = self._first(i, self.instructions[i])
         if first is not None:
             self._replace(i, first)
-            return False
-        self.put(i, instruction)
-        return True
+        return first is None
 
     def put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another."""
         self.instructions[i], self.op_of[i] = instruction, instruction.op
+        self.keys.pop(i, None)
         self.ops.add(instruction.op)
         self.is_tidy = False
 
@@ -418,7 +417,7 @@ class Builder:
         # as `content` of most, of which there are many
         key = content(instruction, operands) if instruction.options else (instruction.op, operands)
         first = self.contents.get(key, i)
-        if first != i and self.keys[first] == key:
+        if first != i and self.keys.get(first) == key:
             if not self.absent[first]:
                 return self.refs[first]
             # it comes later, if at all, and is this one then

@@ -15,7 +15,7 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   each of the terms; at most 2**16 terms are added one by one (`contract_sums`, `stack_sums`,
   `stack_products`, `sums_as_products`, `split_loops` and `straighten`).
 - A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)`` (`fold`), and the slope of a
-  sigmoid shares its exponential (`join_sigmoids`): within 8 units in the last place, or the
+  sigmoid shares its exponential (`fold`, `join_sigmoids`): within 8 units in the last place, or the
   smallest normal number.
 - A power of two moves from one factor of a product to another (`join_factors`): exact, unless a
   product is subnormal.

@@ -142,7 +142,7 @@ def lines(text: str) -> tuple[Line, ...]:
     >>> rule.conditions, rule.pattern.op
     ((('real',),), <op multiply>)
     """
-    joined = re.sub(r",\s*if ", ", if ", text)
+    joined = re.sub(r"([>,*])\s*\n\s*", r"\1 ", text)
     return tuple([_line(line) for line in map(str.strip, joined.splitlines()) if line])
 
 
@@ -280,6 +280,17 @@ def _alike(builder: Builder, whole: Instruction, *reduced: Any) -> bool:
     return axes.count(axes[0]) == len(axes)
 
 
+def _limit(builder: Builder, whole: Instruction, x: Any) -> bool:
+    """exp(x) is finite for the operand, a number, and 1 / exp(x - 1) is no normal number."""
+    limits, number = np.finfo(whole.dtype), splat(builder, x)
+    return number is not None and 1 - np.log(limits.tiny) < number < np.log(limits.max)
+
+
+def _before(builder: Builder, whole: Instruction, x: Any, y: Any) -> bool:
+    """The first operand was written before the second."""
+    return bool(x < y)
+
+
 _WORDS: Mapping[str, Callable[..., bool]] = {
     "real": _real,
     "precise": _precise,
@@ -289,6 +300,8 @@ _WORDS: Mapping[str, Callable[..., bool]] = {
     "python": _python,
     "last": _last,
     "alike": _alike,
+    "limit": _limit,
+    "before": _before,
 }
 
 

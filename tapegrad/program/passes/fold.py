@@ -176,7 +176,8 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     return whole if same and builder.shape(whole) == instruction.shape else None
 
 
-# in the last rule x does not exceed 0, so that s is at least 1
+# for softmax x does not exceed 0, so that s is at least 1; the last two are the slope of a sigmoid,
+# whose exponential serves both
 ALGEBRA = lines("""
     broadcast_to(x) -> x
     astype(x) -> x
@@ -197,6 +198,12 @@ ALGEBRA = lines("""
     sum(y := unpick(x, i)) -> reshape(x), if typed y, last y
     exp((x := a - (m := max(a))) - log(s := sum(exp(x)))) -> exp(x) * reciprocal(s),
         if typed x, alike m s
+    (y := (e := exp(minimum(x, m))) / (s := 1 + e)) *
+        (z := (f := exp(minimum(-x, m))) / (1 + f)) -> (y / s) * less(s, exp(m - 1)),
+        if precise, typed x, limit m, before y z
+    (y := (e := exp(minimum(-x, m))) / (s := 1 + e)) *
+        (z := (f := exp(minimum(x, m))) / (1 + f)) -> (y / s) * less(s, exp(m - 1)),
+        if precise, typed x, limit m, before y z
 """)
 
 _RULES: Mapping[Rules, tuple[Visit, ...]] = {

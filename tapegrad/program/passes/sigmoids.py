@@ -1,4 +1,4 @@
-"""A sigmoid with its slope from one exponential."""
+"""A sigmoid in a loop, with its slope in the loop that goes back, from one exponential."""
 
 from __future__ import annotations
 
@@ -9,74 +9,16 @@ import numpy as np
 
 from tapegrad.declare.parts import PART
 from tapegrad.ops.activation import sigmoid
-from tapegrad.ops.arithmetic import divide, multiply, negative, reciprocal
+from tapegrad.ops.arithmetic import divide, multiply, negative
 from tapegrad.ops.logic import less
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import input_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, content
-from tapegrad.program.passes.composites import Known, written_out
+from tapegrad.program.passes.composites import written_out
 from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import improvement, rebuilt
-
-
-@attrs.frozen
-class _Sigmoid:
-    """``exp(x) / s``, where s is ``1 + exp(x)``."""
-
-    y: Any
-    s: Any
-
-
-@improvement(complex=True)
-def join_sigmoids(builder: Builder) -> None:
-    """``y * sigmoid(-x)`` becomes ``y / s``, where y is ``exp(x) / s``.
-
-    Fires on a sigmoid with its gradient: one exponential serves both. A loop returns s, if another
-    goes back through it. Where exp(x) would overflow, the slope is 0; without the pass it is less
-    than the smallest normal number there.
-    """
-    if builder.has(LOOPS):
-        _join_across_loops(builder)
-    if not builder.has((sigmoid,)):
-        return
-    known: dict[Any, _Sigmoid] = {}
-    parts: Known = {}
-    opposite: dict[Any, _Sigmoid] = {}
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op is sigmoid and instruction.dtype.char in "fd":
-            (x,) = instruction.operands
-            if type(x) is not Ref or builder.dtype(x) != instruction.dtype:
-                return None
-            turned = builder.source(x, negative)
-            if turned is not None and turned.operands[0] in known:
-                both = known[turned.operands[0]]
-                result = _masked(builder, builder.emit(reciprocal, both.s), both.s)
-                opposite[result] = both
-                return result
-            if x not in known:
-                y = written_out(builder, instruction, parts)
-                known[x] = _Sigmoid(y, builder.of(y).operands[1])
-            return known[x].y
-        if opposite and instruction.op is multiply:
-            for y, other in either_way(instruction):
-                if other in opposite and opposite[other].y == y:
-                    s = opposite[other].s
-                    return _masked(builder, builder.emit(divide, y, s), s)
-        return None
-
-    builder.rewrite(visit, (sigmoid, multiply))
-
-
-def _masked(builder: Builder, x: Ref, s: Ref) -> Ref:
-    """x, and 0 where ``1 / s`` is no normal number; a product, so that nan stays nan."""
-    largest = float(np.finfo(builder.dtype(s)).max)
-    return builder.emit(multiply, x, builder.emit(less, s, largest / 2))
-
-
-# --- a loop and the one that goes back through it --------------------------------------------
 
 
 @attrs.frozen
@@ -89,7 +31,13 @@ class _Slope:
     source: int
 
 
-def _join_across_loops(builder: Builder) -> None:
+@improvement(complex=True)
+def join_sigmoids(builder: Builder) -> None:
+    """``y * sigmoid(-x)`` becomes ``y / s`` in a loop that reads ``s = 1 + exp(x)`` from another.
+
+    Fires on a cell with gates by `scan`, with its gradient; `fold` does it where both are in one
+    program.
+    """
     slopes: dict[int, list[_Slope]] = {}
     s_of: dict[Ref, dict[int, int]] = {}
     for i in builder.of_ops(LOOPS):
@@ -116,7 +64,9 @@ def _join_across_loops(builder: Builder) -> None:
             rows.append(builder.emit(PART, slope.loop, index=s_of[slope.loop][slope.source]))
             s = Ref("input", len(body.inputs))
             body.inputs += (input_of(body.of(slope.y)),)
-            return _masked(body, body.emit(divide, slope.y, s), s)
+            # 0 where 1 / s is no normal number; a product, so that nan stays nan
+            is_near = body.emit(less, s, float(np.finfo(product.dtype).max) / 2)
+            return body.emit(multiply, body.emit(divide, slope.y, s), is_near)
 
         body.rewrite(divided, (multiply,))
         code = attrs.evolve(rebuilt(loop.body, body), inputs=body.inputs)
@@ -176,14 +126,13 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
     instruction: Instruction = builder.of(ref)
     loop: Loop = instruction.options["loop"]
     body = Builder.of_program(loop.body)
-    parts: Known = {}
     sigmoids: list[Ref] = []
 
     def visit(body: Builder, instruction: Instruction) -> Any:
         if body.at not in places:
             return None
         places[body.at] = len(loop.body.outputs) + len(sigmoids)
-        y = written_out(body, instruction, parts)
+        y = written_out(body, instruction, {})
         sigmoids.append(body.of(y).operands[1])
         return y
 
