@@ -30,6 +30,7 @@ from tapegrad.program.ir import (
     content,
     exact,
     example,
+    inputs_at,
     refs_to,
 )
 
@@ -119,7 +120,8 @@ class Builder:
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant: the one of this content, if there is one."""
-        new, ref = Constant(value, captured), Ref("constant", len(self.constants))
+        new = value if type(value) is Constant else Constant(value, captured)
+        ref = Ref("constant", len(self.constants))
         if self._known is None:
             self._known = {}
             for i, x in enumerate(self.constants):
@@ -173,6 +175,15 @@ class Builder:
         return self.append(
             Instruction(op, operands, options, shape, dtype, False, note, "", stage, place)
         )
+
+    def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
+        """Write a program's instructions; return what its outputs are for these inputs."""
+        values: dict[Any, Any] = dict(zip(inputs_at(range(len(operands))), operands, strict=True))
+        values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
+        for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+            current = tuple([values.get(x, x) for x in instruction.operands])
+            values[ref] = self.append(instruction.but(operands=current, stage=stage))
+        return [values.get(x, x) for x in code.outputs]
 
     def canonical(self, instruction: Instruction) -> Instruction:
         """An instruction with its options resolved; see `tapegrad.program.canonical`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -25,7 +25,7 @@ from tapegrad.declare import OPS
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, power, subtract
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.builder import NUMBER, Builder, Visit
+from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import Improvement, rule
 
@@ -110,18 +110,23 @@ class Line:
     pattern: Part
     replacement: Part
     conditions: tuple[tuple[str, ...], ...]
-    # the ops of the parts, and None for a number: an operand must be of one of them
+    # the ops of the parts, and None for a number; whether no part is a name alone
     inner: frozenset[Rules | None] = attrs.field(init=False)
+    is_full: bool = attrs.field(init=False)
 
-    @inner.default
-    def _inner(self) -> frozenset[Rules | None]:
-        parts = self.pattern.parts
-        return frozenset(x.op for x in parts if x.op is not None or x.number is not None)
+    def __attrs_post_init__(self) -> None:
+        inner = [x.op for x in self.pattern.parts if x.op is not None or x.number is not None]
+        object.__setattr__(self, "inner", frozenset(inner))
+        object.__setattr__(self, "is_full", len(inner) == len(self.pattern.parts))
+
+    def may_fit(self, ops: set[Any]) -> bool:
+        """Whether the pattern may fit an instruction whose operands are of these ops."""
+        if self.is_full:
+            return self.inner >= ops
+        return not self.inner or not self.inner.isdisjoint(ops)
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
         """What takes the place of an instruction, or None."""
-        if self.inner and self.inner.isdisjoint(map(builder.op, instruction.operands)):
-            return None
         bound: Bound = {}
         if not self.pattern.fits(builder, instruction, bound):
             return None
@@ -146,9 +151,9 @@ def lines(text: str) -> tuple[Line, ...]:
     return tuple([_line(line) for line in map(str.strip, joined.splitlines()) if line])
 
 
-def by_op(rules: Iterable[Line]) -> dict[Rules, tuple[Visit, ...]]:
+def by_op(rules: Iterable[Line]) -> dict[Rules, tuple[Line, ...]]:
     """The rules for the instructions of each op, in order."""
-    visits: dict[Rules, tuple[Visit, ...]] = {}
+    visits: dict[Rules, tuple[Line, ...]] = {}
     for x in rules:
         assert x.pattern.op is not None, f"{x.text} is for no op"
         visits[x.pattern.op] = (*visits.get(x.pattern.op, ()), x)
@@ -166,23 +171,28 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
     >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
     [0. 0.]
     """
-    visit = first_of(text)
-    visit.__name__ = visit.__qualname__ = name
-    return rule(*by_op(lines(text)), complex=complex)(visit)
-
-
-def first_of(text: str) -> Any:
-    """A rule that applies the first of these, a line each, that fits."""
-    visits = by_op(lines(text))
+    rules = by_op(lines(text))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        for apply in visits.get(instruction.op, ()):
-            result = apply(builder, instruction)
-            if result is not None:
-                return result
-        return None
+        return applied(rules, builder, instruction)
 
-    return visit
+    visit.__name__ = visit.__qualname__ = name
+    return rule(*rules, complex=complex)(visit)
+
+
+def applied(
+    rules: Mapping[Rules, Sequence[Line]], builder: Builder, instruction: Instruction
+) -> Any:
+    """What takes the place of an instruction by the first of these rules that fits, or None."""
+    lines = rules.get(instruction.op)
+    if lines is None:
+        return None
+    ops = set(map(builder.op, instruction.operands))
+    for line in lines:
+        result = line(builder, instruction) if line.may_fit(ops) else None
+        if result is not None:
+            return result
+    return None
 
 
 def _line(text: str) -> Line:

@@ -10,12 +10,12 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import first_of, splat
+from tapegrad.program.passes.algebra import applied, by_op, lines, splat
 from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
-_outside = first_of("-x * y -> -(x * y), if precise, typed x, typed y")
+_OUTSIDE = by_op(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
 
 
 @rule(multiply, divide, add, subtract, negative)
@@ -32,7 +32,7 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
     if outer is None:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
-        return _outside(builder, instruction)
+        return applied(_OUTSIDE, builder, instruction)
     source = builder.source(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None

@@ -27,7 +27,7 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at
 from tapegrad.program.passes.algebra import splat
-from tapegrad.program.program import Program, improvement
+from tapegrad.program.program import improvement
 
 
 class Sides:
@@ -382,7 +382,7 @@ def _computed(
         ]
 
     code = program_of(sides.body.label, inputs, computed, lambda: place)
-    return inlined(builder, code, [known[x] for x in sources], stage)
+    return builder.inlined(code, [known[x] for x in sources], stage)
 
 
 def _value(sides: Sides, x: Any) -> Any:
@@ -433,13 +433,3 @@ def _summed(sides: Sides, term: Ref, values: Mapping[Ref, Any]) -> Any:
         return np.matmul(a.reshape(a.shape[0] * a.shape[1], a.shape[2]).T, b)
     a = np.transpose(a, (1, 0, 2))
     return np.matmul(a.reshape(a.shape[0], a.shape[1] * a.shape[2]), b)
-
-
-def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str) -> list[Any]:
-    """Write a program's instructions in another; return its outputs."""
-    values: dict[Any, Any] = dict(zip(inputs_at(range(len(operands))), operands, strict=True))
-    for i, constant in enumerate(code.constants):
-        values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
-    for i, instruction in enumerate(code.instructions):
-        values[Ref("instruction", i)] = builder.append(instruction.using(values).but(stage=stage))
-    return [values.get(x, x) for x in code.outputs]

@@ -28,7 +28,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.algebra import by_op, lines
+from tapegrad.program.passes.algebra import applied, by_op, lines
 from tapegrad.program.program import rule
 
 
@@ -102,11 +102,10 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
         operands = _without_broadcasts(builder, instruction)
     changed = operands is not instruction.operands
     instruction = instruction.on(operands) if changed else instruction
-    for apply in _RULES.get(instruction.op, ()):
-        result = apply(builder, instruction)
-        if result is not None:
-            return result
-    return instruction if changed else None
+    result = applied(_RULES, builder, instruction)
+    if result is None and instruction.op in _FURTHER:
+        result = _FURTHER[instruction.op](builder, instruction)
+    return instruction if changed and result is None else result
 
 
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
@@ -206,8 +205,5 @@ ALGEBRA = lines("""
         if precise, typed x, limit m, before y z
 """)
 
-_RULES: Mapping[Rules, tuple[Visit, ...]] = {
-    **by_op(ALGEBRA),
-    transpose: (_transpose,),
-    concatenate: (_joined,),
-}
+_RULES = by_op(ALGEBRA)
+_FURTHER: Mapping[Rules, Visit] = {transpose: _transpose, concatenate: _joined}

@@ -132,7 +132,7 @@ def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
         if body.at not in places:
             return None
         places[body.at] = len(loop.body.outputs) + len(sigmoids)
-        y = written_out(body, instruction, {})
+        y = written_out(body, instruction)
         sigmoids.append(body.of(y).operands[1])
         return y
 
