@@ -87,31 +87,21 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
     if not invariant:
         return None
     body, n = loop.body, loop.n_captured
-    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), instruction.operands, strict=False))
-    for i, constant in enumerate(body.constants):
-        values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
-    edge: list[Ref] = []
-    uses: dict[Any, list[Instruction]] = {}
-    results = body.results
-    for i, y in enumerate(body.instructions):
-        if Ref("instruction", i) not in invariant:
-            for x in y.operands:
-                uses.setdefault(x, []).append(y)
-    for x in invariant:
-        y = body.instructions[x.index]
-        values[x] = builder.append(y.using(values).but(stage=instruction.stage))
-        if x in uses or x in results:
-            edge.append(x)
-            if y.op is transpose and any(
-                z.op is matmul and z.operands[1] == x for z in uses.get(x, ())
-            ):
-                values[x] = builder.emit(copy, values[x], note=_QUICKER)
     captured, rest = inputs_at(range(n)), inputs_at(range(n, len(body.inputs)))
+    stays = [x for i, x in enumerate(body.instructions) if Ref("instruction", i) not in invariant]
+    read = {x for y in stays for x in y.operands} | body.results
+    factors = {y.operands[1] for y in stays if y.op is matmul}
+    edge = [x for x in invariant if x in read]
+    early = from_these(body, captured, outputs=edge)
+    values = builder.inlined(early, instruction.operands[:n], instruction.stage)
+    for k, x in enumerate(edge):
+        if x in factors and body.of(x).op is transpose:
+            values[k] = builder.emit(copy, values[k], note=_QUICKER)
     code, stop = from_these(body, [*captured, *edge, *rest]), loop.stop
     if stop is not None:
         further = inputs_at(range(len(body.inputs), len(body.inputs) + len(edge)))
         stop = from_these(stop, [*captured, *further, *rest], code.inputs)
-    operands = (*instruction.operands[:n], *[values[x] for x in edge], *instruction.operands[n:])
+    operands = (*instruction.operands[:n], *values, *instruction.operands[n:])
     left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
     return instruction.but(operands=operands, options={"loop": left})
 
