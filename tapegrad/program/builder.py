@@ -18,7 +18,7 @@ from tapegrad.core.rules import Rules
 from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
-from tapegrad.program.canonical import CANONICAL
+from tapegrad.program.canonical import CANONICAL, Spelled
 from tapegrad.program.ir import (
     STAGES,
     Code,
@@ -190,7 +190,7 @@ class Builder:
         resolve = CANONICAL[instruction.op]
         x, operands, old = instruction, instruction.operands, instruction.options
         kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
-        op, options = resolve(x.op, old, [*map(self.shape, operands)], kinds, x.shape)
+        op, options = resolve(Spelled(x.op, old, [*map(self.shape, operands)], kinds, x.shape))
         if op is x.op and options == old:
             return instruction
         # nothing in them can change

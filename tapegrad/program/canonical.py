@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tapegrad.core.rules import Rules
 from tapegrad.ops import reduction
@@ -21,80 +21,79 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
-Options = Mapping[str, Any]
 Shape = tuple[int, ...]
-# the op and the options, for the shapes of the operands, their kinds, and the result's shape
-Resolve = Callable[[Rules, Options, Sequence[Shape], Sequence[str], Shape], tuple[Rules, Options]]
+Resolved = tuple[Rules, Mapping[str, Any]]
 
 
-def _reshape(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    return reshape, {"shape": shape}
+class Spelled(NamedTuple):
+    """An op as it was recorded, with the shapes and the kinds of its operands."""
+
+    op: Rules
+    options: Mapping[str, Any]
+    shapes: Sequence[Shape]
+    kinds: Sequence[str]
+    shape: Shape
 
 
-def _transpose(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    n = len(shape)
+Resolve = Callable[[Spelled], Resolved]
+
+
+def _reshape(x: Spelled) -> Resolved:
+    return reshape, {"shape": x.shape}
+
+
+def _transpose(x: Spelled) -> Resolved:
+    n = len(x.shape)
     axes = list(range(n))
-    if op is swapaxes:
-        one, other = (options[name] % n for name in ("axis1", "axis2"))
+    if x.op is swapaxes:
+        one, other = (x.options[name] % n for name in ("axis1", "axis2"))
         axes[one], axes[other] = other, one
     else:
-        axes = [axis % n for axis in options.get("axes") or reversed(axes)]
+        axes = [axis % n for axis in x.options.get("axes") or reversed(axes)]
     return transpose, {} if axes == list(range(n))[::-1] else {"axes": tuple(axes)}
 
 
-def _reduction(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    n, axis = len(shapes[0]), options.get("axis")
-    canonical: dict[str, Any] = {"keepdims": True} if options.get("keepdims") else {}
+def _reduction(x: Spelled) -> Resolved:
+    n, axis = len(x.shapes[0]), x.options.get("axis")
+    canonical: dict[str, Any] = {"keepdims": True} if x.options.get("keepdims") else {}
     # of an array without axes NumPy takes axis 0 for none
     if axis is not None and n:
         axes = sorted({k % n for k in (axis if isinstance(axis, tuple) else (axis,))})
         if len(axes) < n:
             canonical["axis"] = axes[0] if len(axes) == 1 else tuple(axes)
-    return op, canonical
+    return x.op, canonical
 
 
-def _joined(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    axis = options.get("axis", 0)
+def _joined(x: Spelled) -> Resolved:
+    axis = x.options.get("axis", 0)
     if axis is None:
-        return op, options
-    return op, {"axis": axis % len(shape)} if axis % len(shape) else {}
+        return x.op, x.options
+    return x.op, {"axis": axis % len(x.shape)} if axis % len(x.shape) else {}
 
 
-def _getitem(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    if options["index"] == (HOLE,) and kinds[1] in ("i", "u"):
+def _getitem(x: Spelled) -> Resolved:
+    if x.options["index"] == (HOLE,) and x.kinds[1] in ("i", "u"):
         return index_select, {}
-    if len(kinds) > 1:
-        return op, options
-    parts = _parts(options["index"], shapes[0])
-    if _takes_all(parts, shapes[0]):
-        return reshape, {"shape": shape}
-    return op, {"index": parts}
+    if len(x.kinds) > 1:
+        return x.op, x.options
+    parts = _parts(x.options["index"], x.shapes[0])
+    if _takes_all(parts, x.shapes[0]):
+        return reshape, {"shape": x.shape}
+    return x.op, {"index": parts}
 
 
-def _scatter(
-    op: Rules, options: Options, shapes: Sequence[Shape], kinds: Sequence[str], shape: Shape
-) -> Any:
-    rows = options["index"] == (HOLE,) and kinds[1] in ("i", "u")
+def _scatter(x: Spelled) -> Resolved:
+    rows = x.options["index"] == (HOLE,) and x.kinds[1] in ("i", "u")
     # one number for each place is added to the zero there; a single one is set
-    if rows and shapes[0] == shapes[1] + shape[1:] and math.prod(shapes[1]) > 1:
-        return sum_segments, {"n": shape[0]}
-    if len(kinds) > 1:
-        return op, options
-    parts = _parts(options["index"], shape)
+    if rows and x.shapes[0] == x.shapes[1] + x.shape[1:] and math.prod(x.shapes[1]) > 1:
+        return sum_segments, {"n": x.shape[0]}
+    if len(x.kinds) > 1:
+        return x.op, x.options
+    parts = _parts(x.options["index"], x.shape)
     # a Python number has no shape, and one value may fill many places
-    if kinds[0] and _takes_all(parts, shape) and math.prod(shapes[0]) == math.prod(shape):
-        return reshape, {"shape": shape}
-    return op, {"shape": shape, "index": parts}
+    if x.kinds[0] and _takes_all(parts, x.shape) and math.prod(x.shapes[0]) == math.prod(x.shape):
+        return reshape, {"shape": x.shape}
+    return x.op, {"shape": x.shape, "index": parts}
 
 
 def _takes_all(parts: tuple[Any, ...], shape: Shape) -> bool:
