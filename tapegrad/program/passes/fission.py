@@ -25,7 +25,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, input_of, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at
+from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at, interpreted
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import improvement
 
@@ -358,48 +358,29 @@ def _computed(
     known = {**outside, **stacks}
     sources = [x for x in known if type(known[x]) is Ref]
     inputs = [attrs.evolve(input_of(builder.of(known[x])), path="x") for x in sources]
+    flat = _terms(sides, summed)
+    part = from_these(sides.body, [*known], outputs=[*wanted, *flat])
     place: Any = None
 
-    def computed(tensors: list[Tensor]) -> list[Any]:
+    # a value, and whether it is one of all steps
+    def applied(instruction: Instruction, operands: list[Any]) -> tuple[Any, bool]:
         nonlocal place
-        values: dict[Any, Any] = {**known, **dict(zip(sources, tensors, strict=True))}
-        needed = _needed(sides, [*wanted, *_terms(sides, summed)], values)
-        for i in needed:
-            instruction = sides.body.instructions[i]
-            place = instruction.place
-            operands = [values.get(x, _value(sides, x)) for x in instruction.operands]
-            varying = tuple([x in sides.varies for x in instruction.operands])
-            if any(varying):
-                result = instruction.op.batch(
-                    instruction.op, varying, *operands, **instruction.options
-                )  # type: ignore[misc]
-            else:
-                result = apply(instruction.op, tuple(operands), instruction.options)
-            values[Ref("instruction", i)] = result
-        return [
-            *[values[x] for x in wanted],
-            *[_summed(sides, x, values) for x in summed],
-        ]
+        place, op, options = instruction.place, instruction.op, instruction.options
+        pairs = [x if type(x) is tuple else (x, False) for x in operands]
+        values, varying = [x for x, _ in pairs], tuple([varies for _, varies in pairs])
+        if any(varying):
+            return op.batch(op, varying, *values, **options), True  # type: ignore[misc]
+        return apply(op, tuple(values), options), False
+
+    def computed(tensors: list[Tensor]) -> list[Any]:
+        values = {**known, **dict(zip(sources, tensors, strict=True))}
+        pairs = [(x, ref in sides.varies) for ref, x in values.items()]
+        results = interpreted(part, pairs, applied, lambda x: (x.array, False))
+        values = dict(zip([*wanted, *flat], [x for x, _ in results], strict=True))
+        return [*[values[x] for x in wanted], *[_summed(sides, x, values) for x in summed]]
 
     code = program_of(sides.body.label, inputs, computed, lambda: place)
     return builder.inlined(code, [known[x] for x in sources], stage)
-
-
-def _value(sides: Sides, x: Any) -> Any:
-    return sides.body.of(x).array if type(x) is Ref and x.kind == "constant" else x
-
-
-def _needed(sides: Sides, wanted: Sequence[Ref], known: Mapping[Ref, Any]) -> list[int]:
-    """The instructions to compute, in order."""
-    needed: set[int] = set()
-    waiting: list[Any] = list(wanted)
-    while waiting:
-        x = waiting.pop()
-        is_made = type(x) is Ref and x.kind == "instruction" and x not in known
-        if is_made and x.index not in needed:
-            needed.add(x.index)
-            waiting += sides.body.instructions[x.index].operands
-    return sorted(needed)
 
 
 def _terms(sides: Sides, summed: Sequence[Ref]) -> list[Any]:
