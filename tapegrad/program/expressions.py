@@ -22,43 +22,11 @@ from tapegrad.declare.abstract import loop_dtypes, whole_power
 from tapegrad.declare.parts import PART
 from tapegrad.errors.words import as_text
 from tapegrad.ops.adding import add_at_places_into
-from tapegrad.ops.arithmetic import (
-    abs,
-    add,
-    divide,
-    multiply,
-    negative,
-    positive,
-    power,
-    real,
-    square,
-    subtract,
-)
-from tapegrad.ops.casting import asarray, ascontiguousarray, astype, copy, stopped
-from tapegrad.ops.floating_point import floor_divide, remainder
+from tapegrad.ops.casting import astype, copy, stopped
 from tapegrad.ops.fourier import fft, ifft, irfft, rfft
 from tapegrad.ops.indexing import HOLE, getitem
-from tapegrad.ops.joining import concatenate, stack
-from tapegrad.ops.logic import (
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
-    invert,
-    keep,
-    keep_into,
-    left_shift,
-    right_shift,
-    where,
-)
-from tapegrad.ops.order import clip_both, maximum, minimum
-from tapegrad.ops.product import contract, matmul, vecdot
-from tapegrad.ops.reduction import argmax, argmin, max, min, prod, sum
-from tapegrad.ops.rows import add_at_places, index_select
-from tapegrad.ops.shape import (
-    broadcast_to,
-    reshape,
-    transpose,
-)
+from tapegrad.ops.logic import keep_into
+from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
 from tapegrad.tree.ownership import owned_copy
@@ -189,38 +157,41 @@ def _irfft(a: Any) -> str | None:
     return None if 0 in a.shape else "fft.irfft({0}, {n}, {axis}, {norm}, {out})"
 
 
-# A template, or a function that makes one from the operands' shapes and dtypes.
+# Templates, or functions that make one from the operands' shapes and dtypes.
+_BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
+    "power": "power({0}, {1}, {out})",
+    "clip_both": "clip({0}, {1}, {2}, {out})",
+    "real": "asarray({0})",
+    "index_select": "{0}.take({1}, 0)",
+    "add_at_places": "scatter_add({0}, {1}, {2}, {out})",
+    "where": "where({0}, {1}, {2})",
+    "keep": _keep,
+    "matmul": _matmul,
+    "vecdot": "vecdot({0}, {1}, axis={axis}, out={out})",
+    "contract": _einsum,
+    "asarray": "asarray({0})",
+    "ascontiguousarray": "ascontiguousarray({0})",
+    "astype": "{0}.astype({dtype})",
+    "sum": "add.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "prod": "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "max": "maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "min": "minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "argmax": "{0}.argmax({axis}, None, keepdims={keepdims})",
+    "argmin": "{0}.argmin({axis}, None, keepdims={keepdims})",
+    "transpose": "{0}.transpose({axes})",
+    "reshape": "{0}.reshape({shape})",
+    "broadcast_to": "broadcast_to({0}, {shape})",
+    "concatenate": "concatenate({all}, {axis}, {out})",
+    "stack": "stack({all}, {axis}, {out})",
+}
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
-    power: "power({0}, {1}, {out})",
-    clip_both: "clip({0}, {1}, {2}, {out})",
-    real: "asarray({0})",
+    **{OPS[name]: template for name, template in _BY_NAME.items()},
     getitem: "{0}[{index}]",
     PART: "{0}[{index}]",
-    index_select: "{0}.take({1}, 0)",
-    add_at_places: "scatter_add({0}, {1}, {2}, {out})",
-    where: "where({0}, {1}, {2})",
-    keep: _keep,
-    matmul: _matmul,
-    vecdot: "vecdot({0}, {1}, axis={axis}, out={out})",
-    contract: _einsum,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
     stopped: "{0}",
-    asarray: "asarray({0})",
-    ascontiguousarray: "ascontiguousarray({0})",
     copy: "array({0}, order='C')",
-    astype: "{0}.astype({dtype})",
-    sum: "add.reduce({0}, {axis}, None, {out}, {keepdims})",
-    prod: "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
-    max: "maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
-    min: "minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
-    argmax: "{0}.argmax({axis}, None, keepdims={keepdims})",
-    argmin: "{0}.argmin({axis}, None, keepdims={keepdims})",
-    transpose: "{0}.transpose({axes})",
-    reshape: "{0}.reshape({shape})",
-    broadcast_to: "broadcast_to({0}, {shape})",
-    concatenate: "concatenate({all}, {axis}, {out})",
-    stack: "stack({all}, {axis}, {out})",
     fft: "fft.fft({0}, {n}, {axis}, {norm}, {out})",
     ifft: "fft.ifft({0}, {n}, {axis}, {norm}, {out})",
     rfft: "fft.rfft({0}, {n}, {axis}, {norm}, {out})",
@@ -228,26 +199,26 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
 }
 
 # Ops on Python ints alone, which stay ints of any size.
-WHOLE: Mapping[Any, str] = {
-    add: "{0} + {1}",
-    subtract: "{0} - {1}",
-    multiply: "{0} * {1}",
-    divide: "{0} / {1}",
-    floor_divide: "{0} // {1}",
-    remainder: "{0} % {1}",
-    power: "whole_power({0}, {1})",
-    negative: "-{0}",
-    positive: "+{0}",
-    abs: "abs({0})",
-    square: "{0} * {0}",
-    maximum: "max({0}, {1})",
-    minimum: "min({0}, {1})",
-    left_shift: "{0} << {1}",
-    right_shift: "{0} >> {1}",
-    bitwise_and: "{0} & {1}",
-    bitwise_or: "{0} | {1}",
-    bitwise_xor: "{0} ^ {1}",
-    invert: "~{0}",
+_WHOLE: Mapping[str, str] = {
+    "add": "{0} + {1}",
+    "subtract": "{0} - {1}",
+    "multiply": "{0} * {1}",
+    "divide": "{0} / {1}",
+    "floor_divide": "{0} // {1}",
+    "remainder": "{0} % {1}",
+    "power": "whole_power({0}, {1})",
+    "negative": "-{0}",
+    "positive": "+{0}",
+    "abs": "abs({0})",
+    "square": "{0} * {0}",
+    "maximum": "max({0}, {1})",
+    "minimum": "min({0}, {1})",
+    "left_shift": "{0} << {1}",
+    "right_shift": "{0} >> {1}",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} ^ {1}",
+    "invert": "~{0}",
 }
 
 # the names of Python's numbers, by NumPy's kinds
@@ -326,7 +297,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         is_whole = isinstance(x, int) if value is None else value.dtype.kind in "ib"
         if not is_whole or (value is not None and not getattr(value, "number", None)):
             return None
-    return WHOLE.get(instruction.op)
+    return _WHOLE.get(key_of(instruction.op) or "")
 
 
 def _call(instruction: Instruction, names: Names) -> str:
