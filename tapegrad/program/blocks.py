@@ -91,7 +91,7 @@ class _Loop:
         """Write a result's block to its place."""
         ref, values = Ref("instruction", i), self.frame.values
         out = self._place(self.plan.guests.get(ref, ref))
-        name = self.block[ref] = values[ref] if ref in self.plan.passing else out
+        name = self.block[ref] = values[ref] if ref in self.plan.guests else out
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}
         text = expression(self.program, i, called, out, self.frame.names)
@@ -109,7 +109,7 @@ class _Loop:
         """The block that a value is written to: of a buffer, or of a result that is whole."""
         if host not in self.places:
             values, array = self.frame.values, self.frame.places.get(host)
-            if host in self.plan.passing:
+            if host in self.plan.guests:
                 self.places[host] = self.frame.names.new(f"{array}_block")
                 self.body.append(f"    {self.places[host]} = {array}[:{self.length}]")
             else:

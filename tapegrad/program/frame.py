@@ -19,7 +19,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import inverse
-from tapegrad.program.memory import Plan, planned
+from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.tree.ownership import Array
@@ -103,7 +103,7 @@ def framed(
     inside: Moments | None = None,
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to an arena."""
-    plan, once = planned(program, inside is not None), arena.once
+    plan, once = Plan(program, inside is not None), arena.once
     still: dict[Any, str] = {}
     for i, x in enumerate(program.constants):
         still[Ref("constant", i)] = name = values[Ref("constant", i)]
@@ -125,7 +125,7 @@ def framed(
         name = names.new(f"{places[ref]}_turned")
         once.append(Line(name, f"{places[ref]}.transpose({inverse(axes)})"))
         places[ref] = name
-    still |= {x: name for x, name in places.items() if x not in plan.passing}
+    still |= {x: name for x, name in places.items() if x not in plan.guests}
     updates: dict[int, str] = {}
     for i in [] if inside is not None else _row_updates(program):
         updates[i] = names.new(f"rows_{i}")

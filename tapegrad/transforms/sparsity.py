@@ -208,7 +208,7 @@ def check_pattern(sparse: Any) -> None:
         )
 
 
-def planned(
+def Plan(
     transform: Jacobian[..., Any], tape: Tape, inputs: list[Tensor], outputs: list[Any]
 ) -> Sparsity:
     """The pattern of a call: the one given, the one of a like call before, or the tape's."""
@@ -313,7 +313,7 @@ def blocks_of(
             if y in seen:
                 tape, outputs[i] = written(tape, copy, y)  # for rows of its own
             seen.add(y)
-    pattern = planned(jacobian, tape, inputs, outputs)
+    pattern = Plan(jacobian, tape, inputs, outputs)
     forward = pattern.mode != "reverse"
     moving = [y for y in outputs if moves(y)]
     move, ends, others = ways(tape, inputs, moving, forward)
@@ -404,7 +404,7 @@ class SparsityOf(Jacobian[P, R]):
     kind = "sparsity"
 
     def _sparse(self, tape: Tape, inputs: list[Tensor], outputs: list[Any]) -> list[list[Any]]:
-        rows = planned(self, tape, inputs, outputs).blocks(outputs, inputs)
+        rows = Plan(self, tape, inputs, outputs).blocks(outputs, inputs)
         return [[block for _, block in row] for row in rows]
 
 

@@ -353,7 +353,7 @@ def test_buffers_of_blocks_are_there_for_later_blocks():
 
     x = np.linspace(0, 1, cost.BLOCKED_ELEMENTS)
     programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
-    plans = [memory.planned(program) for program in programs]
+    plans = [memory.Plan(program) for program in programs]
     assert [len(made.runs) for made in plans] == [1, 3]
     # one for the result of a run, one for a block inside it
     assert [len(made.buffers) for made in plans] == [2, 2]

@@ -16,7 +16,7 @@ import tapegrad as tg
 from tapegrad.program import PASSES, cost
 from tapegrad.program.arena import life, places
 from tapegrad.program.ir import Ref
-from tapegrad.program.memory import planned
+from tapegrad.program.memory import Plan
 from tapegrad.program.passes.order import use_up
 from tapegrad.testing import programs
 
@@ -30,7 +30,7 @@ RNG = np.random.default_rng(0)
 @given(programs())
 def test_a_value_lives_until_the_last_that_reads_it_or_a_view_of_it(drawn):
     program = tg.compile(drawn.step).program(*drawn.arguments[0])
-    live, instructions = planned(program).live, program.instructions
+    live, instructions = Plan(program).live, program.instructions
     seen = {}
     # the values that each is a view of, and itself
     for i, instruction in enumerate(instructions):
@@ -69,7 +69,7 @@ def test_layout_of_a_product_is_that_of_its_reshape():
 
     a, b = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 4, 5, 6))
     program = tg.compile(heads).program(a, b)
-    assert list(planned(program).turned.values()) == [(0, 2, 1, 3)]
+    assert list(Plan(program).turned.values()) == [(0, 2, 1, 3)]
     _, run = str(program).split("def run")
     assert "reshape" not in run
 
@@ -77,7 +77,7 @@ def test_layout_of_a_product_is_that_of_its_reshape():
         product = a @ b
         return np.tanh(product.swapaxes(1, 2).reshape(2, 3, -1)), product + 1
 
-    assert not planned(tg.compile(both).program(a, b)).turned
+    assert not Plan(tg.compile(both).program(a, b)).turned
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_arena_holds_what_is_needed_at_one_time():
 
     x = np.linspace(-1.0, 1.0, 2 * n * n)
     program = tg.compile(fn).program(x)
-    separate = sum(map(size_of, planned(program).buffers))
+    separate = sum(map(size_of, Plan(program).buffers))
     (arena,) = re.findall(r"arena = buffer\(\((\d+),\)", str(program))
     assert int(arena) < 0.7 * separate
     tg.compile(fn).check(x)
@@ -242,7 +242,7 @@ def test_memory_of_results_holds_what_they_are_made_of(n):
         program = tg.compile(fn).program(w, x)
         assert ("block by block" in str(program)) == (w.size > cost.BLOCKED_ELEMENTS)
         # of the second factor: a gradient is computed where the new parameter will be
-        assert sum(size_of(x) == w.nbytes for x in planned(program).buffers) <= most
+        assert sum(size_of(x) == w.nbytes for x in Plan(program).buffers) <= most
         assert_close(tg.compile(fn)(w, x), fn(w, x), w.dtype, n)
 
 
