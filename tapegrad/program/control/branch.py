@@ -9,7 +9,7 @@ To batch a branch or to write it for another library, transform ``branch.on_true
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from tapegrad.program.control.derive import (
     pulled_back,
     pushed_forward,
     safe,
+    spread,
     where_each,
     zeros,
 )
@@ -63,51 +64,38 @@ def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[A
     """The cotangents of the operands, by the chosen program's backward pass."""
     places = [i for i, x in enumerate(g.values) if x is not None]
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
-    back = Branch(
-        _backward(branch.on_true, places, wanted), _backward(branch.on_false, places, wanted)
-    )
-    whole = choose(back, pred, [*operands, *[g.values[i] for i in places]])
-    cotangents: list[Any] = [None] * (1 + len(operands))
-    for at, i in enumerate(wanted):
-        cotangents[1 + i] = part(whole, at)
-    return cotangents
-
-
-def _backward(code: Code, places: Sequence[int], wanted: Sequence[int]) -> Code:
-    likes = [code.like(code.outputs[i]) for i in places]
+    likes = [branch.on_true.like(branch.on_true.outputs[i]) for i in places]
     weights = [Input("d_value", x.shape, np.dtype(x.dtype)) for x in likes]
-    back = partial(pulled_back, code, seeded=places, wanted=wanted)
-    return needed_part(program_of(code.label, [*code.inputs, *weights], back))
+    back = _recorded(branch, weights, partial(pulled_back, seeded=places, wanted=wanted))
+    whole = choose(back, pred, [*operands, *[g.values[i] for i in places]])
+    return [None, *spread(whole, wanted, len(operands))]
 
 
 def _push(
     op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch
 ) -> Parts:
     """The tangents of the chosen program's results."""
-    moved = [i - 1 for i in tangents]
-    outputs = branch.on_true.outputs
+    moved, outputs = [i - 1 for i in tangents], branch.on_true.outputs
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
     # that of a Python number may be one
-    moving = [
-        input_like(t._primal if type(t) is Tensor else t, "t_value") for t in tangents.values()
-    ]
-    codes = branch.on_true, branch.on_false
-    forward = Branch(*[_forward(code, moved, moving, wanted) for code in codes])
-    whole = choose(forward, pred, [*operands, *tangents.values()])
-    values: list[Any] = [None] * len(outputs)
-    for at, i in enumerate(wanted):
-        values[i] = part(whole, at)
-    return Parts(tuple(values))
+    values = [t._primal if type(t) is Tensor else t for t in tangents.values()]
 
-
-def _forward(
-    code: Code, moved: Sequence[int], tangents: Sequence[Input], wanted: Sequence[int]
-) -> Code:
-    def forth(tensors: list[Tensor]) -> list[Any]:
+    def forth(code: Code, tensors: list[Tensor]) -> list[Any]:
         pairs = zip(wanted, pushed_forward(code, tensors, moved, wanted), strict=True)
         return [zeros(code, code.outputs[i]) if t is None else t for i, t in pairs]
 
-    return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
+    forward = _recorded(branch, [input_like(x, "t_value") for x in values], forth)
+    whole = choose(forward, pred, [*operands, *tangents.values()])
+    return Parts(tuple(spread(whole, wanted, len(outputs))))
+
+
+def _recorded(branch: Branch, inputs: Sequence[Input], fn: Callable[..., Any]) -> Branch:
+    """A branch of `fn` of each program and of its inputs, after which come further ones."""
+    codes = [
+        program_of(code.label, [*code.inputs, *inputs], partial(fn, code))
+        for code in (branch.on_true, branch.on_false)
+    ]
+    return Branch(*map(needed_part, codes))
 
 
 def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branch) -> Parts:

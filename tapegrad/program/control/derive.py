@@ -99,6 +99,12 @@ def zeros(code: Code, x: Any, *axes: int) -> Array:
     return np.zeros((*axes, *like.shape), like.dtype)
 
 
+def spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
+    """The parts of what a loop or a branch returned, at these of n places; None at the others."""
+    parts = {i: part(whole, at) for at, i in enumerate(places) if i >= 0}
+    return [parts.get(i) for i in range(n)]
+
+
 # --- the backward pass ----------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from tapegrad.program.control.derive import (
     pushed,
     run_for_all,
     safe,
+    spread,
     where_each,
 )
 from tapegrad.program.control.loop import Loop
@@ -69,11 +70,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     derived, order = pulled(loop, moved, loop.moving)
     whole = repeat(op, derived.loop, derived.operands(y, operands, moved), lean)
-    cotangents: list[Any] = [None] * len(operands)
-    for at, i in enumerate(order):
-        if i in loop.moving:
-            cotangents[i] = part(whole, at)
-    return cotangents
+    return spread(whole, [i if i in loop.moving else -1 for i in order], len(operands))
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
@@ -84,10 +81,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     def push(last: int) -> list[Any]:
         derived, moving_outputs = pushed(loop, tangents, last)
         whole = repeat(op, derived.loop, derived.operands(y, operands, tangents), lean)
-        values: list[Any] = [None] * n_all
-        for at, i in enumerate(moving_outputs):
-            values[i] = part(whole, at)
-        return values
+        return spread(whole, moving_outputs, n_all)
 
     if any(type(x) is Tensor for x in (y, *operands, *tangents.values())):
         return Parts(tuple(push(n_all)))
