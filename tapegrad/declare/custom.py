@@ -397,18 +397,15 @@ class CustomCall:
             )
         cotangents: list[Any] = []
         names = argument_names(self.custom.fn, len(args))
-
-        def collect(x: Any, path: str, c: Any) -> None:
-            if not is_numeric(x):
-                return
-            if c is not None and is_floating(x):
-                primal = x._primal if type(x) is Tensor else x
-                c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
-            cotangents.append(c if c is None else conjugated(c))
-
-        for arg, path, c in zip(args, names, returned, strict=True):
-            paths = iter([at for at, _ in tree.named_leaves(arg, path)])
-            tree.map_up_to(lambda x, c, paths=paths: collect(x, next(paths), c), arg, c)
+        for arg, argument, whole in zip(args, names, returned, strict=True):
+            pairs = tree.beside(arg, whole, strict=False)
+            for (path, x), (_, c) in zip(tree.named_leaves(arg, argument), pairs, strict=True):
+                if not is_numeric(x):
+                    continue
+                if c is not None and is_floating(x):
+                    primal = x._primal if type(x) is Tensor else x
+                    c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
+                cotangents.append(c if c is None else conjugated(c))
         n_keywords = len([x for x in tree.leaves(kwargs) if is_numeric(x)])
         return cotangents + [None] * n_keywords
 

@@ -305,9 +305,8 @@ def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
 
 def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
     """Raise for the first place where another tree differs from the parameters."""
-    pairs: list[tuple[Any, Any]] = []
     try:
-        tree.map(lambda *pair: pairs.append(pair), params, other)
+        pairs = tree.beside(params, other)
     except ValueError as error:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for (path, _), (p, x) in zip(tree.named_leaves(params, "params"), pairs, strict=True):

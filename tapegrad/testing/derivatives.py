@@ -193,16 +193,15 @@ def _pulled(f: Foreign, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]) -> tupl
             f"{n} arguments is needed (None where no gradient passes)"
         )
     parts: list[Any] = []
-    for arg, c in zip(f.args, cotangents, strict=True):
-        tree.map_up_to(lambda x, c: parts.append(c), arg, c)
+    for arg, whole in zip(f.args, cotangents, strict=True):
+        parts += [c for _, c in tree.beside(arg, whole, strict=False)]
     return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
 
 
 def _pushed(f: Foreign, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]) -> tuple[Array, ...]:
     """A JVP's result at a point, with an array for each floating leaf of the output."""
     tangent = f.called(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
-    parts: list[Any] = []
-    tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, tangent)
+    parts = [t for y, t in tree.beside(f.output, tangent, strict=False) if floats(y)]
     return _like(f, "jvp_fn", parts, f.y, f.y_paths)
 
 

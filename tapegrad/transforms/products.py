@@ -66,17 +66,13 @@ class Pullback(Generic[*Ts]):
             A tree like the output; None in it, or alone, stands for zeros.
         """
         seeds: dict[Tensor, Any] = {}
-        paths = iter(tree.paths(self.output))
-
-        def weigh(output: Any, c: Any) -> None:
-            path = next(paths)
+        pairs = tree.beside(self.output, cotangent, strict=False)
+        for path, (output, c) in zip(tree.paths(self.output), pairs, strict=True):
             if c is not None and type(output) is Tensor and output.dtype.kind in "fc":
                 weight = initial_cotangent(
                     output, c, f"the cotangent of {path}" if path else "the cotangent"
                 )
                 seeds[output] = seeds[output] + weight if output in seeds else weight
-
-        tree.map_up_to(weigh, self.output, cotangent)
         return gradient_trees(sweep([self.tape], seeds), self.marked)
 
 
@@ -318,17 +314,12 @@ class Pushforward(Generic[R]):
         """
         if len(tangents) != len(self.marked):
             raise ValueError(f"there are {len(self.marked)} primals but {len(tangents)} tangents")
-        paths = iter([p.name for p in tree.leaves(self.marked)])
         moved: dict[Tensor, Any] = {}
-
-        def move(p: Tensor, t: Any) -> None:
-            path = next(paths)
+        for p, t in tree.beside(self.marked, tangents, strict=False):
             if t is not None:
-                t = check_cotangent(p, t, f"the tangent of {path}", "its primal")
+                t = check_cotangent(p, t, f"the tangent of {p.name}", "its primal")
                 # a view, so that it is copied if it is a result itself
                 moved[p] = t if type(t) is Tensor else t.view()
-
-        tree.map_up_to(move, self.marked, tangents)
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
         tangents_of = push(self.tape, moved, outputs, self.checking)

@@ -8,9 +8,9 @@ tree's `Structure` is what is left when the leaves are taken out.
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tapegrad.errors.names import lacking as _lacking
+from tapegrad.tree.mapping import beside as beside
 from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
-from tapegrad.tree.mapping import map_up_to as map_up_to
 from tapegrad.tree.mapping import map_with_path as map_with_path
 from tapegrad.tree.operations import Unravel as Unravel
 from tapegrad.tree.operations import all_close as all_close

@@ -109,13 +109,24 @@ def fresh(tree: Any, of: Callable[[Any], Any] | None = None) -> Any:
     return record
 
 
-def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
-    """`map` over a tree and another that may differ in some ways.
+def beside(tree: Any, other: Any, strict: bool = True, path: Any = ()) -> list[tuple[Any, Any]]:
+    """The leaves of a tree, each with what is at its place in another.
 
-    The other tree may go deeper: `f` receives what is at the leaf's place. It may have None for
-    any part, which stands for None at each leaf, and a plain tuple in place of a named one.
+    Unless it is strict, the other may go deeper, have None for any part, which stands for None at
+    each leaf, and have a plain tuple in place of a named one. The path is a chain of parent and
+    name.
     """
-    return _map_beside(f, (tree, other), (), strict=False)
+    node, keys, children = opened(tree)
+    if node is None and not (strict and opened(other)[0] is not None):
+        return [(tree, other)]
+    if other is None and not strict:
+        return [(leaf, None) for leaf in flatten(tree)[0]]
+    below = None if node is None else _children_like(node, keys, len(children), other, strict)
+    if below is None:
+        _refuse_difference((tree, other), path)
+    names = names_of(node, keys, len(children))
+    rows = zip(names, children, below, strict=False)
+    return [pair for name, x, y in rows for pair in beside(x, y, strict, (path, name))]
 
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
@@ -133,20 +144,18 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     return closed(node, keys, mapped)
 
 
-def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bool = True) -> Any:
-    """`map` over a row of trees; the path is a chain of (parent, name)."""
+def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any) -> Any:
+    """`map` over a row of trees; the path is as in `beside`."""
     tree = row[0]
-    if not strict and row[1] is None:
-        return map(lambda leaf: f(leaf, None), tree)
     node, keys, children = (None, (), ()) if type(tree) in ARRAYS else opened(tree)
     if node is None:
-        for x in row if strict else ():
+        for x in row:
             if type(x) not in ARRAYS and opened(x)[0] is not None:
                 _refuse_difference(row, path)
         return f(*row)
     columns = [children]
     for x in row[1:]:
-        below = _children_like(node, keys, len(children), x, strict)
+        below = _children_like(node, keys, len(children), x, True)
         if below is None:
             _refuse_difference(row, path)
         columns.append(below)
@@ -155,7 +164,7 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
         return closed(node, keys, [*builtins.map(f, *columns)])
     names = names_of(node, keys, len(children))
     mapped = [
-        _map_beside(f, below, (path, name), strict)
+        _map_beside(f, below, (path, name))
         for name, below in zip(names, zip(*columns, strict=True), strict=False)
     ]
     return closed(node, keys, mapped)

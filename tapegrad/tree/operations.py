@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import Text, columns
-from tapegrad.tree.mapping import map
+from tapegrad.tree.mapping import beside
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import readonly_array, settled
 from tapegrad.tree.structure import (
@@ -232,9 +232,8 @@ def all_close(
     >>> tg.tree.all_close({"w": np.ones(2)}, {"w": np.ones(1)})
     False
     """
-    pairs: list[tuple[Any, Any]] = []
     try:
-        map(lambda *pair: pairs.append(pair), a, b)
+        pairs = beside(a, b)
     except ValueError:
         return False
     return all(

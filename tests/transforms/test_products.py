@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -139,3 +140,38 @@ def test_a_linearization_is_transposed_without_another_recording(x, u, v):
     rows = tg.vmap(push.transpose)({"y": np.eye(3), "s": np.zeros(3)})
     close(rows[0], 2 * mixed_jacobian(x))
     assert len(calls) == 1
+
+
+def _has_a_shape(instance, attribute, value):
+    assert hasattr(value, "shape"), value
+
+
+@attrs.frozen
+class Checked:
+    """A tree that takes nothing but arrays, not even for a moment."""
+
+    x = attrs.field(validator=_has_a_shape)
+
+
+def test_trees_hold_nothing_but_arrays_at_any_time():
+    one, two = Checked(np.ones(2)), Checked(np.full(2, 2.0))
+    doubled = lambda s: Checked(2 * s.x)  # noqa: E731
+    output, pull = tg.vjp(doubled, one)
+    _, push = tg.linearize(doubled, one)
+    by_hand = tg.custom_vjp(lambda g, y, s: (Checked(2 * g.x),))(doubled)
+    results = (
+        *(
+            output,
+            pull(one)[0],
+            push(one),
+            push.transpose(one)[0],
+            tg.jvp(doubled, (one,), (one,))[1],
+        ),
+        tg.grad(lambda s: tg.sum(by_hand(s).x))(one),
+    )
+    assert all(tg.tree.all_close(result, two) for result in results)
+    optimizer = tg.optim.SGD(0.1)
+    with pytest.raises(
+        ValueError, match=r"params.x is float64 \(2,\), but grads.x is float64 \(3,\)"
+    ):
+        optimizer.update(one, Checked(np.ones(3)), optimizer.init(one))
