@@ -246,9 +246,9 @@ class Compiled(Wrapper, Generic[P, R]):
         # a wide result may be made of narrow parts
         instructions = [x for code in codes_in(kept.program) for x in code.instructions]
         widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
-        faults = tree.map(functools.partial(_fault, widest), compiled, expected)
-        for path, fault in zip(tree.paths(faults), tree.leaves(faults), strict=True):
-            if fault:
+        pairs = tree.beside(compiled, expected)
+        for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
+            if fault := _fault(widest, x, y):
                 where = lazy_import("tapegrad.explain.compare", "first_difference")
                 place = where(kept.program, call.values, self.fn, args, kwargs)
                 raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
