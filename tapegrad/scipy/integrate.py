@@ -33,7 +33,6 @@ from tapegrad.scipy._calls import (
     SolverCall,
     outright,
     pullback,
-    shape_and_dtype,
     with_captured,
 )
 from tapegrad.scipy._options import with_scipys_options
@@ -234,14 +233,12 @@ def _example(y0: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[
 
 
 def _solve_ivp(fun: Any, arguments: Any, call: dict[str, Any], checkpoint: Any) -> OdeResult:
-    leaves, structure = tree.flatten(arguments)
-    tensors = [x for x in leaves if type(x) is Tensor]
+    tensors = _tensors("solve_ivp", arguments)
     if not tensors:
         result = _on_arrays(solved, fun, arguments, call)
         return OdeResult(result.t, result.y, **_statistics(result))
-    _check_recording("solve_ivp", tensors)
     if any(x.origin.compiling for x in tensors):
-        return _in_program(fun, leaves, structure, {**call, "checkpoint": checkpoint})
+        return _in_program(fun, arguments, {**call, "checkpoint": checkpoint})
     return _recorded(fun, arguments, call, checkpoint)
 
 
@@ -257,9 +254,12 @@ def _refuse_tensor(what: str, name: str, option: Any) -> None:
         )
 
 
-def _check_recording(what: str, tensors: list[Tensor]) -> None:
-    if CURRENT.get() is None:
+def _tensors(what: str, arguments: Any) -> list[Tensor]:
+    """The Tensors of a tree, of the recording that goes on."""
+    tensors = _moving(arguments)[0]
+    if tensors and CURRENT.get() is None:
         refuse_stranger(what, tensors[0], None)
+    return tensors
 
 
 def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) -> Any:
@@ -271,10 +271,10 @@ def _on_arrays(solve: Any, fun: Any, arguments: Any, call: Mapping[str, Any]) ->
     return recorded_from(None, lambda: solve(fun, t_span, y0, **call), ())[0]
 
 
-def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, Any]) -> OdeResult:
+def _in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
     """A solution as one step of a program."""
-    _, y0, t_eval, _ = tree.unflatten(structure, leaves)
-    origin = next(x.origin for x in leaves if type(x) is Tensor and x.origin.compiling)
+    _, y0, t_eval, _ = arguments
+    origin = next(x.origin for x in _moving(arguments)[0] if x.origin.compiling)
     if t_eval is None:
         raise TraceError(
             f"solve_ivp: the number of steps depends on values, which are not known while "
@@ -290,18 +290,14 @@ def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, 
         return solve_ivp(fun, t_span, y0, t_eval=t_eval, args=args, **call).y
 
     dtype = np.dtype(complex if y0.dtype.kind == "c" else float)
-    y = _as_one_step(again, leaves, structure, ((y0.shape[0], t_eval.shape[0]), dtype))
+    y = _as_one_step(again, arguments, ((y0.shape[0], t_eval.shape[0]), dtype))
     return OdeResult(t_eval, y)
 
 
-def _as_one_step(fn: Any, leaves: list[Any], structure: Any, like: ShapeAndDtype) -> Any:
+def _as_one_step(fn: Any, arguments: Any, like: ShapeAndDtype) -> Any:
     """A function of a tree as one step of a program; the step runs it as it is."""
-    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
-
-    def run(*operands: Any) -> Any:
-        return (fn(tree.unflatten(structure, substituted(leaves, which, operands))),)
-
-    return outright(run, (like,))(*[leaves[i] for i in which])[0]
+    tensors, filled = _moving(arguments)
+    return outright(lambda *operands: (fn(filled(operands)),), (like,))(*tensors)[0]
 
 
 def _check_vector(name: str, x: Any) -> None:
@@ -393,12 +389,7 @@ class _Slope:
 
 def _equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equation, list[Any]]:
     """The equation as a function of the Tensors among its arguments, and these Tensors."""
-    leaves, structure = tree.flatten(tuple(args))
-    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
-
-    def filled(moving: Any) -> Any:
-        return tree.unflatten(structure, substituted(leaves, which, moving))
-
+    tensors, filled = _moving(tuple(args))
     options = {k: v for k, v in call.items() if k not in ("method", "vectorized")}
     jac, jacobian = options.pop("jac", None), None
     if callable(jac):
@@ -411,7 +402,16 @@ def _equation(slope: _Slope, args: Any, call: Mapping[str, Any]) -> tuple[Equati
     equation = Equation(
         lambda t, y, *moving: slope(t, y, *filled(moving)), call["method"], options, jacobian
     )
-    return equation, [leaves[i] for i in which]
+    return equation, tensors
+
+
+def _moving(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+    """The Tensors of a tree, and the tree as a function of others in their places."""
+    leaves, structure = tree.flatten(args)
+    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
+    return [leaves[i] for i in which], lambda moving: tree.unflatten(
+        structure, substituted(leaves, which, moving)
+    )
 
 
 def _doubles(x: Any) -> Any:
@@ -506,8 +506,7 @@ def odeint(
 
 def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
     y0, t, args = arguments
-    leaves, structure = tree.flatten(arguments)
-    tensors = [x for x in leaves if type(x) is Tensor]
+    tensors = _tensors("odeint", arguments)
 
     def values() -> Any:
         arguments = tree.map(lambda x: readonly_view(primals((x,))[0]), (y0, t, args))
@@ -515,14 +514,13 @@ def _solve_odeint(func: Any, arguments: Any, how: dict[str, Any]) -> Any:
 
     if not tensors:
         return values()
-    _check_recording("odeint", tensors)
     first, times = np.reshape(array(y0), (-1,)), _doubles(array(t))
     if first.dtype.kind == "c":
         raise TypeError("odeint: y0 must be real; solve for real and imaginary parts")
     if any(x.origin.compiling for x in tensors):
         like = ((times.shape[0], first.shape[0]), np.dtype(float))
         again = lambda arguments: odeint(func, *arguments, **how)  # noqa: E731
-        return _as_one_step(again, leaves, structure, like)
+        return _as_one_step(again, arguments, like)
     solution = values()
 
     def turned(fn: Any) -> Any:
@@ -614,70 +612,57 @@ def quad(
 
 
 def _quad(func: Any, a: Any, b: Any, args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    leaves, structure = tree.flatten(args)
-    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
-    moving = [leaves[i] for i in which]
-    ends = [_doubles(array(x)) for x in (a, b)]
-    tensors = [x for x in (*ends, *moving) if type(x) is Tensor]
-    if not tensors:
+    if not _tensors("quad", (a, b, args)):
         return recorded_from(None, lambda: integrate.quad(func, a, b, args, **options), ())[0]
-    _check_recording("quad", tensors)
+    moving, filled = _moving(args)
+    ends = [_doubles(array(x)) for x in (a, b)]
 
-    def values(x: Any, *moving: Any) -> tuple[Any]:
-        y = func(x, *tree.unflatten(structure, substituted(leaves, which, moving)))
-        return (_doubles(np.reshape(array(y), ())),)
+    def values(x: Any, *moving: Any) -> Any:
+        return _doubles(np.reshape(array(func(x, *filled(moving))), (1,)))
 
-    y, error = _integrals(values, (((), np.dtype(float)),), options, *ends, *moving)
-    return y, error
+    y = _integrals(values, 1, options, *ends, *moving)
+    return y[0], y[1]
 
 
-def _integrals(
-    fn: Any, like: tuple[ShapeAndDtype, ...], options: Any, a: Any, b: Any, *moving: Any
-) -> list[Any]:
-    """The integrals of several arrays, ``fn(x, *moving)``, and the largest error."""
+def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *moving: Any) -> Any:
+    """The integrals of a vector of n numbers, ``fn(x, *moving)``, and the largest error."""
     is_moving = [type(x) is Tensor for x in (a, b)]
 
-    def run(a: Any, b: Any, *moving: Any) -> tuple[Any, ...]:
+    def run(a: Any, b: Any, *moving: Any) -> tuple[Any]:
         known: dict[float, Any] = {}
 
         def element(x: float, i: int) -> float:
             if x not in known:
-                known[x] = np.concatenate([np.ravel(y) for y in fn(x, *moving)])
+                known[x] = fn(x, *moving)
             return float(known[x][i])
 
-        sizes = [int(np.prod(shape)) for shape, _ in like]
-        pairs = [integrate.quad(element, a, b, (i,), **options) for i in range(sum(sizes))]
-        parts = np.split(np.array([y for y, _ in pairs]), np.cumsum(sizes)[:-1])
-        arrays = [np.reshape(y, shape).astype(d) for y, (shape, d) in zip(parts, like, strict=True)]
-        return (*arrays, np.array(max(error for _, error in pairs)))
+        pairs = [integrate.quad(element, a, b, (i,), **options) for i in range(n)]
+        return (np.array([*[y for y, _ in pairs], max(error for _, error in pairs)]),)
 
     def back(cotangents: Any, a: Any, b: Any, *moving: Any) -> list[Any]:
+        g = cotangents[0][:-1]
         by_ends: list[Any] = [None, None]
         for i, (end, sign) in enumerate(((a, -1), (b, 1))):
             if is_moving[i]:
                 is_far = np.isinf(end)
                 there = fn(np.where(is_far, 1.0, end), *moving)
-                terms = [np.sum(g * y) for g, y in zip(cotangents, there, strict=False)]
-                by_ends[i] = np.where(is_far, 0.0, sign * sum(terms))
+                by_ends[i] = np.where(is_far, 0.0, sign * np.dot(g, there))
         which = [i for i, x in enumerate(moving) if is_floating(x)]
         if not which:
             return [*by_ends, *[None] * len(moving)]
 
-        def slopes(x: Any, *operands: Any) -> tuple[Any, ...]:
-            weights, moving = operands[: len(like)], operands[len(like) :]
-            pulled = pullback(lambda *xs: fn(x, *xs), moving)[1](tuple(weights))
-            return tuple([pulled[i] for i in which])
+        def slopes(x: Any, g: Any, *moving: Any) -> Any:
+            pulled = pullback(lambda *xs: fn(x, *xs), moving)[1](g)
+            return _doubles(tree.ravel([pulled[i] for i in which])[0])
 
+        vector, unravel = tree.ravel([moving[i] for i in which])
         # SciPy's tolerance is absolute too, but the integrals are linear in the cotangents
-        sizes = [np.max(np.abs(g), initial=0.0) for g in cotangents[:-1]]
-        size = stop_gradient(np.max(np.stack(sizes)))
+        size = stop_gradient(np.max(np.abs(g)))
         size = np.where(np.equal(size, 0), 1.0, size)
-        weights = [g / size for g in cotangents[:-1]]
-        shapes = tuple([shape_and_dtype(moving[i]) for i in which])
-        *parts, _ = _integrals(Programmed(slopes), shapes, options, a, b, *weights, *moving)
-        return [*by_ends, *substituted([None] * len(moving), which, [x * size for x in parts])]
+        parts = _integrals(Programmed(slopes), vector.size, options, a, b, g / size, *moving)
+        return [*by_ends, *substituted([None] * len(moving), which, unravel(size * parts[:-1]))]
 
-    return SolverCall(run, (*like, ((), np.dtype(float))), back)(a, b, *moving)
+    return SolverCall(run, (((n + 1,), np.dtype(float)),), back)(a, b, *moving)[0]
 
 
 # --- integrals of values --------------------------------------------------------------------

@@ -30,21 +30,8 @@ __all__ += ["PchipInterpolator", "RegularGridInterpolator", "Spline", "make_inte
 list_names(globals())
 
 
-class _Static:
-    """The static part of an interpolator, which equals another one of the same key."""
-
-    __tree_static__: ClassVar[bool] = True
-    key: tuple[Any, ...]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@attrs.frozen(eq=False, repr=False)
-class Pieces(_Static):
+@attrs.frozen(repr=False)
+class Pieces:
     """The static part of a spline: all but its data, which pass a gradient.
 
     Attributes
@@ -65,13 +52,15 @@ class Pieces(_Static):
         The slopes at the knots, as a function of the data; None if these make a spline alone.
     """
 
-    make: Callable[[Any], Any]
+    __tree_static__: ClassVar[bool] = True
+
+    make: Callable[[Any], Any] = attrs.field(eq=False)
     key: tuple[Any, ...]
-    basis: Any
-    n: int
-    axis: int
-    extrapolate: Any
-    slopes: Callable[[Any], Any] | None = None
+    basis: Any = attrs.field(eq=False)
+    n: int = attrs.field(eq=False)
+    axis: int = attrs.field(eq=False)
+    extrapolate: Any = attrs.field(eq=False)
+    slopes: Callable[[Any], Any] | None = attrs.field(default=None, eq=False)
 
     def __repr__(self) -> str:
         return f"{self.key[0]} through {self.n} points"
@@ -567,14 +556,16 @@ def _akima_slopes(is_modified: bool, x: Any, y: Any) -> Any:
 # --- data on a grid ---------------------------------------------------------------------------
 
 
-@attrs.frozen(eq=False, repr=False)
-class _Grid(_Static):
-    """The static part of an interpolator on a grid: all but its data."""
+@attrs.frozen(repr=False)
+class _Grid:
+    """The static part of an interpolator on a grid: all but its data; `key` has its content."""
+
+    __tree_static__: ClassVar[bool] = True
 
     key: tuple[Any, ...]
-    points: tuple[Any, ...]
+    points: tuple[Any, ...] = attrs.field(eq=False)
     bounds_error: bool
-    fill_value: Any
+    fill_value: Any = attrs.field(eq=False)
 
     def __repr__(self) -> str:
         return f"RegularGridInterpolator of {' x '.join(str(len(x)) for x in self.points)} points"
@@ -624,10 +615,8 @@ class GridInterpolator:
             at = xi[..., i].astype(float)
             is_outside = is_outside | (at < x[0]) | (at > x[-1])
             k = np.clip(np.searchsorted(x, at, "right") - 1, 0, max(n[i] - 2, 0))
-            after = np.minimum(k + 1, n[i] - 1)
-            width = index_select(x, after) - index_select(x, k)
-            part = (at - index_select(x, k)) / np.where(width == 0, 1.0, width)
-            cells.append(((k, 1 - part), (after, part)))
+            part = (at - index_select(x, k)) / index_select(np.append(np.diff(x), 1.0), k)
+            cells.append(((k, 1 - part), (np.minimum(k + 1, n[i] - 1), part)))
         known = seen(is_outside)
         if self.grid.bounds_error and known is not None and np.any(known):
             raise ValueError("one of the points is out of bounds; bounds_error=False gives nan")
@@ -701,5 +690,5 @@ def RegularGridInterpolator(
     grid = _scipy.RegularGridInterpolator(points, like, method, bounds_error, fill_value).grid
     for i, x in enumerate(points):
         values = values if x[0] <= x[-1] else np.flip(values, i)
-    key = tuple(map(_content, (grid, values.shape, fill_value))), bounds_error
+    key = tuple(map(_content, (grid, values.shape, fill_value)))
     return GridInterpolator(values, _Grid(key, grid, bounds_error, fill_value))
