@@ -68,7 +68,7 @@ def stack_sums(builder: Builder) -> None:
             return None
         terms = _terms(builder, instruction, inside)
         sources = [builder.source(x) for x in terms]
-        if not any(x is not None and x.op in _STACKED for x in sources):
+        if not any(x is not None and x.op in _KINDS for x in sources):
             return None
         for x in terms:
             if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
@@ -77,7 +77,7 @@ def stack_sums(builder: Builder) -> None:
         terms = terms[::-1]
         # a term that is needed itself would be computed twice, in two ways
         alone = len(set(terms)) == len(terms) and not any(_is_shared(x, uses) for x in terms)
-        for gather in (*(_SUMS if alone else ()), _parts, _rows):
+        for gather in (_stacked, _parts, _rows) if alone else (_parts, _rows):
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
@@ -106,45 +106,52 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Opera
     return builder.emit(concatenate, *parts, axis=axis)
 
 
-def _products(builder: Builder, terms: list[Any]) -> Any:
-    """``a.T @ b + c.T @ d`` as one product of stacked matrices."""
-    lefts, rights = [], []
-    for x in terms:
-        product = builder.source(x)
-        if product is None:
-            return None
-        left, right = _factors(builder, product)
-        if (
-            left is None
-            or len(builder.shape(right)) != 2
-            or builder.shape(right)[0] > cost.STACKED_ROWS
-        ):
-            return None
-        if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
-            return None
-        lefts.append(left)
-        rights.append(right)
-    left_all = concatenated(builder, lefts)
-    right_all = concatenated(builder, rights)
-    turned = builder.emit(transpose, left_all)
-    return builder.emit(matmul, turned, right_all, note=f"{len(terms)} products, stacked")
+def _stacked(builder: Builder, terms: list[Any]) -> Any:
+    """``f(a) + f(b) -> f(concatenate(a, b))``, for terms that are sums over their rows."""
+    sources = [builder.source(x) for x in terms]
+    rows = [_rows_of(builder, x) for x in sources if x is not None]
+    kinds = {x is not None and (x.op in (matmul, multiply) or x.op) for x in sources}
+    if not all(rows) or len(kinds) > 1:
+        return None
+    stacks = [*zip(*rows, strict=True)]
+    last = [builder.shape(x)[0] for x in stacks[-1]]
+    if max(last) > cost.STACKED_ROWS or any(len({*map(builder.dtype, x)}) > 1 for x in stacks):
+        return None
+    (first, *others), of = [concatenated(builder, x) for x in stacks], sources[0]
+    if of is not None and of.op is sum_:
+        return builder.emit(sum_, first, axis=0)
+    if of is not None and of.op is sum_segments:
+        return builder.emit(sum_segments, first, *others, n=of.options["n"])
+    turned = builder.emit(transpose, first)
+    return builder.emit(matmul, turned, *others, note=f"{len(terms)} products, stacked")
 
 
-def _factors(builder: Builder, product: Instruction) -> tuple[Any, Any]:
-    """Two matrices, the first of them transposed in the product; None if it is no such product.
+def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
+    """What a term sums over the rows of: a matrix, two in a product, or values and their indices.
 
-    An outer product of vectors is one of matrices with a single row.
+    An outer product of vectors is one of matrices with a single row. Nothing if it is no such sum.
     """
-    if product.op is matmul:
-        left, right = product.operands
-        return _turned(builder, left), right
-    if product.op is multiply and len(product.shape) == 2:
-        height, width = product.shape
-        by_shape = {builder.shape(x): x for x in product.operands}
+    x, *others = term.operands
+    if term.op is sum_:
+        of_rows = term.options.get("axis") == 0 and not term.options.get("keepdims")
+        same = term.dtype == builder.dtype(x) and len(builder.shape(x)) == 2
+        return (x,) if of_rows and same else ()
+    if term.op is sum_segments:
+        (index,) = others
+        return (x, index) if type(index) is Ref and len(builder.shape(index)) == 1 else ()
+    left, right = None, None
+    if term.op is matmul:
+        left, right = _turned(builder, x), others[0]
+    elif term.op is multiply and len(term.shape) == 2:
+        height, width = term.shape
+        by_shape = {builder.shape(x): x for x in term.operands}
         column, row = by_shape.get((height, 1)), by_shape.get((1, width))
         if column is not None and row is not None and min(height, width) > 1:
-            return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
-    return None, None
+            left, right = builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
+    if left is None or right is None or len(builder.shape(right)) != 2:
+        return ()
+    same = builder.dtype(left) == builder.dtype(right) == term.dtype
+    return (left, right) if same else ()
 
 
 def _turned(builder: Builder, x: Any) -> Any:
@@ -156,43 +163,6 @@ def _turned(builder: Builder, x: Any) -> Any:
         return builder.constant(constant.array.T, constant.captured)
     source = builder.source(x, transpose)
     return None if source is None or source.options.get("axes") else source.operands[0]
-
-
-def _row_sums(builder: Builder, terms: list[Any]) -> Any:
-    """Sums over the first axis as one sum."""
-    parts = []
-    for x in terms:
-        total = builder.source(x, sum_)
-        if total is None or total.options.get("axis") != 0:
-            return None
-        if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
-            return None
-        shape = builder.shape(total.operands[0])
-        if len(shape) != 2 or shape[0] > cost.STACKED_ROWS:
-            return None
-        parts.append(total.operands[0])
-    return builder.emit(sum_, concatenated(builder, parts), axis=0)
-
-
-def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
-    """Sums of rows by index as one."""
-    scatters = [scattered for x in terms if (scattered := builder.source(x, sum_segments))]
-    if len(scatters) < len(terms):
-        return None
-    indices: list[Any] = []
-    for scattered in scatters:
-        _, index = scattered.operands
-        shape = builder.shape(index)
-        if len(shape) != 1 or shape[0] > cost.STACKED_ROWS or type(index) is not Ref:
-            return None
-        indices.append(index)
-    if len({builder.dtype(index) for index in indices}) != 1:
-        return None
-    n = scatters[0].options["n"]
-    parts = [scattered.operands[0] for scattered in scatters]
-    return builder.emit(
-        sum_segments, concatenated(builder, parts), concatenated(builder, indices), n=n
-    )
 
 
 def _parts(builder: Builder, terms: list[Any]) -> Any:
@@ -295,6 +265,4 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
 
 
 # of these ops is a term, at least, of each sum that is stacked
-_STACKED = frozenset({matmul, multiply, sum_, sum_segments, scatter})
-# sums whose terms may be added in another order
-_SUMS = (_products, _row_sums, _scattered_rows)
+_KINDS = frozenset({matmul, multiply, sum_, sum_segments, scatter})

@@ -304,6 +304,9 @@ BESIDE = {
     "added rows do not fit the table": (positions, X, X[0]),
     "slices that are broadcast to their place": (two_slices, np.ones((1, 3))),
     "slices of fewer axes": (two_slices, X[0]),
+    "sums over rows of two kinds": (
+        lambda x, i: x.T @ x + sum_segments(x, i, 3), np.arange(9).reshape(3, 3), np.array([0, 1, 1]),
+    ),
     "indices of two dtypes": (
         two_segments, SQUARE, SQUARE, np.array([0, 1, 1]), np.array([0, 1, 3], np.uint64),
     ),
