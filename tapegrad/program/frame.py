@@ -88,12 +88,6 @@ class Frame:
             return self.inside
         return life(i, max([i, *[self.plan.live.ends[x] for x in values]]))
 
-    def list_views(self, name: str, row: str, text: str, note: str) -> None:
-        """Have a step go through views of the rows that it goes through, each written as of x."""
-        rows = self.lists[name] = self.names.new(f"{name}_rows")
-        self.once.append(Line(rows, f"[{text} for x in {self.lists[row]}]", note))
-        self.views.append((name, rows))
-
 
 def framed(
     program: Code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -91,34 +92,34 @@ class _Lines:
             and _is_view(self.program, self.plan, instruction)
         ):
             self._view_once(i)
-        elif ref in self.plan.filled:
-            self._fill_buffer(i)
         else:
             place = self._place(ref)
-            text, note = (place and self._placed(i, place)) or self._computed(i, place)
-            about = _about(instruction, note)
-            self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
+            if place is None or not self._assigned(i, place):
+                text, note = self._computed(i, place)
+                about = _about(instruction, note)
+                self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
 
     def _view_once(self, i: int) -> None:
         """Have a view of memory that stays in place made once, or once for each row."""
         frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
         base: Any = instruction.operands[0]
-        of = self.still[base]
-        name, note = frame.values[ref], _about(instruction, f"a view of {frame.values[base]}")
-        text = expression(self.program, i, {base: self._called(of)}, None, frame.names)
-        self._view(name, of, text, note)
-        self.still[ref] = name
 
-    def _called(self, of: str) -> str:
-        """What an array is called in views of it: one row of a list is x."""
-        return "x" if of in self.frame.lists else of
+        def text(of: str) -> str:
+            return expression(self.program, i, {base: of}, None, frame.names)
 
-    def _view(self, name: str, of: str, text: str, note: str) -> None:
-        """Have a view made once, or once for each row of a list."""
-        if of in self.frame.lists:
-            self.frame.list_views(name, of, text, note)
+        note = _about(instruction, f"a view of {frame.values[base]}")
+        self._view(frame.values[ref], self.still[base], text, note)
+        self.still[ref] = frame.values[ref]
+
+    def _view(self, name: str, of: str, text: Callable[[str], str], note: str = "") -> None:
+        """Have a view made once, or once for each row of the list that a step goes through."""
+        frame = self.frame
+        if of in frame.lists:
+            rows = frame.lists[name] = frame.names.new(f"{name}_rows")
+            frame.once.append(Line(rows, f"[{text('x')} for x in {frame.lists[of]}]", note))
+            frame.views.append((name, rows))
         else:
-            self.frame.once.append(Line(name, text, note))
+            frame.once.append(Line(name, text(of), note))
 
     def _place(self, ref: Ref) -> str | None:
         """The name of the array that a result is written to; None for one that is made for it."""
@@ -127,37 +128,41 @@ class _Lines:
             return self.frame.places.get(ref)
         return None if first == ref else self.frame.values[first]
 
-    def _fill_buffer(self, i: int) -> None:
-        """Have the parts of a concatenation in its own buffer."""
-        frame, ref = self.frame, self.refs[i]
-        buffer = frame.places[ref]
-        for part in self.plan.filled[ref]:
-            if not part.direct:
-                self._fill(buffer, part)
-        note = _about(self.program.of(ref), "its parts are written there")
-        frame.once.append(Line(frame.values[ref], buffer, note))
-
-    def _fill(self, place: str, part: Part) -> None:
-        """Copy a part to its place in an array, of which a view is made once if that stays."""
-        name = self.frame.names.new(f"{place}_{part.start}")
-        self._view(name, place, f"{self._called(place)}{part.view}", "")
-        self.lines.append(f"{name}[...] = {operand(part.value, self.frame.values)}")
-
-    def _placed(self, i: int, place: str) -> tuple[str, str] | None:
-        """The array that a result is assigned to, if no call writes it there; and a note."""
-        frame, instruction = self.frame, self.program.instructions[i]
+    def _assigned(self, i: int, place: str) -> bool:
+        """Have a result assigned to its place, whole or part by part, if no call writes it."""
+        frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
+        name, about = frame.values[ref], _about(instruction, instruction.note)
+        stays = self.still.get(ref) == place
+        is_one = stays and place not in frame.lists
         if is_filled(instruction):
-            self.lines.append(f"{place}[...] = {operand(instruction.operands[0], frame.values)}")
-            return place, instruction.note
-        if not (is_joined(instruction) and is_small(instruction)):
-            return None
-        for part in parts_of(self.program, instruction):
-            if self.still.get(self.refs[i]) == place:
-                self._fill(place, part)
-            else:
-                value = operand(part.value, frame.values)
-                self.lines.append(f"{place}{part.view} = {value}")
-        return place, "its parts were written there"
+            value = operand(instruction.operands[0], frame.values)
+            if is_one:
+                frame.once.append(Line(name, place))
+                self.lines.append(f"{name}[...] = {value}  # {about}")
+                return True
+            self.lines.append(f"{place}[...] = {value}")
+        elif ref in self.plan.filled or (is_joined(instruction) and is_small(instruction)):
+            about = _about(instruction, "its parts are written there")
+            for part in self.plan.filled.get(ref) or parts_of(self.program, instruction):
+                if not part.direct:
+                    self._fill(place, part, stays)
+        else:
+            return False
+        line = Line(name, place, about)
+        if is_one:
+            frame.once.append(line)
+        else:
+            self.lines.append(line.text)
+        return True
+
+    def _fill(self, place: str, part: Part, stays: bool) -> None:
+        """Copy a part to its place in an array, of which a view is made once if that stays."""
+        target = f"{place}{part.view}"
+        if stays:
+            name = self.frame.names.new(f"{place}_{part.start}")
+            self._view(name, place, lambda of: f"{of}{part.view}")
+            target = f"{name}[...]"
+        self.lines.append(f"{target} = {operand(part.value, self.frame.values)}")
 
     def _computed(self, i: int, place: str | None) -> tuple[str, str]:
         """The expression of a result, which may write to its place, and a note."""
