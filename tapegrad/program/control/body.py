@@ -329,9 +329,3 @@ def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
         # nobody has seen the record yet
         object.__setattr__(record, "_place", instruction.place)
     return record
-
-
-def needed_part(code: Program) -> Program:
-    """A program without the instructions that no output needs; its inputs stay."""
-    part: Program = from_these(code, inputs_at(range(len(code.inputs))))
-    return part

@@ -23,7 +23,7 @@ from tapegrad.declare import declare
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
-from tapegrad.program.control.body import input_like, needed_part, program_of
+from tapegrad.program.control.body import from_these, input_like, program_of
 from tapegrad.program.control.derive import (
     code_for_all,
     differing,
@@ -37,7 +37,7 @@ from tapegrad.program.control.derive import (
     zeros,
 )
 from tapegrad.program.control.loop import Branch, caller
-from tapegrad.program.ir import Code, Input
+from tapegrad.program.ir import Code, Input, inputs_at
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
@@ -95,7 +95,8 @@ def _recorded(branch: Branch, inputs: Sequence[Input], fn: Callable[..., Any]) -
         program_of(code.label, [*code.inputs, *inputs], partial(fn, code))
         for code in (branch.on_true, branch.on_false)
     ]
-    return Branch(*map(needed_part, codes))
+    # without what no output needs
+    return Branch(*[from_these(code, inputs_at(range(len(code.inputs)))) for code in codes])
 
 
 def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branch) -> Parts:

@@ -34,6 +34,7 @@ from tapegrad.program.ir import (
     inputs_at,
     interpreted,
     like_of,
+    refs_to,
 )
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched, take_place
@@ -281,17 +282,12 @@ def read(
     moves = depending(joined, inputs_at(range(n_inputs, len(joined.inputs))))
     ragged = _ragged(joined)
     # of several results each is kept by itself, if it is an array
-    whole = {
-        x
-        for instruction in joined.instructions
-        if instruction.op is PART
-        for x in instruction.operands
-    }
-    whole |= {
-        Ref("instruction", i)
-        for i, instruction in enumerate(joined.instructions)
-        if instruction.op.like is not None and instruction.shape == ()
-    }
+    whole: set[Any] = set()
+    for ref, y in zip(refs_to(joined.instructions), joined.instructions, strict=True):
+        if y.op is PART:
+            whole.update(y.operands)
+        if y.op.like is not None and y.shape == ():
+            whole.add(ref)
     needed: set[Ref] = set()
     waiting = [x for x in joined.outputs if type(x) is Ref]
     while waiting:
@@ -315,19 +311,12 @@ def _ragged(joined: Program) -> set[Ref]:
 
     They stand in the program without rows, and so does what is computed from them row by row.
     """
-    ragged: set[Ref] = set()
-    after: set[Ref] = set()
-    for i, instruction in enumerate(joined.instructions):
-        x, depends = Ref("instruction", i), not after.isdisjoint(instruction.operands)
-        if instruction.op is PART:
-            inside: Any = joined.of(instruction.operands[0]).options.get("loop")  # type: ignore[arg-type]
-            is_row = inside is not None and instruction.options["index"] >= inside.n_carry
-            depends = depends or (is_row and inside.length is None)
-        if depends:
-            after.add(x)
-            if 0 in instruction.shape:
-                ragged.add(x)
-    return ragged
+    rows = []
+    for ref, y in zip(refs_to(joined.instructions), joined.instructions, strict=True):
+        inside: Any = joined.of(y.operands[0]).options.get("loop") if y.op is PART else None  # type: ignore[arg-type]
+        if inside is not None and y.options["index"] >= inside.n_carry and inside.length is None:
+            rows.append(ref)
+    return {x for x in depending(joined, rows) if 0 in joined.of(x).shape}
 
 
 def _is_work(instruction: Instruction, i: int, n_body: int) -> bool:
