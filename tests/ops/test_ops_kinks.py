@@ -10,7 +10,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
-from tapegrad.testing import check_grads, operands_for
+from tapegrad.testing import operands_for
 
 INF, NAN = float("inf"), float("nan")
 
@@ -257,14 +256,6 @@ def test_saturated_values_and_slopes(dtype: Any) -> None:
 def test_mean_of_more_elements_than_float16_can_count_keeps_its_gradient() -> None:
     g = tg.grad(tg.mean)(np.ones(70_000, np.float16))
     np.testing.assert_array_equal(g, np.full(70_000, 1 / 70_000, np.float16))
-
-
-@pytest.mark.parametrize("size", [1.0, 88.0, 1e4])
-@depth("check_grads")
-@given(x=hnp.arrays(np.float64, 3, elements=st.floats(-1, 1)))
-def test_stable_forms_have_right_second_derivatives(size: float, x: Any) -> None:
-    for fn in (tg.sigmoid, tg.softplus, tg.softmax, tg.log_softmax, tg.logsumexp):
-        check_grads(fn, (size * x,))
 
 
 LOGSUMEXP = tg.value_and_grad(tg.logsumexp)

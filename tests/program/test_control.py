@@ -143,23 +143,6 @@ def test_scan_of_any_op_compiled_computes_the_same(case):
         check_compiled(loop, [np.stack([x, x, x]) for x in case.operands])
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda x: tg.quantile(x, 0.3),
-        lambda x: tg.partition(x, 0),
-        lambda x: tg.interp(x, np.ones(1), np.ones(1)),
-        lambda x: x[np.argmax(x)],
-        lambda x: np.take_along_axis(x, np.argsort(x), 0),
-    ],
-)
-def test_scan_places_along_an_axis_of_one_are_compiled(fn):
-    def loop(xs):
-        return tg.scan(lambda c, x: (c, fn(x)), 0.0, xs)[1]
-
-    check_compiled(loop, (np.arange(3.0)[:, None],))
-
-
 # what a step decomposes, what it does with two results, and whether that is done for all steps
 SEVERAL = {
     "of rows, after": (lambda c, x: x, lambda c, x, w, v: (c / 2, w + v), True),

@@ -342,19 +342,3 @@ def test_complex_numbers_are_written_with_the_signs_of_their_zeros():
         for got, wanted in zip(program(x), fn(x), strict=True):
             assert_same_bits(got, wanted)
     assert "complex(0.0, 1.0)" in str(program)
-
-
-def test_buffers_of_blocks_are_there_for_later_blocks():
-    def fn(x, n):
-        for _ in range(n):
-            # what is done in blocks ends with what is not
-            x = np.cumsum(np.exp(-x) * np.sin(x))
-        return x
-
-    x = np.linspace(0, 1, cost.BLOCKED_ELEMENTS)
-    programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
-    plans = [memory.Plan(program) for program in programs]
-    assert [len(made.runs) for made in plans] == [1, 3]
-    # one for the result of a run, one for a block inside it
-    assert [len(made.buffers) for made in plans] == [2, 2]
-    np.testing.assert_allclose(programs[1](x, 3), fn(x, 3), rtol=1e-9)

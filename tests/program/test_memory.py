@@ -14,8 +14,6 @@ from programs import assert_close, scale_of
 
 import tapegrad as tg
 from tapegrad.program import PASSES, cost
-from tapegrad.program.arena import life, places
-from tapegrad.program.ir import Ref
 from tapegrad.program.memory import Plan
 from tapegrad.program.passes.order import use_up
 from tapegrad.testing import programs
@@ -24,25 +22,6 @@ MANY_ARE_FEW = mock.patch("tapegrad.program.cost.BLOCKED_ELEMENTS", 9)
 SMALL_ARE_LARGE = mock.patch("tapegrad.program.cost.DROPPED_BYTES", 1)
 
 RNG = np.random.default_rng(0)
-
-
-@depth("program, as text")
-@given(programs())
-def test_a_value_lives_until_the_last_that_reads_it_or_a_view_of_it(drawn):
-    program = tg.compile(drawn.step).program(*drawn.arguments[0])
-    live, instructions = Plan(program).live, program.instructions
-    seen = {}
-    # the values that each is a view of, and itself
-    for i, instruction in enumerate(instructions):
-        ref = Ref("instruction", i)
-        base = instruction.operands[0] if ref in live.owner else None
-        seen[ref] = {ref} | (seen.get(base, {base}) if base else set())
-        assert live.owner_of(ref) in seen[ref]
-    for x, end in live.ends.items():
-        views = [y for y, of in seen.items() if x in of] + [x]
-        reads = [i for i, m in enumerate(instructions) if set(views) & set(m.operands)]
-        reads += [len(instructions)] * bool(program.results & set(views))
-        assert end == max(reads, default=x.index)
 
 
 @depth("small step")
@@ -60,24 +39,6 @@ def test_layout_of_stacks_of_products_in_any_order_of_axes(data, axes, twice):
         return first.reshape(1, -1) @ np.ones((first.size, 2)), other, np.tanh(turned)
 
     tg.compile(fn).check(a, b)
-
-
-def test_layout_of_a_product_is_that_of_its_reshape():
-    def heads(a, b):
-        whole = (a @ b).swapaxes(1, 2).reshape(2, 3, -1)
-        return np.tanh(whole)
-
-    a, b = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 4, 5, 6))
-    program = tg.compile(heads).program(a, b)
-    assert list(Plan(program).turned.values()) == [(0, 2, 1, 3)]
-    _, run = str(program).split("def run")
-    assert "reshape" not in run
-
-    def both(a, b):
-        product = a @ b
-        return np.tanh(product.swapaxes(1, 2).reshape(2, 3, -1)), product + 1
-
-    assert not Plan(tg.compile(both).program(a, b)).turned
 
 
 @pytest.mark.parametrize(
@@ -150,45 +111,6 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         got = step(x, y)
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(fn(x, y)), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_blocks_lie_over_what_is_read_last():
-    turned = np.eye(50)[::-1]
-
-    def fn(x):
-        a, b = x @ turned, x[::-1] @ turned
-        # what is made of a must not lie where b does
-        return ((np.sin(a) + b) * 2.0) @ turned
-
-    with mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=8, BLOCK_BYTES=64):
-        tg.compile(fn).check(np.linspace(-1.0, 1.0, 50))
-
-
-moments = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted), min_size=1)
-
-
-@depth("formula")
-@given(st.lists(st.tuples(st.integers(1, 5), moments), max_size=12))
-def test_arena_has_a_place_for_each_array_while_it_lives(drawn):
-    lives = [{t for start, stop in spans for t in range(start, stop + 1)} for _, spans in drawn]
-    masks = [sum(1 << t for t in alive) for alive in lives]
-    for (_, spans), mask in zip(drawn, masks, strict=True):
-        union = 0
-        for start, stop in spans:
-            union |= life(start, stop)
-        assert union == mask
-    sizes = [size for size, _ in drawn]
-    starts = places(list(zip(sizes, masks, strict=True)))
-    for t in range(10):
-        taken = [
-            place
-            for start, size, alive in zip(starts, sizes, lives, strict=True)
-            for place in range(start, start + size)
-            if t in alive
-        ]
-        assert len(taken) == len(set(taken))
-    whole = max([start + size for start, size in zip(starts, sizes, strict=True)], default=0)
-    assert whole <= sum(sizes)
 
 
 def size_of(buffer):
@@ -321,18 +243,3 @@ def test_a_value_is_used_up_before_the_next_is_made():
     assert size(then.program(w, x)) < size(first.program(w, x)) - 0.8 * 8 * 200 * 300
     for got, wanted in zip(then(w, x), step(w, x), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
-
-
-def test_runs_of_blocks_stay_together():
-    turned = RNG.normal(size=(512, 512))
-
-    def fn(x):
-        y = x @ turned
-        z = np.tanh(x) @ turned
-        return np.sum((y > 0.0) * z)
-
-    x = RNG.normal(size=(cost.BLOCKED_ELEMENTS // 512, 512))
-    program = tg.compile(fn).program(x)
-    # a mask made before z would take less than y, but a block of it takes next to nothing
-    assert "# 3 instructions, block by block" in str(program)
-    np.testing.assert_allclose(program(x), fn(x), rtol=1e-9)

@@ -233,52 +233,6 @@ def test_what_is_proved_runs_as_usual(fn: Any, capfd: Any) -> None:
 # --- what the proofs rest on ---------------------------------------------------------------------
 
 
-def off(fn: Any, *args: Any) -> Any:
-    """How far rounding moves the result of a function, and where it is exact."""
-    known = Known.of(trace(fn, args, {}), args)
-    assert known is not None
-    moved = known.moved(8)
-    assert moved is not None
-    return moved.by[0], moved.exact[0]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_only_what_rounds_is_moved(dtype: Any) -> None:
-    x = np.array([1.0, 3.0, 0.1], dtype)
-    for fn in (np.sum, lambda x: x * 2.0, lambda x: np.flip(-x), lambda x: np.maximum(x, 1.0)):
-        by, exact = off(fn, x[:2])
-        assert exact.all()
-        assert not by.any()
-    epsilon = 2.0**-30 if dtype == np.float32 else 2.0**-60
-    by, exact = off(lambda x: (x * x - 1.0) + epsilon, x)
-    assert exact.tolist() == [True, False, False]
-    assert by[0] == 0
-    by, exact = off(lambda x: x / 3.0, x)
-    assert exact.tolist() == [False, True, False]
-    np.testing.assert_array_equal(by[[0, 2]], np.spacing(x / dtype(3.0))[[0, 2]])
-
-
-def test_what_is_computed_alike_is_moved_alike_and_a_reduction_by_the_size_of_its_terms() -> None:
-    x = np.array([0.3, 0.7, -0.9])
-    for zero in (
-        lambda x: np.exp(x) - np.exp(x),
-        lambda x: x * 0.1 + -x * 0.1,
-        lambda x: x @ x - x @ x,
-    ):
-        assert off(zero, x)[1].all()
-    assert off(np.sum, np.array([1e16, 0.3, -1e16]))[0] == np.spacing(2e16)
-    # the wider dtype does not see the one
-    for fn in (np.sum, lambda x: x @ np.ones(3)):
-        by, exact = off(fn, np.array([1e138, 1.0, -1e138]))
-        assert (by, exact) == (np.spacing(2e138), False)
-    # partial sums may overflow in another order
-    known = Known.of(trace(np.sum, (X,), {}), (np.array([1e308, 1e308, -1e308, 0.0]),))
-    assert known is not None
-    moved = known.moved(4)
-    assert moved is not None
-    assert not moved.steady[0]
-
-
 def test_shapes_come_from_shapes_where_an_op_refuses_placeholders() -> None:
     @tg.custom_op(vjps=(lambda g, y, x: -g * y * y,))
     def inverted(x: Any) -> Any:

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import gc
-import re
 import sys
 import weakref
 
@@ -280,20 +279,6 @@ def test_options_are_written_as_literals_and_ops_by_their_names(written_as):
     assert written_as in text
     assert "option" not in text.replace("options={", "")
     assert_runs(fn, x)
-
-
-def test_what_a_loop_keeps_is_called_after_the_values_of_its_steps():
-    def loss(w, xs):
-        def step(c, x):
-            return np.tanh(c * w + x), np.sum(np.exp(c))
-
-        c, ys = tg.scan(step, np.zeros(3), xs)
-        return np.sum(c) + np.sum(ys)
-
-    text = str(tg.compile(tg.grad(loss)).program(np.ones(3), np.ones((5, 3))))
-    kept = re.findall(r"^    (\w+?)(?:_all)? = buffer\(\((?:5|6),", text, re.M)
-    assert kept
-    assert not any(name.startswith(("getitem", "part")) for name in kept)
 
 
 def test_the_backward_pass_names_the_lines_that_it_is_the_gradient_of():

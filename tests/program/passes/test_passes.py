@@ -8,32 +8,21 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
-from hypothesis import strategies as st
-from loops import arguments, losses, terms
 from programs import (
     SQUARE,
-    after,
     assert_close,
     assert_computes,
-    kinds,
     ops_of,
     run,
-    tidy,
 )
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import pick, sum_segments, unpick
+from tapegrad.ops.rows import sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Ref, content, exact
-from tapegrad.program.passes import (
-    fold,
-    improve_bodies,
-    pick_first,
-)
 from tapegrad.program.program import check_program, rebuilt
 from tapegrad.testing import programs
 
@@ -136,40 +125,6 @@ def test_passes_keep_signed_zeros_infinities_and_nans(improve):
             np.testing.assert_array_equal(np.signbit(got)[kept], np.signbit(wanted)[kept])
 
 
-@depth("loop")
-@given(terms, st.booleans())
-def test_bodies_are_improved_by_the_passes_of_the_call(terms, remember):
-    step, args = tg.grad(losses(terms, False, remember)[0], (0, 1, 2)), arguments(2)
-    seen = []
-
-    def watch(code):
-        seen.append(code.instructions)
-        return code
-
-    recorded = codes_in(tg.compile(step, passes=()).program(*args))
-    # by none but the one that hands them on, they are tidied alone
-    for code in codes_in(tg.compile(step, passes=(improve_bodies,)).program(*args)):
-        assert tidy(code) == improve_bodies(code) == code
-    for passes in ((improve_bodies, watch), (fold, improve_bodies, watch)):
-        seen.clear()
-        codes = codes_in(tg.compile(step, passes=passes).program(*args))
-        assert len(codes) == len(seen) == len(recorded) > 1
-        assert all(code.instructions in seen for code in codes)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_slope_of_a_sigmoid_needs_no_exponential_of_its_own(turned):
-    def fn(x):
-        x = -x if turned else x
-        return np.sum(tg.sigmoid(x))
-
-    step = tg.compile(tg.value_and_grad(fn))
-    assert str(step.program(SQUARE)).count(" exp(") == 1
-    x = np.array([-1e4, -700.0, -1.0, 0.0, 700.0, 709.7, 1e4, np.inf, -np.inf, np.nan])
-    for got, wanted in zip(step(x), tg.value_and_grad(fn)(x), strict=True):
-        np.testing.assert_allclose(got, wanted, 4e-15, 1e-305)
-
-
 def by_scan(cell):
     def loss(params, xs):
         def step(h, x):
@@ -199,47 +154,6 @@ def test_join_sigmoids_needs_one_exponential_across_loops(cell, sigmoids, scale)
 
     for fn in (gradient, product):
         assert_close(tg.compile(fn)(params, xs), fn(params, xs), np.dtype(float), 1)
-
-
-def test_loops_return_no_value_twice():
-    def fn(xs):
-        def step(h, x):
-            h = np.tanh(h + x)
-            return h, (h, h * 2)
-
-        return np.sum(tg.scan(step, 0.0, xs)[1][0] ** 2)
-
-    program = tg.compile(tg.grad(fn)).program(SQUARE[0])
-    loops = [x.options["loop"] for x in program.instructions if x.op.name == "scan"]
-    for loop in loops:
-        rows = loop.body.outputs[loop.n_carry :]
-        assert len(set(rows)) == len(rows)
-    assert len(loops) == 2
-
-
-def test_pick_first_before_a_column_is_taken_off():
-    i = np.array([0, 2, 1])
-
-    def fn(x, i):
-        return pick(x - tg.sum(x, -1, keepdims=True), i)
-
-    ops = after(pick_first, fn, SQUARE, i)
-    assert ops.index("subtract") > ops.index("index_select")
-    program = trace(lambda x, i: (fn(x, i), x - tg.sum(x, -1, keepdims=True)), (SQUARE, i), {})
-    assert kinds(pick_first(tidy(program))).count("subtract") == 1
-
-
-def test_pick_first_finds_the_largest_of_wide_rows():
-    x = np.ones((16, 32))
-    assert "argmax" in after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), x)
-    for fn in (
-        lambda x: tg.max(tg.tanh(x)),
-        lambda x: tg.max(tg.tanh(x), 0),
-        lambda x: tg.max(tg.tanh(x[:2, :2]), -1),
-        lambda x: tg.max(tg.tanh(x).T, -1),
-        lambda x: tg.max(x, -1),
-    ):
-        assert "argmax" not in after(pick_first, fn, x)
 
 
 # --- what is close to the pattern of a pass, and none -----------------------------------------

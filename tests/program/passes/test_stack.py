@@ -86,36 +86,6 @@ def test_stack_sums_takes_all_rows_in_order_as_the_array():
             assert ("concatenate" in kinds(program)) == (len({*order}) == len(order))
 
 
-def test_stack_sums_keeps_sums_that_are_used_themselves():
-    def running(xs, w):
-        sums = [xs[0].T @ w]
-        for x in xs[1:]:
-            sums.append(sums[-1] + x.T @ w)
-        return sums
-
-    def sizes(n):
-        ops = tg.compile(running).program([SQUARE] * n, SQUARE).instructions
-        return sum(len(x.operands) for x in ops)
-
-    assert sizes(16) < 2.5 * sizes(8)
-
-
-def test_stack_sums_of_a_result_or_a_broadcast_sum():
-    a, b = np.ones((3, 4)), np.ones((3, 1))
-
-    def result(x, z):
-        return x.T @ z + z.T @ x, x[:1].T + z[:1]
-
-    def broadcast(x, z):
-        return x.T @ z + z.T @ z + x
-
-    def products(fn, x, z):
-        return after(stack_sums, fn, x, z).count("matmul")
-
-    assert products(result, a, 2 * a) == 1
-    assert products(broadcast, b, 2 * b) == 1
-
-
 @given(st.permutations(range(3)), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
 def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, twice):
     def fn(x):
@@ -136,10 +106,6 @@ def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, tw
     assert bool(at_once) == (at in ((0, 1) if twice else (0, 3)))
 
 
-def two_ways(x, y, v, w):
-    return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
-
-
 def test_stack_products_multiplies_by_a_weight_once():
     def fn(x, y, w):
         return tg.tanh(x) @ w, tg.tanh(y) @ w
@@ -147,10 +113,6 @@ def test_stack_products_multiplies_by_a_weight_once():
     ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
     assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
     assert untouched(stack_products, lambda x, w: tg.tanh(tg.tanh(x) @ w) @ w, SQUARE, SQUARE)
-
-
-def test_stack_products_of_weights_that_wait_for_each_other():
-    assert after(stack_products, two_ways, SQUARE, SQUARE, SQUARE, SQUARE).count("matmul") == 3
 
 
 @given(st.data(), st.integers(2, 12))
