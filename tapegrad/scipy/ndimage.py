@@ -16,9 +16,10 @@ from tapegrad.ops.casting import double, floating, root, to_array
 from tapegrad.scipy._options import with_scipys_options
 from tapegrad.scipy.signal import continued, slid
 
-__all__ = ["convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter", "laplace"]
-__all__ += ["gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace", "prewitt"]
-__all__ += ["map_coordinates", "sobel", "spline_filter", "uniform_filter", "uniform_filter1d"]
+__all__ = ["affine_transform", "convolve", "convolve1d", "correlate", "correlate1d", "laplace"]
+__all__ += ["gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "zoom"]
+__all__ += ["gaussian_laplace", "map_coordinates", "prewitt", "shift", "sobel", "spline_filter"]
+__all__ += ["uniform_filter", "uniform_filter1d"]
 list_names(globals())
 
 _like_scipy = with_scipys_options(_scipy, for_tensors=True)
@@ -416,28 +417,113 @@ def map_coordinates(
     rank = coordinates.shape[:1] + (1,) * (coordinates.ndim - 1)
     checked = np.zeros((1,) * input.ndim, input.dtype), np.zeros(rank, coordinates.dtype)
     _scipy.map_coordinates(*checked, None, order, mode, np.zeros((), cval.dtype))
-    dtype = input.dtype
-    _check_floating("map_coordinates", dtype)
+    return _sampled("map_coordinates", input, coordinates, order, mode, cval, prefilter)
+
+
+def _sampled(
+    name: str, input: Any, places: Any, order: int, mode: str, cval: Any, prefilter: bool
+) -> Any:
+    """The image at coordinates for each axis, of one shape or along the axes of a grid."""
+    dtype, moved = input.dtype, 0
+    _check_floating(name, dtype)
     if not input.size:
-        raise ValueError(f"map_coordinates: the input is empty; its shape is {input.shape}")
+        raise ValueError(f"{name}: the input is empty; its shape is {input.shape}")
     mode = "reflect" if mode == "grid-mirror" else mode
-    places, inside, axes = floating(coordinates), True, []
     if order > 1 and prefilter:
         if mode in ("nearest", "grid-constant"):
             # as SciPy does, since no spline ends where the image does
-            input, places = continued(input, 12, mode, cval), places + 12
+            input, moved = continued(input, 12, mode, cval), 12
         input = spline_filter(input, order, mode=mode)
     if mode == "grid-constant":
         # the elements at the ends stand for all outside
-        input, places = continued(input, 1, mode, cval), places + 1
+        input, moved = continued(input, 1, mode, cval), moved + 1
+    inside, axes = True, []
     for i, n in enumerate(input.shape):
-        c = places[i]
+        c = floating(places[i]) + moved
         here = (c >= 0) & (c <= n - 1) if mode == "constant" else np.abs(c) < np.inf
         inside = here & inside
         axes.append(_neighbours(np.where(here, c, 0.0), n, mode, order))
-    elements, total = np.reshape(input, -1), 0.0
-    strides = [prod(input.shape[i + 1 :]) for i in range(input.ndim)]
-    for corner in itertools.product(*axes):
-        at = sum(k * stride for (k, _), stride in zip(corner, strides, strict=True))
-        total = total + take(elements, at) * prod(w for _, w in corner)
+    if name != "map_coordinates":
+        total = input
+        for i, neighbours in enumerate(axes):
+            total = sum(take(total, np.ravel(k), i) * w for k, w in neighbours)
+    else:
+        elements, total = np.reshape(input, -1), 0.0
+        strides = [prod(input.shape[i + 1 :]) for i in range(input.ndim)]
+        for corner in itertools.product(*axes):
+            at = sum(k * stride for (k, _), stride in zip(corner, strides, strict=True))
+            total = total + take(elements, at) * prod(w for _, w in corner)
     return np.where(inside, total, cval).astype(dtype)
+
+
+@_like_scipy
+def affine_transform(
+    input: Any, matrix: Any, offset: Any, output_shape: Any, **options: Any
+) -> Any:
+    """The image at ``matrix @ place + offset`` for each place, by all three.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import affine_transform
+    >>> image = np.array([0.0, 1.0, 4.0, 9.0])
+    >>> tg.grad(lambda offset: affine_transform(image, [[1.0]], offset, order=1)[1])(0.25)
+    array(3.)
+    """
+    x, matrix = to_array(input), to_array(matrix)
+    matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
+    if matrix.shape in ((x.ndim, x.ndim + 1), (x.ndim + 1, x.ndim + 1)):
+        # homogeneous, which holds the offset
+        matrix, offset = matrix[: x.ndim, :-1], matrix[: x.ndim, -1]
+    grid = np.indices(x.shape if output_shape is None else output_shape, sparse=True)
+    if matrix.shape != (x.ndim, len(grid)):
+        raise RuntimeError(f"affine matrix has wrong number of rows or columns: {matrix.shape}")
+    # in SciPy's order, so that places on an edge are the same
+    column = (-1, *(1,) * len(grid))
+    places = np.reshape(to_array(_each(offset, x.ndim)), column)
+    for j, along in enumerate(grid):
+        places = places + np.reshape(matrix[:, j], column) * along
+    return map_coordinates(x, places, **options)
+
+
+@_like_scipy
+def shift(input: Any, shift: Any, **options: Any) -> Any:
+    """The image moved along its axes, by the image and by the distances.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import shift
+    >>> image = np.array([0.0, 1.0, 4.0, 9.0])
+    >>> tg.grad(lambda distance: shift(image, distance, order=1)[1])(0.25)
+    array(-1.)
+    """
+    x = to_array(input)
+    # it refuses what is wrong
+    _scipy.shift(np.zeros(1), 0, None, options["order"], options["mode"])
+    grid = zip(np.indices(x.shape, sparse=True), _each(shift, x.ndim), strict=True)
+    return _sampled("shift", x, [place - distance for place, distance in grid], **options)
+
+
+@_like_scipy
+def zoom(input: Any, zoom: Any, grid_mode: bool, **options: Any) -> Any:
+    """The image with another number of elements along each axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.ndimage import zoom
+    >>> tg.grad(lambda x: zoom(x, 2, order=1)[1])(np.zeros(2)).round(6)
+    array([0.666667, 0.333333])
+    """
+    x = to_array(input)
+    shape = [round(n * z) for n, z in zip(x.shape, _each(zoom, x.ndim), strict=True)]
+    # it refuses what is wrong
+    _scipy.zoom(np.zeros(1), 2, None, options["order"], options["mode"])
+    # from the edges of the outer elements, or from their middles
+    edge = 0.5 if grid_mode else 0.0
+    places = [
+        (i + edge) * ((n - 1 + 2 * edge) / max(i.size - 1 + 2 * edge, 1)) - edge
+        for n, i in zip(x.shape, np.indices(shape, sparse=True), strict=True)
+    ]
+    return _sampled("zoom", x, places, **options)

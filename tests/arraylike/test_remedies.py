@@ -253,7 +253,7 @@ def test_scipys_functions_are_named(written: Any) -> None:
     )
     splines |= {"BSpline": "np.arange(5.0), x, 1", "RegularGridInterpolator": "([0, 1, 2],), x"}
     filters = dict.fromkeys(("sobel", "uniform_filter", "laplace", "spline_filter"), "x")
-    filters |= {"gaussian_filter": "x, 1.0", "correlate1d": "x, x"}
+    filters |= {"gaussian_filter": "x, 1.0", "correlate1d": "x, x", "shift": "x, 0.5"}
     signal = dict.fromkeys(("hilbert", "detrend"), "x")
     signal |= {"savgol_filter": "x, 3, 1", "convolve2d": "x, x", "filtfilt": "[1.0], [1.0], x"}
     named = {"fft": fft, "linalg": linalg, "integrate": integrals, "interpolate": splines}

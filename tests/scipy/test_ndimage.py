@@ -138,6 +138,10 @@ def test_a_filter_of_integers_has_their_dtype_and_no_derivative() -> None:
         lambda s, x: s.spline_filter(x, 6),
         lambda s, x: s.spline_filter(x, 1),
         lambda s, x: s.spline_filter(x, mode="around"),
+        lambda s, x: s.shift(x, 1, mode="around"),
+        lambda s, x: s.shift(x, (1, 2, 3)),
+        lambda s, x: s.zoom(x, 2, order=6),
+        lambda s, x: s.affine_transform(x, WEIGHTS.T),
     ],
 )
 def test_wrong_filters_are_refused_as_by_scipy(fn: Any) -> None:
@@ -244,6 +248,68 @@ def test_on_an_element_the_slope_is_that_of_the_cell_after_it(mode: str) -> None
     if mode in ("constant", "wrap"):
         after = np.array([*after[:3], 8.0])
     np.testing.assert_allclose(slope(at), after)
+
+
+MATRIX = np.array([[0.9, 0.2], [-0.1, 1.1]])
+
+TRANSFORMS: dict[str, Any] = {
+    "affine_transform": (
+        lambda s, x, m, b: s.affine_transform(x, m, b, mode="mirror"),
+        IMAGE[:2, :2],
+        MATRIX,
+        np.array([0.3, -0.2]),
+    ),
+    "affine_transform, homogeneous": (
+        lambda s, x, m: s.affine_transform(x, m, output_shape=(2, 5), order=1, cval=1.5),
+        Z,
+        np.hstack([MATRIX, [[0.3], [0.25]]]),
+    ),
+    "affine_transform, to fewer axes": (
+        lambda s, x, m: s.affine_transform(x, m, 0.25, (6,), mode="wrap"),
+        IMAGE,
+        MATRIX[:, :1],
+    ),
+    "shift": (lambda s, x, d: s.shift(x, d), X, np.array(0.3)),
+    "shift, by axis": (
+        lambda s, x, d: s.shift(x, d, mode="nearest"),
+        CUBE[:, :2],
+        np.array([0.3, -0.2, 0.4]),
+    ),
+    "shift, complex": (lambda s, x: s.shift(x, 0.6, order=2, mode="grid-wrap"), Z),
+    "zoom": (lambda s, x: s.zoom(x, (1.5, 0.6)), IMAGE[:2]),
+    "zoom, whole elements": (
+        lambda s, x: s.zoom(x, 2, order=1, mode="grid-constant", cval=1.5, grid_mode=True),
+        CUBE,
+    ),
+    "zoom, to one element": (lambda s, x: s.zoom(x, 0.3, mode="nearest"), IMAGE[:, :3]),
+}
+
+
+@pytest.mark.parametrize("case", TRANSFORMS)
+@pytest.mark.filterwarnings("ignore:The behavior of affine_transform")
+def test_moved_images_are_scipys(case: str) -> None:
+    fn, *args = TRANSFORMS[case]
+    whole = THOROUGH or case == "shift"
+    options = {"order": 1 + whole, "compiled": whole, "batched": whole}
+    prove(*[partial(fn, s) for s in (ours, theirs)], args, rtol=1e-11, **options)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.filterwarnings("ignore:It is recommended", "ignore:The behavior of affine_transform")
+def test_moved_images_in_every_mode(mode: str) -> None:
+    """Places on an edge are the same too, where a rounding decides what is inside."""
+    image = RNG.normal(size=(40, 41))
+    for order in range(6):
+        options = {"order": order, "mode": mode, "cval": 1.5}
+        for fn in (
+            lambda s, x, o=options: s.shift(x, (2, -1.5), **o),
+            lambda s, x, o=options: s.zoom(x, (0.6, 1.5), **o),
+            lambda s, x, o=options: s.zoom(x, (2, 0.02), grid_mode=True, **o),
+            lambda s, x, o=options: s.affine_transform(x, MATRIX, [0.3, -0.2], **o),
+            lambda s, x, o=options: s.affine_transform(x, [0.9, 1.2], 0.25, (30, 9), **o),
+        ):
+            got, _ = tg.record(partial(fn, ours))(image)
+            same(got, fn(theirs, image), 1e-11)
 
 
 def test_a_place_that_is_not_finite_passes_no_gradient() -> None:
