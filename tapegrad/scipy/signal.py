@@ -16,10 +16,11 @@ from tapegrad.errors.names import list_names
 from tapegrad.functions.padding import pad
 from tapegrad.ops.casting import conjugate_of, floating, to_array
 from tapegrad.ops.indexing import scatter
+from tapegrad.ops.window import add_patches, patches
 from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["convolve", "convolve2d", "correlate", "correlate2d", "detrend", "fftconvolve"]
-__all__ += ["filtfilt", "hilbert", "lfilter", "savgol_filter", "sosfilt"]
+__all__ += ["filtfilt", "hilbert", "istft", "lfilter", "savgol_filter", "sosfilt", "stft"]
 list_names(globals())
 
 _like_scipy = with_scipys_options(_scipy, for_tensors=True)
@@ -451,3 +452,73 @@ def hilbert(x: Any, N: int | None, axis: int) -> Any:
     impulse = np.eye(1, x.shape[-1] if N is None else N, dtype=x.dtype)[0]
     factors = np.fft.fft(_scipy.hilbert(impulse)).real.round()
     return np.moveaxis(np.fft.ifft(np.fft.fft(x, len(impulse)) * factors), -1, axis)
+
+
+def _window(window: Any, n: int, noverlap: Any, scaling: str, fs: float) -> tuple[Any, int, float]:
+    """The window of n elements, the step from one to the next, and the scale of a transform."""
+    w = _scipy.get_window(window, n) if isinstance(window, str | tuple) else np.asarray(window)
+    scale = np.sum(w) if scaling == "spectrum" else np.sqrt(fs * np.sum(w * w))
+    return w[:, None], n - (n // 2 if noverlap is None else int(noverlap)), scale
+
+
+@_like_scipy
+def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> Any:
+    """The frequencies, the times, and the Fourier transforms of the parts of a signal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.signal import stft
+    >>> tg.grad(lambda x: np.sum(np.abs(stft(x, nperseg=4)[2]) ** 2))(np.ones(4)).round(4)
+    array([1.5  , 0.875, 1.5  , 0.875])
+    """
+    x = np.moveaxis(floating(x, complex=True), axis, -1)
+    # it refuses what is wrong
+    like = np.zeros(x.shape[-1:], x.dtype)
+    f, t, _ = _scipy.stft(like, nperseg=nperseg, nfft=nfft, **options)
+    detrended, padded = options["detrend"], options["padded"]
+    if detrended or not padded:
+        raise NotImplementedError("stft takes no detrend but False, and no padded but True")
+    n, (boundary, fs) = min(int(nperseg), like.size), (options["boundary"], options["fs"])
+    w, step, scale = _window(options["window"], n, options["noverlap"], options["scaling"], fs)
+    if boundary is not None:
+        kinds = {"zeros": "fill", "constant": "nearest"}
+        x = continued(x, {-1: (n // 2, n // 2)}, kinds.get(boundary, boundary))
+    x = pad(x, {-1: (0, n + (t.size - 1) * step - x.shape[-1])})
+    is_half = options["return_onesided"] and x.dtype.kind == "f"
+    parts = patches(x, (n,), (step,)) * (w / scale).astype(x.dtype)
+    z = (np.fft.rfft if is_half else np.fft.fft)(parts, nfft, axis=-2)
+    return f, t, np.moveaxis(z, -2, axis - (axis < 0))
+
+
+@_like_scipy
+def istft(Zxx: Any, nperseg: int | None, nfft: int | None, **options: Any) -> Any:
+    """The times, and the signal whose parts have Fourier transforms.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.signal import istft, stft
+    >>> x = np.array([1.0, 2.0, 4.0, 3.0])
+    >>> istft(stft(x, nperseg=4)[2])[1].round(12)
+    array([1., 2., 4., 3.])
+    """
+    z = np.moveaxis(to_array(Zxx), (options["freq_axis"], options["time_axis"]), (-2, -1))
+    # it refuses what is wrong
+    like, other = np.zeros(z.shape[-2:], z.dtype), {"time_axis": -1, "freq_axis": -2}
+    t, _ = _scipy.istft(like, nperseg=nperseg, nfft=nfft, **{**options, **other})
+    is_half = options["input_onesided"]
+    most = 2 * (len(like) - 1) if is_half else len(like)
+    n = most if nperseg is None else int(nperseg)
+    length = (n if is_half and n == most + 1 else most) if nfft is None else int(nfft)
+    w, step, scale = _window(
+        options["window"], n, options["noverlap"], options["scaling"], options["fs"]
+    )
+    parts = (np.fft.irfft if is_half else np.fft.ifft)(z, length, axis=-2)[..., :n, :]
+    sides = (n + (like.shape[1] - 1) * step,)
+    weights = add_patches(np.broadcast_to(w * w, (n, like.shape[1])), sides, (step,))
+    y = add_patches(parts * (scale * w).astype(parts.real.dtype), sides, (step,))
+    y = y / np.where(weights > 1e-10, weights, 1).astype(parts.real.dtype)
+    y = y[..., n // 2 : sides[0] - n // 2] if options["boundary"] else y
+    time, frequency = (options[k] % z.ndim for k in ("time_axis", "freq_axis"))
+    return t, np.moveaxis(y, -1, time - (frequency < time))

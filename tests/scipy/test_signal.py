@@ -201,12 +201,35 @@ FILTERS: dict[str, Any] = {
         lambda s, x: s.savgol_filter(x, 3, 1, mode="constant", cval=0.75),
         SIGNALS[0],
     ),
+    "stft": (lambda s, x: s.stft(x, nperseg=4)[2], SIGNALS),
+    "stft, along another axis": (
+        lambda s, x: s.stft(x, 10.0, "hamming", 5, 3, 8, boundary="odd", axis=0, scaling="psd")[2],
+        SIGNALS.T,
+    ),
+    "stft, two-sided": (
+        lambda s, x: s.stft(x, 1.0, np.arange(1.0, 4.0), 3, return_onesided=False, boundary=None)[
+            2
+        ],
+        SIGNALS + 1j,
+    ),
+    "istft": (lambda s, z: s.istft(z, nperseg=3)[1], SIGNALS[:, :8].reshape(2, 2, 4) + 0.5j),
+    "istft, along other axes": (
+        lambda s, z: s.istft(z, 10.0, noverlap=1, nfft=5, scaling="psd", time_axis=0, freq_axis=2)[
+            1
+        ],
+        SIGNALS[:, :9].reshape(3, 2, 3) - 0.5j,
+    ),
+    "istft, two-sided": (
+        lambda s, z: s.istft(z, input_onesided=False, boundary=False)[1],
+        SIGNALS[:, :9].reshape(2, 3, 3) - 0.5j,
+    ),
     "hilbert": (lambda s, x: s.hilbert(x), SIGNALS),
     "hilbert, odd": (lambda s, x: s.hilbert(x, 7, axis=0), SIGNALS),
 }
 
 
 @pytest.mark.parametrize("case", FILTERS)
+@pytest.mark.filterwarnings("ignore:NOLA condition failed", "ignore:Input data is complex")
 def test_filters_of_signals_are_scipys(case: str) -> None:
     fn, *args = FILTERS[case]
     whole = THOROUGH or case in ("sosfilt", "filtfilt", "savgol_filter")
@@ -241,6 +264,9 @@ def test_signals_of_few_elements(n: int) -> None:
         lambda s, x: s.savgol_filter(x, 11, 2),
         lambda s, x: s.savgol_filter(x, 3, 3),
         lambda s, x: s.savgol_filter(x, 3, 1, mode="reflect"),
+        lambda s, x: s.stft(x, nperseg=4, noverlap=4),
+        lambda s, x: s.stft(x, scaling="other"),
+        lambda s, x: s.istft(x, nfft=1),
         lambda s, x: s.hilbert(x, 0),
         lambda s, x: s.hilbert(x + 1j),
     ],
@@ -250,10 +276,16 @@ def test_wrong_signals_are_refused_as_by_scipy(fn: Any) -> None:
         refuses_alike(way(partial(fn, ours)), partial(fn, theirs), SIGNALS)
 
 
+def test_frequencies_and_times_are_scipys() -> None:
+    for fn in (lambda s, x: s.stft(x, 5.0, nperseg=3)[:2], lambda s, x: s.istft(x, 5.0)[:1]):
+        same(tg.record(partial(fn, ours))(SIGNALS)[0], fn(theirs, SIGNALS))
+
+
 def test_other_ways_to_filter_are_refused_by_name() -> None:
     for fn, name in (
         (lambda x: ours.filtfilt(B, A, x, method="gust"), "filtfilt takes no method but 'pad'"),
+        (lambda x: ours.stft(x, nperseg=2, padded=False), "stft takes no detrend but False"),
         (lambda x: ours.sosfilt(SECTIONS, x, zi=np.zeros((2, 2))), "sosfilt takes no zi but None"),
     ):
         with pytest.raises(NotImplementedError, match=name):
-            fn(X)
+            tg.record(fn)(X)
