@@ -9,8 +9,9 @@ all steps at once, with the Jacobians of ``f`` at all ``Yᵢ``. All other deriva
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import attrs
@@ -72,11 +73,8 @@ class Tableau:
 
     def at(self, x: Any) -> Any:
         """The weights for x, an array or a Tensor; a row for each element."""
-        power, total = x, None
-        for column in self.weights.T:
-            term = np.expand_dims(power, -1) * column
-            total, power = term if total is None else total + term, power * x
-        return total
+        powers = [x ** (i + 1) for i in range(self.weights.shape[1])]
+        return np.stack(powers, axis=-1) @ self.weights.T
 
     def slopes(self, x: Any) -> Any:
         """The derivatives of the weights by x."""
@@ -322,10 +320,6 @@ def transposed_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
 
 def _combined(weights: Any, stages: Sequence[Any]) -> Any:
     """The sum of stages, each times its weight."""
-    total = None
     # a row of the tableau is as long as the last one
-    for weight, stage in zip(weights.tolist(), stages, strict=False):
-        if weight:
-            term = weight * stage
-            total = term if total is None else total + term
-    return total
+    terms = [w * stage for w, stage in zip(weights.tolist(), stages, strict=False) if w]
+    return reduce(operator.add, terms)
