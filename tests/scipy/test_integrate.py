@@ -90,6 +90,20 @@ def test_a_stiff_system_has_the_gradients_of_its_exponential(method: Any) -> Non
         np.testing.assert_allclose(c, e, rtol=0, atol=100 * rtol * np.max(np.abs(e)))
 
 
+@pytest.mark.parametrize(("method", "many"), [*[(x, False) for x in IMPLICIT], ("LSODA", True)])
+def test_cotangents_that_swing_where_the_solution_rests(
+    method: str, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps are as long as the interval, and too long for the adjoint equation."""
+    if many:
+        monkeypatch.setattr("tapegrad.scipy._adjoint._MOST", 0)
+    swing, rest = np.array([[0.0, 1.0], [-900.0, -0.5]]), np.zeros(2)
+    _, by_start = tg.grad(partial(weighed, method, rtol=1e-7), (0, 1))(swing, rest)
+    np.testing.assert_allclose(
+        by_start, exact_gradients(swing, rest)[1], rtol=1e-3 if many else 1e-5
+    )
+
+
 # forward in time it decays, backward it grows
 SLOW = np.array([[-1.0, 0.5], [0.25, -0.75]])
 
@@ -452,6 +466,16 @@ def test_integrals_have_exact_derivatives(case: str) -> None:
     np.testing.assert_allclose(tg.grad(gradient)(k), second, rtol=1e-9)
     if np.isinf(b):
         assert tg.grad(lambda b: ours.quad(fn, a, b, k)[0])(b) == 0.0
+
+
+def test_the_tolerance_of_an_integral_does_not_go_by_its_cotangent() -> None:
+    def loss(k: Any, weight: float) -> Any:
+        return weight * ours.quad(lambda x, k: k / (x * x + k * k), -1.0, 2.0, (k,))[0]
+
+    k = 1e-3
+    exact = -1 / (1 + k * k) - 2 / (4 + k * k)
+    for weight in (1.0, 1e-12):
+        np.testing.assert_allclose(tg.grad(loss)(k, weight), weight * exact, rtol=1e-8)
 
 
 def test_integrals_refuse_by_name() -> None:
