@@ -128,8 +128,8 @@ def _check_call(instruction: Instruction, what: str) -> None:
         _signature(forward).bind(*instruction.operands, **instruction.options)
     except TypeError as error:
         _fail(f"{what} takes no such operands or options: {str(error)[:80]}")
-    except ValueError:
-        # a function that is not written in Python has none
+    except (ValueError, NameError):
+        # a function that is not written in Python has none, and annotations may name what is not
         pass
 
 

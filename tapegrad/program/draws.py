@@ -23,6 +23,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
+from tapegrad.program.static import record_fields
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
 # Modules of Python's whose objects hold others: containers, methods, partials.
@@ -171,8 +172,7 @@ def _items(x: Any, names: Iterable[str]) -> Iterable[tuple[Any, Any]]:
     """The elements of a container by their keys, or the fields and attributes of an object."""
     if type(x) in (list, tuple):
         return enumerate(x[:MOST_ELEMENTS])
-    fields = [field.name for field in getattr(type(x), "__attrs_attrs__", ())]
-    fields += getattr(type(x), "__dataclass_fields__", ())
+    fields = record_fields(type(x)) or []
     held = x if type(x) is dict else getattr(x, "__dict__", {})
     first = [(name, held[name]) for name in names if name in held]
     # at once, since another thread may add to it

@@ -88,13 +88,13 @@ def parts(x: Any) -> Any:
         return x.__name__, x.__self__
     if isinstance(x, functools.partial):
         return x.func, x.args, *x.keywords.items()
-    names = _fields(kind)
+    names = record_fields(kind)
     if names is None or not is_frozen(kind):
         return None
     return [getattr(x, name, None) for name in names]
 
 
-def _fields(kind: Any) -> list[str] | None:
+def record_fields(kind: Any) -> list[str] | None:
     """The names of a record's fields; None if it is none."""
     if hasattr(kind, "__attrs_attrs__"):
         return [field.name for field in kind.__attrs_attrs__]
@@ -106,7 +106,7 @@ def _fields(kind: Any) -> list[str] | None:
 def _check_attributes(x: Any, what: str) -> None:
     """Raise for a record with attributes that are not fields, since these may change."""
     kind = type(x)
-    names = _fields(kind)
+    names = record_fields(kind)
     more = [
         name
         for name in getattr(x, "__dict__", ())
