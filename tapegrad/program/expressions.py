@@ -386,10 +386,6 @@ def _option(value: Any, names: Names) -> str:
     return names.of(value, "hole" if value is HOLE else "option")
 
 
-# what a template may ask for beside the options
-_MADE = frozenset({"listed", "all"})
-
-
 @lru_cache(1 << 8)
 def _fields(template: str) -> tuple[str, ...]:
     """The options, and what is made of the operands, that a format string asks for."""
@@ -416,23 +412,19 @@ def _filled(
     if op not in TEMPLATES:
         return template.format(*operands, out=out)
     fields: dict[str, Any] = {"out": out}
-    options = instruction.options
+    defaults = op.signature.defaults if isinstance(op, Op) else {}
     for name in _fields(template):
-        value: Any = None
-        if name in options or name == "shape":
-            value = instruction.shape if name == "shape" else options[name]
-        elif name not in _MADE:
-            value = op.signature.defaults[name] if isinstance(op, Op) else None
-        if name == "index":
-            fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
-        elif name == "dtype":
-            fields[name] = repr(np.dtype(value).str)
-        elif name == "listed":
+        value = instruction.options.get(name, defaults.get(name))
+        if name == "listed":
             fields[name] = ", ".join(operands)
         elif name == "all":
             fields[name] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+        elif name == "index":
+            fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
+        elif name == "dtype":
+            fields[name] = repr(np.dtype(value).str)
         else:
-            fields[name] = _option(value, names)
+            fields[name] = _option(instruction.shape if name == "shape" else value, names)
     text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
 

@@ -230,20 +230,18 @@ def _row_updates(program: Code) -> list[int]:
 
 
 def _is_row_update(program: Code, instruction: Instruction) -> bool:
-    if instruction.op is index_add and instruction.options["index"] != (HOLE,):
-        return False
-    if instruction.op not in (index_add, add_scaled_rows):
+    by_index = instruction.op is index_add and instruction.options["index"] == (HOLE,)
+    if not by_index and instruction.op is not add_scaled_rows:
         return False
     table, values, indices = instruction.operands[:3]
     like, places = program.like(values), program.like(indices)
-    few = math.prod(like.shape) * cost.TABLE_PER_ROWS <= math.prod(instruction.shape)
-    # a mask selects rows too, and values may broadcast
-    whole = places.dtype.kind in "iu" and like.shape == places.shape + instruction.shape[1:]
+    size = math.prod(instruction.shape)
     return (
         type(table) is Ref
         and table.kind == "input"
-        and few
-        and whole
+        and math.prod(like.shape) * cost.TABLE_PER_ROWS <= size >= cost.BLOCKED_ELEMENTS
+        # a mask selects rows too, and values may broadcast
+        and places.dtype.kind in "iu"
+        and like.shape == places.shape + instruction.shape[1:]
         and like.dtype == instruction.dtype
-        and math.prod(instruction.shape) >= cost.BLOCKED_ELEMENTS
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from tapegrad.declare.parts import PART, MultiOutputOp
@@ -78,8 +77,8 @@ class _Lines:
         """Add the lines of an instruction."""
         instruction, ref = self.program.instructions[i], self.refs[i]
         op = instruction.op
-        # a part is written with the loop or the branch that returns it
-        if op is PART and _is_control(self.program, instruction):
+        if _is_part_of_control(self.program, instruction):
+            # written with the loop or the branch that returns it
             return
         if isinstance(instruction.options.get("loop"), Loop):
             self.lines.extend(loop_lines(self.frame, i, lines_of))
@@ -198,7 +197,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         for ref, instruction in zip(refs_to(instructions), instructions, strict=True)
         if instruction.nbytes >= cost.DROPPED_BYTES
         and not (ref in frame.places or ref in plan.early or instruction.options.keys() & _CONTROL)
-        and not (instruction.op is PART and _is_control(program, instruction))
+        and not _is_part_of_control(program, instruction)
     }
     if not large:
         return ended
@@ -211,10 +210,10 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     return ended
 
 
-def _is_control(program: Code, part: Instruction) -> bool:
-    """Whether a part is one of a loop or a branch."""
-    of: Any = part.operands[0]
-    return not _CONTROL.isdisjoint(program.of(of).options)
+def _is_part_of_control(program: Code, instruction: Instruction) -> bool:
+    """Whether a value is one of those that a loop or a branch returns."""
+    of: Any = instruction.operands[0] if instruction.op is PART else None
+    return of is not None and not _CONTROL.isdisjoint(program.of(of).options)
 
 
 _CONTROL = frozenset({"loop", "branch"})
@@ -247,13 +246,9 @@ def _is_in_order(program: Code, plan: Plan, x: Any) -> bool:
 
 def _about(instruction: Instruction, note: str) -> str:
     """The comment at the end of a line."""
-    shape = _as_text(instruction.shape)
+    shape = str(instruction.shape)
     if instruction.number:
         shape = f"a Python {KINDS[instruction.dtype.kind]}"
     elif isinstance(instruction.op, MultiOutputOp):
         shape = ", ".join(instruction.op.results._fields)
     return f"{shape}: {note}" if note else shape
-
-
-# shapes are few, and their text takes longer than to look them up
-_as_text = lru_cache(1 << 8)(str)

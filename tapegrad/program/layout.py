@@ -19,25 +19,18 @@ def layouts(program: Code, live: Liveness) -> Mapping[Ref, Axes]:
     A product writes in any order at the same speed, and a reshape after the transpose then copies
     nothing. Only products whose every use is the same transpose are listed.
     """
-    instructions = program.instructions
-    stacks = {
-        Ref("instruction", i)
-        for i, x in enumerate(instructions)
-        if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
-    }
-    stacks -= program.results
-    if not stacks:
-        return {}
-    turned = {}
-    for x in sorted(stacks):
-        uses = {i: instructions[i] for i in live.reads.get(x, ())}
-        orders = {axes_of(y) if y.op is transpose else None for y in uses.values()}
+    instructions, turned = program.instructions, {}
+    for i, instruction in enumerate(instructions):
+        x = Ref("instruction", i)
+        is_stack = instruction.op is matmul and len(instruction.shape) > 2
+        if not is_stack or x in program.results or not takes_out(program, instruction):
+            continue
+        uses = live.reads.get(x, ())
+        readers = [instructions[k] for k in uses]
+        orders = {axes_of(y) if y.op is transpose else None for y in readers}
         axes = orders.pop() if len(orders) == 1 else None
-        reshaped = any(
-            instructions[k].op is reshape
-            for i in uses
-            for k in live.reads.get(Ref("instruction", i), ())
-        )
+        after = [k for use in uses for k in live.reads.get(Ref("instruction", use), ())]
+        reshaped = any(instructions[k].op is reshape for k in after)
         # BLAS writes to matrices with one contiguous axis
         if axes and reshaped and axes[-1] >= len(axes) - 2:
             turned[x] = axes

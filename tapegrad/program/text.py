@@ -149,17 +149,14 @@ def _header(
     program: Code, plan: Plan, values: Values, constants: Mapping[str, Constant], size: int
 ) -> list[str]:
     """Comments that say what the program takes and what it holds, in how many bytes."""
-    counts = ", ".join(
-        f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
-        for what, things in (
-            ("input", program.inputs),
-            ("instruction", program.instructions),
-            ("buffer", plan.buffers),
-        )
-    )
-    lines = [
-        f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
-    ]
+    parts = {
+        "input": program.inputs,
+        "instruction": program.instructions,
+        "buffer": plan.buffers,
+    }
+    counts = ", ".join(f"{len(x)} {part}{'s' * (len(x) != 1)}" for part, x in parts.items())
+    whole = f" of {size:,} bytes in all" if size else ""
+    lines = [f"# {_shown(program.label)}: {counts}{whole}"]
     for i, argument in enumerate(program.inputs):
         kind = f"{argument.dtype} {argument.shape}"
         if argument.number:

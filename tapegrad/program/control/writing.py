@@ -167,12 +167,11 @@ class _Writer:
         if x in frame.rows:
             return frame.rows[x]
         name = self.names.new(f"{frame.values[x]}_rows")
-        line = Line(name, f"{self.rows_of}({frame.values[x]})")
-        if x.kind == "constant":
-            frame.once.append(line)
+        if x in frame.still:
+            self._once(name, f"{self.rows_of}({frame.still[x]})")
             frame.rows[x] = name
         else:
-            self.before.append(line.text)
+            self.before.append(f"{name} = {self.rows_of}({frame.values[x]})")
         return name
 
     # --- what the steps read and give ---------------------------------------------------------
