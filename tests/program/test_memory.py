@@ -191,33 +191,6 @@ def test_arrays_without_a_buffer_live_until_their_last_use():
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_views_of_buffers_are_made_once():
-    captured = np.arange(5000.0).reshape(50, 100)
-
-    def fn(x):
-        y = np.tanh(x)
-        turned = y.T
-        return (
-            turned @ captured[:3],
-            # a reshape of what is not in C order is a copy, and so is an element
-            np.reshape(turned, (12,)) * y[0, 0],
-            np.reshape(y, (12,))[1:] * captured.T[0, :1],
-            np.sum(y[:, 1] * 2.0),
-        )
-
-    step = tg.compile(fn)
-    text = str(step.program(np.ones((3, 4))))
-    made, run = text.split("    def run(")
-    assert "y_flat = buf0.reshape((12,))" in made
-    assert "= y_flat[1:]" in made
-    assert "turned_flat = turned.reshape((12,))" in run
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        x = rng.normal(size=(3, 4))
-        for got, wanted in zip(step(x), fn(x), strict=True):
-            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
-
-
 OTHERS = tuple(x for x in PASSES if x is not use_up)
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ def prove(
     if compiled and proved and THOROUGH:
         # no pass is told wrong
         tg.compile(lambda *args: tg.vjp(ours, *args)[1](ours(*args)), check=True)(*args)
+
+
+def prove_call(modules: Sequence[Any], call: Any, whole: bool, rtol: float) -> None:
+    """Prove a row of a table of calls: a name, options and arrays.
+
+    A function of a module and of the arrays may stand for the name. What is not `whole` is left to
+    other rows.
+    """
+    name, options, *args = call
+
+    def of(module: Any) -> Callable[..., Any]:
+        fn = partial(name, module) if callable(name) else getattr(module, name)
+        return partial(fn, **options)
+
+    whole = whole or THOROUGH
+    checks: dict[str, Any] = {"order": 1 + whole, "compiled": whole, "batched": whole}
+    prove(*map(of, modules), args, rtol=rtol, **checks)
 
 
 def saved_and_loaded(fn: Callable[..., Any], args: Sequence[Any]) -> None:
