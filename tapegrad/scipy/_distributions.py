@@ -21,7 +21,7 @@ from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
 
 __all__ = ["PROBABILITIES", "QUANTILES", "Continuous", "Discrete", "Frozen", "exp_of", "lacking"]
-__all__ += ["log_of"]
+__all__ += ["log_of", "without"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -60,6 +60,11 @@ def lacking(distribution: Any, attribute: str) -> Any:
     )
 
 
+def without(kind: type, *methods: str) -> Any:
+    """The class of distributions that lack some of SciPy's methods, which `lacking` answers."""
+    return type(kind.__name__, (kind,), dict.fromkeys(methods, property()))
+
+
 def _named(name: str) -> Any:
     """The distribution of SciPy's name, for pickle."""
     return getattr(import_module("tapegrad.scipy.stats"), name)
@@ -77,14 +82,11 @@ class _Distribution:
         The shape parameters by name, with numbers that it has.
     valid
         Whether shape parameters are allowed; by default the positive ones are.
-    lacks
-        The names of methods of SciPy's that it has not.
     """
 
     name: str
     example: Mapping[str, float]
     valid: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
-    lacks: Sequence[str] = attrs.field(default=(), kw_only=True)
     __tree_static__: ClassVar[bool] = True
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0),)
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -119,11 +121,6 @@ class _Distribution:
         return _named, (self.name,)
 
     __getattr__ = lacking
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _KINDS and name in self.lacks:
-            raise AttributeError(name)  # which `lacking` answers
-        return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         return f"<{self.name} of tapegrad.scipy.stats>"

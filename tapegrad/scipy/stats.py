@@ -27,7 +27,7 @@ from tapegrad.ops.scipy_special.incomplete import (
     t_ppf,
 )
 from tapegrad.scipy import special
-from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking, log_of
+from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking, log_of, without
 
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
@@ -444,7 +444,7 @@ def _is_count(n: Any) -> Any:
     return np.greater_equal(n, 0) & np.equal(n, np.floor(n))
 
 
-poisson = Discrete(
+poisson = without(Discrete, "entropy")(
     "poisson",
     {"mu": 2.5},
     lambda k, mu: GAMMA.density(k + 1, mu),
@@ -454,7 +454,6 @@ poisson = Discrete(
     lambda k, mu: GAMMA.logsf(k + 1, mu),
     lambda k, mu: GAMMA.logcdf(k + 1, mu),
     valid=lambda mu: np.greater_equal(mu, 0),
-    lacks=("entropy",),
 )
 _BINOM: list[Any] = [
     lambda k, n, p: binom_log_mass(k, n - k, p),
@@ -479,24 +478,22 @@ def _of_one(functions: Sequence[Any], least: int) -> list[Any]:
     return [lambda k, p, fn=fn: fn(k - least, 1.0, p) for fn in functions]
 
 
-binom = Discrete(
+binom = without(Discrete, "entropy")(
     "binom",
     {"n": 5, "p": 0.25},
     *_BINOM,
     most=lambda n, p: n,
     whole=1,
     valid=lambda n, p: _is_count(n) & _is_probability(p),
-    lacks=("entropy",),
 )
 bernoulli = Discrete(
     "bernoulli", {"p": 0.25}, *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
 )
-nbinom = Discrete(
+nbinom = without(Discrete, "entropy")(
     "nbinom",
     {"n": 2.5, "p": 0.25},
     *_NBINOM,
     valid=lambda n, p: np.greater(n, 0) & np.greater(p, 0) & np.less_equal(p, 1),
-    lacks=("entropy",),
 )
 
 
