@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -295,30 +295,25 @@ class Improvement:
 AnyCode = TypeVar("AnyCode", bound=Code)
 
 
-@overload
-def improvement(change: Change, *, complex: bool = False) -> Improvement: ...
-@overload
-def improvement(*, complex: bool) -> Callable[[Change], Improvement]: ...
-def improvement(change: Change | None = None, *, complex: bool = False) -> Any:
+def improvement(*, complex: bool = False) -> Callable[[Change], Improvement]:
     """Declare a pass by a function that changes a Builder.
 
     Parameters
     ----------
-    change
-        The function; by default, what declares one is returned.
     complex
         Whether it is right for complex numbers. By default it changes no program that holds any,
         for there conj(x) is not x, and 1 * x is nan where x is infinite.
     """
-    if change is None:
-        return functools.partial(improvement, complex=complex)
 
-    @functools.wraps(change)
-    def of_real(builder: Builder) -> None:
-        if not builder.holds_complex:
-            change(builder)
+    def declared(change: Change) -> Improvement:
+        @functools.wraps(change)
+        def of_real(builder: Builder) -> None:
+            if not builder.holds_complex:
+                change(builder)
 
-    return Improvement(change if complex else of_real)
+        return Improvement(change if complex else of_real)
+
+    return declared
 
 
 def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:

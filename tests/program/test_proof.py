@@ -117,7 +117,7 @@ def test_passes_are_right_in_any_order(drawn: Any, passes: Any) -> None:
 # --- wrong passes ---------------------------------------------------------------------------------
 
 
-@improvement
+@improvement()
 def drop_last(builder: Builder) -> None:
     """The last of the results is the first."""
     builder.outputs = (*builder.outputs[:-1], builder.outputs[0])
@@ -209,7 +209,7 @@ def test_a_pass_that_is_not_said_to_be_right_for_complex_numbers_leaves_them() -
     def seeing(builder: Builder, made: Instruction) -> None:
         visited.append(made.op)
 
-    @improvement
+    @improvement()
     def losing(builder: Builder) -> None:
         builder.outputs = builder.outputs[:0]
 

@@ -19,7 +19,6 @@ from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, input_of, program_of
@@ -103,23 +102,19 @@ class Sides:
         """Whether a sum's terms may be held for all steps, or are products that become one."""
         size = math.prod(self.body.like(term).shape)
         if term not in self.varies or size > cost.SPLIT_TERM:
-            return term in self.after and self.factors(term) is not None
+            return term in self.after and self.is_product(term)
         return True
 
-    def factors(self, term: Ref) -> tuple[Any, Any] | None:
-        """The factors of a term that is a product of matrices, both of which vary."""
+    def is_product(self, term: Ref) -> bool:
+        """Whether a term is a product of varying matrices, whose sum is one (`contract_sums`)."""
         instruction = self.body.of(term)
-        if (
-            type(instruction) is not Instruction
-            or instruction.op is not matmul
-            or len(instruction.shape) != 2
-        ):
-            return None
-        left, right = instruction.operands
-        both = left in self.varies and right in self.varies
-        like = [self.body.like(x) for x in (left, right)]
-        flat = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in like)
-        return (left, right) if both and flat else None
+        if type(instruction) is not Instruction or instruction.op is not matmul:
+            return False
+        if instruction.dtype.char not in "fd":
+            return False
+        likes = [self.body.like(x) for x in instruction.operands]
+        same = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in likes)
+        return same and self.varies.issuperset(instruction.operands)
 
     def _chain(self) -> set[int]:
         """The instructions that the next carry needs."""
@@ -146,7 +141,7 @@ class Sides:
             users = self.users.get(x, set())
             later = all(Ref("instruction", j) in after or j in sums for j in users)
             # a product that is only a term need not be computed at each step
-            term = users and users <= sums and self.factors(x) is not None
+            term = users and users <= sums and self.is_product(x)
             if later and (term or self.is_batched(self.body.instructions[i])):
                 after.add(x)
         # several results leave the loop one by one
@@ -358,8 +353,7 @@ def _computed(
     known = {**outside, **stacks}
     sources = [x for x in known if type(known[x]) is Ref]
     inputs = [attrs.evolve(input_of(builder.of(known[x])), path="x") for x in sources]
-    flat = _terms(sides, summed)
-    part = from_these(sides.body, [*known], outputs=[*wanted, *flat])
+    part = from_these(sides.body, [*known], outputs=[*wanted, *summed])
     place: Any = None
 
     # a value, and whether it is one of all steps
@@ -376,41 +370,8 @@ def _computed(
         values = {**known, **dict(zip(sources, tensors, strict=True))}
         pairs = [(x, ref in sides.varies) for ref, x in values.items()]
         results = interpreted(part, pairs, applied, lambda x: (x.array, False))
-        values = dict(zip([*wanted, *flat], [x for x, _ in results], strict=True))
-        return [*[values[x] for x in wanted], *[_summed(sides, x, values) for x in summed]]
+        done = [x for x, _ in results]
+        return [*done[: len(wanted)], *[np.sum(x, axis=0) for x in done[len(wanted) :]]]
 
     code = program_of(sides.body.label, inputs, computed, lambda: place)
     return builder.inlined(code, [known[x] for x in sources], stage)
-
-
-def _terms(sides: Sides, summed: Sequence[Ref]) -> list[Any]:
-    """The values that sums need: for products that become one, the factors."""
-    flat: list[Any] = []
-    for x in summed:
-        factors = sides.factors(x) if x in sides.after else None
-        flat += [x] if factors is None else [_untransposed(sides, factors[0])[0], factors[1]]
-    return flat
-
-
-def _untransposed(sides: Sides, x: Any) -> tuple[Any, bool]:
-    """The matrix that a factor is the transpose of, if it is known."""
-    instruction = sides.body.of(x)
-    is_turned = type(instruction) is Instruction and instruction.op is transpose
-    if is_turned and not instruction.options.get("axes"):
-        return instruction.operands[0], True
-    return x, False
-
-
-def _summed(sides: Sides, term: Ref, values: Mapping[Ref, Any]) -> Any:
-    """A sum over the steps: one product, where the terms are products of matrices."""
-    factors = sides.factors(term) if term in sides.after else None
-    if factors is None:
-        return np.sum(values[term], axis=0)
-    left, right = factors
-    source, is_turned = _untransposed(sides, left)
-    a, b = values[source], values[right]
-    b = b.reshape(b.shape[0] * b.shape[1], b.shape[2])
-    if is_turned:
-        return np.matmul(a.reshape(a.shape[0] * a.shape[1], a.shape[2]).T, b)
-    a = np.transpose(a, (1, 0, 2))
-    return np.matmul(a.reshape(a.shape[0], a.shape[1] * a.shape[2]), b)

@@ -14,6 +14,7 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand
+from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.fold import before_reshape, without_ones
 from tapegrad.program.program import rule
 
@@ -131,17 +132,27 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
     sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
     """
-    product = builder.source(total.operands[0], multiply)
-    if product is None or not is_floating(builder, total, *product.operands):
+    product = builder.source(total.operands[0])
+    if product is None or product.op not in (multiply, matmul):
+        return None
+    if not is_floating(builder, total, *product.operands):
         return None
     first, second = product.operands
     shape, n = product.shape, len(product.shape)
-    summed = _summed_axes(total, n)
-    of_first, of_second = (_long_axes(builder.shape(x), n) for x in product.operands)
+    summed, is_stack = _summed_axes(total, n), product.op is matmul
+    if is_stack:
+        # of all steps of a loop; the products of their elements have an axis more
+        if summed != {0} or {len(builder.shape(x)) for x in product.operands} != {n} or n != 3:
+            return None
+        steps, height, inner_length = builder.shape(first)
+        shape, n, summed = (steps, height, inner_length, shape[2]), 4, {0, 2}
+        first = builder.reshaped(first, (*shape[:3], 1))
+        second = builder.reshaped(second, (steps, 1, *shape[2:]))
+    of_first, of_second = (_long_axes(builder.shape(x), n) for x in (first, second))
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
         return None
-    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS:
+    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS and not is_stack:
         return None
     rows, columns = of_first - of_second, of_second - of_first
     stack = (of_first & of_second) - inner
@@ -196,6 +207,10 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     x = _without_short_axes(builder, x)
+    turned = builder.source(x, transpose)
+    if turned is not None:
+        order = axes_of(turned)
+        (x,), axes = turned.operands, [axes[order.index(k)] for k in range(len(axes))]
     lengths = dict(zip(axes, builder.shape(x), strict=True))
     stack, rows, columns = (sorted(group) for group in groups)
     height, width = (math.prod(lengths[k] for k in group) for group in (rows, columns))
