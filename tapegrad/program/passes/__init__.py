@@ -61,10 +61,10 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor
     "meet": (join_factors,),
-    # sums over the steps of a loop become one product, or one sum, of all steps
-    "stack": (stack_sums,),
-    # sums of products become products; those by one matrix become one
-    "merge": (contract_sums, stack_products, join_gathers),
+    # sums of products become products, and those over the steps of a loop one of all steps
+    "stack": (contract_sums, stack_sums),
+    # products by one matrix become one
+    "merge": (stack_products, join_gathers),
     # what is added to few rows is added to these alone
     "part": (update_rows,),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
