@@ -1,7 +1,7 @@
 """The passes, each a pure function from a Program to a better one, in named groups.
 
-A pass leaves behind what it replaced, and may write an instruction that exists already. After each,
-equal instructions are shared and unneeded ones dropped (`Builder.tidy`): no pass has to clean up.
+A pass leaves behind what it replaced. What it writes is shared with what is equal and stands there
+already, and after each pass what no output needs is dropped (`Builder.tidy`): none has to clean up.
 A program computes the same whatever the order of the passes; the order of the groups is the one
 that leaves the least to compute.
 
