@@ -794,9 +794,11 @@ NN: list[Refusal] = [
         for d in (0.0, -1.0, np.nan)
     ],
     *[
-        (IndexError, lambda n=n: nn.accuracy(ROWS, np.array([0, 0, 0, n])), "3 classes")
+        (IndexError, lambda n=n, f=f: f(ROWS, np.array([0, 0, 0, n])), "3 classes")
         for n in (-1, 3)
+        for f in (nn.accuracy, nn.cross_entropy_loss)
     ],
+    (IndexError, lambda: TABLE(OF[TABLE], np.array([5])), "Embedding(vocab_s|index 5 "),
     *[
         (TypeError, lambda f=f: f(ROWS[:2], MASKED), "masked")
         for f in (nn.cross_entropy_loss, nn.accuracy)
@@ -933,24 +935,6 @@ def test_a_layer_a_loss_or_an_optimizer_says_what_does_not_fit_recorded_or_not()
     for table in (NN, OPTIM):
         check_refusals(table)
         check_refusals(table, lambda call: tg.record(lambda _: call())(1.0))
-
-
-def test_an_index_that_does_not_fit_is_refused_whether_it_is_compiled_or_not() -> None:
-    for fn, first, words in (
-        (nn.cross_entropy_loss, np.ones((2, 3)), "3 classes"),
-        (lambda params, i: tg.sum(TABLE(params, i)), OF[TABLE], "Embedding(vocab_s"),
-    ):
-        for plain in (fn, tg.grad(fn)):
-            compiled = tg.compile(plain)
-            compiled(first, np.array([0, 1]))
-            # a program does not know for whom it looks at an index
-            for call, by in ((plain, words), (compiled, ""), (tg.compile(plain), "")):
-                for n in (-1, 5):
-                    args = first, np.array([0, n])
-                    message_of(IndexError, lambda f=call, x=args: f(*x), by, f"index {n} ")
-    for f in (nn.cross_entropy_loss, nn.accuracy):
-        message_of(TypeError, lambda f=f: tg.compile(lambda x: f(x, MASKED))(ROWS[:2]), "masked")
-    assert nn.accuracy(np.ones((2, 3)), np.array([0, 2])) == 0.5
 
 
 def test_losses_refuse_targets_that_are_no_probabilities() -> None:

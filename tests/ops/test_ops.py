@@ -554,19 +554,6 @@ def test_values_of_an_update_count_as_the_array_holds_them(method: str) -> None:
         getattr(tg.at(np.uint8([1, 2]))[0], method)(300)
 
 
-@pytest.mark.parametrize("index", [slice(2), [1, 1]])
-def test_leading_axes_of_values_that_are_set_do_not_count(index: Any) -> None:
-    def set_(v: Any) -> Any:
-        return tg.at(np.zeros(3))[index].set(v)
-
-    def loss(v: Any) -> Any:
-        return tg.sum(set_(v) ** 2)
-
-    v = np.array([[1.0, 2.0], [3.0, 4.0]])
-    for f in (tg.vmap(set_), tg.vmap(tg.grad(loss)), lambda v: tg.grad(loss)(v[0])):
-        same(np.reshape(f(v[:, None, None]), f(v).shape), f(v))
-
-
 @pytest.mark.parametrize("ids", [np.uint64([0, 2, 0, 4, 0]), [0, -1, 7, 0, 2]])
 @pytest.mark.parametrize("n", [None, 3, 9])
 def test_segments_are_those_of_jax(ids: Any, n: int | None) -> None:

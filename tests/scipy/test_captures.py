@@ -105,23 +105,6 @@ def test_a_captured_tensor_is_an_argument(name: str) -> None:
         assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
-def test_an_argument_is_no_captured_tensor(name: str) -> None:
-    """The function runs as it is in a program too, not as a program with the argument added."""
-    fn, solve = SOLVERS[name]
-    calls = []
-
-    def noted(*args: Any) -> Any:
-        calls.append(args)
-        return fn(*args)
-
-    compiled = tg.compile(lambda k: np.sum(solve(noted, ({"k": k},))))
-    compiled(1.2)
-    calls.clear()
-    compiled(1.3)
-    assert calls
-
-
 def test_all_solvers_of_a_function_are_among_these() -> None:
     names = {
         name

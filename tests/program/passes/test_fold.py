@@ -7,7 +7,7 @@ import pytest
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, improved, kinds, ops_of, run, untouched
+from programs import improved, kinds, ops_of, run
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
@@ -21,16 +21,6 @@ def test_fold_makes_a_power_of_a_half_the_square_root():
         recorded, _ = tg.record(lambda x: x**0.5)(x)
         for got in (recorded.value, tg.compile(lambda x: x**0.5)(x), x**0.5):
             assert repr(got) == repr(np.sqrt(x))
-
-
-@pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
-def test_fold_makes_a_constant_array_a_number(by):
-    x = np.ones((2, 3))
-    for fn in (lambda x: x * by, lambda x: by / x, lambda x: np.sin(np.broadcast_to(by, x.shape))):
-        (constant,) = tg.compile(fn).program(x).constants
-        assert constant.shape == () or fn(x).shape == constant.shape
-    program = tg.compile(lambda x: x * by).program(x)
-    assert [constant.shape for constant in program.constants] == [()]
 
 
 @pytest.mark.parametrize("axis", [0, -1, ()])
@@ -81,20 +71,6 @@ def test_fold_joins_parts_in_order(lengths, width, order, kind):
     np.testing.assert_array_equal(run(program, (x,)), fn(x))
     if kind == "rows" and list(order) == [0, 1, 2, 3]:
         assert "concatenate" not in kinds(program)
-
-
-def test_join_factors_leaves_one_number():
-    assert after(join_factors, lambda x: -(x * 2.0) / 4.0, SQUARE) == ["multiply", "divide"]
-    assert after(join_factors, lambda x: -(x * 2.0) * 4.0, SQUARE) == ["multiply"]
-    assert after(join_factors, lambda x: 2.0 * (x * 0.1), SQUARE) == ["multiply"]
-    assert after(join_factors, lambda x, y: x - (y * -2.0), SQUARE, SQUARE) == ["multiply", "add"]
-    assert after(join_factors, lambda x, y: -x + y, SQUARE, SQUARE) == ["subtract"]
-    assert untouched(join_factors, lambda x, y: -x - y, SQUARE, SQUARE)
-    assert untouched(join_factors, lambda x, y: x * 2.0 - y * 2.0, SQUARE, SQUARE)
-    assert untouched(join_factors, lambda x: (x * 2) * 3, np.arange(3))
-    # products that would be rounded elsewhere, or overflow elsewhere
-    assert untouched(join_factors, lambda x: (x * 0.3) * 0.1, SQUARE)
-    assert untouched(join_factors, lambda x: (x * 3.0) * 0.5, SQUARE)
 
 
 @given(

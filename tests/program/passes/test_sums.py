@@ -63,29 +63,6 @@ def test_contract_sums_computes_the_same(given_):
             np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
 
 
-def takes_rows(fn, *args):
-    """Whether sums of products become one product for each row."""
-    made = contract_sums(trace(fn, args, {}))
-    return any(x.op is tg.vecdot for x in made.instructions)
-
-
-def test_contract_sums_takes_rows_one_by_one_where_that_saves_their_products():
-    a, b = np.random.default_rng(0).normal(size=(2, 3, 4, 40))
-    for axes in (-1, (1, 2)):
-
-        def rows(a, b, *, axes=axes):
-            return np.sum(a * b, axes, keepdims=True)
-
-        # rows that lie apart would be slow
-        def turned(a, b, *, rows=rows):
-            return rows(np.swapaxes(a, 0, 1), np.swapaxes(b, 0, 1))
-
-        assert takes_rows(rows, a, b)
-        assert not takes_rows(turned, a, b)
-        for fn in (rows, turned):
-            np.testing.assert_allclose(tg.compile(fn)(a, b), fn(a, b), rtol=1e-12)
-
-
 def test_contract_sums_makes_no_array_of_all_products():
     def outer(a, b):
         return tg.sum(a[:, :, None] * b[:, None, :], 0)
