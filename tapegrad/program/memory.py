@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
@@ -292,7 +293,8 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
     # NumPy copies a single element that it would write over, in thrice the time of the call
     if math.prod(instruction.shape) == 1:
         return False
-    return instruction.is_elementwise or instruction.op is keep
+    # its own transforms along several axes write over what each of them reads
+    return instruction.is_elementwise or instruction.op in (fft, ifft, keep)
 
 
 # --- blocks -------------------------------------------------------------------------------
