@@ -7,7 +7,6 @@ memory.
 import contextlib
 import copy
 import pickle
-from enum import Enum
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -176,37 +175,6 @@ def test_an_unpickled_tape_is_apart_from_the_buffers_that_it_came_in(n):
 
 
 # --- options -------------------------------------------------------------------------------
-
-
-class Kind(Enum):
-    ONE = 1
-
-
-def test_options_are_kept_as_they_are_if_they_cannot_change_and_copied_at_any_depth():
-    constants = [tg.compile(np.sin), tg.nn.Tanh(), tg.sin, np.dtype(">f4"), np.float32, np.sum]
-    for x in [*constants, np.float32(1.5), Kind.ONE]:
-        assert owned_copy(x) is x
-    for wrap in (tuple, list, set, dict.fromkeys, lambda x: [{"a": (list(x),)}]):
-        option = wrap(["a", "b"])
-        kept = owned_copy(option)
-        if hasattr(option, "clear"):
-            option.clear()
-        assert kept == owned_copy(wrap(["a", "b"]))
-    # subclasses too, as what they are
-    array = np.ones(3).view(type("Special", (np.ndarray,), {}))
-    pair = type("Pair", (tuple,), {})([[1], [2]])
-    kept = owned_copy(array), owned_copy(pair)
-    array[0] = 2
-    pair[0].append(3)
-    assert [type(x) for x in kept] == [type(array), type(pair)]
-    assert (kept[0][0], kept[0].flags.writeable, kept[1]) == (1, False, ([1], [2]))
-    held = readonly_view(owned_copy(Held(np.ones(2))))
-    assert (type(held), is_locked(held.x)) == (Held, True)
-    kept = owned_copy({"a": {"b": [1]}})
-    for change in (lambda: kept.update(a=1), lambda: kept["a"].update(b=2)):
-        with pytest.raises(TypeError, match="never changed"):
-            change()
-    assert pickle.loads(pickle.dumps(kept)) == kept == {"a": {"b": (1,)}}
 
 
 class Settings:

@@ -20,51 +20,44 @@ def two_slices(values):
     return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
-def test_stack_sums_makes_one_product_of_a_sum_of_products():
-    x = np.ones((4, 2))
-
-    def fn(a, b, c, d):
-        return a.T @ b + c.T @ d
-
-    assert after(stack_sums, fn, x, x, x, x) == [
-        "concatenate", "concatenate", "transpose", "matmul"
-    ]  # fmt: skip
-    assert after(stack_sums, lambda b, d: SQUARE.T @ b + d.T @ d, SQUARE, SQUARE) == [
-        "concatenate", "concatenate", "transpose", "matmul"
-    ]  # fmt: skip
-    assert untouched(stack_sums, lambda a, b: a.T @ b + a @ b.T, SQUARE, SQUARE)
-    assert untouched(stack_sums, lambda a, b: a.T @ b + b, SQUARE, SQUARE)
+X, Y, INDEX = np.arange(3.0), np.arange(4.0)[None], np.array([0, 2, 2])
+TALL, MANY = np.ones((4, 2)), np.ones((2000, 3))
 
 
-def test_stack_sums_makes_one_product_of_a_sum_of_outer_products():
-    def fn(a, b, c, d):
-        return a[:, None] * b + d * c[:, None]
-
-    x, y = np.arange(3.0), np.arange(4.0)
-    assert after(stack_sums, fn, x, y[None], x, y[None])[-2:] == ["transpose", "matmul"]
-    # the sum of other products of two factors is not one
-    assert untouched(stack_sums, lambda a, b: a * b + b * a, SQUARE, SQUARE)
-    assert untouched(stack_sums, lambda a, b: a[:1] * b + b * a[:1], SQUARE, SQUARE)
+def rows(a, b):
+    return tg.sum(a, 0) + tg.sum(b, 0)
 
 
-def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
-    i = np.array([0, 2, 2])
+def scattered(a, b, i):
+    return sum_segments(a, i, 4) + sum_segments(b, i, 4)
 
-    def rows(a, b):
-        return tg.sum(a, 0) + tg.sum(b, 0)
 
-    def scattered(a, b, i):
-        return sum_segments(a, i, 4) + sum_segments(b, i, 4)
+# functions, their arguments, and the last ops that are left of them
+STACKED = [
+    (lambda a, b, c, d: a.T @ b + c.T @ d, (TALL,) * 4, ["concatenate", "transpose", "matmul"]),
+    (lambda b, d: SQUARE.T @ b + d.T @ d, (SQUARE,) * 2, ["concatenate", "transpose", "matmul"]),
+    (lambda a, b, c, d: a[:, None] * b + d * c[:, None], (X, Y) * 2, ["transpose", "matmul"]),
+    (rows, (SQUARE, SQUARE), ["concatenate", "sum"]),
+    (scattered, (SQUARE, SQUARE, INDEX), ["concatenate", "concatenate", "segment_sum"]),
+    (two_slices, (np.ones((4, 3)),), ["concatenate"]),
+]
+# other products and sums, and many rows
+APART = [
+    (lambda a, b: a.T @ b + a @ b.T, (SQUARE, SQUARE)),
+    (lambda a, b: a.T @ b + b, (SQUARE, SQUARE)),
+    (lambda a, b: a * b + b * a, (SQUARE, SQUARE)),
+    (lambda a, b: a[:1] * b + b * a[:1], (SQUARE, SQUARE)),
+    (lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), (SQUARE, SQUARE)),
+    (rows, (MANY, MANY)),
+    (scattered, (MANY, MANY, np.zeros(2000, int))),
+]
 
-    assert after(stack_sums, rows, SQUARE, SQUARE) == ["concatenate", "sum"]
-    assert after(stack_sums, scattered, SQUARE, SQUARE, i) == [
-        "concatenate", "concatenate", "segment_sum"
-    ]  # fmt: skip
-    assert after(stack_sums, two_slices, np.ones((4, 3))) == ["concatenate"]
-    assert untouched(stack_sums, lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), SQUARE, SQUARE)
-    many = np.ones((2000, 3))
-    assert untouched(stack_sums, rows, many, many)
-    assert untouched(stack_sums, scattered, many, many, np.zeros(2000, int))
+
+def test_stack_sums_makes_one_product_or_sum_of_sums():
+    for fn, args, ops in STACKED:
+        assert after(stack_sums, fn, *args)[-len(ops) :] == ops
+    for fn, args in APART:
+        assert untouched(stack_sums, fn, *args)
 
 
 def test_stack_sums_takes_all_rows_in_order_as_the_array():
