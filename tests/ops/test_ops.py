@@ -445,25 +445,15 @@ def test_updates_at_one_integer_take_any_number(kind: Any, value: Any) -> None:
     assert summed(np.ones(3)).tolist() == [0.0] * 3
 
 
-def test_methods_are_the_functions_of_their_name() -> None:
+def test_methods_take_the_options_of_the_functions_of_their_name() -> None:
     x = np.arange(6.0).reshape(2, 3) - 2.5
     for call in (
-        lambda t: t.sum(axis=0),
-        lambda t: t.max(),
         lambda t: t.argmax(1),
-        lambda t: t.reshape(3, 2),
-        lambda t: t.flatten(),
-        lambda t: t.transpose(1, 0),
-        lambda t: t.swapaxes(0, 1),
-        lambda t: t[:1].squeeze(0),
-        lambda t: t.astype(np.float32),
-        lambda t: t.dot(t.T),
         lambda t: t.clip(-1, 1),
         lambda t: t.round(decimals=1),
         lambda t: t.real,
         lambda t: t.imag,
         lambda t: t.mT,
-        lambda t: t.copy(),
         lambda t: t.repeat(2, axis=1),
         lambda t: t.take([2, 0], 1),
         lambda t: t.compress([False, True], axis=0),

@@ -62,14 +62,6 @@ ALIKE = {
         lambda x: x.reshape(2, 1, 3, 4),
     ],
     "an axis dropped": [lambda x: x[:1][0], lambda x: x[:1].reshape(3, 4), lambda x: x[:1][-1]],
-    "new axes, with their gradient": [
-        tg.grad(lambda x: np.sum(x[:, None] ** 2)),
-        tg.grad(lambda x: np.sum(x.reshape(2, 1, 3, 4) ** 2)),
-    ],
-    "an axis dropped, with its gradient": [
-        tg.grad(lambda x: np.sum(x[:, :1][:, 0] ** 2)),
-        tg.grad(lambda x: np.sum(x[:, :1].reshape(2, 4) ** 2)),
-    ],
     "transpose": [
         lambda x: np.swapaxes(x, 0, 1),
         lambda x: np.swapaxes(x, -2, -3),
@@ -90,10 +82,6 @@ ALIKE = {
     "a row": [lambda x: x[1], lambda x: x[-1], lambda x: x[-1, ..., :], lambda x: x[1, :, :]],
     "a slice": [lambda x: x[:, 1:], lambda x: x[..., 1:3, :], lambda x: x[:, -2:, 0:]],
     "rows": [lambda x: x[ROWS], lambda x: tg.index_select(x, ROWS)],
-    "rows, with their gradient": [
-        tg.grad(lambda x: np.sum(x[ROWS] ** 2)),
-        tg.grad(lambda x: np.sum(tg.index_select(x, ROWS) ** 2)),
-    ],
 }
 
 

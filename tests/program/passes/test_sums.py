@@ -63,41 +63,35 @@ def test_contract_sums_computes_the_same(given_):
             np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_contract_sums_makes_no_array_of_all_products():
-    def outer(a, b):
-        return tg.sum(a[:, :, None] * b[:, None, :], 0)
-
-    def in_stacks(a, b):
-        return tg.sum(a[:, :, :, None] * b[:, :, None, :], 0)
-
-    def with_vector(a, b):
-        return tg.sum(a * b, -1)
-
-    a, b = np.ones((7, 3)), np.ones((7, 4))
-    for fn, args in (
-        (outer, (a, b)),
-        (in_stacks, (np.ones((7, 5, 3)), np.ones((7, 5, 4)))),
-        (with_vector, (a, np.ones(3))),
-        (lambda a, b: tg.sum(a[:, :, None] * b, 1), (a, np.ones((7, 3, 2)))),
-        (with_vector, (np.ones((7, 200)), np.ones((7, 200)))),
-    ):
-        program = contract_sums(trace(fn, args, {}))
-        assert "multiply" not in [x.op.__name__ for x in program.instructions]
-        assert {"matmul", "vecdot"} & {x.op.__name__ for x in program.instructions}
-    # short rows by rows, by a number, and whole numbers stay
-    assert untouched(contract_sums, lambda a, b: tg.sum(a * b, 1), a, a)
-    assert untouched(contract_sums, lambda a: tg.sum(a * 2.0, 1), a)
-    whole = np.ones((3, 3), int)
-    assert untouched(contract_sums, lambda a, b: tg.sum(a[:, None] * b, 1), whole, whole)
+A, B, WIDE, WHOLE = np.ones((7, 3)), np.ones((7, 4)), np.ones((7, 200)), np.ones((3, 3), int)
+# sums of products that are products of matrices, and the arguments
+CONTRACTED = [
+    (lambda a, b: tg.sum(a[:, :, None] * b[:, None, :], 0), A, B),
+    (lambda a, b: tg.sum(a[..., None] * b[:, :, None], 0), np.ones((7, 5, 3)), np.ones((7, 5, 4))),
+    (lambda a, b: tg.sum(a * b, -1), A, np.ones(3)),
+    (lambda a, b: tg.sum(a[:, :, None] * b, 1), A, np.ones((7, 3, 2))),
+    (lambda a, b: tg.sum(a * b, -1), WIDE, WIDE),
+]
+# what stays: short rows by rows, by a number, and whole numbers; all elements and inner axes
+KEPT = [
+    (contract_sums, lambda a, b: tg.sum(a * b, 1), A, A),
+    (contract_sums, lambda a: tg.sum(a * 2.0, 1), A),
+    (contract_sums, lambda a, b: tg.sum(a[:, None] * b, 1), WHOLE, WHOLE),
+    (sums_as_products, tg.sum, SQUARE),
+    (sums_as_products, lambda x: tg.sum(x, 0), WHOLE),
+    (sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2))),
+]
 
 
-def test_sums_as_products_makes_products():
-    assert after(sums_as_products, lambda x: tg.sum(x, 0), SQUARE) == ["matmul"]
-    assert after(sums_as_products, lambda x: tg.sum(x, -1), SQUARE) == ["matmul"]
-    assert after(sums_as_products, lambda x: tg.sum(x * x), SQUARE)[-1] == "matmul"
-    assert untouched(sums_as_products, lambda x: tg.sum(x), SQUARE)
-    assert untouched(sums_as_products, lambda x: tg.sum(x, 0), np.arange(9).reshape(3, 3))
-    assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
+def test_sums_become_products_without_an_array_of_all_products():
+    for fn, *args in CONTRACTED:
+        ops = set(after(contract_sums, fn, *args))
+        assert "multiply" not in ops
+        assert {"matmul", "vecdot"} & ops
+    for fn in (lambda x: tg.sum(x, 0), lambda x: tg.sum(x, -1), lambda x: tg.sum(x * x)):
+        assert after(sums_as_products, fn, SQUARE)[-1] == "matmul"
+    for improve, fn, *args in KEPT:
+        assert untouched(improve, fn, *args)
 
 
 @pytest.mark.parametrize("shapes", [((40, 8, 1), (40, 1, 32)), ((40, 1, 32), (40, 8, 1)), ((1, 300, 1), (30, 1, 2)), ((8, 5, 1, 1), (8, 1, 9, 30))])  # fmt: skip
