@@ -39,8 +39,8 @@ def is_filled(instruction: Instruction) -> bool:
 
 def _is_spread(instruction: Instruction) -> bool:
     # an assignment starts sooner than a call, which takes most of the time of so few elements
-    few = math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
-    return few and instruction.op in (broadcast_to, astype)
+    spread = instruction.op is broadcast_to or instruction.op is astype
+    return spread and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
 
 
 # functions of this package that stand for ops in a source

@@ -130,17 +130,20 @@ class _Lines:
     def _assigned(self, i: int, place: str) -> bool:
         """Have a result assigned to its place, whole or part by part, if no call writes it."""
         frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
+        filled = is_filled(instruction)
+        if not (filled or is_joined(instruction)):
+            return False
         name, about = frame.values[ref], _about(instruction, instruction.note)
         stays = self.still.get(ref) == place
         is_one = stays and place not in frame.lists
-        if is_filled(instruction):
+        if filled:
             value = operand(instruction.operands[0], frame.values)
             if is_one:
                 frame.once.append(Line(name, place))
                 self.lines.append(f"{name}[...] = {value}  # {about}")
                 return True
             self.lines.append(f"{place}[...] = {value}")
-        elif ref in self.plan.filled or (is_joined(instruction) and is_small(instruction)):
+        elif ref in self.plan.filled or is_small(instruction):
             about = _about(instruction, "its parts are written there")
             for part in self.plan.filled.get(ref) or parts_of(self.program, instruction):
                 if not part.direct:
