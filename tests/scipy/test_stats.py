@@ -473,6 +473,46 @@ def test_points_of_a_simplex_are_scipys(method: str) -> None:
     prove(*fns, (x[:2], alpha), single=False, batched=False)
 
 
+SAMPLES = np.array([[1.0, 2.0, 4.0], [2.0, 5.0, 3.0], [7.0, 1.0, 1.5], [0.5, 1.25, 8.0]])
+STATISTICS = [
+    *[("zscore", x) for x in ({}, {"axis": 1, "ddof": 1}, {"axis": None})],
+    *[("gmean", x) for x in ({"axis": None}, {"axis": 1, "weights": [1, 2, 3], "keepdims": True})],
+    *[(x, kw) for x in ("skew", "kurtosis") for kw in ({}, {"axis": None, "keepdims": True})],
+    *[(x, {"axis": 1, "bias": False}) for x in ("skew", "kurtosis")],
+    ("kurtosis", {"fisher": False, "bias": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), STATISTICS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_statistics_of_samples_are_scipys(name: str, options: Any) -> None:
+    fns = [lambda a, s=s: getattr(s, name)(a, **options) for s in (ours, theirs)]
+    # some of older SciPy's are float64 in any case
+    prove(*fns, (SAMPLES,), single=False, **({} if THOROUGH or name == "zscore" else FIRST))
+    assert "weights" in options or fns[0](SAMPLES.astype(np.float32)).dtype == np.float32
+    edges = [
+        np.full((3, 2), 0.1),
+        np.array([[1.0, np.nan, 2.0]]),
+        np.array([[0.0, 2.0], [-1.0, 3.0]]),
+    ]
+    with np.errstate(all="ignore"):
+        for a in edges[: 0 if "weights" in options else 3]:
+            np.testing.assert_allclose(*[f(a) for f in fns], rtol=1e-13)
+
+
+def test_a_correlation_is_scipys() -> None:
+    x, y = SAMPLES, SAMPLES[::-1] ** 2
+    fns = [lambda *xs, s=s: tuple(s.pearsonr(*xs, axis=1)) for s in (ours, theirs)]
+    prove(*fns, (x, y), single=False)
+    assert {r.dtype for r in fns[0](x.astype(np.float32), y)} == {np.dtype(np.float64)}
+    assert {r.dtype for r in fns[0](*[a.astype(np.float32) for a in (x, y)])} == {np.dtype("f")}
+    for args in ((x[:2], y[:2]), (x[:, 0], y[:, 1]), (x, y)):
+        np.testing.assert_allclose(*[tuple(s.pearsonr(*args)) for s in (ours, theirs)], rtol=1e-12)
+    r = ours.pearsonr(x[:, 0], 3 * x[:, 0])
+    assert (r.statistic, r.pvalue) == (1, 0)
+    assert np.isnan(ours.pearsonr(np.full(3, 0.1), x[:3, 0])).all()
+
+
 WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("multivariate_normal", (X, MEAN, np.ones((2, 3)))),
     ("multivariate_normal", (X, MEAN, np.eye(3))),
@@ -502,6 +542,8 @@ def test_scipys_own_name_ours() -> None:
         tg.record(lambda t: theirs.norm.logpdf(t))(np.ones(2))
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.beta\.mean\("):
         tg.record(lambda t: theirs.beta.mean(1.0, t))(np.ones(2))
+    with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.skew\("):
+        tg.record(lambda t: theirs.skew(t))(np.ones(2))
     # what it has not is not named
     assert not hasattr(ours.poisson, "entropy")
     with pytest.raises(TypeError, match="SciPy computes on arrays alone"):
