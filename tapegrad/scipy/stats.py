@@ -14,9 +14,10 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import floating, number, seen
+from tapegrad.ops.casting import floating, number, seen, stop_gradient
 from tapegrad.ops.decompositions import cholesky
 from tapegrad.ops.inverses import solve
+from tapegrad.ops.scipy_special.gamma_functions import half_step_rest
 from tapegrad.ops.scipy_special.incomplete import (
     BETA,
     GAMMA,
@@ -36,8 +37,8 @@ from tapegrad.scipy._moments import expm1_over
 __all__ = ["bernoulli", "beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma"]
 __all__ += ["genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r", "halfcauchy"]
 __all__ += ["halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
-__all__ += ["multivariate_normal", "nbinom", "norm", "pareto", "pearsonr", "poisson", "skew", "t"]
-__all__ += ["triang", "uniform", "weibull_min", "zscore"]
+__all__ += ["multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto", "pearsonr"]
+__all__ += ["poisson", "skew", "t", "triang", "uniform", "weibull_min", "zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -521,8 +522,12 @@ class _OfVectors:
         return exp_of(self.logpdf(x, *args, **kwargs))
 
 
-def _distances(name: str, x: Any, mean: Any, cov: Any) -> tuple[Any, Any, Any]:
-    """Squares of distances by a covariance, half the logarithm of its determinant, and its size."""
+def _distances(
+    name: str, x: Any, mean: Any, cov: Any, allow_singular: bool
+) -> tuple[Any, Any, Any, Any]:
+    """Squares of distances by a covariance, half the logarithm of its determinant, its rank and
+    its size.
+    """
     x, cov = floating(x), floating(cov)
     mean = None if mean is None else np.atleast_1d(floating(mean))
     n = (cov.shape[0] if cov.ndim == 2 else 1) if mean is None else mean.shape[0]
@@ -536,20 +541,33 @@ def _distances(name: str, x: Any, mean: Any, cov: Any) -> tuple[Any, Any, Any]:
     x = x if x.ndim > 1 or (x.ndim == 1 and n > 1) else x[..., None]
     if x.shape[-1] != n:
         raise ValueError(f"{name}: the last axis of x must have a length of {n}")
-    apart = x if mean is None else x - mean
+    apart, rank, is_outside = x if mean is None else x - mean, n, np.False_
+    if allow_singular:
+        values, vectors = np.linalg.eigh(stop_gradient(cov))
+        eps = np.finfo(cov.dtype).eps * (1e6 if cov.dtype == float else 1e3)
+        least = eps * np.max(np.absolute(values))
+        is_null = np.less_equal(np.absolute(values), least)
+        rank = n - np.sum(is_null)
+        # the projection to the rest, with the slopes of a formula that has fewer digits
+        slopes = np.eye(n) - np.linalg.pinv(cov, rcond=eps) @ cov
+        slopes = np.where(np.less(rank, n), slopes - stop_gradient(slopes), 0)
+        rest = (vectors * is_null) @ vectors.T + slopes
+        beyond, cov = apart @ rest, cov + rest
+        apart = apart - beyond
+        is_outside = np.greater_equal(np.sum(beyond * beyond, axis=-1), least * least)
     factor = cholesky(cov)
     flat = solve(factor, np.reshape(apart, (-1, n)).T)
     squares = np.reshape(np.sum(flat * flat, axis=0), apart.shape[:-1])
     half_log_det = np.sum(np.log(np.diagonal(factor)))
-    return squares, half_log_det, n
+    return np.where(is_outside, _INF, squares), half_log_det, rank, n
 
 
 class _MultivariateNormal(_OfVectors):
-    """`scipy.stats.multivariate_normal`: pdf and logpdf, each called as in SciPy.
+    """`scipy.stats.multivariate_normal`: pdf, logpdf and entropy, each called as in SciPy.
 
-    The arguments are ``x, mean=None, cov=1``: points along the last axis, a vector of zeros by
-    default, and a matrix, a vector of variances, or one variance. The covariance must be positive
-    definite. Its gradient is symmetric.
+    The arguments are ``x, mean=None, cov=1, allow_singular=False``: points along the last axis, a
+    vector of zeros by default, and a matrix, a vector of variances, or one variance. The gradient
+    by the covariance is symmetric. If it is singular, that is along matrices of the same rank.
 
     Examples
     --------
@@ -563,13 +581,40 @@ class _MultivariateNormal(_OfVectors):
 
     def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
         """The logarithm of the density."""
-        if allow_singular:
-            raise TypeError(
-                "multivariate_normal.logpdf: allow_singular= is not supported; add a small "
-                "multiple of the identity to the covariance"
-            )
-        squares, half_log_det, n = _distances(self.name, x, mean, cov)
-        return number(np.squeeze(-squares / 2 - half_log_det - n * _LOG_SQRT_2PI))
+        squares, half_log_det, rank, _ = _distances(self.name, x, mean, cov, allow_singular)
+        return number(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
+
+    def entropy(self, mean: Any = None, cov: Any = 1) -> Any:
+        """The entropy, in natural units."""
+        x = np.zeros(np.shape(cov)[1:] or 1) if mean is None else mean
+        _, half_log_det, rank, _ = _distances(self.name, x, mean, cov, True)
+        return number(half_log_det + rank * (_LOG_SQRT_2PI + 0.5))
+
+
+class _MultivariateT(_OfVectors):
+    """`scipy.stats.multivariate_t`: pdf and logpdf, each called as in SciPy.
+
+    The arguments are ``x, loc=None, shape=1, df=1``, the first three as those of
+    `multivariate_normal`, which it is for infinitely many degrees of freedom.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.stats import multivariate_t
+    >>> tg.grad(multivariate_t.logpdf)(np.array([1.0, 0.0]), shape=np.eye(2), df=2.0).round(4)
+    array([-1.3333,  0.    ])
+    """
+
+    name: ClassVar[str] = "multivariate_t"
+
+    def logpdf(self, x: Any, loc: Any = None, shape: Any = 1, df: Any = 1) -> Any:
+        """The logarithm of the density."""
+        squares, half_log_det, _, n = _distances(self.name, x, loc, shape, False)
+        df, per_df = floating(df), 1 / floating(df)
+        steps = [half_step_rest(0, (df + i) / 2) + np.log1p(i * per_df) / 2 for i in range(n)]
+        tail = (1 + n * per_df) / 2 * _log1p_over(per_df, squares)
+        y = sum(steps, -half_log_det - n * _LOG_SQRT_2PI) - tail
+        return number(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
 
 
 class _Dirichlet(_OfVectors):
@@ -615,6 +660,7 @@ class _Dirichlet(_OfVectors):
 
 multivariate_normal = _MultivariateNormal()
 dirichlet = _Dirichlet()
+multivariate_t = _MultivariateT()
 
 # --- statistics of samples -----------------------------------------------------------------
 

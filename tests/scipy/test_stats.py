@@ -473,6 +473,46 @@ def test_points_of_a_simplex_are_scipys(method: str) -> None:
     prove(*fns, (x[:2], alpha), single=False, batched=False)
 
 
+def test_a_covariance_may_be_singular() -> None:
+    a = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0]])
+    x = np.vstack([np.array([[0.5, 0.25], [1.0, 2.0]]) @ a.T, [1.0, 0.0, 0.0]])
+    fns = both("multivariate_normal", "logpdf")
+    for cov in (a @ a.T, a @ a.T + np.eye(3)):
+        same(*[f(x, None, cov, True) for f in fns], 1e-12)
+        same(*[f(None, cov) for f in both("multivariate_normal", "entropy")], 1e-12)
+    # inside the support, and along matrices of the same rank
+    bound = [lambda x, a, f=f: f(x @ a.T, None, a @ a.T, True) for f in fns]
+    checks: dict[str, Any] = {} if THOROUGH else FIRST
+    prove(*bound, (X, a), single=False, **checks)
+    line = np.array([1.0, 2.0])
+    check_grads(lambda a: fns[0](0.5 * a, None, a[:, None] * a, True), (line,), order=2)
+    entropies = both("multivariate_normal", "entropy")
+    prove(*[lambda m, c, f=f: f(m, c) for f in entropies], (MEAN, COV), single=False)
+    same(*[f(cov=2.5) for f in entropies])
+    refuses_alike(*[lambda f=f: f(X, MEAN, np.diag([1.0, -1.0]), True) for f in fns])
+
+
+@pytest.mark.parametrize("method", DENSITIES)
+def test_vectors_of_students_distribution_are_scipys(method: str) -> None:
+    fns = both("multivariate_t", method)
+    checks: dict[str, Any] = {} if THOROUGH else FIRST
+    prove(*fns, (X, MEAN, COV, np.array(3.5)), single=False, **checks)
+    for args in ((X[0], MEAN, COV), (X[:, 0], 0.5, 2.0, 1.5)):
+        same(*[f(*args) for f in fns])
+    normal = getattr(ours.multivariate_normal, method)
+    same(fns[0](X, MEAN, COV, np.inf), normal(X, MEAN, COV))
+    # of one number, it is Student's; slopes by df do not cancel
+    for df in (0.5, 1e8, 1e12):
+        slopes = [
+            tg.value_and_grad(lambda x, df, f=f: f(x, df=df), (0, 1))(np.array(1.5), df)
+            for f in (getattr(ours.multivariate_t, method), getattr(ours.t, method))
+        ]
+        np.testing.assert_allclose(slopes[0][0], slopes[1][0], 1e-13)
+        np.testing.assert_allclose(slopes[0][1], slopes[1][1], 1e-7)
+    with np.errstate(all="ignore"):
+        assert np.isnan(fns[0](X, MEAN, COV, -1.0)).all()
+
+
 SAMPLES = np.array([[1.0, 2.0, 4.0], [2.0, 5.0, 3.0], [7.0, 1.0, 1.5], [0.5, 1.25, 8.0]])
 STATISTICS = [
     *[("zscore", x) for x in ({}, {"axis": 1, "ddof": 1}, {"axis": None})],
@@ -518,6 +558,7 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("multivariate_normal", (X, MEAN, np.eye(3))),
     ("multivariate_normal", (X, np.zeros(3), np.eye(3))),
     ("multivariate_normal", (X, MEAN, np.array([[1.0, 2.0], [2.0, 1.0]]))),
+    ("multivariate_t", (X, np.zeros(3), np.eye(3))),
     ("dirichlet", (np.array([0.5, 0.6]), np.ones(2))),
     ("dirichlet", (np.array([0.5, 0.5]), np.array([1.0, -1.0]))),
     ("dirichlet", (np.full(4, 0.25), np.ones(2))),
