@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.ops.scipy_special.bessel import ive_derivative
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest
 from tapegrad.scipy import special
 
-__all__ = ["expm1_over", "moments"]
+__all__ = ["expm1_over", "moments", "vonmises_rests"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -80,6 +81,15 @@ def _spread(c: Any) -> Any:
     return np.exp(2 * c * _gammaln_over(c)) * expm1_over(2 * step, c * c)
 
 
+def vonmises_rests(kappa: Any) -> tuple[Any, Any]:
+    """The logarithm of ``i0e(kappa)``, and ``kappa * (1 - i1(kappa) / i0(kappa))``."""
+    is_near = np.less(kappa, 1)
+    near, far = np.where(is_near, kappa, 0), np.where(is_near, 1, kappa)
+    log = np.where(is_near, np.log(special.i0(near)) - near, np.log(special.i0e(far)))
+    rest = near - near * special.i1(near) / special.i0(near)
+    return log, np.where(is_near, rest, -far * ive_derivative(1, 0, far) / special.i0e(far))
+
+
 def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any]:
     """The mean, the variance and the entropy of a distribution."""
     mean, var, entropy = _MOMENTS[name](*shapes)
@@ -134,6 +144,7 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
         _of_f(m, n),
     ),
     "triang": lambda c: ((1 + c) / 3, (1 - c + c * c) / 18, 0.5 - _LOG_2),
+    "vonmises": lambda kappa: (0.0, math.nan, sum(vonmises_rests(kappa), 2 * _LOG_SQRT_2PI)),
     "poisson": lambda mu: (mu, mu, math.nan),
     "binom": lambda n, p: (n * p, n * p * (1 - p), math.nan),
     "bernoulli": lambda p: (p, p * (1 - p), special.entr(p) + special.entr(1 - p)),

@@ -28,17 +28,26 @@ from tapegrad.ops.scipy_special.incomplete import (
     t_ppf,
 )
 from tapegrad.scipy import special
-from tapegrad.scipy._distributions import Continuous, Discrete, exp_of, lacking, log_of, without
+from tapegrad.scipy._distributions import (
+    PROBABILITIES,
+    QUANTILES,
+    Continuous,
+    Discrete,
+    exp_of,
+    lacking,
+    log_of,
+    without,
+)
 
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
-from tapegrad.scipy._moments import expm1_over
+from tapegrad.scipy._moments import expm1_over, vonmises_rests
 
 __all__ = ["bernoulli", "beta", "binom", "cauchy", "chi2", "dirichlet", "expon", "f", "gamma"]
 __all__ += ["genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r", "halfcauchy"]
 __all__ += ["halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
 __all__ += ["multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto", "pearsonr"]
-__all__ += ["poisson", "skew", "t", "triang", "uniform", "weibull_min", "zscore"]
+__all__ += ["poisson", "skew", "t", "triang", "uniform", "vonmises", "weibull_min", "zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -434,6 +443,17 @@ triang = Continuous(
     valid=lambda c: np.greater_equal(c, 0) & np.less_equal(c, 1),
 )
 
+
+# --- by their tails ------------------------------------------------------------------------
+
+
+vonmises = without(Continuous, *PROBABILITIES, *QUANTILES, "var", "std")(
+    "vonmises",
+    {"kappa": 1.5},
+    _REAL,
+    lambda y, kappa: kappa * special.cosm1(y) - vonmises_rests(kappa)[0] - 2 * _LOG_SQRT_2PI,
+    valid=lambda kappa: np.greater_equal(kappa, 0),
+)
 
 # --- discrete ones -------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ CONTINUOUS: dict[str, tuple[Any, ...]] = {
     "genextreme": ([-0.25, 1.5], [0.5, -0.5]),
     "f": ([0.25, 3.0], [1.5, 4.0], [2.5, 7.0]),
     "triang": ([0.125, 0.75], [0.25, 0.5]),
+    "vonmises": ([-1.0, 2.5], [0.5, 3.0]),
 }
 DISCRETE: dict[str, tuple[Any, ...]] = {
     "poisson": ([0, 7], [0.5, 4.0]),
@@ -269,6 +270,9 @@ binom logpmf 250000 1e6 0.2500009536743164 | -6.989708381827 -5.086250085855
 binom logcdf 1 1e6 0.9 | -2302569.080259 -9999988.88889
 binom logsf 500 1000 1e-12 | -13153.67631552 5.009999999995e14
 binom logcdf 5 1000 1e-6 | -1.367008121609e-21 -8.200884058388e-15
+vonmises logpdf 3 1e6 | -1989986.507784 -141120.0080599 -1.9899919966
+vonmises logpdf 2 0.5 | -2.107500203868 -0.4546487134128 -0.6586464491279
+vonmises logpdf 1 1e-12 | -1.837877066409 -8.414709848079e-13 0.5403023058676
 """
 
 
@@ -290,6 +294,8 @@ genextreme var 3.5 | 400.3839097558 1399.114963023
 weibull_min var 1e6 | 1.644929763783e-12 -3.289855224512e-18
 weibull_min var 0.25 | 39744.0 -2734180.499653
 lognorm var 1e-8 | 1.0e-16 2.0e-8
+vonmises entropy 1e10 | -10.09398693174 -5.00000000025e-11
+vonmises entropy 0.01 | 1.837852066878 -0.004999812505208
 """
 
 
@@ -586,13 +592,13 @@ def test_scipys_own_name_ours() -> None:
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.skew\("):
         tg.record(lambda t: theirs.skew(t))(np.ones(2))
     # what it has not is not named
-    assert not hasattr(ours.poisson, "entropy")
+    assert not hasattr(ours.vonmises, "cdf")
     with pytest.raises(TypeError, match="SciPy computes on arrays alone"):
-        tg.record(lambda t: theirs.poisson.entropy(t))(np.ones(2))
+        tg.record(lambda t: theirs.vonmises.cdf(t, 2.0))(np.ones(2))
     with pytest.raises(
-        AttributeError, match=r"stats\.poisson has no 'entropy'; call SciPy's on values"
+        AttributeError, match=r"stats\.vonmises has no 'cdf'; call SciPy's on values"
     ):
-        ours.poisson(2.0).entropy()
+        ours.vonmises(2.0).cdf(1.0)
 
 
 EDGES = [
