@@ -150,4 +150,9 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     "bernoulli": lambda p: (p, p * (1 - p), special.entr(p) + special.entr(1 - p)),
     "nbinom": lambda n, p: (n * (1 - p) / p, n * (1 - p) / p / p, math.nan),
     "geom": lambda p: (1 / p, (1 - p) / p / p, -np.log(p) - special.xlog1py(1 - p, -p) / p),
+    "betabinom": lambda n, a, b: (
+        n * (a / (a + b)),
+        n * (a / (a + b)) * (b / (a + b)) * ((a + b + n) / (a + b + 1)),
+        math.nan,
+    ),
 }

@@ -43,9 +43,10 @@ DISCRETE: dict[str, tuple[Any, ...]] = {
     "bernoulli": ([0, 0], [0.25, 0.875]),
     "nbinom": ([0, 7], [0.5, 4.0], [0.25, 0.875]),
     "geom": ([1, 4], [0.25, 0.875]),
+    "betabinom": ([0, 4], 5, [0.5, 4.0], [2.5, 3.0]),
 }
 MANY = {"poisson": (1e3,), "binom": (2000, 0.5), "nbinom": (1e3, 0.5), "geom": (1e-3,)}
-MANY |= {"bernoulli": (0.5,)}
+MANY |= {"bernoulli": (0.5,), "betabinom": (2000, 7.0, 4.0)}
 LOC, SCALE = np.array([0.5, -1.0]), np.array([0.5, 2.0])
 DENSITIES = ("pdf", "logpdf")
 PROBABILITIES = ("cdf", "logcdf", "sf", "logsf")
@@ -115,6 +116,7 @@ def test_values_outside_the_support_and_of_wrong_parameters_are_scipys(
     cases = {"poisson": [(2.5,), (0.0,), (-1.0,)], "geom": [(0.25,), (1.0,), (1.5,)]}
     cases |= {"bernoulli": cases["geom"], "binom": [(5, 0.25), (5, 1.0), (5, 1.5)]}
     cases |= {"nbinom": [(2.5, 0.25), (2.5, 1.0), (2.5, 1.5)]}
+    cases |= {"betabinom": [(5, 2.0, 3.5), (5, 2.0, 0.0), (2.5, 2.0, 3.5)]}
     good = [tuple(a[1] for a in CONTINUOUS.get(name, ())[1:])]
     bad = [tuple(-1.0 for _ in good[0])]
     for shapes in cases.get(name, good + bad):
@@ -273,6 +275,8 @@ binom logcdf 5 1000 1e-6 | -1.367008121609e-21 -8.200884058388e-15
 vonmises logpdf 3 1e6 | -1989986.507784 -141120.0080599 -1.9899919966
 vonmises logpdf 2 0.5 | -2.107500203868 -0.4546487134128 -0.6586464491279
 vonmises logpdf 1 1e-12 | -1.837877066409 -8.414709848079e-13 0.5403023058676
+betabinom logpmf 250000 1e6 2e5 6e5 | -7.395171315392 1.157408220093e-7
+betabinom logpmf 5 5 1e-8 1e8 | -107.3460307125 -4.9999999e-8
 """
 
 
