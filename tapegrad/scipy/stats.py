@@ -46,8 +46,9 @@ from tapegrad.scipy._moments import expm1_over, vonmises_rests
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
 __all__ += ["halfcauchy", "halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
-__all__ += ["multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto", "pearsonr"]
-__all__ += ["poisson", "skew", "t", "triang", "uniform", "vonmises", "weibull_min", "zscore"]
+__all__ += ["multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto"]
+__all__ += ["pearsonr", "poisson", "skew", "t", "triang", "uniform", "vonmises", "weibull_min"]
+__all__ += ["zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -652,6 +653,62 @@ class _MultivariateT(_OfVectors):
         return number(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
 
 
+@attrs.frozen(eq=False, slots=False)
+class _Multinomial:
+    """`scipy.stats.multinomial`: pmf, logpmf and mean, each called as in SciPy.
+
+    The arguments are ``x, n, p``: counts along the last axis, their sum, and the probabilities,
+    which sum to 1; otherwise the result is nan. The gradient by each is the formula's.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.stats import multinomial
+    >>> tg.grad(lambda p: multinomial.logpmf([1, 3], 4, p))(np.array([0.25, 0.75]))
+    array([4., 4.])
+    """
+
+    name: ClassVar[str] = "multinomial"
+    __getattr__ = lacking
+
+    def pmf(self, x: Any, n: Any, p: Any) -> Any:
+        """The probability of counts."""
+        x, n, p, rest, known = self._read(x, n, p)
+        masses = np.prod(poisson.pmf(x, n[..., None] * p), axis=-1)
+        return known(masses / poisson.pmf(n, n) * np.exp(rest), 0.0)
+
+    def logpmf(self, x: Any, n: Any, p: Any) -> Any:
+        """The logarithm of the probability of counts."""
+        x, n, p, rest, known = self._read(x, n, p)
+        masses = np.sum(poisson.logpmf(x, n[..., None] * p), axis=-1)
+        return known(masses - poisson.logpmf(n, n) + rest, -_INF)
+
+    def _read(self, x: Any, n: Any, p: Any) -> tuple[Any, ...]:
+        """The arguments, ``n * (sum(p) - 1)``, and a function that puts in what is known.
+
+        The distribution is that of independent counts of Poisson's with the same sum.
+        """
+        x, n, p = floating(x), floating(n), floating(p)
+        if x.ndim == 0 or x.shape[-1] != p.shape[-1]:
+            raise ValueError(
+                "multinomial: the last axis of the counts must be as long as that of p; the "
+                f"shapes are {x.shape} and {p.shape}"
+            )
+        excess, fits = np.sum(p, axis=-1) - 1, np.equal(np.sum(x, axis=-1), n)
+        is_valid = _is_count(n) & np.all(_is_probability(p), axis=-1)
+        is_valid = is_valid & np.less_equal(np.absolute(excess), 10 * np.finfo(p.dtype).eps)
+        n = np.where(_is_count(n), np.floor(n), 0)
+
+        def known(y: Any, otherwise: float) -> Any:
+            return number(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
+
+        return x, n, p, n * excess, known
+
+    def mean(self, n: Any, p: Any) -> Any:
+        """The mean."""
+        return floating(n)[..., None] * floating(p)
+
+
 class _Dirichlet(_OfVectors):
     """`scipy.stats.dirichlet`: pdf and logpdf, each called as in SciPy.
 
@@ -695,6 +752,7 @@ class _Dirichlet(_OfVectors):
 
 multivariate_normal = _MultivariateNormal()
 dirichlet = _Dirichlet()
+multinomial = _Multinomial()
 multivariate_t = _MultivariateT()
 
 # --- statistics of samples -----------------------------------------------------------------

@@ -523,6 +523,30 @@ def test_vectors_of_students_distribution_are_scipys(method: str) -> None:
         assert np.isnan(fns[0](X, MEAN, COV, -1.0)).all()
 
 
+@pytest.mark.parametrize("method", ["pmf", "logpmf"])
+def test_counts_of_several_kinds_are_scipys(method: str) -> None:
+    p = np.array([[0.25, 0.5, 0.25], [0.125, 0.375, 0.5]])
+    k = np.array([[[1, 2, 3]], [[0, 6, 0]], [[1, 1, 1]], [[-1, 4, 3]], [[2, 2, 2]]])
+    fns = both("multinomial", method)
+    same(*[f(k, 6, p) for f in fns])
+    same(
+        *[f(np.array([[400, 600], [0, 1000]]), 1000, np.array([0.375, 0.625])) for f in fns], 1e-12
+    )
+    # the probabilities but one are free
+    bound = [lambda p, f=f: f(k[:2], 6, np.stack([p, 0.75 - p, 0 * p + 0.25], -1)) for f in fns]
+    prove(*bound, (np.array([0.25, 0.625]),), single=False)
+    for n, wrong in ((-1, p), (2.5, p), (6, p * 1.01), (6, np.array([-0.5, 1.0, 0.5]))):
+        assert np.isnan(fns[0](k, n, wrong)).all()
+    assert np.all(fns[0]([1.5, 1.5, 3.0], 6, p) == (0 if method == "pmf" else -np.inf))
+    # by each probability, that of the formula
+    value, by_p = tg.value_and_grad(lambda p: fns[0](k[0, 0], 6, p))(p[0])
+    np.testing.assert_allclose(by_p, k[0, 0] / p[0] * (value if method == "pmf" else 1), 1e-13)
+    # at an end
+    by_p = tg.grad(lambda p: ours.multinomial.pmf([1, 2], 3, p))(np.array([0.0, 1.0]))
+    np.testing.assert_allclose(by_p, [3.0, 0.0])
+    same(*[f(7, p[0]) for f in both("multinomial", "mean")])
+
+
 SAMPLES = np.array([[1.0, 2.0, 4.0], [2.0, 5.0, 3.0], [7.0, 1.0, 1.5], [0.5, 1.25, 8.0]])
 STATISTICS = [
     *[("zscore", x) for x in ({}, {"axis": 1, "ddof": 1}, {"axis": None})],
