@@ -41,14 +41,14 @@ from tapegrad.scipy._distributions import (
 
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
-from tapegrad.scipy._moments import expm1_over, vonmises_rests
+from tapegrad.scipy._moments import expm1_over, truncated, vonmises_rests
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
 __all__ += ["halfcauchy", "halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
 __all__ += ["multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto"]
-__all__ += ["pearsonr", "poisson", "skew", "t", "triang", "uniform", "vonmises", "weibull_min"]
-__all__ += ["zscore"]
+__all__ += ["pearsonr", "poisson", "skew", "t", "triang", "truncnorm", "uniform", "vonmises"]
+__all__ += ["weibull_min", "zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -446,6 +446,63 @@ triang = Continuous(
 
 
 # --- by their tails ------------------------------------------------------------------------
+
+
+def _by_tails(
+    logpdf: Callable[..., Any], tail: Callable[..., Any], ppf: Any = None, isf: Any = None
+) -> list[Any]:
+    """The functions of a distribution, by the logarithm of one of the probabilities at a number.
+
+    `tail` returns whether that is the probability up to it, and the logarithm, well below 0.
+    """
+
+    def part(own: Callable[..., Any], of_rest: Callable[..., Any], below: bool) -> Any:
+        def probability(y: Any, *shapes: Any) -> Any:
+            is_below, log_p = tail(y, *shapes)
+            return np.where(is_below ^ below, of_rest(log_p), own(log_p))
+
+        return probability
+
+    plain: Any = exp_of, lambda log_p: -np.expm1(log_p)
+    logs: Any = np.positive, lambda log_p: np.log1p(-exp_of(log_p))
+    parts = [part(own, rest, x) for own, rest in (plain, logs) for x in (True, False)]
+    return [logpdf, *parts[:2], ppf, isf, *parts[2:]]
+
+
+def _log_share(part: Any, whole: Any) -> Any:
+    """The logarithm of the ratio of two probabilities, as `truncated` returns them."""
+    return part[1] - whole[1] - (part[0] - whole[0]) * ((part[0] + whole[0]) / 2)
+
+
+def _truncnorm_tail(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    whole = truncated(a, b)
+    shares = [_log_share(truncated(*ends), whole) for ends in ((a, y), (y, b))]
+    return np.less(*shares), np.where(np.less(*shares), *shares)
+
+
+def _truncnorm_quantile(log_p: Any, log_rest: Any, a: Any, b: Any) -> Any:
+    """By the logarithms of both probabilities."""
+    log_mass = _log_share(truncated(a, b), (0, 0))
+    low = np.logaddexp(special.log_ndtr(np.maximum(a, -1e150)), log_p + log_mass)
+    high = np.logaddexp(special.log_ndtr(np.maximum(-b, -1e150)), log_rest + log_mass)
+    is_low = np.less(low, high)
+    y = special.ndtri_exp(np.where(is_low, low, high))
+    return np.where(is_low, y, -y)
+
+
+truncnorm = Continuous(
+    "truncnorm",
+    {"a": -1.0, "b": 2.5},
+    (lambda a, b: a, lambda a, b: b),
+    *_by_tails(
+        lambda y, a, b: _log_share((y, -_LOG_SQRT_2PI), truncated(a, b)),
+        _truncnorm_tail,
+        lambda q, a, b: _truncnorm_quantile(np.log(q), np.log1p(-q), a, b),
+        lambda q, a, b: _truncnorm_quantile(np.log1p(-q), np.log(q), a, b),
+    ),
+    inner=lambda a, b: np.clip(0.0, a, b),
+    valid=np.less,
+)
 
 
 vonmises = without(Continuous, *PROBABILITIES, *QUANTILES, "var", "std")(

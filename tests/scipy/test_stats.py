@@ -35,6 +35,7 @@ CONTINUOUS: dict[str, tuple[Any, ...]] = {
     "genextreme": ([-0.25, 1.5], [0.5, -0.5]),
     "f": ([0.25, 3.0], [1.5, 4.0], [2.5, 7.0]),
     "triang": ([0.125, 0.75], [0.25, 0.5]),
+    "truncnorm": ([-0.25, 1.5], [-1.0, 0.5], [2.5, 3.0]),
     "vonmises": ([-1.0, 2.5], [0.5, 3.0]),
 }
 DISCRETE: dict[str, tuple[Any, ...]] = {
@@ -117,6 +118,7 @@ def test_values_outside_the_support_and_of_wrong_parameters_are_scipys(
     cases |= {"bernoulli": cases["geom"], "binom": [(5, 0.25), (5, 1.0), (5, 1.5)]}
     cases |= {"nbinom": [(2.5, 0.25), (2.5, 1.0), (2.5, 1.5)]}
     cases |= {"betabinom": [(5, 2.0, 3.5), (5, 2.0, 0.0), (2.5, 2.0, 3.5)]}
+    cases |= {"truncnorm": [(-0.5, 2.0), (2.0, 1.0), (-np.inf, 1.0)]}
     good = [tuple(a[1] for a in CONTINUOUS.get(name, ())[1:])]
     bad = [tuple(-1.0 for _ in good[0])]
     for shapes in cases.get(name, good + bad):
@@ -272,6 +274,21 @@ binom logpmf 250000 1e6 0.2500009536743164 | -6.989708381827 -5.086250085855
 binom logcdf 1 1e6 0.9 | -2302569.080259 -9999988.88889
 binom logsf 500 1000 1e-12 | -13153.67631552 5.009999999995e14
 binom logcdf 5 1000 1e-6 | -1.367008121609e-21 -8.200884058388e-15
+truncnorm logpdf 30.5 30 31 | -11.72269457686 -30.5 30.03325966744 -1.704593283823e-12
+truncnorm logpdf 100000.00001 100000 inf | 10.51292512648 -100000.00001 100000.00001 0.0
+truncnorm logpdf 1e8 1e8 1e9 | 18.42068074395 -100000000.0 100000000.0 0.0
+truncnorm logpdf 30.000000005 30 30.00000001 | 18.42068066121 -30.000000005 100000006.726 -99999976.72596
+truncnorm logpdf 0 -1e-9 2e-9 | 19.62465354828 0.0 333333333.3333 -333333333.3333
+truncnorm logpdf 0.5 -1 9 | -0.8711847541812 -0.5 0.2875999709392 -1.221826560361e-18
+truncnorm logpdf -3 -9 -1 | -3.577916888195 3.0 6.479314940374e-18 -1.525135276161
+truncnorm logpdf 1 1 9 | 0.4220831118046 -1.0 1.525135276161 -6.479314940374e-18
+truncnorm logcdf -39 -40 1 | -764.9104027854 39.02560741993 -2.733490924042e-16 -0.2875999709392
+truncnorm logcdf 30.000000001 30 30.00000001 | -2.302584957994 999999902.2596 -899999925.5337 -99999976.72596
+truncnorm logcdf 8 -1 9 | -7.392726958753e-16 6.004995107113e-15 -2.126148058499e-16 -1.221826560361e-18
+truncnorm logsf 8.5 -1 9 | -39.03661961272 -8.718392360005 0.2875999709392 0.1097483631531
+truncnorm logsf 1000.001 1000 inf | -1.000001499974 -1000.001999997 1000.000999998 0.0
+truncnorm logpdf 0.5 0 2 | -0.3042234403523 -0.5 0.8359191004703 -0.113129348225
+truncnorm logsf 0.5 0 inf | -0.4827645810337 -1.141077770368 0.7978845608029 0.0
 vonmises logpdf 3 1e6 | -1989986.507784 -141120.0080599 -1.9899919966
 vonmises logpdf 2 0.5 | -2.107500203868 -0.4546487134128 -0.6586464491279
 vonmises logpdf 1 1e-12 | -1.837877066409 -8.414709848079e-13 0.5403023058676
@@ -300,6 +317,16 @@ weibull_min var 0.25 | 39744.0 -2734180.499653
 lognorm var 1e-8 | 1.0e-16 2.0e-8
 vonmises entropy 1e10 | -10.09398693174 -5.00000000025e-11
 vonmises entropy 0.01 | 1.837852066878 -0.004999812505208
+truncnorm mean 1 1.00000001 | 1.000000005 0.5000000016667 0.4999999983333
+truncnorm var 1 1.00000001 | 8.333333232042e-18 -1.666666656538e-9 1.666666656538e-9
+truncnorm entropy 1 1.00000001 | -18.42068075003 -100000000.6077 100000000.6077
+truncnorm mean 100000 inf | 100000.00001 0.9999999999 0.0
+truncnorm var 100000 inf | 9.999999994e-11 -1.9999999976e-15 0.0
+truncnorm entropy 100000 inf | -10.51292546517 -9.999999996e-6 0.0
+truncnorm var -1e-6 2e-6 | 7.499999999998e-13 -4.999999999997e-7 4.999999999997e-7
+truncnorm mean -8 3 | -0.004437839042121 4.04503513521e-14 0.01333321154174
+truncnorm var -31 -30 | 0.001103771511835 -1.591209021286e-12 7.309993169431e-5
+truncnorm entropy -4 6 | 1.418639173317 -0.001137628774873 1.124090194017e-7
 """
 
 
@@ -368,7 +395,7 @@ SHAPES = {"norm": (), "expon": (), "uniform": (), "t": (3.5,), "gamma": (1e6,), 
 SHAPES |= {"beta": (40.0, 0.25), "lognorm": (0.75,), "laplace": (), "cauchy": (), "logistic": ()}
 SHAPES |= {"gumbel_l": (), "gumbel_r": (), "halfnorm": (), "halfcauchy": (), "weibull_min": (4.0,)}
 SHAPES |= {"pareto": (3.5,), "invgamma": (2.5,), "genpareto": (0.25,), "genextreme": (-0.25,)}
-SHAPES |= {"f": (3.5, 40.0), "triang": (0.25,)}
+SHAPES |= {"f": (3.5, 40.0), "triang": (0.25,), "truncnorm": (-40.0, 3.0)}
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -407,6 +434,9 @@ QUANTILES_IN_TAILS = [
     ("genextreme", (0.0,), [1e-150, 1e-9]),
     ("f", (3.5, 40.0), [1e-150, 1e-9]),
     ("triang", (0.25,), [1e-4]),
+    ("truncnorm", (-1.0, 6.0), [1e-5]),
+    ("truncnorm", (50.0, np.inf), [0.25]),
+    ("truncnorm", (-np.inf, np.inf), [1e-150]),
 ]
 
 
@@ -615,8 +645,8 @@ def test_the_example_in_a_distributions_docstring_is_true(name: str) -> None:
 def test_scipys_own_name_ours() -> None:
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.norm\.logpdf\("):
         tg.record(lambda t: theirs.norm.logpdf(t))(np.ones(2))
-    with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.beta\.mean\("):
-        tg.record(lambda t: theirs.beta.mean(1.0, t))(np.ones(2))
+    with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.truncnorm\.mean\("):
+        tg.record(lambda t: theirs.truncnorm.mean(-1.0, t))(np.ones(2))
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.skew\("):
         tg.record(lambda t: theirs.skew(t))(np.ones(2))
     # what it has not is not named
