@@ -136,6 +136,11 @@ def truncated(a: Any, b: Any) -> tuple[Any, Any, Any, Any, Any]:
     return sign * point, log - _LOG_SQRT_2PI, sign * mean, var, entropy
 
 
+def _of_skewnorm(a: Any) -> tuple[Any, Any, Any]:
+    mean = math.sqrt(2 / math.pi) * (a / np.hypot(1, a))
+    return mean, 1 - np.square(mean), math.nan
+
+
 def moments(name: str, shapes: Any, loc: Any, scale: Any) -> tuple[Any, Any, Any]:
     """The mean, the variance and the entropy of a distribution."""
     mean, var, entropy = _MOMENTS[name](*shapes)
@@ -191,6 +196,7 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     ),
     "triang": lambda c: ((1 + c) / 3, (1 - c + c * c) / 18, 0.5 - _LOG_2),
     "truncnorm": lambda a, b: truncated(a, b)[2:],
+    "skewnorm": _of_skewnorm,
     "vonmises": lambda kappa: (0.0, math.nan, sum(vonmises_rests(kappa), 2 * _LOG_SQRT_2PI)),
     "poisson": lambda mu: (mu, mu, math.nan),
     "binom": lambda n, p: (n * p, n * p * (1 - p), math.nan),

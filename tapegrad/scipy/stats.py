@@ -41,14 +41,14 @@ from tapegrad.scipy._distributions import (
 
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
-from tapegrad.scipy._moments import expm1_over, truncated, vonmises_rests
+from tapegrad.scipy._moments import expm1_over, integral, truncated, vonmises_rests
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
 __all__ += ["halfcauchy", "halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
 __all__ += ["multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto"]
-__all__ += ["pearsonr", "poisson", "skew", "t", "triang", "truncnorm", "uniform", "vonmises"]
-__all__ += ["weibull_min", "zscore"]
+__all__ += ["pearsonr", "poisson", "skew", "skewnorm", "t", "triang", "truncnorm", "uniform"]
+__all__ += ["vonmises", "weibull_min", "zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -502,6 +502,37 @@ truncnorm = Continuous(
     ),
     inner=lambda a, b: np.clip(0.0, a, b),
     valid=np.less,
+)
+
+
+def _skewnorm_logpdf(y: Any, a: Any) -> Any:
+    return _NORM[0](y) + special.log_ndtr(a * y) + _LOG_2
+
+
+def _skewnorm_tail(y: Any, a: Any) -> tuple[Any, Any]:
+    is_below = np.less(y, 0)
+    # the probability up to -t of a parameter that turns the tail into the light one, if it is not
+    t, of_light = np.where(is_below, -y, y), np.where(is_below, a, -a)
+    is_light = np.greater_equal(of_light, 0)
+    of_light = np.where(is_light, of_light, -of_light)
+    log, far, up = (np.expand_dims(x, -1) for x in (_skewnorm_logpdf(-t, of_light), t, of_light))
+    width = 40 / (1 + up * up)
+    light = integral(
+        lambda u: np.exp(_skewnorm_logpdf(-far - u, up) - log),
+        0,
+        2 * width / (far + np.sqrt(far * far + 2 * width)),
+    )
+    log_light, log_both = (log + np.log(light))[..., 0], special.log_ndtr(-t) + _LOG_2
+    heavy = log_both + np.log1p(-np.exp(np.minimum(log_light - log_both, -_LOG_2)))
+    return is_below, np.where(is_light, log_light, heavy)
+
+
+skewnorm = without(Continuous, *QUANTILES, "entropy")(
+    "skewnorm",
+    {"a": 1.5},
+    _REAL,
+    *_by_tails(_skewnorm_logpdf, _skewnorm_tail),
+    valid=np.isfinite,
 )
 
 
