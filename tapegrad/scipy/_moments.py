@@ -197,6 +197,11 @@ _MOMENTS: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
     "triang": lambda c: ((1 + c) / 3, (1 - c + c * c) / 18, 0.5 - _LOG_2),
     "truncnorm": lambda a, b: truncated(a, b)[2:],
     "skewnorm": _of_skewnorm,
+    "invgauss": lambda mu: (
+        mu,
+        mu * mu * mu,
+        0.5 + _LOG_SQRT_2PI + 1.5 * (np.log(mu) - special.hyperu(1, 1, 2 / mu)),
+    ),
     "vonmises": lambda kappa: (0.0, math.nan, sum(vonmises_rests(kappa), 2 * _LOG_SQRT_2PI)),
     "poisson": lambda mu: (mu, mu, math.nan),
     "binom": lambda n, p: (n * p, n * p * (1 - p), math.nan),

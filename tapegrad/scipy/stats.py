@@ -27,6 +27,7 @@ from tapegrad.ops.scipy_special.incomplete import (
     gamma_ppf,
     t_ppf,
 )
+from tapegrad.ops.scipy_special.normal import erfcx_derivative
 from tapegrad.scipy import special
 from tapegrad.scipy._distributions import (
     PROBABILITIES,
@@ -45,10 +46,10 @@ from tapegrad.scipy._moments import expm1_over, integral, truncated, vonmises_re
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
-__all__ += ["halfcauchy", "halfnorm", "invgamma", "kurtosis", "laplace", "logistic", "lognorm"]
-__all__ += ["multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto"]
-__all__ += ["pearsonr", "poisson", "skew", "skewnorm", "t", "triang", "truncnorm", "uniform"]
-__all__ += ["vonmises", "weibull_min", "zscore"]
+__all__ += ["halfcauchy", "halfnorm", "invgamma", "invgauss", "kurtosis", "laplace", "logistic"]
+__all__ += ["lognorm", "multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm"]
+__all__ += ["pareto", "pearsonr", "poisson", "skew", "skewnorm", "t", "triang", "truncnorm"]
+__all__ += ["uniform", "vonmises", "weibull_min", "zscore"]
 list_names(globals())
 
 _INF = math.inf
@@ -533,6 +534,38 @@ skewnorm = without(Continuous, *QUANTILES, "entropy")(
     _REAL,
     *_by_tails(_skewnorm_logpdf, _skewnorm_tail),
     valid=np.isfinite,
+)
+
+
+def _erfcx_step(low: Any, width: Any) -> Any:
+    """``erfcx(low) - erfcx(low + width)``."""
+    is_near = np.less(width, np.absolute(low) / 2 + 0.5)
+    start, length = np.expand_dims(low, -1), np.expand_dims(np.where(is_near, width, 0), -1)
+    near = integral(lambda x: -erfcx_derivative(1, x), start, length)[..., 0]
+    return np.where(is_near, near, special.erfcx(low) - special.erfcx(low + width))
+
+
+def _invgauss_ends(y: Any, mu: Any) -> tuple[Any, Any]:
+    return (y / mu - 1) / np.sqrt(2 * y), (y / mu + 1) / np.sqrt(2 * y)
+
+
+def _invgauss_tail(y: Any, mu: Any) -> tuple[Any, Any]:
+    low, high = _invgauss_ends(y, mu)
+    is_below = np.less(low, -0.36)
+    below = special.erfcx(np.maximum(-low, 0)) + special.erfcx(high)
+    above = _erfcx_step(np.maximum(low, -0.5), 2 / np.sqrt(2 * y))
+    return is_below, np.log(np.where(is_below, below, above) / 2) - low * low
+
+
+invgauss = without(Continuous, *QUANTILES)(
+    "invgauss",
+    {"mu": 1.5},
+    _POSITIVE,
+    *_by_tails(
+        lambda y, mu: -1.5 * np.log(y) - np.square(_invgauss_ends(y, mu)[0]) - _LOG_SQRT_2PI,
+        _invgauss_tail,
+    ),
+    low_is_open=True,
 )
 
 
