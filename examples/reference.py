@@ -370,12 +370,23 @@ def names_of(module: str) -> str:
     kinds: dict[str, list[str]] = {}
     for name in sorted(theirs.__all__):
         thing = getattr(theirs, name)
+        methods = getattr(thing, "kinds", ("",))
         parameters = ", ".join(getattr(thing, "example", ()))
-        kind = getattr(thing, "kinds", ("",))[0]
-        kinds.setdefault(kind, []).append(f"`{name}({parameters})`" if parameters else f"`{name}`")
+        shown = f"`{name}({parameters})`" if parameters else f"`{name}`"
+        kinds.setdefault(methods[0], []).append(shown + exceptions(thing, methods))
     others = "Others" if len(kinds) > 1 else f"`tapegrad.scipy.{module}`"
     lines = [f"{DISTRIBUTIONS.get(kind, others)}: {', '.join(x)}." for kind, x in kinds.items()]
     return "\n\n".join(textwrap.fill(line, 110, break_on_hyphens=False) for line in sorted(lines))
+
+
+def exceptions(thing: Any, methods: tuple[str, ...]) -> str:
+    """The methods that a distribution lacks, or those that it has if these are fewer."""
+    has = [name for name in methods if hasattr(thing, name)]
+    lacks = [name for name in methods if name and name not in has]
+    if not lacks:
+        return ""
+    word, names = ("only", has) if len(has) < len(lacks) else ("without", lacks)
+    return f" ({word} {', '.join(map(code, names))})"
 
 
 if __name__ == "__main__":
