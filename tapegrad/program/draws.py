@@ -49,8 +49,8 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     it gives (`reached`).
     """
     reach = reached(fn)
-    found = [(f"the generator {name}", _reader(x)) for name, x in reach]
-    generators = [*_GLOBAL, *[(name, state) for name, state in found if state is not None]]
+    readers = [(f"the generator {name}", _reader(x)) for name, x in reach]
+    generators = [*_GLOBAL, *[(name, state) for name, state in readers if state is not None]]
     before = [_content(state()) for _, state in generators]
     yield reach
     for (name, state), content in zip(generators, before, strict=True):

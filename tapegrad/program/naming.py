@@ -133,7 +133,7 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
 
 
 def _of_the_package(name: str) -> Any:
-    """What a module of the package has under this name; None if there is nothing.
+    """The object of this name in a module of the package; None if there is nothing.
 
     Its module is imported, since few programs need it; a name of anything else imports nothing.
     """

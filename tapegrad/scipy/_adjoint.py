@@ -307,7 +307,7 @@ class _Along:
     def by_solving(self) -> tuple[Any, ...]:
         """The same by SciPy's solver, from jump to jump, and Gauss's rule."""
         equation, moving, y = self.equation, self.moving, self.solution
-        slope, given, found = equation.slope, equation.jacobian, []
+        slope, users, parts = equation.slope, equation.jacobian, []
         pulled = Programmed(
             lambda t, y, w, *moving: -vjp(lambda y: slope(t, y, *moving), y)[1](w)[0]
         )
@@ -323,7 +323,7 @@ class _Along:
                 (start, stop),
                 weights / scale,
                 method=equation.method if equation.method in IMPLICIT else "Radau",
-                jac=lambda t, w: -(given or derived)(t, y(t), *moving).T,
+                jac=lambda t, w: -(users or derived)(t, y(t), *moving).T,
                 dense_output=True,
                 rtol=equation.rtol,
                 atol=max(1e-3 * equation.rtol, 1e-15),
@@ -332,6 +332,6 @@ class _Along:
             mesh = self.mesh(start, stop, adjoint.sol.ts)
             half = np.diff(mesh)[:, None] / 2
             at = (mesh[:-1, None] + half + half * nodes).ravel()
-            found.append((at, adjoint.sol(at).T * (-scale * half * gauss).reshape(-1, 1)))
-        points, factors = (np.concatenate(x) for x in zip(*found, strict=True))
+            parts.append((at, adjoint.sol(at).T * (-scale * half * gauss).reshape(-1, 1)))
+        points, factors = (np.concatenate(x) for x in zip(*parts, strict=True))
         return weights, points, y(points).T, factors

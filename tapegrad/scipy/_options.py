@@ -48,15 +48,15 @@ def with_scipys_options(
             except TypeError as error:
                 raise TypeError(f"{fn.__name__}: {error}") from None
             bound.apply_defaults()
-            given = dict(bound.arguments)
-            given |= given.pop("kwargs", {})
-            for name in [x for x in given if not is_taken(x)]:
-                x, ignored = given.pop(name), name in _WITHOUT_EFFECT or "overwrite" in name
+            arguments = dict(bound.arguments)
+            arguments |= arguments.pop("kwargs", {})
+            for name in [x for x in arguments if not is_taken(x)]:
+                x, ignored = arguments.pop(name), name in _WITHOUT_EFFECT or "overwrite" in name
                 if not ignored and x is not (default := defaults.get(name)):
                     raise NotImplementedError(f"{fn.__name__} takes no {name} but {default!r}")
             if for_tensors and Tensor not in map(type, tree.leaves((args, kwargs))):
                 return original(*args, **kwargs)
-            return fn(**{renamed.get(name, name): x for name, x in given.items()})
+            return fn(**{renamed.get(name, name): x for name, x in arguments.items()})
 
         shown = [x for x in theirs.parameters.values() if is_taken(x.name)]
         vars(called)["__signature__"] = inspect.Signature(shown)

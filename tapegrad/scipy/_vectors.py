@@ -172,7 +172,7 @@ def _product(loss: Fn) -> Fn:
 
 
 def _content(leaf: Any) -> Any:
-    """What two leaves have in common that are the same to the bit."""
+    """The content of a leaf, equal for two that are the same to the bit."""
     x = np.asarray(leaf)
     return leaf if x.dtype.kind == "O" else (type(leaf), x.dtype, x.shape, x.tobytes())
 

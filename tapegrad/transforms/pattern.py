@@ -128,7 +128,7 @@ _MOST = 1 << 24
 
 
 def dependence_of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Any:
-    """What a result may depend on: a `Dependence`, or `Parts` of these.
+    """The dependence of a result on operands: a `Dependence`, or `Parts` of these.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ def _selected(fn: Callable[[Array], Array], x: tuple[int, ...], y: tuple[int, ..
 
 
 def of_tape(tape: Tape, known: Mapping[Tensor, Any], outputs: Iterable[Any]) -> list[Any]:
-    """What outputs depend on, from the records that are known; constants stay as they are.
+    """The dependences of outputs, from the records that are known; constants stay as they are.
 
     Records of another tape vary too, but are no inputs.
     """

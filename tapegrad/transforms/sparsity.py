@@ -253,7 +253,7 @@ def _given(transform: Any, sparse: Any, shape: tuple[int, int], mode: str | None
 
 
 def _facts(tape: Tape, inputs: list[Tensor], *further: Any) -> tuple[list[Any], list[Array]] | None:
-    """What the pattern of a tape depends on: its ops, shapes and options, and constant arrays.
+    """The facts that decide the pattern of a tape: its ops, shapes, options and constant arrays.
 
     None if an option is the same as itself alone, such as a checkpointed call, which holds a tape.
     """

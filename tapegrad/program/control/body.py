@@ -244,9 +244,9 @@ def numbers_begun_with(code: Code) -> set[int]:
 
     return {
         i
-        for i, made in enumerate(code.instructions)
+        for i, instruction in enumerate(code.instructions)
         for x in [Ref("instruction", i)]
-        if made.op is ASARRAY and x not in code.outputs
+        if instruction.op is ASARRAY and x not in code.outputs
         if all(begins(x, y) for y in code.instructions[i + 1 :])
     }
 

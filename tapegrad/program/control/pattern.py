@@ -39,7 +39,7 @@ def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Dependence:
 
 
 def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
-    """What a program's outputs depend on, from what its inputs do; constants stay as they are."""
+    """The dependences of a program's outputs, from those of its inputs; constants stay."""
 
     def apply(instruction: Any, operands: list[Any]) -> Any:
         op, options = instruction.op, instruction.options

@@ -126,7 +126,7 @@ class Line:
         return not self.inner or not self.inner.isdisjoint(ops)
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
-        """What takes the place of an instruction, or None."""
+        """The replacement of an instruction, or None."""
         bound: Bound = {}
         if not self.pattern.fits(builder, instruction, bound):
             return None
@@ -183,7 +183,7 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
 def applied(
     rules: Mapping[Rules, Sequence[Line]], builder: Builder, instruction: Instruction
 ) -> Any:
-    """What takes the place of an instruction by the first of these rules that fits, or None."""
+    """The replacement of an instruction by the first of these rules that fits, or None."""
     lines = rules.get(instruction.op)
     if lines is None:
         return None

@@ -60,8 +60,8 @@ def _program(call: _Call) -> Code:
     op, options = call.instruction.op, call.instruction.options
 
     def composed(arrays: list[Any]) -> list[Any]:
-        given = iter(arrays)
-        operands = [next(given) if len(kind) == 2 else kind[2] for kind in call.kinds]
+        left = iter(arrays)
+        operands = [next(left) if len(kind) == 2 else kind[2] for kind in call.kinds]
         return [op.forward(*operands, **options)]
 
     inputs = [Input("x", *kind) for kind in call.kinds if len(kind) == 2]

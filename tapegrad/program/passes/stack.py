@@ -127,7 +127,7 @@ def _stacked(builder: Builder, terms: list[Any]) -> Any:
 
 
 def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
-    """What a term sums over the rows of: a matrix, two in a product, or values and their indices.
+    """The matrices whose rows a term sums: one, two in a product, or values and their indices.
 
     An outer product of vectors is one of matrices with a single row. Nothing if it is no such sum.
     """

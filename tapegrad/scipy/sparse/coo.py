@@ -70,7 +70,7 @@ class Pattern(Unchanging):
         return made_pattern, (np.array(self.rows), np.array(self.cols), self.shape)
 
     def as_parts(self) -> tuple[Any, ...]:
-        """What it is made of, for a file."""
+        """The parts that it consists of, for a file."""
         return self.rows, self.cols, self.shape
 
     @classmethod
