@@ -192,13 +192,6 @@ def test_values_on_elements_and_between_them_far_out(mode: str, order: int, n: i
     same(tg.record(lambda x: here(x, at))(image)[0], there(image, at), 1e-11)
 
 
-@pytest.mark.parametrize("mode", ["constant", "reflect"])
-def test_complex_images(mode: str) -> None:
-    for cval in (0.0, 1.0 - 2.0j):
-        fns = both(order=1, mode=mode, cval=cval)
-        prove(*fns, (IMAGE - 1j * IMAGE[::-1], AT), rtol=1e-12, **FIRST)
-
-
 def test_any_number_of_axes_and_any_shape_of_places() -> None:
     cube, at = RNG.normal(size=(2, 3, 2)), RNG.uniform(0, 1, size=(3, 2, 2))
     prove(*both(order=1, mode="grid-wrap"), (cube, at), rtol=1e-12, **FIRST)
@@ -252,6 +245,8 @@ MOVED: list[tuple[Any, ...]] = [
         CUBE,
     ),
     ("zoom", {"zoom": 0.3, "mode": "nearest"}, IMAGE[:, :3]),
+    ("map_coordinates", {"order": 1, "cval": 1.0 - 2.0j}, Z, AT),
+    ("map_coordinates", {"order": 1, "mode": "reflect"}, Z, AT),
 ]
 
 

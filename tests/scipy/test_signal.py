@@ -57,11 +57,6 @@ def test_the_fft_along_axes(axes: Any) -> None:
             tg.record(lambda x: ours.fftconvolve(x, MATRIX[:2], "same", axes))(MATRIX[:, :1])
 
 
-def test_numbers_are_multiplied() -> None:
-    for name in ("convolve", "correlate", "fftconvolve"):
-        prove(*both(name), (np.array(2.0), np.array(-0.5)), batched=False)
-
-
 @pytest.mark.parametrize(
     "args",
     [
@@ -118,18 +113,6 @@ def test_filters_by_all_three(axis: int) -> None:
     x = np.stack([X, np.sin(X)])
     whole = THOROUGH or axis == 0
     prove(*both("lfilter", axis=axis), (B, A, x), rtol=1e-12, order=1 + whole, compiled=whole)
-
-
-@pytest.mark.parametrize(
-    "args", [(B, A, X[:2]), (np.array(0.5), A, X), (B, np.array([2.0]), X), (B[:1], A[:1], X)]
-)
-def test_filters_of_any_length(args: Any) -> None:
-    prove(*both("lfilter"), args, rtol=1e-12, order=1, batched=False)
-
-
-def test_filters_of_complex_numbers_have_adjoints() -> None:
-    prove(*both("lfilter"), (B + 0.5j, A - 0.25j * (A < 2), X + 1j * X[::-1]), rtol=1e-12, order=1)
-    prove(*both("lfilter"), (B, A, X + 1j * X[::-1]), rtol=1e-12, order=1)
 
 
 def test_a_filter_is_proved_and_runs_in_a_loop() -> None:
@@ -221,6 +204,14 @@ FILTERS: list[tuple[Any, ...]] = [
     ),
     ("hilbert", {}, SIGNALS),
     ("hilbert", {"N": 7, "axis": 0}, SIGNALS),
+    # of any length, of complex numbers, and of numbers alone
+    ("lfilter", {}, B, A, X[:2]),
+    ("lfilter", {}, np.array(0.5), A, X),
+    ("lfilter", {}, B, np.array([2.0]), X),
+    ("lfilter", {}, B[:1], A[:1], X),
+    ("lfilter", {}, B, A, X + 1j * X[::-1]),
+    ("lfilter", {}, B + 0.5j, A - 0.25j * (A < 2), X + 1j * X[::-1]),
+    *[(x, {}, np.array(2.0), np.array(-0.5)) for x in ("convolve", "correlate", "fftconvolve")],
 ]
 
 
