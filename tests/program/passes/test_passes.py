@@ -10,6 +10,7 @@ from depth import depth
 from hypothesis import given
 from programs import (
     SQUARE,
+    after,
     assert_close,
     assert_computes,
     ops_of,
@@ -17,11 +18,12 @@ from programs import (
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import sum_segments, unpick
+from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref, content, exact
+from tapegrad.program.passes import pick_first
 from tapegrad.program.program import check_program, rebuilt
 from tapegrad.testing import programs
 
@@ -135,6 +137,17 @@ def test_join_sigmoids_needs_one_exponential_across_loops(cell, sigmoids, scale)
 
     for fn in (gradient, product):
         assert_close(tg.compile(fn)(params, xs), fn(params, xs), np.dtype(float), 1)
+
+
+def test_pick_first_before_a_column_is_taken_off_and_the_largest_of_wide_rows():
+    def fn(x, i):
+        return pick(x - tg.sum(x, -1, keepdims=True), i)
+
+    ops = after(pick_first, fn, SQUARE, np.array([0, 2, 1]))
+    assert ops.index("subtract") > ops.index("index_select")
+    for n, wide in ((32, True), (2, False)):
+        ops = after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
+        assert ("argmax" in ops) == wide
 
 
 # --- what is close to the pattern of a pass, and none -----------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import ops_of, run
+from programs import after, ops_of, run, untouched
 
 import tapegrad as tg
 from tapegrad.ops.rows import sum_segments
@@ -53,3 +53,12 @@ def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, s
             np.testing.assert_allclose(made, wanted, rtol=2 * np.finfo(dtype).eps)
             # no number beside the rows is touched, and the sum of a row is added once
             assert (made == wanted).mean() > 0.9 or not np.isfinite(rate)
+
+
+def test_update_rows_where_they_are_few():
+    def fn(table, values, i):
+        return table - 0.1 * sum_segments(values, i, len(table))
+
+    table, values = np.ones((40, 3)), np.ones((5, 3))
+    assert after(update_rows, fn, table, values, np.arange(5))[-1] == "add_scaled_rows"
+    assert untouched(update_rows, fn, table[:8], values, np.arange(5))
