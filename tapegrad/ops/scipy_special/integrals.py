@@ -64,13 +64,21 @@ def _far(delta: Any, r: Any) -> Any:
     return np.where(np.equal(far, 0), 1, far)
 
 
-def _boxcox(name: str, log: Any) -> Op[Any]:
-    """The op of ``(exp(power * log(x)) - 1) / power``, also at a power of 0."""
+def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
+    """The op of ``(exp(power * log(x)) - 1) / power``, also at a power of 0, and where x ends."""
 
     def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
-        return g * np.square(log(x)) * hyp1f1(2, 3, power * log(x)) / 2
+        is_end, has_slope = np.equal(x, end), np.greater(power, 0)
+        log_x = log(np.where(is_end, 1, x))
+        inside = np.square(log_x) * hyp1f1(2, 3, power * log_x) / 2
+        # y is -1 / power there
+        at_end = np.where(has_slope, np.square(1 / np.where(has_slope, power, 1)), np.inf)
+        return g * np.where(is_end, at_end, inside)
 
-    by_x = lambda g, y, x, power: g * np.exp((power - 1) * log(x))  # noqa: E731
+    def by_x(g: Any, y: Any, x: Any, power: Any) -> Any:
+        is_one = np.equal(x, end) & np.equal(power, 1)
+        return g * np.exp((power - 1) * log(np.where(is_one, 1, x)))
+
     return special(name, by_x, by_power, at=(2.42, 0.8))
 
 
@@ -83,7 +91,7 @@ def _inverse_boxcox(name: str, one: int) -> Op[Any]:
     return special(name, lambda g, y, x, power: g * (y + one) / (1 + power * x), by_power)
 
 
-boxcox, boxcox1p = _boxcox("boxcox", np.log), _boxcox("boxcox1p", np.log1p)
+boxcox, boxcox1p = _boxcox("boxcox", np.log, 0), _boxcox("boxcox1p", np.log1p, -1)
 inv_boxcox, inv_boxcox1p = _inverse_boxcox("inv_boxcox", 0), _inverse_boxcox("inv_boxcox1p", 1)
 
 # --- exponential and trigonometric integrals -----------------------------------------------
