@@ -345,12 +345,12 @@ def pages() -> dict[str, str]:
     with_tables = ["contributing.md"] + ["scipy.md"] * ("tapegrad.scipy" in BESIDE)
     for name in with_tables:
         page = Path(__file__).with_name(name).read_text(encoding="utf-8")
-        written[name] = TABLE.sub(lambda m: f"{m[1]}{table_of(m[2])}{m[3]}", page)
+        written[name] = TABLE.sub(lambda m: f"{m[1]}{table_of(m[2])}\n{m[3]}", page)
     return written
 
 
 # it stands between two comments, of which the first names it
-TABLE = re.compile(r"(<!-- ([\w.]+) -->\n).*?(\n<!-- end -->)", re.S)
+TABLE = re.compile(r"(<!-- ([\w.]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def table_of(name: str) -> str:

@@ -37,6 +37,11 @@ def _series(
         tensor
             Whether each series is evaluated at each point, instead of the shapes being broadcast.
 
+        Notes
+        -----
+        NumPy's own functions of series are no ufuncs: one of a Tensor is wrong, without an error,
+        where the coefficients have more than one axis, and so is ``polyvalfromroots``.
+
         Examples
         --------
         >>> import tapegrad as tg
