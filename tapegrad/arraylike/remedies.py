@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -311,7 +312,7 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         return "loc + scale * tg.random.normal(key, shape)"
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         # the function's name in SciPy, or a method's, such as norm.logpdf
-        method = ".".join(name.split(".")[-2:])
+        method = ".".join(re.sub(r"\(.*\)", "", name).split(".")[-2:])
         # SciPy may read arguments before it calls the function, or call another one
         of_scipy.insert(0, _called(name))
         ours = next(filter(None, (_of_scipy(place, fn, method) for place, fn in of_scipy)), "")
@@ -366,8 +367,16 @@ def _of_scipy(place: str, function: str, method: str) -> str:
 
 
 def _with(function: str, call: ast.Call) -> str:
-    """The call with another function."""
-    return _short(ast.Call(ast.Name(function), call.args, call.keywords), f"{function}(...)")
+    """The call with another function, or of what it returns, as a spline or a distribution."""
+    target: ast.expr = ast.Name(function)
+    if function.startswith("tapegrad.scipy."):
+        inner, (owner, _, method) = call.func, function.rpartition(".")
+        if isinstance(inner, ast.Call):
+            target = ast.Call(target, inner.args, inner.keywords)
+        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Call):
+            frozen = ast.Call(ast.Name(owner), inner.value.args, inner.value.keywords)
+            target = ast.Attribute(frozen, method)
+    return _short(ast.Call(target, call.args, call.keywords), f"{function}(...)")
 
 
 def _short(node: ast.AST, otherwise: str) -> str:

@@ -265,6 +265,12 @@ def test_scipys_functions_are_named(written: Any) -> None:
                 imported = f"global f\nfrom scipy.{module} import {name} as f"
                 fn = written(f"{imported}\nreturn np.sum(f({args}))")
                 assert f"write tapegrad.scipy.{module}.{name}({args});" in refusal(fn)
+    for imported, code in (
+        ("scipy.stats import norm", "norm(0.0, scale=2.0).logpdf(x)"),
+        ("scipy.interpolate import CubicSpline", "CubicSpline([0.0, 1.0], [0.0, 1.0])(x)"),
+    ):
+        message = refusal(written(f"from {imported}\nreturn {code}"))
+        assert f"write tapegrad.{imported.split()[0]}.{code};" in message
     values = written(
         "global scipy\nimport scipy.linalg\nreturn scipy.linalg.eigvals(x * x[:, None])"
     )
