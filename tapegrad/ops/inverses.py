@@ -128,8 +128,9 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
 
     Notes
     -----
-    The derivative is taken at constant rank; where the rank changes there is none. Golub and
-    Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
+    The derivative is taken at constant rank; where the rank changes there is none. Singular values
+    that count as 0 are taken to be 0: where larger ones are cut, it is not that of the value. Golub
+    and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
     variables separate" (1973).
 
     Examples
