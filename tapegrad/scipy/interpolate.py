@@ -92,7 +92,7 @@ def _by_place(g: Any, y: Any, at: Any, pieces: Pieces, nu: int, extrapolate: Any
 )
 def _basis_at(at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
     """The splines of the unit vectors at some points, along a last axis; 0 where they are nan."""
-    basis = pieces.basis(np.asarray(at), nu, extrapolate)
+    basis = pieces.basis(np.where(np.isfinite(at), at, np.nan), nu, extrapolate)
     return np.where(np.isnan(basis), 0.0, basis)
 
 
@@ -140,7 +140,8 @@ class Spline:
         Parameters
         ----------
         x
-            The points, of any shape, which replaces the data's axis.
+            The points, of any shape, which replaces the data's axis. On Tensors one that is not
+            finite gives nan.
         nu
             The order of the derivative.
         extrapolate
@@ -160,9 +161,11 @@ class Spline:
         y = y if pieces.slopes is None else np.concatenate([y, pieces.slopes(y)])
         n = len(y)
         values = basis[..., :n] @ np.reshape(y, (n, -1)) + basis[..., n:]
+        is_inside = np.isfinite(at)
         if not extrapolate:
             low, high = _ends(pieces.basis)
-            values = np.where(np.expand_dims((at < low) | (at > high), -1), np.nan, values)
+            is_inside = is_inside & (at >= low) & (at <= high)
+        values = np.where(np.expand_dims(is_inside, -1), values, np.nan)
         values = np.reshape(values, (*at.shape, *shape))
         order = [*range(at.ndim, at.ndim + pieces.axis), *range(at.ndim)]
         order += range(at.ndim + pieces.axis, values.ndim)
@@ -603,11 +606,15 @@ class GridInterpolator:
         ----------
         xi
             The points, with their coordinates along the last axis; or a tuple of coordinates.
+            A coordinate that is nan gives nan, also where SciPy takes it for one outside.
         """
         points, values = self.grid.points, floating(self.values, complex=True)
         d, n = len(points), [len(x) for x in self.grid.points]
-        xi = np.stack(np.broadcast_arrays(*xi), -1) if isinstance(xi, tuple) else floating(xi)
-        xi = np.reshape(xi, (-1, d)) if xi.ndim == 1 else xi
+        if isinstance(xi, tuple):
+            xi = np.stack(np.broadcast_arrays(*xi), -1)
+        else:
+            xi = floating(xi)
+            xi = np.reshape(xi, (-1, d)) if xi.ndim == 1 else xi
         if xi.shape[-1] != d:
             raise ValueError(f"the points have {xi.shape[-1]} coordinates, and the grid has {d}")
         total, is_outside, cells = 0.0, np.zeros(xi.shape[:-1], bool), []

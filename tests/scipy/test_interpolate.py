@@ -82,7 +82,11 @@ def closed(y: Any) -> Any:
 
 @pytest.mark.parametrize("kind", MADE)
 def test_splines_of_every_kind(kind: str) -> None:
-    prove(*both(lambda s: lambda y: MADE[kind](s, y)), (Y, AT), rtol=1e-11, **FIRST)
+    fns = both(lambda s: lambda y: MADE[kind](s, y))
+    prove(*fns, (Y, AT), rtol=1e-11, **FIRST)
+    at = np.array([np.nan, 0.3])
+    for args in ((0, 1), 0, 1):
+        same(tg.value_and_jacobian(fns[0], args)(Y, at)[0], fns[1](Y, at), 1e-11)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -232,7 +236,8 @@ def test_data_on_a_grid_are_scipys() -> None:
     prove(*looked_up(GRID[:1]), (TABLE[:, 0], np.array([0.25, 1.0])), **FIRST)
     single = looked_up((GRID[0], [2.0]))
     same(single[0](TABLE[:, :1], [[0.25, 2.0]]), single[1](TABLE[:, :1], [[0.25, 2.0]]))
-    same(looked_up()[0](TABLE, (0.25, GRID[1])), looked_up()[1](TABLE, (0.25, GRID[1])))
+    for at in ((0.25, GRID[1]), (0.25, 0.75), INSIDE[0]):
+        same(*[fn(TABLE, at) for fn in looked_up()])
     # the cell after a line, and before the last one
     slope = tg.grad(lambda x: looked_up((GRID[0],))[0](TABLE[:, 0], x[None])[0])
     cells = np.diff(TABLE[:, 0]) / np.diff(GRID[0])
