@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
 
@@ -21,14 +23,14 @@ _ARRAYS = {"out", "output"}
 
 
 def with_scipys_options(
-    module: ModuleType, for_tensors: bool = False, **renamed: str
+    module: ModuleType, for_tensors: bool = False, kinds: str = "", **renamed: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Have a function take the arguments of the function of its name in a module of SciPy.
 
     The function names those that matter, some by names of its own, and gets SciPy's defaults. Of
     the others it ignores what has no effect on the result, such as ``overwrite_a``, and refuses
     what differs from the default. A function with ``**options`` takes all but an array to write to.
-    One `for_tensors` leaves calls without any to SciPy.
+    One `for_tensors` leaves calls without any to SciPy, or those whose first array is of `kinds`.
     """
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +57,9 @@ def with_scipys_options(
                 if not ignored and x is not (default := defaults.get(name)):
                     raise NotImplementedError(f"{fn.__name__} takes no {name} but {default!r}")
             if for_tensors and Tensor not in map(type, tree.leaves((args, kwargs))):
-                return original(*args, **kwargs)
+                first = next(iter(bound.arguments.values()))
+                if not kinds or np.asarray(first).dtype.kind in kinds:
+                    return original(*args, **kwargs)
             return fn(**{renamed.get(name, name): x for name, x in arguments.items()})
 
         shown = [x for x in theirs.parameters.values() if is_taken(x.name)]

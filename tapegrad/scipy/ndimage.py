@@ -23,6 +23,8 @@ __all__ += ["uniform_filter", "uniform_filter1d"]
 list_names(globals())
 
 _like_scipy = with_scipys_options(_scipy, for_tensors=True)
+# SciPy's splines are inexact between few elements; its results from integers are integers
+_like_splines = with_scipys_options(_scipy, for_tensors=True, kinds="biu")
 
 
 def _check_floating(name: str, dtype: Any) -> None:
@@ -40,9 +42,11 @@ def _each(parameter: Any, n: int) -> list[Any]:
     return each
 
 
-def _by_axis(x: Any, axes: Any, **parameters: Any) -> dict[int, dict[str, Any]]:
+def _by_axis(x: Any, axes: Any, sorts: bool = False, **parameters: Any) -> dict[int, Any]:
     """The parameters for each axis of an image, or for some."""
     axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
+    # of all axes, some of SciPy's filters do not see the order
+    axes = sorted(axes) if sorts and len(axes) == np.ndim(x) else axes
     each = {name: _each(x, len(axes)) for name, x in parameters.items()}
     return {axis: {name: x[i] for name, x in each.items()} for i, axis in enumerate(axes)}
 
@@ -57,7 +61,7 @@ def _filtered(name: str, input: Any, weights: Any, mode: str, cval: Any, **optio
     getattr(_scipy, name)(np.zeros((1,) * x.ndim), np.zeros(w.shape), mode=mode, **options)
     dtype = np.promote_types(x.dtype, np.complex64) if w.dtype.kind == "c" else x.dtype
     _check_floating(name, dtype)
-    along = _by_axis(x, options.get("axis", options.get("axes")), origin=options["origin"])
+    along = _by_axis(x, options.get("axis", options.get("axes")), True, origin=options["origin"])
     shape, widths = [1] * x.ndim, {}
     for i, n in zip(sorted(along), w.shape, strict=True):
         k = along[i]["origin"]
@@ -69,6 +73,8 @@ def _filtered(name: str, input: Any, weights: Any, mode: str, cval: Any, **optio
 @_like_scipy
 def correlate(input: Any, weights: Any, **options: Any) -> Any:
     """The correlation of an image with weights, by both.
+
+    Of Tensors, nan under a weight of 0 gives nan; of arrays SciPy leaves it out, in `convolve` too.
 
     Examples
     --------
@@ -261,7 +267,7 @@ def gaussian_laplace(input: Any, sigma: Any, axes: Any = None, **options: Any) -
     >>> tg.grad(lambda x: gaussian_laplace(x, 0.5)[1])(np.zeros(3)).round(4)
     array([ 1.2932, -3.1463,  1.2932])
     """
-    each = _by_axis(input, axes, sigma=sigma)
+    each = _by_axis(input, axes, True, sigma=sigma)
     widths = [each[i]["sigma"] if i in each else 0 for i in range(np.ndim(input))]
     return sum(_gaussians(2, input, sigma=widths, axes=axes, **options))
 
@@ -327,7 +333,7 @@ def _neighbours(c: Any, n: int, mode: str, order: int) -> list[tuple[Any, Any]]:
     ]
 
 
-@_like_scipy
+@with_scipys_options(_scipy)
 def spline_filter(input: Any, order: int, mode: str) -> Any:
     """The coefficients of a spline through an image, for `map_coordinates` without `prefilter`.
 
@@ -353,7 +359,7 @@ def spline_filter(input: Any, order: int, mode: str) -> Any:
     return x
 
 
-@_like_scipy
+@_like_splines
 def map_coordinates(
     input: Any, coordinates: Any, order: int, mode: str, cval: Any, prefilter: bool
 ) -> Any:
@@ -372,8 +378,8 @@ def map_coordinates(
         The continuation outside, as in SciPy: ``"constant"``, ``"grid-constant"``, ``"nearest"``,
         ``"mirror"``, ``"reflect"`` or ``"grid-mirror"``, ``"wrap"``, ``"grid-wrap"``.
     cval
-        The value outside, for ``"constant"`` and ``"grid-constant"``. A recorded coordinate that is
-        not finite has it in every mode.
+        The value outside, for ``"constant"`` and ``"grid-constant"``. A coordinate that is not
+        finite has it in every mode.
     prefilter
         Whether the spline passes through the elements, at orders from 2 on; otherwise the image
         holds its coefficients, as `spline_filter` returns them.
@@ -456,7 +462,7 @@ def _sampled(
     return np.where(inside, total, cval).astype(dtype)
 
 
-@_like_scipy
+@_like_splines
 def affine_transform(
     input: Any, matrix: Any, offset: Any, output_shape: Any, **options: Any
 ) -> Any:
@@ -486,7 +492,7 @@ def affine_transform(
     return map_coordinates(x, places, **options)
 
 
-@_like_scipy
+@_like_splines
 def shift(input: Any, shift: Any, **options: Any) -> Any:
     """The image moved along its axes, by the image and by the distances.
 
@@ -505,7 +511,7 @@ def shift(input: Any, shift: Any, **options: Any) -> Any:
     return _sampled("shift", x, [place - distance for place, distance in grid], **options)
 
 
-@_like_scipy
+@_like_splines
 def zoom(input: Any, zoom: Any, grid_mode: bool, **options: Any) -> Any:
     """The image with another number of elements along each axis.
 

@@ -337,7 +337,8 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
     return _filtered(b, a, x, axis)
 
 
-@_like_scipy
+# SciPy's takes no coefficients that are read-only
+@with_scipys_options(_scipy)
 def sosfilt(sos: Any, x: Any, axis: int) -> Any:
     """A recursive filter in sections of second order, by the signal and the coefficients.
 
@@ -491,7 +492,8 @@ def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> A
     return f, t, np.moveaxis(z, -2, axis - (axis < 0))
 
 
-@_like_scipy
+# SciPy's has wrong times for several signals
+@with_scipys_options(_scipy)
 def istft(Zxx: Any, nperseg: int | None, nfft: int | None, **options: Any) -> Any:
     """The times, and the signal whose parts have Fourier transforms.
 

@@ -61,6 +61,11 @@ FILTERS: list[tuple[Any, ...]] = [
         CUBE,
     ),
     ("gaussian_gradient_magnitude", {"sigma": 0.7, "mode": "constant", "cval": 1.5}, IMAGE),
+    # all axes, in another order
+    ("correlate", {"origin": (-1, 1), "axes": (1, 0)}, IMAGE, WEIGHTS),
+    ("convolve", {"origin": (1, 0), "axes": (-1, -2)}, IMAGE, WEIGHTS.T),
+    ("gaussian_filter", {"sigma": (0.5, 2.0), "axes": (1, 0)}, IMAGE),
+    ("gaussian_laplace", {"sigma": (0.5, 2.0), "axes": (1, 0)}, IMAGE),
 ]
 
 
@@ -162,6 +167,7 @@ def test_coefficients_of_splines(mode: str) -> None:
         fns = [partial(s.spline_filter, order=order, mode=mode) for s in (ours, theirs)]
         x = RNG.normal(size=(40, 41))
         same(tg.record(fns[0])(x)[0], fns[1](x), 1e-12)
+        same(tg.record(fns[0])(IMAGE)[0], fns[0](IMAGE), 1e-12)
     fns = [partial(s.spline_filter, mode="mirror") for s in (ours, theirs)]
     prove(*fns, (CUBE,), rtol=1e-12, single=False, **FIRST)
 
@@ -261,6 +267,7 @@ def test_moved_images_are_scipys(i: int) -> None:
 def test_moved_images_in_every_mode(mode: str) -> None:
     """Places on an edge are the same too, where a rounding decides what is inside."""
     image = RNG.normal(size=(40, 41))
+    counts = (100 * image).astype(int)
     for order in range(6):
         options = {"order": order, "mode": mode, "cval": 1.5}
         for fn in (
@@ -272,6 +279,9 @@ def test_moved_images_in_every_mode(mode: str) -> None:
         ):
             got, _ = tg.record(partial(fn, ours))(image)
             same(got, fn(theirs, image), 1e-11)
+            same(fn(ours, counts), fn(theirs, counts))
+            # of few elements too a Tensor and an array have the same
+            same(tg.record(partial(fn, ours))(IMAGE)[0], fn(ours, IMAGE), 1e-11)
 
 
 def test_a_place_that_is_not_finite_passes_no_gradient() -> None:
@@ -283,6 +293,7 @@ def test_a_place_that_is_not_finite_passes_no_gradient() -> None:
         assert np.isfinite(value)
         assert np.isfinite(by_image).all()
         np.testing.assert_array_equal(by_place[:, :2], 0)
+        np.testing.assert_array_equal(fn(IMAGE, at[:, :2]), 7.0)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def istft(s: Any, z: Any, **options: Any) -> Any:
 
 # a name or a function of the module and arrays, options, and arrays
 FILTERS: list[tuple[Any, ...]] = [
-    (lambda s, x: s.sosfilt(SECTIONS / SECTIONS[:, 3:4], x), {}, SIGNALS),
+    ("sosfilt", {}, SECTIONS / SECTIONS[:, 3:4], SIGNALS),
     (lambda s, q, x: s.sosfilt(q / q[:, 3:4], x, 0), {}, SECTIONS, SIGNALS),
     ("filtfilt", {"padlen": 4}, B[:2], A[:2], SIGNALS),
     (lambda s, x: s.filtfilt(B[:2], A[:2], x, padtype="even"), {}, SIGNALS),
@@ -264,6 +264,8 @@ def test_wrong_signals_are_refused_as_by_scipy(fn: Any) -> None:
 def test_frequencies_and_times_are_scipys() -> None:
     for fn in (lambda s, x: s.stft(x, 5.0, nperseg=3)[:2], lambda s, x: s.istft(x, 5.0)[:1]):
         same(tg.record(partial(fn, ours))(SIGNALS)[0], fn(theirs, SIGNALS))
+    # SciPy's times of several signals are as many as these
+    same(ours.istft(np.stack([SIGNALS, SIGNALS]), 5.0)[0], theirs.istft(SIGNALS, 5.0)[0])
 
 
 def test_other_ways_to_filter_are_refused_by_name() -> None:
