@@ -21,7 +21,7 @@ from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
 
 __all__ = ["PROBABILITIES", "QUANTILES", "Continuous", "Discrete", "Frozen", "exp_of", "lacking"]
-__all__ += ["log_of", "without"]
+__all__ += ["log_by_rest", "log_of", "without"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -45,7 +45,7 @@ def exp_of(logarithm: Any) -> Any:
     return number(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
 
 
-def _log_of(p: Any, rest: Any) -> Any:
+def log_by_rest(p: Any, rest: Any) -> Any:
     """The logarithm of a probability, by its complement where that is the more precise."""
     is_large = np.greater(p, 0.5)
     small = log_of(np.where(is_large, 0.5, p))
@@ -197,7 +197,9 @@ class _Distribution:
     def _moment(self, method: str, args: Any, kwargs: Any) -> Any:
         parameters, n = self._given(method, args, kwargs), len(self.example)
         shapes, (loc, scale, *_) = parameters[:n], (*parameters[n:], 1)
-        y = moments(self.name, shapes, loc, scale)[("mean", "var", "entropy").index(method)]
+        # Python's numbers raise where one is divided by 0
+        strong = [np.float64(x) if isinstance(x, int | float) else x for x in shapes]
+        y = moments(self.name, strong, loc, scale)[("mean", "var", "entropy").index(method)]
         return self._checked(np.where(np.isnan(loc), np.nan, y), 0.0, shapes, loc, scale)
 
 
@@ -232,7 +234,9 @@ class Frozen:
         method = getattr(self.distribution, name)
         if name.startswith("_") or not callable(method):
             raise AttributeError(f"a frozen {self.distribution.name} has no method {name}")
-        return lambda *x: method(*x, *self.parameters)
+        names = inspect.signature(self.distribution).parameters
+        parameters = dict(zip(names, self.parameters, strict=True))
+        return lambda *x, **by_name: method(*x, **by_name, **parameters)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -241,8 +245,8 @@ class Continuous(_Distribution):
 
     Attributes
     ----------
-    support
-        Its ends, or functions of the shape parameters that return them.
+    ends
+        Those of its support, or functions of the shape parameters that return them.
     logpdf_, cdf_, sf_, ppf_, isf_
         As SciPy's methods, within the support; None for what is not here.
     logcdf_, logsf_
@@ -253,7 +257,7 @@ class Continuous(_Distribution):
         Whether a finite low end is outside the support.
     """
 
-    support: tuple[Any, Any]
+    ends: tuple[Any, Any]
     logpdf_: Callable[..., Any]
     cdf_: Any = None
     sf_: Any = None
@@ -274,15 +278,15 @@ class Continuous(_Distribution):
 
     def _points(self, shapes: Sequence[Any]) -> list[Any]:
         """Both ends of the support, and a point inside."""
-        return [x(*shapes) if callable(x) else x for x in (*self.support, self.inner)]
+        return [x(*shapes) if callable(x) else x for x in (*self.ends, self.inner)]
 
     def _inside(self, y: Any, shapes: Sequence[Any]) -> Any:
         # nan is not outside; at the end that it does not reach, a logarithm has no slope
-        (low, high, _), is_open = self._points(shapes), self.low_is_open or self.support[0] == -_INF
+        (low, high, _), is_open = self._points(shapes), self.low_is_open or self.ends[0] == -_INF
         inside = ~(np.less_equal(y, low) if is_open else np.less(y, low)) & ~(
-            np.greater_equal(y, high) if self.support[1] == _INF else np.greater(y, high)
+            np.greater_equal(y, high) if self.ends[1] == _INF else np.greater(y, high)
         )
-        return inside & ~np.isinf(y) if callable(self.support[1]) else inside
+        return inside & ~np.isinf(y) if callable(self.ends[1]) else inside
 
     def _probability(self, method: str, ends: Any, x: Any, args: Any, kwargs: Any) -> Any:
         y, shapes, loc, scale = self._standard(method, x, args, kwargs)
@@ -293,7 +297,7 @@ class Continuous(_Distribution):
         fn, outside = getattr(self, f"{method}_"), np.where(np.less_equal(y, low), *ends)
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
-            fn = lambda *of: _log_of(*[part(*of) for part in parts])  # noqa: E731
+            fn = lambda *of: log_by_rest(*[part(*of) for part in parts])  # noqa: E731
         values = _within(inside, lambda y: fn(y, *shapes), y, inner, outside)
         return self._checked(values, floating(x), shapes, loc, scale)
 

@@ -53,8 +53,9 @@ def with_scipys_options(
             arguments = dict(bound.arguments)
             arguments |= arguments.pop("kwargs", {})
             for name in [x for x in arguments if not is_taken(x)]:
-                x, ignored = arguments.pop(name), name in _WITHOUT_EFFECT or "overwrite" in name
-                if not ignored and x is not (default := defaults.get(name)):
+                x, default = arguments.pop(name), defaults.get(name)
+                is_default = x is default or (type(x) is str and x == default)
+                if not (is_default or name in _WITHOUT_EFFECT or "overwrite" in name):
                     raise NotImplementedError(f"{fn.__name__} takes no {name} but {default!r}")
             if for_tensors and Tensor not in map(type, tree.leaves((args, kwargs))):
                 first = next(iter(bound.arguments.values()))

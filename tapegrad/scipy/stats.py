@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import attrs
 import numpy as np
+from scipy import stats as _scipy
 
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import floating, number, seen, stop_gradient
@@ -36,6 +37,7 @@ from tapegrad.scipy._distributions import (
     Discrete,
     exp_of,
     lacking,
+    log_by_rest,
     log_of,
     without,
 )
@@ -43,6 +45,7 @@ from tapegrad.scipy._distributions import (
 # files name it by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
 from tapegrad.scipy._moments import expm1_over, integral, truncated, vonmises_rests
+from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
@@ -296,7 +299,7 @@ weibull_min = Continuous(
     _POSITIVE,
     lambda y, c: np.log(c) + special.xlogy(c - 1, y) - _power(y, c),
     *[
-        *_changed(_EXPON, _power, lambda x, c: x ** (1 / c), lambda y, c: 0)[1:5],
+        *_changed(_EXPON, _power, lambda x, c: x ** np.divide(1, c), lambda y, c: 0)[1:5],
         lambda y, c: _log_of_rest(_power(y, c), c * log_of(y)),
         lambda y, c: -_power(y, c),
     ],
@@ -376,7 +379,7 @@ def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[
     """A function of an F distribution, by one of the share of its numerator, or of the rest."""
 
     def fn(y: Any, dfn: Any, dfd: Any) -> Any:
-        ratio, a, b = y * (dfn / dfd), dfn / 2, dfd / 2
+        ratio, a, b = y * np.divide(dfn, dfd), dfn / 2, dfd / 2
         is_low = np.less(ratio, 1)
         low = np.where(is_low, ratio, 1) / (1 + np.where(is_low, ratio, 1))
         return np.where(
@@ -387,7 +390,7 @@ def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[
 
 
 def _f_quantile(of_beta: Any, of_rest: Any) -> Callable[..., Any]:
-    return lambda q, m, n: n / m * of_beta(m / 2, n / 2, q) / of_rest(n / 2, m / 2, q)
+    return lambda q, m, n: np.divide(n, m) * of_beta(m / 2, n / 2, q) / of_rest(n / 2, m / 2, q)
 
 
 _OF_F = _of_f(BETA.density, BETA.density)
@@ -395,7 +398,7 @@ f = Continuous(
     "f",
     {"dfn": 2.5, "dfd": 4.5},
     _POSITIVE,
-    lambda y, m, n: _OF_F(y, m, n) + np.log(m / n) - 2 * np.log1p(y * (m / n)),
+    lambda y, m, n: _OF_F(y, m, n) + np.log(np.divide(m, n)) - 2 * np.log1p(y * np.divide(m, n)),
     _of_f(BETA.cdf, BETA.sf),
     _of_f(BETA.sf, BETA.cdf),
     _f_quantile(special.betaincinv, special.betainccinv),
@@ -405,30 +408,36 @@ f = Continuous(
 )
 
 
-def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any]:
-    """Whether y is left of the peak, its distance to the end of its side, and the share of that."""
+def _triang_side(y: Any, c: Any) -> tuple[Any, Any, Any, Any]:
+    """Whether y is left of the peak, its distance to the end of its side, and the share of that.
+
+    The last is 1 less the product of both, which is the probability of that side.
+    """
     is_left = np.less(y, c) | np.equal(c, 1)
-    distance = np.where(is_left, y, 1 - y)
-    return is_left, distance, distance / np.where(is_left, c, 1 - c)
+    distance, side = np.where(is_left, y, 1 - y), np.where(is_left, c, 1 - c)
+    rest = (y * (1 - y) + np.where(is_left, c - y, y - c)) / side
+    return is_left, distance, distance / side, rest
 
 
 def _triang_part(y: Any, c: Any, right: bool) -> Any:
     """The probability of a side."""
-    is_left, distance, share = _triang_side(y, c)
-    return np.where(is_left ^ right, distance * share, 1 - distance * share)
+    is_left, distance, share, rest = _triang_side(y, c)
+    return np.where(is_left ^ right, distance * share, rest)
 
 
 def _triang_log(y: Any, c: Any, right: bool) -> Any:
-    is_left, distance, share = _triang_side(y, c)
+    is_left, distance, share, rest = _triang_side(y, c)
     is_own = is_left ^ right
     own = log_of(np.where(is_own, distance, 1)) + log_of(np.where(is_own, share, 1))
-    return np.where(is_own, own, np.log1p(-np.where(is_own, 0.5, distance * share)))
+    return np.where(is_own, own, log_by_rest(rest, np.where(is_own, 0.5, distance * share)))
 
 
-def _triang_ppf(q: Any, c: Any) -> Any:
+def _triang_quantile(q: Any, p: Any, c: Any) -> Any:
+    """By both probabilities."""
     is_left = np.less(q, c)
     left = np.sqrt(np.where(is_left, c * q, 1))
-    return np.where(is_left, left, 1 - np.sqrt(np.where(is_left, 1, (1 - c) * (1 - q))))
+    rest = np.where(is_left, 1, (1 - c) * p)
+    return np.where(is_left, left, (c + (1 - c) * q) / (1 + np.sqrt(rest)))
 
 
 triang = Continuous(
@@ -438,8 +447,8 @@ triang = Continuous(
     lambda y, c: log_of(_triang_side(y, c)[2]) + _LOG_2,
     lambda y, c: _triang_part(y, c, False),
     lambda y, c: _triang_part(y, c, True),
-    _triang_ppf,
-    lambda q, c: 1 - _triang_ppf(q, 1 - c),
+    lambda q, c: _triang_quantile(q, 1 - q, c),
+    lambda q, c: _triang_quantile(1 - q, q, c),
     lambda y, c: _triang_log(y, c, False),
     lambda y, c: _triang_log(y, c, True),
     valid=lambda c: np.greater_equal(c, 0) & np.less_equal(c, 1),
@@ -516,15 +525,19 @@ def _skewnorm_tail(y: Any, a: Any) -> tuple[Any, Any]:
     t, of_light = np.where(is_below, -y, y), np.where(is_below, a, -a)
     is_light = np.greater_equal(of_light, 0)
     of_light = np.where(is_light, of_light, -of_light)
-    log, far, up = (np.expand_dims(x, -1) for x in (_skewnorm_logpdf(-t, of_light), t, of_light))
+    is_lost = np.equal(_skewnorm_logpdf(-t, of_light), -_INF)
+    far, up = (np.expand_dims(x, -1) for x in (np.where(is_lost, 0, t), of_light))
+    log = _skewnorm_logpdf(-far, up)
     width = 40 / (1 + up * up)
     light = integral(
         lambda u: np.exp(_skewnorm_logpdf(-far - u, up) - log),
         0,
         2 * width / (far + np.sqrt(far * far + 2 * width)),
     )
-    log_light, log_both = (log + np.log(light))[..., 0], special.log_ndtr(-t) + _LOG_2
-    heavy = log_both + np.log1p(-np.exp(np.minimum(log_light - log_both, -_LOG_2)))
+    log_light = np.where(is_lost, -_INF, (log + np.log(light))[..., 0])
+    log_both = special.log_ndtr(-t) + _LOG_2
+    log_share = np.minimum(log_light - np.where(is_lost, 0, log_both), -_LOG_2)
+    heavy = log_both + np.log1p(-np.exp(log_share))
     return is_below, np.where(is_light, log_light, heavy)
 
 
@@ -671,8 +684,13 @@ geom = Discrete(
 class _OfVectors:
     """The base of distributions of vectors."""
 
+    name: ClassVar[str]
     __getattr__ = lacking
     logpdf: ClassVar[Callable[..., Any]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        methods = " or ".join([x for x in ("logpdf", "logpmf") if hasattr(self, x)])
+        raise TypeError(f"tapegrad.scipy.stats.{self.name} is not called; call its {methods}")
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density."""
@@ -774,8 +792,7 @@ class _MultivariateT(_OfVectors):
         return number(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
 
 
-@attrs.frozen(eq=False, slots=False)
-class _Multinomial:
+class _Multinomial(_OfVectors):
     """`scipy.stats.multinomial`: pmf, logpmf and mean, each called as in SciPy.
 
     The arguments are ``x, n, p``: counts along the last axis, their sum, and the probabilities,
@@ -790,7 +807,7 @@ class _Multinomial:
     """
 
     name: ClassVar[str] = "multinomial"
-    __getattr__ = lacking
+    pdf: Any = property()
 
     def pmf(self, x: Any, n: Any, p: Any) -> Any:
         """The probability of counts."""
@@ -878,7 +895,10 @@ multivariate_t = _MultivariateT()
 
 # --- statistics of samples -----------------------------------------------------------------
 
+_like_scipy = with_scipys_options(_scipy)
 
+
+@_like_scipy
 def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
     """The distances to the mean, in standard deviations; nan where all numbers are the same.
 
@@ -894,6 +914,7 @@ def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
     return (a - np.mean(a, axis=axis, keepdims=True)) / std
 
 
+@_like_scipy
 def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> Any:
     """The geometric mean of numbers, nan if one is below 0.
 
@@ -920,6 +941,7 @@ def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any
     return moment, a.size // max(mean.size, 1)
 
 
+@_like_scipy
 def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) -> Any:
     """The skewness of numbers; nan where they are all the same.
 
@@ -933,6 +955,7 @@ def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) ->
     return number(y if bias or n < 3 else math.sqrt(n * (n - 1)) / (n - 2) * y)
 
 
+@_like_scipy
 def kurtosis(
     a: Any, axis: Any = 0, fisher: bool = True, bias: bool = True, *, keepdims: bool = False
 ) -> Any:
@@ -957,6 +980,7 @@ class PearsonRResult(NamedTuple):
     pvalue: Any
 
 
+@_like_scipy
 def pearsonr(x: Any, y: Any, *, axis: int = 0) -> PearsonRResult:
     """Pearson's correlation coefficient along an axis, and its two-sided p-value.
 

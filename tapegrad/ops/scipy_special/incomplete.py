@@ -84,7 +84,8 @@ def _log_of_gamma_density(a: Any, x: Any) -> Any:
     """The logarithm of the density of a gamma distribution, on vectors."""
     is_few = a < 1
     y = _poisson(a - ~is_few, x)
-    return np.where(is_few, y + np.log(a) - np.log(x), y) if np.any(is_few) else y
+    few = np.where(x == 0, np.inf, y + np.log(a) - np.log(x))
+    return np.where(is_few, few, y) if np.any(is_few) else y
 
 
 def _slope_of_gamma_density(a: Any, x: Any) -> Any:
@@ -111,7 +112,7 @@ def _log_of_beta_density(a: Any, b: Any, x: Any) -> Any:
         low, high = np.log(a) - np.log(x), np.log(b) - np.log1p(-x)
         y = y + np.where(is_few, low, 0) + np.where(are_few, high, 0)
         y = y - np.where(is_few & are_few, np.log(a + b), 0)
-    return y
+    return np.where((is_few & (x == 0)) | (are_few & (x == 1)), np.inf, y)
 
 
 def _slope_of_binom(k: Any, m: Any, x: Any) -> Any:
@@ -274,7 +275,14 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
 
         return vjp
 
-    return special(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59))
+    def forward(a: Any, b: Any, p: Any) -> Any:
+        y, k = scipys(name)(a, b, p), b if of == UPPER else a
+        # SciPy's is nan for some small probabilities, where one term of the series is left
+        with np.errstate(all="ignore"):
+            term = np.exp((np.log(p) + np.log(k) + scipys("betaln")(a, b)) / k)
+        return np.where(np.isnan(y) & (p < 1e-20), 1 - term if of == UPPER else term, y)
+
+    return special(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59), fn=forward)
 
 
 betaincinv = _beta_inverse("betaincinv", LOWER)

@@ -36,12 +36,12 @@ def scipys(name: str) -> Any:
 
 
 def special(
-    name: str, *vjps: Rule | None, at: float | tuple[float, ...] = 0.8, **facts: Any
+    name: str, *vjps: Rule | None, at: float | tuple[float, ...] = 0.8, fn: Any = None, **facts: Any
 ) -> Op[Any]:
     """The op of a SciPy ufunc: a rule for each operand, and the numbers in its example."""
     n = len(vjps)
     example = f"scipy.special.{name}, {[*(at if isinstance(at, tuple) else (at,) * n)]}"
-    forward = of_operands(n, lambda *xs: scipys(name)(*xs))
+    forward = of_operands(n, fn or (lambda *xs: scipys(name)(*xs)))
     return declared(name, forward, *vjps, example=example, **facts)
 
 
