@@ -234,9 +234,8 @@ class Frozen:
         method = getattr(self.distribution, name)
         if name.startswith("_") or not callable(method):
             raise AttributeError(f"a frozen {self.distribution.name} has no method {name}")
-        names = inspect.signature(self.distribution).parameters
-        parameters = dict(zip(names, self.parameters, strict=True))
-        return lambda *x, **by_name: method(*x, **by_name, **parameters)
+        named = dict(zip(self.distribution.__signature__.parameters, self.parameters, strict=True))
+        return lambda *x, **by_name: method(*x, **by_name, **named)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)

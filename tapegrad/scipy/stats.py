@@ -684,13 +684,11 @@ geom = Discrete(
 class _OfVectors:
     """The base of distributions of vectors."""
 
-    name: ClassVar[str]
     __getattr__ = lacking
     logpdf: ClassVar[Callable[..., Any]]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        methods = " or ".join([x for x in ("logpdf", "logpmf") if hasattr(self, x)])
-        raise TypeError(f"tapegrad.scipy.stats.{self.name} is not called; call its {methods}")
+        raise TypeError(f"call a method of {(self.__doc__ or '').partition(chr(10))[0]}")
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density."""
