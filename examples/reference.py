@@ -146,6 +146,7 @@ You can as well call NumPy's own. [ops.md](ops.md) says which operands have a gr
 is a matter of convention."""
 # what is never made by calling its class, and what is called otherwise than the class says
 NOT_CALLED = {"Op", "Program", "Tensor", "Structure", "Compiled", "Signature", "Optimizer"}
+NOT_CALLED |= {"dirichlet", "multinomial", "multivariate_normal", "multivariate_t"}
 CALLED = {"Tape": "()"}
 # values, which have no docstring of their own
 VALUES = {

@@ -687,7 +687,7 @@ class _OfVectors:
     __getattr__ = lacking
     logpdf: ClassVar[Callable[..., Any]]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *parameters: Any, **named: Any) -> Any:
         raise TypeError(f"call a method of {(self.__doc__ or '').partition(chr(10))[0]}")
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -280,7 +280,8 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
         # SciPy's is nan for some small probabilities, where one term of the series is left
         with np.errstate(all="ignore"):
             term = np.exp((np.log(p) + np.log(k) + scipys("betaln")(a, b)) / k)
-        return np.where(np.isnan(y) & (p < 1e-20), 1 - term if of == UPPER else term, y)
+        term = (1 - term if of == UPPER else term).astype(y.dtype)
+        return np.where(np.isnan(y) & (p < 1e-20), term, y)
 
     return special(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59), fn=forward)
 
