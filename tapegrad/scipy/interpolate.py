@@ -92,8 +92,10 @@ def _by_place(g: Any, y: Any, at: Any, pieces: Pieces, nu: int, extrapolate: Any
 )
 def _basis_at(at: Any, pieces: Pieces, nu: int, extrapolate: Any) -> Any:
     """The splines of the unit vectors at some points, along a last axis; 0 where they are nan."""
-    basis = pieces.basis(np.where(np.isfinite(at), at, np.nan), nu, extrapolate)
-    return np.where(np.isnan(basis), 0.0, basis)
+    # of a B-spline, older versions of SciPy abort at an order above the degree
+    degree = getattr(pieces.basis, "k", nu)
+    basis = pieces.basis(np.where(np.isfinite(at), at, np.nan), min(nu, degree), extrapolate)
+    return np.where(np.isnan(basis) | (nu > degree), 0.0, basis)
 
 
 @attrs.frozen(eq=False, repr=False)
