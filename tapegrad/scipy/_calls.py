@@ -15,6 +15,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import apply, by_transposing
+from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor, primals
@@ -32,8 +33,9 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Programmed", "SolverCall", "applied_again", "outright", "pullback", "refusing"]
-__all__ += ["same", "shape_and_dtype", "with_captured"]
+__all__ = ["Programmed", "SolverCall", "applied_again", "doubles", "moving_of", "outright"]
+__all__ += ["pullback", "refuse_option", "refusing", "same", "shape_and_dtype", "tensors_of"]
+__all__ += ["with_captured"]
 __dir__ = __all__.copy
 
 Fn = Callable[..., Any]
@@ -185,6 +187,38 @@ class Programmed:
                 # if the function is wrong, its own call says so
                 self.is_refused = True
         return self.fn(*args)
+
+
+# --- arguments of solvers -------------------------------------------------------------------
+
+
+def refuse_option(what: str, name: str, option: Any) -> None:
+    if any(type(x) is Tensor for x in tree.leaves(option)):
+        raise TypeError(
+            f"{what}: {name} is an option, which passes no gradient, and a Tensor was given; pass "
+            "its value"
+        )
+
+
+def tensors_of(what: str, arguments: Any) -> list[Tensor]:
+    """The Tensors of a tree, of the recording that goes on."""
+    tensors = moving_of(arguments)[0]
+    if tensors and CURRENT.get() is None:
+        refuse_stranger(what, tensors[0], None)
+    return tensors
+
+
+def moving_of(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+    """The Tensors of a tree, and the tree as a function of others in their places."""
+    leaves, structure = tree.flatten(args)
+    which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
+    return [leaves[i] for i in which], lambda moving: tree.unflatten(
+        structure, substituted(leaves, which, moving)
+    )
+
+
+def doubles(x: Any) -> Any:
+    return x if x.dtype == float else x.astype(float)
 
 
 # --- functions that capture Tensors ---------------------------------------------------------

@@ -14,7 +14,7 @@ from tapegrad.ops.scipy_special.bessel import ive_derivative
 from tapegrad.ops.scipy_special.gamma_functions import gamma_rest, half_step_rest
 from tapegrad.scipy import special
 
-__all__ = ["expm1_over", "integral", "moments", "truncated", "vonmises_rests"]
+__all__ = ["expm1_over", "integral", "log1p_over", "moments", "truncated", "vonmises_rests"]
 __dir__ = __all__.copy
 
 _INF = math.inf
@@ -42,6 +42,21 @@ def expm1_over(x: Any, c: Any) -> Any:
         total = 1 + near / k * total
     far = np.expm1(np.where(is_near, 1, c * x)) / np.where(is_near, 1, c)
     return np.where(is_near, x * total, far)
+
+
+def log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
+    """``weight * log1p(c * y) / c``, which is ``weight * y`` at 0, and has no slope at -1."""
+    product = c * y
+    total: Any = 0.0
+    is_near = np.less(np.absolute(product), 0.02)
+    near = np.where(is_near, product, 0)
+    for k in range(10, 0, -1):
+        total = 1 / k - near * total
+    at_end = np.less_equal(product, -1)
+    inner = np.where(is_near | at_end, 1, product)
+    far = special.xlog1py(weight, inner) / np.where(is_near, 1, c)
+    end = np.where(np.equal(weight, 0), 0, np.where(np.greater(weight * c, 0), -_INF, _INF))
+    return np.where(is_near, weight * y * total, np.where(at_end, end, far))
 
 
 def _above(c: Any, low: float, fn: Callable[..., Any], otherwise: float = _INF) -> Any:

@@ -8,44 +8,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-import attrs
 import numpy as np
-from scipy import stats as _scipy
 
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import floating, number, seen, stop_gradient
-from tapegrad.ops.decompositions import cholesky
-from tapegrad.ops.inverses import solve
-from tapegrad.ops.scipy_special.gamma_functions import half_step_rest
-from tapegrad.ops.scipy_special.incomplete import (
-    BETA,
-    GAMMA,
-    STUDENT,
-    binom_log_mass,
-    gamma_isf,
-    gamma_ppf,
-    t_ppf,
-)
+from tapegrad.ops.scipy_special.incomplete import BETA, GAMMA, STUDENT, gamma_isf, gamma_ppf, t_ppf
 from tapegrad.ops.scipy_special.normal import erfcx_derivative
 from tapegrad.scipy import special
+from tapegrad.scipy._discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
 from tapegrad.scipy._distributions import (
     PROBABILITIES,
     QUANTILES,
     Continuous,
-    Discrete,
     exp_of,
-    lacking,
     log_by_rest,
     log_of,
     without,
 )
 
-# files name it by this module
+# files name these by this module
 from tapegrad.scipy._distributions import Frozen as Frozen
-from tapegrad.scipy._moments import expm1_over, integral, truncated, vonmises_rests
-from tapegrad.scipy._options import with_scipys_options
+from tapegrad.scipy._moments import expm1_over, integral, log1p_over, truncated, vonmises_rests
+from tapegrad.scipy._multivariate import _Dirichlet as _Dirichlet
+from tapegrad.scipy._multivariate import _Multinomial as _Multinomial
+from tapegrad.scipy._multivariate import _MultivariateNormal as _MultivariateNormal
+from tapegrad.scipy._multivariate import _MultivariateT as _MultivariateT
+from tapegrad.scipy._multivariate import dirichlet, multinomial, multivariate_normal, multivariate_t
+from tapegrad.scipy._samples import PearsonRResult as PearsonRResult
+from tapegrad.scipy._samples import gmean, kurtosis, pearsonr, skew, zscore
 
 __all__ = ["bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "f"]
 __all__ += ["gamma", "genextreme", "genpareto", "geom", "gmean", "gumbel_l", "gumbel_r"]
@@ -332,33 +323,18 @@ invgamma = Continuous(
 )
 
 
-def _log1p_over(c: Any, y: Any, weight: Any = 1.0) -> Any:
-    """``weight * log1p(c * y) / c``, which is ``weight * y`` at 0, and has no slope at -1."""
-    product = c * y
-    total: Any = 0.0
-    is_near = np.less(np.absolute(product), 0.02)
-    near = np.where(is_near, product, 0)
-    for k in range(10, 0, -1):
-        total = 1 / k - near * total
-    at_end = np.less_equal(product, -1)
-    inner = np.where(is_near | at_end, 1, product)
-    far = special.xlog1py(weight, inner) / np.where(is_near, 1, c)
-    end = np.where(np.equal(weight, 0), 0, np.where(np.greater(weight * c, 0), -_INF, _INF))
-    return np.where(is_near, weight * y * total, np.where(at_end, end, far))
-
-
 def _end_of(c: Any) -> Any:
     """``1 / c``, or inf unless c is positive."""
     is_finite = np.greater(c, 0)
     return np.where(is_finite, 1 / np.where(is_finite, c, 1), _INF)
 
 
-_BOX_COX: tuple[Any, Any] = (lambda y, c: _log1p_over(c, y), expm1_over)
+_BOX_COX: tuple[Any, Any] = (lambda y, c: log1p_over(c, y), expm1_over)
 genpareto = Continuous(
     "genpareto",
     {"c": 0.25},
     (0.0, lambda c: _end_of(-c)),
-    lambda y, c: -_log1p_over(c, y, 1 + c),
+    lambda y, c: -log1p_over(c, y, 1 + c),
     *_changed(_EXPON, *_BOX_COX, lambda y, c: 0)[1:],
     inner=0.0,
     valid=np.isfinite,
@@ -367,7 +343,7 @@ genextreme = Continuous(
     "genextreme",
     {"c": 0.25},
     (lambda c: -_end_of(-c), _end_of),
-    lambda y, c: _log1p_over(c, -y, 1 - c) - _exp(_log1p_over(c, -y)),
+    lambda y, c: log1p_over(c, -y, 1 - c) - _exp(log1p_over(c, -y)),
     *_mirrored(_changed(_GUMBEL_L, *_BOX_COX, lambda y, c: 0))[1:],
     inner=0.0,
     low_is_open=True,
@@ -589,411 +565,3 @@ vonmises = without(Continuous, *PROBABILITIES, *QUANTILES, "var", "std")(
     lambda y, kappa: kappa * special.cosm1(y) - vonmises_rests(kappa)[0] - 2 * _LOG_SQRT_2PI,
     valid=lambda kappa: np.greater_equal(kappa, 0),
 )
-
-# --- discrete ones -------------------------------------------------------------------------
-
-
-def _is_probability(p: Any) -> Any:
-    return np.greater_equal(p, 0) & np.less_equal(p, 1)
-
-
-def _is_count(n: Any) -> Any:
-    return np.greater_equal(n, 0) & np.equal(n, np.floor(n))
-
-
-poisson = without(Discrete, "entropy")(
-    "poisson",
-    {"mu": 2.5},
-    lambda k, mu: GAMMA.density(k + 1, mu),
-    lambda k, mu: mu**k * np.exp(-special.gammaln(k + 1) - mu),
-    lambda k, mu: GAMMA.sf(k + 1, mu),
-    lambda k, mu: GAMMA.cdf(k + 1, mu),
-    lambda k, mu: GAMMA.logsf(k + 1, mu),
-    lambda k, mu: GAMMA.logcdf(k + 1, mu),
-    valid=lambda mu: np.greater_equal(mu, 0),
-)
-_BINOM: list[Any] = [
-    lambda k, n, p: binom_log_mass(k, n - k, p),
-    lambda k, n, p: p**k * (1 - p) ** (n - k) / ((n + 1) * special.beta(1 + n - k, 1 + k)),
-    lambda k, n, p: BETA.sf(k + 1, n - k, p),
-    lambda k, n, p: BETA.cdf(k + 1, n - k, p),
-    lambda k, n, p: BETA.logsf(k + 1, n - k, p),
-    lambda k, n, p: BETA.logcdf(k + 1, n - k, p),
-]
-_NBINOM: list[Any] = [
-    lambda k, n, p: binom_log_mass(n, k, p) + np.log(n / (n + k)),
-    lambda k, n, p: p**n * (1 - p) ** k / ((n + k) * special.beta(n, k + 1)),
-    lambda k, n, p: BETA.cdf(n, k + 1, p),
-    lambda k, n, p: BETA.sf(n, k + 1, p),
-    lambda k, n, p: BETA.logcdf(n, k + 1, p),
-    lambda k, n, p: BETA.logsf(n, k + 1, p),
-]
-
-
-def _of_one(functions: Sequence[Any], least: int) -> list[Any]:
-    """The functions of counts from `least` on, with a first shape parameter of 1."""
-    return [lambda k, p, fn=fn: fn(k - least, 1.0, p) for fn in functions]
-
-
-binom = without(Discrete, "entropy")(
-    "binom",
-    {"n": 5, "p": 0.25},
-    *_BINOM,
-    most=lambda n, p: n,
-    whole=1,
-    valid=lambda n, p: _is_count(n) & _is_probability(p),
-)
-bernoulli = Discrete(
-    "bernoulli", {"p": 0.25}, *_of_one(_BINOM, 0), most=lambda p: 1, valid=_is_probability
-)
-nbinom = without(Discrete, "entropy")(
-    "nbinom",
-    {"n": 2.5, "p": 0.25},
-    *_NBINOM,
-    valid=lambda n, p: np.greater(n, 0) & np.greater(p, 0) & np.less_equal(p, 1),
-)
-
-
-def _betabinom_logpmf(k: Any, n: Any, a: Any, b: Any) -> Any:
-    # true for any p; the terms are small for this one
-    p = stop_gradient((a + k) / (a + b + n))
-    return binom_log_mass(k, n - k, p) + BETA.density(a, b, p) - BETA.density(a + k, b + n - k, p)
-
-
-betabinom = without(Discrete, *PROBABILITIES, *QUANTILES, "entropy")(
-    "betabinom",
-    {"n": 5, "a": 2.0, "b": 3.5},
-    _betabinom_logpmf,
-    lambda k, n, a, b: 0 * k,
-    most=lambda n, a, b: n,
-    whole=1,
-    valid=lambda n, a, b: _is_count(n) & np.greater(a, 0) & np.greater(b, 0),
-)
-geom = Discrete(
-    "geom",
-    {"p": 0.25},
-    *_of_one(_NBINOM, 1),
-    valid=lambda p: np.greater(p, 0) & np.less_equal(p, 1),
-    least=1,
-)
-
-# --- of vectors ----------------------------------------------------------------------------
-
-
-@attrs.frozen(eq=False, slots=False)
-class _OfVectors:
-    """The base of distributions of vectors."""
-
-    __getattr__ = lacking
-    logpdf: ClassVar[Callable[..., Any]]
-
-    def __call__(self, *parameters: Any, **named: Any) -> Any:
-        raise TypeError(f"call a method of {(self.__doc__ or '').partition(chr(10))[0]}")
-
-    def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The density."""
-        return exp_of(self.logpdf(x, *args, **kwargs))
-
-
-def _distances(
-    name: str, x: Any, mean: Any, cov: Any, allow_singular: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Squares of distances by a covariance, half the logarithm of its determinant, its rank and
-    its size.
-    """
-    x, cov = floating(x), floating(cov)
-    mean = None if mean is None else np.atleast_1d(floating(mean))
-    n = (cov.shape[0] if cov.ndim == 2 else 1) if mean is None else mean.shape[0]
-    if cov.ndim < 2:
-        cov = cov * np.eye(n)
-    if cov.shape != (n, n) or (mean is not None and mean.ndim > 1):
-        raise ValueError(
-            f"{name}: the covariance of {n} variables must have the shape {(n, n)}; it has "
-            f"{cov.shape}"
-        )
-    x = x if x.ndim > 1 or (x.ndim == 1 and n > 1) else x[..., None]
-    if x.shape[-1] != n:
-        raise ValueError(f"{name}: the last axis of x must have a length of {n}")
-    apart, rank, is_outside = x if mean is None else x - mean, n, np.False_
-    if allow_singular:
-        values, vectors = np.linalg.eigh(stop_gradient(cov))
-        eps = np.finfo(cov.dtype).eps * (1e6 if cov.dtype == float else 1e3)
-        least = eps * np.max(np.absolute(values))
-        is_null = np.less_equal(np.absolute(values), least)
-        rank = n - np.sum(is_null)
-        # the projection to the rest, with the slopes of a formula that has fewer digits
-        slopes = np.eye(n) - np.linalg.pinv(cov, rcond=eps) @ cov
-        slopes = np.where(np.less(rank, n), slopes - stop_gradient(slopes), 0)
-        rest = (vectors * is_null) @ vectors.T + slopes
-        beyond, cov = apart @ rest, cov + rest
-        apart = apart - beyond
-        is_outside = np.greater_equal(np.sum(beyond * beyond, axis=-1), least * least)
-    factor = cholesky(cov)
-    flat = solve(factor, np.reshape(apart, (-1, n)).T)
-    squares = np.reshape(np.sum(flat * flat, axis=0), apart.shape[:-1])
-    half_log_det = np.sum(np.log(np.diagonal(factor)))
-    return np.where(is_outside, _INF, squares), half_log_det, rank, n
-
-
-class _MultivariateNormal(_OfVectors):
-    """`scipy.stats.multivariate_normal`: pdf, logpdf and entropy, each called as in SciPy.
-
-    The arguments are ``x, mean=None, cov=1, allow_singular=False``: points along the last axis, a
-    vector of zeros by default, and a matrix, a vector of variances, or one variance. The gradient
-    by the covariance is symmetric. If it is singular, that is along matrices of the same rank.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.stats import multivariate_normal
-    >>> tg.grad(multivariate_normal.logpdf)(np.array([1.0, 0.0]), cov=np.diag([4.0, 1.0]))
-    array([-0.25,  0.  ])
-    """
-
-    name: ClassVar[str] = "multivariate_normal"
-
-    def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
-        """The logarithm of the density."""
-        squares, half_log_det, rank, _ = _distances(self.name, x, mean, cov, allow_singular)
-        return number(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
-
-    def entropy(self, mean: Any = None, cov: Any = 1) -> Any:
-        """The entropy, in natural units."""
-        x = np.zeros(np.shape(cov)[1:] or 1) if mean is None else mean
-        _, half_log_det, rank, _ = _distances(self.name, x, mean, cov, True)
-        return number(half_log_det + rank * (_LOG_SQRT_2PI + 0.5))
-
-
-class _MultivariateT(_OfVectors):
-    """`scipy.stats.multivariate_t`: pdf and logpdf, each called as in SciPy.
-
-    The arguments are ``x, loc=None, shape=1, df=1``, the first three as those of
-    `multivariate_normal`, which it is for infinitely many degrees of freedom.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.stats import multivariate_t
-    >>> tg.grad(multivariate_t.logpdf)(np.array([1.0, 0.0]), shape=np.eye(2), df=2.0).round(4)
-    array([-1.3333,  0.    ])
-    """
-
-    name: ClassVar[str] = "multivariate_t"
-
-    def logpdf(self, x: Any, loc: Any = None, shape: Any = 1, df: Any = 1) -> Any:
-        """The logarithm of the density."""
-        squares, half_log_det, _, n = _distances(self.name, x, loc, shape, False)
-        df, per_df = floating(df), 1 / floating(df)
-        steps = [half_step_rest(0, (df + i) / 2) + np.log1p(i * per_df) / 2 for i in range(n)]
-        tail = (1 + n * per_df) / 2 * _log1p_over(per_df, squares)
-        y = sum(steps, -half_log_det - n * _LOG_SQRT_2PI) - tail
-        return number(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
-
-
-class _Multinomial(_OfVectors):
-    """`scipy.stats.multinomial`: pmf, logpmf and mean, each called as in SciPy.
-
-    The arguments are ``x, n, p``: counts along the last axis, their sum, and the probabilities,
-    which sum to 1; otherwise the result is nan. The gradient by each is the formula's.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.stats import multinomial
-    >>> tg.grad(lambda p: multinomial.logpmf([1, 3], 4, p))(np.array([0.25, 0.75]))
-    array([4., 4.])
-    """
-
-    name: ClassVar[str] = "multinomial"
-    pdf: Any = property()
-
-    def pmf(self, x: Any, n: Any, p: Any) -> Any:
-        """The probability of counts."""
-        x, n, p, rest, known = self._read(x, n, p)
-        masses = np.prod(poisson.pmf(x, n[..., None] * p), axis=-1)
-        return known(masses / poisson.pmf(n, n) * np.exp(rest), 0.0)
-
-    def logpmf(self, x: Any, n: Any, p: Any) -> Any:
-        """The logarithm of the probability of counts."""
-        x, n, p, rest, known = self._read(x, n, p)
-        masses = np.sum(poisson.logpmf(x, n[..., None] * p), axis=-1)
-        return known(masses - poisson.logpmf(n, n) + rest, -_INF)
-
-    def _read(self, x: Any, n: Any, p: Any) -> tuple[Any, ...]:
-        """The arguments, ``n * (sum(p) - 1)``, and a function that puts in what is known.
-
-        The distribution is that of independent counts of Poisson's with the same sum.
-        """
-        x, n, p = floating(x), floating(n), floating(p)
-        if x.ndim == 0 or x.shape[-1] != p.shape[-1]:
-            raise ValueError(
-                "multinomial: the last axis of the counts must be as long as that of p; the "
-                f"shapes are {x.shape} and {p.shape}"
-            )
-        excess, fits = np.sum(p, axis=-1) - 1, np.equal(np.sum(x, axis=-1), n)
-        is_valid = _is_count(n) & np.all(_is_probability(p), axis=-1)
-        is_valid = is_valid & np.less_equal(np.absolute(excess), 10 * np.finfo(p.dtype).eps)
-        n = np.where(_is_count(n), np.floor(n), 0)
-
-        def known(y: Any, otherwise: float) -> Any:
-            return number(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
-
-        return x, n, p, n * excess, known
-
-    def mean(self, n: Any, p: Any) -> Any:
-        """The mean."""
-        return floating(n)[..., None] * floating(p)
-
-
-class _Dirichlet(_OfVectors):
-    """`scipy.stats.dirichlet`: pdf and logpdf, each called as in SciPy.
-
-    The arguments are ``x, alpha``. The first axis of `x` has the entries of a point, which sum to
-    1, or all but the last of them; further axes are those of the points. With all entries given,
-    the gradient by each is the formula's, which is defined off the simplex too.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.stats import dirichlet
-    >>> tg.grad(dirichlet.logpdf)(np.array([0.25, 0.75]), np.array([2.0, 4.0]))
-    array([4., 4.])
-    """
-
-    name: ClassVar[str] = "dirichlet"
-
-    def logpdf(self, x: Any, alpha: Any) -> Any:
-        """The logarithm of the density."""
-        x, alpha = floating(x), floating(alpha)
-        if alpha.ndim != 1 or x.ndim < 1 or alpha.shape[0] - x.shape[0] not in (0, 1):
-            raise ValueError(
-                "dirichlet: the first axis of x must be as long as the vector alpha, or shorter by "
-                f"one; the shapes are {x.shape} and {alpha.shape}"
-            )
-        if x.shape[0] < alpha.shape[0]:
-            x = np.concatenate([x, 1 - np.sum(x, axis=0, keepdims=True)])
-        values, shapes = seen(x), seen(alpha)
-        if shapes is not None and not np.all(shapes > 0):
-            raise ValueError("dirichlet: every element of alpha must be above 0")
-        if values is not None and (
-            np.any(values < 0) or np.any(values > 1) or np.any(abs(np.sum(values, 0) - 1) > 1e-9)
-        ):
-            raise ValueError("dirichlet: the entries of each x must be from 0 to 1, and sum to 1")
-        if values is not None and shapes is not None and np.any(values[shapes < 1] == 0):
-            raise ValueError("dirichlet: an entry of x is 0 where alpha is below 1")
-        log_beta = np.sum(special.gammaln(alpha)) - special.gammaln(np.sum(alpha))
-        powers = np.reshape(alpha - 1, (-1, *[1] * (x.ndim - 1)))
-        return number(np.sum(special.xlogy(powers, x), axis=0) - log_beta)
-
-
-multivariate_normal = _MultivariateNormal()
-dirichlet = _Dirichlet()
-multinomial = _Multinomial()
-multivariate_t = _MultivariateT()
-
-# --- statistics of samples -----------------------------------------------------------------
-
-_like_scipy = with_scipys_options(_scipy)
-
-
-@_like_scipy
-def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
-    """The distances to the mean, in standard deviations; nan where all numbers are the same.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.stats import zscore
-    >>> zscore(np.array([1.0, 3.0]))
-    array([-1.,  1.])
-    """
-    a = floating(a)
-    ends = [np.equal(a, fn(a, axis=axis, keepdims=True)) for fn in (np.min, np.max)]
-    std = np.std(np.where(ends[0] & ends[1], np.nan, a), axis=axis, ddof=ddof, keepdims=True)
-    return (a - np.mean(a, axis=axis, keepdims=True)) / std
-
-
-@_like_scipy
-def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> Any:
-    """The geometric mean of numbers, nan if one is below 0.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.stats import gmean
-    >>> gmean(np.array([1.0, 4.0]))
-    np.float64(2.0)
-    """
-    a = floating(a)
-    logs: Any = np.where(np.less(a, 0), np.nan, log_of(a))
-    return exp_of(np.average(logs, axis=axis, weights=weights, keepdims=keepdims))
-
-
-def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any, int]:
-    """A central moment divided by a power of the variance, and how many numbers it is of."""
-    a = floating(a)
-    mean = np.mean(a, axis=axis, keepdims=True)
-    square = np.mean(np.square(a - mean), axis=axis, keepdims=True)
-    # next to nothing
-    is_flat = np.less_equal(square, np.square(np.finfo(a.dtype).eps * mean))
-    scale = np.sqrt(np.where(is_flat, np.nan, square))
-    moment = np.mean(((a - mean) / scale) ** power, axis=axis, keepdims=keepdims)
-    return moment, a.size // max(mean.size, 1)
-
-
-@_like_scipy
-def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) -> Any:
-    """The skewness of numbers; nan where they are all the same.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.stats import skew
-    >>> skew(np.array([1.0, 2.0, 6.0])).round(4)
-    np.float64(0.5952)
-    """
-    y, n = _standard_moment(a, axis, keepdims, 3)
-    return number(y if bias or n < 3 else math.sqrt(n * (n - 1)) / (n - 2) * y)
-
-
-@_like_scipy
-def kurtosis(
-    a: Any, axis: Any = 0, fisher: bool = True, bias: bool = True, *, keepdims: bool = False
-) -> Any:
-    """The kurtosis of numbers, by default less that of a normal distribution.
-
-    Examples
-    --------
-    >>> from tapegrad.scipy.stats import kurtosis
-    >>> kurtosis(np.array([1.0, 2.0, 6.0])).round(4)
-    np.float64(-1.5)
-    """
-    y, n = _standard_moment(a, axis, keepdims, 4)
-    if not bias and n > 3:
-        y = ((n * n - 1) * y - 3 * (n - 1) ** 2) / ((n - 2) * (n - 3)) + 3
-    return number(y - 3 if fisher else y)
-
-
-class PearsonRResult(NamedTuple):
-    """A correlation coefficient, and the probability of one as far from 0 of normal numbers."""
-
-    statistic: Any
-    pvalue: Any
-
-
-@_like_scipy
-def pearsonr(x: Any, y: Any, *, axis: int = 0) -> PearsonRResult:
-    """Pearson's correlation coefficient along an axis, and its two-sided p-value.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> from tapegrad.scipy.stats import pearsonr
-    >>> x = np.array([1.0, 2.0, 4.0])
-    >>> pearsonr(x, np.array([0.0, 3.0, 5.0])).statistic.round(4)
-    np.float64(0.9538)
-    """
-    x, y = np.broadcast_arrays(floating(x), floating(y))
-    x, y = zscore(x, axis), zscore(y, axis)
-    r = number(np.clip(np.mean(x * y, axis=axis), -1, 1))
-    half = x.shape[axis] / 2 - 1
-    return PearsonRResult(
-        r, 2 * beta.cdf((1 - np.absolute(r)) / 2, half, half) if half else 0 * r + 1
-    )
