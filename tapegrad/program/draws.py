@@ -12,9 +12,16 @@ import random
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -23,22 +30,23 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
-from tapegrad.program.static import record_fields
+from tapegrad.program.static import GENERATORS, record_fields
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
 # Modules of Python's whose objects hold others: containers, methods, partials.
 _BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"})
-# Top-level packages of which nothing is searched.
+# Top-level packages of which nothing is searched, and those whose classes are not.
 _FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_CLASSES_OF_OTHERS = _FOREIGN | {"builtins", "tapegrad"}
 _NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
-# The generators that every function can name, and what reads their states.
-_GLOBAL: list[tuple[str, Callable[[], Any]]] = [
-    ("NumPy's global generator (np.random)", functools.partial(np.random.get_state, legacy=False)),
-    ("Python's global generator (random)", random.getstate),
-]
 # Functions, which lead to what their module names.
 _FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
+# The generators that every function can name.
+_METHODS: tuple[Any, Any] = (np.random.get_state, random.getstate)
+_GLOBAL = [
+    ("NumPy's global generator (np.random)", _METHODS[0].__self__),
+    ("Python's global generator (random)", _METHODS[1].__self__),
+]
 
 
 @contextlib.contextmanager
@@ -49,12 +57,13 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     it gives (`reached`).
     """
     reach = reached(fn)
-    readers = [(f"the generator {name}", _reader(x)) for name, x in reach]
-    generators = [*_GLOBAL, *[(name, state) for name, state in readers if state is not None]]
-    before = [_content(state()) for _, state in generators]
+    known = {id(x) for _, x in _GLOBAL}
+    own = [(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)]
+    generators = [*_GLOBAL, *[pair for pair in own if id(pair[1]) not in known]]
+    before = [_state(x) for _, x in generators]
     yield reach
-    for (name, state), content in zip(generators, before, strict=True):
-        if _content(state()) != content:
+    for (name, x), state in zip(generators, before, strict=True):
+        if _state(x) != state:
             raise TraceError(
                 f"{label(fn)} drew from {name} while it was compiled, and the program would give "
                 "the same numbers in every call; draw before the call and pass the numbers, or "
@@ -63,17 +72,13 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
             )
 
 
-def _reader(x: Any) -> Callable[[], Any] | None:
-    """A function that reads the state of a random generator; None for anything else."""
-    if isinstance(x, np.random.Generator):
-        x = x.bit_generator
-    if isinstance(x, np.random.BitGenerator):
-        return lambda: x.state
+def _state(x: Any) -> Any:
+    """The state of a random generator, to compare."""
+    if isinstance(x, random.Random):
+        return None if isinstance(x, random.SystemRandom) else x.getstate()
     if isinstance(x, np.random.RandomState):
-        return functools.partial(x.get_state, legacy=False)
-    if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
-        return x.getstate
-    return None
+        return _content(x.get_state(legacy=False))
+    return _content((x if isinstance(x, np.random.BitGenerator) else x.bit_generator).state)
 
 
 def _content(state: Any) -> Any:
@@ -102,33 +107,29 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
         objects.append((name, x))
         own: Iterable[str] = names
         if isinstance(x, FunctionType) and home != "tapegrad":
-            own = _names(x)
+            own = _names(x.__code__)
             names |= own
         for path, part in _parts(name, x, home, own):
-            if type(part) in _PLAIN or id(part) in seen:
-                continue
-            # a class has attributes and methods, of which its objects make use
-            if isinstance(part, type) or not isinstance(part, _NO_PLACE):
+            if id(part) not in seen and _is_place(type(part)):  # type: ignore[arg-type]
                 seen.add(id(part))
                 of = _home(part)
                 (installed if _is_installed(of) else waiting).append((path, part, of))
     return objects
 
 
-def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> list[tuple[str, Any]]:
+def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> Iterable[tuple[str, Any]]:
     """The objects that an object refers to; one without a name of its own has that of the object.
 
-    `home` is that of the object, and `names` are those in a function's own code; for other objects
-    they are looked up first.
+    `home` is that of the object, and `names` are those in a function's own code; in other large
+    objects they are looked up first.
     """
     if isinstance(x, weakref.ref):
         return [(name, x())]
-    if home == "numpy" and not isinstance(x, (type, *_FUNCTIONS, np.ndarray)):
+    if home in _FOREIGN and not isinstance(x, np.ndarray):
         # as of `np.vectorize`
-        return [(f"{name}.{key}", part) for key, part in _items(x, names)]
-    if (home in _FOREIGN and not isinstance(x, np.ndarray)) or (
-        declaration(x) and _package(x) == "tapegrad"
-    ):
+        holds = home == "numpy" and not isinstance(x, (type, *_FUNCTIONS))
+        return _items(name, x, names) if holds else []
+    if declaration(x) and _package(x) == "tapegrad":
         return []
     if isinstance(x, FunctionType):
         # what wraps a user's function may be ours
@@ -139,8 +140,16 @@ def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> list[tuple[str
     if isinstance(x, functools.partial):
         named = dict(zip(_positional(x.func), x.args, strict=False)) | x.keywords
         return [(name, x.func), *named.items(), *[(name, part) for part in x.args]]
-    items = [(f"{name}.{key}".lstrip("."), part) for key, part in _items(x, names)]
-    return items + [(name, part) for part in contents(x)]
+    held = getattr(x, "__dict__", None)
+    others = [(name, part) for part in contents(x) if part is not held]
+    return _items(name, x, names) + others
+
+
+@functools.lru_cache(256)
+def _is_place(kind: type) -> bool:
+    """Whether objects of a class may lead to a generator."""
+    # a class has attributes and methods, of which its objects make use
+    return issubclass(kind, type) or not issubclass(kind, _NO_PLACE)
 
 
 def _home(x: Any) -> str:
@@ -168,21 +177,27 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _items(x: Any, names: Iterable[str]) -> Iterable[tuple[Any, Any]]:
+def _items(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
     """The elements of a container by their keys, or the fields and attributes of an object."""
+    pairs: list[tuple[Any, Any]]
     if type(x) in (list, tuple):
-        return enumerate(x[:MOST_ELEMENTS])
-    fields = record_fields(type(x)) or []
-    held = x if type(x) is dict else getattr(x, "__dict__", {})
-    first = [(name, held[name]) for name in names if name in held]
-    # at once, since another thread may add to it
-    rest = [*islice(held.items(), MOST_ELEMENTS)]
-    return [*[(f, getattr(x, f, None)) for f in fields], *first, *rest]
+        pairs = [*enumerate(x[:MOST_ELEMENTS])]
+    else:
+        kind: Any = type(x)
+        held = x if kind is dict else getattr(x, "__dict__", {})
+        pairs = [(field, getattr(x, field, None)) for field in record_fields(kind) or ()]
+        if len(held) > MOST_ELEMENTS:
+            pairs += [(key, held[key]) for key in names if key in held]
+        # at once, since another thread may add to it
+        pairs += [*islice(held.items(), MOST_ELEMENTS)]
+    start = f"{name}." if name else ""
+    places = [pair for pair in pairs if _is_place(type(pair[1]))]  # type: ignore[arg-type]
+    return [(f"{start}{key}", part) for key, part in places]
 
 
 def _shared(kind: type) -> list[tuple[str, Any]]:
     """The attributes and methods of a user's class."""
-    if _package(kind) in _FOREIGN | {"builtins", "tapegrad"}:
+    if _package(kind) in _CLASSES_OF_OTHERS:
         return []
     return [
         (f"{kind.__name__}.{name}", x)
@@ -197,16 +212,15 @@ def _positional(fn: Any) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
 
 
-def _names(fn: FunctionType) -> dict[str, None]:
-    """The names and the strings in a function's code, in their order."""
-    names: dict[str, None] = {}
-    codes: list[CodeType] = [fn.__code__]
-    while codes:
-        code = codes.pop()
-        names.update(dict.fromkeys(code.co_names))
-        names.update(dict.fromkeys(x for x in code.co_consts if type(x) is str))
-        codes += [x for x in code.co_consts if isinstance(x, CodeType)]
-    return names
+@functools.lru_cache(256)
+def _names(code: CodeType) -> Mapping[str, None]:
+    """The names and the strings in the code of a function, in their order."""
+    names = dict.fromkeys(code.co_names)
+    names |= dict.fromkeys([x for x in code.co_consts if type(x) is str])
+    for x in code.co_consts[::-1]:
+        if isinstance(x, CodeType):
+            names |= _names(x)
+    return MappingProxyType(names)
 
 
 def _captured(fn: FunctionType) -> dict[str, Any]:
@@ -226,5 +240,6 @@ def _named(fn: FunctionType, names: Iterable[str]) -> dict[str, Any]:
     for path, x in pairs:
         if isinstance(x, ModuleType) and x not in opened:
             opened.add(x)
-            pairs += [(f"{path}.{name}", vars(x)[name]) for name in names if name in vars(x)]
+            held = vars(x)
+            pairs += [(f"{path}.{name}", held[name]) for name in names if name in held]
     return dict(pairs) | defaults | dict(fn.__kwdefaults__ or {})

@@ -32,7 +32,8 @@ _CODE = (
     *(types.FunctionType, types.ModuleType, type, Op, np.ufunc, type(np.sum)),
     *(types.MethodDescriptorType, types.WrapperDescriptorType, type(functools.cache(len))),
 )
-_RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+# random generators
+GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
 
 def static_key(x: Any, what: str) -> Hashable:
@@ -77,7 +78,7 @@ def static_key(x: Any, what: str) -> Hashable:
 
 def parts(x: Any) -> Any:
     """The parts of a static value, besides its class; None if it has none."""
-    kind = type(x)
+    kind: Any = type(x)
     if kind is tuple or (isinstance(x, tuple) and hasattr(kind, "_fields")):
         return x
     if kind is slice:
@@ -94,6 +95,7 @@ def parts(x: Any) -> Any:
     return [getattr(x, name, None) for name in names]
 
 
+@functools.lru_cache(256)
 def record_fields(kind: Any) -> list[str] | None:
     """The names of a record's fields; None if it is none."""
     if hasattr(kind, "__attrs_attrs__"):
@@ -105,7 +107,7 @@ def record_fields(kind: Any) -> list[str] | None:
 
 def _check_attributes(x: Any, what: str) -> None:
     """Raise for a record with attributes that are not fields, since these may change."""
-    kind = type(x)
+    kind: Any = type(x)
     names = record_fields(kind)
     more = [
         name
@@ -134,7 +136,7 @@ def _remedy(x: Any) -> str:
             "one seed would be drawn from for ever: pass a key, tg.random.key(seed_sequence), "
             "which is an array and varies"
         )
-    if isinstance(x, _RANDOM):
+    if isinstance(x, GENERATORS):
         return (
             "its numbers would be drawn once and for all: draw before the call and pass the "
             "numbers, or pass a key (tg.random.key(0)) and draw with tg.random"

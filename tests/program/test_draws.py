@@ -54,6 +54,52 @@ def test_draws_of_a_generator_left_alone_are_no_matter():
     np.testing.assert_array_equal(compiled(X), compiled(X))
 
 
+@pytest.mark.parametrize("rng", [np.random, np.random.RandomState(0)])
+def test_a_draw_of_a_number_that_was_kept_is_seen(rng):
+    rng.normal()  # makes two numbers and keeps one
+    with pytest.raises(TraceError, match="drew from"):
+        tg.compile(drawing(rng))(X)
+
+
+def bind_global(value):
+    source = "lambda x: x * (2.0 if rng is None else rng.random())"
+    fn = eval(source, {"rng": None})
+    return fn, lambda: fn.__globals__.update(rng=value)
+
+
+def bind_variable(value):
+    rng = None
+
+    def bind():
+        nonlocal rng
+        rng = value
+
+    return lambda x: x * (2.0 if rng is None else rng.random()), bind
+
+
+def bind_default(value):
+    def fn(x, rng=None):
+        return x * (2.0 if rng is None else rng.random())
+
+    return fn, lambda: setattr(fn, "__defaults__", (value,))
+
+
+def bind_attribute(value):
+    held = types.SimpleNamespace(rng=None)
+    fn = lambda x: x * (2.0 if held.rng is None else held.rng.random())  # noqa: E731
+    return fn, lambda: setattr(held, "rng", value)
+
+
+@pytest.mark.parametrize("bind", [bind_global, bind_variable, bind_default, bind_attribute])
+def test_a_name_bound_anew_between_two_compilations_is_seen(bind):
+    """Of a function only its code is remembered: what its names stand for may change."""
+    fn, bound = bind(np.random.default_rng(0))
+    tg.compile(fn)(X)
+    bound()
+    with pytest.raises(TraceError, match="drew from the generator"):
+        tg.compile(fn)(X)
+
+
 # --- where a generator can be named ---------------------------------------------------------
 
 
