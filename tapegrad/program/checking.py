@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
 from typing import Any
@@ -17,15 +17,16 @@ from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, example
-from tapegrad.program.naming import is_known
 from tapegrad.tree.numbers import PYTHON_NUMBERS
+
+Infers = Callable[[Rules], bool]
 
 
 class Malformed(Exception):  # noqa: N818
     """Says what of a program does not fit together."""
 
 
-def check_code(code: Code, all_inferred: bool = True) -> None:
+def check_code(code: Code, infers: Infers = lambda op: True) -> None:
     """Raise `Malformed` unless a program is well-formed, and so are the bodies inside it.
 
     Operands are there before the instructions that use them, and of the kind that these take; the
@@ -36,16 +37,16 @@ def check_code(code: Code, all_inferred: bool = True) -> None:
     ----------
     code
         The program.
-    all_inferred
-        Whether the result of every instruction is inferred, or only those of ufuncs and of
-        tapegrad's ops, so that none of the user's is called.
+    infers
+        The ops whose results are inferred, besides ufuncs: by default all. None of the others is
+        called.
     """
-    _check_body(code, all_inferred)
+    _check_body(code, infers)
     if len(code.outputs) != code.structure.size:
         _fail("the results do not fill their tree")
 
 
-def _check_body(code: Code, all_inferred: bool) -> None:
+def _check_body(code: Code, infers: Infers) -> None:
     """The same, whatever tree its outputs are returned in."""
     for leaf in code.inputs:
         kind = leaf.number and leaf.number[0]
@@ -68,11 +69,11 @@ def _check_body(code: Code, all_inferred: bool) -> None:
             if len(options) != 1 or type(*options) is not kind:
                 _fail(f"{what} has other options than its bodies")
             (held,) = options
-            whole[Ref("instruction", i)] = _parts(code, instruction, held, what, all_inferred)
+            whole[Ref("instruction", i)] = _parts(code, instruction, held, what, infers)
         elif instruction.op is PART:
             _check_part(code, instruction, whole, what)
         else:
-            _check_result(code, instruction, what, all_inferred)
+            _check_result(code, instruction, what, infers)
             like = instruction.op.like and _like(code, instruction)
             if type(like) is Parts:
                 whole[Ref("instruction", i)] = [(x.shape, x.dtype) for x in like.values]
@@ -148,7 +149,7 @@ def _kind(code: Code, x: Any) -> Any:
     return value.shape, value.dtype
 
 
-def _check_result(code: Code, instruction: Instruction, what: str, all_inferred: bool) -> None:
+def _check_result(code: Code, instruction: Instruction, what: str, infers: Infers) -> None:
     """Raise if an op would give another shape or dtype than the program says."""
     if instruction.number:
         numbers = all(type(_kind(code, x)) is str for x in instruction.operands)
@@ -158,7 +159,7 @@ def _check_result(code: Code, instruction: Instruction, what: str, all_inferred:
             or instruction.dtype.kind not in KINDS
         ):
             _fail(f"{what} gives no Python number")
-    if not (instruction.is_elementwise or all_inferred or is_known(instruction.op)):
+    if not (instruction.is_elementwise or infers(instruction.op)):
         return
     operands = [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
     try:
@@ -190,7 +191,7 @@ def _check_part(
 
 
 def _parts(
-    code: Code, instruction: Instruction, held: Loop | Branch, what: str, all_inferred: bool
+    code: Code, instruction: Instruction, held: Loop | Branch, what: str, infers: Infers
 ) -> list[Any]:
     """The kinds of the results of a loop or a branch, checked with its bodies."""
     bodies = held.bodies.values()
@@ -198,7 +199,7 @@ def _parts(
         if not all(type(x) is Ref for x in body.outputs):
             _fail(f"{what} has a body that returns what is no value")
         try:
-            _check_body(body, all_inferred)
+            _check_body(body, infers)
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
     kinds = [_kind(code, x) for x in instruction.operands]

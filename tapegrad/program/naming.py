@@ -22,11 +22,13 @@ from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned
 from tapegrad.ops.rows import sum_segments
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.ops import LOOPS, SCAN
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
 # loops and branches, whose ops are made of programs
-_CONTROL = "tapegrad.program.control."
+_CONTROL = "control."
 _SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
@@ -49,14 +51,28 @@ _COLUMNS: Mapping[Any, Callable[..., Any]] = {
     thin_qr: lambda q, r: (turned(q), r),
     thin_svd: lambda u, s, vh: (s[..., None], turned(u), vh),
 }
-_OLDER = {f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()}
-_OLDER["segment_sum"] = sum_segments
 # ops that are not declared under a name
 _OTHERS = {
+    # of older files
+    "segment_sum": sum_segments,
+    f"{_CONTROL}loop": SCAN,
+    **{f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()},
     "seed": SEED,
     "as_array": ASARRAY,
-    **_OLDER,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
+    **{f"{_CONTROL}{op.name}": op for op in (*LOOPS, COND)},
+    f"{_CONTROL}part": PART,
+}
+# the last name of each
+_NAMES = {op: name for name, op in _OTHERS.items()}
+_UNNAMED = {
+    CUSTOM_VJP: "a program that calls a custom_vjp function cannot be saved, since the function "
+    "would have to be saved with it; declare it with tg.custom_op",
+    **dict.fromkeys(
+        (EACH, EACH_DRAWN),
+        "a program has a draw, or an op of your own, that vmap calls for each example of a batch; "
+        "no file holds that, and JAX cannot do it: call the function for each example",
+    ),
 }
 
 
@@ -68,36 +84,22 @@ def name_of_op(op: Rules) -> str:
     TypeError
         For a `custom_vjp`, which each call makes anew, and for calls example by example.
     """
-    if op is CUSTOM_VJP:
-        raise TypeError(
-            "a program that calls a custom_vjp function cannot be saved, since the function would "
-            "have to be saved with it; declare it with tg.custom_op"
-        )
-    if op in (EACH, EACH_DRAWN):
-        raise TypeError(
-            "a program has a draw, or an op of your own, that vmap calls for each example of a "
-            "batch; no file holds that, and JAX cannot do it: call the function for each example"
-        )
+    if op in _UNNAMED:
+        raise TypeError(_UNNAMED[op])
     suffix = COMPLEX if "__real__" in vars(op) else ""
-    if name := _own_name(op):
-        return f"{name}{suffix}"
-    if op is PART:
-        return "control.part"
-    if op.forward.__module__.startswith(_CONTROL):
-        return f"control.{op.name}"
-    return f"{full_name(op)}{suffix}"
+    return f"{_own_name(op) or full_name(op)}{suffix}"
 
 
 def is_known(op: Rules) -> bool:
     """Whether an op is tapegrad's own, other than a loop or a branch."""
-    return bool(_own_name(op))
+    name = _own_name(op)
+    return bool(name) and not name.startswith(_CONTROL)
 
 
 def _own_name(op: Rules) -> str:
-    """The name of an op of tapegrad's, other than a loop or a branch; "" for any other."""
+    """The name of an op of tapegrad's; "" for any other."""
     is_of_scipy = getattr(op, "__module__", "").startswith(_SCIPY)
-    others = [name for name, known in _OTHERS.items() if known is op]
-    return key_of(op) or next(iter(others), f"scipy.{op.name}" if is_of_scipy else "")
+    return key_of(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else "")
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:
@@ -110,26 +112,79 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     """
     real = name.removesuffix(COMPLEX)
     op: Any = OPS.get(real) or _OTHERS.get(real)
-    if real.startswith("tapegrad."):
-        named = _of_the_package(real)
-        op = named if isinstance(named, Op) else None
-    elif real.startswith("scipy."):
+    if real.startswith("scipy."):
         # not every program needs them
         op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
+    op = op or _thing_named(real, lambda x: isinstance(x, Op), using)
     if real != name and op is not None and isinstance(op.complex, Op):
         op = op.complex
-    if op is None:
-        op = _handed(name, [x for x in using if isinstance(x, Op)])
     if op is not None:
         return op  # type: ignore[no-any-return]
-    if ":" not in name:
+    if ":" not in name or name.startswith("tapegrad."):
         raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
-    if name.startswith("tapegrad."):
-        raise FileError(f"it has the op {name!r}, which this version of tapegrad does not have")
     raise FileError(
         f"it has the op {name!r}, which is not tapegrad's; hand it over: "
         f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
     )
+
+
+def static_named(name: str) -> Any:
+    """The class of the package's with this name whose objects files hold by their parts.
+
+    Raises
+    ------
+    FileError
+        If there is none.
+    """
+    static = _thing_named(name, lambda x: hasattr(x, "from_parts"), ())
+    if static is None:
+        raise FileError(f"it has a {name!r}, which this version of tapegrad does not know")
+    return static
+
+
+def class_named(name: str, using: Iterable[Any]) -> type:
+    """The class with this name in a file.
+
+    Raises
+    ------
+    FileError
+        If it neither belongs to the package nor was handed over.
+    """
+    named: type | None = _thing_named(name, _is_node, using)
+    last = name.rpartition(":")[2]
+    if named is None and name.startswith("tapegrad."):
+        # that of an op's results, which may be named by a module where it no longer is
+        kinds = [op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]
+        named = next((kind for kind in kinds if kind.__name__ == last), None)
+    if named is None:
+        raise FileError(
+            f"it returns records of the class {name!r}; hand it over: "
+            f"tg.load_program(path, using=[{last}])"
+        )
+    return named
+
+
+def _is_node(x: Any) -> bool:
+    is_named = isinstance(x, type) and issubclass(x, tuple) and hasattr(x, "_fields")
+    return is_named or (isinstance(x, type) and tree.fields_of(x) is not None)
+
+
+def full_name(thing: Any) -> str:
+    """The name in files of what is not tapegrad's: its module and its name."""
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def _thing_named(name: str, is_right: Callable[[Any], bool], using: Iterable[Any]) -> Any:
+    """The package's own object of this name, or one that was handed over; None if there is none.
+
+    One that was handed over may belong to another module than the file says.
+    """
+    own = _of_the_package(name)
+    if is_right(own):
+        return own
+    last = name.rpartition(":")[2]
+    fitting = [x for x in using if getattr(x, "__qualname__", "") == last and is_right(x)]
+    return min(fitting, key=lambda x: full_name(x) != name, default=None)
 
 
 def _of_the_package(name: str) -> Any:
@@ -147,61 +202,3 @@ def _of_the_package(name: str) -> Any:
         if module.startswith(str(error.name)):
             return None
         raise FileError(f"it needs {name!r}: {error}") from None
-
-
-def static_named(name: str) -> Any:
-    """The class of the package's with this name whose objects files hold by their parts.
-
-    Raises
-    ------
-    FileError
-        If there is none.
-    """
-    value = _of_the_package(name)
-    if isinstance(value, type) and hasattr(value, "from_parts"):
-        return value
-    raise FileError(f"it has a {name!r}, which this version of tapegrad does not know")
-
-
-def class_named(name: str, using: Iterable[Any]) -> type:
-    """The class with this name in a file.
-
-    Raises
-    ------
-    FileError
-        If it neither belongs to the package nor was handed over.
-    """
-    module, _, qualified = name.partition(":")
-    named = _handed(name, [x for x in using if isinstance(x, type)])
-    if named is None and module.split(".")[0] == "tapegrad":
-        # the package's own, whatever the file says
-        named = _of_the_package(name) or _result_named(qualified)
-    if isinstance(named, type) and _is_node(named):
-        return named
-    raise FileError(
-        f"it returns records of the class {name!r}; hand it over: "
-        f"tg.load_program(path, using=[{qualified or name}])"
-    )
-
-
-def _result_named(name: str) -> Any:
-    """The class of an op's results: files may name it by a module where it no longer is."""
-    kinds = [op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]
-    return next((kind for kind in kinds if kind.__name__ == name), None)
-
-
-def _is_node(node: type) -> bool:
-    is_named = issubclass(node, tuple) and hasattr(node, "_fields")
-    return is_named or tree.fields_of(node) is not None
-
-
-def full_name(thing: Any) -> str:
-    """The name in files of what is not tapegrad's: its module and its name."""
-    return f"{thing.__module__}:{thing.__qualname__}"
-
-
-def _handed(name: str, objects: list[Any]) -> Any:
-    """The one with this name, in this module or else in any other."""
-    last = name.rpartition(":")[2]
-    fitting = [x for x in objects if full_name(x) == name]
-    return next(iter(fitting or [x for x in objects if x.__qualname__ == last]), None)

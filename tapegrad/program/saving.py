@@ -18,18 +18,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.rules import Rules
-from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE
+from tapegrad.program import naming
 from tapegrad.program.checking import Malformed, check_code
-from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.ops import LOOPS, SCAN
 from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Constant, Input, Instruction, Ref
-from tapegrad.program.naming import class_named, full_name, name_of_op, op_named, static_named
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
@@ -231,14 +228,14 @@ def _write_static(x: Any, file: File) -> Any:
     if x in file.statics:
         return file.statics.index(x)
     file.statics.append(x)
-    return [full_name(type(x)), _VALUES.write(x.as_parts(), file)]
+    return [naming.full_name(type(x)), _VALUES.write(x.as_parts(), file)]
 
 
 def _read_static(x: Any, file: File) -> Any:
     if type(x) is int:
         return file.statics[_COUNT.read(x, file)]
     name, parts = x
-    file.statics.append(static_named(name).from_parts(*_VALUES.read(parts, file)))
+    file.statics.append(naming.static_named(name).from_parts(*_VALUES.read(parts, file)))
     return file.statics[-1]
 
 
@@ -287,11 +284,11 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
         return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
-    return {"record": [full_name(node), list(structure.keys), children]}
+    return {"record": [naming.full_name(node), list(structure.keys), children]}
 
 
 def _read_structure(x: Any, file: File) -> tree.Structure:
-    """The tree; classes are looked up, see `class_named`."""
+    """The tree; classes are looked up, see `naming.class_named`."""
     if x == "*":
         return tree.LEAF
     if x is None:
@@ -307,7 +304,7 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
             raise FileError("a dict has a key twice")
     elif node is object:
         name, fields, children = content
-        node, keys = class_named(name, file.using), tuple(fields)
+        node, keys = naming.class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
         places = len(getattr(node, "_fields", ())) if issubclass(node, tuple) else len(wanted)
         if keys != wanted or len(children) != places:
@@ -333,20 +330,7 @@ def _read_constant(x: Any, file: File) -> Constant:
 
 def _write_op(op: Rules, file: File) -> str:
     file.what = op.name
-    return name_of_op(op)
-
-
-def _read_op(x: Any, file: File) -> Rules:
-    return _CONTROL.get(x) or op_named(x, file.using)
-
-
-_CONTROL: Mapping[str, Rules] = {
-    # of the first files
-    "control.loop": SCAN,
-    **{f"control.{op.name}": op for op in LOOPS},
-    "control.cond": COND,
-    "control.part": PART,
-}
+    return naming.name_of_op(op)
 
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
@@ -373,7 +357,7 @@ _NUMBER = _as_it_is(lambda x: x in (None, "float", "int", "complex"), "a kind of
 _INPUT = _row(Input, path=_TEXT, shape=_SHAPE, dtype=_A_DTYPE, number=_NUMBER)
 _INSTRUCTION = _row(
     Instruction,
-    op=Field(_write_op, _read_op),
+    op=Field(_write_op, lambda x, file: naming.op_named(x, file.using)),
     operands=_several(_OPERAND),
     options=Field(_write_options, _read_options),
     shape=_SHAPE,
@@ -503,7 +487,7 @@ def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...])
     if file.entries:
         raise FileError("its constants are not those that it lists")
     try:
-        check_code(program, all_inferred=False)
+        check_code(program, naming.is_known)
     except Malformed as error:
         raise FileError(str(error)) from None
     _check_arguments(program)
@@ -516,10 +500,7 @@ def _check_arguments(program: Program) -> None:
     """Raise unless the inputs are the arguments' varying leaves."""
     if program.arguments is None:
         return
-    varying = 0
-    for argument in program.arguments:
-        if len(argument.statics) != argument.structure.size:
-            raise FileError(f"argument {argument.name} is not described")
-        varying += argument.statics.count(None)
-    if varying != len(program.inputs):
+    are_described = all(len(x.statics) == x.structure.size for x in program.arguments)
+    varying = sum(x.statics.count(None) for x in program.arguments)
+    if not are_described or varying != len(program.inputs):
         raise FileError("its inputs are not the leaves of its arguments")

@@ -22,6 +22,8 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
@@ -61,7 +63,8 @@ def test_calls_take_turns_with_those_of_a_program_loaded(folder: Path, written: 
 
 
 def test_op_of_the_package_has_one_name() -> None:
-    ops = [SEED, ASARRAY, *[op for op in package_ops() if isinstance(op, tg.Op)]]
+    control = [PART, COND, *LOOPS]
+    ops = [SEED, ASARRAY, *control, *[op for op in package_ops() if isinstance(op, tg.Op)]]
     names = [name_of_op(op) for op in ops]
     assert len(set(names)) == len(ops) > 200
     assert [op_named(name, ()) for name in names] == ops
