@@ -37,13 +37,16 @@ def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
 
 
 def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
-    tangent = tangents[0][index]
-    # parts that are rarely needed are computed on demand
-    return tangent() if callable(tangent) else tangent
+    return on_demand(tangents[0][index])
+
+
+def on_demand(x: Any) -> Any:
+    """A part; one that is rarely needed is a function, which computes it."""
+    return x() if callable(x) else x
 
 
 def _batch_part(op: Rules, batched: Any, whole: Any, index: int) -> Any:
-    value = part(whole, index)
+    value = on_demand(part(whole, index))
     if value is None:
         raise OneByOneError
     return value

@@ -135,6 +135,20 @@ def test_scan_takes_several_results_out_of_its_steps_together(way, of):
     assert any(isinstance(op, MultiOutputOp) for op in ops) is apart
 
 
+def test_step_is_differentiated_once_while_a_program_is_recorded():
+    calls = []
+
+    def slope(g, y, x):
+        calls.append(y)
+        return 3 * g * x**2
+
+    cube = tg.custom_op(vjps=(slope,))(lambda x: x**3)
+    tg.compile(tg.grad(lambda x: tg.scan(lambda c, _: (cube(c), None), x, length=3)[0])).program(
+        0.5
+    )
+    assert len(calls) == 1
+
+
 def test_scan_is_written_once_whatever_its_length():
     def loss(w, xs):
         return tg.scan(lambda h, x: (np.tanh(x @ w + h), None), np.zeros(4), xs)[0].sum()

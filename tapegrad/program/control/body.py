@@ -110,6 +110,20 @@ class Recorder:
         return Tape(self.last, self.origin)
 
 
+def _around() -> Origin:
+    """Where the tape around a new recording begins; one of nothing if nothing is recorded."""
+    last = CURRENT.get()
+    return Origin() if last is None else last.origin
+
+
+def is_in_program() -> bool:
+    """Whether the records are those of a program, or of a body in it, of which passes see all."""
+    origin = _around()
+    while origin.around is not None:
+        origin = origin.around
+    return origin.compiling
+
+
 def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
     """The program of a function of trees; all leaves of its arguments are inputs.
 
@@ -122,9 +136,8 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     paths
         What to call each leaf.
     """
-    outer = CURRENT.get()
-    around = None if outer is None else outer.origin
-    place = users_place if around is not None and around.place is not None else None
+    around = _around()
+    place = users_place if around.place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
     names = iter(paths)
     marked = tree.map(lambda leaf: recorder.mark(leaf, next(names)), args)
@@ -192,7 +205,7 @@ def program_of(
 
     `place` is asked for the place of each instruction.
     """
-    recorder = Recorder(called, place=place)
+    recorder = Recorder(called, place=place, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     records = dict(zip(marked, inputs, strict=True))

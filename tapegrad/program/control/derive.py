@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +20,7 @@ from tapegrad.ops.rows import index_select
 from tapegrad.program.control.body import (
     from_these,
     input_of,
+    is_in_program,
     program_of,
     replayed,
     written_again,
@@ -245,7 +246,7 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Slot], reverse: bool) 
         for i, x in enumerate(body.outputs[loop.first_kept :])
         if x.kind == "instruction"
     }
-    needed = read(joined, len(body.inputs), n, len(body.instructions), lambda x: x in kept)
+    needed = read(joined, kept)
     slots: dict[Ref, Slot] = {}
     for x in sorted(needed, key=lambda x: (x.kind, x.index)):
         if x in kept:
@@ -270,63 +271,18 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Slot], reverse: bool) 
     return Derived(derived, tuple([slots[x].source for x in order]))
 
 
-def read(
-    joined: Program, n_inputs: int, n_captured: int, n_body: int, is_kept: Callable[[Ref], bool]
-) -> set[Ref]:
-    """The inputs and the instructions that a derivative's step needs; kept values are inputs.
-
-    Views, values that depend only on captured ones, and values that the rules compute are
-    recomputed.
-    """
-    varies = depending(joined, inputs_at(range(n_captured, n_inputs)))
-    moves = depending(joined, inputs_at(range(n_inputs, len(joined.inputs))))
-    ragged = _ragged(joined)
-    # of several results each is kept by itself, if it is an array
-    whole: set[Any] = set()
-    for ref, y in zip(refs_to(joined.instructions), joined.instructions, strict=True):
-        if y.op is PART:
-            whole.update(y.operands)
-        if y.op.like is not None and y.shape == ():
-            whole.add(ref)
+def read(joined: Program, kept: Collection[Ref]) -> set[Ref]:
+    """The inputs and the instructions that a derivative's step needs; kept values are inputs."""
     needed: set[Ref] = set()
-    waiting = [x for x in joined.outputs if type(x) is Ref]
+    waiting = list(joined.outputs)
     while waiting:
         x = waiting.pop()
-        if x in needed or x.kind == "constant":
+        if type(x) is not Ref or x in needed or x.kind == "constant":
             continue
         needed.add(x)
-        if x.kind == "input":
-            continue
-        instruction = joined.instructions[x.index]
-        known = x not in moves and x in varies and x not in ragged
-        is_work = x not in whole and _is_work(instruction, x.index, n_body)
-        if known and is_work and is_kept(x):
-            continue
-        waiting += [y for y in instruction.operands if type(y) is Ref]
+        if x.kind == "instruction" and x not in kept:
+            waiting += joined.instructions[x.index].operands
     return needed
-
-
-def _ragged(joined: Program) -> set[Ref]:
-    """The values whose shape differs from step to step: rows of a loop that a value ends.
-
-    They stand in the program without rows, and so does what is computed from them row by row.
-    """
-    rows = []
-    for ref, y in zip(refs_to(joined.instructions), joined.instructions, strict=True):
-        inside: Any = joined.of(y.operands[0]).options.get("loop") if y.op is PART else None  # type: ignore[arg-type]
-        if inside is not None and y.options["index"] >= inside.n_carry and inside.length is None:
-            rows.append(ref)
-    return {x for x in depending(joined, rows) if 0 in joined.of(x).shape}
-
-
-def _is_work(instruction: Instruction, i: int, n_body: int) -> bool:
-    """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
-    if instruction.op is PART:
-        # rules read further results of what the body computes, and results of what they compute
-        (whole,) = instruction.operands
-        return type(whole) is Ref and whole.index < n_body
-    is_view = instruction.is_view and len(instruction.operands) == 1
-    return i < n_body and not is_view
 
 
 def _moving(role: str, code: Code, x: Any, prefix: str, i: int) -> Slot:
@@ -343,30 +299,47 @@ def _like(code: Code, x: Any, prefix: str) -> Input:
 
 
 def keeping(loop: Loop, moving: Collection[int]) -> Loop:
-    """A loop that also returns what its derivatives need."""
-    body = loop.body
-    n, first = loop.n_captured, len(body.outputs)
-    assert first == loop.first_kept
-    kept: list[Ref] = []
-    instructions = list(body.instructions)
-    if loop.remember:
+    """A loop that also returns what its derivatives need.
+
+    In a program it returns all that they could need: what none of them reads is dropped there.
+    """
+    body, n = loop.body, loop.n_captured
+    assert len(body.outputs) == loop.first_kept
+    kept = _worth_keeping(body, n) if loop.remember else []
+    if kept and not is_in_program():
         every = [i for i, x in enumerate(body.outputs) if floating(body, x)]
-        joined, _, _ = backward(loop, every, moving)
+        needed = read(backward(loop, every, moving)[0], frozenset(kept))
+        kept = [x for x in kept if x in needed]
+    outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
+    return attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
 
-        def keep(x: Ref) -> bool:
+
+def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
+    """The values of a step that are quicker to keep than to compute again.
+
+    They are neither views nor values that depend only on captured ones, which are the same in each
+    step; and their shapes are the same in each step.
+    """
+    varies = depending(body, inputs_at(range(n_captured, len(body.inputs))))
+    # of several results each is kept by itself
+    wholes = {y.operands[0] for y in body.instructions if y.op is PART}
+    kept, ragged = [], set()
+    for x, y in zip(refs_to(body.instructions), body.instructions, strict=True):
+        if y.op is PART:
+            inside: Any = body.of(y.operands[0]).options.get("loop")  # type: ignore[arg-type]
+            # rows of a loop that a value ends stand in the program without rows
+            is_rows = inside is not None and inside.length is None
+            if is_rows and y.options["index"] >= inside.n_carry:
+                ragged.add(x)
+        if not ragged.isdisjoint(y.operands):
+            ragged.add(x)
+        if x not in varies or (x in ragged and 0 in y.shape):
+            continue
+        is_whole = x in wholes or (y.op.like is not None and y.shape == ())
+        is_view = y.op is not PART and y.is_view and len(y.operands) == 1
+        if not is_whole and not is_view:
             kept.append(x)
-            return True
-
-        read(joined, len(body.inputs), n, len(body.instructions), keep)
-        for i, x in enumerate(kept):
-            if x.index >= len(body.instructions):
-                # a value of an inner loop that only a rule reads
-                instructions.append(joined.instructions[x.index])
-                kept[i] = Ref("instruction", len(instructions) - 1)
-    carry = [Ref("input", n + i) for i in range(loop.n_carry)]
-    outputs = (*body.outputs, *carry, *dict.fromkeys(kept))
-    code = attrs.evolve(body, instructions=tuple(instructions), outputs=outputs)
-    return attrs.evolve(loop, body=code, moving=frozenset(moving))
+    return kept
 
 
 def differing(code: Code, batched: Sequence[bool]) -> list[bool]:

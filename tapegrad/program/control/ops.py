@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import attrs
@@ -78,17 +78,22 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     n_all = len(loop.body.outputs)
     lean, loop, y = _kept(op, loop, y, operands)
 
-    def push(last: int) -> list[Any]:
+    @cache
+    def push(last: int) -> tuple[Any, list[int]]:
         derived, moving_outputs = pushed(loop, tangents, last)
-        whole = repeat(op, derived.loop, derived.operands(y, operands, tangents), lean)
-        return spread(whole, moving_outputs, n_all)
+        return repeat(
+            op, derived.loop, derived.operands(y, operands, tangents), lean
+        ), moving_outputs
 
-    if any(type(x) is Tensor for x in (y, *operands, *tangents.values())):
-        return Parts(tuple(push(n_all)))
+    def tangent(last: int, i: int) -> Any:
+        whole, moving_outputs = push(last)
+        return part(whole, moving_outputs.index(i)) if i in moving_outputs else None
+
     # only a second derivative asks for the tangents of what is kept for derivatives
-    rest = cache(lambda: push(n_all))
-    kept = [lambda i=i: rest()[i] for i in range(loop.first_kept, n_all)]
-    return Parts((*push(loop.first_kept)[: loop.first_kept], *kept))
+    recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
+    last = n_all if recorded else loop.first_kept
+    results = [tangent(last, i) for i in range(loop.first_kept)]
+    return Parts((*results, *[partial(tangent, n_all, i) for i in range(loop.first_kept, n_all)]))
 
 
 def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
@@ -116,6 +121,7 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     if ends_apart:
         # what a step keeps is meaningless for an example that has ended
         body, stop, n_ys = *_until_all(loop, own, n), 0
+        varying = carry
     else:
         # a number of steps that depends on a value is no part of a shape where it is recorded, so
         # the step itself repeats what all examples share
@@ -129,13 +135,18 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
     whole = repeat(op, batch_loop, operands_of_all, lean=not loop.moving)
-    values: list[Any] = [with_batch(part(whole, i), b, n) for i, b in enumerate(carry)]
-    for i in range(loop.n_carry, len(loop.body.outputs)):
-        x = None if ends_apart else part(whole, i)
-        values.append(np.swapaxes(x, 0, 1) if varying[i] and x is not None else x)
-        if x is not None and not varying[i]:
-            values[-1] = with_batch(x, False, n)
-    return Parts(tuple(values))
+
+    def result(i: int) -> Any:
+        if i >= loop.n_carry and ends_apart:
+            return None
+        x = part(whole, i)
+        if i >= loop.n_carry and varying[i]:
+            return np.swapaxes(x, 0, 1)
+        return with_batch(x, varying[i], n)
+
+    results = [result(i) for i in range(loop.first_kept)]
+    kept = [partial(result, i) for i in range(loop.first_kept, len(loop.body.outputs))]
+    return Parts((*results, *kept))
 
 
 def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
