@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Container, Iterable, Mapping, Sized
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -464,3 +464,13 @@ def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
         if not depends.isdisjoint(instruction.operands):
             depends.add(ref)
     return depends
+
+
+def needed(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
+    """The values that some are computed from, and these; nothing that only known ones need."""
+    needed = set(wanted)
+    pairs = zip(refs_to(code.instructions), code.instructions, strict=True)
+    for ref, instruction in reversed([*pairs]):
+        if ref in needed and ref not in known:
+            needed.update(instruction.operands)
+    return needed

@@ -25,7 +25,6 @@ from tapegrad.declare.abstract import Evaluation, silently, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
-from tapegrad.program.builder import Builder
 from tapegrad.program.draws import without_draws
 from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import (
@@ -37,6 +36,8 @@ from tapegrad.program.ir import (
     example,
     inputs_at,
     interpreted,
+    needed,
+    refs_to,
 )
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
@@ -44,7 +45,7 @@ from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant
 
 Values = list[Any]
 # a value that no program has
-_NOTHING = Ref("input", -1)
+NOTHING = Ref("input", -1)
 
 
 @attrs.frozen
@@ -286,21 +287,16 @@ def from_these(
     inputs = [input_of(code.of(x)) for x in order] if inputs is None else inputs
     outputs = code.outputs if outputs is None else outputs
     moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
-    needed: set[Any] = set(outputs)
-    for i in reversed(range(len(code.instructions))):
-        x = Ref("instruction", i)
-        if x in needed and x not in moved:
-            needed.update(code.instructions[i].operands)
-    builder = Builder(tuple(inputs), code.constants)
-    for i, instruction in enumerate(code.instructions):
-        x = Ref("instruction", i)
-        if x in needed and x not in moved:
-            moved[x] = builder.append(instruction.using(moved))
+    read = needed(code, outputs, moved)
+    instructions: list[Instruction] = []
+    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+        if ref in read and ref not in moved:
+            moved[ref] = Ref("instruction", len(instructions))
+            instructions.append(instruction.using(moved))
     return attrs.evolve(
         code,
-        inputs=builder.inputs,
-        constants=tuple(builder.constants),
-        instructions=tuple(builder.instructions),
+        inputs=tuple(inputs),
+        instructions=tuple(instructions),
         outputs=tuple([moved.get(x, x) for x in outputs]),
     )
 
@@ -327,7 +323,7 @@ def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
 def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> Any:
     """A program as if it were given these inputs, among which are its own, at these places."""
     own = {place: Ref("input", i) for i, place in enumerate(places)}
-    return from_these(code, [own.get(i, _NOTHING) for i in range(len(inputs))], inputs)
+    return from_these(code, [own.get(i, NOTHING) for i in range(len(inputs))], inputs)
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:

@@ -11,21 +11,31 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.forward import apply
 from tapegrad.core.rules import Parts
-from tapegrad.core.tensor import Tensor
 from tapegrad.declare.abstract import by_shapes
-from tapegrad.declare.batching import OneByOneError
+from tapegrad.declare.batching import OneByOneError, pointwise
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
+from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import from_these, input_of, program_of
+from tapegrad.program.control.body import from_these, input_of
+from tapegrad.program.control.derive import code_for_all
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Code, Instruction, Ref, example, inputs_at, interpreted
+from tapegrad.program.ir import (
+    Code,
+    Instruction,
+    Ref,
+    depending,
+    example,
+    inputs_at,
+    needed,
+    refs_to,
+)
 from tapegrad.program.passes.algebra import splat
+from tapegrad.program.passes.loops import loop_of
 from tapegrad.program.program import improvement
 
 
@@ -33,141 +43,98 @@ class Sides:
     """Which parts of a loop's body go before it and after it, and which stay."""
 
     def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.body: Code = loop.body
-        self.length: int = loop.length or 0
         body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-        self.first = first
-        self.users: dict[Any, set[int]] = {}
-        # what a value depends on: rows, the carry
-        self.on_rows: set[Any] = {Ref("input", i) for i in range(first, len(body.inputs))}
-        self.on_carry: set[Any] = {Ref("input", i) for i in range(n, first)}
-        for i, instruction in enumerate(body.instructions):
+        self.body: Code = body
+        self.length: int = loop.length or 0
+        self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
+        self.users: dict[Any, set[Ref]] = {}
+        for ref, instruction in self.instructions:
             for x in instruction.operands:
-                self.users.setdefault(x, set()).add(i)
-            for refs in (self.on_rows, self.on_carry):
-                if refs.intersection(instruction.operands):
-                    refs.add(Ref("instruction", i))
+                self.users.setdefault(x, set()).add(ref)
+        # what a value depends on: rows, the carry
+        self.on_rows = depending(body, inputs_at(range(first, len(body.inputs))))
+        self.on_carry = depending(body, inputs_at(range(n, first)))
         self.varies = self.on_rows | self.on_carry
-        # the adds that belong to sums
-        self.adds: set[int] = set()
-        self.sums = self._sums()
-        self.chain = self._chain()
-        self.after = self._after()
-        self.sums = {k: x for k, x in self.sums.items() if all(map(self._is_summed, x))}
-        self.chain = self._chain()
-        self.after = self._after()
+        # for each carry that only accumulates, the terms that a step adds; and the adds, which go
+        self.sums: dict[int, list[Ref]] = {}
+        self.adds: set[Ref] = set()
+        for k in range(loop.n_carry):
+            self._find_sum(k, Ref("input", n + k))
+        carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
+        self.after = self._after(needed(body, carry))
         self.before = self._before()
 
-    def _sums(self) -> dict[int, list[Ref]]:
-        """For each carry that only accumulates, the terms that a step adds."""
-        body, loop = self.body, self.loop
-        sums = {}
-        for k in range(loop.n_carry):
-            carried, total = Ref("input", loop.n_captured + k), body.outputs[k]
-            if total.kind != "instruction" or body.outputs.count(carried):
-                continue
-            instruction = body.of(total)
-            if instruction.op is not add or self.users.get(carried) != {total.index}:
-                continue
-            if instruction.operands.count(carried) != 1 or self.users.get(total):
-                continue
-            term = instruction.operands[1 - instruction.operands.index(carried)]
-            if body.outputs.count(total) == 1 and instruction.dtype.kind in "fc":
-                terms = self._terms_of(term, instruction)
-                if terms is not None:
-                    sums[k] = terms
-        return sums
-
-    def _terms_of(self, x: Any, like: Instruction) -> list[Ref] | None:
-        """The terms of a sum that is used once; None if one has another shape or dtype."""
-        terms: list[Ref] = []
-        waiting = [x]
+    def _find_sum(self, k: int, carried: Ref) -> None:
+        """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
+        body = self.body
+        like = body.like(body.outputs[k])
+        adds: set[Ref] = set()
+        terms: list[Any] = []
+        waiting: list[Any] = [body.outputs[k]]
         while waiting:
             x = waiting.pop()
-            if type(x) is not Ref:
-                return None
-            instruction = self.body.of(x)
-            if (instruction.shape, instruction.dtype) != (like.shape, like.dtype):
-                return None
-            single = len(self.users.get(x, ())) == 1 and x not in self.body.outputs
-            if type(instruction) is Instruction and instruction.op is add and single:
-                self.adds.add(x.index)
-                waiting += instruction.operands
+            once = len(self.users.get(x, ())) + body.outputs.count(x) == 1
+            if type(x) is not Ref or body.like(x) != like or (x == carried and not once):
+                return
+            if once and x.kind == "instruction" and body.of(x).op is add:
+                adds.add(x)
+                waiting += body.of(x).operands
             else:
                 terms.append(x)
-        return terms
+        if adds and terms.count(carried) == 1 and np.dtype(like.dtype).kind in "fc":
+            terms.remove(carried)
+            if all(self._is_summed(x, adds) for x in terms):
+                self.sums[k] = terms
+                self.adds |= adds
 
-    def _is_summed(self, term: Ref) -> bool:
-        """Whether a sum's terms may be held for all steps, or are products that become one."""
-        size = math.prod(self.body.like(term).shape)
-        if term not in self.varies or size > cost.SPLIT_TERM:
-            return term in self.after and self.is_product(term)
-        return True
+    def _is_summed(self, term: Ref, adds: set[Ref]) -> bool:
+        """Whether a sum's term may be held for all steps, or is a product that becomes one."""
+        if math.prod(self.body.like(term).shape) <= cost.SPLIT_TERM:
+            return term in self.varies
+        return self._is_product(term) and self.users[term] <= adds
 
-    def is_product(self, term: Ref) -> bool:
-        """Whether a term is a product of varying matrices, whose sum is one (`contract_sums`)."""
-        instruction = self.body.of(term)
+    def _is_product(self, x: Ref) -> bool:
+        """Whether a value is a product of varying matrices, whose sum is one (`contract_sums`)."""
+        instruction = self.body.of(x)
         if type(instruction) is not Instruction or instruction.op is not matmul:
-            return False
-        if instruction.dtype.char not in "fd":
             return False
         likes = [self.body.like(x) for x in instruction.operands]
         same = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in likes)
-        return same and self.varies.issuperset(instruction.operands)
+        is_blas = same and instruction.dtype.char in "fd"
+        return is_blas and self.varies.issuperset(instruction.operands)
 
-    def _chain(self) -> set[int]:
-        """The instructions that the next carry needs."""
-        loop, body = self.loop, self.body
-        needed: set[Any] = {body.outputs[k] for k in range(loop.n_carry) if k not in self.sums}
-        for i in reversed(range(len(body.instructions))):
-            if Ref("instruction", i) in needed:
-                needed.update(body.instructions[i].operands)
-        return {x.index for x in needed if type(x) is Ref and x.kind == "instruction"}
-
-    def added(self) -> set[int]:
-        """The adds that go when the carries that only accumulate go."""
-        totals = {self.body.outputs[k].index for k in self.sums}
-        return totals | (self.adds - self.chain)
-
-    def _after(self) -> set[Ref]:
+    def _after(self, chain: set[Any]) -> set[Ref]:
         """The instructions that may run after the loop: nothing in the loop needs them."""
-        after: set[Ref] = set()
-        sums = self.added()
-        for i in reversed(range(len(self.body.instructions))):
-            x = Ref("instruction", i)
-            if i in self.chain or i in sums or x not in self.varies:
-                continue
+        late = set(self.adds)
+        for x, instruction in reversed(self.instructions):
             users = self.users.get(x, set())
-            later = all(Ref("instruction", j) in after or j in sums for j in users)
+            if x in chain or x in late or x not in self.varies or not users <= late:
+                continue
             # a product that is only a term need not be computed at each step
-            term = users and users <= sums and self.is_product(x)
-            if later and (term or self.is_batched(self.body.instructions[i])):
-                after.add(x)
+            is_term = users and users <= self.adds and self._is_product(x)
+            if is_term or self.is_batched(instruction):
+                late.add(x)
+        after = late - self.adds
         # several results leave the loop one by one
         for x in [x for x in after if self.body.of(x).op is PART]:
             whole = self.body.of(x).operands[0]
             if whole in self.on_carry and whole not in after:
                 after.discard(x)
-        # views alone are no work
-        return after if any(self._is_work(x) for x in after) else set()
+        return self._worth(after)
 
     def _before(self) -> set[Ref]:
         """The instructions that may run before the loop: they depend on the rows alone."""
-        before: set[Ref] = set()
-        for i, instruction in enumerate(self.body.instructions):
-            x = Ref("instruction", i)
-            if x in self.on_carry or x not in self.on_rows or x in self.after:
-                continue
-            ready = all(
-                y not in self.varies or y in before or is_input(y) for y in instruction.operands
-            )
-            if ready and self.is_batched(instruction):
-                before.add(x)
-        return before if any(self._is_work(x) for x in before) else set()
+        before: set[Any] = {x for x in self.on_rows if x.kind == "input"}
+        for x, instruction in self.instructions:
+            if x in self.on_rows and x not in self.on_carry and x not in self.after:
+                varying = self.varies.intersection(instruction.operands)
+                if varying <= before and self.is_batched(instruction):
+                    before.add(x)
+        return self._worth({x for x in before if x.kind == "instruction"})
 
-    def _is_work(self, x: Ref) -> bool:
-        return not self.body.of(x).is_view
+    def _worth(self, part: set[Ref]) -> set[Ref]:
+        """A part of the body, unless it is of views alone, which are no work."""
+        return part if any(not self.body.of(x).is_view for x in part) else set()
 
     def is_batched(self, instruction: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
@@ -175,50 +142,66 @@ class Sides:
             # where all results go, each goes
             instruction = self.body.of(instruction.operands[0])  # type: ignore[arg-type]
         op = instruction.op
-        if (
-            op.batch is None
-            or not (op.like is None or type(op) is MultiOutputOp)
-            or instruction.number
-        ):
+        if op.batch is None or instruction.number:
             return False
+        if op.like is not None and type(op) is not MultiOutputOp:
+            return False
+        operands = [example(self.body.of(x)) if type(x) is Ref else x for x in instruction.operands]
         likes: Any = (instruction,)
         if op.like is not None:
-            likes = op.like(*map(self._like, instruction.operands), **instruction.options).values
+            likes = op.like(*operands, **instruction.options).values
         size = sum(math.prod(x.shape) for x in likes)
-        if not size or size * self.length > cost.SPLIT_HELD:
+        if not 0 < size * self.length <= cost.SPLIT_HELD:
             return False
         if op is matmul:
             if len(instruction.shape) > 1 and instruction.shape[-2] > cost.SPLIT_ROWS:
                 return False
         elif size > cost.SPLIT_ELEMENTS and not instruction.is_view:
             return False
+        if op.batch is pointwise:
+            return True
         varying = tuple([x in self.varies for x in instruction.operands])
-        tried = [
-            _two_like(np.asarray(x)) if varies else x
-            for x, varies in zip(map(self._like, instruction.operands), varying, strict=True)
-        ]
+        tried = [_two_like(x) if b else x for x, b in zip(operands, varying, strict=True)]
         try:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
             return False
         values = result.values if type(result) is Parts else (result,)
-        shapes = [(2, *x.shape) for x in likes]
-        return result is not NotImplemented and list(map(np.shape, values)) == shapes
+        return [*map(np.shape, values)] == [(2, *x.shape) for x in likes]
 
-    def _like(self, x: Any) -> Any:
-        if type(x) is not Ref:
-            return x
-        return example(self.body.of(x))
+    def crossing(self, wanted: Sequence[Ref]) -> list[Ref]:
+        """The values that the loop computes or carries, of those that these are computed from."""
+        read: set[Any] = set(wanted)
+        crossing: list[Ref] = []
+        for x, instruction in reversed(self.instructions):
+            if x not in read or x in self.before:
+                continue
+            if x not in self.varies or x in self.after or self._is_repeated(x, instruction):
+                read.update(instruction.operands)
+            else:
+                crossing.append(x)
+        carried = [x for x in read if x in self.on_carry and x.kind == "input"]
+        return [*sorted(carried), *reversed(crossing)]
+
+    def _is_repeated(self, x: Ref, instruction: Instruction) -> bool:
+        """Whether a value of the loop is cheap enough to be recomputed after it."""
+        cheap = instruction.is_view or instruction.op is negative or x not in self.on_carry
+        return cheap and self.is_batched(instruction)
+
+    def used(self) -> list[Ref]:
+        """The values from before the loop that it uses, in order."""
+        away = self.before | self.after | self.adds
+        return [
+            x
+            for x, _ in self.instructions
+            if x in self.before and (self.users.get(x, set()) - away or x in self.body.outputs)
+        ]
 
 
 def _two_like(x: Any) -> Any:
     """Two examples that a rule takes: whole numbers may be places, and any axis has a first."""
+    x = np.asarray(x)
     return (np.zeros if x.dtype.kind in "iu" else np.ones)((2, *x.shape), x.dtype)
-
-
-def is_input(x: Any) -> bool:
-    """Whether a value of a body is one of its inputs."""
-    return type(x) is Ref and x.kind == "input"
 
 
 @improvement(complex=True)
@@ -235,13 +218,11 @@ def split_loops(builder: Builder) -> None:
         if instruction.op is PART:
             return stands.get((instruction.operands[0], instruction.options["index"]))
         loop: Loop = instruction.options["loop"]
-        if loop.stop is not None or loop.length is None or loop.length < 2:
-            return None
-        sides = Sides(loop)
-        if not (sides.before or sides.after):
-            return None
-        whole = builder.refs[builder.at]
-        stands.update({(whole, j): x for j, x in enumerate(_split(sides, builder, instruction))})
+        if loop.stop is None and loop.length is not None and loop.length > 1:
+            sides = Sides(loop)
+            if sides.before or sides.after:
+                whole, results = builder.refs[builder.at], _split(sides, builder, instruction)
+                stands.update({(whole, j): x for j, x in enumerate(results)})
         return None
 
     builder.rewrite(visit, {*LOOPS, PART})
@@ -249,129 +230,60 @@ def split_loops(builder: Builder) -> None:
 
 def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any]:
     """Write the loop that is left; return what stands for each of the values that it returned."""
-    loop, body, n, first = sides.loop, sides.body, sides.loop.n_captured, sides.first
-    operands = list(instruction.operands)
-    stage = instruction.stage
-    outside = {Ref("input", i): operands[i] for i in range(len(operands)) if not n <= i < first}
+    loop: Loop = instruction.options["loop"]
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    inputs = inputs_at(range(len(body.inputs)))
+    known = dict(zip(inputs, instruction.operands, strict=True))
+    outside = {x: known[x] for x in (*inputs[:n], *inputs[first:])}
     # before: further rows that the loop goes through
-    wanted = [x for x in sorted(sides.before, key=lambda x: x.index) if _is_used_in_loop(sides, x)]
-    early = _computed(sides, builder, wanted, outside, {}, stage)
-    rows = dict(zip(wanted, early, strict=True))
+    early = sides.used()
+    known |= dict(zip(early, _computed(sides, builder, early, outside, instruction), strict=True))
     # the loop
-    crossing = _crossing(sides)
     carry = [k for k in range(loop.n_carry) if k not in sides.sums]
-    stays = [
-        j for j in range(loop.n_carry, len(body.outputs)) if body.outputs[j] not in sides.after
-    ]
-    outputs = [body.outputs[j] for j in (*carry, *stays)] + crossing
-    places = [*range(n), *[n + k for k in carry], *range(first, len(body.inputs))]
-    order = [*inputs_at(places), *rows]
-    code = from_these(body, order, outputs=outputs)
-    left = attrs.evolve(
-        loop,
-        body=code,
-        n_carry=len(carry),
-        n_xs=len(order) - n - len(carry),
-        n_ys=len(outputs) - len(carry),
-        moving=frozenset(),
-    )
-    new_operands = [*[operands[i] for i in places], *rows.values()]
-    new = builder.append(instruction.but(operands=tuple(new_operands), options={"loop": left}))
-    # after
-    stacks = {}
-    for i, x in enumerate(crossing):
-        stacks[x] = builder.emit(PART, new, index=len(carry) + len(stays) + i)
-    late = [body.outputs[j] for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
+    ys = range(loop.n_carry, len(body.outputs))
+    late = [j for j in ys if body.outputs[j] in sides.after]
+    stays = [*carry, *[j for j in ys if j not in late]]
     terms = [(k, x) for k, own in sides.sums.items() for x in own]
-    results = _computed(sides, builder, late, outside, stacks, stage, [x for _, x in terms])
-    stands: list[Any] = [None] * len(body.outputs)
-    for at, j in enumerate((*carry, *stays)):
-        like = body.like(body.outputs[j])
-        shape = like.shape if j < loop.n_carry else (sides.length, *like.shape)
-        stands[j] = builder.append(
-            Instruction(PART, (new,), {"index": at}, shape, np.dtype(like.dtype), stage=stage)
-        )
-    others = [j for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
-    for j, x in zip(others, results, strict=False):
-        stands[j] = x
-    for (k, _), x in zip(terms, results[len(others) :], strict=True):
-        if stands[k] is None and splat(builder, operands[n + k]) == 0:
-            stands[k] = x
-        else:
-            so_far = operands[n + k] if stands[k] is None else stands[k]
-            stands[k] = builder.emit(add, so_far, x)
-    return stands
+    wanted = [*[body.outputs[j] for j in late], *[x for _, x in terms]]
+    crossing = sides.crossing(wanted)
+    taken = inputs[:n], [inputs[n + k] for k in carry], [*inputs[first:], *early]
+    outputs = [*[body.outputs[j] for j in stays], *crossing]
+    left = loop_of(loop, *taken, outputs)
+    operands = tuple([known[x] for x in itertools.chain(*taken)])
+    new = builder.append(instruction.but(operands=operands, options={"loop": left}))
 
+    def part(at: int) -> Ref:
+        like = body.like(outputs[at])
+        shape = like.shape if at < len(carry) else (sides.length, *like.shape)
+        dtype, stage = np.dtype(like.dtype), instruction.stage
+        return builder.append(Instruction(PART, (new,), {"index": at}, shape, dtype, stage=stage))
 
-def _is_used_in_loop(sides: Sides, x: Ref) -> bool:
-    outside = sides.before | sides.after
-    sums = sides.added()
-    used = sides.users.get(x, set()) - {y.index for y in outside} - sums
-    return bool(used) or x in sides.body.outputs
-
-
-def _crossing(sides: Sides) -> list[Ref]:
-    """The values that the loop computes or carries and that are needed after it."""
-    crossing: dict[Ref, None] = {}
-    needed = [sides.body.of(x).operands for x in sorted(sides.after, key=lambda x: x.index)]
-    summed = itertools.chain.from_iterable(sides.sums.values())
-    waiting: list[Any] = [*[x for operands in needed for x in operands], *summed]
-    while waiting:
-        x = waiting.pop()
-        if x not in sides.varies or x in sides.after or x in sides.before or x in crossing:
-            continue
-        if is_input(x):
-            # a row is there already
-            if x in sides.on_carry:
-                crossing[x] = None
-        elif _is_repeated(sides, x):
-            waiting += sides.body.of(x).operands
-        else:
-            crossing[x] = None
-    return sorted(crossing, key=lambda x: (x.kind, x.index))
-
-
-def _is_repeated(sides: Sides, x: Ref) -> bool:
-    """Whether a value of the loop is cheap enough to be recomputed after it."""
-    instruction = sides.body.of(x)
-    cheap = instruction.is_view or instruction.op is negative or x not in sides.on_carry
-    return cheap and sides.is_batched(instruction)
+    # after
+    stacks = {x: part(at) for at, x in enumerate(crossing, len(stays))}
+    results = _computed(sides, builder, wanted, outside | stacks, instruction)
+    stands = dict(zip(late, results, strict=False))
+    totals = [builder.emit(sum_, x, axis=0) for x in results[len(late) :]]
+    stands |= {j: part(at) for at, j in enumerate(stays)}
+    for (k, _), total in zip(terms, totals, strict=True):
+        so_far = stands.get(k, known[inputs[n + k]])
+        starts = k not in stands and splat(builder, so_far) == 0
+        stands[k] = total if starts else builder.emit(add, so_far, total)
+    return [stands[j] for j in range(len(body.outputs))]
 
 
 def _computed(
     sides: Sides,
     builder: Builder,
     wanted: Sequence[Ref],
-    outside: Mapping[Ref, Any],
-    stacks: Mapping[Ref, Any],
-    stage: str,
-    summed: Sequence[Ref] = (),
+    known: Mapping[Ref, Any],
+    like: Instruction,
 ) -> list[Any]:
-    """Values of all steps, and sums over the steps, computed outside of the loop."""
-    if not wanted and not summed:
+    """Values of all steps, computed outside of the loop from those that are known."""
+    if not wanted:
         return []
-    known = {**outside, **stacks}
-    sources = [x for x in known if type(known[x]) is Ref]
-    inputs = [attrs.evolve(input_of(builder.of(known[x])), path="x") for x in sources]
-    part = from_these(sides.body, [*known], outputs=[*wanted, *summed])
-    place: Any = None
-
-    # a value, and whether it is one of all steps
-    def applied(instruction: Instruction, operands: list[Any]) -> tuple[Any, bool]:
-        nonlocal place
-        place, op, options = instruction.place, instruction.op, instruction.options
-        pairs = [x if type(x) is tuple else (x, False) for x in operands]
-        values, varying = [x for x, _ in pairs], tuple([varies for _, varies in pairs])
-        if any(varying):
-            return op.batch(op, varying, *values, **options), True  # type: ignore[misc]
-        return apply(op, tuple(values), options), False
-
-    def computed(tensors: list[Tensor]) -> list[Any]:
-        values = {**known, **dict(zip(sources, tensors, strict=True))}
-        pairs = [(x, ref in sides.varies) for ref, x in values.items()]
-        results = interpreted(part, pairs, applied, lambda x: (x.array, False))
-        done = [x for x, _ in results]
-        return [*done[: len(wanted)], *[np.sum(x, axis=0) for x in done[len(wanted) :]]]
-
-    code = program_of(sides.body.label, inputs, computed, lambda: place)
-    return builder.inlined(code, [known[x] for x in sources], stage)
+    # their paths name nothing
+    inputs = [attrs.evolve(input_of(sides.body.of(x)), path="x") for x in known]
+    part = from_these(sides.body, [*known], inputs, wanted)
+    varying = [x in sides.varies for x in known]
+    code = code_for_all(part, varying, sides.length, [False] * len(wanted))
+    return builder.inlined(code, [*known.values()], like.stage)

@@ -6,7 +6,8 @@ are left. What does not depend on the carry or the rows is computed before the l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -17,11 +18,11 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import from_these
+from tapegrad.program.control.body import NOTHING, from_these
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
+from tapegrad.program.ir import Instruction, Ref, inputs_at, needed, refs_to
 from tapegrad.program.program import improved, improvement, rule
 
 _NESTED: frozenset[Rules] = LOOPS | {COND}
@@ -86,23 +87,21 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
     invariant = _invariant(loop)
     if not invariant:
         return None
-    body, n = loop.body, loop.n_captured
-    captured, rest = inputs_at(range(n)), inputs_at(range(n, len(body.inputs)))
-    stays = [x for i, x in enumerate(body.instructions) if Ref("instruction", i) not in invariant]
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    inputs, instructions = inputs_at(range(len(body.inputs))), body.instructions
+    pairs = zip(refs_to(instructions), instructions, strict=True)
+    stays = [y for x, y in pairs if x not in invariant]
     read = {x for y in stays for x in y.operands} | body.results
     factors = {y.operands[1] for y in stays if y.op is matmul}
     edge = [x for x in invariant if x in read]
-    early = from_these(body, captured, outputs=edge)
+    early = from_these(body, inputs[:n], outputs=edge)
     values = builder.inlined(early, instruction.operands[:n], instruction.stage)
     for k, x in enumerate(edge):
         if x in factors and body.of(x).op is transpose:
             values[k] = builder.emit(copy, values[k], note=_QUICKER)
-    code, stop = from_these(body, [*captured, *edge, *rest]), loop.stop
-    if stop is not None:
-        further = inputs_at(range(len(body.inputs), len(body.inputs) + len(edge)))
-        stop = from_these(stop, [*captured, *further, *rest], code.inputs)
+    taken = [*inputs[:n], *edge], inputs[n:first], inputs[first:]
     operands = (*instruction.operands[:n], *values, *instruction.operands[n:])
-    left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
+    left = loop_of(loop, *taken, body.outputs)
     return instruction.but(operands=operands, options={"loop": left})
 
 
@@ -128,83 +127,78 @@ def _invariant(loop: Loop) -> list[Ref]:
 # --- trimming -------------------------------------------------------------------------------
 
 
+def loop_of(
+    loop: Loop,
+    captured: Sequence[Ref],
+    carry: Sequence[Ref],
+    rows: Sequence[Ref],
+    outputs: Sequence[Any],
+) -> Loop:
+    """A loop whose steps take these values of another's, and return these."""
+    body = from_these(loop.body, [*captured, *carry, *rows], outputs=outputs)
+    stop = loop.stop
+    if stop is not None:
+        # what a step computes it does not know
+        taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
+        stop = from_these(stop, taken, body.inputs[: len(taken)])
+    n_carry = len(carry)
+    return attrs.evolve(
+        loop,
+        body=body,
+        n_carry=n_carry,
+        n_xs=len(rows),
+        n_ys=len(outputs) - n_carry,
+        stop=stop,
+        moving=frozenset(),
+    )
+
+
 def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
     """A loop that returns only the values used, and the new position of each."""
     loop: Loop = instruction.options["loop"]
-    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
-    reach = _reached(body)
-    wanted = {k for k in range(n_carry) if k in used}
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    inputs = inputs_at(range(len(body.inputs)))
     # what is returned twice is returned once
     first_of: dict[Any, int] = {}
-    first = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= n_carry}
-    distinct = [j for j in first if first[j] == j]
-    needed: set[int] = set()
-    for j in distinct:
-        needed |= reach(body.outputs[j])
-    if loop.stop is not None:
-        needed |= _reached(loop.stop)(loop.stop.outputs[0])
+    same = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= loop.n_carry}
+    ys = [j for j in same if same[j] == j]
+    for_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
+    wanted = {k for k in used if k < loop.n_carry}
     while True:
-        for k in wanted:
-            needed |= reach(body.outputs[k])
-        more = {k for k in range(n_carry) if n + k in needed} - wanted
+        read = needed(body, [body.outputs[j] for j in (*wanted, *ys)]) | for_stop
+        more = {k for k in range(loop.n_carry) if inputs[n + k] in read} - wanted
         if not more:
             break
         wanted |= more
     # a carry that never changes is captured instead
-    still = {k for k in wanted if body.outputs[k] == Ref("input", n + k) and k not in used}
+    still = {k for k in wanted if body.outputs[k] == inputs[n + k] and k not in used}
     carry = sorted(wanted - still)
-    captured = [i for i in range(n) if i in needed] + [n + k for k in sorted(still)]
-    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in needed]
+    captured = [*[x for x in inputs[:n] if x in read], *[inputs[n + k] for k in sorted(still)]]
+    rows = [x for x in inputs[first:] if x in read]
     if loop.length is None and loop.stop is None and not rows:
         # the rows determine the number of steps
-        rows = [n + n_carry]
-    order = [*captured, *[n + k for k in carry], *rows]
-    outputs = [*carry, *distinct]
-    where = {j: at for at, j in enumerate(outputs)}
-    where |= {j: where[i] for j, i in first.items()}
-    if order == list(range(len(body.inputs))) and len(outputs) == len(body.outputs):
+        rows = [inputs[first]]
+    taken = captured, [inputs[n + k] for k in carry], rows
+    where = {j: at for at, j in enumerate((*carry, *ys))}
+    where |= {j: where[i] for j, i in same.items()}
+    order = [*itertools.chain(*taken)]
+    if order == inputs and len(carry) + len(ys) == len(body.outputs):
         return instruction, where
-    taken = inputs_at(order)
-    trimmed = attrs.evolve(
-        loop,
-        body=from_these(body, taken, outputs=[body.outputs[j] for j in outputs]),
-        stop=loop.stop and from_these(loop.stop, taken[: len(order) - len(rows)]),
-        n_carry=len(carry),
-        n_xs=len(rows),
-        n_ys=len(distinct),
-        moving=frozenset(),
-    )
-    operands = tuple([instruction.operands[i] for i in order])
-    return instruction.but(operands=operands, options={"loop": trimmed}), where
+    left = loop_of(loop, *taken, [body.outputs[j] for j in (*carry, *ys)])
+    operands = tuple([instruction.operands[x.index] for x in order])
+    return instruction.but(operands=operands, options={"loop": left}), where
 
 
 def _trimmed_branch(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
     """A branch that returns only the values used, and the new position of each."""
     branch: Branch = instruction.options["branch"]
-    outputs = sorted(used)
+    codes, outputs = [branch.on_true, branch.on_false], sorted(used)
     where = {j: at for at, j in enumerate(outputs)}
-    needed: set[int] = set()
-    for code in (branch.on_true, branch.on_false):
-        reach = _reached(code)
-        for j in outputs:
-            needed |= reach(code.outputs[j])
-    order = sorted(needed)
-    if len(order) == len(branch.on_true.inputs) and len(outputs) == len(branch.on_true.outputs):
+    read = set().union(*[needed(code, [code.outputs[j] for j in outputs]) for code in codes])
+    inputs = inputs_at(range(len(branch.on_true.inputs)))
+    taken = [x for x in inputs if x in read]
+    if len(taken) == len(inputs) and len(outputs) == len(branch.on_true.outputs):
         return instruction, where
-    codes = [
-        from_these(code, inputs_at(order), outputs=[code.outputs[j] for j in outputs])
-        for code in (branch.on_true, branch.on_false)
-    ]
-    operands = (instruction.operands[0], *[instruction.operands[1 + i] for i in order])
+    codes = [from_these(x, taken, outputs=[x.outputs[j] for j in outputs]) for x in codes]
+    operands = (instruction.operands[0], *[instruction.operands[1 + x.index] for x in taken])
     return instruction.but(operands=operands, options={"branch": Branch(*codes)}), where
-
-
-def _reached(code: Code) -> Callable[[Any], set[int]]:
-    """Which inputs a value of a program depends on."""
-    known: dict[Any, set[int]] = {Ref("input", i): {i} for i in range(len(code.inputs))}
-    for i, instruction in enumerate(code.instructions):
-        inputs: set[int] = set()
-        for x in instruction.operands:
-            inputs |= known.get(x, set())
-        known[Ref("instruction", i)] = inputs
-    return lambda x: known.get(x, set())
