@@ -11,15 +11,44 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.forward import elementwise
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import op
+from tapegrad.declare.batching import pointwise
+from tapegrad.ops.casting import seen
 
-__all__ = ["with_scipys_options"]
+__all__ = ["checked", "with_scipys_options"]
 __dir__ = __all__.copy
 
 # they say how SciPy computes, and nothing about the result
-_WITHOUT_EFFECT = frozenset(("check_finite", "driver", "lapack_driver", "lwork", "plan", "workers"))
+_WITHOUT_EFFECT = frozenset(("driver", "lapack_driver", "lwork", "plan", "workers"))
 # nothing is overwritten
 _ARRAYS = {"out", "output"}
+_REQUIRED = inspect.Parameter.empty
+
+
+@op(
+    lambda g, y, a: g,
+    name="asarray_chkfinite",
+    scipy="",
+    like=lambda a: a,
+    jvp=elementwise,
+    batch=pointwise,
+    view=True,
+    complex=True,
+)
+def _finite(a: Any) -> Any:
+    """The array itself, after a check that it holds no infinities and no nan."""
+    return np.asarray_chkfinite(a)
+
+
+def checked(x: Any) -> Any:
+    """A leaf of an operand, checked at once if its value is known, and else in each run."""
+    value = seen(x)
+    if value is None:
+        return _finite(x)
+    np.asarray_chkfinite(value)
+    return x
 
 
 def with_scipys_options(
@@ -30,6 +59,7 @@ def with_scipys_options(
     The function names those that matter, some by names of its own, and gets SciPy's defaults. Of
     the others it ignores what has no effect on the result, such as ``overwrite_a``, and refuses
     what differs from the default. A function with ``**options`` takes all but an array to write to.
+    If it does not name ``check_finite``, its operands are checked here, unless that is false.
     One `for_tensors` leaves calls without any to SciPy, or those whose first array is of `kinds`.
     """
 
@@ -52,6 +82,10 @@ def with_scipys_options(
             bound.apply_defaults()
             arguments = dict(bound.arguments)
             arguments |= arguments.pop("kwargs", {})
+            if not is_taken("check_finite") and arguments.pop("check_finite", False):
+                for name, x in arguments.items():
+                    if defaults[name] is _REQUIRED or isinstance(x, np.ndarray | Tensor):
+                        arguments[name] = tree.map(checked, x)
             for name in [x for x in arguments if not is_taken(x)]:
                 x, default = arguments.pop(name), defaults.get(name)
                 is_default = x is default or (type(x) is str and x == default)

@@ -6,6 +6,7 @@ functions but `block_diag`, `lstsq` and `toeplitz` take stacks of matrices.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ from tapegrad.scipy._matrix_equations import (
     square,
     toeplitz,
 )
+from tapegrad.scipy._options import checked
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm"]
 __all__ += ["expm_frechet", "inv", "lstsq", "lu_factor", "lu_solve", "norm", "pinv", "qr", "solve"]
@@ -126,7 +128,8 @@ def solve(
     """
     a = square(a)
     if assume_a in ("pos", "positive definite"):
-        return cho_solve(cho_factor(conjugate_of(a) if transposed else a, lower), b)
+        factor = cho_factor(conjugate_of(a) if transposed else a, lower, check_finite=False)
+        return cho_solve(factor, b, check_finite=False)
     if assume_a in _BANDS or assume_a in _MIRRORED:
         a = _read(a, assume_a, lower)
     elif assume_a not in (None, "gen", "general", "banded"):
@@ -196,19 +199,20 @@ def eigh(
     array([[ 0.   ,  0.   ],
            [ 0.   , -0.125]])
     """
+    of_factor = partial(solve_triangular, lower=True, check_finite=False)
     a = square(a)
     factor = None
     if b is not None:
-        factor = cho_factor(b, lower)[0]
+        factor = cho_factor(b, lower, check_finite=False)[0]
         factor = factor if lower else adjoint(factor)
-        half = solve_triangular(factor, _read(a, "her", lower), lower=True)
-        a = adjoint(solve_triangular(factor, adjoint(half), lower=True))
+        half = of_factor(factor, _read(a, "her", lower))
+        a = adjoint(of_factor(factor, adjoint(half)))
     w, v = _numpy.eigh(a, "L" if lower else "U")
     first, last = (0, a.shape[-1] - 1) if subset_by_index is None else subset_by_index
     w, v = w[..., first : last + 1], v[..., first : last + 1]
     if eigvals_only:
         return w
-    return w, v if factor is None else solve_triangular(factor, v, "C", lower=True)
+    return w, v if factor is None else of_factor(factor, v, "C")
 
 
 @like_scipy
@@ -221,7 +225,8 @@ def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = N
     >>> eigvalsh(np.diag([3.0, 1.0, 2.0]), subset_by_index=[1, 2])
     array([2., 3.])
     """
-    return eigh(a, b, lower=lower, eigvals_only=True, subset_by_index=subset_by_index)
+    options = {"eigvals_only": True, "subset_by_index": subset_by_index, "check_finite": False}
+    return eigh(a, b, lower=lower, **options)
 
 
 @like_scipy
@@ -470,7 +475,8 @@ def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = Tru
     array([[ 0.        , -0.12244898],
            [-0.18367347, -0.02040816]])
     """
-    ab = matrix(ab)
+    # elements outside the matrix are not passed on
+    ab = checked(matrix(ab)) if check_finite else matrix(ab)
     rows = [ab[..., k, :] for k in range(ab.shape[-2])]
     middle, *rows = rows if lower else rows[::-1]
     stack = [real_of(middle).astype(ab.dtype)]
@@ -504,4 +510,4 @@ def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
     array([1., 1.])
     """
     a = toeplitz(*c_or_cr) if type(c_or_cr) is tuple else toeplitz(c_or_cr)
-    return solve(a, b)
+    return solve(a, b, check_finite=False)

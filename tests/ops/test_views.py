@@ -119,6 +119,7 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "cho_solve": (lambda a, b: linalg.cho_solve(linalg.cho_factor(a), b), (A, A[0])),
         "cho_factor, complex": (lambda a: linalg.cho_factor(a)[0], (A + 0j,)),
         "lu_solve": (lambda a, b: linalg.lu_solve(linalg.lu_factor(a), b), (A, A[0])),
+        "inv, whose operand is checked": (tg.vmap(linalg.inv), (A[None],)),
         "solve_triangular": (linalg.solve_triangular, (A, A[0])),
         "dct": (fft.dct, (X,)),
         "convolve": (signal.convolve, (X, X)),

@@ -13,6 +13,7 @@ from alike import same
 from depth import THOROUGH
 from scipy_kit import prove, refuses_alike
 
+from tapegrad import compile
 from tapegrad.testing import check_grads
 
 theirs: Any = pytest.importorskip("scipy")
@@ -96,6 +97,17 @@ def test_linear_algebra_is_scipys(case: str) -> None:
     single = not case.startswith(("det", "solve_toeplitz"))
     # programs of the same ops of NumPy are proved elsewhere
     prove(*fns, args, 1e-10, order, single=single, proved=False)
+
+
+@pytest.mark.parametrize("case", LINALG)
+def test_numbers_that_are_not_finite_are_refused_unless_they_are_wanted(case: str) -> None:
+    fn, *args = LINALG[case]
+    step = compile(lambda *args: fn(ours.linalg, *args))
+    for i, x in enumerate(args):
+        bad = [*args[:i], np.append(x.ravel()[:-1], np.nan).reshape(x.shape), *args[i + 1 :]]
+        for run in (step, lambda *args: fn(ours.linalg, *args)):
+            refuses_alike(run, lambda *args: fn(theirs.linalg, *args), *bad)
+    assert np.isnan(ours.linalg.solve([[np.nan]], [1.0], check_finite=False))
 
 
 def test_stacks_are_computed_one_by_one() -> None:

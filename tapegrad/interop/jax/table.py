@@ -313,6 +313,7 @@ TABLE: Mapping[str, Lowering] = {
     "scipy.expm1": _same("numpy.expm1"),
     **{f"scipy.{name}": _after_options(f"scipy.special.{name}") for name in _PARAMETERS_FIRST},
     "tapegrad.ops.triangular:triangular": _triangular,
+    "tapegrad.scipy._options:_finite": _itself,
     "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: matrices.cholesky(
         jax, out, a, upper=not lower
     ),
