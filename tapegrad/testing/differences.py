@@ -322,12 +322,15 @@ class Comparison:
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is only one side
         sides = np.where(exists, sides, sides[:, ::-1])
-        size, largest, rounding = self.sizes_around(sides, apart)
+        # an output that does not change does not round
+        moving = (sides != 0).any(axis=(0, 1))
+        size, largest, rounding = self.sizes_around(sides, moving, apart)
         left, right, doubt, spread = self.one_sided(sides, rounding, size, largest)
         central, noise = self.weighed(sides.mean(axis=1))[:, rows], self.noise(rounding)[:, rows]
         numeric, error = limit(ladder, central, 2, noise, largest)
         # the analytic side rounds as well
-        floor = self.least_error(support, analytic, rows, size, apart)
+        alone = np.where(moving, self.y, 0) if apart else None
+        floor = self.least_error(support, analytic, rows, size, alone)
         error += floor
         mean = self.weighed((left + right) / 2)[rows]
         doubt, spread = (self.weighed(x, np.abs(self.u))[rows] for x in (doubt, spread))
@@ -353,15 +356,14 @@ class Comparison:
         values = rows, analytic[rows], numeric, error, left, right, low, high, spread > 0, wrong
         return Finding(*values)
 
-    def sizes_around(self, sides: Array, apart: bool) -> tuple[float, float, Array]:
+    def sizes_around(self, sides: Array, moving: Array, apart: bool) -> tuple[float, float, Array]:
         """The size of the values at the point and at all steps, and each output's rounding."""
         inherited, eps = 0.0 if apart else self.problem.scale, self.problem.eps
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
         # where values cancel at the point, nearby values show their size
         shown = np.abs(sides) * self.problem.steps.ladder[:, None, None]
         shown = np.max(np.where(np.isfinite(shown), shown, 0), axis=1)
-        # the function that it is derived from rounds too; an output that does not change does not
-        moving = (sides != 0).any(axis=(0, 1))
+        # the function that it is derived from rounds too
         least = eps * np.maximum(np.maximum(np.abs(self.y), inherited), shown)
         rounding = np.where(moving, np.maximum(least, self.problem.noise), 0)
         return size, max(size, np.max(shown, initial=0.0)), rounding
@@ -382,12 +384,12 @@ class Comparison:
         return left, right, doubt, np.where(known, spread, np.fmin(doubt, farthest))
 
     def least_error(
-        self, support: Array, analytic: Array, rows: Array, size: float, apart: bool
+        self, support: Array, analytic: Array, rows: Array, size: float, apart: Array | None
     ) -> Array:
-        """The rounding of the derivative by the rules."""
+        """The rounding of the derivative by the rules; `apart` has the outputs that move."""
         reach = max(1, np.max(np.abs(self.v[support])))
-        if apart:
-            floor = np.maximum(np.abs(self.weighed(self.y)[rows]) * reach, np.abs(analytic[rows]))
+        if apart is not None:
+            floor = np.maximum(np.abs(self.weighed(apart)[rows]) * reach, np.abs(analytic[rows]))
         else:
             # terms that cancel in one output may be the derivative of another
             floor = np.maximum(self.sizes[rows], max(size * reach, np.max(np.abs(analytic))))

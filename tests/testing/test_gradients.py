@@ -332,6 +332,7 @@ def test_the_rounding_of_the_inputs_is_no_false_alarm_and_excuses_no_wrong_rule(
 MIXED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "logarithm": (np.log, (np.array([1e-13, 1.0, 1e8]),)),
     "reciprocal": (np.reciprocal, (np.array([1e-13, 1.0, 1e8]),)),
+    "root": (np.sqrt, (np.array([1e-40, 1.0, 3.0]),)),
     "inverse": (np.linalg.inv, (np.array([[2e5, 3e-12], [-3e-8, 8e-12]]),)),
     "staircase": (lambda x: (np.floor(x), x - np.floor(x)), (np.array([2.4e7 + 0.25]),)),
     "remainder": (np.remainder, (np.array([-5.5]), np.array([-2.3e-8]))),
