@@ -138,7 +138,7 @@ if not _typing.TYPE_CHECKING:
         elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
             attribute = getattr(_import_module("tapegrad.functions"), name)
         else:
-            _import_module("tapegrad.errors.names").lacking("")(name)
+            _import_module("tapegrad.errors.names").refuse("", name)
         # there at once the next time
         globals()[name] = attribute
         return attribute

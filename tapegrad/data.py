@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.reading import is_count
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import list_names
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
 from tapegrad.tree.ownership import readonly_array
 
 __all__ = ["batches"]
-__dir__ = __all__.copy
-# a checker would take any name then
-if not TYPE_CHECKING:
-    __getattr__ = lacking("data")
+list_names(globals())
 
 
 def batches(key: Any, arrays: Tree, size: int, drop_last: bool = False) -> Iterator[Tree]:

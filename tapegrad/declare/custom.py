@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
@@ -438,10 +438,28 @@ CUSTOM_VJP = Rules(
 )
 
 
-class Customizing(Protocol):
+@attrs.frozen
+class Customizing:
     """The decorator that `custom_vjp` returns: the function keeps its parameters."""
 
-    def __call__(self, fn: Callable[P, R], /) -> CustomVJP[P, R]: ...
+    backward: Fn
+
+    def __call__(self, fn: Callable[P, R], /) -> CustomVJP[P, R]:
+        check_callable(fn, f"custom_vjp takes the rule, {_DECORATED}")
+        return CustomVJP(fn, self.backward)
+
+    # a type checker would take any name then
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            advice = "" if name.startswith("_") else f": its argument is the rule, {_DECORATED}"
+            raise AttributeError(f"custom_vjp has no {name!r}{advice}")
+
+
+_DECORATED = (
+    "as in @tg.custom_vjp(backward), where backward(g, y, *args) is called with the cotangent, "
+    "the output and the arguments, and returns a tuple with a cotangent for each argument"
+)
 
 
 def custom_vjp(backward: Fn) -> Customizing:
@@ -514,4 +532,4 @@ def custom_vjp(backward: Fn) -> Customizing:
     array(2.+4.j)
     """
     check_callable(backward)
-    return cast(Customizing, partial(CustomVJP, backward=backward))
+    return Customizing(backward)

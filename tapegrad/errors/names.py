@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import opcode
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -72,23 +70,15 @@ _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testi
 _MODULES += ["nn.initializers", "polynomial"]
 
 
-def lacking(module: str) -> Callable[[str], NoReturn]:
-    """The ``__getattr__`` of a public module, such as "nn"; of the package itself, ""."""
-
-    def refuse(name: str) -> NoReturn:
-        of = ".".join(filter(None, ("tapegrad", module)))
-        raise AttributeError(f"module {of!r} has no attribute {name!r}{_instead(module, name)}")
-
-    return refuse
-
-
-def list_names(module: dict[str, Any]) -> None:
-    """Have a module of `tapegrad.scipy` list its public names, in `dir` and for one that it lacks.
+def list_names(module: dict[str, Any], public: str = "") -> None:
+    """Have a public module list its names in `dir`, and answer for one that it lacks.
 
     Parameters
     ----------
     module
         Its dictionary. A name in ``__all__`` that is not there yet is a module, and imported.
+    public
+        Its name below ``tapegrad``, such as "linalg", if its file has another.
     """
     path, names = module["__name__"], module["__all__"]
 
@@ -96,24 +86,27 @@ def list_names(module: dict[str, Any]) -> None:
     def look_up(name: str) -> Any:
         if name in names:
             return import_module(f"{path}.{name}")
-        message = f"module {path!r} has no attribute {name!r}"
-        if name.startswith("_"):
-            raise AttributeError(message)
-        frame = sys._getframe(1)
-        # an import statement replaces an AttributeError by an error that says less
-        is_import = opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
-        raise (ImportError if is_import else AttributeError)(
-            f"{message}; it has {', '.join(sorted(names))}. Compose it of these and of functions "
-            "of np.* and tg.*, declare it with tg.custom_op, or call SciPy's on values (t.value)"
-        )
+        refuse(public or path.removeprefix("tapegrad."), name)
 
     module.update(__dir__=names.copy, __getattr__=look_up)
+
+
+def refuse(module: str, name: str) -> NoReturn:
+    """Raise for a name that a public module lacks, such as "nn"; the package itself is ""."""
+    of = ".".join(filter(None, ("tapegrad", module)))
+    raise AttributeError(f"module {of!r} has no attribute {name!r}{_instead(module, name)}")
 
 
 def _instead(module: str, name: str) -> str:
     """The rest of a message: the name to write for one that a module lacks; "" if there is none."""
     if name.startswith("_"):
         return ""
+    if module.startswith("scipy"):
+        names = sorted(import_module(f"tapegrad.{module}").__all__)
+        return (
+            f"; it has {', '.join(names)}. Compose it of these and of functions of np.* and tg.*, "
+            "declare it with tg.custom_op, or call SciPy's on values (t.value)"
+        )
     if name in ELSEWHERE:
         return ELSEWHERE[name]
     own = _names(module)

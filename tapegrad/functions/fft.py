@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.fourier import fft as fft
 from tapegrad.ops.fourier import fft_axes, ifft_axes, irfft_axes, rfft_axes, swapped
@@ -19,10 +19,7 @@ from tapegrad.ops.fourier import rfft as rfft
 
 __all__ = ["fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn"]
 __all__ += ["ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
-__dir__ = __all__.copy
-# a checker would take any name then
-if not TYPE_CHECKING:
-    __getattr__ = lacking("fft")
+list_names(globals(), "fft")
 
 
 def _rolled(x: Any, axes: Any, sign: int) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tapegrad.arraylike.table import answers
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import list_names
 from tapegrad.functions import matrices as _matrices
 from tapegrad.functions.manipulation import diagonal as _diagonal
 from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
@@ -30,10 +30,7 @@ __all__ += ["tensordot", "trace", "vecdot"]
 __all__ += _matrices.__all__
 __all__ += _decompositions.__all__
 __all__ += _inverses.__all__
-__dir__ = __all__.copy
-# a checker would take any name then
-if not TYPE_CHECKING:
-    __getattr__ = lacking("linalg")
+list_names(globals(), "linalg")
 
 
 def diagonal(x: Any, *, offset: int = 0) -> Any:

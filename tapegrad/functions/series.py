@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import floating
 
 __all__ = ["chebval", "hermeval", "hermval", "lagval", "legval", "polyval"]
-__dir__ = __all__.copy
-# a checker would take any name then
-if not TYPE_CHECKING:
-    __getattr__ = lacking("polynomial")
+list_names(globals(), "polynomial")
 
 
 def _series(

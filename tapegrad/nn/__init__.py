@@ -28,10 +28,8 @@ other than those a layer draws:
 True
 """
 
-import typing as _typing
-
 from tapegrad.declare.declarations import public_names as _public_names
-from tapegrad.errors.names import lacking as _lacking
+from tapegrad.errors.names import list_names as _list_names
 from tapegrad.nn import initializers as initializers
 from tapegrad.nn.attention import *
 from tapegrad.nn.convolution import *
@@ -42,7 +40,4 @@ from tapegrad.nn.recurrent import *
 from tapegrad.nn.sequential import *
 
 __all__ = [*_public_names(globals()), "initializers"]
-__dir__ = __all__.copy
-# a checker would take any name then
-if not _typing.TYPE_CHECKING:
-    __getattr__ = _lacking("nn")
+_list_names(globals())

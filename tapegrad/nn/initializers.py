@@ -7,14 +7,14 @@ the same arrays, and nothing is drawn from a global stream.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.arraylike.reading import is_count
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import list_names
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
@@ -22,10 +22,7 @@ from tapegrad.tree.ownership import Array, readonly_array, settled
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]
-__dir__ = __all__.copy
-# a checker would take any name then
-if not TYPE_CHECKING:
-    __getattr__ = lacking("nn.initializers")
+list_names(globals())
 
 Shape = tuple[int, ...]
 

@@ -15,10 +15,8 @@ Accumulating the gradients of several batches, or averaging parameters over time
 {'w': array([2.75, 2.75])}
 """
 
-import typing as _typing
-
 from tapegrad.declare.declarations import public_names as _public_names
-from tapegrad.errors.names import lacking as _lacking
+from tapegrad.errors.names import list_names as _list_names
 from tapegrad.optim.adaptive import *
 from tapegrad.optim.base import Optimizer as Optimizer
 from tapegrad.optim.clipping import *
@@ -26,7 +24,4 @@ from tapegrad.optim.schedules import *
 from tapegrad.optim.sgd import *
 
 __all__ = _public_names(globals())
-__dir__ = __all__.copy
-# a checker would take any name then
-if not _typing.TYPE_CHECKING:
-    __getattr__ = _lacking("optim")
+_list_names(globals())

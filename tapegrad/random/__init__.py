@@ -27,15 +27,10 @@ compiled program, and the program draws when it runs. A draw carries no gradient
 ``mean + scale * tg.random.normal(key, shape)`` has one for ``mean`` and ``scale``.
 """
 
-import typing as _typing
-
 from tapegrad.declare.declarations import public_names as _public_names
-from tapegrad.errors.names import lacking as _lacking
+from tapegrad.errors.names import list_names as _list_names
 from tapegrad.random.draws import *
 from tapegrad.random.keys import *
 
 __all__ = _public_names(globals())
-__dir__ = __all__.copy
-# a checker would take any name then
-if not _typing.TYPE_CHECKING:
-    __getattr__ = _lacking("random")
+_list_names(globals())

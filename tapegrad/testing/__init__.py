@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tapegrad.errors.names import lacking
+from tapegrad.errors.names import refuse
 from tapegrad.testing.calls import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
 from tapegrad.testing.derivatives import check_vjp as check_vjp
@@ -42,7 +42,7 @@ _STRATEGIES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _STRATEGIES:
-        lacking("testing")(name)
+        refuse("testing", name)
     return getattr(importlib.import_module(f"{__name__}.{_STRATEGIES[name]}"), name)
 
 

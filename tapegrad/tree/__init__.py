@@ -5,9 +5,7 @@ fields), dataclasses and None, which is an empty node. Anything else is a leaf. 
 tree's `Structure` is what is left when the leaves are taken out.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-
-from tapegrad.errors.names import lacking as _lacking
+from tapegrad.errors.names import list_names as _list_names
 from tapegrad.tree.mapping import beside as beside
 from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
@@ -32,7 +30,4 @@ from tapegrad.tree.structure import unflatten as unflatten
 
 __all__ = ["Structure", "all_close", "flatten", "leaves", "map", "paths", "ravel", "size"]
 __all__ += ["summary", "unflatten", "update"]
-__dir__ = __all__.copy
-
-if not _TYPE_CHECKING:
-    __getattr__ = _lacking("tree")
+_list_names(globals())
