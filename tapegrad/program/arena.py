@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,19 +30,22 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     (Pisarchyk and Lee 2020, greedy by size). Sizes are in lines of the cache.
     """
     starts = [0] * len(arrays)
-    # with the lowest first
-    placed: list[tuple[int, int, Moments]] = []
+    # the places taken, the lowest first, and when; many arrays of a size take one place by turns
+    taken: list[tuple[int, int]] = []
+    moments: dict[tuple[int, int], Moments] = {}
     for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
         size, alive = arrays[k]
         start = 0
-        for begin, end, other in placed:
+        for begin, end in taken:
             if begin >= start + size:
                 break
-            if end > start and alive & other:
+            if end > start and alive & moments[begin, end]:
                 start = end
         starts[k] = start
-        placed.append((start, start + size, alive))
-        placed.sort()
+        place = start, start + size
+        if place not in moments:
+            insort(taken, place)
+        moments[place] = moments.get(place, 0) | alive
     return starts
 
 

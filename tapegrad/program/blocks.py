@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.expressions import Names, expression
+from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.memory import TOTALS, block_shape, length_of_blocks
@@ -94,7 +94,7 @@ class _Loop:
         name = self.block[ref] = values[ref] if ref in self.plan.guests else out
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}
-        text = expression(self.program, i, called, out, self.frame.names)
+        text = self.frame.expression(i, out, called)
         self.body.append(f"    {name} = {text}")
 
     def _block_of(self, ref: Ref) -> str:

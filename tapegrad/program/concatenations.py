@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -10,7 +11,6 @@ import attrs
 
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.program import cost
-from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref
 
 
@@ -38,7 +38,11 @@ class Part:
 
 
 def fillings(
-    program: Code, runs: Sequence[tuple[int, int]], kept: Collection[Ref]
+    program: Code,
+    fits: Sequence[bool],
+    in_blocks: Container[int],
+    results: Container[Ref],
+    kept: Container[Any],
 ) -> dict[Ref, tuple[Part, ...]]:
     """The concatenations and stacks with a buffer of their own, and their parts.
 
@@ -48,37 +52,36 @@ def fillings(
     ----------
     program
         The program.
-    runs
-        The beginning and the end of each run of instructions that are done block by block.
-    kept
-        What the outputs are, or are views of.
+    fits
+        For each instruction, whether it can write its result to a buffer.
+    in_blocks
+        The instructions that are done block by block.
+    results, kept
+        The outputs, and what these are or are views of.
     """
-    in_blocks = {i for run in runs for i in range(*run)}
     joined = {Ref("instruction", i): x for i, x in enumerate(program.instructions) if is_joined(x)}
     placed: set[Any] = set()
     direct: dict[Ref, set[Any]] = {}
     for ref, instruction in joined.items():
         if instruction.options.get("axis", 0) or ref in kept:
             continue
-        operands = instruction.operands
         parts = {
             x
-            for x in operands
-            if type(x) is Ref
+            for x, n in Counter(instruction.operands).items()
+            if n == 1
+            and type(x) is Ref
             and x.kind == "instruction"
+            and fits[x.index]
             and not (x in kept or x in placed or x in direct or x.index in in_blocks)
-            and operands.count(x) == 1
             and program.of(x).dtype == instruction.dtype
-            and takes_out(program, program.of(x))
         }
         if parts:
             direct[ref] = parts
             placed |= parts
-    results = program.results
     return {
         ref: parts_of(program, instruction, direct.get(ref, ()))
         for ref, instruction in joined.items()
-        if ref in direct or (is_small(instruction) and ref not in results and ref not in placed)
+        if ref in direct or (is_small(instruction) and not (ref in results or ref in placed))
     }
 
 
@@ -99,9 +102,9 @@ def parts_of(
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     is_stack, before = instruction.op is stack, ":, " * axis
     sides = [1 if is_stack else program.like(x).shape[axis] for x in instruction.operands]
+    starts = accumulate(sides, initial=0)
     parts = []
-    for x, side, stop in zip(instruction.operands, sides, accumulate(sides), strict=True):
-        start = stop - side
-        view = f"[{before}{start}, ...]" if is_stack else f"[{before}{start}:{stop}]"
+    for x, side, start in zip(instruction.operands, sides, starts, strict=False):
+        view = f"[{before}{start}, ...]" if is_stack else f"[{before}{start}:{start + side}]"
         parts.append(Part(x, start, view, x in direct))
     return tuple(parts)

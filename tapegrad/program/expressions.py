@@ -89,6 +89,7 @@ class Names:
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
+        self._functions: dict[Rules, str] = {}
 
     def new(self, wanted: str) -> str:
         """A new name, made from any text."""
@@ -119,6 +120,20 @@ class Names:
             return number(x.splat)
         scalar = x.dtype.type
         return f"{self.library(scalar.__name__, scalar)}({x.literal})"
+
+    def function(self, op: Rules) -> str:
+        """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
+        name = self._functions.get(op)
+        if name is None:
+            forward = op.forward
+            if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
+                name = self.library(forward.__name__, forward)
+            elif key_of(op) and (op.name in OPS or op.name in _RESERVED):
+                name = self.library(op.name, forward)
+            else:
+                name = self.of(forward, op.name)
+            self._functions[op] = name
+        return name
 
     def library(self, name: str, value: Any) -> str:
         """The name of a function of NumPy or of an op: its own, which nothing else is given."""
@@ -225,15 +240,14 @@ _WHOLE: Mapping[str, str] = {
 KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 
 
-def takes_out(program: Code, instruction: Instruction) -> bool:
-    """Whether an instruction can write its result to a buffer."""
+def takes_out(instruction: Instruction, template: str | None) -> bool:
+    """Whether an instruction of this template can write its result to a buffer."""
     # an empty result needs no memory; one with a row a step is empty until the loop has run
     if instruction.number or 0 in instruction.shape:
         return False
-    template = "{out}" if is_filled(instruction) else _template(program, instruction)
     if template is None:
         return isinstance(instruction.op.forward, np.ufunc)
-    return "{out}" in template
+    return "{out}" in template or is_filled(instruction)
 
 
 def may_take_out(op: Rules) -> bool:
@@ -245,21 +259,36 @@ def may_take_out(op: Rules) -> bool:
 
 
 def expression(
-    program: Code, i: int, values: Mapping[Ref, str], out: str | None, names: Names
+    program: Code,
+    instruction: Instruction,
+    template: str | None,
+    values: Mapping[Ref, str],
+    out: str | None,
+    names: Names,
 ) -> str:
     """An instruction as an expression, which writes to `out` if it is given.
 
     The functions that it calls are added to the namespace of `names`.
+
+    Parameters
+    ----------
+    program, instruction, template
+        The instruction, in its program, and what `template_of` it is.
+    values
+        What its operands are called.
+    out
+        The array for the result; None to make a new one.
+    names
+        The names of the source.
     """
-    instruction = program.instructions[i]
-    template = _template(program, instruction)
+    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+    if names.literal:
+        for k, text in literals(program, instruction).items():
+            operands[k] = text
     if template is None:
-        template = _call(instruction, names)
+        text = _call(instruction, operands, out, names)
     else:
-        called, function = _called(template)
-        if called:
-            template = names.library(called, function) + template[len(called) :]
-    text = _filled(program, instruction, template, values, out, names)
+        text = _filled(instruction, template, operands, out, names)
     if instruction.number and _whole(program, instruction) is None:
         # not .item(), since NumPy holds large ints as Python's own
         return f"{KINDS[instruction.dtype.kind]}({text})"
@@ -275,10 +304,9 @@ def _called(template: str) -> tuple[str, Any]:
     return match[1], HELPERS.get(match[1]) or getattr(np, match[1])
 
 
-def _template(program: Code, instruction: Instruction) -> str | None:
+def template_of(program: Code, instruction: Instruction) -> str | None:
     """The format string of an instruction, unless it is a call of its forward function."""
-    whole = _whole(program, instruction)
-    if whole is not None:
+    if instruction.number and (whole := _whole(program, instruction)) is not None:
         return whole
     if _is_spread(instruction):
         return f"full({{shape}}, {{0}}, {instruction.dtype.str!r})"
@@ -300,33 +328,17 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
     return _WHOLE.get(key_of(instruction.op) or "")
 
 
-def _call(instruction: Instruction, names: Names) -> str:
-    """A format string that calls the forward function."""
-    op, inputs = instruction.op, _places(len(instruction.operands))
-    if isinstance(op.forward, np.ufunc):
+def _call(instruction: Instruction, operands: list[str], out: str | None, names: Names) -> str:
+    """A call of the forward function."""
+    op = instruction.op
+    if not isinstance(op.forward, np.ufunc):
+        options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
+        operands = [*operands, *options]
+    elif out is not None:
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
-        out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
-        return f"{_function(op, names)}({inputs}, {out})"
-    options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
-    # only the operands' braces are for the format
-    escaped = "".join(options).replace("{", "{{").replace("}", "}}")
-    return f"{_function(op, names)}({inputs}{escaped})"
-
-
-@lru_cache
-def _places(n: int) -> str:
-    """The places of n operands in a format string."""
-    return ", ".join([f"{{{i}}}" for i in range(n)])
-
-
-def _function(op: Rules, names: Names) -> str:
-    """NumPy's name of an op's function, that of one of our ops, or a new one."""
-    forward = op.forward
-    if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
-        return names.library(forward.__name__, forward)
-    if key_of(op) and (op.name in OPS or op.name in _RESERVED):
-        return names.library(op.name, forward)
-    return names.of(forward, op.name)
+        is_named = op.forward is np.maximum or op.forward is np.minimum
+        operands = [*operands, f"out={out}" if is_named else out]
+    return f"{names.function(op)}({', '.join(operands)})"
 
 
 def operand(x: Any, values: Mapping[Ref, str]) -> str:
@@ -394,24 +406,15 @@ def _fields(template: str) -> tuple[str, ...]:
 
 
 def _filled(
-    program: Code,
-    instruction: Instruction,
-    template: str,
-    values: Mapping[Ref, str],
-    out: str | None,
-    names: Names,
+    instruction: Instruction, template: str, operands: list[str], out: str | None, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
-    if names.literal:
-        for k, text in literals(program, instruction).items():
-            operands[k] = text
+    called, function = _called(template)
+    if called:
+        template = names.library(called, function) + template[len(called) :]
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    op = instruction.op
-    if op not in TEMPLATES:
-        return template.format(*operands, out=out)
-    fields: dict[str, Any] = {"out": out}
+    op, fields = instruction.op, {"out": out}
     defaults = op.signature.defaults if isinstance(op, Op) else {}
     for name in _fields(template):
         value = instruction.options.get(name, defaults.get(name))

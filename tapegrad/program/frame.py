@@ -16,7 +16,7 @@ from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Line, Memory, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import Names
+from tapegrad.program.expressions import Names, expression
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import inverse
 from tapegrad.program.memory import Plan
@@ -82,6 +82,14 @@ class Frame:
         """The lines that run once; more are added."""
         return self.arena.once
 
+    def expression(
+        self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None
+    ) -> str:
+        """An instruction as an expression, of its operands or of what stands in their place."""
+        program, values = self.program, self.values if values is None else values
+        instruction, template = program.instructions[i], self.plan.templates[i]
+        return expression(program, instruction, template, values, out, self.names)
+
     def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
         """When memory is in use that an instruction writes these values to, or needs to run."""
         if self.inside is not None:
@@ -106,8 +114,9 @@ def framed(
             names.constants[name] = x
             once += _constant(x, name, names)
     buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
-    for name, buffer, alive in zip(buffers, plan.buffers, plan.lives, strict=True):
-        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, inside or alive))
+    lives = plan.lives() if inside is None else [inside] * len(buffers)
+    for name, buffer, alive in zip(buffers, plan.buffers, lives, strict=True):
+        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, alive))
     places = {x: buffers[home] for x, home in plan.home.items()}
     for ref, parts in plan.filled.items():
         for part in parts:

@@ -15,7 +15,6 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import (
     KINDS,
-    expression,
     is_element,
     is_filled,
     operand,
@@ -51,7 +50,7 @@ class _Lines:
     def written(self) -> list[str]:
         """All lines."""
         instructions, frame = self.program.instructions, self.frame
-        ended, runs = _ended(frame), dict(self.plan.runs)
+        ended, runs = _ended(frame), self.plan.runs
         # an instruction that a pass moved up begins no stage
         stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
         i, block = 0, ""
@@ -104,7 +103,7 @@ class _Lines:
         base: Any = instruction.operands[0]
 
         def text(of: str) -> str:
-            return expression(self.program, i, {base: of}, None, frame.names)
+            return frame.expression(i, values={base: of})
 
         note = _about(instruction, f"a view of {frame.values[base]}")
         self._view(frame.values[ref], self.still[base], text, note)
@@ -174,7 +173,7 @@ class _Lines:
         # NumPy makes the array that it fills
         if self.plan.early.get(ref) == ref and not is_filled(instruction):
             place = blocks.new_array(instruction, frame.names)
-        text = expression(self.program, i, frame.values, place, frame.names)
+        text = frame.expression(i, place)
         if instruction.op is EACH:
             return text, f"{instruction.options['of'].name} has no batching rule: a call for each"
         return text, instruction.note
@@ -206,9 +205,9 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
     live = plan.live
-    apart = {Ref("instruction", i) for run in plan.runs for i in range(*run)}
     for ref, end in live.ends.items():
-        if live.owner_of(ref) in large and end < len(instructions) and ref not in apart:
+        is_whole = ref.kind != "instruction" or ref.index not in plan.in_runs
+        if live.owner_of(ref) in large and end < len(instructions) and is_whole:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
 

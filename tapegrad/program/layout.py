@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.program.liveness import Liveness
+from tapegrad.program.liveness import readers
 
 Axes = tuple[int, ...]
 
 
-def layouts(program: Code, live: Liveness) -> Mapping[Ref, Axes]:
+def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     """The order of axes in memory of products of stacks that are transposed and then reshaped.
 
     A product writes in any order at the same speed, and a reshape after the transpose then copies
-    nothing. Only products whose every use is the same transpose are listed.
+    nothing. Only products whose every use is the same transpose are listed, and of those only what
+    fits a buffer.
     """
-    instructions, turned = program.instructions, {}
-    for i, instruction in enumerate(instructions):
+    instructions, turned = program.instructions, dict[Ref, Axes]()
+    stacks = [i for i, x in enumerate(instructions) if x.op is matmul and len(x.shape) > 2]
+    reads = readers(instructions) if stacks else {}
+    for i in stacks:
         x = Ref("instruction", i)
-        is_stack = instruction.op is matmul and len(instruction.shape) > 2
-        if not is_stack or x in program.results or not takes_out(program, instruction):
+        if x in program.results or not fits[i]:
             continue
-        uses = live.reads.get(x, ())
-        readers = [instructions[k] for k in uses]
-        orders = {axes_of(y) if y.op is transpose else None for y in readers}
+        uses = reads.get(x, ())
+        users = [instructions[k] for k in uses]
+        orders = {axes_of(y) if y.op is transpose else None for y in users}
         axes = orders.pop() if len(orders) == 1 else None
-        after = [k for use in uses for k in live.reads.get(Ref("instruction", use), ())]
+        after = [k for use in uses for k in reads.get(Ref("instruction", use), ())]
         reshaped = any(instructions[k].op is reshape for k in after)
         # BLAS writes to matrices with one contiguous axis
         if axes and reshaped and axes[-1] >= len(axes) - 2:

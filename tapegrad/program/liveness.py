@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -14,7 +14,7 @@ from tapegrad.program.ir import Instruction, Ref
 
 @attrs.frozen
 class Liveness:
-    """Whose memory each value lies in, and which instructions read it.
+    """Whose memory each value lies in, and until when it is needed.
 
     Instructions are named by their positions.
 
@@ -22,16 +22,13 @@ class Liveness:
     ----------
     owner
         For each value that may be a view, the value whose memory it shares.
-    reads
-        The instructions that read a value itself, in order; twice if it is an operand twice.
     ends
         The last instruction that reads a value or a view of it, its own if none does; for results,
         one after all.
     """
 
-    owner: Mapping[Ref, Ref]
-    reads: Mapping[Ref, Sequence[int]]
-    ends: Mapping[Ref, int]
+    owner: dict[Ref, Ref]
+    ends: dict[Ref, int]
 
     def owner_of(self, x: Ref) -> Ref:
         """The value whose memory a value lies in: itself, unless it is a view."""
@@ -39,31 +36,36 @@ class Liveness:
 
 
 def liveness(
-    instructions: Sequence[Instruction], refs: Sequence[Ref], results: Collection[Ref]
+    instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]
 ) -> Liveness:
     """The liveness of the values of a program, of which these name the instructions' results."""
     views = views_among(instructions)
     owner: dict[Ref, Ref] = {}
     base: dict[Ref, Ref] = {}
-    reads: dict[Ref, list[int]] = {}
+    ends = dict(zip(refs, range(len(refs)), strict=True))
     for i, instruction in enumerate(instructions):
         operands = instruction.operands
         for x in operands:
             if type(x) is Ref:
-                reads.setdefault(x, []).append(i)
+                ends[x] = i
         if instruction.op in views and type(operands[0]) is Ref and not is_filled(instruction):
             base[refs[i]] = operands[0]
             owner[refs[i]] = owner.get(operands[0], operands[0])
-    # from the last to the first, so what is here already is later
-    ends = dict.fromkeys(results, len(instructions))
-    for i in range(len(instructions) - 1, -1, -1):
-        end = ends.setdefault(refs[i], i)
-        for x in instructions[i].operands:
+    ends.update(dict.fromkeys(results, len(instructions)))
+    # a view of a view comes after it
+    for x, of in reversed(base.items()):
+        ends[of] = max(ends[of], ends[x])
+    return Liveness(owner, ends)
+
+
+def readers(instructions: Sequence[Instruction]) -> dict[Ref, list[int]]:
+    """The instructions that read each value itself, in order; twice if it is an operand twice."""
+    reads: dict[Ref, list[int]] = {}
+    for i, instruction in enumerate(instructions):
+        for x in instruction.operands:
             if type(x) is Ref:
-                ends.setdefault(x, i)
-        if refs[i] in base:
-            ends[base[refs[i]]] = max(ends[base[refs[i]]], end)
-    return Liveness(owner, reads, ends)
+                reads.setdefault(x, []).append(i)
+    return reads
 
 
 def views_among(instructions: Sequence[Instruction]) -> frozenset[Rules]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
 from tapegrad.program.arena import Moments, life
 from tapegrad.program.concatenations import fillings
-from tapegrad.program.expressions import takes_out
+from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import layouts, ordered
-from tapegrad.program.liveness import liveness
+from tapegrad.program.liveness import liveness, readers
 from tapegrad.tree.ownership import LARGE
 
 # ops that reduce to one number, which is known after the last block
@@ -39,9 +40,15 @@ class Plan:
     Attributes
     ----------
     live
-        When values are in use.
-    runs
-        The beginning and the end of each run of instructions that are done block by block.
+        When values are in use; a part that is written to its place in a concatenation lies in its
+        memory.
+    templates
+        How each instruction is written, as `template_of` says.
+    fits
+        Whether each instruction can write its result to a buffer.
+    runs, in_runs
+        The end of each run of instructions that are done block by block, by its beginning; and all
+        of these instructions.
     turned
         Results that lie in memory in another order of axes, with that order.
     filled
@@ -49,8 +56,6 @@ class Plan:
         written to their place there have no other home.
     buffers
         All of them.
-    lives
-        When each is in use.
     home
         The number of the buffer that each instruction writes its result to. One that is not listed
         makes a new array, or a view.
@@ -66,107 +71,117 @@ class Plan:
     def __init__(self, program: Code, inside: bool = False) -> None:
         self._program = program
         instructions = program.instructions
-        self._refs, self._results = refs_to(instructions), program.results
-        self.live = liveness(instructions, self._refs, self._results)
+        self.refs, results = refs_to(instructions), program.results
+        self._results = results
+        self.templates = [template_of(program, x) for x in instructions]
+        self.fits = list(map(takes_out, instructions, self.templates))
+        self.live = liveness(instructions, self.refs, results)
         self.runs = _runs(program)
-        self.turned = layouts(program, self.live)
+        self.in_runs = {i for start, stop in self.runs.items() for i in range(start, stop)}
+        self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
-        self._kept = {self.live.owner_of(x) for x in self._results}
-        self.filled = fillings(program, self.runs, self._kept)
+        kept = {self.live.owner_of(x) for x in results}
+        self.filled = fillings(program, self.fits, self.in_runs, results, kept)
         # the buffer of a concatenation is in use as long as any part that is written there
         self._whole: dict[Any, Ref] = {
             part.value: ref for ref, parts in self.filled.items() for part in parts if part.direct
         }
-        owner = self.live.owner
-        self._owner = {x: self._whole.get(y, y) for x, y in owner.items()} | self._whole
-        self._ends = dict(self.live.ends)
+        owner, ends = self.live.owner, self.live.ends
+        owner.update({x: self._whole.get(of, of) for x, of in owner.items()} | self._whole)
         for x, ref in self._whole.items():
-            self._ends[ref] = max(self._ends[ref], self._ends[x])
+            ends[ref] = max(ends[ref], ends[x])
         self.buffers: list[Buffer] = []
         self.home: dict[Ref, int] = {}
-        # values in buffers that are not free yet, and the buffers that are
-        self._held: set[Ref] = set()
-        self._free: dict[Buffer, list[int]] = {}
+        # the buffers that are free, by shape and dtype, and for each those that it is among
+        self._free: dict[Any, list[int]] = {}
+        self._among: list[list[int]] = []
         # the values over which others are written, by these
         self._under: dict[Ref, Ref] = {}
         self.guests: dict[Ref, Ref] = {}
+        self.early: dict[Ref, Ref] = {}
         for ref in self.filled:
             instruction = program.of(ref)
-            self._allocate(ref, Buffer(instruction.shape, instruction.dtype))
+            self._take(ref, instruction.shape, instruction.dtype)
         self._assign()
-        self.early = {} if inside else self._early()
-        home = {x: number for x, number in self.home.items() if x not in self.early}
-        numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
-        self.buffers = [self.buffers[old] for old in numbers]
-        self.home = {x: numbers[old] for x, old in home.items()}
-        self.lives = self._lives()
+        if not inside:
+            self._place_early()
 
-    def _allocate(self, ref: Ref, buffer: Buffer) -> None:
-        """Assign a new buffer to a value."""
-        self.home[ref] = len(self.buffers)
-        self.buffers.append(buffer)
-
-    def _take(self, ref: Ref, buffer: Buffer) -> None:
+    def _take(self, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Assign a free buffer, or a new one, to a value."""
-        free = self._free.get(buffer)
+        free = self._free.setdefault((shape, dtype), [])
         if free:
             self.home[ref] = free.pop()
         else:
-            self._allocate(ref, buffer)
-        self._held.add(ref)
+            self.home[ref] = len(self.buffers)
+            self.buffers.append(Buffer(shape, dtype))
+            self._among.append(free)
 
     def _release(self, refs: Iterable[Ref]) -> None:
         """Free the buffers of values."""
         for x in refs:
-            self._held.discard(x)
-            self._free.setdefault(self.buffers[self.home[x]], []).append(self.home[x])
+            number = self.home[x]
+            self._among[number].append(number)
 
     def _assign(self) -> None:
         """Have each instruction, or run of them, take buffers and free those that it used up."""
-        stops = dict(self.runs)
         i = 0
-        while i < len(self._refs):
-            if i in stops:
-                self._assign_run(i, stops[i])
-                i = stops[i]
+        while i < len(self.refs):
+            if i in self.runs:
+                self._assign_run(i, self.runs[i])
+                i = self.runs[i]
             else:
                 self._assign_one(i)
                 i += 1
 
     def _ending(self, i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
-        owners = dict.fromkeys(
-            [self._owner.get(x, x) for x in _refs(self._program.instructions[i])]
-        )
-        held = self._held
-        return [x for x in owners if self._ends[x] == i and x in held and x not in self._kept]
+        home, owner, ends = self.home, self.live.owner, self.live.ends
+        ending: list[Ref] = []
+        for x in self._program.instructions[i].operands:
+            if type(x) is Ref:
+                of = owner.get(x, x)
+                if ends[of] == i and of in home and of not in ending:
+                    ending.append(of)
+        return ending
 
     def _assign_one(self, i: int) -> None:
-        instruction, ref = self._program.instructions[i], self._refs[i]
-        ended = self._ending(i)
+        ref, ended = self.refs[i], self._ending(i)
         if ref in self.filled:
             self._release(ended)
-            self._held.add(ref)
         else:
             # an operand of the result's shape that is not needed again can be overwritten
-            over = [x for x in ended if _may_write_over(instruction, x, self._owner)]
+            over = self._overwritten(i, ended) if ended else ended
             self._release(over)
-            if ref not in self._whole and takes_out(self._program, instruction):
-                self._write(ref, over)
-            self._release([x for x in ended if x not in over])
-        if ref in self._held and self._ends[ref] == i:
+            if self.fits[i] and ref not in self._whole:
+                self._write(i, over)
+            if len(over) < len(ended):
+                self._release([x for x in ended if x not in over])
+        if self.live.ends[ref] == i and ref in self.home:
             self._release([ref])
 
-    def _write(self, ref: Ref, over: list[Ref]) -> None:
+    def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
+        """The values, of these that it uses, that an instruction may write its result over."""
+        instruction = self._program.instructions[i]
+        if instruction.op is add_at_places:
+            # whatever else they need is read before anything is written
+            first: Any = instruction.operands[0]
+            return [x for x in ended if x == self.live.owner_of(first)]
+        # its own transforms along several axes write over what each of them reads
+        is_over = instruction.is_elementwise or instruction.op in (fft, ifft, keep)
+        # NumPy copies a single element that it would write over, in thrice the time of the call
+        return ended if is_over and math.prod(instruction.shape) != 1 else []
+
+    def _write(self, i: int, over: list[Ref]) -> None:
         """Have a result take a buffer, or, if it is returned, the array of one of these values."""
-        instruction, axes = self._program.of(ref), self.turned.get(ref)
-        shape = instruction.shape if axes is None else ordered(instruction.shape, axes)
-        buffer = Buffer(shape, instruction.dtype)
+        instruction, ref = self._program.instructions[i], self.refs[i]
+        shape, dtype = instruction.shape, instruction.dtype
+        if ref in self.turned:
+            shape = ordered(shape, self.turned[ref])
         if ref not in self._results:
-            self._take(ref, buffer)
+            self._take(ref, shape, dtype)
             same = [x for x in over if self.home[x] == self.home[ref]]
         else:
-            same = [x for x in over if self.buffers[self.home[x]] == buffer]
+            same = [x for x in over if self.buffers[self.home[x]] == (shape, dtype)]
         if same:
             self._under[ref] = same[0]
 
@@ -175,7 +190,7 @@ class Plan:
 
         Such a place is a buffer, or the array of a result before its own block is written.
         """
-        program, refs = self._program, self._refs[start:stop]
+        program, refs = self._program, self.refs[start:stop]
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
         ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
         # the places that values give up when they are read last, and until when each is free
@@ -198,7 +213,7 @@ class Plan:
                     places[ref] = fitting[-1]
                     known.remove(fitting[-1])
                 else:
-                    self._take(ref, Buffer((block_length,), dtype))
+                    self._take(ref, (block_length,), dtype)
                     places[ref] = stop, ref
         self.guests.update({x: at for x, (_, at) in places.items() if x in self.guests})
         self._release([*ended, *[x for x in refs if self.guests.get(x) == x]])
@@ -222,9 +237,9 @@ class Plan:
         dict
             The values that are written over, and when and by which.
         """
-        program, reads, places = self._program, self.live.reads, dict[Ref, tuple[int, Ref]]()
+        program, reads, places = self._program, self._reads, dict[Ref, tuple[int, Ref]]()
         # what is read for the last time, block by block, and not through a view
-        seen = {self._owner.get(y) for y in last if y not in refs}
+        seen = {self.live.owner.get(y) for y in last if y not in refs}
         seen |= self.filled.keys() | self.turned.keys()
         over = [x for x in ended if x in last and x not in seen]
         for ref in refs:
@@ -234,7 +249,7 @@ class Plan:
             if ref not in self._results and reads.get(ref, (ref.index,))[-1] <= refs[-1].index:
                 self.guests[ref] = ref
                 continue
-            whole = Buffer(instruction.shape, instruction.dtype)
+            whole = instruction.shape, instruction.dtype
             under = [
                 x for x in over if last[x] <= ref.index and self.buffers[self.home[x]] == whole
             ]
@@ -246,29 +261,40 @@ class Plan:
                 if under:
                     ended.remove(x)
                     self._release([x])
-                self._take(ref, whole)
+                self._take(ref, *whole)
         return places
 
-    def _early(self) -> dict[Ref, Ref]:
-        """The values that are computed in a result's array, and the first one."""
-        apart = {*self._owner.values(), *self.filled, *self.turned}
-        apart |= {x for start, stop in self.runs for x in self._refs[start:stop]}
+    @cached_property
+    def _reads(self) -> dict[Ref, list[int]]:
+        return readers(self._program.instructions)
+
+    def _place_early(self) -> None:
+        """Have values computed in a result's array, and drop the buffers that they leave empty."""
         early: dict[Ref, Ref] = {}
-        for result in sorted(self._results):
+        for result in sorted(self._results & self._under.keys()):
+            instruction = self._program.of(result)
+            if instruction.nbytes < LARGE or not instruction.is_elementwise:
+                continue
+            apart = {*self.live.owner.values(), *self.filled, *self.turned}
+            apart |= {self.refs[i] for i in self.in_runs}
             chain = [result]
             while (x := self._under.get(chain[-1])) and x not in apart and x not in early:
                 chain.append(x)
-            instruction = self._program.of(result)
-            is_large = result in self._under and instruction.nbytes >= LARGE
-            if is_large and instruction.is_elementwise and len(chain) > 1:
+            if len(chain) > 1:
                 early.update(dict.fromkeys(chain, chain[-1]))
-        return early
+        if early:
+            self.early = early
+            home = {x: number for x, number in self.home.items() if x not in early}
+            numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
+            self.buffers = [self.buffers[old] for old in numbers]
+            self.home = {x: numbers[old] for x, old in home.items()}
 
-    def _lives(self) -> list[Moments]:
+    def lives(self) -> list[Moments]:
         """When each buffer is in use."""
         # a run is done at one time
-        first, last = list(range(len(self._refs) + 1)), list(range(len(self._refs) + 1))
-        for start, stop in self.runs:
+        first = list(range(len(self.refs) + 1))
+        last = first[:]
+        for start, stop in self.runs.items():
             first[start:stop] = [start] * (stop - start)
             last[start:stop] = [stop - 1] * (stop - start)
         begins = {x: first[x.index] for x in self.home}
@@ -276,7 +302,7 @@ class Plan:
             begins[ref] = min(begins[ref], x.index)
         lives = [0] * len(self.buffers)
         for x, number in self.home.items():
-            lives[number] |= life(begins[x], last[self._ends[x]])
+            lives[number] |= life(begins[x], last[self.live.ends[x]])
         return lives
 
 
@@ -284,28 +310,19 @@ def _refs(instruction: Instruction) -> list[Ref]:
     return [x for x in instruction.operands if type(x) is Ref]
 
 
-def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
-    """Whether an instruction may write its result over a value that it uses."""
-    if instruction.op is add_at_places:
-        # whatever else they need is read before anything is written
-        first = _refs(instruction)[0]
-        return x == owner.get(first, first)
-    # NumPy copies a single element that it would write over, in thrice the time of the call
-    if math.prod(instruction.shape) == 1:
-        return False
-    # its own transforms along several axes write over what each of them reads
-    return instruction.is_elementwise or instruction.op in (fft, ifft, keep)
-
-
 # --- blocks -------------------------------------------------------------------------------
 
 
-def _runs(program: Code) -> list[tuple[int, int]]:
-    """The runs of successive elementwise instructions on large arrays of one shape."""
+def _runs(program: Code) -> dict[int, int]:
+    """The runs of successive elementwise instructions on large arrays of one shape.
+
+    The end of each, by its beginning.
+    """
+    values: Iterable[Any] = (*program.inputs, *program.constants, *program.instructions)
+    if all(math.prod(x.shape) < cost.BLOCKED_ELEMENTS for x in values):
+        return {}
     shapes = [block_shape(x, lambda x: program.like(x).shape) for x in program.instructions]
-    runs: list[tuple[int, int]] = []
-    if not any(shapes):
-        return runs
+    runs: dict[int, int] = {}
     start = 0
     # a sum is known only after the last block
     sums: set[Any] = set()
@@ -313,7 +330,7 @@ def _runs(program: Code) -> list[tuple[int, int]]:
         ends = i == len(shapes) or sums.intersection(program.instructions[i].operands)
         if ends or shape is None or shape != shapes[start]:
             if i - start > 1 and shapes[start]:
-                runs.append((start, i))
+                runs[start] = i
             start, sums = i, set()
         if shape and program.instructions[i].op in TOTALS:
             sums.add(Ref("instruction", i))

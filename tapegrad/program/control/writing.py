@@ -15,7 +15,7 @@ from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.arena import Line, Memory
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import operand, takes_out
+from tapegrad.program.expressions import operand
 from tapegrad.program.frame import Frame, framed, values_of
 from tapegrad.program.ir import Code, Ref
 from tapegrad.tree.ownership import Array
@@ -89,7 +89,7 @@ class _Writer:
             for x in body.results
             if x.kind == "instruction"
             and x not in self.inside.plan.live.owner
-            and takes_out(body, body.of(x))
+            and self.inside.plan.fits[x.index]
         }
 
     def lines(self, lines_of: LinesOf) -> Lines:
