@@ -12,6 +12,7 @@ import numpy as np
 
 from tapegrad.program import cost
 from tapegrad.program.expressions import Names
+from tapegrad.program.lines import Line
 from tapegrad.tree.ownership import Array
 
 # Moments: an int with a bit for each instruction of the outermost program.
@@ -47,30 +48,6 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
             insort(taken, place)
         moments[place] = moments.get(place, 0) | alive
     return starts
-
-
-@attrs.frozen
-class Line:
-    """A line of a source that assigns.
-
-    Attributes
-    ----------
-    target
-        A name, or a place in an array.
-    expression
-        What is assigned.
-    note
-        A comment on it.
-    """
-
-    target: str
-    expression: str
-    note: str = ""
-
-    @property
-    def text(self) -> str:
-        """The line as it is written."""
-        return f"{self.target} = {self.expression}" + (f"  # {self.note}" if self.note else "")
 
 
 @attrs.frozen
@@ -123,6 +100,11 @@ class Arena:
         self.memory: list[Memory] = []
         self.once: list[Line] = []
         self._names = names
+
+    def new(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> str:
+        """Have an array of this name allocated, which is needed at these moments."""
+        self.memory.append(Memory(name, shape, dtype, alive))
+        return name
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""

@@ -8,20 +8,15 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Ref
+from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import TOTALS, block_shape, length_of_blocks
 
 
-def new_array(instruction: Instruction, names: Names) -> str:
-    """The expression that makes the array of a result, in C order."""
-    return f"{names.library('empty', np.empty)}({instruction.shape}, {instruction.dtype.str!r})"
-
-
-def loop(frame: Frame, run: range) -> list[str]:
-    """The lines that run these instructions block by block."""
-    return _Loop(frame, run).lines()
+def write_run(frame: Frame, run: range) -> None:
+    """Write the lines that run these instructions block by block."""
+    _Loop(frame, run).write()
 
 
 class _Loop:
@@ -35,32 +30,26 @@ class _Loop:
         self.shape, self.size = shape, math.prod(shape)
         self.step = length_of_blocks(self.program, run)
         self.low, self.length = frame.names.new("lo"), frame.names.new("n")
-        self.before: list[str] = []
-        self.body: list[str] = []
-        self.after: list[str] = []
+        self.body: list[Line] = []
+        self.after: list[Line] = []
         # what each value is called in a block, and what its place is where it has one
         self.block: dict[Any, str] = {}
         self.places: dict[Ref, str] = {}
 
-    def lines(self) -> list[str]:
-        """All lines."""
+    def write(self) -> None:
+        """Write all lines."""
+        low, length, step, size = self.low, self.length, self.step, self.size
+        about = f"{len(self.run)} instructions, block by block: {step} elements stay in the cache"
+        self.frame.write("", "", about)
+        self.body.append(Line(length, f"min({step}, {size} - {low})"))
         self._read()
         for i in self.run:
             if self.program.instructions[i].op in TOTALS:
                 self._total(i)
             else:
                 self._write(i)
-        about = (
-            f"{len(self.run)} instructions, block by block: {self.step} elements stay in the cache"
-        )
-        return [
-            f"# {about}",
-            *self.before,
-            f"for {self.low} in range(0, {self.size}, {self.step}):",
-            f"    {self.length} = min({self.step}, {self.size} - {self.low})",
-            *self.body,
-            *self.after,
-        ]
+        self.frame.lines.append(Block(f"for {low} in range(0, {size}, {step}):", self.body))
+        self.frame.lines += self.after
 
     def _read(self) -> None:
         """Have each block see its part of the arrays that the run needs."""
@@ -72,20 +61,20 @@ class _Loop:
                 whole = self._block_of(x)
                 if x.kind == "instruction" and x not in self.plan.home:
                     # these views would hold its memory
-                    self.after.append(f"del {whole}, {self.block[x]}")
+                    self.after.append(Line("", f"del {whole}, {self.block[x]}"))
 
     def _total(self, i: int) -> None:
         """Add up the totals of the blocks."""
         instruction, names = self.program.instructions[i], self.frame.names
         name, scalar = self.frame.values[Ref("instruction", i)], instruction.dtype.type
         parts = [self.block[x] for x in instruction.operands]
-        self.before.append(f"{name} = 0.0")
+        self.frame.write(name, "0.0")
         if instruction.op is sum_:
             total = f"{names.library('add', np.add)}.reduce({parts[0]})"
         else:
             total = f"{parts[0]}.dot({parts[1]})"
-        self.body.append(f"    {name} += {total}")
-        self.after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
+        self.body.append(Line("", f"{name} += {total}"))
+        self.after.append(Line(name, f"{names.library(scalar.__name__, scalar)}({name})"))
 
     def _write(self, i: int) -> None:
         """Write a result's block to its place."""
@@ -95,28 +84,26 @@ class _Loop:
         operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
         called = {x: self.block.get(x) or values[x] for x in operands}
         text = self.frame.expression(i, out, called)
-        self.body.append(f"    {name} = {text}")
+        self.body.append(Line(name, text))
 
     def _block_of(self, ref: Ref) -> str:
         """Have each block see its part of an array; the name of all of it, in one axis."""
         name, names = self.frame.values[ref], self.frame.names
         whole, self.block[ref] = names.new(f"flat_{name}"), names.new(f"{name}_block")
-        self.before.append(f"{whole} = {name}.reshape({self.size})")
-        self.body.append(f"    {self.block[ref]} = {whole}[{self.low}:{self.low} + {self.step}]")
+        self.frame.write(whole, f"{name}.reshape({self.size})")
+        self.body.append(Line(self.block[ref], f"{whole}[{self.low}:{self.low} + {self.step}]"))
         return whole
 
     def _place(self, host: Ref) -> str:
         """The block that a value is written to: of a buffer, or of a result that is whole."""
         if host not in self.places:
-            values, array = self.frame.values, self.frame.places.get(host)
+            frame = self.frame
+            array = frame.place_of(host) or frame.new_array(host)
             if host in self.plan.guests:
-                self.places[host] = self.frame.names.new(f"{array}_block")
-                self.body.append(f"    {self.places[host]} = {array}[:{self.length}]")
+                self.places[host] = frame.names.new(f"{array}_block")
+                self.body.append(Line(self.places[host], f"{array}[:{self.length}]"))
             else:
-                if host in self.plan.early:
-                    array = values[self.plan.early[host]]
-                array = array or new_array(self.program.of(host), self.frame.names)
-                self.before.append(f"{values[host]} = {array}")
+                frame.write(frame.values[host], array)
                 self._block_of(host)
                 self.places[host] = self.block[host]
         return self.places[host]

@@ -15,8 +15,8 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, example
+from tapegrad.program.lines import KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 Infers = Callable[[Rules], bool]

@@ -29,6 +29,7 @@ from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
+from tapegrad.program.lines import KINDS
 from tapegrad.tree.ownership import owned_copy
 
 
@@ -235,9 +236,6 @@ _WHOLE: Mapping[str, str] = {
     "bitwise_xor": "{0} ^ {1}",
     "invert": "~{0}",
 }
-
-# the names of Python's numbers, by NumPy's kinds
-KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 
 
 def takes_out(instruction: Instruction, template: str | None) -> bool:

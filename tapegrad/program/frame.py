@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
@@ -14,11 +13,12 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.arena import Arena, Line, Memory, Moments, life
+from tapegrad.program.arena import Arena, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import Names, expression
+from tapegrad.program.expressions import Names, expression, is_filled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import inverse
+from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
@@ -27,7 +27,6 @@ from tapegrad.tree.ownership import Array
 Values = Mapping[Ref, str]
 
 
-@attrs.frozen
 class Frame:
     """A program, or a body inside one, while it is written.
 
@@ -35,8 +34,16 @@ class Frame:
     ----------
     program
         What is written.
+    names
+        Where names come from.
+    arena
+        The arrays that are made once, among the lines that run once, before the first call.
+    inside
+        When the loop or the branch runs that a body is of; None for a whole program.
     plan
         Who has which buffer.
+    lines
+        What is written so far.
     values
         What each value is called.
     places
@@ -46,10 +53,6 @@ class Frame:
         step of a loop sees successive rows of them.
     updates
         Instructions that update rows, and what keeps the older table of each.
-    names
-        Where names come from.
-    arena
-        The arrays that are made once, among the lines that run once, before the first call.
     rows
         Values that a loop returned, and the list of their rows, in order.
     lent
@@ -59,28 +62,92 @@ class Frame:
         each goes through.
     views
         The names of views of these rows, and the lists of them, which are made once.
-    inside
-        When the loop or the branch runs that a body is of; None for a whole program.
     """
 
-    program: Code
-    plan: Plan
-    values: dict[Ref, str]
-    places: dict[Ref, str]
-    still: dict[Any, str]
-    updates: Mapping[int, str]
-    names: Names
-    arena: Arena
-    rows: dict[Ref, str] = attrs.Factory(dict)
-    lent: set[Ref] = attrs.Factory(set)
-    lists: dict[str, str] = attrs.Factory(dict)
-    views: list[tuple[str, str]] = attrs.Factory(list)
-    inside: Moments | None = None
+    def __init__(
+        self,
+        program: Code,
+        names: Names,
+        arena: Arena,
+        inside: Moments | None = None,
+        known: Values | None = None,
+    ) -> None:
+        """Begin to write; what is made once is added to an arena, and inputs may have names."""
+        self.program, self.names, self.arena, self.inside = program, names, arena, inside
+        self.values = values_of(program, names, known)
+        self.plan = plan = Plan(program, inside is not None)
+        self.lines: list[Line | Block] = []
+        self.still: dict[Any, str] = {}
+        for i, x in enumerate(program.constants):
+            self._hold(x, Ref("constant", i))
+        buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
+        lives = plan.lives() if inside is None else [inside] * len(buffers)
+        for name, buffer, alive in zip(buffers, plan.buffers, lives, strict=True):
+            arena.new(name, buffer.shape, buffer.dtype, alive)
+        self.places: dict[Any, str] = {x: buffers[home] for x, home in plan.home.items()}
+        for ref, parts in plan.filled.items():
+            for part in parts:
+                if part.direct:
+                    name = names.new(f"{self.places[ref]}_{part.start}")
+                    self.once(name, f"{self.places[ref]}{part.view}")
+                    self.places[part.value] = name
+        for ref, axes in plan.turned.items():
+            name = names.new(f"{self.places[ref]}_turned")
+            self.once(name, f"{self.places[ref]}.transpose({inverse(axes)})")
+            self.places[ref] = name
+        self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
+        self.updates: dict[int, str] = {}
+        for i in [] if inside is not None else _row_updates(program):
+            self.updates[i] = names.new(f"rows_{i}")
+            self.once(self.updates[i], f"{names.of(RowUpdates, 'RowUpdates')}()")
+        self.rows: dict[Ref, str] = {}
+        self.lent: set[Ref] = set()
+        self.lists: dict[str, str] = {}
+        self.views: list[tuple[str, str]] = []
 
-    @property
-    def once(self) -> list[Line]:
-        """The lines that run once; more are added."""
-        return self.arena.once
+    def _hold(self, x: Constant, ref: Ref) -> None:
+        """Have a constant at hand: a line makes one that is filled with a number."""
+        name, names = self.values[ref], self.names
+        self.still[ref] = name
+        # a body may have one of the program around it
+        if _is_number(x) or name in names.constants:
+            return
+        names.constants[name] = x
+        if x.splat is None:
+            names.namespace[name] = x.array
+        else:
+            arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
+            self.once(name, f"{names.library('full', _full)}({arguments})")
+
+    # --- lines ------------------------------------------------------------------------------
+
+    def write(
+        self, target: str, expression: str, note: str = "", result: Instruction | None = None
+    ) -> None:
+        """Add a line to those that each call runs."""
+        self.lines.append(Line(target, expression, note, result))
+
+    def once(
+        self, target: str, expression: str, note: str = "", result: Instruction | None = None
+    ) -> None:
+        """Add a line to those that run once, before the first call."""
+        self.arena.once.append(Line(target, expression, note, result))
+
+    def view(
+        self,
+        name: str,
+        of: str,
+        text: Callable[[str], str],
+        note: str = "",
+        result: Instruction | None = None,
+    ) -> None:
+        """Have a view made once, or once for each row of the list that a step goes through."""
+        if of in self.lists:
+            rows = self.lists[name] = self.names.new(f"{name}_rows")
+            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", note, result)
+            self.views.append((name, rows))
+        else:
+            self.once(name, text(of), note, result)
 
     def expression(
         self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None
@@ -90,50 +157,31 @@ class Frame:
         instruction, template = program.instructions[i], self.plan.templates[i]
         return expression(program, instruction, template, values, out, self.names)
 
+    def operand(self, x: Any) -> str:
+        """An operand as it is written."""
+        return self.values[x] if type(x) is Ref else number(x)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def place_of(self, ref: Ref) -> str | None:
+        """The array that a result is written to; None for one that NumPy makes for it."""
+        first = self.plan.early.get(ref)
+        if first is None:
+            return self.places.get(ref)
+        if first != ref:
+            return self.values[first]
+        return None if is_filled(self.program.of(ref)) else self.new_array(ref)
+
+    def new_array(self, ref: Ref) -> str:
+        """The expression that makes the array of a result, in C order."""
+        like, empty = self.program.of(ref), self.names.library("empty", np.empty)
+        return f"{empty}({like.shape}, {like.dtype.str!r})"
+
     def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
         """When memory is in use that an instruction writes these values to, or needs to run."""
         if self.inside is not None:
             return self.inside
         return life(i, max([i, *[self.plan.live.ends[x] for x in values]]))
-
-
-def framed(
-    program: Code,
-    values: dict[Ref, str],
-    names: Names,
-    arena: Arena,
-    inside: Moments | None = None,
-) -> Frame:
-    """The frame of a program, or of a body inside one; what is made once is added to an arena."""
-    plan, once = Plan(program, inside is not None), arena.once
-    still: dict[Any, str] = {}
-    for i, x in enumerate(program.constants):
-        still[Ref("constant", i)] = name = values[Ref("constant", i)]
-        # a body may have one of the program around it
-        if not _is_number(x) and name not in names.constants:
-            names.constants[name] = x
-            once += _constant(x, name, names)
-    buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
-    lives = plan.lives() if inside is None else [inside] * len(buffers)
-    for name, buffer, alive in zip(buffers, plan.buffers, lives, strict=True):
-        arena.memory.append(Memory(name, buffer.shape, buffer.dtype, alive))
-    places = {x: buffers[home] for x, home in plan.home.items()}
-    for ref, parts in plan.filled.items():
-        for part in parts:
-            if part.direct:
-                name = names.new(f"{places[ref]}_{part.start}")
-                once.append(Line(name, f"{places[ref]}{part.view}"))
-                places[part.value] = name  # type: ignore[index]
-    for ref, axes in plan.turned.items():
-        name = names.new(f"{places[ref]}_turned")
-        once.append(Line(name, f"{places[ref]}.transpose({inverse(axes)})"))
-        places[ref] = name
-    still |= {x: name for x, name in places.items() if x not in plan.guests}
-    updates: dict[int, str] = {}
-    for i in [] if inside is not None else _row_updates(program):
-        updates[i] = names.new(f"rows_{i}")
-        once.append(Line(updates[i], f"{names.of(RowUpdates, 'RowUpdates')}()"))
-    return Frame(program, plan, values, places, still, updates, names, arena, inside=inside)
 
 
 # --- what values are called -----------------------------------------------------------------
@@ -161,34 +209,33 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
                 matrices.append((x.array, values[ref]))
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
-        wanted = instruction.name or f"{_called(program, instruction)}_{i}"
-        first = instruction.operands[0] if instruction.operands else None
-        if not instruction.name and instruction.op in (transpose, reshape) and type(first) is Ref:
-            of = values[first]
-            if instruction.op is transpose and not instruction.options:
-                wanted = f"{of}_T"
-            elif len(instruction.shape) == 1:
-                wanted = f"{of}_flat"
-        values[refs[i]] = names.new(wanted)
+        op, wanted = instruction.op, instruction.name
+        first: Any = instruction.operands[0] if instruction.operands else None
+        if not wanted and type(first) is Ref:
+            if op is PART:
+                wanted = f"{_part(program.of(first), instruction.options['index'])}_{i}"
+            elif op is transpose and not instruction.options:
+                wanted = f"{values[first]}_T"
+            elif (op is transpose or op is reshape) and len(instruction.shape) == 1:
+                wanted = f"{values[first]}_flat"
+        values[refs[i]] = names.new(wanted or f"{op.name}_{i}")
     return values
 
 
-def _called(program: Code, instruction: Instruction) -> str:
-    """The name of a result that has none: after its op, or the value of a step that it holds."""
-    if instruction.op is PART and type(instruction.operands[0]) is Ref:
-        whole = program.of(instruction.operands[0])
-        if isinstance(whole.op, MultiOutputOp):
-            return str(whole.op.results._fields[instruction.options["index"]])
-        for held in whole.options.values():
-            if isinstance(held, Loop | Branch):
-                code = next(iter(held.bodies.values()))
-                x = code.outputs[instruction.options["index"]]
-                value = code.of(x) if type(x) is Ref else None
-                if type(value) is Input:
-                    return short_names([value.path])[0]
-                if type(value) is Instruction:
-                    return value.name or value.op.name
-    return instruction.op.name
+def _part(whole: Instruction, index: int) -> str:
+    """The name of one of several results: as the op calls it, or after a value of a step."""
+    if isinstance(whole.op, MultiOutputOp):
+        return str(whole.op.results._fields[index])
+    for held in whole.options.values():
+        if isinstance(held, Loop | Branch):
+            code = next(iter(held.bodies.values()))
+            x = code.outputs[index]
+            value = code.of(x) if type(x) is Ref else None
+            if type(value) is Input:
+                return short_names([value.path])[0]
+            if type(value) is Instruction:
+                return value.name or value.op.name
+    return PART.name
 
 
 def _wanted(x: Constant, i: int, matrices: Sequence[tuple[Array, str]]) -> str:
@@ -213,16 +260,6 @@ def _is_number(x: Constant) -> bool:
 
 
 # --- what is made once ----------------------------------------------------------------------
-
-
-def _constant(constant: Constant, name: str, names: Names) -> list[Line]:
-    """The line that defines a constant filled with one number; any other is handed over."""
-    splat = constant.splat
-    if splat is None:
-        names.namespace[name] = constant.array
-        return []
-    arguments = f"{constant.shape}, {number(splat)}, {constant.dtype.str!r}"
-    return [Line(name, f"{names.library('full', _full)}({arguments})")]
 
 
 def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:

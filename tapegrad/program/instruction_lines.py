@@ -2,188 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tapegrad.declare.parts import PART, MultiOutputOp
+from tapegrad.declare.parts import PART
+from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program import blocks, cost
-from tapegrad.program.arena import Line
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.program import cost
+from tapegrad.program.blocks import write_run
 from tapegrad.program.concatenations import Part, is_joined, is_small, parts_of
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.expressions import (
-    KINDS,
-    is_element,
-    is_filled,
-    operand,
-)
+from tapegrad.program.control.writing import write_branch, write_loop
+from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.memory import Plan
 from tapegrad.transforms.replay import EACH
 
 
-def lines_of(frame: Frame) -> list[str]:
-    """The lines of a program's instructions, with comments where a stage begins.
+def write_instructions(frame: Frame) -> None:
+    """Write the lines of a program's instructions, with comments where a stage begins.
 
     In the backward stage they say which line of the caller's source the gradient is of.
     """
-    return _Lines(frame).written()
-
-
-class _Lines:
-    """The lines of a program's instructions while they are written."""
-
-    def __init__(self, frame: Frame) -> None:
-        self.frame, self.program, self.plan = frame, frame.program, frame.plan
-        self.refs = refs_to(frame.program.instructions)
-        self.lines: list[str] = []
-        self.still = dict(frame.still)
-        if frame.lists:
-            inputs = [Ref("input", i) for i in range(len(self.program.inputs))]
-            names = {**{x: frame.values[x] for x in inputs}, **frame.places}
-            self.still |= {x: name for x, name in names.items() if name in frame.lists}
-
-    def written(self) -> list[str]:
-        """All lines."""
-        instructions, frame = self.program.instructions, self.frame
-        ended, runs = _ended(frame), self.plan.runs
-        # an instruction that a pass moved up begins no stage
-        stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-        i, block = 0, ""
-        while i < len(instructions):
-            stage, place = instructions[i].stage, instructions[i].place
-            if stage in stages:
-                del stages[: stages.index(stage) + 1]
-                self.lines.append(f"# {stage}")
-            if stage == STAGES[1] and place is not None and place.text not in ("", block):
-                block = place.text
-                shown = block if block.isprintable() else repr(block)
-                self.lines.append(f"# gradient of: {shown}")
-            begin, i = i, runs.get(i, i + 1)
-            if begin in runs:
-                self.lines += blocks.loop(frame, range(begin, i))
-            else:
-                self._write(begin)
-            if ended and (gone := [x for j in range(begin, i) for x in ended.get(j, ())]):
-                self.lines.append(f"del {', '.join(gone)}")
-        return self.lines
-
-    def _write(self, i: int) -> None:
-        """Add the lines of an instruction."""
-        instruction, ref = self.program.instructions[i], self.refs[i]
-        op = instruction.op
-        if _is_part_of_control(self.program, instruction):
-            # written with the loop or the branch that returns it
-            return
-        if isinstance(instruction.options.get("loop"), Loop):
-            self.lines.extend(loop_lines(self.frame, i, lines_of))
-        elif isinstance(instruction.options.get("branch"), Branch):
-            self.lines.extend(branch_lines(self.frame, i, lines_of))
-        elif (
-            op in _VIEWS
-            and instruction.operands[0] in self.still
-            and len(instruction.operands) == 1
-            and _is_view(self.program, self.plan, instruction)
-        ):
-            self._view_once(i)
+    instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
+    if frame.lists:
+        inputs = [Ref("input", i) for i in range(len(frame.program.inputs))]
+        names = {**{x: frame.values[x] for x in inputs}, **frame.places}
+        frame.still |= {x: name for x, name in names.items() if name in frame.lists}
+    # an instruction that a pass moved up begins no stage
+    stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
+    i, block = 0, ""
+    while i < len(instructions):
+        stage, place = instructions[i].stage, instructions[i].place
+        if stage in stages:
+            del stages[: stages.index(stage) + 1]
+            frame.write("", "", stage)
+        if stage == STAGES[1] and place is not None and place.text not in ("", block):
+            block = place.text
+            frame.write("", "", f"gradient of: {block if block.isprintable() else repr(block)}")
+        begin, i = i, runs.get(i, i + 1)
+        if begin in runs:
+            write_run(frame, range(begin, i))
         else:
-            place = self._place(ref)
-            if place is None or not self._assigned(i, place):
-                text, note = self._computed(i, place)
-                about = _about(instruction, note)
-                self.lines.append(f"{self.frame.values[ref]} = {text}  # {about}")
+            _write(frame, begin)
+        if ended and (gone := [x for j in range(begin, i) for x in ended.get(j, ())]):
+            frame.write("", f"del {', '.join(gone)}")
 
-    def _view_once(self, i: int) -> None:
-        """Have a view of memory that stays in place made once, or once for each row."""
-        frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
-        base: Any = instruction.operands[0]
 
-        def text(of: str) -> str:
-            return frame.expression(i, values={base: of})
-
-        note = _about(instruction, f"a view of {frame.values[base]}")
-        self._view(frame.values[ref], self.still[base], text, note)
-        self.still[ref] = frame.values[ref]
-
-    def _view(self, name: str, of: str, text: Callable[[str], str], note: str = "") -> None:
-        """Have a view made once, or once for each row of the list that a step goes through."""
-        frame = self.frame
-        if of in frame.lists:
-            rows = frame.lists[name] = frame.names.new(f"{name}_rows")
-            frame.once.append(Line(rows, f"[{text('x')} for x in {frame.lists[of]}]", note))
-            frame.views.append((name, rows))
-        else:
-            frame.once.append(Line(name, text(of), note))
-
-    def _place(self, ref: Ref) -> str | None:
-        """The name of the array that a result is written to; None for one that is made for it."""
-        first = self.plan.early.get(ref)
-        if first is None:
-            return self.frame.places.get(ref)
-        return None if first == ref else self.frame.values[first]
-
-    def _assigned(self, i: int, place: str) -> bool:
-        """Have a result assigned to its place, whole or part by part, if no call writes it."""
-        frame, instruction, ref = self.frame, self.program.instructions[i], self.refs[i]
-        filled = is_filled(instruction)
-        if not (filled or is_joined(instruction)):
-            return False
-        name, about = frame.values[ref], _about(instruction, instruction.note)
-        stays = self.still.get(ref) == place
-        is_one = stays and place not in frame.lists
-        if filled:
-            value = operand(instruction.operands[0], frame.values)
-            if is_one:
-                frame.once.append(Line(name, place))
-                self.lines.append(f"{name}[...] = {value}  # {about}")
-                return True
-            self.lines.append(f"{place}[...] = {value}")
-        elif ref in self.plan.filled or is_small(instruction):
-            about = _about(instruction, "its parts are written there")
-            for part in self.plan.filled.get(ref) or parts_of(self.program, instruction):
-                if not part.direct:
-                    self._fill(place, part, stays)
-        else:
-            return False
-        line = Line(name, place, about)
-        if is_one:
-            frame.once.append(line)
-        else:
-            self.lines.append(line.text)
-        return True
-
-    def _fill(self, place: str, part: Part, stays: bool) -> None:
-        """Copy a part to its place in an array, of which a view is made once if that stays."""
-        target = f"{place}{part.view}"
-        if stays:
-            name = self.frame.names.new(f"{place}_{part.start}")
-            self._view(name, place, lambda of: f"{of}{part.view}")
-            target = f"{name}[...]"
-        self.lines.append(f"{target} = {operand(part.value, self.frame.values)}")
-
-    def _computed(self, i: int, place: str | None) -> tuple[str, str]:
-        """The expression of a result, which may write to its place, and a note."""
-        frame, ref, instruction = self.frame, self.refs[i], self.program.instructions[i]
+def _write(frame: Frame, i: int) -> None:
+    """Write the lines of an instruction."""
+    instruction = frame.program.instructions[i]
+    options, special = instruction.options, _SPECIAL.get(instruction.op)
+    if options and isinstance(options.get("loop"), Loop):
+        write_loop(frame, i, write_instructions)
+    elif options and isinstance(options.get("branch"), Branch):
+        write_branch(frame, i, write_instructions)
+    elif special is None or not special(frame, i, instruction):
+        ref, note = frame.plan.refs[i], instruction.note
         if i in frame.updates:
-            return self._updated(i), instruction.note
-        # NumPy makes the array that it fills
-        if self.plan.early.get(ref) == ref and not is_filled(instruction):
-            place = blocks.new_array(instruction, frame.names)
-        text = frame.expression(i, place)
+            text = _updated(frame, i)
+        else:
+            text = frame.expression(i, frame.place_of(ref))
         if instruction.op is EACH:
-            return text, f"{instruction.options['of'].name} has no batching rule: a call for each"
-        return text, instruction.note
+            note = f"{options['of'].name} has no batching rule: a call for each"
+        frame.write(frame.values[ref], text, note, instruction)
 
-    def _updated(self, i: int) -> str:
-        """The call that updates rows."""
-        frame, instruction = self.frame, self.program.instructions[i]
-        arguments = [operand(x, frame.values) for x in instruction.operands]
-        arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
-        return f"{frame.updates[i]}({', '.join(arguments)})"
+
+def _updated(frame: Frame, i: int) -> str:
+    """The call that updates rows."""
+    instruction = frame.program.instructions[i]
+    arguments = [frame.operand(x) for x in instruction.operands]
+    arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
+    return f"{frame.updates[i]}({', '.join(arguments)})"
+
+
+# --- instructions that NumPy is not called for -----------------------------------------------
+
+
+def _part(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """What a loop or a branch returns is written with it."""
+    return _is_part_of_control(frame.program, instruction)
+
+
+def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Have a view of memory that stays in place made once, or once for each row."""
+    base: Any = instruction.operands[0]
+    if base not in frame.still or len(instruction.operands) > 1:
+        return False
+    if not _is_view(frame.program, frame.plan, instruction):
+        return False
+    ref = frame.plan.refs[i]
+
+    def text(of: str) -> str:
+        return frame.expression(i, values={base: of})
+
+    name, note = frame.values[ref], f"a view of {frame.values[base]}"
+    frame.view(name, frame.still[base], text, note, instruction)
+    frame.still[ref] = name
+    return True
+
+
+def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Have a result that is filled by an assignment lie in its place."""
+    ref = frame.plan.refs[i]
+    place = frame.place_of(ref)
+    if place is None or not is_filled(instruction):
+        return False
+    value = frame.operand(instruction.operands[0])
+    if _is_one(frame, ref, place):
+        name = frame.values[ref]
+        frame.once(name, place)
+        frame.write(f"{name}[...]", value, instruction.note, instruction)
+    else:
+        frame.write(f"{place}[...]", value)
+        frame.write(frame.values[ref], place, instruction.note, instruction)
+    return True
+
+
+def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Have the parts of a concatenation copied to its place, one by one."""
+    ref = frame.plan.refs[i]
+    place, parts = frame.place_of(ref), frame.plan.filled.get(ref)
+    if place is None or not is_joined(instruction):
+        return False
+    if parts is None:
+        if not is_small(instruction):
+            return False
+        parts = parts_of(frame.program, instruction)
+    for part in parts:
+        if not part.direct:
+            _fill(frame, ref, place, part)
+    write = frame.once if _is_one(frame, ref, place) else frame.write
+    write(frame.values[ref], place, "its parts are written there", instruction)
+    return True
+
+
+def _fill(frame: Frame, ref: Ref, place: str, part: Part) -> None:
+    """Copy a part to its place in an array, of which a view is made once if that stays."""
+    target = f"{place}{part.view}"
+    if frame.still.get(ref) == place:
+        name = frame.names.new(f"{place}_{part.start}")
+        frame.view(name, place, lambda of: f"{of}{part.view}")
+        target = f"{name}[...]"
+    frame.write(target, frame.operand(part.value))
+
+
+def _is_one(frame: Frame, ref: Ref, place: str) -> bool:
+    """Whether the place of a result is one array, the same in each call."""
+    return frame.still.get(ref) == place and place not in frame.lists
+
+
+# how an instruction is written with these ops, where it is not by a call
+_SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
+    PART: _part,
+    **dict.fromkeys([getitem, reshape, transpose], _view),
+    **dict.fromkeys([copy, broadcast_to, astype], _filled),
+    **dict.fromkeys([concatenate, stack], _joined),
+}
+
+
+# --- facts ----------------------------------------------------------------------------------
 
 
 def _ended(frame: Frame) -> dict[int, list[str]]:
@@ -196,7 +178,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     ended: dict[int, list[str]] = {}
     large = {
         ref
-        for ref, instruction in zip(refs_to(instructions), instructions, strict=True)
+        for ref, instruction in zip(plan.refs, instructions, strict=True)
         if instruction.nbytes >= cost.DROPPED_BYTES
         and not (ref in frame.places or ref in plan.early or instruction.options.keys() & _CONTROL)
         and not _is_part_of_control(program, instruction)
@@ -204,10 +186,9 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     if not large:
         return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
-    live = plan.live
-    for ref, end in live.ends.items():
+    for ref, end in plan.live.ends.items():
         is_whole = ref.kind != "instruction" or ref.index not in plan.in_runs
-        if live.owner_of(ref) in large and end < len(instructions) and is_whole:
+        if plan.live.owner_of(ref) in large and end < len(instructions) and is_whole:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
 
@@ -219,9 +200,6 @@ def _is_part_of_control(program: Code, instruction: Instruction) -> bool:
 
 
 _CONTROL = frozenset({"loop", "branch"})
-
-
-_VIEWS = frozenset({getitem, reshape, transpose})
 
 
 def _is_view(program: Code, plan: Plan, instruction: Instruction) -> bool:
@@ -244,13 +222,3 @@ def _is_in_order(program: Code, plan: Plan, x: Any) -> bool:
     if value.op is transpose:
         return plan.turned.get(value.operands[0]) == axes_of(value)
     return value.op is not getitem and x not in plan.turned
-
-
-def _about(instruction: Instruction, note: str) -> str:
-    """The comment at the end of a line."""
-    shape = str(instruction.shape)
-    if instruction.number:
-        shape = f"a Python {KINDS[instruction.dtype.kind]}"
-    elif isinstance(instruction.op, MultiOutputOp):
-        shape = ", ".join(instruction.op.results._fields)
-    return f"{shape}: {note}" if note else shape

@@ -14,53 +14,66 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.program.arena import Arena, Line, Memory, buffer
+from tapegrad.program.arena import Arena, Memory, buffer
 from tapegrad.program.expressions import Names
-from tapegrad.program.frame import Frame, Values, framed, values_of
-from tapegrad.program.instruction_lines import lines_of
+from tapegrad.program.frame import Frame
+from tapegrad.program.instruction_lines import write_instructions
 from tapegrad.program.ir import Code, Constant, Ref
-from tapegrad.program.memory import Plan
+from tapegrad.program.lines import printed
 from tapegrad.program.results import packed
 from tapegrad.tree.ownership import LARGE, Array, readonly_array
 
 
 @attrs.frozen
 class Writing:
-    """A program written out.
+    """A program written out: a function that makes what is made once, and in it the one that runs.
 
     Attributes
     ----------
-    header
-        Comments on what it takes and holds.
-    memory, once
-        What is allocated once, and the lines that make the rest of what is made once.
-    head, body
-        The function that runs.
-    names
-        The names that it uses, and what those from outside stand for.
+    frame
+        Its lines, and the names that it uses.
+    size
+        The bytes of its buffers.
     make, run
         The names of the two functions.
     """
 
-    header: list[str]
-    memory: list[Memory]
-    once: list[Line]
-    head: str
-    body: list[str]
-    names: Names
+    frame: Frame
+    size: int
     make: str
     run: str
 
     @property
+    def names(self) -> Names:
+        """The names that it uses, and what those from outside stand for."""
+        return self.frame.names
+
+    @property
+    def memory(self) -> list[Memory]:
+        """What is allocated once."""
+        return self.frame.arena.memory
+
+    @property
+    def _head(self) -> str:
+        program, values = self.frame.program, self.frame.values
+        inputs = ", ".join([values[Ref("input", i)] for i in range(len(program.inputs))])
+        return f"def {self.run}({inputs}):"
+
+    @property
+    def _held(self) -> dict[str, Constant]:
+        """The constants that the header has a line for."""
+        return {name: x for name, x in self.names.constants.items() if x.splat is None}
+
+    @property
     def text(self) -> str:
-        """The source: a function that makes what is made once, and in it the one that runs."""
+        """The source."""
         lines = [
-            *self.header,
+            *self._header(),
             f"def {self.make}():",
             *[f"    {x.text}" for x in self.memory],
-            *[f"    {line.text}" for line in self.once],
-            f"    {self.head}",
-            *[f"        {line}" for line in self.body],
+            *printed(self.frame.arena.once, True, "    "),
+            f"    {self._head}",
+            *printed(self.frame.lines, True, "        "),
             f"    return {self.run}",
         ]
         return "\n".join(lines) + "\n"
@@ -72,9 +85,31 @@ class Writing:
         Python compiles thousands of names that one function defines and another reads in time that
         grows with their square.
         """
-        above = [""] * (len(self.header) + 1 + len(self.memory))
-        once = [f"{line.target} = {line.expression}" for line in self.once]
-        return "\n".join([*above, *once, self.head, *[f"    {line}" for line in self.body], ""])
+        # a line for the program, each input and each constant, and one for the outer function
+        n_above = 2 + len(self.frame.program.inputs) + len(self._held) + len(self.memory)
+        once, body = printed(self.frame.arena.once, False), printed(self.frame.lines, False, "    ")
+        return "\n".join([*[""] * n_above, *once, self._head, *body, ""])
+
+    def _header(self) -> list[str]:
+        """Comments that say what the program takes and what it holds, in how many bytes."""
+        program, values = self.frame.program, self.frame.values
+        parts = {
+            "input": program.inputs,
+            "instruction": program.instructions,
+            "buffer": self.frame.plan.buffers,
+        }
+        counts = ", ".join(f"{len(x)} {part}{'s' * (len(x) != 1)}" for part, x in parts.items())
+        whole = f" of {self.size:,} bytes in all" if self.size else ""
+        lines = [f"# {_shown(program.label)}: {counts}{whole}"]
+        for i, argument in enumerate(program.inputs):
+            kind = f"{argument.dtype} {argument.shape}"
+            if argument.number:
+                kind = f"a Python {argument.number}"
+            lines.append(f"#   {values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
+        for name, constant in self._held.items():
+            kind = "captured" if constant.captured else "computed when compiled"
+            lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
+        return lines
 
 
 @attrs.frozen(eq=False)
@@ -133,40 +168,12 @@ def runner(program: Code) -> Maker:
 
 def written(program: Code, names: Names) -> Writing:
     """The text of a program and the names it needs."""
-    arena = Arena(names)
     names.of(buffer, "buffer")
-    frame = framed(program, values_of(program, names), names, arena)
-    body = [*lines_of(frame), *_results(frame)]
+    frame = Frame(program, names, Arena(names))
+    write_instructions(frame)
+    _write_results(frame)
     make, run = names.new("make"), names.new("run")
-    inputs = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
-    header = _header(program, frame.plan, frame.values, names.constants, arena.settle())
-    return Writing(
-        header, arena.memory, arena.once, f"def {run}({inputs}):", body, names, make, run
-    )
-
-
-def _header(
-    program: Code, plan: Plan, values: Values, constants: Mapping[str, Constant], size: int
-) -> list[str]:
-    """Comments that say what the program takes and what it holds, in how many bytes."""
-    parts = {
-        "input": program.inputs,
-        "instruction": program.instructions,
-        "buffer": plan.buffers,
-    }
-    counts = ", ".join(f"{len(x)} {part}{'s' * (len(x) != 1)}" for part, x in parts.items())
-    whole = f" of {size:,} bytes in all" if size else ""
-    lines = [f"# {_shown(program.label)}: {counts}{whole}"]
-    for i, argument in enumerate(program.inputs):
-        kind = f"{argument.dtype} {argument.shape}"
-        if argument.number:
-            kind = f"a Python {argument.number}"
-        lines.append(f"#   {values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
-    for name, constant in constants.items():
-        if constant.splat is None:
-            kind = "captured" if constant.captured else "computed when compiled"
-            lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
-    return lines
+    return Writing(frame, frame.arena.settle(), make, run)
 
 
 def _shown(text: str) -> str:
@@ -182,16 +189,15 @@ def _apart(x: Any) -> Array:
     return readonly_array(np.asarray(x).view())
 
 
-def _results(frame: Frame) -> list[str]:
-    """The lines that return the outputs: new arrays that nobody else holds."""
+def _write_results(frame: Frame) -> None:
+    """Write the lines that return the outputs: new arrays that nobody else holds."""
     program, values, names = frame.program, frame.values, frame.names
-    lines: list[str] = []
     returned: list[str] = []
     seen: set[Ref] = set()
 
     def copied(function: str, x: Ref) -> str:
         result = names.new(f"result{len(returned)}")
-        lines.append(f"{result} = {function}({values[x]})")
+        frame.write(result, f"{function}({values[x]})")
         return result
 
     for x in program.outputs:
@@ -213,14 +219,13 @@ def _results(frame: Frame) -> list[str]:
                 name = copied(names.library("array", np.array), x)
             if math.prod(value.shape) * value.dtype.itemsize < LARGE:
                 # what `readonly_array` does with a small array
-                lines.append(f"{name}.setflags(False)")
+                frame.write("", f"{name}.setflags(False)")
                 text = f"{name}.view()"
             else:
                 text = f"{names.of(readonly_array, 'readonly_array')}({name})"
         returned.append(text)
         seen.update([x] if value is not None else [])
-    lines.append(f"return {packed(program.structure, returned, names)}")
-    return lines
+    frame.write("", f"return {packed(program.structure, returned, names)}")
 
 
 # a run for any error state of NumPy's, and one for the state that it begins with

@@ -26,7 +26,6 @@ from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
 from tapegrad.program.draws import without_draws
-from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import (
     Code,
     Constant,
@@ -39,6 +38,7 @@ from tapegrad.program.ir import (
     needed,
     refs_to,
 )
+from tapegrad.program.lines import KINDS
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant

@@ -13,26 +13,23 @@ import numpy as np
 
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
-from tapegrad.program.arena import Line, Memory
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import operand
-from tapegrad.program.frame import Frame, framed, values_of
+from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
+from tapegrad.program.lines import Block, Line
 from tapegrad.tree.ownership import Array
 
-Lines = list[str]
-LinesOf = Callable[[Frame], Lines]
+Write = Callable[[Frame], None]
 
 
-def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
-    """The lines of a branch."""
+def write_branch(frame: Frame, i: int, write: Write) -> None:
+    """Write the lines of a branch."""
     instruction = frame.program.instructions[i]
     branch: Branch = instruction.options["branch"]
-    pred, *operands = [operand(x, frame.values) for x in instruction.operands]
-    lines = []
+    pred, *operands = [frame.operand(x) for x in instruction.operands]
     for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
         inside = _inside(frame, i, code, operands)
-        body = lines_of(inside)
+        write(inside)
         written: set[Any] = set()
         for j, refs in _parts(frame, i).items():
             x = code.outputs[j]
@@ -41,17 +38,16 @@ def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
                 if x in written or not _is_new(inside, x):
                     value = _copy(frame, value)
                 written.add(x)
-                body.append(f"{frame.values[ref]} = {value}")
-        lines += [head, *_indented(body)]
-    return lines
+                inside.write(frame.values[ref], value)
+        frame.lines.append(Block(head, inside.lines))
 
 
-def loop_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
-    """The lines of a loop."""
-    return _Writer(frame, i).lines(lines_of)
+def write_loop(frame: Frame, i: int, write: Write) -> None:
+    """Write the lines of a loop."""
+    _Loop(frame, i).write(write)
 
 
-class _Writer:
+class _Loop:
     """A loop while it is written."""
 
     def __init__(self, frame: Frame, i: int) -> None:
@@ -60,7 +56,7 @@ class _Writer:
         self.loop: Loop = instruction.options["loop"]
         self.parts = _parts(frame, i)
         loop, body = self.loop, self.loop.body
-        operands = [operand(x, frame.values) for x in instruction.operands]
+        operands = [frame.operand(x) for x in instruction.operands]
         n, first = loop.n_captured, loop.n_captured + loop.n_carry
         self.captured, self.begin = operands[:n], operands[n:first]
         self.xs = instruction.operands[first:]
@@ -79,11 +75,10 @@ class _Writer:
         self.rows_of = self.names.of(_rows_of, "rows")
         # in the order of the steps: the name a step reads or writes, and the list it runs through
         self.each: list[tuple[str, str]] = []
-        self.before: Lines = []
-        self.after: Lines = []
         # at the end of a step: copies to places in memory, then the carry handed on
-        self.copies: Lines = []
-        self.ends: Lines = []
+        self.copies: list[Line] = []
+        self.ends: list[Line] = []
+        self.after: list[Line] = []
         self.placeable = {
             x
             for x in body.results
@@ -92,9 +87,10 @@ class _Writer:
             and self.inside.plan.fits[x.index]
         }
 
-    def lines(self, lines_of: LinesOf) -> Lines:
-        """All lines."""
-        loop, outputs = self.loop, self.loop.body.outputs
+    def write(self, write: Write) -> None:
+        """Write all lines."""
+        loop, outputs, inside = self.loop, self.loop.body.outputs, self.inside
+        self.frame.write("", "", f"{loop!r}, {self._steps()}")
         for x, row in zip(self.xs, self.rows, strict=True):
             self._go_through(row, f"{self._rows(x)}{self.back}", x in self.frame.rows)
         # with their numbers, the results of the steps that are used
@@ -110,10 +106,17 @@ class _Writer:
                 self._hand_on(k, carried)
         for j in left:
             self._stack(j)
-        body = [*lines_of(self.inside), *self.copies, *self.ends]
-        self.each += self.inside.views
-        comment = f"# {loop!r}, {self._steps()}"
-        return [comment, *self.before, *self._head(lines_of), *_indented(body), *self.after]
+        write(inside)
+        self.each += inside.views
+        body = [*inside.lines, *self.copies, *self.ends]
+        if loop.stop is None:
+            block = Block(self._head(), body)
+        else:
+            test = _inside(self.frame, self.index, loop.stop, [*self.captured, *self.carry])
+            write(test)
+            ends = Block(f"if not {test.values[loop.stop.outputs[0]]}:", [Line("", "break")])
+            block = Block("while True:", [*test.lines, ends, *body])
+        self.frame.lines += [block, *self.after]
 
     def _steps(self) -> str:
         loop = self.loop
@@ -122,31 +125,22 @@ class _Writer:
         steps = "a step a row" if loop.length is None else f"{loop.length} steps"
         return f"{steps}, from the last to the first" if loop.reverse else steps
 
-    def _head(self, lines_of: LinesOf) -> Lines:
-        """The lines that begin the loop."""
-        stop = self.loop.stop
-        if stop is not None:
-            test = _inside(self.frame, self.index, stop, [*self.captured, *self.carry])
-            lines = [*lines_of(test), f"if not {test.values[stop.outputs[0]]}:", "    break"]
-            return ["while True:", *_indented(lines)]
+    def _head(self) -> str:
+        """The line that begins a loop over rows, or of so many steps."""
         names, lists = [name for name, _ in self.each], [x for _, x in self.each]
         if not lists:
-            return [f"for {self.names.new('step')} in range({self.loop.length}):"]
+            return f"for {self.names.new('step')} in range({self.loop.length}):"
         through = lists[0] if len(lists) == 1 else f"zip({', '.join(lists)})"
-        return [f"for {', '.join(names)} in {through}:"]
+        return f"for {', '.join(names)} in {through}:"
 
     # --- memory -----------------------------------------------------------------------------
 
-    def _once(self, name: str, expression: str) -> None:
-        """Have a line run once, before the first call."""
-        self.frame.once.append(Line(name, expression))
-
     def _allocate(
         self, name: str, shape: tuple[int, ...], dtype: Any, held: Iterable[Ref] = ()
-    ) -> None:
-        """Have memory made once, for these values of the program around the loop."""
+    ) -> str:
+        """Have memory allocated once, for these values of the program around the loop."""
         alive = self.frame.life_of(self.index, held)
-        self.frame.arena.memory.append(Memory(name, shape, np.dtype(dtype), alive))
+        return self.frame.arena.new(name, shape, np.dtype(dtype), alive)
 
     def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
         """Have each step see the next of a list of rows, of memory that stays in place or not."""
@@ -159,7 +153,7 @@ class _Writer:
         if x in self.placeable and x not in self.inside.places:
             self.inside.places[x] = place
         else:
-            self.copies.append(f"{place}[...] = {self.inside.values[x]}")
+            self.copies.append(Line(f"{place}[...]", self.inside.values[x]))
 
     def _rows(self, x: Any) -> str:
         """A list of the rows of an operand."""
@@ -167,11 +161,12 @@ class _Writer:
         if x in frame.rows:
             return frame.rows[x]
         name = self.names.new(f"{frame.values[x]}_rows")
-        if x in frame.still:
-            self._once(name, f"{self.rows_of}({frame.still[x]})")
+        place = frame.still.get(x)
+        if place is not None and place not in frame.lists:
+            frame.once(name, f"{self.rows_of}({place})")
             frame.rows[x] = name
         else:
-            self.before.append(f"{name} = {self.rows_of}({frame.values[x]})")
+            frame.write(name, f"{self.rows_of}({frame.values[x]})")
         return name
 
     # --- what the steps read and give ---------------------------------------------------------
@@ -185,11 +180,11 @@ class _Writer:
         assert loop.length is not None
         held = [ref for j in (k, *kept) for ref in self.parts.get(j, ())]
         self._allocate(memory, (loop.length + 1, *like.shape), like.dtype, held)
-        self._once(rows, f"{self.rows_of}({memory})")
+        frame.once(rows, f"{self.rows_of}({memory})")
         if loop.reverse:
             ordered = self.names.new(f"{rows}_back")
-            self._once(ordered, f"{rows}[::-1]")
-        self.before.append(f"{ordered}[0][...] = {self.begin[k]}")
+            frame.once(ordered, f"{rows}[::-1]")
+        frame.write(f"{ordered}[0][...]", self.begin[k])
         out = self.names.new(f"{self.carry[k]}_next")
         self._go_through(self.carry[k], ordered)
         self._go_through(out, f"{ordered}[1:]")
@@ -197,31 +192,30 @@ class _Writer:
         for j in kept:
             part = "[:-1]" if (outputs[j] == carried) != loop.reverse else "[1:]"
             for ref in self.parts[j]:
-                self._once(frame.values[ref], f"{memory}{part}")
+                frame.once(frame.values[ref], f"{memory}{part}")
                 frame.rows[ref] = self.names.new(f"{frame.values[ref]}_rows")
-                self._once(frame.rows[ref], f"{rows}{part}")
+                frame.once(frame.rows[ref], f"{rows}{part}")
         for ref in self.parts.get(k, ()):
-            self._once(frame.values[ref], f"{ordered}[-1]")
+            frame.once(frame.values[ref], f"{ordered}[-1]")
         frame.lent.update(held)
 
     def _hand_on(self, k: int, carried: Ref) -> None:
         """A carry that is dropped after its step."""
         body, next_, name = self.loop.body, self.loop.body.outputs[k], self.carry[k]
         if next_ == carried or (next_ not in self.placeable and _is_new(self.inside, next_)):
-            self.before.append(f"{name} = {self.begin[k]}")
+            self.frame.write(name, self.begin[k])
             if next_ != carried:
-                self.ends.append(f"{name} = {self.inside.values[next_]}")
+                self.ends.append(Line(name, self.inside.values[next_]))
         else:
             like, out = body.like(carried), self.names.new(f"{name}_next")
             for x in (name, out):
-                memory = self.names.new(f"{x}_memory")
-                self._allocate(memory, like.shape, like.dtype)
-                self.before.append(f"{x} = {memory}")
-            self.before.append(f"{name}[...] = {self.begin[k]}")
+                memory = self._allocate(self.names.new(f"{x}_memory"), like.shape, like.dtype)
+                self.frame.write(x, memory)
+            self.frame.write(f"{name}[...]", self.begin[k])
             self._write_to(next_, out)
-            self.ends.append(f"{name}, {out} = {out}, {name}")
+            self.ends.append(Line(f"{name}, {out}", f"{out}, {name}"))
         for ref in self.parts.get(k, ()):
-            self.after.append(f"{self.frame.values[ref]} = {_copy(self.frame, name)}")
+            self.after.append(Line(self.frame.values[ref], _copy(self.frame, name)))
 
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
@@ -229,29 +223,30 @@ class _Writer:
         x, (first, *others) = loop.body.outputs[j], self.parts[j]
         like, whole = loop.body.like(x), frame.values[first]
         if loop.stop is not None:
-            self.before.append(f"{whole} = []")
-            self.copies.append(f"{whole}.append({_copy(frame, self.inside.values[x])})")
+            frame.write(whole, "[]")
+            self.copies.append(Line("", f"{whole}.append({_copy(frame, self.inside.values[x])})"))
             stacked = names.of(_stacked, "stacked")
-            self.after.append(f"{whole} = {stacked}({whole}, {like.shape}, {like.dtype.str!r})")
+            text = f"{stacked}({whole}, {like.shape}, {like.dtype.str!r})"
+            self.after.append(Line(whole, text))
         else:
             row, rows = names.new(f"{whole}_row"), names.new(f"{whole}_rows")
-            listed = Line(rows, f"{self.rows_of}({whole})")
             is_result = first in frame.program.results and frame.inside is None
             if loop.length is None or is_result:
                 steps = f"len({self.each[0][1]})" if loop.length is None else loop.length
                 sides = ", ".join(map(str, (steps, *like.shape)))
                 shape = f"({sides})" if like.shape else f"({sides},)"
                 empty = names.library("empty", np.empty)
-                self.before += [f"{whole} = {empty}({shape}, {like.dtype.str!r})", listed.text]
+                frame.write(whole, f"{empty}({shape}, {like.dtype.str!r})")
+                frame.write(rows, f"{self.rows_of}({whole})")
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
-                frame.once.append(listed)
+                frame.once(rows, f"{self.rows_of}({whole})")
                 frame.rows[first] = rows
                 frame.lent.add(first)
             self._go_through(row, f"{rows}{self.back}", first in frame.rows)
             self._write_to(x, row)
         for ref in others:
-            self.after.append(f"{frame.values[ref]} = {whole}")
+            self.after.append(Line(frame.values[ref], whole))
             frame.lent.add(ref)
 
 
@@ -270,8 +265,7 @@ def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
 def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     known = {Ref("input", k): name for k, name in enumerate(inputs) if name is not None}
-    values = values_of(code, frame.names, known)
-    return framed(code, values, frame.names, frame.arena, frame.life_of(i))
+    return Frame(code, frame.names, frame.arena, frame.life_of(i), known)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
@@ -283,10 +277,6 @@ def _is_new(inside: Frame, x: Any) -> bool:
 def _copy(frame: Frame, name: str) -> str:
     """The expression of a copy, or of an array of a number."""
     return f"{frame.names.library('array', np.array)}({name})"
-
-
-def _indented(lines: Lines) -> Lines:
-    return [f"    {line}" for line in lines or ["pass"]]
 
 
 def _rows_of(x: Array) -> list[Array]:

@@ -1,0 +1,70 @@
+"""The lines of a source: what each assigns, with a note for the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tapegrad.declare.parts import MultiOutputOp
+from tapegrad.program.ir import Instruction
+
+# what the numbers of Python's are called, by NumPy's kinds
+KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
+
+
+class Line(NamedTuple):
+    """A line of a source; most assign.
+
+    Attributes
+    ----------
+    target
+        A name, or a place in an array; "" for a line that assigns nothing.
+    expression
+        What is assigned, or another statement; "" for a comment.
+    note
+        A comment.
+    result
+        The instruction whose result is assigned, if any: the comment begins with its shape.
+    """
+
+    target: str
+    expression: str
+    note: str = ""
+    result: Instruction | None = None
+
+    @property
+    def comment(self) -> str:
+        """What a reader is told about it."""
+        if self.result is None:
+            return self.note
+        shape = str(self.result.shape)
+        if self.result.number:
+            shape = f"a Python {KINDS[self.result.dtype.kind]}"
+        elif isinstance(self.result.op, MultiOutputOp):
+            shape = ", ".join(self.result.op.results._fields)
+        return f"{shape}: {self.note}" if self.note else shape
+
+
+class Block(NamedTuple):
+    """A loop, or a side of a branch: a line that ends with a colon, and those under it."""
+
+    head: str
+    body: Sequence[Line | Block]
+
+
+Body = Sequence[Line | Block]
+
+
+def printed(lines: Body, noted: bool, margin: str = "") -> list[str]:
+    """Lines as they stand in a source, with comments or without; as many of them."""
+    texts: list[str] = []
+    for line in lines:
+        if isinstance(line, Block):
+            texts.append(margin + line.head)
+            texts += printed(line.body or [Line("", "pass")], noted, f"{margin}    ")
+            continue
+        code = f"{line.target} = {line.expression}" if line.target else line.expression
+        if noted and (comment := line.comment):
+            code = f"{code}  # {comment}" if code else f"# {comment}"
+        texts.append(margin + code)
+    return texts
