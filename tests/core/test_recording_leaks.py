@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike import same
 from depth import THOROUGH
 from messages import Refusal, check_refusals, message_of
 from tapes import nothing_is_being_recorded
@@ -189,16 +190,11 @@ def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(aro
                     assert inner not in WITHIN
                     continue
                 if which == 0:
-                    check(got, AROUND[around](lambda x, use=use: use(x, x * x)))
+                    same(got, AROUND[around](lambda x, use=use: use(x, x * x)), 1e-12)
             else:
                 with pytest.raises(TapeError, match="tape of"):
                     AROUND[around](fn)
     assert nothing_is_being_recorded()
-
-
-def check(got: Any, wanted: Any) -> None:
-    for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-12)
 
 
 def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
@@ -246,4 +242,4 @@ OUTER: dict[str, Callable[[Any], Any]] = {
 def test_a_tensor_of_a_tape_around_may_be_returned(around: str) -> None:
     wanted = AROUND[around](lambda x: x**3)
     for inner in OUTER.values():
-        check(AROUND[around](lambda x, inner=inner: inner(x) ** 3), wanted)
+        same(AROUND[around](lambda x, inner=inner: inner(x) ** 3), wanted, 1e-12)

@@ -133,11 +133,10 @@ def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
 # --- layers, losses, and what else computes on plain arrays -------------------------------
 
 nn, BIG = tg.nn, np.full((2, 2), 1e200)
-RNN, TABLE, MIXED = nn.RNNCell(2, 2, 2), nn.Embedding(2, 2), nn.Sequential(np.square, np.log)
+TABLE, MIXED = nn.Embedding(2, 2), nn.Sequential(np.square, np.log)
 # the call of each layer, and its arguments
 LAYERS = {
     **{name: (kind.fn, kind.arguments()) for name, kind in KINDS.items()},
-    "rnn": (RNN, (RNN.init(0), BIG, BIG)),
     "embedding": (TABLE, (TABLE.init(0), np.zeros(2, int))),
     "dropout": (partial(nn.Dropout(0.9), key=tg.random.key(0)), (None, BIG)),
     "sequential": (MIXED, (MIXED.init(0), BIG)),
@@ -175,7 +174,7 @@ def calls_of(name):
 
 # those that cannot overflow, or whose ops keep from it
 SILENT = {"flatten", "max pool", "max pool, overlapping", "elu", "silu", "gelu", "leaky relu"}
-SILENT |= {"gelu by tanh", "embedding", "cross_entropy_loss"}
+SILENT |= {"gelu by tanh", "embedding", "cross_entropy_loss", "tanh", "sigmoid", "relu"}
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])

@@ -1,9 +1,9 @@
 """A carry keeps its structure, shapes and dtypes, and shares no memory with later calls."""
 
-import attrs
 import numpy as np
 import pytest
 from loops import same
+from trees import Checked
 
 import tapegrad as tg
 from tapegrad.explain.inside import runs
@@ -20,17 +20,6 @@ def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
         (c, n), ys = result
         assert (c.dtype, n.dtype.kind, ys.dtype) == (dtype, "i", dtype)
     assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
-
-
-def _has_a_shape(instance, attribute, value):
-    assert hasattr(value, "shape"), value
-
-
-@attrs.frozen
-class Checked:
-    """A carry that takes nothing but arrays, not even for a moment."""
-
-    x = attrs.field(validator=_has_a_shape)
 
 
 def test_a_carry_holds_nothing_but_arrays_at_any_time():

@@ -56,13 +56,6 @@ def test_max_pool_ties_share_the_gradient() -> None:
     np.testing.assert_array_equal(g, [[[[1 / 3, 1 / 3], [1 / 3, 0]]]])
 
 
-def test_softmax_and_flatten_layers_choose_their_axes():
-    x = np.arange(24.0).reshape(2, 3, 4) ** 0.5
-    for shares in (nn.Softmax()(None, x), np.exp(nn.LogSoftmax()(None, x))):
-        np.testing.assert_allclose(np.sum(shares, axis=-1), np.ones((2, 3)))
-    np.testing.assert_array_equal(nn.Flatten()(None, x), x.reshape(2, 12))
-
-
 @pytest.mark.parametrize("n_axes", [0, 1])
 def test_pool_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
     x = np.ones((4,) * n_axes)

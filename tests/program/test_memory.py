@@ -8,6 +8,7 @@ from unittest import mock
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from alike import same
 from depth import depth
 from hypothesis import given
 from programs import assert_close, scale_of
@@ -109,8 +110,7 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(fn(x, y)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    same(got, fn(x, y), 0)
 
 
 def size_of(buffer):
@@ -214,5 +214,4 @@ def test_a_value_is_used_up_before_the_next_is_made():
     first, then = (tg.compile(step, passes=passes) for passes in (OTHERS, PASSES))
     # the cotangent of the hidden layer lies where the layer did
     assert size(then.program(w, x)) < size(first.program(w, x)) - 0.8 * 8 * 200 * 300
-    for got, wanted in zip(then(w, x), step(w, x), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
+    same(then(w, x), step(w, x), 1e-9)

@@ -567,8 +567,7 @@ def test_an_objective_runs_once_at_a_point_unless_it_cannot_be_compiled(kind: st
                     continue
                 before, rng.bit_generator.state = runs[0], state
                 want = fn(x, a), tg.grad(fn)(x, a), tg.hessian(fn)(x, a)
-                for y, z in zip(got, (*want, want[2] @ x), strict=True):
-                    np.testing.assert_allclose(y, z, rtol=1e-12)
+                same(got, (*want, want[2] @ x), 1e-12)
                 x, runs[0] = x.copy(), before
     # for each kind of argument: values, slopes, Hessians and products, and the pattern of zeros
     assert runs[0] <= 3 * 7 if kind in ("pure", "compiled") else runs[0] > 50

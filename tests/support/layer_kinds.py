@@ -43,7 +43,8 @@ def with_statistics(layer: Any, params: Any, x: Any) -> Any:
 
 LAST = np.array([[True, True, False, True], [True, True, True, True]])
 KINDS = {
-    "linear": Kind(nn.Linear(3, 4), ((2, 3),)),
+    "linear": Kind(nn.Linear(3, 4), ((2, 5, 3),)),
+    "linear, of a row": Kind(nn.Linear(3, 4), ((3,),)),
     "conv1d": Kind(nn.Conv1d(2, 3, 3), ((2, 2, 6),)),
     "conv2d": Kind(nn.Conv2d(1, 2, 3), ((2, 1, 4, 5),)),
     "conv2d, all": Kind(
@@ -57,13 +58,13 @@ KINDS = {
     "rms norm": Kind(nn.RMSNorm(4), ((2, 3, 4),)),
     "batch norm, training": Kind(nn.BatchNorm(3), ((4, 3),), trained),
     "batch norm": Kind(nn.BatchNorm(3), ((2, 3, 2, 2),), with_statistics),
-    "gru": Kind(
-        nn.GRUCell(3, 2), ((4, 3), (4, 2)), lambda layer, params, x, h: layer(params, x, h)[1]
-    ),
+    "rnn": Kind(nn.RNNCell(2, 3, 4), ((5, 2), (5, 3))),
+    "rnn by tanh": Kind(nn.RNNCell(2, 3, 4, activation="tanh"), ((5, 2), (5, 3))),
+    "gru": Kind(nn.GRUCell(3, 2), ((4, 3), (4, 2))),
     "lstm": Kind(
         nn.LSTMCell(3, 2),
         ((4, 3), (4, 2), (4, 2)),
-        lambda layer, params, x, *state: layer(params, x, state)[1],
+        lambda layer, params, x, *state: layer(params, x, state),
     ),
     "attention": Kind(nn.MultiHeadAttention(4, 2), ((2, 3, 4), (2, 5, 4))),
     "causal attention": Kind(nn.MultiHeadAttention(4, 2, causal=True), ((2, 3, 4),)),
@@ -72,11 +73,15 @@ KINDS = {
         ((2, 3, 4), (2, 4, 4)),
         lambda layer, params, x, memory: layer(params, x, memory, LAST[:, None, :]),
     ),
+    "tanh": Kind(nn.Tanh(), ((5,),)),
+    "sigmoid": Kind(nn.Sigmoid(), ((5,),)),
+    "relu": Kind(nn.Relu(), ((5,),)),
     "gelu": Kind(nn.Gelu(), ((5,),)),
     "gelu by tanh": Kind(nn.Gelu(True), ((5,),)),
     "silu": Kind(nn.Silu(), ((5,),)),
     "leaky relu": Kind(nn.LeakyRelu(0.2), ((5,),)),
     "elu": Kind(nn.Elu(0.5), ((5,),)),
-    "softmax": Kind(nn.Softmax(0), ((2, 3),)),
+    "softmax": Kind(nn.Softmax(), ((2, 3),)),
+    "softmax of columns": Kind(nn.Softmax(0), ((2, 3),)),
     "log softmax": Kind(nn.LogSoftmax(), ((2, 3),)),
 }

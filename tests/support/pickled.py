@@ -135,7 +135,6 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     for name, kind in KINDS.items():
         found[f"layer: {name}"] = (kind.layer, lambda f, k=kind: k.call(f, *k.arguments()))
     for layer, *xs in (
-        (tg.nn.RNNCell(3, 2, 2), X, np.zeros((4, 2))),
         (tg.nn.Embedding(5, 2), Y),
         (tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3), np.tanh, tg.nn.Flatten()), IMAGES),
     ):

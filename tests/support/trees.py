@@ -45,6 +45,17 @@ class Empty:
 
 
 @attrs.frozen
+class Checked:
+    """A tree that takes nothing but arrays, not even for a moment."""
+
+    x: Any = attrs.field()
+
+    @x.validator
+    def _has_a_shape(self, attribute: Any, value: Any) -> None:
+        assert hasattr(value, "shape"), value
+
+
+@attrs.frozen
 class Private:
     _hidden: Any
     shown: Any = attrs.field(alias="given")

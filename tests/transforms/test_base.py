@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from alike import same_bits
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,16 +126,6 @@ scripts = st.lists(
 )
 
 
-def check_same(got: Any, wanted: Any) -> None:
-    (found, structure), (expected, other) = tg.tree.flatten(got), tg.tree.flatten(wanted)
-    assert structure == other, (got, wanted)
-    for x, y in zip(found, expected, strict=True):
-        if isinstance(y, str):
-            assert x == y
-        else:
-            np.testing.assert_array_equal(x, y)
-
-
 # --- transforms ---------------------------------------------------------------------------
 
 
@@ -232,8 +223,8 @@ def test_a_function_that_changes_its_trees_gives_what_one_gives_that_copies_them
 
     before = rebuilt(x)
     got = TRANSFORMS[name](changing, x)
-    check_same(x, before)
-    check_same(got, TRANSFORMS[name](lambda x: changing(rebuilt(x)), before))
+    assert same_bits(x, before)
+    assert same_bits(got, TRANSFORMS[name](lambda x: changing(rebuilt(x)), before))
 
 
 # --- loops --------------------------------------------------------------------------------
@@ -308,8 +299,8 @@ def test_a_step_that_changes_its_carry_gives_what_one_gives_that_copies_it(
     before = rebuilt(x)
     run = WAYS[way](LOOPS[name])
     got = run(step, x)
-    check_same(x, before)
-    check_same(got, run(lambda carry: step(rebuilt(carry)), before))
+    assert same_bits(x, before)
+    assert same_bits(got, run(lambda carry: step(rebuilt(carry)), before))
 
 
 def add_in_place(carry: Any, x: Any) -> Any:
@@ -325,10 +316,10 @@ def test_a_carry_changed_in_place_gives_what_a_new_one_gives_or_raises(start: An
             got = run(add_in_place, start, xs)
         except (TypeError, ValueError):
             continue
-        check_same(got, tg.scan(lambda carry, x: (carry + x,) * 2, start, xs))
+        assert same_bits(got, tg.scan(lambda carry, x: (carry + x,) * 2, start, xs))
     # a number is no array, which would be changed under all its names
     if isinstance(start, int | float):
-        check_same(tg.scan(add_in_place, start, xs)[1], np.cumsum(xs))
+        assert same_bits(tg.scan(add_in_place, start, xs)[1], np.cumsum(xs))
 
 
 def test_a_pullback_goes_by_the_output_as_it_was() -> None:
@@ -342,7 +333,7 @@ def test_a_pullback_goes_by_the_output_as_it_was() -> None:
     _, push = tg.linearize(lambda x: [fn(x)][0], 1.0)
     kept.reverse()
     assert pull([1.0, {"y": 10.0}]) == (32.0,)
-    check_same(push(1.0), [2.0, {"y": 3.0}])
+    assert same_bits(push(1.0), [2.0, {"y": 3.0}])
 
 
 # --- nothing is left behind ---------------------------------------------------------------

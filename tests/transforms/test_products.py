@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mappings import VECTORS, Pair, close, mixed, mixed_jacobian
+from trees import Checked
 
 import tapegrad as tg
 
@@ -140,17 +140,6 @@ def test_a_linearization_is_transposed_without_another_recording(x, u, v):
     rows = tg.vmap(push.transpose)({"y": np.eye(3), "s": np.zeros(3)})
     close(rows[0], 2 * mixed_jacobian(x))
     assert len(calls) == 1
-
-
-def _has_a_shape(instance, attribute, value):
-    assert hasattr(value, "shape"), value
-
-
-@attrs.frozen
-class Checked:
-    """A tree that takes nothing but arrays, not even for a moment."""
-
-    x = attrs.field(validator=_has_a_shape)
 
 
 def test_trees_hold_nothing_but_arrays_at_any_time():
