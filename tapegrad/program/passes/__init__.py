@@ -44,10 +44,9 @@ from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.operands import lay_out, straighten, type_numbers
 from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
-from tapegrad.program.passes.products import stack_products
-from tapegrad.program.passes.rows import join_gathers, update_rows
+from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.sigmoids import join_sigmoids
-from tapegrad.program.passes.stack import stack_sums
+from tapegrad.program.passes.stack import stack_products, stack_sums
 from tapegrad.program.passes.sums import contract_sums, outer_products, sums_as_products
 from tapegrad.program.program import Improvement
 from tapegrad.program.program import Pass as Pass
@@ -64,7 +63,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # sums of products become products, and those over the steps of a loop one of all steps
     "stack": (contract_sums, stack_sums),
     # products by one matrix become one
-    "merge": (stack_products, join_gathers),
+    "merge": (stack_products,),
     # what is added to few rows is added to these alone
     "part": (update_rows,),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice

@@ -1,4 +1,4 @@
-"""Rows of a table: selected at once, and updated without the others."""
+"""Rows of a table, updated without the others."""
 
 from __future__ import annotations
 
@@ -6,32 +6,12 @@ import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, subtract
-from tapegrad.ops.joining import concatenate
-from tapegrad.ops.rows import index_select, sum_segments
+from tapegrad.ops.rows import sum_segments
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.stack import concatenated
 from tapegrad.program.program import rule
-
-
-@rule(concatenate, complex=True)
-def join_gathers(builder: Builder, joined: Instruction) -> Any:
-    """``concatenate(a[i], a[j]) -> a[concatenate(i, j)]``.
-
-    Fires on an embedding looked up at each step of a loop, once the steps' products are
-    stacked: one selection in place of one a step.
-    """
-    gathers = [part for x in joined.operands if (part := builder.source(x, index_select))]
-    if joined.options.get("axis", 0) != 0 or len(gathers) < len(joined.operands):
-        return None
-    tables, indices = {part.operands[0] for part in gathers}, [part.operands[1] for part in gathers]
-    if len(tables) != 1 or len({builder.dtype(x) for x in indices}) != 1:
-        return None
-    if not all(type(x) is Ref and len(builder.shape(x)) == 1 for x in indices):
-        return None
-    return builder.emit(index_select, tables.pop(), concatenated(builder, indices))
 
 
 @rule(add, subtract, complex=True)

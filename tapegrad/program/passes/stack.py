@@ -1,4 +1,4 @@
-"""Sums over time steps are computed at once.
+"""Sums over steps, and products by one matrix, are computed at once.
 
 A network unrolled over steps multiplies by the same weight at each step, and its
 weight's gradient is a sum with a product for each step. One product of the stacked
@@ -8,45 +8,23 @@ matrices takes a fraction of the time of many small ones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from tapegrad.ops.arithmetic import add, multiply
-from tapegrad.ops.indexing import scatter
+from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.rows import from_zero, sum_segments
+from tapegrad.ops.rows import from_zero, index_select, sum_segments
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Instruction, Operand, Ref
 from tapegrad.program.passes.fold import rejoined
 from tapegrad.program.program import improvement
 
-
-def _sums_inside(builder: Builder, uses: Counter[Any]) -> set[Any]:
-    """The adds whose only use is as a term of a larger sum."""
-    return {
-        x
-        for total in map(builder.instructions.__getitem__, builder.of_ops((add,)))
-        for x in total.operands
-        if builder.source(x, add) and uses[x] == 1 and builder.shape(x) == total.shape
-    }
-
-
-def _terms(builder: Builder, instruction: Instruction, inside: set[Any]) -> list[Any]:
-    """The terms of a sum: the operands of an add, and those of the adds inside."""
-    terms: list[Any] = []
-    waiting: list[Any] = list(reversed(instruction.operands))
-    while waiting:
-        x = waiting.pop()
-        inner = builder.source(x, add)
-        if inner is not None and not inner.number and x in inside:
-            waiting += reversed(inner.operands)
-        else:
-            terms.append(x)
-    return terms
+# --- sums -----------------------------------------------------------------------------------
 
 
 @improvement(complex=True)
@@ -61,69 +39,67 @@ def stack_sums(builder: Builder) -> None:
     if not builder.has((add,)):
         return
     uses = builder.uses()
-    inside = _sums_inside(builder, uses)
+    inside = {
+        x
+        for total in map(builder.instructions.__getitem__, builder.of_ops((add,)))
+        for x in total.operands
+        if builder.op(x) is add and uses[x] == 1 and builder.shape(x) == total.shape
+    }
+
+    sums: dict[int, list[Any]] = {}
+    for i in builder.of_ops((add,)):
+        total = builder.instructions[i]
+        if builder.refs[i] in inside or total.number:
+            continue
+        terms = _terms(builder, total, inside)
+        kinds = {_KINDS.get(builder.op(x)) for x in terms}
+        # a term that is needed itself would be computed twice, in two ways
+        is_one = len(kinds) == 1 and None not in kinds and not any(uses[x] > 1 for x in terms)
+        if is_one or scatter in map(builder.op, total.operands):
+            sums[i] = terms if is_one else []
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.refs[builder.at] in inside or instruction.number:
+        if builder.at not in sums:
             return None
-        terms = _terms(builder, instruction, inside)
-        sources = [builder.source(x) for x in terms]
-        if not any(x is not None and x.op in _KINDS for x in sources):
-            return None
-        for x in terms:
-            if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
-                return None
-        # a sweep adds from the last step to the first; in step order they match other sums
-        terms = terms[::-1]
-        # a term that is needed itself would be computed twice, in two ways
-        alone = len(set(terms)) == len(terms) and not any(_is_shared(x, uses) for x in terms)
-        for gather in (_stacked, _parts, _rows) if alone else (_parts, _rows):
-            stacked = gather(builder, terms)
-            if stacked is not None:
-                return stacked
-        return _placed_last(builder, instruction, uses)
+        terms = [builder.replaced.get(x, x) for x in sums[builder.at]]
+        stacked = _stacked(builder, terms) if terms else None
+        return _placed(builder, instruction, uses) if stacked is None else stacked
 
-    builder.rewrite(visit, (add,))
+    if sums:
+        builder.rewrite(visit, (add,))
 
 
-def _is_shared(x: Any, uses: Counter[Any]) -> bool:
-    """Whether a value was used more than once before the sums were rewritten."""
-    return type(x) is Ref and (x.kind != "instruction" or uses[x] > 1)
+def _terms(builder: Builder, instruction: Instruction, inside: set[Any]) -> list[Any]:
+    """The terms of a sum: the operands of an add, and those of the adds inside, the last first.
 
-
-def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
-    """The parts as one array, and their common check made once."""
-    parts = tuple(parts)
-    if axis == 0 and (whole := rejoined(builder, parts)) is not None:
-        return whole
-    checked = [check for x in parts if (check := builder.source(x, from_zero))]
-    if len(checked) == len(parts):
-        # one check for all parts
-        whole = concatenated(builder, [check.operands[0] for check in checked], axis)
-        return builder.emit(from_zero, whole)
-    if axis == 0:
-        return builder.emit(concatenate, *parts)
-    return builder.emit(concatenate, *parts, axis=axis)
+    A sweep adds from the last step to the first; in step order they match other sums.
+    """
+    terms: list[Any] = []
+    waiting: list[Any] = [*instruction.operands]
+    while waiting:
+        x = waiting.pop()
+        inner = builder.source(x, add) if x in inside else None
+        if inner is not None and not inner.number:
+            waiting += inner.operands
+        else:
+            terms.append(x)
+    return terms
 
 
 def _stacked(builder: Builder, terms: list[Any]) -> Any:
     """``f(a) + f(b) -> f(concatenate(a, b))``, for terms that are sums over their rows."""
-    sources = [builder.source(x) for x in terms]
-    rows = [_rows_of(builder, x) for x in sources if x is not None]
-    kinds = {x is not None and (x.op in (matmul, multiply) or x.op) for x in sources}
-    if not all(rows) or len(kinds) > 1:
+    rows = [_rows_of(builder, builder.of(x)) for x in terms]
+    if not all(rows) or len({*map(builder.shape, terms)}) > 1:
         return None
     stacks = [*zip(*rows, strict=True)]
     last = [builder.shape(x)[0] for x in stacks[-1]]
     if max(last) > cost.STACKED_ROWS or any(len({*map(builder.dtype, x)}) > 1 for x in stacks):
         return None
-    (first, *others), of = [concatenated(builder, x) for x in stacks], sources[0]
-    if of is not None and of.op is sum_:
-        return builder.emit(sum_, first, axis=0)
-    if of is not None and of.op is sum_segments:
-        return builder.emit(sum_segments, first, *others, n=of.options["n"])
-    turned = builder.emit(transpose, first)
-    return builder.emit(matmul, turned, *others, note=f"{len(terms)} products, stacked")
+    joined, of = [concatenated(builder, x) for x in stacks], builder.of(terms[0])
+    if _KINDS[of.op] is not matmul:
+        return builder.emit(of.op, *joined, **of.options)
+    turned = builder.emit(transpose, joined[0])
+    return builder.emit(matmul, turned, joined[1], note=f"{len(terms)} products, stacked")
 
 
 def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
@@ -133,128 +109,137 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
     """
     x, *others = term.operands
     if term.op is sum_:
-        of_rows = term.options.get("axis") == 0 and not term.options.get("keepdims")
-        same = term.dtype == builder.dtype(x) and len(builder.shape(x)) == 2
-        return (x,) if of_rows and same else ()
+        of_rows = dict(term.options) == {"axis": 0} and len(builder.shape(x)) == 2
+        return (x,) if of_rows else ()
     if term.op is sum_segments:
-        (index,) = others
-        return (x, index) if type(index) is Ref and len(builder.shape(index)) == 1 else ()
-    left, right = None, None
-    if term.op is matmul:
-        left, right = _turned(builder, x), others[0]
-    elif term.op is multiply and len(term.shape) == 2:
-        height, width = term.shape
-        by_shape = {builder.shape(x): x for x in term.operands}
-        column, row = by_shape.get((height, 1)), by_shape.get((1, width))
-        if column is not None and row is not None and min(height, width) > 1:
-            left, right = builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
-    if left is None or right is None or len(builder.shape(right)) != 2:
+        return term.operands if len(builder.shape(others[0])) == 1 else ()
+    if len(term.shape) != 2:
         return ()
-    same = builder.dtype(left) == builder.dtype(right) == term.dtype
-    return (left, right) if same else ()
+    if term.op is matmul:
+        left = _turned(builder, x)
+        return () if left is None else (left, *others)
+    height, width = term.shape
+    by_shape = {builder.shape(x): x for x in term.operands}
+    column, row = by_shape.get((height, 1)), by_shape.get((1, width))
+    if column is None or row is None or min(height, width) < 2:
+        return ()
+    return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
 
 
 def _turned(builder: Builder, x: Any) -> Any:
-    """The matrix that a value is the transpose of, if that is known."""
-    if len(builder.shape(x)) != 2:
-        return None
+    """The matrix that a matrix is the transpose of, if that is known."""
     if x.kind == "constant":
         constant = builder.of(x)
         return builder.constant(constant.array.T, constant.captured)
     source = builder.source(x, transpose)
-    return None if source is None or source.options.get("axes") else source.operands[0]
+    return None if source is None or source.options else source.operands[0]
 
 
-def _parts(builder: Builder, terms: list[Any]) -> Any:
-    """Slices placed in zeros that together fill the array, as a concatenation."""
-    parts: list[tuple[int, int, Any]] = []
-    axis = None
-    for x in terms:
-        scattered = builder.source(x, scatter)
-        if scattered is None or len(scattered.operands) != 1:
-            return None
-        place = _only_slice(scattered.options["index"], scattered.shape)
-        if place is None or axis not in (None, place[0]):
-            return None
-        axis, start, stop = place
-        if builder.dtype(scattered.operands[0]) != scattered.dtype:
-            return None
-        filled = list(scattered.shape)
-        filled[axis] = stop - start
-        if builder.shape(scattered.operands[0]) != tuple(filled):
-            return None
-        parts.append((start, stop, scattered.operands[0]))
-    parts.sort(key=lambda part: part[0])
-    ends = [0, *[stop for _, stop, _ in parts]]
-    if axis is None or [start for start, _, _ in parts] != ends[:-1]:
-        return None
-    if ends[-1] != builder.shape(terms[0])[axis]:
-        return None
-    return concatenated(builder, [part for _, _, part in parts], axis)
+def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
+    """The parts as one array; what each row of them is selected or checked by goes to all rows."""
+    parts = tuple(parts)
+    options: dict[str, Any] = {"axis": axis} if axis else {}
+    if not axis and (whole := rejoined(builder, parts)) is not None:
+        return whole
+    sources = [x for x in map(builder.source, parts) if x is not None]
+    ops = {x.op for x in sources} if len(sources) == len(parts) else set()
+    if ops == {from_zero}:
+        checked = concatenated(builder, [x.operands[0] for x in sources], axis)
+        return builder.emit(from_zero, checked)
+    if ops == {index_select} and not axis and len({x.operands[0] for x in sources}) == 1:
+        # of one table
+        indices = [x.operands[1] for x in sources]
+        flat = all(len(builder.shape(x)) == 1 for x in indices)
+        if flat and len({*map(builder.dtype, indices)}) == 1:
+            selected = concatenated(builder, indices)
+            return builder.emit(index_select, sources[0].operands[0], selected)
+    return builder.emit(concatenate, *parts, **options)
 
 
-def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """The axis, start and stop of an index that is whole along all other axes."""
-    *whole, part = index or (None,)
-    if type(part) is not slice or any(other != slice(None) for other in whole):
-        return None
-    start, stop, step = part.indices(shape[len(whole)])
-    return (len(whole), start, stop) if step == 1 else None
+# --- what is placed in zeros ----------------------------------------------------------------
 
 
-def _rows(builder: Builder, terms: list[Any]) -> Any:
-    """Rows placed in zeros that together fill the array, as a stack of rows.
+def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
+    """Rows or slices that fill an array, each placed in zeros and added after all else, as one.
 
-    Another term may be added to it. Of no row are three numbers added, whose order would matter.
+    Of no element are three numbers added, whose order would matter.
     """
-    rows: dict[int, list[Any]] = {}
-    others: list[Any] = []
-    for x in terms:
-        scattered = builder.source(x, scatter)
-        place = None if scattered is None else _only_row(builder, scattered)
-        if scattered is None or place is None:
-            others.append(x)
-        else:
-            rows.setdefault(place, []).append(scattered.operands[0])
-    n = builder.shape(terms[0])[0] if builder.shape(terms[0]) else 0
-    if not n or len(rows) != n or set(rows) != set(range(n)) or len(terms) < 2:
+    parts: dict[_Place, list[Any]] = {}
+    wholes: list[Any] = []
+    first: Any = None
+    length = most = 0
+    for x, rest in _from_the_last(builder, instruction, uses):
+        place = _place(builder, x)
+        if place is None or builder.shape(x) != instruction.shape:
+            break
+        same = parts.setdefault(place, [])
+        same.insert(0, builder.of(x).operands[0])
+        length, most = length + place.size * (len(same) == 1), max(most, len(same))
+        is_full = length == instruction.shape[place.axis] and _is_filled(parts, length)
+        if is_full and most + (rest is not None) <= 2:
+            joined = [_total(builder, parts[place]) for place in sorted(parts)]
+            if place.is_row:
+                wholes.append(builder.emit(stack, *joined))
+            else:
+                wholes.append(concatenated(builder, joined, place.axis))
+            first, parts, length, most = rest, {}, 0, 0
+    if not wholes:
         return None
-    if max(map(len, rows.values())) + len(others) > 2:
-        return None
-    total = builder.emit(stack, *[_total(builder, rows[i]) for i in range(n)])
-    return _total(builder, [total, *others])
+    return _total(builder, [*([] if first is None else [first]), *reversed(wholes)])
 
 
-def _placed_last(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> Any:
-    """Rows or slices that fill an array, each placed in zeros and added after all else, as one."""
-    placed: list[Any] = []
-    last: Instruction | None = instruction
-    while last is not None:
-        rest: Any
-        rest, x = last.operands
-        if builder.source(x, scatter) is None:
+def _from_the_last(
+    builder: Builder, instruction: Instruction, uses: Counter[Any]
+) -> Iterator[tuple[Any, Any]]:
+    """The terms of a sum that is added up one by one, and the sum that each is added to."""
+    total: Instruction | None = instruction
+    while total is not None:
+        rest, x = total.operands
+        if builder.op(x) is not scatter:
             x, rest = rest, x
-        if builder.source(x, scatter) is None:
-            return None
-        placed.append(x)
-        whole = None if len(placed) < 2 else _parts(builder, placed)
-        if whole is None and instruction.shape and len(placed) == instruction.shape[0]:
-            whole = _rows(builder, placed)
-        if whole is not None:
-            return builder.emit(add, rest, whole)
-        last = builder.source(rest, add) if uses[rest] == 1 else None
-    return None
+        yield x, rest
+        total = builder.source(rest, add) if uses[rest] == 1 else None
+    yield rest, None
 
 
-def _only_row(builder: Builder, scattered: Instruction) -> int | None:
-    """The row that is placed in zeros, if it is a whole row."""
-    index = scattered.options["index"]
-    if len(scattered.operands) != 1 or len(index) != 1 or type(index[0]) is not int:
+class _Place(NamedTuple):
+    """A row of an array, or a slice along an axis."""
+
+    is_row: bool
+    axis: int
+    start: int
+    size: int
+
+
+def _place(builder: Builder, x: Any) -> _Place | None:
+    """Where a value holds another, of the same dtype, if it is zero everywhere else."""
+    scattered = builder.source(x, scatter)
+    if scattered is None or len(scattered.operands) > 1:
         return None
-    row = scattered.operands[0]
-    if builder.shape(row) != scattered.shape[1:] or builder.dtype(row) != scattered.dtype:
+    (part,), shape = scattered.operands, scattered.shape
+    *whole, index = scattered.options["index"]
+    axis, filled = len(whole), list(shape)
+    if type(index) is int and not whole:
+        place = _Place(True, 0, index, 1)
+        del filled[0]
+    elif type(index) is slice and all(other == slice(None) for other in whole):
+        start, stop, step = index.indices(shape[axis])
+        place = _Place(False, axis, start, stop - start)
+        filled[axis] = (stop - start) if step == 1 else -1
+    else:
         return None
-    return index[0]
+    same = builder.shape(part) == tuple(filled) and builder.dtype(part) == scattered.dtype
+    return place if same else None
+
+
+def _is_filled(places: Iterable[_Place], length: int) -> bool:
+    """Whether these places of an array are of one kind, and side by side fill it."""
+    ends, kinds = [0], set()
+    for is_row, axis, start, size in sorted(places):
+        kinds.add((is_row, axis))
+        if start == ends[-1]:
+            ends.append(start + size)
+    return len(kinds) == 1 and ends[-1] == length
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
@@ -264,5 +249,95 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
     return total
 
 
-# of these ops is a term, at least, of each sum that is stacked
-_KINDS = frozenset({matmul, multiply, sum_, sum_segments, scatter})
+# --- products -------------------------------------------------------------------------------
+
+
+@improvement(complex=True)
+def stack_products(builder: Builder) -> None:
+    """Products by one weight that do not depend on each other are stacked.
+
+    Fires on the inputs of a loop, which one layer transforms at each step.
+    """
+    joined: dict[int, list[int]] = {}
+    for group in _by_one_matrix(builder):
+        if _is_moved(builder, group, joined):
+            joined |= dict.fromkeys(group, group)
+    parts: dict[int, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
+        i = builder.at
+        if i in joined and i not in parts:
+            parts.update(_joined(builder, joined[i]))
+        return parts.get(i)
+
+    if joined:
+        builder.rewrite(visit, (matmul,))
+
+
+def _by_one_matrix(builder: Builder) -> list[list[int]]:
+    """Groups of several products of equal shapes by one matrix."""
+    groups: dict[Any, list[int]] = {}
+    for i in builder.of_ops((matmul,)):
+        instruction = builder.instructions[i]
+        left, right = instruction.operands
+        if builder.source(left) is None or builder.op(left) is transpose:
+            continue  # copying it takes longer than is saved
+        shape = builder.shape(left)
+        if len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS:
+            groups.setdefault((right, shape, instruction.dtype), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]]) -> bool:
+    """Move all that a group needs, if those before are joined, to the place of its first member.
+
+    Most cannot: they depend on each other, as do the products of a loop with its state.
+    """
+    order, members = builder.order, {*group}
+    at = {i: k for k, i in enumerate(order)}
+    first = min(at[i] for i in group)
+    needed: set[int] = set()
+    waiting = [x for i in group for x in builder.instructions[i].operands]
+    while waiting:
+        x = waiting.pop()
+        if type(x) is not Ref or x.kind != "instruction" or at[x.index] < first:
+            continue
+        if x.index in members:
+            return False
+        if x.index not in needed:
+            needed.add(x.index)
+            for i in joined.get(x.index, [x.index]):
+                waiting += builder.instructions[i].operands
+    later = order[first:]
+    builder.order = [
+        *order[:first],
+        *[i for i in later if i in needed],
+        *[i for i in later if i not in needed],
+    ]
+    return True
+
+
+def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
+    """Write one product for a group of them; return what stands for each."""
+    if builder.instructions[group[0]].stage == STAGES[1]:
+        # a sweep goes from the last step to the first; in step order rows match other stacks
+        group = group[::-1]
+    instructions = [builder.current(builder.instructions[j]) for j in group]
+    builder.stage, builder.place = instructions[0].stage, instructions[0].place
+    product = builder.emit(
+        matmul,
+        concatenated(builder, [x.operands[0] for x in instructions]),
+        instructions[0].operands[1],
+        note=f"{len(group)} products, stacked",
+    )
+    shape, dtype, stage = instructions[0].shape, instructions[0].dtype, builder.stage
+    parts = {}
+    for k, j in enumerate(group):
+        options = {"index": (slice(k * shape[0], (k + 1) * shape[0]),)}
+        part = Instruction(getitem, (product,), options, shape, dtype, stage=stage)
+        parts[j] = builder.append(part)
+    return parts
+
+
+# sums of the same kind become one
+_KINDS = {matmul: matmul, multiply: matmul, sum_: sum_, sum_segments: sum_segments}

@@ -1,4 +1,4 @@
-"""join_gathers and update_rows: rows selected at once, and updated without the others."""
+"""update_rows and stacks of rows: selected at once, and updated without the others."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,19 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.passes import update_rows
 
 
-def test_join_gathers_checks_indices_at_once():
+def test_stacked_rows_of_a_table_are_selected_at_once():
     table = tg.nn.Embedding(5, 3)
 
-    def fn(params, words):
-        return np.concatenate([table(params, words[:, i]) for i in range(4)])
+    def fn(params, weight, words):
+        return [table(params, words[:, i]) @ weight for i in range(4)]
 
-    args = table.init(0), np.arange(8).reshape(2, 4) % 5
-    assert ops_of(fn, *args).count("check_indices") == 1
+    params, weight, words = table.init(0), np.ones((3, 3)), np.arange(8).reshape(2, 4) % 5
+    ops = ops_of(fn, params, weight, words)
+    assert ops.count("check_indices") == ops.count("index_select") == ops.count("matmul") == 1
     compiled = tg.compile(fn)
-    np.testing.assert_array_equal(compiled(*args), fn(*args))
+    np.testing.assert_array_equal(compiled(params, weight, words), fn(params, weight, words))
     with pytest.raises(IndexError, match="index -3 "):
-        compiled(args[0], args[1] - 3)
+        compiled(params, weight, words - 3)
 
 
 @given(

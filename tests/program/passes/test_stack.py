@@ -48,6 +48,10 @@ APART = [
     (lambda a, b: a * b + b * a, (SQUARE, SQUARE)),
     (lambda a, b: a[:1] * b + b * a[:1], (SQUARE, SQUARE)),
     (lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), (SQUARE, SQUARE)),
+    (lambda a, b: a.T @ b + a.T @ b[:, :1], (SQUARE, SQUARE)),
+    (lambda a, b: a[:1, :1] * b[:1, :1] + b[:1, :1] * b[:1, :1], (SQUARE, SQUARE)),
+    (lambda a, b: a.T @ b + a.T.astype(int) @ b.astype(int), (SQUARE, SQUARE)),
+    (lambda b: scatter(b[:1], (1, 3), (0,)) + scatter(b, (2, 3), (slice(0, 1),)), (SQUARE[:1],)),
     (rows, (MANY, MANY)),
     (scattered, (MANY, MANY, np.zeros(2000, int))),
 ]
@@ -105,7 +109,12 @@ def test_stack_products_multiplies_by_a_weight_once():
 
     ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
     assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
-    assert untouched(stack_products, lambda x, w: tg.tanh(tg.tanh(x) @ w) @ w, SQUARE, SQUARE)
+    for apart in (
+        lambda x, y, w: tg.tanh(tg.tanh(x) @ w) @ w,
+        lambda x, y, w: (x @ w, y @ w, SQUARE @ w, y.T @ w),
+        lambda x, y, w: (tg.tanh(x) @ w, tg.tanh(y[:2]) @ w, tg.tanh(y) @ w[:, :2]),
+    ):
+        assert untouched(stack_products, apart, SQUARE, SQUARE + 1, SQUARE)
 
 
 @given(st.data(), st.integers(2, 12))
