@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pickled
 import pytest
@@ -38,11 +39,16 @@ def test_everything_is_read_again_and_what_was_written_otherwise_is_noticed() ->
         pickled.read(pickle.dumps(things))
 
 
-@pytest.mark.parametrize("name", ["step", "gradient", "cube", "steep", "hidden"])
-def test_what_a_decorator_put_in_a_functions_place_is_itself_again(name: str) -> None:
-    thing = getattr(pickled, name)
+NAMED = [pickled.step, pickled.gradient, pickled.cube, pickled.steep, pickled.hidden]
+NAMED += [tg.add, tg.sum, tg.matmul, tg.getitem, tg.softmax]
+
+
+@pytest.mark.parametrize("thing", NAMED)
+def test_an_op_and_what_a_decorator_put_in_a_functions_place_pickle_by_name(thing: Any) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        assert pickle.loads(pickle.dumps(thing, protocol)) is thing
+        text = pickle.dumps(thing, protocol)
+        assert pickle.loads(text) is thing
+        assert len(text) < 100
 
 
 def test_what_is_not_found_by_its_name_goes_in_parts() -> None:

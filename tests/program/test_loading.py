@@ -145,13 +145,6 @@ def test_load_refuses_a_file_of_another_version_or_kind(whole: Path, tmp_path: P
     refused(new)
 
 
-def test_load_refuses_a_truncated_file(whole: Path, tmp_path: Path) -> None:
-    data, new = whole.read_bytes(), tmp_path / "cut.npz"
-    for n in range(0, len(data), 97):
-        new.write_bytes(data[:n])
-        refused(new, "damaged")
-
-
 @pytest.mark.thorough
 @depth("file, damaged")
 @given(st.data())
