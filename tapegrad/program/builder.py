@@ -6,8 +6,10 @@ only what it changes.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +20,7 @@ from tapegrad.core.rules import Rules
 from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import broadcast_to, reshape
-from tapegrad.program.canonical import CANONICAL, Spelled
+from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
     STAGES,
     Code,
@@ -28,12 +30,13 @@ from tapegrad.program.ir import (
     Operand,
     Ref,
     content,
-    exact,
     example,
     inputs_at,
     refs_to,
 )
 
+# the rank of what is no longer in the program
+_GONE = sys.maxsize
 # stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
 
@@ -51,26 +54,29 @@ class Builder:
         A Ref to each, by number.
     order
         The numbers of those that are still in the program, in order.
+    ranks
+        Where each instruction stands among the others, by number.
+    users
+        The numbers of the instructions that use the result of each, by number.
     outputs
         As of the program.
     passes
         Those that the program is improved by, for the bodies of its loops and branches.
     ops
         The ops of the instructions, and of some that were dropped.
-    op_of
-        The op of each instruction, by number.
+    forms
+        The op of each instruction and those that make its operands, by number; see `form`.
+    is_shared
+        Whether equal instructions are shared.
     contents, keys
-        The number of the first instruction of each content, and the content of each, by number;
-        None and nothing until equal instructions are shared.
-    absent
-        By number, 1 for each instruction that is not in the program; during `rewrite`, not yet.
+        The number of the instruction of each content, and the content of each, by number, if equal
+        ones are shared.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
-    replaced, repeated
-        During `rewrite`, what stands in the place of each value replaced so far, and the numbers of
-        instructions to come whose content is there already.
-    is_tidy
-        Whether the program is unchanged since `tidy`.
+    now
+        The rank of that instruction, before which new ones are written.
+    replaced
+        During `rewrite`, what stands in the place of each value replaced so far.
     """
 
     def __init__(
@@ -84,25 +90,36 @@ class Builder:
         self.inputs = inputs
         self.constants = list(constants)
         self.instructions = list(instructions)
-        self.order = list(range(len(self.instructions)))
         self.refs = refs_to(self.instructions)
         self.outputs = outputs
         self.passes = passes
-        self.op_of = [x.op for x in self.instructions]
-        self.ops = set(self.op_of)
-        self.contents: dict[Any, int] | None = None
-        self.keys: dict[int, Any] = {}
-        self.absent = bytearray(len(self.instructions))
+        self.ops = {x.op for x in self.instructions}
+        n = len(self.instructions)
+        self.users: list[set[int]] = [set() for _ in range(n)]
+        self.forms: list[Form] = []
+        for i, x in enumerate(self.instructions):
+            self.forms.append(self._form(i, x))
+        # those that may be needed no longer
+        self._unused = [i for i, users in enumerate(self.users) if not users]
+        self.ranks = [0] * n
+        self.now = 0
+        self._is_moved = False
+        self.order = list(range(n))
+        self.is_shared = False
+        self.contents: dict[Any, int] = {}
+        self.keys: list[Any] = [None] * n
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
-        self.repeated: set[int] = set()
-        self.is_tidy = False
+        # during `rewrite`, the ranks of the instructions to come that another takes the place of,
+        # or of whose operands: a heap
+        self._waiting: list[int] = []
+        self._is_rewriting = False
         # made on first use
         self._holds_complex: bool | None = None
         # constants by digest, built on first use, and those that are numbers
-        self._known: dict[Any, list[Ref]] | None = None
+        self._alike: dict[Any, list[Ref]] | None = None
         self._numbers: dict[Any, Ref] = {}
 
     @classmethod
@@ -122,11 +139,11 @@ class Builder:
         """A Ref to a constant: the one of this content, if there is one."""
         new = value if type(value) is Constant else Constant(value, captured)
         ref = Ref("constant", len(self.constants))
-        if self._known is None:
-            self._known = {}
+        if self._alike is None:
+            self._alike = {}
             for i, x in enumerate(self.constants):
-                self._known.setdefault(_digest(x), []).append(Ref("constant", i))
-        alike = self._known.setdefault(_digest(new), [])
+                self._alike.setdefault(_digest(x), []).append(Ref("constant", i))
+        alike = self._alike.setdefault(_digest(new), [])
         for known in alike:
             if self.constants[known.index].array.tobytes() == new.array.tobytes():
                 return known
@@ -150,26 +167,39 @@ class Builder:
         instruction = self.current(instruction)
         if instruction.op in CANONICAL:
             instruction = self.canonical(instruction)
+        return self._written(instruction)
+
+    def _written(self, instruction: Instruction) -> Ref:
         if self.place is not None and instruction.place is None:
             instruction = instruction.but(place=self.place)
         i = len(self.instructions)
-        first = self._first(i, instruction)
-        if first is not None:
-            return first
+        key = None
+        if self.is_shared:
+            key = content(instruction.op, instruction.operands, instruction.options)
+            first = self._known(key, i)
+            if first != i:
+                return self.refs[first]
         ref: Ref = _new_ref(Ref, ("instruction", i))
         self.refs.append(ref)
-        self.order.append(i)
-        self.absent.append(0)
-        self.ops.add(instruction.op)
         self.instructions.append(instruction)
-        self.op_of.append(instruction.op)
-        self.is_tidy = False
+        self.keys.append(key)
+        self.ops.add(instruction.op)
+        self.users.append(set())
+        self.forms.append(self._form(i, instruction))
+        self._unused.append(i)
+        # those of one place stay in the order of their numbers
+        self.ranks.append(self.now - 1)
+        self._is_moved = True
         return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         if self.replaced:
             operands = tuple([self.replaced.get(x, x) for x in operands])
+        if self.is_shared and op not in CANONICAL:
+            first = self.contents.get(content(op, operands, options))
+            if first is not None and self.ranks[first] < self.now:
+                return self.refs[first]
         shape, dtype = self._infer(op, operands, options)
         stage, place = self.stage, self.place
         return self.append(
@@ -182,22 +212,16 @@ class Builder:
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
             current = tuple([values.get(x, x) for x in instruction.operands])
-            values[ref] = self.append(instruction.but(operands=current, stage=stage))
+            values[ref] = self._written(instruction.but(operands=current, stage=stage))
         return [values.get(x, x) for x in code.outputs]
 
     def canonical(self, instruction: Instruction) -> Instruction:
         """An instruction with its options resolved; see `tapegrad.program.canonical`."""
-        resolve = CANONICAL[instruction.op]
-        x, operands, old = instruction, instruction.operands, instruction.options
-        kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
-        op, options = resolve(Spelled(x.op, old, [*map(self.shape, operands)], kinds, x.shape))
-        if op is x.op and options == old:
+        op, options = CANONICAL[instruction.op](instruction, self)
+        if op is instruction.op and options == instruction.options:
             return instruction
         # nothing in them can change
-        kept = MappingProxyType(options)
-        return Instruction(
-            op, operands, kept, x.shape, x.dtype, x.number, x.note, x.name, x.stage, x.place
-        )
+        return instruction.but(op=op, options=MappingProxyType(options))
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs.
@@ -207,11 +231,11 @@ class Builder:
         AssertionError
             If an operand is not in the program, or comes later.
         """
-        if not self.replaced.keys().isdisjoint(instruction.operands):
+        if self.replaced and not self.replaced.keys().isdisjoint(instruction.operands):
             instruction = instruction.using(self.replaced)
-        absent = self.absent
+        ranks, now = self.ranks, self.now
         for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction" and absent[x[1]]:
+            if type(x) is Ref and x[0] == "instruction" and ranks[x[1]] >= now:
                 raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
         return instruction
 
@@ -232,6 +256,24 @@ class Builder:
 
     # --- reading ----------------------------------------------------------------------
 
+    @property
+    def order(self) -> list[int]:
+        """The numbers of the instructions in the program, in order."""
+        if self._is_moved and not self._is_rewriting:
+            ranks, n = self.ranks, len(self.instructions)
+            left = [i for i in (*self._order, *range(self._n_ranked, n)) if ranks[i] != _GONE]
+            self.order = sorted(left, key=ranks.__getitem__)
+        return self._order
+
+    @order.setter
+    def order(self, order: list[int]) -> None:
+        self._order, self._n_ranked, self._is_moved = order, len(self.instructions), False
+        ranks = self.ranks
+        for k, i in enumerate(order):
+            # between them is a rank for what is new
+            ranks[i] = 2 * k
+        self.now = 2 * len(order)
+
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
         kind, index = ref
@@ -250,10 +292,10 @@ class Builder:
         return instruction if op is None or instruction.op is op else None
 
     def op(self, x: Any) -> Any:
-        """The op that makes a value: None for constants and numbers, "input" for inputs."""
-        if type(x) is not Ref or x[0] == "constant":
+        """The op that makes a value; of an input or a constant its kind, and None for a number."""
+        if type(x) is not Ref:
             return None
-        return self.op_of[x[1]] if x[0] == "instruction" else x[0]
+        return self.forms[x[1]][0] if x[0] == "instruction" else x[0]
 
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""
@@ -289,14 +331,15 @@ class Builder:
         return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
 
     def uses(self) -> Counter[Any]:
-        """How often each value is used; as an output too."""
-        operands = [x.operands for _, x in self.in_order()]
-        return Counter(filter(_is_ref, chain(self.outputs, *operands)))
+        """How often each value is used; as an output too. Numbers are counted with the values."""
+        # static results need not be hashable
+        used = [tuple(filter(_is_ref, self.outputs)), *[x.operands for _, x in self.in_order()]]
+        return Counter(chain.from_iterable(used))
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
-        op_of = self.op_of
-        return [i for i in self.order if op_of[i] in ops] if self.has(ops) else []
+        forms = self.forms
+        return [i for i in self.order if forms[i][0] in ops] if self.has(ops) else []
 
     def has(self, ops: Collection[Rules]) -> bool:
         """Whether an instruction is of one of these ops, or was before it was dropped."""
@@ -315,14 +358,22 @@ class Builder:
         if self._holds_complex is None:
             leaves: tuple[Any, ...] = (*self.inputs, *self.constants)
             # a Python number stands in no list
-            self._holds_complex = any(x.dtype.kind == "c" for x in leaves) or any(
-                x.dtype.kind == "c" or complex in map(type, x.operands) for _, x in self.in_order()
+            instructions = [x for _, x in self.in_order()]
+            dtypes = {x.dtype for x in (*leaves, *instructions)}
+            operands = chain.from_iterable([x.operands for x in instructions])
+            self._holds_complex = any(x.kind == "c" for x in dtypes) or complex in map(
+                type, operands
             )
         return self._holds_complex
 
     # --- changing ---------------------------------------------------------------------
 
-    def rewrite(self, visit: Visit, ops: Collection[Rules] | None = None) -> None:
+    def rewrite(
+        self,
+        visit: Visit,
+        ops: Collection[Rules] | None = None,
+        where: Callable[[Form], object] | None = None,
+    ) -> None:
         """Replace instructions with what `visit` returns for them.
 
         Parameters
@@ -333,141 +384,150 @@ class Builder:
             place, or None to leave it as it is. Instructions that it appends come before this one.
         ops
             The ops whose instructions are visited; all by default.
+        where
+            Whether instructions of a form are visited; all are by default.
         """
-        old, op_of = self.order, self.op_of
-        places: Sequence[int] = range(len(old))
-        if ops is not None:
-            ops = frozenset(ops)
-            # most passes visit few instructions
-            places = [k for k, i in enumerate(old) if op_of[i] in ops] if self.has(ops) else []
-        if not places:
+        if ops is not None and not self.has(ops) and not self._waiting:
             return
-        self._start()
-        instructions, absent, n = self.instructions, self.absent, 0
-        is_old, repeated = self.replaced.keys().isdisjoint, self.repeated
-        for k in places:
-            if n < k:
-                self._go_on(old[n:k])
-            i, n = old[k], k + 1
-            instruction = instructions[i]
-            if not is_old(instruction.operands) or i in repeated:
-                if not self._renewed(i, instruction):
-                    continue
-                instruction = instructions[i]
+        order, forms, waiting = self.order, self.forms, self._waiting
+        places: Sequence[int] = range(len(order))
+        if ops is not None:
+            places = [k for k in places if forms[order[k]][0] in ops]
+        if where is not None:
+            places = [k for k in places if where(forms[order[k]])]
+
+        def stop(i: int) -> None:
+            instruction = self.instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
-            result = visit(self, instruction)
-            if result is None or (type(result) is Instruction and self._renewed(i, result)):
-                self.order.append(i)
-                absent[i] = 0
-            elif type(result) is not Instruction:
+            result: Any = visit(self, instruction)
+            if type(result) is Instruction:
+                self._put_current(i, result)
+            elif result is not None:
                 result = self.replaced.get(result, result)
-                is_later = _is_computed(result) and absent[result[1]]  # type: ignore[index]
+                is_later = _is_computed(result) and self.ranks[result[1]] >= self.now
                 assert not is_later, f"{result} comes after what it replaces"
                 self._replace(i, result)
-        self._go_on(old[n:])
-        self._finish()
 
-    def _start(self) -> None:
-        """Begin to write the order again: so far nothing is in the program."""
-        self.order, self.replaced, self.repeated = [], {}, set()
-        self.absent = bytearray(b"\1") * len(self.instructions)
+        def renew(last: int) -> None:
+            while waiting and waiting[0] <= last:
+                self.now = heappop(waiting)
+                while waiting and waiting[0] == self.now:
+                    heappop(waiting)
+                i = order[self.now // 2]
+                if self.ranks[i] != _GONE:
+                    self._put_current(i, self.instructions[i])
+                form = forms[i]
+                visited = (ops is None or form[0] in ops) and (where is None or where(form))
+                if visited and self.ranks[i] != _GONE:
+                    stop(i)
 
-    def _go_on(self, kept: list[int]) -> None:
-        """Leave these instructions, on what stands in the place of their operands."""
-        absent, order, instructions = self.absent, self.order, self.instructions
-        # both grow on the way
-        is_old, repeated = self.replaced.keys().isdisjoint, self.repeated
-        if not self.replaced and not repeated:
-            order += kept
-            for i in kept:
-                absent[i] = 0
-            return
-        for i in kept:
-            instruction = instructions[i]
-            same = is_old(instruction.operands) and i not in repeated
-            if same or self._renewed(i, instruction):
-                order.append(i)
-                absent[i] = 0
+        self._is_rewriting = True
+        for k in places:
+            if waiting and waiting[0] <= 2 * k:
+                renew(2 * k)
+            if self.now != 2 * k:
+                self.now = 2 * k
+                stop(order[k])
+        renew(2 * len(order))
+        self.now, self.place, self._is_rewriting = 2 * len(order), None, False
+        if self.replaced:
+            self.outputs = tuple(map(self._current, self.outputs))
+            self.replaced = {}
 
-    def _finish(self) -> None:
-        """End what `_start` began: the outputs too are what stands in their place."""
-        replaced, self.replaced, self.place = self.replaced, {}, None
-        if replaced:
-            self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
-
-    def _renewed(self, i: int, instruction: Instruction) -> bool:
+    def _put_current(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another, unless its content is there already."""
-        self.put(i, self.current(instruction))
-        first = self._first(i, self.instructions[i])
-        if first is not None:
-            self._replace(i, first)
-        return first is None
+        instruction = self.current(instruction)
+        self.put(i, instruction)
+        if self.is_shared:
+            key = content(instruction.op, instruction.operands, instruction.options)
+            self.keys[i], first = key, self._known(key, i)
+            if first != i:
+                self._replace(i, self.refs[first])
 
     def put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another."""
-        self.instructions[i], self.op_of[i] = instruction, instruction.op
-        self.keys.pop(i, None)
-        self.ops.add(instruction.op)
-        self.is_tidy = False
+        self._release(i)
+        self.instructions[i] = instruction
+        if self.contents.get(self.keys[i]) == i:
+            del self.contents[self.keys[i]]
+        op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
+        if op is not instruction.op:
+            self.ops.add(instruction.op)
+            for user in self.users[i]:
+                self.forms[user] = self._form(user, self.instructions[user])
+                if self._is_rewriting:
+                    heappush(self._waiting, self.ranks[user])
 
     def _replace(self, i: int, x: Any) -> None:
         """Use an operand, which keeps the name, wherever the result of an instruction is used."""
         self.name(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
-        self.is_tidy = False
+        for user in self.users[i]:
+            heappush(self._waiting, self.ranks[user])
+        self._drop(i)
 
-    def _first(self, i: int, instruction: Instruction) -> Ref | None:
-        """The value of this content that is in the program; if there is none, it is this one."""
-        if self.contents is None:
-            return None
-        operands: tuple[Any, ...] = instruction.operands
-        for x in operands:
+    def _form(self, i: int, instruction: Instruction) -> Form:
+        """The form of an instruction, which is kept as a user of its operands."""
+        form: list[Any] = [instruction.op]
+        for x in instruction.operands:
             if type(x) is not Ref:
-                operands = exact(operands)
-                break
-        # as `content` of most, of which there are many
-        key = content(instruction, operands) if instruction.options else (instruction.op, operands)
-        first = self.contents.get(key, i)
-        if first != i and self.keys.get(first) == key:
-            if not self.absent[first]:
-                return self.refs[first]
-            # it comes later, if at all, and is this one then
-            self.repeated.add(first)
-        self.contents[key], self.keys[i] = i, key
-        return None
+                form.append(None)
+            elif x[0] == "instruction":
+                self.users[x[1]].add(i)
+                form.append(self.forms[x[1]][0])
+            else:
+                form.append(x[0])
+        return tuple(form)
+
+    def _release(self, i: int) -> None:
+        """Keep that an instruction uses its operands no longer."""
+        users = self.users
+        for x in self.instructions[i].operands:
+            if type(x) is Ref and x[0] == "instruction":
+                of = users[x[1]]
+                of.discard(i)
+                if not of:
+                    self._unused.append(x[1])
+
+    def _drop(self, i: int) -> None:
+        self._release(i)
+        self.ranks[i] = _GONE
+        self._is_moved = True
+
+    def _current(self, x: Any) -> Any:
+        # static results need not be hashable
+        return self.replaced.get(x, x) if type(x) is Ref else x
+
+    def _known(self, content: Any, i: int) -> int:
+        """The number of the instruction of this content before one; if there is none, its own."""
+        first = self.contents.setdefault(content, i)
+        if first == i or self.ranks[first] < self.now:
+            return first
+        if self.ranks[first] != _GONE:
+            # it comes later, and is this one then
+            heappush(self._waiting, self.ranks[first])
+        self.contents[content] = i
+        return i
 
     def _share(self) -> None:
         """From now on equal instructions are shared."""
-        self.contents, old = {}, self.order
-        self._start()
-        for i in old:
-            if self._renewed(i, self.instructions[i]):
-                self.order.append(i)
-                self.absent[i] = 0
-        self._finish()
+        self.is_shared = True
+        self.keys = [content(x.op, x.operands, x.options) for x in self.instructions]
+        for i, key in enumerate(self.keys):
+            if self.contents.setdefault(key, i) != i:
+                heappush(self._waiting, self.ranks[i])
+        self.rewrite(lambda builder, instruction: None, ())
 
     def tidy(self) -> None:
-        """Drop what no output depends on; equal instructions are shared.
+        """Drop what no output depends on.
 
         Inputs stay: they are the program's signature.
         """
-        if not self.is_tidy:
-            self.drop_unused()
-            self.is_tidy = True
-
-    def drop_unused(self) -> None:
-        """Drop the instructions that no output depends on."""
-        needed: set[Any] = {x for x in self.outputs if _is_ref(x)}
-        refs, instructions, order = self.refs, self.instructions, []
-        for i in reversed(self.order):
-            if refs[i] in needed:
-                needed.update(instructions[i].operands)
-                order.append(i)
-            else:
-                self.absent[i] = 1
-        if len(order) < len(self.order):
-            self.order = order[::-1]
-            self.ops = set(map(self.op_of.__getitem__, order))
+        returned = {x.index for x in self.outputs if _is_computed(x)}
+        while self._unused:
+            i = self._unused.pop()
+            if not self.users[i] and self.ranks[i] != _GONE and i not in returned:
+                self._drop(i)
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
         """The constants, the instructions numbered in order, and the outputs.
@@ -478,23 +538,26 @@ class Builder:
             If an instruction uses one that is no longer in the program, or that comes later.
         """
         instructions = [self.instructions[i] for i in self.order]
-        used = chain(self.outputs, *[x.operands for x in instructions])
+        holding = [self.instructions[i] for i in self.order if "constant" in self.forms[i]]
+        used = chain(self.outputs, *[x.operands for x in holding])
         kept = sorted({x for x in used if _is_ref(x) and x.kind == "constant"})
         moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
 
-        def new(x: Any) -> Any:
-            return moved[x] if type(x) is Ref and x[0] != "input" else x
+        def new(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple([moved[x] if type(x) is Ref and x[0] != "input" else x for x in xs])
 
         numbered = []
         for i, instruction, ref in zip(self.order, instructions, self.refs, strict=False):
-            operands = tuple(map(new, instruction.operands))
+            operands = new(instruction.operands)
             same = operands == instruction.operands
             numbered.append(instruction if same else instruction.on(operands))
             moved[self.refs[i]] = ref
-        return tuple([self.of(x) for x in kept]), tuple(numbered), tuple(map(new, self.outputs))
+        return tuple([self.of(x) for x in kept]), tuple(numbered), new(self.outputs)
 
 
 Visit = Callable[[Builder, Instruction], Any]
+# an op, and for each operand the op that makes it, "input", "constant", or None for a number
+Form = tuple[Any, ...]
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__
 
@@ -516,4 +579,6 @@ def _is_computed(x: Any) -> bool:
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, for operands like these."""
     like = evaluate(op, operands, options)
-    return np.shape(like), np.asarray(like).dtype
+    if type(like) is not np.ndarray:
+        like = np.asarray(like)
+    return like.shape, like.dtype

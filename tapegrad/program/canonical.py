@@ -11,8 +11,10 @@ they stand, and equal instructions are shared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
 
 from tapegrad.core.rules import Rules
 from tapegrad.ops import reduction
@@ -20,29 +22,30 @@ from tapegrad.ops.indexing import HOLE, getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+from tapegrad.program.ir import Instruction
 
 Shape = tuple[int, ...]
 Resolved = tuple[Rules, Mapping[str, Any]]
 
 
-class Spelled(NamedTuple):
-    """An op as it was recorded, with the shapes and the kinds of its operands."""
+class Operands(Protocol):
+    """A program, for the facts about operands."""
 
-    op: Rules
-    options: Mapping[str, Any]
-    shapes: Sequence[Shape]
-    kinds: Sequence[str]
-    shape: Shape
+    def shape(self, x: Any) -> Shape:
+        """The shape of an operand."""
 
-
-Resolve = Callable[[Spelled], Resolved]
+    def dtype(self, x: Any) -> Any:
+        """Its dtype; anything else for a Python number."""
 
 
-def _reshape(x: Spelled) -> Resolved:
+Resolve = Callable[[Instruction, Operands], Resolved]
+
+
+def _reshape(x: Instruction, of: Operands) -> Resolved:
     return reshape, {"shape": x.shape}
 
 
-def _transpose(x: Spelled) -> Resolved:
+def _transpose(x: Instruction, of: Operands) -> Resolved:
     n = len(x.shape)
     axes = list(range(n))
     if x.op is swapaxes:
@@ -53,8 +56,8 @@ def _transpose(x: Spelled) -> Resolved:
     return transpose, {} if axes == list(range(n))[::-1] else {"axes": tuple(axes)}
 
 
-def _reduction(x: Spelled) -> Resolved:
-    n, axis = len(x.shapes[0]), x.options.get("axis")
+def _reduction(x: Instruction, of: Operands) -> Resolved:
+    n, axis = len(of.shape(x.operands[0])), x.options.get("axis")
     canonical: dict[str, Any] = {"keepdims": True} if x.options.get("keepdims") else {}
     # of an array without axes NumPy takes axis 0 for none
     if axis is not None and n:
@@ -64,36 +67,43 @@ def _reduction(x: Spelled) -> Resolved:
     return x.op, canonical
 
 
-def _joined(x: Spelled) -> Resolved:
+def _joined(x: Instruction, of: Operands) -> Resolved:
     axis = x.options.get("axis", 0)
     if axis is None:
         return x.op, x.options
     return x.op, {"axis": axis % len(x.shape)} if axis % len(x.shape) else {}
 
 
-def _getitem(x: Spelled) -> Resolved:
-    if x.options["index"] == (HOLE,) and x.kinds[1] in ("i", "u"):
-        return index_select, {}
-    if len(x.kinds) > 1:
-        return x.op, x.options
-    parts = _parts(x.options["index"], x.shapes[0])
-    if _takes_all(parts, x.shapes[0]):
+def _getitem(x: Instruction, of: Operands) -> Resolved:
+    taken, *places = x.operands
+    if places:
+        is_rows = _is_rows(x, of.dtype(places[0]))
+        return (index_select, {}) if is_rows else (x.op, x.options)
+    shape = of.shape(taken)
+    parts = _parts(x.options["index"], shape)
+    if _takes_all(parts, shape):
         return reshape, {"shape": x.shape}
     return x.op, {"index": parts}
 
 
-def _scatter(x: Spelled) -> Resolved:
-    rows = x.options["index"] == (HOLE,) and x.kinds[1] in ("i", "u")
-    # one number for each place is added to the zero there; a single one is set
-    if rows and x.shapes[0] == x.shapes[1] + x.shape[1:] and math.prod(x.shapes[1]) > 1:
-        return sum_segments, {"n": x.shape[0]}
-    if len(x.kinds) > 1:
-        return x.op, x.options
+def _scatter(x: Instruction, of: Operands) -> Resolved:
+    (values, *places), shapes = x.operands, [*map(of.shape, x.operands)]
+    if places:
+        # one number for each place is added to the zero there; a single one is set
+        many = shapes[0] == shapes[1] + x.shape[1:] and math.prod(shapes[1]) > 1
+        is_rows = many and _is_rows(x, of.dtype(places[0]))
+        return (sum_segments, {"n": x.shape[0]}) if is_rows else (x.op, x.options)
     parts = _parts(x.options["index"], x.shape)
     # a Python number has no shape, and one value may fill many places
-    if x.kinds[0] and _takes_all(parts, x.shape) and math.prod(x.shapes[0]) == math.prod(x.shape):
+    is_array = isinstance(of.dtype(values), np.dtype)
+    if is_array and _takes_all(parts, x.shape) and math.prod(shapes[0]) == math.prod(x.shape):
         return reshape, {"shape": x.shape}
     return x.op, {"shape": x.shape, "index": parts}
+
+
+def _is_rows(x: Instruction, dtype: Any) -> bool:
+    """Whether an index is one array of integers."""
+    return x.options["index"] == (HOLE,) and isinstance(dtype, np.dtype) and dtype.kind in "iu"
 
 
 def _takes_all(parts: tuple[Any, ...], shape: Shape) -> bool:

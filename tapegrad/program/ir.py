@@ -312,24 +312,32 @@ class Instruction(_Fields):
         return facts(self.op).view
 
 
-def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
+def content(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """A key that is equal for two instructions that compute the same from the same operands."""
-    options = instruction.options
+    for x in operands:
+        if type(x) is not Ref:
+            operands = exact(operands)
+            break
     if not options:
-        return instruction.op, operands
-    return instruction.op, operands, *[(name, _option(options[name])) for name in sorted(options)]
+        return op, operands
+    return op, operands, *[(name, _option(options[name])) for name in sorted(options)]
 
 
 def _option(option: Any) -> Any:
-    if isinstance(option, np.ndarray):
+    kind = type(option)
+    if kind is tuple:
+        # most are shapes
+        return option if set(map(type, option)) == {int} else tuple(map(_option, option))
+    if kind in _TOLD_BY_VALUE:
+        return kind, option
+    if kind is np.ndarray:
         return _content(option)
-    if type(option) is tuple:
-        return tuple(map(_option, option))
     # for anything else, equal text does not mean equal values
-    return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
+    return kind, repr(option) if kind in _TOLD_BY_TEXT else id(option)
 
 
-_TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)
+_TOLD_BY_VALUE = frozenset({bool, int, str, bytes, type(None)})
+_TOLD_BY_TEXT = frozenset({float, slice})
 _new = object.__new__
 _NAMES = [field.name for field in attrs.fields(Instruction)]
 

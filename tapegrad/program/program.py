@@ -27,7 +27,7 @@ from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
-from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.entry import Argument, values_of
@@ -316,7 +316,9 @@ def improvement(*, complex: bool = False) -> Callable[[Change], Improvement]:
     return declared
 
 
-def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
+def rule(
+    *ops: Rules, complex: bool = False, where: Callable[[Form], object] | None = None
+) -> Callable[[Visit], Improvement]:
     """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
 
     Parameters
@@ -326,6 +328,8 @@ def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
     complex
         Whether it is right for complex numbers. By default it sees no instruction that gives or
         takes any.
+    where
+        Whether it may apply to instructions of a form, see `Builder.rewrite`.
     """
 
     def declared(visit: Visit) -> Improvement:
@@ -335,7 +339,7 @@ def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
         @functools.wraps(visit)
         def change(builder: Builder) -> None:
             chosen = visit_real if not complex and builder.holds_complex else visit
-            builder.rewrite(chosen, ops or None)
+            builder.rewrite(chosen, frozenset(ops) or None, where)
 
         return Improvement(change)
 

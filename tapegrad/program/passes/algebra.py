@@ -15,6 +15,7 @@ import ast
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from tapegrad.declare import OPS
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, power, subtract
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.builder import NUMBER, Builder, Form
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import Improvement, rule
 
@@ -52,6 +53,12 @@ class Part:
     parts: tuple[Part, ...] = ()
     number: float | None = None
     name: str = ""
+
+    def may_be(self, op: Any) -> bool:
+        """Whether an operand that this op makes may be like this part."""
+        if self.number is not None:
+            return op is None or op == "constant"
+        return self.op is None or self.op is op
 
     def matches(self, builder: Builder, x: Any, bound: Bound) -> bool:
         """Whether an operand is like this part; the names are added to those that are bound."""
@@ -110,20 +117,12 @@ class Line:
     pattern: Part
     replacement: Part
     conditions: tuple[tuple[str, ...], ...]
-    # the ops of the parts, and None for a number; whether no part is a name alone
-    inner: frozenset[Rules | None] = attrs.field(init=False)
-    is_full: bool = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        inner = [x.op for x in self.pattern.parts if x.op is not None or x.number is not None]
-        object.__setattr__(self, "inner", frozenset(inner))
-        object.__setattr__(self, "is_full", len(inner) == len(self.pattern.parts))
-
-    def may_fit(self, ops: set[Any]) -> bool:
-        """Whether the pattern may fit an instruction whose operands are of these ops."""
-        if self.is_full:
-            return self.inner >= ops
-        return not self.inner or not self.inner.isdisjoint(ops)
+    def may_fit(self, form: Form) -> bool:
+        """Whether the pattern may fit an instruction of this form."""
+        op, *of = form
+        parts, orders = self.pattern.parts, (of, of[::-1]) if op in _EITHER_WAY else (of,)
+        return any(all(map(Part.may_be, parts, order)) for order in orders)
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
         """The replacement of an instruction, or None."""
@@ -151,13 +150,18 @@ def lines(text: str) -> tuple[Line, ...]:
     return tuple([_line(line) for line in map(str.strip, joined.splitlines()) if line])
 
 
-def by_op(rules: Iterable[Line]) -> dict[Rules, tuple[Line, ...]]:
-    """The rules for the instructions of each op, in order."""
-    visits: dict[Rules, tuple[Line, ...]] = {}
+def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
+    """A function of a form that gives the rules that may fit its instructions, in order."""
+    by_op: dict[Rules, list[Line]] = {}
     for x in rules:
         assert x.pattern.op is not None, f"{x.text} is for no op"
-        visits[x.pattern.op] = (*visits.get(x.pattern.op, ()), x)
-    return visits
+        by_op.setdefault(x.pattern.op, []).append(x)
+
+    @lru_cache(1 << 10)
+    def fitting(form: Form) -> tuple[Line, ...]:
+        return tuple([x for x in by_op.get(form[0], ()) if x.may_fit(form)])
+
+    return fitting
 
 
 def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvement:
@@ -171,25 +175,21 @@ def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvem
     >>> print(tg.compile(lambda x: x - (2.0 - x), passes=(flip,), check=True)(np.ones(2)))
     [0. 0.]
     """
-    rules = by_op(lines(text))
+    fitting = table(lines(text))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        return applied(rules, builder, instruction)
+        return applied(fitting, builder, instruction)
 
     visit.__name__ = visit.__qualname__ = name
-    return rule(*rules, complex=complex)(visit)
+    return rule(complex=complex, where=fitting)(visit)
 
 
 def applied(
-    rules: Mapping[Rules, Sequence[Line]], builder: Builder, instruction: Instruction
+    fitting: Callable[[Form], Sequence[Line]], builder: Builder, instruction: Instruction
 ) -> Any:
-    """The replacement of an instruction by the first of these rules that fits, or None."""
-    lines = rules.get(instruction.op)
-    if lines is None:
-        return None
-    ops = set(map(builder.op, instruction.operands))
-    for line in lines:
-        result = line(builder, instruction) if line.may_fit(ops) else None
+    """The replacement of an instruction by the first rule of a table that fits, or None."""
+    for line in fitting((instruction.op, *map(builder.op, instruction.operands))):
+        result = line(builder, instruction)
         if result is not None:
             return result
     return None

@@ -28,7 +28,7 @@ def written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
     operands = instruction.operands
     kinds = tuple([_kind(builder, x) for x in operands])
-    code = _program(_Call(content(instruction, kinds), kinds, instruction))
+    code = _program(_Call(content(instruction.op, kinds, instruction.options), kinds, instruction))
     varying = [x for x, kind in zip(operands, kinds, strict=True) if len(kind) == 2]
     (result,) = builder.inlined(code, varying, builder.stage)
     return result

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import applied, by_op, lines, splat
+from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
-_OUTSIDE = by_op(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
+_OUTSIDE = table(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
 
 
-@rule(multiply, divide, add, subtract, negative)
+@lru_cache(1 << 10)
+def _may_join(form: Form) -> bool:
+    """Whether an instruction of a form may be a multiple of a multiple, or has a sign to join."""
+    op, *of = form
+    if op in (add, subtract):
+        doubled = of[0] is of[1] and of[0] in (divide, add)
+        return multiply in of or negative in of or doubled
+    numbers = op is negative or None in of or "constant" in of
+    multiples = not {multiply, divide, add, negative}.isdisjoint(of)
+    return (op is multiply and negative in of) or (numbers and multiples)
+
+
+@rule(multiply, divide, add, subtract, negative, where=_may_join)
 def join_factors(builder: Builder, instruction: Instruction) -> Any:
     """``2 * (a * x) -> (2 * a) * x`` for a number a.
 

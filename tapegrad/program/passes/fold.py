@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
+from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.arithmetic import (
     reciprocal,
@@ -25,10 +27,10 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
-from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.algebra import applied, by_op, lines
+from tapegrad.program.passes.algebra import applied, lines, table
 from tapegrad.program.program import rule
 
 
@@ -75,34 +77,35 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
-@rule(complex=True)
+_KNOWN = frozenset({None, "constant"})
+
+
+@lru_cache(1 << 10)
+def _may_fold(form: Form) -> bool:
+    """Whether an instruction of a form may be one that `fold` is for."""
+    op, *of = form
+    fills = broadcast_to in of or (len(of) > 1 and "constant" in of)
+    known = _KNOWN.issuperset(of) or op in _FURTHER or bool(_fitting(form))
+    return known or (fills and is_elementwise(op))
+
+
+@rule(complex=True, where=_may_fold)
 def fold(builder: Builder, instruction: Instruction) -> Any:
     """Drop identities and compute constants.
 
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
-    # this runs for every operand, most of which are instructions of another op
-    varies, may_fill, op_of = False, False, builder.op_of
-    for x in instruction.operands:
-        if type(x) is Ref:
-            kind, at = x
-            varies = varies or kind != "constant"
-            may_fill = (
-                may_fill
-                or kind == "constant"
-                or (kind == "instruction" and op_of[at] is broadcast_to)
-            )
-    if not varies:
+    if _KNOWN.issuperset(builder.forms[builder.at][1:]):
         result = _constant(builder, instruction)
         if result is not None:
             return result
     operands = instruction.operands
-    if may_fill and instruction.is_elementwise:
+    if instruction.is_elementwise:
         operands = _without_broadcasts(builder, instruction)
     changed = operands is not instruction.operands
     instruction = instruction.on(operands) if changed else instruction
-    result = applied(_RULES, builder, instruction)
+    result = applied(_fitting, builder, instruction)
     if result is None and instruction.op in _FURTHER:
         result = _FURTHER[instruction.op](builder, instruction)
     return instruction if changed and result is None else result
@@ -205,5 +208,5 @@ ALGEBRA = lines("""
         if precise, typed x, limit m, before y z
 """)
 
-_RULES = by_op(ALGEBRA)
+_fitting = table(ALGEBRA)
 _FURTHER: Mapping[Rules, Visit] = {transpose: _transpose, concatenate: _joined}

@@ -36,7 +36,7 @@ def trim_loops(builder: Builder) -> None:
     """
     while builder.has(_NESTED) and _trim(builder):
         # what one loop does not take, another need not return
-        builder.drop_unused()
+        builder.tidy()
 
 
 def _trim(builder: Builder) -> bool:

@@ -57,8 +57,7 @@ def straighten(builder: Builder) -> None:
             return turned
         right = instruction.operands[-1] if instruction.operands else None
         if instruction.op is matmul and _is_thin(builder, instruction) and right in copies:
-            left = instruction.operands[0]
-            return builder.emit(matmul, left, copies[right], note=instruction.note)
+            return instruction.on((instruction.operands[0], copies[right]))
         return None
 
     builder.rewrite(visit, (transpose, matmul))
@@ -89,11 +88,14 @@ def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number:
         return None
     # most operands lie as they should
-    op_of, masks = builder.op_of, instruction.op is multiply
+    instructions, masks = builder.instructions, instruction.op is multiply
     for x in operands:
-        own = builder.shape(x)
-        is_view = type(x) is Ref and x[0] == "instruction" and op_of[x[1]] in (transpose, getitem)
-        if own != () and (own != shape or is_view or (masks and builder.dtype(x).kind == "b")):
+        if type(x) is Ref and x[0] == "instruction":
+            source = instructions[x[1]]
+            own, is_view = source.shape, source.op is transpose or source.op is getitem
+        else:
+            own, is_view = builder.shape(x), False
+        if own and (own != shape or is_view or (masks and builder.dtype(x).kind == "b")):
             break
     else:
         return None
@@ -158,15 +160,13 @@ def type_numbers(builder: Builder) -> None:
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
-    builder.rewrite(_typed, _ufuncs(builder))
+    builder.rewrite(_typed, _ufuncs(builder), lambda form: None in form)
 
 
 def _typed(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number:
         return None
     xs = instruction.operands
-    if all(type(x) is Ref for x in xs):
-        return None
     dtypes = {d for x in xs if (d := builder.dtype(x)) is not NUMBER}
     if len(dtypes) != 1:
         return None

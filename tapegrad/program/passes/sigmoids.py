@@ -115,7 +115,8 @@ def _viewed(a: Builder, x: Any, b: Builder, y: Any) -> tuple[Any, Any]:
     """The values of two programs that two values are the same view of: themselves, if of none."""
     while (source := a.source(x)) is not None and (like := b.source(y)) is not None:
         single = source.is_view and len(source.operands) == len(like.operands) == 1
-        if not single or content(source, ()) != content(like, ()):
+        contents = [content(x.op, (), x.options) for x in (source, like)]
+        if not single or contents[0] != contents[1]:
             break
         (x,), (y,) = source.operands, like.operands
     return x, y

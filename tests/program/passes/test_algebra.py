@@ -12,7 +12,7 @@ from tapegrad.declare import OPS
 from tapegrad.errors import ProofError
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import fold
-from tapegrad.program.passes.algebra import algebra, by_op, lines, words
+from tapegrad.program.passes.algebra import algebra, lines, table, words
 from tapegrad.program.passes.fold import ALGEBRA
 from tapegrad.program.program import improved
 from tapegrad.testing.proof import improved_and_proved
@@ -171,7 +171,7 @@ def test_a_rule_of_ones_own_is_a_line():
 @pytest.mark.parametrize("text", ["x * 1 -> x, if unreal", "no_op(x) -> x", "x -> x"])
 def test_a_line_that_says_nothing_is_refused(text):
     with pytest.raises((AssertionError, KeyError)):
-        by_op(lines(text))
+        table(lines(text))
 
 
 def test_every_condition_is_used_and_told():

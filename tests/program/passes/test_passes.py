@@ -22,7 +22,7 @@ from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
-from tapegrad.program.ir import Ref, content, exact
+from tapegrad.program.ir import Ref, content
 from tapegrad.program.passes import pick_first
 from tapegrad.program.program import check_program, rebuilt
 from tapegrad.testing import programs
@@ -93,11 +93,19 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         # a builder that begins anew finds the same, whatever the one before it has kept
         assert resolved(rebuilt(program, builder)) == resolved(program)
         instructions = dict(builder.in_order())
-        assert sorted(instructions) == [i for i, gone in enumerate(builder.absent) if not gone]
-        assert all(builder.op_of[i] is x.op for i, x in instructions.items())
+        users = {
+            i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
+            for i in instructions
+        }
+        assert {i: builder.users[i] for i in instructions} == users
+        assert sorted(builder.order, key=builder.ranks.__getitem__) == builder.order
+        assert all(
+            builder.forms[i] == (x.op, *map(builder.op, x.operands))
+            for i, x in instructions.items()
+        )
         used = {x for y in instructions.values() for x in y.operands} | {*builder.outputs}
         assert all(builder.refs[i] in used for i in instructions)
-        contents = [content(x, exact(x.operands)) for x in instructions.values()]
+        contents = [content(x.op, x.operands, x.options) for x in instructions.values()]
         assert len(set(contents)) == len(contents)
 
 
