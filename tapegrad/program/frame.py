@@ -196,7 +196,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
         if Ref("input", i) not in values:
             values[Ref("input", i)] = names.new(name)
-    matrices: list[tuple[Array, str]] = []
+    matrices: dict[Any, list[tuple[Array, str]]] = {}
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
         if _is_number(x):
@@ -206,7 +206,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
             same = next((name for name, y in known_as if x.shape == y.shape and x == y), None)
             values[ref] = same or names.new(_wanted(x, i, matrices))
             if x.splat is None and x.array.ndim == 2:
-                matrices.append((x.array, values[ref]))
+                matrices.setdefault(_start(x.array.T), []).append((x.array, values[ref]))
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
         op, wanted = instruction.op, instruction.name
@@ -238,16 +238,19 @@ def _part(whole: Instruction, index: int) -> str:
     return PART.name
 
 
-def _wanted(x: Constant, i: int, matrices: Sequence[tuple[Array, str]]) -> str:
+def _start(array: Array) -> Any:
+    """By which most arrays are told from each other."""
+    return array.dtype, array.shape, array[:1].tobytes() if array.ndim else b""
+
+
+def _wanted(x: Constant, i: int, matrices: Mapping[Any, Sequence[tuple[Array, str]]]) -> str:
     """The name of a constant, if nothing else has it, after those that it may be a transpose of."""
     if x.name:
         return x.name
     if x.splat is None:
         # a rule may take the transpose of a captured matrix
-        for array, name in matrices:
-            alike = (array.dtype, array.T.shape) == (x.dtype, x.shape)
-            # the first rows tell most of them apart
-            if alike and all(np.array_equal(array.T[:n], x.array[:n]) for n in (1, None)):
+        for array, name in matrices.get(_start(x.array), ()):
+            if np.array_equal(array.T, x.array):
                 return f"{name}_T"
         return f"captured{i}" if x.captured else f"constant{i}"
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
