@@ -232,11 +232,11 @@ LOOPS: list[Refusal] = [
         of_numbers(1.5, lambda c, x: (np.argmax(x), None)),
         "carry is float64 before a step and int64",
     ),
-    # what the numbers become makes another dtype of the first in the second step
+    # the second number takes part in no step as anything but a float64
     (
         TypeError,
-        of_numbers((1, 1.0), lambda c, x: ((x[0] * c[1], c[0] * c[1]), None)),
-        "carry.0 is float32 before",
+        of_numbers((1.0, 1.0), lambda c, x: ((x[0], c[0]), None)),
+        "carry.1 is float64 before a step and float32",
     ),
     (TypeError, lambda v: tg.while_loop(lambda c: c > 0, abs, v), "of shape (3,); one truth value"),
     *[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import attrs
@@ -91,54 +92,52 @@ def settle_carry(
     step: Callable[[Any], T],
     carry_of: Callable[[T], Any],
 ) -> tuple[Any, T]:
-    """The initial carry of the loop, and the result of a step from it.
+    """The initial carry of a loop, and the result of the first step from it.
 
-    Python numbers take the dtype that the step makes of them.
+    Python numbers take the dtypes that the steps make of them.
     """
     init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    known = tree.map(primal_of, init)
-    done = step(known)
-    check_carry(what, f, known, carry_of(done))
-    if any(map(is_number, tree.leaves(init))):
-        init = give_dtypes(init, carry_of(done))
-        known = arrays_of(init)
-        done = step(known)
-        check_carry(what, f, known, carry_of(done))
-    return init, done
-
-
-def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
-    """The initial carry of a loop on arrays: arrays that the step cannot change.
-
-    Python numbers take the dtype that the step makes of them.
-    """
-    init = tree.map_with_path(partial(_lent, what), init, root(init, "carry"))
-    if not any(map(is_number, tree.leaves(init))):
-        return init
-    after = step(lend_carry(init))
-    check_arrays(f, after)
-    check_carry(what, f, init, after)
-    # as NumPy's own numbers, which `+=` does not change
-    return tree.map(lambda x, y: y[()] if is_number(x) else y, init, give_dtypes(init, after))
+    carry = tree.map(primal_of, init)
+    adapts = [*map(is_number, tree.leaves(carry))]
+    if not any(adapts):
+        done = step(carry)
+        check_carry(what, f, carry, carry_of(done))
+        return init, done
+    while True:
+        done = step(carry)
+        after = carry_of(done)
+        check_carry(what, f, carry, after, adapts)
+        wider = tree.map(_wider, carry, after)
+        if all(map(_is_like, tree.leaves(carry), tree.leaves(wider))):
+            check_carry(what, f, carry, after)
+            return _give_dtypes(init, carry), done
+        carry = wider
 
 
 def as_initial(what: str, x: Any, path: str) -> Any:
-    """A leaf of the first carry, as an array or a number."""
+    """A leaf of the first carry, as a number or an array that no step can change."""
+    if type(x) is np.ndarray:
+        require_real(x.dtype, f"{what}: {path}", True)
+        return readonly_view(x)
     require_64_bits(primal_of(x), f"{what}: {path}")
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 
 
-def _lent(what: str, x: Any, path: str) -> Any:
-    if type(x) is not np.ndarray:
-        return as_initial(what, x, path)
-    require_real(x.dtype, f"{what}: {path}", True)
-    return readonly_view(x)
+def _wider(x: Any, y: Any) -> Any:
+    """A leaf of a carry, in a dtype that also holds the leaf after a step."""
+    dtype = np.asarray(y).dtype
+    if not is_number(x):
+        if dtype == x.dtype:
+            return x
+        dtype = np.promote_types(x.dtype, dtype)
+    # as NumPy's own number, which `+=` does not change
+    return np.asarray(x).astype(dtype)[()]
 
 
-def give_dtypes(init: Any, after: Any) -> Any:
-    """A carry whose Python numbers are arrays of the dtypes that a step gives.
+def _give_dtypes(init: Any, like: Any) -> Any:
+    """A carry with the arrays of another in the place of its Python numbers.
 
-    A recorded one of that dtype stays as it is: the loop itself makes it an array.
+    A recorded one of the same dtype stays as it is: the loop itself makes it an array.
     """
     last = CURRENT.get()
     # a loop of a program is given arrays alone
@@ -147,14 +146,13 @@ def give_dtypes(init: Any, after: Any) -> Any:
     def array(x: Any, y: Any) -> Any:
         if not is_number(x):
             return x
-        dtype = np.asarray(y).dtype
         if type(x) is not Tensor:
-            return np.asarray(x).astype(dtype)
-        if x.dtype != dtype:
-            return x.astype(dtype)
+            return y
+        if x.dtype != y.dtype:
+            return x.astype(y.dtype)
         return append(ASARRAY, (x,), {}) if in_program else x
 
-    return tree.map(array, init, after)
+    return tree.map(array, init, like)
 
 
 def arrays_of(carry: Any) -> Any:
@@ -167,8 +165,12 @@ def _is_like(x: Any, y: Any) -> bool:
     return arrays and x.shape == y.shape and x.dtype == y.dtype
 
 
-def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> None:
+def check_carry(
+    what: str, f: Callable[..., Any], before: Any, after: Any, adapts: Sequence[bool] = ()
+) -> None:
     """Raise unless a step returned a carry like the one it was given.
+
+    A leaf that adapts may become of another dtype, that of a kind of numbers that includes its own.
 
     Raises
     ------
@@ -192,7 +194,7 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
                 f"and after it {', '.join(after_paths) or 'none'}"
             )
         raise TypeError(f"{must}, but the structures differ: {before!r} and {after!r}")
-    for (path, x), (_, y) in zip(old, new, strict=True):
+    for (path, x), (_, y), adapted in zip_longest(old, new, adapts):
         if np.shape(x) != np.shape(y):
             raise ValueError(
                 f"{must}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
@@ -200,8 +202,8 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
         dtypes = np.asarray(x).dtype, np.asarray(y).dtype
         # a large int alone is unsigned, but adapts as any
         kind = dtypes[0].kind.replace("u", "i")
-        number = is_number(x) and "bifc".index(kind) <= "bifc".find(dtypes[1].kind)
-        if dtypes[0] != dtypes[1] and not number:
+        fits = adapted and "bifc".index(kind) <= "bifc".find(dtypes[1].kind)
+        if dtypes[0] != dtypes[1] and not fits:
             raise TypeError(
                 f"{must}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "
                 f"with that dtype, or return it .astype({str(dtypes[0])!r})"

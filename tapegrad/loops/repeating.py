@@ -20,7 +20,6 @@ from tapegrad.loops.carry import (
     as_initial,
     check_arrays,
     check_carry,
-    initial_carry,
     is_number,
     keep_result,
     lend_carry,
@@ -219,10 +218,15 @@ def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(readonly_view, init)):
         return _unchanged(op.name, init)
-    carry = initial_carry(op.name, body, init, body)
+
+    def step(carry: Any) -> Any:
+        after = keep_result(body(lend_carry(carry)))
+        check_arrays(body, after)
+        return after
+
+    _, carry = settle_carry(op.name, body, init, step, lambda after: after)
     while _truth(cond, carry):
-        before, carry = carry, keep_result(body(lend_carry(carry)))
-        check_arrays(body, carry)
+        before, carry = carry, step(carry)
         check_carry(op.name, body, before, carry)
     return carry
 
@@ -230,7 +234,7 @@ def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
 def _unchanged(what: str, init: Any) -> Any:
     """The result of a loop without steps."""
     init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    return tree.map(np.asarray, init)
+    return keep_result(arrays_of(init))
 
 
 def _truth(cond: Fn, carry: Any) -> bool:

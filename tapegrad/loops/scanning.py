@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -15,10 +15,9 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
+    arrays_of,
     check_arrays,
     check_carry,
-    give_dtypes,
-    initial_carry,
     keep_result,
     lend_carry,
     on_arrays,
@@ -170,16 +169,22 @@ def _row(xs: Any, t: int) -> Any:
 def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """The loop on arrays."""
     if n == 0:
-        done = _traced(op, f, init, xs, n)[1]
+        init, done = _traced(op, f, init, xs, n)
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
-        return tree.map(np.asarray, give_dtypes(init, done.output[0])), ys
+        return keep_result(arrays_of(init)), ys
     order = range(n)[::-1] if reverse else range(n)
-    carry = initial_carry(op.name, f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
-    rows = []
-    for t in order:
+
+    def step(carry: Any, t: int) -> Any:
+        result = keep_result(_pair(f, f(lend_carry(carry), _row(xs, t))))
+        check_arrays(f, result)
+        return result
+
+    first = partial(step, t=order[0])
+    _, (carry, y) = settle_carry(op.name, f, init, first, lambda result: result[0])
+    rows = [y]
+    for t in order[1:]:
         before = carry
-        carry, y = keep_result(_pair(f, f(lend_carry(before), _row(xs, t))))
-        check_arrays(f, (carry, y))
+        carry, y = step(before, t)
         check_carry(op.name, f, before, carry)
         rows.append(y)
     if reverse:

@@ -6,6 +6,7 @@ from loops import same
 from trees import Checked
 
 import tapegrad as tg
+from tapegrad.core.tensor import primal_of
 from tapegrad.explain.inside import runs
 
 
@@ -20,6 +21,26 @@ def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
         (c, n), ys = result
         assert (c.dtype, n.dtype.kind, ys.dtype) == (dtype, "i", dtype)
     assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
+
+
+# the dtype that one number takes in the first step changes that of another in the second
+SETTLED = {
+    "scan": lambda c, xs: tg.scan(lambda c, x: ((c[1], c[0] * 0.5 + x), c[0]), c, xs),
+    "fori": lambda c, xs: tg.fori_loop(0, 3, lambda i, c: (xs[0] * c[1], c[0] * c[1]), c),
+    "while": lambda c, xs: tg.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[1], c[0] + 0.5 + xs[0]), c
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_numbers_of_a_carry_take_dtypes_that_every_step_keeps(name):
+    loop, xs = SETTLED[name], np.ones(3, np.float32)
+    expected = loop((np.array(1.0), np.array(1.0)), xs)
+    for way in (loop, lambda c, xs: tg.record(lambda xs: loop(c, xs))(xs)[0], tg.compile(loop)):
+        result = tg.tree.map(lambda x: np.asarray(primal_of(x)), way((1, 1), xs))
+        same(result, expected)
+        assert {x.dtype for x in tg.tree.leaves(result)} == {np.dtype(float)}
 
 
 def test_a_carry_holds_nothing_but_arrays_at_any_time():

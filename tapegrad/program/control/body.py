@@ -141,7 +141,13 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     place = users_place if around.place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
     names = iter(paths)
-    marked = tree.map(lambda leaf: recorder.mark(leaf, next(names)), args)
+
+    def mark(leaf: Any) -> Tensor:
+        # a Python number adapts its dtype; NumPy's does not
+        value = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
+        return recorder.mark(value, next(names))
+
+    marked = tree.map(mark, args)
     with without_draws(fn) as reach:
         output = recorder.run(partial(silently, _returned), (fn, marked))
     tape = recorder.tape
