@@ -52,42 +52,35 @@ class Slot:
         ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
     input
         Its shape and dtype.
-    source
-        Where the operand comes from, see `Derived`.
+    operand
+        Its value for the whole loop.
     """
 
     role: str
     input: Input
-    source: tuple[str, int]
+    operand: Any
 
 
 @attrs.frozen
-class Derived:
-    """A loop that derives another, and where its operands come from.
+class Derivative:
+    """A step of a loop and its derivative, in one program.
 
     Attributes
     ----------
-    loop
-        The loop.
-    sources
-        For each operand: ``("operand", i)``, an operand of the other loop; ``("kept", i)``, one of
-        the values that it returned; or ``("moving", i)``, the cotangent of a result or the tangent
-        of an operand, 0 if there is none. A sum, which begins with 0, is that of the result -1.
+    joined
+        The program.
+    moving
+        Its inputs after those of the step.
+    places
+        Where each of its outputs belongs, among the operands of the loop or among its results.
+    reverse
+        Whether the steps are taken from the last row to the first.
     """
 
-    loop: Loop
-    sources: tuple[tuple[str, int], ...]
-
-    def operands(self, y: Any, operands: Sequence[Any], moved: Mapping[int, Any]) -> list[Any]:
-        """The operands, from those of the other loop, what it returned, and what moves."""
-
-        def operand(kind: str, i: int, like: Input) -> Any:
-            if kind == "moving":
-                return moved[i] if i in moved else np.zeros(like.shape, like.dtype)
-            return operands[i] if kind == "operand" else part(y, i)
-
-        pairs = zip(self.sources, self.loop.body.inputs, strict=True)
-        return [operand(*source, like) for source, like in pairs]
+    joined: Program
+    moving: list[Slot]
+    places: list[int]
+    reverse: bool
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -134,26 +127,21 @@ def pulled_back(
     return [*sweep([tape], seeds).values()] if wanted else []
 
 
-def backward(
-    loop: Loop, moved: Collection[int], wanted: Collection[int]
-) -> tuple[Program, list[Slot], list[int]]:
-    """A step of a loop and its backward pass in one program, what moves, and its results.
+def backward(loop: Loop, moved: Mapping[int, Any], wanted: Collection[int]) -> Derivative:
+    """A step of a loop and its backward pass.
+
+    It returns the cotangents of the captured values (added to those of later steps), of the carry,
+    and of the rows. What moves are the cotangents of the captured values, of the carry, and of what
+    the step returned.
 
     Parameters
     ----------
     loop
         The loop.
     moved
-        The results of the loop that have cotangents; that of a floating carry may come from a
-        later step.
+        The cotangents of the loop's results; that of a floating carry may come from a later step.
     wanted
         The operands whose cotangents are wanted.
-
-    Returns
-    -------
-    The program returns the cotangents of the captured values (added to those of later steps), of
-    the carry, and of the rows, which are the operands listed last. The moving values are the
-    cotangents of the captured values, of the carry, and of what the step returned.
     """
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured = [i for i in range(n) if i in wanted]
@@ -161,9 +149,9 @@ def backward(
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
     seeded = sorted(i for i in moved if i >= n_carry)
     moving = [
-        *[_moving("carry", body, Ref("input", i), "d_", -1) for i in captured],
-        *[_moving("carry", body, body.outputs[i], "d_", i) for i in carry],
-        *[_moving("row", body, body.outputs[i], "d_", i) for i in seeded],
+        *[_moving("carry", body, Ref("input", i), "d_") for i in captured],
+        *[_moving("carry", body, body.outputs[i], "d_", moved.get(i)) for i in carry],
+        *[_moving("row", body, body.outputs[i], "d_", moved[i]) for i in seeded],
     ]
     order = [*captured, *[n + i for i in carry], *rows]
 
@@ -173,15 +161,8 @@ def backward(
         added = [s + c if type(c) is Tensor else s for s, c in zip(sums, derivatives, strict=False)]
         return [*added, *derivatives[len(sums) :]]
 
-    return program_of(body.label, [*body.inputs, *[x.input for x in moving]], step), moving, order
-
-
-def pulled(
-    loop: Loop, moved: Collection[int], wanted: Collection[int]
-) -> tuple[Derived, list[int]]:
-    """The loop that goes back through another, and which operands it differentiates by."""
-    joined, moving, order = backward(loop, moved, wanted)
-    return divided(loop, joined, moving, not loop.reverse), order
+    joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
+    return Derivative(joined, moving, order, not loop.reverse)
 
 
 # --- the forward pass -----------------------------------------------------------------------
@@ -203,23 +184,26 @@ def pushed_forward(
     return [tangents.get(x) if type(x) is Tensor else None for x in chosen]
 
 
-def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list[int]]:
-    """The loop of tangents, and which of the first `last` values have one.
+def forward(loop: Loop, moved: Mapping[int, Any], last: int) -> Derivative:
+    """A step of a loop and its forward pass.
+
+    It returns the tangents of the first `last` results, without those that are always 0. What moves
+    are the tangents of the operands, of which a floating carry always has one.
 
     Parameters
     ----------
     loop
         The loop.
     moved
-        The operands that have tangents. A floating carry always has one.
+        The tangents of its operands.
     last
-        How many of the values' tangents are wanted.
+        How many of the results' tangents are wanted.
     """
     body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
     roles = {i: "captured" for i in range(n) if i in moved}
     roles |= {i: "carry" for i in range(n, first) if floating(body, Ref("input", i))}
     roles |= {i: "row" for i in range(first, len(body.inputs)) if i in moved}
-    moving = [_moving(x, body, Ref("input", i), "t_", i) for i, x in roles.items()]
+    moving = [_moving(x, body, Ref("input", i), "t_", moved.get(i)) for i, x in roles.items()]
     moving_outputs: list[int] = []
 
     def step(tensors: list[Tensor]) -> list[Any]:
@@ -232,61 +216,72 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
         return results
 
     joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
-    return divided(loop, joined, moving, loop.reverse), moving_outputs
+    return Derivative(joined, moving, moving_outputs, loop.reverse)
 
 
 # --- dividing -------------------------------------------------------------------------------
 
 
-def divided(loop: Loop, joined: Program, moving: Sequence[Slot], reverse: bool) -> Derived:
-    """The part of a step's program that depends on what moves, as a loop."""
-    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-    kept = {
-        x: loop.n_carry + loop.n_ys + i
-        for i, x in enumerate(body.outputs[loop.first_kept :])
-        if x.kind == "instruction"
-    }
-    needed = read(joined, kept)
+def divided(
+    loop: Loop, y: Any, operands: Sequence[Any], derivative: Derivative
+) -> tuple[Loop, list[Any]]:
+    """The part of a step's derivative that depends on what moves, as a loop, and its operands.
+
+    Parameters
+    ----------
+    loop, y, operands
+        The loop that is differentiated, what it returned, and its operands.
+    derivative
+        Of its step.
+    """
+    body, n, joined = loop.body, loop.n_captured, derivative.joined
+    kept = {x: loop.first_kept + i for i, x in enumerate(body.outputs[loop.first_kept :])}
+
+    def row(x: Ref) -> Slot:
+        return Slot("row", _like(joined, x, ""), part(y, kept[x]))
+
     slots: dict[Ref, Slot] = {}
-    for x in sorted(needed, key=lambda x: (x.kind, x.index)):
+    for x in sorted(read(joined, kept), key=lambda x: (x.kind, x.index)):
         if x in kept:
-            slots[x] = Slot("row", _like(joined, x, ""), ("kept", kept[x]))
-        elif x.kind == "input" and x.index < len(body.inputs):
-            is_carry = n <= x.index < first
-            source = ("kept", loop.first_kept + x.index - n) if is_carry else ("operand", x.index)
+            slots[x] = row(x)
+        elif x.index < len(body.inputs):
             role = "captured" if x.index < n else "row"
-            slots[x] = Slot(role, joined.inputs[x.index], source)
-    for i, slot in enumerate(moving):
-        slots[Ref("input", len(body.inputs) + i)] = slot
+            slots[x] = Slot(role, joined.inputs[x.index], operands[x.index])
+    further = range(len(body.inputs), len(joined.inputs))
+    slots |= zip(inputs_at(further), derivative.moving, strict=True)
     if loop.length is None and all(slot.role != "row" for slot in slots.values()):
         # the number of steps is that of the rows
-        slots[Ref("input", n)] = Slot("row", body.inputs[n], ("kept", loop.first_kept))
-    roles = ("captured", "carry", "row")
-    order = sorted(slots, key=lambda x: roles.index(slots[x].role))
+        slots[Ref("input", n)] = row(Ref("input", n))
+    by_role: dict[str, list[Ref]] = {"captured": [], "carry": [], "row": []}
+    for x, slot in slots.items():
+        by_role[slot.role].append(x)
+    order = [x for refs in by_role.values() for x in refs]
     code = from_these(joined, order, [slots[x].input for x in order])
-    n_carry = sum(slot.role == "carry" for slot in moving)
-    n_rows = sum(slot.role == "row" for slot in slots.values())
-    n_ys, remember = len(code.outputs) - n_carry, loop.remember
-    derived = Loop(code, n_carry, n_rows, n_ys, loop.length, reverse, remember=remember)
-    return Derived(derived, tuple([slots[x].source for x in order]))
+    n_carry, n_rows = len(by_role["carry"]), len(by_role["row"])
+    n_ys = len(code.outputs) - n_carry
+    terms = loop.length, derivative.reverse
+    derived = Loop(code, n_carry, n_rows, n_ys, *terms, remember=loop.remember)
+    return derived, [slots[x].operand for x in order]
 
 
 def read(joined: Program, kept: Collection[Ref]) -> set[Ref]:
-    """The inputs and the instructions that a derivative's step needs; kept values are inputs."""
-    needed: set[Ref] = set()
+    """The inputs and the kept values that a derivative's step is computed from."""
+    reached: set[Ref] = set()
     waiting = list(joined.outputs)
     while waiting:
         x = waiting.pop()
-        if type(x) is not Ref or x in needed or x.kind == "constant":
+        if type(x) is not Ref or x in reached or x.kind == "constant":
             continue
-        needed.add(x)
+        reached.add(x)
         if x.kind == "instruction" and x not in kept:
             waiting += joined.instructions[x.index].operands
-    return needed
+    return {x for x in reached if x.kind == "input" or x in kept}
 
 
-def _moving(role: str, code: Code, x: Any, prefix: str, i: int) -> Slot:
-    return Slot(role, _like(code, x, prefix), ("moving", i))
+def _moving(role: str, code: Code, x: Any, prefix: str, operand: Any = None) -> Slot:
+    """A cotangent or a tangent that moves, 0 if there is none; a sum begins with 0."""
+    like = _like(code, x, prefix)
+    return Slot(role, like, np.zeros(like.shape, like.dtype) if operand is None else operand)
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
@@ -307,8 +302,8 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     assert len(body.outputs) == loop.first_kept
     kept = _worth_keeping(body, n) if loop.remember else []
     if kept and not is_in_program():
-        every = [i for i, x in enumerate(body.outputs) if floating(body, x)]
-        needed = read(backward(loop, every, moving)[0], frozenset(kept))
+        every = dict.fromkeys([i for i, x in enumerate(body.outputs) if floating(body, x)])
+        needed = read(backward(loop, every, moving).joined, frozenset(kept))
         kept = [x for x in kept if x in needed]
     outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
     return attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
@@ -317,29 +312,19 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
 def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     """The values of a step that are quicker to keep than to compute again.
 
-    They are neither views nor values that depend only on captured ones, which are the same in each
-    step; and their shapes are the same in each step.
+    Views are not, nor what depends only on captured values, which is the same in each step. Rows of
+    a loop inside that a value ends stand in its body without rows, and differ in number.
     """
     varies = depending(body, inputs_at(range(n_captured, len(body.inputs))))
+    used = {x for y in body.instructions for x in y.operands}.union(body.outputs)
     # of several results each is kept by itself
-    wholes = {y.operands[0] for y in body.instructions if y.op is PART}
-    kept, ragged = [], set()
-    for x, y in zip(refs_to(body.instructions), body.instructions, strict=True):
-        if y.op is PART:
-            inside: Any = body.of(y.operands[0]).options.get("loop")  # type: ignore[arg-type]
-            # rows of a loop that a value ends stand in the program without rows
-            is_rows = inside is not None and inside.length is None
-            if is_rows and y.options["index"] >= inside.n_carry:
-                ragged.add(x)
-        if not ragged.isdisjoint(y.operands):
-            ragged.add(x)
-        if x not in varies or (x in ragged and 0 in y.shape):
-            continue
-        is_whole = x in wholes or (y.op.like is not None and y.shape == ())
-        is_view = y.op is not PART and y.is_view and len(y.operands) == 1
-        if not is_whole and not is_view:
-            kept.append(x)
-    return kept
+    used -= {y.operands[0] for y in body.instructions if y.op is PART}
+    return [
+        x
+        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
+        if x in varies and x in used and 0 not in y.shape
+        if y.op is PART or not (y.is_view and len(y.operands) == 1)
+    ]
 
 
 def differing(code: Code, batched: Sequence[bool]) -> list[bool]:

@@ -18,12 +18,13 @@ from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part, parts_of
 from tapegrad.program.control.body import input_like, program_of
 from tapegrad.program.control.derive import (
+    backward,
     batch_inputs,
     code_for_all,
     differing,
+    divided,
+    forward,
     keeping,
-    pulled,
-    pushed,
     run_for_all,
     safe,
     spread,
@@ -68,9 +69,10 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
-    derived, order = pulled(loop, moved, loop.moving)
-    whole = repeat(op, derived.loop, derived.operands(y, operands, moved), lean)
-    return spread(whole, [i if i in loop.moving else -1 for i in order], len(operands))
+    derivative = backward(loop, moved, loop.moving)
+    whole = repeat(op, *divided(loop, y, operands, derivative), lean)
+    order = [i if i in loop.moving else -1 for i in derivative.places]
+    return spread(whole, order, len(operands))
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
@@ -80,14 +82,12 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
-        derived, moving_outputs = pushed(loop, tangents, last)
-        return repeat(
-            op, derived.loop, derived.operands(y, operands, tangents), lean
-        ), moving_outputs
+        derivative = forward(loop, tangents, last)
+        return repeat(op, *divided(loop, y, operands, derivative), lean), derivative.places
 
     def tangent(last: int, i: int) -> Any:
-        whole, moving_outputs = push(last)
-        return part(whole, moving_outputs.index(i)) if i in moving_outputs else None
+        whole, places = push(last)
+        return part(whole, places.index(i)) if i in places else None
 
     # only a second derivative asks for the tangents of what is kept for derivatives
     recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
