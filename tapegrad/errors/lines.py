@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from functools import wraps
+from functools import lru_cache, wraps
 from types import FrameType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -94,8 +94,12 @@ def users_level() -> int:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
+    return _is_users(frame.f_globals.get("__name__", ""), frame.f_code.co_filename)
+
+
+@lru_cache(1 << 10)
+def _is_users(module: str, file: str) -> bool:
     # an example in a docstring runs under its module's name
-    module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
     return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
 
 

@@ -343,10 +343,10 @@ def trace(
         varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in (float, int, complex)
         return recorder.mark(leaf, path) if varies else leaf
 
-    names = argument_names(fn, len(args))
+    paths = argument_names(fn, len(args))
     static = set(static_argnums)
     marked = [
-        x if i in static or i - len(args) in static else tree.map_with_path(mark, x, names[i])
+        x if i in static or i - len(args) in static else tree.map_with_path(mark, x, paths[i])
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
@@ -354,14 +354,15 @@ def trace(
     with without_draws(fn) as reach:
         try:
             output = recorder.run(fn, tuple(marked), named)
-            seen = watch.seen(recorder.last)
+            names = watch.variables()
         finally:
             # its frames refer to records, and these to the watch
             watch.end()
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    program = from_tape(recorder.tape, recorder.inputs, leaves, structure, label(fn), seen, stops)
+    recorded = recorder.tape, recorder.inputs, leaves, structure
+    program = from_tape(*recorded, label(fn), names, stops)
     return attrs.evolve(with_names(program, reach), arguments=arguments)
 
 

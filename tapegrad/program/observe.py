@@ -12,6 +12,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -19,50 +20,96 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.core.sweep import SWEEP
+from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import Place, place_of
 from tapegrad.program.control.loop import Branch, Loop, codes_in, inner
-from tapegrad.program.ir import Code, Constant, Instruction
+from tapegrad.program.ir import STAGES, Code, Constant, Instruction
 from tapegrad.tree.ownership import Array
 
 AnyCode = TypeVar("AnyCode", bound=Code)
 
 
-@attrs.frozen
-class Seen:
-    """The observations of a call.
+def noted(
+    records: Sequence[Tensor], inputs: Mapping[Tensor, str], variables: Mapping[Tensor, str] | None
+) -> Iterable[tuple[Tensor, str, str, Any]]:
+    """Each record of a tape with the name by which a reader knows it, its stage and its place.
 
-    Attributes
+    The name is that of a variable, or ``""``; the cotangent of a value is ``d_`` and the value's
+    name. The last cotangent to reach a parameter ends the backward stage. A line that a sweep wrote
+    has the place of the record that the sweep had reached.
+
+    Parameters
     ----------
+    records
+        The records.
+    inputs
+        The names of those that are inputs.
     variables
-        Records that a variable held when its function returned, and the variable's name.
-    cotangents
-        Records that are cotangents, and the records that they belong to.
-    gradients
-        The cotangents that reached a parameter.
+        The names of others in the caller's functions; None if no names are wanted.
     """
+    sweeps = [x for x in records if x.op is SWEEP]
+    places = [x.place for x in records]
+    for sweep in sweeps:
+        origin = sweep.origin
+        passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
+        for x, after, last in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):
+            place = places[x.index] if x.origin is origin else x.place
+            places[after + 1 : last + 1] = [place] * (last - after)
+    n = len(records)
+    first = next((x.index for x in records if x.op is SEED), n)
+    if variables is None:
+        names, end = [""] * n, n
+    else:
+        owners, arrived = _cotangents(records, sweeps)
+        known = {**variables, **inputs}
+        names = [_name(x, owners, known) if x in owners else known.get(x, "") for x in records]
+        last = max([x.index for x in arrived], default=n)
+        end = min(n, max(first, last) + 1)
+    forward, backward, update = STAGES
+    stages = [*[forward] * first, *[backward] * (end - first), *[update] * (n - end)]
+    return zip(records, names, stages, places, strict=True)
 
-    variables: Mapping[Tensor, str] = attrs.Factory(dict)
-    cotangents: Mapping[Tensor, Tensor] = attrs.Factory(dict)
-    gradients: frozenset[Tensor] = frozenset()
 
-    def name(self, record: Tensor, inputs: Mapping[Tensor, str]) -> str:
-        """The name by which a reader knows a record, or ``""``.
-
-        The cotangent of a value is ``d_`` and the value's name.
-        """
-        prefix = ""
-        while record in self.cotangents:
-            record, prefix = self.cotangents[record], f"d_{prefix}"
-        while record.op is PARAMETER and record._operands:
-            (record,) = record._operands
-        known = inputs.get(record) or self.variables.get(record, "")
-        return prefix + (known or record.op.name) if prefix else known
+def _name(cotangent: Tensor, owners: Mapping[Tensor, Tensor], known: Mapping[Tensor, str]) -> str:
+    """``d_`` and the name of the value that a cotangent belongs to."""
+    record, prefix, later = cotangent, "", {cotangent}
+    # two values may be the cotangents of each other, as those of a product are
+    while record in owners and owners[record] not in later:
+        record, prefix = owners[record], f"d_{prefix}"
+        later.add(record)
+    while record.op is PARAMETER and record._operands:
+        (record,) = record._operands
+    return prefix + known.get(record, record.op.name)
 
 
-NOTHING = Seen()
+def _cotangents(
+    records: Sequence[Tensor], sweeps: Sequence[Tensor]
+) -> tuple[dict[Tensor, Tensor], set[Tensor]]:
+    """The cotangents that sweeps came to, with what they belong to, and those of parameters.
+
+    An op may pass a cotangent on unchanged, as an addition does: it belongs to the first record
+    that it came to, unless nothing was computed from it before it reached a parameter.
+    """
+    ends = [x._options["gradients"].values for x in sweeps]
+    arrived = {g for pairs in ends for g in pairs[1::2]}
+    first_use: dict[Tensor, int] = {}
+    for x in records:
+        for y in x._operands:
+            if type(y) is Tensor and y in arrived:
+                first_use.setdefault(y, x.index)
+    owners: dict[Tensor, Tensor] = {}
+    straight: dict[Tensor, Tensor] = {}
+    for sweep, pairs in zip(sweeps, ends, strict=True):
+        passed = sweep._options["passed"].values
+        for x, g in zip(passed[::2], passed[1::2], strict=True):
+            if type(g) is Tensor:
+                owners.setdefault(g, x)
+        for x, g in zip(pairs[::2], pairs[1::2], strict=True):
+            if first_use.get(g, sweep.index) >= sweep.index:
+                straight[g] = x
+    return {**owners, **straight}, arrived
 
 
 # arrays of a function that a captured one is compared with
@@ -146,6 +193,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ]
 
 
+@lru_cache(1 << 10)
 def steps(path: str) -> tuple[str, ...]:
     """The names and indices that a path is made of."""
     return tuple(re.findall(r"[^.\[\]]+", path))
@@ -169,29 +217,18 @@ class Watch:
         self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
-        """Keep the frames that lead to the caller, which writes a record; the user's line."""
-        depths, known = self._depths, self._is_ours
+        """Keep the user's frames that lead to a record that is written; the user's line."""
+        depths = self._depths
+        # this function's caller writes the record, and is called by an op or the like
+        users = frame = self._users(sys._getframe(3))
         new: list[FrameType] = []
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None:
-            code = frame.f_code
-            is_ours = known.get(id(code))
-            if is_ours is None:
-                module = str(frame.f_globals.get("__name__"))
-                # NumPy's functions in Python lead to ours, as they ask for them
-                is_ours = module.startswith(("tapegrad.", "numpy.")) and code is not self._end
-                known[id(code)] = is_ours
-                self._codes.append(code)
-            if not is_ours:
-                if frame in depths or code is self._end:
-                    break
-                new.append(frame)
-            frame = frame.f_back
+        while frame is not None and frame not in depths and frame.f_code is not self._end:
+            new.append(frame)
+            frame = self._users(frame.f_back)
         depth = 0 if frame is None else depths.get(frame, 0)
         for user_frame in reversed(new):
             depths[user_frame] = depth = depth + 1
-        users = new[0] if new else frame if frame in depths else None
-        if users is None:
+        if users is None or users not in depths:
             return None
         key = id(users.f_code), users.f_lasti
         place = self._places.get(key)
@@ -199,45 +236,37 @@ class Watch:
             place = self._places[key] = place_of(users)
         return place
 
-    def seen(self, last: Any) -> Seen:
-        """The observations of a recording that ended with `last`."""
+    def _users(self, frame: Any) -> FrameType | None:
+        """The first frame of the user's code from here."""
+        ours = self._is_ours
+        while frame is not None:
+            try:
+                # ten steps for each record, so they do only what is necessary
+                while ours[id(frame.f_code)]:
+                    frame = frame.f_back
+                return frame  # type: ignore[no-any-return]
+            except KeyError:
+                code, module = frame.f_code, str(frame.f_globals.get("__name__"))
+                # NumPy's functions in Python lead to ours, as they ask for them
+                is_ours = module.startswith(("tapegrad.", "numpy.")) and code is not self._end
+                ours[id(code)] = is_ours
+                self._codes.append(code)
+            except AttributeError:
+                # the first frame of a thread
+                break
+        return None
+
+    def variables(self) -> dict[Tensor, str]:
+        """Records that a variable held when its function returned, and the variable's name."""
         variables: dict[Tensor, str] = {}
         for frame in _as_they_returned(self._depths):
             at = frame.f_locals
             variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
-        return Seen(variables, *_cotangents(last))
+        return variables
 
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
-
-
-def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
-    """The cotangents that sweeps came to, with what they belong to, and those of parameters.
-
-    An op may pass a cotangent on unchanged, as an addition does: it belongs to the first record
-    that it came to, unless nothing was computed from it before it reached a parameter.
-    """
-    sweeps: list[Tensor] = []
-    first_use: dict[Any, int] = {}
-    while type(last) is Tensor:
-        if last.op is SWEEP:
-            sweeps.append(last)
-        first_use.update([(x, last.index) for x in last._operands if type(x) is Tensor])
-        last = last.previous
-    owners: dict[Tensor, Tensor] = {}
-    straight: dict[Tensor, Tensor] = {}
-    arrived: set[Tensor] = set()
-    for written in reversed(sweeps):
-        passed, ends = [written._options[name].values for name in ("passed", "gradients")]
-        for record, g in zip(passed[::2], passed[1::2], strict=True):
-            if type(g) is Tensor:
-                owners.setdefault(g, record)
-        for record, g in zip(ends[::2], ends[1::2], strict=True):
-            arrived.add(g)
-            if first_use.get(g, written.index) >= written.index:
-                straight[g] = record
-    return {**owners, **straight}, frozenset(arrived)
 
 
 def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:

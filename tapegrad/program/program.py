@@ -8,8 +8,9 @@ makes of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
 import attrs
 import numpy as np
@@ -18,7 +19,7 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED, SWEEP
+from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
@@ -32,7 +33,7 @@ from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.entry import Argument, values_of
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
-from tapegrad.program.observe import NOTHING, Seen, short_names, steps
+from tapegrad.program.observe import noted, short_names, steps
 from tapegrad.program.text import runner, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -134,7 +135,7 @@ def from_tape(
     outputs: Iterable[Any],
     structure: tree.Structure,
     label: str,
-    seen: Seen = NOTHING,
+    variables: Mapping[Tensor, str] | None = None,
     stops: bool = False,
 ) -> Program:
     """The program of a tape.
@@ -149,23 +150,20 @@ def from_tape(
         The results (records of the tape, or static values) and their tree.
     label
         What to call it.
-    seen
-        What was observed of the call, for names.
+    variables
+        The names of records in the caller's functions; None if there are no such functions.
     stops
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
     """
     builder = Builder(tuple(inputs.values()))
-    refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
+    refs = _Refs({x: Ref("input", i) for i, x in enumerate(inputs)})
     same = _SAME - {stopped} if stops else _SAME
     known: dict[int, Ref] = {}
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
-            ref = refs.get(x)
-            if ref is None and x not in refs:
-                refuse_branch(x)
-            return ref
+            return refs[x]
         if isinstance(x, np.ndarray):
             if id(x) not in known:
                 known[id(x)] = builder.constant(x, captured=True)
@@ -174,28 +172,29 @@ def from_tape(
 
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
     records = list(tape)
-    stage_of, places = _stages(records, seen), _places(records)
     instructions, results_of = builder.instructions, refs_to(records)
-    for record in records:
+    for record, name, stage, place in noted(records, names, variables):
         if record in refs:
             continue
-        op, operands = record.op, record._operands
+        op, operands, value = record.op, record._operands, record._primal
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
-            refs[record] = operand(record._primal)
+            refs[record] = operand(value)
         else:
+            is_array = type(value) is np.ndarray
             instruction = Instruction(
                 op,
-                tuple([operand(x) for x in operands]),
-                record._options,
-                record.shape,
-                record.dtype,
-                type(record._primal) in PYTHON_NUMBERS,
+                tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
+                # a record's never change
+                MappingProxyType(record._options),
+                value.shape if is_array else record.shape,
+                value.dtype if is_array else record.dtype,
+                type(value) in PYTHON_NUMBERS,
                 "",
-                seen.name(record, names),
-                stage_of(record),
-                places.get(record.index, record.place),
+                name,
+                stage,
+                place,
             )
             refs[record] = results_of[len(instructions)]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
@@ -205,24 +204,11 @@ def from_tape(
     return Program(label, *parts, results, structure)
 
 
-def _stages(records: Sequence[Tensor], seen: Seen) -> Callable[[Tensor], str]:
-    """The stage of each record: the last cotangent to reach a parameter ends the backward one."""
-    end = records[-1].index if records else 0
-    first = next((x.index for x in records if x.op is SEED), end + 1)
-    last = max(first, max((x.index for x in seen.gradients), default=end))
-    return lambda x: STAGES[(x.index >= first) + (x.index > last)]
+class _Refs(dict[Tensor, Any]):
+    """The values of a program by record."""
 
-
-def _places(records: Iterable[Tensor]) -> dict[int, Any]:
-    """The places of the lines that sweeps wrote: those of the records that they passed."""
-    places: dict[int, Any] = {}
-    for sweep in records:
-        if sweep.op is SWEEP:
-            passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
-            for x, start, end in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):
-                place = places.get(x.index, x.place)
-                places.update(dict.fromkeys(range(start + 1, end + 1), place))
-    return places
+    def __missing__(self, record: Tensor) -> NoReturn:
+        refuse_branch(record)
 
 
 def _name_new(

@@ -165,3 +165,14 @@ def test_arguments_that_a_partial_or_the_rest_takes_are_named():
         assert paths == (wanted[n:] if n < 3 else ["arg0"])
     made = tg.value_and_grad(functools.partial(functools.partial(fn, 2.0), key=1))
     assert tg.compile(made).program(*given[1:]).label == "fn"
+
+
+def test_values_that_are_the_cotangents_of_each_other_have_names():
+    """A search for the value that a cotangent belongs to must end."""
+    product = tg.custom_op(vjps=(lambda g, y, a, b: b, lambda g, y, a, b: a))(
+        lambda a, b: np.asarray(np.sum(a * b))
+    )
+    gradients = tg.grad(lambda x, z: product(np.tanh(x), np.sin(z)), (0, 1))
+    text = str(tg.compile(gradients).program(np.ones(2), np.ones(2)))
+    assert " = tanh(x" in text
+    assert " = sin(z" in text
