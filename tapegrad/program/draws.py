@@ -98,7 +98,8 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
     """
     objects: list[tuple[str, Any]] = []
     names: dict[str, None] = {}
-    waiting: deque[tuple[str, Any, str]] = deque([(getattr(fn, "__name__", ""), fn, _home(fn))])
+    first = getattr(fn, "__name__", ""), fn, _home(fn) or ""
+    waiting: deque[tuple[str, Any, str]] = deque([first])
     installed: deque[tuple[str, Any, str]] = deque()
     # what is or was waiting, which keeps it alive
     seen = {id(fn)}
@@ -110,9 +111,9 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
             own = _names(x.__code__)
             names |= own
         for path, part in _parts(name, x, home, own):
-            if id(part) not in seen and _is_place(type(part)):  # type: ignore[arg-type]
+            of = None if id(part) in seen else _home(part)
+            if of is not None and not (of in _CLASSES_OF_OTHERS and isinstance(part, type)):
                 seen.add(id(part))
-                of = _home(part)
                 (installed if _is_installed(of) else waiting).append((path, part, of))
     return objects
 
@@ -140,21 +141,26 @@ def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> Iterable[tuple
     if isinstance(x, functools.partial):
         named = dict(zip(_positional(x.func), x.args, strict=False)) | x.keywords
         return [(name, x.func), *named.items(), *[(name, part) for part in x.args]]
+    items = _items(name, x, names)
+    if type(x) in (list, tuple):
+        return items
     held = getattr(x, "__dict__", None)
-    others = [(name, part) for part in contents(x) if part is not held]
-    return _items(name, x, names) + others
+    return items + [(name, part) for part in contents(x) if part is not held]
+
+
+def _home(x: Any) -> str | None:
+    """The top-level package of an object; None if it cannot lead to a generator."""
+    kind: Any = type(x)
+    home = _home_of(kind)
+    return _package(x) if home == "" else home
 
 
 @functools.lru_cache(256)
-def _is_place(kind: type) -> bool:
-    """Whether objects of a class may lead to a generator."""
-    # a class has attributes and methods, of which its objects make use
-    return issubclass(kind, type) or not issubclass(kind, _NO_PLACE)
-
-
-def _home(x: Any) -> str:
-    """The top-level package of a function or a class, or of an object's class."""
-    return _package(x if isinstance(x, (type, *_FUNCTIONS)) else type(x))
+def _home_of(kind: type) -> str | None:
+    """That of a class's objects; ``""`` if each has its own, as functions and classes have."""
+    if issubclass(kind, (type, *_FUNCTIONS)):
+        return ""
+    return None if issubclass(kind, _NO_PLACE) else _package(kind)
 
 
 def _package(x: Any) -> str:
@@ -191,8 +197,7 @@ def _items(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
         # at once, since another thread may add to it
         pairs += [*islice(held.items(), MOST_ELEMENTS)]
     start = f"{name}." if name else ""
-    places = [pair for pair in pairs if _is_place(type(pair[1]))]  # type: ignore[arg-type]
-    return [(f"{start}{key}", part) for key, part in places]
+    return [(f"{start}{key}", part) for key, part in pairs if _home(part) is not None]
 
 
 def _shared(kind: type) -> list[tuple[str, Any]]:
