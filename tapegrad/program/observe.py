@@ -199,6 +199,10 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
+# our codes that led to a record, by identity, since hashing code reads all of it
+_OURS: dict[int, CodeType] = {}
+
+
 class Watch:
     """Notes, as each record is written, which frames led there.
 
@@ -210,9 +214,6 @@ class Watch:
         self._end = sys._getframe(1).f_code
         # the frames of the user's functions, and their depths
         self._depths: dict[FrameType, int] = {}
-        # whether it is our code, by identity, since hashing code reads all of it
-        self._is_ours: dict[int, bool] = {}
-        self._codes: list[CodeType] = []  # kept alive
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
@@ -237,24 +238,21 @@ class Watch:
         return place
 
     def _users(self, frame: Any) -> FrameType | None:
-        """The first frame of the user's code from here."""
-        ours = self._is_ours
-        while frame is not None:
-            try:
-                # ten steps for each record, so they do only what is necessary
-                while ours[id(frame.f_code)]:
-                    frame = frame.f_back
-                return frame  # type: ignore[no-any-return]
-            except KeyError:
-                code, module = frame.f_code, str(frame.f_globals.get("__name__"))
-                # NumPy's functions in Python lead to ours, as they ask for them
-                is_ours = module.startswith(("tapegrad.", "numpy.")) and code is not self._end
-                ours[id(code)] = is_ours
-                self._codes.append(code)
-            except AttributeError:
-                # the first frame of a thread
-                break
-        return None
+        """The first frame from here that is not ours."""
+        # ten steps for each record, so they do only what is necessary
+        while frame is not None and (id(frame.f_code) in _OURS or self._is_ours(frame)):
+            frame = frame.f_back
+        return frame  # type: ignore[no-any-return]
+
+    def _is_ours(self, frame: FrameType) -> bool:
+        code = frame.f_code
+        if frame in self._depths or code is self._end:
+            return False
+        # NumPy's functions in Python lead to ours, as they ask for them
+        is_ours = str(frame.f_globals.get("__name__")).startswith(("tapegrad.", "numpy."))
+        if is_ours:
+            _OURS[id(code)] = code
+        return is_ours
 
     def variables(self) -> dict[Tensor, str]:
         """Records that a variable held when its function returned, and the variable's name."""

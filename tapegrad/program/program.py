@@ -19,7 +19,7 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
@@ -174,9 +174,9 @@ def from_tape(
     records = list(tape)
     instructions, results_of = builder.instructions, refs_to(records)
     for record, name, stage, place in noted(records, names, variables):
-        if record in refs:
-            continue
         op, operands, value = record.op, record._operands, record._primal
+        if record in refs or op is SWEEP:
+            continue
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
