@@ -119,7 +119,7 @@ def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[T
         inputs.append(last)
 
     # what nobody wrote has no record
-    numbers = [code.instructions[i] for i in numbers_begun_with(code)]
+    numbers = [code.of(x) for x in numbers_begun_with(code)]
 
     def written(instruction: Instruction, operands: list[Any]) -> Any:
         nonlocal last

@@ -16,7 +16,7 @@ from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.program.control.body import over_captured, traced
+from tapegrad.program.control.body import over_all_captured, traced
 from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
 from tapegrad.tree.numbers import as_constant, describe
@@ -183,8 +183,7 @@ def _recorded(
     first, second = [traced(side, known, paths) for side in sides]
     _check_alike(name, names, first.output, second.output)
     leaves = tree.leaves(inputs)
-    captured = [*dict.fromkeys((*first.captured, *second.captured))]
-    codes = [over_captured(done, captured) for done in (first, second)]
+    captured, codes = over_all_captured(first, second)
     whole = choose(Branch(*codes), pred, [*captured, *leaves])
     output, structure = tree.flatten(first.output)
     return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])

@@ -29,7 +29,7 @@ from tapegrad.loops.carry import (
 )
 from tapegrad.loops.scanning import over_rows
 from tapegrad.loops.segments import check_checkpoint, last_carry
-from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
+from tapegrad.program.control.body import Traced, over_all_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
@@ -265,8 +265,7 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     carry, structure = tree.flatten(init)
     test = traced(cond, (arrays_of(init),), paths)
     _check_truth(cond, test.output)
-    captured = [*dict.fromkeys((*done.captured, *test.captured))]
-    codes = [over_captured(x, captured) for x in (done, test)]
+    captured, codes = over_all_captured(done, test)
     remember = not isinstance(body, Checkpoint)
     loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
     return tree.unflatten(structure, last_carry(op, loop, [*captured, *carry], checkpoint))

@@ -21,7 +21,7 @@ from tapegrad.errors.words import got
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.logic import less, logical_and
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import over_inputs, program_of
+from tapegrad.program.control.body import NOTHING, from_these, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
 from tapegrad.program.ir import Input, inputs_at
@@ -164,8 +164,9 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     most, count = inputs_at((n, n + 1))
 
     def with_inputs(code: Any, *new: Input) -> Any:
-        inputs = (*code.inputs[:n], *new, *code.inputs[n:])
-        return over_inputs(code, inputs, [*range(n), *range(n + len(new), len(inputs))])
+        own = inputs_at(range(len(code.inputs)))
+        order = [*own[:n], *[NOTHING] * len(new), *own[n:]]
+        return from_these(code, order, (*code.inputs[:n], *new, *code.inputs[n:]))
 
     step, further = with_inputs(body, size, done), with_inputs(loop.stop, size, done)
     counting, testing = (Builder(x.inputs, x.constants, x.instructions) for x in (step, further))

@@ -215,9 +215,8 @@ def program_of(
     recorder = Recorder(called, place=place, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
-    records = dict(zip(marked, inputs, strict=True))
     structure = tree.flatten([0] * len(outputs))[1]
-    return from_tape(recorder.tape, records, outputs, structure, called, stops=True)
+    return from_tape(recorder.tape, recorder.inputs, outputs, structure, called, stops=True)
 
 
 def settled_before(done: Traced, is_certain: bool = True) -> Traced:
@@ -227,48 +226,38 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     that the function is called, they are views alone, which are safe to compute.
     """
     code, n = done.code, len(done.captured)
-    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
+    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), done.captured, strict=True))
     values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
-    kept: list[int] = []
+    kept: list[Ref] = []
     # a loop of a program begins with an array, one on a tape with a number as well
     numbers = set() if last_written().origin.compiling else numbers_begun_with(code)
-    for i, y in enumerate(code.instructions):
-        is_known = all(type(x) is not Ref or x in values for x in y.operands)
-        recorded = any(type(values.get(x)) is Tensor for x in y.operands)
-        if i in numbers and is_known:
-            values[Ref("instruction", i)] = values[y.operands[0]]
-        elif is_known and recorded and (is_certain or y.is_view):
-            operands = tuple([values.get(x, x) for x in y.operands])
-            values[Ref("instruction", i)] = written_again(y, operands)
-            kept.append(i)
-    used = set(code.outputs)
-    for i in reversed(range(len(code.instructions))):
-        if i not in kept and (i not in numbers or Ref("instruction", i) in used):
-            used.update(code.instructions[i].operands)
+    for x, y in zip(refs_to(code.instructions), code.instructions, strict=True):
+        if any(type(z) is Ref and z not in values for z in y.operands):
+            continue
+        operands = [values.get(z, z) for z in y.operands]
+        if x in numbers:
+            (values[x],) = operands
+        elif (is_certain or y.is_view) and Tensor in map(type, operands):
+            values[x] = written_again(y, operands)
+            kept.append(x)
     if not kept:
         return done
-    known = inputs_at(range(n)) + [Ref("instruction", i) for i in kept]
-    captured = [x for x in known if x in used]
+    used = needed(code, code.outputs, kept)
+    captured = [x for x in (*inputs_at(range(n)), *kept) if x in used]
     args = inputs_at(range(n, len(code.inputs)))
     inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
     code = from_these(code, [*captured, *args], inputs)
     return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
 
 
-def numbers_begun_with(code: Code) -> set[int]:
+def numbers_begun_with(code: Code) -> set[Ref]:
     """The instructions that make an array of a number for loops to begin with, and nothing else."""
-
-    def begins(x: Ref, y: Instruction) -> bool:
+    pairs = [*zip(refs_to(code.instructions), code.instructions, strict=True)]
+    numbers = {x for x, y in pairs if y.op is ASARRAY}.difference(code.outputs)
+    for _, y in pairs if numbers else ():
         loop = y.options.get("loop")
-        return x not in y.operands[: len(y.operands) if loop is None else loop.n_captured]
-
-    return {
-        i
-        for i, instruction in enumerate(code.instructions)
-        for x in [Ref("instruction", i)]
-        if instruction.op is ASARRAY and x not in code.outputs
-        if all(begins(x, y) for y in code.instructions[i + 1 :])
-    }
+        numbers.difference_update(y.operands[: None if loop is None else loop.n_captured])
+    return numbers
 
 
 def from_these(
@@ -317,19 +306,19 @@ def input_of(value: Any) -> Input:
     return Input(value.op.name, value.shape, value.dtype, number)
 
 
-def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
-    """The program of a function as if it had captured these records, which include its own."""
-    at = {x: i for i, x in enumerate(captured)}
-    args = done.code.inputs[len(done.captured) :]
-    places = [*[at[x] for x in done.captured], *range(len(at), len(at) + len(args))]
-    program: Program = over_inputs(done.code, (*map(_input, captured), *args), places)
-    return program
-
-
-def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> Any:
-    """A program as if it were given these inputs, among which are its own, at these places."""
-    own = {place: Ref("input", i) for i, place in enumerate(places)}
-    return from_these(code, [own.get(i, NOTHING) for i in range(len(inputs))], inputs)
+def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
+    """What functions captured, and their programs as if each had captured all of it."""
+    captured = [*dict.fromkeys([x for done in functions for x in done.captured])]
+    codes = []
+    for done in functions:
+        n = len(done.captured)
+        own = dict(zip(done.captured, inputs_at(range(n)), strict=True))
+        args = inputs_at(range(n, len(done.code.inputs)))
+        inputs = [*map(_input, captured), *done.code.inputs[n:]]
+        codes.append(
+            from_these(done.code, [*[own.get(x, NOTHING) for x in captured], *args], inputs)
+        )
+    return captured, codes
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:

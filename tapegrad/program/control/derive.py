@@ -35,6 +35,7 @@ from tapegrad.program.ir import (
     inputs_at,
     interpreted,
     like_of,
+    needed,
     refs_to,
 )
 from tapegrad.program.program import Program
@@ -240,18 +241,18 @@ def divided(
     def row(x: Ref) -> Slot:
         return Slot("row", _like(joined, x, ""), part(y, kept[x]))
 
+    inputs, read = inputs_at(range(len(joined.inputs))), needed(joined, joined.outputs, kept)
     slots: dict[Ref, Slot] = {}
-    for x in sorted(read(joined, kept), key=lambda x: (x.kind, x.index)):
-        if x in kept:
+    for x in dict.fromkeys((*inputs[: len(body.inputs)], *kept)):
+        if x in read and x in kept:
             slots[x] = row(x)
-        elif x.index < len(body.inputs):
+        elif x in read:
             role = "captured" if x.index < n else "row"
             slots[x] = Slot(role, joined.inputs[x.index], operands[x.index])
-    further = range(len(body.inputs), len(joined.inputs))
-    slots |= zip(inputs_at(further), derivative.moving, strict=True)
+    slots |= zip(inputs[len(body.inputs) :], derivative.moving, strict=True)
     if loop.length is None and all(slot.role != "row" for slot in slots.values()):
         # the number of steps is that of the rows
-        slots[Ref("input", n)] = row(Ref("input", n))
+        slots[inputs[n]] = row(inputs[n])
     by_role: dict[str, list[Ref]] = {"captured": [], "carry": [], "row": []}
     for x, slot in slots.items():
         by_role[slot.role].append(x)
@@ -262,20 +263,6 @@ def divided(
     terms = loop.length, derivative.reverse
     derived = Loop(code, n_carry, n_rows, n_ys, *terms, remember=loop.remember)
     return derived, [slots[x].operand for x in order]
-
-
-def read(joined: Program, kept: Collection[Ref]) -> set[Ref]:
-    """The inputs and the kept values that a derivative's step is computed from."""
-    reached: set[Ref] = set()
-    waiting = list(joined.outputs)
-    while waiting:
-        x = waiting.pop()
-        if type(x) is not Ref or x in reached or x.kind == "constant":
-            continue
-        reached.add(x)
-        if x.kind == "instruction" and x not in kept:
-            waiting += joined.instructions[x.index].operands
-    return {x for x in reached if x.kind == "input" or x in kept}
 
 
 def _moving(role: str, code: Code, x: Any, prefix: str, operand: Any = None) -> Slot:
@@ -303,8 +290,9 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     kept = _worth_keeping(body, n) if loop.remember else []
     if kept and not is_in_program():
         every = dict.fromkeys([i for i, x in enumerate(body.outputs) if floating(body, x)])
-        needed = read(backward(loop, every, moving).joined, frozenset(kept))
-        kept = [x for x in kept if x in needed]
+        joined = backward(loop, every, moving).joined
+        read = needed(joined, joined.outputs, frozenset(kept))
+        kept = [x for x in kept if x in read]
     outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
     return attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
 
