@@ -246,24 +246,26 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     terms = [(k, x) for k, own in sides.sums.items() for x in own]
     wanted = [*[body.outputs[j] for j in late], *[x for _, x in terms]]
     crossing = sides.crossing(wanted)
-    taken = inputs[:n], [inputs[n + k] for k in carry], [*inputs[first:], *early]
-    outputs = [*[body.outputs[j] for j in stays], *crossing]
+    outputs = [body.outputs[j] for j in stays]
+    outputs += [x for x in crossing if x not in outputs[len(carry) :]]
+    read = needed(body, outputs, early)
+    captured, rows = ([x for x in own if x in read] for own in (inputs[:n], inputs[first:]))
+    taken = captured, [inputs[n + k] for k in carry], [*rows, *early]
     left = loop_of(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.but(operands=operands, options={"loop": left}))
-
-    def part(at: int) -> Ref:
-        like = body.like(outputs[at])
+    parts = []
+    for at, x in enumerate(outputs):
+        like = body.like(x)
         shape = like.shape if at < len(carry) else (sides.length, *like.shape)
         dtype, stage = np.dtype(like.dtype), instruction.stage
-        return builder.append(Instruction(PART, (new,), {"index": at}, shape, dtype, stage=stage))
-
+        part = Instruction(PART, (new,), {"index": at}, shape, dtype, stage=stage)
+        parts.append(builder.append(part))
     # after
-    stacks = {x: part(at) for at, x in enumerate(crossing, len(stays))}
-    results = _computed(sides, builder, wanted, outside | stacks, instruction)
-    stands = dict(zip(late, results, strict=False))
+    outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
+    results = _computed(sides, builder, wanted, outside, instruction)
+    stands = dict(zip((*stays, *late), (*parts[: len(stays)], *results), strict=False))
     totals = [builder.emit(sum_, x, axis=0) for x in results[len(late) :]]
-    stands |= {j: part(at) for at, j in enumerate(stays)}
     for (k, _), total in zip(terms, totals, strict=True):
         so_far = stands.get(k, known[inputs[n + k]])
         starts = k not in stands and splat(builder, so_far) == 0
