@@ -13,6 +13,8 @@ from op_cases import CASES, SMOOTH
 
 import tapegrad as tg
 from tapegrad.declare.parts import MultiOutputOp
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import split_loops, trim_loops
 from tapegrad.testing import check_compiled
 
 
@@ -40,37 +42,69 @@ def test_scan_compiled_computes_the_same(terms, n, reverse, remember):
     same(both(*other)[0], tg.value_and_grad(unrolled, (0, 1, 2))(*other))
 
 
+# terms of a sum over steps, and the loops that are left for small ones and for large
 ACCUMULATED = {
-    "constant @ varying": (lambda w, x: w @ x, 1),
-    "varying @ constant": (lambda w, x: x @ w, 1),
-    "constant @ varying @ constant": (lambda w, x: w @ x @ w.T, 1),
-    "varying @ varying": (lambda w, x: x @ np.sin(x), 0),
-    "turned @ varying": (lambda w, x: x.T @ x, 0),
-    "a sum of products": (lambda w, x: x.T @ x + np.tanh(x) @ x, 0),
+    "constant @ varying": (lambda w, x: w @ x, 0, 1),
+    "varying @ constant": (lambda w, x: x @ w, 0, 1),
+    "constant @ varying @ constant": (lambda w, x: w @ x @ w.T, 0, 1),
+    "varying @ varying": (lambda w, x: x @ np.sin(x), 0, 0),
+    "turned @ varying": (lambda w, x: x.T @ x, 0, 0),
+    "a sum of products": (lambda w, x: x.T @ x + np.tanh(x) @ x, 0, 0),
+    "constant": (lambda w, x: np.sin(w), 1, 1),
 }
 
 
 @pytest.mark.parametrize("name", ACCUMULATED)
 @pytest.mark.parametrize("n", [2, 20])
-def test_scan_that_only_accumulates_is_added_up_outside(name, n):
-    term, n_loops = ACCUMULATED[name]
+@pytest.mark.parametrize("also", [None, lambda x: x @ x])
+def test_scan_that_only_accumulates_is_added_up_outside(name, n, also):
+    term, *n_loops = ACCUMULATED[name]
     rng = np.random.default_rng(0)
     w, xs, start = rng.normal(size=(n, n)), rng.normal(size=(4, n, n)), rng.normal(size=(n, n))
 
     def total(start, w, xs):
-        return tg.scan(lambda c, x: (c + term(w, x), None), start, xs)[0]
+        def step(c, x):
+            c = c + term(w, x)
+            return c if also is None else c + also(x), None
+
+        return tg.scan(step, start, xs)[0]
 
     step = tg.compile(total)
-    expected = start + sum(term(w, x) for x in xs)
+    expected = start + sum(term(w, x) + (also or np.zeros_like)(x) for x in xs)
     np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
     made = step.program(start, w, xs).instructions
     # large terms are held for all steps only where their products become one
-    assert sum(x.op.name == "scan" for x in made) == (n_loops if n > 2 else 0)
+    assert sum(x.op.name == "scan" for x in made) == n_loops[n > 2]
     # and no product is left in a loop
     inside = [
         y.op for x in made if x.op.name == "scan" for y in x.options["loop"].body.instructions
     ]
     assert tg.matmul not in inside
+
+
+def product_that_is_read(c, x):
+    y = x @ x
+    return c + y, (np.tanh(y), np.cos(x[0]))
+
+
+# steps that need their carry, the rows' shape, and whether nothing else is done for all steps
+NEEDING = [
+    (lambda c, x: (np.tanh(c + x), c.T), (2, 2), True),
+    (lambda c, x: (c + x, (c, np.cos(x))), (2,), False),
+    (product_that_is_read, (80, 80), False),
+]
+
+
+@pytest.mark.parametrize(("step", "shape", "is_all"), NEEDING)
+def test_scan_that_needs_its_carry_keeps_it(step, shape, is_all):
+    recorded = trace(lambda x: tg.scan(step, x[0], x), (np.ones((3, *shape)),), {})
+    program = trim_loops(recorded)
+    before, after = (
+        [y.options["loop"] for y in x.instructions if "loop" in y.options]
+        for x in (program, split_loops(program))
+    )
+    assert after[-1].n_carry == 1
+    assert (before[0] is after[0]) is is_all
 
 
 # whose results have a shape that depends on the values of whole numbers or truth values
