@@ -44,10 +44,14 @@ from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.operands import lay_out, straighten, type_numbers
 from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
-from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_products, stack_sums
-from tapegrad.program.passes.sums import contract_sums, outer_products, sums_as_products
+from tapegrad.program.passes.sums import (
+    contract_sums,
+    outer_products,
+    sums_as_products,
+    update_rows,
+)
 from tapegrad.program.program import Improvement
 from tapegrad.program.program import Pass as Pass
 

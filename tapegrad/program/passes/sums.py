@@ -1,4 +1,4 @@
-"""Sums become matrix products."""
+"""Sums become matrix products, and what is added to few rows is added to these alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.arithmetic import multiply, square
+from tapegrad.ops.arithmetic import add, multiply, square, subtract
 from tapegrad.ops.product import LETTERS, contract, inner_product, matmul, vecdot
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.rows import sum_segments
 from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program import cost
-from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, Operand
+from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.fold import before_reshape, without_ones
 from tapegrad.program.program import rule
@@ -26,14 +28,14 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
     Fires on the gradient of a bias, and on squared errors: a product is faster than a reduction.
     """
     (x,) = total.operands
-    shape, axis = builder.shape(x), total.options.get("axis")
+    shape = builder.shape(x)
     # for an array without axes NumPy takes axis 0 for none
     if not is_floating(builder, total, x) or 0 in shape or not shape:
         return None
-    if axis is None:
-        return None if total.options.get("keepdims") else _sum_of_products(builder, x)
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return _sum_of_rows(builder, x, axes, total.shape)
+    axes = sorted(_summed_axes(total, len(shape)))
+    if len(axes) < len(shape):
+        return _sum_of_rows(builder, x, axes, total.shape)
+    return None if total.shape else _sum_of_products(builder, x)
 
 
 @rule(multiply)
@@ -52,7 +54,7 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
         and ends == [1, shape[-1]]
         and 1 < ends[1] <= cost.EINSUM_ROW
     )
-    if not fits or shape in shapes or 0 in shape:
+    if not fits or shape in shapes:
         return None
     letters = LETTERS[: len(shape)]
     terms = ["".join(a for a, n in zip(letters, x, strict=True) if n > 1) for x in shapes]
@@ -62,6 +64,42 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     return builder.reshaped(contracted, shape)
 
 
+@rule(add, subtract, complex=True)
+def update_rows(builder: Builder, instruction: Instruction) -> Any:
+    """``p - k * sum_segments(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
+
+    Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
+    less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
+    """
+    table, update = instruction.operands
+    factor: Any = None
+    scaled = builder.source(update, multiply)
+    if scaled is not None:
+        factor, update = scaled.operands
+        if builder.source(update, sum_segments) is None:
+            factor, update = update, factor
+    summed = builder.source(update, sum_segments)
+    if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
+        return None
+    values, indices = summed.operands
+    dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
+    if factor is not None and builder.dtype(factor) is not NUMBER:
+        dtypes.add(builder.dtype(factor))
+    if len(dtypes) != 1 or type(indices) is not Ref:
+        return None
+    if math.prod(builder.shape(indices)) * cost.TABLE_PER_ROWS > summed.shape[0]:
+        return None
+    return builder.emit(
+        add_scaled_rows,
+        table,
+        values,
+        indices,
+        1.0 if factor is None else factor,
+        subtract=instruction.op is subtract,
+        note="only these rows change",
+    )
+
+
 def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> bool:
     """Whether a result is of a dtype that BLAS knows, and so are these operands."""
     return instruction.dtype.char in "fd" and all(
@@ -69,27 +107,21 @@ def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> b
     )
 
 
-def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
+def _sum_of_rows(builder: Builder, x: Any, axes: list[int], wanted: tuple[int, ...]) -> Any:
     """The sum over the first axes or over the last, as a product with ones."""
     shape = builder.shape(x)
-    n = len(shape)
-    if n > 2 and not is_contiguous(builder, x):
+    n, height = len(shape), math.prod([shape[k] for k in axes])
+    is_first = axes == [*range(len(axes))]
+    if not is_first and axes != [*range(n - len(axes), n)]:
         return None
-    if math.prod(shape[axis] for axis in axes) > cost.PRODUCT_TERMS:
+    if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
         return None
-    if axes == tuple(range(len(axes))):
-        height = math.prod(shape[: len(axes)])
-        rows = builder.reshaped(x, (height, math.prod(shape[len(axes) :])))
-        ones = builder.constant(np.ones(height, builder.dtype(x)))
-        total = builder.emit(matmul, ones, rows, note="the sum over rows, as a product")
-    elif axes == tuple(range(n - len(axes), n)):
-        width = math.prod(shape[n - len(axes) :])
-        rows = builder.reshaped(x, (math.prod(shape[: n - len(axes)]), width))
-        ones = builder.constant(np.ones(width, builder.dtype(x)))
-        total = builder.emit(matmul, rows, ones, note="the sum over columns, as a product")
-    else:
-        return None
-    return builder.reshaped(total, wanted)
+    width = math.prod(shape) // height
+    ones = builder.constant(np.ones(height, builder.dtype(x)))
+    rows = builder.reshaped(x, (height, width) if is_first else (width, height))
+    factors = (ones, rows) if is_first else (rows, ones)
+    note = f"the sum over {'rows' if is_first else 'columns'}, as a product"
+    return builder.reshaped(builder.emit(matmul, *factors, note=note), wanted)
 
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
