@@ -26,6 +26,7 @@ from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOPS, SCAN
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
+from tapegrad.tree.structure import is_named_tuple
 
 # loops and branches, whose ops are made of programs
 _CONTROL = "control."
@@ -165,8 +166,7 @@ def class_named(name: str, using: Iterable[Any]) -> type:
 
 
 def _is_node(x: Any) -> bool:
-    is_named = isinstance(x, type) and issubclass(x, tuple) and hasattr(x, "_fields")
-    return is_named or (isinstance(x, type) and tree.fields_of(x) is not None)
+    return isinstance(x, type) and (is_named_tuple(x) or tree.fields_of(x) is not None)
 
 
 def full_name(thing: Any) -> str:

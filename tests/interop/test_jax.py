@@ -424,3 +424,12 @@ print("same")
 def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     assert printed(SHARDED, **flags) == "same\n"
+
+
+@pytest.mark.thorough
+def test_a_script_has_the_same_losses_on_both(capsys: Any) -> None:
+    import on_jax
+
+    got, wanted = on_jax.main("jax", 1, 1), on_jax.main("numpy", 1, 1)
+    np.testing.assert_allclose(got, wanted, 1e-12)
+    assert capsys.readouterr().out.count(f"epoch  1  loss {wanted[0]:.10f}") == 2

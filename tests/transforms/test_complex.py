@@ -1,10 +1,12 @@
 """Derivatives of complex numbers are adjoints in every transform; calls without one are refused."""
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
 from alike import same
+from complex_losses import LOSSES
 from depth import THOROUGH
 from messages import Refusal, check_refusals
 
@@ -258,3 +260,14 @@ def test_a_batch_of_complex_calls_is_a_loop_over_the_examples(name: str, transfo
         for fn in (batch, compiled, *THOROUGH * [tg.vmap(tg.compile(of_one), axes)]):
             for got, *want in zip(*map(tg.tree.leaves, (fn(rows, b), *each)), strict=True):
                 np.testing.assert_allclose(got, np.stack(want), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_of_losses_are_those_of_differences_and_the_same_compiled(name: str) -> None:
+    loss = LOSSES[name]
+    f = functools.partial(loss, np)
+    # twice for every other, and for all in the thorough run
+    tg.testing.check_grads(f, loss.args, 2 if THOROUGH else 1 + list(LOSSES).index(name) % 2)
+    gradient = tg.grad(f, tuple(range(len(loss.args))))
+    same(tg.compile(gradient)(*loss.args), gradient(*loss.args), 1e-9)
