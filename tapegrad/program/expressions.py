@@ -29,7 +29,6 @@ from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
-from tapegrad.program.lines import KINDS
 from tapegrad.tree.ownership import owned_copy
 
 
@@ -148,11 +147,11 @@ def _matmul(x1: Any, x2: Any) -> str:
 
     It takes a matrix of one element for a number: it adds nothing where that is 0.
     """
-    alone = math.prod(x1.shape) == 1 or math.prod(x2.shape) == 1
-    like = x1.dtype == x2.dtype and x1.dtype.kind == "f"
-    if like and not alone and x1.ndim <= 2 and x2.ndim <= 2:
-        return "{0}.dot({1})" if x1.ndim == x2.ndim == 1 else "{0}.dot({1}, {out})"
-    return "matmul({0}, {1}, {out})"
+    a, b = x1.shape, x2.shape
+    is_like = x1.dtype == x2.dtype and x1.dtype.kind == "f" and len(a) <= 2 and len(b) <= 2
+    if not is_like or math.prod(a) == 1 or math.prod(b) == 1:
+        return "matmul({0}, {1}, {out})"
+    return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
 
 
 def _einsum(*operands: Any) -> str | None:
@@ -163,8 +162,11 @@ def _einsum(*operands: Any) -> str | None:
 
 def _keep(condition: Any, x: Any) -> str:
     """`keep` into a buffer, which is for floating arrays and masks of their shape."""
-    floating = isinstance(x.dtype, np.dtype) and x.dtype.kind == "f"
-    fits = floating and condition.dtype == bool and x.shape == condition.shape
+    fits = (
+        not (condition is None or x is None or getattr(x, "number", None))
+        and (condition.dtype.kind, x.dtype.kind) == ("b", "f")
+        and x.shape == condition.shape
+    )
     return "keep({0}, {1}, {out})" if fits else "where({0}, {1}, 0)"
 
 
@@ -173,7 +175,7 @@ def _irfft(a: Any) -> str | None:
     return None if 0 in a.shape else "fft.irfft({0}, {n}, {axis}, {norm}, {out})"
 
 
-# Templates, or functions that make one from the operands' shapes and dtypes.
+# Templates, or functions that make one from the operands; these are None for Python numbers.
 _BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
     "power": "power({0}, {1}, {out})",
     "clip_both": "clip({0}, {1}, {2}, {out})",
@@ -256,41 +258,17 @@ def may_take_out(op: Rules) -> bool:
     return op is copy or not isinstance(template, str) or "{out}" in template
 
 
-def expression(
-    program: Code,
-    instruction: Instruction,
-    template: str | None,
-    values: Mapping[Ref, str],
-    out: str | None,
-    names: Names,
-) -> str:
-    """An instruction as an expression, which writes to `out` if it is given.
-
-    The functions that it calls are added to the namespace of `names`.
-
-    Parameters
-    ----------
-    program, instruction, template
-        The instruction, in its program, and what `template_of` it is.
-    values
-        What its operands are called.
-    out
-        The array for the result; None to make a new one.
-    names
-        The names of the source.
-    """
-    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
-    if names.literal:
-        for k, text in literals(program, instruction).items():
-            operands[k] = text
-    if template is None:
-        text = _call(instruction, operands, out, names)
-    else:
-        text = _filled(instruction, template, operands, out, names)
-    if instruction.number and _whole(program, instruction) is None:
-        # not .item(), since NumPy holds large ints as Python's own
-        return f"{KINDS[instruction.dtype.kind]}({text})"
-    return text
+def called(instruction: Instruction, operands: list[str], out: str | None, names: Names) -> str:
+    """A call of an instruction's forward function, on operands as they are written."""
+    op = instruction.op
+    if not isinstance(op.forward, np.ufunc):
+        options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
+        operands = [*operands, *options]
+    elif out is not None:
+        # for maximum and minimum a positional out= is deprecated, and the warning is slow
+        is_named = op.forward is np.maximum or op.forward is np.minimum
+        operands = [*operands, f"out={out}" if is_named else out]
+    return f"{names.function(op)}({', '.join(operands)})"
 
 
 @lru_cache(1 << 8)
@@ -311,7 +289,12 @@ def template_of(program: Code, instruction: Instruction) -> str | None:
     template = TEMPLATES.get(instruction.op)
     if template is None or isinstance(template, str):
         return template
-    return template(*map(program.like, instruction.operands))
+    return template(*[program.of(x) if type(x) is Ref else None for x in instruction.operands])
+
+
+def is_whole(template: str | None) -> bool:
+    """Whether a format string is that of an instruction of Python ints alone."""
+    return template in _WHOLE.values()
 
 
 def _whole(program: Code, instruction: Instruction) -> str | None:
@@ -324,24 +307,6 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         if not is_whole or (value is not None and not getattr(value, "number", None)):
             return None
     return _WHOLE.get(key_of(instruction.op) or "")
-
-
-def _call(instruction: Instruction, operands: list[str], out: str | None, names: Names) -> str:
-    """A call of the forward function."""
-    op = instruction.op
-    if not isinstance(op.forward, np.ufunc):
-        options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
-        operands = [*operands, *options]
-    elif out is not None:
-        # for maximum and minimum a positional out= is deprecated, and the warning is slow
-        is_named = op.forward is np.maximum or op.forward is np.minimum
-        operands = [*operands, f"out={out}" if is_named else out]
-    return f"{names.function(op)}({', '.join(operands)})"
-
-
-def operand(x: Any, values: Mapping[Ref, str]) -> str:
-    """An operand as it is written."""
-    return values[x] if type(x) is Ref else number(x)
 
 
 def literals(program: Code, instruction: Instruction) -> dict[int, str]:
@@ -403,13 +368,13 @@ def _fields(template: str) -> tuple[str, ...]:
     return tuple([name for name in named if name != "out" and not name.isdecimal()])
 
 
-def _filled(
+def filled(
     instruction: Instruction, template: str, operands: list[str], out: str | None, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    called, function = _called(template)
-    if called:
-        template = names.library(called, function) + template[len(called) :]
+    name, function = _called(template)
+    if name:
+        template = names.library(name, function) + template[len(name) :]
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     op, fields = instruction.op, {"out": out}

@@ -15,10 +15,10 @@ from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, life
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import Names, expression, is_filled
+from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import inverse
-from tapegrad.program.lines import Block, Line
+from tapegrad.program.lines import KINDS, Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
@@ -121,17 +121,13 @@ class Frame:
 
     # --- lines ------------------------------------------------------------------------------
 
-    def write(
-        self, target: str, expression: str, note: str = "", result: Instruction | None = None
-    ) -> None:
-        """Add a line to those that each call runs."""
-        self.lines.append(Line(target, expression, note, result))
+    def write(self, *line: Any) -> None:
+        """Add a `Line` to those that each call runs."""
+        self.lines.append(Line(*line))
 
-    def once(
-        self, target: str, expression: str, note: str = "", result: Instruction | None = None
-    ) -> None:
-        """Add a line to those that run once, before the first call."""
-        self.arena.once.append(Line(target, expression, note, result))
+    def once(self, *line: Any) -> None:
+        """Add a `Line` to those that run once, before the first call."""
+        self.arena.once.append(Line(*line))
 
     def view(
         self,
@@ -152,10 +148,25 @@ class Frame:
     def expression(
         self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None
     ) -> str:
-        """An instruction as an expression, of its operands or of what stands in their place."""
-        program, values = self.program, self.values if values is None else values
-        instruction, template = program.instructions[i], self.plan.templates[i]
-        return expression(program, instruction, template, values, out, self.names)
+        """An instruction as an expression, which writes to `out` if it is given.
+
+        The values may have other names than in the frame. The functions that it calls are added to
+        the namespace.
+        """
+        instruction, template = self.program.instructions[i], self.plan.templates[i]
+        names, values = self.names, self.values if values is None else values
+        operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+        if names.literal:
+            for k, literal in literals(self.program, instruction).items():
+                operands[k] = literal
+        if template is None:
+            text = called(instruction, operands, out, names)
+        else:
+            text = filled(instruction, template, operands, out, names)
+        if instruction.number and not is_whole(template):
+            # not .item(), since NumPy holds large ints as Python's own
+            return f"{KINDS[instruction.dtype.kind]}({text})"
+        return text
 
     def operand(self, x: Any) -> str:
         """An operand as it is written."""
