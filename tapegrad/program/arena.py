@@ -31,26 +31,28 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     (Pisarchyk and Lee 2020, greedy by size). Sizes are in lines of the cache.
     """
     starts = [0] * len(arrays)
-    # the places taken, the lowest first, and when; many arrays of a size take one place by turns
-    taken: list[tuple[int, int]] = []
-    moments: dict[tuple[int, int], Moments] = {}
+    # where places begin and end, the lowest first, and when they are taken; many arrays of a size
+    # take one place by turns
+    taken: list[list[int]] = []
+    known: dict[tuple[int, int], list[int]] = {}
     for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
         size, alive = arrays[k]
-        start = 0
-        for begin, end in taken:
-            if begin >= start + size:
+        start, stop = 0, size
+        for begin, end, moments in taken:
+            if begin >= stop:
                 break
-            if end > start and alive & moments[begin, end]:
-                start = end
+            if end > start and alive & moments:
+                start, stop = end, end + size
         starts[k] = start
-        place = start, start + size
-        if place not in moments:
+        place = known.get((start, size))
+        if place is None:
+            place = known[start, size] = [start, stop, 0]
             insort(taken, place)
-        moments[place] = moments.get(place, 0) | alive
+        place[2] |= alive
     return starts
 
 
-@attrs.frozen
+@attrs.define
 class Memory:
     """An array that a program allocates once, and fills anew in each call.
 
@@ -108,23 +110,21 @@ class Arena:
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""
-        size = sum(x.lines for x in self.memory) * cost.CACHE_LINE
-        shared = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
-        apart = sum(x.lines for x in shared)
-        if apart * cost.CACHE_LINE < cost.ARENA_BYTES:
-            return size
-        starts = places([(x.lines, x.alive) for x in shared])
-        whole = max([start + x.lines for start, x in zip(starts, shared, strict=True)], default=0)
-        if whole == apart:
-            return size
-        name = self._names.new("arena")
-        placed = {
-            x.name: attrs.evolve(x, arena=name, start=start * cost.CACHE_LINE)
-            for start, x in zip(starts, shared, strict=True)
-        }
-        arena = Memory(name, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
-        self.memory = [arena, *[placed.get(x.name, x) for x in self.memory]]
-        return size - (apart - whole) * cost.CACHE_LINE
+        sizes = [x.lines for x in self.memory]
+        least = cost.PLACED_BYTES / cost.CACHE_LINE
+        shared = [(x, size) for x, size in zip(self.memory, sizes, strict=True) if size >= least]
+        apart = whole = sum(size for _, size in shared)
+        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES:
+            starts = places([(size, x.alive) for x, size in shared])
+            ends = [start + size for start, (_, size) in zip(starts, shared, strict=True)]
+            whole = max(ends, default=0)
+        if whole < apart:
+            name = self._names.new("arena")
+            for start, (x, _) in zip(starts, shared, strict=True):
+                x.arena, x.start = name, start * cost.CACHE_LINE
+            arena = Memory(name, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
+            self.memory.insert(0, arena)
+        return (sum(sizes) - apart + whole) * cost.CACHE_LINE
 
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:

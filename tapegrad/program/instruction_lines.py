@@ -19,6 +19,7 @@ from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import axes_of
+from tapegrad.program.lines import Line
 from tapegrad.program.memory import Plan
 from tapegrad.transforms.replay import EACH
 
@@ -69,7 +70,7 @@ def _write(frame: Frame, i: int) -> None:
             text = frame.expression(i, frame.place_of(ref))
         if instruction.op is EACH:
             note = f"{options['of'].name} has no batching rule: a call for each"
-        frame.write(frame.values[ref], text, note, instruction)
+        frame.lines.append(Line(frame.values[ref], text, note, instruction))
 
 
 def _updated(frame: Frame, i: int) -> str:
@@ -175,20 +176,22 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     tuple its parts, so their names go too.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
-    ended: dict[int, list[str]] = {}
+    owner, ended = plan.live.owner, dict[int, list[str]]()
     large = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
-        if instruction.nbytes >= cost.DROPPED_BYTES
-        and not (ref in frame.places or ref in plan.early or instruction.options.keys() & _CONTROL)
+        if not (ref in frame.places or ref in owner or ref in plan.early)
+        and instruction.nbytes >= cost.DROPPED_BYTES
+        and _CONTROL.isdisjoint(instruction.options)
         and not _is_part_of_control(program, instruction)
     }
     if not large:
         return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
-    for ref, end in plan.live.ends.items():
-        is_whole = ref.kind != "instruction" or ref.index not in plan.in_runs
-        if plan.live.owner_of(ref) in large and end < len(instructions) and is_whole:
+    large |= {x for x, of in owner.items() if of in large}
+    for ref in sorted(large):
+        end = plan.live.ends[ref]
+        if end < len(instructions) and ref.index not in plan.in_runs:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
 

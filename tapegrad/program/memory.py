@@ -318,21 +318,24 @@ def _runs(program: Code) -> dict[int, int]:
 
     The end of each, by its beginning.
     """
-    values: Iterable[Any] = (*program.inputs, *program.constants, *program.instructions)
-    if all(math.prod(x.shape) < cost.BLOCKED_ELEMENTS for x in values):
-        return {}
-    shapes = [block_shape(x, lambda x: program.like(x).shape) for x in program.instructions]
+    instructions, least = program.instructions, cost.BLOCKED_ELEMENTS
+    shapes = [
+        block_shape(x, lambda x: program.like(x).shape)
+        if math.prod(x.shape) >= least or x.op in TOTALS
+        else None
+        for x in instructions
+    ]
     runs: dict[int, int] = {}
     start = 0
     # a sum is known only after the last block
     sums: set[Any] = set()
     for i, shape in enumerate([*shapes, None]):
-        ends = i == len(shapes) or sums.intersection(program.instructions[i].operands)
-        if ends or shape is None or shape != shapes[start]:
+        ends = shape is None or sums.intersection(instructions[i].operands)
+        if ends or shape != shapes[start]:
             if i - start > 1 and shapes[start]:
                 runs[start] = i
             start, sums = i, set()
-        if shape and program.instructions[i].op in TOTALS:
+        if shape and instructions[i].op in TOTALS:
             sums.add(Ref("instruction", i))
     return runs
 
@@ -349,8 +352,6 @@ def block_shape(
 
     `shape_of` gives the shapes of its operands.
     """
-    if instruction.op not in TOTALS and math.prod(instruction.shape) < cost.BLOCKED_ELEMENTS:
-        return None
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None
