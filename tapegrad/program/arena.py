@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -87,6 +87,22 @@ class Memory:
         return f"{self.name} = buffer({self.shape}, {self.dtype.str!r}{place})"
 
 
+class View(NamedTuple):
+    """A view of an array that is made once, at an index: a line that need not be compiled.
+
+    Attributes
+    ----------
+    line
+        Its line.
+    of, index
+        The name of the array, and the index.
+    """
+
+    line: Line
+    of: str
+    index: Any
+
+
 class Arena:
     """The arrays that a program makes once, while it is written.
 
@@ -94,19 +110,39 @@ class Arena:
     ----------
     memory
         Those that are allocated.
+    views
+        Views of these, and of one another.
     once
         The lines that run once after that, before the first call; more are added.
     """
 
     def __init__(self, names: Names) -> None:
         self.memory: list[Memory] = []
+        self.views: list[View] = []
+        self._made: set[str] = set()
         self.once: list[Line] = []
         self._names = names
 
     def new(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> str:
         """Have an array of this name allocated, which is needed at these moments."""
         self.memory.append(Memory(name, shape, dtype, alive))
+        self._made.add(name)
         return name
+
+    def view(self, line: Line, of: str, index: Any) -> None:
+        """Have a line run once, which assigns a view of an array; None is for no index."""
+        if index is not None and of in self._made:
+            self.views.append(View(line, of, index))
+            self._made.add(line.target)
+        else:
+            self.once.append(line)
+
+    def fill(self, names: dict[str, Any]) -> None:
+        """Make the arrays, and the views of them."""
+        for x in self.memory:
+            names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
+        for line, of, index in self.views:
+            names[line.target] = names[of][index]
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""

@@ -24,15 +24,16 @@ class Part:
         What the part holds.
     start
         Where it begins.
-    view
-        Its place in the whole, as written after the name of that; one without axes is an array all
-        the same.
+    index, view
+        Its place in the whole, and how that is written after the name of the whole; one without
+        axes is an array all the same.
     direct
         Whether the value is written there when it is computed, and not copied.
     """
 
     value: Operand
     start: int
+    index: tuple[Any, ...]
     view: str
     direct: bool = False
 
@@ -105,6 +106,8 @@ def parts_of(
     starts = accumulate(sides, initial=0)
     parts = []
     for x, side, start in zip(instruction.operands, sides, starts, strict=False):
-        view = f"[{before}{start}, ...]" if is_stack else f"[{before}{start}:{start + side}]"
-        parts.append(Part(x, start, view, x in direct))
+        own = (start, ...) if is_stack else (slice(start, start + side),)
+        view = f"{start}, ..." if is_stack else f"{start}:{start + side}"
+        index = (slice(None),) * axis + own
+        parts.append(Part(x, start, index, f"[{before}{view}]", x in direct))
     return tuple(parts)

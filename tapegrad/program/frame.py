@@ -14,6 +14,7 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, life
+from tapegrad.program.concatenations import Part
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
@@ -77,6 +78,10 @@ class Frame:
         self.values = values_of(program, names, known)
         self.plan = plan = Plan(program, inside is not None)
         self.lines: list[Line | Block] = []
+        self.rows: dict[Ref, str] = {}
+        self.lent: set[Ref] = set()
+        self.lists: dict[str, str] = {}
+        self.views: list[tuple[str, str]] = []
         self.still: dict[Any, str] = {}
         for i, x in enumerate(program.constants):
             self._hold(x, Ref("constant", i))
@@ -88,9 +93,7 @@ class Frame:
         for ref, parts in plan.filled.items():
             for part in parts:
                 if part.direct:
-                    name = names.new(f"{self.places[ref]}_{part.start}")
-                    self.once(name, f"{self.places[ref]}{part.view}")
-                    self.places[part.value] = name
+                    self.places[part.value] = self.part(part, self.places[ref])
         for ref, axes in plan.turned.items():
             name = names.new(f"{self.places[ref]}_turned")
             self.once(name, f"{self.places[ref]}.transpose({inverse(axes)})")
@@ -100,10 +103,6 @@ class Frame:
         for i in [] if inside is not None else _row_updates(program):
             self.updates[i] = names.new(f"rows_{i}")
             self.once(self.updates[i], f"{names.of(RowUpdates, 'RowUpdates')}()")
-        self.rows: dict[Ref, str] = {}
-        self.lent: set[Ref] = set()
-        self.lists: dict[str, str] = {}
-        self.views: list[tuple[str, str]] = []
 
     def _hold(self, x: Constant, ref: Ref) -> None:
         """Have a constant at hand: a line makes one that is filled with a number."""
@@ -130,20 +129,24 @@ class Frame:
         self.arena.once.append(Line(*line))
 
     def view(
-        self,
-        name: str,
-        of: str,
-        text: Callable[[str], str],
-        note: str = "",
-        result: Instruction | None = None,
+        self, name: str, of: str, index: Any, text: Callable[[str], str], *comment: Any
     ) -> None:
-        """Have a view made once, or once for each row of the list that a step goes through."""
+        """Have a view made once, or once for each row of the list that a step goes through.
+
+        The text of what it is of gives that of the view; the index is None for any but a part.
+        """
         if of in self.lists:
             rows = self.lists[name] = self.names.new(f"{name}_rows")
-            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", note, result)
+            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", *comment)
             self.views.append((name, rows))
         else:
-            self.once(name, text(of), note, result)
+            self.arena.view(Line(name, text(of), *comment), of, index)
+
+    def part(self, part: Part, of: str) -> str:
+        """The name of a part of an array that stays in place."""
+        name = self.names.new(f"{of}_{part.start}")
+        self.view(name, of, part.index, lambda of: f"{of}{part.view}")
+        return name
 
     def expression(
         self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None

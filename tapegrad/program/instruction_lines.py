@@ -101,8 +101,11 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     def text(of: str) -> str:
         return frame.expression(i, values={base: of})
 
+    index: Any = instruction.options["index"] if instruction.op is getitem else None
+    if is_element(instruction):
+        index = (*index, ...)
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
-    frame.view(name, frame.still[base], text, note, instruction)
+    frame.view(name, frame.still[base], index, text, note, instruction)
     frame.still[ref] = name
     return True
 
@@ -116,7 +119,7 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     value = frame.operand(instruction.operands[0])
     if _is_one(frame, ref, place):
         name = frame.values[ref]
-        frame.once(name, place)
+        frame.view(name, place, ..., str)
         frame.write(f"{name}[...]", value, instruction.note, instruction)
     else:
         frame.write(f"{place}[...]", value)
@@ -137,8 +140,11 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     for part in parts:
         if not part.direct:
             _fill(frame, ref, place, part)
-    write = frame.once if _is_one(frame, ref, place) else frame.write
-    write(frame.values[ref], place, "its parts are written there", instruction)
+    name, note = frame.values[ref], "its parts are written there"
+    if _is_one(frame, ref, place):
+        frame.view(name, place, ..., str, note, instruction)
+    else:
+        frame.write(name, place, note, instruction)
     return True
 
 
@@ -146,9 +152,7 @@ def _fill(frame: Frame, ref: Ref, place: str, part: Part) -> None:
     """Copy a part to its place in an array, of which a view is made once if that stays."""
     target = f"{place}{part.view}"
     if frame.still.get(ref) == place:
-        name = frame.names.new(f"{place}_{part.start}")
-        frame.view(name, place, lambda of: f"{of}{part.view}")
-        target = f"{name}[...]"
+        target = f"{frame.part(part, place)}[...]"
     frame.write(target, frame.operand(part.value))
 
 

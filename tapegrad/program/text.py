@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.program.arena import Arena, Memory, buffer
+from tapegrad.program.arena import Arena, buffer
 from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
@@ -49,11 +49,6 @@ class Writing:
         return self.frame.names
 
     @property
-    def memory(self) -> list[Memory]:
-        """What is allocated once."""
-        return self.frame.arena.memory
-
-    @property
     def _head(self) -> str:
         program, values = self.frame.program, self.frame.values
         inputs = ", ".join([values[Ref("input", i)] for i in range(len(program.inputs))])
@@ -67,11 +62,13 @@ class Writing:
     @property
     def text(self) -> str:
         """The source."""
+        arena = self.frame.arena
         lines = [
             *self._header(),
             f"def {self.make}():",
-            *[f"    {x.text}" for x in self.memory],
-            *printed(self.frame.arena.once, True, "    "),
+            *[f"    {x.text}" for x in arena.memory],
+            *printed([x.line for x in arena.views], True, "    "),
+            *printed(arena.once, True, "    "),
             f"    {self._head}",
             *printed(self.frame.lines, True, "        "),
             f"    return {self.run}",
@@ -85,10 +82,12 @@ class Writing:
         Python compiles thousands of names that one function defines and another reads in time that
         grows with their square.
         """
+        arena = self.frame.arena
         # a line for the program, each input and each constant, and one for the outer function
-        n_above = 2 + len(self.frame.program.inputs) + len(self._held) + len(self.memory)
-        once, body = printed(self.frame.arena.once, False), printed(self.frame.lines, False, "    ")
-        return "\n".join([*[""] * n_above, *once, self._head, *body, ""])
+        n_above = 2 + len(self.frame.program.inputs) + len(self._held)
+        above = "\n" * (n_above + len(arena.memory) + len(arena.views))
+        once, body = printed(arena.once, False), printed(self.frame.lines, False, "    ")
+        return above + "\n".join([*once, self._head, *body, ""])
 
     def _header(self) -> list[str]:
         """Comments that say what the program takes and what it holds, in how many bytes."""
@@ -118,7 +117,7 @@ class Maker:
 
     Attributes
     ----------
-    memory
+    arena
         What is allocated.
     code
         Makes what is made once, and defines the function that runs.
@@ -128,7 +127,7 @@ class Maker:
         The name of the function that runs.
     """
 
-    memory: list[Memory]
+    arena: Arena
     code: CodeType
     namespace: Mapping[str, Any]
     run: str
@@ -136,8 +135,7 @@ class Maker:
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
         names = dict(self.namespace)
-        for x in self.memory:
-            names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
+        self.arena.fill(names)
         exec(self.code, names)
         # the names do not hold the function, which holds them; and its code is its own, since
         # Python keeps in it where it last found each name
@@ -163,7 +161,7 @@ def runner(program: Code) -> Maker:
     # a line of a program is not the user's
     namespace = {**writing.names.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(writing.memory, code, namespace, writing.run)
+    return Maker(writing.frame.arena, code, namespace, writing.run)
 
 
 def written(program: Code, names: Names) -> Writing:
