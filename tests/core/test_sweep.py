@@ -117,7 +117,7 @@ def test_a_gradient_frees_each_record_and_contribution_that_the_sweep_has_passed
     assert left == [(n, 0)] * n
 
 
-@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 @pytest.mark.parametrize("dtype", ["f2", ">f4", "f8"])
 def test_an_output_of_one_element_needs_no_cotangent_and_may_be_a_parameter(shape, dtype):
     tape, x = tg.Tape().parameter(np.ones(shape, dtype))
@@ -125,6 +125,8 @@ def test_an_output_of_one_element_needs_no_cotangent_and_may_be_a_parameter(shap
     for output, slope in ((y, 2.0), (x, 1.0)):
         g = tg.reverse_sweep(tape, output)[x]
         np.testing.assert_array_equal(g, np.full(shape, slope, x.dtype), strict=True)
+    g = tg.compile(tg.grad(lambda x: tg.sum(x * x)))(np.ones(shape, dtype))
+    np.testing.assert_array_equal(g, np.full(shape, 2.0, x.dtype), strict=True)
 
 
 def other_tapes() -> list[Refusal]:
