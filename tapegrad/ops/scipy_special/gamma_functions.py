@@ -196,9 +196,20 @@ def _poch_by_z(z: Any, m: Any) -> Any:
     return gamma(z + m) * (psi(z + m) * rgamma(z) + _slope_of_rgamma(z))
 
 
+def _poch_log_slope(z: Any, m: Any) -> Any:
+    """``psi(z + m) - psi(z)``, by reflection where both have poles."""
+    are_poles = np.less_equal(np.maximum(z, z + m), 0)
+    for x in (z, m):
+        are_poles = are_poles & np.equal(x, np.floor(x))
+    step = _psi_step(np.where(are_poles, 1 - z - m, z), m)
+    return np.where(are_poles, step, -step)
+
+
 binom: Op[Any] = special(
     "binom",
-    lambda g, y, n, k: g * _where_zero(y, _binom_by_n, lambda n, k: -_psi_step(n - k + 1, k), n, k),
+    lambda g, y, n, k: (
+        g * _where_zero(y, _binom_by_n, lambda n, k: _poch_log_slope(n - k + 1, k), n, k)
+    ),
     lambda g, y, n, k: (
         g * _where_zero(y, _binom_by_k, lambda n, k: psi(n - k + 1) - psi(k + 1), n, k)
     ),
@@ -206,7 +217,7 @@ binom: Op[Any] = special(
 )
 poch: Op[Any] = special(
     "poch",
-    lambda g, y, z, m: g * _where_zero(y, _poch_by_z, lambda z, m: -_psi_step(z, m), z, m),
+    lambda g, y, z, m: g * _where_zero(y, _poch_by_z, _poch_log_slope, z, m),
     lambda g, y, z, m: g * y * psi(z + m),
     at=2.42,
 )

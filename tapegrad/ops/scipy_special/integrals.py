@@ -85,10 +85,24 @@ def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
 def _inverse_boxcox(name: str, one: int) -> Op[Any]:
     """The op of ``exp(log1p(power * x) / power)``, also at a power of 0, less 1 or 0."""
 
-    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
-        return -g * (y + one) * np.square(x) * hyp2f1(2, 2, 3, -power * x) / 2
+    def at_end(x: Any, power: Any) -> tuple[Any, Any]:
+        """Whether ``1 + power * x`` is 0, and the slope by x there."""
+        is_end = np.equal(power * x, -1)
+        base, power = np.where(is_end, 1 + power * x, 1), np.where(is_end, power, 1)
+        return is_end, base ** (1 / power - 1)
 
-    return special(name, lambda g, y, x, power: g * (y + one) / (1 + power * x), by_power)
+    def by_x(g: Any, y: Any, x: Any, power: Any) -> Any:
+        is_end, slope = at_end(x, power)
+        inside = (y + one) / np.where(is_end, 1, 1 + power * x)
+        return g * np.where(is_end, slope, inside)
+
+    def by_power(g: Any, y: Any, x: Any, power: Any) -> Any:
+        is_end, slope = at_end(x, power)
+        bend = hyp2f1(2, 2, 3, np.where(is_end, 0, -power * x)) / 2
+        # x and the power have different signs there
+        return g * np.where(is_end, -np.square(x) * slope, -(y + one) * np.square(x) * bend)
+
+    return special(name, by_x, by_power)
 
 
 boxcox, boxcox1p = _boxcox("boxcox", np.log, 0), _boxcox("boxcox1p", np.log1p, -1)
@@ -273,12 +287,25 @@ hyp0f1: Op[Any] = family(
     lambda v, z: ((z,), {"v": v}),
     complex=True,
 )
+
+
+def _hyp1f1(a: Any, b: Any, x: Any) -> Any:
+    """SciPy's, whose series has some x terms, where the value has long been infinite."""
+    x = np.asarray(x)
+    if x.dtype.kind == "c":
+        return scipys("hyp1f1")(a, b, x)
+    is_polynomial = np.less_equal(a, 0) & np.equal(a, np.floor(a))
+    most = np.where(is_polynomial, np.inf, 1e6 + 100 * (np.abs(a) + np.abs(b)))
+    return scipys("hyp1f1")(a, b, np.where(x > most, most, x).astype(x.dtype))
+
+
 hyp1f1: Op[Any] = family(
     "hyp1f1",
     lambda g, y, x, a, b: g * (a / b) * hyp1f1(a + 1, b + 1, x),
     (1, 2, 0.8),
     _read_two,
     complex=True,
+    fn=_hyp1f1,
 )
 hyp2f1: Op[Any] = family(
     "hyp2f1",

@@ -51,6 +51,7 @@ def family(
     example: tuple[float, ...] = (2, 0.8),
     read: Callable[..., Any] | None = None,
     complex: bool = False,
+    fn: Any = None,
 ) -> Op[Any]:
     """The op of a SciPy ufunc that takes an order before its operand, or other parameters.
 
@@ -59,7 +60,7 @@ def family(
     """
 
     def forward(x: Any, **options: Any) -> Any:
-        return scipys(name)(*options.values(), x)
+        return (fn or scipys(name))(*options.values(), x)
 
     *options, x = example
     call = f"lambda x: scipy.special.{name}({', '.join(map(str, options))}, x), [{x}]"
