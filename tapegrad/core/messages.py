@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
@@ -52,24 +54,31 @@ class Gradients(dict[Tensor, Any]):
         raise KeyError(f"{what}; {hint}")
 
 
+# The refusals in the call of a function that is not recorded, which may catch the errors.
+REFUSED: ContextVar[deque[str]] = ContextVar("refused", default=deque(maxlen=0))  # noqa: B039
+
+
 def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
     """Raise for an operand that is not on the tape being written."""
-    here = f"{what}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
+    text = f"{what}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
     if last is None:
-        raise TapeError(
-            f"{here}, and no recording is running in this thread or task; write with "
+        text += (
+            ", and no recording is running in this thread or task; write with "
             "tape.write(op, ...), do the work inside the recorded function, or use its value"
         )
-    if x.origin is last.origin:
-        raise TapeError(f"{here}, but to a record after this tape's last: use the newer tape")
-    there = last.origin.label
-    if x.origin.label == there:  # two lambdas
-        here += f" at line {x.origin.line} of its source"
-        there += f" at line {last.origin.line}"
-    raise TapeError(
-        f"{here}, not to that of {there}, which is being written; "
-        "pass it as an argument, or use its value (t.value)"
-    )
+    elif x.origin is last.origin:
+        text += ", but to a record after this tape's last: use the newer tape"
+    else:
+        there = last.origin.label
+        if x.origin.label == there:  # two lambdas
+            text += f" at line {x.origin.line} of its source"
+            there += f" at line {last.origin.line}"
+        text += (
+            f", not to that of {there}, which is being written; "
+            "pass it as an argument, or use its value (t.value)"
+        )
+    REFUSED.get().append(text)
+    raise TapeError(text)
 
 
 def check_returned(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:

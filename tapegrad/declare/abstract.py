@@ -12,6 +12,7 @@ captured keep theirs, since a mask says how many elements it selects.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache, partial
@@ -21,10 +22,11 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.core.messages import REFUSED
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tensor import NO_OPTIONS, Tensor, primals
-from tapegrad.core.writing import PARAMETER, Last, write_known, write_parameter
-from tapegrad.errors import TapegradError
+from tapegrad.core.writing import PARAMETER, Last, recorded_from, write_known, write_parameter
+from tapegrad.errors import TapeError, TapegradError
 from tapegrad.errors.lines import SILENT, STATE
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
@@ -386,6 +388,26 @@ def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
         return fn(*args, **options)
     finally:
         STATE.reset(before)
+
+
+def unrecorded(fn: Callable[..., R], args: Iterable[Any] = ()) -> R:
+    """A function's result, outside of the running recording.
+
+    Raises
+    ------
+    TapeError
+        If the function used a Tensor. It may catch that error, go on without the Tensor, and so
+        lose its gradient: then the error is raised when the function has returned.
+    """
+    refused = deque[str]()
+    before = REFUSED.set(refused)
+    try:
+        result: R = recorded_from(None, fn, args)[0]
+    finally:
+        REFUSED.reset(before)
+    if refused:
+        raise TapeError(refused[0])
+    return result
 
 
 def whole_power(base: int, exponent: int) -> int:

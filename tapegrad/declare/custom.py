@@ -18,9 +18,9 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
+from tapegrad.core.writing import CURRENT, advance, lift, write_known
 from tapegrad.declare import declare
-from tapegrad.declare.abstract import actual, called_once
+from tapegrad.declare.abstract import actual, called_once, unrecorded
 from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.parts import Layout, is_numeric
 from tapegrad.declare.signature import Signature
@@ -338,7 +338,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
             output = self.like(*args, **kwargs)
         else:
             # the function sees arrays; a Tensor that it captures is refused
-            output, _ = recorded_from(None, call.run, (actual(operands),))
+            output = unrecorded(call.run, (actual(operands),))
         if not tensors:
             return output
         layout = Layout.of(output)
@@ -413,11 +413,7 @@ class CustomCall:
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
     """A call with a hand-written VJP rule."""
     # a loop's body is computed while its result is recorded; the function must not see that tape
-    output = (
-        call.run(operands)
-        if CURRENT.get() is None
-        else recorded_from(None, call.run, (operands,))[0]
-    )
+    output = call.run(operands) if CURRENT.get() is None else unrecorded(call.run, (operands,))
     y = call.layout.primal(output)
     return y if type(y) is Parts else np.asarray(y)
 

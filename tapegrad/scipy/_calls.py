@@ -19,7 +19,8 @@ from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.rules import Joint, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import CURRENT, recorded_from
+from tapegrad.core.writing import CURRENT
+from tapegrad.declare.abstract import unrecorded
 from tapegrad.declare.declarations import declare
 from tapegrad.declare.parts import parts_of, together
 from tapegrad.errors import TapeError, TapegradError, TraceError
@@ -83,7 +84,7 @@ class SolverCall:
         if self.known is not None and same(self.known[0], operands):
             return together(list(self.known[1]))
         # outside of the recording, since the function may make records of its own
-        results = recorded_from(None, self.fn, readonly_view(operands))[0]
+        results = unrecorded(self.fn, readonly_view(operands))
         # the function may return an operand, or a view of one
         return together([np.array(x) for x in results])
 
