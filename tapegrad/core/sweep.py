@@ -347,15 +347,14 @@ def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
 
 def finish_gradient(record: Tensor, c: Any) -> Any:
     """A record's gradient or tangent as it is returned."""
-    if c is None:
-        return readonly_array(np.zeros(record.shape, record.dtype))
-    primal = record._primal
+    c = np.zeros(record.shape, record.dtype) if c is None else c
+    primal: Any = record._primal
     if type(primal) is ndarray and c.dtype is not primal.dtype and c.dtype != primal.dtype:
         # in another byte order, which a NumPy scalar cannot have
-        c = (c if type(c) is Tensor else np.asarray(c)).astype(primal.dtype)
-    if type(c) is ndarray:
-        if c.base is None and c.nbytes < LARGE:
-            # as `readonly_array` does; there is one for each parameter
-            c.setflags(False)
-            return c.view()
+        is_scalar = isinstance(c, np.generic)
+        c = np.asarray(c, primal.dtype) if is_scalar else c.astype(primal.dtype)
+    if type(c) is ndarray and c.base is None and c.nbytes < LARGE:
+        # as `readonly_array` does; there is one for each parameter
+        c.setflags(write=False)
+        return c.view()
     return c if type(c) is Tensor else readonly_array(c)
