@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.errors.names import list_names
+from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.scipy_special.incomplete import BETA, GAMMA, STUDENT, gamma_isf, gamma_ppf, t_ppf
 from tapegrad.ops.scipy_special.normal import erfcx_derivative
 from tapegrad.scipy import special
@@ -355,9 +356,11 @@ def _of_f(of_beta: Callable[..., Any], of_rest: Callable[..., Any]) -> Callable[
     """A function of an F distribution, by one of the share of its numerator, or of the rest."""
 
     def fn(y: Any, dfn: Any, dfd: Any) -> Any:
-        ratio, a, b = y * np.divide(dfn, dfd), dfn / 2, dfd / 2
+        weight, a, b = np.divide(dfn, dfd), dfn / 2, dfd / 2
+        # products of 0 and infinite slopes would be nan
+        ratio = y * np.where(np.equal(y, 0), stop_gradient(weight), weight)
         is_low = np.less(ratio, 1)
-        low = np.where(is_low, ratio, 1) / (1 + np.where(is_low, ratio, 1))
+        low = -np.expm1(-np.log1p(np.where(is_low, ratio, 1)))
         return np.where(
             is_low, of_beta(a, b, low), of_rest(b, a, 1 / (1 + np.where(is_low, 1, ratio)))
         )

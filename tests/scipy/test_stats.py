@@ -408,6 +408,21 @@ def test_moments_that_do_not_exist_are_scipys(name: str) -> None:
         assert np.all(slopes[np.isinf(want[:8])] == 0)
 
 
+POLES = """
+gamma pdf 0 0.5 | inf -inf -inf
+chi2 pdf 0 1 | inf -inf -inf
+beta pdf 0 0.3 0.3 | inf -inf -inf inf
+beta logpdf 1 0.5 0.5 | inf inf 1.386294361120 -inf
+f logpdf 0 1 3 | inf -inf -inf -0.1401861527734
+f cdf 0 1 3 | 0 inf 0 0
+"""
+
+
+def test_at_a_pole_of_a_density_slopes_are_infinite() -> None:
+    with np.errstate(all="ignore"):
+        values_and_slopes_are(POLES)
+
+
 def test_moments_of_large_and_small_parameters_are_those_of_many_digits() -> None:
     values_and_slopes_are(FAR_MOMENTS)
 

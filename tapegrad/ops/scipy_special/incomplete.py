@@ -88,17 +88,30 @@ def _log_of_gamma_density(a: Any, x: Any) -> Any:
     return np.where(is_few, few, y) if np.any(is_few) else y
 
 
-def _slope_of_gamma_density(a: Any, x: Any) -> Any:
+def _beside_pole(g: Any, k: Any, x: Any, otherwise: Any) -> Any:
+    """``g * k / x`` at a pole, where x is 0 and k is negative."""
+    is_pole = np.equal(x, 0) & np.less(k, 0) & np.not_equal(g, 0)
+    return np.where(is_pole, np.where(np.less(g, 0), np.inf, -np.inf), otherwise)
+
+
+def _scaled(g: Any, score: Callable[[Any], Any]) -> Any:
+    """A score that is linear in its cotangent, which may be infinite at a pole."""
+    is_infinite = np.isinf(g)
+    return score(np.where(is_infinite, np.sign(g), g)) * np.where(is_infinite, np.inf, 1)
+
+
+def _gamma_vjp_x(g: Any, y: Any, a: Any, x: Any) -> Any:
     at_zero = np.equal(x, 0)
-    return np.where(at_zero, safe_divide(a - 1, x) - 1, safe_divide(a - 1 - x, x))
+    slope = np.where(at_zero, safe_divide(a - 1, x) - 1, safe_divide(a - 1 - x, x))
+    return _beside_pole(g, a - 1, x, g * slope)
 
 
 _gamma_density = of_vectors(
     "gamma_log_density",
     _log_of_gamma_density,
     (
-        lambda g, y, a, x: log_ratio(x, a, x - a, g) - g * gamma_rest(1, a),
-        lambda g, y, a, x: g * _slope_of_gamma_density(a, x),
+        lambda g, y, a, x: _scaled(g, lambda g: log_ratio(x, a, x - a, g) - g * gamma_rest(1, a)),
+        _gamma_vjp_x,
     ),
 )
 
@@ -144,13 +157,18 @@ def _beta_scores(a: Any, b: Any, x: Any, g: Any = 1.0) -> Callable[..., Any]:
     return _beta_cumulant(a, b, log_t, log_rest, g)
 
 
+def _beta_vjp_x(g: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
+    above = _beside_pole(g, b - 1, 1 - x, -g * _slope_of_binom(a - 1, b - 1, x))
+    return _beside_pole(g, a - 1, x, -above)
+
+
 _beta_density = of_vectors(
     "beta_log_density",
     _log_of_beta_density,
     (
-        lambda g, y, a, b, x: _beta_scores(a, b, x, g)(1, 0),
-        lambda g, y, a, b, x: _beta_scores(a, b, x, g)(0, 1),
-        lambda g, y, a, b, x: g * _slope_of_binom(a - 1, b - 1, x),
+        lambda g, y, a, b, x: _scaled(g, lambda g: _beta_scores(a, b, x, g)(1, 0)),
+        lambda g, y, a, b, x: _scaled(g, lambda g: _beta_scores(a, b, x, g)(0, 1)),
+        _beta_vjp_x,
     ),
 )
 binom_log_mass = of_vectors(
