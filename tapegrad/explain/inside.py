@@ -18,9 +18,8 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.body import numbers_begun_with
-from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Loop, caller
-from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Code, Instruction, interpreted
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.numbers import is_floating

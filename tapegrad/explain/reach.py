@@ -15,8 +15,8 @@ from tapegrad.declare.parts import PART
 from tapegrad.errors.lines import Place
 from tapegrad.explain.inside import HOLDERS, held_program, runs
 from tapegrad.explain.rules import passing
-from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.ops import COND
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.transforms.checkpoint import CHECKPOINT
 

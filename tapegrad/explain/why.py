@@ -21,8 +21,7 @@ from tapegrad.errors.lines import Place, users_place
 from tapegrad.explain.inside import HOLDERS, values_in
 from tapegrad.explain.reach import Ways, line, numbers_in, of_operands, union, ways
 from tapegrad.explain.steps import Contribution, Step, sweep_steps
-from tapegrad.program.control.branch import COND
-from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.transforms import check_scalar
 
 _MOST = 3  # the most records that a reason names

@@ -17,8 +17,8 @@ from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
 from tapegrad.program.control.body import over_all_captured, traced
-from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
+from tapegrad.program.control.ops import choose
 from tapegrad.tree.numbers import as_constant, describe
 from tapegrad.tree.ownership import readonly_view
 

@@ -22,8 +22,7 @@ from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
 from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned
 from tapegrad.ops.rows import sum_segments
-from tapegrad.program.control.branch import COND
-from tapegrad.program.control.ops import LOOPS, SCAN
+from tapegrad.program.control.ops import COND, LOOPS, SCAN
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 from tapegrad.tree.structure import is_named_tuple

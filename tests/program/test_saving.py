@@ -22,8 +22,7 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
-from tapegrad.program.control.branch import COND
-from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs

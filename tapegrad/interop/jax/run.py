@@ -29,9 +29,8 @@ from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
-from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop, inner
-from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import COMPLEX, name_of_op
 from tapegrad.tree.structure import substituted

@@ -120,11 +120,8 @@ class Loop:
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
         rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
-        values = []
-        for i, x in enumerate(self.body.outputs):
-            shape, dtype = self.body.like(x)
-            values.append(stand_in(shape if i < self.n_carry else (rows, *shape), np.dtype(dtype)))
-        return Parts(tuple(values))
+        n, likes = self.n_carry, likes_of(self.body)
+        return Parts((*likes[:n], *[stand_in((rows, *x.shape), x.dtype) for x in likes[n:]]))
 
     def arrays(self, operands: Sequence[Any]) -> Values:
         """Its operands, with an array for a Python number in the carry."""
@@ -155,7 +152,7 @@ class Loop:
                     stack[t] = x
         if steps is None:
             stacks = [stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
-        return _closed([*carry, *stacks])
+        return closed([*carry, *stacks])
 
     def stepped(
         self, operands: Values, step: Call, goes_on: Call | None
@@ -205,6 +202,15 @@ class Branch:
     def __repr__(self) -> str:
         return f"{self.on_true.label} or {self.on_false.label}"
 
+    def like(self) -> Parts:
+        """Arrays like its results."""
+        return Parts(tuple(likes_of(self.on_true)))
+
+
+def likes_of(code: Code) -> list[Array]:
+    """Arrays like a program's outputs."""
+    return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
+
 
 def inner(options: Mapping[str, Any]) -> list[Code]:
     """The programs inside an instruction."""
@@ -246,7 +252,8 @@ def stacked(rows: list[Any], like: Any) -> Array:
     return stack
 
 
-def _closed(arrays: Sequence[Array]) -> Parts:
+def closed(arrays: Sequence[Array]) -> Parts:
+    """The results of a loop or of a branch, which nobody can change."""
     for x in arrays:
         x.setflags(write=False)
     return Parts(tuple(arrays))

@@ -19,9 +19,8 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import NOTHING, from_these
-from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Instruction, Ref, inputs_at, needed, refs_to
 from tapegrad.program.program import improved, improvement, rule
 
