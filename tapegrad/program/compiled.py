@@ -42,7 +42,7 @@ from tapegrad.program.entry import (
     entrance,
     read,
 )
-from tapegrad.program.observe import Watch, with_names
+from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
@@ -362,8 +362,8 @@ def trace(
     check_results(structure, leaves, label(fn))
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
     recorded = recorder.tape, recorder.inputs, leaves, structure
-    program = from_tape(*recorded, label(fn), names, stops)
-    return attrs.evolve(with_names(program, reach), arguments=arguments)
+    program = from_tape(*recorded, label(fn), names, reach, stops)
+    return attrs.evolve(program, arguments=arguments)
 
 
 def compile(

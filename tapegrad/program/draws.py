@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from itertools import islice
 from types import (
     CodeType,
@@ -49,19 +50,27 @@ _GLOBAL = [
 ]
 
 
+# The objects that the functions refer to that are being recorded, of the innermost one first.
+REACH: ContextVar[list[tuple[str, Any]]] = ContextVar("tapegrad_reach", default=[])  # noqa: B039
+
+
 @contextlib.contextmanager
 def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     """Raise at the end if a generator within a function's reach was drawn from meanwhile.
 
-    They are NumPy's and Python's global ones, and those among the objects that it refers to, which
-    it gives (`reached`).
+    They are NumPy's and Python's global ones, and those among the objects that it refers to
+    (`reached`). It gives these, and those of the functions around it.
     """
     reach = reached(fn)
     known = {id(x) for _, x in _GLOBAL}
     own = [(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)]
     generators = [*_GLOBAL, *[pair for pair in own if id(pair[1]) not in known]]
     before = [_state(x) for _, x in generators]
-    yield reach
+    outer = REACH.set(reach + REACH.get())
+    try:
+        yield REACH.get()
+    finally:
+        REACH.reset(outer)
     for (name, x), state in zip(generators, before, strict=True):
         if _state(x) != state:
             raise TraceError(

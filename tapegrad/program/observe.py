@@ -11,24 +11,20 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any, TypeVar
+from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import Place, place_of
-from tapegrad.program.control.loop import Branch, Loop, codes_in, inner
-from tapegrad.program.ir import STAGES, Code, Constant, Instruction
+from tapegrad.program.ir import STAGES
 from tapegrad.tree.ownership import Array
-
-AnyCode = TypeVar("AnyCode", bound=Code)
 
 
 def noted(
@@ -116,61 +112,39 @@ def _cotangents(
 _MOST = 1000
 
 
-def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
-    """A program whose captured arrays, also those in bodies, are called what a function calls them.
+def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
+    """A function of a captured array that gives the name that the recorded function has for it.
 
-    They are copies, made as they went on the tape, and are known by what they hold.
+    Captured arrays are copies, made as they went on the tape, and are known by what they hold.
 
     Parameters
     ----------
-    code
-        The program.
     reach
         What the function refers to, by name.
     """
-    constants = [x for held in codes_in(code) for x in held.constants]
-    wanted = {
-        (x.dtype, x.array.size) for x in constants if x.captured and not x.name and x.array.size > 1
-    }
-    if not wanted:
-        return code
-    arrays = [*islice(((name, x) for name, x in reach if type(x) is np.ndarray), _MOST)]
-    arrays += [(x.name, x.array) for x in constants if x.name]
-    known: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
-    for name, x in arrays:
-        if (x.dtype, x.size) in wanted:
-            known[_sample(x)].append((name, x))
-    return _named(code, known) if known else code
+
+    @cache
+    def samples(dtype: np.dtype[Any], size: int) -> Mapping[bytes, list[tuple[str, Array]]]:
+        known: defaultdict[bytes, list[tuple[str, Array]]] = defaultdict(list)
+        arrays = ((name, x) for name, x in reach if type(x) is np.ndarray)
+        for name, x in islice(arrays, _MOST):
+            if (x.dtype, x.size) == (dtype, size):
+                known[_sample(x)].append((name, x))
+        return known
+
+    def name_of(array: Array) -> str:
+        if array.size < 2:
+            return ""
+        alike = samples(array.dtype, array.size).get(_sample(array), [])
+        alike = sorted(alike, key=lambda pair: pair[1].shape != array.shape)
+        return next((name for name, x in alike if x.tobytes() == array.tobytes()), "")
+
+    return name_of
 
 
-def _named(code: AnyCode, known: Mapping[Any, list[tuple[str, Array]]]) -> AnyCode:
-    def constant(x: Constant) -> Constant:
-        if x.name or not x.captured:
-            return x
-        alike = sorted(known.get(_sample(x.array), ()), key=lambda pair: pair[1].shape != x.shape)
-        name = next((name for name, y in alike if y.tobytes() == x.array.tobytes()), "")
-        return attrs.evolve(x, name=name) if name else x
-
-    def option(x: Any) -> Any:
-        if not isinstance(x, Loop | Branch):
-            return x
-        return attrs.evolve(x, **{name: _named(y, known) for name, y in x.bodies.items()})  # type: ignore[arg-type]
-
-    def instruction(old: Instruction) -> Instruction:
-        if not (old.options and inner(old.options)):
-            return old
-        return old.but(options={k: option(x) for k, x in old.options.items()})
-
-    return attrs.evolve(
-        code,
-        constants=tuple(map(constant, code.constants)),
-        instructions=tuple(map(instruction, code.instructions)),
-    )
-
-
-def _sample(array: Array) -> tuple[np.dtype[Any], int, bytes]:
+def _sample(array: Array) -> bytes:
     """Some of the elements of an array: where they are alike, arrays are compared as a whole."""
-    return array.dtype, array.size, array.flat[:: max(1, array.size // 16)].tobytes()
+    return array.flat[:: max(1, array.size // 16)].tobytes()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ makes of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -32,8 +32,8 @@ from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.entry import Argument, values_of
-from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref, refs_to
-from tapegrad.program.observe import noted, short_names, steps
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, refs_to
+from tapegrad.program.observe import array_names, noted, short_names, steps
 from tapegrad.program.text import runner, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -136,6 +136,7 @@ def from_tape(
     structure: tree.Structure,
     label: str,
     variables: Mapping[Tensor, str] | None = None,
+    reach: Sequence[tuple[str, Any]] = (),
     stops: bool = False,
 ) -> Program:
     """The program of a tape.
@@ -152,6 +153,8 @@ def from_tape(
         What to call it.
     variables
         The names of records in the caller's functions; None if there are no such functions.
+    reach
+        What the function refers to, by name, for the names of captured arrays.
     stops
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
@@ -159,14 +162,14 @@ def from_tape(
     builder = Builder(tuple(inputs.values()))
     refs = _Refs({x: Ref("input", i) for i, x in enumerate(inputs)})
     same = _SAME - {stopped} if stops else _SAME
-    known: dict[int, Ref] = {}
+    name_of, known = array_names(reach), dict[int, Ref]()
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
             return refs[x]
         if isinstance(x, np.ndarray):
             if id(x) not in known:
-                known[id(x)] = builder.constant(x, captured=True)
+                known[id(x)] = builder.constant(Constant(x, True, name_of(x)))
             return known[id(x)]
         return x
 

@@ -25,7 +25,7 @@ from tapegrad.declare.abstract import Evaluation, silently, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
-from tapegrad.program.draws import without_draws
+from tapegrad.program.draws import REACH, without_draws
 from tapegrad.program.ir import (
     Code,
     Constant,
@@ -39,7 +39,6 @@ from tapegrad.program.ir import (
     refs_to,
 )
 from tapegrad.program.lines import KINDS
-from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant
 
@@ -162,9 +161,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     )
     inputs = {x: _input(x) for x in captured} | recorder.inputs
     leaves, structure = tree.flatten(output)
-    code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
+    code = from_tape(tape, inputs, leaves, structure, label(fn), reach=reach, stops=True)
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
-    return Traced(with_names(code, reach), captured, like)
+    return Traced(code, captured, like)
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -216,7 +215,8 @@ def program_of(
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     structure = tree.flatten([0] * len(outputs))[1]
-    return from_tape(recorder.tape, recorder.inputs, outputs, structure, called, stops=True)
+    recorded = recorder.tape, recorder.inputs, outputs, structure, called
+    return from_tape(*recorded, reach=REACH.get(), stops=True)
 
 
 def settled_before(done: Traced, is_certain: bool = True) -> Traced:
