@@ -130,6 +130,21 @@ def test_arrays_in_trees_in_bodies_and_behind_other_functions_have_their_names()
     assert len(re.findall(r"^#   start: ", text, re.M)) == 1
 
 
+def test_an_array_in_the_derivative_of_a_loop_has_its_name():
+    factors, rows = np.array([0.5, 2.0]), np.full((3, 2), 1j)
+
+    def step(c, row):
+        h, total = c
+        return (h * row, total + h * row * factors), np.abs(h)
+
+    def loss(z):
+        (_, total), ys = tg.scan(step, (z, z * 0), rows)
+        return np.sum(np.sin(np.real(total))) + np.sum(ys)
+
+    text = str(tg.compile(tg.grad(loss)).program(np.full(2, 1j)))
+    assert re.findall(r"^#   (.*): captured, float64", text, re.M) == ["factors"]
+
+
 def test_names_change_neither_what_is_equal_nor_what_is_saved(tmp_path):
     def using(x):
         return lambda p: p * x + np.sum(x)
