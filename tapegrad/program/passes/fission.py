@@ -141,15 +141,14 @@ class Sides:
         if instruction.op is PART:
             # where all results go, each goes
             instruction = self.body.of(instruction.operands[0])  # type: ignore[arg-type]
-        op = instruction.op
+        op, operands = instruction.op, instruction.operands
         if op.batch is None or instruction.number:
             return False
-        if op.like is not None and type(op) is not MultiOutputOp:
-            return False
-        operands = [example(self.body.of(x)) if type(x) is Ref else x for x in instruction.operands]
         likes: Any = (instruction,)
         if op.like is not None:
-            likes = op.like(*operands, **instruction.options).values
+            if type(op) is not MultiOutputOp:
+                return False
+            likes = op.like(*map(self._like, operands), **instruction.options).values
         size = sum(math.prod(x.shape) for x in likes)
         if not 0 < size * self.length <= cost.SPLIT_HELD:
             return False
@@ -160,14 +159,18 @@ class Sides:
             return False
         if op.batch is pointwise:
             return True
-        varying = tuple([x in self.varies for x in instruction.operands])
-        tried = [_two_like(x) if b else x for x, b in zip(operands, varying, strict=True)]
+        varying = tuple([x in self.varies for x in operands])
+        pairs = zip(map(self._like, operands), varying, strict=True)
+        tried = [_two_like(x) if varies else x for x, varies in pairs]
         try:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
             return False
         values = result.values if type(result) is Parts else (result,)
         return [*map(np.shape, values)] == [(2, *x.shape) for x in likes]
+
+    def _like(self, x: Any) -> Any:
+        return example(self.body.of(x)) if type(x) is Ref else x
 
     def crossing(self, wanted: Sequence[Ref]) -> list[Ref]:
         """The values that the loop computes or carries, of those that these are computed from."""

@@ -39,24 +39,23 @@ def stack_sums(builder: Builder) -> None:
     if not builder.has((add,)):
         return
     uses = builder.uses()
+    adds = {builder.refs[i]: builder.instructions[i] for i in builder.of_ops((add,))}
     inside = {
-        x
-        for total in map(builder.instructions.__getitem__, builder.of_ops((add,)))
+        x: adds[x]
+        for total in adds.values()
         for x in total.operands
-        if builder.op(x) is add and uses[x] == 1 and builder.shape(x) == total.shape
+        if x in adds and uses[x] == 1 and adds[x].shape == total.shape and not adds[x].number
     }
-
     sums: dict[int, list[Any]] = {}
-    for i in builder.of_ops((add,)):
-        total = builder.instructions[i]
-        if builder.refs[i] in inside or total.number:
+    for ref, total in adds.items():
+        if ref in inside or total.number:
             continue
-        terms = _terms(builder, total, inside)
+        terms = _terms(total, inside)
         kinds = {_KINDS.get(builder.op(x)) for x in terms}
         # a term that is needed itself would be computed twice, in two ways
         is_one = len(kinds) == 1 and None not in kinds and not any(uses[x] > 1 for x in terms)
         if is_one or scatter in map(builder.op, total.operands):
-            sums[i] = terms if is_one else []
+            sums[ref.index] = terms if is_one else []
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at not in sums:
@@ -69,18 +68,17 @@ def stack_sums(builder: Builder) -> None:
         builder.rewrite(visit, (add,))
 
 
-def _terms(builder: Builder, instruction: Instruction, inside: set[Any]) -> list[Any]:
+def _terms(total: Instruction, inside: Mapping[Any, Instruction]) -> list[Any]:
     """The terms of a sum: the operands of an add, and those of the adds inside, the last first.
 
     A sweep adds from the last step to the first; in step order they match other sums.
     """
     terms: list[Any] = []
-    waiting: list[Any] = [*instruction.operands]
+    waiting: list[Any] = [*total.operands]
     while waiting:
         x = waiting.pop()
-        inner = builder.source(x, add) if x in inside else None
-        if inner is not None and not inner.number:
-            waiting += inner.operands
+        if x in inside:
+            waiting += inside[x].operands
         else:
             terms.append(x)
     return terms
@@ -138,22 +136,22 @@ def _turned(builder: Builder, x: Any) -> Any:
 def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
     """The parts as one array; what each row of them is selected or checked by goes to all rows."""
     parts = tuple(parts)
-    options: dict[str, Any] = {"axis": axis} if axis else {}
-    if not axis and (whole := rejoined(builder, parts)) is not None:
+    ops = {builder.op(x) for x in parts}
+    op = ops.pop() if len(ops) == 1 else None
+    if op is getitem and not axis and (whole := rejoined(builder, parts)) is not None:
         return whole
-    sources = [x for x in map(builder.source, parts) if x is not None]
-    ops = {x.op for x in sources} if len(sources) == len(parts) else set()
-    if ops == {from_zero}:
-        checked = concatenated(builder, [x.operands[0] for x in sources], axis)
+    if op is from_zero:
+        checked = concatenated(builder, [builder.of(x).operands[0] for x in parts], axis)
         return builder.emit(from_zero, checked)
-    if ops == {index_select} and not axis and len({x.operands[0] for x in sources}) == 1:
-        # of one table
-        indices = [x.operands[1] for x in sources]
+    if op is index_select and not axis:
+        tables, indices = zip(*[builder.of(x).operands for x in parts], strict=True)
         flat = all(len(builder.shape(x)) == 1 for x in indices)
-        if flat and len({*map(builder.dtype, indices)}) == 1:
-            selected = concatenated(builder, indices)
-            return builder.emit(index_select, sources[0].operands[0], selected)
-    return builder.emit(concatenate, *parts, **options)
+        # of one table
+        if flat and len({*tables}) == len({*map(builder.dtype, indices)}) == 1:
+            return builder.emit(index_select, tables[0], concatenated(builder, indices))
+    if axis:
+        return builder.emit(concatenate, *parts, axis=axis)
+    return builder.emit(concatenate, *parts)
 
 
 # --- what is placed in zeros ----------------------------------------------------------------
@@ -293,14 +291,13 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
 
     Most cannot: they depend on each other, as do the products of a loop with its state.
     """
-    order, members = builder.order, {*group}
-    at = {i: k for k, i in enumerate(order)}
-    first = min(at[i] for i in group)
+    order, ranks, members = builder.order, builder.ranks, {*group}
+    first = min(group, key=ranks.__getitem__)
     needed: set[int] = set()
     waiting = [x for i in group for x in builder.instructions[i].operands]
     while waiting:
         x = waiting.pop()
-        if type(x) is not Ref or x.kind != "instruction" or at[x.index] < first:
+        if type(x) is not Ref or x.kind != "instruction" or ranks[x.index] < ranks[first]:
             continue
         if x.index in members:
             return False
@@ -308,12 +305,11 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
             needed.add(x.index)
             for i in joined.get(x.index, [x.index]):
                 waiting += builder.instructions[i].operands
-    later = order[first:]
-    builder.order = [
-        *order[:first],
-        *[i for i in later if i in needed],
-        *[i for i in later if i not in needed],
-    ]
+    if needed:
+        at = order.index(first)
+        moved = sorted(needed, key=ranks.__getitem__)
+        stays = [i for i in order[at:] if i not in needed]
+        builder.order = [*order[:at], *moved, *stays]
     return True
 
 
