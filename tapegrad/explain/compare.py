@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.arraylike.text import printable
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
@@ -17,15 +18,19 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
+from tapegrad.declare.parts import is_numeric
 from tapegrad.errors import TraceError
-from tapegrad.errors.lines import users_place
+from tapegrad.errors.lines import users_place, with_user_warnings
 from tapegrad.errors.words import Text, as_text, got, short
 from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, runs
 from tapegrad.explain.text import Report, Table
 from tapegrad.ops.arithmetic import add, subtract
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import Loop, codes_in
 from tapegrad.program.program import Program
+from tapegrad.tree.ownership import readonly_view
 
+# how large rounding errors may be, by dtype; results of other dtypes must be equal
+_TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2, "D": 1e-10, "F": 1e-4}
 # operands that are so many times larger than their sum cancel
 _CANCELS = 8.0
 
@@ -212,7 +217,56 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
     return _compared(a, b, rtol, atol)
 
 
-def first_difference(
+def check_compiled(
+    compiled: Any,
+    program: Program,
+    captured: Sequence[str],
+    values: Sequence[Any],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Raise unless a program gave what the recorded function gives, as `Compiled.check` says.
+
+    Parameters
+    ----------
+    compiled
+        The result of the program.
+    program, captured, values
+        It, the arrays that it captured, in words, and the values of its inputs.
+    fn, args, kwargs
+        The call.
+    """
+    positional, named = tree.fresh((args, kwargs), readonly_view)
+    expected = with_user_warnings(fn, *positional, **named)
+    suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
+    # a wide result may be made of narrow parts
+    instructions = [x for code in codes_in(program) for x in code.instructions]
+    widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
+    pairs = tree.beside(compiled, expected)
+    for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
+        if fault := _fault(widest, x, y):
+            place = _first_difference(program, values, fn, args, kwargs)
+            raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
+
+
+def _fault(widest: float, compiled: Any, recorded: Any) -> str:
+    """How a compiled result differs from a recorded one; "" if it does not."""
+    if not is_numeric(recorded):
+        same = compiled == recorded
+        return "" if same else f"is {compiled!r} compiled, {recorded!r} recorded"
+    x, y = np.asarray(compiled), np.asarray(recorded)
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        return f"is {x.dtype} {x.shape} compiled, {y.dtype} {y.shape} recorded"
+    own = _TOLERANCE.get(y.dtype.char, 0.0)
+    tolerance = max(own, widest) if own else 0.0
+    if np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
+        return ""
+    worst = np.nanmax(np.abs(np.subtract(x, y, dtype=np.result_type(y.dtype, float))))
+    return f"differs by up to {worst:.3g} between compiled and recorded"
+
+
+def _first_difference(
     program: Program,
     values: Sequence[Any],
     fn: Callable[..., Any],

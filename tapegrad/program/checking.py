@@ -22,7 +22,7 @@ from tapegrad.tree.numbers import PYTHON_NUMBERS
 Infers = Callable[[Rules], bool]
 
 
-class Malformed(Exception):  # noqa: N818
+class Malformed(AssertionError):  # noqa: N818
     """Says what of a program does not fit together."""
 
 

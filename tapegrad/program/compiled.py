@@ -18,17 +18,13 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.declare.abstract import Results
-from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import (
     Wrapper,
     argument_names,
-    by_name,
     first_line,
-    keep_names,
     label,
     title,
 )
-from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import in_html
 from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
@@ -46,7 +42,6 @@ from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
-from tapegrad.program.text import Runs, runner, runs_of
 from tapegrad.transforms.names import as_positions
 from tapegrad.tree.ownership import owned_copy, readonly_view
 
@@ -59,8 +54,6 @@ MANY, MANY_PROVED = 1 << 14, 1 << 10
 # how many functions compiled on one line are thrown away after a call before that is reported
 THROWN_AWAY = 8
 _LOG = logging.getLogger("tapegrad")
-# how large rounding errors may be, by dtype; results of other dtypes must be equal
-_TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2, "D": 1e-10, "F": 1e-4}
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -71,31 +64,21 @@ class Kept:
     # the arrays that the function captured, as they were before the passes
     captured: tuple[str, ...]
     signature: Signature
-    make: Callable[[], Runs]
-    # idle runs, each with its own buffers
-    idle: list[Runs] = attrs.Factory(list)
     # what the user's ops returned while it was recorded, for the first run
-    results: Results = attrs.Factory(Results)
+    results: Results
 
     @functools.cached_property
     def enter(self) -> Enter:
         """Reads and runs a call; made when the signature occurs for the second time."""
-        return entrance(self.signature, self.idle, self.make)
+        return entrance(self.signature, self.program._idle, self.program._make)
 
     def run(self, values: Sequence[Any]) -> Any:
         """The function's result, for the leaves that vary."""
-        if self.results.kept:
-            results = Results(kept=self.results.kept[:])
-            self.results.kept.clear()
-            return results("take", self.run, values)
-        try:
-            runs = self.idle.pop()
-        except IndexError:
-            runs = self.make()
-        try:
-            return runs[0](*values)
-        finally:
-            self.idle.append(runs)
+        if not self.results.kept:
+            return self.program._run(values)
+        results = Results(kept=self.results.kept[:])
+        self.results.kept.clear()
+        return results("take", self.program._run, values)
 
 
 @contextlib.contextmanager
@@ -134,6 +117,7 @@ def _note_size(recorded: Program, proves: bool) -> None:
     )
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class Compiled(Wrapper, Generic[P, R]):
     """The result of `compile`: call it as the function is called.
 
@@ -158,37 +142,24 @@ class Compiled(Wrapper, Generic[P, R]):
     # how many were thrown away before one of their programs ran for the second time
     _thrown_away: ClassVar[Counter[Hashable]] = Counter()
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        static_argnums: tuple[int, ...],
-        passes: tuple[Pass, ...],
-        proves: bool = False,
-        check_finite: bool = False,
-    ) -> None:
-        self.fn = fn
-        self.static_argnums = static_argnums
-        self.passes = passes
-        self.proves = proves
-        self.check_finite = check_finite
-        self._kept: dict[Signature, Kept] = {}
-        # the entry of the signature that last occurred again
-        self._enter: Enter = lambda args, kwargs: OTHER
-        self._warned = False
-        # the line that called `compile`; with the function, once a program is kept, the key under
-        # which it counts if none runs for the second time
-        self._line: tuple[str, int] | None = None
-        self._key: Hashable = None
-        self._ran_again = False
-        keep_names(self, fn)
+    fn: Callable[P, R]
+    static_argnums: tuple[int, ...]
+    passes: tuple[Pass, ...]
+    proves: bool = False
+    check_finite: bool = False
+    _kept: dict[Signature, Kept] = attrs.field(init=False, factory=dict)
+    # the entry of the signature that last occurred again
+    _enter: Enter = attrs.field(init=False, default=lambda args, kwargs: OTHER)
+    _warned: bool = attrs.field(init=False, default=False)
+    # the line that called `compile`; with the function, once a program is kept, the key under
+    # which it counts if none runs for the second time
+    _line: tuple[str, int] | None = attrs.field(init=False, default=None)
+    _key: Hashable = attrs.field(init=False, default=None)
+    _ran_again: bool = attrs.field(init=False, default=False)
 
     def __repr__(self) -> str:
         n = len(self._kept)
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        fields = self.fn, self.static_argnums, self.passes, self.proves, self.check_finite
-        return by_name(self, Compiled, fields)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         result = self._enter(args, kwargs)
@@ -238,20 +209,10 @@ class Compiled(Wrapper, Generic[P, R]):
             agree with the recording's, and whose value does not.
         """
         compiled = self(*args, **kwargs)
-        positional, named = tree.fresh((args, kwargs), readonly_view)
-        expected = with_user_warnings(self.fn, *positional, **named)
         call = read(args, kwargs, self.static_argnums)
         kept = self._keep(call, args, kwargs)
-        suspects = f"; captured arrays: {', '.join(kept.captured)}" if kept.captured else ""
-        # a wide result may be made of narrow parts
-        instructions = [x for code in codes_in(kept.program) for x in code.instructions]
-        widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
-        pairs = tree.beside(compiled, expected)
-        for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
-            if fault := _fault(widest, x, y):
-                where = lazy_import("tapegrad.explain.compare", "first_difference")
-                place = where(kept.program, call.values, self.fn, args, kwargs)
-                raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
+        check = lazy_import("tapegrad.explain.compare", "check_compiled")
+        check(compiled, kept.program, kept.captured, call.values, self.fn, args, kwargs)
 
     def _keep(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(call.signature)
@@ -282,10 +243,10 @@ class Compiled(Wrapper, Generic[P, R]):
                 program = prove(recorded, self.passes, call.values)
             else:
                 program = improved(recorded, self.passes)
-            make = runs_of(runner(program))
+            program._make  # noqa: B018
         shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        return Kept(program, captured, call.signature, make, results=results)
+        return Kept(program, captured, call.signature, results)
 
     def __del__(self) -> None:
         if self._key is not None and not self._ran_again:
@@ -309,22 +270,6 @@ class Compiled(Wrapper, Generic[P, R]):
                 line,
                 label(fn),
             )
-
-
-def _fault(widest: float, compiled: Any, recorded: Any) -> str:
-    """How a compiled result differs from a recorded one; "" if it does not."""
-    if not is_numeric(recorded):
-        same = compiled == recorded
-        return "" if same else f"is {compiled!r} compiled, {recorded!r} recorded"
-    x, y = np.asarray(compiled), np.asarray(recorded)
-    if (x.shape, x.dtype) != (y.shape, y.dtype):
-        return f"is {x.dtype} {x.shape} compiled, {y.dtype} {y.shape} recorded"
-    own = _TOLERANCE.get(y.dtype.char, 0.0)
-    tolerance = max(own, widest) if own else 0.0
-    if np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
-        return ""
-    worst = np.nanmax(np.abs(np.subtract(x, y, dtype=np.result_type(y.dtype, float))))
-    return f"differs by up to {worst:.3g} between compiled and recorded"
 
 
 def trace(

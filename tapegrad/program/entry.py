@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import DEFAULT, STATE
 from tapegrad.errors.words import a_kind, as_text
 from tapegrad.program.ir import Input
-from tapegrad.program.results import check_keys
+from tapegrad.program.results import keys_in
 from tapegrad.program.static import parts, static_key
 from tapegrad.program.text import Runs
 from tapegrad.tree.numbers import as_constant
@@ -57,18 +57,6 @@ class Static:
 Leaf = ArrayLike | NumberLike | Static
 
 
-def _told_apart(structures: tuple[tuple[Any, tree.Structure], ...]) -> Hashable:
-    return tuple([(name, _exact(structure)) for name, structure in structures])
-
-
-def _exact(structure: tree.Structure) -> Hashable:
-    """A structure in which the keys 1, True and 1.0 differ."""
-    keys: Any = structure.keys
-    if structure.node is dict:
-        keys = tuple([static_key(key, "a dict") for key in keys])
-    return structure.node, keys, tuple(map(_exact, structure.children))
-
-
 @attrs.frozen(repr=False)
 class Signature:
     """The key of a program: the trees, shapes, dtypes and static values of its arguments.
@@ -89,8 +77,10 @@ class Signature:
     (({'w': float32[2]}, float),)
     """
 
-    structures: tuple[tuple[Any, tree.Structure], ...] = attrs.field(eq=_told_apart)
+    structures: tuple[tuple[Any, tree.Structure], ...]
     leaves: tuple[Leaf, ...]
+    # those of dicts, told apart: in a structure 1, True and 1.0 are equal
+    _keys: Hashable
 
     def __repr__(self) -> str:
         rest = iter(self.leaves)
@@ -127,6 +117,7 @@ def read(
     structures: list[tuple[Any, tree.Structure]] = []
     kinds: list[Leaf] = []
     values: list[Any] = []
+    keys: list[Hashable] = []
     traced = False
     static = {i + len(args) if i < 0 else i for i in static_argnums}
     # a keyword may be of a subclass of str
@@ -138,7 +129,7 @@ def read(
             kinds.append(Static(arg, static_key(arg, what)))
             continue
         leaves, structure = tree.flatten(arg)
-        check_keys(structure, what)
+        keys += keys_in(structure, what)
         structures.append((name, structure))
         for leaf in leaves:
             if type(leaf) is Tensor:
@@ -154,7 +145,8 @@ def read(
                 values.append(leaf)
             else:
                 kinds.append(Static(leaf, static_key(leaf, what)))
-    return CallArguments(Signature(tuple(structures), tuple(kinds)), values, traced)
+    signature = Signature(tuple(structures), tuple(kinds), tuple(keys))
+    return CallArguments(signature, values, traced)
 
 
 # --- programs called by themselves -------------------------------------------------------------
@@ -297,10 +289,8 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     ----------
     signature
         The signature of the program.
-    idle
-        Idle runs of the program, each with its own buffers. One is taken for a call, and put back.
-    make
-        Makes another run if none is idle.
+    idle, make
+        Those of the program: a run is taken for a call, and put back.
     """
     checks = _Checks(iter(signature.leaves))
     checks.namespace.update(take=idle.pop, put_back=idle.append, make=make)

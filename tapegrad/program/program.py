@@ -23,18 +23,16 @@ from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
-from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.entry import Argument, values_of
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, refs_to
 from tapegrad.program.observe import array_names, noted, short_names, steps
-from tapegrad.program.text import runner, source
+from tapegrad.program.text import Runs, runner, runs_of, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 
@@ -77,20 +75,28 @@ class Program(Code, Printed):
         """
         if self.arguments is None:
             raise TypeError("this program was made from a tape, and does not know its arguments")
-        values = values_of(self.arguments, self.inputs, args, kwargs)
-        idle: list[Callable[..., Any]] = self.__dict__.setdefault("_idle", [])
+        return self._run(values_of(self.arguments, self.inputs, args, kwargs))
+
+    def _run(self, values: Sequence[Any]) -> Any:
+        """The result for the leaves that vary, one an input."""
         try:
-            run = idle.pop()
+            runs = self._idle.pop()
         except IndexError:
-            run = self._make()
+            runs = self._make()
         try:
-            return with_user_warnings(run, *values)
+            return runs[0](*values)
         finally:
-            idle.append(run)
+            self._idle.append(runs)
 
     @functools.cached_property
-    def _make(self) -> Callable[[], Callable[..., Any]]:
-        return runner(self)
+    def _idle(self) -> list[Runs]:
+        """Idle runs, each with its own buffers."""
+        return []
+
+    @functools.cached_property
+    def _make(self) -> Callable[[], Runs]:
+        """Makes another run; the source is written when it is first asked for."""
+        return runs_of(runner(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # without what is made when it runs
@@ -241,14 +247,6 @@ def _name_new(
 
 # records whose value is their operand's
 _SAME = frozenset({PARAMETER, stopped})
-
-
-def check_program(program: Program) -> None:
-    """Raise AssertionError unless a program is well-formed, as `check_code` says."""
-    try:
-        check_code(program)
-    except Malformed as error:
-        raise AssertionError(str(error)) from None
 
 
 Pass = Callable[[Program], Program]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from tapegrad import tree
@@ -24,16 +24,14 @@ def check_results(structure: tree.Structure, leaves: Sequence[Any], function: st
         refuse_hidden(x, what, recordings=False)
         if not is_numeric(x):
             static_key(x, what)
-    check_keys(structure, what)
+    keys_in(structure, what)
 
 
-def check_keys(structure: tree.Structure, what: str) -> None:
-    """Raise for a dict whose keys are not static."""
-    if structure.node is dict:
-        for key in structure.keys:
-            static_key(key, f"a dict's key in {what}")
-    for child in structure.children:
-        check_keys(child, what)
+def keys_in(structure: tree.Structure, what: str) -> list[Hashable]:
+    """The keys of the dicts in a tree, told apart; a TypeError for one that is not static."""
+    own = structure.keys if structure.node is dict else ()
+    keys = [static_key(key, f"a dict's key in {what}") for key in own]
+    return keys + [key for child in structure.children for key in keys_in(child, what)]
 
 
 def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:

@@ -26,9 +26,10 @@ from tapegrad import tree
 from tapegrad.declare.declarations import facts
 from tapegrad.errors import ProofError
 from tapegrad.program.builder import Builder
+from tapegrad.program.checking import check_code
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.ir import Code, Input
-from tapegrad.program.program import Improvement, Pass, Program, check_program, rebuilt
+from tapegrad.program.program import Improvement, Pass, Program, rebuilt
 from tapegrad.program.text import runner
 from tapegrad.testing.evaluation import Rounded, evaluated
 from tapegrad.tree.ownership import Array
@@ -294,7 +295,7 @@ class Proof:
     def structure(before: Program, after: Program) -> Fault | None:
         """A fault that a program has for any inputs."""
         try:
-            check_program(after)
+            check_code(after)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
             return Fault("structure", "", f"{type(error).__name__}: {error}")
         if after.inputs != before.inputs or after.structure != before.structure:

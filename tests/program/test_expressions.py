@@ -21,11 +21,12 @@ from tapegrad.ops.product import inner_product
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost, memory, text
 from tapegrad.program.builder import Builder
+from tapegrad.program.checking import check_code
 from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import TEMPLATES, may_take_out
 from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS
-from tapegrad.program.program import Program, check_program
+from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.evaluation import evaluated
@@ -228,7 +229,7 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             return
         program = surrounded(traced, among)
         try:
-            check_program(program)
+            check_code(program)
         except AssertionError as error:
             # an op may notice such operands by their values alone
             if "refuses" in str(error):
@@ -281,7 +282,7 @@ ZERO, NAN = np.zeros((1, 1)), np.array([[np.nan, 1.0]])
 )
 def test_what_once_went_wrong_is_right_in_buffers_and_out_of_them(fn, args):
     program = trace(lambda x, y: (fn(x, y) * 1, fn(x * 1, y)), args, {})
-    check_program(program)
+    check_code(program)
     run = runner(program)()
     for _ in range(2):
         for got, wanted in zip(run(*args), evaluated(program, args, in_order), strict=True):

@@ -10,9 +10,9 @@ from programs import SQUARE, after, assert_close, kinds, run, untouched
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
+from tapegrad.program.checking import check_code
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import stack_products, stack_sums
-from tapegrad.program.program import check_program
 
 
 def two_slices(values):
@@ -131,5 +131,5 @@ def test_stack_products_in_any_order(data, n):
 
     args = SQUARE, SQUARE.T, SQUARE + 0.5, -SQUARE
     program = stack_products(trace(fn, args, {}))
-    check_program(program)
+    check_code(program)
     assert_close(run(program, args), fn(*args), np.dtype(float), 10)
