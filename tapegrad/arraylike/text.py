@@ -72,13 +72,12 @@ class Tabled:
 
 def cells(record: Any) -> tuple[str, ...]:
     """A record's index, name, operands, shape, dtype and value."""
-    title = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
     operands += [f"{name}={short(value)}" for name, value in record._options.items()]
     value = "" if record.origin.compiling else short(readable(record, record._primal))
     return (
         str(record.index),
-        title,
+        titled(record),
         ", ".join(operands),
         str(record.shape),
         str(record.dtype),
@@ -90,6 +89,11 @@ def readable(record: Any, x: Any) -> Any:
     """A record's value or cotangent as it is shown: that of a loop by the names of its results."""
     loop = record._options.get("loop")
     return x if loop is None or type(x) is not Parts else loop.named(x)
+
+
+def titled(record: Any) -> str:
+    """A record's name in text, or its op's."""
+    return printable(record.name or record.op.name)
 
 
 def printable(name: str) -> str:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.text import printable
+from tapegrad.arraylike.text import printable, titled
 from tapegrad.core.recording import run
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
@@ -80,7 +80,7 @@ class Difference:
         x = self.record
         lacks = "a" if self.a is None else "b" if self.b is None else ""
         by = f"not in {lacks}" if lacks else f"{self.error:.2g}"
-        return (*lines, by, printable(x.name or x.op.name), str(x.place or ""))
+        return (*lines, by, titled(x), str(x.place or ""))
 
     def __str__(self) -> str:
         return "\n".join(self._lines(""))
@@ -90,7 +90,7 @@ class Difference:
         at = dict.fromkeys([str(y.index) for y in (self.a, self.b) if y is not None])
         where = f", at {x.place}" if x.place and str(x.place) else ""
         step = "" if self.step is None else f"in step {self.step}, "
-        yield f"{indent}{step}line {' and '.join(at)}, {printable(x.name or x.op.name)}{where}"
+        yield f"{indent}{step}line {' and '.join(at)}, {titled(x)}{where}"
         for name, y in (("a", self.a), ("b", self.b)):
             element = _element(y, self.index)
             yield f"{indent}  {name}: {'-' if y is None else short(y._primal)}{element}"

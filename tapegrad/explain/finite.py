@@ -29,7 +29,7 @@ from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, runs, values_in
-from tapegrad.explain.steps import Inside
+from tapegrad.explain.steps import Inside, called
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.tree.numbers import is_floating
@@ -268,7 +268,7 @@ def _error(subject: str, tape: Tape, record: Tensor, x: Any, *further: str) -> N
     at = f"\n  at {record.place}" if record.place and record.place.file else ""
     operands = ""
     for i, y in enumerate(record._operands):
-        of = f"%{y.index} {y.name or y.op.name}, " if type(y) is Tensor else ""
+        of = f"{called(y)}, " if type(y) is Tensor else ""
         operands += f"\n  operand {i}: {of}{short(primal_of(y))}"
     return NonFiniteError(
         f"{subject.format(where)} is not finite: {_shown(x)}{at}{operands}{''.join(further)}"

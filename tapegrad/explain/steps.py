@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import operand, printable
+from tapegrad.arraylike.text import operand, titled
 from tapegrad.core.rules import Parts
 from tapegrad.core.sweep import conjugated, initial_cotangents, pass_on, scope
 from tapegrad.core.tape import Tape
@@ -240,7 +240,7 @@ def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any,
 
 def called(record: Tensor) -> str:
     """A record in words: its index, with its name or its op's."""
-    return f"{operand(record)} {printable(record.name or record.op.name)}"
+    return f"{operand(record)} {titled(record)}"
 
 
 def _shown(c: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import printable
+from tapegrad.arraylike.text import printable, titled
 from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
@@ -291,7 +291,7 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
     """The events of a run inside a record, on the way forward and on the way back."""
 
     def piece(pairs: Iterable[tuple[Tensor, Any]]) -> str | int:
-        return texts.piece(Named([(printable(x.name or x.op.name), value) for x, value in pairs]))
+        return texts.piece(Named([(titled(x), value) for x, value in pairs]))
 
     # the captured values are the same in each step
     first = 0 if run.step is None else run.record._options["loop"].n_captured
@@ -306,4 +306,4 @@ def inside(run: Run, title: str, texts: Texts) -> tuple[Event, Event]:
 
 def called(record: Tensor) -> str:
     """A record's name on the page."""
-    return f"%{record.index} ({printable(record.name or record.op.name)})"
+    return f"%{record.index} ({titled(record)})"
