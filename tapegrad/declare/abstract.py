@@ -141,7 +141,8 @@ class Evaluation:
     Attributes
     ----------
     known
-        The values of parameters, and of the records that were computed for the user's functions.
+        The values of parameters, or functions that give them, and those of the records that were
+        computed for the user's functions.
     """
 
     known: dict[Tensor, Any] = attrs.Factory(dict)
@@ -163,27 +164,34 @@ class Evaluation:
 
     def value(self, x: Tensor) -> Any:
         """The value of a record; parameters that are not known are 0."""
-        waiting = [x]
+        known, waiting = self.known, [x]
         while waiting:
             x = waiting[-1]
-            operands = [y for y in x._operands if type(y) is Tensor and y not in self.known]
-            if not operands and x not in self.known:
-                self.known[x] = self._computed(x)
+            operands = [
+                y
+                for y in x._operands
+                if type(y) is Tensor and y.origin is x.origin and y not in known
+            ]
+            if not operands:
+                value = known.get(x, partial(self._computed, x))
+                if callable(value):
+                    value = value()
+                    value = np.asarray(value, x.dtype) if type(x._primal) is ndarray else value
+                known[x] = value
             waiting = waiting + operands if operands else waiting[:-1]
-        return self.known[x]
+        return known[x]
 
     def _computed(self, x: Tensor) -> Any:
         if x.op is PARAMETER and not x._operands:
             return np.array(x._primal) if is_stand_in(x._primal) else x._primal
-        values = [self.known[y] if type(y) is Tensor else y for y in x._operands]
-        value = silently(exactly(x.op, values), *values, **x._options)
-        return np.asarray(value) if type(x._primal) is ndarray else value
+        values = [_actual(y) if type(y) is Tensor else y for y in x._operands]
+        return silently(exactly(x.op, values), *values, **x._options)
 
 
 def actual(operands: Iterable[Any]) -> list[Any]:
     """The values of records for a function of the user's, which may depend on them.
 
-    They are those of the call that is recorded; the carry of a loop may be 0.
+    They are those of the call that is recorded, and in the body of a loop those of its first step.
     """
     operands = list(operands)
     try:

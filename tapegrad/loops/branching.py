@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from tapegrad import tree
 from tapegrad.core.messages import check_returned
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
+from tapegrad.declare.abstract import actual
 from tapegrad.declare.parts import part
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.lines import with_user_warnings
@@ -180,9 +181,9 @@ def _recorded(
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
     arguments = zip(known, argument_names(sides[0], len(operands)), strict=True)
     paths = [path for x, argument in arguments for path, _ in tree.named_leaves(x, argument)]
-    first, second = [traced(side, known, paths) for side in sides]
-    _check_alike(name, names, first.output, second.output)
     leaves = tree.leaves(inputs)
+    first, second = [traced(side, known, paths, partial(actual, leaves)) for side in sides]
+    _check_alike(name, names, first.output, second.output)
     captured, codes = over_all_captured(first, second)
     whole = choose(Branch(*codes), pred, [*captured, *leaves])
     output, structure = tree.flatten(first.output)

@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.rules import Rules
+from tapegrad.declare.abstract import actual
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
@@ -257,13 +258,16 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     (name,) = argument_names(body, 1)
     paths = [path for path, _ in tree.named_leaves(init, root(init, name))]
 
+    def first() -> list[Any]:
+        return actual(tree.leaves(init))
+
     def step(carry: Any) -> Traced:
-        return traced(body, (carry,), paths)
+        return traced(body, (carry,), paths, first)
 
     init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
     done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
-    test = traced(cond, (arrays_of(init),), paths)
+    test = traced(cond, (arrays_of(init),), paths, first)
     _check_truth(cond, test.output)
     captured, codes = over_all_captured(done, test)
     remember = not isinstance(body, Checkpoint)

@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.abstract import actual
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
@@ -169,7 +170,7 @@ def _row(xs: Any, t: int) -> Any:
 def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """The loop on arrays."""
     if n == 0:
-        init, done = _traced(op, f, init, xs, n)
+        init, done = _traced(op, f, init, xs, n, reverse)
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
         return keep_result(arrays_of(init)), ys
     order = range(n)[::-1] if reverse else range(n)
@@ -197,7 +198,7 @@ def _recorded(
 ) -> Any:
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
-    init, done = _traced(op, f, init, xs, n)
+    init, done = _traced(op, f, init, xs, n, reverse)
     done = settled_before(done, is_certain=n > 0)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
@@ -207,7 +208,7 @@ def _recorded(
     return last, tree.unflatten(structure, parts[len(carry) :])
 
 
-def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
+def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> tuple[Any, Traced]:
     """The initial carry, with arrays for its numbers, and a step."""
     x = _example(xs, n)
     names = argument_names(f, 2)
@@ -217,8 +218,12 @@ def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced
         for path, _ in tree.named_leaves(arg, name)
     ]
 
+    def first() -> list[Any]:
+        rows = actual(tree.leaves(xs))
+        return [*actual(tree.leaves(init)), *[x[-1 if reverse else 0] for x in rows]]
+
     def step(carry: Any) -> Traced:
-        return traced(_step(f), (carry, x), paths)
+        return traced(_step(f), (carry, x), paths, first)
 
     return settle_carry(op.name, f, init, step, lambda done: done.output[0])
 

@@ -97,6 +97,37 @@ def test_no_jacobian_is_made_where_products_are_enough() -> None:
     assert set(counted) == {n}
 
 
+LOOPED: dict[str, Any] = {
+    "captured": lambda root, a, xs: tg.scan(lambda c, x: (c + root(a), None), 0 * a, xs)[0],
+    "rows": lambda root, a, xs: tg.scan(lambda c, x: (c + root(x), None), a, xs, reverse=True)[0],
+    "while": lambda root, a, xs: tg.while_loop(lambda c: c < 9, lambda c: c + root(c * a), a),
+    "nested": lambda root, a, xs: tg.fori_loop(
+        0, 2, lambda i, c: tg.scan(lambda d, x: (d + root(d * x), None), c, xs)[0], 1.0
+    ),
+    "branch": lambda root, a, xs: tg.cond(a > 1, lambda a: root(a + xs[0]), np.abs, a),
+}
+
+
+@pytest.mark.parametrize("name", LOOPED)
+def test_a_solver_in_a_loop_is_called_at_values_of_the_call_alone(name: str) -> None:
+    called: set[float] = set()
+
+    def solve(a: Any) -> Any:
+        called.add(round(float(a), 9))
+        return np.sqrt(a)
+
+    root, a, xs = (
+        tg.implicit_root(lambda x, a: x * x - a, solve),
+        np.array(2.0),
+        np.arange(3.0, 5.0),
+    )
+    LOOPED[name](root, a, xs)
+    values = {*called}
+    for way in (tg.grad, lambda f: tg.compile(tg.grad(f)), lambda f: tg.compile(tg.hessian(f))):
+        way(lambda a, xs: LOOPED[name](root, a, xs))(a, xs)
+        assert called == values
+
+
 def test_no_gradient_passes_to_whole_numbers_and_float32_stays() -> None:
     def f(x: Any, a: Any, n: int) -> Any:
         return x**n - a

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import attrs
@@ -90,10 +90,12 @@ class Recorder:
         self.last: Any = self.origin
         self.inputs: dict[Tensor, Input] = {}
 
-    def mark(self, leaf: Any, path: str) -> Tensor:
-        """The record of an input."""
+    def mark(self, leaf: Any, path: str, value: Callable[[], Any] | None = None) -> Tensor:
+        """The record of an input, of a leaf like it; `value` gives its value, if it is another."""
         self.last = record = write_like(self.last, leaf, path)
         self.inputs[record] = _input(record)
+        if value is not None:
+            self._evaluation.known[record] = value
         return record
 
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
@@ -124,7 +126,12 @@ def is_in_program() -> bool:
     return origin.compiling
 
 
-def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
+def traced(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    paths: Sequence[str],
+    values: Callable[[], Sequence[Any]] | None = None,
+) -> Traced:
     """The program of a function of trees; all leaves of its arguments are inputs.
 
     Parameters
@@ -135,18 +142,25 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
         Trees of arrays and Python numbers, like its later arguments.
     paths
         What to call each leaf.
+    values
+        A function that gives the leaves of a call, for functions of the user's that are called
+        while this one is recorded; by default they are those of `args`.
     """
     around = _around()
     place = users_place if around.place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
-    names = iter(paths)
+    leaves, structure = tree.flatten(args)
+    known = cache(values or (lambda: leaves))
 
-    def mark(leaf: Any) -> Tensor:
+    def value(i: int) -> Any:
+        return known()[i]
+
+    marks = []
+    for i, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
         # a Python number adapts its dtype; NumPy's does not
-        value = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
-        return recorder.mark(value, next(names))
-
-    marked = tree.map(mark, args)
+        like = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
+        marks.append(recorder.mark(like, path, partial(value, i)))
+    marked = tree.unflatten(structure, marks)
     with without_draws(fn) as reach:
         output = recorder.run(partial(silently, _returned), (fn, marked))
     tape = recorder.tape
