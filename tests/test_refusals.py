@@ -163,7 +163,6 @@ CALLS: list[Refusal] = [
         )
     ],
     (TypeError, lambda: tg.testing.check_grads(np.sin, tg.domain.Call(V)), "write call.args"),
-    (TypeError, lambda: tg.show(tg.record(np.sin)(V)[1]), "tg.show.html(tape, output)|tape.show()"),
     (TypeError, lambda: tg.custom_vjp(np.sin)(V), "@tg.custom_vjp(backward)|backward(g, y, *args)"),
     (AttributeError, lambda: tg.custom_vjp(np.sin).defvjp, "'defvjp': |@tg.custom_vjp(backward)"),
     (TypeError, lambda: tg.optim.Adam(lr=0.1), "Adam(learning_rate, |'lr'"),
