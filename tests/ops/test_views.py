@@ -99,7 +99,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 
 def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Calls of SciPy's functions, where a solution is what it is begun with too."""
-    from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse
+    from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse, spatial
     from tapegrad.scipy._calls import outright
 
     rows, cols, n = np.array([0, 1, 2, 0, 2]), np.array([0, 1, 2, 2, 0]), (3, 3)
@@ -121,6 +121,8 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "lu_solve": (lambda a, b: linalg.lu_solve(linalg.lu_factor(a), b), (A, A[0])),
         "inv, whose operand is checked": (tg.vmap(linalg.inv), (A[None],)),
         "solve_triangular": (linalg.solve_triangular, (A, A[0])),
+        "cdist": (spatial.distance.cdist, (A, A)),
+        "pdist": (spatial.distance.pdist, (A,)),
         "dct": (fft.dct, (X,)),
         "convolve": (signal.convolve, (X, X)),
         "fftconvolve": (signal.fftconvolve, (X, X)),

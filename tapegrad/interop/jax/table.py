@@ -212,6 +212,25 @@ def _sparse_dot(jax: Any, out: Any, a: Any, b: Any, pattern: Any) -> Any:
     return jax.numpy.sum(a[..., pattern.rows, :] * b[..., pattern.cols, :], axis=-1)
 
 
+def _distances(jax: Any, out: Any, a: Any, b: Any, metric: str) -> Any:
+    apart = jax.numpy.abs(a[..., :, None, :] - b[..., None, :, :])
+    total = jax.numpy.sum(apart if metric == "cityblock" else apart**2, axis=-1)
+    if metric != "euclidean":
+        return total
+    is_zero = total == 0
+    return jax.numpy.where(is_zero, 0.0, jax.numpy.sqrt(jax.numpy.where(is_zero, 1.0, total)))
+
+
+def _pair_distances(jax: Any, out: Any, x: Any, metric: str) -> Any:
+    pairs = np.triu_indices(x.shape[-2], 1)
+    return _distances(jax, out, x, x, metric)[..., *pairs]
+
+
+def _squareform(jax: Any, out: Any, values: Any, n: int) -> Any:
+    upper = jax.numpy.zeros(out.shape, out.dtype).at[..., *np.triu_indices(n, 1)].set(values)
+    return upper + upper.mT
+
+
 def _convolved(jax: Any, out: Any, a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
     a, b = a.astype(out.dtype), b.astype(out.dtype)
     if axes is None:
@@ -325,4 +344,7 @@ TABLE: Mapping[str, Lowering] = {
     "tapegrad.scipy.sparse.coo:coo_matmul": _sparse_matmul,
     "tapegrad.scipy.sparse.coo:coo_dot": _sparse_dot,
     "tapegrad.scipy.signal:_convolved": _convolved,
+    "tapegrad.scipy.spatial.distance:_cdist": _distances,
+    "tapegrad.scipy.spatial.distance:_pdist": _pair_distances,
+    "tapegrad.scipy.spatial.distance:_squareform": _squareform,
 }

@@ -1,4 +1,7 @@
-"""Distances between points, as in `scipy.spatial.distance`."""
+"""Distances between points, as in `scipy.spatial.distance`.
+
+SciPy computes them, without an array of the differences, which the rules need.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,102 @@ from typing import Any
 import numpy as np
 from scipy.spatial import distance as _scipy
 
+from tapegrad.core.rules import Joint
+from tapegrad.declare import linear_op, op
+from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.names import list_names
-from tapegrad.functions.linalg import norm
-from tapegrad.ops.casting import double
+from tapegrad.ops.casting import double, safe_divide
+from tapegrad.ops.product import turned
 from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["cdist", "pdist"]
 list_names(globals())
 
 _like_scipy = with_scipys_options(_scipy, for_tensors=True)
-# by the differences, with coordinates along the first axis
-_METRICS: dict[Any, Any] = {
-    "euclidean": lambda d: norm(d, axis=0),
-    "sqeuclidean": lambda d: np.sum(d * d, axis=0),
-    "cityblock": lambda d: norm(d, 1, axis=0),
+# a slope by the differences is the first, of a cotangent or a tangent and of the distances, times
+# the second, of the differences
+_SLOPES: dict[Any, tuple[Any, Any]] = {
+    "euclidean": (safe_divide, lambda d: d),
+    "sqeuclidean": (lambda g, y: 2 * g, lambda d: d),
+    "cityblock": (lambda g, y: g, np.sign),
 }
+
+
+def _apart(a: Any, b: Any) -> Any:
+    """The differences of points, with coordinates first."""
+    return turned(a)[..., :, None] - turned(b)[..., None, :]
+
+
+def _cdist_vjp(g: Any, y: Any, a: Any, b: Any, metric: str) -> list[Any]:
+    weight, direction = _SLOPES[metric]
+    c = weight(g, y)[..., None, :, :] * direction(_apart(a, b))
+    return [turned(np.sum(c, axis=-1)), -turned(np.sum(c, axis=-2))]
+
+
+def _cdist_jvp(op: Any, tangents: Any, y: Any, a: Any, b: Any, metric: str) -> Any:
+    weight, direction = _SLOPES[metric]
+    moved: Any = 0.0
+    if 0 in tangents:
+        moved = turned(tangents[0])[..., :, None]
+    if 1 in tangents:
+        moved = moved - turned(tangents[1])[..., None, :]
+    return weight(np.sum(direction(_apart(a, b)) * moved, axis=-3), y)
+
+
+def _cdist_like(a: Any, b: Any, metric: str) -> Any:
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return np.zeros((*stack, a.shape[-2], b.shape[-2]), np.result_type(a, b))
+
+
+@op(
+    each_operand=Joint(_cdist_vjp),
+    read=lambda a, b, metric: ((a, b), {"metric": metric}),
+    name="cdist",
+    scipy="",
+    like=_cdist_like,
+    jvp=_cdist_jvp,
+    batch=stacks_of(),
+)
+def _cdist(a: Any, b: Any, metric: str) -> Any:
+    """The distances of stacks of points."""
+    y = _cdist_like(a, b, metric)
+    a, b = (np.broadcast_to(x, (*y.shape[:-2], *x.shape[-2:])) for x in (a, b))
+    for i in np.ndindex(*y.shape[:-2]):
+        y[i] = _scipy.cdist(a[i], b[i], metric)
+    return y
+
+
+def _pairs_vjp(g: Any, y: Any, values: Any, n: int) -> Any:
+    return (g + turned(g))[..., *np.triu_indices(n, 1)]
+
+
+@linear_op(_pairs_vjp, name="squareform", scipy="", batch=stacks_of(1))
+def _squareform(values: Any, n: int) -> Any:
+    """Symmetric matrices with a value for each pair."""
+    y = np.zeros((*values.shape[:-1], n, n), values.dtype)
+    for i in np.ndindex(*values.shape[:-1]):
+        y[i] = _scipy.squareform(values[i]) if n > 1 else 0
+    return y
+
+
+def _pdist_vjp(g: Any, y: Any, x: Any, metric: str) -> Any:
+    weight, direction = _SLOPES[metric]
+    weights = _squareform(weight(g, y), n=x.shape[-2])
+    return turned(np.sum(weights[..., None, :, :] * direction(_apart(x, x)), axis=-1))
+
+
+def _pdist_like(x: Any, metric: str) -> Any:
+    n = x.shape[-2]
+    return np.zeros((*x.shape[:-2], n * (n - 1) // 2), x.dtype)
+
+
+@op(_pdist_vjp, name="pdist", scipy="", like=_pdist_like, batch=stacks_of(2))
+def _pdist(x: Any, metric: str) -> Any:
+    """The distances within stacks of points."""
+    y = _pdist_like(x, metric)
+    for i in np.ndindex(*x.shape[:-2]):
+        y[i] = _scipy.pdist(x[i], metric)
+    return y
 
 
 @_like_scipy
@@ -42,9 +126,14 @@ def cdist(XA: Any, XB: Any, metric: str) -> Any:
     a, b = double(XA), double(XB)
     # it refuses what is wrong
     _scipy.cdist(np.zeros((1, *a.shape[1:])), np.zeros((1, *b.shape[1:])), metric)
-    if metric not in _METRICS:
-        raise NotImplementedError(f"the metric {metric!r} is not there, but {', '.join(_METRICS)}")
-    return _METRICS[metric](a.T[:, :, None] - b.T[:, None])
+    return _cdist(a, b, metric=_known(metric))
+
+
+def _known(metric: str) -> str:
+    """The metric, if it is one of these."""
+    if metric not in _SLOPES:
+        raise NotImplementedError(f"the metric {metric!r} is not there, but {', '.join(_SLOPES)}")
+    return metric
 
 
 @_like_scipy
@@ -62,4 +151,6 @@ def pdist(X: Any, metric: str) -> Any:
            [10.]])
     """
     x = double(X)
-    return cdist(x, x, metric)[np.triu_indices(len(x), 1)]
+    # it refuses what is wrong
+    _scipy.pdist(np.zeros((2, *x.shape[1:])), metric)
+    return _pdist(x, metric=_known(metric))
