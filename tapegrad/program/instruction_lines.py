@@ -45,12 +45,13 @@ def write_instructions(frame: Frame) -> None:
         if stage == STAGES[1] and place is not None and place.text not in ("", block):
             block = place.text
             frame.write("", "", f"gradient of: {block if block.isprintable() else repr(block)}")
-        begin, i = i, runs.get(i, i + 1)
-        if begin in runs:
-            write_run(frame, range(begin, i))
+        begin, stop = runs.get(i, (i, i + 1))
+        if i in runs:
+            write_run(frame, range(begin, stop))
         else:
-            _write(frame, begin)
-        if ended and (gone := [x for j in range(begin, i) for x in ended.get(j, ())]):
+            _write(frame, i)
+        i = stop
+        if ended and (gone := [x for j in range(begin, stop) for x in ended.get(j, ())]):
             frame.write("", f"del {', '.join(gone)}")
 
 
@@ -195,7 +196,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     large |= {x for x, of in owner.items() if of in large}
     for ref in sorted(large):
         end = plan.live.ends[ref]
-        if end < len(instructions) and ref.index not in plan.in_runs:
+        if end < len(instructions) and ref.index not in plan.runs:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
 

@@ -21,7 +21,7 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     """
     instructions, turned = program.instructions, dict[Ref, Axes]()
     stacks = [i for i, x in enumerate(instructions) if x.op is matmul and len(x.shape) > 2]
-    reads = readers(instructions) if stacks else {}
+    reads = readers(program) if stacks else {}
     for i in stacks:
         x = Ref("instruction", i)
         if x in program.results or not fits[i]:

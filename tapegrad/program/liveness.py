@@ -9,7 +9,7 @@ import attrs
 from tapegrad.core.rules import Rules
 from tapegrad.declare import facts
 from tapegrad.program.expressions import is_filled
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, Ref
 
 
 @attrs.frozen
@@ -58,10 +58,10 @@ def liveness(
     return Liveness(owner, ends)
 
 
-def readers(instructions: Sequence[Instruction]) -> dict[Ref, list[int]]:
+def readers(program: Code) -> dict[Ref, list[int]]:
     """The instructions that read each value itself, in order; twice if it is an operand twice."""
     reads: dict[Ref, list[int]] = {}
-    for i, instruction in enumerate(instructions):
+    for i, instruction in enumerate(program.instructions):
         for x in instruction.operands:
             if type(x) is Ref:
                 reads.setdefault(x, []).append(i)

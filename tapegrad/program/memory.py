@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,9 +46,8 @@ class Plan:
         How each instruction is written, as `template_of` says.
     fits
         Whether each instruction can write its result to a buffer.
-    runs, in_runs
-        The end of each run of instructions that are done block by block, by its beginning; and all
-        of these instructions.
+    runs
+        For each instruction that is done block by block, where the run of these begins and ends.
     turned
         Results that lie in memory in another order of axes, with that order.
     filled
@@ -77,11 +76,10 @@ class Plan:
         self.fits = list(map(takes_out, instructions, self.templates))
         self.live = liveness(instructions, self.refs, results)
         self.runs = _runs(program)
-        self.in_runs = {i for start, stop in self.runs.items() for i in range(start, stop)}
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {self.live.owner_of(x) for x in results}
-        self.filled = fillings(program, self.fits, self.in_runs, results, kept)
+        self.filled = fillings(program, self.fits, self.runs, results, kept)
         # the buffer of a concatenation is in use as long as any part that is written there
         self._whole: dict[Any, Ref] = {
             part.value: ref for ref, parts in self.filled.items() for part in parts if part.direct
@@ -126,12 +124,12 @@ class Plan:
         """Have each instruction, or run of them, take buffers and free those that it used up."""
         i = 0
         while i < len(self.refs):
+            start, stop = self.runs.get(i, (i, i + 1))
             if i in self.runs:
-                self._assign_run(i, self.runs[i])
-                i = self.runs[i]
+                self._assign_run(start, stop)
             else:
                 self._assign_one(i)
-                i += 1
+            i = stop
 
     def _ending(self, i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
@@ -190,83 +188,51 @@ class Plan:
 
         Such a place is a buffer, or the array of a result before its own block is written.
         """
-        program, refs = self._program, self.refs[start:stop]
+        program, refs, reads = self._program, self.refs[start:stop], readers(self._program)
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
         ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
-        # the places that values give up when they are read last, and until when each is free
-        places = self._assign_whole(refs, last, ended)
-        free: dict[Any, list[tuple[int, Ref]]] = {}
-        for ref in refs:
-            is_whole = ref not in self.guests and program.of(ref).op not in TOTALS
-            if is_whole and ref not in self._under:
-                free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
-        block_length = length_of_blocks(program, range(start, stop))
-        for ref in refs:
-            for x in dict.fromkeys(_refs(program.of(ref))):
-                if last[x] == ref.index and x in places:
-                    free.setdefault(program.of(x).dtype, []).append(places[x])
-            if ref in self.guests:
-                dtype = program.of(ref).dtype
-                known = free.get(dtype, [])
-                fitting = [x for x in known if last.get(ref, ref.index) <= x[0]]
-                if fitting:
-                    places[ref] = fitting[-1]
-                    known.remove(fitting[-1])
-                else:
-                    self._take(ref, (block_length,), dtype)
-                    places[ref] = stop, ref
-        self.guests.update({x: at for x, (_, at) in places.items() if x in self.guests})
-        self._release([*ended, *[x for x in refs if self.guests.get(x) == x]])
-
-    def _assign_whole(
-        self, refs: list[Ref], last: Mapping[Ref, int], ended: list[Ref]
-    ) -> dict[Ref, tuple[int, Ref]]:
-        """Have the values of a run that are needed after it take their arrays or buffers.
-
-        Parameters
-        ----------
-        refs
-            The values of the run.
-        last
-            The last instruction of the run that reads each value.
-        ended
-            The values in buffers that are used up in the run; those written over leave it.
-
-        Returns
-        -------
-        dict
-            The values that are written over, and when and by which.
-        """
-        program, reads, places = self._program, self._reads, dict[Ref, tuple[int, Ref]]()
         # what is read for the last time, block by block, and not through a view
         seen = {self.live.owner.get(y) for y in last if y not in refs}
         seen |= self.filled.keys() | self.turned.keys()
-        over = [x for x in ended if x in last and x not in seen]
+        over = [x for x in reversed(ended) if x in last and x not in seen]
+        # the places that values give up when they are read last, and until when each is free
+        places: dict[Ref, tuple[int, Ref]] = {}
+        free: dict[Any, list[tuple[int, Ref]]] = defaultdict(list)
         for ref in refs:
             instruction = program.of(ref)
+            shape, dtype = instruction.shape, instruction.dtype
             if instruction.op in TOTALS:
                 continue
-            if ref not in self._results and reads.get(ref, (ref.index,))[-1] <= refs[-1].index:
+            if ref not in self._results and reads.get(ref, (start,))[-1] < stop:
                 self.guests[ref] = ref
                 continue
-            whole = instruction.shape, instruction.dtype
-            under = [
-                x for x in over if last[x] <= ref.index and self.buffers[self.home[x]] == whole
-            ]
-            if under:
-                x = under[-1]
-                over.remove(x)
-                self._under[ref], places[x] = x, (ref.index, ref)
+            fitting = [x for x in over if self.buffers[self.home[x]] == (shape, dtype)]
+            under = next((x for x in fitting if last[x] <= ref.index), None)
+            if under is None:
+                free[dtype].append((ref.index, ref))
+            else:
+                over.remove(under)
+                self._under[ref], places[under] = under, (ref.index, ref)
             if ref not in self._results:
-                if under:
-                    ended.remove(x)
-                    self._release([x])
-                self._take(ref, *whole)
-        return places
-
-    @cached_property
-    def _reads(self) -> dict[Ref, list[int]]:
-        return readers(self._program.instructions)
+                if under is not None:
+                    ended.remove(under)
+                    self._release([under])
+                self._take(ref, shape, dtype)
+        length = length_of_blocks(program, range(start, stop))
+        for ref in refs:
+            for x in dict.fromkeys(_refs(program.of(ref))):
+                if last[x] == ref.index and x in places:
+                    free[program.of(x).dtype].append(places[x])
+            if ref in self.guests:
+                dtype = program.of(ref).dtype
+                known = [x for x in free[dtype] if last.get(ref, ref.index) <= x[0]]
+                if known:
+                    free[dtype].remove(known[-1])
+                else:
+                    self._take(ref, (length,), dtype)
+                places[ref] = known[-1] if known else (stop, ref)
+                self.guests[ref] = places[ref][1]
+        self._release([*ended, *[x for x in refs if self.guests.get(x) == x]])
 
     def _place_early(self) -> None:
         """Have values computed in a result's array, and drop the buffers that they leave empty."""
@@ -276,7 +242,7 @@ class Plan:
             if instruction.nbytes < LARGE or not instruction.is_elementwise:
                 continue
             apart = {*self.live.owner.values(), *self.filled, *self.turned}
-            apart |= {self.refs[i] for i in self.in_runs}
+            apart |= {self.refs[i] for i in self.runs}
             chain = [result]
             while (x := self._under.get(chain[-1])) and x not in apart and x not in early:
                 chain.append(x)
@@ -291,18 +257,16 @@ class Plan:
 
     def lives(self) -> list[Moments]:
         """When each buffer is in use."""
-        # a run is done at one time
-        first = list(range(len(self.refs) + 1))
-        last = first[:]
-        for start, stop in self.runs.items():
-            first[start:stop] = [start] * (stop - start)
-            last[start:stop] = [stop - 1] * (stop - start)
-        begins = {x: first[x.index] for x in self.home}
+        begins = {x: x.index for x in self.home}
         for x, ref in self._whole.items():
             begins[ref] = min(begins[ref], x.index)
         lives = [0] * len(self.buffers)
         for x, number in self.home.items():
-            lives[number] |= life(begins[x], last[self.live.ends[x]])
+            begin, end = begins[x], self.live.ends[x]
+            # a run is done at one time
+            first, _ = self.runs.get(begin, (begin, 0))
+            _, after = self.runs.get(end, (0, end + 1))
+            lives[number] |= life(first, after - 1)
         return lives
 
 
@@ -313,11 +277,8 @@ def _refs(instruction: Instruction) -> list[Ref]:
 # --- blocks -------------------------------------------------------------------------------
 
 
-def _runs(program: Code) -> dict[int, int]:
-    """The runs of successive elementwise instructions on large arrays of one shape.
-
-    The end of each, by its beginning.
-    """
+def _runs(program: Code) -> dict[int, tuple[int, int]]:
+    """The runs of successive elementwise instructions on large arrays of one shape."""
     instructions, least = program.instructions, cost.BLOCKED_ELEMENTS
     shapes = [
         block_shape(x, lambda x: program.like(x).shape)
@@ -325,7 +286,7 @@ def _runs(program: Code) -> dict[int, int]:
         else None
         for x in instructions
     ]
-    runs: dict[int, int] = {}
+    runs: dict[int, tuple[int, int]] = {}
     start = 0
     # a sum is known only after the last block
     sums: set[Any] = set()
@@ -333,7 +294,7 @@ def _runs(program: Code) -> dict[int, int]:
         ends = shape is None or sums.intersection(instructions[i].operands)
         if ends or shape != shapes[start]:
             if i - start > 1 and shapes[start]:
-                runs[start] = i
+                runs.update(dict.fromkeys(range(start, i), (start, i)))
             start, sums = i, set()
         if shape and instructions[i].op in TOTALS:
             sums.add(Ref("instruction", i))
