@@ -6,7 +6,7 @@ import builtins
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
 from typing import Any
@@ -333,12 +333,16 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
 _DICTS = (dict, type(owned_copy({})))
 
 
+def tupled(parts: Sequence[str]) -> str:
+    """A tuple of these parts as it is written."""
+    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+
+
 def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
     kind = type(value)
     if kind is tuple:
-        parts = [_option(part, names) for part in value]
-        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+        return tupled([_option(part, names) for part in value])
     if kind is slice:
         ends = [_option(end, names) for end in (value.start, value.stop, value.step)]
         return f"slice({', '.join(ends)})"
@@ -384,7 +388,7 @@ def filled(
         if name == "listed":
             fields[name] = ", ".join(operands)
         elif name == "all":
-            fields[name] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+            fields[name] = tupled(operands)
         elif name == "index":
             fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
         elif name == "dtype":

@@ -15,7 +15,7 @@ from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, life
 from tapegrad.program.concatenations import Part
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import inverse
@@ -188,8 +188,12 @@ class Frame:
 
     def new_array(self, ref: Ref) -> str:
         """The expression that makes the array of a result, in C order."""
-        like, empty = self.program.of(ref), self.names.library("empty", np.empty)
-        return f"{empty}({like.shape}, {like.dtype.str!r})"
+        like = self.program.of(ref)
+        return self.empty(str(like.shape), like.dtype)
+
+    def empty(self, shape: str, dtype: np.dtype[Any]) -> str:
+        """The expression that makes an array, in C order."""
+        return f"{self.names.library('empty', np.empty)}({shape}, {dtype.str!r})"
 
     def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
         """When memory is in use that an instruction writes these values to, or needs to run."""
@@ -240,15 +244,13 @@ def _part(whole: Instruction, index: int) -> str:
     """The name of one of several results: as the op calls it, or after a value of a step."""
     if isinstance(whole.op, MultiOutputOp):
         return str(whole.op.results._fields[index])
-    for held in whole.options.values():
-        if isinstance(held, Loop | Branch):
-            code = next(iter(held.bodies.values()))
-            x = code.outputs[index]
-            value = code.of(x) if type(x) is Ref else None
-            if type(value) is Input:
-                return short_names([value.path])[0]
-            if type(value) is Instruction:
-                return value.name or value.op.name
+    for code in inner(whole.options)[:1]:
+        x = code.outputs[index]
+        value = code.of(x) if type(x) is Ref else None
+        if type(value) is Input:
+            return short_names([value.path])[0]
+        if type(value) is Instruction:
+            return value.name or value.op.name
     return PART.name
 
 

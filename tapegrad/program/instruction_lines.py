@@ -13,8 +13,8 @@ from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.blocks import write_run
 from tapegrad.program.concatenations import Part, is_joined, is_small, parts_of
-from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.writing import write_branch, write_loop
+from tapegrad.program.control.loop import inner
+from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
@@ -59,10 +59,8 @@ def _write(frame: Frame, i: int) -> None:
     """Write the lines of an instruction."""
     instruction = frame.program.instructions[i]
     options, special = instruction.options, _SPECIAL.get(instruction.op)
-    if options and isinstance(options.get("loop"), Loop):
-        write_loop(frame, i, write_instructions)
-    elif options and isinstance(options.get("branch"), Branch):
-        write_branch(frame, i, write_instructions)
+    if options and inner(options):
+        write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
         ref, note = frame.plan.refs[i], instruction.note
         if i in frame.updates:
@@ -187,7 +185,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         for ref, instruction in zip(plan.refs, instructions, strict=True)
         if not (ref in frame.places or ref in owner or ref in plan.early)
         and instruction.nbytes >= cost.DROPPED_BYTES
-        and _CONTROL.isdisjoint(instruction.options)
+        and not inner(instruction.options)
         and not _is_part_of_control(program, instruction)
     }
     if not large:
@@ -204,10 +202,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
 def _is_part_of_control(program: Code, instruction: Instruction) -> bool:
     """Whether a value is one of those that a loop or a branch returns."""
     of: Any = instruction.operands[0] if instruction.op is PART else None
-    return of is not None and not _CONTROL.isdisjoint(program.of(of).options)
-
-
-_CONTROL = frozenset({"loop", "branch"})
+    return of is not None and bool(inner(program.of(of).options))
 
 
 def _is_view(program: Code, plan: Plan, instruction: Instruction) -> bool:

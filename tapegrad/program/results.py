@@ -8,7 +8,7 @@ from typing import Any
 from tapegrad import tree
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.words import as_text
-from tapegrad.program.expressions import Names
+from tapegrad.program.expressions import Names, tupled
 from tapegrad.program.static import static_key
 from tapegrad.tree.opaque import refuse_hidden
 
@@ -55,7 +55,7 @@ def _packed(structure: tree.Structure, rest: Iterator[str], names: Names) -> str
     if node is list:
         return f"[{', '.join(parts)}]"
     if node is tuple:
-        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+        return tupled(parts)
     if structure.keys:
         fields = zip(tree.fields_of(node) or (), parts, strict=True)
         parts = [f"{name}={part}" for (_, name), part in fields]

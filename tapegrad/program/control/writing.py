@@ -14,6 +14,7 @@ import numpy as np
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.expressions import tupled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import Block, Line
@@ -22,11 +23,17 @@ from tapegrad.tree.ownership import Array
 Write = Callable[[Frame], None]
 
 
-def write_branch(frame: Frame, i: int, write: Write) -> None:
-    """Write the lines of a branch."""
-    instruction = frame.program.instructions[i]
-    branch: Branch = instruction.options["branch"]
-    pred, *operands = [frame.operand(x) for x in instruction.operands]
+def write_control(frame: Frame, i: int, write: Write) -> None:
+    """Write the lines of a loop or of a branch."""
+    options = frame.program.instructions[i].options
+    if "loop" in options:
+        _Loop(frame, i).write(write)
+    else:
+        _write_branch(frame, i, options["branch"], write)
+
+
+def _write_branch(frame: Frame, i: int, branch: Branch, write: Write) -> None:
+    pred, *operands = [frame.operand(x) for x in frame.program.instructions[i].operands]
     for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
         inside = _inside(frame, i, code, operands)
         write(inside)
@@ -40,11 +47,6 @@ def write_branch(frame: Frame, i: int, write: Write) -> None:
                 written.add(x)
                 inside.write(frame.values[ref], value)
         frame.lines.append(Block(head, inside.lines))
-
-
-def write_loop(frame: Frame, i: int, write: Write) -> None:
-    """Write the lines of a loop."""
-    _Loop(frame, i).write(write)
 
 
 class _Loop:
@@ -233,10 +235,8 @@ class _Loop:
             is_result = first in frame.program.results and frame.inside is None
             if loop.length is None or is_result:
                 steps = f"len({self.each[0][1]})" if loop.length is None else loop.length
-                sides = ", ".join(map(str, (steps, *like.shape)))
-                shape = f"({sides})" if like.shape else f"({sides},)"
-                empty = names.library("empty", np.empty)
-                frame.write(whole, f"{empty}({shape}, {like.dtype.str!r})")
+                shape = tupled([str(side) for side in (steps, *like.shape)])
+                frame.write(whole, frame.empty(shape, like.dtype))
                 frame.write(rows, f"{self.rows_of}({whole})")
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
