@@ -299,14 +299,12 @@ def is_whole(template: str | None) -> bool:
 
 def _whole(program: Code, instruction: Instruction) -> str | None:
     """The format string of an instruction of Python ints alone; None for any other."""
-    if not instruction.number:
-        return None
-    for x in instruction.operands:
-        value = program.of(x) if type(x) is Ref else None
-        is_whole = isinstance(x, int) if value is None else value.dtype.kind in "ib"
-        if not is_whole or (value is not None and not getattr(value, "number", None)):
-            return None
-    return _WHOLE.get(key_of(instruction.op) or "")
+    values = [program.of(x) if type(x) is Ref else x for x in instruction.operands]
+    are_whole = [
+        isinstance(x, int) or (bool(getattr(x, "number", None)) and x.dtype.kind in "ib")
+        for x in values
+    ]
+    return _WHOLE.get(key_of(instruction.op) or "") if all(are_whole) else None
 
 
 def literals(program: Code, instruction: Instruction) -> dict[int, str]:
