@@ -299,7 +299,7 @@ def is_whole(template: str | None) -> bool:
 
 def _whole(program: Code, instruction: Instruction) -> str | None:
     """The format string of an instruction of Python ints alone; None for any other."""
-    values = [program.of(x) if type(x) is Ref else x for x in instruction.operands]
+    values: list[Any] = [program.of(x) if type(x) is Ref else x for x in instruction.operands]
     are_whole = [
         isinstance(x, int) or (bool(getattr(x, "number", None)) and x.dtype.kind in "ib")
         for x in values

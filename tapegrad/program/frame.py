@@ -14,11 +14,10 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, life
-from tapegrad.program.concatenations import Part
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
-from tapegrad.program.layout import inverse
+from tapegrad.program.layout import Part, inverse
 from tapegrad.program.lines import KINDS, Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names

@@ -12,13 +12,12 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.blocks import write_run
-from tapegrad.program.concatenations import Part, is_joined, is_small, parts_of
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import axes_of
+from tapegrad.program.layout import Part, axes_of, is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
 from tapegrad.program.memory import Plan
 from tapegrad.transforms.replay import EACH

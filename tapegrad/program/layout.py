@@ -1,12 +1,19 @@
-"""The order in which a value's axes lie in memory, where that saves a copy."""
+"""How values lie in memory, where that saves a copy: with axes in another order, or in a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Sequence
+from itertools import accumulate
+from typing import Any
 
+import attrs
+
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program import cost
+from tapegrad.program.ir import Code, Instruction, Operand, Ref
 from tapegrad.program.liveness import readers
 
 Axes = tuple[int, ...]
@@ -53,3 +60,105 @@ def inverse(axes: Axes) -> Axes:
 def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     """Sides, or strides, in an order of axes."""
     return tuple([x[axis] for axis in axes])
+
+
+# --- concatenations and stacks that are filled part by part, in memory of their own ----------
+
+
+@attrs.frozen
+class Part:
+    """A part of a concatenation, or a row of a stack.
+
+    Attributes
+    ----------
+    value
+        What the part holds.
+    start
+        Where it begins.
+    index, view
+        Its place in the whole, and how that is written after the name of the whole; one without
+        axes is an array all the same.
+    direct
+        Whether the value is written there when it is computed, and not copied.
+    """
+
+    value: Operand
+    start: int
+    index: tuple[Any, ...]
+    view: str
+    direct: bool = False
+
+
+def fillings(
+    program: Code,
+    fits: Sequence[bool],
+    in_blocks: Container[int],
+    results: Container[Ref],
+    kept: Container[Any],
+) -> dict[Ref, tuple[Part, ...]]:
+    """The concatenations and stacks with a buffer of their own, and their parts.
+
+    They are small, or some of their parts are written directly to their place.
+
+    Parameters
+    ----------
+    program
+        The program.
+    fits
+        For each instruction, whether it can write its result to a buffer.
+    in_blocks
+        The instructions that are done block by block.
+    results, kept
+        The outputs, and what these are or are views of.
+    """
+    joined = {Ref("instruction", i): x for i, x in enumerate(program.instructions) if is_joined(x)}
+    placed: set[Any] = set()
+    direct: dict[Ref, set[Any]] = {}
+    for ref, instruction in joined.items():
+        if instruction.options.get("axis", 0) or ref in kept:
+            continue
+        parts = {
+            x
+            for x, n in Counter(instruction.operands).items()
+            if n == 1
+            and type(x) is Ref
+            and x.kind == "instruction"
+            and fits[x.index]
+            and not (x in kept or x in placed or x in direct or x.index in in_blocks)
+            and program.of(x).dtype == instruction.dtype
+        }
+        if parts:
+            direct[ref] = parts
+            placed |= parts
+    return {
+        ref: parts_of(program, instruction, direct.get(ref, ()))
+        for ref, instruction in joined.items()
+        if ref in direct or (is_small(instruction) and not (ref in results or ref in placed))
+    }
+
+
+def is_joined(instruction: Instruction) -> bool:
+    """Whether a result has its operands for parts, along one axis."""
+    return instruction.op in (concatenate, stack) and instruction.options.get("axis", 0) is not None
+
+
+def is_small(instruction: Instruction) -> bool:
+    """Whether the parts of a concatenation are copied one by one."""
+    return 0 < instruction.nbytes <= cost.FILLED_BYTES
+
+
+def parts_of(
+    program: Code, instruction: Instruction, direct: Collection[Any] = ()
+) -> tuple[Part, ...]:
+    """The operands of a concatenation or a stack, and their places in it; these are direct."""
+    axis = instruction.options.get("axis", 0) % len(instruction.shape)
+    is_stack, before = instruction.op is stack, ":, " * axis
+    sides = [1 if is_stack else program.like(x).shape[axis] for x in instruction.operands]
+    starts = accumulate(sides, initial=0)
+    parts = []
+    for x, side, start in zip(instruction.operands, sides, starts, strict=False):
+        own = (start, ...) if is_stack else (slice(start, start + side),)
+        view = f"{start}, ..." if is_stack else f"{start}:{start + side}"
+        index = (slice(None),) * axis + own
+        parts.append(Part(x, start, index, f"[{before}{view}]", x in direct))
+    return tuple(parts)

@@ -16,10 +16,9 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
 from tapegrad.program.arena import Moments, life
-from tapegrad.program.concatenations import fillings
 from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import layouts, ordered
+from tapegrad.program.layout import fillings, layouts, ordered
 from tapegrad.program.liveness import liveness, readers
 from tapegrad.tree.ownership import LARGE
 

@@ -44,11 +44,6 @@ class Writing:
     run: str
 
     @property
-    def names(self) -> Names:
-        """The names that it uses, and what those from outside stand for."""
-        return self.frame.names
-
-    @property
     def _head(self) -> str:
         program, values = self.frame.program, self.frame.values
         inputs = ", ".join([values[Ref("input", i)] for i in range(len(program.inputs))])
@@ -57,7 +52,7 @@ class Writing:
     @property
     def _held(self) -> dict[str, Constant]:
         """The constants that the header has a line for."""
-        return {name: x for name, x in self.names.constants.items() if x.splat is None}
+        return {name: x for name, x in self.frame.names.constants.items() if x.splat is None}
 
     @property
     def text(self) -> str:
@@ -159,7 +154,7 @@ def runner(program: Code) -> Maker:
     """A call that allocates the buffers and returns the program, ready to run."""
     writing = written(program, Names())
     # a line of a program is not the user's
-    namespace = {**writing.names.namespace, "__name__": __name__}
+    namespace = {**writing.frame.names.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
     return Maker(writing.frame.arena, code, namespace, writing.run)
 

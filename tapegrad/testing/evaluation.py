@@ -122,7 +122,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     if loop.reverse:
         rows.reverse()
     likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
-    return Parts((*carry, *[stacked([x[j] for x in rows], y) for j, y in enumerate(likes)]))
+    return Parts((*carry, *[stacked([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
 def _accumulated(loop: Loop) -> list[int]:

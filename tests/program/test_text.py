@@ -27,7 +27,7 @@ def test_the_source_is_what_runs(drawn):
     program = compiled.program(*drawn.arguments[0])
     writing = written(program, Names(literal=True))
     assert str(program) == source(program) == writing.text
-    namespace = dict(writing.names.namespace)
+    namespace = dict(writing.frame.names.namespace)
     exec(compile(str(program), "<test>", "exec"), namespace)
     run = namespace["make"]()
     for args in drawn.arguments:
@@ -183,7 +183,7 @@ def test_constants_are_numbers_where_they_do_not_widen_the_result():
     stacked = tg.compile(lambda x: np.stack([x, np.full(3, 2.5)])).program(np.ones(3))
     writing = written(stacked, Names())
     assert "full_3 = full((3,), 2.5, '<f8')" in writing.text
-    assert not writing.names.namespace["full"]((3,), 2.5, "<f8").flags.writeable
+    assert not writing.frame.names.namespace["full"]((3,), 2.5, "<f8").flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])

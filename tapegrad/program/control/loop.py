@@ -151,7 +151,7 @@ class Loop:
                 else:
                     stack[t] = x
         if steps is None:
-            stacks = [stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
+            stacks = [stacked(x, *like) for x, like in zip(stacks, kinds, strict=True)]
         return closed([*carry, *stacks])
 
     def stepped(
@@ -244,9 +244,9 @@ def n_lines(code: Code, run: bool = True) -> int:
     return n
 
 
-def stacked(rows: list[Any], like: Any) -> Array:
-    """Rows as one array."""
-    stack: Array = np.empty((len(rows), *like.shape), like.dtype)
+def stacked(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
+    """Rows of a shape, possibly none, as one array."""
+    stack: Array = np.empty((len(rows), *shape), dtype)
     for t, x in enumerate(rows):
         stack[t] = x
     return stack

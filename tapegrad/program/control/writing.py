@@ -13,7 +13,7 @@ import numpy as np
 
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop, stacked
 from tapegrad.program.expressions import tupled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
@@ -227,8 +227,8 @@ class _Loop:
         if loop.stop is not None:
             frame.write(whole, "[]")
             self.copies.append(Line("", f"{whole}.append({_copy(frame, self.inside.values[x])})"))
-            stacked = names.of(_stacked, "stacked")
-            text = f"{stacked}({whole}, {like.shape}, {like.dtype.str!r})"
+            name = names.of(stacked, "stacked")
+            text = f"{name}({whole}, {like.shape}, {like.dtype.str!r})"
             self.after.append(Line(whole, text))
         else:
             row, rows = names.new(f"{whole}_row"), names.new(f"{whole}_rows")
@@ -282,11 +282,3 @@ def _copy(frame: Frame, name: str) -> str:
 def _rows_of(x: Array) -> list[Array]:
     """The rows of an array; rows without axes are arrays too."""
     return list(x) if x.ndim > 1 else [x[t, ...] for t in range(len(x))]
-
-
-def _stacked(rows: list[Array], shape: tuple[int, ...], dtype: str) -> Array:
-    """Rows, possibly none, as one array."""
-    stack = np.empty((len(rows), *shape), dtype)
-    for t, x in enumerate(rows):
-        stack[t] = x
-    return stack
