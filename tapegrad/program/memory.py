@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,7 +188,7 @@ class Plan:
 
         Such a place is a buffer, or the array of a result before its own block is written.
         """
-        program, refs, reads = self._program, self.refs[start:stop], readers(self._program)
+        program, refs, reads = self._program, self.refs[start:stop], self._reads
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
         ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
         # what is read for the last time, block by block, and not through a view
@@ -232,6 +233,10 @@ class Plan:
                 places[ref] = known[-1] if known else (stop, ref)
                 self.guests[ref] = places[ref][1]
         self._release([*ended, *[x for x in refs if self.guests.get(x) == x]])
+
+    @cached_property
+    def _reads(self) -> dict[Ref, list[int]]:
+        return readers(self._program)
 
     def _place_early(self) -> None:
         """Have values computed in a result's array, and drop the buffers that they leave empty."""
