@@ -151,11 +151,10 @@ class Compiled(Wrapper, Generic[P, R]):
     # the entry of the signature that last occurred again
     _enter: Enter = attrs.field(init=False, default=lambda args, kwargs: OTHER)
     _warned: bool = attrs.field(init=False, default=False)
-    # the line that called `compile`; with the function, once a program is kept, the key under
-    # which it counts if none runs for the second time
+    # the line that called `compile`; with the function, from when a program is kept until one runs
+    # for the second time, the key under which it counts
     _line: tuple[str, int] | None = attrs.field(init=False, default=None)
     _key: Hashable = attrs.field(init=False, default=None)
-    _ran_again: bool = attrs.field(init=False, default=False)
 
     def __repr__(self) -> str:
         n = len(self._kept)
@@ -172,7 +171,7 @@ class Compiled(Wrapper, Generic[P, R]):
         again = call.signature in self._kept
         kept = self._keep(call, args, kwargs)
         if again:
-            self._ran_again = True
+            self._key = None
             if not self.check_finite:
                 self._enter = kept.enter
         result = kept.run(call.values)
@@ -249,7 +248,7 @@ class Compiled(Wrapper, Generic[P, R]):
         return Kept(program, captured, call.signature, results)
 
     def __del__(self) -> None:
-        if self._key is not None and not self._ran_again:
+        if self._key is not None:
             self._thrown_away[self._key] += 1
 
     def _report_thrown_away(self, file: str, line: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
 from types import CodeType, FrameType
@@ -229,23 +229,14 @@ class Watch:
         return is_ours
 
     def variables(self) -> dict[Tensor, str]:
-        """Records that a variable held when its function returned, and the variable's name."""
-        variables: dict[Tensor, str] = {}
-        for frame in _as_they_returned(self._depths):
-            at = frame.f_locals
-            variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
-        return variables
+        """Records that a variable held when its function returned, and the variable's name.
+
+        That of the outermost function counts, and among those of the last that was called.
+        """
+        frames = sorted(self._depths, key=self._depths.__getitem__, reverse=True)
+        pairs = [pair for frame in frames for pair in frame.f_locals.items()]
+        return {x: name for name, x in pairs if type(x) is Tensor}
 
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
-
-
-def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:
-    """Frames in the order in which they ended, from the order in which they began."""
-    running: list[FrameType] = []
-    for frame, depth in depths.items():
-        while running and depths[running[-1]] >= depth:
-            yield running.pop()
-        running.append(frame)
-    yield from reversed(running)
