@@ -55,9 +55,11 @@ class Sides:
         self.on_rows = depending(body, inputs_at(range(first, len(body.inputs))))
         self.on_carry = depending(body, inputs_at(range(n, first)))
         self.varies = self.on_rows | self.on_carry
-        # for each carry that only accumulates, the terms that a step adds; and the adds, which go
+        # for each carry that only accumulates, the terms that a step adds; the adds, which go; and
+        # the products among the terms, which need not be computed at each step
         self.sums: dict[int, list[Ref]] = {}
         self.adds: set[Ref] = set()
+        self.products: set[Ref] = set()
         for k in range(loop.n_carry):
             self._find_sum(k, Ref("input", n + k))
         carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
@@ -83,20 +85,18 @@ class Sides:
                 terms.append(x)
         if adds and terms.count(carried) == 1 and np.dtype(like.dtype).kind in "fc":
             terms.remove(carried)
-            if all(self._is_summed(x, adds) for x in terms):
+            products = {x for x in terms if self._is_product(x) and self.users[x] <= adds}
+            # others are held for all steps
+            is_small = math.prod(like.shape) <= cost.SPLIT_TERM and self.varies.issuperset(terms)
+            if is_small or products.issuperset(terms):
                 self.sums[k] = terms
                 self.adds |= adds
-
-    def _is_summed(self, term: Ref, adds: set[Ref]) -> bool:
-        """Whether a sum's term may be held for all steps, or is a product that becomes one."""
-        if math.prod(self.body.like(term).shape) <= cost.SPLIT_TERM:
-            return term in self.varies
-        return self._is_product(term) and self.users[term] <= adds
+                self.products |= products
 
     def _is_product(self, x: Ref) -> bool:
         """Whether a value is a product of varying matrices, whose sum is one (`contract_sums`)."""
         instruction = self.body.of(x)
-        if type(instruction) is not Instruction or instruction.op is not matmul:
+        if x.kind != "instruction" or instruction.op is not matmul:
             return False
         likes = [self.body.like(x) for x in instruction.operands]
         same = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in likes)
@@ -110,9 +110,7 @@ class Sides:
             users = self.users.get(x, set())
             if x in chain or x in late or x not in self.varies or not users <= late:
                 continue
-            # a product that is only a term need not be computed at each step
-            is_term = users and users <= self.adds and self._is_product(x)
-            if is_term or self.is_batched(instruction):
+            if x in self.products or self.is_batched(instruction):
                 late.add(x)
         after = late - self.adds
         # several results leave the loop one by one
@@ -179,26 +177,15 @@ class Sides:
         for x, instruction in reversed(self.instructions):
             if x not in read or x in self.before:
                 continue
-            if x not in self.varies or x in self.after or self._is_repeated(x, instruction):
+            # what is cheap is computed again, of all steps
+            cheap = instruction.is_view or instruction.op is negative or x not in self.on_carry
+            away = x not in self.varies or x in self.after
+            if away or (cheap and self.is_batched(instruction)):
                 read.update(instruction.operands)
             else:
                 crossing.append(x)
         carried = [x for x in read if x in self.on_carry and x.kind == "input"]
         return [*sorted(carried), *reversed(crossing)]
-
-    def _is_repeated(self, x: Ref, instruction: Instruction) -> bool:
-        """Whether a value of the loop is cheap enough to be recomputed after it."""
-        cheap = instruction.is_view or instruction.op is negative or x not in self.on_carry
-        return cheap and self.is_batched(instruction)
-
-    def used(self) -> list[Ref]:
-        """The values from before the loop that it uses, in order."""
-        away = self.before | self.after | self.adds
-        return [
-            x
-            for x, _ in self.instructions
-            if x in self.before and (self.users.get(x, set()) - away or x in self.body.outputs)
-        ]
 
 
 def _two_like(x: Any) -> Any:
@@ -238,10 +225,6 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     inputs = inputs_at(range(len(body.inputs)))
     known = dict(zip(inputs, instruction.operands, strict=True))
     outside = {x: known[x] for x in (*inputs[:n], *inputs[first:])}
-    # before: further rows that the loop goes through
-    early = sides.used()
-    known |= dict(zip(early, _computed(sides, builder, early, outside, instruction), strict=True))
-    # the loop
     carry = [k for k in range(loop.n_carry) if k not in sides.sums]
     ys = range(loop.n_carry, len(body.outputs))
     late = [j for j in ys if body.outputs[j] in sides.after]
@@ -251,7 +234,11 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     crossing = sides.crossing(wanted)
     outputs = [body.outputs[j] for j in stays]
     outputs += [x for x in crossing if x not in outputs[len(carry) :]]
-    read = needed(body, outputs, early)
+    read = needed(body, outputs, sides.before)
+    # before: further rows that the loop goes through
+    early = sorted(read & sides.before)
+    known |= dict(zip(early, _computed(sides, builder, early, outside, instruction), strict=True))
+    # the loop
     captured, rows = ([x for x in own if x in read] for own in (inputs[:n], inputs[first:]))
     taken = captured, [inputs[n + k] for k in carry], [*rows, *early]
     left = loop_of(loop, *taken, outputs)
