@@ -83,13 +83,20 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
     Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
     loop: Loop = instruction.options["loop"]
-    invariant = _invariant(loop)
-    if not invariant:
-        return None
     body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
     inputs, instructions = inputs_at(range(len(body.inputs))), body.instructions
-    pairs = zip(refs_to(instructions), instructions, strict=True)
-    stays = [y for x, y in pairs if x not in invariant]
+    # what a loop of no steps would not compute might fail or warn
+    certain = loop.stop is None and loop.length != 0
+    varies: set[Any] = {*inputs[n:]}
+    invariant, stays = [], []
+    for x, y in zip(refs_to(instructions), instructions, strict=True):
+        if varies.isdisjoint(y.operands) and (certain or y.is_view):
+            invariant.append(x)
+        else:
+            varies.add(x)
+            stays.append(y)
+    if not invariant:
+        return None
     read = {x for y in stays for x in y.operands} | body.results
     factors = {y.operands[1] for y in stays if y.op is matmul}
     edge = [x for x in invariant if x in read]
@@ -105,23 +112,6 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
 
 
 _QUICKER = "products are faster in C order"
-
-
-def _invariant(loop: Loop) -> list[Ref]:
-    """The instructions that depend only on captured values."""
-    body = loop.body
-    varies: set[Any] = {Ref("input", i) for i in range(loop.n_captured, len(body.inputs))}
-    invariant = []
-    for i, instruction in enumerate(body.instructions):
-        x = Ref("instruction", i)
-        # what a loop of no steps would not compute might fail or warn
-        certain = loop.stop is None and loop.length != 0
-        if varies.intersection(instruction.operands) or not (certain or instruction.is_view):
-            varies.add(x)
-        else:
-            invariant.append(x)
-    return invariant
-
 
 # --- trimming -------------------------------------------------------------------------------
 
