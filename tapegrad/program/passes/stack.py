@@ -44,11 +44,11 @@ def stack_sums(builder: Builder) -> None:
         x: adds[x]
         for total in adds.values()
         for x in total.operands
-        if x in adds and uses[x] == 1 and adds[x].shape == total.shape and not adds[x].number
+        if x in adds and uses[x] == 1 and adds[x].shape == total.shape
     }
     sums: dict[int, list[Any]] = {}
     for ref, total in adds.items():
-        if ref in inside or total.number:
+        if ref in inside:
             continue
         terms = _terms(total, inside)
         kinds = {_KINDS.get(builder.op(x)) for x in terms}
@@ -107,7 +107,7 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
     """
     x, *others = term.operands
     if term.op is sum_:
-        of_rows = dict(term.options) == {"axis": 0} and len(builder.shape(x)) == 2
+        of_rows = term.options.get("axis") == 0 and len(builder.shape(x)) == 2
         return (x,) if of_rows else ()
     if term.op is sum_segments:
         return term.operands if len(builder.shape(others[0])) == 1 else ()
@@ -145,9 +145,8 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Opera
         return builder.emit(from_zero, checked)
     if op is index_select and not axis:
         tables, indices = zip(*[builder.of(x).operands for x in parts], strict=True)
-        flat = all(len(builder.shape(x)) == 1 for x in indices)
-        # of one table
-        if flat and len({*tables}) == len({*map(builder.dtype, indices)}) == 1:
+        has_rows = all(map(builder.shape, indices))
+        if has_rows and len({*tables}) == len({*map(builder.dtype, indices)}) == 1:
             return builder.emit(index_select, tables[0], concatenated(builder, indices))
     if axis:
         return builder.emit(concatenate, *parts, axis=axis)
@@ -171,7 +170,7 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
         if place is None or builder.shape(x) != instruction.shape:
             break
         same = parts.setdefault(place, [])
-        same.insert(0, builder.of(x).operands[0])
+        same.append(builder.of(x).operands[0])
         length, most = length + place.size * (len(same) == 1), max(most, len(same))
         is_full = length == instruction.shape[place.axis] and _is_filled(parts, length)
         if is_full and most + (rest is not None) <= 2:
@@ -210,24 +209,23 @@ class _Place(NamedTuple):
 
 
 def _place(builder: Builder, x: Any) -> _Place | None:
-    """Where a value holds another, of the same dtype, if it is zero everywhere else."""
+    """Where a value holds another, if it is zero everywhere else."""
     scattered = builder.source(x, scatter)
-    if scattered is None or len(scattered.operands) > 1:
+    if scattered is None:
         return None
-    (part,), shape = scattered.operands, scattered.shape
+    part, shape = scattered.operands[0], scattered.shape
     *whole, index = scattered.options["index"]
     axis, filled = len(whole), list(shape)
     if type(index) is int and not whole:
         place = _Place(True, 0, index, 1)
         del filled[0]
     elif type(index) is slice and all(other == slice(None) for other in whole):
-        start, stop, step = index.indices(shape[axis])
+        start, stop, _ = index.indices(shape[axis])
         place = _Place(False, axis, start, stop - start)
-        filled[axis] = (stop - start) if step == 1 else -1
+        filled[axis] = stop - start
     else:
         return None
-    same = builder.shape(part) == tuple(filled) and builder.dtype(part) == scattered.dtype
-    return place if same else None
+    return place if builder.shape(part) == tuple(filled) else None
 
 
 def _is_filled(places: Iterable[_Place], length: int) -> bool:

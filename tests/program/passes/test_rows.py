@@ -27,6 +27,18 @@ def test_stacked_rows_of_a_table_are_selected_at_once():
         compiled(params, weight, words - 3)
 
 
+@pytest.mark.parametrize("indices", [(1, 2), ([0, 1], [1, 2]), ([0, 1], np.array([1, 2], "u8"))])
+@pytest.mark.parametrize("same", [True, False])
+def test_rows_that_are_no_one_selection(indices, same):
+    def fn(one, other, w, i, j):
+        return one[i] @ w, (one if same else other)[j] @ w
+
+    one, indices = np.arange(27.0).reshape(3, 3, 3), [*map(np.asarray, indices)]
+    one = one[0] if indices[0].ndim else one
+    args = one, one + 1, np.eye(3), *indices
+    np.testing.assert_array_equal(tg.compile(fn)(*args), fn(*args))
+
+
 @given(
     st.sampled_from([8, 5000]),
     st.lists(st.integers(-8, 7), max_size=12),

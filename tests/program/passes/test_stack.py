@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, assert_close, kinds, run, untouched
+from programs import SQUARE, after, assert_close, kinds, ops_of, run, untouched
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
@@ -20,7 +20,24 @@ def two_slices(values):
     return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
+def placed(values, shape, *indices):
+    """Each of some values placed in zeros, added up."""
+    parts = [scatter(x, shape, index) for x, index in zip(values, indices, strict=True)]
+    return functools.reduce(tg.add, parts)
+
+
+def summed_again(a, b):
+    total = a.T @ b + b.T @ a
+    return total, total + a.T @ a
+
+
+def placed_on_what_is_read(a):
+    rest = tg.sin(a[:2]) + scatter(a[0], (2, 3), (0,))
+    return rest, rest + scatter(a[1], (2, 3), (1,))
+
+
 X, Y, INDEX = np.arange(3.0), np.arange(4.0)[None], np.array([0, 2, 2])
+ALL, BACK, LEFT, RIGHT = slice(None), slice(None, None, -1), slice(0, 2), slice(2, 4)
 TALL, MANY = np.ones((4, 2)), np.ones((2000, 3))
 
 
@@ -38,6 +55,8 @@ STACKED = [
     (lambda b, d: SQUARE.T @ b + d.T @ d, (SQUARE,) * 2, ["concatenate", "transpose", "matmul"]),
     (lambda a, b, c, d: a[:, None] * b + d * c[:, None], (X, Y) * 2, ["transpose", "matmul"]),
     (rows, (SQUARE, SQUARE), ["concatenate", "sum"]),
+    (lambda a, b: a.T @ b + b.T @ a + np.ones((2, 3, 3)), (SQUARE,) * 2, ["matmul", "add"]),
+    (summed_again, (SQUARE, SQUARE), ["transpose", "matmul", "matmul", "add"]),
     (scattered, (SQUARE, SQUARE, INDEX), ["concatenate", "concatenate", "segment_sum"]),
     (two_slices, (np.ones((4, 3)),), ["concatenate"]),
 ]
@@ -50,8 +69,18 @@ APART = [
     (lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), (SQUARE, SQUARE)),
     (lambda a, b: a.T @ b + a.T @ b[:, :1], (SQUARE, SQUARE)),
     (lambda a, b: a[:1, :1] * b[:1, :1] + b[:1, :1] * b[:1, :1], (SQUARE, SQUARE)),
-    (lambda a, b: a.T @ b + a.T.astype(int) @ b.astype(int), (SQUARE, SQUARE)),
-    (lambda b: scatter(b[:1], (1, 3), (0,)) + scatter(b, (2, 3), (slice(0, 1),)), (SQUARE[:1],)),
+    (lambda a, b, i: a.T @ b + i.T @ i, (SQUARE, SQUARE, np.eye(3, dtype=int))),
+    (lambda a, b: tg.transpose(a, (0, 1)) @ b + tg.transpose(b, (0, 1)) @ a, (SQUARE, SQUARE)),
+    (lambda a, b: tg.transpose(a) @ b + tg.transpose(b) @ a, (np.ones((2, 2, 2)),) * 2),
+    (lambda a: placed([a, a[:, :1]], (3, 4), (ALL, LEFT), (ALL, slice(3, 4))), (SQUARE[:, :2],)),
+    (lambda a: placed([a, a], (3, 4), (BACK, LEFT), (BACK, RIGHT)), (SQUARE[:, :2],)),
+    (lambda a: placed([a[:1], a[1]], (2, 3), (slice(0, 1),), (1,)), (SQUARE,)),
+    (lambda a: placed(a, (3, 3), (ALL, 0), (ALL, 1), (ALL, 2)), (SQUARE,)),
+    (
+        lambda a, b: placed([a], (1, 4), (ALL, LEFT)) + placed([b], (3, 4), (ALL, RIGHT)),
+        (SQUARE[:1, :2], SQUARE[:, :2]),
+    ),
+    (placed_on_what_is_read, (SQUARE,)),
     (rows, (MANY, MANY)),
     (scattered, (MANY, MANY, np.zeros(2000, int))),
 ]
@@ -83,24 +112,29 @@ def test_stack_sums_takes_all_rows_in_order_as_the_array():
             assert ("concatenate" in kinds(program)) == (len({*order}) == len(order))
 
 
-@given(st.permutations(range(3)), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
-def test_stack_sums_adds_at_once_what_is_placed_last(order, at, left, sliced, twice):
+PLACES = st.permutations(range(3)) | st.lists(st.integers(0, 2), max_size=4)
+
+
+@given(st.lists(PLACES, max_size=3), st.integers(0, 9), st.booleans(), st.booleans())
+def test_stack_sums_adds_what_is_placed_in_the_same_order(groups, at, left, sliced):
+    places = [i for group in groups for i in group]
+
     def fn(x):
         total = np.sin(x)
-        for k, i in enumerate([*order, *order[:1]] if twice else order):
+        for k, i in enumerate(places):
             if k == at:
                 total = total + np.cos(x)
             index = (slice(i, i + 1),) if sliced else (i,)
-            part = scatter(np.exp(x[index]), x.shape, index)
+            part = scatter(np.exp(x[index] * (k + 1)), x.shape, index)
             total = part + total if left else total + part
         return total
 
-    x = np.random.default_rng(0).normal(size=(3, 4))
-    made = stack_sums(trace(fn, (x,), {}))
-    # of the same numbers in the same order
-    np.testing.assert_array_equal(run(made, (x,)), fn(x))
-    at_once = {tg.stack, tg.concatenate} & {made.op for made in made.instructions}
-    assert bool(at_once) == (at in ((0, 1) if twice else (0, 3)))
+    x = np.random.default_rng(0).normal(size=(3, 9))
+    program = stack_sums(trace(fn, (x,), {}))
+    np.testing.assert_array_equal(run(program, (x,)), fn(x))
+    tail = places[-3:] if at >= len(places) else places[max(at, len(places) - 3) :]
+    if sorted(tail) == [0, 1, 2]:
+        assert ("concatenate" if sliced else "stack") in kinds(program)
 
 
 def test_stack_products_multiplies_by_a_weight_once():
@@ -113,6 +147,9 @@ def test_stack_products_multiplies_by_a_weight_once():
         lambda x, y, w: tg.tanh(tg.tanh(x) @ w) @ w,
         lambda x, y, w: (x @ w, y @ w, SQUARE @ w, y.T @ w),
         lambda x, y, w: (tg.tanh(x) @ w, tg.tanh(y[:2]) @ w, tg.tanh(y) @ w[:, :2]),
+        lambda x, y, w: (tg.tanh(x).T @ w, tg.tanh(y).T @ w),
+        lambda x, y, w: (tg.tanh(x[0]) @ w, tg.tanh(y[0]) @ w),
+        lambda x, y, w: (tg.tanh(x) @ w[None], tg.tanh(y) @ w[None]),
     ):
         assert untouched(stack_products, apart, SQUARE, SQUARE + 1, SQUARE)
 
@@ -133,3 +170,16 @@ def test_stack_products_in_any_order(data, n):
     program = stack_products(trace(fn, args, {}))
     check_code(program)
     assert_close(run(program, args), fn(*args), np.dtype(float), 10)
+
+
+def test_stacks_are_in_the_order_of_the_steps_and_shared():
+    def loss(w, u, x):
+        h = np.zeros((2, 3))
+        for row in x:
+            h = tg.tanh(tg.sin(row) @ w + h @ u)
+        return tg.sum(h * h)
+
+    step = tg.grad(loss, (0, 1, 2))
+    ops = ops_of(step, np.ones((4, 3)), np.ones((3, 3)), np.ones((5, 2, 4)))
+    # of what a step takes, of its states, and of what goes back to each
+    assert ops.count("concatenate") == 3
