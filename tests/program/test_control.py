@@ -169,7 +169,17 @@ def test_scan_takes_several_results_out_of_its_steps_together(way, of):
     assert any(isinstance(op, MultiOutputOp) for op in ops) is apart
 
 
-def test_step_is_differentiated_once_while_a_program_is_recorded():
+def _pulled_twice(loss):
+    pull = tg.vjp(loss, 0.5)[1]
+    return pull(1.0), pull(2.0)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [lambda f: tg.compile(tg.grad(f)).program(0.5), lambda f: tg.grad(f)(0.5), _pulled_twice],
+    ids=["compiled", "recorded", "pulled twice"],
+)
+def test_step_is_differentiated_once(way):
     calls = []
 
     def slope(g, y, x):
@@ -177,9 +187,7 @@ def test_step_is_differentiated_once_while_a_program_is_recorded():
         return 3 * g * x**2
 
     cube = tg.custom_op(vjps=(slope,))(lambda x: x**3)
-    tg.compile(tg.grad(lambda x: tg.scan(lambda c, _: (cube(c), None), x, length=3)[0])).program(
-        0.5
-    )
+    way(lambda x: tg.scan(lambda c, _: (cube(c), None), x, length=3)[0])
     assert len(calls) == 1
 
 

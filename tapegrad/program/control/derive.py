@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -43,9 +44,8 @@ from tapegrad.transforms.replay import apply_batched, take_place
 from tapegrad.tree.ownership import Array
 
 
-@attrs.frozen
-class Slot:
-    """An input of a loop that derives another.
+class Moving(NamedTuple):
+    """An input of a derivative that is none of the step: a cotangent or a tangent.
 
     Attributes
     ----------
@@ -53,13 +53,13 @@ class Slot:
         ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
     input
         Its shape and dtype.
-    operand
-        Its value for the whole loop.
+    of
+        The result or the operand that it belongs to; -1 for a sum, which begins with 0.
     """
 
     role: str
     input: Input
-    operand: Any
+    of: int
 
 
 @attrs.frozen
@@ -79,9 +79,25 @@ class Derivative:
     """
 
     joined: Program
-    moving: list[Slot]
+    moving: list[Moving]
     places: list[int]
     reverse: bool
+
+
+def _once(
+    record: Callable[[Loop, frozenset[int], Any], Derivative],
+) -> Callable[[Loop, frozenset[int], Any], Derivative]:
+    """A function whose results the loop remembers: what is recorded twice is the same."""
+
+    @wraps(record)
+    def recorded(loop: Loop, moved: frozenset[int], of: Any) -> Derivative:
+        key = record.__name__, moved, of
+        if key not in loop.derivatives:
+            loop.derivatives[key] = record(loop, moved, of)
+        known: Derivative = loop.derivatives[key]
+        return known
+
+    return recorded
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -128,7 +144,8 @@ def pulled_back(
     return [*sweep([tape], seeds).values()] if wanted else []
 
 
-def backward(loop: Loop, moved: Mapping[int, Any], wanted: Collection[int]) -> Derivative:
+@_once
+def backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> Derivative:
     """A step of a loop and its backward pass.
 
     It returns the cotangents of the captured values (added to those of later steps), of the carry,
@@ -140,7 +157,7 @@ def backward(loop: Loop, moved: Mapping[int, Any], wanted: Collection[int]) -> D
     loop
         The loop.
     moved
-        The cotangents of the loop's results; that of a floating carry may come from a later step.
+        The results beside the carry that have cotangents; a floating carry always has one.
     wanted
         The operands whose cotangents are wanted.
     """
@@ -148,11 +165,11 @@ def backward(loop: Loop, moved: Mapping[int, Any], wanted: Collection[int]) -> D
     captured = [i for i in range(n) if i in wanted]
     carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
-    seeded = sorted(i for i in moved if i >= n_carry)
+    seeded = sorted(moved)
     moving = [
-        *[_moving("carry", body, Ref("input", i), "d_") for i in captured],
-        *[_moving("carry", body, body.outputs[i], "d_", moved.get(i)) for i in carry],
-        *[_moving("row", body, body.outputs[i], "d_", moved[i]) for i in seeded],
+        *[Moving("carry", _like(body, Ref("input", i), "d_"), -1) for i in captured],
+        *[Moving("carry", _like(body, body.outputs[i], "d_"), i) for i in carry],
+        *[Moving("row", _like(body, body.outputs[i], "d_"), i) for i in seeded],
     ]
     order = [*captured, *[n + i for i in carry], *rows]
 
@@ -185,7 +202,8 @@ def pushed_forward(
     return [tangents.get(x) if type(x) is Tensor else None for x in chosen]
 
 
-def forward(loop: Loop, moved: Mapping[int, Any], last: int) -> Derivative:
+@_once
+def forward(loop: Loop, moved: frozenset[int], last: int) -> Derivative:
     """A step of a loop and its forward pass.
 
     It returns the tangents of the first `last` results, without those that are always 0. What moves
@@ -196,7 +214,7 @@ def forward(loop: Loop, moved: Mapping[int, Any], last: int) -> Derivative:
     loop
         The loop.
     moved
-        The tangents of its operands.
+        The operands that have tangents.
     last
         How many of the results' tangents are wanted.
     """
@@ -204,7 +222,7 @@ def forward(loop: Loop, moved: Mapping[int, Any], last: int) -> Derivative:
     roles = {i: "captured" for i in range(n) if i in moved}
     roles |= {i: "carry" for i in range(n, first) if floating(body, Ref("input", i))}
     roles |= {i: "row" for i in range(first, len(body.inputs)) if i in moved}
-    moving = [_moving(x, body, Ref("input", i), "t_", moved.get(i)) for i, x in roles.items()]
+    moving = [Moving(x, _like(body, Ref("input", i), "t_"), i) for i, x in roles.items()]
     moving_outputs: list[int] = []
 
     def step(tensors: list[Tensor]) -> list[Any]:
@@ -224,7 +242,7 @@ def forward(loop: Loop, moved: Mapping[int, Any], last: int) -> Derivative:
 
 
 def divided(
-    loop: Loop, y: Any, operands: Sequence[Any], derivative: Derivative
+    loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], derivative: Derivative
 ) -> tuple[Loop, list[Any]]:
     """The part of a step's derivative that depends on what moves, as a loop, and its operands.
 
@@ -232,43 +250,38 @@ def divided(
     ----------
     loop, y, operands
         The loop that is differentiated, what it returned, and its operands.
+    moved
+        The cotangents of its results, or the tangents of its operands.
     derivative
         Of its step.
     """
     body, n, joined = loop.body, loop.n_captured, derivative.joined
     kept = {x: loop.first_kept + i for i, x in enumerate(body.outputs[loop.first_kept :])}
 
-    def row(x: Ref) -> Slot:
-        return Slot("row", _like(joined, x, ""), part(y, kept[x]))
+    def row(x: Ref) -> tuple[str, Input, Any]:
+        return "row", _like(joined, x, ""), part(y, kept[x])
 
     inputs, read = inputs_at(range(len(joined.inputs))), needed(joined, joined.outputs, kept)
-    slots: dict[Ref, Slot] = {}
+    # the role of each input of the new loop, its shape and dtype, and its operand
+    slots: dict[Ref, tuple[str, Input, Any]] = {}
     for x in dict.fromkeys((*inputs[: len(body.inputs)], *kept)):
         if x in read and x in kept:
             slots[x] = row(x)
         elif x in read:
             role = "captured" if x.index < n else "row"
-            slots[x] = Slot(role, joined.inputs[x.index], operands[x.index])
-    slots |= zip(inputs[len(body.inputs) :], derivative.moving, strict=True)
-    if loop.length is None and all(slot.role != "row" for slot in slots.values()):
+            slots[x] = role, joined.inputs[x.index], operands[x.index]
+    for x, (role, like, of) in zip(inputs[len(body.inputs) :], derivative.moving, strict=True):
+        slots[x] = role, like, moved[of] if of in moved else np.zeros(like.shape, like.dtype)
+    if loop.length is None and all(role != "row" for role, _, _ in slots.values()):
         # the number of steps is that of the rows
         slots[inputs[n]] = row(inputs[n])
-    by_role: dict[str, list[Ref]] = {"captured": [], "carry": [], "row": []}
-    for x, slot in slots.items():
-        by_role[slot.role].append(x)
-    order = [x for refs in by_role.values() for x in refs]
-    code = from_these(joined, order, [slots[x].input for x in order])
-    n_carry, n_rows = len(by_role["carry"]), len(by_role["row"])
-    n_ys = len(code.outputs) - n_carry
-    terms = loop.length, derivative.reverse
-    derived = Loop(code, n_carry, n_rows, n_ys, *terms, remember=loop.remember)
-    return derived, [slots[x].operand for x in order]
-
-
-def _moving(role: str, code: Code, x: Any, prefix: str, operand: Any = None) -> Slot:
-    """A cotangent or a tangent that moves, 0 if there is none; a sum begins with 0."""
-    like = _like(code, x, prefix)
-    return Slot(role, like, np.zeros(like.shape, like.dtype) if operand is None else operand)
+    # in the order of the words: the captured, the carry, the rows
+    order = sorted(slots, key=lambda x: slots[x][0])
+    roles, likes, values = zip(*[slots[x] for x in order], strict=True)
+    code = from_these(joined, order, likes)
+    n_carry, n_rows = roles.count("carry"), roles.count("row")
+    n_ys, terms = len(code.outputs) - n_carry, (loop.length, derivative.reverse)
+    return Loop(code, n_carry, n_rows, n_ys, *terms, remember=loop.remember), list(values)
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
@@ -289,12 +302,15 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     assert len(body.outputs) == loop.first_kept
     kept = _worth_keeping(body, n) if loop.remember else []
     if kept and not is_in_program():
-        every = dict.fromkeys([i for i, x in enumerate(body.outputs) if floating(body, x)])
-        joined = backward(loop, every, moving).joined
+        n_carry = loop.n_carry
+        every = [i for i, x in enumerate(body.outputs) if i >= n_carry and floating(body, x)]
+        joined = backward(loop, frozenset(every), frozenset(moving)).joined
         read = needed(joined, joined.outputs, frozenset(kept))
         kept = [x for x in kept if x in read]
     outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
-    return attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
+    more = attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
+    more.derivatives.update(loop.derivatives)
+    return more
 
 
 def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:

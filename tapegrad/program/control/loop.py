@@ -59,6 +59,8 @@ class Loop:
         Whether derivatives may read the values that a step computed, and not only its carry.
     moving
         The operands that a gradient passes to, by position.
+    derivatives
+        Those of its step, as they are recorded.
     """
 
     body: Code
@@ -70,6 +72,7 @@ class Loop:
     stop: Code | None = None
     remember: bool = True
     moving: frozenset[int] = frozenset()
+    derivatives: dict[Any, Any] = attrs.field(init=False, factory=dict, eq=False)
 
     __tree_leaf__: ClassVar[bool] = True
 

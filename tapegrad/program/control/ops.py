@@ -79,8 +79,9 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
-    derivative = backward(loop, moved, loop.moving)
-    whole = repeat(op, *divided(loop, y, operands, derivative), lean)
+    beside = frozenset([i for i in moved if i >= loop.n_carry])
+    derivative = backward(loop, beside, loop.moving)
+    whole = repeat(op, *divided(loop, y, operands, moved, derivative), lean)
     order = [i if i in loop.moving else -1 for i in derivative.places]
     return spread(whole, order, len(operands))
 
@@ -92,8 +93,9 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
-        derivative = forward(loop, tangents, last)
-        return repeat(op, *divided(loop, y, operands, derivative), lean), derivative.places
+        derivative = forward(loop, frozenset(tangents), last)
+        whole = repeat(op, *divided(loop, y, operands, tangents, derivative), lean)
+        return whole, derivative.places
 
     def tangent(last: int, i: int) -> Any:
         whole, places = push(last)
