@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 from tapegrad.declare import is_elementwise
+from tapegrad.declare.parts import PART
 from tapegrad.ops.logic import keep
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
@@ -25,9 +26,11 @@ def use_up(builder: Builder) -> None:
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
     instructions = [builder.instructions[i] for i in builder.order]
+    # an op of several results holds them all, wherever a part of them is taken
+    if len(instructions) > cost.ORDERED_LENGTH or builder.of_ops((PART,)):
+        return
     views = views_among(instructions)
-    total = sum(x.nbytes for x in instructions if x.op not in views)
-    if total < cost.ORDERED_BYTES or len(instructions) > cost.ORDERED_LENGTH:
+    if sum(x.nbytes for x in instructions if x.op not in views) < cost.ORDERED_BYTES:
         return
     values = _Values(builder, instructions)
     order: Order = range(len(instructions))
@@ -47,7 +50,6 @@ class _Values:
     """
 
     def __init__(self, builder: Builder, instructions: list[Instruction]) -> None:
-        self.known: dict[tuple[int, ...], int] = {}
         refs = [builder.refs[i] for i in builder.order]
         at = dict(zip(refs, range(len(refs)), strict=True))
         results = [x for x in builder.outputs if type(x) is Ref]
@@ -99,13 +101,6 @@ class _Values:
             if under is not None and self.is_new[p]:
                 self.is_new[under] = True
 
-    def most(self, order: Order) -> int:
-        """The peaks of both together; several moves may lead to one order."""
-        key = tuple(order)
-        if key not in self.known:
-            self.known[key] = sum(map(max, self.held(order)[2]))
-        return self.known[key]
-
     def held(self, order: Order) -> tuple[list[int], list[int], list[list[int]]]:
         """Where each stands, the last place that needs it, and what is held in buffers and anew."""
         n = len(order)
@@ -135,7 +130,7 @@ class _Values:
                     continue
                 rest = [p for p in order[start:] if p not in moved]
                 moved_order = [*order[:start], *sorted(moved, key=place.__getitem__), *rest]
-                if self.most(moved_order) < most - most // cost.ORDER_PART:
+                if sum(map(max, self.held(moved_order)[2])) < most - most // cost.ORDER_PART:
                     return moved_order
         return None
 
