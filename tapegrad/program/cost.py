@@ -89,11 +89,9 @@ EINSUM_ROW = 1 << 11
 # rows, and a line less in each step of a sum over steps (RNN 0.73 of the time, ODE 0.56).
 STACKED_ROWS = 1 << 10
 
-# Rows of a product up to which a transpose on its right is copied first: 0.67 of the time for 32
-# rows by 64 columns, 0.77 for 128, 0.98 for 256; and multiplications from which one use pays for
-# the copy.
+# Rows of products up to which a transpose on their right is copied first: 0.67 of the time for 32
+# rows by 64 columns, 0.77 for 128, 0.98 for 256.
 STRAIGHT_ROWS = 256
-STRAIGHT_WORK = 1 << 15
 
 # Elements up to which what is made of constants alone is computed when compiled. It bounds what a
 # program keeps, and what its file holds, at 32 KB for each.

@@ -14,9 +14,8 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   result is off by at most one unit in the last place of the sum of the sizes of the terms, for
   each of the terms; at most 2**16 terms are added one by one (`contract_sums`, `stack_sums`,
   `stack_products`, `sums_as_products`, `split_loops` and `straighten`).
-- A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)`` (`fold`), and the slope of a
-  sigmoid shares its exponential (`fold`, `join_sigmoids`): within 8 units in the last place, or the
-  smallest normal number.
+- A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)``, and the slope of a sigmoid
+  shares its exponential (`fold`): within 8 units in the last place, or the smallest normal number.
 - A power of two moves from one factor of a product to another (`join_factors`): exact, unless a
   product is subnormal.
 - A zero to which another is added may have another sign, and so may one of an outer product.
@@ -44,7 +43,6 @@ from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.operands import lay_out, straighten, type_numbers
 from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
-from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_products, stack_sums
 from tapegrad.program.passes.sums import (
     contract_sums,
@@ -57,7 +55,7 @@ from tapegrad.program.program import Pass as Pass
 
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a loop returns only what is read, and keeps inside only what its carry needs
-    "loops": (trim_loops, join_sigmoids, split_loops),
+    "loops": (trim_loops, split_loops),
     # records made for the sweep alone, and identities, go; composites show their parts
     "clean": (expand_composites, fold),
     # what is left of each loop's body is improved by the same passes, once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,44 +24,22 @@ from tapegrad.program.program import improvement
 
 @improvement(complex=True)
 def straighten(builder: Builder) -> None:
-    """Copy each transpose that is often, or in a large product or a stack, the right operand.
+    """Copy each transpose that is the right operand of several products, or of a stack of them.
 
     Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
-    uses: dict[Any, int] = {}
-    if not builder.has((transpose,)):
-        return
-    for i in builder.of_ops((matmul,)):
-        instruction = builder.instructions[i]
-        if _is_thin(builder, instruction):
-            left, right = instruction.operands
-            width = builder.shape(left)[-1]
-            work, stacked = math.prod(instruction.shape) * width, len(instruction.shape) > 2
-            much = stacked or (work >= cost.STRAIGHT_WORK and instruction.shape[0] >= 32)
-            uses[right] = uses.get(right, 0) + 1 + much
-    wanted = {
-        x.index
-        for x, n in uses.items()
-        if n > 1
-        and type(x) is Ref
-        and x.kind == "instruction"
-        and builder.instructions[x.index].op is transpose
-    }
-    if not wanted:
-        return
-    copies: dict[Ref, Ref] = {}
+    products = [builder.instructions[i] for i in builder.of_ops((matmul,))]
+    thin = [x for x in products if _is_thin(builder, x)]
+    uses = Counter([x.operands[1] for x in thin for _ in x.shape[1:]])
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.at in wanted:
-            turned = builder.append(instruction)
-            copies[turned] = builder.emit(copy, turned, note="products are faster in C order")
-            return turned
-        right = instruction.operands[-1] if instruction.operands else None
-        if instruction.op is matmul and _is_thin(builder, instruction) and right in copies:
-            return instruction.on((instruction.operands[0], copies[right]))
-        return None
+    def visit(builder: Builder, product: Instruction) -> Any:
+        left, right = product.operands
+        if uses[right] < 2 or not _is_thin(builder, product):
+            return None
+        straight = builder.emit(copy, right, note="products are faster in C order")
+        return product.on((left, straight))
 
-    builder.rewrite(visit, (transpose, matmul))
+    builder.rewrite(visit, (matmul,), lambda form: form[2] is transpose)
 
 
 def _is_thin(builder: Builder, product: Instruction) -> bool:
