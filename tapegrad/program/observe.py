@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.sweep import SEED, SWEEP
+from tapegrad.core.sweep import SEED, SWEEP, sweep
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import Place, place_of
@@ -47,10 +47,10 @@ def noted(
     """
     sweeps = [x for x in records if x.op is SWEEP]
     places = [x.place for x in records]
-    for sweep in sweeps:
-        origin = sweep.origin
-        passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
-        for x, after, last in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):
+    for written in sweeps:
+        origin = written.origin
+        passed, at = written._options["passed"].values[::2], written._options["at"]
+        for x, after, last in zip(passed, at, (*at, written.index - 1)[1:], strict=True):
             place = places[x.index] if x.origin is origin else x.place
             places[after + 1 : last + 1] = [place] * (last - after)
     n = len(records)
@@ -97,13 +97,13 @@ def _cotangents(
                 first_use.setdefault(y, x.index)
     owners: dict[Tensor, Tensor] = {}
     straight: dict[Tensor, Tensor] = {}
-    for sweep, pairs in zip(sweeps, ends, strict=True):
-        passed = sweep._options["passed"].values
+    for written, pairs in zip(sweeps, ends, strict=True):
+        passed = written._options["passed"].values
         for x, g in zip(passed[::2], passed[1::2], strict=True):
             if type(g) is Tensor:
                 owners.setdefault(g, x)
         for x, g in zip(pairs[::2], pairs[1::2], strict=True):
-            if first_use.get(g, sweep.index) >= sweep.index:
+            if first_use.get(g, written.index) >= written.index:
                 straight[g] = x
     return {**owners, **straight}, arrived
 
@@ -177,6 +177,15 @@ def steps(path: str) -> tuple[str, ...]:
 _OURS: dict[int, CodeType] = {}
 
 
+def _is_ours(frame: FrameType) -> bool:
+    # NumPy's functions in Python lead to ours, as they ask for them
+    is_ours = str(frame.f_globals.get("__name__")).startswith(("tapegrad.", "numpy."))
+    # a sweep writes many records, so its frame is known
+    if is_ours and frame.f_code is not sweep.__code__:
+        _OURS[id(frame.f_code)] = frame.f_code
+    return is_ours
+
+
 class Watch:
     """Notes, as each record is written, which frames led there.
 
@@ -188,22 +197,20 @@ class Watch:
         self._end = sys._getframe(1).f_code
         # the frames of the user's functions, and their depths
         self._depths: dict[FrameType, int] = {}
+        # the user's frame that each of these is, or that a sweep's leads to
+        self._users: dict[FrameType | None, FrameType] = {}
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
         """Keep the user's frames that lead to a record that is written; the user's line."""
-        depths = self._depths
         # this function's caller writes the record, and is called by an op or the like
-        users = frame = self._users(sys._getframe(3))
-        new: list[FrameType] = []
-        while frame is not None and frame not in depths and frame.f_code is not self._end:
-            new.append(frame)
-            frame = self._users(frame.f_back)
-        depth = 0 if frame is None else depths.get(frame, 0)
-        for user_frame in reversed(new):
-            depths[user_frame] = depth = depth + 1
-        if users is None or users not in depths:
+        frame: FrameType | None = sys._getframe(3)
+        # five steps for each record, so they do only what is necessary
+        while frame is not None and id(frame.f_code) in _OURS:
+            frame = frame.f_back
+        users = self._users.get(frame) or self._kept(frame)
+        if users is None:
             return None
         key = id(users.f_code), users.f_lasti
         place = self._places.get(key)
@@ -211,22 +218,22 @@ class Watch:
             place = self._places[key] = place_of(users)
         return place
 
-    def _users(self, frame: Any) -> FrameType | None:
-        """The first frame from here that is not ours."""
-        # ten steps for each record, so they do only what is necessary
-        while frame is not None and (id(frame.f_code) in _OURS or self._is_ours(frame)):
+    def _kept(self, first: FrameType | None) -> FrameType | None:
+        """The first of the user's frames from here, after they are kept."""
+        new: list[FrameType] = []
+        frame = first
+        while frame is not None and frame not in self._users and frame.f_code is not self._end:
+            if not _is_ours(frame):
+                new.append(frame)
             frame = frame.f_back
-        return frame  # type: ignore[no-any-return]
-
-    def _is_ours(self, frame: FrameType) -> bool:
-        code = frame.f_code
-        if frame in self._depths or code is self._end:
-            return False
-        # NumPy's functions in Python lead to ours, as they ask for them
-        is_ours = str(frame.f_globals.get("__name__")).startswith(("tapegrad.", "numpy."))
-        if is_ours:
-            _OURS[id(code)] = code
-        return is_ours
+        users = self._users.get(frame)
+        depth = 0 if users is None else self._depths[users]
+        for users in reversed(new):
+            self._depths[users] = depth = depth + 1
+            self._users[users] = users
+        if first is not None and first.f_code is sweep.__code__ and users is not None:
+            self._users[first] = users
+        return users
 
     def variables(self) -> dict[Tensor, str]:
         """Records that a variable held when its function returned, and the variable's name.
@@ -240,3 +247,4 @@ class Watch:
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
+        self._users.clear()
