@@ -278,7 +278,9 @@ def _typed(option: Any) -> Any:
     """
     kind = type(option)
     if kind is tuple:
-        return tuple([_typed(x) for x in option])
+        # most are shapes and axes
+        is_plain = {int}.issuperset(map(type, option))
+        return option if is_plain else tuple([_typed(x) for x in option])
     if kind is slice:
         return slice, _typed((option.start, option.stop, option.step))
     if kind not in _PLAIN and not isinstance(option, np.dtype | type):

@@ -12,8 +12,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from functools import lru_cache, wraps
-from types import FrameType
+from functools import wraps
+from types import CodeType, FrameType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import attrs
@@ -44,6 +44,8 @@ class Place:
         return f"{where}: {self.text}" if self.text else where
 
 
+# codes that are not the user's, by identity, since hashing code reads all of it
+_OTHERS: dict[int, CodeType] = {}
 _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
@@ -66,10 +68,18 @@ def frames_to_users() -> Iterator[FrameType]:
 
 def users_frame() -> FrameType | None:
     """The frame of the caller's line that led here."""
-    for frame in frames_to_users():
-        if is_users(frame):
-            return frame
-    return None
+    frame: FrameType | None = sys._getframe(1)
+    # up to thirty steps for a record
+    while frame is not None:
+        code = frame.f_code
+        if id(code) not in _OTHERS:
+            if is_users(frame):
+                break
+            # what is generated may be made again and again
+            if not code.co_filename.startswith("<"):
+                _OTHERS[id(code)] = code
+        frame = frame.f_back
+    return frame
 
 
 def users_place() -> Place:
@@ -94,12 +104,8 @@ def users_level() -> int:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
-    return _is_users(frame.f_globals.get("__name__", ""), frame.f_code.co_filename)
-
-
-@lru_cache(1 << 10)
-def _is_users(module: str, file: str) -> bool:
     # an example in a docstring runs under its module's name
+    module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
     return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
 
 

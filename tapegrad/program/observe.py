@@ -91,7 +91,8 @@ def _cotangents(
     ends = [x._options["gradients"].values for x in sweeps]
     arrived = {g for pairs in ends for g in pairs[1::2]}
     first_use: dict[Tensor, int] = {}
-    for x in records:
+    since = min([x.index for x in arrived], default=len(records))
+    for x in records[since:]:
         for y in x._operands:
             if type(y) is Tensor and y in arrived:
                 first_use.setdefault(y, x.index)
