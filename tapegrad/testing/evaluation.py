@@ -286,8 +286,11 @@ class Rounded:
             mixed = places + sum(
                 (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
             )
-        parts = _parts(result)
-        off = _signs(mixed, self.seed, result) * np.copysign(_of_parts(ulp, result), parts)
+        parts, ulp, signs = _parts(result), _of_parts(ulp, result), _signs(mixed, self.seed, result)
+        off = signs * np.copysign(ulp, parts)
+        if terms is not None and self.seed % 2:
+            # where large terms cancel, another order leaves others of the small ones
+            off = np.where(np.abs(parts) < ulp, -parts * (1.5 + signs / 2), off)
         return _like(result, np.where(exact, parts, parts + off))
 
     def reordered(self, result: Any, size: Any) -> Any:

@@ -23,7 +23,15 @@ from tapegrad.program.ir import Instruction, content
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated
-from tapegrad.testing.proof import KINDS, Known, Proof, inputs_like, trials, written_fault
+from tapegrad.testing.proof import (
+    KINDS,
+    Known,
+    Proof,
+    difference,
+    inputs_like,
+    trials,
+    written_fault,
+)
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 # where passes fire that seldom do
@@ -247,3 +255,13 @@ def test_singular_values_are_proved_on_moderate_inputs_since_lapack_may_not_retu
     for fn in (np.linalg.svdvals, np.linalg.pinv, lambda x: np.linalg.svd(x).U):
         tried = trials(trace(fn, (np.eye(2),), {}), [np.eye(2)])
         assert all(np.abs(y).max() < 1e9 for (y,) in tried)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_of_large_terms_that_cancel_another_order_leaves_any_of_the_small_ones() -> None:
+    program = trace(lambda x: 0 * np.cosh(np.sum(x)), (np.ones(4),), {})
+    # 1000, or 5 in another order; a unit in the last place of the large terms is far more
+    known = Known.of(program, [np.array([1e138, 5.0, -1e138, -1e3])])
+    assert known
+    assert np.isnan(known.outputs).all()
+    assert difference(known.outputs, [np.float64(0.0)], known, ["y"]) is None
