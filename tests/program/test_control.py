@@ -87,18 +87,21 @@ def product_that_is_read(c, x):
     return c + y, (np.tanh(y), np.cos(x[0]))
 
 
-# steps that need their carry, the rows' shape, and whether nothing else is done for all steps
+# steps that need their carry, rows, and whether nothing else is done for all steps
 NEEDING = [
-    (lambda c, x: (np.tanh(c + x), c.T), (2, 2), True),
-    (lambda c, x: (c + x, (c, np.cos(x))), (2,), False),
-    (product_that_is_read, (80, 80), False),
+    (lambda c, x: (np.tanh(c + x), c.T), np.ones((3, 2, 2)), True),
+    (lambda c, x: (c + x, (c, np.cos(x))), np.ones((3, 2)), False),
+    (product_that_is_read, np.ones((3, 80, 80)), False),
+    # the sum of which would have another dtype, and products that would not become one
+    (lambda c, x: (c + x, np.cos(x)), np.ones((3, 2), "i4"), False),
+    (lambda c, x: (c + x @ x, np.cos(x[0])), np.ones((3, 80, 80), complex), False),
+    (lambda c, x: (c + x @ x, np.cos(x[0, 0])), np.ones((3, 2, 20, 20)), False),
 ]
 
 
-@pytest.mark.parametrize(("step", "shape", "is_all"), NEEDING)
-def test_scan_that_needs_its_carry_keeps_it(step, shape, is_all):
-    recorded = trace(lambda x: tg.scan(step, x[0], x), (np.ones((3, *shape)),), {})
-    program = trim_loops(recorded)
+@pytest.mark.parametrize(("step", "rows", "is_all"), NEEDING)
+def test_scan_that_needs_its_carry_keeps_it(step, rows, is_all):
+    program = trim_loops(trace(lambda x: tg.scan(step, x[0], x), (rows,), {}))
     before, after = (
         [y.options["loop"] for y in x.instructions if "loop" in y.options]
         for x in (program, split_loops(program))

@@ -51,20 +51,19 @@ class Sides:
         for ref, instruction in self.instructions:
             for x in instruction.operands:
                 self.users.setdefault(x, set()).add(ref)
-        # what a value depends on: rows, the carry
-        self.on_rows = depending(body, inputs_at(range(first, len(body.inputs))))
-        self.on_carry = depending(body, inputs_at(range(n, first)))
-        self.varies = self.on_rows | self.on_carry
+        self.carry = inputs_at(range(n, first))
+        rows = inputs_at(range(first, len(body.inputs)))
+        self.varies = depending(body, [*self.carry, *rows])
         # for each carry that only accumulates, the terms that a step adds; the adds, which go; and
         # the products among the terms, which need not be computed at each step
         self.sums: dict[int, list[Ref]] = {}
         self.adds: set[Ref] = set()
         self.products: set[Ref] = set()
-        for k in range(loop.n_carry):
-            self._find_sum(k, Ref("input", n + k))
+        for k, x in enumerate(self.carry):
+            self._find_sum(k, x)
         carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
         self.after = self._after(needed(body, carry))
-        self.before = self._before()
+        self.before = self._before(rows)
 
     def _find_sum(self, k: int, carried: Ref) -> None:
         """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
@@ -108,27 +107,25 @@ class Sides:
         late = set(self.adds)
         for x, instruction in reversed(self.instructions):
             users = self.users.get(x, set())
-            if x in chain or x in late or x not in self.varies or not users <= late:
+            if x in chain or x not in self.varies or not users <= late:
                 continue
             if x in self.products or self.is_batched(instruction):
                 late.add(x)
         after = late - self.adds
         # several results leave the loop one by one
-        for x in [x for x in after if self.body.of(x).op is PART]:
-            whole = self.body.of(x).operands[0]
-            if whole in self.on_carry and whole not in after:
-                after.discard(x)
+        parts = [(x, y.operands[0]) for x, y in self.instructions if y.op is PART and x in after]
+        after -= {x for x, whole in parts if whole not in after}
         return self._worth(after)
 
-    def _before(self) -> set[Ref]:
+    def _before(self, rows: Sequence[Ref]) -> set[Ref]:
         """The instructions that may run before the loop: they depend on the rows alone."""
-        before: set[Any] = {x for x in self.on_rows if x.kind == "input"}
+        before: set[Any] = set(rows)
         for x, instruction in self.instructions:
-            if x in self.on_rows and x not in self.on_carry and x not in self.after:
-                varying = self.varies.intersection(instruction.operands)
-                if varying <= before and self.is_batched(instruction):
-                    before.add(x)
-        return self._worth({x for x in before if x.kind == "instruction"})
+            varying = self.varies.intersection(instruction.operands)
+            is_ready = varying and varying <= before and x not in self.after
+            if is_ready and self.is_batched(instruction):
+                before.add(x)
+        return self._worth(before.difference(rows))
 
     def _worth(self, part: set[Ref]) -> set[Ref]:
         """A part of the body, unless it is of views alone, which are no work."""
@@ -148,7 +145,7 @@ class Sides:
                 return False
             likes = op.like(*map(self._like, operands), **instruction.options).values
         size = sum(math.prod(x.shape) for x in likes)
-        if not 0 < size * self.length <= cost.SPLIT_HELD:
+        if size * self.length > cost.SPLIT_HELD:
             return False
         if op is matmul:
             if len(instruction.shape) > 1 and instruction.shape[-2] > cost.SPLIT_ROWS:
@@ -158,8 +155,10 @@ class Sides:
         if op.batch is pointwise:
             return True
         varying = tuple([x in self.varies for x in operands])
-        pairs = zip(map(self._like, operands), varying, strict=True)
-        tried = [_two_like(x) if varies else x for x, varies in pairs]
+        tried: list[Any] = [*map(self._like, operands)]
+        for i in np.flatnonzero(varying):
+            # whole numbers may be places, of which any axis has a first
+            tried[i] = np.zeros((2, *np.shape(tried[i])), np.asarray(tried[i]).dtype)
         try:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
@@ -178,20 +177,13 @@ class Sides:
             if x not in read or x in self.before:
                 continue
             # what is cheap is computed again, of all steps
-            cheap = instruction.is_view or instruction.op is negative or x not in self.on_carry
+            cheap = instruction.is_view or instruction.op is negative
             away = x not in self.varies or x in self.after
             if away or (cheap and self.is_batched(instruction)):
                 read.update(instruction.operands)
             else:
                 crossing.append(x)
-        carried = [x for x in read if x in self.on_carry and x.kind == "input"]
-        return [*sorted(carried), *reversed(crossing)]
-
-
-def _two_like(x: Any) -> Any:
-    """Two examples that a rule takes: whole numbers may be places, and any axis has a first."""
-    x = np.asarray(x)
-    return (np.zeros if x.dtype.kind in "iu" else np.ones)((2, *x.shape), x.dtype)
+        return [*[x for x in self.carry if x in read], *reversed(crossing)]
 
 
 @improvement(complex=True)
