@@ -95,9 +95,9 @@ class Names:
         """A new name, made from any text."""
         if not (wanted.isascii() and wanted.isidentifier()):
             wanted = _NO_WORD.sub("_", wanted)
+            if not wanted.isidentifier():
+                wanted = f"_{wanted}"
         name = wanted
-        if not wanted.isidentifier():
-            wanted = name = f"_{wanted}"
         while name in self._taken or name in _RESERVED or name in OPS:
             count = self._count[wanted] = self._count.get(wanted, 1) + 1
             name = f"{wanted}_{count}"
@@ -339,6 +339,8 @@ def tupled(parts: Sequence[str]) -> str:
 def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
     kind = type(value)
+    if value is None or kind is int or kind is bool:
+        return as_text(value)
     if kind is tuple:
         return tupled([_option(part, names) for part in value])
     if kind is slice:
@@ -347,9 +349,8 @@ def _option(value: Any, names: Names) -> str:
     if kind in _DICTS and all(type(key) is str for key in value):
         pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
-    plain = kind is str and value.isascii() and value.isprintable()
-    if value is None or kind in (int, bool) or plain:
-        return as_text(value)
+    if kind is str and value.isascii() and value.isprintable():
+        return repr(value)
     if kind in (float, complex):
         return number(value)
     if value is Ellipsis:
@@ -379,9 +380,12 @@ def filled(
         template = names.library(name, function) + template[len(name) :]
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    wanted = _fields(template)
+    if not wanted:
+        return template.format(*operands, out=out)
     op, fields = instruction.op, {"out": out}
     defaults = op.signature.defaults if isinstance(op, Op) else {}
-    for name in _fields(template):
+    for name in wanted:
         value = instruction.options.get(name, defaults.get(name))
         if name == "listed":
             fields[name] = ", ".join(operands)
@@ -389,10 +393,12 @@ def filled(
             fields[name] = tupled(operands)
         elif name == "index":
             fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
+        elif name == "shape":
+            fields[name] = str(instruction.shape)
         elif name == "dtype":
             fields[name] = repr(np.dtype(value).str)
         else:
-            fields[name] = _option(instruction.shape if name == "shape" else value, names)
+            fields[name] = _option(value, names)
     text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
