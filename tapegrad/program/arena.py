@@ -165,9 +165,8 @@ class Arena:
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:
     """An array that begins at a cache line, which `empty` gives only by chance, or in an arena."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
     if arena is None:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         arena = np.empty(size + cost.CACHE_LINE, np.uint8)
         start = -arena.ctypes.data % cost.CACHE_LINE
-    array: Array = arena[start : start + size].view(dtype).reshape(shape)
-    return array
+    return np.ndarray(shape, dtype, arena, start)

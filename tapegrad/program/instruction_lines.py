@@ -58,7 +58,7 @@ def _write(frame: Frame, i: int) -> None:
     """Write the lines of an instruction."""
     instruction = frame.program.instructions[i]
     options, special = instruction.options, _SPECIAL.get(instruction.op)
-    if options and inner(options):
+    if special is None and options and inner(options):
         write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
         ref, note = frame.plan.refs[i], instruction.note
