@@ -55,13 +55,9 @@ class Frame:
         Instructions that update rows, and what keeps the older table of each.
     rows
         Values that a loop returned, and the list of their rows, in order.
-    lent
-        Values in memory that a loop reuses when it runs again.
     lists
-        In a body of a loop, the names of rows of memory that stays in place, and the list that
-        each goes through.
-    views
-        The names of views of these rows, and the lists of them, which are made once.
+        In a body of a loop, the names of rows of memory that stays in place and of views of these,
+        and the list that each goes through, which is made once.
     """
 
     def __init__(
@@ -78,9 +74,7 @@ class Frame:
         self.plan = plan = Plan(program, inside is not None)
         self.lines: list[Line | Block] = []
         self.rows: dict[Ref, str] = {}
-        self.lent: set[Ref] = set()
         self.lists: dict[str, str] = {}
-        self.views: list[tuple[str, str]] = []
         self.still: dict[Any, str] = {}
         for i, x in enumerate(program.constants):
             self._hold(x, Ref("constant", i))
@@ -137,7 +131,6 @@ class Frame:
         if of in self.lists:
             rows = self.lists[name] = self.names.new(f"{name}_rows")
             self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", *comment)
-            self.views.append((name, rows))
         else:
             self.arena.view(Line(name, text(of), *comment), of, index)
 

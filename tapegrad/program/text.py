@@ -206,7 +206,7 @@ def _write_results(frame: Frame) -> None:
             text = values[x]
         else:
             name = values[x]
-            held = x.kind == "constant" or x in frame.plan.live.owner or x in frame.lent
+            held = x in frame.still or x in frame.plan.live.owner
             if held or x in seen or value.shape == ():
                 # a view, a loop's memory, a scalar, or an array that is handed out already
                 name = copied(names.library("array", np.array), x)

@@ -76,18 +76,11 @@ class _Loop:
         self.back = "[::-1]" if loop.reverse else ""
         self.rows_of = self.names.of(_rows_of, "rows")
         # in the order of the steps: the name a step reads or writes, and the list it runs through
-        self.each: list[tuple[str, str]] = []
+        self.each: dict[str, str] = {}
         # at the end of a step: copies to places in memory, then the carry handed on
         self.copies: list[Line] = []
         self.ends: list[Line] = []
         self.after: list[Line] = []
-        self.placeable = {
-            x
-            for x in body.results
-            if x.kind == "instruction"
-            and x not in self.inside.plan.live.owner
-            and self.inside.plan.fits[x.index]
-        }
 
     def write(self, write: Write) -> None:
         """Write all lines."""
@@ -109,7 +102,7 @@ class _Loop:
         for j in left:
             self._stack(j)
         write(inside)
-        self.each += inside.views
+        self.each |= inside.lists
         body = [*inside.lines, *self.copies, *self.ends]
         if loop.stop is None:
             block = Block(self._head(), body)
@@ -129,11 +122,12 @@ class _Loop:
 
     def _head(self) -> str:
         """The line that begins a loop over rows, or of so many steps."""
-        names, lists = [name for name, _ in self.each], [x for _, x in self.each]
-        if not lists:
+        if not self.each:
             return f"for {self.names.new('step')} in range({self.loop.length}):"
-        through = lists[0] if len(lists) == 1 else f"zip({', '.join(lists)})"
-        return f"for {', '.join(names)} in {through}:"
+        through = ", ".join(self.each.values())
+        return (
+            f"for {', '.join(self.each)} in {f'zip({through})' if len(self.each) > 1 else through}:"
+        )
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -146,16 +140,20 @@ class _Loop:
 
     def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
         """Have each step see the next of a list of rows, of memory that stays in place or not."""
-        self.each.append((row, rows))
+        self.each[row] = rows
         if stays:
             self.inside.lists[row] = rows
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
-        if x in self.placeable and x not in self.inside.places:
+        if self._fits(x) and x not in self.inside.places:
             self.inside.places[x] = place
         else:
             self.copies.append(Line(f"{place}[...]", self.inside.values[x]))
+
+    def _fits(self, x: Ref) -> bool:
+        """Whether a step can write a value to any place."""
+        return _is_new(self.inside, x) and self.inside.plan.fits[x.index]
 
     def _rows(self, x: Any) -> str:
         """A list of the rows of an operand."""
@@ -199,12 +197,12 @@ class _Loop:
                 frame.once(frame.rows[ref], f"{rows}{part}")
         for ref in self.parts.get(k, ()):
             frame.once(frame.values[ref], f"{ordered}[-1]")
-        frame.lent.update(held)
+        frame.still |= {ref: frame.values[ref] for ref in held}
 
     def _hand_on(self, k: int, carried: Ref) -> None:
         """A carry that is dropped after its step."""
         body, next_, name = self.loop.body, self.loop.body.outputs[k], self.carry[k]
-        if next_ == carried or (next_ not in self.placeable and _is_new(self.inside, next_)):
+        if next_ == carried or (_is_new(self.inside, next_) and not self._fits(next_)):
             self.frame.write(name, self.begin[k])
             if next_ != carried:
                 self.ends.append(Line(name, self.inside.values[next_]))
@@ -234,7 +232,9 @@ class _Loop:
             row, rows = names.new(f"{whole}_row"), names.new(f"{whole}_rows")
             is_result = first in frame.program.results and frame.inside is None
             if loop.length is None or is_result:
-                steps = f"len({self.each[0][1]})" if loop.length is None else loop.length
+                steps = (
+                    f"len({next(iter(self.each.values()))})" if loop.length is None else loop.length
+                )
                 shape = tupled([str(side) for side in (steps, *like.shape)])
                 frame.write(whole, frame.empty(shape, like.dtype))
                 frame.write(rows, f"{self.rows_of}({whole})")
@@ -242,12 +242,11 @@ class _Loop:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
                 frame.once(rows, f"{self.rows_of}({whole})")
                 frame.rows[first] = rows
-                frame.lent.add(first)
+                frame.still[first] = whole
             self._go_through(row, f"{rows}{self.back}", first in frame.rows)
             self._write_to(x, row)
         for ref in others:
-            self.after.append(Line(frame.values[ref], whole))
-            frame.lent.add(ref)
+            self.after.append(Line(frame.values[ref], _copy(frame, whole)))
 
 
 # --- shared ---------------------------------------------------------------------------------
