@@ -95,7 +95,7 @@ class View(NamedTuple):
     line
         Its line.
     of, index
-        The name of the array, and the index.
+        The name of the array, and the index; ``...`` for the array itself.
     """
 
     line: Line
@@ -142,7 +142,8 @@ class Arena:
         for x in self.memory:
             names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
         for line, of, index in self.views:
-            names[line.target] = names[of][index]
+            # ufuncs take the same array for input and output sooner than a view of it
+            names[line.target] = names[of] if index is ... else names[of][index]
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""
