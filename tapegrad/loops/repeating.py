@@ -35,7 +35,6 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
 from tapegrad.tree.numbers import describe, require_64_bits
-from tapegrad.tree.ownership import readonly_view
 
 Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)
@@ -217,7 +216,7 @@ def _like(body: Fn, step: Fn) -> Fn:
 
 def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
-    if not _truth(cond, tree.map(readonly_view, init)):
+    if not _truth(cond, init):
         return _unchanged(op.name, init)
 
     def step(carry: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare.abstract import actual
+from tapegrad.declare.abstract import actual, stand_in
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
@@ -170,7 +170,7 @@ def _row(xs: Any, t: int) -> Any:
 def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """The loop on arrays."""
     if n == 0:
-        init, done = _traced(op, f, init, xs, n, reverse)
+        init, done = _traced(op, f, init, xs, reverse)
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
         return keep_result(arrays_of(init)), ys
     order = range(n)[::-1] if reverse else range(n)
@@ -198,7 +198,7 @@ def _recorded(
 ) -> Any:
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
-    init, done = _traced(op, f, init, xs, n, reverse)
+    init, done = _traced(op, f, init, xs, reverse)
     done = settled_before(done, is_certain=n > 0)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
@@ -208,9 +208,9 @@ def _recorded(
     return last, tree.unflatten(structure, parts[len(carry) :])
 
 
-def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> tuple[Any, Traced]:
+def _traced(op: Rules, f: Step, init: Any, xs: Any, reverse: bool) -> tuple[Any, Traced]:
     """The initial carry, with arrays for its numbers, and a step."""
-    x = _example(xs, n)
+    x = tree.map(_row_like, xs)
     names = argument_names(f, 2)
     paths = [
         path
@@ -236,14 +236,9 @@ def _step(f: Step) -> Step:
     return step
 
 
-def _example(xs: Any, n: int) -> Any:
-    """A row, or an array like one."""
-
-    def row(x: Any) -> Any:
-        value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
-        return value[0, ...] if n else np.zeros(value.shape[1:], value.dtype)
-
-    return tree.map(row, xs)
+def _row_like(x: Any) -> Any:
+    value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
+    return stand_in(value.shape[1:], value.dtype)
 
 
 def _pair(f: Step, output: Any) -> tuple[Any, Any]:

@@ -202,8 +202,7 @@ def _as_result(called: str, x: Any, path: str) -> Any:
 
 
 def _input(x: Tensor) -> Input:
-    number = type(x._primal).__name__ if type(x._primal) in PYTHON_NUMBERS else None
-    return Input(x.name or x.op.name, x.shape, x.dtype, number)
+    return input_like(x._primal, x.name or x.op.name)
 
 
 def input_like(value: Any, path: str) -> Input:
