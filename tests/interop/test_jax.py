@@ -241,6 +241,16 @@ def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
         tg.to_jax(tg.grad(lambda w: np.sum(grown(w))))(w)
 
 
+def test_a_loop_gives_jax_what_is_read_alone() -> None:
+    def loss(w: Any) -> Any:
+        return np.sum(tg.scan(lambda c, x: (np.tanh(c * w) + x * x, c), w, np.arange(4.0))[1])
+
+    steps = jax.make_jaxpr(tg.to_jax(tg.grad(loss)))(np.array(1.0)).eqns
+    results = [len(x.outvars) for x in steps if x.primitive.name == "scan"]
+    # the carry and two values of each step; the cotangents of the carry and of the weight
+    assert results == [3, 2]
+
+
 def test_jax_repeats_the_steps_of_a_segment_too() -> None:
     def kept(checkpoint: Any) -> int:
         loss = tg.to_jax(lambda x: tg.fori_loop(0, 400, lambda i, s: np.sin(s * s), x, checkpoint))

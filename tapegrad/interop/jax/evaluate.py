@@ -17,7 +17,8 @@ from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.run import check, held, register, register_records, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
-from tapegrad.program.program import Program
+from tapegrad.program.passes.loops import improve_bodies, trim_loops
+from tapegrad.program.program import Program, improved
 from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
@@ -81,7 +82,8 @@ class OnJax(Generic[P, R]):
             raise
         check(program, self.ops, jax)
         register(jax, program.structure)
-        return program
+        # outside jax.jit, JAX computes what nobody reads too
+        return improved(program, (trim_loops, improve_bodies))
 
 
 def to_jax(
