@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from tapegrad.program.ir import (
     Operand,
     Ref,
     content,
+    content_of,
     example,
     inputs_at,
     refs_to,
@@ -68,9 +69,8 @@ class Builder:
         The op of each instruction and those that make its operands, by number; see `form`.
     is_shared
         Whether equal instructions are shared.
-    contents, keys
-        The number of the instruction of each content, and the content of each, by number, if equal
-        ones are shared.
+    contents
+        The number of the instruction of each content, if equal ones are shared.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -107,7 +107,6 @@ class Builder:
         self.order = list(range(n))
         self.is_shared = False
         self.contents: dict[Any, int] = {}
-        self.keys: list[Any] = [None] * n
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
@@ -123,14 +122,11 @@ class Builder:
         self._numbers: dict[Any, Ref] = {}
 
     @classmethod
-    def of_program(
-        cls, program: Code, passes: tuple[Callable[..., Any], ...] | None = None
-    ) -> Builder:
-        """A Builder that holds a program; it shares what is equal if it is for passes."""
+    def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...]) -> Builder:
+        """A Builder that holds a program, to be improved by passes; it shares what is equal."""
         parts = program.inputs, program.constants, program.instructions, program.outputs
-        builder = cls(*parts, passes or ())
-        if passes is not None:
-            builder._share()
+        builder = cls(*parts, passes)
+        builder._share()
         return builder
 
     # --- writing ----------------------------------------------------------------------
@@ -173,16 +169,12 @@ class Builder:
         if self.place is not None and instruction.place is None:
             instruction = instruction.but(place=self.place)
         i = len(self.instructions)
-        key = None
-        if self.is_shared:
-            key = content(instruction.op, instruction.operands, instruction.options)
-            first = self._known(key, i)
-            if first != i:
-                return self.refs[first]
+        first = self._first(i, instruction)
+        if first != i:
+            return self.refs[first]
         ref: Ref = _new_ref(Ref, ("instruction", i))
         self.refs.append(ref)
         self.instructions.append(instruction)
-        self.keys.append(key)
         self.ops.add(instruction.op)
         self.users.append(set())
         self.forms.append(self._form(i, instruction))
@@ -197,7 +189,7 @@ class Builder:
         if self.replaced:
             operands = tuple([self.replaced.get(x, x) for x in operands])
         if self.is_shared and op not in CANONICAL:
-            first = self.contents.get(content(op, operands, options))
+            first = self.contents.get(content_of(op, operands, options))
             if first is not None and self.ranks[first] < self.now:
                 return self.refs[first]
         shape, dtype = self._infer(op, operands, options)
@@ -326,14 +318,14 @@ class Builder:
             return source.op.like(*map(self.like, source.operands), **source.options)
         return example(source)
 
-    def in_order(self) -> Iterator[tuple[int, Instruction]]:
-        """The instructions with their numbers, in order."""
-        return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
+    def in_order(self) -> list[Instruction]:
+        """The instructions in the program, in order."""
+        return [self.instructions[i] for i in self.order]
 
     def uses(self) -> Counter[Any]:
         """How often each value is used; as an output too. Numbers are counted with the values."""
         # static results need not be hashable
-        used = [tuple(filter(_is_ref, self.outputs)), *[x.operands for _, x in self.in_order()]]
+        used = [tuple(filter(_is_ref, self.outputs)), *[x.operands for x in self.in_order()]]
         return Counter(chain.from_iterable(used))
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
@@ -347,23 +339,21 @@ class Builder:
 
     def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
-        return instruction.dtype.kind == "c" or any(map(self._holds, instruction.operands))
-
-    def _holds(self, x: Any) -> bool:
-        return type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
+        return instruction.dtype.kind == "c" or any(
+            type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
+            for x in instruction.operands
+        )
 
     @property
     def holds_complex(self) -> bool:
         """Whether there are complex numbers in the program, of which no pass makes any."""
         if self._holds_complex is None:
-            leaves: tuple[Any, ...] = (*self.inputs, *self.constants)
+            instructions = self.in_order()
+            values: list[Any] = [*self.inputs, *self.constants, *instructions]
+            dtypes = {x.dtype for x in values}
             # a Python number stands in no list
-            instructions = [x for _, x in self.in_order()]
-            dtypes = {x.dtype for x in (*leaves, *instructions)}
-            operands = chain.from_iterable([x.operands for x in instructions])
-            self._holds_complex = any(x.kind == "c" for x in dtypes) or complex in map(
-                type, operands
-            )
+            numbers = map(type, chain.from_iterable([x.operands for x in instructions]))
+            self._holds_complex = any(x.kind == "c" for x in dtypes) or complex in numbers
         return self._holds_complex
 
     # --- changing ---------------------------------------------------------------------
@@ -438,18 +428,18 @@ class Builder:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
         self.put(i, instruction)
-        if self.is_shared:
-            key = content(instruction.op, instruction.operands, instruction.options)
-            self.keys[i], first = key, self._known(key, i)
-            if first != i:
-                self._replace(i, self.refs[first])
+        first = self._first(i, instruction)
+        if first != i:
+            self._replace(i, self.refs[first])
 
     def put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another."""
         self._release(i)
+        if self.is_shared:
+            key = content(self.instructions[i])
+            if self.contents.get(key) == i:
+                del self.contents[key]
         self.instructions[i] = instruction
-        if self.contents.get(self.keys[i]) == i:
-            del self.contents[self.keys[i]]
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
             self.ops.add(instruction.op)
@@ -498,23 +488,25 @@ class Builder:
         # static results need not be hashable
         return self.replaced.get(x, x) if type(x) is Ref else x
 
-    def _known(self, content: Any, i: int) -> int:
+    def _first(self, i: int, instruction: Instruction) -> int:
         """The number of the instruction of this content before one; if there is none, its own."""
-        first = self.contents.setdefault(content, i)
+        if not self.is_shared:
+            return i
+        key = content(instruction)
+        first = self.contents.setdefault(key, i)
         if first == i or self.ranks[first] < self.now:
             return first
         if self.ranks[first] != _GONE:
             # it comes later, and is this one then
             heappush(self._waiting, self.ranks[first])
-        self.contents[content] = i
+        self.contents[key] = i
         return i
 
     def _share(self) -> None:
         """From now on equal instructions are shared."""
         self.is_shared = True
-        self.keys = [content(x.op, x.operands, x.options) for x in self.instructions]
-        for i, key in enumerate(self.keys):
-            if self.contents.setdefault(key, i) != i:
+        for i, instruction in enumerate(self.instructions):
+            if self.contents.setdefault(content(instruction), i) != i:
                 heappush(self._waiting, self.ranks[i])
         self.rewrite(lambda builder, instruction: None, ())
 
@@ -523,6 +515,8 @@ class Builder:
 
         Inputs stay: they are the program's signature.
         """
+        if not self._unused:
+            return
         returned = {x.index for x in self.outputs if _is_computed(x)}
         while self._unused:
             i = self._unused.pop()
@@ -537,7 +531,7 @@ class Builder:
         KeyError
             If an instruction uses one that is no longer in the program, or that comes later.
         """
-        instructions = [self.instructions[i] for i in self.order]
+        instructions = self.in_order()
         holding = [self.instructions[i] for i in self.order if "constant" in self.forms[i]]
         used = chain(self.outputs, *[x.operands for x in holding])
         kept = sorted({x for x in used if _is_ref(x) and x.kind == "constant"})

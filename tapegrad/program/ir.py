@@ -312,8 +312,13 @@ class Instruction(_Fields):
         return facts(self.op).view
 
 
-def content(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """A key that is equal for two instructions that compute the same from the same operands."""
+def content(instruction: Instruction) -> Any:
+    """A key that is equal for two instructions that compute the same."""
+    return content_of(instruction.op, instruction.operands, instruction.options)
+
+
+def content_of(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """The content of an instruction of an op."""
     for x in operands:
         if type(x) is not Ref:
             operands = exact(operands)

@@ -84,7 +84,7 @@ def survey() -> tuple[Counter[str], dict[str, list[tuple[int, str]]]]:
         if not found and (fault := fault_of_writing(proof, made[-1][1])):
             found = [fault]
         fired.update({improve.__name__ for improve, _ in made[1:]})
-        contents = [content(x.op, x.operands, x.options) for x in made[-1][1].instructions]
+        contents = [*map(content, made[-1][1].instructions)]
         if len({*contents}) < len(contents):
             faults["twice"].append((len(contents), str(one)))
         for improve, fault, inputs in found:

@@ -79,8 +79,10 @@ class Part:
         before = dict(bound)
         orders = (instruction.operands, instruction.operands[::-1])
         for operands in orders if self.op in _EITHER_WAY else orders[:1]:
-            pairs = zip(self.parts, operands, strict=False)
-            if all(part.matches(builder, x, bound) for part, x in pairs):
+            for part, x in zip(self.parts, operands, strict=False):
+                if not part.matches(builder, x, bound):
+                    break
+            else:
                 return True
             bound.clear()
             bound.update(before)

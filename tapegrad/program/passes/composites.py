@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -11,7 +10,7 @@ from tapegrad.declare import facts
 from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, content
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, content_of
 from tapegrad.program.program import improvement
 
 
@@ -26,12 +25,22 @@ def expand_composites(builder: Builder) -> None:
 
 def written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
-    operands = instruction.operands
-    kinds = tuple([_kind(builder, x) for x in operands])
-    code = _program(_Call(content(instruction.op, kinds, instruction.options), kinds, instruction))
-    varying = [x for x, kind in zip(operands, kinds, strict=True) if len(kind) == 2]
-    (result,) = builder.inlined(code, varying, builder.stage)
+    kinds = [_kind(builder, x) for x in instruction.operands]
+    key = content_of(instruction.op, (), instruction.options), *kinds
+    known = _KNOWN.get(key)
+    if known is None:
+        # the instruction is kept, for a key may name its options by where they are
+        known = _KNOWN[key] = instruction, _program(instruction, kinds)
+        if len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.pop(next(iter(_KNOWN)), None)
+    varying = [x for x, kind in zip(instruction.operands, kinds, strict=True) if len(kind) == 2]
+    (result,) = builder.inlined(known[1], varying, builder.stage)
     return result
+
+
+# what was written out last
+_KNOWN: dict[Any, tuple[Instruction, Code]] = {}
+_MOST_KNOWN = 1 << 8
 
 
 def _kind(builder: Builder, x: Any) -> Any:
@@ -45,26 +54,16 @@ def _kind(builder: Builder, x: Any) -> Any:
     return value.shape, value.dtype
 
 
-@attrs.frozen
-class _Call:
-    """A composite, known by what its parts depend on; its options stay what they are."""
-
-    key: Any
-    kinds: tuple[Any, ...] = attrs.field(eq=False)
-    instruction: Instruction = attrs.field(eq=False)
-
-
-@lru_cache(1 << 8)
-def _program(call: _Call) -> Code:
+def _program(instruction: Instruction, kinds: list[Any]) -> Code:
     """The program of a composite's forward function, of its operands that are arrays."""
-    op, options = call.instruction.op, call.instruction.options
+    op, options = instruction.op, instruction.options
 
     def composed(arrays: list[Any]) -> list[Any]:
         left = iter(arrays)
-        operands = [next(left) if len(kind) == 2 else kind[2] for kind in call.kinds]
+        operands = [next(left) if len(kind) == 2 else kind[2] for kind in kinds]
         return [op.forward(*operands, **options)]
 
-    inputs = [Input("x", *kind) for kind in call.kinds if len(kind) == 2]
+    inputs = [Input("x", *kind) for kind in kinds if len(kind) == 2]
     code = program_of(op.name, inputs, composed)
     # they are not the user's
     constants = tuple([Constant(x.array, captured=False) for x in code.constants])

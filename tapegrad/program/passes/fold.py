@@ -18,11 +18,6 @@ from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import exactly, silently
-from tapegrad.ops.arithmetic import (
-    reciprocal,
-    sqrt,
-    square,
-)
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
@@ -71,10 +66,6 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
             first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
             return builder.emit(reshape, first, shape=(shape[axis] * rest[0], *rest[1:]))
     return None
-
-
-# as the operator ** computes them
-_POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
 _KNOWN = frozenset({None, "constant"})

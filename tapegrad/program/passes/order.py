@@ -25,7 +25,7 @@ def use_up(builder: Builder) -> None:
 
     Fires on a relu in a wide layer: its slope, and the product with it, come before its cotangent.
     """
-    instructions = [builder.instructions[i] for i in builder.order]
+    instructions = builder.in_order()
     # an op of several results holds them all, wherever a part of them is taken
     if len(instructions) > cost.ORDERED_LENGTH or builder.of_ops((PART,)):
         return

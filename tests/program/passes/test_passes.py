@@ -93,7 +93,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         program = improve(program)
         # a builder that begins anew finds the same, whatever the one before it has kept
         assert resolved(rebuilt(program, builder)) == resolved(program)
-        instructions = dict(builder.in_order())
+        instructions = dict(zip(builder.order, builder.in_order(), strict=True))
         users = {
             i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
             for i in instructions
@@ -106,7 +106,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         )
         used = {x for y in instructions.values() for x in y.operands} | {*builder.outputs}
         assert all(builder.refs[i] in used for i in instructions)
-        contents = [content(x.op, x.operands, x.options) for x in instructions.values()]
+        contents = [*map(content, instructions.values())]
         assert len(set(contents)) == len(contents)
 
 
