@@ -12,8 +12,9 @@ import random
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from ctypes import string_at
 from itertools import islice
 from types import (
     CodeType,
@@ -42,6 +43,8 @@ _CLASSES_OF_OTHERS = _FOREIGN | {"builtins", "tapegrad"}
 _NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
 # Functions, which lead to what their module names.
 _FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
+# The bytes of a Mersenne Twister's state: 624 words and the position.
+_BYTES = 625 * 4
 # The generators that every function can name.
 _METHODS: tuple[Any, Any] = (np.random.get_state, random.getstate)
 _GLOBAL = [
@@ -65,14 +68,15 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     known = {id(x) for _, x in _GLOBAL}
     own = [(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)]
     generators = [*_GLOBAL, *[pair for pair in own if id(pair[1]) not in known]]
-    before = [_state(x) for _, x in generators]
+    readers = [_reader(x) for _, x in generators]
+    before = [read() for read in readers]
     outer = REACH.set(reach + REACH.get())
     try:
         yield REACH.get()
     finally:
         REACH.reset(outer)
-    for (name, x), state in zip(generators, before, strict=True):
-        if _state(x) != state:
+    for (name, _), read, state in zip(generators, readers, before, strict=True):
+        if read() != state:
             raise TraceError(
                 f"{label(fn)} drew from {name} while it was compiled, and the program would give "
                 "the same numbers in every call; draw before the call and pass the numbers, or "
@@ -81,13 +85,21 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
             )
 
 
-def _state(x: Any) -> Any:
-    """The state of a random generator, to compare."""
+def _reader(x: Any) -> Callable[[], Any]:
+    """A function that reads the state of a random generator, to compare."""
     if isinstance(x, random.Random):
-        return None if isinstance(x, random.SystemRandom) else x.getstate()
-    if isinstance(x, np.random.RandomState):
-        return _content(x.get_state(legacy=False))
-    return _content((x if isinstance(x, np.random.BitGenerator) else x.bit_generator).state)
+        return x.getstate if not isinstance(x, random.SystemRandom) else lambda: None
+    if isinstance(x, np.random.RandomState) and x.get_state(legacy=False)["has_gauss"]:
+        return lambda: _content(x.get_state(legacy=False))
+    # without a number that is kept, each draw moves the bit generator
+    return lambda: _words(x if isinstance(x, np.random.BitGenerator) else x._bit_generator)
+
+
+def _words(bits: Any) -> Any:
+    """The state of a bit generator."""
+    # the words of a Mersenne Twister would be copied one by one
+    is_long = type(bits) is np.random.MT19937
+    return string_at(bits.ctypes.state_address, _BYTES) if is_long else _content(bits.state)
 
 
 def _content(state: Any) -> Any:

@@ -16,7 +16,7 @@ from depth import THOROUGH
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.program.draws import reached
+from tapegrad.program.draws import _reader, reached
 from tapegrad.tree.opaque import MOST_ELEMENTS, tensor_inside
 
 X = np.linspace(-1.0, 1.0, 4)
@@ -54,11 +54,37 @@ def test_draws_of_a_generator_left_alone_are_no_matter():
     np.testing.assert_array_equal(compiled(X), compiled(X))
 
 
+def test_the_state_of_a_mersenne_twister_in_memory_is_its_words_and_its_position():
+    rng = np.random.RandomState(0)
+    read = _reader(rng)
+    for _ in range(700):
+        state = rng.get_state(legacy=False)["state"]
+        words = np.array([*state["key"], state["pos"]], np.uint32)
+        assert read() == words.tobytes()
+        rng.random()
+
+
 @pytest.mark.parametrize("rng", [np.random, np.random.RandomState(0)])
 def test_a_draw_of_a_number_that_was_kept_is_seen(rng):
-    rng.normal()  # makes two numbers and keeps one
+    while not rng.get_state(legacy=False)["has_gauss"]:
+        rng.normal()  # makes two numbers and keeps one
     with pytest.raises(TraceError, match="drew from"):
         tg.compile(drawing(rng))(X)
+
+
+def test_another_generator_in_the_place_of_numpys_global_one_is_seen():
+    before = np.random.get_bit_generator()
+
+    def fn(x):
+        np.random.set_bit_generator(np.random.MT19937(0))
+        return x
+
+    try:
+        np.random.set_bit_generator(np.random.MT19937(1))
+        with pytest.raises(TraceError, match="drew from NumPy's"):
+            tg.compile(fn)(X)
+    finally:
+        np.random.set_bit_generator(before)
 
 
 def bind_global(value):
