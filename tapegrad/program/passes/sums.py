@@ -15,7 +15,7 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
-from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.fold import before_reshape, without_ones
 from tapegrad.program.program import rule
@@ -85,7 +85,7 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
     if factor is not None and builder.dtype(factor) is not NUMBER:
         dtypes.add(builder.dtype(factor))
-    if len(dtypes) != 1 or type(indices) is not Ref:
+    if len(dtypes) != 1:
         return None
     if math.prod(builder.shape(indices)) * cost.TABLE_PER_ROWS > summed.shape[0]:
         return None
@@ -213,8 +213,7 @@ def _row_by_row(
         return None
     for x in product.operands:
         source = builder.source(x)
-        is_moved = source is not None and source.is_view and not is_contiguous(builder, x)
-        if is_moved or builder.shape(x) != shape:
+        if source is not None and source.is_view and not is_contiguous(builder, x):
             return None
     left, right = (builder.reshaped(x, (*stack, width)) for x in product.operands)
     rows = builder.emit(vecdot, left, right, note="the sum of products, row by row")
@@ -258,8 +257,6 @@ def _without_short_axes(builder: Builder, x: Operand) -> Operand:
     """The values of an operand, without axes of length 1."""
     wanted = without_ones(builder.shape(x))
     while (before := before_reshape(builder, x)) is not None:
-        if without_ones(builder.shape(before)) != wanted:
-            break
         x = before
     return builder.reshaped(x, wanted)
 

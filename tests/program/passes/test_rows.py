@@ -69,9 +69,15 @@ def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, s
 
 
 def test_update_rows_where_they_are_few():
-    def fn(table, values, i):
-        return table - 0.1 * sum_segments(values, i, len(table))
+    def summed(values, i):
+        return sum_segments(values, i, 40)
 
-    table, values = np.ones((40, 3)), np.ones((5, 3))
-    assert after(update_rows, fn, table, values, np.arange(5))[-1] == "add_scaled_rows"
-    assert untouched(update_rows, fn, table[:8], values, np.arange(5))
+    args = np.ones((40, 3)), np.ones((5, 3)), np.arange(5)
+    for few in (lambda t, v, i: t - 0.1 * summed(v, i), lambda t, v, i: t + summed(v, i) * 0.1):
+        assert after(update_rows, few, *args)[-1] == "add_scaled_rows"
+    for other in (
+        lambda t, v, i: t[:8] - sum_segments(v, i, 8),
+        lambda t, v, i: t - v[:1] * summed(v, i),
+        lambda t, v, i: t[0] - 0.1 * summed(v, i),
+    ):
+        assert untouched(update_rows, other, *args)
