@@ -17,7 +17,6 @@ from tapegrad.core.rules import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
-from tapegrad.program.control.body import numbers_begun_with
 from tapegrad.program.control.loop import Loop, caller
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Code, Instruction, interpreted
@@ -117,13 +116,8 @@ def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[T
         last = write_known(last, PARAMETER, (), NO_OPTIONS, x, like.path)
         inputs.append(last)
 
-    # what nobody wrote has no record
-    numbers = [code.of(x) for x in numbers_begun_with(code)]
-
     def written(instruction: Instruction, operands: list[Any]) -> Any:
         nonlocal last
-        if any(x is instruction for x in numbers):
-            return operands[0]
         now[0] = instruction.place
         last = write(last, instruction.op, tuple(operands), dict(instruction.options))
         return last

@@ -18,6 +18,7 @@ from tapegrad.core.writing import ASARRAY, CURRENT, append, recorded_from
 from tapegrad.errors.functions import label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
+from tapegrad.program.control.body import is_in_program
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
 from tapegrad.tree.ownership import readonly_view
 
@@ -139,9 +140,8 @@ def _give_dtypes(init: Any, like: Any) -> Any:
 
     A recorded one of the same dtype stays as it is: the loop itself makes it an array.
     """
-    last = CURRENT.get()
     # a loop of a program is given arrays alone
-    in_program = last is not None and last.origin.compiling
+    in_program = is_in_program()
 
     def array(x: Any, y: Any) -> Any:
         if not is_number(x):

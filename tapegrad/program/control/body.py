@@ -242,15 +242,11 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     values: dict[Any, Any] = dict(zip(inputs_at(range(n)), done.captured, strict=True))
     values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
     kept: list[Ref] = []
-    # a loop of a program begins with an array, one on a tape with a number as well
-    numbers = set() if last_written().origin.compiling else numbers_begun_with(code)
     for x, y in zip(refs_to(code.instructions), code.instructions, strict=True):
         if any(type(z) is Ref and z not in values for z in y.operands):
             continue
         operands = [values.get(z, z) for z in y.operands]
-        if x in numbers:
-            (values[x],) = operands
-        elif (is_certain or y.is_view) and Tensor in map(type, operands):
+        if (is_certain or y.is_view) and Tensor in map(type, operands):
             values[x] = written_again(y, operands)
             kept.append(x)
     if not kept:
@@ -261,16 +257,6 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
     code = from_these(code, [*captured, *args], inputs)
     return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
-
-
-def numbers_begun_with(code: Code) -> set[Ref]:
-    """The instructions that make an array of a number for loops to begin with, and nothing else."""
-    pairs = [*zip(refs_to(code.instructions), code.instructions, strict=True)]
-    numbers = {x for x, y in pairs if y.op is ASARRAY}.difference(code.outputs)
-    for _, y in pairs if numbers else ():
-        loop = y.options.get("loop")
-        numbers.difference_update(y.operands[: None if loop is None else loop.n_captured])
-    return numbers
 
 
 def from_these(

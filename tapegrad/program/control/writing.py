@@ -18,6 +18,7 @@ from tapegrad.program.expressions import tupled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import Block, Line
+from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import Array
 
 Write = Callable[[Frame], None]
@@ -60,7 +61,12 @@ class _Loop:
         loop, body = self.loop, self.loop.body
         operands = [frame.operand(x) for x in instruction.operands]
         n, first = loop.n_captured, loop.n_captured + loop.n_carry
-        self.captured, self.begin = operands[:n], operands[n:first]
+        self.captured, kinds = operands[:n], map(frame.program.like, instruction.operands[n:first])
+        # a number would take part in the first step as one
+        self.begin = [
+            _copy(frame, x) if like.dtype in PYTHON_NUMBERS else x
+            for x, like in zip(operands[n:first], kinds, strict=True)
+        ]
         self.xs = instruction.operands[first:]
         # a row is named after the array that it is of, unless the user has a name for it
         rows: list[Any] = [
