@@ -16,7 +16,7 @@ from programs import assert_runs
 import tapegrad as tg
 from tapegrad.ops.updates import index_set
 from tapegrad.program.expressions import Names
-from tapegrad.program.text import source, written
+from tapegrad.program.text import runner, source, written
 from tapegrad.testing import programs
 
 
@@ -33,6 +33,19 @@ def test_the_source_is_what_runs(drawn):
     for args in drawn.arguments:
         got, wanted = tg.tree.leaves(run(*args)), tg.tree.leaves(compiled(*args))
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
+
+
+@depth("program, as text")
+@given(programs())
+def test_views_that_are_made_once_are_those_that_their_lines_say(drawn):
+    maker = runner(tg.compile(drawn.step).program(*drawn.arguments[0]))
+    names = dict(maker.namespace)
+    maker.arena.fill(names)
+    for line, of, _ in maker.arena.views:
+        got, wanted = names[line.target], eval(line.expression, names)
+        assert got.__array_interface__ == wanted.__array_interface__
+        # NumPy takes the same array for input and output sooner than a view of it
+        assert (got is names[of]) == (wanted is names[of])
 
 
 @depth("program, as text")
