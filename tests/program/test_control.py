@@ -110,6 +110,27 @@ def test_scan_that_needs_its_carry_keeps_it(step, rows, is_all):
     assert (before[0] is after[0]) is is_all
 
 
+@pytest.mark.parametrize("result", [lambda c, y: c, lambda c, y: y, lambda c, y: y * y])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_views_of_what_a_loop_returns_are_made_once(result, reverse):
+    def step(c, row):
+        y = np.tanh(c * row + 0.5)
+        return y, result(c, y)
+
+    def fn(x):
+        last, ys = tg.scan(step, x[0], x, reverse=reverse)
+        return ys[:, 1] * 2.0, np.cos(ys.reshape(-1)), ys[1:], last
+
+    compiled, x = tg.compile(fn), np.arange(1.0, 13.0).reshape(4, 3) / 7.0
+    once, _, run = str(compiled.program(x)).partition("def run(")
+    assert "[:, 1]  # (4,): a view of " in once
+    assert "[:, 1]" not in run
+    first = compiled(x), fn(x)
+    for got, wanted in (first, (compiled(x[::-1]), fn(x[::-1])), first):
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 # whose results have a shape that depends on the values of whole numbers or truth values
 READING = {"bincount", "compress", "extract"}
 
