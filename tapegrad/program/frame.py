@@ -92,6 +92,11 @@ class Frame:
             self.once(name, f"{self.places[ref]}.transpose({inverse(axes)})")
             self.places[ref] = name
         self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
+        for ref, first in plan.early.items():
+            if ref != first:
+                self.places[ref] = self.values[first]
+            elif not is_filled(program.of(ref)):
+                self.places[ref] = self.new_array(ref)
         self.updates: dict[int, str] = {}
         for i in [] if inside is not None else _row_updates(program):
             self.updates[i] = names.new(f"rows_{i}")
@@ -168,15 +173,6 @@ class Frame:
         return self.values[x] if type(x) is Ref else number(x)
 
     # --- memory -----------------------------------------------------------------------------
-
-    def place_of(self, ref: Ref) -> str | None:
-        """The array that a result is written to; None for one that NumPy makes for it."""
-        first = self.plan.early.get(ref)
-        if first is None:
-            return self.places.get(ref)
-        if first != ref:
-            return self.values[first]
-        return None if is_filled(self.program.of(ref)) else self.new_array(ref)
 
     def new_array(self, ref: Ref) -> str:
         """The expression that makes the array of a result, in C order."""

@@ -10,6 +10,7 @@ from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.blocks import write_run
 from tapegrad.program.control.loop import inner
@@ -61,25 +62,30 @@ def _write(frame: Frame, i: int) -> None:
     if special is None and options and inner(options):
         write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
-        ref, note = frame.plan.refs[i], instruction.note
-        if i in frame.updates:
-            text = _updated(frame, i)
-        else:
-            text = frame.expression(i, frame.place_of(ref))
-        if instruction.op is EACH:
-            note = f"{options['of'].name} has no batching rule: a call for each"
-        frame.lines.append(Line(frame.values[ref], text, note, instruction))
+        ref = frame.plan.refs[i]
+        text = frame.expression(i, frame.places.get(ref))
+        frame.lines.append(Line(frame.values[ref], text, instruction.note, instruction))
 
 
-def _updated(frame: Frame, i: int) -> str:
-    """The call that updates rows."""
-    instruction = frame.program.instructions[i]
+# --- instructions that are written in a way of their own -------------------------------------
+
+
+def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Have the rows of a table updated by what keeps the older one."""
+    if i not in frame.updates:
+        return False
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
-    return f"{frame.updates[i]}({', '.join(arguments)})"
+    text = f"{frame.updates[i]}({', '.join(arguments)})"
+    frame.write(frame.values[frame.plan.refs[i]], text, instruction.note, instruction)
+    return True
 
 
-# --- instructions that NumPy is not called for -----------------------------------------------
+def _each(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Say why an op is called example by example."""
+    note = f"{instruction.options['of'].name} has no batching rule: a call for each"
+    frame.write(frame.values[frame.plan.refs[i]], frame.expression(i), note, instruction)
+    return True
 
 
 def _part(frame: Frame, i: int, instruction: Instruction) -> bool:
@@ -111,7 +117,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a result that is filled by an assignment lie in its place."""
     ref = frame.plan.refs[i]
-    place = frame.place_of(ref)
+    place = frame.places.get(ref)
     if place is None or not is_filled(instruction):
         return False
     value = frame.operand(instruction.operands[0])
@@ -128,7 +134,7 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have the parts of a concatenation copied to its place, one by one."""
     ref = frame.plan.refs[i]
-    place, parts = frame.place_of(ref), frame.plan.filled.get(ref)
+    place, parts = frame.places.get(ref), frame.plan.filled.get(ref)
     if place is None or not is_joined(instruction):
         return False
     if parts is None:
@@ -159,9 +165,11 @@ def _is_one(frame: Frame, ref: Ref, place: str) -> bool:
     return frame.still.get(ref) == place and place not in frame.lists
 
 
-# how an instruction is written with these ops, where it is not by a call
+# how an instruction with one of these ops is written, where that is not as any other is
 _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
     PART: _part,
+    EACH: _each,
+    **dict.fromkeys([index_add, add_scaled_rows], _updated),
     **dict.fromkeys([getitem, reshape, transpose], _view),
     **dict.fromkeys([copy, broadcast_to, astype], _filled),
     **dict.fromkeys([concatenate, stack], _joined),
