@@ -118,16 +118,22 @@ class Frame:
 
     # --- lines ------------------------------------------------------------------------------
 
-    def write(self, *line: Any) -> None:
+    def write(self, target: str, expression: str, note: str = "", result: Any = None) -> None:
         """Add a `Line` to those that each call runs."""
-        self.lines.append(Line(*line))
+        self.lines.append(Line(target, expression, note, result))
 
-    def once(self, *line: Any) -> None:
+    def once(self, target: str, expression: str, note: str = "", result: Any = None) -> None:
         """Add a `Line` to those that run once, before the first call."""
-        self.arena.once.append(Line(*line))
+        self.arena.once.append(Line(target, expression, note, result))
 
     def view(
-        self, name: str, of: str, index: Any, text: Callable[[str], str], *comment: Any
+        self,
+        name: str,
+        of: str,
+        index: Any,
+        text: Callable[[str], str],
+        note: str = "",
+        result: Any = None,
     ) -> None:
         """Have a view made once, or once for each row of the list that a step goes through.
 
@@ -135,9 +141,9 @@ class Frame:
         """
         if of in self.lists:
             rows = self.lists[name] = self.names.new(f"{name}_rows")
-            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", *comment)
+            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", note, result)
         else:
-            self.arena.view(Line(name, text(of), *comment), of, index)
+            self.arena.view(Line(name, text(of), note, result), of, index)
 
     def part(self, part: Part, of: str) -> str:
         """The name of a part of an array that stays in place."""
