@@ -58,10 +58,10 @@ class _Loop:
         operands -= {Ref("instruction", i) for i in self.run}
         for x in sorted(operands, key=lambda x: (x.kind, x.index)):
             if self.program.like(x).shape == self.shape:
-                whole = self._block_of(x)
+                views = self._block_of(x)
                 if x.kind == "instruction" and x not in self.plan.home:
-                    # these views would hold its memory
-                    self.after.append(Line("", f"del {whole}, {self.block[x]}"))
+                    # they would hold its memory
+                    self.after.append(Line("", f"del {', '.join(views)}"))
 
     def _total(self, i: int) -> None:
         """Add up the totals of the blocks."""
@@ -86,13 +86,16 @@ class _Loop:
         text = self.frame.expression(i, out, called)
         self.body.append(Line(name, text))
 
-    def _block_of(self, ref: Ref) -> str:
-        """Have each block see its part of an array; the name of all of it, in one axis."""
-        name, names = self.frame.values[ref], self.frame.names
-        whole, self.block[ref] = names.new(f"flat_{name}"), names.new(f"{name}_block")
-        self.frame.write(whole, f"{name}.reshape({self.size})")
-        self.body.append(Line(self.block[ref], f"{whole}[{self.low}:{self.low} + {self.step}]"))
-        return whole
+    def _block_of(self, ref: Ref) -> list[str]:
+        """Have each block see its part of an array; the names of views of it, all in one axis."""
+        whole, names, views = self.frame.values[ref], self.frame.names, list[str]()
+        block = self.block[ref] = names.new(f"{whole}_block")
+        if len(self.shape) > 1:
+            views.append(names.new(f"flat_{whole}"))
+            self.frame.write(views[0], f"{whole}.reshape({self.size})")
+            whole = views[0]
+        self.body.append(Line(block, f"{whole}[{self.low}:{self.low} + {self.step}]"))
+        return [*views, block]
 
     def _place(self, host: Ref) -> str:
         """The block that a value is written to: of a buffer, or of a result that is whole."""
