@@ -172,8 +172,8 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
         same = parts.setdefault(place, [])
         same.append(builder.of(x).operands[0])
         length, most = length + place.size * (len(same) == 1), max(most, len(same))
-        is_full = length == instruction.shape[place.axis] and _is_filled(parts, length)
-        if is_full and most + (rest is not None) <= 2:
+        is_full = length == instruction.shape[place.axis]
+        if is_full and most + (rest is not None) <= 2 and _are_beside(parts):
             joined = [_total(builder, parts[place]) for place in sorted(parts)]
             if place.is_row:
                 wholes.append(builder.emit(stack, *joined))
@@ -214,7 +214,7 @@ def _place(builder: Builder, x: Any) -> _Place | None:
     if scattered is None:
         return None
     part, shape = scattered.operands[0], scattered.shape
-    *whole, index = scattered.options["index"]
+    *whole, index = scattered.options["index"] or (None,)
     axis, filled = len(whole), list(shape)
     if type(index) is int and not whole:
         place = _Place(True, 0, index, 1)
@@ -228,14 +228,12 @@ def _place(builder: Builder, x: Any) -> _Place | None:
     return place if builder.shape(part) == tuple(filled) else None
 
 
-def _is_filled(places: Iterable[_Place], length: int) -> bool:
-    """Whether these places of an array are of one kind, and side by side fill it."""
-    ends, kinds = [0], set()
-    for is_row, axis, start, size in sorted(places):
-        kinds.add((is_row, axis))
-        if start == ends[-1]:
-            ends.append(start + size)
-    return len(kinds) == 1 and ends[-1] == length
+def _are_beside(places: Iterable[_Place]) -> bool:
+    """Whether places of an array are of one kind, and one begins where another ends."""
+    in_order = sorted(places)
+    ends = [0, *[x.start + x.size for x in in_order]]
+    kinds = {(x.is_row, x.axis) for x in in_order}
+    return len(kinds) == 1 and [x.start for x in in_order] == ends[:-1]
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:

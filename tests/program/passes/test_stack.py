@@ -76,6 +76,8 @@ APART = [
     (lambda a: placed([a, a], (3, 4), (BACK, LEFT), (BACK, RIGHT)), (SQUARE[:, :2],)),
     (lambda a: placed([a[:1], a[1]], (2, 3), (slice(0, 1),), (1,)), (SQUARE,)),
     (lambda a: placed(a, (3, 3), (ALL, 0), (ALL, 1), (ALL, 2)), (SQUARE,)),
+    (lambda a: placed(a, (2, 3), (), (), ()), (SQUARE,)),
+    (lambda a: placed([a, a], (3, 4), (ALL, LEFT), (ALL, slice(1, 3))), (SQUARE[:, :2],)),
     (
         lambda a, b: placed([a], (1, 4), (ALL, LEFT)) + placed([b], (3, 4), (ALL, RIGHT)),
         (SQUARE[:1, :2], SQUARE[:, :2]),
