@@ -221,21 +221,20 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for an op's result, or a Python number, for a recording without values."""
     rule = SHAPES.get(op, _UNKNOWN)
-    is_plain = rule is not _UNKNOWN and rule is not stated and op.like is None
+    if not values or rule is _UNKNOWN or rule is stated or op.like is not None:
+        return _called(op, rule, values, options)
+    is_called = rule in _CALLED
+    infer = _called if is_called else _inferred
     key: list[Any] = [op]
-    for x in values if is_plain else ():
+    for x in values:
         kind = type(x)
-        if kind is ndarray:
+        if kind is ndarray and not (is_called and _matters(x)):
             key += (x.shape, x.dtype)
         elif kind in PYTHON_NUMBERS:
             # the values of other numbers do not matter
             key += (kind, None if kind is float or kind is complex else x)
         else:
-            is_plain = False
-    is_called = rule in _CALLED
-    infer = _called if is_called else _inferred
-    if not is_plain or not values or (is_called and any(map(_matters, values))):
-        return _called(op, rule, values, options)
+            return _called(op, rule, values, options)
     try:
         for name, x in options.items():
             key += (name, _typed(x))
