@@ -119,32 +119,26 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
     """
     objects: list[tuple[str, Any]] = []
     names: dict[str, None] = {}
-    first = getattr(fn, "__name__", ""), fn, _home(fn) or ""
-    waiting: deque[tuple[str, Any, str]] = deque([first])
-    installed: deque[tuple[str, Any, str]] = deque()
+    waiting, installed = deque([(getattr(fn, "__name__", ""), fn)]), deque[tuple[str, Any]]()
     # what is or was waiting, which keeps it alive
     seen = {id(fn)}
     while len(objects) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
-        name, x, home = (waiting or installed).popleft()
+        name, x = (waiting or installed).popleft()
         objects.append((name, x))
-        own: Iterable[str] = names
-        if isinstance(x, FunctionType) and home != "tapegrad":
-            own = _names(x.__code__)
-            names |= own
-        for path, part in _parts(name, x, home, own):
+        for path, part in _parts(name, x, names):
             of = None if id(part) in seen else _home(part)
             if of is not None and not (of in _CLASSES_OF_OTHERS and isinstance(part, type)):
                 seen.add(id(part))
-                (installed if _is_installed(of) else waiting).append((path, part, of))
+                (installed if _is_installed(of) else waiting).append((path, part))
     return objects
 
 
-def _parts(name: str, x: Any, home: str, names: Iterable[str]) -> Iterable[tuple[str, Any]]:
+def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[tuple[str, Any]]:
     """The objects that an object refers to; one without a name of its own has that of the object.
 
-    `home` is that of the object, and `names` are those in a function's own code; in other large
-    objects they are looked up first.
+    The `names` in a function's code are added; in large objects they are looked up first.
     """
+    home = _home(x)
     if isinstance(x, weakref.ref):
         return [(name, x())]
     if home in _FOREIGN and not isinstance(x, np.ndarray):
@@ -255,9 +249,10 @@ def _captured(fn: FunctionType) -> dict[str, Any]:
     return {name: x for name, cell in cells for x in contents(cell)}
 
 
-def _named(fn: FunctionType, names: Iterable[str]) -> dict[str, Any]:
+def _named(fn: FunctionType, known: dict[str, None]) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
-    values = fn.__defaults__ or ()
+    names, values = _names(fn.__code__), fn.__defaults__ or ()
+    known |= names
     defaults = dict(zip(reversed(_positional(fn)), reversed(values), strict=False))
     # a module may be imported within the function
     pairs = [(name, fn.__globals__.get(name, sys.modules.get(name))) for name in names]
