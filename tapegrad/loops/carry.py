@@ -71,8 +71,9 @@ def lend_carry(carry: Any) -> Any:
     return readonly_view(carry) if isinstance(carry, _NUMERIC) else tree.map(readonly_view, carry)
 
 
-def keep_result(x: Any) -> Any:
+def keep_result(f: Callable[..., Any], x: Any) -> Any:
     """A copy of the result of a step of a loop on arrays, which the user may still write to."""
+    check_arrays(f, x)
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
@@ -156,8 +157,8 @@ def _give_dtypes(init: Any, like: Any) -> Any:
 
 
 def arrays_of(carry: Any) -> Any:
-    """The values of a carry, recorded or not, as the arrays that a step is given."""
-    return tree.map(lambda x: np.asarray(primal_of(x)), carry)
+    """The values of a carry, recorded or not, as new arrays."""
+    return tree.map(lambda x: np.array(primal_of(x)), carry)
 
 
 def _is_like(x: Any, y: Any) -> bool:

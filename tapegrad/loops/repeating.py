@@ -220,9 +220,7 @@ def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
         return _unchanged(op.name, init)
 
     def step(carry: Any) -> Any:
-        after = keep_result(body(lend_carry(carry)))
-        check_arrays(body, after)
-        return after
+        return keep_result(body, body(lend_carry(carry)))
 
     _, carry = settle_carry(op.name, body, init, step, lambda after: after)
     while _truth(cond, carry):
@@ -234,7 +232,7 @@ def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
 def _unchanged(what: str, init: Any) -> Any:
     """The result of a loop without steps."""
     init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    return keep_result(arrays_of(init))
+    return arrays_of(init)
 
 
 def _truth(cond: Fn, carry: Any) -> bool:

@@ -17,7 +17,6 @@ from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
 from tapegrad.loops.carry import (
     arrays_of,
-    check_arrays,
     check_carry,
     keep_result,
     lend_carry,
@@ -172,13 +171,11 @@ def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any
     if n == 0:
         init, done = _traced(op, f, init, xs, reverse)
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
-        return keep_result(arrays_of(init)), ys
+        return arrays_of(init), ys
     order = range(n)[::-1] if reverse else range(n)
 
     def step(carry: Any, t: int) -> Any:
-        result = keep_result(_pair(f, f(lend_carry(carry), _row(xs, t))))
-        check_arrays(f, result)
-        return result
+        return keep_result(f, _pair(f, f(lend_carry(carry), _row(xs, t))))
 
     first = partial(step, t=order[0])
     _, (carry, y) = settle_carry(op.name, f, init, first, lambda result: result[0])

@@ -87,6 +87,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     shapes = [loop.body.like(x).shape for x in loop.body.outputs]
     steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
     pairs = [x if type(x) is Dependence else none(s, total) for x, s in steps_of]
+    sizes = [math.prod(s) * n for s in shapes[loop.n_carry :]]
 
     def row(x: Dependence, t: int) -> Array:
         size = math.prod(x.shape[1:]) * n
@@ -94,18 +95,15 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         return x.keys[low:high] - t * size
 
     carry = [x.keys for x in varying[first:last]]
-    kept: list[list[Array]] = [[] for _ in shapes[loop.n_carry :]]
+    kept: list[list[Array]] = [[] for _ in sizes]
     for t in range(steps)[:: -1 if loop.reverse else 1]:
         now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)
         results = [unique([state.through(x.pairs)]) for x in pairs]
         carry = results[: loop.n_carry]
-        for rows, keys, s in zip(
-            kept, results[loop.n_carry :], shapes[loop.n_carry :], strict=True
-        ):
-            rows.append(keys + t * math.prod(s) * n)
-    ends = [Dependence(s, n, k) for s, k in zip(shapes, carry, strict=False)]
-    for rows, s in zip(kept, shapes[loop.n_carry :], strict=True):
-        ends.append(Dependence((steps, *s), n, unique([*rows, np.zeros(0, int)])))
-    return Parts(tuple(ends))
+        for rows, keys, size in zip(kept, results[loop.n_carry :], sizes, strict=True):
+            rows.append(keys + t * size)
+    ends = [*carry, *[unique([*rows, np.zeros(0, int)]) for rows in kept]]
+    pairs_of = zip(like.values, ends, strict=True)
+    return Parts(tuple([Dependence(np.shape(x), n, keys) for x, keys in pairs_of]))
