@@ -179,10 +179,9 @@ def _recorded(
     """The result of one of two functions, chosen by a Tensor."""
     inputs = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, name, True), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, inputs)
-    arguments = zip(known, argument_names(sides[0], len(operands)), strict=True)
-    paths = [path for x, argument in arguments for path, _ in tree.named_leaves(x, argument)]
+    arguments = argument_names(sides[0], len(operands))
     leaves = tree.leaves(inputs)
-    first, second = [traced(side, known, paths, partial(actual, leaves)) for side in sides]
+    first, second = [traced(side, known, arguments, partial(actual, leaves)) for side in sides]
     _check_alike(name, names, first.output, second.output)
     captured, codes = over_all_captured(first, second)
     whole = choose(Branch(*codes), pred, [*captured, *leaves])

@@ -252,19 +252,18 @@ def _check_truth(cond: Fn, truth: Any) -> None:
 
 def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     """One record for the loop, and one for each of its results."""
-    (name,) = argument_names(body, 1)
-    paths = [path for path, _ in tree.named_leaves(init, root(init, name))]
+    names = [root(init, name) for name in argument_names(body, 1)]
 
     def first() -> list[Any]:
         return actual(tree.leaves(init))
 
     def step(carry: Any) -> Traced:
-        return traced(body, (carry,), paths, first)
+        return traced(body, (carry,), names, first)
 
     init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
     done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
-    test = traced(cond, (arrays_of(init),), paths, first)
+    test = traced(cond, (arrays_of(init),), names, first)
     _check_truth(cond, test.output)
     captured, codes = over_all_captured(done, test)
     remember = not isinstance(body, Checkpoint)

@@ -209,18 +209,13 @@ def _traced(op: Rules, f: Step, init: Any, xs: Any, reverse: bool) -> tuple[Any,
     """The initial carry, with arrays for its numbers, and a step."""
     x = tree.map(_row_like, xs)
     names = argument_names(f, 2)
-    paths = [
-        path
-        for arg, name in zip((init, xs), names, strict=True)
-        for path, _ in tree.named_leaves(arg, name)
-    ]
 
     def first() -> list[Any]:
         rows = actual(tree.leaves(xs))
         return [*actual(tree.leaves(init)), *[x[-1 if reverse else 0] for x in rows]]
 
     def step(carry: Any) -> Traced:
-        return traced(_step(f), (carry, x), paths, first)
+        return traced(_step(f), (carry, x), names, first)
 
     return settle_carry(op.name, f, init, step, lambda done: done.output[0])
 

@@ -129,7 +129,7 @@ def is_in_program() -> bool:
 def traced(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
-    paths: Sequence[str],
+    names: Sequence[str],
     values: Callable[[], Sequence[Any]] | None = None,
 ) -> Traced:
     """The program of a function of trees; all leaves of its arguments are inputs.
@@ -140,8 +140,8 @@ def traced(
         The function. It may capture Tensors of a recording around it.
     args
         Trees of arrays and Python numbers, like its later arguments.
-    paths
-        What to call each leaf.
+    names
+        What to call each argument.
     values
         A function that gives the leaves of a call, for functions of the user's that are called
         while this one is recorded; by default they are those of `args`.
@@ -149,18 +149,20 @@ def traced(
     around = _around()
     place = users_place if around.place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
-    leaves, structure = tree.flatten(args)
+    pairs = zip(args, names, strict=True)
+    named = [leaf for x, name in pairs for leaf in tree.named_leaves(x, name)]
+    leaves = [x for _, x in named]
     known = cache(values or (lambda: leaves))
 
     def value(i: int) -> Any:
         return known()[i]
 
     marks = []
-    for i, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
+    for i, (path, leaf) in enumerate(named):
         # a Python number adapts its dtype; NumPy's does not
         like = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
         marks.append(recorder.mark(like, path, partial(value, i)))
-    marked = tree.unflatten(structure, marks)
+    marked = tree.unflatten(tree.flatten(args)[1], marks)
     with without_draws(fn) as reach:
         output = recorder.run(partial(silently, _returned), (fn, marked))
     tape = recorder.tape
