@@ -11,11 +11,14 @@ import pytest
 from alike import same
 from depth import depth
 from hypothesis import given
-from programs import assert_close, scale_of
+from programs import assert_close, improved, scale_of
 
 import tapegrad as tg
 from tapegrad.program import PASSES, cost
+from tapegrad.program.builder import Builder
+from tapegrad.program.compiled import trace
 from tapegrad.program.memory import Plan
+from tapegrad.program.passes.order import _Values as Values
 from tapegrad.program.passes.order import use_up
 from tapegrad.testing import programs
 
@@ -215,3 +218,45 @@ def test_a_value_is_used_up_before_the_next_is_made():
     # the cotangent of the hidden layer lies where the layer did
     assert size(then.program(w, x)) < size(first.program(w, x)) - 0.8 * 8 * 200 * 300
     same(then(w, x), step(w, x), 1e-9)
+
+
+@mock.patch("tapegrad.program.cost.ORDERED_BYTES", 1)
+def test_what_uses_a_value_up_waits_for_what_it_takes_views_of():
+    def fn(x):
+        first, between = np.sin(x), np.sort(np.sort(np.cos(x), axis=0) * 2.0, axis=0)
+        last = np.exp(x)
+        return np.sort(between, axis=0), np.sum(first * last.T)
+
+    x = RNG.normal(size=(4, 4))
+    same(tg.compile(fn)(x), fn(x), 1e-9)
+
+
+@MANY_ARE_FEW
+@depth("program")
+@given(programs(max_steps=16))
+def test_an_order_holds_each_value_from_where_it_is_made_to_its_last_use(written):
+    program = improved(trace(written.step, written.arguments[0], {}), OTHERS)
+    instructions = list(program.instructions)
+    values = Values(Builder.of_program(program, ()), instructions)
+    n, order, before = len(instructions), range(len(instructions)), math.inf
+    while order is not None:
+        place = {p: t for t, p in enumerate(order)}
+        assert sorted(place) == list(range(n))
+        assert all(place[q] < place[p] for p in order for q in values.needs[p])
+        ends = [n if p in values.kept else place[p] for p in range(n)]
+        for p in range(n):
+            for q in map(values.owner.__getitem__, values.needs[p]):
+                ends[q] = max(ends[q], place[p])
+        most = 0
+        for is_new, held in enumerate(values.held(order)[2]):
+            # what is written over another value takes its place when that has been read
+            spans = [
+                range(place[p] + (q is not None and ends[q] == place[p]), ends[p] + 1)
+                for p, q in enumerate(values.under)
+            ]
+            there = [[p for p in range(n) if t in spans[p]] for t in range(n)]
+            of_kind = [[values.size[p] for p in ps if values.is_new[p] == is_new] for ps in there]
+            assert held == [*map(sum, of_kind)]
+            most += max(held, default=0)
+        assert most < before
+        order, before = values.better(order), most

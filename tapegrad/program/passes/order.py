@@ -90,8 +90,7 @@ class _Values:
         for p, m in enumerate(instructions):
             over = over if p and self.goes_on[p - 1] else []
             if m.op in over_it:
-                last = [q for q in map(owner.__getitem__, self.needs[p]) if self.size[q]]
-                over += [q for q in last if self.users[q][-1] == p and q not in self.kept]
+                over += [q for q in map(owner.__getitem__, self.needs[p]) if self.size[q]]
             if self.size[p] and (same := [q for q in over if sizes[q] == sizes[p]]):
                 self.under[p] = same[-1]
                 over.remove(same[-1])
@@ -145,7 +144,7 @@ class _Values:
             moved, needed, left = set[int](), {x}, self.size[x]
             for p in sorted({*self.users[x]}, key=place.__getitem__, reverse=True):
                 left -= self.size[p] if self.is_new[p] is self.is_new[x] else 0
-                if left <= 0 or x in self.kept or self._is_in_run(order, place[p]):
+                if left <= 0:
                     break
                 moved.add(p)
                 # views take no memory, so they come along
@@ -155,8 +154,5 @@ class _Values:
                         (moved if self.is_view[q] else needed).add(q)
                         rest += [q] * self.is_view[q]
                 start = max(place[q] for q in needed - moved) + 1
-                if start < min(peak, place[p]) and not self._is_in_run(order, start):
+                if start < place[p]:
                     yield {q for q in moved if place[q] >= start}, start
-
-    def _is_in_run(self, order: Order, t: int) -> bool:
-        return self.goes_on[order[t]] or (t > 0 and self.goes_on[order[t - 1]])
