@@ -41,7 +41,7 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
-    """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
+    """The array whose rows or slices the parts are, in order: joining them copies each part."""
     taken = [builder.source(x, getitem) for x in parts]
     sources = {x.operands if x is not None else () for x in taken}
     of = sources.pop()
@@ -54,17 +54,8 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
         joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
         if all(one[1] == other[0] and one[2] == 1 for one, other in joined):
             return of[0]
-    if len(shape) < 2:
-        return None
-    for axis in (0, 1):
-        if len(places) != shape[axis]:
-            continue
-        rest = shape[:axis] + shape[axis + 1 :]
-        rows = [(*[slice(None)] * axis, i) for i in range(shape[axis])]
-        if places == rows:
-            order = (1, 0, *range(2, len(shape)))
-            first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
-            return builder.emit(reshape, first, shape=(shape[axis] * rest[0], *rest[1:]))
+    if len(shape) > 1 and places == [(i,) for i in range(shape[0])]:
+        return builder.emit(reshape, of[0], shape=(shape[0] * shape[1], *shape[2:]))
     return None
 
 
