@@ -209,8 +209,10 @@ def _input(x: Tensor) -> Input:
 
 def input_like(value: Any, path: str) -> Input:
     """An input for values like an array or a Python number."""
-    number = type(value).__name__ if type(value) in PYTHON_NUMBERS else None
-    return Input(path, np.shape(value), np.asarray(value).dtype, number)
+    if type(value) in PYTHON_NUMBERS:
+        # an int may have more than 64 bits
+        return Input(path, (), np.dtype(type(value)), type(value).__name__)
+    return Input(path, np.shape(value), np.asarray(value).dtype)
 
 
 # --- programs recorded again ----------------------------------------------------------------
