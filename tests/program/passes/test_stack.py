@@ -105,8 +105,6 @@ def test_stack_sums_takes_all_rows_in_order_as_the_array():
     x = np.arange(24.0).reshape(4, 3, 2)
     whole = ["reshape", "transpose", "matmul"]
     assert after(stack_sums, lambda x: rows(x, range(4)), x) == whole
-    turned = ["transpose", *whole]
-    assert after(stack_sums, lambda x: columns(x, range(3)), x) == turned
     for fn in (rows, columns):
         for order in ([0, 1], [1, 0, 2], [0, 1, 2, 2]):
             program = stack_sums(trace(lambda x, fn=fn, order=order: fn(x, order), (x,), {}))
