@@ -178,13 +178,11 @@ def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
     factors[0] = 1
     factors[(n + 1) // 2 :] = 1
     after = c.ndim - 1 - axis
-    if overwrite and not after and type(c) is np.ndarray and c.flags.c_contiguous:
-        # in one pass over their real and imaginary parts
-        pairs, factors = c.view(factors.dtype), factors.repeat(2)
-        factors[1::2] *= -1
-        pairs *= factors
-        return c
-    return np.conj(c) * (factors.reshape(-1, *(1,) * after) if after else factors)
+    factors = factors.reshape(-1, *(1,) * after) if after else factors
+    if overwrite and type(c) is np.ndarray:
+        # as below, beside infinities too
+        return np.multiply(np.conj(c, c), factors, c)
+    return np.conj(c) * factors
 
 
 def over_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:

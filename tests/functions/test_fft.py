@@ -42,3 +42,12 @@ def test_no_bins_are_zeros() -> None:
     for _ in range(3):
         np.full(64, np.pi)  # what is freed may be what it gets
         np.testing.assert_array_equal(tg.fft.irfft(np.ones((8, 0)) * 1j, 8), np.zeros((8, 8)))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_beside_infinities_a_compiled_rule_gives_what_the_rule_does() -> None:
+    def pulled(g: Any) -> Any:
+        return tg.vjp(np.fft.irfft, np.ones(3) + 1j)[1](g)[0]
+
+    g = np.array([np.inf, 1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(tg.compile(pulled)(g), pulled(g))
