@@ -87,45 +87,6 @@ def test_another_generator_in_the_place_of_numpys_global_one_is_seen():
         np.random.set_bit_generator(before)
 
 
-def bind_global(value):
-    source = "lambda x: x * (2.0 if rng is None else rng.random())"
-    fn = eval(source, {"rng": None})
-    return fn, lambda: fn.__globals__.update(rng=value)
-
-
-def bind_variable(value):
-    rng = None
-
-    def bind():
-        nonlocal rng
-        rng = value
-
-    return lambda x: x * (2.0 if rng is None else rng.random()), bind
-
-
-def bind_default(value):
-    def fn(x, rng=None):
-        return x * (2.0 if rng is None else rng.random())
-
-    return fn, lambda: setattr(fn, "__defaults__", (value,))
-
-
-def bind_attribute(value):
-    held = types.SimpleNamespace(rng=None)
-    fn = lambda x: x * (2.0 if held.rng is None else held.rng.random())  # noqa: E731
-    return fn, lambda: setattr(held, "rng", value)
-
-
-@pytest.mark.parametrize("bind", [bind_global, bind_variable, bind_default, bind_attribute])
-def test_a_name_bound_anew_between_two_compilations_is_seen(bind):
-    """Of a function only its code is remembered: what its names stand for may change."""
-    fn, bound = bind(np.random.default_rng(0))
-    tg.compile(fn)(X)
-    bound()
-    with pytest.raises(TraceError, match="drew from the generator"):
-        tg.compile(fn)(X)
-
-
 # --- where a generator can be named ---------------------------------------------------------
 
 
@@ -263,6 +224,28 @@ def test_a_generator_is_found_wherever_a_function_can_name_it():
     ]
     del sys.modules["module_of_draws"]
     assert not missed
+
+
+BOUND = {
+    "global": (of_global, lambda fn, x: fn.__globals__.update(held=x)),
+    "closure": (PLACES["closure"], lambda fn, x: setattr(fn.__closure__[0], "cell_contents", x)),
+    "default": (PLACES["default"], lambda fn, x: setattr(fn, "__defaults__", (x,))),
+    "module": (of_module, lambda fn, x: setattr(fn.__globals__["module"], "held", x)),
+    "attribute": (
+        lambda x: of_global(Attribute(x)),
+        lambda fn, x: setattr(fn.__globals__["held"], "inside", x),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOUND)
+def test_a_name_bound_anew_between_two_compilations_is_seen(name):
+    """Of a function only its code is remembered: what its names stand for may change."""
+    make, bind = BOUND[name]
+    fn, rng = make(None), random.Random(0)
+    reached(fn)
+    bind(fn, rng)
+    assert any(x is rng for _, x in reached(fn))
 
 
 # --- the bounds of the search ---------------------------------------------------------------
