@@ -72,7 +72,7 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
     """
     table, update = instruction.operands
-    factor: Any = None
+    factor: Any = 1.0
     scaled = builder.source(update, multiply)
     if scaled is not None:
         factor, update = scaled.operands
@@ -82,10 +82,8 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
     values, indices = summed.operands
-    dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
-    if factor is not None and builder.dtype(factor) is not NUMBER:
-        dtypes.add(builder.dtype(factor))
-    if len(dtypes) != 1:
+    dtypes = {instruction.dtype, *map(builder.dtype, (table, values, factor))}
+    if len(dtypes - {NUMBER}) > 1:
         return None
     if math.prod(builder.shape(indices)) * cost.TABLE_PER_ROWS > summed.shape[0]:
         return None
@@ -94,7 +92,7 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
         table,
         values,
         indices,
-        1.0 if factor is None else factor,
+        factor,
         subtract=instruction.op is subtract,
         note="only these rows change",
     )
@@ -135,22 +133,17 @@ def is_contiguous(builder: Builder, x: Any) -> bool:
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:
-    squared = builder.source(x, square)
-    product = builder.source(x, multiply)
-    if squared is not None:
-        left = right = squared.operands[0]
-    elif product is not None:
-        left, right = product.operands
-    else:
+    product = builder.source(x)
+    if product is None or product.op not in (square, multiply):
         return None
+    left, right = product.operands[0], product.operands[-1]
     size = math.prod(builder.shape(x))
     same = builder.shape(left) == builder.shape(right) == builder.shape(x)
     if not same or builder.dtype(left) != builder.dtype(right):
         return None
     if size > cost.PARTS_ELEMENTS:
         # one in another order would be copied
-        sources = [builder.source(y) for y in (left, right)]
-        if any(y is not None and y.is_view for y in sources):
+        if any(y is not None and y.is_view for y in map(builder.source, (left, right))):
             return None
         return builder.emit(inner_product, left, right, note="the sum of products, in parts")
     flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
