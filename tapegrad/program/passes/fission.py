@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import by_shapes
 from tapegrad.declare.batching import OneByOneError, pointwise
 from tapegrad.declare.parts import PART, MultiOutputOp
@@ -139,12 +138,11 @@ class Sides:
         op, operands = instruction.op, instruction.operands
         if op.batch is None or instruction.number:
             return False
-        likes: Any = (instruction,)
-        if op.like is not None:
-            if type(op) is not MultiOutputOp:
-                return False
-            likes = op.like(*map(self._like, operands), **instruction.options).values
-        size = sum(math.prod(x.shape) for x in likes)
+        if op.like is not None and type(op) is not MultiOutputOp:
+            return False
+        # several results are about as large as what they are of
+        of = instruction if op.like is None else self.body.like(operands[0])
+        size = math.prod(of.shape)
         if size * self.length > cost.SPLIT_HELD:
             return False
         if op is matmul:
@@ -155,7 +153,7 @@ class Sides:
         if op.batch is pointwise:
             return True
         varying = tuple([x in self.varies for x in operands])
-        tried: list[Any] = [*map(self._like, operands)]
+        tried: list[Any] = [example(self.body.of(x)) if type(x) is Ref else x for x in operands]
         for i in np.flatnonzero(varying):
             # whole numbers may be places, of which any axis has a first
             tried[i] = np.zeros((2, *np.shape(tried[i])), np.asarray(tried[i]).dtype)
@@ -163,11 +161,7 @@ class Sides:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
             return False
-        values = result.values if type(result) is Parts else (result,)
-        return [*map(np.shape, values)] == [(2, *x.shape) for x in likes]
-
-    def _like(self, x: Any) -> Any:
-        return example(self.body.of(x)) if type(x) is Ref else x
+        return result is not NotImplemented
 
     def crossing(self, wanted: Sequence[Ref]) -> list[Ref]:
         """The values that the loop computes or carries, of those that these are computed from."""
