@@ -40,6 +40,21 @@ def test_the_distance_of_equal_points_has_a_slope_of_0(metric: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fn", "n"),
+    [
+        (lambda x: ours.cdist(x, 0 * A), 4 * 3 * 2),
+        (lambda x: ours.pdist(x), 6 * 4),
+        (lambda x: ours.cdist(x[1:], x), 3 * 4 * 4 - 3 * 2),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*is dense")
+def test_a_distance_depends_on_the_coordinates_of_its_points(fn: Any, n: int) -> None:
+    assert tg.sparsity(fn)(B).nnz == n
+    dense = tg.jacobian(fn)(B)
+    same(tg.jacobian(fn, sparse=True)(B).toarray().reshape(dense.shape), dense)
+
+
+@pytest.mark.parametrize(
     "args", [(A, B[0]), (A, B.T), (A, B, "round"), (A, B, 2), (A[0], A), (np.float64(1.0), A)]
 )
 def test_wrong_points_are_refused_as_by_scipy(args: Any) -> None:

@@ -15,6 +15,7 @@ from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import double, safe_divide
+from tapegrad.ops.element_pairs import of_product
 from tapegrad.ops.product import turned
 from tapegrad.scipy._options import with_scipys_options
 
@@ -57,8 +58,14 @@ def _cdist_like(a: Any, b: Any, metric: str) -> Any:
     return np.zeros((*stack, a.shape[-2], b.shape[-2]), np.result_type(a, b))
 
 
+def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
+    # coordinates of 0 matter too
+    return of_product("ik", "jk")(k, *[np.ones(x.shape) for x in points])
+
+
 @op(
     each_operand=Joint(_cdist_vjp),
+    pairs=_cdist_pairs,
     read=lambda a, b, metric: ((a, b), {"metric": metric}),
     name="cdist",
     scipy="",
@@ -99,7 +106,20 @@ def _pdist_like(x: Any, metric: str) -> Any:
     return np.zeros((*x.shape[:-2], n * (n - 1) // 2), x.dtype)
 
 
-@op(_pdist_vjp, name="pdist", scipy="", like=_pdist_like, batch=stacks_of(2))
+def _pdist_pairs(k: int, x: Any, metric: str) -> Any:
+    numbers = np.arange(x.size).reshape(x.shape)
+    xs = np.concatenate([numbers[..., i, :] for i in np.triu_indices(x.shape[-2], 1)], axis=-1)
+    return np.arange(xs.size) // max(xs.shape[-1], 1), xs.reshape(-1)
+
+
+@op(
+    _pdist_vjp,
+    pairs=_pdist_pairs,
+    name="pdist",
+    scipy="",
+    like=_pdist_like,
+    batch=stacks_of(2),
+)
 def _pdist(x: Any, metric: str) -> Any:
     """The distances within stacks of points."""
     y = _pdist_like(x, metric)
