@@ -251,11 +251,10 @@ def _captured(fn: FunctionType) -> dict[str, Any]:
 
 def _named(fn: FunctionType, known: dict[str, None]) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
-    names, values = _names(fn.__code__), fn.__defaults__ or ()
+    names, space, modules = _names(fn.__code__), fn.__globals__, sys.modules
     known |= names
-    defaults = dict(zip(reversed(_positional(fn)), reversed(values), strict=False))
     # a module may be imported within the function
-    pairs = [(name, fn.__globals__.get(name, sys.modules.get(name))) for name in names]
+    pairs = [(name, space.get(name, modules.get(name))) for name in names]
     pairs += _captured(fn).items()
     opened: set[ModuleType] = set()
     for path, x in pairs:
@@ -263,4 +262,6 @@ def _named(fn: FunctionType, known: dict[str, None]) -> dict[str, Any]:
             opened.add(x)
             held = vars(x)
             pairs += [(f"{path}.{name}", held[name]) for name in names if name in held]
-    return dict(pairs) | defaults | dict(fn.__kwdefaults__ or {})
+    if fn.__defaults__:
+        pairs += zip(_positional(fn)[-len(fn.__defaults__) :], fn.__defaults__, strict=False)
+    return dict(pairs) | (fn.__kwdefaults__ or {})
