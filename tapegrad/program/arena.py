@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -88,19 +88,20 @@ class Memory:
 
 
 class View(NamedTuple):
-    """A view of an array that is made once, at an index: a line that need not be compiled.
+    """A view of an array that is made once: a line that need not be compiled.
 
     Attributes
     ----------
     line
         Its line.
-    of, index
-        The name of the array, and the index; ``...`` for the array itself.
+    of, take
+        The name of the array, and a function of it that gives the view; None for the array itself,
+        which ufuncs take for input and output sooner than a view of it.
     """
 
     line: Line
     of: str
-    index: Any
+    take: Callable[[Array], Array] | None
 
 
 class Arena:
@@ -111,7 +112,7 @@ class Arena:
     memory
         Those that are allocated.
     views
-        Views of these, and of one another.
+        Views of these and of one another, and constants that are at hand.
     once
         The lines that run once after that, before the first call; more are added.
     """
@@ -119,31 +120,30 @@ class Arena:
     def __init__(self, names: Names) -> None:
         self.memory: list[Memory] = []
         self.views: list[View] = []
-        self._made: set[str] = set()
+        self._known: set[str] = set()
         self.once: list[Line] = []
         self._names = names
 
     def new(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> str:
         """Have an array of this name allocated, which is needed at these moments."""
         self.memory.append(Memory(name, shape, dtype, alive))
-        self._made.add(name)
+        self._known.add(name)
         return name
 
-    def view(self, line: Line, of: str, index: Any) -> None:
-        """Have a line run once, which assigns a view of an array; None is for no index."""
-        if index is not None and of in self._made:
-            self.views.append(View(line, of, index))
-            self._made.add(line.target)
+    def view(self, view: View) -> None:
+        """Have the line of a view run once."""
+        if view.of in self._known or view.of == view.line.target:
+            self.views.append(view)
+            self._known.add(view.line.target)
         else:
-            self.once.append(line)
+            self.once.append(view.line)
 
     def fill(self, names: dict[str, Any]) -> None:
         """Make the arrays, and the views of them."""
         for x in self.memory:
             names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
-        for line, of, index in self.views:
-            # ufuncs take the same array for input and output sooner than a view of it
-            names[line.target] = names[of] if index is ... else names[of][index]
+        for line, of, take in self.views:
+            names[line.target] = names[of] if take is None else take(names[of])
 
     def settle(self) -> int:
         """Have the arrays share memory where that saves any; how many bytes there are in all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.arena import Arena, Moments, life
+from tapegrad.program.arena import Arena, Moments, View, life
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
@@ -89,7 +90,8 @@ class Frame:
                     self.places[part.value] = self.part(part, self.places[ref])
         for ref, axes in plan.turned.items():
             name = names.new(f"{self.places[ref]}_turned")
-            self.once(name, f"{self.places[ref]}.transpose({inverse(axes)})")
+            take = methodcaller("transpose", inverse(axes))
+            self.view(name, self.places[ref], take, f".transpose({inverse(axes)})")
             self.places[ref] = name
         self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
         for ref, first in plan.early.items():
@@ -110,11 +112,11 @@ class Frame:
         if _is_number(x) or name in names.constants:
             return
         names.constants[name] = x
-        if x.splat is None:
-            names.namespace[name] = x.array
-        else:
+        names.namespace[name] = x.array
+        if x.splat is not None:
             arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-            self.once(name, f"{names.library('full', _full)}({arguments})")
+            line = Line(name, f"{names.library('full', _full)}({arguments})")
+            self.arena.view(View(line, name, None))
 
     # --- lines ------------------------------------------------------------------------------
 
@@ -130,25 +132,25 @@ class Frame:
         self,
         name: str,
         of: str,
-        index: Any,
-        text: Callable[[str], str],
+        take: Callable[[Array], Array] | None,
+        suffix: str,
         note: str = "",
         result: Any = None,
     ) -> None:
         """Have a view made once, or once for each row of the list that a step goes through.
 
-        The text of what it is of gives that of the view; the index is None for any but a part.
+        It is taken of an array by this function, and written as the array's name with this suffix.
         """
         if of in self.lists:
             rows = self.lists[name] = self.names.new(f"{name}_rows")
-            self.once(rows, f"[{text('x')} for x in {self.lists[of]}]", note, result)
+            self.once(rows, f"[x{suffix} for x in {self.lists[of]}]", note, result)
         else:
-            self.arena.view(Line(name, text(of), note, result), of, index)
+            self.arena.view(View(Line(name, f"{of}{suffix}", note, result), of, take))
 
     def part(self, part: Part, of: str) -> str:
         """The name of a part of an array that stays in place."""
         name = self.names.new(f"{of}_{part.start}")
-        self.view(name, of, part.index, lambda of: f"{of}{part.view}")
+        self.view(name, of, itemgetter(part.index), part.view)
         return name
 
     def expression(

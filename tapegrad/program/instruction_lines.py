@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from tapegrad.declare.parts import PART
@@ -102,14 +103,16 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     ref = frame.plan.refs[i]
 
-    def text(of: str) -> str:
-        return frame.expression(i, values={base: of})
-
-    index: Any = instruction.options["index"] if instruction.op is getitem else None
-    if is_element(instruction):
-        index = (*index, ...)
+    if instruction.op is getitem:
+        index = instruction.options["index"]
+        take: Any = itemgetter((*index, ...) if is_element(instruction) else index)
+    elif instruction.op is reshape:
+        take = methodcaller("reshape", instruction.shape)
+    else:
+        take = methodcaller("transpose", axes_of(instruction))
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
-    frame.view(name, frame.still[base], index, text, note, instruction)
+    suffix = frame.expression(i, values={base: ""})
+    frame.view(name, frame.still[base], take, suffix, note, instruction)
     frame.still[ref] = name
     return True
 
@@ -123,7 +126,7 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     value = frame.operand(instruction.operands[0])
     if _is_one(frame, ref, place):
         name = frame.values[ref]
-        frame.view(name, place, ..., str)
+        frame.view(name, place, None, "")
         frame.write(f"{name}[...]", value, instruction.note, instruction)
     else:
         frame.write(f"{place}[...]", value)
@@ -146,7 +149,7 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
             _fill(frame, ref, place, part)
     name, note = frame.values[ref], "its parts are written there"
     if _is_one(frame, ref, place):
-        frame.view(name, place, ..., str, note, instruction)
+        frame.view(name, place, None, "", note, instruction)
     else:
         frame.write(name, place, note, instruction)
     return True
