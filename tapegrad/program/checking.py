@@ -91,8 +91,12 @@ _CONTROL: dict[str, Any] = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop,
 def _like(code: Code, instruction: Instruction) -> Any:
     """A value like that of an instruction whose op says what it is like."""
     assert instruction.op.like is not None
-    operands = [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
-    return instruction.op.like(*operands, **instruction.options)
+    return instruction.op.like(*_examples(code, instruction), **instruction.options)
+
+
+def _examples(code: Code, instruction: Instruction) -> list[Any]:
+    """Values like the operands."""
+    return [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
 
 
 def _fail(message: str) -> None:
@@ -161,9 +165,8 @@ def _check_result(code: Code, instruction: Instruction, what: str, infers: Infer
             _fail(f"{what} gives no Python number")
     if not (instruction.is_elementwise or infers(instruction.op)):
         return
-    operands = [example(code.of(x)) if type(x) is Ref else x for x in instruction.operands]
     try:
-        shape, dtype = infer(instruction.op, operands, instruction.options)
+        shape, dtype = infer(instruction.op, _examples(code, instruction), instruction.options)
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
         # not defined for these numbers, or SciPy is missing
         return

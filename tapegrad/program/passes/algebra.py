@@ -242,9 +242,8 @@ def in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
     """The operand, if it has the shape and the dtype of the result."""
     if type(x) is not Ref or builder.shape(x) != instruction.shape:
         return None
-    dtype = builder.of(x).dtype if instruction.number else builder.dtype(x)
-    is_number = builder.dtype(x) is NUMBER
-    return x if dtype == instruction.dtype and is_number == instruction.number else None
+    same = (builder.dtype(x) is NUMBER) == instruction.number
+    return x if same and builder.of(x).dtype == instruction.dtype else None
 
 
 # --- conditions -------------------------------------------------------------------------------

@@ -73,23 +73,14 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
     is_sum = instruction.op is add
     for a, b in either_way(instruction) if is_sum else (instruction.operands,):
         source = builder.source(b)
-        if source is None or source.op not in (multiply, negative):
+        if source is None or source.op not in (multiply, negative) or source.number:
             continue
-        positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
-        if positive is not None:
+        number, y = multiple(builder, source)
+        same = instruction.dtype == source.dtype == builder.dtype(y)
+        if number is not None and number < 0 and same:
+            positive = y if number == -1 else builder.emit(multiply, -number, y)
             return builder.emit(subtract if is_sum else add, a, positive)
     return None
-
-
-def _negated(builder: Builder, x: Any) -> Any:
-    """The negative of a product with a negative number, where it costs no more."""
-    source = builder.source(x)
-    if source is None or source.op not in (multiply, negative) or source.number:
-        return None
-    number, y = multiple(builder, source)
-    if number is None or number >= 0 or builder.dtype(y) != source.dtype:
-        return None
-    return y if number == -1 else builder.emit(multiply, -number, y)
 
 
 def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:

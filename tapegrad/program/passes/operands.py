@@ -156,7 +156,7 @@ def _typed(builder: Builder, instruction: Instruction) -> Any:
     if dtype.kind == "f" and complex in map(type, numbers):
         return None
     # a number that is too large is left to the run, which warns
-    if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
+    if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
         return None
     typed = [x if type(x) is Ref else builder.number(x, dtype) for x in xs]
     return instruction.on(tuple(typed))
