@@ -254,7 +254,7 @@ class Builder:
         if self._is_moved and not self._is_rewriting:
             ranks, n = self.ranks, len(self.instructions)
             left = [i for i in (*self._order, *range(self._n_ranked, n)) if ranks[i] != _GONE]
-            self.order = sorted(left, key=ranks.__getitem__)
+            self.order = left if n == self._n_ranked else sorted(left, key=ranks.__getitem__)
         return self._order
 
     @order.setter
@@ -380,11 +380,11 @@ class Builder:
         if ops is not None and not self.has(ops) and not self._waiting:
             return
         order, forms, waiting = self.order, self.forms, self._waiting
-        places: Sequence[int] = range(len(order))
-        if ops is not None:
-            places = [k for k in places if forms[order[k]][0] in ops]
-        if where is not None:
-            places = [k for k in places if where(forms[order[k]])]
+        places = [
+            k
+            for k, i in enumerate(order)
+            if (ops is None or forms[i][0] in ops) and (where is None or where(forms[i]))
+        ]
 
         def stop(i: int) -> None:
             instruction = self.instructions[i]
@@ -458,15 +458,17 @@ class Builder:
 
     def _form(self, i: int, instruction: Instruction) -> Form:
         """The form of an instruction, which is kept as a user of its operands."""
+        users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
         for x in instruction.operands:
             if type(x) is not Ref:
                 form.append(None)
-            elif x[0] == "instruction":
-                self.users[x[1]].add(i)
-                form.append(self.forms[x[1]][0])
-            else:
-                form.append(x[0])
+                continue
+            kind, at = x
+            if kind == "instruction":
+                users[at].add(i)
+                kind = forms[at][0]
+            form.append(kind)
         return tuple(form)
 
     def _release(self, i: int) -> None:
