@@ -66,11 +66,9 @@ class Builder:
     ops
         The ops of the instructions, and of some that were dropped.
     forms
-        The op of each instruction and those that make its operands, by number; see `form`.
-    is_shared
-        Whether equal instructions are shared.
+        The op of each instruction and those that make its operands, by number; see `Form`.
     contents
-        The number of the instruction of each content, if equal ones are shared.
+        The number of the instruction of each content.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -105,7 +103,6 @@ class Builder:
         self.now = 0
         self._is_moved = False
         self.order = list(range(n))
-        self.is_shared = False
         self.contents: dict[Any, int] = {}
         self.at = 0
         self.stage = STAGES[0]
@@ -126,7 +123,10 @@ class Builder:
         """A Builder that holds a program, to be improved by passes; it shares what is equal."""
         parts = program.inputs, program.constants, program.instructions, program.outputs
         builder = cls(*parts, passes)
-        builder._share()
+        for i, instruction in enumerate(builder.instructions):
+            if builder.contents.setdefault(content(instruction), i) != i:
+                heappush(builder._waiting, builder.ranks[i])
+        builder.rewrite(lambda builder, instruction: None, ())
         return builder
 
     # --- writing ----------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Builder:
         """Write an op; its shape and dtype are inferred."""
         if self.replaced:
             operands = tuple([self.replaced.get(x, x) for x in operands])
-        if self.is_shared and op not in CANONICAL:
+        if op not in CANONICAL:
             first = self.contents.get(content_of(op, operands, options))
             if first is not None and self.ranks[first] < self.now:
                 return self.refs[first]
@@ -435,10 +435,9 @@ class Builder:
     def put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another."""
         self._release(i)
-        if self.is_shared:
-            key = content(self.instructions[i])
-            if self.contents.get(key) == i:
-                del self.contents[key]
+        key = content(self.instructions[i])
+        if self.contents.get(key) == i:
+            del self.contents[key]
         self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
@@ -492,8 +491,6 @@ class Builder:
 
     def _first(self, i: int, instruction: Instruction) -> int:
         """The number of the instruction of this content before one; if there is none, its own."""
-        if not self.is_shared:
-            return i
         key = content(instruction)
         first = self.contents.setdefault(key, i)
         if first == i or self.ranks[first] < self.now:
@@ -503,14 +500,6 @@ class Builder:
             heappush(self._waiting, self.ranks[first])
         self.contents[key] = i
         return i
-
-    def _share(self) -> None:
-        """From now on equal instructions are shared."""
-        self.is_shared = True
-        for i, instruction in enumerate(self.instructions):
-            if self.contents.setdefault(content(instruction), i) != i:
-                heappush(self._waiting, self.ranks[i])
-        self.rewrite(lambda builder, instruction: None, ())
 
     def tidy(self) -> None:
         """Drop what no output depends on.
