@@ -101,7 +101,7 @@ class _Loop:
         """The block that a value is written to: of a buffer, or of a result that is whole."""
         if host not in self.places:
             frame = self.frame
-            array = frame.places.get(host) or frame.new_array(host)
+            array = frame.places.get(host) or frame.new_array(self.program.of(host))
             if host in self.plan.guests:
                 self.places[host] = frame.names.new(f"{array}_block")
                 self.body.append(Line(self.places[host], f"{array}[:{self.length}]"))

@@ -16,7 +16,15 @@ from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, View, life
 from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import Names, called, filled, is_filled, is_whole, literals
+from tapegrad.program.expressions import (
+    Names,
+    called,
+    filled,
+    is_filled,
+    is_whole,
+    literals,
+    tupled,
+)
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import Part, inverse
 from tapegrad.program.lines import KINDS, Block, Line
@@ -98,7 +106,7 @@ class Frame:
             if ref != first:
                 self.places[ref] = self.values[first]
             elif not is_filled(program.of(ref)):
-                self.places[ref] = self.new_array(ref)
+                self.places[ref] = self.new_array(program.of(ref))
         self.updates: dict[int, str] = {}
         for i in [] if inside is not None else _row_updates(program):
             self.updates[i] = names.new(f"rows_{i}")
@@ -182,14 +190,10 @@ class Frame:
 
     # --- memory -----------------------------------------------------------------------------
 
-    def new_array(self, ref: Ref) -> str:
-        """The expression that makes the array of a result, in C order."""
-        like = self.program.of(ref)
-        return self.empty(str(like.shape), like.dtype)
-
-    def empty(self, shape: str, dtype: np.dtype[Any]) -> str:
-        """The expression that makes an array, in C order."""
-        return f"{self.names.library('empty', np.empty)}({shape}, {dtype.str!r})"
+    def new_array(self, like: Any, *sides: Any) -> str:
+        """The expression that makes an array like this one, with sides before its own, in C order."""
+        shape = tupled([str(side) for side in (*sides, *like.shape)])
+        return f"{self.names.library('empty', np.empty)}({shape}, {like.dtype.str!r})"
 
     def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
         """When memory is in use that an instruction writes these values to, or needs to run."""

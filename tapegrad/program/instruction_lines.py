@@ -71,6 +71,14 @@ def _write(frame: Frame, i: int) -> None:
 # --- instructions that are written in a way of their own -------------------------------------
 
 
+def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
+    """Whether a value is one of those that a loop or a branch returns."""
+    if instruction.op is not PART:
+        return False
+    whole: Any = instruction.operands[0]
+    return bool(inner(frame.program.of(whole).options))
+
+
 def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have the rows of a table updated by what keeps the older one."""
     if i not in frame.updates:
@@ -87,11 +95,6 @@ def _each(frame: Frame, i: int, instruction: Instruction) -> bool:
     note = f"{instruction.options['of'].name} has no batching rule: a call for each"
     frame.write(frame.values[frame.plan.refs[i]], frame.expression(i), note, instruction)
     return True
-
-
-def _part(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """What a loop or a branch returns is written with it."""
-    return _is_part_of_control(frame.program, instruction)
 
 
 def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
@@ -170,7 +173,8 @@ def _is_one(frame: Frame, ref: Ref, place: str) -> bool:
 
 # how an instruction with one of these ops is written, where that is not as any other is
 _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
-    PART: _part,
+    # what a loop or a branch returns is written with it
+    PART: _is_part_of_control,
     EACH: _each,
     **dict.fromkeys([index_add, add_scaled_rows], _updated),
     **dict.fromkeys([getitem, reshape, transpose], _view),
@@ -196,7 +200,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         if not (ref in frame.places or ref in owner or ref in plan.early)
         and instruction.nbytes >= cost.DROPPED_BYTES
         and not inner(instruction.options)
-        and not _is_part_of_control(program, instruction)
+        and not _is_part_of_control(frame, ref.index, instruction)
     }
     if not large:
         return ended
@@ -207,12 +211,6 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         if end < len(instructions) and ref.index not in plan.runs:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
-
-
-def _is_part_of_control(program: Code, instruction: Instruction) -> bool:
-    """Whether a value is one of those that a loop or a branch returns."""
-    of: Any = instruction.operands[0] if instruction.op is PART else None
-    return of is not None and bool(inner(program.of(of).options))
 
 
 def _is_view(program: Code, plan: Plan, instruction: Instruction) -> bool:

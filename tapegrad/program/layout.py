@@ -93,7 +93,6 @@ def fillings(
     program: Code,
     fits: Sequence[bool],
     in_blocks: Container[int],
-    results: Container[Ref],
     kept: Container[Any],
 ) -> dict[Ref, tuple[Part, ...]]:
     """The concatenations and stacks with a buffer of their own, and their parts.
@@ -108,8 +107,8 @@ def fillings(
         For each instruction, whether it can write its result to a buffer.
     in_blocks
         The instructions that are done block by block.
-    results, kept
-        The outputs, and what these are or are views of.
+    kept
+        What the outputs are, or are views of.
     """
     joined = {Ref("instruction", i): x for i, x in enumerate(program.instructions) if is_joined(x)}
     placed: set[Any] = set()
@@ -133,7 +132,7 @@ def fillings(
     return {
         ref: parts_of(program, instruction, direct.get(ref, ()))
         for ref, instruction in joined.items()
-        if ref in direct or (is_small(instruction) and not (ref in results or ref in placed))
+        if ref in direct or (is_small(instruction) and not (ref in kept or ref in placed))
     }
 
 

@@ -79,7 +79,7 @@ class Plan:
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {self.live.owner_of(x) for x in results}
-        self.filled = fillings(program, self.fits, self.runs, results, kept)
+        self.filled = fillings(program, self.fits, self.runs, kept)
         # the buffer of a concatenation is in use as long as any part that is written there
         self._whole: dict[Any, Ref] = {
             part.value: ref for ref, parts in self.filled.items() for part in parts if part.direct

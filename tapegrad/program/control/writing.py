@@ -14,7 +14,6 @@ import numpy as np
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.control.loop import Branch, Loop, stacked
-from tapegrad.program.expressions import tupled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import Block, Line
@@ -241,8 +240,7 @@ class _Loop:
                 steps = (
                     f"len({next(iter(self.each.values()))})" if loop.length is None else loop.length
                 )
-                shape = tupled([str(side) for side in (steps, *like.shape)])
-                frame.write(whole, frame.empty(shape, like.dtype))
+                frame.write(whole, frame.new_array(like, steps))
                 frame.write(rows, f"{self.rows_of}({whole})")
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
