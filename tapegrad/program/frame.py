@@ -191,7 +191,7 @@ class Frame:
     # --- memory -----------------------------------------------------------------------------
 
     def new_array(self, like: Any, *sides: Any) -> str:
-        """The expression that makes an array like this one, with sides before its own, in C order."""
+        """The expression of a new array like this, in C order, with these sides before its own."""
         shape = tupled([str(side) for side in (*sides, *like.shape)])
         return f"{self.names.library('empty', np.empty)}({shape}, {like.dtype.str!r})"
 
