@@ -23,16 +23,7 @@ from tapegrad.program.control.body import from_these, input_of
 from tapegrad.program.control.derive import code_for_all
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import (
-    Code,
-    Instruction,
-    Ref,
-    depending,
-    example,
-    inputs_at,
-    needed,
-    refs_to,
-)
+from tapegrad.program.ir import Instruction, Ref, depending, example, inputs_at, needed, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.passes.loops import loop_of
 from tapegrad.program.program import improvement
@@ -43,7 +34,7 @@ class Sides:
 
     def __init__(self, loop: Loop) -> None:
         body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-        self.body: Code = body
+        self.body = body
         self.length: int = loop.length or 0
         self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
         self.users: dict[Any, set[Ref]] = {}
@@ -223,7 +214,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     read = needed(body, outputs, sides.before)
     # before: further rows that the loop goes through
     early = sorted(read & sides.before)
-    known |= dict(zip(early, _computed(sides, builder, early, outside, instruction), strict=True))
+    known |= dict(zip(early, _computed(sides, builder, early, outside), strict=True))
     # the loop
     captured, rows = ([x for x in own if x in read] for own in (inputs[:n], inputs[first:]))
     taken = captured, [inputs[n + k] for k in carry], [*rows, *early]
@@ -234,12 +225,12 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     for at, x in enumerate(outputs):
         like = body.like(x)
         shape = like.shape if at < len(carry) else (sides.length, *like.shape)
-        dtype, stage = np.dtype(like.dtype), instruction.stage
-        part = Instruction(PART, (new,), {"index": at}, shape, dtype, stage=stage)
+        dtype, options = np.dtype(like.dtype), {"index": at}
+        part = Instruction(PART, (new,), options, shape, dtype, stage=builder.stage)
         parts.append(builder.append(part))
     # after
     outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
-    results = _computed(sides, builder, wanted, outside, instruction)
+    results = _computed(sides, builder, wanted, outside)
     stands = dict(zip((*stays, *late), (*parts[: len(stays)], *results), strict=False))
     totals = [builder.emit(sum_, x, axis=0) for x in results[len(late) :]]
     for (k, _), total in zip(terms, totals, strict=True):
@@ -250,11 +241,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
 
 
 def _computed(
-    sides: Sides,
-    builder: Builder,
-    wanted: Sequence[Ref],
-    known: Mapping[Ref, Any],
-    like: Instruction,
+    sides: Sides, builder: Builder, wanted: Sequence[Ref], known: Mapping[Ref, Any]
 ) -> list[Any]:
     """Values of all steps, computed outside of the loop from those that are known."""
     if not wanted:
@@ -264,4 +251,4 @@ def _computed(
     part = from_these(sides.body, [*known], inputs, wanted)
     varying = [x in sides.varies for x in known]
     code = code_for_all(part, varying, sides.length, [False] * len(wanted))
-    return builder.inlined(code, [*known.values()], like.stage)
+    return builder.inlined(code, [*known.values()], builder.stage)

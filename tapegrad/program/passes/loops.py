@@ -104,14 +104,12 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
     values = builder.inlined(early, instruction.operands[:n], instruction.stage)
     for k, x in enumerate(edge):
         if x in factors and body.of(x).op is transpose:
-            values[k] = builder.emit(copy, values[k], note=_QUICKER)
+            values[k] = builder.emit(copy, values[k], note="products are faster in C order")
     taken = [*inputs[:n], *edge], inputs[n:first], inputs[first:]
     operands = (*instruction.operands[:n], *values, *instruction.operands[n:])
     left = loop_of(loop, *taken, body.outputs)
     return instruction.but(operands=operands, options={"loop": left})
 
-
-_QUICKER = "products are faster in C order"
 
 # --- trimming -------------------------------------------------------------------------------
 

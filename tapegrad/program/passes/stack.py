@@ -7,6 +7,7 @@ matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -36,9 +37,7 @@ def stack_sums(builder: Builder) -> None:
     A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
     one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
-    if not builder.has((add,)):
-        return
-    uses = builder.uses()
+    uses = builder.uses() if builder.has((add,)) else Counter()
     adds = {builder.refs[i]: builder.instructions[i] for i in builder.of_ops((add,))}
     inside = {
         x: adds[x]
@@ -237,10 +236,7 @@ def _are_beside(places: Iterable[_Place]) -> bool:
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
-    total, *rest = terms
-    for x in rest:
-        total = builder.emit(add, total, x)
-    return total
+    return functools.reduce(functools.partial(builder.emit, add), terms)
 
 
 # --- products -------------------------------------------------------------------------------

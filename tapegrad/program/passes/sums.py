@@ -230,7 +230,10 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     Without axes for a stack and for the rows it is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
-    x = _without_short_axes(builder, x)
+    wanted = without_ones(builder.shape(x))
+    while (before := before_reshape(builder, x)) is not None:
+        x = before
+    x = builder.reshaped(x, wanted)
     turned = builder.source(x, transpose)
     if turned is not None:
         order = axes_of(turned)
@@ -244,14 +247,6 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
     matrix = (height, width) if rows or stack else (width,)
     return builder.reshaped(x, (*(lengths[k] for k in stack), *matrix))
-
-
-def _without_short_axes(builder: Builder, x: Operand) -> Operand:
-    """The values of an operand, without axes of length 1."""
-    wanted = without_ones(builder.shape(x))
-    while (before := before_reshape(builder, x)) is not None:
-        x = before
-    return builder.reshaped(x, wanted)
 
 
 def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:
