@@ -151,8 +151,7 @@ def traced(
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
     pairs = zip(args, names, strict=True)
     named = [leaf for x, name in pairs for leaf in tree.named_leaves(x, name)]
-    leaves = [x for _, x in named]
-    known = cache(values or (lambda: leaves))
+    known = cache(values or (lambda: [x for _, x in named]))
 
     def value(i: int) -> Any:
         return known()[i]
