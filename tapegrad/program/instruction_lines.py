@@ -37,21 +37,29 @@ def write_instructions(frame: Frame) -> None:
         frame.still |= {x: name for x, name in names.items() if name in frame.lists}
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    i, block = 0, ""
+    i, begun, block, headed = 0, "", "", ""
     while i < len(instructions):
         stage, place = instructions[i].stage, instructions[i].place
         if stage in stages:
             del stages[: stages.index(stage) + 1]
-            frame.write("", "", stage)
-        if stage == STAGES[1] and place is not None and place.text not in ("", block):
+            begun = stage
+        if stage == STAGES[1] and place is not None and place.text:
             block = place.text
-            frame.write("", "", f"gradient of: {block if block.isprintable() else repr(block)}")
         begin, stop = runs.get(i, (i, i + 1))
+        n = len(frame.lines)
         if i in runs:
             write_run(frame, range(begin, stop))
         else:
             _write(frame, i)
         i = stop
+        # one that is written elsewhere has no line here to stand above
+        if len(frame.lines) > n:
+            heads = [begun] if begun else []
+            if stage == STAGES[1] and block != headed:
+                heads.append(f"gradient of: {block if block.isprintable() else repr(block)}")
+                headed = block
+            frame.lines[n:n] = [Line("", "", head) for head in heads]
+            begun = ""
         if ended and (gone := [x for j in range(begin, stop) for x in ended.get(j, ())]):
             frame.write("", f"del {', '.join(gone)}")
 
