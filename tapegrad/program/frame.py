@@ -123,7 +123,7 @@ class Frame:
         names.namespace[name] = x.array
         if x.splat is not None:
             arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-            line = Line(name, f"{names.library('full', _full)}({arguments})")
+            line = Line(name, f"{names.library('full', np.full)}({arguments})")
             self.arena.view(View(line, name, None))
 
     # --- lines ------------------------------------------------------------------------------
@@ -279,13 +279,6 @@ def _is_number(x: Constant) -> bool:
 
 
 # --- what is made once ----------------------------------------------------------------------
-
-
-def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
-    """NumPy's, and read-only."""
-    array = np.full(shape, value, dtype)
-    array.setflags(write=False)
-    return array
 
 
 def _row_updates(program: Code) -> list[int]:
