@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from operator import itemgetter, methodcaller
 from typing import Any
 
 from tapegrad.declare.parts import PART
 from tapegrad.ops.casting import astype, copy
-from tapegrad.ops.indexing import getitem
+from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
@@ -22,6 +23,7 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import Part, axes_of, is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
 from tapegrad.program.memory import Plan
+from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
 
 
@@ -88,14 +90,36 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
 
 
 def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have the rows of a table updated by what keeps the older one."""
-    if i not in frame.updates:
+    """Have a few rows of a large table that is returned updated by what keeps the older one."""
+    ref, names = frame.plan.refs[i], frame.names
+    is_result = frame.inside is None and ref in frame.program.results
+    if not is_result or not _is_row_update(frame.program, instruction):
         return False
+    update = names.new(f"rows_{i}")
+    frame.once(update, f"{names.of(RowUpdates, 'RowUpdates')}()")
+    frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
-    text = f"{frame.updates[i]}({', '.join(arguments)})"
-    frame.write(frame.values[frame.plan.refs[i]], text, instruction.note, instruction)
+    text = f"{update}({', '.join(arguments)})"
+    frame.write(frame.values[ref], text, instruction.note, instruction)
     return True
+
+
+def _is_row_update(program: Code, instruction: Instruction) -> bool:
+    if instruction.op is index_add and instruction.options["index"] != (HOLE,):
+        return False
+    table, values, indices = instruction.operands[:3]
+    like, places = program.like(values), program.like(indices)
+    size = math.prod(instruction.shape)
+    return (
+        type(table) is Ref
+        and table.kind == "input"
+        and math.prod(like.shape) * cost.TABLE_PER_ROWS <= size >= cost.BLOCKED_ELEMENTS
+        # a mask selects rows too, and values may broadcast
+        and places.dtype.kind in "iu"
+        and like.shape == places.shape + instruction.shape[1:]
+        and like.dtype == instruction.dtype
+    )
 
 
 def _each(frame: Frame, i: int, instruction: Instruction) -> bool:

@@ -202,7 +202,7 @@ def _write_results(frame: Frame) -> None:
             text = values[x]
         elif x.kind == "input":
             text = copied(names.of(_apart, "apart"), x)
-        elif x.kind == "instruction" and x.index in frame.updates and x not in seen:
+        elif x in frame.updates and x not in seen:
             # `RowUpdates` returns what may be handed out
             text = values[x]
         else:
