@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import gc
+import itertools
 import sys
 import weakref
 
@@ -317,4 +318,4 @@ def test_headers_count_what_is_in_loops_and_no_heading_stands_above_another():
     assert f" {sum('  # (' in x for x in lines) + 5} instructions, " in lines[0]
     above = [x.startswith("# gradient of: ") for x in lines]
     assert any(above)
-    assert not any(x and y for x, y in zip(above, above[1:], strict=False))
+    assert not any(x and y for x, y in itertools.pairwise(above))
