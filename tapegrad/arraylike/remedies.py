@@ -407,6 +407,12 @@ _OUTSIDE = {
     "batching": "return it and convert it outside",
     "recording": "return it from the loop or branch and convert it outside",
 }
+_BEFORE = {
+    "compiling": "compute it outside of the compiled function and pass the result, or compile the "
+    "part that does not need it",
+    "batching": "compute it outside of the batched function and pass the result",
+    "recording": "compute it outside of the loop or branch",
+}
 _STATIC = {
     "compiling": "list {} in static_argnums, for a program of each value",
     "batching": "write None in in_axes for {}, if it is the same for all examples",
@@ -417,13 +423,26 @@ _STATEMENTS: Mapping[type[ast.AST], str] = {
     ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
     **dict.fromkeys((ast.If, ast.IfExp, ast.comprehension), _CHOOSE),
 }
+_JOINED: Mapping[type[ast.AST], str] = {
+    ast.And: "join truth values with np.logical_and or &, instead of `and`",
+    ast.Or: "join truth values with np.logical_or or |, instead of `or`",
+    ast.Not: "negate a truth value with np.logical_not, instead of `not`",
+}
+_CHAINED = "compare two at a time, and join with np.logical_and or &"
+# functions of Python that ask for the truth of what they compare, and ours for their list
+_OF_TRUTHS = {name: f"tg.{name}" for name in ("max", "min", "any", "all")} | {"sorted": "tg.sort"}
+# what reads a Tensor to know the shape of its result
+_SHAPING = (
+    *("finding different elements", "finding elements that are not zero", "counting what occurs"),
+    *("trimming zeros", "use as an index", "use as a size"),
+)
 
 
 def of_unknown(what: str, t: Any) -> tuple[str, str]:
     """The name of an operation that needs the unknown value of a Tensor, and the remedy."""
     refuse_solver(t)
     doing, nodes = t.origin.doing, users_code()
-    arguments = _integer_arguments(t) if doing in _STATIC else []
+    arguments = _arguments(t, "iub") if doing in _STATIC else []
     static = _STATIC[doing].format(" and ".join(arguments)) if arguments else ""
     if what == _INDEXING:
         return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
@@ -434,21 +453,80 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
         if code:
             number = name.rpartition(".")[2] in _CONVERSIONS
             return name, f"{_at()}; write {code}" + (f", or {_OUTSIDE[doing]}" if number else "")
-    if what == "bool()":
-        for node in nodes:
-            if type(node) in _STATEMENTS:
-                either = filter(None, (static, _STATEMENTS[type(node)]))
-                return what, f"{users_line()}; " + "; or ".join(either)
+    if what == "bool()" and (truth := _of_truth(nodes)):
+        return what, f"{users_line()}; " + "; or ".join(filter(None, (static, truth)))
+    if what in ("int()", "use as an index") and (index := _of_index(nodes)):
+        return what, f"{users_line()}; " + "; or ".join(filter(None, (static, index)))
+    if not static and what in _SHAPING:
+        static = f"a shape depends on it: {_BEFORE[doing]}"
     if not static and what.startswith(_NUMBERS):
         static = _OUTSIDE[doing]
     everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_OUTSIDE[doing]}"
-    if doing == "compiling":
-        everything = f"list the argument in static_argnums, {everything}"
+    if doing == "compiling" and (numbers := _arguments(t, "iubfc")):
+        everything = f"list {' and '.join(numbers)} in static_argnums, {everything}"
     return what, f"{users_line()}; {static or everything}"
 
 
-def _integer_arguments(t: Any) -> list[str]:
-    """The names of the arguments that a Tensor is computed from, if all are integers."""
+def _of_truth(nodes: Sequence[ast.AST]) -> str:
+    """The remedy by the source that asks for the truth of a Tensor; "" if it says nothing."""
+    if nodes and isinstance(nodes[0], ast.Call) and (code := _of_truths(nodes[0])):
+        return f"write {code}"
+    joined = ""
+    for i, node in enumerate(nodes):
+        # Python 3.11 knows no more than the statement
+        asked = node.test if isinstance(node, ast.If | ast.IfExp | ast.While) and not i else node
+        if isinstance(asked, ast.BoolOp | ast.UnaryOp) and i < 2:
+            joined = joined or _JOINED.get(type(asked.op), "")
+        elif isinstance(asked, ast.Compare) and len(asked.ops) > 1 and not i:
+            joined = _CHAINED
+        if type(node) in _STATEMENTS:
+            return "; ".join(filter(None, (_STATEMENTS[type(node)], joined)))
+        if isinstance(node, ast.stmt):
+            break
+    return joined
+
+
+def _of_truths(call: ast.Call) -> str:
+    """The code for a call of one of Python's functions that compare; "" for any other."""
+    name = _name(call.func)
+    starred = any(isinstance(x, ast.Starred) for x in call.args)
+    if name not in _OF_TRUTHS or not call.args or call.keywords or starred:
+        return ""
+    if name in ("max", "min") and len(call.args) == 2:
+        return _with(f"np.{name}imum", call)
+    several: ast.expr = ast.List(call.args) if len(call.args) > 1 else call.args[0]
+    if isinstance(several, ast.GeneratorExp):
+        several = ast.ListComp(several.elt, several.generators)
+    return _with(_OF_TRUTHS[name], ast.Call(call.func, [several], []))
+
+
+def _of_index(nodes: Sequence[ast.AST]) -> str:
+    """The remedy for an index or a number of steps that is a Tensor; "" for other integers."""
+    match nodes:
+        case [ast.Call(func=ast.Name("range")), *_] | [_, ast.Call(func=ast.Name("range")), *_]:
+            return "loop with tg.fori_loop, tg.while_loop or tg.scan"
+        case [ast.Call(args=[number]) as call, ast.Subscript(ctx=ast.Load()) as node, *_] if (
+            node.slice is call
+        ):
+            array, index = ast.unparse(node.value), f"{ast.unparse(number)}.astype(int)"
+            if len(array) + len(index) > _MOST:
+                return "write t[i.astype(int)]"
+            getitem = f"tg.getitem({array}, {index})"
+            return f"write {array}[{index}], or {getitem} if {array} is no Tensor"
+        case [ast.Subscript(ctx=ast.Load()) as node, *_] if not _is_sliced(node):
+            return "write tg.getitem(tg.array(rows), i), or choose a function with tg.switch"
+    return ""
+
+
+def _is_sliced(node: ast.Subscript) -> bool:
+    return any(isinstance(part, ast.Slice) for part in ast.walk(node.slice))
+
+
+def _arguments(t: Any, kinds: str) -> list[str]:
+    """The names of the arguments that a Tensor is computed from, if all may be static.
+
+    While compiling that is a number; `kinds` are those of its dtype.
+    """
     names, left, seen = [], [t], set()
     while left:
         x = left.pop()
@@ -456,7 +534,7 @@ def _integer_arguments(t: Any) -> list[str]:
             continue
         seen.add(id(x))
         if x.op.name == "parameter" and x.name:
-            if x.dtype.kind not in "iub":
+            if x.dtype.kind not in kinds or (x.shape and x.origin.doing == "compiling"):
                 return []
             names.append(x.name)
         left += x._operands

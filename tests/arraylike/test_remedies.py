@@ -287,13 +287,53 @@ def test_scipys_functions_are_named(written: Any) -> None:
         ("return x[x > 0]", "np.where(mask, t, 0) keeps the shape"),
         ("return f'{x[0]:.3f}'", "; return it and convert it outside"),
         ("return int(x[0])", "; return it and convert it outside"),
-        ("return x.value", "list the argument in static_argnums"),
+        ("return x.value", "; select with tg.where, or branch with tg.cond, loop with"),
+        ("return x[0] > 0 and x[1] > 0", "; join truth values with np.logical_and or &"),
+        ("if x[0] > 0 or x[1] > 0:\n  return x", "tg.cond; join truth values with np.logical_or"),
+        ("return not x[0] > 0", "; negate a truth value with np.logical_not"),
+        ("return 0 < x[0] < 1", "; compare two at a time, and join with np.logical_and"),
+        ("return np.unique(x)", "; a shape depends on it: compute it outside of the compiled"),
+        ("return np.nonzero(x)", "; a shape depends on it: compute it outside of the compiled"),
+        ("return x[:x[0].astype(int)]", "; a shape depends on it: compute it outside of the"),
+        ("for _ in range(int(x[0])):\n  x = x + x", "; loop with tg.fori_loop, "),
+        ("return ['a', 'b'][x[0].astype(int)]", "; write tg.getitem(tg.array(rows), i), or choose"),
     ],
 )
 def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
     body: str, advice: str, written: Any
 ) -> None:
-    assert advice in refusal(written(body), tg.compile)
+    message = refusal(written(body), tg.compile)
+    assert advice in message
+    # an array cannot be static
+    assert "static_argnums" not in message
+
+
+@pytest.mark.parametrize(
+    ("code", "instead"),
+    [
+        ("max(x[0], x[1])", "np.maximum(x[0], x[1])"),
+        ("min(x[0], x[1], 0.5)", "tg.min([x[0], x[1], 0.5])"),
+        ("min(x)", "tg.min(x)"),
+        ("sorted(x)", "tg.sort(x)"),
+        ("any(a > 0.5 for a in x)", "tg.any([a > 0.5 for a in x])"),
+        ("all([x[0] > 0, x[1] < 0])", "tg.all([x[0] > 0, x[1] < 0])"),
+        ("x[int(x[0])]", "x[x[0].astype(int)]"),
+        ("np.cos(X)[int(x[0])]", "tg.getitem(np.cos(X), x[0].astype(int))"),
+    ],
+)
+def test_while_compiling_the_code_that_needs_no_value_works(
+    code: str, instead: str, written: Any
+) -> None:
+    fn, better = (written(f"X = np.ones(3)\nreturn {x}") for x in (code, instead))
+    message = refusal(fn, tg.compile)
+    assert instead in message.rpartition("; write ")[2]
+    assert "static_argnums" not in message
+    np.testing.assert_array_equal(tg.compile(better)(X), fn(X))
+
+
+def test_a_number_may_be_static() -> None:
+    with pytest.raises(tg.TraceError, match="; list x in static_argnums, select with"):
+        tg.compile(lambda x: x.value)(1.0)
 
 
 INTEGERS = [

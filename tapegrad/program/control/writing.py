@@ -122,9 +122,7 @@ class _Loop:
         loop = self.loop
         if loop.stop is not None:
             return "as long as a value says"
-        steps = f"{loop.length} step{'s' * (loop.length != 1)}"
-        if loop.length is None:
-            steps = "a step a row"
+        steps = "a step a row" if loop.length is None else f"{loop.length} steps"
         return f"{steps}, from the last to the first" if loop.reverse else steps
 
     def _head(self) -> str:
