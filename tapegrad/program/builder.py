@@ -19,7 +19,7 @@ import numpy as np
 from tapegrad.core.rules import Rules
 from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
-from tapegrad.ops.shape import broadcast_to, reshape
+from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
     STAGES,
@@ -186,13 +186,12 @@ class Builder:
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
-        if self.replaced:
-            operands = tuple([self.replaced.get(x, x) for x in operands])
+        operands = tuple([self.replaced.get(x, x) for x in operands])
         if op not in CANONICAL:
             first = self.contents.get(content_of(op, operands, options))
             if first is not None and self.ranks[first] < self.now:
                 return self.refs[first]
-        shape, dtype = self._infer(op, operands, options)
+        shape, dtype = infer(op, [self.like(x) for x in operands], options)
         stage, place = self.stage, self.place
         return self.append(
             Instruction(op, operands, options, shape, dtype, False, note, "", stage, place)
@@ -200,7 +199,8 @@ class Builder:
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
-        values: dict[Any, Any] = dict(zip(inputs_at(range(len(operands))), operands, strict=True))
+        inputs = inputs_at(range(len(operands)))
+        values: dict[Any, Any] = dict(zip(inputs, map(self._current, operands), strict=True))
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
             current = tuple([values.get(x, x) for x in instruction.operands])
@@ -230,11 +230,6 @@ class Builder:
             if type(x) is Ref and x[0] == "instruction" and ranks[x[1]] >= now:
                 raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
         return instruction
-
-    def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
-        if op in (reshape, broadcast_to) and min(options["shape"], default=1) > 0:
-            return options["shape"], self.dtype(operands[0])
-        return infer(op, [self.like(x) for x in operands], options)
 
     def name(self, ref: Any, name: str) -> None:
         """Name a value, if it is an instruction's and has no name yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter, methodcaller
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.ops.updates import add_scaled_rows, index_add
-from tapegrad.program import cost
 from tapegrad.program.arena import Arena, Moments, View, life
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import (
@@ -30,7 +26,6 @@ from tapegrad.program.layout import Part, inverse
 from tapegrad.program.lines import KINDS, Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
-from tapegrad.program.reuse import RowUpdates
 from tapegrad.tree.ownership import Array
 
 Values = Mapping[Ref, str]
@@ -61,7 +56,7 @@ class Frame:
         The values in arrays that stay in place from call to call, and what these are called; a
         step of a loop sees successive rows of them.
     updates
-        Instructions that update rows, and what keeps the older table of each.
+        Tables of which rows were updated, in memory that nobody else holds.
     rows
         Values that a loop returned, and the list of their rows, in order.
     lists
@@ -107,10 +102,7 @@ class Frame:
                 self.places[ref] = self.values[first]
             elif not is_filled(program.of(ref)):
                 self.places[ref] = self.new_array(program.of(ref))
-        self.updates: dict[int, str] = {}
-        for i in [] if inside is not None else _row_updates(program):
-            self.updates[i] = names.new(f"rows_{i}")
-            self.once(self.updates[i], f"{names.of(RowUpdates, 'RowUpdates')}()")
+        self.updates: set[Ref] = set()
 
     def _hold(self, x: Constant, ref: Ref) -> None:
         """Have a constant at hand: a line makes one that is filled with a number."""
@@ -123,7 +115,7 @@ class Frame:
         names.namespace[name] = x.array
         if x.splat is not None:
             arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-            line = Line(name, f"{names.library('full', _full)}({arguments})")
+            line = Line(name, f"{names.library('full', np.full)}({arguments})")
             self.arena.view(View(line, name, None))
 
     # --- lines ------------------------------------------------------------------------------
@@ -276,37 +268,3 @@ def _wanted(x: Constant, i: int, matrices: Mapping[Any, Sequence[tuple[Array, st
 def _is_number(x: Constant) -> bool:
     """Whether a constant is one number, which has no line of its own."""
     return x.shape == () and x.splat is not None
-
-
-# --- what is made once ----------------------------------------------------------------------
-
-
-def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
-    """NumPy's, and read-only."""
-    array = np.full(shape, value, dtype)
-    array.setflags(write=False)
-    return array
-
-
-def _row_updates(program: Code) -> list[int]:
-    """The instructions that return a large table with a few rows updated."""
-    results = sorted(x.index for x in program.results if x.kind == "instruction")
-    return [i for i in results if _is_row_update(program, program.instructions[i])]
-
-
-def _is_row_update(program: Code, instruction: Instruction) -> bool:
-    by_index = instruction.op is index_add and instruction.options["index"] == (HOLE,)
-    if not by_index and instruction.op is not add_scaled_rows:
-        return False
-    table, values, indices = instruction.operands[:3]
-    like, places = program.like(values), program.like(indices)
-    size = math.prod(instruction.shape)
-    return (
-        type(table) is Ref
-        and table.kind == "input"
-        and math.prod(like.shape) * cost.TABLE_PER_ROWS <= size >= cost.BLOCKED_ELEMENTS
-        # a mask selects rows too, and values may broadcast
-        and places.dtype.kind in "iu"
-        and like.shape == places.shape + instruction.shape[1:]
-        and like.dtype == instruction.dtype
-    )

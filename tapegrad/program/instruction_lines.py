@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from operator import itemgetter, methodcaller
 from typing import Any
 
 from tapegrad.declare.parts import PART
 from tapegrad.ops.casting import astype, copy
-from tapegrad.ops.indexing import getitem
+from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
@@ -22,6 +23,7 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import Part, axes_of, is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
 from tapegrad.program.memory import Plan
+from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
 
 
@@ -37,21 +39,29 @@ def write_instructions(frame: Frame) -> None:
         frame.still |= {x: name for x, name in names.items() if name in frame.lists}
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    i, block = 0, ""
+    i, begun, block, headed = 0, "", "", ""
     while i < len(instructions):
         stage, place = instructions[i].stage, instructions[i].place
         if stage in stages:
             del stages[: stages.index(stage) + 1]
-            frame.write("", "", stage)
-        if stage == STAGES[1] and place is not None and place.text not in ("", block):
+            begun = stage
+        if stage == STAGES[1] and place is not None and place.text:
             block = place.text
-            frame.write("", "", f"gradient of: {block if block.isprintable() else repr(block)}")
         begin, stop = runs.get(i, (i, i + 1))
+        n = len(frame.lines)
         if i in runs:
             write_run(frame, range(begin, stop))
         else:
             _write(frame, i)
         i = stop
+        # one that is written elsewhere has no line here to stand above
+        if len(frame.lines) > n:
+            heads = [begun] if begun else []
+            if stage == STAGES[1] and block != headed:
+                heads.append(f"gradient of: {block if block.isprintable() else repr(block)}")
+                headed = block
+            frame.lines[n:n] = [Line("", "", head) for head in heads]
+            begun = ""
         if ended and (gone := [x for j in range(begin, stop) for x in ended.get(j, ())]):
             frame.write("", f"del {', '.join(gone)}")
 
@@ -80,14 +90,36 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
 
 
 def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have the rows of a table updated by what keeps the older one."""
-    if i not in frame.updates:
+    """Have a few rows of a large table that is returned updated by what keeps the older one."""
+    ref, names = frame.plan.refs[i], frame.names
+    is_result = frame.inside is None and ref in frame.program.results
+    if not is_result or not _is_row_update(frame.program, instruction):
         return False
+    update = names.new(f"rows_{i}")
+    frame.once(update, f"{names.of(RowUpdates, 'RowUpdates')}()")
+    frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
-    text = f"{frame.updates[i]}({', '.join(arguments)})"
-    frame.write(frame.values[frame.plan.refs[i]], text, instruction.note, instruction)
+    text = f"{update}({', '.join(arguments)})"
+    frame.write(frame.values[ref], text, instruction.note, instruction)
     return True
+
+
+def _is_row_update(program: Code, instruction: Instruction) -> bool:
+    if instruction.op is index_add and instruction.options["index"] != (HOLE,):
+        return False
+    table, values, indices = instruction.operands[:3]
+    like, places = program.like(values), program.like(indices)
+    size = math.prod(instruction.shape)
+    return (
+        type(table) is Ref
+        and table.kind == "input"
+        and math.prod(like.shape) * cost.TABLE_PER_ROWS <= size >= cost.BLOCKED_ELEMENTS
+        # a mask selects rows too, and values may broadcast
+        and places.dtype.kind in "iu"
+        and like.shape == places.shape + instruction.shape[1:]
+        and like.dtype == instruction.dtype
+    )
 
 
 def _each(frame: Frame, i: int, instruction: Instruction) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.program.arena import Arena, buffer
+from tapegrad.program.control.loop import codes_in
 from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
@@ -88,11 +89,11 @@ class Writing:
         """Comments that say what the program takes and what it holds, in how many bytes."""
         program, values = self.frame.program, self.frame.values
         parts = {
-            "input": program.inputs,
-            "instruction": program.instructions,
-            "buffer": self.frame.plan.buffers,
+            "input": len(program.inputs),
+            "instruction": sum([len(code.instructions) for code in codes_in(program)]),
+            "buffer": len(self.frame.arena.memory),
         }
-        counts = ", ".join(f"{len(x)} {part}{'s' * (len(x) != 1)}" for part, x in parts.items())
+        counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
         whole = f" of {self.size:,} bytes in all" if self.size else ""
         lines = [f"# {_shown(program.label)}: {counts}{whole}"]
         for i, argument in enumerate(program.inputs):
@@ -201,7 +202,7 @@ def _write_results(frame: Frame) -> None:
             text = values[x]
         elif x.kind == "input":
             text = copied(names.of(_apart, "apart"), x)
-        elif x.kind == "instruction" and x.index in frame.updates and x not in seen:
+        elif x in frame.updates and x not in seen:
             # `RowUpdates` returns what may be handed out
             text = values[x]
         else:

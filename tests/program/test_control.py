@@ -290,3 +290,14 @@ def test_cond_and_while_loop_are_written_as_if_and_while():
     assert "while True:" in text
     same(step(4.0), 2.0)
     same(step(0.5), 1.0)
+
+
+def test_while_loop_is_ended_by_its_carry_whatever_its_step_has_ready():
+    def fn(c, w):
+        return tg.while_loop(lambda c: np.sum(c) < 5000.0, lambda c: c + w, c)
+
+    args = np.ones((4, 16)), np.arange(16.0)
+    compiled = tg.compile(fn)
+    # a row is laid out once, before the loop
+    assert "broadcast_to" in [x.op.name for x in compiled.program(*args).instructions]
+    np.testing.assert_array_equal(compiled(*args), fn(*args))

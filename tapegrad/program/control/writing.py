@@ -122,7 +122,9 @@ class _Loop:
         loop = self.loop
         if loop.stop is not None:
             return "as long as a value says"
-        steps = "a step a row" if loop.length is None else f"{loop.length} steps"
+        steps = f"{loop.length} step{'s' * (loop.length != 1)}"
+        if loop.length is None:
+            steps = "a step a row"
         return f"{steps}, from the last to the first" if loop.reverse else steps
 
     def _head(self) -> str:
