@@ -329,8 +329,9 @@ def compile(
     static_argnums
         Positions of further arguments to treat as static.
     passes
-        The passes that improve the program, in order; `tapegrad.program.PASSES` by
-        default.
+        The passes that improve the program, in order; `tapegrad.program.PASSES` by default. One of
+        your own is added to these: ``(*PASSES, own)``. Among them is `improve_bodies`, which
+        applies all of them to the bodies of loops and branches: ``(own,)`` alone reaches none.
     check
         Whether each pass is proved on each program: after it, the program is well-formed, and
         gives what it gave before for these arguments and for others like them: ordinary ones, ties,
@@ -387,14 +388,25 @@ def compile(
     numbers = as_positions("static_argnums", static_argnums)
     if isinstance(numbers, int):
         numbers = (numbers,)
-    compiled = Compiled(
-        fn, numbers, PASSES if passes is None else tuple(passes), check, check_finite
-    )
+    compiled = Compiled(fn, numbers, _as_passes(passes), check, check_finite)
     caller = sys._getframe(1)
     # the package itself compiles anew on purpose, to compare
     if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
         compiled._line = caller.f_code.co_filename, caller.f_lineno
     return compiled
+
+
+def _as_passes(passes: Any) -> tuple[Pass, ...]:
+    """The passes of a call; those of the package for None."""
+    if passes is None:
+        return PASSES
+    several = tuple(passes) if isinstance(passes, Iterable) else (None,)
+    if not all(map(callable, several)):
+        raise TypeError(
+            "compile: passes must be a tuple of passes, such as (*tg.program.PASSES, own), not "
+            f"{passes!r}"
+        )
+    return several
 
 
 def _is_array(x: Any) -> bool:

@@ -27,6 +27,7 @@ from types import (
 from typing import Any
 
 import numpy as np
+from numpy.random import SeedSequence
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
@@ -66,7 +67,9 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     """
     reach = reached(fn)
     known = {id(x) for _, x in _GLOBAL}
+    own: list[tuple[str, Any]]
     own = [(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)]
+    own += [(f"the seed sequence {name}", x) for name, x in reach if isinstance(x, SeedSequence)]
     generators = [*_GLOBAL, *[pair for pair in own if id(pair[1]) not in known]]
     readers = [_reader(x) for _, x in generators]
     before = [read() for read in readers]
@@ -89,6 +92,8 @@ def _reader(x: Any) -> Callable[[], Any]:
     """A function that reads the state of a random generator, to compare."""
     if isinstance(x, random.Random):
         return x.getstate if not isinstance(x, random.SystemRandom) else lambda: None
+    if isinstance(x, SeedSequence):
+        return lambda: x.n_children_spawned
     if isinstance(x, np.random.RandomState) and x.get_state(legacy=False)["has_gauss"]:
         return lambda: _content(x.get_state(legacy=False))
     # without a number that is kept, each draw moves the bit generator
@@ -96,10 +101,12 @@ def _reader(x: Any) -> Callable[[], Any]:
 
 
 def _words(bits: Any) -> Any:
-    """The state of a bit generator."""
+    """The state of a bit generator, and how many were spawned from it."""
     # the words of a Mersenne Twister would be copied one by one
     is_long = type(bits) is np.random.MT19937
-    return string_at(bits.ctypes.state_address, _BYTES) if is_long else _content(bits.state)
+    words = string_at(bits.ctypes.state_address, _BYTES) if is_long else _content(bits.state)
+    # a generator that is spawned is another in every call, and moves no word
+    return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
 
 def _content(state: Any) -> Any:

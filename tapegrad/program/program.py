@@ -23,6 +23,7 @@ from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.declare import OPS
 from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
@@ -317,7 +318,15 @@ def rule(
         takes any.
     where
         Whether it may apply to instructions of a form, see `Builder.rewrite`.
+
+    Raises
+    ------
+    TypeError
+        For what is no op, such as a function of NumPy's.
     """
+    for op in ops:
+        if not isinstance(op, Rules):
+            raise TypeError(f"rule: an op is needed, not {op!r}{_op_instead(op)}")
 
     def declared(visit: Visit) -> Improvement:
         def visit_real(builder: Builder, instruction: Instruction) -> Any:
@@ -331,6 +340,12 @@ def rule(
         return Improvement(change)
 
     return declared
+
+
+def _op_instead(x: Any) -> str:
+    """The op to use in the place of a function of NumPy's, in words; "" if there is none."""
+    name = getattr(x, "__name__", "")
+    return f": tg.{name} is the op" if name in OPS else ""
 
 
 def improved(program: Program, passes: Iterable[Pass]) -> Program:

@@ -41,6 +41,12 @@ def drawing(rng):
         drawing(np.random),
         lambda x: x * random.random(),
         tg.grad(lambda x: tg.sum(x * RNG.random(4))),
+        # what is spawned is another in every call, and leaves the state as it was
+        lambda x: x * RNG.spawn(1)[0].normal(size=4),
+        functools.partial(lambda bits, x: x * bits.spawn(1)[0].random_raw(), np.random.MT19937(0)),
+        functools.partial(
+            lambda seeds, x: x * seeds.spawn(1)[0].generate_state(4), np.random.SeedSequence(0)
+        ),
     ],
 )
 def test_draws_while_compiling_are_refused(fn):
@@ -60,7 +66,7 @@ def test_the_state_of_a_mersenne_twister_in_memory_is_its_words_and_its_position
     for _ in range(700):
         state = rng.get_state(legacy=False)["state"]
         words = np.array([*state["key"], state["pos"]], np.uint32)
-        assert read() == words.tobytes()
+        assert read()[0] == words.tobytes()
         rng.random()
 
 

@@ -54,6 +54,10 @@ class Part:
     number: float | None = None
     name: str = ""
 
+    def names(self) -> set[str]:
+        """The names in it."""
+        return {self.name}.union(*[part.names() for part in self.parts]) - {""}
+
     def may_be(self, op: Any) -> bool:
         """Whether an operand that this op makes may be like this part."""
         if self.number is not None:
@@ -156,7 +160,8 @@ def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
     """A function of a form that gives the rules that may fit its instructions, in order."""
     by_op: dict[Rules, list[Line]] = {}
     for x in rules:
-        assert x.pattern.op is not None, f"{x.text} is for no op"
+        if x.pattern.op is None:
+            raise ValueError(f"{x.text}: the pattern is no op's")
         by_op.setdefault(x.pattern.op, []).append(x)
 
     @lru_cache(1 << 10)
@@ -168,6 +173,11 @@ def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
 
 def algebra(text: str, name: str = "algebra", complex: bool = False) -> Improvement:
     """A pass of rules, a line each; `complex` as in `rule`.
+
+    Raises
+    ------
+    ValueError
+        For a line that is no rule.
 
     Examples
     --------
@@ -199,11 +209,20 @@ def applied(
 
 def _line(text: str) -> Line:
     equation, _, conditions = text.partition(", if ")
-    pattern, replacement = [
-        _part(ast.parse(side.strip(), mode="eval").body) for side in equation.split("->")
-    ]
+    sides = equation.split("->")
+    if len(sides) != 2:
+        raise ValueError(f"{text}: a rule is a pattern, ->, and what takes its place")
+    try:
+        pattern, replacement = [_part(ast.parse(x.strip(), mode="eval").body) for x in sides]
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text}: {error.args[0]}") from None
     words = [tuple(x.split()) for x in conditions.split(", ") if x]
-    assert all(word[0] in _WORDS for word in words), f"{text} has an unknown condition"
+    for word, *_ in words:
+        if word not in _WORDS:
+            raise ValueError(f"{text}: {word} is no condition; there are {', '.join(_WORDS)}")
+    read = replacement.names().union(*[names for _, *names in words])
+    if unbound := read - pattern.names():
+        raise ValueError(f"{text}: the pattern does not bind {', '.join(sorted(unbound))}")
     return Line(text, pattern, replacement, tuple(words))
 
 
@@ -213,14 +232,19 @@ def _part(node: ast.expr) -> Part:
         return Part(name=node.id)
     if isinstance(node, ast.NamedExpr):
         return attrs.evolve(_part(node.value), name=node.target.id)
+    op: Rules | None
+    operands: Sequence[ast.expr]
     if isinstance(node, ast.Call):
-        assert isinstance(node.func, ast.Name), ast.unparse(node)
-        return Part(OPS[node.func.id], tuple(map(_part, node.args)))
-    if isinstance(node, ast.BinOp):
-        return Part(_OPERATORS[type(node.op)], (_part(node.left), _part(node.right)))
-    if isinstance(node, ast.UnaryOp) and not isinstance(node.operand, ast.Constant):
-        return Part(_OPERATORS[type(node.op)], (_part(node.operand),))
-    return Part(number=ast.literal_eval(node))
+        op, operands = OPS.get(ast.unparse(node.func)), node.args
+    elif isinstance(node, ast.BinOp):
+        op, operands = _OPERATORS.get(type(node.op)), [node.left, node.right]
+    elif isinstance(node, ast.UnaryOp) and not isinstance(node.operand, ast.Constant):
+        op, operands = _OPERATORS.get(type(node.op)), [node.operand]
+    else:
+        return Part(number=ast.literal_eval(node))
+    if op is None:
+        raise ValueError(f"{ast.unparse(node)} is the value of no op")
+    return Part(op, tuple(map(_part, operands)))
 
 
 # --- operands ---------------------------------------------------------------------------------

@@ -1,20 +1,23 @@
 """Rules of algebra: each is proved on programs drawn from its own pattern."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
+from messages import check_refusals
 from programs import tidy
 
 import tapegrad as tg
 from tapegrad.core.forward import apply
 from tapegrad.declare import OPS
 from tapegrad.errors import ProofError
+from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import fold
-from tapegrad.program.passes.algebra import algebra, lines, table, words
+from tapegrad.program.passes.algebra import algebra, lines, words
 from tapegrad.program.passes.fold import ALGEBRA
-from tapegrad.program.program import improved
+from tapegrad.program.program import improved, rule
 from tapegrad.testing.proof import improved_and_proved
 
 LAST = {"axis": -1, "keepdims": True}
@@ -159,21 +162,53 @@ def test_a_rule_of_ones_own_is_a_line():
     assert [y.op for y in step.program(np.ones(2)).instructions] == [tg.add]
 
     def looped(x):
-        return tg.fori_loop(0, 3, lambda i, y: np.log(np.exp(y)) * 2.0, x)
+        # in a step, and moved out of it
+        def step(i, carry):
+            y, z = carry
+            return np.log(np.exp(y)) * np.log(np.exp(z)), z
 
-    from tapegrad.program import PASSES
+        return tg.fori_loop(0, 3, step, (x, x * 2.0))[0]
 
-    text = str(tg.compile(looped, passes=(folded, *PASSES)).program(np.ones(2)))
-    assert "exp" in str(tg.compile(looped).program(np.ones(2)))
-    assert "exp" not in text
+    def exponentials(*passes):
+        return str(tg.compile(looped, passes=passes).program(np.ones(2))).count("exp(")
+
+    assert [exponentials(*PASSES), exponentials(folded)] == [2, 2]
+    assert [exponentials(*PASSES, folded), exponentials(folded, *PASSES)] == [0, 0]
 
 
-@pytest.mark.parametrize("text", ["x * 1 -> x, if unreal", "no_op(x) -> x", "x -> x"])
-def test_a_line_that_says_nothing_is_refused(text):
-    with pytest.raises((AssertionError, KeyError)):
-        table(lines(text))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x * 1 -> x, if unreal", "unreal is no condition; there are real, "),
+        ("no_op(x) -> x", r"no_op\(x\) is the value of no op"),
+        ("np.exp(x) -> x", r"np.exp\(x\) is the value of no op"),
+        ("x // 1 -> x", "x // 1 is the value of no op"),
+        ("-exp(x) -> exp(~x)", "~x is the value of no op"),
+        ("x -> x", "the pattern is no op's"),
+        ("exp(x) -> y", "the pattern does not bind y"),
+        ("exp(x) -> log(x + z) * y", "the pattern does not bind y, z"),
+        ("exp(x) -> x, if typed y", "the pattern does not bind y"),
+        ("exp(x)", "a rule is a pattern, ->, and"),
+        ("exp(x -> x", r"'\(' was never closed"),
+    ],
+)
+def test_a_line_that_is_no_rule_is_refused_when_it_is_declared(text, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(text.partition('->')[0])}.*: {message}"):
+        algebra(text)
 
 
 def test_every_condition_is_used_and_told():
     used = {word[0] for rule in ALGEBRA for word in rule.conditions}
     assert used == {line.partition(":")[0] for line in words().splitlines()}
+
+
+def test_what_is_no_pass_is_refused_when_it_is_declared():
+    own = rule(tg.sin)(lambda builder, instruction: None)
+    check_refusals(
+        [
+            (TypeError, lambda: rule(tg.cos, np.sin), "'sin'>: tg.sin is the op"),
+            (TypeError, lambda: rule(own.change), "rule: an op is needed, not <function"),
+            (TypeError, lambda: tg.compile(np.sin, passes=own), "compile: passes must be a tuple"),
+            (TypeError, lambda: tg.compile(np.sin, passes=(own, "fold")), "*tg.program.PASSES"),
+        ]
+    )
