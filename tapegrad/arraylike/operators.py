@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.arraylike.protocols import binary, in_place, method
-from tapegrad.arraylike.table import ANSWERS
+from tapegrad.arraylike.table import ANSWERS, remedy
 
 _power, _rpower = binary(np.power)
 
@@ -138,7 +138,7 @@ class Operators:
         return ANSWERS[operator.setitem](self)
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError("a Tensor is immutable; write: t = t.at[index].set(value)")
+        raise TypeError(f"a Tensor is immutable; write: {remedy('of_setting')}")
 
     def __delitem__(self, index: Any) -> NoReturn:
         raise TypeError("a Tensor is immutable; select what to keep: t = t[index]")

@@ -34,6 +34,21 @@ _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "
 _OF_SCIPY = ("polygamma", "softplus")
 # modules of SciPy some of whose functions NumPy has too, with their place there
 _OF_NUMPY = {"scipy.linalg": "linalg."}
+# draws with a key for those of `numpy.random`, by their names
+_OF_RANDOM = {
+    name: code
+    for code, names in {
+        "tg.random.permutation(key, t)": "permutation permuted shuffle",
+        "tg.random.choice(key, t, shape, replace, p)": "choice",
+        "tg.random.integers(key, low, high, shape)": "integers randint",
+        "tg.random.uniform(key, shape, low, high)": "uniform",
+        "loc + scale * tg.random.normal(key, shape)": "normal",
+        "np.exp(mean + sigma * tg.random.normal(key, shape))": "lognormal",
+        "-scale * np.log1p(-tg.random.uniform(key, shape))": "exponential",
+    }.items()
+    for name in names.split()
+}
+_TRANSFORMED = "the quantile function of the distribution at tg.random.uniform(key, shape)"
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
@@ -308,8 +323,8 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         if function == "log" and len(call.args) == 2:
             return " / ".join(f"np.log({ast.unparse(x)})" for x in call.args)
         return _with(f"np.{ours}", call) if ours else ""
-    if module.endswith("random"):
-        return "loc + scale * tg.random.normal(key, shape)"
+    if _is_random(module):
+        return _OF_RANDOM.get(function, _TRANSFORMED)
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
         # the function's name in SciPy, or a method's, such as norm.logpdf
         method = ".".join(re.sub(r"\(.*\)", "", name).split(".")[-2:])
@@ -336,6 +351,14 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
     ):
         return ""
     return _with(f"tg.{path}", call) if _is_ours(path) else ""
+
+
+def _is_random(module: str) -> bool:
+    """Whether what stands before a function's name is `numpy.random` or a generator of it."""
+    frame: Any = users_frame()
+    generator = frame.f_locals.get(module, frame.f_globals.get(module))
+    made = "default_rng(" in module or type(generator).__module__.startswith("numpy.random")
+    return made or module.endswith("random")
 
 
 def _called(name: str) -> tuple[str, str]:
@@ -541,7 +564,14 @@ def _arguments(t: Any, kinds: str) -> list[str]:
     return sorted(names)
 
 
-# --- an in-place operator -------------------------------------------------------------------
+# --- writing in place -----------------------------------------------------------------------
+
+
+def of_setting() -> str:
+    """The statement to write where elements of a Tensor are set."""
+    node = next(iter(users_code()), None)
+    shuffles = isinstance(node, ast.Call) and _name(node.func).endswith("shuffle")
+    return f"t = {_OF_RANDOM['shuffle'] if shuffles else 't.at[index].set(value)'}"
 
 
 def augmented(default: str) -> str:

@@ -336,6 +336,32 @@ def test_a_number_may_be_static() -> None:
         tg.compile(lambda x: x.value)(1.0)
 
 
+@pytest.mark.parametrize(
+    ("code", "instead"),
+    [
+        ("np.random.permutation(x)", "tg.random.permutation(key, t)"),
+        ("np.random.default_rng(0).permuted(x)", "tg.random.permutation(key, t)"),
+        ("rng.choice(x)", "tg.random.choice(key, t, shape, replace, p)"),
+        ("np.random.randint(x[0] * 9)", "tg.random.integers(key, low, high, shape)"),
+        ("np.random.uniform(x, 2.0)", "tg.random.uniform(key, shape, low, high)"),
+        ("np.random.normal(x)", "loc + scale * tg.random.normal(key, shape)"),
+        ("rng.lognormal(x)", "np.exp(mean + sigma * tg.random.normal(key, shape))"),
+        ("np.random.exponential(x)", "-scale * np.log1p(-tg.random.uniform(key, shape))"),
+        ("np.random.gamma(x)", "the quantile function of the distribution at tg.random.uniform("),
+        ("np.random.shuffle(x)", "t = tg.random.permutation(key, t)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:you are shuffling")
+def test_a_draw_is_told_the_draw_with_a_key(code: str, instead: str, written: Any) -> None:
+    fn = written(f"rng = np.random.default_rng(0)\nreturn np.sum({code})")
+    names: dict[str, Any] = {"key": 0, "shape": (3,), "replace": True, "p": None, "t": np.ones(3)}
+    names |= {"loc": 0, "scale": 1, "mean": 0, "sigma": 1, "low": 0, "high": 9, "np": np, "tg": tg}
+    draw = None if instead.startswith("the") else eval(instead.removeprefix("t = "), names)
+    assert draw is None or draw.shape == (3,)
+    for transform in (tg.grad, tg.compile):
+        assert instead in refusal(fn, transform).partition("write")[2]
+
+
 INTEGERS = [
     "[x for _ in range(n)]",
     "x.reshape((n, -1))",
