@@ -386,7 +386,7 @@ class Builder:
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result: Any = visit(self, instruction)
             if type(result) is Instruction:
-                self._put_current(i, result)
+                self._put(i, result)
             elif result is not None:
                 result = self.replaced.get(result, result)
                 is_later = _is_computed(result) and self.ranks[result[1]] >= self.now
@@ -400,7 +400,7 @@ class Builder:
                     heappop(waiting)
                 i = order[self.now // 2]
                 if self.ranks[i] != _GONE:
-                    self._put_current(i, self.instructions[i])
+                    self._put(i, self.instructions[i])
                 form = forms[i]
                 visited = (ops is None or form[0] in ops) and (where is None or where(form))
                 if visited and self.ranks[i] != _GONE:
@@ -419,16 +419,9 @@ class Builder:
             self.outputs = tuple(map(self._current, self.outputs))
             self.replaced = {}
 
-    def _put_current(self, i: int, instruction: Instruction) -> None:
+    def _put(self, i: int, instruction: Instruction) -> None:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
-        self.put(i, instruction)
-        first = self._first(i, instruction)
-        if first != i:
-            self._replace(i, self.refs[first])
-
-    def put(self, i: int, instruction: Instruction) -> None:
-        """Put an instruction in the place of another."""
         self._release(i)
         key = content(self.instructions[i])
         if self.contents.get(key) == i:
@@ -437,10 +430,12 @@ class Builder:
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
             self.ops.add(instruction.op)
+            # what uses it is of another form now
             for user in self.users[i]:
-                self.forms[user] = self._form(user, self.instructions[user])
-                if self._is_rewriting:
-                    heappush(self._waiting, self.ranks[user])
+                heappush(self._waiting, self.ranks[user])
+        first = self._first(i, instruction)
+        if first != i:
+            self._replace(i, self.refs[first])
 
     def _replace(self, i: int, x: Any) -> None:
         """Use an operand, which keeps the name, wherever the result of an instruction is used."""

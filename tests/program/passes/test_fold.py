@@ -23,6 +23,13 @@ def test_fold_makes_a_power_of_a_half_the_square_root():
             assert repr(got) == repr(np.sqrt(x))
 
 
+def test_fold_takes_a_row_before_it_is_broadcast():
+    def fn(x):
+        return np.exp(x) * np.broadcast_to(x[0], x.shape)
+
+    assert "broadcast_to" not in kinds(fold(trace(fn, (np.ones((2, 3)),), {})))
+
+
 @pytest.mark.parametrize("axis", [0, -1, ()])
 def test_fold_sums_a_scalar_along_its_axis(axis):
     # NumPy takes axis 0 of none for no axis

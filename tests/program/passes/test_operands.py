@@ -11,7 +11,7 @@ from programs import after, run
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes import fold, lay_out
+from tapegrad.program.passes import fold, lay_out, straighten
 
 
 def test_type_numbers_warns_of_overflow_at_each_run():
@@ -21,6 +21,12 @@ def test_type_numbers_warns_of_overflow_at_each_run():
         compiled(x)
     with pytest.warns(RuntimeWarning, match="overflow"):
         compiled(x)
+
+
+def test_straighten_copies_a_transpose_for_several_products():
+    x, w = np.ones((3, 4)), np.ones((5, 4))
+    for fn, copies in ((lambda x, w: x @ w.T, 0), (lambda x, w: (x @ w.T, (x + 1.0) @ w.T), 1)):
+        assert after(straighten, fn, x, w).count("copy") == copies
 
 
 @given(

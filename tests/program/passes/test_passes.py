@@ -25,7 +25,7 @@ from tapegrad.program.checking import check_code
 from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref, content
 from tapegrad.program.passes import pick_first
-from tapegrad.program.program import rebuilt
+from tapegrad.program.program import rebuilt, rule
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -115,6 +115,21 @@ def test_what_is_equal_is_computed_once():
     assert ops.count("tanh") == ops_of(lambda x: tg.tanh(x), np.ones(3)).count("tanh") == 1
     # what another pass makes equal, after the others were compared
     assert ops_of(lambda x: (np.tanh(x), np.tanh(x * 1.0) * 2.0), np.ones(3)).count("tanh") == 1
+
+
+def test_a_rule_sees_and_shares_what_stands_there_by_now():
+    @rule(where=lambda form: form[0] is tg.sin or form[1:] == (tg.cos,))
+    def turned(builder, x):
+        return x.but(op=tg.cos) if x.op is tg.sin else x.operands[0]
+
+    @rule(tg.sin)
+    def early(builder, x):
+        return builder.emit(tg.cos, *x.operands)
+
+    x = np.ones(3)
+    assert after(turned, lambda x: np.tanh(np.sin(x)), x) == ["cos"]
+    # the same is computed later, so far
+    assert after(early, lambda x: np.sin(x) - np.cos(x), x) == ["cos", "subtract"]
 
 
 def test_pick_first_before_a_column_is_taken_off_and_the_largest_of_wide_rows():
