@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.rules import Rules
-from tapegrad.ops.arithmetic import add, subtract
+from tapegrad.ops.arithmetic import add, negative, subtract
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
-from tapegrad.ops.rows import index_select, pick, row_places
+from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Instruction
@@ -28,10 +28,18 @@ def pick_first(builder: Builder) -> None:
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
-    if builder.has((pick, max_, min_)):
-        rules: dict[Rules, Visit] = {max_: _largest, min_: _largest}
-        rules[pick] = partial(_picked, builder.uses())
-        builder.rewrite(lambda builder, x: rules[x.op](builder, x), rules)
+    if builder.has((pick, unpick, max_, min_)):
+        picked = partial(_picked, builder.uses())
+        rules: dict[Rules, Visit] = {
+            pick: picked,
+            add: _added,
+            subtract: _added,
+            max_: _largest,
+            min_: _largest,
+        }
+        builder.rewrite(
+            lambda builder, instruction: rules[instruction.op](builder, instruction), rules
+        )
 
 
 def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> Any:
@@ -53,6 +61,28 @@ def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any
     places = builder.emit(row_places, indices, n=builder.shape(a)[-1])
     picked = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
     return builder.reshaped(picked, shape)
+
+
+def _added(builder: Builder, instruction: Instruction) -> Any:
+    """``a + unpick(v, i)`` -> a copy of a to which v is added at the places i."""
+    one, other = instruction.operands
+    unpicked = builder.source(other, unpick)
+    a, sign = one, 1
+    if unpicked is None and instruction.op is add:
+        unpicked, a = builder.source(one, unpick), other
+    elif unpicked is not None and instruction.op is subtract:
+        sign = -1
+    if unpicked is None or builder.shape(a) != instruction.shape == unpicked.shape:
+        return None
+    if unpicked.shape != instruction.shape or builder.dtype(a) != instruction.dtype:
+        return None
+    values, indices = unpicked.operands
+    if builder.dtype(values) != instruction.dtype:
+        return None
+    if sign < 0:
+        values = builder.emit(negative, values)
+    places = builder.emit(row_places, indices, n=unpicked.options["n"])
+    return builder.emit(add_at_places, a, values, places)
 
 
 def _largest(builder: Builder, instruction: Instruction) -> Any:
