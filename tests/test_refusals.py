@@ -138,6 +138,10 @@ CALLS: list[Refusal] = [
     ],
     (TypeError, lambda: tg.compile(None), "function"),
     *[
+        (TypeError, lambda x=x: tg.compile(abs)({"o": x}), "argument 0: |must hold real numbers")
+        for x in (np.array([1, 2], object), np.zeros(1, [("a", object)]))
+    ],
+    *[
         (TypeError, lambda n=n: tg.compile(abs, static_argnums=n), "static_argnums")
         for n in ("a", (0, "a"), True)
     ],

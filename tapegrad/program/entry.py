@@ -135,9 +135,9 @@ def read(
             if type(leaf) is Tensor:
                 traced = True
             elif isinstance(leaf, np.ndarray | np.generic):
-                if type(leaf) is not np.ndarray:
+                if type(leaf) is not np.ndarray or leaf.dtype.hasobject:
                     # refused, or made plain, as it is when recorded
-                    leaf = as_constant(leaf, "parameter", True)
+                    leaf = as_constant(leaf, what, True)
                 kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 values.append(leaf)
             elif type(leaf) in (float, int, complex):
