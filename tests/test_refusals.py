@@ -138,6 +138,10 @@ CALLS: list[Refusal] = [
     ],
     (TypeError, lambda: tg.compile(None), "function"),
     *[
+        (TypeError, lambda n=n: tg.compile(lambda x: x, n)(1.0), f"static_argnums|{n}|takes 1 ")
+        for n in (4, -2, (0, 1))
+    ],
+    *[
         (TypeError, lambda x=x: tg.compile(abs)({"o": x}), "argument 0: |must hold real numbers")
         for x in (np.array([1, 2], object), np.zeros(1, [("a", object)]))
     ],

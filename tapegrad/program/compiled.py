@@ -42,7 +42,7 @@ from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
-from tapegrad.transforms.names import as_positions
+from tapegrad.transforms.names import as_positions, check_positions
 from tapegrad.tree.ownership import owned_copy, readonly_view
 
 P = ParamSpec("P")
@@ -233,6 +233,8 @@ class Compiled(Wrapper, Generic[P, R]):
     def _compile(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
         if self._line is not None and not self._kept:
             self._report_thrown_away(*self._line)
+        if any(not -len(args) <= i < len(args) for i in self.static_argnums):
+            check_positions(self.fn, "static_argnums", self.static_argnums)
         with _uncollected():
             results, how = Results(), (self.static_argnums, False, call.signature)
             recorded = results("", trace, self.fn, args, kwargs, *how)
@@ -257,8 +259,9 @@ class Compiled(Wrapper, Generic[P, R]):
         while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
             fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
         code = getattr(fn, "__code__", None)
-        # a line of a helper may compile many functions
-        self._key = file, line, label(fn), code and (code.co_filename, code.co_firstlineno)
+        # a line of a helper may compile many functions, and a line may hold many lambdas
+        place = code and (code.co_filename, code.co_firstlineno, code.co_linetable)
+        self._key = file, line, label(fn), place
         if self._thrown_away[self._key] >= THROWN_AWAY:
             self._thrown_away[self._key] = -sys.maxsize
             _LOG.warning(
@@ -365,8 +368,9 @@ def compile(
         that an object which it names holds, since the numbers would be the same in every call. At
         most a thousand objects are searched.
     TypeError
-        When called: for an argument that neither varies nor is static, and for a result
-        that is neither an array, a number nor static, such as a pullback.
+        When called: for an argument that neither varies nor is static, for a result
+        that is neither an array, a number nor static, such as a pullback, and for a position in
+        `static_argnums` that the function does not have.
     ProofError
         When called, if `check` is true and a pass changes what is computed: a fault of tapegrad.
     NonFiniteError

@@ -13,6 +13,7 @@ from tapegrad.errors.functions import argument_names, label
 
 Fn = Callable[..., Any]
 Argnames = str | tuple[str, ...]
+_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
 
 def as_argnames(argnames: Any) -> Argnames | None:
@@ -112,8 +113,20 @@ def _positional(fn: Fn, n: int) -> tuple[str, ...]:
     parameters = _inspected(fn)
     if parameters is None:
         return argument_names(fn, n)
-    kinds = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
-    return tuple([p.name for p in parameters if p.kind.name in kinds][:n])
+    return tuple([p.name for p in parameters if p.kind.name in _POSITIONAL][:n])
+
+
+def check_positions(fn: Fn, what: str, numbers: tuple[int, ...]) -> None:
+    """Raise for a position that no argument of a function can have."""
+    parameters = _inspected(fn)
+    if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return
+    n = sum([p.kind.name in _POSITIONAL for p in parameters])
+    if any(not -n <= i < n for i in numbers):
+        raise TypeError(
+            f"{what} is {numbers}, but {label(fn)} takes {n} argument{'s' * (n != 1)} by "
+            "position, counted from 0"
+        )
 
 
 def as_positions(what: str, numbers: Any) -> int | tuple[int, ...]:

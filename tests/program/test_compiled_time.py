@@ -167,6 +167,8 @@ def test_what_is_compiled_for_good_reason_is_not_told_of(caplog):
     source = "\n".join("tg.compile(square)(1.0)" for _ in many)
     exec(source, {"tg": tg, "square": square})
     exec("\n".join(f"jit(lambda x: x + {i})(1.0)" for i in many), {"jit": jit})
+    for fn in eval(f"[{', '.join(f'lambda x: x + {i}' for i in many)}]"):
+        jit(fn)(1.0)
     kept = [jit(lambda x, i=i: x + i) for i in many]
     assert [step(1.0) for step in kept] == [1.0 + i for i in many]
     for _ in many:

@@ -290,3 +290,6 @@ def test_static_argnums_make_a_program_for_each_value():
         step = tg.compile(lambda n, x: [x] * n, static_argnums=first)
         assert [len(step(n, X)) for n in (1, 3, 1)] == [1, 3, 1]
         assert len(step.signatures) == 2
+    # a position that the call leaves out
+    for fn in (lambda x, n=2: x * n, lambda x, *rest: x * 2, tg.vmap(lambda x, n=2: x * n)):
+        np.testing.assert_array_equal(tg.compile(fn, static_argnums=1)(X), X * 2)
