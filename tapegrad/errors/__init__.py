@@ -80,10 +80,11 @@ class NonFiniteError(TapegradError, FloatingPointError):
 
 
 class ProofError(TapegradError, AssertionError):
-    """A pass of the compiler changes what a function computes: a fault of tapegrad.
+    """A pass of the compiler changes what a function computes, or raises.
 
-    Raised by ``compile(fn, check=True)``. The message names the pass, the result, its values before
-    and after, and the arguments that they were found for.
+    A fault of tapegrad, unless the pass is one of your own, which the message says. Raised by
+    ``compile(fn, check=True)``. The message names the pass, the result, its values before and
+    after, and the arguments that they were found for; in a loop or a branch, those of its body.
 
     Examples
     --------

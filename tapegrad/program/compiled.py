@@ -338,8 +338,9 @@ def compile(
     check
         Whether each pass is proved on each program: after it, the program is well-formed, and
         gives what it gave before for these arguments and for others like them: ordinary ones, ties,
-        zeros, almost ones, huge, tiny, infinite and nan. It takes a hundred times as long to
-        compile. Use it when results look wrong, and in the report of a fault.
+        zeros, almost ones, huge, tiny, infinite and nan. So is each body of a loop or a branch, for
+        these arguments may not run it. It takes a hundred times as long to compile. Use it when
+        results look wrong, and in the report of a fault.
     check_finite
         Whether to look at the results of each call. If one is not finite, the function itself is
         recorded with these arguments, and the error names the first value that is not, with your
@@ -372,7 +373,8 @@ def compile(
         that is neither an array, a number nor static, such as a pullback, and for a position in
         `static_argnums` that the function does not have.
     ProofError
-        When called, if `check` is true and a pass changes what is computed: a fault of tapegrad.
+        When called, if `check` is true and a pass changes what is computed: a fault of tapegrad,
+        unless the pass is one of your own.
     NonFiniteError
         When called, with `check_finite`: if a result is not finite.
 

@@ -24,6 +24,7 @@ by itself, by a unit in the last place of the whole, for products are rounded so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -35,7 +36,7 @@ from tapegrad.core.rules import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.control.loop import Branch, Loop, applied, stacked
+from tapegrad.program.control.loop import Branch, Loop, applied, inner, stacked
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.tree.ownership import Array
 
@@ -72,6 +73,26 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
         return _result(instruction, operands, this)
 
     return interpreted(code, inputs, apply)
+
+
+@np.errstate(all="ignore")
+def operands_of_bodies(code: Code, inputs: Sequence[Any]) -> dict[int, list[Any]]:
+    """The operands of the loops and the branches of a program, by the number of the instruction.
+
+    If the program raises, those up to there.
+    """
+    operands: dict[int, list[Any]] = {}
+    numbers = count()
+
+    def apply(instruction: Instruction, values: list[Any]) -> Any:
+        i = next(numbers)
+        if inner(instruction.options):
+            operands[i] = values
+        return _result(instruction, values, _as_it_is)
+
+    with suppress(Exception):
+        interpreted(code, inputs, apply)
+    return operands
 
 
 def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> Any:

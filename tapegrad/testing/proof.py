@@ -15,6 +15,7 @@ have:
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -25,13 +26,16 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.declare.declarations import facts
 from tapegrad.errors import ProofError
+from tapegrad.errors.lines import is_users, place_of
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
-from tapegrad.program.control.loop import codes_in
+from tapegrad.program.control.loop import Branch, Loop, codes_in
 from tapegrad.program.ir import Code, Input
+from tapegrad.program.passes import PASSES
+from tapegrad.program.passes.loops import improve_bodies
 from tapegrad.program.program import Improvement, Pass, Program, rebuilt
 from tapegrad.program.text import runner
-from tapegrad.testing.evaluation import Rounded, evaluated
+from tapegrad.testing.evaluation import Rounded, evaluated, operands_of_bodies
 from tapegrad.tree.ownership import Array
 
 # how many times as far as rounding moves a result a pass may
@@ -57,11 +61,17 @@ class Fault:
         The output.
     text
         The values, in words.
+    error
+        What the pass raised; None if it made a program.
+    within
+        The body of a loop or of a branch where it is; None if it is in no body.
     """
 
     kind: str
     path: str
     text: str
+    error: Exception | None = attrs.field(default=None, eq=False)
+    within: Code | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -232,13 +242,21 @@ class Proof:
     ----------
     program
         The program that was recorded.
+    tries
+        The inputs that a program is tried on, by it and the values that were recorded.
     known
         What it gives, for each of the inputs that it does not raise for.
     """
 
-    def __init__(self, program: Program, inputs: Iterable[Values]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        values: Values,
+        tries: Callable[[Code, Values], Iterable[Values]] | None = None,
+    ) -> None:
         self.program = program
-        known = [Known.of(program, x) for x in inputs]
+        self.tries = tries or trials
+        known = [Known.of(program, x) for x in self.tries(program, values)]
         self.known = [x for x in known if x is not None]
         self.paths = [path or "the result" for path in tree.structure_paths(program.structure)]
 
@@ -248,12 +266,18 @@ class Proof:
         """The passes at fault, each with the fault and the inputs that show it.
 
         The passes are run one after another; one at fault is left out. `fired` is called with each
-        that changes the program, and the program that it made.
+        that changes the program, and the program that it made. The bodies of loops and branches
+        are proved as programs of their inputs, since the inputs of the program may never run them.
         """
         before, expected = self.program, [x.outputs for x in self.known]
         passes = tuple(passes)
         builder = Builder.of_program(before, passes)
         for improve in passes:
+            if improve is improve_bodies:
+                inside = list(self.faults_inside(before, passes))
+                yield from inside
+                if inside:
+                    continue
             try:
                 if isinstance(improve, Improvement):
                     improve.change(builder)
@@ -262,8 +286,8 @@ class Proof:
                 else:
                     after = improve(before)
                     builder = Builder.of_program(after, passes)
-            except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-                yield improve, Fault("raises", "", f"{type(error).__name__}: {error}"), ()
+            except Exception as error:
+                yield improve, Fault("raises", "", f"{type(error).__name__}: {error}", error), ()
                 builder = Builder.of_program(before, passes)
                 continue
             if after == before:
@@ -275,6 +299,24 @@ class Proof:
             else:
                 yield improve, fault, inputs
                 builder = Builder.of_program(before, passes)
+
+    def faults_inside(self, program: Code, passes: tuple[Pass, ...]) -> Iterator[Found]:
+        """The passes at fault in the bodies of the loops and the branches of a program."""
+        operands = operands_of_bodies(program, self.known[0].inputs) if self.known else {}
+        for i, instruction in enumerate(program.instructions):
+            for held in instruction.options.values():
+                if not isinstance(held, Loop | Branch):
+                    continue
+                body: Any
+                for body in held.bodies.values():
+                    if len(body.outputs) != body.structure.size:
+                        # it keeps more than its function returns, or returns less
+                        _, structure = tree.flatten((0,) * len(body.outputs))
+                        body = attrs.evolve(body, structure=structure)
+                    proof = Proof(body, body_values(body, held, operands.get(i)), self.tries)
+                    for improve, fault, inputs in proof.faults(passes):
+                        inside = fault.within or body
+                        yield improve, attrs.evolve(fault, within=inside), inputs
 
     def compared(
         self, before: Program, after: Program, expected: Sequence[list[Any]]
@@ -347,7 +389,7 @@ def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values
     ProofError
         If a pass changes what is computed, or the program that is written does not compute it.
     """
-    proof = Proof(program, trials(program, values))
+    proof = Proof(program, values)
     last = [program]
 
     def fired(improve: Pass, after: Program) -> None:
@@ -358,18 +400,26 @@ def improved_and_proved(program: Program, passes: Iterable[Pass], values: Values
         known = [x for old in proof.known if (x := Known.of(last[-1], old.inputs)) is not None]
         fault = written_fault(last[-1], known, proof.paths)
     if fault is not None:
-        raise ProofError(_message(program, *fault))
+        raise ProofError(_message(program, *fault)) from fault[1].error
     return last[-1]
 
 
 def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
     """The message about a fault."""
     name = getattr(improve, "__name__", repr(improve))
-    where = f"the pass {name}" if improve is not None else "the written program"
+    who = f"the pass {name}" if improve is not None else "the written program"
     text = f"{fault.path}: {fault.text}" if fault.path else fault.text
-    lines = [f"{where} changes what {program.label} computes ({fault.kind}): {text}"]
-    for x, value in zip(program.inputs, inputs, strict=False):
+    within = fault.within or program
+    of = program.label if within is program else f"{within.label}, a body in {program.label},"
+    verb = f"changes what {of} computes ({fault.kind})"
+    if fault.error is not None:
+        verb = f"raises for the program of {of.removesuffix(',')}"
+    lines = [f"{who} {verb}: {text}"]
+    for x, value in zip(within.inputs, inputs, strict=False):
         lines.append(f"  {x.path} = {np.array2string(np.asarray(value), threshold=50)}")
+    if improve is not None and improve not in PASSES:
+        lines.append(f"It is no pass of tapegrad's: it {_blame(improve, fault)}")
+        return "\n".join(lines)
     lines.append(
         "This is a fault of tapegrad: please report it with the function and this message."
     )
@@ -379,6 +429,22 @@ def _message(program: Program, improve: Pass | None, fault: Fault, inputs: Value
             f"if x.__name__ != {name!r}])"
         )
     return "\n".join(lines)
+
+
+def _blame(improve: Pass, fault: Fault) -> str:
+    """In words, that a pass raised or is wrong, and where, as far as that is the caller's code."""
+    place: Any = ""
+    if fault.error is not None:
+        raised = fault.error.__traceback__
+        while raised is not None:
+            place = place_of(raised.tb_frame) if is_users(raised.tb_frame) else place
+            raised = raised.tb_next
+        return f"raised at {place}" if place else "raised"
+    code = getattr(inspect.unwrap(getattr(improve, "change", improve)), "__code__", None)
+    # the code of lines of algebra is the package's
+    if code is not None and code.co_name == getattr(improve, "__name__", ""):
+        place = f", at {code.co_filename}:{code.co_firstlineno}"
+    return f"is wrong{place}"
 
 
 # --- trials: inputs that a program is tried on, ordinary, tied, huge, tiny, infinite ------
@@ -431,6 +497,27 @@ _DRAWN: dict[str, Callable[..., Any]] = {
 }
 KINDS = (*_DRAWN, "mixed")
 _MODERATE = ("ordinary", "whole", "zeros", "near ones", "small")
+
+
+def body_values(body: Code, held: Loop | Branch, operands: Values | None) -> list[Any]:
+    """Inputs of a body, from the operands of its loop or branch: for the first step, of a loop.
+
+    Zeros stand for those that are not known, such as the rows of a loop of no steps.
+    """
+    values: list[Any] = [None] * len(body.inputs)
+    if operands is not None and isinstance(held, Branch):
+        values = list(operands[1:])
+    elif operands is not None and isinstance(held, Loop):
+        first = held.n_captured + held.n_carry
+        rows = [x[0] if len(x) else None for x in operands[first:]]
+        values = [*operands[:first], *rows]
+    return [_as_input(x, value) for x, value in zip(body.inputs, values, strict=False)]
+
+
+def _as_input(x: Input, value: Any) -> Any:
+    known = value is not None and np.shape(value) == x.shape
+    array = np.asarray(value if known else np.zeros(x.shape), x.dtype)
+    return array.item() if x.number else array
 
 
 def inputs_like(

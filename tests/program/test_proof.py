@@ -47,7 +47,11 @@ def proof_of(drawn: Drawn, n_kinds: int) -> Proof:
     ]
     first = len(program.instructions)
     kinds = [KINDS[(first + k) % len(KINDS)] for k in range(n_kinds)]
-    return Proof(program, [own, *[inputs_like(program.inputs, own, kind) for kind in kinds]])
+
+    def tries(code: Any, values: Any) -> list[Any]:
+        return [values, *[inputs_like(code.inputs, values, kind) for kind in kinds]]
+
+    return Proof(program, own, tries)
 
 
 @contextlib.contextmanager
@@ -186,9 +190,68 @@ def test_a_wrong_pass_is_named(kind: str) -> None:
         tg.compile(fn, check=True, passes=(*PASSES[:1],))(*args)
         with pytest.raises(ProofError, match=match) as caught:
             tg.compile(fn, check=True, passes=(*PASSES[:1], wrong))(*args)
-    assert "please report it" in str(caught.value)
+        assert "\nIt is no pass of tapegrad's: it is wrong" in str(caught.value)
+        with (
+            mock.patch("tapegrad.testing.proof.PASSES", (wrong,)),
+            pytest.raises(ProofError, match="please report it"),
+        ):
+            tg.compile(fn, check=True, passes=(*PASSES[:1], wrong))(*args)
     # the same holds for other functions
     assert isinstance(caught.value, AssertionError)
+
+
+@rule(tg.sin)
+def cosine(builder: Builder, instruction: Instruction) -> Any:
+    """``sin(x)`` as ``cos(x)``."""
+    return builder.emit(tg.cos, *instruction.operands)
+
+
+@rule(tg.sin)
+def broken(builder: Builder, instruction: Instruction) -> Any:
+    """Raises."""
+    return 1 / 0
+
+
+def sines(x: Any) -> Any:
+    """A loop over rows."""
+    return tg.scan(lambda c, r: (np.sin(c) + r, c), 0.0, x)
+
+
+# programs whose bodies the arguments do not run
+UNUSED: dict[str, tuple[Any, Any]] = {
+    "cond": (lambda k, x: tg.cond(k == 7, np.sin, lambda v: v, x), X),
+    "switch": (lambda k, x: tg.switch(k - 3, [lambda v: v, lambda v: v * 2, np.sin], x), X),
+    "while_loop": (lambda k, x: tg.while_loop(lambda c: k == 7, np.sin, x), X),
+    "stop": (lambda k, x: tg.while_loop(lambda c: np.sin(c) < -0.9, lambda c: c + k, x), 2.0),
+    "scan": (lambda k, x: sines(x)[0], X[:0]),
+    "index": (lambda k, x: tg.cond(k == 7, lambda v: np.sin(v)[k], np.sum, x), X),
+    "scan in a branch": (lambda k, x: tg.cond(k == 7, lambda v: sines(v)[0], np.sum, x), X),
+    "branch in a branch": (
+        lambda k, x: tg.cond(k == 7, lambda v: tg.cond(k == 8, np.sin, np.exp, v), lambda v: v, x),
+        X,
+    ),
+    "gradient": (
+        tg.grad(lambda k, x: np.sum(tg.cond(k == 7, np.cos, lambda v: v, x)), argnums=1),
+        X,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_body_that_the_arguments_do_not_run_is_proved(name: str) -> None:
+    fn, x = UNUSED[name]
+    tg.compile(fn, check=True)(3, x)
+    for passes in ((*PASSES, cosine), (cosine, *PASSES)):
+        with pytest.raises(
+            ProofError, match=r"cosine changes what .* computes \((value|zero)\)"
+        ) as wrong:
+            tg.compile(fn, check=True, passes=passes)(3, x)
+        assert f"it is wrong, at {__file__}:" in str(wrong.value)
+    with pytest.raises(ProofError, match=r"broken raises for .*: division by zero") as raised:
+        tg.compile(fn, check=True, passes=(broken, *PASSES))(3, x)
+    assert "it raised at " in str(raised.value)
+    assert "return 1 / 0" in str(raised.value)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
