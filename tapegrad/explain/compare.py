@@ -274,16 +274,56 @@ def _first_difference(
     kwargs: Mapping[str, Any],
 ) -> str:
     """The first line of a program whose value differs from the recording's, in words."""
-    _, tape, _ = apart(run, fn, args, kwargs, None, users_place)
-    compiled, _, _ = on_tape(program, values, f"the program of {program.label}")
+    output, tape, _ = apart(run, fn, args, kwargs, None, users_place)
+    compiled, _, results = on_tape(program, values, f"the program of {program.label}")
     narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
     tolerance = 1e-4 if narrow else 1e-8
     comparison = _compared(tape, compiled, tolerance, tolerance, alike=True)
-    # a pass may have put another operand in
-    first = comparison.first or next(iter(comparison.rows), None)
-    if first is None:
-        return "; run line by line, the program gives what the recording does"
-    return f"\nfirst (a is recorded, b compiled): {first}"
+    pairs = zip(tree.leaves(output), results, strict=True)
+    differing = [y for x, y in pairs if is_numeric(primal_of(x)) and _differ(x, y, tolerance)]
+    # a pass may have put another op, or another operand, in
+    first = comparison.first or _unrecorded(tape, differing, tolerance)
+    first = first or next(iter(comparison.rows), None)
+    if first is not None:
+        return f"\nfirst (a is recorded, b compiled): {first}"
+    if differing:
+        return "; run line by line, the program gives another value of the recording in its place"
+    return "; run line by line, the program gives what the recording does"
+
+
+@np.errstate(all="ignore")
+def _differ(x: Any, y: Any, tolerance: float) -> bool:
+    """Whether two records, or constants, differ."""
+    return any(_worst(u, v, tolerance, tolerance) for u, v in _values(x, y))
+
+
+def _unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Difference | None:
+    """The first line of another tape that has a value which this one lacks, from such as it has.
+
+    Only lines that lead to results that differ are looked at.
+    """
+    recorded: dict[Any, list[Tensor]] = {}
+    for x in tape:
+        recorded.setdefault(x.shape, []).append(x)
+
+    def lacks(y: Any) -> bool:
+        return type(y) is Tensor and all(
+            _differ(x, y, tolerance) for x in recorded.get(y.shape, ())
+        )
+
+    waiting = [y for y in differing if lacks(y)]
+    seen, began = {*waiting}, list[Tensor]()
+    while waiting:
+        y = waiting.pop()
+        before = {*filter(lacks, y._operands)}
+        if not before:
+            began.append(y)
+        waiting += before - seen
+        seen |= before
+    if not began:
+        return None
+    why = "no line of the recording has this value, and each of its operands is of the recording"
+    return Difference(None, min(began, key=lambda y: y.index), np.inf, None, True, why)
 
 
 def _compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:

@@ -13,6 +13,8 @@ from messages import check_refusals
 import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
+from tapegrad.program import PASSES
+from tapegrad.program.program import improvement, rule
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -392,6 +394,31 @@ def test_check_names_the_first_line_of_a_program_that_differs():
         assert ", multiply, at " in text
         assert ": z = y * scale" in text
         assert "is [2. 5.] and [2. 3.]" in text
+
+
+@rule(tg.sin)
+def cosine(builder, instruction):
+    return builder.emit(tg.cos, *instruction.operands)
+
+
+@improvement()
+def first_again(builder):
+    builder.outputs = (*builder.outputs[:-1], builder.outputs[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fn", "match"),
+    [
+        (cosine, lambda x: np.sum(np.sin(tg.softmax(x) * 3.0) ** 2), r"line \d+, cos"),
+        (cosine, lambda x: tg.scan(lambda c, r: (np.sin(c) * r, c), 1.0, x)[0], "sin in a, cos in"),
+        (first_again, lambda x: (x * 2.0, x), "gives another value of the recording"),
+    ],
+)
+def test_check_names_the_line_that_a_wrong_pass_wrote(wrong, fn, match):
+    for passes in ((wrong, *PASSES), (*PASSES, wrong)):
+        with pytest.raises(AssertionError, match=match) as caught:
+            tg.compile(fn, passes=passes).check(np.array([0.5, 1.0, 2.0]))
+        assert "gives what the recording does" not in str(caught.value)
 
 
 def test_check_says_if_no_line_differs():
