@@ -520,6 +520,7 @@ def _as_input(x: Input, value: Any) -> Any:
     return array.item() if x.number else array
 
 
+@np.errstate(all="ignore")
 def inputs_like(
     inputs: Sequence[Input], values: Sequence[Any], kind: str, seed: int = 0
 ) -> list[Any]:
