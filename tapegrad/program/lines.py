@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
     @property
     def comment(self) -> str:
-        """What a reader is told about it."""
+        """The comment that stands at its end: the shape of the result, and the note."""
         if self.result is None:
             return self.note
         shape = str(self.result.shape)

@@ -309,7 +309,7 @@ def input_of(value: Any) -> Input:
 
 
 def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
-    """What functions captured, and their programs as if each had captured all of it."""
+    """The Tensors that functions captured, and their programs as if each had captured all."""
     captured = [*dict.fromkeys([x for done in functions for x in done.captured])]
     codes = []
     for done in functions:
