@@ -101,6 +101,9 @@ def contents(x: Any) -> Sequence[Any]:
     if isinstance(x, np.ndarray):
         # the collector does not see the objects in an array
         return x.flat[:MOST_ELEMENTS].tolist() if x.dtype.hasobject else ()
+    if hasattr(type(x), "__compiled__"):
+        # its programs and its passes hold thousands of objects, and none of the caller's
+        return (x.fn,)
     for kind in _CONTAINERS:
         # by the methods of its kind: a class derived from it may have others
         if isinstance(x, kind) and kind.__len__(x) > MOST_ELEMENTS:

@@ -131,6 +131,21 @@ def test_no_depth_of_boxes_hides_a_tensor(data):
     assert tensor_inside(boxed(2.0)) is None
 
 
+def test_no_compiled_function_hides_a_tensor_behind_its_passes():
+    many = [[[i, j] for i in range(50)] for j in range(50)]
+
+    def unchanged(program, remembered=many):
+        return program
+
+    def hiding(x):
+        for name in ("slots", "object", "checkpoint"):
+            x = HIDING[name](x)
+        return tg.compile(lambda y: (x, y), passes=(unchanged,))
+
+    with pytest.raises(TypeError, match=r"line 0 of the tape.*not a tree"):
+        tg.vjp(hiding, 2.0)
+
+
 def test_looking_into_an_iterator_takes_nothing_from_it():
     assert list(tg.grad(lambda x: (x, iter([1, 2])), has_aux=True)(2.0)[1]) == [1, 2]
 
