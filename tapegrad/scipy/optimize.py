@@ -2,8 +2,8 @@
 
 No gradient passes through the steps of a solver. At a minimum the slope stays zero for all
 arguments, at a root the function does; the implicit function theorem gives the derivative of the
-solution, as for `tapegrad.implicit_root`. The theorem holds at a solution alone: a derivative
-raises an error where SciPy has not converged, or where the solution is not differentiable.
+solution, as for `tapegrad.implicit_root`. The theorem holds only at a solution: a derivative is
+refused if SciPy has not converged, or if the solution is not differentiable.
 """
 
 from __future__ import annotations
