@@ -380,12 +380,12 @@ def test_load_keeps_text_that_would_be_code(whole: Path, tmp_path: Path, field: 
     assert RAN == []
 
 
-def test_load_finds_a_wrong_shape_or_dtype(whole: Path, tmp_path: Path) -> None:
-    text = content(whole)
-    found = 0
-    for i, instruction in enumerate(text["code"]["instructions"]):
-        if not instruction[5]:
-            wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
-            refused(changed(whole, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
-            found += 1
-    assert found > 5
+def test_load_finds_a_wrong_shape_or_dtype(whole: Path, originals: Any, tmp_path: Path) -> None:
+    for path in (whole, originals[0][0]):
+        text, found = content(path), 0
+        for i, instruction in enumerate(text["code"]["instructions"]):
+            if not instruction[5]:
+                wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
+                refused(changed(path, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
+                found += 1
+        assert found > 5
