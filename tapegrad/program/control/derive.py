@@ -44,44 +44,26 @@ from tapegrad.transforms.replay import apply_batched, take_place
 from tapegrad.tree.ownership import Array
 
 
-class Moving(NamedTuple):
-    """An input of a derivative that is none of the step: a cotangent or a tangent.
-
-    Attributes
-    ----------
-    role
-        ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
-    input
-        Its shape and dtype.
-    of
-        The result or the operand that it belongs to; -1 for a sum, which begins with 0.
-    """
-
-    role: str
-    input: Input
-    of: int
-
-
-@attrs.frozen
-class Derivative:
+class Derivative(NamedTuple):
     """A step of a loop and its derivative, in one program.
 
     Attributes
     ----------
     joined
         The program.
-    moving
-        Its inputs after those of the step.
+    roles
+        For each of its inputs after those of the step, which are cotangents or tangents,
+        ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
+    of
+        The result or the operand that each of these belongs to; -1 for a sum, which begins with 0.
     places
         Where each of its outputs belongs, among the operands of the loop or among its results.
-    reverse
-        Whether the steps are taken from the last row to the first.
     """
 
     joined: Program
-    moving: list[Moving]
+    roles: list[str]
+    of: list[int]
     places: list[int]
-    reverse: bool
 
 
 def _once(
@@ -113,35 +95,60 @@ def zeros(code: Code, x: Any, *axes: int) -> Array:
 
 def spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
     """The parts of what a loop or a branch returned, at these of n places; None at the others."""
-    parts = {i: part(whole, at) for at, i in enumerate(places) if i >= 0}
+    parts = {i: part(whole, at) for at, i in enumerate(places)}
     return [parts.get(i) for i in range(n)]
 
 
-# --- the backward pass ----------------------------------------------------------------------
+# --- programs of derivatives ----------------------------------------------------------------
 
 
-def pulled_back(
-    code: Code, tensors: Sequence[Tensor], seeded: Sequence[int], wanted: Sequence[int]
-) -> list[Any]:
-    """The cotangents of the inputs at `wanted`, recorded after the program itself.
+def pulled_back(code: Code, seeded: Sequence[int], wanted: Sequence[int]) -> Program:
+    """A program and its backward pass: the cotangents of the inputs at `wanted`.
 
-    Parameters
-    ----------
-    code
-        The program.
-    tensors
-        Its inputs, and last the cotangents of the outputs at `seeded`.
-    seeded, wanted
-        Positions among the outputs and the inputs.
+    Its further inputs are the cotangents of the outputs at `seeded`.
     """
-    outputs = replayed(code, tensors[: len(code.inputs)])
-    seeds: dict[Tensor, Any] = {}
-    for i, g in zip(seeded, tensors[len(tensors) - len(seeded) :], strict=True):
-        x = outputs[i]
-        if type(x) is Tensor:
-            seeds[x] = seeds[x] + g if x in seeds else g
-    tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
-    return [*sweep([tape], seeds).values()] if wanted else []
+    n = len(code.inputs)
+
+    def back(tensors: list[Tensor]) -> Iterable[Any]:
+        outputs = replayed(code, tensors[:n])
+        seeds: dict[Tensor, Any] = {}
+        for i, g in zip(seeded, tensors[n:], strict=True):
+            x = outputs[i]
+            if type(x) is Tensor:
+                seeds[x] = seeds[x] + g if x in seeds else g
+        tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
+        return sweep([tape], seeds).values() if wanted else ()
+
+    cotangents = [_like(code, code.outputs[i], "d_") for i in seeded]
+    return program_of(code.label, [*code.inputs, *cotangents], back)
+
+
+def pushed_forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Program:
+    """A program and its forward pass: the tangents of the outputs at `wanted`.
+
+    Its further inputs are the tangents of the inputs at `moved`.
+    """
+    n = len(code.inputs)
+
+    def forth(tensors: list[Tensor]) -> list[Any]:
+        outputs = replayed(code, tensors[:n])
+        moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
+        chosen = {i: outputs[i] for i in wanted if type(outputs[i]) is Tensor}
+        tangents = push(Tape(last_written(), tensors[-1]), moves, chosen.values())
+        known = {i: tangents[x] for i, x in chosen.items() if x in tangents}
+        return [known[i] if i in known else zeros(code, code.outputs[i]) for i in wanted]
+
+    tangents = [_like(code, Ref("input", i), "t_") for i in moved]
+    return program_of(code.label, [*code.inputs, *tangents], forth)
+
+
+def _like(code: Code, x: Any, prefix: str) -> Input:
+    like = code.like(x)
+    # a cotangent is an array, even that of a Python number
+    return Input(prefix + input_of(code.of(x)).path, like.shape, np.dtype(like.dtype))
+
+
+# --- derivatives of a step ------------------------------------------------------------------
 
 
 @_once
@@ -149,8 +156,7 @@ def backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> Deriv
     """A step of a loop and its backward pass.
 
     It returns the cotangents of the captured values (added to those of later steps), of the carry,
-    and of the rows. What moves are the cotangents of the captured values, of the carry, and of what
-    the step returned.
+    and of the rows.
 
     Parameters
     ----------
@@ -161,60 +167,31 @@ def backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> Deriv
     wanted
         The operands whose cotangents are wanted.
     """
-    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
     captured = [i for i in range(n) if i in wanted]
-    carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
-    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
-    seeded = sorted(moved)
-    moving = [
-        *[Moving("carry", _like(body, Ref("input", i), "d_"), -1) for i in captured],
-        *[Moving("carry", _like(body, body.outputs[i], "d_"), i) for i in carry],
-        *[Moving("row", _like(body, body.outputs[i], "d_"), i) for i in seeded],
-    ]
-    order = [*captured, *[n + i for i in carry], *rows]
-
-    def step(tensors: list[Any]) -> list[Any]:
-        derivatives = pulled_back(body, tensors, [*carry, *seeded], order)
-        sums = tensors[len(body.inputs) :][: len(captured)]
-        added = [s + c if type(c) is Tensor else s for s, c in zip(sums, derivatives, strict=False)]
-        return [*added, *derivatives[len(sums) :]]
-
-    joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
-    return Derivative(joined, moving, order, not loop.reverse)
-
-
-# --- the forward pass -----------------------------------------------------------------------
-
-
-def pushed_forward(
-    code: Code, tensors: Sequence[Tensor], moved: Sequence[int], wanted: Iterable[int]
-) -> list[Any]:
-    """The tangents of the outputs at `wanted`, recorded after the program itself; None is zero.
-
-    The tensors are the inputs of the program, and last the tangents of those at `moved`.
-    """
-    n = len(code.inputs)
-    outputs = replayed(code, tensors[:n])
-    chosen = [outputs[i] for i in wanted]
-    moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
-    tape = Tape(last_written(), tensors[-1])
-    tangents = push(tape, moves, [x for x in chosen if type(x) is Tensor])
-    return [tangents.get(x) if type(x) is Tensor else None for x in chosen]
+    carry = [i for i in range(loop.n_carry) if floating(body, Ref("input", n + i))]
+    rows = [i for i in range(first, len(body.inputs)) if i in wanted]
+    seeded, n_sums = [*carry, *sorted(moved)], len(captured)
+    # as if each step handed on what it captures: the cotangents are sums
+    step = attrs.evolve(body, outputs=(*inputs_at(captured), *body.outputs))
+    places = [*captured, *[n + i for i in carry], *rows]
+    joined = pulled_back(step, [*range(n_sums), *[n_sums + i for i in seeded]], places)
+    roles = ["carry"] * (n_sums + len(carry)) + ["row"] * len(moved)
+    return Derivative(joined, roles, [-1] * n_sums + seeded, places)
 
 
 @_once
 def forward(loop: Loop, moved: frozenset[int], last: int) -> Derivative:
     """A step of a loop and its forward pass.
 
-    It returns the tangents of the first `last` results, without those that are always 0. What moves
-    are the tangents of the operands, of which a floating carry always has one.
+    It returns the tangents of the first `last` results, without those that are always 0.
 
     Parameters
     ----------
     loop
         The loop.
     moved
-        The operands that have tangents.
+        The operands that have tangents; a floating carry always has one.
     last
         How many of the results' tangents are wanted.
     """
@@ -222,27 +199,25 @@ def forward(loop: Loop, moved: frozenset[int], last: int) -> Derivative:
     roles = {i: "captured" for i in range(n) if i in moved}
     roles |= {i: "carry" for i in range(n, first) if floating(body, Ref("input", i))}
     roles |= {i: "row" for i in range(first, len(body.inputs)) if i in moved}
-    moving = [Moving(x, _like(body, Ref("input", i), "t_"), i) for i, x in roles.items()]
-    moving_outputs: list[int] = []
-
-    def step(tensors: list[Tensor]) -> list[Any]:
-        results = []
-        for i, t in enumerate(pushed_forward(body, tensors, [*roles], range(last))):
-            is_carry = roles.get(n + i) == "carry"
-            if t is not None or is_carry:
-                moving_outputs.append(i)
-                results.append(zeros(body, body.outputs[i]) if t is None else t)
-        return results
-
-    joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
-    return Derivative(joined, moving, moving_outputs, loop.reverse)
-
-
-# --- dividing -------------------------------------------------------------------------------
+    wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
+    joined = pushed_forward(body, [*roles], wanted)
+    # a tangent that depends on nothing is 0
+    moving = {
+        i: x
+        for i, x in zip(wanted, joined.outputs, strict=True)
+        if i < loop.n_carry or x.kind != "constant"
+    }
+    joined = attrs.evolve(joined, outputs=tuple(moving.values()))
+    return Derivative(joined, [*roles.values()], [*roles], [*moving])
 
 
 def divided(
-    loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], derivative: Derivative
+    loop: Loop,
+    y: Any,
+    operands: Sequence[Any],
+    moved: Mapping[int, Any],
+    derivative: Derivative,
+    reverse: bool,
 ) -> tuple[Loop, list[Any]]:
     """The part of a step's derivative that depends on what moves, as a loop, and its operands.
 
@@ -254,40 +229,37 @@ def divided(
         The cotangents of its results, or the tangents of its operands.
     derivative
         Of its step.
+    reverse
+        Whether the new loop goes from the last row to the first.
     """
-    body, n, joined = loop.body, loop.n_captured, derivative.joined
-    kept = {x: loop.first_kept + i for i, x in enumerate(body.outputs[loop.first_kept :])}
-
-    def row(x: Ref) -> tuple[str, Input, Any]:
-        return "row", _like(joined, x, ""), part(y, kept[x])
-
-    inputs, read = inputs_at(range(len(joined.inputs))), needed(joined, joined.outputs, kept)
-    # the role of each input of the new loop, its shape and dtype, and its operand
-    slots: dict[Ref, tuple[str, Input, Any]] = {}
-    for x in dict.fromkeys((*inputs[: len(body.inputs)], *kept)):
-        if x in read and x in kept:
-            slots[x] = row(x)
-        elif x in read:
-            role = "captured" if x.index < n else "row"
-            slots[x] = role, joined.inputs[x.index], operands[x.index]
-    for x, (role, like, of) in zip(inputs[len(body.inputs) :], derivative.moving, strict=True):
-        slots[x] = role, like, moved[of] if of in moved else np.zeros(like.shape, like.dtype)
-    if loop.length is None and all(role != "row" for role, _, _ in slots.values()):
+    joined, n = derivative.joined, len(loop.body.inputs)
+    inputs = inputs_at(range(len(joined.inputs)))
+    kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
+    read = needed(joined, joined.outputs, kept)
+    roles = {x: "captured" if x.index < loop.n_captured else "row" for x in inputs[:n]}
+    roles |= dict.fromkeys(kept, "row")
+    roles = {x: role for x, role in roles.items() if x in read}
+    roles |= dict(zip(inputs[n:], derivative.roles, strict=True))
+    if loop.length is None and "row" not in roles.values():
         # the number of steps is that of the rows
-        slots[inputs[n]] = row(inputs[n])
+        roles[inputs[loop.n_captured]] = "row"
+    values: list[Any] = []
     # in the order of the words: the captured, the carry, the rows
-    order = sorted(slots, key=lambda x: slots[x][0])
-    roles, likes, values = zip(*[slots[x] for x in order], strict=True)
+    order = sorted(roles, key=roles.__getitem__)
+    for x in order:
+        if x in kept:
+            values.append(part(y, kept[x]))
+        elif x.index < n:
+            values.append(operands[x.index])
+        else:
+            of = derivative.of[x.index - n]
+            values.append(moved[of] if of in moved else zeros(joined, x))
+    likes = [_like(joined, x, "") if x in kept else joined.of(x) for x in order]
     code = from_these(joined, order, likes)
-    n_carry, n_rows = roles.count("carry"), roles.count("row")
-    n_ys, terms = len(code.outputs) - n_carry, (loop.length, derivative.reverse)
-    return Loop(code, n_carry, n_rows, n_ys, *terms, remember=loop.remember), list(values)
-
-
-def _like(code: Code, x: Any, prefix: str) -> Input:
-    like = code.like(x)
-    # a cotangent is an array, even that of a Python number
-    return Input(prefix + input_of(code.of(x)).path, like.shape, np.dtype(like.dtype))
+    n_carry, n_xs = [[*roles.values()].count(role) for role in ("carry", "row")]
+    n_ys = len(code.outputs) - n_carry
+    new = Loop(code, n_carry, n_xs, n_ys, loop.length, reverse, remember=loop.remember)
+    return new, values
 
 
 # --- what is kept ---------------------------------------------------------------------------

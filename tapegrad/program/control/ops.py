@@ -41,10 +41,9 @@ from tapegrad.program.control.derive import (
     safe,
     spread,
     where_each,
-    zeros,
 )
 from tapegrad.program.control.loop import Branch, Loop, caller, closed
-from tapegrad.program.ir import Code, Input, inputs_at
+from tapegrad.program.ir import Code, inputs_at
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
@@ -81,9 +80,8 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
     derivative = backward(loop, beside, loop.moving)
-    whole = repeat(op, *divided(loop, y, operands, moved, derivative), lean)
-    order = [i if i in loop.moving else -1 for i in derivative.places]
-    return spread(whole, order, len(operands))
+    whole = repeat(op, *divided(loop, y, operands, moved, derivative, not loop.reverse), lean)
+    return spread(whole, derivative.places, len(operands))
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
@@ -94,7 +92,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
         derivative = forward(loop, frozenset(tangents), last)
-        whole = repeat(op, *divided(loop, y, operands, tangents, derivative), lean)
+        whole = repeat(op, *divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
         return whole, derivative.places
 
     def tangent(last: int, i: int) -> Any:
@@ -229,12 +227,10 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
 
 def _pull_branch(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
-    places = [i for i, x in enumerate(g.values) if x is not None]
+    seeded = [i for i, x in enumerate(g.values) if x is not None]
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
-    likes = [branch.on_true.like(branch.on_true.outputs[i]) for i in places]
-    weights = [Input("d_value", x.shape, np.dtype(x.dtype)) for x in likes]
-    back = _recorded(branch, weights, partial(pulled_back, seeded=places, wanted=wanted))
-    whole = choose(back, pred, [*operands, *[g.values[i] for i in places]])
+    back = _each(branch, partial(pulled_back, seeded=seeded, wanted=wanted))
+    whole = choose(back, pred, [*operands, *[g.values[i] for i in seeded]])
     return [None, *spread(whole, wanted, len(operands))]
 
 
@@ -244,25 +240,14 @@ def _push_branch(
     """The tangents of the chosen program's results."""
     moved, outputs = [i - 1 for i in tangents], branch.on_true.outputs
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
-    # that of a Python number may be one
-    values = [t._primal if type(t) is Tensor else t for t in tangents.values()]
-
-    def forth(code: Code, tensors: list[Tensor]) -> list[Any]:
-        pairs = zip(wanted, pushed_forward(code, tensors, moved, wanted), strict=True)
-        return [zeros(code, code.outputs[i]) if t is None else t for i, t in pairs]
-
-    forward = _recorded(branch, [input_like(x, "t_value") for x in values], forth)
-    whole = choose(forward, pred, [*operands, *tangents.values()])
+    forth = _each(branch, partial(pushed_forward, moved=moved, wanted=wanted))
+    whole = choose(forth, pred, [*operands, *tangents.values()])
     return Parts(tuple(spread(whole, wanted, len(outputs))))
 
 
-def _recorded(branch: Branch, inputs: Sequence[Input], fn: Callable[..., Any]) -> Branch:
-    """A branch of `fn` of each program and of its inputs, after which come further ones."""
-    codes = [
-        program_of(code.label, [*code.inputs, *inputs], partial(fn, code))
-        for code in (branch.on_true, branch.on_false)
-    ]
-    # without what no output needs
+def _each(branch: Branch, change: Callable[[Code], Code]) -> Branch:
+    """A branch of what each program becomes, without what no output needs."""
+    codes = [change(code) for code in (branch.on_true, branch.on_false)]
     return Branch(*[from_these(code, inputs_at(range(len(code.inputs)))) for code in codes])
 
 
