@@ -261,11 +261,11 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
         return traced(body, (carry,), names, first)
 
     init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
-    done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
     test = traced(cond, (arrays_of(init),), names, first)
     _check_truth(cond, test.output)
     captured, codes = over_all_captured(done, test)
     remember = not isinstance(body, Checkpoint)
     loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
-    return tree.unflatten(structure, last_carry(op, loop, [*captured, *carry], checkpoint))
+    loop, operands = settled_before(loop, [*captured, *carry])
+    return tree.unflatten(structure, last_carry(op, loop, operands, checkpoint))

@@ -196,11 +196,11 @@ def _recorded(
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
     init, done = _traced(op, f, init, xs, reverse)
-    done = settled_before(done, is_certain=n > 0)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
     loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)
-    parts = results(op, loop, [*done.captured, *carry, *rows], checkpoint)
+    loop, operands = settled_before(loop, [*done.captured, *carry, *rows])
+    parts = results(op, loop, operands, checkpoint)
     last = tree.unflatten(tree.flatten(init)[1], parts[: len(carry)])
     return last, tree.unflatten(structure, parts[len(carry) :])
 

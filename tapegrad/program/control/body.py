@@ -25,6 +25,7 @@ from tapegrad.declare.abstract import Evaluation, silently, write_like
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.draws import REACH, without_draws
 from tapegrad.program.ir import (
     Code,
@@ -235,33 +236,6 @@ def program_of(
     return from_tape(*recorded, reach=REACH.get(), stops=True)
 
 
-def settled_before(done: Traced, is_certain: bool = True) -> Traced:
-    """A function that also captures all values that depend only on captured values.
-
-    They are recorded once, on the enclosing tape, and so are their gradients. Unless it is certain
-    that the function is called, they are views alone, which are safe to compute.
-    """
-    code, n = done.code, len(done.captured)
-    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), done.captured, strict=True))
-    values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
-    kept: list[Ref] = []
-    for x, y in zip(refs_to(code.instructions), code.instructions, strict=True):
-        if any(type(z) is Ref and z not in values for z in y.operands):
-            continue
-        operands = [values.get(z, z) for z in y.operands]
-        if (is_certain or y.is_view) and Tensor in map(type, operands):
-            values[x] = written_again(y, operands)
-            kept.append(x)
-    if not kept:
-        return done
-    used = needed(code, code.outputs, kept)
-    captured = [x for x in (*inputs_at(range(n)), *kept) if x in used]
-    args = inputs_at(range(n, len(code.inputs)))
-    inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
-    code = from_these(code, [*captured, *args], inputs)
-    return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
-
-
 def from_these(
     code: Any,
     order: Sequence[Ref],
@@ -296,6 +270,67 @@ def from_these(
         instructions=tuple(instructions),
         outputs=tuple([moved.get(x, x) for x in outputs]),
     )
+
+
+def loop_of(
+    loop: Loop,
+    captured: Sequence[Ref],
+    carry: Sequence[Ref],
+    rows: Sequence[Ref],
+    outputs: Sequence[Any],
+) -> Loop:
+    """A loop whose steps take these values of another's, and return these."""
+    body = from_these(loop.body, [*captured, *carry, *rows], outputs=outputs)
+    stop = loop.stop
+    if stop is not None:
+        # what a step computes it does not know
+        taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
+        stop = from_these(stop, taken, body.inputs[: len(taken)])
+    n_carry = len(carry)
+    return attrs.evolve(
+        loop,
+        body=body,
+        n_carry=n_carry,
+        n_xs=len(rows),
+        n_ys=len(outputs) - n_carry,
+        stop=stop,
+        moving=frozenset(),
+    )
+
+
+def settled(loop: Loop) -> tuple[Code, Loop] | None:
+    """The work that is the same in each step, as a program of what is captured, and the loop left.
+
+    The loop captures the results of the program. None if there is no such work, or if all of it
+    might fail or warn in a loop that makes no step.
+    """
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    inputs, refs = inputs_at(range(len(body.inputs))), refs_to(body.instructions)
+    is_certain = loop.stop is None and loop.length != 0
+    varies: set[Any] = {*inputs[n:]}
+    for x, y in zip(refs, body.instructions, strict=True):
+        if not varies.isdisjoint(y.operands) or not (is_certain or y.is_view):
+            varies.add(x)
+    early = [x for x in refs if x not in varies]
+    if not early:
+        return None
+    read = needed(body, body.outputs, early)
+    if loop.stop is not None:
+        read |= needed(loop.stop, loop.stop.outputs)
+    captured = [x for x in (*inputs[:n], *early) if x in read]
+    left = loop_of(loop, captured, inputs[n:first], inputs[first:], body.outputs)
+    return from_these(body, inputs[:n], outputs=captured), left
+
+
+def settled_before(loop: Loop, operands: Sequence[Any]) -> tuple[Loop, list[Any]]:
+    """A loop without what is the same in each step, which is recorded before it, and its operands.
+
+    So its gradients are recorded once too.
+    """
+    apart, n = settled(loop), loop.n_captured
+    if apart is None:
+        return loop, [*operands]
+    return apart[1], [*replayed(apart[0], operands[:n]), *operands[n:]]
 
 
 def input_of(value: Any) -> Input:

@@ -19,13 +19,12 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import from_these, input_of
+from tapegrad.program.control.body import from_these, input_of, loop_of
 from tapegrad.program.control.derive import code_for_all
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, inputs_at, needed, refs_to
 from tapegrad.program.passes.algebra import splat
-from tapegrad.program.passes.loops import loop_of
 from tapegrad.program.program import improvement
 
 

@@ -7,7 +7,6 @@ are left. What does not depend on the carry or the rows is computed before the l
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -18,10 +17,10 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import NOTHING, from_these
+from tapegrad.program.control.body import from_these, loop_of, settled
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import Instruction, Ref, inputs_at, needed, refs_to
+from tapegrad.program.ir import Instruction, Ref, inputs_at, needed
 from tapegrad.program.program import improved, improvement, rule
 
 _NESTED: frozenset[Rules] = LOOPS | {COND}
@@ -82,62 +81,21 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
 
     Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
-    loop: Loop = instruction.options["loop"]
-    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-    inputs, instructions = inputs_at(range(len(body.inputs))), body.instructions
-    # what a loop of no steps would not compute might fail or warn
-    certain = loop.stop is None and loop.length != 0
-    varies: set[Any] = {*inputs[n:]}
-    invariant, stays = [], []
-    for x, y in zip(refs_to(instructions), instructions, strict=True):
-        if varies.isdisjoint(y.operands) and (certain or y.is_view):
-            invariant.append(x)
-        else:
-            varies.add(x)
-            stays.append(y)
-    if not invariant:
+    apart = settled(instruction.options["loop"])
+    if apart is None:
         return None
-    read = {x for y in stays for x in y.operands} | body.results
-    factors = {y.operands[1] for y in stays if y.op is matmul}
-    edge = [x for x in invariant if x in read]
-    early = from_these(body, inputs[:n], outputs=edge)
+    (early, left), n = apart, instruction.options["loop"].n_captured
     values = builder.inlined(early, instruction.operands[:n], instruction.stage)
-    for k, x in enumerate(edge):
-        if x in factors and body.of(x).op is transpose:
+    factors = {y.operands[1] for y in left.body.instructions if y.op is matmul}
+    for k, x in enumerate(early.outputs):
+        is_factor = x.kind == "instruction" and Ref("input", k) in factors
+        if is_factor and early.of(x).op is transpose:
             values[k] = builder.emit(copy, values[k], note="products are faster in C order")
-    taken = [*inputs[:n], *edge], inputs[n:first], inputs[first:]
-    operands = (*instruction.operands[:n], *values, *instruction.operands[n:])
-    left = loop_of(loop, *taken, body.outputs)
+    operands = (*values, *instruction.operands[n:])
     return instruction.but(operands=operands, options={"loop": left})
 
 
 # --- trimming -------------------------------------------------------------------------------
-
-
-def loop_of(
-    loop: Loop,
-    captured: Sequence[Ref],
-    carry: Sequence[Ref],
-    rows: Sequence[Ref],
-    outputs: Sequence[Any],
-) -> Loop:
-    """A loop whose steps take these values of another's, and return these."""
-    body = from_these(loop.body, [*captured, *carry, *rows], outputs=outputs)
-    stop = loop.stop
-    if stop is not None:
-        # what a step computes it does not know
-        taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
-        stop = from_these(stop, taken, body.inputs[: len(taken)])
-    n_carry = len(carry)
-    return attrs.evolve(
-        loop,
-        body=body,
-        n_carry=n_carry,
-        n_xs=len(rows),
-        n_ys=len(outputs) - n_carry,
-        stop=stop,
-        moving=frozenset(),
-    )
 
 
 def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
