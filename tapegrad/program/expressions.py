@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
 from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
+from tapegrad.program.lines import KINDS
 from tapegrad.tree.ownership import owned_copy
 
 
@@ -43,8 +43,9 @@ def _is_spread(instruction: Instruction) -> bool:
     return spread and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
 
 
-# functions of this package that stand for ops in a source
-HELPERS: Mapping[str, Any] = {
+# the functions that a source calls by their own names: NumPy's, and some that stand for ops
+_LIBRARY: Mapping[str, Any] = {
+    **vars(np),
     "fft": np.fft,
     "keep": keep_into,
     "scatter_add": add_at_places_into,
@@ -53,7 +54,7 @@ HELPERS: Mapping[str, Any] = {
 
 
 # names that a source may use
-_RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *HELPERS})
+_RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *_LIBRARY})
 _NO_WORD = re.compile(r"\W", re.ASCII)
 
 
@@ -150,13 +151,13 @@ def _matmul(x1: Any, x2: Any) -> str:
     a, b = x1.shape, x2.shape
     is_like = x1.dtype == x2.dtype and x1.dtype.kind == "f" and len(a) <= 2 and len(b) <= 2
     if not is_like or math.prod(a) == 1 or math.prod(b) == 1:
-        return "matmul({0}, {1}, {out})"
+        return "{matmul}({0}, {1}, {out})"
     return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
 
 
 def _einsum(*operands: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
-    text = "einsum({subscripts}, {listed}, optimize={optimize}, out={out})"
+    text = "{einsum}({subscripts}, {listed}, optimize={optimize}, out={out})"
     return text if len(operands) > 1 else None
 
 
@@ -167,52 +168,52 @@ def _keep(condition: Any, x: Any) -> str:
         and (condition.dtype.kind, x.dtype.kind) == ("b", "f")
         and x.shape == condition.shape
     )
-    return "keep({0}, {1}, {out})" if fits else "where({0}, {1}, 0)"
+    return "{keep}({0}, {1}, {out})" if fits else "{where}({0}, {1}, 0)"
 
 
 def _irfft(a: Any) -> str | None:
     """NumPy's call, which leaves the result of no bins as it finds the memory."""
-    return None if 0 in a.shape else "fft.irfft({0}, {n}, {axis}, {norm}, {out})"
+    return None if 0 in a.shape else "{fft}.irfft({0}, {n}, {axis}, {norm}, {out})"
 
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
 _BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
-    "power": "power({0}, {1}, {out})",
-    "clip_both": "clip({0}, {1}, {2}, {out})",
-    "real": "asarray({0})",
+    "power": "{power}({0}, {1}, {out})",
+    "clip_both": "{clip}({0}, {1}, {2}, {out})",
+    "real": "{asarray}({0})",
     "index_select": "{0}.take({1}, 0)",
-    "add_at_places": "scatter_add({0}, {1}, {2}, {out})",
-    "where": "where({0}, {1}, {2})",
+    "add_at_places": "{scatter_add}({0}, {1}, {2}, {out})",
+    "where": "{where}({0}, {1}, {2})",
     "keep": _keep,
     "matmul": _matmul,
-    "vecdot": "vecdot({0}, {1}, axis={axis}, out={out})",
+    "vecdot": "{vecdot}({0}, {1}, axis={axis}, out={out})",
     "contract": _einsum,
-    "asarray": "asarray({0})",
-    "ascontiguousarray": "ascontiguousarray({0})",
+    "asarray": "{asarray}({0})",
+    "ascontiguousarray": "{ascontiguousarray}({0})",
     "astype": "{0}.astype({dtype})",
-    "sum": "add.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "prod": "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "max": "maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "min": "minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "sum": "{add}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "prod": "{multiply}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "max": "{maximum}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    "min": "{minimum}.reduce({0}, {axis}, None, {out}, {keepdims})",
     "argmax": "{0}.argmax({axis}, None, keepdims={keepdims})",
     "argmin": "{0}.argmin({axis}, None, keepdims={keepdims})",
     "transpose": "{0}.transpose({axes})",
     "reshape": "{0}.reshape({shape})",
-    "broadcast_to": "broadcast_to({0}, {shape})",
-    "concatenate": "concatenate({all}, {axis}, {out})",
-    "stack": "stack({all}, {axis}, {out})",
+    "broadcast_to": "{broadcast_to}({0}, {shape})",
+    "concatenate": "{concatenate}({all}, {axis}, {out})",
+    "stack": "{stack}({all}, {axis}, {out})",
 }
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     **{OPS[name]: template for name, template in _BY_NAME.items()},
     getitem: "{0}[{index}]",
     PART: "{0}[{index}]",
-    SEED: "ones({shape}, {dtype})",
-    ASARRAY: "asarray({0})",
+    SEED: "{ones}({shape}, {dtype})",
+    ASARRAY: "{asarray}({0})",
     stopped: "{0}",
-    copy: "array({0}, order='C')",
-    fft: "fft.fft({0}, {n}, {axis}, {norm}, {out})",
-    ifft: "fft.ifft({0}, {n}, {axis}, {norm}, {out})",
-    rfft: "fft.rfft({0}, {n}, {axis}, {norm}, {out})",
+    copy: "{array}({0}, order='C')",
+    fft: "{fft}.fft({0}, {n}, {axis}, {norm}, {out})",
+    ifft: "{fft}.ifft({0}, {n}, {axis}, {norm}, {out})",
+    rfft: "{fft}.rfft({0}, {n}, {axis}, {norm}, {out})",
     irfft: _irfft,
 }
 
@@ -224,7 +225,7 @@ _WHOLE: Mapping[str, str] = {
     "divide": "{0} / {1}",
     "floor_divide": "{0} // {1}",
     "remainder": "{0} % {1}",
-    "power": "whole_power({0}, {1})",
+    "power": "{whole_power}({0}, {1})",
     "negative": "-{0}",
     "positive": "+{0}",
     "abs": "abs({0})",
@@ -240,66 +241,35 @@ _WHOLE: Mapping[str, str] = {
 }
 
 
-def takes_out(instruction: Instruction, template: str | None) -> bool:
+def takes_out(instruction: Instruction, template: str) -> bool:
     """Whether an instruction of this template can write its result to a buffer."""
     # an empty result needs no memory; one with a row a step is empty until the loop has run
     if instruction.number or 0 in instruction.shape:
         return False
-    if template is None:
-        return isinstance(instruction.op.forward, np.ufunc)
     return "{out}" in template or is_filled(instruction)
 
 
-def may_take_out(op: Rules) -> bool:
-    """Whether a result may lie in a buffer, as far as its op tells."""
-    template = TEMPLATES.get(op)
-    if template is None:
-        return isinstance(op.forward, np.ufunc)
-    return op is copy or not isinstance(template, str) or "{out}" in template
-
-
-def called(instruction: Instruction, operands: list[str], out: str | None, names: Names) -> str:
-    """A call of an instruction's forward function, on operands as they are written."""
+def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
+    """The format string of an instruction, from what a Ref names."""
     op = instruction.op
-    if not isinstance(op.forward, np.ufunc):
-        options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
-        operands = [*operands, *options]
-    elif out is not None:
+    if instruction.number and (whole := _whole(of, instruction)) is not None:
+        return whole
+    template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
+    if callable(template):
+        operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
+        template = template(*operands)
+    if template is None:
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
         is_named = op.forward is np.maximum or op.forward is np.minimum
-        operands = [*operands, f"out={out}" if is_named else out]
-    return f"{names.function(op)}({', '.join(operands)})"
+        of_ufuncs = "{op}({listed}, out={out})" if is_named else "{op}({listed}, {out})"
+        template = of_ufuncs if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
+    # not .item(), since NumPy holds large ints as Python's own
+    return f"{KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
 
 
-@lru_cache(1 << 8)
-def _called(template: str) -> tuple[str, Any]:
-    """The name that a format string begins with, and what it calls; "" if it is Python's."""
-    match = re.match(r"(\w+)[.(]", template)
-    if match is None or hasattr(builtins, match[1]):
-        return "", None
-    return match[1], HELPERS.get(match[1]) or getattr(np, match[1])
-
-
-def template_of(program: Code, instruction: Instruction) -> str | None:
-    """The format string of an instruction, unless it is a call of its forward function."""
-    if instruction.number and (whole := _whole(program, instruction)) is not None:
-        return whole
-    if _is_spread(instruction):
-        return f"full({{shape}}, {{0}}, {instruction.dtype.str!r})"
-    template = TEMPLATES.get(instruction.op)
-    if template is None or isinstance(template, str):
-        return template
-    return template(*[program.of(x) if type(x) is Ref else None for x in instruction.operands])
-
-
-def is_whole(template: str | None) -> bool:
-    """Whether a format string is that of an instruction of Python ints alone."""
-    return template in _WHOLE.values()
-
-
-def _whole(program: Code, instruction: Instruction) -> str | None:
+def _whole(of: Callable[[Ref], Any], instruction: Instruction) -> str | None:
     """The format string of an instruction of Python ints alone; None for any other."""
-    values: list[Any] = [program.of(x) if type(x) is Ref else x for x in instruction.operands]
+    values: list[Any] = [of(x) if type(x) is Ref else x for x in instruction.operands]
     are_whole = [
         isinstance(x, int) or (bool(getattr(x, "number", None)) and x.dtype.kind in "ib")
         for x in values
@@ -364,43 +334,53 @@ def _option(value: Any, names: Names) -> str:
     return names.of(value, "hole" if value is HOLE else "option")
 
 
-@lru_cache(1 << 8)
-def _fields(template: str) -> tuple[str, ...]:
-    """The options, and what is made of the operands, that a format string asks for."""
-    named = [name for _, name, _, _ in Formatter().parse(template) if name]
-    return tuple([name for name in named if name != "out" and not name.isdecimal()])
-
-
 def filled(
     instruction: Instruction, template: str, operands: list[str], out: str | None, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    name, function = _called(template)
-    if name:
-        template = names.library(name, function) + template[len(name) :]
-    if out is None:
-        template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    wanted = _fields(template)
-    if not wanted:
-        return template.format(*operands, out=out)
-    op, fields = instruction.op, {"out": out}
-    defaults = op.signature.defaults if isinstance(op, Op) else {}
-    for name in wanted:
-        value = instruction.options.get(name, defaults.get(name))
-        if name == "listed":
-            fields[name] = ", ".join(operands)
-        elif name == "all":
-            fields[name] = tupled(operands)
-        elif name == "index":
-            fields[name] = _index(value, iter(operands[1:])) + ", ..." * is_element(instruction)
-        elif name == "shape":
-            fields[name] = str(instruction.shape)
-        elif name == "dtype":
-            fields[name] = repr(np.dtype(value).str)
+    pieces = [*_pieces(template, out is not None)]
+    for k in range(1, len(pieces), 2):
+        field = pieces[k]
+        if field.isdecimal():
+            pieces[k] = operands[int(field)]
+        elif field == "listed":
+            pieces[k] = ", ".join(operands)
+        elif field == "all":
+            pieces[k] = tupled(operands)
+        elif field == "arguments":
+            options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
+            pieces[k] = ", ".join([*operands, *options])
+        elif field == "out":
+            pieces[k] = str(out)
+        elif field == "index":
+            index = _index(instruction.options[field], iter(operands[1:]))
+            pieces[k] = index + ", ..." * is_element(instruction)
         else:
-            fields[name] = _option(value, names)
-    text = template.format(*operands, **fields)
-    return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
+            pieces[k] = _field(instruction, field, names)
+    return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
+
+
+@lru_cache(1 << 8)
+def _pieces(template: str, has_out: bool) -> list[str]:
+    """The parts of a format string: text and the name of a field by turns."""
+    if not has_out:
+        template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    return re.split(r"\{(\w+)\}", template)
+
+
+def _field(instruction: Instruction, field: str, names: Names) -> str:
+    """What stands in the place of a field, whatever the operands are called."""
+    op = instruction.op
+    if field == "op":
+        return names.function(op)
+    if field == "shape":
+        return str(instruction.shape)
+    if field == "dtype":
+        return repr(instruction.dtype.str)
+    if field in _LIBRARY:
+        return names.library(field, _LIBRARY[field])
+    defaults = op.signature.defaults if isinstance(op, Op) else {}
+    return _option(instruction.options.get(field, defaults.get(field)), names)
 
 
 def is_element(instruction: Instruction) -> bool:

@@ -14,16 +14,14 @@ from tapegrad.program.arena import Arena, Moments, View, life
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import (
     Names,
-    called,
     filled,
     is_filled,
-    is_whole,
     literals,
     tupled,
 )
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.layout import Part, inverse
-from tapegrad.program.lines import KINDS, Block, Line
+from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.tree.ownership import Array
@@ -167,14 +165,7 @@ class Frame:
         if names.literal:
             for k, literal in literals(self.program, instruction).items():
                 operands[k] = literal
-        if template is None:
-            text = called(instruction, operands, out, names)
-        else:
-            text = filled(instruction, template, operands, out, names)
-        if instruction.number and not is_whole(template):
-            # not .item(), since NumPy holds large ints as Python's own
-            return f"{KINDS[instruction.dtype.kind]}({text})"
-        return text
+        return filled(instruction, template, operands, out, names)
 
     def operand(self, x: Any) -> str:
         """An operand as it is written."""

@@ -72,7 +72,7 @@ class Plan:
         instructions = program.instructions
         self.refs, results = refs_to(instructions), program.results
         self._results = results
-        self.templates = [template_of(program, x) for x in instructions]
+        self.templates = [template_of(program.of, x) for x in instructions]
         self.fits = list(map(takes_out, instructions, self.templates))
         self.live = liveness(instructions, self.refs, results)
         self.runs = _runs(program)

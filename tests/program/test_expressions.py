@@ -23,7 +23,7 @@ from tapegrad.program import cost, memory, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.compiled import trace
-from tapegrad.program.expressions import TEMPLATES, may_take_out
+from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program
@@ -36,7 +36,9 @@ Among = Callable[[Any], Any]
 
 def in_order(op: Any, operands: Any, options: Any, y: Any) -> Any:
     """A result as it is in a buffer; the order of a sum depends on it."""
-    return np.array(y, order="C") if may_take_out(op) and isinstance(y, np.ndarray) else y
+    template = TEMPLATES.get(op, "{out}" if isinstance(op.forward, np.ufunc) else "")
+    may_take_out = op is copy or not isinstance(template, str) or "{out}" in template
+    return np.array(y, order="C") if may_take_out and isinstance(y, np.ndarray) else y
 
 
 # --- calls that users make beside those of the domain ---------------------------------------

@@ -10,7 +10,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops.logic import keep
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.expressions import may_take_out
+from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.liveness import liveness, views_among
 from tapegrad.program.memory import TOTALS, block_shape
@@ -94,8 +94,10 @@ class _Values:
             if self.size[p] and (same := [q for q in over if sizes[q] == sizes[p]]):
                 self.under[p] = same[-1]
                 over.remove(same[-1])
-        buffered = {op for op in ops if may_take_out(op)}
-        self.is_new = [p in self.kept or m.op not in buffered for p, m in enumerate(instructions)]
+        self.is_new = [
+            p in self.kept or not takes_out(m, template_of(builder.of, m))
+            for p, m in enumerate(instructions)
+        ]
         for p, under in reversed(list(enumerate(self.under))):
             if under is not None and self.is_new[p]:
                 self.is_new[under] = True
