@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -34,6 +34,7 @@ from tapegrad.program.entry import (
     CallArguments,
     Enter,
     Signature,
+    Static,
     arguments_of,
     entrance,
     read,
@@ -192,10 +193,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     def program(self, /, *args: P.args, **kwargs: P.kwargs) -> Program:
         """The program for these arguments; ``str()`` of it is the source that runs."""
-        call = read(args, kwargs, self.static_argnums)
-        if call.is_traced:
-            raise TypeError("a program is made for arrays; an argument here is a Tensor")
-        return self._keep(call, args, kwargs).program
+        return self._keep(read(args, kwargs, self.static_argnums), args, kwargs).program
 
     def check(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run recorded and compiled, and compare.
@@ -236,8 +234,8 @@ class Compiled(Wrapper, Generic[P, R]):
         if any(not -len(args) <= i < len(args) for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
         with _uncollected():
-            results, how = Results(), (self.static_argnums, False, call.signature)
-            recorded = results("", trace, self.fn, args, kwargs, *how)
+            results = Results()
+            recorded = results("", trace, self.fn, args, kwargs, (), False, call)
             _note_size(recorded, self.proves)
             if self.proves:
                 prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
@@ -278,29 +276,34 @@ def trace(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    static_argnums: Iterable[int] = (),
+    static_argnums: Collection[int] = (),
     stops: bool = False,
-    signature: Signature | None = None,
+    call: CallArguments | None = None,
 ) -> Program:
-    """The program of one call, as it was recorded; `stops` as in `from_tape`."""
+    """The program of one call, as it was recorded; `stops` as in `from_tape`.
+
+    Raises
+    ------
+    TypeError
+        If an argument holds a Tensor.
+    """
     watch = Watch()
     recorder = Recorder(label(fn), first_line(fn), watch.note)
-
-    def mark(leaf: Any, path: str) -> Any:
-        varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in (float, int, complex)
-        return recorder.mark(leaf, path) if varies else leaf
-
-    paths = argument_names(fn, len(args))
-    static = set(static_argnums)
-    marked = [
-        x if i in static or i - len(args) in static else tree.map_with_path(mark, x, paths[i])
-        for i, x in enumerate(args)
-    ]
-    named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
-    arguments = arguments_of(signature or read(args, kwargs, static).signature)
+    n, call = len(args), call or read(args, kwargs, static_argnums)
+    if call.is_traced:
+        raise TypeError("a program is made for arrays; an argument here is a Tensor")
+    paths, values, marked = argument_names(fn, n), iter(call.values), {}
+    for name, structure, leaves in call.signature.arguments():
+        within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
+        inputs = [
+            x.value if isinstance(x, Static) else recorder.mark(next(values), path)
+            for x, path in zip(leaves, within, strict=True)
+        ]
+        marked[name] = tree.unflatten(structure, inputs)
+    positional = tuple([marked.pop(i) for i in range(n)])
     with without_draws(fn) as reach:
         try:
-            output = recorder.run(fn, tuple(marked), named)
+            output = recorder.run(fn, positional, marked)
             names = watch.variables()
         finally:
             # its frames refer to records, and these to the watch
@@ -310,7 +313,7 @@ def trace(
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
     recorded = recorder.tape, recorder.inputs, leaves, structure
     program = from_tape(*recorded, label(fn), names, reach, stops)
-    return attrs.evolve(program, arguments=arguments)
+    return attrs.evolve(program, arguments=arguments_of(call.signature))
 
 
 def compile(

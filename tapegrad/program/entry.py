@@ -6,6 +6,7 @@ import enum
 import operator
 import types
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -23,24 +24,22 @@ from tapegrad.tree.numbers import as_constant
 
 
 @attrs.frozen
-class ArrayLike:
-    """The facts of an array argument that a program depends on."""
+class Varying:
+    """What a program depends on in a leaf that varies.
 
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    Attributes
+    ----------
+    kind
+        The dtype of an array, or the type of a Python number.
+    shape
+        That of an array; None for a number.
+    """
 
-    def __repr__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
-
-
-@attrs.frozen
-class NumberLike:
-    """The fact of a varying Python number that a program depends on: its type."""
-
-    kind: type
+    kind: Any
+    shape: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
-        return self.kind.__name__
+        return self.kind.__name__ if self.shape is None else f"{self.kind}{list(self.shape)}"
 
 
 @attrs.frozen
@@ -54,7 +53,7 @@ class Static:
         return as_text(self.value)
 
 
-Leaf = ArrayLike | NumberLike | Static
+Leaf = Varying | Static
 
 
 @attrs.frozen(repr=False)
@@ -83,13 +82,17 @@ class Signature:
     _keys: Hashable
 
     def __repr__(self) -> str:
+        shown = []
+        for name, structure, leaves in self.arguments():
+            text = as_text(tree.unflatten(structure, leaves))
+            shown.append(f"{name}={text}" if isinstance(name, str) else text)
+        return f"({', '.join(shown)})"
+
+    def arguments(self) -> Iterator[tuple[Any, tree.Structure, list[Leaf]]]:
+        """The name (or position), the structure and the leaves of each argument."""
         rest = iter(self.leaves)
-        parts = []
         for name, structure in self.structures:
-            shown = tree.unflatten(structure, [next(rest) for _ in range(structure.size)])
-            text = as_text(shown)
-            parts.append(f"{name}={text}" if isinstance(name, str) else text)
-        return f"({', '.join(parts)})"
+            yield name, structure, [*islice(rest, structure.size)]
 
 
 @attrs.frozen
@@ -138,10 +141,10 @@ def read(
                 if type(leaf) is not np.ndarray or leaf.dtype.hasobject:
                     # refused, or made plain, as it is when recorded
                     leaf = as_constant(leaf, what, True)
-                kinds.append(ArrayLike(leaf.dtype, leaf.shape))
+                kinds.append(Varying(leaf.dtype, leaf.shape))
                 values.append(leaf)
             elif type(leaf) in (float, int, complex):
-                kinds.append(NumberLike(type(leaf)))
+                kinds.append(Varying(type(leaf)))
                 values.append(leaf)
             else:
                 kinds.append(Static(leaf, static_key(leaf, what)))
@@ -173,10 +176,8 @@ class Argument:
 
 def arguments_of(signature: Signature) -> tuple[Argument, ...]:
     """The arguments of the calls that have a signature."""
-    rest = iter(signature.leaves)
     arguments = []
-    for name, structure in signature.structures:
-        leaves = [next(rest) for _ in range(structure.size)]
+    for name, structure, leaves in signature.arguments():
         statics = [described(x.value) if isinstance(x, Static) else None for x in leaves]
         arguments.append(Argument(name, structure, tuple(statics)))
     return tuple(arguments)
@@ -294,7 +295,12 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     """
     checks = _Checks(iter(signature.leaves))
     checks.namespace.update(take=idle.pop, put_back=idle.append, make=make)
-    values = checks.of_call(signature.structures)
+    structures = signature.structures
+    keywords = tuple([name for name, _ in structures if isinstance(name, str)])
+    n = len(structures) - len(keywords)
+    parts = tuple([structure for _, structure in structures])
+    checks.of_node("args", tree.Structure(tuple, (), parts[:n]))
+    checks.of_node("kwargs", tree.Structure(dict, keywords, parts[n:]))
     lines = [
         *checks.lines,
         "try:",
@@ -302,7 +308,7 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
         "except IndexError:",
         "    runs = make()",
         "try:",
-        f"    return runs[state(default) is default]({', '.join(values)})",
+        f"    return runs[state(default) is default]({', '.join(checks.values)})",
         "finally:",
         "    put_back(runs)",
     ]
@@ -341,20 +347,6 @@ class _Checks:
     values: list[str] = attrs.Factory(list)
     count: int = 0
 
-    def of_call(self, structures: Sequence[tuple[Any, tree.Structure]]) -> list[str]:
-        """Check the arguments, by position and by keyword; the names of the varying leaves."""
-        parts = [(name, self.named(), structure) for name, structure in structures]
-        positional = [part for name, part, _ in parts if isinstance(name, int)]
-        keywords = tuple([name for name, _, _ in parts if isinstance(name, str)])
-        others = f"tuple(kwargs) != {self.bound(keywords)}" if keywords else "kwargs"
-        self.refuse(f"{others} or len(args) != {len(positional)}")
-        self.unpack(positional, "args")
-        for name, part, _ in parts[len(positional) :]:
-            self.lines.append(f"{part} = kwargs[{self.bound(name)}]")
-        for _, part, structure in parts:
-            self.of_node(part, structure)
-        return self.values
-
     def named(self) -> str:
         """A name for a part."""
         self.count += 1
@@ -369,11 +361,6 @@ class _Checks:
         """A line for calls with another signature."""
         self.lines.append(f"if {condition}: return other")
 
-    def unpack(self, names: Sequence[str], source: str) -> None:
-        """A line that names the parts of a tuple."""
-        if names:
-            self.lines.append(f"{', '.join(names)}, = {source}")
-
     def of_leaf(self, name: str) -> None:
         """Check a leaf."""
         leaf = next(self.leaves)
@@ -386,38 +373,37 @@ class _Checks:
             self.refuse(f"not ({same})")
             return
         self.values.append(name)
-        if isinstance(leaf, NumberLike):
+        if leaf.shape is None:
             self.refuse(f"type({name}) is not {leaf.kind.__name__}")
         else:
             self.refuse(
-                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
+                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.kind)} "
                 f"or {name}.shape != {leaf.shape}"
             )
 
     def of_node(self, name: str, structure: tree.Structure) -> None:
         """Check a tree, and name its leaves."""
-        node = structure.node
+        node, keys, parts = structure.node, structure.keys, name
         if node is None:
             self.of_leaf(name)
             return
         self.refuse(f"type({name}) is not {self.bound(node)}")
-        children = [self.named() for _ in structure.children]
         if structure.is_static:
-            self.refuse(f"{name} != {self.bound(structure.keys[0])}")
-        elif node is dict:
-            keys, kinds = self.bound(structure.keys), tuple(map(type, structure.keys))
-            self.refuse(f"tuple({name}) != {keys}")
+            self.refuse(f"{name} != {self.bound(keys[0])}")
+        elif keys and node is dict:
+            known, kinds = self.bound(keys), tuple(map(type, keys))
+            self.refuse(f"tuple({name}) != {known}")
             if _PLAIN.issuperset(kinds):
                 self.refuse(f"tuple(map(type, {name})) != {self.bound(kinds)}")
             else:
-                self.refuse(f"not all(map(is_, {name}, {keys}))")
-            self.unpack(children, f"{name}.values()")
-        elif structure.keys:
-            self.lines += [
-                f"{x} = {name}.{k}" for x, k in zip(children, structure.keys, strict=True)
-            ]
-        elif node is not type(None):
-            self.refuse(f"len({name}) != {len(children)}")
-            self.unpack(children, name)
+                self.refuse(f"not all(map(is_, {name}, {known}))")
+            parts = f"{name}.values()"
+        elif keys:
+            parts = "".join([f"{name}.{key}, " for key in keys])
+        elif issubclass(node, tuple | list | dict):
+            self.refuse(f"len({name}) != {len(structure.children)}")
+        children = [self.named() for _ in structure.children]
+        if children:
+            self.lines.append(f"{', '.join(children)}, = {parts}")
         for child, inside in zip(children, structure.children, strict=True):
             self.of_node(child, inside)

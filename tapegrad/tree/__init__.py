@@ -25,6 +25,7 @@ from tapegrad.tree.structure import leaves as leaves
 from tapegrad.tree.structure import named_leaves as named_leaves
 from tapegrad.tree.structure import parts as parts
 from tapegrad.tree.structure import paths as paths
+from tapegrad.tree.structure import paths_within as paths_within
 from tapegrad.tree.structure import structure_paths as structure_paths
 from tapegrad.tree.structure import unflatten as unflatten
 

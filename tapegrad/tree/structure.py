@@ -345,8 +345,12 @@ def paths(tree: Any) -> list[str]:
 def named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
     """The leaves of a tree of this name, each with its path; the name may be empty."""
     leaves, structure = flatten(tree)
-    paths = [".".join(filter(None, (name, path))) for path in structure_paths(structure)]
-    return [*zip(paths, leaves, strict=True)]
+    return [*zip(paths_within(structure, name), leaves, strict=True)]
+
+
+def paths_within(structure: Structure, name: str) -> list[str]:
+    """The path of each place for a leaf in a tree of this name, which may be empty."""
+    return [".".join(filter(None, (name, path))) for path in structure_paths(structure)]
 
 
 def structure_paths(structure: Structure) -> list[str]:

@@ -13,7 +13,7 @@ from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, assert_same, assert_unshared_and_read_only, scale_of
-from trees import Level, Mode, trees_of
+from trees import Empty, Level, Mode, Nothing, trees_of
 
 import tapegrad as tg
 from tapegrad.program import cost
@@ -94,7 +94,7 @@ KEYS = st.sampled_from(["w", np.str_("w2"), b"w", 3, Level.LOW, Mode.FAST, ("x",
 LEAVES = st.sampled_from([X, X.reshape(2, 2), np.float32(2.0), np.array(3.0), 1.5, X.astype("f4")])
 
 
-STATICS = st.sampled_from([None, "text", True, len, (), [], {}])
+STATICS = st.sampled_from([None, "text", True, len, (), [], {}, Empty(), Nothing()])
 
 
 TREES = trees_of(LEAVES | STATICS, KEYS, max_leaves=8)
@@ -119,7 +119,9 @@ def test_compiled_arguments_and_results_are_any_trees(first, second):
             assert type(a) is type(b)
             assert a == b
     assert_unshared_and_read_only(got, (first, second))
-    compiled(first, b=second)
+    # from the third call on, straight-line code reads the arguments
+    for _ in range(2):
+        assert tg.tree.flatten(compiled(first, b=second))[1] == tg.tree.flatten(expected)[1]
     assert len(compiled.signatures) == 1
 
 
