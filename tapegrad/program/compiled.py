@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -170,7 +170,7 @@ class Compiled(Wrapper, Generic[P, R]):
             args, kwargs = tree.fresh((args, kwargs), readonly_view)
             return self.fn(*args, **kwargs)
         again = call.signature in self._kept
-        kept = self._keep(call, args, kwargs)
+        kept = self._keep(call)
         if again:
             self._key = None
             if not self.check_finite:
@@ -193,7 +193,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     def program(self, /, *args: P.args, **kwargs: P.kwargs) -> Program:
         """The program for these arguments; ``str()`` of it is the source that runs."""
-        return self._keep(read(args, kwargs, self.static_argnums), args, kwargs).program
+        return self._keep(read(args, kwargs, self.static_argnums)).program
 
     def check(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run recorded and compiled, and compare.
@@ -207,14 +207,14 @@ class Compiled(Wrapper, Generic[P, R]):
         """
         compiled = self(*args, **kwargs)
         call = read(args, kwargs, self.static_argnums)
-        kept = self._keep(call, args, kwargs)
+        kept = self._keep(call)
         check = lazy_import("tapegrad.explain.compare", "check_compiled")
         check(compiled, kept.program, kept.captured, call.values, self.fn, args, kwargs)
 
-    def _keep(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
+    def _keep(self, call: CallArguments) -> Kept:
         kept = self._kept.get(call.signature)
         if kept is None:
-            kept = self._kept.setdefault(call.signature, self._compile(call, args, kwargs))
+            kept = self._kept.setdefault(call.signature, self._compile(call))
             oldest = list(self._kept)[:-MOST_SIGNATURES]
             for dropped in oldest:
                 self._kept.pop(dropped, None)
@@ -228,14 +228,15 @@ class Compiled(Wrapper, Generic[P, R]):
                 )
         return kept
 
-    def _compile(self, call: CallArguments, args: Any, kwargs: Any) -> Kept:
+    def _compile(self, call: CallArguments) -> Kept:
         if self._line is not None and not self._kept:
             self._report_thrown_away(*self._line)
-        if any(not -len(args) <= i < len(args) for i in self.static_argnums):
+        n = call.signature.n_positional
+        if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
         with _uncollected():
             results = Results()
-            recorded = results("", trace, self.fn, args, kwargs, (), False, call)
+            recorded = results("", trace, self.fn, call)
             _note_size(recorded, self.proves)
             if self.proves:
                 prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
@@ -272,14 +273,7 @@ class Compiled(Wrapper, Generic[P, R]):
             )
 
 
-def trace(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    static_argnums: Collection[int] = (),
-    stops: bool = False,
-    call: CallArguments | None = None,
-) -> Program:
+def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`.
 
     Raises
@@ -289,9 +283,9 @@ def trace(
     """
     watch = Watch()
     recorder = Recorder(label(fn), first_line(fn), watch.note)
-    n, call = len(args), call or read(args, kwargs, static_argnums)
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
+    n = call.signature.n_positional
     paths, values, marked = argument_names(fn, n), iter(call.values), {}
     for name, structure, leaves in call.signature.arguments():
         within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)

@@ -88,6 +88,11 @@ class Signature:
             shown.append(f"{name}={text}" if isinstance(name, str) else text)
         return f"({', '.join(shown)})"
 
+    @property
+    def n_positional(self) -> int:
+        """The number of arguments that are passed by position."""
+        return sum([isinstance(name, int) for name, _ in self.structures])
+
     def arguments(self) -> Iterator[tuple[Any, tree.Structure, list[Leaf]]]:
         """The name (or position), the structure and the leaves of each argument."""
         rest = iter(self.leaves)
@@ -295,12 +300,11 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     """
     checks = _Checks(iter(signature.leaves))
     checks.namespace.update(take=idle.pop, put_back=idle.append, make=make)
-    structures = signature.structures
-    keywords = tuple([name for name, _ in structures if isinstance(name, str)])
-    n = len(structures) - len(keywords)
-    parts = tuple([structure for _, structure in structures])
+    n = signature.n_positional
+    names = tuple([name for name, _ in signature.structures])
+    parts = tuple([structure for _, structure in signature.structures])
     checks.of_node("args", tree.Structure(tuple, (), parts[:n]))
-    checks.of_node("kwargs", tree.Structure(dict, keywords, parts[n:]))
+    checks.of_node("kwargs", tree.Structure(dict, names[n:], parts[n:]))
     lines = [
         *checks.lines,
         "try:",

@@ -14,6 +14,7 @@ from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES, case_of
+from programs import trace
 from scripts import printed
 
 import tapegrad as tg
@@ -27,7 +28,6 @@ from tapegrad.core.sweep import SEED  # noqa: E402
 from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.interop.jax.run import has_form  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402
-from tapegrad.program.compiled import trace  # noqa: E402
 from tapegrad.program.naming import DRAWS  # noqa: E402
 
 ROOT = Path(tg.__file__).parents[1]

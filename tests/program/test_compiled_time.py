@@ -10,11 +10,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from counting import calls_of
-from programs import assert_same
+from programs import assert_same, trace
 
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled, cost
-from tapegrad.program.compiled import trace
 from tapegrad.program.program import improved
 from tapegrad.program.text import runner
 

@@ -10,10 +10,10 @@ from depth import depth
 from hypothesis import given
 from loops import arguments, by_hand, losses, same, terms
 from op_cases import CASES, SMOOTH
+from programs import trace
 
 import tapegrad as tg
 from tapegrad.declare.parts import MultiOutputOp
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import split_loops, trim_loops
 from tapegrad.testing import check_compiled
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from depth import examples
 from op_cases import CASES, TABLE, case_of, on_calls
+from programs import trace
 
 import tapegrad as tg
 from tapegrad.declare import OPS, declaration
@@ -22,7 +23,6 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program import cost, memory, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
-from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import TEMPLATES
 from tapegrad.program.ir import Ref
 from tapegrad.program.memory import TOTALS

@@ -11,12 +11,11 @@ import pytest
 from alike import same
 from depth import depth
 from hypothesis import given
-from programs import assert_close, improved, scale_of
+from programs import assert_close, improved, scale_of, trace
 
 import tapegrad as tg
 from tapegrad.program import PASSES, cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.compiled import trace
 from tapegrad.program.memory import Plan
 from tapegrad.program.passes.order import _Values as Values
 from tapegrad.program.passes.order import use_up

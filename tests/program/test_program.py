@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
-from programs import improved
+from programs import improved, trace
 
 import tapegrad as tg
 from tapegrad.program import PASSES
-from tapegrad.program.compiled import trace
 from tapegrad.testing import programs
 
 

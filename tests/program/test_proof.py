@@ -12,13 +12,13 @@ import pytest
 from depth import THOROUGH, depth, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from programs import trace
 from user_programs import FAMILIES, Drawn, drawn, user_programs
 
 import tapegrad as tg
 from tapegrad.errors import ProofError
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
-from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Instruction, content
 from tapegrad.program.passes.algebra import algebra
 from tapegrad.program.program import improvement, rule

@@ -7,12 +7,12 @@ import weakref
 
 import numpy as np
 import pytest
+from programs import trace
 
 import tapegrad as tg
 from tapegrad.core.rules import Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.abstract import evaluate, like, stand_in
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import improved
 from tapegrad.program.text import runner

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.program.compiled import trace
+from tapegrad.program import compiled
+from tapegrad.program.entry import read
 from tapegrad.program.program import improvement
 from tapegrad.program.text import runner
 
@@ -77,6 +78,11 @@ def assert_computes(written, program):
 @improvement(complex=True)
 def tidy(builder):
     """Nothing but what is done after each pass."""
+
+
+def trace(fn, args, kwargs, stops=False):
+    """The program of a call, as it was recorded."""
+    return compiled.trace(fn, read(args, kwargs, ()), stops)
 
 
 def ops_of(fn, *args):

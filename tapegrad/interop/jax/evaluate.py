@@ -16,7 +16,7 @@ from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, keep_names, title
 from tapegrad.interop.jax.run import check, held, register, register_records, run, stand_in
 from tapegrad.program.compiled import trace
-from tapegrad.program.entry import Signature, read
+from tapegrad.program.entry import CallArguments, Signature, read
 from tapegrad.program.passes.loops import improve_bodies, trim_loops
 from tapegrad.program.program import Program, improved
 from tapegrad.transforms.names import as_positions
@@ -59,19 +59,18 @@ class OnJax(Generic[P, R]):
 
         alike = tuple([x if i in static else tree.map(like, x) for i, x in enumerate(args)])
         named = {name: tree.map(like, x) for name, x in kwargs.items()}
-        signature = read(alike, named, static).signature
-        program = self._programs.get(signature)
+        call = read(alike, named, static)
+        program = self._programs.get(call.signature)
         if program is None:
-            program = self._recorded(alike, named, static, taken)
-            self._programs[signature] = program
+            program = self._programs[call.signature] = self._recorded(call, taken)
         results = run(program, taken, self.ops, jax)
         result: R = tree.unflatten(program.structure, results)
         return result
 
-    def _recorded(self, args: Any, kwargs: Any, static: set[int], taken: list[Any]) -> Program:
+    def _recorded(self, call: CallArguments, taken: list[Any]) -> Program:
         jax = self._jax
         try:
-            program = silently(trace, self.fn, args, kwargs, static, stops=True)
+            program = silently(trace, self.fn, call, stops=True)
         except (ValueError, ArithmeticError, IndexError) as error:
             if any(isinstance(x, jax.core.Tracer) for x in taken):
                 error.add_note(

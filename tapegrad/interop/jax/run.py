@@ -31,6 +31,7 @@ from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.loop import Branch, Loop, inner
 from tapegrad.program.control.ops import COND, LOOPS
+from tapegrad.program.entry import read
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import COMPLEX, name_of_op
 from tapegrad.tree.structure import substituted
@@ -240,7 +241,8 @@ class _Step:
         elif lowered is None:
             # by its parts
             examples = tuple(map(_alike, operands))
-            parts = trace(lambda *xs: op.forward(*xs, **options), examples, {}, stops=True)
+            call = read(examples, {}, ())
+            parts = trace(lambda *xs: op.forward(*xs, **options), call, stops=True)
             (y,) = run(parts, operands, ops, jax)
         else:
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]

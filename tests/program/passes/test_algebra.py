@@ -6,14 +6,13 @@ import re
 import numpy as np
 import pytest
 from messages import check_refusals
-from programs import tidy
+from programs import tidy, trace
 
 import tapegrad as tg
 from tapegrad.core.forward import apply
 from tapegrad.declare import OPS
 from tapegrad.errors import ProofError
 from tapegrad.program import PASSES
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import fold
 from tapegrad.program.passes.algebra import algebra, lines, words
 from tapegrad.program.passes.fold import ALGEBRA

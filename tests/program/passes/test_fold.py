@@ -7,10 +7,9 @@ import pytest
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import improved, kinds, ops_of, run
+from programs import improved, kinds, ops_of, run, trace
 
 import tapegrad as tg
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import fold, join_factors
 
 

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
-from programs import after, run
+from programs import after, run, trace
 
 import tapegrad as tg
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import fold, lay_out, straighten
 
 

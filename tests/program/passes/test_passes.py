@@ -14,6 +14,7 @@ from programs import (
     assert_close,
     assert_computes,
     ops_of,
+    trace,
 )
 
 import tapegrad as tg
@@ -22,7 +23,6 @@ from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
-from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref, content
 from tapegrad.program.passes import pick_first
 from tapegrad.program.program import rebuilt, rule

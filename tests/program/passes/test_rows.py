@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import after, ops_of, run, untouched
+from programs import after, ops_of, run, trace, untouched
 
 import tapegrad as tg
 from tapegrad.ops.rows import sum_segments
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import update_rows
 
 

@@ -5,13 +5,12 @@ import functools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, assert_close, kinds, ops_of, run, untouched
+from programs import SQUARE, after, assert_close, kinds, ops_of, run, trace, untouched
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
 from tapegrad.program.checking import check_code
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import stack_products, stack_sums
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, improved, run, untouched
+from programs import SQUARE, after, improved, run, trace, untouched
 
 import tapegrad as tg
-from tapegrad.program.compiled import trace
 from tapegrad.program.passes import (
     contract_sums,
     fold,
