@@ -204,7 +204,7 @@ class _Step:
         if moved and any(y.dtype.kind in "fc" for y in ys):
             likes = list(map(self._like, instruction.operands, operands))
             example = ({i: _alike(t) for i, t in moved.items()}, [*map(_alike, ys)], likes)
-            program = silently(trace, tangent, example, {}, stops=True)
+            program = silently(trace, tangent, read(example, {}, ()), stops=True)
             values = [*moved.values(), *ys, *[x for x in operands if type(x) is not bool]]
             slopes = run(program, values, self.ops, jax)
         tangents = tuple(map(fitted, slopes or [None] * len(ys), ys))
