@@ -21,7 +21,7 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, interpr
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
-Infers = Callable[[Rules], bool]
+Infers = Callable[[Rules], object]
 
 
 class Malformed(AssertionError):  # noqa: N818
@@ -51,8 +51,13 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
 def _outputs(code: Code, infers: Infers) -> list[Any]:
     """Values like the outputs of a program, which is run on values like its inputs and checked."""
     for leaf in code.inputs:
-        if leaf.number and (leaf.shape, KINDS.get(leaf.dtype.kind)) != ((), leaf.number):
+        if leaf.number is not None and (leaf.shape, KINDS.get(leaf.dtype.kind)) != (
+            (),
+            leaf.number,
+        ):
             _fail(f"input {leaf.path}, a Python {leaf.number}, has {(leaf.shape, leaf.dtype)}")
+    if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
+        _fail("its label or a note is more than one line of text")
     places = numbers()
 
     def check(instruction: Instruction, operands: list[Any]) -> Any:

@@ -27,8 +27,6 @@ from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 from tapegrad.tree.structure import is_named_tuple
 
-# loops and branches, whose ops are made of programs
-_CONTROL = "control."
 _SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
@@ -55,13 +53,13 @@ _COLUMNS: Mapping[Any, Callable[..., Any]] = {
 _OTHERS = {
     # of older files
     "segment_sum": sum_segments,
-    f"{_CONTROL}loop": SCAN,
+    "control.loop": SCAN,
     **{f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()},
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
-    **{f"{_CONTROL}{op.name}": op for op in (*LOOPS, COND)},
-    f"{_CONTROL}part": PART,
+    **{f"control.{op.name}": op for op in (*LOOPS, COND)},
+    "control.part": PART,
 }
 # the last name of each
 _NAMES = {op: name for name, op in _OTHERS.items()}
@@ -87,16 +85,10 @@ def name_of_op(op: Rules) -> str:
     if op in _UNNAMED:
         raise TypeError(_UNNAMED[op])
     suffix = COMPLEX if "__real__" in vars(op) else ""
-    return f"{_own_name(op) or full_name(op)}{suffix}"
+    return f"{own_name(op) or full_name(op)}{suffix}"
 
 
-def is_known(op: Rules) -> bool:
-    """Whether an op is tapegrad's own, other than a loop or a branch."""
-    name = _own_name(op)
-    return bool(name) and not name.startswith(_CONTROL)
-
-
-def _own_name(op: Rules) -> str:
+def own_name(op: Rules) -> str:
     """The name of an op of tapegrad's; "" for any other."""
     is_of_scipy = getattr(op, "__module__", "").startswith(_SCIPY)
     return key_of(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else "")
@@ -115,34 +107,11 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     if real.startswith("scipy."):
         # not every program needs them
         op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
-    op = op or _thing_named(real, lambda x: isinstance(x, Op), using)
-    if real != name and op is not None and isinstance(op.complex, Op):
-        op = op.complex
-    if op is not None:
-        return op  # type: ignore[no-any-return]
-    if ":" not in name or name.startswith("tapegrad."):
-        raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
-    raise FileError(
-        f"it has the op {name!r}, which is not tapegrad's; hand it over: "
-        f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
-    )
+    op = op or _named(real, "op", lambda x: isinstance(x, Op), using)
+    return op.complex if real != name and isinstance(op.complex, Op) else op
 
 
-def static_named(name: str) -> Any:
-    """The class of the package's with this name whose objects files hold by their parts.
-
-    Raises
-    ------
-    FileError
-        If there is none.
-    """
-    static = _thing_named(name, lambda x: hasattr(x, "from_parts"), ())
-    if static is None:
-        raise FileError(f"it has a {name!r}, which this version of tapegrad does not know")
-    return static
-
-
-def class_named(name: str, using: Iterable[Any]) -> type:
+def class_named(name: str, using: Iterable[Any]) -> Any:
     """The class with this name in a file.
 
     Raises
@@ -150,18 +119,10 @@ def class_named(name: str, using: Iterable[Any]) -> type:
     FileError
         If it neither belongs to the package nor was handed over.
     """
-    named: type | None = _thing_named(name, _is_node, using)
-    last = name.rpartition(":")[2]
-    if named is None and name.startswith("tapegrad."):
+    if name.startswith("tapegrad."):
         # that of an op's results, which may be named by a module where it no longer is
-        kinds = [op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]
-        named = next((kind for kind in kinds if kind.__name__ == last), None)
-    if named is None:
-        raise FileError(
-            f"it returns records of the class {name!r}; hand it over: "
-            f"tg.load_program(path, using=[{last}])"
-        )
-    return named
+        using = [*using, *[op.results for op in OPS.values() if isinstance(op, MultiOutputOp)]]
+    return _named(name, "class", _is_node, using)
 
 
 def _is_node(x: Any) -> bool:
@@ -173,8 +134,8 @@ def full_name(thing: Any) -> str:
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
-def _thing_named(name: str, is_right: Callable[[Any], bool], using: Iterable[Any]) -> Any:
-    """The package's own object of this name, or one that was handed over; None if there is none.
+def _named(name: str, kind: str, is_right: Callable[[Any], bool], using: Iterable[Any]) -> Any:
+    """The package's own object of this name, or one that was handed over.
 
     One that was handed over may belong to another module than the file says.
     """
@@ -183,7 +144,14 @@ def _thing_named(name: str, is_right: Callable[[Any], bool], using: Iterable[Any
         return own
     last = name.rpartition(":")[2]
     fitting = [x for x in using if getattr(x, "__qualname__", "") == last and is_right(x)]
-    return min(fitting, key=lambda x: full_name(x) != name, default=None)
+    if fitting:
+        return min(fitting, key=lambda x: full_name(x) != name)
+    if ":" not in name or name.startswith("tapegrad."):
+        raise FileError(f"it has the {kind} {name!r}, which this version of tapegrad does not know")
+    raise FileError(
+        f"it has the {kind} {name!r}, which is not tapegrad's; hand it over: "
+        f"tg.load_program(path, using=[{last}])"
+    )
 
 
 def _of_the_package(name: str) -> Any:

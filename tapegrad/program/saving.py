@@ -1,4 +1,4 @@
-"""Programs in files: how each field is written, read and checked, said once.
+"""Programs in files: how values of each type are written and read, and of which types fields are.
 
 No text in a file is ever run. What reads a field may raise anything for text that no program wrote:
 `tapegrad.files.guarded` makes one error of it.
@@ -10,8 +10,9 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
-from typing import Any
+from functools import cache
+from types import EllipsisType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 import numpy as np
@@ -21,193 +22,177 @@ from tapegrad.core.rules import Rules
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
-from tapegrad.ops.indexing import HOLE
+from tapegrad.ops.indexing import HOLE, Hole
 from tapegrad.program import naming
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
-from tapegrad.program.ir import Constant, Input, Instruction, Ref
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Operand, Ref
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
 
-@attrs.define
+@attrs.frozen
 class File:
-    """A path or a file that programs are written to, or read from.
+    """A file that a program is written to, or read from.
 
     Attributes
     ----------
-    arrays
-        The arrays written so far.
+    what
+        What is written, for messages.
     entries
         The arrays that are still to be read, by name.
-    statics
-        The static parts of trees that were written or read so far.
     using
         What the caller handed over.
-    label, what
-        The program that is written, and what of it is being written, for messages.
+    arrays, statics
+        The arrays written so far, and the static parts of trees written or read so far.
     """
 
-    arrays: list[Array] = attrs.Factory(list)
-    entries: dict[str, Entry] = attrs.Factory(dict)
-    statics: list[Any] = attrs.Factory(list)
-    using: Iterable[Any] = ()
-    label: str = ""
     what: str = ""
+    entries: dict[str, Entry] = attrs.Factory(dict)
+    using: Iterable[Any] = ()
+    arrays: list[Array] = attrs.Factory(list)
+    statics: list[Any] = attrs.Factory(list)
+
+    def writing(self, what: str) -> File:
+        """The file while something else is written."""
+        return File(what, self.entries, self.using, self.arrays, self.statics)
 
 
 Convert = Callable[[Any, File], Any]
 
-
-@attrs.frozen
-class Field:
-    """How a value is written as JSON, and how it is read again, and refused if it is wrong."""
-
-    write: Convert
-    read: Convert
+# --- any type ---------------------------------------------------------------------------------
 
 
-# --- fields made of others --------------------------------------------------------------------
+@cache
+def _apart(kind: Any) -> tuple[tuple[Convert, Convert] | None, Any, tuple[Any, ...]]:
+    """How values of a type are written and read, if that is said; its origin and arguments."""
+    origin = get_origin(kind)
+    return _TYPES.get(kind) or _TYPES.get(origin), origin, get_args(kind)
 
 
-def _as_it_is(is_right: Callable[[Any], bool], what: str) -> Field:
-    def read(x: Any, file: File) -> Any:
-        if not is_right(x):
-            raise FileError(f"{str(x)[:80]!r} is not {what}")
+def _write(x: Any, kind: Any, file: File) -> Any:
+    """A value of a type as JSON."""
+    own, origin, inner = _apart(kind)
+    if own is not None:
+        return own[0](x, file)
+    if origin is tuple:
+        return [_write(part, inner[0], file) for part in x]
+    # of the first of several types, or of another that JSON has
+    return _write(x, inner[0], file) if inner and x is not None else x
+
+
+def _read(x: Any, kind: Any, file: File) -> Any:
+    """A value of a type from JSON."""
+    own, origin, inner = _apart(kind)
+    if own is not None:
+        return own[1](x, file)
+    if origin is tuple:
+        if type(x) is list:
+            return tuple([_read(part, inner[0], file) for part in x])
+    elif type(x) in (kind, *inner):
         return x
+    elif inner:
+        return _read(x, inner[0], file)
+    raise FileError(f"{str(x)[:80]!r} is not of the type {getattr(kind, '__name__', kind)}")
 
-    return Field(lambda x, file: x, read)
 
-
-def _mapped(field: Field, out: Callable[[Any], Any], back: Callable[[Any], Any]) -> Field:
-    """A field that is written as something else: `out` gives that, and `back` the value again."""
-    return Field(
-        lambda x, file: field.write(out(x), file), lambda x, file: back(field.read(x, file))
+def _named(record: Any, names: str) -> tuple[Convert, Convert]:
+    """How a record is written and read: its fields by their names, by their types."""
+    types = get_type_hints(record)
+    fields = {name: types[name] for name in names.split()}
+    return (
+        lambda x, file: {name: _write(getattr(x, name), fields[name], file) for name in fields},
+        lambda x, file: record(**{name: _read(x[name], fields[name], file) for name in fields}),
     )
 
 
-def _several(field: Field) -> Field:
-    return Field(
-        lambda x, file: [field.write(part, file) for part in x],
-        lambda x, file: tuple([field.read(part, file) for part in _LIST.read(x, file)]),
-    )
+def _row(record: Any, names: str) -> tuple[Convert, Convert]:
+    """The same with the fields in a list."""
+    write, read = _named(record, names)
 
+    def read_row(x: Any, file: File) -> Any:
+        if type(x) is not list:
+            raise FileError(f"{str(x)[:80]!r} is not a list")
+        return read(dict(zip(names.split(), x, strict=True)), file)
 
-def _optional(field: Field) -> Field:
-    return Field(
-        lambda x, file: None if x is None else field.write(x, file),
-        lambda x, file: None if x is None else field.read(x, file),
-    )
+    return lambda x, file: [*write(x, file).values()], read_row
 
-
-def _named(make: Callable[..., Any], **fields: Field) -> Field:
-    """The fields of a record, by their names."""
-    return Field(
-        lambda x, file: {name: y.write(getattr(x, name), file) for name, y in fields.items()},
-        lambda x, file: make(**{name: y.read(x[name], file) for name, y in fields.items()}),
-    )
-
-
-def _row(make: Callable[..., Any], **fields: Field) -> Field:
-    """The fields of a record, in a list."""
-    named = _named(make, **fields)
-    return Field(
-        lambda x, file: [*named.write(x, file).values()],
-        lambda x, file: named.read(dict(zip(fields, _LIST.read(x, file), strict=True)), file),
-    )
-
-
-_LIST = _as_it_is(lambda x: type(x) is list, "a list")
-_TEXT = _as_it_is(lambda x: type(x) is str, "a name")
-_LINE = _as_it_is(lambda x: type(x) is str and x.isprintable(), "one line of text")
-_TRUTH = _as_it_is(lambda x: type(x) is bool, "true or false")
-_COUNT = _as_it_is(lambda x: type(x) is int and x >= 0, "a number of things")
-_INT = _as_it_is(lambda x: type(x) is int, "a whole number")
-_FLOAT = _as_it_is(lambda x: type(x) is float, "a float")
-_EMPTY = _as_it_is(lambda x: x is None, "nothing")
-
-# --- operands and dtypes ----------------------------------------------------------------------
-
-_KINDS = {"input": "i", "constant": "c", "instruction": "v"}
-_LETTERS = {letter: kind for kind, letter in _KINDS.items()}
-# numbers; and text, for dict keys and results
-_DTYPE = re.compile(r"[<>|=][biufcU][0-9]{1,9}")
-
-
-def _write_dtype(dtype: Any, file: File) -> str:
-    known = np.dtype(dtype)
-    if not _DTYPE.fullmatch(known.str):
-        raise TypeError(f"a program with values of {known} cannot be saved")
-    text: str = known.str
-    return text
-
-
-def _read_operand(x: Any, file: File) -> Any:
-    if type(x) in (bool, int, float):
-        return x
-    return (_COMPLEX if type(x) is list else _REF).read(x, file)
-
-
-def _write_operand(x: Any, file: File) -> Any:
-    field = {complex: _COMPLEX, Ref: _REF}.get(type(x))
-    return field.write(x, file) if field else x
-
-
-_SAVED_DTYPE = _as_it_is(lambda x: bool(_DTYPE.fullmatch(x)), "a dtype of numbers")
-_A_DTYPE = Field(_write_dtype, lambda x, file: np.dtype(_SAVED_DTYPE.read(x, file)))
-_COMPLEX = _mapped(_several(_FLOAT), lambda x: (x.real, x.imag), lambda x: complex(x[0], x[1]))
-# as a word such as ``v12``
-_REF = _mapped(
-    _TEXT, lambda x: f"{_KINDS[x.kind]}{x.index}", lambda x: Ref(_LETTERS[x[0]], int(x[1:]))
-)
-_OPERAND = Field(_write_operand, _read_operand)
 
 # --- values: options, a dict's keys, results --------------------------------------------------
 
 _PLAIN = (type(None), bool, int, float, str)
+_NUMBERS = (bool, int, float, complex, np.generic)
 
 
 def _write_value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) in (tuple, list):
-        return _VALUES.write(x, file)
-    for name, (is_one, field) in _KINDS_OF_VALUES.items():
-        if is_one(x):
-            return {name: field.write(x, file)}
-    raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
+        return [_write_value(part, file) for part in x]
+    if isinstance(x, Mapping):
+        x = dict(x)
+    elif isinstance(x, type) and issubclass(x, _NUMBERS):
+        x = np.dtype(x)
+    name = next(name for name, (kind, *_) in _VALUES.items() if isinstance(x, kind))
+    return {name: _VALUES[name][1](x, file)}
 
 
 def _read_value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) is list:
-        return _VALUES.read(x, file)
-    ((kind, content),) = x.items()
-    return _KINDS_OF_VALUES[kind][1].read(content, file)
+        return tuple([_read_value(part, file) for part in x])
+    ((name, content),) = x.items()
+    return _VALUES[name][2](content, file)
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, np.generic) and bool(_DTYPE.fullmatch(x.dtype.str))
+def _write_static(x: Any, file: File) -> Any:
+    """A static part of a tree by its parts; where it occurs again, by its number."""
+    if not hasattr(type(x), "as_parts"):
+        raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
+    if x in file.statics:
+        return file.statics.index(x)
+    file.statics.append(x)
+    return [naming.full_name(type(x)), _write_value(x.as_parts(), file)]
+
+
+def _read_static(x: Any, file: File) -> Any:
+    if type(x) is int:
+        return file.statics[x]
+    name, parts = x
+    file.statics.append(naming.class_named(name, ()).from_parts(*_read_value(parts, file)))
+    return file.statics[-1]
+
+
+# numbers; and text, for dict keys and results
+_DTYPE = re.compile(r"[<>|=][biufcU][0-9]{1,9}")
+
+
+def _write_dtype(x: np.dtype[Any], file: File) -> str:
+    if not _DTYPE.fullmatch(x.str):
+        raise TypeError(f"a program with values of {x} cannot be saved")
+    return x.str
+
+
+def _read_dtype(x: Any, file: File) -> np.dtype[Any]:
+    if not _DTYPE.fullmatch(x):
+        raise FileError(f"{x!r} is not a dtype of numbers")
+    dtype: np.dtype[Any] = np.dtype(x)
+    return dtype
 
 
 def _write_number(x: Any, file: File) -> Any:
-    return [x.dtype.str, x.item() if x.dtype.kind == "U" else x.tobytes().hex()]
+    return [_write_dtype(x.dtype, file), x.item() if x.dtype.kind == "U" else x.tobytes().hex()]
 
 
 def _read_number(x: Any, file: File) -> Any:
     text, content = x
-    dtype = _A_DTYPE.read(text, file)
+    dtype = _read_dtype(text, file)
     if dtype.kind == "U":
         return np.str_(content)
     (number,) = np.frombuffer(bytes.fromhex(content), dtype)
     return number
-
-
-def _is_dtype(x: Any) -> bool:
-    numbers = (bool, int, float, complex, np.generic)
-    return isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, numbers))
 
 
 def _write_array(x: Array, file: File) -> Any:
@@ -217,52 +202,11 @@ def _write_array(x: Array, file: File) -> Any:
 
 def _read_array(x: Any, file: File) -> Array:
     number, dtype = x
-    entry = file.entries.pop(str(_COUNT.read(number, file)))
-    if entry.dtype != _A_DTYPE.read(dtype, file):
+    entry = file.entries.pop(str(number))
+    if entry.dtype != _read_dtype(dtype, file):
         raise FileError(f"an array is {entry.dtype}, not {dtype}")
     return entry.read()
 
-
-def _write_static(x: Any, file: File) -> Any:
-    """A static part of a tree by its parts; where it occurs again, by its number."""
-    if x in file.statics:
-        return file.statics.index(x)
-    file.statics.append(x)
-    return [naming.full_name(type(x)), _VALUES.write(x.as_parts(), file)]
-
-
-def _read_static(x: Any, file: File) -> Any:
-    if type(x) is int:
-        return file.statics[_COUNT.read(x, file)]
-    name, parts = x
-    file.statics.append(naming.static_named(name).from_parts(*_VALUES.read(parts, file)))
-    return file.statics[-1]
-
-
-_VALUE = Field(_write_value, _read_value)
-_VALUES = _several(_VALUE)
-# by the name in files, which values are of the kind
-_KINDS_OF_VALUES: dict[str, tuple[Callable[[Any], bool], Field]] = {
-    "value": (lambda x: type(x) is Ref, _REF),
-    "slice": (
-        lambda x: type(x) is slice,
-        _mapped(
-            _several(_optional(_INT)), attrgetter("start", "stop", "step"), lambda x: slice(*x)
-        ),
-    ),
-    "ellipsis": (lambda x: x is ..., _mapped(_EMPTY, lambda x: None, lambda x: ...)),
-    "hole": (lambda x: x is HOLE, _mapped(_EMPTY, lambda x: None, lambda x: HOLE)),
-    "dtype": (_is_dtype, _A_DTYPE),
-    "bytes": (lambda x: type(x) is bytes, _mapped(_TEXT, bytes.hex, bytes.fromhex)),
-    "number": (_is_number, Field(_write_number, _read_number)),
-    "complex": (lambda x: type(x) is complex, _COMPLEX),
-    "dict": (
-        lambda x: isinstance(x, Mapping),
-        _mapped(_several(_VALUES), lambda x: x.items(), dict),
-    ),
-    "array": (lambda x: type(x) is np.ndarray, Field(_write_array, _read_array)),
-    "static": (lambda x: hasattr(type(x), "as_parts"), Field(_write_static, _read_static)),
-}
 
 # --- trees ------------------------------------------------------------------------------------
 
@@ -275,12 +219,10 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
     if node is type(None):
         return None
     if structure.is_static:
-        file.what = "a part of a tree"
-        return _write_value(structure.keys[0], file)
+        return _write_value(structure.keys[0], file.writing("a part of a tree"))
     children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
-        file.what = "a dict's key"
-        keys = _VALUES.write(structure.keys, file)
+        keys = _write_value(structure.keys, file.writing("a dict's key"))
         return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
@@ -295,11 +237,12 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
         return tree.Structure(type(None))
     ((kind, content),) = x.items()
     if kind == "static":
-        return tree.flatten(_read_static(content, file))[1]
+        return tree.flatten(_read_value(x, file))[1]
     node: type = {"dict": dict, "list": list, "tuple": tuple, "record": object}[kind]
     keys, children = (), content
     if node is dict:
-        keys, children = _VALUES.read([key for key, _ in content], file), [x for _, x in content]
+        keys = tuple([_read_value(key, file) for key, _ in content])
+        children = [child for _, child in content]
         if len(set(keys)) != len(keys):
             raise FileError("a dict has a key twice")
     elif node is object:
@@ -312,88 +255,98 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
     return tree.Structure(node, keys, tuple([_read_structure(child, file) for child in children]))
 
 
-_STRUCTURE = Field(_write_structure, _read_structure)
-
 # --- programs ---------------------------------------------------------------------------------
 
 
-def _write_constant(x: Constant, file: File) -> list[Any]:
-    return [*_write_array(x.array, file), x.captured, x.name]
+def _read_operand(x: Any, file: File) -> Any:
+    return _read(x, Ref if type(x) is str else complex if type(x) is list else type(x), file)
 
 
 def _read_constant(x: Any, file: File) -> Constant:
     # the first files had no names of arrays
     number, dtype, captured, *name = x
-    names = [_TEXT.read(text, file) for text in name]
-    return Constant(_read_array([number, dtype], file), _TRUTH.read(captured, file), *names)
-
-
-def _write_op(op: Rules, file: File) -> str:
-    file.what = op.name
-    return naming.name_of_op(op)
+    names = _read(name, tuple[str, ...], file)
+    return Constant(_read_array([number, dtype], file), _read(captured, bool, file), *names)
 
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
-    written, op = {}, file.what
-    for key, x in options.items():
-        file.what = f"the option {key} of {op}"
-        written[key] = _write_value(x, file)
-    return written
+    return {
+        key: _write_value(x, file.writing(f"the option {key} of {file.what}"))
+        for key, x in options.items()
+    }
 
 
-def _read_options(x: Any, file: File) -> dict[str, Any]:
-    return {key: _read_value(content, file) for key, content in x.items()}
-
-
-def _write_result(x: Any, file: File) -> Any:
-    file.what = f"a result of {file.label}"
-    return _write_value(x, file)
-
-
-_SHAPE = _several(_COUNT)
-_NAME = _as_it_is(lambda x: type(x) in (int, str), "an argument's name")
-_ARGUMENT = _row(Argument, name=_NAME, structure=_STRUCTURE, statics=_several(_optional(_TEXT)))
-_NUMBER = _as_it_is(lambda x: x in (None, "float", "int", "complex"), "a kind of number")
-_INPUT = _row(Input, path=_TEXT, shape=_SHAPE, dtype=_A_DTYPE, number=_NUMBER)
-_INSTRUCTION = _row(
-    Instruction,
-    op=Field(_write_op, lambda x, file: naming.op_named(x, file.using)),
-    operands=_several(_OPERAND),
-    options=Field(_write_options, _read_options),
-    shape=_SHAPE,
-    dtype=_A_DTYPE,
-    number=_TRUTH,
-    note=_LINE,
-    name=_TEXT,
-    stage=_TEXT,
-)
-_ARGUMENTS = _optional(_several(_ARGUMENT))
-_CODE = _named(
-    Program,
-    label=_LINE,
-    inputs=_several(_INPUT),
-    constants=_several(Field(_write_constant, _read_constant)),
-    instructions=_several(_INSTRUCTION),
-    outputs=_several(Field(_write_result, _read_value)),
-    structure=_STRUCTURE,
-)
-_KINDS_OF_VALUES |= {
-    "branch": (lambda x: type(x) is Branch, _row(Branch, on_true=_CODE, on_false=_CODE)),
-    "loop": (
-        lambda x: type(x) is Loop,
-        _row(
-            Loop,
-            body=_CODE,
-            stop=_optional(_CODE),
-            **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
-            length=_optional(_COUNT),
-            reverse=_TRUTH,
-            remember=_TRUTH,
-            moving=_mapped(_several(_COUNT), sorted, frozenset),
-        ),
+_LETTERS = {"i": "input", "c": "constant", "v": "instruction"}
+# by their names in files, the types of values, and how these are written and read
+_VALUES: dict[str, tuple[Any, Convert, Convert]] = {
+    "number": (np.generic, _write_number, _read_number),
+    # such as ``v12``
+    "value": (
+        Ref,
+        lambda x, file: f"{'v' if x.kind == 'instruction' else x.kind[0]}{x.index}",
+        lambda x, file: Ref(_LETTERS[x[0]], int(x[1:])),
     ),
+    "slice": (
+        slice,
+        lambda x, file: [x.start, x.stop, x.step],
+        lambda x, file: slice(*_read(x, tuple[int | None, ...], file)),
+    ),
+    "ellipsis": (EllipsisType, lambda x, file: None, lambda x, file: {None: ...}[x]),
+    "hole": (Hole, lambda x, file: None, lambda x, file: {None: HOLE}[x]),
+    "dtype": (np.dtype, _write_dtype, _read_dtype),
+    "bytes": (bytes, lambda x, file: x.hex(), lambda x, file: bytes.fromhex(x)),
+    "complex": (
+        complex,
+        lambda x, file: [x.real, x.imag],
+        lambda x, file: complex(*_read(x, tuple[float, ...], file)),
+    ),
+    "dict": (
+        dict,
+        lambda x, file: _write_value([*x.items()], file),
+        lambda x, file: dict(_read_value(x, file)),
+    ),
+    "array": (np.ndarray, _write_array, _read_array),
+    "branch": (Branch, *_row(Branch, "on_true on_false")),
+    "loop": (
+        Loop,
+        *_row(Loop, "body stop n_carry n_xs n_ys length reverse remember moving"),
+    ),
+    # any other, or a refusal
+    "static": (object, _write_static, _read_static),
+}
+_INSTRUCTION = _row(Instruction, "op operands options shape dtype number note name stage")
+# of fields
+_TYPES: dict[Any, tuple[Convert, Convert]] = {
+    **{kind: (write, read) for kind, write, read in _VALUES.values()},
+    Any: (_write_value, _read_value),
+    Operand: (lambda x, file: _write(x, type(x), file), _read_operand),
+    frozenset: (
+        lambda x, file: sorted(x),
+        lambda x, file: frozenset(_read(x, tuple[int, ...], file)),
+    ),
+    tree.Structure: (_write_structure, _read_structure),
+    Rules: (
+        lambda x, file: naming.name_of_op(x),
+        lambda x, file: naming.op_named(x, file.using),
+    ),
+    Mapping: (
+        _write_options,
+        lambda x, file: {key: _read_value(content, file) for key, content in x.items()},
+    ),
+    Constant: (
+        lambda x, file: [*_write_array(x.array, file), x.captured, x.name],
+        _read_constant,
+    ),
+    Argument: _row(Argument, "name structure statics"),
+    Input: _row(Input, "path shape dtype number"),
+    Instruction: (
+        lambda x, file: _INSTRUCTION[0](x, file.writing(x.op.name)),
+        _INSTRUCTION[1],
+    ),
+    Code: _named(Program, "label inputs constants instructions outputs structure"),
 }
 
+_ARGUMENTS = tuple[Argument, ...] | None
 _ENTRY = "program.json"
 _FORMAT = "tapegrad program"
 # of the format; it changes with the meaning of what is written
@@ -403,12 +356,12 @@ _MOST_TEXT = 1 << 26  # bytes
 
 def save(program: Program, path: FilePath) -> None:
     """Write a program; see `Program.save`."""
-    file = File(label=program.label)
+    file = File(f"a result of {program.label}")
     content = {
         "format": _FORMAT,
         "version": _VERSION,
-        "arguments": _ARGUMENTS.write(program.arguments, file),
-        "code": _CODE.write(program, file),
+        "arguments": _write(program.arguments, _ARGUMENTS, file),
+        "code": _write(program, Code, file),
     }
     text = json.dumps(content, separators=(",", ":"))
     if len(text) > _MOST_TEXT:
@@ -482,12 +435,12 @@ def _check_version(content: Any) -> None:
 
 def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...]) -> Program:
     file = File(entries=dict(entries), using=using)
-    arguments = _ARGUMENTS.read(content["arguments"], file)
-    program: Program = attrs.evolve(_CODE.read(content["code"], file), arguments=arguments)
+    arguments = _read(content["arguments"], _ARGUMENTS, file)
+    program: Program = attrs.evolve(_read(content["code"], Code, file), arguments=arguments)
     if file.entries:
         raise FileError("its constants are not those that it lists")
     try:
-        check_code(program, naming.is_known)
+        check_code(program, naming.own_name)
     except Malformed as error:
         raise FileError(str(error)) from None
     _check_arguments(program)
