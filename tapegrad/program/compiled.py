@@ -208,7 +208,7 @@ class Compiled(Wrapper, Generic[P, R]):
         compiled = self(*args, **kwargs)
         call = read(args, kwargs, self.static_argnums)
         kept = self._keep(call)
-        check = lazy_import("tapegrad.explain.compare", "check_compiled")
+        check = lazy_import("tapegrad.explain.check", "check_compiled")
         check(compiled, kept.program, kept.captured, call.values, self.fn, args, kwargs)
 
     def _keep(self, call: CallArguments) -> Kept:

@@ -1,0 +1,124 @@
+"""Whether a compiled function gives what its recording gives, and where the two part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.recording import run
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor, primal_of
+from tapegrad.declare.parts import is_numeric
+from tapegrad.errors.lines import users_place, with_user_warnings
+from tapegrad.explain.compare import Difference, compared, differ
+from tapegrad.explain.inside import apart, on_tape
+from tapegrad.program.control.loop import codes_in
+from tapegrad.program.program import Program
+from tapegrad.tree.ownership import readonly_view
+
+# how large rounding errors may be, by dtype; results of other dtypes must be equal
+_TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2, "D": 1e-10, "F": 1e-4}
+
+
+def check_compiled(
+    compiled: Any,
+    program: Program,
+    captured: Sequence[str],
+    values: Sequence[Any],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Raise unless a program gave what the recorded function gives, as `Compiled.check` says.
+
+    Parameters
+    ----------
+    compiled
+        The result of the program.
+    program, captured, values
+        It, the arrays that it captured, in words, and the values of its inputs.
+    fn, args, kwargs
+        The call.
+    """
+    positional, named = tree.fresh((args, kwargs), readonly_view)
+    expected = with_user_warnings(fn, *positional, **named)
+    suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
+    # a wide result may be made of narrow parts
+    instructions = [x for code in codes_in(program) for x in code.instructions]
+    widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
+    pairs = tree.beside(compiled, expected)
+    for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
+        if fault := _fault(widest, x, y):
+            place = _first_difference(program, values, fn, args, kwargs)
+            raise AssertionError(f"{path or 'the result'} {fault}{suspects}{place}")
+
+
+def _fault(widest: float, compiled: Any, recorded: Any) -> str:
+    """How a compiled result differs from a recorded one; "" if it does not."""
+    if not is_numeric(recorded):
+        same = compiled == recorded
+        return "" if same else f"is {compiled!r} compiled, {recorded!r} recorded"
+    x, y = np.asarray(compiled), np.asarray(recorded)
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        return f"is {x.dtype} {x.shape} compiled, {y.dtype} {y.shape} recorded"
+    own = _TOLERANCE.get(y.dtype.char, 0.0)
+    tolerance = max(own, widest) if own else 0.0
+    if np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
+        return ""
+    worst = np.nanmax(np.abs(np.subtract(x, y, dtype=np.result_type(y.dtype, float))))
+    return f"differs by up to {worst:.3g} between compiled and recorded"
+
+
+def _first_difference(
+    program: Program,
+    values: Sequence[Any],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> str:
+    """The first line of a program whose value differs from the recording's, in words."""
+    output, tape, _ = apart(run, fn, args, kwargs, None, users_place)
+    compiled, _, results = on_tape(program, values, f"the program of {program.label}")
+    narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
+    tolerance = 1e-4 if narrow else 1e-8
+    comparison = compared(tape, compiled, tolerance, tolerance, alike=True)
+    pairs = zip(tree.leaves(output), results, strict=True)
+    differing = [y for x, y in pairs if is_numeric(primal_of(x)) and differ(x, y, tolerance)]
+    # a pass may have put another op, or another operand, in
+    first = comparison.first or _unrecorded(tape, differing, tolerance)
+    first = first or next(iter(comparison.rows), None)
+    if first is not None:
+        return f"\nfirst (a is recorded, b compiled): {first}"
+    if differing:
+        return "; run line by line, the program gives another value of the recording in its place"
+    return "; run line by line, the program gives what the recording does"
+
+
+def _unrecorded(tape: Tape, differing: Sequence[Any], tolerance: float) -> Difference | None:
+    """The first line of another tape that has a value which this one lacks, from such as it has.
+
+    Only lines that lead to results that differ are looked at.
+    """
+    recorded: dict[Any, list[Tensor]] = {}
+    for x in tape:
+        recorded.setdefault(x.shape, []).append(x)
+
+    def lacks(y: Any) -> bool:
+        return type(y) is Tensor and all(differ(x, y, tolerance) for x in recorded.get(y.shape, ()))
+
+    waiting = [y for y in differing if lacks(y)]
+    seen, began = {*waiting}, list[Tensor]()
+    while waiting:
+        y = waiting.pop()
+        before = {*filter(lacks, y._operands)}
+        if not before:
+            began.append(y)
+        waiting += before - seen
+        seen |= before
+    if not began:
+        return None
+    why = "no line of the recording has this value, and each of its operands is of the recording"
+    return Difference(None, min(began, key=lambda y: y.index), np.inf, None, True, why)
