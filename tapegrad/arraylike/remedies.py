@@ -128,7 +128,7 @@ def users_code() -> list[ast.AST]:
 
     Empty if the source is not available, as for lines typed into an interpreter.
     """
-    frame = users_frame()
+    frame = users_frame(sys._getframe())
     if frame is None:
         return []
     code = frame.f_code
@@ -361,7 +361,7 @@ def _is_random(module: str) -> bool:
 def _called(name: str) -> tuple[str, str]:
     """The module and the name of the function under a name in the caller's module."""
     first, _, rest = name.partition(".")
-    frame: Any = users_frame()
+    frame: Any = users_frame(sys._getframe())
     function = None
     with suppress(AttributeError, KeyError):
         function = frame.f_globals[first]

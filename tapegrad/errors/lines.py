@@ -66,9 +66,8 @@ def frames_to_users() -> Iterator[FrameType]:
         frame = None if is_users(frame) else frame.f_back
 
 
-def users_frame() -> FrameType | None:
-    """The frame of the caller's line that led here."""
-    frame: FrameType | None = sys._getframe(1)
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """The frame of the caller's line that led to a frame, which may be its own."""
     # up to thirty steps for a record
     while frame is not None:
         code = frame.f_code
@@ -84,7 +83,7 @@ def users_frame() -> FrameType | None:
 
 def users_place() -> Place:
     """The caller's line that led here."""
-    frame = users_frame()
+    frame = users_frame(sys._getframe(1))
     return Place("", 0, "") if frame is None else place_of(frame)
 
 

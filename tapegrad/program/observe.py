@@ -14,15 +14,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.sweep import SEED, SWEEP, sweep
+from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.lines import Place, place_of
+from tapegrad.errors.lines import Place, place_of, users_frame
 from tapegrad.program.ir import STAGES
 from tapegrad.tree.ownership import Array
 
@@ -58,10 +58,10 @@ def noted(
     if variables is None:
         names, end = [""] * n, n
     else:
-        owners, arrived = _cotangents(records, sweeps)
-        known = {**variables, **inputs}
+        owners, known = _owners(records, sweeps), {**variables, **inputs}
         names = [_name(x, owners, known) if x in owners else known.get(x, "") for x in records]
-        last = max([x.index for x in arrived], default=n)
+        arrived = [g.index for x in sweeps for g in x._options["gradients"].values[1::2]]
+        last = max(arrived, default=n)
         end = min(n, max(first, last) + 1)
     forward, backward, update = STAGES
     stages = [*[forward] * first, *[backward] * (end - first), *[update] * (n - end)]
@@ -80,33 +80,23 @@ def _name(cotangent: Tensor, owners: Mapping[Tensor, Tensor], known: Mapping[Ten
     return prefix + known.get(record, record.op.name)
 
 
-def _cotangents(
-    records: Sequence[Tensor], sweeps: Sequence[Tensor]
-) -> tuple[dict[Tensor, Tensor], set[Tensor]]:
-    """The cotangents that sweeps came to, with what they belong to, and those of parameters.
+def _owners(records: Sequence[Tensor], sweeps: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+    """The cotangents that sweeps came to, with what they belong to.
 
     An op may pass a cotangent on unchanged, as an addition does: it belongs to the first record
-    that it came to, unless nothing was computed from it before it reached a parameter.
+    that it came to, unless it reached a parameter and the sweep computed nothing from it.
     """
-    ends = [x._options["gradients"].values for x in sweeps]
-    arrived = {g for pairs in ends for g in pairs[1::2]}
-    first_use: dict[Tensor, int] = {}
-    since = min([x.index for x in arrived], default=len(records))
-    for x in records[since:]:
-        for y in x._operands:
-            if type(y) is Tensor and y in arrived:
-                first_use.setdefault(y, x.index)
     owners: dict[Tensor, Tensor] = {}
     straight: dict[Tensor, Tensor] = {}
-    for written, pairs in zip(sweeps, ends, strict=True):
-        passed = written._options["passed"].values
+    for written in sweeps:
+        passed, ends = [written._options[name].values for name in ("passed", "gradients")]
         for x, g in zip(passed[::2], passed[1::2], strict=True):
             if type(g) is Tensor:
                 owners.setdefault(g, x)
-        for x, g in zip(pairs[::2], pairs[1::2], strict=True):
-            if first_use.get(g, written.index) >= written.index:
-                straight[g] = x
-    return {**owners, **straight}, arrived
+        own = records[written._options["since"] : written.index]
+        used = {y for x in own for y in x._operands if type(y) is Tensor}
+        straight |= {g: x for x, g in zip(ends[::2], ends[1::2], strict=True) if g not in used}
+    return {**owners, **straight}
 
 
 # arrays of a function that a captured one is compared with
@@ -174,67 +164,42 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
-# our codes that led to a record, by identity, since hashing code reads all of it
-_OURS: dict[int, CodeType] = {}
-
-
-def _is_ours(frame: FrameType) -> bool:
-    # NumPy's functions in Python lead to ours, as they ask for them
-    is_ours = str(frame.f_globals.get("__name__")).startswith(("tapegrad.", "numpy."))
-    # a sweep writes many records, so its frame is known
-    if is_ours and frame.f_code is not sweep.__code__:
-        _OURS[id(frame.f_code)] = frame.f_code
-    return is_ours
-
-
 class Watch:
-    """Notes, as each record is written, which frames led there.
+    """Notes, as each record is written, which frames of the user's led there.
 
-    A profiler would see every return, but would be called twenty times for a record. The search
-    ends at the function that makes the Watch.
+    A profiler would see every return, but would be called twenty times for a record. The frames
+    around that of the call in which the Watch is made do not count.
     """
 
     def __init__(self) -> None:
-        self._end = sys._getframe(1).f_code
-        # the frames of the user's functions, and their depths
+        self._outside = users_frame(sys._getframe(1))
+        # the frames within, and their depths
         self._depths: dict[FrameType, int] = {}
-        # the user's frame that each of these is, or that a sweep's leads to
-        self._users: dict[FrameType | None, FrameType] = {}
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
         """Keep the user's frames that lead to a record that is written; the user's line."""
         # this function's caller writes the record, and is called by an op or the like
-        frame: FrameType | None = sys._getframe(3)
-        # five steps for each record, so they do only what is necessary
-        while frame is not None and id(frame.f_code) in _OURS:
-            frame = frame.f_back
-        users = self._users.get(frame) or self._kept(frame)
-        if users is None:
+        frame = users_frame(sys._getframe(3))
+        if frame is None or frame is self._outside:
             return None
-        key = id(users.f_code), users.f_lasti
+        if frame not in self._depths:
+            self._keep(frame)
+        key = id(frame.f_code), frame.f_lasti
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = place_of(users)
+            place = self._places[key] = place_of(frame)
         return place
 
-    def _kept(self, first: FrameType | None) -> FrameType | None:
-        """The first of the user's frames from here, after they are kept."""
+    def _keep(self, frame: FrameType | None) -> None:
         new: list[FrameType] = []
-        frame = first
-        while frame is not None and frame not in self._users and frame.f_code is not self._end:
-            if not _is_ours(frame):
-                new.append(frame)
-            frame = frame.f_back
-        users = self._users.get(frame)
-        depth = 0 if users is None else self._depths[users]
-        for users in reversed(new):
-            self._depths[users] = depth = depth + 1
-            self._users[users] = users
-        if first is not None and first.f_code is sweep.__code__ and users is not None:
-            self._users[first] = users
-        return users
+        while frame is not None and frame is not self._outside and frame not in self._depths:
+            new.append(frame)
+            frame = users_frame(frame.f_back)
+        depth = 0 if frame is None else self._depths.get(frame, 0)
+        for x in reversed(new):
+            self._depths[x] = depth = depth + 1
 
     def variables(self) -> dict[Tensor, str]:
         """Records that a variable held when its function returned, and the variable's name.
@@ -247,5 +212,5 @@ class Watch:
 
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
+        self._outside = None
         self._depths.clear()
-        self._users.clear()
