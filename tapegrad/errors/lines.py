@@ -46,7 +46,7 @@ class Place:
 
 # codes that are not the user's, by identity, since hashing code reads all of it
 _OTHERS: dict[int, CodeType] = {}
-_NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
+_LIBRARIES = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
 def called_from(level: int) -> tuple[str, str]:
@@ -103,9 +103,11 @@ def users_level() -> int:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
-    # an example in a docstring runs under its module's name
     module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
-    return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
+    of_python = module.partition(".")[0] in sys.stdlib_module_names
+    # an example in a docstring runs under its module's name, and what is timed under that of timeit
+    is_run = file.startswith(("<doctest", "<timeit"))
+    return is_run or not (of_python or module.startswith(_LIBRARIES))
 
 
 def without_our_frames(error: Exception) -> Exception:

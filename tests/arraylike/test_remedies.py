@@ -349,6 +349,7 @@ def test_a_number_may_be_static() -> None:
         ("np.random.exponential(x)", "-scale * np.log1p(-tg.random.uniform(key, shape))"),
         ("np.random.gamma(x)", "the quantile function of the distribution at tg.random.uniform("),
         ("np.random.shuffle(x)", "t = tg.random.permutation(key, t)"),
+        ("random.shuffle(x)", "t = tg.random.permutation(key, t)"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:you are shuffling")

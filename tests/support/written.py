@@ -12,7 +12,7 @@ def in_a_file(folder: Path, body: str) -> Any:
     path = folder / f"users_{next(NUMBER)}.py"
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     path.write_text(
-        "import math, operator\nimport numpy as np\nimport tapegrad as tg\n"
+        "import math, operator, random\nimport numpy as np\nimport tapegrad as tg\n"
         "from numpy import array, exp\ndef f(x):\n" + lines + "\n"
     )
     names: dict[str, Any] = {}
