@@ -40,21 +40,34 @@ class CapturedError(Exception):
     """A step of a loop on arrays used Tensors that its function captured."""
 
 
-def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> tuple[T] | None:
-    """The result of a loop on arrays; None if its functions capture Tensors.
+def on_arrays(
+    held: Any, f: Callable[..., Any], plain: Callable[..., Any], recorded: Callable[..., Any]
+) -> Any:
+    """The result of a loop: `plain` if all that it works on are arrays, and else `recorded`.
 
-    Whether they do may depend on values, so each step is checked.
+    Parameters
+    ----------
+    held
+        The carry and the rows that it begins with.
+    f
+        Its step. Whether it captures Tensors may depend on values, so each step is checked.
+    plain, recorded
+        The loop on arrays, and the loop as one record.
     """
     start = CURRENT.get()
+    if any(type(x) is Tensor for x in tree.leaves(held)):
+        return recorded()
     try:
         if start is None:
-            return (with_user_warnings(plain, *args),)
+            return with_user_warnings(plain)
         # a recording of its own, because its records are dropped
-        origin = start.origin.inner(step)
-        result, last = recorded_from(origin, plain, args)
+        origin = start.origin.inner(f)
+        result, last = recorded_from(origin, plain, ())
+        if last is origin:
+            return result
     except CapturedError:
-        return None
-    return (result,) if last is origin else None
+        pass
+    return recorded()
 
 
 def check_arrays(f: Callable[..., Any], x: Any) -> None:
@@ -88,31 +101,24 @@ def is_number(x: Any) -> bool:
 
 
 def settle_carry(
-    what: str,
-    f: Callable[..., Any],
-    init: Any,
-    step: Callable[[Any], T],
-    carry_of: Callable[[T], Any],
-) -> tuple[Any, T]:
-    """The initial carry of a loop, and the result of the first step from it.
+    what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], tuple[Any, T]]
+) -> tuple[Any, Any, T]:
+    """The initial carry of a loop, the next one, and what else the first step gives.
 
     Python numbers take the dtypes that the steps make of them.
     """
     init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
     carry = tree.map(primal_of, init)
     adapts = [*map(is_number, tree.leaves(carry))]
-    if not any(adapts):
-        done = step(carry)
-        check_carry(what, f, carry, carry_of(done))
-        return init, done
     while True:
-        done = step(carry)
-        after = carry_of(done)
+        after, y = step(carry)
         check_carry(what, f, carry, after, adapts)
+        if not any(adapts):
+            return init, after, y
         wider = tree.map(_wider, carry, after)
         if all(map(_is_like, tree.leaves(carry), tree.leaves(wider))):
             check_carry(what, f, carry, after)
-            return _give_dtypes(init, carry), done
+            return _give_dtypes(init, carry), after, y
         carry = wider
 
 

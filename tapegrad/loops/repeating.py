@@ -110,11 +110,7 @@ def while_loop(
 def _while(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     """`while_loop`, under the name of the function that the user called."""
     args = op, cond, body, init
-    if not any(type(x) is Tensor for x in tree.leaves(init)):
-        done = on_arrays(body, _plain, *args)
-        if done is not None:
-            return done[0]
-    return _recorded(*args, checkpoint)
+    return on_arrays(init, body, partial(_plain, *args), partial(_recorded, *args, checkpoint))
 
 
 def fori_loop(
@@ -222,7 +218,7 @@ def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     def step(carry: Any) -> Any:
         return keep_result(body, body(lend_carry(carry)))
 
-    _, carry = settle_carry(op.name, body, init, step, lambda after: after)
+    _, carry, _ = settle_carry(op.name, body, init, lambda carry: (step(carry), None))
     while _truth(cond, carry):
         before, carry = carry, step(carry)
         check_carry(op.name, body, before, carry)
@@ -257,10 +253,11 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     def first() -> list[Any]:
         return actual(tree.leaves(init))
 
-    def step(carry: Any) -> Traced:
-        return traced(body, (carry,), names, first)
+    def step(carry: Any) -> tuple[Any, Traced]:
+        done = traced(body, (carry,), names, first)
+        return done.output, done
 
-    init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
+    init, _, done = settle_carry(op.name, body, init, step)
     carry, structure = tree.flatten(init)
     test = traced(cond, (arrays_of(init),), names, first)
     _check_truth(cond, test.output)

@@ -130,12 +130,7 @@ def over_rows(
 ) -> tuple[Any, Any]:
     """`scan`, under the name of the function that the user called."""
     args = op, f, init, xs, n, reverse
-    if not any(type(x) is Tensor for x in tree.leaves((init, xs))):
-        refuse_unreal("scan: xs", tree.leaves(xs), True)
-        done = on_arrays(f, _plain, *args)
-        if done is not None:
-            return done[0]
-    return _recorded(*args, checkpoint)
+    return on_arrays((init, xs), f, partial(_plain, *args), partial(_recorded, *args, checkpoint))
 
 
 def _length(xs: Any, length: int | None) -> int:
@@ -168,6 +163,7 @@ def _row(xs: Any, t: int) -> Any:
 
 def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """The loop on arrays."""
+    refuse_unreal("scan: xs", tree.leaves(xs), True)
     if n == 0:
         init, done = _traced(op, f, init, xs, reverse)
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
@@ -177,8 +173,7 @@ def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any
     def step(carry: Any, t: int) -> Any:
         return keep_result(f, _pair(f, f(lend_carry(carry), _row(xs, t))))
 
-    first = partial(step, t=order[0])
-    _, (carry, y) = settle_carry(op.name, f, init, first, lambda result: result[0])
+    _, carry, y = settle_carry(op.name, f, init, partial(step, t=order[0]))
     rows = [y]
     for t in order[1:]:
         before = carry
@@ -214,10 +209,12 @@ def _traced(op: Rules, f: Step, init: Any, xs: Any, reverse: bool) -> tuple[Any,
         rows = actual(tree.leaves(xs))
         return [*actual(tree.leaves(init)), *[x[-1 if reverse else 0] for x in rows]]
 
-    def step(carry: Any) -> Traced:
-        return traced(_step(f), (carry, x), names, first)
+    def step(carry: Any) -> tuple[Any, Traced]:
+        done = traced(_step(f), (carry, x), names, first)
+        return done.output[0], done
 
-    return settle_carry(op.name, f, init, step, lambda done: done.output[0])
+    init, _, done = settle_carry(op.name, f, init, step)
+    return init, done
 
 
 def _step(f: Step) -> Step:
