@@ -24,6 +24,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import OPS
+from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
@@ -183,6 +184,7 @@ def from_tape(
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
     records = list(tape)
     instructions, results_of = builder.instructions, refs_to(records)
+    taken: dict[Any, Ref] = {}
     for record, name, stage, place in noted(records, names, variables):
         op, operands, value = record.op, record._operands, record._primal
         if record in refs or op is SWEEP:
@@ -191,6 +193,8 @@ def from_tape(
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
             refs[record] = operand(value)
+        elif op is PART and (of := (refs[operands[0]], record._options["index"])) in taken:
+            refs[record] = taken[of]
         else:
             is_array = type(value) is np.ndarray
             instruction = Instruction(
@@ -207,6 +211,8 @@ def from_tape(
                 place,
             )
             refs[record] = results_of[len(instructions)]
+            if op is PART:
+                taken[refs[operands[0]], record._options["index"]] = refs[record]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())

@@ -232,6 +232,22 @@ def test_scan_is_written_once_whatever_its_length():
     assert not any(x.op is tg.matmul for loop in loops for x in loop.body.instructions)
 
 
+@pytest.mark.parametrize(("outside", "times"), [(lambda f: f, 1), (tg.checkpoint, 2)])
+def test_steps_of_a_loop_inside_are_computed_once_unless_asked(outside, times):
+    def loss(w, xs):
+        def step(h, x):
+            return tg.scan(lambda d, y: (np.tanh(d @ w + y * x), None), h, xs)[0], np.sin(h)
+
+        c, ys = tg.scan(outside(step), xs[0], xs)
+        return np.sum(c) + np.sum(ys)
+
+    args = np.eye(3) * 0.5, np.linspace(-1.0, 1.0, 12).reshape(4, 3)
+    gradients = tg.grad(loss, (0, 1))
+    compiled = tg.compile(gradients)
+    assert str(compiled.program(*args)).count("= tanh(") == times
+    tg.tree.map(same, compiled(*args), gradients(*args))
+
+
 # views of a carry, of what a step computes, and of an element, some of them views of views
 VIEWS = [
     lambda x: x[0],

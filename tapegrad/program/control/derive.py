@@ -26,7 +26,7 @@ from tapegrad.program.control.body import (
     replayed,
     written_again,
 )
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.ir import (
     Code,
     Input,
@@ -272,6 +272,9 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     """
     body, n = loop.body, loop.n_captured
     assert len(body.outputs) == loop.first_kept
+    if loop.remember and (inside := _kept_inside(body)):
+        body = attrs.evolve(body, instructions=(*body.instructions, *inside))
+        loop = attrs.evolve(loop, body=body)
     kept = _worth_keeping(body, n) if loop.remember else []
     if kept and not is_in_program():
         n_carry = loop.n_carry
@@ -285,6 +288,16 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     return more
 
 
+def _kept_inside(body: Code) -> list[Instruction]:
+    """What takes out the values that the loops in a body keep, so that it can keep them itself."""
+    return [
+        result_of(x, held, i)
+        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
+        if (held := y.options.get("loop")) is not None and held.moving and held.length is not None
+        for i in range(held.first_kept, len(held.body.outputs))
+    ]
+
+
 def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     """The values of a step that are quicker to keep than to compute again.
 
@@ -292,14 +305,14 @@ def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     a loop inside that a value ends stand in its body without rows, and differ in number.
     """
     varies = depending(body, inputs_at(range(n_captured, len(body.inputs))))
-    used = {x for y in body.instructions for x in y.operands}.union(body.outputs)
-    # of several results each is kept by itself
-    used -= {y.operands[0] for y in body.instructions if y.op is PART}
+    used = {x for y in body.instructions if y.op is not PART for x in y.operands}
+    used |= body.results
     return [
         x
         for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
-        if x in varies and x in used and 0 not in y.shape
-        if y.op is PART or not (y.is_view and len(y.operands) == 1)
+        if x in varies and 0 not in y.shape
+        # of several results each is kept by itself
+        if y.op is PART or (x in used and not (y.is_view and len(y.operands) == 1))
     ]
 
 

@@ -13,9 +13,10 @@ from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
+from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Named
 from tapegrad.program import cost
-from tapegrad.program.ir import Code, Instruction, interpreter
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, interpreter
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
@@ -213,6 +214,14 @@ class Branch:
 def likes_of(code: Code) -> list[Array]:
     """Arrays like a program's outputs."""
     return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
+
+
+def result_of(whole: Ref, loop: Loop, i: int, stage: str = STAGES[0]) -> Instruction:
+    """The instruction that takes out one of the results of a loop of a known length."""
+    like = loop.body.like(loop.body.outputs[i])
+    shape = like.shape if i < loop.n_carry else (loop.length or 0, *like.shape)
+    options, dtype = {"index": i}, np.dtype(like.dtype)
+    return Instruction(PART, (whole,), options, shape, dtype, stage=stage)
 
 
 def inner(options: Mapping[str, Any]) -> list[Code]:

@@ -21,7 +21,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, input_of, loop_of
 from tapegrad.program.control.derive import code_for_all
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, inputs_at, needed, refs_to
 from tapegrad.program.passes.algebra import splat
@@ -220,13 +220,8 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     left = loop_of(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.but(operands=operands, options={"loop": left}))
-    parts = []
-    for at, x in enumerate(outputs):
-        like = body.like(x)
-        shape = like.shape if at < len(carry) else (sides.length, *like.shape)
-        dtype, options = np.dtype(like.dtype), {"index": at}
-        part = Instruction(PART, (new,), options, shape, dtype, stage=builder.stage)
-        parts.append(builder.append(part))
+    n_left = range(len(outputs))
+    parts = [builder.append(result_of(new, left, at, builder.stage)) for at in n_left]
     # after
     outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
     results = _computed(sides, builder, wanted, outside)
