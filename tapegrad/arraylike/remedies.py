@@ -434,8 +434,8 @@ _BEFORE = {
     "recording": "compute it outside of the loop or branch",
 }
 _STATIC = {
-    "compiling": "list {} in static_argnums, for a program of each value",
-    "batching": "write None in in_axes for {}, if it is the same for all examples",
+    "compiling": "{}, for a program of each value",
+    "batching": "{}, if it is the same for all examples",
 }
 _CHOOSE = "select with tg.where, or branch with tg.cond"
 # by the syntax that asks for the truth of a Tensor
@@ -463,7 +463,7 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
     refuse_solver(t)
     doing, nodes = t.origin.doing, users_code()
     arguments = _arguments(t, "iub") if doing in _STATIC else []
-    static = _STATIC[doing].format(" and ".join(arguments)) if arguments else ""
+    static = _STATIC[doing].format(_apart(doing, arguments)) if arguments else ""
     if what == _INDEXING:
         return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
     if what in _BY_VALUE:
@@ -483,8 +483,19 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
         static = _OUTSIDE[doing]
     everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_OUTSIDE[doing]}"
     if doing == "compiling" and (numbers := _arguments(t, "iubfc")):
-        everything = f"list {' and '.join(numbers)} in static_argnums, {everything}"
+        everything = f"{_apart(doing, numbers)}, {everything}"
     return what, f"{users_line()}; {static or everything}"
+
+
+def _apart(doing: str, arguments: Sequence[str]) -> str:
+    """How to make arguments static, or the same for all examples."""
+    names = " and ".join(arguments)
+    if doing == "batching":
+        return f"write None in in_axes for {names}"
+    # a tree is static as a whole
+    if any("." in name for name in arguments):
+        return f"pass {names} beside the tree, listed in static_argnums"
+    return f"list {names} in static_argnums"
 
 
 def _of_truth(nodes: Sequence[ast.AST]) -> str:

@@ -394,6 +394,8 @@ def test_a_number_that_is_not_static_is_named_with_static_argnums() -> None:
         function = eval(f"lambda x, n: {code}", {"np": np, "tg": tg})
         with pytest.raises(tg.TraceError, match="; list n in static_argnums"):
             tg.compile(function)(np.ones(4), 3)
+        with pytest.raises(tg.TraceError, match=r"; pass x\.n beside the tree, listed in static_"):
+            tg.compile(lambda x, f=function: f(x["x"], x["n"]))({"x": np.ones(4), "n": 3})
         with pytest.raises(tg.TraceError, match="; write None in in_axes for n, if"):
             tg.vmap(function)(np.ones((2, 4)), np.ones(2, int))
 
