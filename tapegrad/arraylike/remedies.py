@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-import linecache
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from itertools import islice, takewhile
+from itertools import takewhile
 from operator import attrgetter
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from tapegrad.errors.lines import (
     users_line,
     users_place,
 )
+from tapegrad.errors.source import users_code
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
@@ -121,61 +120,6 @@ UFUNC_METHODS: Mapping[str, str] = {
     "t[0], t[1:])[1]]), along axis 0",
     "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
 }
-
-
-def users_code() -> list[ast.AST]:
-    """The node of the caller's source that is being evaluated, and the nodes around it, outwards.
-
-    Empty if the source is not available, as for lines typed into an interpreter.
-    """
-    frame = users_frame(sys._getframe())
-    if frame is None:
-        return []
-    code = frame.f_code
-    line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
-    lines = linecache.getlines(code.co_filename, frame.f_globals)
-    if column is None or not line or not end_line or len(lines) < end_line:
-        return []  # so with python -X no_debug_ranges
-    for source in (_block(lines, code, line, end_line), "".join(lines)):
-        with suppress(SyntaxError, ValueError, RecursionError):
-            if path := _path(ast.parse(source), (line, column), (end_line, end_column)):
-                return path
-    return []
-
-
-def _block(lines: Sequence[str], code: CodeType, line: int, end_line: int) -> str:
-    """The function around some lines of a file, or the statement of a module, where it stands.
-
-    It need not parse, as where a string has lines without indentation. To parse whole files takes
-    much longer.
-    """
-    start = code.co_firstlineno - 1
-    if code.co_name.startswith("<"):  # a module, or a part of a line
-        start = next((i for i in range(line - 1, 0, -1) if _begins(lines[i], 0)), 0)
-    depth = len(lines[start]) - len(lines[start].lstrip())
-    end = next((i for i in range(end_line, len(lines)) if _begins(lines[i], depth)), len(lines))
-    above = "\n" * (start - 1) + "with _:\n" if depth else "\n" * start
-    return above + "".join(lines[start:end])
-
-
-def _begins(line: str, depth: int) -> bool:
-    """Whether a statement that is indented no deeper begins on a line."""
-    return bool(line[: depth + 1].strip(" \t\r\n)]}#"))
-
-
-def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.AST]:
-    """The nodes that contain a span of the source, the innermost first."""
-    holds = isinstance(node, ast.expr | ast.stmt) and (
-        (node.lineno, node.col_offset) <= start
-        and end <= (node.end_lineno or 0, node.end_col_offset or 0)
-    )
-    # the decorators of a function stand outside of it
-    if holds or not isinstance(node, ast.expr):
-        for child in ast.iter_child_nodes(node):
-            inner = _path(child, start, end)
-            if inner:
-                return [*inner, node]
-    return [node] if holds else []
 
 
 def _libraries() -> Iterator[tuple[str, str]]:
@@ -461,30 +405,40 @@ _SHAPING = (
 def of_unknown(what: str, t: Any) -> tuple[str, str]:
     """The name of an operation that needs the unknown value of a Tensor, and the remedy."""
     refuse_solver(t)
-    doing, nodes = t.origin.doing, users_code()
+    name, code, library = what, "", ""
+    if what in _BY_VALUE:
+        name, code, through = _reading(what)
+        library = _of_library(through)
+    if code:
+        is_number = name.rpartition(".")[2] in _CONVERSIONS
+        outside = f", or {_OUTSIDE[t.origin.doing]}" if is_number else ""
+        return name, f"{_at()}; write {code}{outside}"
+    if library:
+        return name, f"{users_line()}; {library}"
+    return what, f"{users_line()}; {_of_asking(what, t)}"
+
+
+def _of_asking(what: str, t: Any) -> str:
+    """The remedy by what asks for the value, and by the arguments that it depends on."""
+    doing, source = t.origin.doing, ""
     arguments = _arguments(t, "iub") if doing in _STATIC else []
     static = _STATIC[doing].format(_apart(doing, arguments)) if arguments else ""
     if what == _INDEXING:
-        return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
-    if what in _BY_VALUE:
-        name, code, through = _reading(what)
-        if not code and _of_library(through):
-            return name, f"{users_line()}; {_of_library(through)}"
-        if code:
-            number = name.rpartition(".")[2] in _CONVERSIONS
-            return name, f"{_at()}; write {code}" + (f", or {_OUTSIDE[doing]}" if number else "")
-    if what == "bool()" and (truth := _of_truth(nodes)):
-        return what, f"{users_line()}; " + "; or ".join(filter(None, (static, truth)))
-    if what in ("int()", "use as an index") and (index := _of_index(nodes)):
-        return what, f"{users_line()}; " + "; or ".join(filter(None, (static, index)))
-    if not static and what in _SHAPING:
-        static = f"a shape depends on it: {_BEFORE[doing]}"
-    if not static and what.startswith(_NUMBERS):
-        static = _OUTSIDE[doing]
+        return "np.where(mask, t, 0) keeps the shape, and so does t * mask"
+    if what == "bool()":
+        source = _of_truth(users_code())
+    elif what in ("int()", "use as an index"):
+        source = _of_index(users_code())
+    if source or static:
+        return "; or ".join(filter(None, (static, source)))
+    if what in _SHAPING:
+        return f"a shape depends on it: {_BEFORE[doing]}"
+    if what.startswith(_NUMBERS):
+        return _OUTSIDE[doing]
     everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_OUTSIDE[doing]}"
     if doing == "compiling" and (numbers := _arguments(t, "iubfc")):
-        everything = f"{_apart(doing, numbers)}, {everything}"
-    return what, f"{users_line()}; {static or everything}"
+        return f"{_apart(doing, numbers)}, {everything}"
+    return everything
 
 
 def _apart(doing: str, arguments: Sequence[str]) -> str:
