@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -80,22 +80,6 @@ class Kept:
         results = Results(kept=self.results.kept[:])
         self.results.kept.clear()
         return results("take", self.program._run, values)
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause Python's cycle collector, which finds no cycles in a tape or a program being made.
-
-    Recording and the passes make so many small objects that it would scan all of memory again and
-    again: a third of the time that long programs take to compile.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _note_size(recorded: Program, proves: bool) -> None:
@@ -234,7 +218,13 @@ class Compiled(Wrapper, Generic[P, R]):
         n = call.signature.n_positional
         if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
-        with _uncollected():
+        with contextlib.ExitStack() as paused:
+            # Recording and the passes make so many small objects, and no cycles, that Python's
+            # collector of cycles would scan all of memory again and again: a third of the time that
+            # long programs take to compile.
+            if gc.isenabled():
+                paused.callback(gc.enable)
+                gc.disable()
             results = Results()
             recorded = results("", trace, self.fn, call)
             _note_size(recorded, self.proves)

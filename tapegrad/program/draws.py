@@ -33,7 +33,6 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 from tapegrad.errors.functions import label
-from tapegrad.program.program import Improvement
 from tapegrad.program.static import GENERATORS, record_fields
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
@@ -42,8 +41,7 @@ _BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"
 # Top-level packages of which nothing is searched, and those whose classes are not.
 _FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
 _CLASSES_OF_OTHERS = _FOREIGN | {"builtins", "tapegrad"}
-# A pass draws nothing while a function is recorded, and remembers many forms of instructions.
-_NO_PLACE = (*OPAQUE, Tensor, Improvement, MemberDescriptorType, GetSetDescriptorType)
+_NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
 # Functions, which lead to what their module names.
 _FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
 # The bytes of a Mersenne Twister's state: 624 words and the position.
@@ -156,6 +154,8 @@ def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[tuple[str, Any
         return _items(name, x, names) if holds else []
     if declaration(x) and _package(x) == "tapegrad":
         return []
+    if hasattr(type(x), "__compiled__"):
+        return [(f"{name}.fn", part) for part in contents(x)]
     if isinstance(x, FunctionType):
         # what wraps a user's function may be ours
         named = _captured(x) if home == "tapegrad" else _named(x, names)

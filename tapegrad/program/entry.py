@@ -298,8 +298,10 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     idle, make
         Those of the program: a run is taken for a call, and put back.
     """
-    checks = _Checks(iter(signature.leaves))
-    checks.namespace.update(take=idle.pop, put_back=idle.append, make=make)
+    arrays = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "__name__": __name__}
+    # NumPy's error state is for the run
+    runs = {"take": idle.pop, "put_back": idle.append, "state": STATE.get, "default": DEFAULT}
+    checks = _Checks(iter(signature.leaves), {**arrays, **runs, "make": make})
     n = signature.n_positional
     names = tuple([name for name, _ in signature.structures])
     parts = tuple([structure for _, structure in signature.structures])
@@ -323,12 +325,6 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     return enter
 
 
-def _names() -> dict[str, Any]:
-    """The names that checks use; NumPy's error state is for the run that follows them."""
-    arrays = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
-    return {**arrays, "state": STATE.get, "default": DEFAULT, "__name__": __name__}
-
-
 @attrs.define
 class _Checks:
     """Lines that read the arguments of a call, and return where it has another signature.
@@ -341,20 +337,12 @@ class _Checks:
         The values of the names in the lines.
     lines, values
         The lines, and the names of the varying leaves in them.
-    count
-        The number of names of parts.
     """
 
     leaves: Iterator[Leaf]
-    namespace: dict[str, Any] = attrs.Factory(_names)
+    namespace: dict[str, Any]
     lines: list[str] = attrs.Factory(list)
     values: list[str] = attrs.Factory(list)
-    count: int = 0
-
-    def named(self) -> str:
-        """A name for a part."""
-        self.count += 1
-        return f"x{self.count}"
 
     def bound(self, value: Any) -> str:
         """A name for a value to compare with."""
@@ -406,7 +394,7 @@ class _Checks:
             parts = "".join([f"{name}.{key}, " for key in keys])
         elif issubclass(node, tuple | list | dict):
             self.refuse(f"len({name}) != {len(structure.children)}")
-        children = [self.named() for _ in structure.children]
+        children = [f"{name}_{i}" for i in range(len(structure.children))]
         if children:
             self.lines.append(f"{', '.join(children)}, = {parts}")
         for child, inside in zip(children, structure.children, strict=True):

@@ -170,15 +170,13 @@ def from_tape(
     builder = Builder(tuple(inputs.values()))
     refs = _Refs({x: Ref("input", i) for i, x in enumerate(inputs)})
     same = _SAME - {stopped} if stops else _SAME
-    name_of, known = array_names(reach), dict[int, Ref]()
+    name_of = array_names(reach)
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
             return refs[x]
         if isinstance(x, np.ndarray):
-            if id(x) not in known:
-                known[id(x)] = builder.constant(Constant(x, True, name_of(x)))
-            return known[id(x)]
+            return builder.constant(Constant(x, True, name_of(x)))
         return x
 
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))

@@ -34,12 +34,8 @@ def keys_in(structure: tree.Structure, what: str) -> list[Hashable]:
     return keys + [key for child in structure.children for key in keys_in(child, what)]
 
 
-def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
-    """The expression that assembles a tree from the names of its leaves."""
-    return _packed(structure, iter(leaves), names)
-
-
-def _packed(structure: tree.Structure, rest: Iterator[str], names: Names) -> str:
+def packed(structure: tree.Structure, rest: Iterator[str], names: Names) -> str:
+    """The expression that assembles a tree from the names of its leaves, which it takes."""
     node = structure.node
     if node is None:
         return next(rest)
@@ -47,7 +43,7 @@ def _packed(structure: tree.Structure, rest: Iterator[str], names: Names) -> str
         return "None"
     if structure.is_static:
         return names.of(structure.keys[0], f"the_{node.__name__.lower()}")
-    parts = [_packed(child, rest, names) for child in structure.children]
+    parts = [packed(child, rest, names) for child in structure.children]
     if node is dict:
         keys = [_key(key, names) for key in structure.keys]
         pairs = [f"{key}: {part}" for key, part in zip(keys, parts, strict=True)]

@@ -106,28 +106,26 @@ def record_fields(kind: Any) -> list[str] | None:
 
 
 def _check_attributes(x: Any, what: str) -> None:
-    """Raise for a record with attributes that are not fields, since these may change."""
+    """Raise for a record with attributes that are not fields, since these may change.
+
+    Those that are computed from the fields and cached may be there.
+    """
     kind: Any = type(x)
     names = record_fields(kind)
     more = [
         name
         for name in getattr(x, "__dict__", ())
-        if names is not None and name not in names and not _is_derived(kind, name)
+        if names is not None
+        and name not in names
+        # attrs caches hashes under a special name
+        and not name.startswith("_attrs_")
+        and not isinstance(getattr(kind, name, None), functools.cached_property)
     ]
     if more:
         raise TypeError(
             f"{what} holds {a_kind(x)} that has more than its fields: {', '.join(more)}; a "
             "program is made for what cannot change, so make them fields of the class"
         )
-
-
-def _is_derived(kind: type, name: str) -> bool:
-    """Whether an attribute is computed from the fields and cached."""
-    # attrs caches hashes under a special name
-    attributes = (vars(base)[name] for base in kind.__mro__ if name in vars(base))
-    return name.startswith("_attrs_") or isinstance(
-        next(attributes, None), functools.cached_property
-    )
 
 
 def _remedy(x: Any) -> str:

@@ -83,16 +83,11 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
         x = waiting.popleft()
         if is_record(x):
             return x
-        if isinstance(x, OPAQUE) or id(x) in seen:
+        is_passed_over = recordings and hasattr(type(x), "__recording__")
+        if is_passed_over or isinstance(x, OPAQUE) or id(x) in seen:
             continue
         seen[id(x)] = x
-        if recordings and hasattr(type(x), "__recording__"):
-            continue
-        if isinstance(x, FunctionType):
-            # its globals belong to the module
-            waiting += (x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x))
-        else:
-            waiting += contents(x)
+        waiting += contents(x)
     return None
 
 
@@ -104,6 +99,9 @@ def contents(x: Any) -> Sequence[Any]:
     if hasattr(type(x), "__compiled__"):
         # its programs and its passes hold thousands of objects, and none of the caller's
         return (x.fn,)
+    if isinstance(x, FunctionType):
+        # its globals belong to the module
+        return x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)
     for kind in _CONTAINERS:
         # by the methods of its kind: a class derived from it may have others
         if isinstance(x, kind) and kind.__len__(x) > MOST_ELEMENTS:
