@@ -103,11 +103,11 @@ def users_level() -> int:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
-    module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
-    of_python = module.partition(".")[0] in sys.stdlib_module_names
-    # an example in a docstring runs under its module's name, and what is timed under that of timeit
-    is_run = file.startswith(("<doctest", "<timeit"))
-    return is_run or not (of_python or module.startswith(_LIBRARIES))
+    module = frame.f_globals.get("__name__", "")
+    if module.startswith(_LIBRARIES) or module in sys.stdlib_module_names:
+        # an example in a docstring runs under its module's name, and what is timed under timeit's
+        return frame.f_code.co_filename.startswith(("<doctest", "<timeit"))
+    return True
 
 
 def without_our_frames(error: Exception) -> Exception:
