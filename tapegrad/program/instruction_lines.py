@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from operator import itemgetter, methodcaller
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from tapegrad.declare.parts import PART
@@ -33,10 +34,6 @@ def write_instructions(frame: Frame) -> None:
     In the backward stage they say which line of the caller's source the gradient is of.
     """
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
-    if frame.lists:
-        inputs = [Ref("input", i) for i in range(len(frame.program.inputs))]
-        names = {**{x: frame.values[x] for x in inputs}, **frame.places}
-        frame.still |= {x: name for x, name in names.items() if name in frame.lists}
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
     i, begun, block, headed = 0, "", "", ""
@@ -138,13 +135,9 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     ref = frame.plan.refs[i]
 
-    if instruction.op is getitem:
-        index = instruction.options["index"]
-        take: Any = itemgetter((*index, ...) if is_element(instruction) else index)
-    elif instruction.op is reshape:
-        take = methodcaller("reshape", instruction.shape)
-    else:
-        take = methodcaller("transpose", axes_of(instruction))
+    take: Any = partial(instruction.op.forward, **instruction.options)
+    if is_element(instruction):
+        take = itemgetter((*instruction.options["index"], ...))
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
     suffix = frame.expression(i, values={base: ""})
     frame.view(name, frame.still[base], take, suffix, note, instruction)
@@ -158,14 +151,9 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     place = frame.places.get(ref)
     if place is None or not is_filled(instruction):
         return False
-    value = frame.operand(instruction.operands[0])
-    if _is_one(frame, ref, place):
-        name = frame.values[ref]
-        frame.view(name, place, None, "")
-        frame.write(f"{name}[...]", value, instruction.note, instruction)
-    else:
-        frame.write(f"{place}[...]", value)
-        frame.write(frame.values[ref], place, instruction.note, instruction)
+    name, value = frame.values[ref], frame.operand(instruction.operands[0])
+    frame.write(name, place)
+    frame.write(f"{name}[...]", value, instruction.note, instruction)
     return True
 
 
@@ -182,11 +170,7 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     for part in parts:
         if not part.direct:
             _fill(frame, ref, place, part)
-    name, note = frame.values[ref], "its parts are written there"
-    if _is_one(frame, ref, place):
-        frame.view(name, place, None, "", note, instruction)
-    else:
-        frame.write(name, place, note, instruction)
+    frame.write(frame.values[ref], place, "its parts are written there", instruction)
     return True
 
 
@@ -196,11 +180,6 @@ def _fill(frame: Frame, ref: Ref, place: str, part: Part) -> None:
     if frame.still.get(ref) == place:
         target = f"{frame.part(part, place)}[...]"
     frame.write(target, frame.operand(part.value))
-
-
-def _is_one(frame: Frame, ref: Ref, place: str) -> bool:
-    """Whether the place of a result is one array, the same in each call."""
-    return frame.still.get(ref) == place and place not in frame.lists
 
 
 # how an instruction with one of these ops is written, where that is not as any other is

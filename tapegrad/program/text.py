@@ -1,4 +1,4 @@
-"""The source of a program: its header, definitions made once, its lines, and runs."""
+"""The source of a program: its header, its lines, definitions made once, and runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
 from tapegrad.program.ir import Code, Constant, Ref
-from tapegrad.program.lines import printed
+from tapegrad.program.lines import Block, Body, Line, printed
 from tapegrad.program.results import packed
 from tapegrad.tree.ownership import LARGE, Array, readonly_array
 
 
 @attrs.frozen
 class Writing:
-    """A program written out: a function that makes what is made once, and in it the one that runs.
+    """A program written out: a function, and what is made once, before its first call.
 
     Attributes
     ----------
@@ -35,55 +35,37 @@ class Writing:
         Its lines, and the names that it uses.
     size
         The bytes of its buffers.
-    make, run
-        The names of the two functions.
     """
 
     frame: Frame
     size: int
-    make: str
-    run: str
 
     @property
-    def _head(self) -> str:
+    def text(self) -> str:
+        """The source: what it takes, the function, and what is made once."""
+        arena = self.frame.arena
+        once = [*[Line("", x.text) for x in arena.memory], *[x.line for x in arena.views]]
+        if once or arena.once:
+            once.insert(0, Line("", "", "made once, before the first call"))
+        return "\n".join([*self._header(), *self._lines(True, once), ""])
+
+    @property
+    def compiled(self) -> str:
+        """The lines that Python compiles, with the numbers that they have in the source."""
+        # one for the program, each input and each constant
+        n_above = 1 + len(self.frame.program.inputs) + len(self._held)
+        return "\n".join([*[""] * n_above, *self._lines(False), ""])
+
+    def _lines(self, noted: bool, once: Body = ()) -> list[str]:
         program, values = self.frame.program, self.frame.values
         inputs = ", ".join([values[Ref("input", i)] for i in range(len(program.inputs))])
-        return f"def {self.run}({inputs}):"
+        run = Block(f"def run({inputs}):", self.frame.lines)
+        return printed([run, *once, *self.frame.arena.once], noted)
 
     @property
     def _held(self) -> dict[str, Constant]:
         """The constants that the header has a line for."""
         return {name: x for name, x in self.frame.names.constants.items() if x.splat is None}
-
-    @property
-    def text(self) -> str:
-        """The source."""
-        arena = self.frame.arena
-        lines = [
-            *self._header(),
-            f"def {self.make}():",
-            *[f"    {x.text}" for x in arena.memory],
-            *printed([x.line for x in arena.views], True, "    "),
-            *printed(arena.once, True, "    "),
-            f"    {self._head}",
-            *printed(self.frame.lines, True, "        "),
-            f"    return {self.run}",
-        ]
-        return "\n".join(lines) + "\n"
-
-    @property
-    def flat(self) -> str:
-        """The lines of the two functions, counted alike, at the level of a module.
-
-        Python compiles thousands of names that one function defines and another reads in time that
-        grows with their square.
-        """
-        arena = self.frame.arena
-        # a line for the program, each input and each constant, and one for the outer function
-        n_above = 2 + len(self.frame.program.inputs) + len(self._held)
-        above = "\n" * (n_above + len(arena.memory) + len(arena.views))
-        once, body = printed(arena.once, False), printed(self.frame.lines, False, "    ")
-        return above + "\n".join([*once, self._head, *body, ""])
 
     def _header(self) -> list[str]:
         """Comments that say what the program takes and what it holds, in how many bytes."""
@@ -119,14 +101,11 @@ class Maker:
         Makes what is made once, and defines the function that runs.
     namespace
         The names that it needs and does not define.
-    run
-        The name of the function that runs.
     """
 
     arena: Arena
     code: CodeType
     namespace: Mapping[str, Any]
-    run: str
 
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
@@ -135,7 +114,7 @@ class Maker:
         exec(self.code, names)
         # the names do not hold the function, which holds them; and its code is its own, since
         # Python keeps in it where it last found each name
-        return FunctionType(names.pop(self.run).__code__.replace(), names)
+        return FunctionType(names.pop("run").__code__.replace(), names)
 
 
 def source(program: Code) -> str:
@@ -156,18 +135,18 @@ def runner(program: Code) -> Maker:
     writing = written(program, Names())
     # a line of a program is not the user's
     namespace = {**writing.frame.names.namespace, "__name__": __name__}
-    code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(writing.frame.arena, code, namespace, writing.run)
+    code = compile(writing.compiled, f"<program of {_shown(program.label)}>", "exec")
+    return Maker(writing.frame.arena, code, namespace)
 
 
 def written(program: Code, names: Names) -> Writing:
     """The text of a program and the names it needs."""
     names.of(buffer, "buffer")
+    names.new("run")
     frame = Frame(program, names, Arena(names))
     write_instructions(frame)
     _write_results(frame)
-    make, run = names.new("make"), names.new("run")
-    return Writing(frame, frame.arena.settle(), make, run)
+    return Writing(frame, frame.arena.settle())
 
 
 def _shown(text: str) -> str:

@@ -106,6 +106,8 @@ class _Loop:
                 self._hand_on(k, carried)
         for j in left:
             self._stack(j)
+        names = inside.values | inside.places
+        inside.still |= {x: name for x, name in names.items() if name in inside.lists}
         write(inside)
         self.each |= inside.lists
         body = [*inside.lines, *self.copies, *self.ends]
@@ -183,27 +185,23 @@ class _Loop:
         loop, frame, outputs = self.loop, self.frame, self.loop.body.outputs
         like, next_ = loop.body.like(carried), outputs[k]
         memory = self.names.new(f"{self.carry[k]}_all")
-        ordered = rows = self.names.new(f"{memory}_rows")
+        # in the order of the steps
+        rows = self.names.new(f"{memory}_rows")
         assert loop.length is not None
         held = [ref for j in (k, *kept) for ref in self.parts.get(j, ())]
         self._allocate(memory, (loop.length + 1, *like.shape), like.dtype, held)
-        frame.once(rows, f"{self.rows_of}({memory})")
-        if loop.reverse:
-            ordered = self.names.new(f"{rows}_back")
-            frame.once(ordered, f"{rows}[::-1]")
-        frame.write(f"{ordered}[0][...]", self.begin[k])
+        frame.once(rows, f"{self.rows_of}({memory}){self.back}")
+        frame.write(f"{rows}[0][...]", self.begin[k])
         out = self.names.new(f"{self.carry[k]}_next")
-        self._go_through(self.carry[k], ordered)
-        self._go_through(out, f"{ordered}[1:]")
+        self._go_through(self.carry[k], rows)
+        self._go_through(out, f"{rows}[1:]")
         self._write_to(next_, out)
         for j in kept:
             part = "[:-1]" if (outputs[j] == carried) != loop.reverse else "[1:]"
             for ref in self.parts[j]:
                 frame.once(frame.values[ref], f"{memory}{part}")
-                frame.rows[ref] = self.names.new(f"{frame.values[ref]}_rows")
-                frame.once(frame.rows[ref], f"{rows}{part}")
         for ref in self.parts.get(k, ()):
-            frame.once(frame.values[ref], f"{ordered}[-1]")
+            frame.once(frame.values[ref], f"{rows}[-1]")
         frame.still |= {ref: frame.values[ref] for ref in held}
 
     def _hand_on(self, k: int, carried: Ref) -> None:
@@ -236,20 +234,17 @@ class _Loop:
             text = f"{name}({whole}, {like.shape}, {like.dtype.str!r})"
             self.after.append(Line(whole, text))
         else:
-            row, rows = names.new(f"{whole}_row"), names.new(f"{whole}_rows")
+            row = names.new(f"{whole}_row")
             is_result = first in frame.program.results and frame.inside is None
             if loop.length is None or is_result:
                 steps = (
                     f"len({next(iter(self.each.values()))})" if loop.length is None else loop.length
                 )
                 frame.write(whole, frame.new_array(like, steps))
-                frame.write(rows, f"{self.rows_of}({whole})")
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
-                frame.once(rows, f"{self.rows_of}({whole})")
-                frame.rows[first] = rows
                 frame.still[first] = whole
-            self._go_through(row, f"{rows}{self.back}", first in frame.rows)
+            self._go_through(row, f"{self._rows(first)}{self.back}", first in frame.rows)
             self._write_to(x, row)
         for ref in others:
             self.after.append(Line(frame.values[ref], _copy(frame, whole)))
