@@ -107,17 +107,44 @@ class Own:
         self.__attrs_init__(a)
 
 
-@pytest.mark.parametrize("node", [Checked, Converted, Hooked, Own, Cached, Open, Derived, Plain])
+@attrs.frozen(init=False)
+class Swapped(Plain):
+    def __init__(self, b: Any, a: Any = None) -> None:
+        self.__attrs_init__(a, b)
+
+
+class Made(Plain):
+    def __new__(cls, **fields: Any) -> Any:
+        return object.__new__(cls)
+
+
+class Calls(type):
+    def __call__(cls, **fields: Any) -> Any:
+        return super().__call__(**fields)
+
+
+class Called(Plain, metaclass=Calls):
+    pass
+
+
+# that do not take their fields in order
+NAMED = record("Named", attrs.field(kw_only=True)), Swapped, Made, Called
+ORDERED = Checked, Converted, Hooked, Own, Cached, Open, Derived, Plain
+
+
+@pytest.mark.parametrize("node", ORDERED + NAMED)
 def test_results_that_are_records_are_made_by_their_class(node):
-    compiled = tg.compile(lambda x: node(x * 2))
+    names = [field.name for field in attrs.fields(node)]
+    compiled = tg.compile(lambda x: node(**dict.fromkeys(names, x * 2)))
     text = str(compiled.program(np.ones(2)))
     DID.clear()
     result = compiled(np.ones(2))
     own = node in (Checked, Converted, Hooked, Own)
     assert [node.__name__.lower()] * own == DID
     assert type(result) is node
-    np.testing.assert_array_equal(result.a, [2.0, 2.0])
-    assert f"return {node.__name__}(a=" in text
+    for name in names:
+        np.testing.assert_array_equal(getattr(result, name), [2.0, 2.0])
+    assert (f"return {node.__name__}(a=" in text) == (node in NAMED)
 
 
 def test_records_of_static_values_are_equal_to_those_made_by_hand():
