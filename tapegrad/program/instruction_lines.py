@@ -36,30 +36,26 @@ def write_instructions(frame: Frame) -> None:
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    i, begun, block, headed = 0, "", "", ""
+    i, headed = 0, ""
     while i < len(instructions):
         stage, place = instructions[i].stage, instructions[i].place
-        if stage in stages:
-            del stages[: stages.index(stage) + 1]
-            begun = stage
-        if stage == STAGES[1] and place is not None and place.text:
-            block = place.text
-        begin, stop = runs.get(i, (i, i + 1))
-        n = len(frame.lines)
+        run, n = range(*runs.get(i, (i, i + 1))), len(frame.lines)
         if i in runs:
-            write_run(frame, range(begin, stop))
+            write_run(frame, run)
         else:
             _write(frame, i)
-        i = stop
+        i = run.stop
         # one that is written elsewhere has no line here to stand above
         if len(frame.lines) > n:
-            heads = [begun] if begun else []
-            if stage == STAGES[1] and block != headed:
-                heads.append(f"gradient of: {block if block.isprintable() else repr(block)}")
-                headed = block
+            heads = []
+            if stage in stages:
+                del stages[: stages.index(stage) + 1]
+                heads.append(stage)
+            if stage == STAGES[1] and place is not None and place.text not in ("", headed):
+                headed = place.text
+                heads.append(f"gradient of: {headed if headed.isprintable() else repr(headed)}")
             frame.lines[n:n] = [Line("", "", head) for head in heads]
-            begun = ""
-        if ended and (gone := [x for j in range(begin, stop) for x in ended.get(j, ())]):
+        if ended and (gone := [x for j in run for x in ended.get(j, ())]):
             frame.write("", f"del {', '.join(gone)}")
 
 
