@@ -7,12 +7,13 @@ which looks for the caller's line only then. So there is no cost without a warni
 
 from __future__ import annotations
 
+import ast
 import linecache
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from functools import wraps
+from functools import lru_cache, wraps
 from types import CodeType, FrameType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -42,6 +43,32 @@ class Place:
         where = f"{self.file}:{self.number}"
         # the source of input typed into an interpreter is not kept
         return f"{where}: {self.text}" if self.text else where
+
+
+# a statement that is longer in one line is represented by one of its own lines
+_LONGEST = 160
+
+
+def statement_at(place: Place) -> str:
+    """The statement that a line is a part of, in one line; the line where that is not short."""
+    lines = linecache.getlines(place.file)
+    try:
+        nodes: Any = ast.walk(_parsed("".join(lines)))
+    except (SyntaxError, ValueError, RecursionError):
+        nodes = ()
+    around = [x for x in nodes if isinstance(x, ast.stmt) and x.lineno <= place.number]
+    around = [x for x in around if place.number <= (x.end_lineno or 0)]
+    innermost = max(around, key=lambda x: x.lineno, default=None)
+    if innermost is None or innermost.lineno == innermost.end_lineno:
+        return place.text
+    # of a statement with others inside, the line that begins it
+    text = ast.unparse(innermost).partition("\n")[0]
+    return text if len(text) <= _LONGEST else place.text
+
+
+@lru_cache(8)
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 # codes that are not the user's, by identity, since hashing code reads all of it

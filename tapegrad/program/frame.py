@@ -42,6 +42,8 @@ class Frame:
         The arrays that are made once, among the lines that run once, before the first call.
     inside
         When the loop or the branch runs that a body is of; None for a whole program.
+    stage
+        The stage that the loop or the branch is in; "" for a whole program.
     plan
         Who has which buffer.
     lines
@@ -69,9 +71,11 @@ class Frame:
         arena: Arena,
         inside: Moments | None = None,
         known: Values | None = None,
+        stage: str = "",
     ) -> None:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
         self.program, self.names, self.arena, self.inside = program, names, arena, inside
+        self.stage = stage
         self.values = values_of(program, names, known)
         self.plan = plan = Plan(program, inside is not None)
         self.lines: list[Line | Block] = []

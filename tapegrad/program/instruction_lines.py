@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from tapegrad.declare.parts import PART
+from tapegrad.errors.lines import statement_at
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.joining import concatenate, stack
@@ -21,7 +22,7 @@ from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import Part, axes_of, is_joined, is_small, parts_of
+from tapegrad.program.layout import axes_of, is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.reuse import RowUpdates
@@ -36,7 +37,7 @@ def write_instructions(frame: Frame) -> None:
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    i, headed = 0, ""
+    i, headed, whole = 0, "", ""
     while i < len(instructions):
         stage, place = instructions[i].stage, instructions[i].place
         run, n = range(*runs.get(i, (i, i + 1))), len(frame.lines)
@@ -51,9 +52,13 @@ def write_instructions(frame: Frame) -> None:
             if stage in stages:
                 del stages[: stages.index(stage) + 1]
                 heads.append(stage)
-            if stage == STAGES[1] and place is not None and place.text not in ("", headed):
+            is_backward = STAGES[1] in (stage, frame.stage)
+            if is_backward and place is not None and place.text not in ("", headed):
                 headed = place.text
-                heads.append(f"gradient of: {headed if headed.isprintable() else repr(headed)}")
+                # for a reader alone, since it takes long; further lines of it stand for themselves
+                before, whole = whole, statement_at(place) if frame.names.literal else ""
+                text = headed if whole == before else whole
+                heads.append(f"gradient of: {text if text.isprintable() else repr(text)}")
             frame.lines[n:n] = [Line("", "", head) for head in heads]
         if ended and (gone := [x for j in run for x in ended.get(j, ())]):
             frame.write("", f"del {', '.join(gone)}")
@@ -130,7 +135,6 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     if not _is_view(frame.program, frame.plan, instruction):
         return False
     ref = frame.plan.refs[i]
-
     take: Any = partial(instruction.op.forward, **instruction.options)
     if is_element(instruction):
         take = itemgetter((*instruction.options["index"], ...))
@@ -163,19 +167,13 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
         if not is_small(instruction):
             return False
         parts = parts_of(frame.program, instruction)
+    stays = frame.still.get(ref) == place
     for part in parts:
         if not part.direct:
-            _fill(frame, ref, place, part)
+            target = f"{frame.part(part, place)}[...]" if stays else f"{place}{part.view}"
+            frame.write(target, frame.operand(part.value))
     frame.write(frame.values[ref], place, "its parts are written there", instruction)
     return True
-
-
-def _fill(frame: Frame, ref: Ref, place: str, part: Part) -> None:
-    """Copy a part to its place in an array, of which a view is made once if that stays."""
-    target = f"{place}{part.view}"
-    if frame.still.get(ref) == place:
-        target = f"{frame.part(part, place)}[...]"
-    frame.write(target, frame.operand(part.value))
 
 
 # how an instruction with one of these ops is written, where that is not as any other is

@@ -291,15 +291,26 @@ def test_options_are_written_as_literals_and_ops_by_their_names(written_as):
 
 
 def test_the_backward_pass_names_the_lines_that_it_is_the_gradient_of():
+    def step(h, x):
+        h = np.sin(h) + x
+        return h, None
+
     def loss(w, x):
-        hidden = np.tanh(x @ w)
-        return np.sum(hidden * hidden)
+        hidden = np.tanh(
+            x @ w,
+        )
+        h, _ = tg.scan(step, np.zeros(2), hidden)
+        return np.sum(h * h)
 
     args = np.ones((3, 2)), np.ones((4, 3))
     lines = [x.strip() for x in str(tg.compile(tg.grad(loss)).program(*args)).split("\n")]
     prefix = "# gradient of: "
     blocks = [x.removeprefix(prefix) for x in lines if x.startswith(prefix)]
-    assert blocks == ["return np.sum(hidden * hidden)", "hidden = np.tanh(x @ w)"]
+    # the slopes of all steps, then the loop and its steps
+    slope, loop = "h = np.sin(h) + x", "h, _ = tg.scan(step, np.zeros(2), hidden)"
+    # the second line of the statement stands for itself
+    hidden = ["hidden = np.tanh(x @ w)", "x @ w,"]
+    assert blocks == ["return np.sum(h * h)", slope, loop, slope, *hidden]
     assert lines.index("# backward") == lines.index(prefix + blocks[0]) - 1
 
 

@@ -265,7 +265,8 @@ def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
 def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     known = {Ref("input", k): name for k, name in enumerate(inputs) if name is not None}
-    return Frame(code, frame.names, frame.arena, frame.life_of(i), known)
+    stage = frame.stage or frame.program.instructions[i].stage
+    return Frame(code, frame.names, frame.arena, frame.life_of(i), known, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
