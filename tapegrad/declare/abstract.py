@@ -383,13 +383,6 @@ def by_shapes(fn: Callable[..., R], values: list[Any], options: Mapping[str, Any
             raise error from None
 
 
-@lru_cache(1 << 10)
-def loop_dtypes(op: Rules, *kinds: Any) -> Any:
-    """The dtypes that a ufunc computes with; for a Python number, `kinds` has its class."""
-    ufunc: Any = op.forward
-    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
-
-
 def silently(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
     """A function's result, without NumPy's warnings about placeholder values."""
     before = STATE.set(SILENT)

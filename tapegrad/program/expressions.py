@@ -16,8 +16,8 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS, is_elementwise, key_of
-from tapegrad.declare.abstract import loop_dtypes, whole_power
+from tapegrad.declare import OPS, key_of
+from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.parts import PART
 from tapegrad.errors.words import as_text
 from tapegrad.ops.adding import add_at_places_into
@@ -27,7 +27,7 @@ from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
-from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
+from tapegrad.program.ir import Code, Constant, Instruction, Ref, number
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.ownership import owned_copy
 
@@ -280,21 +280,13 @@ def _whole(of: Callable[[Ref], Any], instruction: Instruction) -> str | None:
 def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     """The operands of a ufunc that are constants and can be written as numbers, and how.
 
-    NumPy computes the same with the number: its dtype beside the other operands is the constant's.
+    NumPy computes the same with the number if all other operands are arrays of its dtype.
     """
-    op, operands = instruction.op, instruction.operands
-    values = [program.of(x) if type(x) is Ref else None for x in operands]
+    values = [program.of(x) if type(x) is Ref else None for x in instruction.operands]
     texts = {k: x.literal for k, x in enumerate(values) if type(x) is Constant and x.literal}
-    if not is_elementwise(op) or instruction.number or not 0 < len(texts) < len(operands):
-        return {}
-    kinds: list[Any] = []
-    weak: list[Any] = []
-    for k, value in enumerate(values):
-        of = np.dtype(type(operands[k])) if value is None else value.dtype
-        is_number = value is None or getattr(value, "number", None)
-        kinds.append(WEAK.get(of.kind, of) if is_number else of)
-        weak.append(WEAK[of.kind] if k in texts else kinds[k])
-    return texts if loop_dtypes(op, *kinds) == loop_dtypes(op, *weak) else {}
+    others = {None if x is None or getattr(x, "number", None) else x.dtype for x in values}
+    is_alike = instruction.is_elementwise and len(others) == 1 and len(texts) < len(values)
+    return texts if is_alike else {}
 
 
 # those of options are kept read-only

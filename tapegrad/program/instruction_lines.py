@@ -207,8 +207,6 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
     }
-    if not large:
-        return ended
     large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
     large |= {x for x, of in owner.items() if of in large}
     for ref in sorted(large):

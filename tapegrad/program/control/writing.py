@@ -17,7 +17,6 @@ from tapegrad.program.control.loop import Branch, Loop, stacked
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import Block, Line
-from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import Array
 
 Write = Callable[[Frame], None]
@@ -60,12 +59,7 @@ class _Loop:
         loop, body = self.loop, self.loop.body
         operands = [frame.operand(x) for x in instruction.operands]
         n, first = loop.n_captured, loop.n_captured + loop.n_carry
-        self.captured, kinds = operands[:n], map(frame.program.like, instruction.operands[n:first])
-        # a number would take part in the first step as one
-        self.begin = [
-            _copy(frame, x) if like.dtype in PYTHON_NUMBERS else x
-            for x, like in zip(operands[n:first], kinds, strict=True)
-        ]
+        self.captured, self.begin = operands[:n], operands[n:first]
         self.xs = instruction.operands[first:]
         # a row is named after the array that it is of, unless the user has a name for it
         rows: list[Any] = [
@@ -208,7 +202,8 @@ class _Loop:
         """A carry that is dropped after its step."""
         body, next_, name = self.loop.body, self.loop.body.outputs[k], self.carry[k]
         if next_ == carried or (_is_new(self.inside, next_) and not self._fits(next_)):
-            self.frame.write(name, self.begin[k])
+            # a number would take part in the first step as one
+            self.frame.write(name, _copy(self.frame, self.begin[k]))
             if next_ != carried:
                 self.ends.append(Line(name, self.inside.values[next_]))
         else:
