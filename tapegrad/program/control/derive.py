@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import wraps
 from typing import Any, NamedTuple
 
 import attrs
@@ -19,9 +18,9 @@ from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.rows import index_select
 from tapegrad.program.control.body import (
-    from_these,
     input_of,
     is_in_program,
+    loop_of,
     program_of,
     replayed,
     written_again,
@@ -66,20 +65,12 @@ class Derivative(NamedTuple):
     places: list[int]
 
 
-def _once(
-    record: Callable[[Loop, frozenset[int], Any], Derivative],
-) -> Callable[[Loop, frozenset[int], Any], Derivative]:
-    """A function whose results the loop remembers: what is recorded twice is the same."""
-
-    @wraps(record)
-    def recorded(loop: Loop, moved: frozenset[int], of: Any) -> Derivative:
-        key = record.__name__, moved, of
-        if key not in loop.derivatives:
-            loop.derivatives[key] = record(loop, moved, of)
-        known: Derivative = loop.derivatives[key]
-        return known
-
-    return recorded
+def once(record: Callable[..., Derivative], loop: Loop, *of: Any) -> Derivative:
+    """What a function records of a loop, which remembers it: what is recorded twice is the same."""
+    if (record, of) not in loop.derivatives:
+        loop.derivatives[record, of] = record(loop, *of)
+    known: Derivative = loop.derivatives[record, of]
+    return known
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -151,7 +142,6 @@ def _like(code: Code, x: Any, prefix: str) -> Input:
 # --- derivatives of a step ------------------------------------------------------------------
 
 
-@_once
 def backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> Derivative:
     """A step of a loop and its backward pass.
 
@@ -180,7 +170,6 @@ def backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> Deriv
     return Derivative(joined, roles, [-1] * n_sums + seeded, places)
 
 
-@_once
 def forward(loop: Loop, moved: frozenset[int], last: int) -> Derivative:
     """A step of a loop and its forward pass.
 
@@ -236,30 +225,22 @@ def divided(
     inputs = inputs_at(range(len(joined.inputs)))
     kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
     read = needed(joined, joined.outputs, kept)
-    roles = {x: "captured" if x.index < loop.n_captured else "row" for x in inputs[:n]}
-    roles |= dict.fromkeys(kept, "row")
-    roles = {x: role for x, role in roles.items() if x in read}
-    roles |= dict(zip(inputs[n:], derivative.roles, strict=True))
-    if loop.length is None and "row" not in roles.values():
+    captured = [x for x in inputs[: loop.n_captured] if x in read]
+    rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
+    values = dict(zip(inputs, operands, strict=False))
+    values |= {x: part(y, kept[x]) for x in rows if x in kept}
+    taken: dict[str, list[Ref]] = {"captured": captured, "carry": [], "row": rows}
+    for x, role, of in zip(inputs[n:], derivative.roles, derivative.of, strict=True):
+        taken[role].append(x)
+        values[x] = moved[of] if of in moved else zeros(joined, x)
+    if loop.length is None and not rows:
         # the number of steps is that of the rows
-        roles[inputs[loop.n_captured]] = "row"
-    values: list[Any] = []
-    # in the order of the words: the captured, the carry, the rows
-    order = sorted(roles, key=roles.__getitem__)
-    for x in order:
-        if x in kept:
-            values.append(part(y, kept[x]))
-        elif x.index < n:
-            values.append(operands[x.index])
-        else:
-            of = derivative.of[x.index - n]
-            values.append(moved[of] if of in moved else zeros(joined, x))
-    likes = [_like(joined, x, "") if x in kept else joined.of(x) for x in order]
-    code = from_these(joined, order, likes)
-    n_carry, n_xs = [[*roles.values()].count(role) for role in ("carry", "row")]
-    n_ys = len(code.outputs) - n_carry
-    new = Loop(code, n_carry, n_xs, n_ys, loop.length, reverse, remember=loop.remember)
-    return new, values
+        at = inputs[loop.n_captured]
+        rows.append(at)
+        values[at] = part(y, kept[at])
+    whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
+    left = loop_of(whole, *taken.values(), joined.outputs)
+    return left, [values[x] for own in taken.values() for x in own]
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -279,7 +260,7 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     if kept and not is_in_program():
         n_carry = loop.n_carry
         every = [i for i, x in enumerate(body.outputs) if i >= n_carry and floating(body, x)]
-        joined = backward(loop, frozenset(every), frozenset(moving)).joined
+        joined = once(backward, loop, frozenset(every), frozenset(moving)).joined
         read = needed(joined, joined.outputs, frozenset(kept))
         kept = [x for x in kept if x in read]
     outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)

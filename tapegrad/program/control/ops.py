@@ -35,6 +35,7 @@ from tapegrad.program.control.derive import (
     forward,
     keeping,
     nothing,
+    once,
     pulled_back,
     pushed_forward,
     run_for_all,
@@ -79,7 +80,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
-    derivative = backward(loop, beside, loop.moving)
+    derivative = once(backward, loop, beside, loop.moving)
     whole = repeat(op, *divided(loop, y, operands, moved, derivative, not loop.reverse), lean)
     return spread(whole, derivative.places, len(operands))
 
@@ -91,7 +92,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
-        derivative = forward(loop, frozenset(tangents), last)
+        derivative = once(forward, loop, frozenset(tangents), last)
         whole = repeat(op, *divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
         return whole, derivative.places
 
