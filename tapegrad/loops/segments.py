@@ -68,8 +68,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
     if size >= n:
         whole = repeat(op, loop, operands)
         return [part(whole, i) for i in range(loop.first_kept)]
-    first = loop.n_captured + loop.n_carry
-    captured, carry = operands[: loop.n_captured], operands[loop.n_captured : first]
+    captured, carry, xs = loop.apart(operands)
     parts: list[list[Any]] = []
     done = 0
     for level in reversed(range(levels + 1)):
@@ -87,7 +86,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
             start, stop = n - stop, n - start
         rows = [
             np.reshape(x if stop - start == n else x[start:stop], (*sides, *x.shape[1:]))
-            for x in operands[first:]
+            for x in xs
         ]
         whole = repeat(op, attrs.evolve(segments, length=sides[0]), [*captured, *carry, *rows])
         carry = [part(whole, i) for i in range(loop.n_carry)]
@@ -121,15 +120,15 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
 
 def _of_segments(op: Rules, loop: Loop) -> Loop:
     """A loop whose steps are loops."""
-    first = loop.n_captured + loop.n_carry
+    captured, carry, rows = loop.apart(loop.body.inputs)
     n: Any = loop.length
-    rows = [attrs.evolve(x, shape=(n, *x.shape), number=None) for x in loop.body.inputs[first:]]
+    rows = [attrs.evolve(x, shape=(n, *x.shape), number=None) for x in rows]
 
     def step(tensors: list[Tensor]) -> list[Any]:
         whole = repeat(op, loop, tensors, lean=True)
         return [part(whole, i) for i in range(loop.first_kept)]
 
-    code = program_of(_of_one(loop), [*loop.body.inputs[:first], *rows], step)
+    code = program_of(_of_one(loop), [*captured, *carry, *rows], step)
     return attrs.evolve(loop, body=code, remember=False)
 
 

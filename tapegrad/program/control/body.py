@@ -307,10 +307,9 @@ def settled(loop: Loop) -> tuple[Code, Loop] | None:
     The loop captures the results of the program. None if there is no such work, or if all of it
     might fail or warn in a loop that makes no step.
     """
-    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-    inputs, refs = inputs_at(range(len(body.inputs))), refs_to(body.instructions)
-    is_certain = loop.stop is None and loop.length != 0
-    varies: set[Any] = {*inputs[n:]}
+    body, (captured, carry, rows) = loop.body, loop.inputs
+    refs, is_certain = refs_to(body.instructions), loop.stop is None and loop.length != 0
+    varies: set[Any] = {*carry, *rows}
     for x, y in zip(refs, body.instructions, strict=True):
         if not varies.isdisjoint(y.operands) or not (is_certain or y.is_view):
             varies.add(x)
@@ -320,9 +319,9 @@ def settled(loop: Loop) -> tuple[Code, Loop] | None:
     read = needed(body, body.outputs, early)
     if loop.stop is not None:
         read |= needed(loop.stop, loop.stop.outputs)
-    captured = [x for x in (*inputs[:n], *early) if x in read]
-    left = loop_of(loop, captured, inputs[n:first], inputs[first:], body.outputs)
-    return from_these(body, inputs[:n], outputs=captured), left
+    outputs = [x for x in (*captured, *early) if x in read]
+    left = loop_of(loop, outputs, carry, rows, body.outputs)
+    return from_these(body, captured, outputs=outputs), left
 
 
 def settled_before(loop: Loop, operands: Sequence[Any]) -> tuple[Loop, list[Any]]:

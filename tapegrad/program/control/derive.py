@@ -229,7 +229,8 @@ def divided(
     rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
-    taken: dict[str, list[Ref]] = {"captured": captured, "carry": [], "row": rows}
+    carry: list[Ref] = []
+    taken = {"captured": captured, "carry": carry, "row": rows}
     for x, role, of in zip(inputs[n:], derivative.roles, derivative.of, strict=True):
         taken[role].append(x)
         values[x] = moved[of] if of in moved else zeros(joined, x)
@@ -239,8 +240,8 @@ def divided(
         rows.append(at)
         values[at] = part(y, kept[at])
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
-    left = loop_of(whole, *taken.values(), joined.outputs)
-    return left, [values[x] for own in taken.values() for x in own]
+    left = loop_of(whole, captured, carry, rows, joined.outputs)
+    return left, [values[x] for x in (*captured, *carry, *rows)]
 
 
 # --- what is kept ---------------------------------------------------------------------------

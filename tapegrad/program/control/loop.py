@@ -16,7 +16,7 @@ from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Named
 from tapegrad.program import cost
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, interpreter
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, inputs_at, interpreter
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
@@ -115,33 +115,41 @@ class Loop:
         """Its results, or their cotangents, by name, without what is kept for derivatives."""
         return Named(zip(self.names, values.values, strict=False))
 
-    def steps(self, xs: Sequence[Any]) -> int | None:
+    def apart(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
+        """The captured values, the carry and the arrays among its operands."""
+        n, first = self.n_captured, self.n_captured + self.n_carry
+        return [*operands[:n]], [*operands[n:first]], [*operands[first:]]
+
+    @property
+    def inputs(self) -> tuple[list[Ref], list[Ref], list[Ref]]:
+        """What its body is given: the captured values, the carry and the rows."""
+        return self.apart(inputs_at(range(len(self.body.inputs))))
+
+    def steps(self, operands: Sequence[Any]) -> int | None:
         """The number of steps; None if it is known only at the end."""
-        if self.stop is not None:
-            return None
-        return len(xs[0]) if self.length is None else self.length
+        if self.stop is not None or self.length is not None:
+            return self.length
+        return len(self.apart(operands)[2][0])
 
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
-        rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
-        n, likes = self.n_carry, likes_of(self.body)
+        n, likes, rows = self.n_carry, likes_of(self.body), self.steps(operands) or 0
         return Parts((*likes[:n], *[stand_in((rows, *x.shape), x.dtype) for x in likes[n:]]))
 
     def arrays(self, operands: Sequence[Any]) -> Values:
         """Its operands, with an array for a Python number in the carry."""
-        n, first = self.n_captured, self.n_captured + self.n_carry
-        return [*operands[:n], *map(np.asarray, operands[n:first]), *operands[first:]]
+        captured, carry, xs = self.apart(operands)
+        return [*captured, *map(np.asarray, carry), *xs]
 
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
-        operands = self.arrays(operands)
-        steps = self.steps(operands[self.n_captured + self.n_carry :])
+        operands, steps = self.arrays(operands), self.steps(operands)
         least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(self.body, run=False)
         if steps is not None and steps * n_lines(self.body) >= least:
             run: Any = lazy_import("tapegrad.program.control.ops", "run_written")
             results: Parts = run(self, operands)
             return results
-        carry = operands[self.n_captured : self.n_captured + self.n_carry]
+        carry = self.apart(operands)[1]
         kinds = [self.body.like(x) for x in self.body.outputs[self.n_carry :]]
         stacks: list[Any] = [
             [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
@@ -170,9 +178,7 @@ class Loop:
         step, goes_on
             Functions that compute the body's outputs, and those of `stop` if there is one.
         """
-        n, first = self.n_captured, self.n_captured + self.n_carry
-        captured, carry, xs = operands[:n], operands[n:first], operands[first:]
-        steps = self.steps(xs)
+        (captured, carry, xs), steps = self.apart(operands), self.steps(operands)
         for t in numbers() if steps is None else range(steps):
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
                 return

@@ -72,7 +72,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     n = leaves(operands)[0].n
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     varying = [x if type(x) is Dependence else none(np.shape(x), n) for x in operands]
-    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying[last:]]) or 0
+    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying]) or 0
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])

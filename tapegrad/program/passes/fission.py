@@ -23,7 +23,7 @@ from tapegrad.program.control.body import from_these, input_of, loop_of
 from tapegrad.program.control.derive import code_for_all
 from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Instruction, Ref, depending, example, inputs_at, needed, refs_to
+from tapegrad.program.ir import Instruction, Ref, depending, example, needed, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import improvement
 
@@ -32,16 +32,14 @@ class Sides:
     """Which parts of a loop's body go before it and after it, and which stay."""
 
     def __init__(self, loop: Loop) -> None:
-        body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-        self.body = body
+        self.body = body = loop.body
         self.length: int = loop.length or 0
         self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
         self.users: dict[Any, set[Ref]] = {}
         for ref, instruction in self.instructions:
             for x in instruction.operands:
                 self.users.setdefault(x, set()).add(ref)
-        self.carry = inputs_at(range(n, first))
-        rows = inputs_at(range(first, len(body.inputs)))
+        _, self.carry, rows = loop.inputs
         self.varies = depending(body, [*self.carry, *rows])
         # for each carry that only accumulates, the terms that a step adds; the adds, which go; and
         # the products among the terms, which need not be computed at each step
@@ -197,10 +195,9 @@ def split_loops(builder: Builder) -> None:
 def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any]:
     """Write the loop that is left; return what stands for each of the values that it returned."""
     loop: Loop = instruction.options["loop"]
-    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-    inputs = inputs_at(range(len(body.inputs)))
-    known = dict(zip(inputs, instruction.operands, strict=True))
-    outside = {x: known[x] for x in (*inputs[:n], *inputs[first:])}
+    body, (captured, carried, rows) = loop.body, loop.inputs
+    known = dict(zip((*captured, *carried, *rows), instruction.operands, strict=True))
+    outside = {x: known[x] for x in (*captured, *rows)}
     carry = [k for k in range(loop.n_carry) if k not in sides.sums]
     ys = range(loop.n_carry, len(body.outputs))
     late = [j for j in ys if body.outputs[j] in sides.after]
@@ -215,8 +212,8 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     early = sorted(read & sides.before)
     known |= dict(zip(early, _computed(sides, builder, early, outside), strict=True))
     # the loop
-    captured, rows = ([x for x in own if x in read] for own in (inputs[:n], inputs[first:]))
-    taken = captured, [inputs[n + k] for k in carry], [*rows, *early]
+    captured, rows = ([x for x in own if x in read] for own in (captured, rows))
+    taken = captured, [carried[k] for k in carry], [*rows, *early]
     left = loop_of(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.but(operands=operands, options={"loop": left}))
@@ -228,7 +225,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     stands = dict(zip((*stays, *late), (*parts[: len(stays)], *results), strict=False))
     totals = [builder.emit(sum_, x, axis=0) for x in results[len(late) :]]
     for (k, _), total in zip(terms, totals, strict=True):
-        so_far = stands.get(k, known[inputs[n + k]])
+        so_far = stands.get(k, known[carried[k]])
         starts = k not in stands and splat(builder, so_far) == 0
         stands[k] = total if starts else builder.emit(add, so_far, total)
     return [stands[j] for j in range(len(body.outputs))]

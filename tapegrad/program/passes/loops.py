@@ -101,8 +101,7 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
 def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
     """A loop that returns only the values used, and the new position of each."""
     loop: Loop = instruction.options["loop"]
-    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
-    inputs = inputs_at(range(len(body.inputs)))
+    body, (captured, carried, rows) = loop.body, loop.inputs
     # what is returned twice is returned once
     first_of: dict[Any, int] = {}
     same = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= loop.n_carry}
@@ -111,23 +110,21 @@ def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction
     wanted = {k for k in used if k < loop.n_carry}
     while True:
         read = needed(body, [body.outputs[j] for j in (*wanted, *ys)]) | for_stop
-        more = {k for k in range(loop.n_carry) if inputs[n + k] in read} - wanted
+        more = {k for k in range(loop.n_carry) if carried[k] in read} - wanted
         if not more:
             break
         wanted |= more
     # a carry that never changes is captured instead
-    still = {k for k in wanted if body.outputs[k] == inputs[n + k] and k not in used}
+    still = {k for k in wanted if body.outputs[k] == carried[k] and k not in used}
     carry = sorted(wanted - still)
-    captured = [*[x for x in inputs[:n] if x in read], *[inputs[n + k] for k in sorted(still)]]
-    rows = [x for x in inputs[first:] if x in read]
-    if loop.length is None and loop.stop is None and not rows:
-        # the rows determine the number of steps
-        rows = [inputs[first]]
-    taken = captured, [inputs[n + k] for k in carry], rows
+    captured = [*[x for x in captured if x in read], *[carried[k] for k in sorted(still)]]
+    # the rows may determine the number of steps
+    rows = [x for x in rows if x in read] or rows[: loop.length is None]
+    taken = captured, [carried[k] for k in carry], rows
     where = {j: at for at, j in enumerate((*carry, *ys))}
     where |= {j: where[i] for j, i in same.items()}
     order = [*itertools.chain(*taken)]
-    if order == inputs and len(carry) + len(ys) == len(body.outputs):
+    if len(order) == len(body.inputs) and len(carry) + len(ys) == len(body.outputs):
         return instruction, where
     left = loop_of(loop, *taken, [body.outputs[j] for j in (*carry, *ys)])
     operands = tuple([instruction.operands[x.index] for x in order])
