@@ -247,10 +247,8 @@ class Compiled(Wrapper, Generic[P, R]):
         fn: Any = self.fn
         while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
             fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
-        code = getattr(fn, "__code__", None)
         # a line of a helper may compile many functions, and a line may hold many lambdas
-        place = code and (code.co_filename, code.co_firstlineno, code.co_linetable)
-        self._key = file, line, label(fn), place
+        self._key = file, line, label(fn), getattr(fn, "__code__", None)
         if self._thrown_away[self._key] >= THROWN_AWAY:
             self._thrown_away[self._key] = -sys.maxsize
             _LOG.warning(

@@ -42,6 +42,8 @@ _BOXES = frozenset({"builtins", "collections", "functools", "itertools", "types"
 _FOREIGN = sys.stdlib_module_names - _BOXES | {"numpy"}
 _CLASSES_OF_OTHERS = _FOREIGN | {"builtins", "tapegrad"}
 _NO_PLACE = (*OPAQUE, Tensor, MemberDescriptorType, GetSetDescriptorType)
+# Folders of installed packages.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Functions, which lead to what their module names.
 _FUNCTIONS = (FunctionType, type(np.sum), type(np.random.default_rng))
 # The bytes of a Mersenne Twister's state: 624 words and the position.
@@ -71,14 +73,13 @@ def without_draws(fn: Any) -> Iterator[list[tuple[str, Any]]]:
     own = [(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)]
     own += [(f"the seed sequence {name}", x) for name, x in reach if isinstance(x, SeedSequence)]
     generators = [*_GLOBAL, *[pair for pair in own if id(pair[1]) not in known]]
-    readers = [_reader(x) for _, x in generators]
-    before = [read() for read in readers]
+    watched = [(name, read, read()) for name, x in generators for read in [_reader(x)]]
     outer = REACH.set(reach + REACH.get())
     try:
         yield REACH.get()
     finally:
         REACH.reset(outer)
-    for (name, _), read, state in zip(generators, readers, before, strict=True):
+    for name, read, state in watched:
         if read() != state:
             raise TraceError(
                 f"{label(fn)} drew from {name} while it was compiled, and the program would give "
@@ -145,31 +146,36 @@ def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[tuple[str, Any
 
     The `names` in a function's code are added; in large objects they are looked up first.
     """
-    home = _home(x)
+    kind, home = type(x), _home(x)
+    if kind is list or kind is tuple:
+        return _items(name, x, names)
     if isinstance(x, weakref.ref):
         return [(name, x())]
     if home in _FOREIGN and not isinstance(x, np.ndarray):
         # as of `np.vectorize`
         holds = home == "numpy" and not isinstance(x, (type, *_FUNCTIONS))
         return _items(name, x, names) if holds else []
-    if declaration(x) and _package(x) == "tapegrad":
-        return []
-    if hasattr(type(x), "__compiled__"):
-        return [(f"{name}.fn", part) for part in contents(x)]
+    if home == "tapegrad":
+        if declaration(x) and _package(x) == "tapegrad":
+            return []
+        if hasattr(kind, "__compiled__"):
+            return [(f"{name}.fn", part) for part in contents(x)]
     if isinstance(x, FunctionType):
-        # what wraps a user's function may be ours
-        named = _captured(x) if home == "tapegrad" else _named(x, names)
-        return [*named.items(), *vars(x).items()]
+        return [*_named(x, names).items(), *vars(x).items()]
     if isinstance(x, type):
-        return [pair for base in x.__mro__ for pair in _shared(base)]
+        return [
+            (f"{base.__name__}.{key}", part)
+            for base in x.__mro__
+            if _package(base) not in _CLASSES_OF_OTHERS
+            for key, part in [*islice(vars(base).items(), MOST_OBJECTS)]
+            if isinstance(part, FunctionType) or not key.startswith("__")
+        ]
     if isinstance(x, functools.partial):
         named = dict(zip(_positional(x.func), x.args, strict=False)) | x.keywords
         return [(name, x.func), *named.items(), *[(name, part) for part in x.args]]
-    items = _items(name, x, names)
-    if type(x) in (list, tuple):
-        return items
     held = getattr(x, "__dict__", None)
-    return items + [(name, part) for part in contents(x) if part is not held]
+    rest = [(name, part) for part in contents(x) if part is not held]
+    return _items(name, x, names) + rest
 
 
 def _home(x: Any) -> str | None:
@@ -195,16 +201,12 @@ def _package(x: Any) -> str:
 
 @functools.cache
 def _is_installed(package: str) -> bool:
-    """Whether a top-level package lies where packages are installed, beside their metadata."""
-    module = sys.modules.get(package)
-    path = next(iter(getattr(module, "__path__", ())), getattr(module, "__file__", None))
+    """Whether a top-level package lies where packages are installed."""
     # there are generators of NumPy's, and wrappers of ours, which hold functions of the user's
-    if not path or package in _FOREIGN | {"tapegrad"}:
+    if package in _FOREIGN | {"tapegrad"}:
         return False
-    try:
-        return any(x.endswith(".dist-info") for x in os.listdir(os.path.dirname(path)))
-    except OSError:
-        return False
+    path = getattr(sys.modules.get(package), "__file__", None) or ""
+    return not _INSTALLED.isdisjoint(path.split(os.sep))
 
 
 def _items(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
@@ -224,17 +226,6 @@ def _items(name: str, x: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
     return [(f"{start}{key}", part) for key, part in pairs if _home(part) is not None]
 
 
-def _shared(kind: type) -> list[tuple[str, Any]]:
-    """The attributes and methods of a user's class."""
-    if _package(kind) in _CLASSES_OF_OTHERS:
-        return []
-    return [
-        (f"{kind.__name__}.{name}", x)
-        for name, x in [*islice(vars(kind).items(), MOST_OBJECTS)]
-        if isinstance(x, FunctionType) or not name.startswith("__")
-    ]
-
-
 def _positional(fn: Any) -> tuple[str, ...]:
     """The names of a function's positional parameters, if it is written in Python."""
     code = getattr(fn, "__code__", None)
@@ -252,19 +243,19 @@ def _names(code: CodeType) -> Mapping[str, None]:
     return MappingProxyType(names)
 
 
-def _captured(fn: FunctionType) -> dict[str, Any]:
-    """The values in a function's closure, without the variables that are not bound yet."""
-    cells = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
-    return {name: x for name, cell in cells for x in contents(cell)}
-
-
 def _named(fn: FunctionType, known: dict[str, None]) -> dict[str, Any]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
+    cells = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
+    # without the variables that are not bound yet
+    captured = {name: x for name, cell in cells for x in contents(cell)}
+    if _package(fn) == "tapegrad":
+        # which may wrap a function of the user's
+        return captured
     names, space, modules = _names(fn.__code__), fn.__globals__, sys.modules
     known |= names
     # a module may be imported within the function
     pairs = [(name, space.get(name, modules.get(name))) for name in names]
-    pairs += _captured(fn).items()
+    pairs += captured.items()
     opened: set[ModuleType] = set()
     for path, x in pairs:
         if isinstance(x, ModuleType) and x not in opened:

@@ -13,7 +13,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -99,10 +98,6 @@ def _owners(records: Sequence[Tensor], sweeps: Sequence[Tensor]) -> dict[Tensor,
     return {**owners, **straight}
 
 
-# arrays of a function that a captured one is compared with
-_MOST = 1000
-
-
 def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
     """A function of a captured array that gives the name that the recorded function has for it.
 
@@ -115,27 +110,25 @@ def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
     """
 
     @cache
-    def samples(dtype: np.dtype[Any], size: int) -> Mapping[bytes, list[tuple[str, Array]]]:
-        known: defaultdict[bytes, list[tuple[str, Array]]] = defaultdict(list)
-        arrays = ((name, x) for name, x in reach if type(x) is np.ndarray)
-        for name, x in islice(arrays, _MOST):
-            if (x.dtype, x.size) == (dtype, size):
-                known[_sample(x)].append((name, x))
-        return known
+    def known() -> Mapping[Any, list[tuple[str, Array]]]:
+        alike: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
+        for name, x in reach:
+            if type(x) is np.ndarray:
+                alike[_sample(x)].append((name, x))
+        return alike
 
     def name_of(array: Array) -> str:
         if array.size < 2:
             return ""
-        alike = samples(array.dtype, array.size).get(_sample(array), [])
-        alike = sorted(alike, key=lambda pair: pair[1].shape != array.shape)
+        alike = sorted(known()[_sample(array)], key=lambda pair: pair[1].shape != array.shape)
         return next((name for name, x in alike if x.tobytes() == array.tobytes()), "")
 
     return name_of
 
 
-def _sample(array: Array) -> bytes:
-    """Some of the elements of an array: where they are alike, arrays are compared as a whole."""
-    return array.flat[:: max(1, array.size // 16)].tobytes()
+def _sample(array: Array) -> Any:
+    """Facts of an array and some elements: where they are alike, arrays are compared as a whole."""
+    return array.dtype, array.size, array.flat[:: max(1, array.size // 16)].tobytes()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

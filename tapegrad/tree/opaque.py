@@ -102,11 +102,10 @@ def contents(x: Any) -> Sequence[Any]:
     if isinstance(x, FunctionType):
         # its globals belong to the module
         return x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)
-    for kind in _CONTAINERS:
+    if isinstance(x, _CONTAINERS):
         # by the methods of its kind: a class derived from it may have others
-        if isinstance(x, kind) and kind.__len__(x) > MOST_ELEMENTS:
+        kind = next(kind for kind in _CONTAINERS if isinstance(x, kind))
+        if kind.__len__(x) > MOST_ELEMENTS:
             parts = [*islice(kind.__iter__(x), MOST_ELEMENTS)]
-            if isinstance(x, dict):
-                parts += islice(dict.values(x), MOST_ELEMENTS)
-            return parts
+            return [*parts, *islice(dict.values(x), MOST_ELEMENTS)] if kind is dict else parts
     return gc.get_referents(x)
