@@ -120,6 +120,7 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
 
 
 _signature = lru_cache(1 << 10)(signature)
+_REFUSALS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, ImportError)
 
 
 def _result(instruction: Instruction, operands: list[Any], what: str, infers: Infers) -> Any:
@@ -140,10 +141,11 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
         return stated
     try:
         like = evaluate(op, operands, instruction.options)
-    except (np.linalg.LinAlgError, ArithmeticError, ImportError):
-        # not defined for these numbers, or SciPy is missing
-        return stated
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except _REFUSALS as error:
+        undefined = isinstance(error, np.linalg.LinAlgError | ArithmeticError | ImportError)
+        if undefined and op.like is None:
+            # not defined for these numbers, or SciPy is missing
+            return stated
         raise Malformed(f"{what} refuses what it is given: {error}") from error
     shape, dtype = np.shape(like), np.asarray(like).dtype
     if shape != instruction.shape or (dtype != instruction.dtype and not instruction.number):

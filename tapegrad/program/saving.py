@@ -186,6 +186,11 @@ def _write_number(x: Any, file: File) -> Any:
     return [_write_dtype(x.dtype, file), x.item() if x.dtype.kind == "U" else x.tobytes().hex()]
 
 
+def _read_complex(x: Any, file: File) -> complex:
+    real, imaginary = _read(x, tuple[float, ...], file)
+    return complex(real, imaginary)
+
+
 def _read_number(x: Any, file: File) -> Any:
     text, content = x
     dtype = _read_dtype(text, file)
@@ -295,11 +300,7 @@ _VALUES: dict[str, tuple[Any, Convert, Convert]] = {
     "hole": (Hole, lambda x, file: None, lambda x, file: {None: HOLE}[x]),
     "dtype": (np.dtype, _write_dtype, _read_dtype),
     "bytes": (bytes, lambda x, file: x.hex(), lambda x, file: bytes.fromhex(x)),
-    "complex": (
-        complex,
-        lambda x, file: [x.real, x.imag],
-        lambda x, file: complex(*_read(x, tuple[float, ...], file)),
-    ),
+    "complex": (complex, lambda x, file: [x.real, x.imag], _read_complex),
     "dict": (
         dict,
         lambda x, file: _write_value([*x.items()], file),
