@@ -21,7 +21,7 @@ from tapegrad.ops.casting import (
     squared_size,
     to_array,
 )
-from tapegrad.ops.partial_reduction import count, number_of, typed, where_part
+from tapegrad.ops.partial_reduction import count, number_of, per_element, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
@@ -79,8 +79,9 @@ def var(
     apart = where_part(squared_size(apart), where, 0, axis)
     y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
-    n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
-    return y / n if dtype is None else number(typed(y / n, dtype))
+    n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
+    y = per_element(y, n)
+    return y if dtype is None else number(typed(y, dtype))
 
 
 @function(numpy=np.std, kink="0 where nothing deviates", complex=True)
@@ -258,7 +259,7 @@ def nanmean(
     a = _but_nan_in(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
     y = nansum(a, axis=axis, keepdims=keepdims, where=where)
-    return y / to_array(n).astype(a.dtype)
+    return per_element(y, n)
 
 
 @function(numpy=np.nanvar, complex=True)
@@ -291,8 +292,8 @@ def nanvar(
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     squares = sum(squared_size(apart), axis=axis, keepdims=keepdims)
-    n = np.where(too_few, 1, n).astype(squares.dtype)
-    return number(np.where(too_few, np.nan, squares / n))
+    variance = per_element(squares, np.where(too_few, 1, n))
+    return number(np.where(too_few, np.nan, variance))
 
 
 @function(numpy=np.nanstd, kink="0 where nothing deviates", complex=True)

@@ -47,6 +47,13 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
     return np.sum(ones, axis=axis, keepdims=keepdims)
 
 
+def per_element(total: Any, n: Any) -> Any:
+    """A total divided by a number of elements, which float16 may be too narrow to hold."""
+    wide = np.float32 if total.dtype == np.float16 else total.dtype
+    n = n if isinstance(n, int | float) else to_array(n).astype(wide)
+    return (total.astype(wide) / n).astype(total.dtype)
+
+
 def typed(a: Any, dtype: Any) -> Any:
     """The array in the requested dtype."""
     a = to_array(a)
@@ -99,8 +106,7 @@ def mean(
     # as NumPy does, since the sum would soon overflow
     a = a.astype(np.float32 if wide == np.float16 else wide)
     y = np.sum(where_part(a, where, 0, axis), axis=axis, keepdims=keepdims)
-    n = to_array(number_of(a, axis, keepdims, where))
-    return (y / n.astype(y.dtype)).astype(wide)
+    return per_element(y, number_of(a, axis, keepdims, where)).astype(wide)
 
 
 def least(dtype: Any) -> Any:
