@@ -49,9 +49,9 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
 
 def per_element(total: Any, n: Any) -> Any:
     """A total divided by a number of elements, which float16 may be too narrow to hold."""
-    wide = np.float32 if total.dtype == np.float16 else total.dtype
-    n = n if isinstance(n, int | float) else to_array(n).astype(wide)
-    return (total.astype(wide) / n).astype(total.dtype)
+    if total.dtype == np.float16:
+        return per_element(total.astype(np.float32), n).astype(np.float16)
+    return total / (n if isinstance(n, int | float) else to_array(n).astype(total.dtype))
 
 
 def typed(a: Any, dtype: Any) -> Any:
