@@ -50,12 +50,10 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
 
 def _outputs(code: Code, infers: Infers) -> list[Any]:
     """Values like the outputs of a program, which is run on values like its inputs and checked."""
-    for leaf in code.inputs:
-        if leaf.number is not None and (leaf.shape, KINDS.get(leaf.dtype.kind)) != (
-            (),
-            leaf.number,
-        ):
-            _fail(f"input {leaf.path}, a Python {leaf.number}, has {(leaf.shape, leaf.dtype)}")
+    for x in code.inputs:
+        kind = KINDS.get(x.dtype.kind) if x.shape == () else None
+        if x.number not in (None, kind):
+            _fail(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
     if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
         _fail("its label or a note is more than one line of text")
     places = numbers()
@@ -63,12 +61,12 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
     def check(instruction: Instruction, operands: list[Any]) -> Any:
         what = f"instruction {next(places)}, {instruction.op.name},"
         _check_call(instruction, operands, what)
-        bodies = [x for x in instruction.options.values() if isinstance(x, Loop | Branch)]
-        if bodies or instruction.op in _CONTROL:
-            kinds = [type(x) for x in instruction.options.values()]
+        held = [*instruction.options.values()]
+        kinds = [*map(type, held)]
+        if instruction.op in _CONTROL or Loop in kinds or Branch in kinds:
             if kinds != [_CONTROL.get(instruction.op)]:
                 _fail(f"{what} has other options than its bodies")
-            _check_bodies(bodies[0], operands, what, infers)
+            _check_bodies(held[0], operands, what, infers)
         return _result(instruction, operands, what, infers)
 
     try:

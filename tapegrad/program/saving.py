@@ -412,15 +412,28 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     ({'y': array([1., 2., 9.])}, True)
     """
     handed = tuple(using)
-
-    def read(file: Any) -> Program:
-        with zipfile.ZipFile(file) as archive:
-            content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
-            _check_version(content)
-            return _program(content, entries_of(archive, _ENTRY), handed)
-
-    loaded: Program = guarded(path, read, "Program.save")
+    loaded: Program = guarded(path, lambda file: _loaded(file, handed), "Program.save")
     return loaded
+
+
+def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
+    """The program of an open file, which is checked."""
+    with zipfile.ZipFile(opened) as archive:
+        content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
+        _check_version(content)
+        file = File(entries=entries_of(archive, _ENTRY), using=using)
+        arguments = _read(content["arguments"], _ARGUMENTS, file)
+        program: Program = attrs.evolve(_read(content["code"], Code, file), arguments=arguments)
+    if file.entries:
+        raise FileError("its constants are not those that it lists")
+    try:
+        check_code(program, naming.own_name)
+    except Malformed as error:
+        raise FileError(str(error)) from None
+    _check_arguments(program)
+    # the source is written, so that errors show here and not in a call
+    program._make  # noqa: B018
+    return program
 
 
 def _check_version(content: Any) -> None:
@@ -432,22 +445,6 @@ def _check_version(content: Any) -> None:
             f"it is a program's file of version {str(version)[:20]}, and this tapegrad reads "
             f"version {_VERSION}: save the program again with this one"
         )
-
-
-def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...]) -> Program:
-    file = File(entries=dict(entries), using=using)
-    arguments = _read(content["arguments"], _ARGUMENTS, file)
-    program: Program = attrs.evolve(_read(content["code"], Code, file), arguments=arguments)
-    if file.entries:
-        raise FileError("its constants are not those that it lists")
-    try:
-        check_code(program, naming.own_name)
-    except Malformed as error:
-        raise FileError(str(error)) from None
-    _check_arguments(program)
-    # the source is written, so that errors show here and not in a call
-    program._make  # noqa: B018
-    return program
 
 
 def _check_arguments(program: Program) -> None:
