@@ -231,7 +231,8 @@ def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
-    It interpolates linearly between two elements.
+    It interpolates linearly between two elements. Its dtype does not depend on values: nan alone
+    gives the dtype that numbers give, where NumPy gives that of the array.
 
     Examples
     --------

@@ -66,6 +66,8 @@ def test_quantiles_of_all_but_nan_are_numpys(q: Any) -> None:
         np.testing.assert_allclose(tg.nanquantile(x, q, axis, keepdims=True), want)
         got = tg.record(lambda x, a=axis: tg.nanpercentile(x, 100 * q, a))(x)[0].value
         np.testing.assert_allclose(got, np.nanquantile(x, q, axis=axis))
+    narrow, nan = np.ones(2, np.float32), np.full(2, np.nan, np.float32)
+    assert tg.nanquantile(nan, q).dtype == np.nanquantile(narrow, q).dtype
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
