@@ -35,7 +35,7 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     # take one place by turns
     taken: list[list[int]] = []
     known: dict[tuple[int, int], list[int]] = {}
-    for k in sorted(range(len(arrays)), key=lambda k: -arrays[k][0]):
+    for k in sorted(range(len(arrays)), key=lambda k: (-arrays[k][0], -arrays[k][1].bit_count())):
         size, alive = arrays[k]
         start, stop = 0, size
         for begin, end, moments in taken:

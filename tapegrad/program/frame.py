@@ -84,9 +84,9 @@ class Frame:
         self.still: dict[Any, str] = {}
         for i, x in enumerate(program.constants):
             self._hold(x, Ref("constant", i))
-        buffers = [names.new(f"buf{i}") for i in range(len(plan.buffers))]
-        lives = plan.lives() if inside is None else [inside] * len(buffers)
-        for name, buffer, alive in zip(buffers, plan.buffers, lives, strict=True):
+        buffers = {buffer: names.new(f"buf{i}") for i, buffer in enumerate(plan.buffers)}
+        for buffer, name in buffers.items():
+            alive = buffer.alive if inside is None else inside
             arena.new(name, buffer.shape, buffer.dtype, alive)
         self.places: dict[Any, str] = {x: buffers[home] for x, home in plan.home.items()}
         for ref, parts in plan.filled.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.ops.fourier import fft, ifft
@@ -20,18 +21,20 @@ from tapegrad.program.arena import Moments, life
 from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import fillings, layouts, ordered
-from tapegrad.program.liveness import liveness, readers
+from tapegrad.program.liveness import liveness
 from tapegrad.tree.ownership import LARGE
 
 # ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
 
 
-class Buffer(NamedTuple):
+@attrs.define(eq=False)
+class Buffer:
     """Memory for values of one shape and dtype, one at a time."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    alive: Moments = 0  # when it is in use
 
 
 class Plan:
@@ -53,15 +56,14 @@ class Plan:
     filled
         Concatenations and stacks with a buffer of their own, and their parts. Results that are
         written to their place there have no other home.
+    home
+        The buffer that each instruction writes its result to. One that is not listed makes a new
+        array, or a view.
     buffers
         All of them.
-    home
-        The number of the buffer that each instruction writes its result to. One that is not listed
-        makes a new array, or a view.
     guests
-        Results in a run that nothing needs after their block, each with the one whose buffer it
-        lies in, which holds one block, or with the later result of the run where it lies until
-        that is written.
+        Results in a run that nothing needs after their block, each with the one in whose buffer of
+        a block it lies, or with the later result of the run where it lies until that is written.
     early
         Values in a result's new array before the result is, and the first of them, which allocates
         it: a gradient is computed in the array of the new parameter.
@@ -70,8 +72,8 @@ class Plan:
     def __init__(self, program: Code, inside: bool = False) -> None:
         self._program = program
         instructions = program.instructions
-        self.refs, results = refs_to(instructions), program.results
-        self._results = results
+        self.refs, self._results = refs_to(instructions), program.results
+        results = self._results
         self.templates = [template_of(program.of, x) for x in instructions]
         self.fits = list(map(takes_out, instructions, self.templates))
         self.live = liveness(instructions, self.refs, results)
@@ -80,198 +82,153 @@ class Plan:
         # what an output is a view of is never overwritten
         kept = {self.live.owner_of(x) for x in results}
         self.filled = fillings(program, self.fits, self.runs, kept)
-        # the buffer of a concatenation is in use as long as any part that is written there
-        self._whole: dict[Any, Ref] = {
-            part.value: ref for ref, parts in self.filled.items() for part in parts if part.direct
-        }
+        # the buffer of a concatenation is in use from the first part that is written there to the
+        # last use of any
         owner, ends = self.live.owner, self.live.ends
-        owner.update({x: self._whole.get(of, of) for x, of in owner.items()} | self._whole)
-        for x, ref in self._whole.items():
-            ends[ref] = max(ends[ref], ends[x])
-        self.buffers: list[Buffer] = []
-        self.home: dict[Ref, int] = {}
-        # the buffers that are free, by shape and dtype, and for each those that it is among
-        self._free: dict[Any, list[int]] = {}
-        self._among: list[list[int]] = []
-        # the values over which others are written, by these
-        self._under: dict[Ref, Ref] = {}
+        whole: dict[Any, Ref] = {}
+        self._begins = {x: x.index for x in self.refs}
+        for ref, parts in self.filled.items():
+            direct: list[Any] = [x.value for x in parts if x.direct]
+            whole.update(dict.fromkeys(direct, ref))
+            ends[ref] = max([ends[ref], *[ends[x] for x in direct]])
+            self._begins[ref] = min([ref.index, *[x.index for x in direct]])
+        owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
+        self._owners = set(owner.values())
+        for x in self._owners:
+            # a block may read the elements of another through a view
+            _, stop = self.runs.get(ends[x], (0, 0))
+            ends[x] = max(ends[x], stop - 1)
         self.guests: dict[Ref, Ref] = {}
+        # where each value lies, in a buffer or in the array of a result; and what is free of these,
+        # by shape and dtype
+        self._places: dict[Ref, Buffer | Ref] = {}
+        self._free: dict[Any, list[Buffer]] = {}
+        self._arrays: dict[Any, list[Ref]] = {}
+        self._assign(inside)
+        self.home: dict[Ref, Buffer] = {}
         self.early: dict[Ref, Ref] = {}
-        for ref in self.filled:
-            instruction = program.of(ref)
-            self._take(ref, instruction.shape, instruction.dtype)
-        self._assign()
-        if not inside:
-            self._place_early()
+        first: dict[Ref, Ref] = {}
+        for x, place in sorted(self._places.items()):
+            if isinstance(place, Buffer):
+                self.home[x] = place
+                place.alive |= self._life(x)
+            elif first.setdefault(place, x) != place:
+                self.early[x] = first[place]
+        self.buffers = list(dict.fromkeys(self.home.values()))
 
-    def _take(self, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Assign a free buffer, or a new one, to a value."""
-        free = self._free.setdefault((shape, dtype), [])
-        if free:
-            self.home[ref] = free.pop()
-        else:
-            self.home[ref] = len(self.buffers)
-            self.buffers.append(Buffer(shape, dtype))
-            self._among.append(free)
+    def _assign(self, inside: bool) -> None:
+        """Have each value take a place, from the last instruction to the first.
 
-    def _release(self, refs: Iterable[Ref]) -> None:
-        """Free the buffers of values."""
-        for x in refs:
-            number = self.home[x]
-            self._among[number].append(number)
-
-    def _assign(self) -> None:
-        """Have each instruction, or run of them, take buffers and free those that it used up."""
-        i = 0
-        while i < len(self.refs):
+        It takes one where it is used last, and gives it up where it begins. So the array of a
+        result, which is there in the end, is a place for values that the result is written over.
+        """
+        ending = self._ending(inside)
+        begun = {self._begins[x]: x for x in (*self._places, *itertools.chain(*ending.values()))}
+        for x in ending.get(len(self.refs), ()):
+            self._take(x)
+        for i in reversed(range(len(self.refs))):
+            ended = ending.get(i, [])
+            # an operand that is not needed again can be overwritten
+            over = self._overwritten(i, ended) if ended else []
+            for x in ended:
+                if x not in over:
+                    self._take(x)
+            if i in begun:
+                self._release(begun[i])
+            for x in reversed(over):
+                self._take(x)
             start, stop = self.runs.get(i, (i, i + 1))
-            if i in self.runs:
-                self._assign_run(start, stop)
-            else:
-                self._assign_one(i)
-            i = stop
+            if i == start:
+                self._arrays.clear()
+                if i in self.runs:
+                    self._seat_guests(start, stop)
 
-    def _ending(self, i: int) -> list[Ref]:
-        """The values in buffers whose last use is this instruction."""
-        home, owner, ends = self.home, self.live.owner, self.live.ends
-        ending: list[Ref] = []
-        for x in self._program.instructions[i].operands:
-            if type(x) is Ref:
-                of = owner.get(x, x)
-                if ends[of] == i and of in home and of not in ending:
-                    ending.append(of)
+    def _ending(self, inside: bool) -> dict[int, list[Ref]]:
+        """The values that take places, by their last uses; guests do later, and results have one.
+
+        The results are those of a size that is worth it to have others in their arrays.
+        """
+        ending: dict[int, list[Ref]] = {}
+        for x, instruction in zip(self.refs, self._program.instructions, strict=True):
+            end, (_, stop) = self.live.ends[x], self.runs.get(x.index, (0, 0))
+            if x in self._results:
+                if self.fits[x.index] and instruction.nbytes >= LARGE and not inside:
+                    self._places[x] = x
+            elif x in self.live.owner or not (self.fits[x.index] or x in self.filled):
+                continue
+            elif x.index < end < stop:
+                self.guests[x] = x
+            elif not (stop and instruction.op in TOTALS):
+                ending.setdefault(end, []).append(x)
         return ending
 
-    def _assign_one(self, i: int) -> None:
-        ref, ended = self.refs[i], self._ending(i)
-        if ref in self.filled:
-            self._release(ended)
-        else:
-            # an operand of the result's shape that is not needed again can be overwritten
-            over = self._overwritten(i, ended) if ended else ended
-            self._release(over)
-            if self.fits[i] and ref not in self._whole:
-                self._write(i, over)
-            if len(over) < len(ended):
-                self._release([x for x in ended if x not in over])
-        if self.live.ends[ref] == i and ref in self.home:
-            self._release([ref])
-
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
-        """The values, of these that it uses, that an instruction may write its result over."""
+        """The values, of these that it uses last, that an instruction may write its result over."""
         instruction = self._program.instructions[i]
+        operands = instruction.operands
         if instruction.op is add_at_places:
-            # whatever else they need is read before anything is written
-            first: Any = instruction.operands[0]
-            return [x for x in ended if x == self.live.owner_of(first)]
-        # its own transforms along several axes write over what each of them reads
-        is_over = instruction.is_elementwise or instruction.op in (fft, ifft, keep)
-        # NumPy copies a single element that it would write over, in thrice the time of the call
-        return ended if is_over and math.prod(instruction.shape) != 1 else []
-
-    def _write(self, i: int, over: list[Ref]) -> None:
-        """Have a result take a buffer, or, if it is returned, the array of one of these values."""
-        instruction, ref = self._program.instructions[i], self.refs[i]
-        shape, dtype = instruction.shape, instruction.dtype
-        if ref in self.turned:
-            shape = ordered(shape, self.turned[ref])
-        if ref not in self._results:
-            self._take(ref, shape, dtype)
-            same = [x for x in over if self.home[x] == self.home[ref]]
+            # whatever else it needs is read before anything is written
+            operands = operands[:1]
         else:
-            same = [x for x in over if self.buffers[self.home[x]] == (shape, dtype)]
-        if same:
-            self._under[ref] = same[0]
+            # its own transforms along several axes write over what each of them reads
+            is_over = instruction.is_elementwise or instruction.op in (fft, ifft, keep)
+            # NumPy copies a single element that it would write over, in thrice the time of the call
+            if not is_over or math.prod(instruction.shape) == 1:
+                return []
+        return [x for x in ended if x in operands and not (i in self.runs and x in self._owners)]
 
-    def _assign_run(self, start: int, stop: int) -> None:
-        """Have what is needed after a run take whole buffers, and the rest places for a block.
+    def _take(self, x: Ref) -> None:
+        """Assign a free place, or a new buffer, to a value."""
+        instruction = self._program.of(x)
+        shape, dtype = instruction.shape, instruction.dtype
+        if x in self.turned:
+            shape = ordered(shape, self.turned[x])
+        elif x in self.guests:
+            shape = (length_of_blocks(self._program, range(*self.runs[x.index])),)
+        # views are made once of a buffer, and not of an array
+        arrays = x not in self.filled and self._arrays.get((shape, dtype))
+        free = self._free.setdefault((shape, dtype), [])
+        if arrays:
+            self._places[x] = arrays.pop()
+        else:
+            self._places[x] = free.pop() if free else Buffer(shape, dtype)
 
-        Such a place is a buffer, or the array of a result before its own block is written.
-        """
-        program, refs, reads = self._program, self.refs[start:stop], self._reads
-        last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        ended = list(dict.fromkeys(x for i in range(start, stop) for x in self._ending(i)))
-        # what is read for the last time, block by block, and not through a view
-        seen = {self.live.owner.get(y) for y in last if y not in refs}
-        seen |= self.filled.keys() | self.turned.keys()
-        over = [x for x in reversed(ended) if x in last and x not in seen]
-        # the places that values give up when they are read last, and until when each is free
-        places: dict[Ref, tuple[int, Ref]] = {}
-        free: dict[Any, list[tuple[int, Ref]]] = defaultdict(list)
-        for ref in refs:
-            instruction = program.of(ref)
-            shape, dtype = instruction.shape, instruction.dtype
-            if instruction.op in TOTALS:
-                continue
-            if ref not in self._results and reads.get(ref, (start,))[-1] < stop:
-                self.guests[ref] = ref
-                continue
-            fitting = [x for x in over if self.buffers[self.home[x]] == (shape, dtype)]
-            under = next((x for x in fitting if last[x] <= ref.index), None)
-            if under is None:
-                free[dtype].append((ref.index, ref))
-            else:
-                over.remove(under)
-                self._under[ref], places[under] = under, (ref.index, ref)
-            if ref not in self._results:
-                if under is not None:
-                    ended.remove(under)
-                    self._release([under])
-                self._take(ref, shape, dtype)
-        length = length_of_blocks(program, range(start, stop))
-        for ref in refs:
-            for x in dict.fromkeys(_refs(program.of(ref))):
-                if last[x] == ref.index and x in places:
-                    free[program.of(x).dtype].append(places[x])
-            if ref in self.guests:
-                dtype = program.of(ref).dtype
-                known = [x for x in free[dtype] if last.get(ref, ref.index) <= x[0]]
-                if known:
-                    free[dtype].remove(known[-1])
-                else:
-                    self._take(ref, (length,), dtype)
-                places[ref] = known[-1] if known else (stop, ref)
-                self.guests[ref] = places[ref][1]
-        self._release([*ended, *[x for x in refs if self.guests.get(x) == x]])
+    def _release(self, x: Ref) -> None:
+        """Free the place of a value; a result's array, until its instruction or run is done."""
+        place = self._places[x]
+        if isinstance(place, Ref):
+            result = self._program.of(place)
+            self._arrays.setdefault((result.shape, result.dtype), []).append(place)
+        else:
+            self._free[place.shape, place.dtype].append(place)
 
-    @cached_property
-    def _reads(self) -> dict[Ref, list[int]]:
-        return readers(self._program)
+    def _seat_guests(self, start: int, stop: int) -> None:
+        """Have the guests of a run take the blocks of later results, or buffers, by turns."""
+        run = self._program.instructions[start:stop]
+        # the places of values that the run writes results over
+        taken = {self._places.get(x) for y in run for x in _refs(y) if x.index < start}
+        hosts: dict[Any, list[Ref]] = defaultdict(list)
+        seated: list[Ref] = []
+        for ref, instruction in zip(self.refs[start:stop][::-1], run[::-1], strict=True):
+            if instruction.op not in TOTALS and self._places.get(ref, ref) not in taken:
+                hosts[instruction.dtype].append(self.guests.get(ref, ref))
+            for x in dict.fromkeys(_refs(instruction)):
+                if x in self.guests and self.live.ends[x] == ref.index:
+                    free = hosts[self._program.of(x).dtype]
+                    if free:
+                        self.guests[x] = free.pop()
+                    else:
+                        self._take(x)
+                        seated.append(x)
+        for x in seated:
+            self._release(x)
 
-    def _place_early(self) -> None:
-        """Have values computed in a result's array, and drop the buffers that they leave empty."""
-        early: dict[Ref, Ref] = {}
-        for result in sorted(self._results & self._under.keys()):
-            instruction = self._program.of(result)
-            if instruction.nbytes < LARGE or not instruction.is_elementwise:
-                continue
-            apart = {*self.live.owner.values(), *self.filled, *self.turned}
-            apart |= {self.refs[i] for i in self.runs}
-            chain = [result]
-            while (x := self._under.get(chain[-1])) and x not in apart and x not in early:
-                chain.append(x)
-            if len(chain) > 1:
-                early.update(dict.fromkeys(chain, chain[-1]))
-        if early:
-            self.early = early
-            home = {x: number for x, number in self.home.items() if x not in early}
-            numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
-            self.buffers = [self.buffers[old] for old in numbers]
-            self.home = {x: numbers[old] for x, old in home.items()}
-
-    def lives(self) -> list[Moments]:
-        """When each buffer is in use."""
-        begins = {x: x.index for x in self.home}
-        for x, ref in self._whole.items():
-            begins[ref] = min(begins[ref], x.index)
-        lives = [0] * len(self.buffers)
-        for x, number in self.home.items():
-            begin, end = begins[x], self.live.ends[x]
-            # a run is done at one time
-            first, _ = self.runs.get(begin, (begin, 0))
-            _, after = self.runs.get(end, (0, end + 1))
-            lives[number] |= life(first, after - 1)
-        return lives
+    def _life(self, x: Ref) -> Moments:
+        """When the buffer of a value is in use by it; a run is done at one time."""
+        begin, end = self._begins[x], self.live.ends[x]
+        first, _ = self.runs.get(begin, (begin, 0))
+        _, after = self.runs.get(end, (0, end + 1))
+        return life(first, after - 1)
 
 
 def _refs(instruction: Instruction) -> list[Ref]:
