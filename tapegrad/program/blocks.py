@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,17 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Ref
 from tapegrad.program.lines import Block, Line
-from tapegrad.program.memory import TOTALS, block_shape, length_of_blocks
+from tapegrad.program.memory import TOTALS, length_of_blocks
 
 
-def write_run(frame: Frame, run: range) -> None:
-    """Write the lines that run these instructions block by block."""
-    _Loop(frame, run).write()
-
-
-class _Loop:
-    """A loop over blocks while it is written."""
+class Blocks:
+    """A loop that runs these instructions block by block, while it is written."""
 
     def __init__(self, frame: Frame, run: range) -> None:
         self.frame, self.program, self.plan, self.run = frame, frame.program, frame.plan, run
         first = self.program.instructions[run.start]
-        shape = block_shape(first, lambda x: self.program.like(x).shape)
-        assert shape is not None
-        self.shape, self.size = shape, math.prod(shape)
+        like = self.program.like(first.operands[0]) if first.op in TOTALS else first
+        self.shape, self.size = like.shape, math.prod(like.shape)
         self.step = length_of_blocks(self.program, run)
         self.low, self.length = frame.names.new("lo"), frame.names.new("n")
         self.body: list[Line] = []
@@ -56,7 +51,7 @@ class _Loop:
         instructions = self.program.instructions
         operands = {x for i in self.run for x in instructions[i].operands if type(x) is Ref}
         operands -= {Ref("instruction", i) for i in self.run}
-        for x in sorted(operands, key=lambda x: (x.kind, x.index)):
+        for x in sorted(operands):
             if self.program.like(x).shape == self.shape:
                 views = self._block_of(x)
                 if x.kind == "instruction" and x not in self.plan.home:
@@ -81,10 +76,7 @@ class _Loop:
         ref, values = Ref("instruction", i), self.frame.values
         out = self._place(self.plan.guests.get(ref, ref))
         name = self.block[ref] = values[ref] if ref in self.plan.guests else out
-        operands = [x for x in self.program.of(ref).operands if type(x) is Ref and x in values]
-        called = {x: self.block.get(x) or values[x] for x in operands}
-        text = self.frame.expression(i, out, called)
-        self.body.append(Line(name, text))
+        self.body.append(Line(name, self.frame.expression(i, out, ChainMap(self.block, values))))
 
     def _block_of(self, ref: Ref) -> list[str]:
         """Have each block see its part of an array; the names of views of it, all in one axis."""

@@ -19,7 +19,6 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.parts import PART
-from tapegrad.errors.words import as_text
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.casting import astype, copy, stopped
 from tapegrad.ops.fourier import fft, ifft, irfft, rfft
@@ -301,22 +300,19 @@ def tupled(parts: Sequence[str]) -> str:
 def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
     kind = type(value)
-    if value is None or kind is int or kind is bool:
-        return as_text(value)
+    if value is None or value is Ellipsis:
+        return "None" if value is None else "..."
+    if kind in (bool, int, float, complex):
+        return number(value)
     if kind is tuple:
         return tupled([_option(part, names) for part in value])
     if kind is slice:
-        ends = [_option(end, names) for end in (value.start, value.stop, value.step)]
-        return f"slice({', '.join(ends)})"
+        return f"slice{_option((value.start, value.stop, value.step), names)}"
     if kind in _DICTS and all(type(key) is str for key in value):
         pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
     if kind is str and value.isascii() and value.isprintable():
         return repr(value)
-    if kind in (float, complex):
-        return number(value)
-    if value is Ellipsis:
-        return "..."
     if isinstance(value, np.integer):
         return repr(int(value))
     if isinstance(value, np.dtype):

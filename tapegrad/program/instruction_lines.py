@@ -16,7 +16,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.blocks import write_run
+from tapegrad.program.blocks import Blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import is_element, is_filled
@@ -42,7 +42,7 @@ def write_instructions(frame: Frame) -> None:
         stage, place = instructions[i].stage, instructions[i].place
         run, n = range(*runs.get(i, (i, i + 1))), len(frame.lines)
         if i in runs:
-            write_run(frame, run)
+            Blocks(frame, run).write()
         else:
             _write(frame, i)
         i = run.stop
