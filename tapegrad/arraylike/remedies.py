@@ -378,8 +378,8 @@ _BEFORE = {
     "recording": "compute it outside of the loop or branch",
 }
 _STATIC = {
-    "compiling": "{}, for a program of each value",
-    "batching": "{}, if it is the same for all examples",
+    "compiling": "for a program of each value",
+    "batching": "if it is the same for all examples",
 }
 _CHOOSE = "select with tg.where, or branch with tg.cond"
 # by the syntax that asks for the truth of a Tensor
@@ -422,7 +422,7 @@ def _of_asking(what: str, t: Any) -> str:
     """The remedy by what asks for the value, and by the arguments that it depends on."""
     doing, source = t.origin.doing, ""
     arguments = _arguments(t, "iub") if doing in _STATIC else []
-    static = _STATIC[doing].format(_apart(doing, arguments)) if arguments else ""
+    static = f"{_apart(doing, arguments)}, {_STATIC[doing]}" if arguments else ""
     if what == _INDEXING:
         return "np.where(mask, t, 0) keeps the shape, and so does t * mask"
     if what == "bool()":
