@@ -75,9 +75,13 @@ class Plan:
         self.refs, self._results = refs_to(instructions), program.results
         results = self._results
         self.templates = [template_of(program.of, x) for x in instructions]
-        self.fits = list(map(takes_out, instructions, self.templates))
         self.live = liveness(instructions, self.refs, results)
         self.runs = _runs(program)
+        # a total is a number until its run has ended
+        totals = {i for i in self.runs if instructions[i].op in TOTALS}
+        self.fits = [
+            i not in totals and takes_out(x, self.templates[i]) for i, x in enumerate(instructions)
+        ]
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {self.live.owner_of(x) for x in results}

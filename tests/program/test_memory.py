@@ -70,6 +70,24 @@ def test_blocks_are_of_whole_floating_arrays(fn, blocked):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), None), 0.0, x)[0],
+        lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), c), 0.0, x)[1],
+        lambda x: tg.fori_loop(0, 3, lambda t, c: np.sum(np.sin(x * c)), 1.0),
+    ],
+)
+def test_totals_of_blocks_leave_a_loop(loop):
+    x = np.linspace(-1.0, 2.0, 60).reshape(3, 20)
+    with MANY_ARE_FEW:
+        step = tg.compile(loop)
+        step(x + 1.0)
+        got, text = step(x), str(step.program(x))
+    assert "block by block" in text
+    same(got, loop(x), 1e-12)
+
+
 def total(x, y):
     """A number that is known after the last block, and read by later ones."""
     return np.sum(np.minimum(np.abs(x + y), 2.0))
