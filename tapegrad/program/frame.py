@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Arena, Moments, View, life
 from tapegrad.program.control.loop import inner
@@ -20,7 +21,7 @@ from tapegrad.program.expressions import (
     tupled,
 )
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
-from tapegrad.program.layout import Part, inverse
+from tapegrad.program.layout import Part, axes_of, inverse
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
@@ -62,6 +63,8 @@ class Frame:
     lists
         In a body of a loop, the names of rows of memory that stays in place and of views of these,
         and the list that each goes through, which is made once.
+    strided
+        Of these rows, those that may not lie in C order.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Frame:
         self.lines: list[Line | Block] = []
         self.rows: dict[Ref, str] = {}
         self.lists: dict[str, str] = {}
+        self.strided: set[str] = set()
         self.still: dict[Any, str] = {}
         for i, x in enumerate(program.constants):
             self._hold(x, Ref("constant", i))
@@ -176,6 +180,17 @@ class Frame:
         return self.values[x] if type(x) is Ref else number(x)
 
     # --- memory -----------------------------------------------------------------------------
+
+    def is_in_order(self, x: Any) -> bool:
+        """Whether a value that stays in place is known to lie in C order."""
+        value = self.program.of(x)
+        if x.kind == "constant":
+            return bool(value.array.flags.c_contiguous)
+        if x.kind == "input":
+            return self.values[x] not in self.strided
+        if value.op is transpose:
+            return self.plan.turned.get(value.operands[0]) == axes_of(value)
+        return value.op is reshape or (value.op is not getitem and x not in self.plan.turned)
 
     def new_array(self, like: Any, *sides: Any) -> str:
         """The expression of a new array like this, in C order, with these sides before its own."""

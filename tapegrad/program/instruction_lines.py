@@ -22,9 +22,8 @@ from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import axes_of, is_joined, is_small, parts_of
+from tapegrad.program.layout import is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
-from tapegrad.program.memory import Plan
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
 
@@ -132,7 +131,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     base: Any = instruction.operands[0]
     if base not in frame.still or len(instruction.operands) > 1:
         return False
-    if not _is_view(frame.program, frame.plan, instruction):
+    if not _is_view(frame, instruction):
         return False
     ref = frame.plan.refs[i]
     take: Any = partial(instruction.op.forward, **instruction.options)
@@ -216,23 +215,11 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     return ended
 
 
-def _is_view(program: Code, plan: Plan, instruction: Instruction) -> bool:
+def _is_view(frame: Frame, instruction: Instruction) -> bool:
     """Whether a result is a view of its operand, an array that stays in place."""
     if instruction.op is getitem:
         # a number is copied, and so is what a mask selects
         return (instruction.shape != () or is_element(instruction)) and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
-    return instruction.op is transpose or _is_in_order(program, plan, instruction.operands[0])
-
-
-def _is_in_order(program: Code, plan: Plan, x: Any) -> bool:
-    """Whether a value that stays in place is known to lie in C order."""
-    value = program.of(x)
-    if x.kind == "constant":
-        return bool(value.array.flags.c_contiguous)
-    if x.kind == "input" or value.op is reshape:
-        return True
-    if value.op is transpose:
-        return plan.turned.get(value.operands[0]) == axes_of(value)
-    return value.op is not getitem and x not in plan.turned
+    return instruction.op is transpose or frame.is_in_order(instruction.operands[0])

@@ -87,6 +87,8 @@ class _Loop:
         self.frame.write("", "", f"{loop!r}, {self._steps()}")
         for x, row in zip(self.xs, self.rows, strict=True):
             self._go_through(row, f"{self._rows(x)}{self.back}", x in self.frame.rows)
+            if not self.frame.is_in_order(x):
+                inside.strided.add(row)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k in range(loop.n_carry):
