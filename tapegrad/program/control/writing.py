@@ -54,24 +54,20 @@ class _Loop:
     def __init__(self, frame: Frame, i: int) -> None:
         self.frame, self.names, self.index = frame, frame.names, i
         instruction = frame.program.instructions[i]
-        self.loop: Loop = instruction.options["loop"]
-        self.parts = _parts(frame, i)
-        loop, body = self.loop, self.loop.body
+        loop: Loop = instruction.options["loop"]
+        self.loop, self.parts = loop, _parts(frame, i)
+        self.xs = loop.apart(instruction.operands)[2]
         operands = [frame.operand(x) for x in instruction.operands]
-        n, first = loop.n_captured, loop.n_captured + loop.n_carry
-        self.captured, self.begin = operands[:n], operands[n:first]
-        self.xs = instruction.operands[first:]
+        self.captured, self.begin, arrays = loop.apart(operands)
+        _, carry, rows = loop.inputs
         # a row is named after the array that it is of, unless the user has a name for it
-        rows: list[Any] = [
-            self.names.new(f"{operands[k]}_row")
-            if body.inputs[k].path in OPS or body.inputs[k].path == PART.name
-            else None
-            for k in range(first, len(operands))
+        named: list[Any] = [
+            self.names.new(f"{name}_row") if loop.body.of(row).path in OPS else None
+            for name, row in zip(arrays, rows, strict=True)
         ]
-        unnamed = [None] * loop.n_carry
-        self.inside = _inside(frame, i, body, [*self.captured, *unnamed, *rows])
-        inputs = [self.inside.values[Ref("input", k)] for k in range(n, len(operands))]
-        self.carry, self.rows = inputs[: loop.n_carry], inputs[loop.n_carry :]
+        known = [*self.captured, *[None] * len(carry), *named]
+        self.inside = _inside(frame, i, loop.body, known)
+        self.carry, self.rows = ([self.inside.values[x] for x in xs] for xs in (carry, rows))
         self.back = "[::-1]" if loop.reverse else ""
         self.rows_of = self.names.of(_rows_of, "rows")
         # in the order of the steps: the name a step reads or writes, and the list it runs through
@@ -91,9 +87,8 @@ class _Loop:
                 inside.strided.add(row)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
-        for k in range(loop.n_carry):
-            carried, next_ = Ref("input", loop.n_captured + k), outputs[k]
-            kept = [j for j, x in left.items() if x in (carried, next_)]
+        for k, carried in enumerate(loop.inputs[1]):
+            kept = [j for j, x in left.items() if x in (carried, outputs[k])]
             if loop.length is not None and any(left[j] == carried for j in kept):
                 self._keep_carry(k, carried, kept)
                 for j in kept:
