@@ -20,7 +20,7 @@ from tapegrad.program.expressions import (
     literals,
     tupled,
 )
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
 from tapegrad.program.layout import Part, axes_of, inverse
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
@@ -79,15 +79,19 @@ class Frame:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
         self.program, self.names, self.arena, self.inside = program, names, arena, inside
         self.stage = stage
-        self.values = values_of(program, names, known)
+        self.values: dict[Any, str] = dict(known or {})
+        paths = [x.path for x in program.inputs]
+        for ref, name in zip(inputs_at(range(len(paths))), short_names(paths), strict=True):
+            if ref not in self.values:
+                self.values[ref] = names.new(name)
         self.plan = plan = Plan(program, inside is not None)
         self.lines: list[Line | Block] = []
         self.rows: dict[Ref, str] = {}
         self.lists: dict[str, str] = {}
         self.strided: set[str] = set()
         self.still: dict[Any, str] = {}
-        for i, x in enumerate(program.constants):
-            self._hold(x, Ref("constant", i))
+        self._hold_constants()
+        self._name_results()
         buffers = {buffer: names.new(f"buf{i}") for i, buffer in enumerate(plan.buffers)}
         for buffer, name in buffers.items():
             alive = buffer.alive if inside is None else inside
@@ -110,19 +114,42 @@ class Frame:
                 self.places[ref] = self.new_array(program.of(ref))
         self.updates: set[Ref] = set()
 
-    def _hold(self, x: Constant, ref: Ref) -> None:
-        """Have a constant at hand: a line makes one that is filled with a number."""
-        name, names = self.values[ref], self.names
-        self.still[ref] = name
-        # a body may have one of the program around it
-        if _is_number(x) or name in names.constants:
-            return
-        names.constants[name] = x
-        names.namespace[name] = x.array
-        if x.splat is not None:
-            arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-            line = Line(name, f"{names.library('full', np.full)}({arguments})")
-            self.arena.view(View(line, name, None))
+    def _hold_constants(self) -> None:
+        """Name the constants, and have them at hand: a line makes one that a number fills."""
+        names, around = self.names, [*self.names.constants.items()]
+        matrices: dict[Any, list[tuple[Array, str]]] = {}
+        for i, x in enumerate(self.program.constants):
+            # a body may have one of the program around it
+            name = next((name for name, y in around if x.shape == y.shape and x == y), "")
+            if x.shape == () and x.splat is not None:
+                name = names.number(x)
+            elif not name:
+                name = names.new(_wanted(x, i, matrices))
+                names.constants[name] = x
+                names.namespace[name] = x.array
+                if x.splat is not None:
+                    arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
+                    line = Line(name, f"{names.library('full', np.full)}({arguments})")
+                    self.arena.view(View(line, name, None))
+            self.values[Ref("constant", i)] = self.still[Ref("constant", i)] = name
+            if x.splat is None and x.array.ndim == 2:
+                matrices.setdefault(_start(x.array.T), []).append((x.array, name))
+
+    def _name_results(self) -> None:
+        """Name each result as a reader knows it, or else after its op and its line."""
+        values = self.values
+        for i, instruction in enumerate(self.program.instructions):
+            op, wanted = instruction.op, instruction.name
+            first: Any = instruction.operands[0] if instruction.operands else None
+            if not wanted and type(first) is Ref:
+                if op is PART:
+                    whole = self.program.of(first)
+                    wanted = f"{_part(whole, instruction.options['index'])}_{i}"
+                elif op is transpose and not instruction.options:
+                    wanted = f"{values[first]}_T"
+                elif (op is transpose or op is reshape) and len(instruction.shape) == 1:
+                    wanted = f"{values[first]}_flat"
+            values[self.plan.refs[i]] = self.names.new(wanted or f"{op.name}_{i}")
 
     # --- lines ------------------------------------------------------------------------------
 
@@ -207,41 +234,6 @@ class Frame:
 # --- what values are called -----------------------------------------------------------------
 
 
-def values_of(program: Code, names: Names, known: Values | None = None) -> dict[Ref, str]:
-    """A name for each value: the one that a reader knows, or else its op and its line.
-
-    The names of inputs may be given.
-    """
-    values = dict(known or {})
-    for i, name in enumerate(short_names([x.path for x in program.inputs])):
-        if Ref("input", i) not in values:
-            values[Ref("input", i)] = names.new(name)
-    matrices: dict[Any, list[tuple[Array, str]]] = {}
-    for i, x in enumerate(program.constants):
-        ref = Ref("constant", i)
-        if _is_number(x):
-            values[ref] = names.number(x)
-        else:
-            known_as = names.constants.items()
-            same = next((name for name, y in known_as if x.shape == y.shape and x == y), None)
-            values[ref] = same or names.new(_wanted(x, i, matrices))
-            if x.splat is None and x.array.ndim == 2:
-                matrices.setdefault(_start(x.array.T), []).append((x.array, values[ref]))
-    refs = refs_to(program.instructions)
-    for i, instruction in enumerate(program.instructions):
-        op, wanted = instruction.op, instruction.name
-        first: Any = instruction.operands[0] if instruction.operands else None
-        if not wanted and type(first) is Ref:
-            if op is PART:
-                wanted = f"{_part(program.of(first), instruction.options['index'])}_{i}"
-            elif op is transpose and not instruction.options:
-                wanted = f"{values[first]}_T"
-            elif (op is transpose or op is reshape) and len(instruction.shape) == 1:
-                wanted = f"{values[first]}_flat"
-        values[refs[i]] = names.new(wanted or f"{op.name}_{i}")
-    return values
-
-
 def _part(whole: Instruction, index: int) -> str:
     """The name of one of several results: as the op calls it, or after a value of a step."""
     if isinstance(whole.op, MultiOutputOp):
@@ -273,8 +265,3 @@ def _wanted(x: Constant, i: int, matrices: Mapping[Any, Sequence[tuple[Array, st
         return f"captured{i}" if x.captured else f"constant{i}"
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
     return f"{filled}_{'_'.join(map(str, x.shape))}"
-
-
-def _is_number(x: Constant) -> bool:
-    """Whether a constant is one number, which has no line of its own."""
-    return x.shape == () and x.splat is not None
