@@ -145,25 +145,6 @@ def test_without_axes_each_operator_gives_what_numpy_gives(
         np.testing.assert_array_equal(value, want)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_losses_add_up(compiled: bool) -> None:
-    def total(x: Any, scale: Any) -> Any:
-        loss = np.mean(x * x)
-        total = 0.0
-        for row in x:
-            total += np.sum(row) * scale
-        total -= x[0, 0]
-        loss += total
-        scale *= 2.0
-        return loss * scale
-
-    gradient = tg.grad(total)
-    gradient = tg.compile(gradient) if compiled else gradient
-    want = 6.0 * (X / 2 + 3.0 - np.array([[1.0, 0.0], [0.0, 0.0]]))
-    np.testing.assert_allclose(gradient(X, 3.0), want)
-    tg.testing.check_grads(total, (X, 3.0))
-
-
 def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
     def square(s: Any) -> Any:
         s *= s

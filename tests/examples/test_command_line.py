@@ -10,7 +10,6 @@ from pathlib import Path
 import answer_stories
 import pytest
 import train_babi
-from depth import THOROUGH
 from scripts import STORY, run, written
 
 ROOT = str(Path(__file__).parents[2])
@@ -18,13 +17,6 @@ ROOT = str(Path(__file__).parents[2])
 
 @pytest.fixture(params=[train_babi, answer_stories], ids=lambda module: module.__name__)
 def script(request):
-    return request.param
-
-
-# what every script does at its end is common to them
-@pytest.fixture(params=[train_babi, answer_stories][: 1 + THOROUGH], ids=lambda x: x.__name__)
-def launched(request):
-    """A script to start as a process."""
     return request.param
 
 
@@ -135,16 +127,15 @@ def test_a_loss_that_is_not_finite_ends_the_training(command, script):
 
 
 @contextlib.contextmanager
-def _start(*arguments, script=train_babi, path=(), stdout=subprocess.PIPE, **environment):
-    """A script in a process of its own."""
-    paths = os.pathsep.join(map(str, (*path, ROOT)))
+def _start(*arguments):
+    """One of the scripts in a process of its own: all of them end alike."""
     with subprocess.Popen(
-        [sys.executable, script.__file__, *arguments],
-        stdout=stdout,
+        [sys.executable, train_babi.__file__, *arguments],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="backslashreplace",
-        env={**os.environ, "PYTHONPATH": paths, **environment},
+        env={**os.environ, "PYTHONPATH": ROOT},
     ) as process:
         try:
             yield process
@@ -152,19 +143,13 @@ def _start(*arguments, script=train_babi, path=(), stdout=subprocess.PIPE, **env
             process.kill()
 
 
-def _ended(*arguments, **settings):
-    """Its exit status, output and error lines."""
-    with _start(*arguments, **settings) as process:
-        output, errors = process.communicate()
-    return process.returncode, output, errors.splitlines()
-
-
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
 
 
-def test_the_script_runs_as_a_process(launched):
-    status, output, errors = _ended("--steps", "20", "--stories", "10", script=launched)
-    assert (status, errors) == (0, [])
+def test_the_script_runs_as_a_process():
+    with _start("--steps", "20", "--stories", "10") as process:
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
     assert "held out: " in output
 
 
@@ -177,19 +162,19 @@ interruptible = pytest.mark.skipif(
 
 @pytest.mark.thorough
 @interruptible
-def test_ctrl_c_is_one_line_and_status_130(launched):
-    with _start(*FEW, "--steps", "100000", "--every", "10", script=launched) as process:
+def test_ctrl_c_is_one_line_and_status_130():
+    with _start(*FEW, "--steps", "100000", "--every", "10") as process:
         assert any(line.startswith("step") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines() == [f"{launched.NAME}: interrupted"]
+    assert errors.splitlines() == [f"{train_babi.NAME}: interrupted"]
 
 
 @pytest.mark.thorough
 @posix
-def test_output_that_nobody_reads_is_no_traceback(launched):
-    with _start(*FEW, "--steps", "1000", "--every", "1", script=launched) as process:
+def test_output_that_nobody_reads_is_no_traceback():
+    with _start(*FEW, "--steps", "1000", "--every", "1") as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()

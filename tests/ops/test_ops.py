@@ -445,29 +445,6 @@ def test_updates_at_one_integer_take_any_number(kind: Any, value: Any) -> None:
     assert summed(np.ones(3)).tolist() == [0.0] * 3
 
 
-def test_methods_take_the_options_of_the_functions_of_their_name() -> None:
-    x = np.arange(6.0).reshape(2, 3) - 2.5
-    for call in (
-        lambda t: t.argmax(1),
-        lambda t: t.clip(-1, 1),
-        lambda t: t.round(decimals=1),
-        lambda t: t.real,
-        lambda t: t.imag,
-        lambda t: t.mT,
-        lambda t: t.repeat(2, axis=1),
-        lambda t: t.take([2, 0], 1),
-        lambda t: t.compress([False, True], axis=0),
-        lambda t: t.diagonal(1),
-        lambda t: t.trace(offset=-1),
-        lambda t: (t > 9).astype(int).choose([t, -t]),
-        lambda t: t[np.arange(2), np.argmax(t, axis=1)],
-        lambda t: t[t > 0],
-    ):
-        result, _ = tg.record(call)(x)
-        assert isinstance(result, tg.Tensor)
-        same(result.value, call(x), 4)
-
-
 @pytest.mark.parametrize("method", ["set", "add", "multiply", "max", "min"])
 @given(data=st.data())
 def test_updates_at_an_index_are_the_ops_of_tensor_and_array(method: str, data: Any) -> None:

@@ -25,26 +25,6 @@ def test_transforms_keep_name_docstring_and_signature():
     assert repr(tg.linearize(loss, 2.0, 3.0)[1]) == "<pushforward over 3 records of loss>"
 
 
-@pytest.mark.parametrize(
-    ("fn", "kinds"),
-    [
-        (lambda x: (np.argmax(x), x > 0), "int64, bool"),
-        (lambda x: "a", "str"),
-        (lambda x: 3, "int"),
-        (lambda x: None, r"is a return missing\?"),
-    ],
-)
-def test_transforms_of_a_result_without_a_floating_leaf(fn, kinds):
-    x = np.ones(2)
-    for derive in (
-        lambda: tg.jvp(fn, (x,), (x,)),
-        lambda: tg.vjp(fn, x),
-        lambda: tg.jacobian(fn)(x),
-    ):
-        with pytest.raises(TypeError, match=rf"no derivative.*\({kinds}\)"):
-            derive()
-
-
 @pytest.mark.parametrize("leaf", ["text", np.sin, np.dtype("f4"), ..., slice(1), b"b"])
 def test_transforms_hand_on_what_is_no_number(leaf):
     def fn(x):
@@ -100,6 +80,15 @@ def first(p: Any) -> Any:
 
 V = np.ones(2)
 REFUSED: list[Refusal] = [
+    *[
+        (TypeError, lambda d=derive, y=y: d(lambda x: y), f"no derivative|({kinds})")
+        for y, kinds in ((np.arange(2), "int64"), ("a", "str"), (3, "int"))
+        for derive in (
+            lambda fn: tg.jvp(fn, (V,), (V,)),
+            lambda fn: tg.vjp(fn, V),
+            lambda fn: tg.jacobian(fn)(V),
+        )
+    ],
     (TypeError, lambda: tg.jvp(tg.sum, V, (V,)), "primals must be a tuple|(x,)"),
     (TypeError, lambda: tg.jvp(tg.sum, (V,), V), "tangents must be a tuple|an array"),
     (TypeError, lambda: tg.hvp(tg.sum, V, (V,)), "primals must be a tuple"),
