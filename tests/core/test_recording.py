@@ -1,7 +1,6 @@
 """No gradient is cut off in silence, and a recording that ends, however it ends, leaves nothing."""
 
 import asyncio
-import contextvars
 import math
 import sys
 import threading
@@ -259,14 +258,6 @@ def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
         at += 1
     assert at > 100
     assert tg.grad(lambda x: x * x)(3.0) == 6.0
-
-
-def test_a_recording_keeps_the_context_that_it_is_called_in():
-    setting: contextvars.ContextVar[float] = contextvars.ContextVar("setting", default=1.0)
-    setting.set(3.0)
-    assert tg.grad(lambda x: x * setting.get())(2.0) == 3.0
-    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-        tg.record(lambda x: 1.0 / x)(np.zeros(2))
 
 
 # --- threads and tasks, each with a recording of its own --------------------------------------

@@ -117,18 +117,6 @@ def test_a_compiled_custom_vjp_runs_the_function_anew():
         tg.compile(of_solve(solve))(x + 1, x, x)
 
 
-def test_a_joint_rule_is_called_once_for_all_arguments():
-    calls = []
-
-    def backward(g, y, a, b, c):
-        calls.append(g)
-        return g * b * c, g * a * c, g * a * b
-
-    product = tg.custom_vjp(backward)(lambda a, b, c: a * b * c)
-    assert tg.grad(product, (0, 1, 2))(2.0, 3.0, 5.0) == (15.0, 10.0, 6.0)
-    assert calls == [1.0]
-
-
 def test_none_passes_no_gradient_and_broadcasting_is_undone():
     @tg.custom_vjp(lambda g, y, p, x: (None, g * p[0]))
     def scaled(p, x):
