@@ -54,18 +54,3 @@ def test_stop_gradient_keeps_the_values_of_a_tree_and_passes_no_gradient(x):
     # of the inner derivative y x at y = x, all is differentiable from outside but the stopped y
     close(tg.grad(lambda x: tg.grad(lambda y: tg.stop_gradient(y) * y * x)(x))(x), x)
     assert tg.stop_gradient(x) == x
-
-
-def test_grad_of_python_floats_is_not_widened():
-    x = np.array([0.5, 1.5], np.float32)
-
-    def fn(scale, x):
-        scale = -(scale * 2 + 1) / 3 - scale**2  # Python numbers all the way
-        return tg.sum(scale * x)
-
-    value, (gs, gx) = tg.value_and_grad(fn, argnums=(0, 1))(2.0, x)
-    assert value.dtype == gx.dtype == np.float32
-    assert gs.dtype == np.float64
-    assert tg.record(fn)(2.0, x)[0].dtype == np.float32
-    strong, _ = tg.record(fn)(np.array(2.0), x)
-    assert strong.dtype == np.float64
