@@ -79,28 +79,6 @@ def test_memory_of_a_freed_tape_is_taken_for_the_next_unless_it_is_switched_off(
 
 
 @pytest.mark.thorough
-def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():
-    # a recursive destructor would overflow the C stack and end the process
-    kept, dropped = run("""
-        import gc
-        import tapegrad as tg
-
-        gc.disable()
-        n = 100_000
-        tape, x = tg.Tape().parameter(0.5)
-        y = x
-        for _ in range(n):
-            tape, y = tape.write(tg.negative, y)
-        kept = len(tape)
-        count = len(gc.get_objects())
-        del tape, x, y
-        print(kept, count - len(gc.get_objects()))
-    """)
-    assert kept == 100_001
-    assert dropped >= kept
-
-
-@pytest.mark.thorough
 def test_training_leaves_nothing_behind():
     # the collector is off; it is asked after each period how much it would have found
     grown, peak, cycles, left = run(f"""
