@@ -143,69 +143,62 @@ def test_one_that_is_captured_beside_a_choice_by_value_is_refused_with_args(name
             transform(lambda k: np.sum(solve(lambda *a: fn(*a, {"k": k}) @ np.ones(9), ())))(1.2)
 
 
-ROOT = dict.fromkeys(
-    ["brentq", "brenth", "bisect", "ridder", "toms748"],
-    lambda find, k: find(lambda x: x - k, 0.0, 5.0),
-) | {
-    "newton": lambda find, k: find(lambda x: x - k, 0.5),
-    "root_scalar": lambda find, k: find(lambda x: x - k, bracket=(0.0, 5.0)),
-}
-OF_SCIPY: dict[str, tuple[Any, str, Any]] = {
-    **{name: (theirs, r"tg\.implicit_root", call) for name, call in ROOT.items()},
-    **{
-        name: (theirs, f"tapegrad.scipy.optimize.{there}.*{'implicit_root'}", call)
-        for name, there, call in [
-            ("minimize", "minimize", lambda find, k: find(lambda x: np.sum((x - k) ** 2), [1.0])),
-            ("minimize_scalar", "minimize", lambda find, k: find(lambda x: (x - k) ** 2)),
-            (
-                "differential_evolution",
-                "minimize",
-                lambda find, k: find(lambda x: (x[0] - k) ** 2, [(0, 5)]),
-            ),
-            ("root", "root", lambda find, k: find(lambda x: x - k, np.zeros(2))),
-            ("fixed_point", "fixed_point", lambda find, k: find(lambda x: np.cos(k * x), 0.5)),
-            ("least_squares", "least_squares", lambda find, k: find(lambda x: x - k, np.zeros(2))),
-            (
-                "curve_fit",
-                "least_squares",
-                lambda find, k: find(lambda t, a: a * t * k, np.ones(3), np.ones(3)),
-            ),
-        ]
-    },
-    "solve_ivp": (
-        integrate,
-        "tapegrad.scipy.integrate.solve_ivp",
-        lambda find, k: find(lambda t, y: -k * y, (0, 1), [1.0]),
+def line(k: Any) -> Any:
+    return lambda x: x - k
+
+
+def square(k: Any) -> Any:
+    return lambda x: np.sum((x - k) ** 2)
+
+
+def decay(k: Any) -> Any:
+    return lambda t, y: -k * y
+
+
+MINIMIZE = "tapegrad.scipy.optimize.minimize.*implicit_root"
+SOLVE = "tapegrad.scipy.integrate.solve_ivp"
+BRACKETS = ("brentq", "brenth", "bisect", "ridder", "toms748")
+# whose solver it is, what it names, a function of what that captures, and the other arguments
+OF_SCIPY: dict[str, tuple[Any, str, Any, Any]] = {
+    **dict.fromkeys(BRACKETS, (theirs, r"tg\.implicit_root", line, (0.0, 5.0))),
+    "newton": (theirs, r"tg\.implicit_root", line, (0.5,)),
+    "root_scalar": (theirs, r"tg\.implicit_root", line, ((), None, (0.0, 5.0))),
+    "minimize": (theirs, MINIMIZE, square, ([1.0],)),
+    "minimize_scalar": (theirs, MINIMIZE, square, ()),
+    "differential_evolution": (theirs, MINIMIZE, square, ([(0, 5)],)),
+    "root": (theirs, "tapegrad.scipy.optimize.root.*implicit_root", line, (np.zeros(2),)),
+    "fixed_point": (
+        theirs,
+        "tapegrad.scipy.optimize.fixed_point.*implicit_root",
+        lambda k: lambda x: np.cos(k * x),
+        (0.5,),
     ),
-    "RK45": (
-        integrate,
-        "tapegrad.scipy.integrate.solve_ivp",
-        lambda find, k: find(lambda t, y: -k * y, 0.0, [1.0], 1.0),
+    "least_squares": (
+        theirs,
+        "tapegrad.scipy.optimize.least_squares.*implicit_root",
+        line,
+        (np.zeros(2),),
     ),
-    "odeint": (
-        integrate,
-        "tapegrad.scipy.integrate.odeint|solve_ivp",
-        lambda find, k: find(lambda y, t: -k * y, [1.0], [0.0, 1.0]),
+    "curve_fit": (
+        theirs,
+        "tapegrad.scipy.optimize.least_squares.*implicit_root",
+        lambda k: lambda t, a: a * t * k,
+        (np.ones(3), np.ones(3)),
     ),
-    "quad": (
-        integrate,
-        "tapegrad.scipy.integrate.quad",
-        lambda find, k: find(lambda t: k * t, 0.0, 1.0),
-    ),
-    "quad_vec": (
-        integrate,
-        "scipy.integrate.fixed_quad",
-        lambda find, k: find(lambda t: k * t, 0.0, 1.0),
-    ),
+    "solve_ivp": (integrate, SOLVE, decay, ((0, 1), [1.0])),
+    "RK45": (integrate, SOLVE, decay, (0.0, [1.0], 1.0)),
+    "odeint": (integrate, f"tapegrad.scipy.integrate.odeint|{SOLVE}", decay, ([1.0], [0.0, 1.0])),
+    "quad": (integrate, "tapegrad.scipy.integrate.quad", line, (0.0, 1.0)),
+    "quad_vec": (integrate, "scipy.integrate.fixed_quad", line, (0.0, 1.0)),
 }
 
 
 @pytest.mark.parametrize("name", OF_SCIPY)
 def test_scipys_own_solvers_name_ours(name: str, capfd: Any) -> None:
-    home, there, call = OF_SCIPY[name]
+    home, there, of, args = OF_SCIPY[name]
 
     def value(k: Any) -> Any:
-        call(getattr(home, name), k)
+        getattr(home, name)(of(k), *args)
         return k
 
     for transform in (tg.grad, tg.compile):

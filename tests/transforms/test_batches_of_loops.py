@@ -109,15 +109,6 @@ def test_vmap_of_a_loop_is_differentiated_inside_and_outside(name):
         same(slopes(x, Y), want)
 
 
-def test_vmap_of_cond_gives_no_nan_to_unused_weights():
-    def loss(w: Any) -> Any:
-        return tg.sum(
-            tg.vmap(lambda h: tg.cond(h > 0, lambda: tg.log(h) * w, lambda: w * h))(Y * Y * -1)
-        )
-
-    assert tg.grad(loss)(1.0) == -np.sum(Y * Y)
-
-
 def test_vmap_of_a_loop_over_no_examples():
     last, ys, ones = tg.vmap(recurrence)(np.zeros((0, 3, 2)), np.zeros(0))
     assert (last.shape, ys.shape, ones.shape) == ((0,), (0, 3, 2), (0, 3))
