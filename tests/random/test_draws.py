@@ -59,10 +59,12 @@ def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
     key = tg.random.key(seed)
     before, state = key.tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
     want = draw(key)
-    others = [seed, np.random.SeedSequence(seed), pickle.loads(pickle.dumps(key))]
+    sequence = np.random.SeedSequence(seed)
+    others = [seed, sequence, pickle.loads(pickle.dumps(key))]
     for equal in (key, copy.deepcopy(key), *others):
         assert same_bits(draw(equal), want)
     assert key.tobytes() == before
+    assert sequence.n_children_spawned == 0
     assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
 
 

@@ -1,5 +1,6 @@
 """Ways to write to an array that nobody may write to."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,15 @@ def vandalize(x: np.ndarray) -> None:
         x.strides = x.copy().strides
         x.dtype = np.int8
         x.shape = (-1, 1)
+
+
+def is_locked(x: Any) -> bool:
+    """Whether nothing that an array is a view of can be written to, nor made writeable."""
+    with contextlib.suppress(ValueError):
+        x.setflags(write=True)
+        return False
+    while isinstance(x, np.ndarray):
+        if x.flags.writeable:
+            return False
+        x = x.base
+    return True
