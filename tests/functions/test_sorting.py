@@ -55,32 +55,6 @@ def test_a_perfect_correlation_has_the_curvature_of_one() -> None:
     check_grads(lambda x: np.corrcoef(x, y), (-y,))
 
 
-@pytest.mark.parametrize("q", [0.0, 0.3, 1.0, np.array([0.25, 0.75])])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_quantiles_of_all_but_nan_are_numpys(q: Any) -> None:
-    x = np.array(
-        [[3.0, np.nan, 1.0], [np.nan, np.nan, np.nan], [4.0, 2.0, 7.0], [np.nan, 5.0, 6.0]]
-    )
-    for axis in (None, 0, 1, (0, 1)):
-        want = np.nanquantile(x, q, axis=axis, keepdims=True)
-        np.testing.assert_allclose(tg.nanquantile(x, q, axis, keepdims=True), want)
-        got = tg.record(lambda x, a=axis: tg.nanpercentile(x, 100 * q, a))(x)[0].value
-        np.testing.assert_allclose(got, np.nanquantile(x, q, axis=axis))
-    narrow, nan = np.ones(2, np.float32), np.full(2, np.nan, np.float32)
-    assert tg.nanquantile(nan, q).dtype == np.nanquantile(narrow, q).dtype
-
-
-@pytest.mark.parametrize("axis", [None, 0, 1])
-def test_nan_gets_no_gradient_of_a_quantile(axis: Any) -> None:
-    x = np.array([[3.0, 5.0, 1.0], [2.5, 2.0, 7.0], [4.0, 0.0, 6.0], [8.0, 5.5, -1.0]])
-    missing = np.arange(12).reshape(4, 3) % 5 == 0
-    check_grads(lambda x: np.nanquantile(np.where(missing, np.nan, x), 0.3, axis), (x,))
-    holed = np.where(missing, np.nan, x)
-    slopes = tg.grad(lambda x: tg.sum(np.nanmedian(x, axis)))(holed)
-    np.testing.assert_array_equal(slopes[missing], 0.0)
-    assert tg.sum(slopes) == np.size(np.nanmedian(holed, axis))
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_quantile_of_nothing_is_nan() -> None:
     for axis in (None, 0, 1):
