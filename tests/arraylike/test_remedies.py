@@ -295,6 +295,11 @@ def test_scipys_functions_are_named(written: Any) -> None:
         ("return np.unique(x)", "; a shape depends on it: compute it outside of the compiled"),
         ("return np.nonzero(x)", "; a shape depends on it: compute it outside of the compiled"),
         ("return x[:x[0].astype(int)]", "; a shape depends on it: compute it outside of the"),
+        ("return x if 1.0 in x else -x", "; select with tg.where, or branch with tg.cond"),
+        ("return tg.argmax(x).item()", "; return it and convert it outside"),
+        ("return x.primal", "; select with tg.where, or branch with tg.cond, loop with"),
+        ("return tg.sum(x, axis=tg.argmax(x) * 0)", "; select with tg.where, or branch"),
+        ("return np.array([x, x])", "; write np.stack([x, x])"),
         ("for _ in range(int(x[0])):\n  x = x + x", "; loop with tg.fori_loop, "),
         ("return ['a', 'b'][x[0].astype(int)]", "; write tg.getitem(tg.array(rows), i), or choose"),
     ],
@@ -302,8 +307,13 @@ def test_scipys_functions_are_named(written: Any) -> None:
 def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
     body: str, advice: str, written: Any
 ) -> None:
-    message = refusal(written(body), tg.compile)
+    fn = written(body)
+    message = refusal(fn, tg.compile)
     assert advice in message
+    # the op and the line
+    known = r"while compiling f: only shape .* of line \d+ of the tape, \w+.* are known, at "
+    cut_off = r"would silently cut the gradient off \(line \d+ of the tape, \w+.*\), at "
+    assert re.search(f"({known}|{cut_off}){re.escape(fn.__code__.co_filename)}:", message)
     # an array cannot be static
     assert "static_argnums" not in message
 
