@@ -168,41 +168,40 @@ def _kinds(values: Iterable[Any]) -> list[Any]:
 
 def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: Infers) -> None:
     """Raise unless the bodies of a loop or a branch are well-formed, and fit its operands."""
-    taken, returned = [], []
-    for body in held.bodies.values():
+    returned = []
+    for body, given in zip(held.bodies.values(), _given(held, operands), strict=False):
         if not all(type(x) is Ref for x in body.outputs):
             _fail(f"{what} has a body that returns what is no value")
         try:
             returned.append(_kinds(_outputs(body, infers)))
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
-        taken.append(_kinds(map(example, body.inputs)))
-    if isinstance(held, Loop):
-        fits = _fits(held, operands, taken, returned)
-    else:
-        of_operands = _kinds(operands[1:])
-        fits = taken == [of_operands, of_operands] and returned[0] == returned[1]
-        fits = fits and np.shape(operands[0]) == ()
-    if not fits:
+        if given != _kinds(map(example, body.inputs)):
+            _fail(f"{what} does not give its bodies what they take")
+    if not _fits(held, operands, *returned):
         _fail(f"{what} does not fit its bodies")
 
 
-def _fits(loop: Loop, operands: list[Any], taken: list[Any], returned: list[Any]) -> bool:
-    """Whether a loop fits what its body, and what ends it, take and return."""
-    n, n_carry = loop.n_captured, loop.n_carry
-    begins = n + n_carry
-    kinds, xs = _kinds(operands), operands[begins:]
-    rows = {np.shape(x)[:1] for x in xs}
-    if loop.length is not None:
-        rows.add((loop.length,))
-    fits = (
-        min(n, n_carry, loop.n_xs, loop.n_ys, loop.n_kept, loop.length or 0) >= 0
-        and kinds[:begins] == taken[0][:begins]
-        and [(x.shape[1:], x.dtype) for x in xs if type(x) is np.ndarray] == taken[0][begins:]
-        and returned[0][:n_carry] == taken[0][n:begins]
-        and all(0 <= i < len(kinds) for i in loop.moving)
-    )
-    if loop.stop is None:
-        return fits and len(rows) == 1 and rows != {()}
-    is_test = len(returned[1]) == 1 and type(returned[1][0]) is tuple and not returned[1][0][0]
-    return fits and is_test and not rows and taken[1] == kinds[:begins]
+def _given(held: Loop | Branch, operands: list[Any]) -> list[list[Any]]:
+    """The kinds of what each body is given."""
+    if isinstance(held, Branch):
+        return [_kinds(operands[1:])] * 2
+    captured, carry, xs = held.apart(operands)
+    state = _kinds([*captured, *carry])
+    rows = [(x.shape[1:], x.dtype) if np.ndim(x) else None for x in xs]
+    return [[*state, *rows], state]
+
+
+def _fits(held: Loop | Branch, operands: list[Any], first: list[Any], *second: Any) -> bool:
+    """Whether the results of bodies are of the kinds that a loop or a branch needs."""
+    if isinstance(held, Branch):
+        return np.shape(operands[0]) == () and second == (first,)
+    _, carry, xs = held.apart(operands)
+    counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, held.n_kept, held.length or 0
+    steps = {held.length, *map(len, xs)} - {None}
+    if held.stop is None:
+        ends = len(steps) == 1
+    else:
+        ends = not steps and [kind[0] for kind in second[0]] == [()]
+    is_carry = first[: held.n_carry] == _kinds(carry)
+    return ends and is_carry and min(counts) >= 0 and held.moving <= {*range(len(operands))}
