@@ -84,7 +84,7 @@ class Signature:
     def __repr__(self) -> str:
         shown = []
         for name, structure, leaves in self.arguments():
-            text = as_text(tree.unflatten(structure, leaves))
+            text = tree.written(structure, map(repr, leaves), as_text, _with_names)
             shown.append(f"{name}={text}" if isinstance(name, str) else text)
         return f"({', '.join(shown)})"
 
@@ -98,6 +98,12 @@ class Signature:
         rest = iter(self.leaves)
         for name, structure in self.structures:
             yield name, structure, [*islice(rest, structure.size)]
+
+
+def _with_names(node: Any, parts: Sequence[str]) -> str:
+    names = getattr(node, "_fields", None) or [name for name, _ in tree.fields_of(node) or ()]
+    pairs = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
+    return f"{node.__name__}({', '.join(pairs)})"
 
 
 @attrs.frozen

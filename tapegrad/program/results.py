@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from tapegrad import tree
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.words import as_text
-from tapegrad.program.expressions import Names, tupled
+from tapegrad.program.expressions import Names
 from tapegrad.program.static import static_key
 from tapegrad.tree.opaque import refuse_hidden
 
@@ -34,28 +34,24 @@ def keys_in(structure: tree.Structure, what: str) -> list[Hashable]:
     return keys + [key for child in structure.children for key in keys_in(child, what)]
 
 
-def packed(structure: tree.Structure, rest: Iterator[str], names: Names) -> str:
-    """The expression that assembles a tree from the names of its leaves, which it takes."""
-    node = structure.node
-    if node is None:
-        return next(rest)
-    if node is type(None):
-        return "None"
-    if structure.is_static:
-        return names.of(structure.keys[0], f"the_{node.__name__.lower()}")
-    parts = [packed(child, rest, names) for child in structure.children]
-    if node is dict:
-        keys = [_key(key, names) for key in structure.keys]
-        pairs = [f"{key}: {part}" for key, part in zip(keys, parts, strict=True)]
-        return f"{{{', '.join(pairs)}}}"
-    if node is list:
-        return f"[{', '.join(parts)}]"
-    if node is tuple:
-        return tupled(parts)
-    fields = tuple([name for _, name in tree.fields_of(node) or ()])
-    if not _is_positional(node, fields):
-        parts = [f"{name}={part}" for name, part in zip(fields, parts, strict=True)]
-    return f"{names.of(node, node.__name__)}({', '.join(parts)})"
+def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
+    """The expression that assembles a tree from the names of its leaves."""
+
+    def of(x: Any) -> str:
+        kind = type(x)
+        # a user's class has no influence on what is written
+        if kind in (str, bytes, int, bool):
+            return as_text(x)
+        is_static = hasattr(kind, "__tree_static__")
+        return names.of(x, f"the_{kind.__name__.lower()}" if is_static else "key")
+
+    def call(node: type, parts: Sequence[str]) -> str:
+        fields = tuple([name for _, name in tree.fields_of(node) or ()])
+        if not _is_positional(node, fields):
+            parts = [f"{name}={part}" for name, part in zip(fields, parts, strict=True)]
+        return f"{names.of(node, node.__name__)}({', '.join(parts)})"
+
+    return tree.written(structure, iter(leaves), of, call)
 
 
 def _is_positional(node: Any, fields: tuple[str, ...]) -> bool:
@@ -67,8 +63,3 @@ def _is_positional(node: Any, fields: tuple[str, ...]) -> bool:
     is_usual = type(node).__call__ is type.__call__ and node.__new__ is object.__new__
     in_order = is_usual and code and code.co_varnames[1 : code.co_argcount] == fields
     return not fields or bool(in_order)
-
-
-def _key(key: Any, names: Names) -> str:
-    """A dict's key as it is written; a user's class has no influence on that."""
-    return as_text(key) if type(key) in (str, bytes, int, bool) else names.of(key, "key")

@@ -198,7 +198,7 @@ def _write_results(frame: Frame) -> None:
                 text = f"{names.of(readonly_array, 'readonly_array')}({name})"
         returned.append(text)
         seen.update([x] if value is not None else [])
-    frame.write("", f"return {packed(program.structure, iter(returned), names)}")
+    frame.write("", f"return {packed(program.structure, returned, names)}")
 
 
 # a run for any error state of NumPy's, and one for the state that it begins with

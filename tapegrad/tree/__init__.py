@@ -28,6 +28,7 @@ from tapegrad.tree.structure import paths as paths
 from tapegrad.tree.structure import paths_within as paths_within
 from tapegrad.tree.structure import structure_paths as structure_paths
 from tapegrad.tree.structure import unflatten as unflatten
+from tapegrad.tree.structure import written as written
 
 __all__ = ["Structure", "all_close", "flatten", "leaves", "map", "paths", "ravel", "size"]
 __all__ += ["summary", "unflatten", "update"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NoReturn, TypeVar
 
 import attrs
@@ -63,27 +64,50 @@ class Structure:
         return hasattr(self.node, "__tree_static__")
 
     def __repr__(self) -> str:
-        if self.node is None:
-            return "*"
-        if self.node is type(None):
-            return "None"
-        if self.is_static:
-            return repr(self.keys[0])
-        if self.node is dict:
-            inner = ", ".join(
-                f"{as_text(key)}: {child!r}"
-                for key, child in zip(self.keys, self.children, strict=True)
-            )
-            return f"{{{inner}}}"
-        inner = ", ".join([repr(child) for child in self.children])
-        if self.node is list:
-            return f"[{inner}]"
-        if self.node is tuple:
-            return f"({inner},)" if len(self.children) == 1 else f"({inner})"
-        return f"{self.node.__name__}({inner})"
+        return written(self, repeat("*"), as_text, _called)
 
 
 LEAF = Structure(None)
+
+
+def _called(node: type, parts: Sequence[str]) -> str:
+    return f"{node.__name__}({', '.join(parts)})"
+
+
+def written(
+    structure: Structure,
+    leaves: Iterator[str],
+    of: Callable[[Any], str],
+    call: Callable[[Any, Sequence[str]], str],
+) -> str:
+    """The text of a tree, which is not put together for that.
+
+    Parameters
+    ----------
+    structure, leaves
+        The tree, and the texts of its leaves, which are taken.
+    of
+        Gives the text of a dict's key, or of a static part.
+    call
+        Gives the text of a record or of a tuple with names, from its class and the texts of its
+        parts.
+    """
+    node = structure.node
+    if node is None:
+        return next(leaves)
+    if node is type(None):
+        return "None"
+    if structure.is_static:
+        return of(structure.keys[0])
+    parts = [written(child, leaves, of, call) for child in structure.children]
+    if node is dict:
+        parts = [f"{of(key)}: {part}" for key, part in zip(structure.keys, parts, strict=True)]
+        return f"{{{', '.join(parts)}}}"
+    if node is list:
+        return f"[{', '.join(parts)}]"
+    if node is tuple:
+        return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    return call(node, parts)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:

@@ -14,7 +14,7 @@ import pytest
 from counting import counted
 from hypothesis import example, given
 from hypothesis import strategies as st
-from trees import Level, Loose, Mode, Point, Setting
+from trees import Checked, Level, Loose, Mode, Point, Setting
 
 import tapegrad as tg
 
@@ -119,6 +119,12 @@ def test_argument_that_may_change_is_refused(argument, remedy):
 def test_stale_result_is_refused(fn):
     with pytest.raises(TypeError, match=r"what .* returns"):
         tg.compile(fn)(X)
+
+
+def test_a_signature_is_shown_without_making_what_it_describes():
+    compiled = tg.compile(lambda c, **p: c.x * p["p"].x)
+    compiled(Checked(X), p=Point(1.0, ["text"]))
+    assert repr(compiled.signatures[0]) == "(Checked(x=float64[4]), p=Point(x=float, y=['text']))"
 
 
 def test_signature_waits_for_no_other_thread():

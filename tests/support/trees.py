@@ -52,7 +52,7 @@ class Checked:
 
     @x.validator
     def _has_a_shape(self, attribute: Any, value: Any) -> None:
-        assert hasattr(value, "shape"), value
+        assert hasattr(value, "ndim"), value
 
 
 @attrs.frozen
