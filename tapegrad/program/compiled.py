@@ -215,7 +215,7 @@ class Compiled(Wrapper, Generic[P, R]):
     def _compile(self, call: CallArguments) -> Kept:
         if self._line is not None and not self._kept:
             self._report_thrown_away(*self._line)
-        n = call.signature.n_positional
+        n = call.signature._n_positional
         if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
         with contextlib.ExitStack() as paused:
@@ -273,9 +273,9 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     recorder = Recorder(label(fn), first_line(fn), watch.note)
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
-    n = call.signature.n_positional
+    n = call.signature._n_positional
     paths, values, marked = argument_names(fn, n), iter(call.values), {}
-    for name, structure, leaves in call.signature.arguments():
+    for name, structure, leaves in call.signature._arguments():
         within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
         inputs = [
             x.value if isinstance(x, Static) else recorder.mark(next(values), path)

@@ -83,17 +83,17 @@ class Signature:
 
     def __repr__(self) -> str:
         shown = []
-        for name, structure, leaves in self.arguments():
+        for name, structure, leaves in self._arguments():
             text = tree.written(structure, map(repr, leaves), as_text, _with_names)
             shown.append(f"{name}={text}" if isinstance(name, str) else text)
         return f"({', '.join(shown)})"
 
     @property
-    def n_positional(self) -> int:
+    def _n_positional(self) -> int:
         """The number of arguments that are passed by position."""
         return sum([isinstance(name, int) for name, _ in self.structures])
 
-    def arguments(self) -> Iterator[tuple[Any, tree.Structure, list[Leaf]]]:
+    def _arguments(self) -> Iterator[tuple[Any, tree.Structure, list[Leaf]]]:
         """The name (or position), the structure and the leaves of each argument."""
         rest = iter(self.leaves)
         for name, structure in self.structures:
@@ -188,7 +188,7 @@ class Argument:
 def arguments_of(signature: Signature) -> tuple[Argument, ...]:
     """The arguments of the calls that have a signature."""
     arguments = []
-    for name, structure, leaves in signature.arguments():
+    for name, structure, leaves in signature._arguments():
         statics = [described(x.value) if isinstance(x, Static) else None for x in leaves]
         arguments.append(Argument(name, structure, tuple(statics)))
     return tuple(arguments)
@@ -308,7 +308,7 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     # NumPy's error state is for the run
     runs = {"take": idle.pop, "put_back": idle.append, "state": STATE.get, "default": DEFAULT}
     checks = _Checks(iter(signature.leaves), {**arrays, **runs, "make": make})
-    n = signature.n_positional
+    n = signature._n_positional
     names = tuple([name for name, _ in signature.structures])
     parts = tuple([structure for _, structure in signature.structures])
     checks.of_node("args", tree.Structure(tuple, (), parts[:n]))
