@@ -34,6 +34,15 @@ def test_the_source_is_what_runs(drawn):
     for args in drawn.arguments:
         got, wanted = tg.tree.leaves(run(*args)), tg.tree.leaves(compiled(*args))
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
+    # a line has the same number in both
+    printed = targets(str(program).partition("\n# made once")[0])
+    running = targets(written(program, Names()).compiled)[: len(printed)]
+    above = 1 + printed.index(next(x for x in running if x))
+    assert printed[above:] == running[above:]
+
+
+def targets(text):
+    return [line.partition("  # ")[0].partition(" = ")[0].rstrip() for line in text.splitlines()]
 
 
 @depth("program, as text")
