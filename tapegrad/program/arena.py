@@ -81,10 +81,10 @@ class Memory:
         return -(-math.prod(self.shape) * self.dtype.itemsize // cost.CACHE_LINE)
 
     @property
-    def text(self) -> str:
+    def line(self) -> Line:
         """The line of a source that allocates it."""
         place = f", {self.arena}, {self.start}" if self.arena else ""
-        return f"{self.name} = buffer({self.shape}, {self.dtype.str!r}{place})"
+        return Line(self.name, f"buffer({self.shape}, {self.dtype.str!r}{place})")
 
 
 class View(NamedTuple):
@@ -95,8 +95,8 @@ class View(NamedTuple):
     line
         Its line.
     of, take
-        The name of the array, and a function of it that gives the view; None for the array itself,
-        which ufuncs take for input and output sooner than a view of it.
+        The name of the array, and a function of it that gives the view; None for a constant, which
+        is at hand.
     """
 
     line: Line
@@ -145,11 +145,10 @@ class Arena:
         for line, of, take in self.views:
             names[line.target] = names[of] if take is None else take(names[of])
 
-    def settle(self) -> int:
-        """Have the arrays share memory where that saves any; how many bytes there are in all."""
-        sizes = [x.lines for x in self.memory]
+    def settle(self) -> None:
+        """Have the arrays share memory where that saves any."""
         least = cost.PLACED_BYTES / cost.CACHE_LINE
-        shared = [(x, size) for x, size in zip(self.memory, sizes, strict=True) if size >= least]
+        shared = [(x, x.lines) for x in self.memory if x.lines >= least]
         apart = whole = sum(size for _, size in shared)
         if apart * cost.CACHE_LINE >= cost.ARENA_BYTES:
             starts = places([(size, x.alive) for x, size in shared])
@@ -161,7 +160,6 @@ class Arena:
                 x.arena, x.start = name, start * cost.CACHE_LINE
             arena = Memory(name, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
             self.memory.insert(0, arena)
-        return (sum(sizes) - apart + whole) * cost.CACHE_LINE
 
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:

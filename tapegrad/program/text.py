@@ -14,79 +14,16 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
+from tapegrad.program import cost
 from tapegrad.program.arena import Arena, buffer
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
 from tapegrad.program.instruction_lines import write_instructions
-from tapegrad.program.ir import Code, Constant, Ref
-from tapegrad.program.lines import Block, Body, Line, printed
+from tapegrad.program.ir import Code, Constant, Ref, inputs_at
+from tapegrad.program.lines import Block, Line, printed
 from tapegrad.program.results import packed
 from tapegrad.tree.ownership import LARGE, Array, readonly_array
-
-
-@attrs.frozen
-class Writing:
-    """A program written out: a function, and what is made once, before its first call.
-
-    Attributes
-    ----------
-    frame
-        Its lines, and the names that it uses.
-    size
-        The bytes of its buffers.
-    """
-
-    frame: Frame
-    size: int
-
-    @property
-    def text(self) -> str:
-        """The source: what it takes, the function, and what is made once."""
-        arena = self.frame.arena
-        once = [*[Line("", x.text) for x in arena.memory], *[x.line for x in arena.views]]
-        if once or arena.once:
-            once.insert(0, Line("", "", "made once, before the first call"))
-        return "\n".join([*self._header(), *self._lines(True, once), ""])
-
-    @property
-    def compiled(self) -> str:
-        """The lines that Python compiles, with the numbers that they have in the source."""
-        # one for the program, each input and each constant
-        n_above = 1 + len(self.frame.program.inputs) + len(self._held)
-        return "\n".join([*[""] * n_above, *self._lines(False), ""])
-
-    def _lines(self, noted: bool, once: Body = ()) -> list[str]:
-        program, values = self.frame.program, self.frame.values
-        inputs = ", ".join([values[Ref("input", i)] for i in range(len(program.inputs))])
-        run = Block(f"def run({inputs}):", self.frame.lines)
-        return printed([run, *once, *self.frame.arena.once], noted)
-
-    @property
-    def _held(self) -> dict[str, Constant]:
-        """The constants that the header has a line for."""
-        return {name: x for name, x in self.frame.names.constants.items() if x.splat is None}
-
-    def _header(self) -> list[str]:
-        """Comments that say what the program takes and what it holds, in how many bytes."""
-        program, values = self.frame.program, self.frame.values
-        parts = {
-            "input": len(program.inputs),
-            "instruction": sum([len(code.instructions) for code in codes_in(program)]),
-            "buffer": len(self.frame.arena.memory),
-        }
-        counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
-        whole = f" of {self.size:,} bytes in all" if self.size else ""
-        lines = [f"# {_shown(program.label)}: {counts}{whole}"]
-        for i, argument in enumerate(program.inputs):
-            kind = f"{argument.dtype} {argument.shape}"
-            if argument.number:
-                kind = f"a Python {argument.number}"
-            lines.append(f"#   {values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
-        for name, constant in self._held.items():
-            kind = "captured" if constant.captured else "computed when compiled"
-            lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
-        return lines
 
 
 @attrs.frozen(eq=False)
@@ -118,7 +55,9 @@ class Maker:
 
 
 def source(program: Code) -> str:
-    """The source of a program; a number in it is an array where it runs, which NumPy takes sooner.
+    """The source of a program: what it takes, its function, and what is made once, before a call.
+
+    A number in it is an array where it runs, which NumPy takes sooner.
 
     Examples
     --------
@@ -127,26 +66,73 @@ def source(program: Code) -> str:
     >>> print(step.program(np.ones(3), np.ones(3)))  # doctest: +ELLIPSIS
     # <lambda>: 2 inputs, ...
     """
-    return written(program, Names(literal=True)).text
+    frame = written(program, Names(literal=True))
+    arena = frame.arena
+    views = [x.line for x in arena.views]
+    once = [*[x.line for x in arena.memory], *views, *arena.once]
+    head = [Line("", "", "made once, before the first call")] if once else []
+    return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
 
 
 def runner(program: Code) -> Maker:
     """A call that allocates the buffers and returns the program, ready to run."""
-    writing = written(program, Names())
+    frame = written(program, Names())
     # a line of a program is not the user's
-    namespace = {**writing.frame.names.namespace, "__name__": __name__}
-    code = compile(writing.compiled, f"<program of {_shown(program.label)}>", "exec")
-    return Maker(writing.frame.arena, code, namespace)
+    namespace = {**frame.names.namespace, "__name__": __name__}
+    code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
+    return Maker(frame.arena, code, namespace)
 
 
-def written(program: Code, names: Names) -> Writing:
-    """The text of a program and the names it needs."""
+def written(program: Code, names: Names) -> Frame:
+    """A program written out, with the names that it needs."""
     names.of(buffer, "buffer")
     names.new("run")
     frame = Frame(program, names, Arena(names))
     write_instructions(frame)
     _write_results(frame)
-    return Writing(frame, frame.arena.settle())
+    frame.arena.settle()
+    return frame
+
+
+def running_source(frame: Frame) -> str:
+    """The lines that Python compiles, with the numbers that they have where they are printed."""
+    # one for the program, each input and each constant
+    n_above = 1 + len(frame.program.inputs) + len(_held(frame))
+    lines = printed([_run(frame), *frame.arena.once], False)
+    return "\n" * n_above + "\n".join([*lines, ""])
+
+
+def _run(frame: Frame) -> Block:
+    inputs = [frame.values[x] for x in inputs_at(range(len(frame.program.inputs)))]
+    return Block(f"def run({', '.join(inputs)}):", frame.lines)
+
+
+def _held(frame: Frame) -> dict[str, Constant]:
+    """The constants that the header has a line for."""
+    return {name: x for name, x in frame.names.constants.items() if x.splat is None}
+
+
+def _header(frame: Frame) -> list[str]:
+    """Comments that say what a program takes and what it holds, in how many bytes."""
+    program, memory = frame.program, frame.arena.memory
+    parts = {
+        "input": len(program.inputs),
+        "instruction": sum([len(code.instructions) for code in codes_in(program)]),
+        "buffer": len(memory),
+    }
+    counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
+    size = cost.CACHE_LINE * sum([x.lines for x in memory if not x.arena])
+    whole = f" of {size:,} bytes in all" if size else ""
+    lines = [f"# {_shown(program.label)}: {counts}{whole}"]
+    for i, argument in enumerate(program.inputs):
+        kind = f"{argument.dtype} {argument.shape}"
+        if argument.number:
+            kind = f"a Python {argument.number}"
+        lines.append(f"#   {frame.values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
+    for name, constant in _held(frame).items():
+        kind = "captured" if constant.captured else "computed when compiled"
+        lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
+    return lines
 
 
 def _shown(text: str) -> str:
