@@ -51,13 +51,8 @@ _LONGEST = 160
 
 def statement_at(place: Place) -> str:
     """The statement that a line is a part of, in one line; the line where that is not short."""
-    lines = linecache.getlines(place.file)
-    try:
-        nodes: Any = ast.walk(_parsed("".join(lines)))
-    except (SyntaxError, ValueError, RecursionError):
-        nodes = ()
-    around = [x for x in nodes if isinstance(x, ast.stmt) and x.lineno <= place.number]
-    around = [x for x in around if place.number <= (x.end_lineno or 0)]
+    statements = _statements("".join(linecache.getlines(place.file)))
+    around = [x for x in statements if x.lineno <= place.number <= (x.end_lineno or 0)]
     innermost = max(around, key=lambda x: x.lineno, default=None)
     if innermost is None or innermost.lineno == innermost.end_lineno:
         return place.text
@@ -66,9 +61,13 @@ def statement_at(place: Place) -> str:
     return text if len(text) <= _LONGEST else place.text
 
 
-@lru_cache(8)
-def _parsed(source: str) -> ast.Module:
-    return ast.parse(source)
+@lru_cache(4)
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    return [x for x in nodes if isinstance(x, ast.stmt)]
 
 
 # codes that are not the user's, by identity, since hashing code reads all of it

@@ -18,7 +18,15 @@ from layer_kinds import KINDS
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
-from tapegrad.errors.lines import DEFAULT, STATE, users_frame, users_level, users_place
+from tapegrad.errors.lines import (
+    DEFAULT,
+    STATE,
+    Place,
+    statement_at,
+    users_frame,
+    users_level,
+    users_place,
+)
 
 X = np.array([0.0, 1.0])
 OPS = {
@@ -417,3 +425,20 @@ def test_tracing_leaves_warnings_to_the_run():
     for of in OPS.values():
         program = tg.compile(loss(of)).program
         assert warnings_of(lambda program=program: program(X)) == []
+
+
+STATEMENTS = "b = (\n  1)\nif (\n  b):\n    c  =  2\nd = [\n" + "  b,\n" * 60 + "]\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1, "b = 1"), (2, "b = 1"), (4, "if b:"), (5, "c  =  2"), (6, "d = ["), (9, "b,"), (99, "")],
+)
+def test_a_statement_is_told_by_each_of_its_lines_unless_it_is_long(number, text, tmp_path):
+    file = tmp_path / "statements.py"
+    file.write_text(STATEMENTS)
+    line = STATEMENTS.split("\n")[number - 1].strip() if number < 99 else ""
+    assert statement_at(Place(str(file), number, line)) == text
+    # a line of what does not parse stands for itself
+    file.with_name("none.py").write_text("b = (\n")
+    assert statement_at(Place(str(file.with_name("none.py")), 1, "b = (")) == "b = ("
