@@ -104,7 +104,7 @@ class Plan:
             ends[x] = max(ends[x], stop - 1)
         self.guests: dict[Ref, Ref] = {}
         # where each value lies, in a buffer or in the array of a result; and what is free of these,
-        # by shape and dtype
+        # by shape and dtype; a block is in use while arrays of the size of one are filled
         self._places: dict[Ref, Buffer | Ref] = {}
         self._free: dict[Any, list[Buffer]] = {}
         self._arrays: dict[Any, list[Ref]] = {}
@@ -191,7 +191,7 @@ class Plan:
             shape = (length_of_blocks(self._program, range(*self.runs[x.index])),)
         # views are made once of a buffer, and not of an array
         arrays = x not in self.filled and self._arrays.get((shape, dtype))
-        free = self._free.setdefault((shape, dtype), [])
+        free = self._free.setdefault((shape, dtype, x in self.guests), [])
         if arrays:
             self._places[x] = arrays.pop()
         else:
@@ -204,7 +204,7 @@ class Plan:
             result = self._program.of(place)
             self._arrays.setdefault((result.shape, result.dtype), []).append(place)
         else:
-            self._free[place.shape, place.dtype].append(place)
+            self._free[place.shape, place.dtype, x in self.guests].append(place)
 
     def _seat_guests(self, start: int, stop: int) -> None:
         """Have the guests of a run take the blocks of later results, or buffers, by turns."""

@@ -71,21 +71,23 @@ def test_blocks_are_of_whole_floating_arrays(fn, blocked):
 
 
 @pytest.mark.parametrize(
-    "loop",
+    "fn",
     [
         lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), None), 0.0, x)[0],
         lambda x: tg.scan(lambda c, row: (np.sum(np.sin(row) * np.cos(c)), c), 0.0, x)[1],
         lambda x: tg.fori_loop(0, 3, lambda t, c: np.sum(np.sin(x * c)), 1.0),
+        # a block of memory as large as what is made in blocks
+        lambda x: ((x[0] + x[1]) * np.cos(x[1])) @ np.eye(20),
     ],
 )
-def test_totals_of_blocks_leave_a_loop(loop):
+def test_blocks_compute_what_is_needed_after_them(fn):
     x = np.linspace(-1.0, 2.0, 60).reshape(3, 20)
-    with MANY_ARE_FEW:
-        step = tg.compile(loop)
+    with MANY_ARE_FEW, mock.patch("tapegrad.program.cost.BLOCK_BYTES", x[0].nbytes):
+        step = tg.compile(fn)
         step(x + 1.0)
         got, text = step(x), str(step.program(x))
     assert "block by block" in text
-    same(got, loop(x), 1e-12)
+    same(got, fn(x), 1e-12)
 
 
 def total(x, y):
@@ -93,8 +95,13 @@ def total(x, y):
     return np.sum(np.minimum(np.abs(x + y), 2.0))
 
 
+def flipped(x, y):
+    """What ends a run, and reads a value that the run leaves behind."""
+    return (np.maximum(x, y) + np.zeros(50)) @ np.eye(50)[::-1]
+
+
 # on these numbers all of them are exact
-OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total)
+OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total, flipped)
 
 
 @depth("program, in blocks")
@@ -107,6 +114,8 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     )
     outputs = data.draw(st.lists(number, min_size=1, max_size=4))
     narrow = data.draw(st.booleans())
+    # also one block that is as large as the arrays
+    block = data.draw(st.sampled_from([64, 50 * 8]))
     turned = np.eye(50)[::-1]
 
     def fn(x, y):
@@ -125,7 +134,7 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
         SMALL_ARE_LARGE,
         small,
         mock.patch("tapegrad.program.memory.LARGE", 1),
-        mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=8, BLOCK_BYTES=64),
+        mock.patch.multiple("tapegrad.program.cost", BLOCKED_ELEMENTS=8, BLOCK_BYTES=block),
     ):
         step = tg.compile(fn)
         step(y, x)
