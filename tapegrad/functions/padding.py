@@ -12,7 +12,7 @@ from tapegrad.functions.creation import array as nested
 from tapegrad.functions.creation import linspace
 from tapegrad.functions.selection import take
 from tapegrad.functions.sorting import median
-from tapegrad.ops.casting import fitted, to_array
+from tapegrad.ops.casting import fitted, floating, to_array
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["pad"]
@@ -106,7 +106,11 @@ def pad(
     if mode in ("constant", "empty"):
         return _with_constants(array, widths, 0 if mode == "empty" else value)
     if mode == "linear_ramp":
-        value = np.broadcast_to(fitted(nested(value), array.dtype), (array.ndim, 2))
+        ends = nested(value)
+        as_elements = fitted(ends, array.dtype)
+        # a ramp of integers may begin between two of them
+        ends = ends if array.dtype.kind in "iu" else as_elements
+        value = np.broadcast_to(ends, (array.ndim, 2))
     elif mode in STATISTICS:
         value = _lengths(value, array.ndim)
     elif value is not None and value not in ("even", "odd"):
@@ -149,7 +153,12 @@ def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
 
 def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
     """Steps from an end value to the first row, which is not included."""
-    return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
+    if rows.dtype.kind not in "iu":
+        return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
+    step = (floating(rows[0]) - end) / max(n, 1)
+    places = np.reshape(np.arange(n), (n, *(1,) * (rows.ndim - 1)))
+    # integers are rounded down
+    return np.floor(places * step + end).astype(rows.dtype)
 
 
 def _lengths(stat_length: Any, ndim: int) -> Any:
@@ -168,8 +177,9 @@ def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
     """A statistic of the first rows, repeated n times."""
     of = rows[: int(length)] if length else rows
     y = np.expand_dims(STATISTICS[mode](of, axis=0), 0)
-    # the mean of integers is rounded
-    y = np.rint(y).astype(rows.dtype) if rows.dtype.kind in "iu" else y
+    if y.dtype != rows.dtype:
+        # the mean of integers is rounded
+        y = (np.rint(y) if rows.dtype.kind in "iu" else y).astype(rows.dtype)
     return np.broadcast_to(y, (n, *rows.shape[1:]))
 
 

@@ -13,7 +13,7 @@ from tapegrad.declare import linear_op, op, wider_op
 from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
-from tapegrad.ops.casting import floating
+from tapegrad.ops.casting import floating, is_weak
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["convolve", "cumprod", "cumsum"]
@@ -212,6 +212,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
             if h.shape != f.shape[i : i + 1]:
                 raise ValueError(f"axis {i} has {f.shape[i]} points, not shape {h.shape} of them")
             h = apart(h)
+        elif not is_weak(h):
+            # the sum of two distances may not fit into their integers
+            h = floating(h, complex=True)
         slopes.append(_slopes(f, h, i, edge_order))
     return slopes[0] if len(axes) == 1 else tuple(slopes)
 

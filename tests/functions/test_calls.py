@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from alike import same
+from alike import same, same_bits
 
 import tapegrad as tg
 from tapegrad.testing import check_grads, check_properties
@@ -126,6 +126,31 @@ def test_plain_arrays_like_a_tensor_take_numpys_arguments() -> None:
         )
 
     same(tg.record(fn)(X)[0], fn(X))
+
+
+# of integers of any size, and of truth values
+EXACT: Rows = [
+    *[lambda n, m=mode: np.pad(n, 2, mode=m) for mode in ("maximum", "minimum", "mean", "median")],
+    *[
+        lambda n, e=end: np.pad(n + np.uint8(0), 7, "linear_ramp", end_values=e)
+        for end in (7, 1.5, (2.5, 90))
+    ],
+    lambda n: np.pad(n % 2 - np.int8(50), 5, "linear_ramp", end_values=-60.5),
+    lambda n: np.gradient(n.astype(float), np.uint8(200), edge_order=2),
+]
+
+
+@pytest.mark.parametrize(
+    "values", [[2**60 + 1, 3, 2**60 + 7, 5], np.uint8([250, 3, 90]), [True, False, False]]
+)
+def test_integers_are_exact(values: Any) -> None:
+    values = np.array(values)
+
+    def check(f: Any) -> None:
+        y, _ = tg.record(lambda x: f(np.where(x > 0, values, values[::-1])))(1.0)
+        assert same_bits(y.value, f(values))
+
+    assert not failing(EXACT, check)
 
 
 # with a dtype of NumPy's scalars and of Python's numbers
