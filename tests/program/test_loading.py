@@ -380,12 +380,62 @@ def test_load_keeps_text_that_would_be_code(whole: Path, tmp_path: Path, field: 
     assert RAN == []
 
 
-def test_load_finds_a_wrong_shape_or_dtype(whole: Path, originals: Any, tmp_path: Path) -> None:
-    for path in (whole, originals[0][0]):
-        text, found = content(path), 0
-        for i, instruction in enumerate(text["code"]["instructions"]):
-            if not instruction[5]:
-                wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
-                refused(changed(path, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
-                found += 1
-        assert found > 5
+def test_load_finds_a_wrong_shape_or_dtype(whole: Path, tmp_path: Path) -> None:
+    text = content(whole)
+    found = 0
+    for i, instruction in enumerate(text["code"]["instructions"]):
+        if not instruction[5]:
+            wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
+            refused(changed(whole, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
+            found += 1
+    assert found > 5
+
+
+def inside(i: int, option: str) -> tuple[Any, ...]:
+    return ("instructions", i, 2, option, option)
+
+
+WHILE, SCAN = inside(1, "loop"), inside(3, "loop")
+# in the program of `looped`: a place, what does not fit there, and words of the refusal
+MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
+    (("label",), "a\nb", "more than one line"),
+    (("inputs", 0, 0), 3, "not of the type str"),
+    (("inputs", 0, 1), [2.5, 2], "not of the type int"),
+    (("inputs", 0, 2), "O", "not a dtype"),
+    (("inputs", 0, 3), "float", "a Python float, has"),
+    (("outputs", 0), {"value": "v3"}, "all of several at once"),
+    (("outputs", 0), {"value": "v99"}, "not there yet"),
+    (("structure",), "*", "do not fill their tree"),
+    (("instructions", 1, 2, "loop"), 3, "other options than its bodies"),
+    (("instructions", 3, 3), [7], "but gives"),
+    (("instructions", 4, 2, "index"), 99, "refuses what it is given"),
+    (("instructions", 4, 2, "index"), True, "none of several results"),
+    (("instructions", 6, 0), "multiply", "takes 2 operands"),
+    (("instructions", 6, 1), ["v3"], "all of several results at once"),
+    (("instructions", 6, 1), [None], "neither a value nor a number"),
+    (("instructions", 6, 1), [[1.0]], "not enough values"),
+    (("instructions", 6, 2), {"keepdims": 3}, "neither true nor false"),
+    (("instructions", 6, 2), {"bias": 3}, "no such operands or options"),
+    (("instructions", 6, 5), True, "gives no Python number"),
+    (("instructions", 6, 8), "later", "is of no stage"),
+    (("instructions", 3, 1), ["i1", "c0", "i1"], "what they take"),
+    (("instructions", 3, 1), ["i0", "c0", "i0"], "does not fit its bodies"),
+    ((*SCAN, 4), -1, "does not fit its bodies"),
+    ((*SCAN, 5), 7, "does not fit its bodies"),
+    ((*SCAN, 8), [99], "does not fit its bodies"),
+    ((*SCAN, 0, "outputs", 0), {"value": "v4"}, "does not fit its bodies"),
+    ((*SCAN, 0, "outputs", 0), 1.5, "returns what is no value"),
+    ((*SCAN, 0, "instructions", 5, 1), ["v2", "v2"], "a body in which .* does not fit its bodies"),
+    ((*SCAN, 0, *inside(5, "branch"), 0, "outputs"), [], "does not fit its bodies"),
+    ((*WHILE, 1, "outputs", 0), {"value": "i0"}, "does not fit its bodies"),
+    ((*WHILE, 5), 3, "does not fit its bodies"),
+]
+
+
+@pytest.mark.parametrize(("place", "wrong", "words"), MISFITS)
+def test_load_says_what_does_not_fit(
+    originals: Any, tmp_path: Path, place: tuple[Any, ...], wrong: Any, words: str
+) -> None:
+    path = originals[0][0]
+    text = replaced(content(path), ("code", *place), lambda _: wrong)
+    refused(changed(path, tmp_path / "wrong.npz", json.dumps(text)), words)
