@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.op import Op
+from tapegrad.errors.functions import Wrapper
 from tapegrad.errors.words import a_kind
 from tapegrad.tree.structure import is_frozen
 
@@ -99,7 +100,9 @@ def parts(x: Any) -> Any:
 def record_fields(kind: Any) -> list[str] | None:
     """The names of a record's fields; None if it is none."""
     if hasattr(kind, "__attrs_attrs__"):
-        return [field.name for field in kind.__attrs_attrs__]
+        # what a transform remembers follows from the rest
+        all_count = not issubclass(kind, Wrapper)
+        return [field.name for field in kind.__attrs_attrs__ if field.init or all_count]
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     return None
@@ -108,7 +111,8 @@ def record_fields(kind: Any) -> list[str] | None:
 def _check_attributes(x: Any, what: str) -> None:
     """Raise for a record with attributes that are not fields, since these may change.
 
-    Those that are computed from the fields and cached may be there.
+    Those that are computed from the fields and cached may be there, and so may the names that a
+    transform takes over from its function.
     """
     kind: Any = type(x)
     names = record_fields(kind)
@@ -117,6 +121,7 @@ def _check_attributes(x: Any, what: str) -> None:
         for name in getattr(x, "__dict__", ())
         if names is not None
         and name not in names
+        and not isinstance(x, Wrapper)
         # attrs caches hashes under a special name
         and not name.startswith("_attrs_")
         and not isinstance(getattr(kind, name, None), functools.cached_property)

@@ -251,6 +251,15 @@ def test_static_keys_that_are_equal_but_not_the_same(keys):
         assert (type(returned), text) == (type(key), repr(key))
 
 
+def test_static_transforms():
+    compiled = tg.compile(lambda f, x: f(x))
+    for make in (tg.grad, tg.value_and_grad, tg.hessian, tg.jacobian, tg.vmap, tg.checkpoint):
+        for _ in range(2):
+            f = make(np.linalg.norm if make is not tg.vmap else np.sin)
+            tg.tree.map(np.testing.assert_allclose, compiled(f, X), f(X))
+    assert len(compiled.signatures) == 6
+
+
 def test_static_layers_methods_and_compiled_functions():
     layer = tg.nn.Linear(4, 2)
     params = layer.init(0)
