@@ -280,10 +280,7 @@ def loop_of(
     outputs: Sequence[Any],
 ) -> Loop:
     """A loop whose steps take these values of another's, and return these."""
-    likes = [input_of(loop.body.of(x)) for x in (*captured, *carry)]
-    # a row is an array, even that of a Python number
-    likes += [attrs.evolve(input_of(loop.body.of(x)), number=None) for x in rows]
-    body = from_these(loop.body, [*captured, *carry, *rows], likes, outputs)
+    body = from_these(loop.body, [*captured, *carry, *rows], outputs=outputs)
     stop = loop.stop
     if stop is not None:
         # what a step computes it does not know

@@ -129,7 +129,8 @@ class Loop:
         """The number of steps; None if it is known only at the end."""
         if self.stop is not None or self.length is not None:
             return self.length
-        return len(self.apart(operands)[2][0])
+        rows: int = self.apart(operands)[2][0].shape[0]
+        return rows
 
     def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""

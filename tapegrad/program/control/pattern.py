@@ -70,15 +70,14 @@ def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     """The results of a loop, a step at a time."""
     n = leaves(operands)[0].n
-    first, last = loop.n_captured, loop.n_captured + loop.n_carry
     varying = [x if type(x) is Dependence else none(np.shape(x), n) for x in operands]
-    steps = loop.steps([np.broadcast_to(0, x.shape) for x in varying]) or 0
+    captured, carried, arrays = loop.apart(varying)
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])
     numbers = [
         x
-        if i < first and type(x) is not Dependence
+        if i < len(captured) and type(x) is not Dependence
         else numbered(y.shape, total, starts[i])
         if y.dtype.kind in "fc"
         else none(y.shape, total)
@@ -94,10 +93,10 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         low, high = np.searchsorted(x.keys, [t * size, (t + 1) * size])
         return x.keys[low:high] - t * size
 
-    carry = [x.keys for x in varying[first:last]]
+    carry = [x.keys for x in carried]
     kept: list[list[Array]] = [[] for _ in sizes]
-    for t in range(steps)[:: -1 if loop.reverse else 1]:
-        now = [x.keys for x in varying[:first]] + carry + [row(x, t) for x in varying[last:]]
+    for t in range(loop.steps(varying) or 0)[:: -1 if loop.reverse else 1]:
+        now = [x.keys for x in captured] + carry + [row(x, t) for x in arrays]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)
         results = [unique([state.through(x.pairs)]) for x in pairs]
