@@ -38,23 +38,24 @@ def refs_to(instructions: Sized) -> list[Ref]:
     """A Ref to each instruction, in order; the same objects where they can be."""
     n = len(instructions)
     shared = min(n, _MOST_SHARED - 1)
-    return [*_refs(1 << shared.bit_length())[:n], *_made(range(_MOST_SHARED, n))]
+    further = _made("instruction", range(_MOST_SHARED, n))
+    return [*_refs(1 << shared.bit_length())[:n], *further]
 
 
 @lru_cache
 def _refs(n: int) -> tuple[Ref, ...]:
-    return tuple(_made(range(n)))
+    return tuple(_made("instruction", range(n)))
 
 
-def _made(places: Iterable[int]) -> list[Ref]:
+def _made(kind: str, places: Iterable[int]) -> list[Ref]:
     make = tuple.__new__
     # as the class makes them, in half the time
-    return [make(Ref, ("instruction", i)) for i in places]
+    return [make(Ref, (kind, i)) for i in places]
 
 
 def inputs_at(places: Iterable[int]) -> list[Ref]:
     """Refs to the inputs at these places."""
-    return [Ref("input", i) for i in places]
+    return _made("input", places)
 
 
 Operand = Ref | float | int | bool | complex

@@ -66,7 +66,7 @@ class Derivative(NamedTuple):
 
 
 def once(record: Callable[..., Derivative], loop: Loop, *of: Any) -> Derivative:
-    """What a function records of a loop, which remembers it: what is recorded twice is the same."""
+    """A derivative that `record` gives of a loop, which remembers it: it is recorded once."""
     if (record, of) not in loop.derivatives:
         loop.derivatives[record, of] = record(loop, *of)
     known: Derivative = loop.derivatives[record, of]
@@ -227,6 +227,9 @@ def divided(
     read = needed(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
     rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
+    if loop.length is None and not rows and "row" not in derivative.roles:
+        # the number of steps is that of the rows
+        rows = inputs[loop.n_captured : n][:1]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
     carry: list[Ref] = []
@@ -234,11 +237,6 @@ def divided(
     for x, role, of in zip(inputs[n:], derivative.roles, derivative.of, strict=True):
         taken[role].append(x)
         values[x] = moved[of] if of in moved else zeros(joined, x)
-    if loop.length is None and not rows:
-        # the number of steps is that of the rows
-        at = inputs[loop.n_captured]
-        rows.append(at)
-        values[at] = part(y, kept[at])
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
     left = loop_of(whole, captured, carry, rows, joined.outputs)
     return left, [values[x] for x in (*captured, *carry, *rows)]
@@ -271,7 +269,7 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
 
 
 def _kept_inside(body: Code) -> list[Instruction]:
-    """What takes out the values that the loops in a body keep, so that it can keep them itself."""
+    """The instructions that take out the values kept by loops in a body, so that it keeps them."""
     return [
         result_of(x, held, i)
         for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)

@@ -116,13 +116,13 @@ class Loop:
         return Named(zip(self.names, values.values, strict=False))
 
     def apart(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
-        """The captured values, the carry and the arrays among its operands."""
+        """Its operands, parted: the captured values, the carry and the arrays gone through."""
         n, first = self.n_captured, self.n_captured + self.n_carry
         return [*operands[:n]], [*operands[n:first]], [*operands[first:]]
 
     @property
     def inputs(self) -> tuple[list[Ref], list[Ref], list[Ref]]:
-        """What its body is given: the captured values, the carry and the rows."""
+        """The inputs of its body: the captured values, the carry and the rows."""
         return self.apart(inputs_at(range(len(self.body.inputs))))
 
     def steps(self, operands: Sequence[Any]) -> int | None:
