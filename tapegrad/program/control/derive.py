@@ -270,11 +270,14 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
 
 def _kept_inside(body: Code) -> list[Instruction]:
     """The instructions that take out the values kept by loops in a body, so that it keeps them."""
+    # each is taken out once, in a derivative too, whose instructions begin with those of the body
+    taken = {(y.operands[0], y.options["index"]) for y in body.instructions if y.op is PART}
     return [
         result_of(x, held, i)
         for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
         if (held := y.options.get("loop")) is not None and held.moving and held.length is not None
         for i in range(held.first_kept, len(held.body.outputs))
+        if (x, i) not in taken
     ]
 
 
