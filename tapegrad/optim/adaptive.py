@@ -23,6 +23,11 @@ def mixed_squares(kept: Any, old: Any, g: Any) -> tuple[Any, Any]:
     return within(new, np.add, new, part), part
 
 
+def above_zero(epsilon: Any, root: Any) -> Any:
+    """What is added to a root: for float16, which rounds small numbers to 0, at least 6e-5."""
+    return np.maximum(epsilon, np.finfo(root.dtype).tiny) if root.dtype == np.float16 else epsilon
+
+
 @immutable
 @attrs.frozen
 class AdamState:
@@ -67,7 +72,7 @@ class Adam(Optimizer):
     beta1, beta2
         The shares of the means that each step keeps, less than 1.
     epsilon
-        Added to the denominator, so that it is never 0.
+        Added to the denominator, so that it is never 0; for float16 at least 6e-5.
     weight_decay, decay
         ``weight_decay * p`` is added to the gradient of the parameters for which
         ``decay(path, p)`` is true, all by default. Prefer `AdamW` for weight decay.
@@ -119,7 +124,7 @@ class Adam(Optimizer):
         mean = within(mean, np.add, mean, part)
         square, root = mixed_squares(self.beta2, moments[1], g)
         root = within(root, np.sqrt, square)
-        root = within(root, np.add, root, epsilon)
+        root = within(root, np.add, root, above_zero(epsilon, root))
         part = within(part, np.multiply, length, mean)
         part = within(part, np.divide, part, root)
         return within(part, np.subtract, p, part), mean, square
@@ -264,7 +269,7 @@ class RMSProp(Optimizer):
             new.append(within(mean, np.add, mean, part))
             variance = square - squared(new[-1])
         root = within(root, np.sqrt, variance)
-        root = within(root, np.add, root, self.epsilon)
+        root = within(root, np.add, root, above_zero(self.epsilon, root))
         v = within(root, np.divide, g, root)
         if "velocity" in old:
             part = self.momentum * old["velocity"]
@@ -358,6 +363,6 @@ class Adagrad(Optimizer):
         part, step = squared(g), rate * g
         total = moments[0] + part
         root = within(part, np.sqrt, total)
-        root = within(root, np.add, root, self.epsilon)
+        root = within(root, np.add, root, above_zero(self.epsilon, root))
         step = within(step, np.divide, step, root)
         return within(step, np.subtract, p, step), total

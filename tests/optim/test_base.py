@@ -153,6 +153,18 @@ def test_optimizer_keeps_dtypes(optimizer: Any, dtype: Any) -> None:
 
 
 @every_optimizer
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_small_gradients_make_finite_steps(optimizer: Any, dtype: Any) -> None:
+    g = np.array([0.0, 1e-4, -1e-7, 1.0], dtype)
+    for update in (optimizer.update, tg.compile(optimizer.update)):
+        p, state = np.ones(4, dtype), optimizer.init(np.ones(4, dtype))
+        for _ in range(2):
+            p, state = update(p, g, state)
+        assert p.dtype == dtype
+        assert np.all(np.abs(p - 1) < 1), p
+
+
+@every_optimizer
 def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> None:
     for rate in (0.01, tg.optim.linear(0.1, 0.0, 9)):
         optimizer = attrs.evolve(optimizer, learning_rate=rate)
