@@ -176,8 +176,6 @@ SLOPES: list[tuple[Any, tuple[Any, ...], Any]] = [
     *[(f, (1.0, 2.0), want) for f, want in zip(EXTREMA, [(0, 1), (1, 0)] * 2, strict=True)],
     *[(f, (NAN, 2.0), (0, 1)) for f in (tg.fmax, tg.fmin)],
     *[(f, (2.0, NAN), (1, 0)) for f in (tg.fmax, tg.fmin)],
-    (tg.max, ([0.0, -0.0, -1.0],), [0.5, 0.5, 0]),
-    (tg.min, ([0.0, -0.0, 1.0],), [0.5, 0.5, 0]),
     *[(f, (x,), 0) for f in (tg.relu, tg.abs, abs, tg.sign) for x in (0.0, -0.0)],
     *[
         (f, row[:3], row[3])
