@@ -101,6 +101,7 @@ class Signature:
 
 
 def _with_names(node: Any, parts: Sequence[str]) -> str:
+    """The text of a record, as its class writes it."""
     names = getattr(node, "_fields", None) or [name for name, _ in tree.fields_of(node) or ()]
     pairs = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
     return f"{node.__name__}({', '.join(pairs)})"

@@ -13,6 +13,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import chain
 from types import FrameType
 from typing import Any
 
@@ -144,7 +145,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
         for path in paths
         for endings in [steps(path)]
     ]
-    count = Counter(end for endings in ends for end in set(endings))
+    count = Counter(chain(*ends))
     return [
         next((x for x in endings if count[x] == 1 and x[:1].isalpha()), path)
         for path, endings in zip(paths, ends, strict=True)
@@ -186,6 +187,7 @@ class Watch:
         return place
 
     def _keep(self, frame: FrameType | None) -> None:
+        """Keep a frame and those of the user's around it, with their depths."""
         new: list[FrameType] = []
         while frame is not None and frame is not self._outside and frame not in self._depths:
             new.append(frame)

@@ -71,6 +71,7 @@ LEAF = Structure(None)
 
 
 def _called(node: type, parts: Sequence[str]) -> str:
+    """The text of a record without the names of its fields."""
     return f"{node.__name__}({', '.join(parts)})"
 
 
