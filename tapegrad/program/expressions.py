@@ -331,6 +331,8 @@ def filled(
         field = pieces[k]
         if field.isdecimal():
             pieces[k] = operands[int(field)]
+        elif field == "op":
+            pieces[k] = names.function(instruction.op)
         elif field == "listed":
             pieces[k] = ", ".join(operands)
         elif field == "all":
@@ -359,8 +361,6 @@ def _pieces(template: str, has_out: bool) -> list[str]:
 def _field(instruction: Instruction, field: str, names: Names) -> str:
     """What stands in the place of a field, whatever the operands are called."""
     op = instruction.op
-    if field == "op":
-        return names.function(op)
     if field == "shape":
         return str(instruction.shape)
     if field == "dtype":
