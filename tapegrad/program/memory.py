@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -90,12 +89,12 @@ class Plan:
         # last use of any
         owner, ends = self.live.owner, self.live.ends
         whole: dict[Any, Ref] = {}
-        self._begins = {x: x.index for x in self.refs}
+        begins: dict[int, Ref] = {}
         for ref, parts in self.filled.items():
             direct: list[Any] = [x.value for x in parts if x.direct]
             whole.update(dict.fromkeys(direct, ref))
             ends[ref] = max([ends[ref], *[ends[x] for x in direct]])
-            self._begins[ref] = min([ref.index, *[x.index for x in direct]])
+            begins[min([ref.index, *[x.index for x in direct]])] = ref
         owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
         self._owners = set(owner.values())
         for x in self._owners:
@@ -108,26 +107,33 @@ class Plan:
         self._places: dict[Ref, Buffer | Ref] = {}
         self._free: dict[Any, list[Buffer]] = {}
         self._arrays: dict[Any, list[Ref]] = {}
-        self._assign(inside)
+        # the shapes of those that lie there in another
+        self._shapes = {x: ordered(program.of(x).shape, axes) for x, axes in self.turned.items()}
+        self._assign(self._ending(inside), begins)
         self.home: dict[Ref, Buffer] = {}
         self.early: dict[Ref, Ref] = {}
         first: dict[Ref, Ref] = {}
-        for x, place in sorted(self._places.items()):
+        for x in self.refs:
+            place = self._places.get(x)
             if isinstance(place, Buffer):
                 self.home[x] = place
-                place.alive |= self._life(x)
-            elif first.setdefault(place, x) != place:
+            elif place is not None and first.setdefault(place, x) != place:
                 self.early[x] = first[place]
         self.buffers = list(dict.fromkeys(self.home.values()))
 
-    def _assign(self, inside: bool) -> None:
+    def _assign(self, ending: Mapping[int, list[Ref]], begins: Mapping[int, Ref]) -> None:
         """Have each value take a place, from the last instruction to the first.
 
         It takes one where it is used last, and gives it up where it begins. So the array of a
         result, which is there in the end, is a place for values that the result is written over.
+
+        Parameters
+        ----------
+        ending
+            The values by their last uses.
+        begins
+            The concatenations by their first parts.
         """
-        ending = self._ending(inside)
-        begun = {self._begins[x]: x for x in (*self._places, *itertools.chain(*ending.values()))}
         for x in ending.get(len(self.refs), ()):
             self._take(x)
         for i in reversed(range(len(self.refs))):
@@ -137,9 +143,10 @@ class Plan:
             for x in ended:
                 if x not in over:
                     self._take(x)
-            if i in begun:
-                self._release(begun[i])
-            for x in reversed(over):
+            ref = begins.get(i) or self.refs[i]
+            if ref in self._places and (ref not in self.filled or i in begins):
+                self._release(ref, i)
+            for x in over:
                 self._take(x)
             start, stop = self.runs.get(i, (i, i + 1))
             if i == start:
@@ -154,16 +161,15 @@ class Plan:
         """
         ending: dict[int, list[Ref]] = {}
         for x, instruction in zip(self.refs, self._program.instructions, strict=True):
-            end, (_, stop) = self.live.ends[x], self.runs.get(x.index, (0, 0))
             if x in self._results:
                 if self.fits[x.index] and instruction.nbytes >= LARGE and not inside:
                     self._places[x] = x
-            elif x in self.live.owner or not (self.fits[x.index] or x in self.filled):
-                continue
-            elif x.index < end < stop:
-                self.guests[x] = x
-            elif not (stop and instruction.op in TOTALS):
-                ending.setdefault(end, []).append(x)
+            elif x not in self.live.owner and (self.fits[x.index] or x in self.filled):
+                end, (_, stop) = self.live.ends[x], self.runs.get(x.index, (0, 0))
+                if x.index < end < stop:
+                    self.guests[x] = x
+                else:
+                    ending.setdefault(end, []).append(x)
         return ending
 
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
@@ -179,25 +185,22 @@ class Plan:
             # NumPy copies a single element that it would write over, in thrice the time of the call
             if not is_over or math.prod(instruction.shape) == 1:
                 return []
-        return [x for x in ended if x in operands and not (i in self.runs and x in self._owners)]
+        apart = self._owners if i in self.runs else ()
+        return [x for x in reversed(ended) if x in operands and x not in apart]
 
     def _take(self, x: Ref) -> None:
         """Assign a free place, or a new buffer, to a value."""
         instruction = self._program.of(x)
-        shape, dtype = instruction.shape, instruction.dtype
-        if x in self.turned:
-            shape = ordered(shape, self.turned[x])
-        elif x in self.guests:
-            shape = (length_of_blocks(self._program, range(*self.runs[x.index])),)
-        # views are made once of a buffer, and not of an array
-        arrays = x not in self.filled and self._arrays.get((shape, dtype))
+        shape, dtype = self._shapes.get(x, instruction.shape), instruction.dtype
+        # views of parts are made once, of a buffer
+        arrays = self._arrays and x not in self.filled and self._arrays.get((shape, dtype))
         free = self._free.setdefault((shape, dtype, x in self.guests), [])
         if arrays:
             self._places[x] = arrays.pop()
         else:
             self._places[x] = free.pop() if free else Buffer(shape, dtype)
 
-    def _release(self, x: Ref) -> None:
+    def _release(self, x: Ref, begin: int) -> None:
         """Free the place of a value; a result's array, until its instruction or run is done."""
         place = self._places[x]
         if isinstance(place, Ref):
@@ -205,6 +208,11 @@ class Plan:
             self._arrays.setdefault((result.shape, result.dtype), []).append(place)
         else:
             self._free[place.shape, place.dtype, x in self.guests].append(place)
+            # a run is done at one time
+            end = self.live.ends[x]
+            first, _ = self.runs.get(begin, (begin, 0))
+            _, after = self.runs.get(end, (0, end + 1))
+            place.alive |= life(first, after - 1)
 
     def _seat_guests(self, start: int, stop: int) -> None:
         """Have the guests of a run take the blocks of later results, or buffers, by turns."""
@@ -222,17 +230,11 @@ class Plan:
                     if free:
                         self.guests[x] = free.pop()
                     else:
+                        self._shapes[x] = (length_of_blocks(self._program, range(start, stop)),)
                         self._take(x)
                         seated.append(x)
         for x in seated:
-            self._release(x)
-
-    def _life(self, x: Ref) -> Moments:
-        """When the buffer of a value is in use by it; a run is done at one time."""
-        begin, end = self._begins[x], self.live.ends[x]
-        first, _ = self.runs.get(begin, (begin, 0))
-        _, after = self.runs.get(end, (0, end + 1))
-        return life(first, after - 1)
+            self._release(x, start)
 
 
 def _refs(instruction: Instruction) -> list[Ref]:
@@ -244,13 +246,8 @@ def _refs(instruction: Instruction) -> list[Ref]:
 
 def _runs(program: Code) -> dict[int, tuple[int, int]]:
     """The runs of successive elementwise instructions on large arrays of one shape."""
-    instructions, least = program.instructions, cost.BLOCKED_ELEMENTS
-    shapes = [
-        block_shape(x, lambda x: program.like(x).shape)
-        if math.prod(x.shape) >= least or x.op in TOTALS
-        else None
-        for x in instructions
-    ]
+    instructions = program.instructions
+    shapes = [_block_shape(program, x) for x in instructions]
     runs: dict[int, tuple[int, int]] = {}
     start = 0
     # a sum is known only after the last block
@@ -271,19 +268,14 @@ def length_of_blocks(program: Code, run: range) -> int:
     return cost.BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
-def block_shape(
-    instruction: Instruction, shape_of: Callable[[Any], tuple[int, ...]]
-) -> tuple[int, ...] | None:
-    """The shape over which an instruction can be done block by block, if it can.
-
-    `shape_of` gives the shapes of its operands.
-    """
-    is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
-    if not is_total and not instruction.is_elementwise:
-        return None
-    shape = shape_of(instruction.operands[0]) if is_total else instruction.shape
+def _block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
+    """The shape over which an instruction can be done block by block, if it can."""
+    options, shape = instruction.options, instruction.shape
+    if instruction.op in TOTALS and options.get("axis") is None and not options.get("keepdims"):
+        shape = program.like(instruction.operands[0]).shape
     if math.prod(shape) < cost.BLOCKED_ELEMENTS or instruction.dtype.kind not in "fb":
         return None
-    if not is_total:
-        return shape if all(shape_of(x) in ((), shape) for x in instruction.operands) else None
-    return shape if instruction.options.get("axis") is None else None
+    if shape == instruction.shape and not instruction.is_elementwise:
+        return None
+    fit = all(program.like(x).shape in ((), shape) for x in instruction.operands)
+    return shape if fit else None
