@@ -130,6 +130,8 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if a.dtype == np.float16:
         # as NumPy does, since the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
+    if a.dtype.kind in "iu" and a.dtype.itemsize == 8:
+        return mean(a.astype(float), axis=axis, keepdims=keepdims)
     if type(a) is np.ndarray:
         return _reduce_add(a, axis, None, None, keepdims) / count(a, axis)
     return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
