@@ -1,10 +1,9 @@
-"""Elements are picked from rows before all of them are computed, and by one flat index."""
+"""Elements of rows are picked, and added to, by one flat index."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,44 +22,24 @@ from tapegrad.program.program import improvement
 
 
 @improvement(complex=True)
-def pick_first(builder: Builder) -> None:
-    """Elements are picked by flat indices, before a column is subtracted from all.
+def pick_flat(builder: Builder) -> None:
+    """One element of each row is read, and added to, by flat indices; so is the largest of each.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
     if builder.has((pick, unpick, max_, min_)):
-        picked = partial(_picked, builder.uses())
-        rules: dict[Rules, Visit] = {
-            pick: picked,
-            add: _added,
-            subtract: _added,
-            max_: _largest,
-            min_: _largest,
-        }
-        builder.rewrite(
-            lambda builder, instruction: rules[instruction.op](builder, instruction), rules
-        )
+        builder.rewrite(lambda builder, x: _RULES[x.op](builder, x), _RULES)
 
 
-def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> Any:
-    """``(x - c)[i] -> x[i] - c``, where the difference is needed for nothing else."""
+def _picked(builder: Builder, instruction: Instruction) -> Any:
+    """``a[range(n), i]`` -> the elements of a flat array at the places i."""
     a, indices = instruction.operands
     shape = builder.shape(a)
-    difference = builder.source(a, subtract)
     if 0 in shape:
         return None
-    if difference is not None and uses[a] == 1:
-        rows, column = difference.operands
-        if builder.shape(rows) == shape and builder.shape(column) == (*shape[:-1], 1):
-            picked = _flat(builder, rows, indices, instruction.shape)
-            return builder.emit(subtract, picked, builder.reshaped(column, instruction.shape))
-    return _flat(builder, a, indices, instruction.shape)
-
-
-def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-    places = builder.emit(row_places, indices, n=builder.shape(a)[-1])
+    places = builder.emit(row_places, indices, n=shape[-1])
     picked = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
-    return builder.reshaped(picked, shape)
+    return builder.reshaped(picked, instruction.shape)
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
@@ -72,12 +51,10 @@ def _added(builder: Builder, instruction: Instruction) -> Any:
         unpicked, a = builder.source(one, unpick), other
     elif unpicked is not None and instruction.op is subtract:
         sign = -1
-    if unpicked is None or builder.shape(a) != instruction.shape == unpicked.shape:
-        return None
-    if unpicked.shape != instruction.shape or builder.dtype(a) != instruction.dtype:
+    if unpicked is None or not builder.shape(a) == instruction.shape == unpicked.shape:
         return None
     values, indices = unpicked.operands
-    if builder.dtype(values) != instruction.dtype:
+    if not builder.dtype(a) == instruction.dtype == builder.dtype(values):
         return None
     if sign < 0:
         values = builder.emit(negative, values)
@@ -89,7 +66,7 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     """``max(a, -1) -> a[argmax(a, -1)]``, which takes a fifth of the time."""
     (a,) = instruction.operands
     shape = builder.shape(a)
-    if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or 0 in shape or shape[-1] == 1:
+    if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or shape[-1] == 1:
         return None
     if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
         return None
@@ -105,3 +82,10 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     places = builder.emit(add, at, starts)
     largest = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
     return builder.reshaped(largest, instruction.shape)
+
+
+_RULES: Mapping[Rules, Visit] = {
+    pick: _picked,
+    **dict.fromkeys([add, subtract], _added),
+    **dict.fromkeys([max_, min_], _largest),
+}
