@@ -35,6 +35,24 @@ def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, reme
     same(tg.jvp(scanned, args, tangents), tg.jvp(unrolled, args, tangents))
 
 
+# loops in a step: one of two carries, and one of no steps, which has nothing to keep
+INSIDE = [
+    lambda c, x, w: np.sum(
+        tg.scan(lambda a, b: ((np.tanh(a[0] * b + c), a[1] + a[0][0]), a[0] * a[1]), (c, x[0]), w)[
+            1
+        ],
+        axis=0,
+    ),
+    lambda c, x, w: tg.fori_loop(0, 0, lambda i, a: np.tanh(a * w[0] + x), c * x),
+]
+
+
+def test_scan_of_loops_has_the_second_derivatives_of_its_loop():
+    args, tangents = arguments(1), arguments(1, 1)
+    scanned, unrolled = losses(INSIDE, False)
+    same(tg.hvp(scanned, args, tangents), tg.hvp(unrolled, args, tangents))
+
+
 def test_scan_records_do_not_depend_on_the_length():
     def loss(xs):
         return tg.scan(lambda c, x: (np.tanh(c + x), c), 0.0, xs)[0]
