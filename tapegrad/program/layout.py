@@ -95,9 +95,9 @@ def fillings(
     in_blocks: Container[int],
     kept: Container[Any],
 ) -> dict[Ref, tuple[Part, ...]]:
-    """The concatenations and stacks with a buffer of their own, and their parts.
+    """The concatenations and stacks of which parts are written directly to their place.
 
-    They are small, or some of their parts are written directly to their place.
+    All their parts are given.
 
     Parameters
     ----------
@@ -110,11 +110,11 @@ def fillings(
     kept
         What the outputs are, or are views of.
     """
-    joined = {Ref("instruction", i): x for i, x in enumerate(program.instructions) if is_joined(x)}
     placed: set[Any] = set()
     direct: dict[Ref, set[Any]] = {}
-    for ref, instruction in joined.items():
-        if instruction.options.get("axis", 0) or ref in kept:
+    for i, instruction in enumerate(program.instructions):
+        ref = Ref("instruction", i)
+        if not is_joined(instruction) or instruction.options.get("axis", 0) or ref in kept:
             continue
         parts = {
             x
@@ -129,11 +129,7 @@ def fillings(
         if parts:
             direct[ref] = parts
             placed |= parts
-    return {
-        ref: parts_of(program, instruction, direct.get(ref, ()))
-        for ref, instruction in joined.items()
-        if ref in direct or (is_small(instruction) and not (ref in kept or ref in placed))
-    }
+    return {ref: parts_of(program, program.of(ref), parts) for ref, parts in direct.items()}
 
 
 def is_joined(instruction: Instruction) -> bool:

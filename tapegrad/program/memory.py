@@ -53,8 +53,8 @@ class Plan:
     turned
         Results that lie in memory in another order of axes, with that order.
     filled
-        Concatenations and stacks with a buffer of their own, and their parts. Results that are
-        written to their place there have no other home.
+        Concatenations and stacks of which parts are written directly to their place, and all their
+        parts. The direct ones have no other home.
     home
         The buffer that each instruction writes its result to. One that is not listed makes a new
         array, or a view.
@@ -94,7 +94,7 @@ class Plan:
             direct: list[Any] = [x.value for x in parts if x.direct]
             whole.update(dict.fromkeys(direct, ref))
             ends[ref] = max([ends[ref], *[ends[x] for x in direct]])
-            begins[min([ref.index, *[x.index for x in direct]])] = ref
+            begins[min([x.index for x in direct])] = ref
         owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
         self._owners = set(owner.values())
         for x in self._owners:
@@ -164,7 +164,7 @@ class Plan:
             if x in self._results:
                 if self.fits[x.index] and instruction.nbytes >= LARGE and not inside:
                     self._places[x] = x
-            elif x not in self.live.owner and (self.fits[x.index] or x in self.filled):
+            elif self.fits[x.index] and x not in self.live.owner:
                 end, (_, stop) = self.live.ends[x], self.runs.get(x.index, (0, 0))
                 if x.index < end < stop:
                     self.guests[x] = x
