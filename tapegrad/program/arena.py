@@ -52,26 +52,26 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     return starts
 
 
-@attrs.define
-class Memory:
+@attrs.define(eq=False)
+class Buffer:
     """An array that a program allocates once, and fills anew in each call.
 
     Attributes
     ----------
-    name
-        Its name.
     shape, dtype
         Of the array.
     alive
         When it is needed.
+    name
+        Its name in the program.
     arena, start
         The name of the memory that it lies in, if it shares any, and where it begins there.
     """
 
-    name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    alive: Moments
+    alive: Moments = 0
+    name: str = ""
     arena: str = ""
     start: int = 0
 
@@ -118,15 +118,16 @@ class Arena:
     """
 
     def __init__(self, names: Names) -> None:
-        self.memory: list[Memory] = []
+        self.memory: list[Buffer] = []
         self.views: list[View] = []
         self._known: set[str] = set()
         self.once: list[Line] = []
         self._names = names
 
-    def new(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], alive: Moments) -> str:
-        """Have an array of this name allocated, which is needed at these moments."""
-        self.memory.append(Memory(name, shape, dtype, alive))
+    def add(self, x: Buffer, name: str) -> str:
+        """Have an array allocated, by this name."""
+        x.name = name
+        self.memory.append(x)
         self._known.add(name)
         return name
 
@@ -158,7 +159,7 @@ class Arena:
             name = self._names.new("arena")
             for start, (x, _) in zip(starts, shared, strict=True):
                 x.arena, x.start = name, start * cost.CACHE_LINE
-            arena = Memory(name, (whole * cost.CACHE_LINE,), np.dtype(np.uint8), 0)
+            arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
             self.memory.insert(0, arena)
 
 

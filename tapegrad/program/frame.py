@@ -92,11 +92,11 @@ class Frame:
         self.still: dict[Any, str] = {}
         self._hold_constants()
         self._name_results()
-        buffers = {buffer: names.new(f"buf{i}") for i, buffer in enumerate(plan.buffers)}
-        for buffer, name in buffers.items():
-            alive = buffer.alive if inside is None else inside
-            arena.new(name, buffer.shape, buffer.dtype, alive)
-        self.places: dict[Any, str] = {x: buffers[home] for x, home in plan.home.items()}
+        for i, buffer in enumerate(plan.buffers):
+            if inside is not None:
+                buffer.alive = inside
+            arena.add(buffer, names.new(f"buf{i}"))
+        self.places: dict[Any, str] = {x: buffer.name for x, buffer in plan.home.items()}
         for ref, parts in plan.filled.items():
             for part in parts:
                 if part.direct:

@@ -7,16 +7,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-import numpy as np
-
 from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
-from tapegrad.program.arena import Moments, life
+from tapegrad.program.arena import Buffer, life
 from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import fillings, layouts, ordered
@@ -25,15 +22,6 @@ from tapegrad.tree.ownership import LARGE
 
 # ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
-
-
-@attrs.define(eq=False)
-class Buffer:
-    """Memory for values of one shape and dtype, one at a time."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    alive: Moments = 0  # when it is in use
 
 
 class Plan:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
+from tapegrad.program.arena import Buffer
 from tapegrad.program.control.loop import Branch, Loop, stacked
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Code, Ref
@@ -136,7 +137,7 @@ class _Loop:
     ) -> str:
         """Have memory allocated once, for these values of the program around the loop."""
         alive = self.frame.life_of(self.index, held)
-        return self.frame.arena.new(name, shape, np.dtype(dtype), alive)
+        return self.frame.arena.add(Buffer(shape, np.dtype(dtype), alive), name)
 
     def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
         """Have each step see the next of a list of rows, of memory that stays in place or not."""
