@@ -154,6 +154,12 @@ def _matmul(x1: Any, x2: Any) -> str:
     return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
 
 
+def _power(x1: Any, x2: Any) -> str | None:
+    """NumPy's call; of truth values its operator, which the op calls, gives a square of int8."""
+    is_mask = x1 is not None and x1.dtype.kind == "b"
+    return None if is_mask else "{power}({0}, {1}, {out})"
+
+
 def _einsum(*operands: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
     text = "{einsum}({subscripts}, {listed}, optimize={optimize}, out={out})"
@@ -177,7 +183,7 @@ def _irfft(a: Any) -> str | None:
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
 _BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
-    "power": "{power}({0}, {1}, {out})",
+    "power": _power,
     "clip_both": "{clip}({0}, {1}, {2}, {out})",
     "real": "{asarray}({0})",
     "index_select": "{0}.take({1}, 0)",
