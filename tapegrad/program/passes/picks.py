@@ -1,9 +1,10 @@
-"""Elements of rows are picked, and added to, by one flat index."""
+"""Elements are picked from rows before all of them are computed, and by one flat index."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,24 +23,44 @@ from tapegrad.program.program import improvement
 
 
 @improvement(complex=True)
-def pick_flat(builder: Builder) -> None:
-    """One element of each row is read, and added to, by flat indices; so is the largest of each.
+def pick_first(builder: Builder) -> None:
+    """Elements are picked by flat indices, before a column is subtracted from all.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
     if builder.has((pick, unpick, max_, min_)):
-        builder.rewrite(lambda builder, x: _RULES[x.op](builder, x), _RULES)
+        picked = partial(_picked, builder.uses())
+        rules: dict[Rules, Visit] = {
+            pick: picked,
+            add: _added,
+            subtract: _added,
+            max_: _largest,
+            min_: _largest,
+        }
+        builder.rewrite(
+            lambda builder, instruction: rules[instruction.op](builder, instruction), rules
+        )
 
 
-def _picked(builder: Builder, instruction: Instruction) -> Any:
-    """``a[range(n), i]`` -> the elements of a flat array at the places i."""
+def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> Any:
+    """``(x - c)[i] -> x[i] - c``, where the difference is needed for nothing else."""
     a, indices = instruction.operands
     shape = builder.shape(a)
+    difference = builder.source(a, subtract)
     if 0 in shape:
         return None
-    places = builder.emit(row_places, indices, n=shape[-1])
+    if difference is not None and uses[a] == 1:
+        rows, column = difference.operands
+        if builder.shape(rows) == shape and builder.shape(column) == (*shape[:-1], 1):
+            picked = _flat(builder, rows, indices, instruction.shape)
+            return builder.emit(subtract, picked, builder.reshaped(column, instruction.shape))
+    return _flat(builder, a, indices, instruction.shape)
+
+
+def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+    places = builder.emit(row_places, indices, n=builder.shape(a)[-1])
     picked = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
-    return builder.reshaped(picked, instruction.shape)
+    return builder.reshaped(picked, shape)
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
@@ -82,10 +103,3 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     places = builder.emit(add, at, starts)
     largest = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
     return builder.reshaped(largest, instruction.shape)
-
-
-_RULES: Mapping[Rules, Visit] = {
-    pick: _picked,
-    **dict.fromkeys([add, subtract], _added),
-    **dict.fromkeys([max_, min_], _largest),
-}

@@ -19,12 +19,12 @@ from programs import (
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.rows import sum_segments, unpick
+from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.ir import Ref, content
-from tapegrad.program.passes import pick_flat
+from tapegrad.program.passes import pick_first
 from tapegrad.program.program import rebuilt, rule
 from tapegrad.testing import programs
 
@@ -132,9 +132,14 @@ def test_a_rule_sees_and_shares_what_stands_there_by_now():
     assert after(early, lambda x: np.sin(x) - np.cos(x), x) == ["cos", "subtract"]
 
 
-def test_pick_flat_takes_the_largest_of_wide_rows():
+def test_pick_first_before_a_column_is_taken_off_and_the_largest_of_wide_rows():
+    def fn(x, i):
+        return pick(x - tg.sum(x, -1, keepdims=True), i)
+
+    ops = after(pick_first, fn, SQUARE, np.array([0, 2, 1]))
+    assert ops.index("subtract") > ops.index("index_select")
     for n, wide in ((32, True), (2, False)):
-        ops = after(pick_flat, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
+        ops = after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
         assert ("argmax" in ops) == wide
 
 
