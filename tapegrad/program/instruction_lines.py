@@ -166,12 +166,17 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
         if not is_small(instruction):
             return False
         parts = parts_of(frame.program, instruction)
-    stays = frame.still.get(ref) == place
+    name, stays = frame.values[ref], frame.still.get(ref) == place
+    line = Line(name, place, "its parts are written there", instruction)
+    if not stays:
+        # which may be a new array
+        frame.lines.append(line)
     for part in parts:
         if not part.direct:
-            target = f"{frame.part(part, place)}[...]" if stays else f"{place}{part.view}"
+            target = f"{frame.part(part, place)}[...]" if stays else f"{name}{part.view}"
             frame.write(target, frame.operand(part.value))
-    frame.write(frame.values[ref], place, "its parts are written there", instruction)
+    if stays:
+        frame.lines.append(line)
     return True
 
 

@@ -100,8 +100,13 @@ def flipped(x, y):
     return (np.maximum(x, y) + np.zeros(50)) @ np.eye(50)[::-1]
 
 
+def joined(x, y):
+    """Half of each, beside each other."""
+    return np.concatenate([(x + np.zeros(50))[25:], (y + np.zeros(50))[25:]])
+
+
 # on these numbers all of them are exact
-OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total, flipped)
+OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign, total, flipped, joined)
 
 
 @depth("program, in blocks")
@@ -175,6 +180,18 @@ def test_a_block_is_not_written_over_what_another_reads_through_a_view():
     small = mock.patch("tapegrad.program.cost.BLOCK_BYTES", 64)
     with mock.patch("tapegrad.program.memory.LARGE", 1), MANY_ARE_FEW, small:
         same(tg.compile(fn)(x, y, np.eye(50)), fn(x, y, np.eye(50)), 1e-12)
+
+
+def test_parts_are_joined_in_one_new_array():
+    def fn(x, y):
+        return np.concatenate([x, y]) * y[0]
+
+    x, y = RNG.normal(size=(2, 50))
+    with mock.patch("tapegrad.program.memory.LARGE", 1):
+        step = tg.compile(fn)
+        same(step(x, y), fn(x, y), 0)
+        # another might lie in the same memory by chance
+        assert str(step.program(x, y)).count("empty(") == 1
 
 
 @depth("program, in results")
