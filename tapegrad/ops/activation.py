@@ -101,7 +101,7 @@ def softplus(x: Any) -> Any:
 
 
 @op(
-    lambda g, y, x: select(np.greater(x, 0), g, 0),
+    lambda g, y, x: select(np.greater(y, 0), g, 0),
     jvp=elementwise,
     kink="0 at 0",
     composite=True,

@@ -267,11 +267,13 @@ def test_a_value_is_used_up_before_the_next_is_made():
     def step(w, x):
         return [a - 0.1 * g for a, g in zip(w, tg.grad(loss)(w, x), strict=True)]
 
-    w = [RNG.normal(size=(20, 300)), RNG.normal(size=(300, 20))]
+    w = [RNG.normal(size=(20, 300)), RNG.normal(size=(300, 20))] * 2
     x = RNG.normal(size=(200, 20))
     first, then = (tg.compile(step, passes=passes) for passes in (OTHERS, PASSES))
     # the cotangent of the hidden layer lies where the layer did
     assert size(then.program(w, x)) < size(first.program(w, x)) - 0.8 * 8 * 200 * 300
+    # no slope is held until its layer's turn comes: one of each width
+    assert sum(y.dtype == bool for y in Plan(then.program(w, x)).buffers) == 2
     same(then(w, x), step(w, x), 1e-9)
 
 
