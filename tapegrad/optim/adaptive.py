@@ -23,9 +23,15 @@ def mixed_squares(kept: Any, old: Any, g: Any) -> tuple[Any, Any]:
     return within(new, np.add, new, part), part
 
 
-def above_zero(epsilon: Any, root: Any) -> Any:
-    """What is added to a root: for float16, which rounds small numbers to 0, at least 6e-5."""
-    return np.maximum(epsilon, np.finfo(root.dtype).tiny) if root.dtype == np.float16 else epsilon
+def rooted(square: Any, epsilon: Any, memory: Any) -> Any:
+    """The root plus epsilon, in an array's memory if it fits there.
+
+    For float16, which rounds small numbers to 0, epsilon is at least 6e-5.
+    """
+    root = within(memory, np.sqrt, square)
+    if root.dtype == np.float16:
+        epsilon = np.maximum(epsilon, np.finfo(root.dtype).tiny)
+    return within(root, np.add, root, epsilon)
 
 
 @immutable
@@ -123,8 +129,7 @@ class Adam(Optimizer):
         mean, part = self.beta1 * moments[0], (1 - self.beta1) * g
         mean = within(mean, np.add, mean, part)
         square, root = mixed_squares(self.beta2, moments[1], g)
-        root = within(root, np.sqrt, square)
-        root = within(root, np.add, root, above_zero(epsilon, root))
+        root = rooted(square, epsilon, root)
         part = within(part, np.multiply, length, mean)
         part = within(part, np.divide, part, root)
         return within(part, np.subtract, p, part), mean, square
@@ -268,8 +273,7 @@ class RMSProp(Optimizer):
             mean, part = self.alpha * old["mean"], (1 - self.alpha) * g
             new.append(within(mean, np.add, mean, part))
             variance = square - squared(new[-1])
-        root = within(root, np.sqrt, variance)
-        root = within(root, np.add, root, above_zero(self.epsilon, root))
+        root = rooted(variance, self.epsilon, root)
         v = within(root, np.divide, g, root)
         if "velocity" in old:
             part = self.momentum * old["velocity"]
@@ -362,7 +366,6 @@ class Adagrad(Optimizer):
         (rate,) = numbers
         part, step = squared(g), rate * g
         total = moments[0] + part
-        root = within(part, np.sqrt, total)
-        root = within(root, np.add, root, above_zero(self.epsilon, root))
+        root = rooted(total, self.epsilon, part)
         step = within(step, np.divide, step, root)
         return within(step, np.subtract, p, step), total
