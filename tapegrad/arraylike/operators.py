@@ -85,7 +85,6 @@ class Operators:
     searchsorted = method(np.searchsorted)
     clip = method(np.clip)
     round = method(np.round)
-    conj = conjugate = method(np.conj)
     dot = method(np.dot)
     squeeze = method(np.squeeze)
     swapaxes = method(np.swapaxes)
@@ -101,9 +100,12 @@ class Operators:
     real = property(method(np.real))
     imag = property(method(np.imag))
 
-    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+    def __pow__(self: Any, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
             _refuse_modulus(f"t ** {other}", modulus)
+        if type(other) is int and other == 2 and self.dtype.kind == "b" and not self._is_a_number():
+            # as NumPy's operator, unlike its function
+            return ANSWERS[np.square](self)
         return _power(self, other)
 
     def __rpow__(self, other: Any, modulus: Any = None) -> Any:
@@ -123,6 +125,12 @@ class Operators:
     def transpose(self, *axes: Any) -> Any:
         """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
         return ANSWERS[np.transpose](self, axes[0] if len(axes) == 1 else axes or None)
+
+    def conj(self: Any) -> Any:
+        """`tg.conj` of the Tensor; one of real numbers itself, as in NumPy."""
+        return ANSWERS[np.conj](self) if self.dtype.kind == "c" else self
+
+    conjugate = conj
 
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
         """`tg.astype` of the Tensor; `copy` has no effect, since nothing changes."""

@@ -197,8 +197,8 @@ def power(x1: Any, x2: Any) -> Any:
     array(12.)
     """
     # for a Python number the operator is faster; not for NumPy's scalars, whose dtype NumPy before
-    # 2.3 ignores
-    if isinstance(x1, np.ndarray) and type(x2) in (int, float, complex):
+    # 2.3 ignores, nor for truth values, whose square it computes in int8
+    if isinstance(x1, np.ndarray) and type(x2) in (int, float, complex) and x1.dtype.kind != "b":
         return x1**x2
     return np.power(x1, x2)
 

@@ -145,6 +145,24 @@ def test_without_axes_each_operator_gives_what_numpy_gives(
         np.testing.assert_array_equal(value, want)
 
 
+# NumPy's operator, function and method differ in the dtype of a square and of a conjugate
+OF_TRUTHS = [
+    lambda b: b**2,
+    lambda b: b**3,
+    lambda b: np.power(b, 2),
+    lambda b: np.square(b),
+    lambda b: np.conj(b),
+    lambda b: b.conj(),
+]
+
+
+@pytest.mark.parametrize("run", [run_recorded, run_compiled])
+def test_of_truth_values_each_has_numpys_dtype(run: Any) -> None:
+    for fn, x in itertools.product(OF_TRUTHS, (np.array([1.0, -1.0]), np.array(1.0))):
+        got, want = run(lambda x, fn=fn: fn(x > 0), x), fn(x > 0)
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+
+
 def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
     def square(s: Any) -> Any:
         s *= s
