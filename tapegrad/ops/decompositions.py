@@ -282,6 +282,8 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     if gu is None and gvh is None:
         return _of_values(gs, u, s, vh)
     row, column = np.expand_dims(s, -2), np.expand_dims(s, -1)
+    # shares of the sum of two values, since a difference of squares could overflow
+    both = row + column + np.eye(s.shape[-1], dtype=s.dtype)
     diagonal = 0 if gs is None else np.expand_dims(gs, -2)
     pairs: list[Any] = [] if gu is None else [(u, gu)]
     check_phases("svd", *pairs, *([] if gvh is None else [(adjoint(vh), adjoint(gvh))]))
@@ -289,7 +291,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     outside: Any = 0  # of the space that the vectors span
     if gu is not None:
         of_u = adjoint(u) @ gu
-        inner = (of_u - adjoint(of_u)) * row
+        inner = (of_u - adjoint(of_u)) * (row / both)
         if u.dtype.kind == "c":
             # the phase that both vectors of a singular value share is left to the second
             diagonal = diagonal + 1j * np.imag(of_u) / row
@@ -297,10 +299,10 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
             outside = (gu - u @ of_u) / row @ vh
     if gvh is not None:
         of_v = gvh @ adjoint(vh)
-        inner = inner + column * (adjoint(of_v) - of_v)
+        inner = inner + (column / both) * (adjoint(of_v) - of_v)
         if m > n:
             outside = outside + u @ ((gvh - of_v @ vh) / column)
-    inner = inner / ((row - column) * (row + column) + np.eye(s.shape[-1], dtype=s.dtype))
+    inner = inner / _gaps(s)
     return u @ np.where(on_diagonal(inner), diagonal, inner) @ vh + outside
 
 

@@ -83,6 +83,19 @@ def test_norms_and_their_gradients_at_zeros_and_ties() -> None:
     close(tg.norm(2.0), 2.0)
 
 
+@pytest.mark.parametrize("ord", ["nuc", 2, -2])
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_second_derivatives_of_singular_values_do_not_depend_on_units(
+    ord: Any, scale: float
+) -> None:
+    slope = tg.grad(lambda x: tg.norm(x, ord))
+    for a in (A, A[:, :2], A[:1]):
+        v = np.cos(a)
+        want = tg.vjp(slope, a)[1](v)[0]
+        close(tg.vjp(slope, a * scale)[1](v * scale)[0], want)
+        close(tg.jvp(slope, (a * scale,), (v * scale,))[1], want)
+
+
 @pytest.mark.parametrize("ord", [1.0, 2.0, 3.0, 0.5, -1.0, -2.0])
 @pytest.mark.parametrize("norm", [tg.norm, lambda x, p: tg.vector_norm(x, ord=p)])
 def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Any) -> None:
