@@ -21,7 +21,7 @@ from tapegrad.ops.casting import (
     squared_size,
     to_array,
 )
-from tapegrad.ops.partial_reduction import count, number_of, per_element, typed, where_part
+from tapegrad.ops.partial_reduction import averaged, count, number_of, summed, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
@@ -76,11 +76,10 @@ def var(
         mean = np.mean(a, dtype=dtype, **of)
         is_rounded = mean.dtype.kind in "fc"
         apart = deviations(a, mean, functools.partial(np.mean, **of)) if is_rounded else a - mean
-    apart = where_part(squared_size(apart), where, 0, axis)
-    y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
+    squares = where_part(squared_size(apart), where, 0, axis)
     n = number_of(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
-    y = per_element(y, n)
+    y = averaged(typed(squares, dtype), n, axis, keepdims)
     return y if dtype is None else number(typed(y, dtype))
 
 
@@ -164,15 +163,15 @@ def average(
         across = tuple(side if i in axes else 1 for i, side in enumerate(a.shape))
         weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
     weights = weights.astype(np.result_type(a.dtype, weights.dtype))
-    total = sum(weights, axis=axis, keepdims=keepdims)
+    total = summed(weights, axis, keepdims)
     known = seen(total)
     if known is not None and (known == 0).any():
         raise ZeroDivisionError(
             f"average: weights of shape {weights.shape} sum to 0 over axis {axis}; give at least "
             "one another weight, or write the mean you want (np.sum(a * weights) / n)"
         )
-    y = sum(a * weights, axis=axis, keepdims=keepdims) / total
-    return (y, broadcast_to(total, y.shape)) if returned else y
+    y = averaged(a * weights, total, axis, keepdims)
+    return (y, broadcast_to(total.astype(y.dtype), y.shape)) if returned else y
 
 
 @function(numpy=np.ptp, kink="ties share equally")
@@ -258,8 +257,7 @@ def nanmean(
         return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
     a = _but_nan_in(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
-    y = nansum(a, axis=axis, keepdims=keepdims, where=where)
-    return per_element(y, n)
+    return averaged(where_part(without_nan(a, 0), where, 0, axis), n, axis, keepdims)
 
 
 @function(numpy=np.nanvar, complex=True)
@@ -291,8 +289,7 @@ def nanvar(
     apart = np.where(is_number, apart, 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
-    squares = sum(squared_size(apart), axis=axis, keepdims=keepdims)
-    variance = per_element(squares, np.where(too_few, 1, n))
+    variance = averaged(squared_size(apart), np.where(too_few, 1, n), axis, keepdims)
     return number(np.where(too_few, np.nan, variance))
 
 

@@ -389,3 +389,13 @@ def _fits(x: Any, shape: tuple[int, ...]) -> bool:
 def _is_zero(x: Any) -> bool:
     """Whether x is Python's 0, or 0.0 without a sign."""
     return type(x) in (int, float) and str(x) in ("0", "0.0")
+
+
+def tied(a: Any, y: Any) -> Any:
+    """Where an array equals its extremum; a nan is one, as in NumPy."""
+    ties = np.equal(a, y)
+    is_known = isinstance(ties, np.ndarray | np.generic)
+    # most arrays have no nan, which would take two more passes over the elements
+    if is_known and not np.not_equal(y, y).any():
+        return ties
+    return ties | np.not_equal(a, a)

@@ -47,11 +47,25 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
     return np.sum(ones, axis=axis, keepdims=keepdims)
 
 
-def per_element(total: Any, n: Any) -> Any:
-    """A total divided by a number of elements, which float16 may be too narrow to hold."""
-    if total.dtype == np.float16:
-        return per_element(total.astype(np.float32), n).astype(np.float16)
-    return total / (n if isinstance(n, int | float) else to_array(n).astype(total.dtype))
+# the dtype in which a mean is summed, as in NumPy; none for the array's own
+_SUMMED_IN = {"e": np.dtype(np.float32), **dict.fromkeys("?bBhHiIlLqQ", np.dtype(float))}
+# typed as Any, since NumPy's stubs require a literal for keepdims
+_reduce_add: Any = np.add.reduce
+
+
+def summed(a: Any, axis: Any, keepdims: bool) -> Any:
+    """The sums of an array, in the dtype in which a mean is summed."""
+    wide = _SUMMED_IN.get(a.dtype.char)
+    if type(a) is np.ndarray:
+        return _reduce_add(a, axis, wide, None, keepdims)
+    return np.sum(typed(a, wide), axis=axis, keepdims=keepdims)
+
+
+def averaged(a: Any, n: Any, axis: Any, keepdims: bool) -> Any:
+    """The sums of an array, each divided by a number of elements or by a sum of weights."""
+    total = summed(a, axis, keepdims)
+    y = total / (n if isinstance(n, int | float) else to_array(n).astype(total.dtype))
+    return y.astype(a.dtype) if a.dtype.char == "e" else y
 
 
 def typed(a: Any, dtype: Any) -> Any:
@@ -101,12 +115,10 @@ def mean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
     """The mean of part of an array."""
-    a = to_array(a)
-    wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind in "fc" else float
-    # as NumPy does, since the sum would soon overflow
-    a = a.astype(np.float32 if wide == np.float16 else wide)
-    y = np.sum(where_part(a, where, 0, axis), axis=axis, keepdims=keepdims)
-    return per_element(y, number_of(a, axis, keepdims, where)).astype(wide)
+    a = typed(a, dtype)
+    n = number_of(a, axis, keepdims, where)
+    y = averaged(where_part(a, where, 0, axis), n, axis, keepdims)
+    return y if dtype is None else y.astype(dtype)
 
 
 def least(dtype: Any) -> Any:

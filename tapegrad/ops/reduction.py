@@ -12,7 +12,7 @@ from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, kept, lines, shifted
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.logic import select
+from tapegrad.ops.logic import select, tied
 from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.shape import broadcast_to
 
@@ -127,14 +127,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([0.5, 0.5])
     """
     a = to_array(a)
-    if a.dtype == np.float16:
-        # as NumPy does, since the sum would soon overflow
-        return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
-    if a.dtype.kind in "iu" and a.dtype.itemsize == 8:
-        return mean(a.astype(float), axis=axis, keepdims=keepdims)
-    if type(a) is np.ndarray:
-        return _reduce_add(a, axis, None, None, keepdims) / count(a, axis)
-    return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
+    return in_part.averaged(a, count(a, axis), axis, keepdims)
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
@@ -172,14 +165,13 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
-    ties = np.equal(a, unreduced(y, a, axis, keepdims))
-    # nan equals nothing, so there may be no tie at all
+    ties = tied(a, unreduced(y, a, axis, keepdims))
     if type(ties) is np.ndarray and ties.size < y.size << 8:
         # at most 255 each, which bytes can count
         n = _reduce_add(ties.view(np.uint8), axis, np.uint8, None, True)
     else:
         n = np.sum(ties, axis=axis, keepdims=True)
-    share = unreduced(g, a, axis, keepdims) / np.maximum(n, 1).astype(g.dtype)
+    share = unreduced(g, a, axis, keepdims) / n.astype(g.dtype)
     return select(ties, share, 0)
 
 
@@ -194,7 +186,7 @@ _SELECTED: dict[str, Any] = {
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest element over an axis, several, or all; arguments as for `sum`.
 
-    Elements that tie for it share the gradient equally.
+    Elements that tie for it share the gradient equally. As in NumPy, nan counts as the largest.
 
     Examples
     --------
@@ -209,7 +201,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest element over an axis, several, or all; arguments as for `sum`.
 
-    Elements that tie for it share the gradient equally.
+    Elements that tie for it share the gradient equally. As in NumPy, nan counts as the smallest.
 
     Examples
     --------

@@ -21,7 +21,7 @@ from tapegrad.declare.batching import (
 from tapegrad.ops.adding import add_at_places_into, add_flat, sum_rows
 from tapegrad.ops.element_pairs import of_segments
 from tapegrad.ops.indexing import HOLE, add_taken, getitem, scatter
-from tapegrad.ops.logic import select
+from tapegrad.ops.logic import select, tied
 from tapegrad.ops.partial_reduction import least
 from tapegrad.ops.product import moved
 
@@ -79,9 +79,9 @@ def sum_segments(values: Any, indices: Any, n: int) -> Any:
 
 def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     """g where a segment's maximum is, shared where several tie, and 0 elsewhere."""
-    ties = np.equal(values, index_select(y, indices))
+    ties = tied(values, index_select(y, indices))
     count = sum_segments(ties.astype(np.intp), indices, n=n)
-    # nan equals nothing, so there may be no tie at all
+    # a segment may be empty
     share = g / np.maximum(count, 1).astype(g.dtype)
     return select(ties, index_select(share, indices), 0)
 

@@ -24,7 +24,7 @@ from tapegrad.ops.batched_index import HOLE, batched_index
 from tapegrad.ops.casting import astype, require_room
 from tapegrad.ops.element_pairs import of_update
 from tapegrad.ops.indexing import getitem, may_repeat, put_back, with_arrays
-from tapegrad.ops.logic import select
+from tapegrad.ops.logic import select, tied
 from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import broadcast_to
 
@@ -154,10 +154,9 @@ def _index_extremum_vjp(
     """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
     index = put_back(index, arrays)
     # values of another dtype are compared as they were rounded into the array
-    own, ties = np.equal(a, y), np.equal(astype(values, y.dtype), getitem(y, index=index))
+    own, ties = tied(a, y), tied(astype(values, y.dtype), getitem(y, index=index))
     n = index_add(own.astype(np.intp), ties.astype(np.intp), index=index)
-    # nan equals nothing, so there may be no tie at all
-    share = g / np.maximum(n, 1).astype(g.dtype)
+    share = g / n.astype(g.dtype)
     return select(own, share, 0) if i == 0 else select(ties, getitem(share, index=index), 0)
 
 
