@@ -89,7 +89,7 @@ class Dependence:
 
 def unique(keys: Sequence[Array]) -> Array:
     """All keys, sorted, each once."""
-    merged = np.concatenate(keys) if len(keys) != 1 else keys[0]
+    merged = keys[0] if len(keys) == 1 else np.concatenate([np.zeros(0, int), *keys])
     # runs that are sorted already take linear time
     merged = np.sort(merged, kind="stable")
     return merged[np.append(True, merged[1:] != merged[:-1])] if len(merged) else merged
@@ -98,6 +98,11 @@ def unique(keys: Sequence[Array]) -> Array:
 def none(shape: tuple[int, ...], n: int) -> Dependence:
     """An array that varies and has no derivative, such as an index."""
     return Dependence(shape, n, np.zeros(0, int))
+
+
+def varying(x: Any, n: int) -> Dependence:
+    """An array that varies; what is known as an array has no derivative."""
+    return x if type(x) is Dependence else none(np.shape(x), n)
 
 
 def full(shape: tuple[int, ...], n: int, inputs: Array) -> Dependence:
@@ -157,7 +162,7 @@ def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: An
         for k, x in enumerate(operands):
             if k < len(rules) and rules[k] is not None:
                 keys += [_passed(op, k, operands, options, shape, part) for part in leaves([x])]
-    return Dependence(shape, n, unique(keys)) if keys else none(shape, n)
+    return Dependence(shape, n, unique(keys))
 
 
 def leaves(operands: Iterable[Any]) -> list[Dependence]:
@@ -335,8 +340,5 @@ def of_call(operands: Sequence[Any], like: Any, call: Any) -> Any:
     """The results of a checkpointed call, which is repeated."""
     tape, outputs = call.again()
     known = {x: y for x, y in zip(call.reads, operands, strict=True) if leaves([y])}
-    parts = of_tape(tape, known, outputs)
     n = leaves(operands)[0].n
-    return call.layout.together(
-        [x if type(x) is Dependence else none(np.shape(x), n) for x in parts]
-    )
+    return call.layout.together([varying(x, n) for x in of_tape(tape, known, outputs)])

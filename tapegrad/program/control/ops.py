@@ -198,12 +198,8 @@ def _named(name: str) -> Rules:
         batch=_batch,
         complex=True,
     )
-    declare(
-        op,
-        pattern=called_lazily(
-            "tapegrad.program.control.pattern", "of_while" if name == "while_loop" else "of_loop"
-        ),
-    )
+    pattern = "of_while" if name == "while_loop" else "of_loop"
+    declare(op, pattern=called_lazily("tapegrad.loops.pattern", pattern))
     return op
 
 
@@ -285,4 +281,4 @@ COND = Rules(
     batch=_batch_branch,
     complex=True,
 )
-declare(COND, pattern=called_lazily("tapegrad.program.control.pattern", "of_branch"))
+declare(COND, pattern=called_lazily("tapegrad.loops.pattern", "of_branch"))

@@ -21,6 +21,7 @@ from tapegrad.transforms.pattern import (
     none,
     numbered,
     unique,
+    varying,
 )
 from tapegrad.tree.ownership import Array
 
@@ -29,13 +30,14 @@ def of_branch(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:
     """The results of either program."""
     sides = [of_code(code, operands[1:]) for code in (branch.on_true, branch.on_false)]
     n = leaves(operands)[0].n
-    pairs = zip(*sides, branch.on_true.outputs, strict=True)
-    return Parts(tuple([_either(a, b, branch.on_true.like(x).shape, n) for a, b, x in pairs]))
+    keys = [unique([x.keys for x in leaves(pair)]) for pair in zip(*sides, strict=True)]
+    return _parts(like, n, keys)
 
 
-def _either(a: Any, b: Any, shape: tuple[int, ...], n: int) -> Dependence:
-    known = leaves([a, b])
-    return Dependence(shape, n, unique([x.keys for x in known])) if known else none(shape, n)
+def _parts(like: Parts, n: int, keys: Iterable[Array]) -> Parts:
+    """The dependences of results like these, by their keys."""
+    pairs = zip(like.values, keys, strict=True)
+    return Parts(tuple([Dependence(np.shape(x), n, own) for x, own in pairs]))
 
 
 def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
@@ -70,8 +72,8 @@ def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
     """The results of a loop, a step at a time."""
     n = leaves(operands)[0].n
-    varying = [x if type(x) is Dependence else none(np.shape(x), n) for x in operands]
-    captured, carried, arrays = loop.apart(varying)
+    of_operands = [varying(x, n) for x in operands]
+    captured, carried, arrays = loop.apart(of_operands)
     # what a step's results have from its inputs, numbered one after the other
     starts = np.cumsum([0, *[math.prod(x.shape) for x in loop.body.inputs]])
     total = int(starts[-1])
@@ -83,10 +85,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         else none(y.shape, total)
         for i, (x, y) in enumerate(zip(operands, loop.body.inputs, strict=True))
     ]
-    shapes = [loop.body.like(x).shape for x in loop.body.outputs]
-    steps_of = zip(of_code(loop.body, numbers), shapes, strict=True)
-    pairs = [x if type(x) is Dependence else none(s, total) for x, s in steps_of]
-    sizes = [math.prod(s) * n for s in shapes[loop.n_carry :]]
+    step = [varying(x, total) for x in of_code(loop.body, numbers)]
 
     def row(x: Dependence, t: int) -> Array:
         size = math.prod(x.shape[1:]) * n
@@ -94,15 +93,13 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
         return x.keys[low:high] - t * size
 
     carry = [x.keys for x in carried]
-    kept: list[list[Array]] = [[] for _ in sizes]
-    for t in range(loop.steps(varying) or 0)[:: -1 if loop.reverse else 1]:
+    kept: list[list[Array]] = [[] for _ in step[loop.n_carry :]]
+    for t in range(loop.steps(of_operands) or 0)[:: -1 if loop.reverse else 1]:
         now = [x.keys for x in captured] + carry + [row(x, t) for x in arrays]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)
-        results = [unique([state.through(x.pairs)]) for x in pairs]
+        results = [unique([state.through(x.pairs)]) for x in step]
         carry = results[: loop.n_carry]
-        for rows, keys, size in zip(kept, results[loop.n_carry :], sizes, strict=True):
-            rows.append(keys + t * size)
-    ends = [*carry, *[unique([*rows, np.zeros(0, int)]) for rows in kept]]
-    pairs_of = zip(like.values, ends, strict=True)
-    return Parts(tuple([Dependence(np.shape(x), n, keys) for x, keys in pairs_of]))
+        for rows, x, keys in zip(kept, step[loop.n_carry :], results[loop.n_carry :], strict=True):
+            rows.append(keys + t * x.size * n)
+    return _parts(like, n, [*carry, *map(unique, kept)])
