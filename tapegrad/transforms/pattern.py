@@ -273,9 +273,7 @@ def _by_probing(
             return None
         units = np.eye(size).reshape(size, *x)
         batched = tuple([i == k for i in range(len(values))])
-        rows = apply_batched(
-            op, options, batched, (*values[:k], units, *values[k + 1 :]), size, np.zeros(shape)
-        )
+        rows = apply_batched(op, options, batched, (*values[:k], units, *values[k + 1 :]))
     xs, ys = np.nonzero(np.asarray(rows).reshape(size, m))
     return ys, xs
 

@@ -7,10 +7,10 @@ once for each example.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.broadcasting import unbroadcast
@@ -18,12 +18,12 @@ from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor, primal_of
+from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
-from tapegrad.errors.lines import Place, at_users_line
+from tapegrad.errors.lines import at_users_line
 from tapegrad.tree.numbers import is_floating
 
 
@@ -58,33 +58,43 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     for record, done in schedule(tape, wanted):
         if record not in known:
             pairs = [of(x) for x in record._operands]
-            operands, batched = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
-            before = CURRENT.get()
-            if any(batched):
-                of_all = apply_batched(
-                    record.op, record._options, batched, operands, n, record._primal
-                )
-                values[record] = of_all, True
+            if n == 0 and any(b for _, b in pairs):
+                values[record] = _zeros(0, record._primal), True
             else:
-                values[record] = _once(record, operands), False
-            if record.place is not None:
-                take_place(before, record.place)
+                call = record.op, record._options, record.place
+                values[record] = for_all(*call, pairs, partial(_once, record))
         for x in done:
             values.pop(x, None)
     return [of(x) for x in outputs]
 
 
-def take_place(before: Tensor | Origin | None, place: Any) -> None:
-    """Give all records since then the place of the record that they stand for."""
+def for_all(
+    op: Rules,
+    options: Mapping[str, Any],
+    place: Any,
+    pairs: Sequence[tuple[Any, bool]],
+    once: Callable[[tuple[Any, ...]], Any],
+) -> tuple[Any, bool]:
+    """The result of a recorded call for a batch, and whether it has the leading axis.
+
+    Parameters
+    ----------
+    op, options, place
+        The op that was called, its options, and the place that all new records get, if any.
+    pairs
+        The operands, and whether each has the leading axis.
+    once
+        A function of the operands, if none of them has, that gives the result for all examples.
+    """
+    operands, batched = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
+    is_batched, before = any(batched), CURRENT.get()
+    result = apply_batched(op, options, batched, operands) if is_batched else once(operands)
     last = CURRENT.get()
-    while type(last) is Tensor and last is not before:
-        own = getattr(last, "_place", None)
-        if isinstance(own, Place) and type(own) is not type(place):
-            # a kind of place may say more than the line
-            place = attrs.evolve(own, file=place.file, number=place.number, text=place.text)
+    while place is not None and type(last) is Tensor and last is not before:
         # nobody has seen the record yet
         object.__setattr__(last, "_place", place)
         last = last.previous
+    return result, is_batched
 
 
 def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
@@ -105,16 +115,9 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
 
 
 def apply_batched(
-    op: Rules,
-    options: Mapping[str, Any],
-    batched: Batched,
-    operands: tuple[Any, ...],
-    n: int,
-    like: Any,
+    op: Rules, options: Mapping[str, Any], batched: Batched, operands: tuple[Any, ...]
 ) -> Any:
-    """An op's results for n examples, along a leading axis; `like` is the result for one."""
-    if n == 0:
-        return _zeros(0, like)
+    """An op's results for a batch, along a leading axis."""
     if op is PARAMETER:
         return operands[0]
     result = NotImplemented

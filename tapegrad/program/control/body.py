@@ -222,17 +222,13 @@ def program_of(
     called: str,
     inputs: Sequence[Input],
     fn: Callable[[list[Tensor]], Iterable[Any]],
-    place: Callable[[], Any] | None = None,
 ) -> Program:
-    """The program of a function of a list of Tensors that returns a list of Tensors.
-
-    `place` is asked for the place of each instruction.
-    """
-    recorder = Recorder(called, place=place, around=_around())
+    """The program of a function of a list of Tensors that returns a list of Tensors."""
+    recorder = Recorder(called, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
-    structure = tree.flatten([0] * len(outputs))[1]
-    recorded = recorder.tape, recorder.inputs, outputs, structure, called
+    leaves, structure = tree.flatten(outputs)
+    recorded = recorder.tape, recorder.inputs, leaves, structure, called
     return from_tape(*recorded, reach=REACH.get(), stops=True)
 
 

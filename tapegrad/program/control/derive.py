@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import attrs
@@ -34,12 +35,11 @@ from tapegrad.program.ir import (
     depending,
     inputs_at,
     interpreted,
-    like_of,
     needed,
     refs_to,
 )
 from tapegrad.program.program import Program
-from tapegrad.transforms.replay import apply_batched, take_place
+from tapegrad.transforms.replay import for_all
 from tapegrad.tree.ownership import Array
 
 
@@ -306,7 +306,7 @@ def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
 
 
 def run_for_all(
-    code: Code, inputs: Sequence[Any], batched: Sequence[bool], n: int
+    code: Code, inputs: Sequence[Any], batched: Sequence[bool]
 ) -> list[tuple[Any, bool]]:
     """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
 
@@ -314,15 +314,8 @@ def run_for_all(
         return x if type(x) is tuple else (x, False)
 
     def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
-        pairs, options = [*map(pair, values)], dict(instruction.options)
-        operands, own = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
-        if not any(own):
-            return written_again(instruction, operands), False
-        before = last_written()
-        of_all = apply_batched(instruction.op, options, own, operands, n, like_of(instruction))
-        if instruction.place is not None:
-            take_place(before, instruction.place)
-        return of_all, True
+        call = instruction.op, dict(instruction.options), instruction.place
+        return for_all(*call, [*map(pair, values)], partial(written_again, instruction))
 
     pairs = [*zip(inputs, batched, strict=True)]
     return [*map(pair, interpreted(code, pairs, apply))]
@@ -340,7 +333,7 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
     """A program for a batch that returns these outputs for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
-        results = run_for_all(code, tensors, batched, n)
+        results = run_for_all(code, tensors, batched)
         return [with_batch(x, b, n) if w else x for (x, b), w in zip(results, wanted, strict=True)]
 
     return program_of(code.label, batch_inputs(code, batched, n), fn)

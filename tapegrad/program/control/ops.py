@@ -166,11 +166,11 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
     stop, last = loop.stop, loop.n_captured + loop.n_carry
 
     def goes_on(tensors: list[Any]) -> Any:
-        return np.not_equal(run_for_all(stop, tensors, own[:last], n)[0][0], 0)
+        return np.not_equal(run_for_all(stop, tensors, own[:last])[0][0], 0)
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = run_for_all(loop.body, safe(going, tensors, own), own, n)[: loop.n_carry]
+        results = run_for_all(loop.body, safe(going, tensors, own), own)[: loop.n_carry]
         before = tensors[loop.n_captured :]
         return [
             where_each(going, with_batch(x, b, n), y)

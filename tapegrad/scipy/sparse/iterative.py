@@ -18,16 +18,13 @@ from scipy.sparse import linalg as _scipy
 
 from tapegrad.core.forward import apply
 from tapegrad.core.rules import Joint
-from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import last_written
 from tapegrad.declare import op
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
-from tapegrad.program.control.body import program_of, replayed, traced
+from tapegrad.program.control.body import traced
+from tapegrad.program.control.derive import pulled_back
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Code, Input, interpreted
+from tapegrad.program.ir import Code, interpreted
 from tapegrad.scipy._calls import applied_again, pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
 from tapegrad.tree.numbers import is_floating
@@ -81,18 +78,9 @@ def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tup
         raise ValueError(
             f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
         )
-    code, n = done.code, len(done.captured)
-
-    def step(tensors: list[Tensor]) -> list[Any]:
-        own, g = tensors[:-1], tensors[-1]
-        (product,) = replayed(code, own)
-        if type(product) is not Tensor:
-            return [np.zeros_like(like)]
-        tape = Tape(last_written(), g, (own[n],))
-        return [*sweep([tape], {product: g}).values()]
-
-    inputs = [*code.inputs, Input("g", y.shape, y.dtype)]
-    return Linear(code, program_of(f"{code.label}, transposed", inputs, step)), done.captured
+    code = done.code
+    back = pulled_back(code, [0], [len(done.captured)])
+    return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
 
 def _function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
