@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple
 
 import attrs
@@ -43,6 +44,8 @@ Aux = TypeVar("Aux", bound=Any)
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
+# a function, its arguments, and the positions of those to differentiate
+Call = tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]
 
 
 def _as_argnums(argnums: Any) -> Argnums:
@@ -64,23 +67,32 @@ class Transform(Wrapper, Generic[P, R]):
     check_finite: bool = False
     unused: str = attrs.field(default="zero", validator=_check_unused)
     argnames: Argnames | None = attrs.field(default=None, converter=as_argnames)
-    # of the function, found once for all calls
-    description: Description = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        object.__setattr__(self, "description", Description.of(self.fn))
         check_argnames(self.fn, self.argnums, self.argnames)
 
-    def call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
+    @cached_property
+    def description(self) -> Description:
+        """The names of the function and its arguments, found once for all calls."""
+        return Description.of(self.fn)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """A call, with the positions of the arguments to differentiate."""
         if self.argnames is None:
             positions = (0,) if self.argnums == 0 and args else self.positions(args)
             return self.fn, args, kwargs, positions
         names = (self.argnames,) if isinstance(self.argnames, str) else self.argnames
         return called_by_name(self.fn, names, args, kwargs)
+
+    def recorded(
+        self, call: Call, place: Callable[[], Any] | None = None
+    ) -> tuple[Any, tuple[Any, ...], Tape, tuple[Any, ...]]:
+        """The result of a call, the auxiliary part, if any, the tape, and the marked arguments."""
+        description = self.description if call[0] is self.fn else None
+        place = place or (users_place if self.check_finite else None)
+        output, tape, marked = run(*call, place, description)
+        return *split_aux(self.fn, output, self.has_aux), tape, marked
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
@@ -171,22 +183,19 @@ def _value_and_gradients(
     of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
     """The value of a function, with its auxiliary part, and the gradients."""
-    fn, positional, named, positions = of.call(args, kwargs)
-    description = of.description if fn is of.fn else None
-    place = users_place if of.check_finite else None
-    output, tape, marked = run(fn, positional, named, positions, place, description)
-    output, aux = split_aux(of.fn, output, of.has_aux)
+    call = of.call(args, kwargs)
+    output, aux, tape, marked = of.recorded(call)
     check_scalar(of.fn, output)
     seeds = {}
     if type(output) is Tensor and output.origin is tape.last.origin:
         seeds[output] = initial_cotangent(output, None)
     if of.unused == "raise":
         refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
-        chosen = tuple([positional[i] for i in dict.fromkeys(positions)])
+        chosen = tuple([call[1][i] for i in dict.fromkeys(call[3])])
 
         def again(place: Any) -> tuple[Any, Tape, tuple[Any, ...]]:
-            output, tape, marked = run(fn, positional, named, positions, place)
-            return split_aux(of.fn, output, of.has_aux)[0], tape, marked
+            output, _, tape, marked = of.recorded(call, place)
+            return output, tape, marked
 
         refuse(of.fn, tape, seeds, chosen, again)
     value = released(output)
@@ -195,7 +204,7 @@ def _value_and_gradients(
     del tape, output
     checking = Tape._check_finite if of.check_finite else None
     gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
-    return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
+    return (value, *aux) if of.has_aux else value, of.arranged(gradients, call[3])
 
 
 def check_scalar(fn: Fn, output: Any) -> None:

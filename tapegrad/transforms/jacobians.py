@@ -12,14 +12,12 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.forward import push
-from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import label
-from tapegrad.errors.lines import users_place
 from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
     Argnums,
@@ -29,7 +27,6 @@ from tapegrad.transforms.base import (
     R,
     Transform,
     released_tree,
-    split_aux,
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
@@ -70,10 +67,8 @@ class Jacobian(Transform[P, R]):
 
     def _both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
         """The function's result, its Jacobian, and the auxiliary part, if any."""
-        fn, positional, named, positions = self.call(args, kwargs)
-        place = users_place if self.check_finite else None
-        output, tape, marked = run(fn, positional, named, positions, place)
-        output, aux = split_aux(self.fn, output, self.has_aux)
+        call = self.call(args, kwargs)
+        output, aux, tape, marked = self.recorded(call)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
         refuse_complex_inputs(self, inputs)
@@ -81,7 +76,7 @@ class Jacobian(Transform[P, R]):
         take = self._dense if self.sparse is False else self._sparse
         blocks = iter(take(tape, inputs, numeric))
         rows = [
-            self.arranged(tree.unflatten(inner, next(blocks)), positions) if is_numeric(y) else y
+            self.arranged(tree.unflatten(inner, next(blocks)), call[3]) if is_numeric(y) else y
             for y in outputs
         ]
         return output, tree.unflatten(structure, rows), aux
@@ -440,11 +435,11 @@ class HessianDiag(Transform[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         gradient: Fn = Grad(self.fn, self.argnums, self.has_aux, argnames=self.argnames)
-        fn, positional, named, positions = attrs.evolve(self, fn=gradient).call(args, kwargs)
-        output, tape, marked = run(fn, positional, named, positions)
-        output, aux = split_aux(self.fn, output, self.has_aux)
+        second = attrs.evolve(self, fn=gradient)
+        call = second.call(args, kwargs)
+        output, aux, tape, marked = second.recorded(call)
         refuse_complex_inputs(self, tree.leaves(marked))
-        arguments = self.arranged(marked, positions)
+        arguments = self.arranged(marked, call[3])
         diagonal = tree.map(partial(_diagonal, tape), arguments, output)
         result: Any = (diagonal, *aux) if self.has_aux else diagonal
         return result
