@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from types import CodeType, FrameType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -132,11 +132,16 @@ def users_level() -> int:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
-    module = frame.f_globals.get("__name__", "")
-    if module.startswith(_LIBRARIES) or module in sys.stdlib_module_names:
+    if is_library(frame.f_globals.get("__name__", "")):
         # an example in a docstring runs under its module's name, and what is timed under timeit's
         return frame.f_code.co_filename.startswith(("<doctest", "<timeit"))
     return True
+
+
+@cache
+def is_library(module: str) -> bool:
+    """Whether a module of this name is Python's, or of a library that takes Tensors for arrays."""
+    return module.startswith(_LIBRARIES) or module in sys.stdlib_module_names
 
 
 def without_our_frames(error: Exception) -> Exception:

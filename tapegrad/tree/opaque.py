@@ -93,19 +93,19 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
 
 def contents(x: Any) -> Sequence[Any]:
     """The objects that an object refers to; of a container, a hundred elements at most."""
-    if isinstance(x, np.ndarray):
-        # the collector does not see the objects in an array
-        return x.flat[:MOST_ELEMENTS].tolist() if x.dtype.hasobject else ()
-    if hasattr(type(x), "__compiled__"):
-        # its programs and its passes hold thousands of objects, and none of the caller's
-        return (x.fn,)
-    if isinstance(x, FunctionType):
-        # its globals belong to the module
-        return x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)
     if isinstance(x, _CONTAINERS):
         # by the methods of its kind: a class derived from it may have others
         kind = next(kind for kind in _CONTAINERS if isinstance(x, kind))
         if kind.__len__(x) > MOST_ELEMENTS:
             parts = [*islice(kind.__iter__(x), MOST_ELEMENTS)]
             return [*parts, *islice(dict.values(x), MOST_ELEMENTS)] if kind is dict else parts
+    elif isinstance(x, np.ndarray):
+        # the collector does not see the objects in an array
+        return x.flat[:MOST_ELEMENTS].tolist() if x.dtype.hasobject else ()
+    elif isinstance(x, FunctionType):
+        # its globals belong to the module
+        return x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)
+    elif hasattr(type(x), "__compiled__"):
+        # its programs and its passes hold thousands of objects, and none of the caller's
+        return (x.fn,)
     return gc.get_referents(x)

@@ -4,7 +4,6 @@ import functools
 import random
 import sys
 import types
-import weakref
 from collections import deque
 from typing import Any
 
@@ -16,13 +15,15 @@ from depth import THOROUGH
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.program.draws import _reader, reached
+from tapegrad.program.draws import _state, reached
+from tapegrad.program.static import GENERATORS
 from tapegrad.tree.opaque import MOST_ELEMENTS, tensor_inside
 
 X = np.linspace(-1.0, 1.0, 4)
 
 
 RNG = np.random.default_rng(0)
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 def drawing(rng):
@@ -60,14 +61,24 @@ def test_draws_of_a_generator_left_alone_are_no_matter():
     np.testing.assert_array_equal(compiled(X), compiled(X))
 
 
-def test_the_state_of_a_mersenne_twister_in_memory_is_its_words_and_its_position():
-    rng = np.random.RandomState(0)
-    read = _reader(rng)
-    for _ in range(700):
-        state = rng.get_state(legacy=False)["state"]
-        words = np.array([*state["key"], state["pos"]], np.uint32)
-        assert read()[0] == words.tobytes()
-        rng.random()
+@pytest.mark.parametrize(
+    "draw",
+    [
+        *[getattr(np.random, name)(0).random_raw for name in BIT_GENERATORS],
+        *[getattr(np.random.RandomState(0), name) for name in ("random", "normal", "binomial")],
+        *[getattr(random.Random(0), name) for name in ("random", "gauss", "normalvariate")],
+    ],
+)
+def test_each_draw_changes_what_is_read_of_a_state(draw):
+    def read():
+        return [_state(x) for _, x in reached(lambda: draw) if isinstance(x, GENERATORS)]
+
+    args = (5, 0.5) if draw.__name__ == "binomial" else ()
+    for _ in range(20):
+        before = read()
+        assert before == read()
+        draw(*args)
+        assert before != read()
 
 
 @pytest.mark.parametrize("rng", [np.random, np.random.RandomState(0)])
@@ -131,14 +142,6 @@ def wrapped(x):
     return wrapper
 
 
-ALIVE = []
-
-
-def weakly(x):
-    ALIVE.append(Attribute(x))
-    return weakref.ref(ALIVE[-1])
-
-
 BOXES = {
     "itself": lambda x: x,
     "list": lambda x: [None, x],
@@ -163,7 +166,6 @@ BOXES = {
     "cached": lambda x: functools.lru_cache(lambda: x),
     "partial": lambda x: functools.partial(abs, x),
     "vectorized": lambda x: np.vectorize(lambda y: x * y),
-    "weak reference": weakly,
     "gradient": lambda x: tg.grad(lambda y: x * y),
     "compiled": lambda x: tg.compile(lambda y: x * y),
     "op": lambda x: tg.custom_op(vjps=(None,))(lambda y: x),
@@ -282,6 +284,23 @@ def test_what_lies_beside_a_function_does_not_make_its_first_call_longer():
 def test_functions_of_numpy_and_passes_lead_nowhere():
     assert len(reached(of_global(tg.compile(abs)))) < 20
     assert len(reached(lambda: (np.sum, np.random.default_rng, np.random.normal))) < 20
+
+
+def test_of_installed_packages_only_the_functions_own_is_searched(monkeypatch):
+    rng = random.Random(0)
+    for package in ("installed", "other"):
+        module = types.ModuleType(package)
+        module.__file__ = f"/lib/site-packages/{package}.py"
+        monkeypatch.setitem(sys.modules, package, module)
+    inner = of_global(rng)
+    inner.__globals__["__name__"] = "other"
+    outer = of_global((inner, lambda: rng), "lambda: held")
+    outer.__globals__["__name__"] = outer.__module__ = "installed"
+    found = [name for name, x in reached(outer) if x is rng]
+    assert found == ["rng"]  # by the closure alone
+    outer.__globals__["held"] = of_global(rng)
+    outer.__globals__["held"].__globals__["__name__"] = "installed"
+    assert any(x is rng for _, x in reached(outer))
 
 
 def among_many(rng: Any) -> list[Any]:
