@@ -719,15 +719,6 @@ def test_the_replacements_for_writing_into_an_array_work():
         np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
 
 
-@pytest.mark.parametrize("modulus", [5, 2.0])
-def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
-    x = np.array([3.0, 4.0])
-    message = message_of(TypeError, lambda: tg.grad(lambda t: np.sum(pow(t, 2, modulus)))(x))
-    advice = re.search(r"write (.*)", message)[1]
-    output, _ = tg.record(lambda t: eval(advice, {"t": t}))(x)
-    assert output.value.tolist() == [9 % modulus, 16 % modulus]
-
-
 DRAWS = sorted({*tg.random.__all__} - {"Key", "key"})
 WRONG = (0.5, -1.0, np.ones(3), "text", (2, "a"), None)
 

@@ -7,15 +7,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.arraylike.protocols import binary, in_place, method
+from tapegrad.arraylike.protocols import binary, infix, method
 from tapegrad.arraylike.table import ANSWERS, remedy
 
-_power, _rpower = binary(np.power)
-
-
-def _refuse_modulus(power: str, modulus: Any) -> NoReturn:
-    """Raise for ``pow`` with three arguments."""
-    raise TypeError(f"pow with three arguments is for ints; write ({power}) % {modulus}")
+_power, _rpower, _ipower = infix("**", np.power)
 
 
 class Operators:
@@ -25,32 +20,19 @@ class Operators:
 
     __hash__ = object.__hash__
 
-    __add__, __radd__ = binary(np.add)
-    __sub__, __rsub__ = binary(np.subtract)
-    __mul__, __rmul__ = binary(np.multiply)
-    __truediv__, __rtruediv__ = binary(np.divide)
-    __floordiv__, __rfloordiv__ = binary(np.floor_divide)
-    __mod__, __rmod__ = binary(np.remainder)
+    __add__, __radd__, __iadd__ = infix("+", np.add)
+    __sub__, __rsub__, __isub__ = infix("-", np.subtract)
+    __mul__, __rmul__, __imul__ = infix("*", np.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = infix("/", np.divide)
+    __floordiv__, __rfloordiv__, __ifloordiv__ = infix("//", np.floor_divide)
+    __mod__, __rmod__, __imod__ = infix("%", np.remainder)
     __divmod__, __rdivmod__ = binary(np.divmod)
-    __matmul__, __rmatmul__ = binary(np.matmul)
-    __and__, __rand__ = binary(np.bitwise_and)
-    __or__, __ror__ = binary(np.bitwise_or)
-    __xor__, __rxor__ = binary(np.bitwise_xor)
-    __lshift__, __rlshift__ = binary(np.left_shift)
-    __rshift__, __rrshift__ = binary(np.right_shift)
-    __iadd__ = in_place("+=", np.add)
-    __isub__ = in_place("-=", np.subtract)
-    __imul__ = in_place("*=", np.multiply)
-    __itruediv__ = in_place("/=", np.divide)
-    __ifloordiv__ = in_place("//=", np.floor_divide)
-    __imod__ = in_place("%=", np.remainder)
-    __ipow__ = in_place("**=", np.power)
-    __imatmul__ = in_place("@=", np.matmul)
-    __iand__ = in_place("&=", np.bitwise_and)
-    __ior__ = in_place("|=", np.bitwise_or)
-    __ixor__ = in_place("^=", np.bitwise_xor)
-    __ilshift__ = in_place("<<=", np.left_shift)
-    __irshift__ = in_place(">>=", np.right_shift)
+    __matmul__, __rmatmul__, __imatmul__ = infix("@", np.matmul)
+    __and__, __rand__, __iand__ = infix("&", np.bitwise_and)
+    __or__, __ror__, __ior__ = infix("|", np.bitwise_or)
+    __xor__, __rxor__, __ixor__ = infix("^", np.bitwise_xor)
+    __lshift__, __rlshift__, __ilshift__ = infix("<<", np.left_shift)
+    __rshift__, __rrshift__, __irshift__ = infix(">>", np.right_shift)
     __eq__ = binary(np.equal)[0]
     __ne__ = binary(np.not_equal)[0]
     __lt__ = binary(np.less)[0]
@@ -100,18 +82,13 @@ class Operators:
     real = property(method(np.real))
     imag = property(method(np.imag))
 
-    def __pow__(self: Any, other: Any, modulus: Any = None) -> Any:
-        if modulus is not None:
-            _refuse_modulus(f"t ** {other}", modulus)
+    def __pow__(self: Any, other: Any) -> Any:
         if type(other) is int and other == 2 and self.dtype.kind == "b" and not self._is_a_number():
             # as NumPy's operator, unlike its function
             return ANSWERS[np.square](self)
         return _power(self, other)
 
-    def __rpow__(self, other: Any, modulus: Any = None) -> Any:
-        if modulus is not None:
-            _refuse_modulus(f"{other} ** t", modulus)
-        return _rpower(self, other)
+    __rpow__, __ipow__ = _rpower, _ipower
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return ANSWERS[np.round](self, ndigits or 0)

@@ -10,6 +10,8 @@ import numpy as np
 
 from tapegrad.arraylike.table import ANSWERS, answer_for, remedy
 
+Method = Callable[[Any, Any], Any]
+
 # NumPy compares priorities; an array's is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
 
@@ -36,7 +38,7 @@ def takes_over(x: Any) -> bool:
     return isinstance(priority, int | float) and priority > _PRIORITY
 
 
-def binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+def binary(function: Any) -> tuple[Method, Method]:
     """The methods of a binary operator: as written and reflected."""
 
     def forward(self: Any, other: Any) -> Any:
@@ -59,22 +61,22 @@ def binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any
 _INFIX: dict[Any, str] = {}
 
 
-def in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
-    """The method of an in-place operator, such as ``+=``."""
-    _INFIX[function] = symbol[:-1]
+def infix(symbol: str, function: Any) -> tuple[Method, Method, Method]:
+    """The methods of a binary operator: as written, reflected, and in place, such as ``+=``."""
+    _INFIX[function] = symbol
 
     def rebound(self: Any, other: Any) -> Any:
         if not self._is_a_number():
             remedy("refuse_solver", self)
-            write = remedy("augmented", f"t = t {symbol[:-1]} v")
+            write = remedy("augmented", f"t = t {symbol} v")
             raise TypeError(
-                f"{symbol} changes an array in place in NumPy, under all its names and views, but "
+                f"{symbol}= changes an array in place in NumPy, under all its names and views, but "
                 f"a Tensor (this one has shape {self.shape}) is immutable; "
                 f"write: {write}"
             )
         return ANSWERS[function](self, other)
 
-    return rebound
+    return *binary(function), rebound
 
 
 def method(function: Any) -> Callable[..., Any]:
