@@ -230,30 +230,32 @@ def cofactor(a: Any, *directions: Any) -> Any:
     and one for the gradient, and over permutations of their columns, with the product of the other
     singular values.
     """
-    u, s, vh = np.linalg.svd(a)
+    return cofactor_by(np, a, *directions)
+
+
+def cofactor_by(numpy: Any, a: Any, *directions: Any) -> Any:
+    """`cofactor`, by NumPy or by another library with its functions."""
+    u, s, vh = numpy.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
-    inner = [adjoint(u) @ d @ adjoint(vh) for d in directions]
+    inner = [u.conj().mT @ d @ vh.conj().mT for d in directions]
     rows = np.indices((n,) * order)
     taken = (rows[..., None] == np.arange(n)).sum(axis=0)
     values = s.reshape(*s.shape[:-1], *(1,) * order, n)
-    others = np.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
-    y = np.zeros(u.shape, np.result_type(u, *inner))
-    i = np.arange(n)
+    others = numpy.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
+    y, diagonal = numpy.zeros(u.shape, numpy.result_type(u, *inner)), np.eye(n, dtype=bool)
     row = LETTERS[:order]
     for columns in itertools.permutations(range(order)):
         odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
         terms = [row[j] + row[columns[j]] for j in range(order)]
         inputs = ",".join(["..." + term for term in (row, *terms[:-1])])
         on_diagonal = columns[-1] == order - 1
-        place = y[..., i, i] if on_diagonal else y
-        sum_ = np.einsum(f"{inputs}->...{row[-1] if on_diagonal else terms[-1]}", others, *inner)
-        sum_ = place - sum_ if odd else place + sum_
+        result = row[-1] if on_diagonal else terms[-1]
+        part = numpy.einsum(f"{inputs}->...{result}", others, *inner)
         if on_diagonal:
-            y[..., i, i] = sum_
-        else:
-            y = sum_
+            part = numpy.where(diagonal, part[..., None], 0)
+        y = y - part if odd else y + part
     # its absolute value is 1, up to rounding
-    sign = np.sign(np.linalg.det(u) * np.linalg.det(vh))
+    sign = numpy.sign(numpy.linalg.det(u) * numpy.linalg.det(vh))
     return sign[..., None, None] * (u.conj() @ y @ vh.conj())
 
 

@@ -131,26 +131,30 @@ def sinc_derivative(x: Any, order: int) -> Any:
     With ``z = pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``: the integral,
     over t from 0 to 1, of the n-th derivative of ``cos(t * z)``.
     """
-    x, n = np.asarray(x), order
-    wide = x.astype(np.result_type(x, float))
-    z = np.pi * wide
+    x = np.asarray(x)
+    return sinc_by(np, x.astype(np.result_type(x, float)), order).astype(x.dtype)
+
+
+def sinc_by(numpy: Any, x: Any, n: int) -> Any:
+    """The n-th derivative of `sinc`, by NumPy or by another library with its functions."""
+    z = np.pi * x
     # near 0, where quotients would cancel, the power series of the integral
-    near = np.abs(z) < n + 1
-    small, large = np.where(near, z, 0.0), np.where(near, 1.0, z)
-    term, series = np.ones_like(z), np.zeros_like(z)
+    near = numpy.abs(z) < n + 1
+    small, large = numpy.where(near, z, 0.0), numpy.where(near, 1.0, z)
+    term, series = numpy.ones_like(z), numpy.zeros_like(z)
     for k in range(6 * n + 24):
         if (n + k) % 2 == 0:
             series += (-1) ** ((n + k) // 2) * term / (n + k + 1)
         term = term * small / (k + 1)
     # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
     # the rest of x is exact, while a multiple of pi is rounded
-    angle = np.pi * (wide - 2 * np.trunc(wide.real / 2))
-    waves = np.sin(angle), np.cos(angle)
+    angle = np.pi * (x - 2 * numpy.trunc(x.real / 2))
+    waves = numpy.sin(angle), numpy.cos(angle)
     quotient = waves[0] / large
     for k in range(1, n + 1):
         sine = waves[k % 2] * (1, 1, -1, -1)[k % 4]
         quotient = (sine - k * quotient) / large
-    return (np.pi**n * np.where(near, series, quotient)).astype(x.dtype)
+    return np.pi**n * numpy.where(near, series, quotient)
 
 
 @op(_sinc_rule, numpy=np.sinc, batch=pointwise, complex=True)

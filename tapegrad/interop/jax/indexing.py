@@ -7,26 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.indexing import HOLE
+from tapegrad.ops.indexing import put_back
 from tapegrad.ops.partial_reduction import least
-
-
-def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The index with its arrays in place."""
-    rest = iter(arrays)
-    return tuple([next(rest) if part is HOLE else part for part in index])
 
 
 def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
     """``a[index]``."""
-    return jax.numpy.asarray(a)[_filled(index, arrays)]
+    return jax.numpy.asarray(a)[put_back(index, arrays)]
 
 
 def combined(method: str) -> Any:
     """``a.at[index].max(values)``, or another method of this name."""
 
     def lowering(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
-        at = jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)]
+        at = jax.numpy.asarray(a, out.dtype).at[put_back(index, arrays)]
         return getattr(at, method)(values.astype(out.dtype))
 
     return lowering
@@ -42,15 +36,15 @@ def add_scaled_rows(
 
 def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: Any) -> Any:
     """Values added at an index of zeros."""
-    return jax.numpy.zeros(shape, out.dtype).at[_filled(index, arrays)].add(values)
+    return jax.numpy.zeros(shape, out.dtype).at[put_back(index, arrays)].add(values)
 
 
 def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
     """``a.at[index].set(values)``; the last of several values for one place stays."""
     a, values = jax.numpy.asarray(a), values.astype(out.dtype)
     if not arrays:
-        return a.at[_filled(index, arrays)].set(values)
-    places, owner = _owners(jax, a.shape, _filled(index, arrays))
+        return a.at[put_back(index, arrays)].set(values)
+    places, owner = _owners(jax, a.shape, put_back(index, arrays))
     if not places.size:
         return a
     written = jax.numpy.broadcast_to(values, places.shape).reshape(-1)
@@ -60,7 +54,7 @@ def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any)
 
 def last_writes(jax: Any, out: Any, *arrays: Any, shape: Any, index: Any) -> Any:
     """Which of the values written at an index stay."""
-    places, owner = _owners(jax, shape, _filled(index, arrays))
+    places, owner = _owners(jax, shape, put_back(index, arrays))
     numbers = jax.numpy.arange(places.size).reshape(places.shape)
     return owner[places] == numbers if places.size else numbers == 0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import string
 from typing import Any
 
 import numpy as np
+
+from tapegrad.ops.inverses import cofactor_by
+from tapegrad.ops.special import sinc_by
 
 
 def _cast(a: Any, out: Any) -> Any:
@@ -25,31 +26,10 @@ def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any
 
 
 def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
-    """See `tapegrad.ops.inverses.cofactor`, which this follows line by line."""
+    """See `tapegrad.ops.inverses.cofactor`."""
     if not a.size:
         return a.astype(out.dtype)
-    numpy = jax.numpy
-    u, s, vh = numpy.linalg.svd(_cast(a, out))
-    n, order = s.shape[-1], len(directions) + 1
-    inner = [_adjoint(u) @ _cast(d, out) @ _adjoint(vh) for d in directions]
-    rows = np.indices((n,) * order)
-    taken = (rows[..., None] == np.arange(n)).sum(axis=0)
-    values = s.reshape(*s.shape[:-1], *(1,) * order, n)
-    others = numpy.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
-    y, diagonal = numpy.zeros(u.shape, out.dtype), np.eye(n, dtype=bool)
-    row = string.ascii_letters[:order]
-    for columns in itertools.permutations(range(order)):
-        odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
-        terms = [row[j] + row[columns[j]] for j in range(order)]
-        terms_of_rows = ",".join(["..." + term for term in (row, *terms[:-1])])
-        on_diagonal = columns[-1] == order - 1
-        result = row[-1] if on_diagonal else terms[-1]
-        part = numpy.einsum(f"{terms_of_rows}->...{result}", others, *inner)
-        if on_diagonal:
-            part = numpy.where(diagonal, part[..., None], 0)
-        y = y - part if odd else y + part
-    sign = numpy.sign(numpy.linalg.det(u) * numpy.linalg.det(vh))
-    return sign[..., None, None] * (u.conj() @ y @ vh.conj())
+    return cofactor_by(jax.numpy, *[_cast(x, out) for x in (a, *directions)])
 
 
 def det(jax: Any, out: Any, a: Any) -> Any:
@@ -126,29 +106,12 @@ def i0_derivative(jax: Any, out: Any, x: Any, order: int) -> Any:
 
 def sinc(jax: Any, out: Any, x: Any) -> Any:
     """``sin(pi * x) / (pi * x)``."""
-    return _sinc(jax, x.astype(out.dtype), 0)
+    return sinc_by(jax.numpy, x.astype(out.dtype), 0)
 
 
 def sinc_derivative(jax: Any, out: Any, x: Any, order: int) -> Any:
     """See `tapegrad.ops.special.sinc_derivative`."""
-    return _sinc(jax, x.astype(out.dtype), order)
-
-
-def _sinc(jax: Any, x: Any, n: int) -> Any:
-    """A power series near 0, where quotients would cancel, and a recurrence elsewhere."""
-    where, z = jax.numpy.where, np.asarray(np.pi, x.dtype) * x
-    near = abs(z) < n + 1
-    small, large = where(near, z, 0), where(near, 1, z)
-    term, series = jax.numpy.ones_like(z), jax.numpy.zeros_like(z)
-    for k in range(6 * n + 24):
-        if (n + k) % 2 == 0:
-            series += (-1) ** ((n + k) // 2) * term / (n + k + 1)
-        term = term * small / (k + 1)
-    sines = jax.numpy.sin(large), jax.numpy.cos(large)
-    quotient = sines[0] / large
-    for k in range(1, n + 1):
-        quotient = (sines[k % 2] * (1, 1, -1, -1)[k % 4] - k * quotient) / large
-    return np.asarray(np.pi**n, x.dtype) * where(near, series, quotient)
+    return sinc_by(jax.numpy, x.astype(out.dtype), order)
 
 
 LOWERINGS = (
