@@ -89,14 +89,6 @@ def softplus(x: Any) -> Any:
     """
     x = floating(x)
     small = np.exp(-np.absolute(x))
-    if type(x) is np.ndarray and x.dtype.char == "f" and x.size >= _MANY:
-        # log1p takes thrice the time of log, whose result is corrected by the rounding of 1 + small
-        more = small + 1
-        small -= more - 1
-        small /= more
-        small += np.log(more, more)
-        more = np.maximum(x, np.zeros_like(x), out=more)
-        return np.add(small, more, more)
     return np.maximum(x, 0) + np.log1p(small)
 
 

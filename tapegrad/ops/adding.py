@@ -17,8 +17,6 @@ _PAIRS = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
 _MANY = 1 << 11
 # up to this number, adding one by one is faster than adding rows that may be repeated
 _FEW = 1 << 13
-# a histogram of more weights takes longer than adding pairs of them
-_MOST_WEIGHTS = 1 << 14
 
 
 def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> None:
@@ -92,18 +90,8 @@ def last_places(indices: Any, n: int) -> Any:
 
 
 def sum_rows(values: Any, indices: Any, n: int) -> Any:
-    """The n sums of the rows with equal indices.
-
-    The weights of a histogram are summed in float64, in the order of add.at; for few numbers it is
-    faster.
-    """
-    shape = (n, *values.shape[indices.ndim :])
-    size = math.prod(shape)
-    few = size <= 2 * values.size and 0 < values.size <= _MOST_WEIGHTS
-    if few and values.dtype == np.float64:
-        places = np.arange(size).reshape(shape).take(indices, axis=0)
-        return np.bincount(places.reshape(-1), values.reshape(-1), size).reshape(shape)
-    y = np.zeros(shape, values.dtype)
+    """The n sums of the rows with equal indices."""
+    y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
     add_rows(y, indices, values)
     return y
 

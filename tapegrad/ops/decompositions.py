@@ -149,8 +149,8 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     Notes
     -----
     Murray, "Differentiation of the Cholesky decomposition" (2016). SciPy solves the triangular
-    equations of the rule if it has been imported, or if matrices are large and it is installed;
-    otherwise NumPy does, by inverting the factor. The results differ by rounding alone.
+    equations of second derivatives if it has been imported, or if matrices are large and it is
+    installed; otherwise NumPy does. The results differ by rounding alone.
 
     Examples
     --------

@@ -128,17 +128,6 @@ def _folded(x: Any) -> Any:
     return x
 
 
-def _pulled_one(y: Any, g: Any, scipy: Any) -> Any:
-    (trsm,) = scipy.get_blas_funcs(("trsm",), (y, g))
-    x = np.asfortranarray(_inner(y, g))
-    # BLAS would copy it in each call
-    y = np.asfortranarray(y)
-    x = trsm(1.0, y, x, lower=1, trans_a=2, overwrite_b=1)
-    x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
-    # the transpose is in C order; it needs the conjugate
-    return conjugate_of(_folded(x.T))
-
-
 def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
     # imported by name, since transforms stands above ops
     vjp = lazy_import("tapegrad.transforms.products", "vjp")
@@ -153,9 +142,7 @@ def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
     **STACKED,
 )
 def pulled(factor: Any, g: Any) -> Any:
-    """`_pulled_by_ops`, in one piece of memory; by SciPy with half of the operations."""
-    if (scipy := _scipys(factor)) is not None:
-        return over_stacks(_pulled_one, factor, g, scipy=scipy)
+    """`_pulled_by_ops`, in one piece of memory and with half of the operations."""
     x = _inner(factor, g)
     # block by block: subtract the solved part, then multiply by the inverse of the block
     inverses = [(s, inv(np.tril(factor[..., s, s]))) for s in _blocks(x.shape[-1])[::-1]]
