@@ -24,8 +24,6 @@ from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import substituted
 
-__all__ = ["NEEDED", "Assumed", "assumed"]
-
 # the names from tapegrad.domain that the source of a domain may need
 NEEDED = ("STACKS", "Call", "Elements", "matrix")
 _OWN = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source uses itself

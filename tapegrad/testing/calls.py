@@ -20,8 +20,6 @@ from tapegrad.testing.choices import Sampled
 from tapegrad.testing.domains import DOMAINS, special
 from tapegrad.tree.structure import substituted
 
-__all__ = ["domain_of", "sample_calls"]
-
 # functions composed of ops are declared when their modules are imported, and have calls too
 complete()
 

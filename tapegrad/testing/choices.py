@@ -13,8 +13,6 @@ import numpy as np
 from tapegrad.domain import REAL, Choices, Elements
 from tapegrad.tree.ownership import Array
 
-__all__ = ["Chosen", "Sampled", "clear_numbers", "is_clear"]
-
 T = TypeVar("T")
 Shape = tuple[int, ...]
 

@@ -17,8 +17,6 @@ from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weight
 from tapegrad.testing.values import CLOSE
 from tapegrad.tree.ownership import Array
 
-__all__ = ["check_jvp", "check_vjp"]
-
 Fn = Callable[..., Any]
 
 

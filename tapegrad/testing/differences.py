@@ -12,9 +12,6 @@ import numpy as np
 from tapegrad.testing.leaves_as_vector import pack, unpack
 from tapegrad.tree.ownership import Array
 
-__all__ = ["EPS", "FINE", "Comparison", "Finding", "Fn", "Problem", "Steps", "coarse", "limit"]
-
-
 EPS = float(np.finfo(np.float64).eps)
 _TAIL = 5  # the number of smaller steps that a limit must agree with
 _BLOCK = 1024  # the number of rows whose limits are found at a time

@@ -27,8 +27,6 @@ from tapegrad.testing.leaves_as_vector import (
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Foreign", "floats", "read", "snapshot"]
-
 Fn = Callable[..., Any]
 
 _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps

@@ -19,10 +19,6 @@ from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
 from tapegrad.tree.ownership import Array
 
-__all__ = ["FLOOR", "check_first", "check_grads", "check_linear", "check_transposed"]
-__all__ += ["compare", "length"]
-
-
 Fn = Callable[..., Any]
 
 FLOOR = 1e-3  # the rounding error relative to terms that cancel

@@ -17,10 +17,6 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = ["Flat", "check_sequence", "flattened", "floating", "leaves_of", "locate", "pack"]
-__all__ += ["unpack", "weights"]
-
-
 FlatFn = Callable[..., Any]
 
 

@@ -38,15 +38,6 @@ from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-__all__ = [
-    "check_batched",
-    "check_compiled",
-    "check_deterministic",
-    "check_linear_in_cotangent",
-    "check_properties",
-]
-__all__ += ["check_stop_gradient", "check_symmetric_hessian", "check_transposes", "check_unchanged"]
-
 Fn = Callable[..., Any]
 
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink

@@ -16,9 +16,6 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.testing.random_steps import MORE, STEPS, Drawing, Known, NothingFitsError
 from tapegrad.transforms import value_and_grad
 
-__all__ = ["Written", "programs"]
-
-
 # Larger values are scaled down, so that rounding errors stay comparable.
 _LARGEST = 6.0
 

@@ -10,9 +10,6 @@ import numpy as np
 
 from tapegrad.testing.strategies import Drawn
 
-__all__ = ["MORE", "STEPS", "Drawing", "Known", "NothingFitsError"]
-
-
 # how far apart two values must be so that comparing them does not depend on the last bits
 _MARGIN = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 

@@ -19,8 +19,6 @@ from tapegrad.testing.calls import domain_of
 from tapegrad.testing.choices import Chosen, clear_numbers, is_clear
 from tapegrad.tree.ownership import Array
 
-__all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
-
 T = TypeVar("T")
 Shape = tuple[int, ...]
 Strategy = st.SearchStrategy[Any]

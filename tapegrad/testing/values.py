@@ -14,8 +14,6 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.leaves_as_vector import flattened, floating
 from tapegrad.tree.ownership import Array
 
-__all__ = ["CLOSE", "agreeing", "check_values", "on_plain_arrays", "rounding", "spread"]
-
 Fn = Callable[..., Any]
 
 CLOSE = 1e-9  # the relative error allowed for rounding
