@@ -40,23 +40,23 @@ def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
     ]
 
 
-def test_a_cotangent_is_told_with_the_one_that_came_in():
+def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_name():
     def loss(x):
         return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
 
     text = swept(loss, X / 2)
-    assert text.splitlines()[:5] == [
+    first, place, *rest = text.splitlines()
+    assert first == (
         "the cotangent that line 3 of the tape of loss, sqrt, passes to operand 0 is not finite: "
-        "[ nan 0.5 0.25], with nan at [0]",
-        f"  at {__file__}:45: return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))",
+        "[ nan 0.5 0.25], with nan at [0]"
+    )
+    assert place.endswith(": return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))")
+    assert rest[:3] == [
         "  operand 0: %2 multiply, [0. 1. 4.]",
         "  value: [0. 1. 2.]",
         "  incoming cotangent: [0. 1. 1.]",
     ]
     assert text.endswith("np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)")
-
-
-def test_an_argument_is_told_with_its_name():
     text = swept(guarded_outside, np.array([1.0, np.inf]))
     assert text.startswith("the value of line 0 of the tape of guarded_outside, parameter 'x', is")
 
@@ -81,15 +81,14 @@ def test_a_nested_gradient_is_checked_too():
     def loss(x):
         return tg.sum(tg.grad(guarded_outside, check_finite=True)(x))
 
-    with pytest.raises(tg.errors.NonFiniteError, match="line 3 of the tape of loss, log"):
-        tg.grad(loss)(X)
-    with pytest.raises(tg.errors.NonFiniteError, match="line 2 of the tape of <lambda>, sqrt"):
-        tg.grad(lambda x: tg.grad(lambda y: tg.sum(tg.sqrt(y)), check_finite=True)(x)[1])(X)
+    def second(x):
+        return tg.grad(lambda y: tg.sum(tg.sqrt(y)), check_finite=True)(x)[1]
 
-
-def test_values_are_not_known_while_compiling():
-    with pytest.raises(tg.TraceError, match=r"check_finite reads values.*compiling"):
-        tg.compile(tg.grad(guarded_outside, check_finite=True))(X)
+    assert "line 3 of the tape of loss, log" in error(lambda: tg.grad(loss)(X))
+    assert "line 2 of the tape of second, sqrt" in error(lambda: tg.grad(second)(X))
+    # values are not known while compiling
+    compiled = tg.compile(tg.grad(guarded_outside, check_finite=True))
+    message_of(tg.TraceError, lambda: compiled(X), "check_finite reads values", "compiling")
 
 
 @given(hnp.arrays(np.float64, 3, elements=st.sampled_from([-1.0, 0.0, 1e-300, 0.5, 3.0, 1e200])))
@@ -181,8 +180,4 @@ def test_of_an_operand_that_stands_twice_the_position_is_told(slopes):
     rules = (lambda g, y, a, b: g * first, lambda g, y, a, b: g * second)
     twice = tg.custom_op(vjps=rules)(lambda a, b: a + b)
     at = 0 if np.isnan(first) else 1
-    with (
-        pytest.raises(tg.errors.NonFiniteError, match=f"to operand {at} is not finite"),
-        np.errstate(all="ignore"),
-    ):
-        tg.grad(lambda x: np.sum(twice(x, x)), check_finite=True)(np.ones(2))
+    assert f"to operand {at} is not finite" in swept(lambda x: np.sum(twice(x, x)), np.ones(2))

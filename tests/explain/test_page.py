@@ -90,22 +90,18 @@ def test_a_notebook_shows_a_page_in_a_frame_of_its_own():
     assert len(repr(page)) < 100
 
 
-def test_the_gradient_check_at_the_foot_agrees_and_finds_a_wrong_rule():
+def test_the_gradient_check_at_the_foot_agrees_finds_a_wrong_rule_and_passes_over_checkpoints():
     wrong = tg.custom_op(vjps=(lambda g, y, x: g * 3 * x,), name="wrong")(lambda x: x**2)
-    assert "differs" not in tg.show.html(*recorded()).split("</style>")[1].split("<script")[0]
-    page = tg.show.html(*recorded(lambda x: tg.sum(wrong(x)), (ARGS[1],)))
-    assert '<td class="off">differs</td>' in page
 
+    def verdicts(fn, *args):
+        page = tg.show.html(*recorded(fn, args))
+        checked = page[page.index('<table id="checked">') :].split("</table>")[0]
+        return re.findall(r'<td class="\w+">(.*?)</td>', checked)
 
-def test_what_goes_through_a_checkpoint_is_not_checked():
-    def checkpointed(x, y):
-        return np.sum(tg.checkpoint(np.sin)(x)) * y
-
-    page = tg.show.html(*recorded(checkpointed, (np.ones(2), 2.0)))
-    checked = page[page.index('<table id="checked">') :].split("</table>")[0]
-    assert re.findall(r'<td class="\w+">(.*?)</td>', checked) == [
-        *("not checked: a checkpoint is on the way", "agrees")
-    ]
+    assert verdicts(loss, *ARGS) == ["agrees"] * 4
+    assert verdicts(lambda x: tg.sum(wrong(x)), ARGS[1]) == ["differs"]
+    passed = verdicts(lambda x, y: np.sum(tg.checkpoint(np.sin)(x)) * y, np.ones(2), 2.0)
+    assert passed == ["not checked: a checkpoint is on the way", "agrees"]
 
 
 @pytest.mark.parametrize(
@@ -143,10 +139,10 @@ def test_a_line_of_source_stands_once_for_the_records_that_it_wrote():
 
 def test_a_table_keeps_its_roles_where_it_is_laid_out_anew():
     tape, output = recorded()
-    found = Counter(x.get("role") for _, x in Elements(tg.show.html(tape, output)).found)
+    roles = Counter(x["role"] for _, x in Elements(tg.show.html(tape, output)).found if "role" in x)
     wanted = {"table": 1, "rowgroup": 2, "columnheader": 6}
     wanted |= {"row": len(tape) + 1, "rowheader": len(tape), "cell": 5 * len(tape)}
-    assert {role: found[role] for role in wanted} == wanted
+    assert roles.items() >= wanted.items()
 
 
 def test_what_reverse_sweep_refuses_is_refused():
@@ -162,15 +158,8 @@ def test_what_reverse_sweep_refuses_is_refused():
 
 
 @in_a_browser
-@pytest.mark.parametrize(
-    ("fn", "args"),
-    # a browser takes a second to start
-    [(loss, ARGS), (lambda x: tg.grad(lambda y: tg.sin(y) ** 3)(x) * x, (np.array(0.7),))][
-        : 1 + THOROUGH
-    ],
-)
-def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(fn, args, tmp_path):
-    tape, output = recorded(fn, args)
+def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(tmp_path):
+    tape, output = recorded()
     script = """
     report.start = state();
     while (!at("forward").disabled) at("forward").click();
@@ -227,11 +216,8 @@ def test_predictions_are_judged(tmp_path):
 
 
 @in_a_browser
-@pytest.mark.parametrize(
-    "args", [(np.array(2.0),), (np.array([[1.0, 3.0]]),)][not THOROUGH :], ids=str
-)
-def test_the_keyboard_steps_before_during_and_after_a_question(args, tmp_path):
-    tape, output = recorded(lambda w: tg.sum(w * 3.0), args)
+def test_the_keyboard_steps_before_during_and_after_a_question(tmp_path):
+    tape, output = recorded(lambda w: tg.sum(w * 3.0), (np.array([[1.0, 3.0]]),))
     script = """
     const key = (name) => (document.activeElement ?? document.body).dispatchEvent(
       new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
@@ -247,9 +233,7 @@ def test_the_keyboard_steps_before_during_and_after_a_question(args, tmp_path):
     report.seen.push(seen());
     key("ArrowLeft"); key("ArrowRight");
     const right = frames[now + 1].choices.find((choice) => choice.kind === "right");
-    const input = answers()[frames[now + 1].choices.indexOf(right)] ?? answers()[0];
-    if (input.type === "radio") input.checked = true;
-    else { input.value = "7"; key("ArrowLeft"); input.value = right.number; }
+    answers()[frames[now + 1].choices.indexOf(right)].checked = true;
     report.seen.push(seen());
     at("predict").requestSubmit();
     report.seen.push(seen());
@@ -413,10 +397,8 @@ def test_colors_differ_enough_to_be_read():
         for name in ("ink", "quiet", "link", "back", "right", "wrong", "edge"):
             for ground in ("paper", "soft", "now"):
                 low, high = sorted([light[name], light[ground]])
-                assert (high + 0.05) / (low + 0.05) >= (3 if name == "edge" else 4.5), (
-                    name,
-                    ground,
-                )
+                contrast = (high + 0.05) / (low + 0.05)
+                assert contrast >= (3 if name == "edge" else 4.5), (name, ground)
 
 
 # --- plots -------------------------------------------------------------------------------
