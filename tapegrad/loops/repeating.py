@@ -55,7 +55,7 @@ def while_loop(
             carry = body(carry)
         return carry
 
-    On Tensors it is one record, as `scan` is; compiled, a ``while`` loop. It can be
+    On Tensors it is one record, as `scan` is; compiled, a loop with a ``break``. It can be
     differentiated in both modes: the backward pass makes as many steps as the forward pass did.
     The number of steps itself passes no gradient.
 

@@ -87,21 +87,20 @@ class Buffer:
         return Line(self.name, f"buffer({self.shape}, {self.dtype.str!r}{place})")
 
 
-class View(NamedTuple):
-    """A view of an array that is made once: a line that need not be compiled.
+class Once(NamedTuple):
+    """What is made once, such as a view or a list of rows: a line that need not be compiled.
 
     Attributes
     ----------
     line
         Its line.
     of, take
-        The name of the array, and a function of it that gives the view; None for a constant, which
-        is at hand.
+        The name of what it is made of, and a function of that; None for the same by another name.
     """
 
     line: Line
     of: str
-    take: Callable[[Array], Array] | None
+    take: Callable[[Any], Any] | None
 
 
 class Arena:
@@ -109,41 +108,41 @@ class Arena:
 
     Attributes
     ----------
+    names
+        The names of the program.
     memory
-        Those that are allocated.
-    views
-        Views of these and of one another, and constants that are at hand.
+        The arrays that are allocated.
     once
-        The lines that run once after that, before the first call; more are added.
+        What is made after that, before the first call.
     """
 
     def __init__(self, names: Names) -> None:
+        self.names = names
         self.memory: list[Buffer] = []
-        self.views: list[View] = []
-        self._known: set[str] = set()
-        self.once: list[Line] = []
-        self._names = names
+        self.once: list[Once] = []
+        self._known: dict[str, str] = {}
 
     def add(self, x: Buffer, name: str) -> str:
         """Have an array allocated, by this name."""
         x.name = name
         self.memory.append(x)
-        self._known.add(name)
         return name
 
-    def view(self, view: View) -> None:
-        """Have the line of a view run once."""
-        if view.of in self._known or view.of == view.line.target:
-            self.views.append(view)
-            self._known.add(view.line.target)
-        else:
-            self.once.append(view.line)
+    def shared(
+        self, wanted: str, expression: str, of: str, take: Callable[[Any], Any] | None
+    ) -> str:
+        """The name of what is made once by an expression, for all that need it."""
+        name = self._known.get(expression)
+        if name is None:
+            name = self._known[expression] = self.names.new(wanted)
+            self.once.append(Once(Line(name, expression), of, take))
+        return name
 
     def fill(self, names: dict[str, Any]) -> None:
-        """Make the arrays, and the views of them."""
+        """Make the arrays, and what is made of them."""
         for x in self.memory:
             names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
-        for line, of, take in self.views:
+        for line, of, take in self.once:
             names[line.target] = names[of] if take is None else take(names[of])
 
     def settle(self) -> None:
@@ -156,7 +155,7 @@ class Arena:
             ends = [start + size for start, (_, size) in zip(starts, shared, strict=True)]
             whole = max(ends, default=0)
         if whole < apart:
-            name = self._names.new("arena")
+            name = self.names.new("arena")
             for start, (x, _) in zip(starts, shared, strict=True):
                 x.arena, x.start = name, start * cost.CACHE_LINE
             arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)

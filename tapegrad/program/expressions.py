@@ -6,7 +6,7 @@ import builtins
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
-from tapegrad.declare.abstract import whole_power
+from tapegrad.declare.abstract import exactly
 from tapegrad.declare.parts import PART
 from tapegrad.ops.adding import add_at_places_into
 from tapegrad.ops.casting import astype, copy, stopped
@@ -26,7 +26,7 @@ from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
-from tapegrad.program.ir import Code, Constant, Instruction, Ref, number
+from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.ownership import owned_copy
 
@@ -48,7 +48,6 @@ _LIBRARY: Mapping[str, Any] = {
     "fft": np.fft,
     "keep": keep_into,
     "scatter_add": add_at_places_into,
-    "whole_power": whole_power,
 }
 
 
@@ -222,29 +221,6 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     irfft: _irfft,
 }
 
-# Ops on Python ints alone, which stay ints of any size.
-_WHOLE: Mapping[str, str] = {
-    "add": "{0} + {1}",
-    "subtract": "{0} - {1}",
-    "multiply": "{0} * {1}",
-    "divide": "{0} / {1}",
-    "floor_divide": "{0} // {1}",
-    "remainder": "{0} % {1}",
-    "power": "{whole_power}({0}, {1})",
-    "negative": "-{0}",
-    "positive": "+{0}",
-    "abs": "abs({0})",
-    "square": "{0} * {0}",
-    "maximum": "max({0}, {1})",
-    "minimum": "min({0}, {1})",
-    "left_shift": "{0} << {1}",
-    "right_shift": "{0} >> {1}",
-    "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}",
-    "bitwise_xor": "{0} ^ {1}",
-    "invert": "~{0}",
-}
-
 
 def takes_out(instruction: Instruction, template: str) -> bool:
     """Whether an instruction of this template can write its result to a buffer."""
@@ -257,8 +233,10 @@ def takes_out(instruction: Instruction, template: str) -> bool:
 def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     """The format string of an instruction, from what a Ref names."""
     op = instruction.op
-    if instruction.number and (whole := _whole(of, instruction)) is not None:
-        return whole
+    if instruction.number:
+        values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
+        if exactly(op, values) is not op.forward:
+            return "{whole}({listed})"
     template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
@@ -270,16 +248,6 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
         template = of_ufuncs if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
     # not .item(), since NumPy holds large ints as Python's own
     return f"{KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
-
-
-def _whole(of: Callable[[Ref], Any], instruction: Instruction) -> str | None:
-    """The format string of an instruction of Python ints alone; None for any other."""
-    values: list[Any] = [of(x) if type(x) is Ref else x for x in instruction.operands]
-    are_whole = [
-        isinstance(x, int) or (bool(getattr(x, "number", None)) and x.dtype.kind in "ib")
-        for x in values
-    ]
-    return _WHOLE.get(key_of(instruction.op) or "") if all(are_whole) else None
 
 
 def literals(program: Code, instruction: Instruction) -> dict[int, str]:
@@ -339,6 +307,8 @@ def filled(
             pieces[k] = operands[int(field)]
         elif field == "op":
             pieces[k] = names.function(instruction.op)
+        elif field == "whole":
+            pieces[k] = names.of(instruction.op.whole, f"whole_{instruction.op.name}")
         elif field == "listed":
             pieces[k] = ", ".join(operands)
         elif field == "all":
@@ -349,7 +319,7 @@ def filled(
         elif field == "out":
             pieces[k] = str(out)
         elif field == "index":
-            index = _index(instruction.options[field], iter(operands[1:]))
+            index = index_text(instruction.options[field], operands[1:])
             pieces[k] = index + ", ..." * is_element(instruction)
         else:
             pieces[k] = _field(instruction, field, names)
@@ -387,12 +357,10 @@ def is_element(instruction: Instruction) -> bool:
     return single and instruction.shape == () and instruction.dtype.kind in "fc"
 
 
-def _index(index: Any, arrays: Iterator[str]) -> str:
-    """An index as it is written in brackets."""
-    if type(index) is int:
-        return str(index)
-    parts = []
-    for part in index:
+def index_text(index: Any, operands: Sequence[str] = ()) -> str:
+    """An index as it is written in brackets, with these operands for its arrays."""
+    arrays, parts = iter(operands), []
+    for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, slice):
             ends = ["" if end is None else repr(end) for end in (part.start, part.stop)]
             step = "" if part.step is None else f":{part.step!r}"
@@ -403,6 +371,6 @@ def _index(index: Any, arrays: Iterator[str]) -> str:
             parts.append("...")
         else:
             parts.append(next(arrays))
-    if len(parts) == 1 and not isinstance(index[0], slice | int):
+    if len(parts) == 1 and isinstance(index, tuple) and not isinstance(index[0], slice | int):
         return f"{parts[0]},"
     return ", ".join(parts) or "()"

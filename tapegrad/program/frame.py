@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from operator import itemgetter, methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.arena import Arena, Moments, View, life
+from tapegrad.program.arena import Arena, Moments, Once, life
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import (
-    Names,
     filled,
+    index_text,
     is_filled,
     literals,
     tupled,
 )
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
-from tapegrad.program.layout import Part, axes_of, inverse
+from tapegrad.program.layout import axes_of, inverse
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.tree.ownership import Array
 
 Values = Mapping[Ref, str]
+
+
+class Rows(NamedTuple):
+    """A list of arrays, of which each step of a loop sees the next.
+
+    Attributes
+    ----------
+    name
+        Of the list.
+    once
+        Whether it is made once, of memory that stays in place.
+    in_order
+        Whether the arrays are known to lie in C order.
+    turns
+        Whether the steps go through it again and again.
+    """
+
+    name: str
+    once: bool = True
+    in_order: bool = True
+    turns: bool = False
 
 
 class Frame:
@@ -40,7 +62,7 @@ class Frame:
     names
         Where names come from.
     arena
-        The arrays that are made once, among the lines that run once, before the first call.
+        What is made once, before the first call.
     inside
         When the loop or the branch runs that a body is of; None for a whole program.
     stage
@@ -58,27 +80,22 @@ class Frame:
         step of a loop sees successive rows of them.
     updates
         Tables of which rows were updated, in memory that nobody else holds.
-    rows
-        Values that a loop returned, and the list of their rows, in order.
     lists
         In a body of a loop, the names of rows of memory that stays in place and of views of these,
-        and the list that each goes through, which is made once.
-    strided
-        Of these rows, those that may not lie in C order.
+        and the list that each goes through.
     """
 
     def __init__(
         self,
         program: Code,
-        names: Names,
         arena: Arena,
         inside: Moments | None = None,
         known: Values | None = None,
         stage: str = "",
     ) -> None:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
-        self.program, self.names, self.arena, self.inside = program, names, arena, inside
-        self.stage = stage
+        self.program, self.arena, self.inside, self.stage = program, arena, inside, stage
+        self.names = names = arena.names
         self.values: dict[Any, str] = dict(known or {})
         paths = [x.path for x in program.inputs]
         for ref, name in zip(inputs_at(range(len(paths))), short_names(paths), strict=True):
@@ -86,9 +103,7 @@ class Frame:
                 self.values[ref] = names.new(name)
         self.plan = plan = Plan(program, inside is not None)
         self.lines: list[Line | Block] = []
-        self.rows: dict[Ref, str] = {}
-        self.lists: dict[str, str] = {}
-        self.strided: set[str] = set()
+        self.lists: dict[str, Rows] = {}
         self.still: dict[Any, str] = {}
         self._hold_constants()
         self._name_results()
@@ -100,12 +115,12 @@ class Frame:
         for ref, parts in plan.filled.items():
             for part in parts:
                 if part.direct:
-                    self.places[part.value] = self.part(part, self.places[ref])
+                    place = self.places[ref]
+                    self.places[part.value] = self.part(place, part.index, f"{place}_{part.start}")
         for ref, axes in plan.turned.items():
-            name = names.new(f"{self.places[ref]}_turned")
-            take = methodcaller("transpose", inverse(axes))
-            self.view(name, self.places[ref], take, f".transpose({inverse(axes)})")
-            self.places[ref] = name
+            place, back = self.places[ref], inverse(axes)
+            text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
+            self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
         self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
         for ref, first in plan.early.items():
             if ref != first:
@@ -117,23 +132,20 @@ class Frame:
     def _hold_constants(self) -> None:
         """Name the constants, and have them at hand: a line makes one that a number fills."""
         names, around = self.names, [*self.names.constants.items()]
-        matrices: dict[Any, list[tuple[Array, str]]] = {}
         for i, x in enumerate(self.program.constants):
             # a body may have one of the program around it
             name = next((name for name, y in around if x.shape == y.shape and x == y), "")
             if x.shape == () and x.splat is not None:
                 name = names.number(x)
             elif not name:
-                name = names.new(_wanted(x, i, matrices))
+                name = names.new(_wanted(x, i))
                 names.constants[name] = x
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
                     line = Line(name, f"{names.library('full', np.full)}({arguments})")
-                    self.arena.view(View(line, name, None))
+                    self.arena.once.append(Once(line, name, None))
             self.values[Ref("constant", i)] = self.still[Ref("constant", i)] = name
-            if x.splat is None and x.array.ndim == 2:
-                matrices.setdefault(_start(x.array.T), []).append((x.array, name))
 
     def _name_results(self) -> None:
         """Name each result as a reader knows it, or else after its op and its line."""
@@ -157,15 +169,11 @@ class Frame:
         """Add a `Line` to those that each call runs."""
         self.lines.append(Line(target, expression, note, result))
 
-    def once(self, target: str, expression: str, note: str = "", result: Any = None) -> None:
-        """Add a `Line` to those that run once, before the first call."""
-        self.arena.once.append(Line(target, expression, note, result))
-
     def view(
         self,
         name: str,
         of: str,
-        take: Callable[[Array], Array] | None,
+        take: Callable[[Any], Any],
         suffix: str,
         note: str = "",
         result: Any = None,
@@ -174,17 +182,34 @@ class Frame:
 
         It is taken of an array by this function, and written as the array's name with this suffix.
         """
-        if of in self.lists:
-            rows = self.lists[name] = self.names.new(f"{name}_rows")
-            self.once(rows, f"[x{suffix} for x in {self.lists[of]}]", note, result)
-        else:
-            self.arena.view(View(Line(name, f"{of}{suffix}", note, result), of, take))
+        target, text = name, f"{of}{suffix}"
+        if rows := self.lists.get(of):
+            target, of, take = self.names.new(f"{name}_rows"), rows.name, partial(_views, take)
+            text = f"[x{suffix} for x in {of}]"
+            self.lists[name] = rows._replace(name=target)
+        self.arena.once.append(Once(Line(target, text, note, result), of, take))
 
-    def part(self, part: Part, of: str) -> str:
-        """The name of a part of an array that stays in place."""
-        name = self.names.new(f"{of}_{part.start}")
-        self.view(name, of, itemgetter(part.index), part.view)
+    def part(self, of: str, index: Any, wanted: str) -> str:
+        """The name of a part of an array that stays in place, or of a list of its rows."""
+        text, take = f"[{index_text(index)}]", itemgetter(index)
+        if of not in self.lists:
+            return self.arena.shared(wanted, f"{of}{text}", of, take)
+        name = self.names.new(wanted)
+        self.view(name, of, take, text)
         return name
+
+    def have(self, ref: Ref, of: str, index: Any) -> None:
+        """Have a value be a part of an array that stays in place, or one of its rows."""
+        name = self.still[ref] = self.values[ref]
+        self.view(name, of, itemgetter(index), f"[{index_text(index)}]")
+
+    def lies_in_place(self, ref: Ref, note: str = "", result: Any = None) -> None:
+        """Have a result that is written part by part be its place; it is once if that stays."""
+        name, place = self.values[ref], self.places[ref]
+        if self.still.get(ref) == place and place not in self.lists:
+            self.arena.once.append(Once(Line(name, place, note, result), place, None))
+        else:
+            self.write(name, place, note, result)
 
     def expression(
         self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None
@@ -214,7 +239,7 @@ class Frame:
         if x.kind == "constant":
             return bool(value.array.flags.c_contiguous)
         if x.kind == "input":
-            return self.values[x] not in self.strided
+            return self.lists[self.values[x]].in_order
         if value.op is transpose:
             return self.plan.turned.get(value.operands[0]) == axes_of(value)
         return value.op is reshape or (value.op is not getitem and x not in self.plan.turned)
@@ -229,6 +254,11 @@ class Frame:
         if self.inside is not None:
             return self.inside
         return life(i, max([i, *[self.plan.live.ends[x] for x in values]]))
+
+
+def _views(take: Callable[[Any], Any], rows: Iterable[Array]) -> list[Array]:
+    """A view of each row."""
+    return [take(x) for x in rows]
 
 
 # --- what values are called -----------------------------------------------------------------
@@ -248,20 +278,9 @@ def _part(whole: Instruction, index: int) -> str:
     return PART.name
 
 
-def _start(array: Array) -> Any:
-    """By which most arrays are told from each other."""
-    return array.dtype, array.shape, array[:1].tobytes() if array.ndim else b""
-
-
-def _wanted(x: Constant, i: int, matrices: Mapping[Any, Sequence[tuple[Array, str]]]) -> str:
-    """The name of a constant, if nothing else has it, after those that it may be a transpose of."""
-    if x.name:
-        return x.name
-    if x.splat is None:
-        # a rule may take the transpose of a captured matrix
-        for array, name in matrices.get(_start(x.array), ()):
-            if np.array_equal(array.T, x.array):
-                return f"{name}_T"
-        return f"captured{i}" if x.captured else f"constant{i}"
+def _wanted(x: Constant, i: int) -> str:
+    """The name of a constant, if nothing else has it."""
+    if x.name or x.splat is None:
+        return x.name or (f"captured{i}" if x.captured else f"constant{i}")
     filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
     return f"{filled}_{'_'.join(map(str, x.shape))}"

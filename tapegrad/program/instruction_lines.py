@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import itemgetter
+from operator import call, itemgetter
 from typing import Any
 
 from tapegrad.declare.parts import PART
@@ -16,6 +16,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
+from tapegrad.program.arena import Once
 from tapegrad.program.blocks import Blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
@@ -93,7 +94,8 @@ def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
     if not is_result or not _is_row_update(frame.program, instruction):
         return False
     update = names.new(f"rows_{i}")
-    frame.once(update, f"{names.of(RowUpdates, 'RowUpdates')}()")
+    function = names.of(RowUpdates, "RowUpdates")
+    frame.arena.once.append(Once(Line(update, f"{function}()"), function, call))
     frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
@@ -147,12 +149,11 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a result that is filled by an assignment lie in its place."""
     ref = frame.plan.refs[i]
-    place = frame.places.get(ref)
-    if place is None or not is_filled(instruction):
+    if ref not in frame.places or not is_filled(instruction):
         return False
-    name, value = frame.values[ref], frame.operand(instruction.operands[0])
-    frame.write(name, place)
-    frame.write(f"{name}[...]", value, instruction.note, instruction)
+    frame.lies_in_place(ref)
+    value = frame.operand(instruction.operands[0])
+    frame.write(f"{frame.values[ref]}[...]", value, instruction.note, instruction)
     return True
 
 
@@ -167,16 +168,13 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
             return False
         parts = parts_of(frame.program, instruction)
     name, stays = frame.values[ref], frame.still.get(ref) == place
-    line = Line(name, place, "its parts are written there", instruction)
-    if not stays:
-        # which may be a new array
-        frame.lines.append(line)
+    frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:
         if not part.direct:
-            target = f"{frame.part(part, place)}[...]" if stays else f"{name}{part.view}"
+            target = f"{name}{part.view}"
+            if stays:
+                target = f"{frame.part(place, part.index, f'{place}_{part.start}')}[...]"
             frame.write(target, frame.operand(part.value))
-    if stays:
-        frame.lines.append(line)
     return True
 
 
@@ -203,7 +201,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
     owner, ended = plan.live.owner, dict[int, list[str]]()
-    large = {
+    holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
         if not (ref in frame.places or ref in owner or ref in plan.early)
@@ -211,11 +209,12 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
     }
-    large |= {x for ref in large for x in program.of(ref).operands if program.of(ref).op is PART}
-    large |= {x for x, of in owner.items() if of in large}
-    for ref in sorted(large):
+    parts = [x for x in map(program.of, holding) if x.op is PART]
+    holding |= {x for part in parts for x in part.operands}
+    for ref in plan.refs if holding else ():
         end = plan.live.ends[ref]
-        if end < len(instructions) and ref.index not in plan.runs:
+        is_gone = end < len(instructions) and ref.index not in plan.runs
+        if is_gone and owner.get(ref, ref) in holding:
             ended.setdefault(end, []).append(frame.values[ref])
     return ended
 

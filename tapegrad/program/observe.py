@@ -116,6 +116,8 @@ def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
         for name, x in reach:
             if type(x) is np.ndarray:
                 alike[_sample(x)].append((name, x))
+                if x.ndim == 2:
+                    alike[_sample(x.T)].append((f"{name}_T", x.T))
         return alike
 
     def name_of(array: Array) -> str:

@@ -33,11 +33,11 @@ class Maker:
     Attributes
     ----------
     arena
-        What is allocated.
+        What is made once.
     code
-        Makes what is made once, and defines the function that runs.
+        Of the function that runs.
     namespace
-        The names that it needs and does not define.
+        The names that it needs beside what is made once.
     """
 
     arena: Arena
@@ -48,10 +48,8 @@ class Maker:
         """A function of the inputs, with buffers of its own."""
         names = dict(self.namespace)
         self.arena.fill(names)
-        exec(self.code, names)
-        # the names do not hold the function, which holds them; and its code is its own, since
-        # Python keeps in it where it last found each name
-        return FunctionType(names.pop("run").__code__.replace(), names)
+        # the code is its own, since Python keeps in it where it last found each name
+        return FunctionType(self.code.replace(), names)
 
 
 def source(program: Code) -> str:
@@ -68,8 +66,7 @@ def source(program: Code) -> str:
     """
     frame = written(program, Names(literal=True))
     arena = frame.arena
-    views = [x.line for x in arena.views]
-    once = [*[x.line for x in arena.memory], *views, *arena.once]
+    once = [*[x.line for x in arena.memory], *[x.line for x in arena.once]]
     head = [Line("", "", "made once, before the first call")] if once else []
     return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
 
@@ -80,14 +77,16 @@ def runner(program: Code) -> Maker:
     # a line of a program is not the user's
     namespace = {**frame.names.namespace, "__name__": __name__}
     code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
-    return Maker(frame.arena, code, namespace)
+    defined: dict[str, Any] = {}
+    exec(code, defined)
+    return Maker(frame.arena, defined["run"].__code__, namespace)
 
 
 def written(program: Code, names: Names) -> Frame:
     """A program written out, with the names that it needs."""
     names.of(buffer, "buffer")
     names.new("run")
-    frame = Frame(program, names, Arena(names))
+    frame = Frame(program, Arena(names))
     write_instructions(frame)
     _write_results(frame)
     frame.arena.settle()
@@ -98,8 +97,7 @@ def running_source(frame: Frame) -> str:
     """The lines that Python compiles, with the numbers that they have where they are printed."""
     # one for the program, each input and each constant
     n_above = 1 + len(frame.program.inputs) + len(_held(frame))
-    lines = printed([_run(frame), *frame.arena.once], False)
-    return "\n" * n_above + "\n".join([*lines, ""])
+    return "\n" * n_above + "\n".join([*printed([_run(frame)], False), ""])
 
 
 def _run(frame: Frame) -> Block:
@@ -223,7 +221,7 @@ def _is_ours(x: Any) -> bool:
     """Whether a name of a program stands for what runs no code of the user's."""
     if isinstance(x, FunctionType | type):
         # None for a function of code that was executed in a namespace without a name
-        return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins"))
+        return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))
     if type(x) in (tuple, dict):
         return all(map(_is_ours, x.values() if type(x) is dict else x))
     return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)

@@ -1,12 +1,14 @@
-"""Loops and branches as source: ``for``, ``while`` and ``if``, with a body written once.
+"""Loops and branches as source: ``for`` and ``if``, with a body written once.
 
 The results of a step are written in place: into a row of a stack, or the memory of the next carry.
 A carry that is kept for every step has one row more than there are steps, so nothing is copied.
+One that is dropped has two rows, by turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,14 @@ from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.program.arena import Buffer
 from tapegrad.program.control.loop import Branch, Loop, stacked
-from tapegrad.program.frame import Frame
+from tapegrad.program.frame import Frame, Rows
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import Block, Line
 from tapegrad.tree.ownership import Array
 
 Write = Callable[[Frame], None]
+
+_BACKWARD = slice(None, None, -1)
 
 
 def write_control(frame: Frame, i: int, write: Write) -> None:
@@ -69,13 +73,11 @@ class _Loop:
         known = [*self.captured, *[None] * len(carry), *named]
         self.inside = _inside(frame, i, loop.body, known)
         self.carry, self.rows = ([self.inside.values[x] for x in xs] for xs in (carry, rows))
-        self.back = "[::-1]" if loop.reverse else ""
         self.rows_of = self.names.of(_rows_of, "rows")
-        # in the order of the steps: the name a step reads or writes, and the list it runs through
-        self.each: dict[str, str] = {}
-        # at the end of a step: copies to places in memory, then the carry handed on
+        # the names that a step reads or writes, and the list that each runs through
+        self.each: dict[str, Rows] = {}
+        # at the end of a step, and of the loop
         self.copies: list[Line] = []
-        self.ends: list[Line] = []
         self.after: list[Line] = []
 
     def write(self, write: Write) -> None:
@@ -83,34 +85,30 @@ class _Loop:
         loop, outputs, inside = self.loop, self.loop.body.outputs, self.inside
         self.frame.write("", "", f"{loop!r}, {self._steps()}")
         for x, row in zip(self.xs, self.rows, strict=True):
-            self._go_through(row, f"{self._rows(x)}{self.back}", x in self.frame.rows)
-            if not self.frame.is_in_order(x):
-                inside.strided.add(row)
+            self.each[row] = self._rows(x)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k, carried in enumerate(loop.inputs[1]):
             kept = [j for j, x in left.items() if x in (carried, outputs[k])]
-            if loop.length is not None and any(left[j] == carried for j in kept):
-                self._keep_carry(k, carried, kept)
-                for j in kept:
-                    del left[j]
-            else:
-                self._hand_on(k, carried)
+            if loop.length is None or not any(left[j] == carried for j in kept):
+                kept = []
+            self._hand_on(k, carried, kept)
+            for j in kept:
+                del left[j]
         for j in left:
             self._stack(j)
+        inside.lists |= {x: rows for x, rows in self.each.items() if rows.once}
         names = inside.values | inside.places
         inside.still |= {x: name for x, name in names.items() if name in inside.lists}
         write(inside)
         self.each |= inside.lists
-        body = [*inside.lines, *self.copies, *self.ends]
-        if loop.stop is None:
-            block = Block(self._head(), body)
-        else:
+        body = [*inside.lines, *self.copies]
+        if loop.stop is not None:
             test = _inside(self.frame, self.index, loop.stop, [*self.captured, *self.carry])
             write(test)
             ends = Block(f"if not {test.values[loop.stop.outputs[0]]}:", [Line("", "break")])
-            block = Block("while True:", [*test.lines, ends, *body])
-        self.frame.lines += [block, *self.after]
+            body = [*test.lines, ends, *body]
+        self.frame.lines += [Block(self._head(), body), *self.after]
 
     def _steps(self) -> str:
         loop = self.loop
@@ -122,13 +120,21 @@ class _Loop:
         return f"{steps}, from the last to the first" if loop.reverse else steps
 
     def _head(self) -> str:
-        """The line that begins a loop over rows, or of so many steps."""
-        if not self.each:
-            return f"for {self.names.new('step')} in range({self.loop.length}):"
-        through = ", ".join(self.each.values())
-        return (
-            f"for {', '.join(self.each)} in {f'zip({through})' if len(self.each) > 1 else through}:"
-        )
+        """The line that begins a loop over rows, of so many steps, or without an end."""
+        texts = {}
+        for row, rows in self.each.items():
+            again = self.names.of(cycle, "cycle") if rows.turns else ""
+            texts[row] = f"{again}({rows.name})" if again else rows.name
+        if self.loop.stop is None and all(x.turns for x in self.each.values()):
+            texts = {self.names.new("step"): f"range({self.loop.length})"} | texts
+        if not texts:
+            return "while True:"
+        through = ", ".join(texts.values())
+        return f"for {', '.join(texts)} in {f'zip({through})' if len(texts) > 1 else through}:"
+
+    def _n_rows(self) -> str:
+        """The number of steps of a loop over rows."""
+        return f"len({next(iter(self.each.values())).name})"
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -138,12 +144,6 @@ class _Loop:
         """Have memory allocated once, for these values of the program around the loop."""
         alive = self.frame.life_of(self.index, held)
         return self.frame.arena.add(Buffer(shape, np.dtype(dtype), alive), name)
-
-    def _go_through(self, row: str, rows: str, stays: bool = True) -> None:
-        """Have each step see the next of a list of rows, of memory that stays in place or not."""
-        self.each[row] = rows
-        if stays:
-            self.inside.lists[row] = rows
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
@@ -156,64 +156,56 @@ class _Loop:
         """Whether a step can write a value to any place."""
         return _is_new(self.inside, x) and self.inside.plan.fits[x.index]
 
-    def _rows(self, x: Any) -> str:
-        """A list of the rows of an operand."""
-        frame = self.frame
-        if x in frame.rows:
-            return frame.rows[x]
-        name = self.names.new(f"{frame.values[x]}_rows")
-        place = frame.still.get(x)
+    def _rows(self, x: Any) -> Rows:
+        """The rows of a value, in the order of the steps: a list that is made once, if it stays."""
+        frame, place = self.frame, self.frame.still.get(x)
         if place is not None and place not in frame.lists:
-            frame.once(name, f"{self.rows_of}({place})")
-            frame.rows[x] = name
-        else:
-            frame.write(name, f"{self.rows_of}({frame.values[x]})")
-        return name
+            rows = self._listed(frame.values[x], place, self.loop.reverse)
+            return Rows(rows, in_order=frame.is_in_order(x))
+        name = self.names.new(f"{frame.values[x]}_rows")
+        frame.write(name, f"{self.rows_of}({frame.values[x]}){'[::-1]' * self.loop.reverse}")
+        return Rows(name, once=False)
+
+    def _listed(self, name: str, place: str, backward: bool = False) -> str:
+        """The list of the rows of a value that stays in place, which is made once."""
+        shared = self.frame.arena.shared
+        rows = shared(f"{name}_rows", f"{self.rows_of}({place})", place, _rows_of)
+        return self.frame.part(rows, _BACKWARD, f"{rows}_back") if backward else rows
 
     # --- what the steps read and give ---------------------------------------------------------
 
-    def _keep_carry(self, k: int, carried: Ref, kept: list[int]) -> None:
-        """A carry with a row for each step, and one more, which these results of steps are of."""
-        loop, frame, outputs = self.loop, self.frame, self.loop.body.outputs
-        like, next_ = loop.body.like(carried), outputs[k]
-        memory = self.names.new(f"{self.carry[k]}_all")
-        # in the order of the steps
-        rows = self.names.new(f"{memory}_rows")
-        assert loop.length is not None
-        held = [ref for j in (k, *kept) for ref in self.parts.get(j, ())]
-        self._allocate(memory, (loop.length + 1, *like.shape), like.dtype, held)
-        frame.once(rows, f"{self.rows_of}({memory}){self.back}")
+    def _hand_on(self, k: int, carried: Ref, kept: list[int]) -> None:
+        """A carry: a row for each step, and one more, which these results of steps are of.
+
+        One that is dropped after its step has two rows, which the steps write by turns.
+        """
+        loop, frame, name, next_ = self.loop, self.frame, self.carry[k], self.loop.body.outputs[k]
+        refs, n = self.parts.get(k, []), loop.length
+        if next_ == carried and not kept:
+            # a number would take part in a step as one
+            frame.write(name, _copy(frame, self.begin[k]))
+            self.after += [Line(frame.values[ref], _copy(frame, name)) for ref in refs]
+            return
+        like, memory, out = loop.body.like(carried), f"{name}_all", f"{name}_next"
+        memory, out = self.names.new(memory), self.names.new(out)
+        held = [] if n is None else [*refs, *[ref for j in kept for ref in self.parts[j]]]
+        n_rows = n + 1 if kept and n is not None else 2
+        self._allocate(memory, (n_rows, *like.shape), like.dtype, held)
+        rows = self._listed(name, memory, bool(kept) and loop.reverse)
         frame.write(f"{rows}[0][...]", self.begin[k])
-        out = self.names.new(f"{self.carry[k]}_next")
-        self._go_through(self.carry[k], rows)
-        self._go_through(out, f"{rows}[1:]")
+        further = frame.part(rows, slice(1, None) if kept else _BACKWARD, f"{out}_rows")
+        self.each |= {x: Rows(y, turns=not kept) for x, y in ((name, rows), (out, further))}
         self._write_to(next_, out)
         for j in kept:
-            part = "[:-1]" if (outputs[j] == carried) != loop.reverse else "[1:]"
+            before = (loop.body.outputs[j] == carried) != loop.reverse
             for ref in self.parts[j]:
-                frame.once(frame.values[ref], f"{memory}{part}")
-        for ref in self.parts.get(k, ()):
-            frame.once(frame.values[ref], f"{rows}[-1]")
-        frame.still |= {ref: frame.values[ref] for ref in held}
-
-    def _hand_on(self, k: int, carried: Ref) -> None:
-        """A carry that is dropped after its step."""
-        body, next_, name = self.loop.body, self.loop.body.outputs[k], self.carry[k]
-        if next_ == carried or (_is_new(self.inside, next_) and not self._fits(next_)):
-            # a number would take part in the first step as one
-            self.frame.write(name, _copy(self.frame, self.begin[k]))
-            if next_ != carried:
-                self.ends.append(Line(name, self.inside.values[next_]))
-        else:
-            like, out = body.like(carried), self.names.new(f"{name}_next")
-            for x in (name, out):
-                memory = self._allocate(self.names.new(f"{x}_memory"), like.shape, like.dtype)
-                self.frame.write(x, memory)
-            self.frame.write(f"{name}[...]", self.begin[k])
-            self._write_to(next_, out)
-            self.ends.append(Line(f"{name}, {out}", f"{out}, {name}"))
-        for ref in self.parts.get(k, ()):
-            self.after.append(Line(self.frame.values[ref], _copy(self.frame, name)))
+                frame.have(ref, memory, slice(None, -1) if before else slice(1, None))
+        for ref in refs:
+            if n is not None:
+                frame.have(ref, rows, -1 if kept else n % 2)
+            else:
+                last = f"{rows}[{self._n_rows()} % 2]" if loop.stop is None else name
+                self.after.append(Line(frame.values[ref], _copy(frame, last)))
 
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
@@ -230,14 +222,12 @@ class _Loop:
             row = names.new(f"{whole}_row")
             is_result = first in frame.program.results and frame.inside is None
             if loop.length is None or is_result:
-                steps = (
-                    f"len({next(iter(self.each.values()))})" if loop.length is None else loop.length
-                )
+                steps = self._n_rows() if loop.length is None else loop.length
                 frame.write(whole, frame.new_array(like, steps))
             else:
                 self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
                 frame.still[first] = whole
-            self._go_through(row, f"{self._rows(first)}{self.back}", first in frame.rows)
+            self.each[row] = self._rows(first)
             self._write_to(x, row)
         for ref in others:
             self.after.append(Line(frame.values[ref], _copy(frame, whole)))
@@ -259,7 +249,7 @@ def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     known = {Ref("input", k): name for k, name in enumerate(inputs) if name is not None}
     stage = frame.stage or frame.program.instructions[i].stage
-    return Frame(code, frame.names, frame.arena, frame.life_of(i), known, stage)
+    return Frame(code, frame.arena, frame.life_of(i), known, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
