@@ -114,9 +114,9 @@ class Builder:
         self._is_rewriting = False
         # made on first use
         self._holds_complex: bool | None = None
-        # constants by digest, built on first use, and those that are numbers
+        # constants by digest, built on first use, and those that a number fills
         self._alike: dict[Any, list[Ref]] | None = None
-        self._numbers: dict[Any, Ref] = {}
+        self._filled: dict[Any, Ref] = {}
 
     @classmethod
     def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...]) -> Builder:
@@ -147,13 +147,13 @@ class Builder:
         self.constants.append(new)
         return ref
 
-    def number(self, x: Any, dtype: np.dtype[Any]) -> Ref:
-        """A Ref to a constant without axes that holds a number."""
+    def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
+        """A Ref to a constant that is filled with a number."""
         # 0.0 equals -0.0, and nan does not equal itself
-        key = type(x), as_text(x), dtype
-        if key not in self._numbers:
-            self._numbers[key] = self.constant(np.full((), x, dtype))
-        return self._numbers[key]
+        key = type(x), as_text(x), dtype, shape
+        if key not in self._filled:
+            self._filled[key] = self.constant(np.full(shape, x, dtype))
+        return self._filled[key]
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last, or to one that is equal and stands there already.
@@ -163,13 +163,13 @@ class Builder:
         instruction = self.current(instruction)
         if instruction.op in CANONICAL:
             instruction = self.canonical(instruction)
-        return self._written(instruction)
+        return self._written(instruction, content(instruction))
 
-    def _written(self, instruction: Instruction) -> Ref:
+    def _written(self, instruction: Instruction, key: Any) -> Ref:
         if self.place is not None and instruction.place is None:
             instruction = instruction.but(place=self.place)
         i = len(self.instructions)
-        first = self._first(i, instruction)
+        first = self._first(i, key)
         if first != i:
             return self.refs[first]
         ref: Ref = _new_ref(Ref, ("instruction", i))
@@ -187,15 +187,15 @@ class Builder:
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         operands = tuple([self.replaced.get(x, x) for x in operands])
-        if op not in CANONICAL:
-            first = self.contents.get(content_of(op, operands, options))
-            if first is not None and self.ranks[first] < self.now:
-                return self.refs[first]
+        key = content_of(op, operands, options)
+        first = self.contents.get(key)
+        if first is not None and self.ranks[first] < self.now:
+            return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        stage, place = self.stage, self.place
-        return self.append(
-            Instruction(op, operands, options, shape, dtype, False, note, "", stage, place)
+        new = Instruction(
+            op, operands, options, shape, dtype, False, note, "", self.stage, self.place
         )
+        return self.append(new) if op in CANONICAL else self._written(self.current(new), key)
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
@@ -204,7 +204,8 @@ class Builder:
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
             current = tuple([values.get(x, x) for x in instruction.operands])
-            values[ref] = self._written(instruction.but(operands=current, stage=stage))
+            written = instruction.but(operands=current, stage=stage)
+            values[ref] = self._written(written, content(written))
         return [values.get(x, x) for x in code.outputs]
 
     def canonical(self, instruction: Instruction) -> Instruction:
@@ -279,10 +280,13 @@ class Builder:
         return instruction if op is None or instruction.op is op else None
 
     def op(self, x: Any) -> Any:
-        """The op that makes a value; of an input or a constant its kind, and None for a number."""
+        """The op that makes a value; see `Form`."""
         if type(x) is not Ref:
-            return None
-        return self.forms[x[1]][0] if x[0] == "instruction" else x[0]
+            return x
+        kind, i = x
+        if kind == "instruction":
+            return self.forms[i][0]
+        return self.constants[i].kind if kind == "constant" else kind
 
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""
@@ -423,9 +427,9 @@ class Builder:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
         self._release(i)
-        key = content(self.instructions[i])
-        if self.contents.get(key) == i:
-            del self.contents[key]
+        old = content(self.instructions[i])
+        if self.contents.get(old) == i:
+            del self.contents[old]
         self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
@@ -433,7 +437,7 @@ class Builder:
             # what uses it is of another form now
             for user in self.users[i]:
                 heappush(self._waiting, self.ranks[user])
-        first = self._first(i, instruction)
+        first = self._first(i, content(instruction))
         if first != i:
             self._replace(i, self.refs[first])
 
@@ -450,14 +454,11 @@ class Builder:
         users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
         for x in instruction.operands:
-            if type(x) is not Ref:
-                form.append(None)
-                continue
-            kind, at = x
-            if kind == "instruction":
-                users[at].add(i)
-                kind = forms[at][0]
-            form.append(kind)
+            if type(x) is Ref and x[0] == "instruction":
+                users[x[1]].add(i)
+                form.append(forms[x[1]][0])
+            else:
+                form.append(self.op(x))
         return tuple(form)
 
     def _release(self, i: int) -> None:
@@ -479,9 +480,8 @@ class Builder:
         # static results need not be hashable
         return self.replaced.get(x, x) if type(x) is Ref else x
 
-    def _first(self, i: int, instruction: Instruction) -> int:
-        """The number of the instruction of this content before one; if there is none, its own."""
-        key = content(instruction)
+    def _first(self, i: int, key: Any) -> int:
+        """The number of the instruction of a content before one; if there is none, its own."""
         first = self.contents.setdefault(key, i)
         if first == i or self.ranks[first] < self.now:
             return first
@@ -498,7 +498,7 @@ class Builder:
         """
         if not self._unused:
             return
-        returned = {x.index for x in self.outputs if _is_computed(x)}
+        returned = {x[1] for x in self.outputs if type(x) is Ref and x[0] == "instruction"}
         while self._unused:
             i = self._unused.pop()
             if not self.users[i] and self.ranks[i] != _GONE and i not in returned:
@@ -513,9 +513,8 @@ class Builder:
             If an instruction uses one that is no longer in the program, or that comes later.
         """
         instructions = self.in_order()
-        holding = [self.instructions[i] for i in self.order if "constant" in self.forms[i]]
-        used = chain(self.outputs, *[x.operands for x in holding])
-        kept = sorted({x for x in used if _is_ref(x) and x.kind == "constant"})
+        used = chain(filter(_is_ref, self.outputs), *[x.operands for x in instructions])
+        kept = sorted([x for x in {*used} if type(x) is Ref and x[0] == "constant"])
         moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
 
         def new(xs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -531,7 +530,7 @@ class Builder:
 
 
 Visit = Callable[[Builder, Instruction], Any]
-# an op, and for each operand the op that makes it, "input", "constant", or None for a number
+# an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__

@@ -148,11 +148,16 @@ class Constant:
         if array.ndim == 0:
             return array.item() if array == array else None
         first = array.reshape(-1)[0]
-        same = array.ndim == 0 or (array == first).all()
+        same = (array == first).all()
         # -0.0 equals 0.0, and NaNs may differ in their bits
         if not same or np.full(array.shape, first, array.dtype).tobytes() != array.tobytes():
             return None
         return first.item() if first == first else None
+
+    @cached_property
+    def kind(self) -> Any:
+        """The number that the array is, if it has no axes; else ``"constant"``."""
+        return "constant" if self.array.shape or self.splat is None else self.splat
 
     @cached_property
     def literal(self) -> str:

@@ -40,7 +40,7 @@ from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fission import split_loops
 from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
-from tapegrad.program.passes.operands import lay_out, straighten, type_numbers
+from tapegrad.program.passes.operands import lay_out, straighten
 from tapegrad.program.passes.order import use_up
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.stack import stack_products, stack_sums
@@ -70,7 +70,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "part": (update_rows,),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
     "write": (fold, join_factors, pick_first, sums_as_products, outer_products),
-    "order": (straighten, type_numbers, lay_out, use_up),
+    "order": (straighten, lay_out, use_up),
 }
 
 PASSES: tuple[Pass, ...] = tuple(change for group in GROUPS.values() for change in group)

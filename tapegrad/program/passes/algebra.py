@@ -61,7 +61,7 @@ class Part:
     def may_be(self, op: Any) -> bool:
         """Whether an operand that this op makes may be like this part."""
         if self.number is not None:
-            return op is None or op == "constant"
+            return bool(op == "constant" or op == self.number)
         return self.op is None or self.op is op
 
     def matches(self, builder: Builder, x: Any, bound: Bound) -> bool:

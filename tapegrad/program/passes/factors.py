@@ -26,7 +26,7 @@ def _may_join(form: Form) -> bool:
     if op in (add, subtract):
         doubled = of[0] is of[1] and of[0] in (divide, add)
         return multiply in of or negative in of or doubled
-    numbers = op is negative or None in of or "constant" in of
+    numbers = op is negative or any(isinstance(x, float | int) for x in of)
     multiples = not {multiply, divide, add, negative}.isdisjoint(of)
     return (op is multiply and negative in of) or (numbers and multiples)
 

@@ -59,16 +59,19 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
     return None
 
 
-_KNOWN = frozenset({None, "constant"})
-
-
 @lru_cache(1 << 10)
 def _may_fold(form: Form) -> bool:
     """Whether an instruction of a form may be one that `fold` is for."""
     op, *of = form
     fills = broadcast_to in of or (len(of) > 1 and "constant" in of)
-    known = _KNOWN.issuperset(of) or op in _FURTHER or bool(_fitting(form))
+    known = _are_known(form) or op in _FURTHER or bool(_fitting(form))
     return known or (fills and is_elementwise(op))
+
+
+@lru_cache(1 << 10)
+def _are_known(form: Form) -> bool:
+    """Whether all operands of a form are numbers and constants."""
+    return not any(isinstance(x, Rules) or x == "input" for x in form[1:])
 
 
 @rule(complex=True, where=_may_fold)
@@ -78,7 +81,7 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
-    if _KNOWN.issuperset(builder.forms[builder.at][1:]):
+    if _are_known(builder.forms[builder.at]):
         result = _constant(builder, instruction)
         if result is not None:
             return result

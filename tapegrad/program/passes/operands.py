@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.declare import is_elementwise
 from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import getitem
@@ -28,8 +28,8 @@ def straighten(builder: Builder) -> None:
 
     Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
-    products = [builder.instructions[i] for i in builder.of_ops((matmul,))]
-    thin = [x for x in products if _is_thin(builder, x)]
+    turned = [i for i in builder.of_ops((matmul,)) if builder.forms[i][2] is transpose]
+    thin = [x for i in turned if _is_thin(builder, x := builder.instructions[i])]
     uses = Counter([x.operands[1] for x in thin for _ in x.shape[1:]])
 
     def visit(builder: Builder, product: Instruction) -> Any:
@@ -49,24 +49,32 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
 
 @improvement(complex=True)
 def lay_out(builder: Builder) -> None:
-    """``f(x, row) -> f(x, broadcast_to(row, x.shape))``, ``f(x[:, :2]) -> f(copy(x[:, :2]))``.
+    """``ufunc(x, row) -> ufunc(x, broadcast_to(row, x.shape))``, and other operands of ufuncs.
 
-    Fires on a bias, on lengths of vectors, on gates and on masks in a product, if they are small: a
-    call that goes through an array by rows, or converts one, takes thrice the time to start, of
-    which an assignment takes a third. One such array serves several calls.
+    A Python number becomes a typed constant, for converting it takes as long as a small ufunc. A
+    row, a mask in a product and a slice are written out in C order if they are small: a call that
+    goes through an array by rows, or converts one, takes thrice the time to start, of which an
+    assignment takes a third. One such array serves several calls.
+
+    Fires on any number beside an array, on a bias, on lengths of vectors and on gates.
     """
-    builder.rewrite(_with_operands_laid_out, _ufuncs(builder))
+    builder.rewrite(_with_operands_laid_out, set(filter(is_elementwise, builder.ops)))
 
 
-def _ufuncs(builder: Builder) -> set[Rules]:
-    return {op for op in builder.ops if isinstance(op.forward, np.ufunc)}
-
-
-def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
-    shape, operands = instruction.shape, instruction.operands
+def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
     if instruction.number:
         return None
-    # most operands lie as they should
+    typed = _typed(builder, instruction)
+    laid = _beside(builder, typed)
+    return None if laid is instruction else laid
+
+
+def _beside(builder: Builder, instruction: Instruction) -> Instruction:
+    """An instruction whose operands lie in the same order, if that is quicker."""
+    shape, operands = instruction.shape, instruction.operands
+    if not 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
+        return instruction
+    # most lie as they should
     instructions, masks = builder.instructions, instruction.op is multiply
     for x in operands:
         if type(x) is Ref and x[0] == "instruction":
@@ -77,19 +85,17 @@ def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Any:
         if own and (own != shape or is_view or (masks and builder.dtype(x).kind == "b")):
             break
     else:
-        return None
-    if not 1 < math.prod(shape) <= cost.FILLED_ELEMENTS or not instruction.is_elementwise:
-        return None
+        return instruction
     apart = [x for x in operands if builder.shape(x) not in ((), shape)]
     if len(apart) > 1 or len(apart) == len(operands):
-        return None
+        return instruction
     laid: dict[Any, Operand] = {
         x: _laid_out(builder, _converted(builder, x, instruction), shape)
         for x in dict.fromkeys(operands)
         if type(x) is Ref
     }
     changed = any(x != y for x, y in laid.items())
-    return instruction.using(laid) if changed else None
+    return instruction.using(laid) if changed else instruction
 
 
 def _converted(builder: Builder, x: Ref, instruction: Instruction) -> Ref:
@@ -133,32 +139,22 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
     return whole and not steps and _in_c_order(builder, source.operands[0])
 
 
-@improvement(complex=True)
-def type_numbers(builder: Builder) -> None:
-    """``ufunc(x, 2) -> ufunc(x, array(2))``: each Python number becomes a typed constant.
-
-    Fires on any number beside an array: converting it takes as long as a small ufunc.
-    """
-    builder.rewrite(_typed, _ufuncs(builder), lambda form: None in form)
-
-
-def _typed(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.number:
-        return None
-    xs = instruction.operands
-    dtypes = {d for x in xs if (d := builder.dtype(x)) is not NUMBER}
-    if len(dtypes) != 1:
-        return None
-    (dtype,) = dtypes
+def _typed(builder: Builder, instruction: Instruction) -> Instruction:
+    """An instruction whose numbers are constants of the dtype of its arrays, if all have one."""
+    operands = instruction.operands
+    numbers: list[Any] = [x for x in operands if type(x) is not Ref]
+    if not numbers:
+        return instruction
+    dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
     if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
-        return None
-    numbers: list[Any] = [x for x in xs if type(x) is not Ref]
+        return instruction
     if dtype.kind == "f" and complex in map(type, numbers):
-        return None
+        return instruction
     # a number that is too large is left to the run, which warns
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
-        return None
-    typed = [x if type(x) is Ref else builder.number(x, dtype) for x in xs]
+        return instruction
+    typed = [x if type(x) is Ref else builder.filled(x, dtype) for x in operands]
     return instruction.on(tuple(typed))
 
 

@@ -38,7 +38,9 @@ def pick_first(builder: Builder) -> None:
             min_: _largest,
         }
         builder.rewrite(
-            lambda builder, instruction: rules[instruction.op](builder, instruction), rules
+            lambda builder, instruction: rules[instruction.op](builder, instruction),
+            rules,
+            lambda form: unpick in form or form[0] not in (add, subtract),
         )
 
 

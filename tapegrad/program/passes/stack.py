@@ -20,7 +20,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import from_zero, index_select, sum_segments
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import STAGES, Instruction, Operand, Ref
 from tapegrad.program.passes.fold import rejoined
 from tapegrad.program.program import improvement
@@ -37,8 +37,11 @@ def stack_sums(builder: Builder) -> None:
     A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
     one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
-    uses = builder.uses() if builder.has((add,)) else Counter()
-    adds = {builder.refs[i]: builder.instructions[i] for i in builder.of_ops((add,))}
+    numbers = builder.of_ops((add,))
+    if not any(_may_be_first(builder.forms[i]) for i in numbers):
+        return
+    uses = builder.uses()
+    adds = {builder.refs[i]: builder.instructions[i] for i in numbers}
     inside = {
         x: adds[x]
         for total in adds.values()
@@ -65,6 +68,12 @@ def stack_sums(builder: Builder) -> None:
 
     if sums:
         builder.rewrite(visit, (add,))
+
+
+def _may_be_first(form: Form) -> bool:
+    """Whether an add of a form may be of the two terms with which such a sum begins."""
+    kinds = [_KINDS.get(x) for x in form[1:]]
+    return scatter in form or (kinds[0] is not None and kinds[0] is kinds[1])
 
 
 def _terms(total: Instruction, inside: Mapping[Any, Instruction]) -> list[Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from tapegrad.ops.arithmetic import add, multiply, square, subtract
 from tapegrad.ops.product import LETTERS, contract, inner_product, matmul, vecdot
 from tapegrad.ops.reduction import sum as sum_
@@ -64,7 +62,7 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     return builder.reshaped(contracted, shape)
 
 
-@rule(add, subtract, complex=True)
+@rule(add, subtract, complex=True, where=lambda form: form[2] in (sum_segments, multiply))
 def update_rows(builder: Builder, instruction: Instruction) -> Any:
     """``p - k * sum_segments(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
 
@@ -115,7 +113,7 @@ def _sum_of_rows(builder: Builder, x: Any, axes: list[int], wanted: tuple[int, .
     if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
         return None
     width = math.prod(shape) // height
-    ones = builder.constant(np.ones(height, builder.dtype(x)))
+    ones = builder.filled(1, builder.dtype(x), (height,))
     rows = builder.reshaped(x, (height, width) if is_first else (width, height))
     factors = (ones, rows) if is_first else (rows, ones)
     note = f"the sum over {'rows' if is_first else 'columns'}, as a product"
@@ -150,16 +148,14 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")
 
 
-@rule(sum_)
+@rule(sum_, where=lambda form: form[1] in (multiply, matmul))
 def contract_sums(builder: Builder, total: Instruction) -> Any:
     """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
     sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
     """
-    product = builder.source(total.operands[0])
-    if product is None or product.op not in (multiply, matmul):
-        return None
+    product = builder.of(total.operands[0])
     if not is_floating(builder, total, *product.operands):
         return None
     first, second = product.operands
