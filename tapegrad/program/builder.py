@@ -187,15 +187,17 @@ class Builder:
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         operands = tuple([self.replaced.get(x, x) for x in operands])
-        key = content_of(op, operands, options)
-        first = self.contents.get(key)
-        if first is not None and self.ranks[first] < self.now:
-            return self.refs[first]
+        key = None
+        if op not in CANONICAL:
+            key = content_of(op, operands, options)
+            first = self.contents.get(key)
+            if first is not None and self.ranks[first] < self.now:
+                return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
         new = Instruction(
             op, operands, options, shape, dtype, False, note, "", self.stage, self.place
         )
-        return self.append(new) if op in CANONICAL else self._written(self.current(new), key)
+        return self.append(new) if key is None else self._written(self.current(new), key)
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
@@ -240,7 +242,16 @@ class Builder:
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has that shape."""
-        return x if self.shape(x) == shape else self.emit(reshape, x, shape=shape)
+        if self.shape(x) == shape:
+            return x
+        if type(x) is not Ref:
+            return self.emit(reshape, x, shape=shape)
+        # as `emit` writes it, which would infer what is known
+        x = self.replaced.get(x, x)
+        options = MappingProxyType({"shape": shape})
+        dtype, stage, place = self.of(x).dtype, self.stage, self.place
+        new = Instruction(reshape, (x,), options, shape, dtype, False, "", "", stage, place)
+        return self._written(new, content(new))
 
     # --- reading ----------------------------------------------------------------------
 

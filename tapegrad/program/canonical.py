@@ -1,7 +1,8 @@
 """One spelling for one meaning: the options of an instruction, resolved.
 
 Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
-reshape names its shape, and a view that only adds or drops axes is one, as is its adjoint. An
+reshape names its shape, and a view that only adds or drops axes is one, as is its adjoint and a
+transpose that puts no axis elsewhere. An
 exchange of axes is a transpose. An index has a part for each axis up to the last that it takes
 from, and its slices leave out the ends of the array. Rows that are selected by one array of
 integers are an `index_select`, and the adjoint is a `segment_sum`. So passes compare options as
@@ -53,6 +54,8 @@ def _transpose(x: Instruction, of: Operands) -> Resolved:
         axes[one], axes[other] = other, one
     else:
         axes = [axis % n for axis in x.options.get("axes") or reversed(axes)]
+    if axes == list(range(n)):
+        return reshape, {"shape": x.shape}
     return transpose, {} if axes == list(range(n))[::-1] else {"axes": tuple(axes)}
 
 

@@ -64,8 +64,8 @@ def _may_fold(form: Form) -> bool:
     """Whether an instruction of a form may be one that `fold` is for."""
     op, *of = form
     fills = broadcast_to in of or (len(of) > 1 and "constant" in of)
-    known = _are_known(form) or op in _FURTHER or bool(_fitting(form))
-    return known or (fills and is_elementwise(op))
+    further = op is concatenate or form[:2] == (transpose, transpose)
+    return _are_known(form) or further or bool(_fitting(form)) or (fills and is_elementwise(op))
 
 
 @lru_cache(1 << 10)
@@ -143,15 +143,13 @@ def either_way(instruction: Instruction) -> tuple[tuple[Operand, ...], tuple[Ope
 
 
 def _transpose(builder: Builder, instruction: Instruction) -> Any:
-    """``transpose(transpose(x)) -> transpose(x)``, and nothing for what puts no axis elsewhere."""
-    (x,), axes = instruction.operands, axes_of(instruction)
-    inner = builder.source(x, transpose)
-    if inner is not None:
-        first = axes_of(inner)
-        (x,), axes = inner.operands, tuple([first[axis] for axis in axes])
-    if axes == tuple(range(len(axes))):
-        return x
-    return None if inner is None else builder.emit(transpose, x, axes=axes)
+    """``transpose(transpose(x)) -> transpose(x)``."""
+    inner = builder.source(instruction.operands[0], transpose)
+    if inner is None:
+        return None
+    (x,), first = inner.operands, axes_of(inner)
+    axes = tuple([first[axis] for axis in axes_of(instruction)])
+    return x if axes == tuple(range(len(axes))) else builder.emit(transpose, x, axes=axes)
 
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:

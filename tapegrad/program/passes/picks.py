@@ -60,8 +60,9 @@ def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> A
 
 
 def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-    places = builder.emit(row_places, indices, n=builder.shape(a)[-1])
-    picked = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
+    of = builder.shape(a)
+    places = builder.emit(row_places, indices, n=of[-1])
+    picked = builder.emit(index_select, builder.reshaped(a, (math.prod(of),)), places)
     return builder.reshaped(picked, shape)
 
 
@@ -103,5 +104,5 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)
     starts = builder.constant(np.arange(0, math.prod(shape), n))
     places = builder.emit(add, at, starts)
-    largest = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
+    largest = builder.emit(index_select, builder.reshaped(a, (math.prod(shape),)), places)
     return builder.reshaped(largest, instruction.shape)

@@ -1,4 +1,4 @@
-"""straighten, type_numbers and lay_out: operands as NumPy takes them quickest."""
+"""straighten and lay_out: operands as NumPy takes them quickest."""
 
 import math
 
@@ -13,7 +13,7 @@ import tapegrad as tg
 from tapegrad.program.passes import fold, lay_out, straighten
 
 
-def test_type_numbers_warns_of_overflow_at_each_run():
+def test_lay_out_leaves_numbers_that_overflow_to_each_run():
     compiled = tg.compile(lambda x: x * 1e60)
     x = np.ones(3, np.float32)
     with pytest.warns(RuntimeWarning, match="overflow"):
