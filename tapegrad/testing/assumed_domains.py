@@ -355,7 +355,7 @@ class _Extreme(Sampled):
 
     which: int = 0
 
-    def number(self, elements: Elements) -> float:
+    def _number(self, elements: Elements) -> float:
         numbers = clear_numbers(elements)
         return (numbers[0], min(numbers), max(numbers))[self.which]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
-from tapegrad.domain import REAL, Call, Domain, Elements
+from tapegrad.domain import REAL, Call, Choices, Domain, Elements
 from tapegrad.testing.assumed_domains import Assumed
 from tapegrad.testing.calls import domain_of
-from tapegrad.testing.choices import Chosen, clear_numbers, is_clear
+from tapegrad.testing.choices import clear_numbers, is_clear
 from tapegrad.tree.ownership import Array
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def numbers(elements: Elements) -> Strategy:
 
 
 @attrs.frozen
-class Drawn(Chosen):
+class Drawn(Choices):
     """The choices that Hypothesis makes."""
 
     draw: st.DrawFn
@@ -49,15 +49,9 @@ class Drawn(Chosen):
     def integer(self, low: int, high: int) -> int:
         return self.draw(whole(low, high))
 
-    def number(self, elements: Elements) -> float:
+    def _number(self, elements: Elements) -> float:
         number: float = self.draw(numbers(elements))
         return number
-
-
-@st.composite
-def layouts(draw: st.DrawFn, array: Array) -> Array:
-    """The same elements, laid out in memory in one of many ways."""
-    return Drawn(draw).laid_out(array)
 
 
 def arrays(
