@@ -31,19 +31,14 @@ if TYPE_CHECKING:
     from tapegrad.testing.strategies import operands_for as operands_for
     from tapegrad.testing.strategies import parameter_trees as parameter_trees
 
-_STRATEGIES = {
-    "arrays": "strategies",
-    "broadcasting": "strategies",
-    "operands_for": "strategies",
-    "parameter_trees": "strategies",
-    "programs": "random_programs",
-}
+_STRATEGIES = ("arrays", "broadcasting", "operands_for", "parameter_trees", "programs")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _STRATEGIES:
         refuse("testing", name)
-    return getattr(importlib.import_module(f"{__name__}.{_STRATEGIES[name]}"), name)
+    module = "random_programs" if name == "programs" else "strategies"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:

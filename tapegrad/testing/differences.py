@@ -14,7 +14,6 @@ from tapegrad.tree.ownership import Array
 
 EPS = float(np.finfo(np.float64).eps)
 _TAIL = 5  # the number of smaller steps that a limit must agree with
-_BLOCK = 1024  # the number of rows whose limits are found at a time
 
 
 @attrs.frozen(eq=False)
@@ -72,29 +71,21 @@ def limit(
     size
         The size of these values.
     """
-    if slopes.shape[1] > _BLOCK:
-        cuts = range(_BLOCK, slopes.shape[1], _BLOCK)
-        blocks = [np.split(x, cuts, axis=1) for x in (slopes, rounding)]
-        parts = [limit(ladder, x, power, least, size) for x, least in zip(*blocks, strict=True)]
-        limits, doubts = zip(*parts, strict=True)
-        return np.concatenate(limits), np.concatenate(doubts)
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
     steps = ladder[1:, None]
     # a step too small to change the value shows no slope
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
-    n = len(better) - min(_TAIL, len(better) // 2)
-    # if this is the limit, the differences at smaller steps are noise in the values
-    moves = np.fmax(np.abs(better - better[:n, None]), 0)
-    smaller = np.arange(len(better)) > np.arange(n)[:, None]
-    noise = np.max(np.where(smaller[..., None], steps * moves, 0), axis=1)
-    i = np.arange(n)
-    errors = 4 * moves[i, i + 1] + 8 * np.maximum(noise, rounding[1 : n + 1]) / steps[:n]
-    sound = np.isfinite(better[:n]) & resolved[:n] & (noise <= 1e-3 * size)
-    errors[~sound] = np.inf
-    best = np.argmin(errors, axis=0)[None]
-    value: Array = np.take_along_axis(better, best, axis=0)[0]
-    return value, np.take_along_axis(errors, best, axis=0)[0]
+    value, error = better[0], np.full_like(better[0], np.inf)
+    for i in range(len(better) - min(_TAIL, len(better) // 2)):
+        # if this is the limit, the differences at smaller steps are noise in the values
+        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
+        noise = np.max(steps[i + 1 :] * moves, axis=0)
+        doubt = 4 * moves[0] + 8 * np.maximum(noise, rounding[i + 1]) / steps[i]
+        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
+        closer = sound & (doubt < error)
+        value, error = np.where(closer, better[i], value), np.where(closer, doubt, error)
+    return value, error
 
 
 Fn = Callable[..., Any]
@@ -493,8 +484,6 @@ class Comparison:
         inputs, the usual steps reach beyond what its derivative describes. The smallest steps that
         show a slope decide, and larger ones that agree with them and are more precise.
         """
-        if support.size > 1:
-            return False
         size = min(1.0, float(np.abs(self.x[support[0]])))
         rows, claimed = finding.rows[finding.wrong], np.abs(finding.numeric[finding.wrong])
         numeric, error = np.full(rows.shape, np.nan), np.full(rows.shape, np.inf)

@@ -20,7 +20,6 @@ from tapegrad.testing.choices import clear_numbers, is_clear
 from tapegrad.tree.ownership import Array
 
 T = TypeVar("T")
-Shape = tuple[int, ...]
 Strategy = st.SearchStrategy[Any]
 
 
