@@ -384,6 +384,16 @@ def test_what_fails_with_numbers_in_place_of_values_is_recorded_with_values() ->
     close(jax.jit(on_jax)(*args), fn(*args))
 
 
+@pytest.mark.parametrize("solver", [tg.linalg.eigvals, tg.linalg.eig])
+def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Any) -> None:
+    """Their real parts alone would be wrong; NumPy's program raises, which JAX cannot."""
+    both = np.array([[[2.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [-1.0, 0.0]]])
+    real, other = zip(*tg.tree.leaves(tg.to_jax(solver)(both)), strict=True)
+    for got, wanted in zip(real, tg.tree.leaves(solver(both[0])), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert all(np.isnan(x).all() for x in other)
+
+
 def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
     def fn(x: Any) -> Any:
         return x * 2, tg.argmax(x)

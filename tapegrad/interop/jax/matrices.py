@@ -56,13 +56,21 @@ def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
 def eig(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
     """Eigenvalues and eigenvectors; JAX computes them only on CPUs."""
     w, v = jax.numpy.linalg.eig(a)
-    return (w, v) if a.dtype.kind == "c" or not real else (w.real, v.real)
+    return (w, v) if a.dtype.kind == "c" or not real else _real(jax, w, v)
 
 
 def eigvals(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
     """Eigenvalues; JAX computes them only on CPUs."""
     w = jax.numpy.linalg.eigvals(a.astype(out.dtype))
-    return w if out.dtype.kind == "c" else w.real
+    return w if out.dtype.kind == "c" else _real(jax, w)[0]
+
+
+def _real(jax: Any, w: Any, *vectors: Any) -> tuple[Any, ...]:
+    """Results of `eig`, made real; nan for a matrix with complex ones, for which NumPy raises."""
+    # JAX can raise nothing that depends on a value
+    is_real = jax.numpy.all(w.imag == 0, axis=-1, keepdims=True)
+    values = jax.numpy.where(is_real, w.real, jax.numpy.nan)
+    return values, *[jax.numpy.where(is_real[..., None], v.real, jax.numpy.nan) for v in vectors]
 
 
 def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
