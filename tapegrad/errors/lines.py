@@ -7,13 +7,12 @@ which looks for the caller's line only then. So there is no cost without a warni
 
 from __future__ import annotations
 
-import ast
 import linecache
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from functools import cache, lru_cache, wraps
+from functools import cache, wraps
 from types import CodeType, FrameType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -43,31 +42,6 @@ class Place:
         where = f"{self.file}:{self.number}"
         # the source of input typed into an interpreter is not kept
         return f"{where}: {self.text}" if self.text else where
-
-
-# a statement that is longer in one line is represented by one of its own lines
-_LONGEST = 160
-
-
-def statement_at(place: Place) -> str:
-    """The statement that a line is a part of, in one line; the line where that is not short."""
-    statements = _statements("".join(linecache.getlines(place.file)))
-    around = [x for x in statements if x.lineno <= place.number <= (x.end_lineno or 0)]
-    innermost = max(around, key=lambda x: x.lineno, default=None)
-    if innermost is None or innermost.lineno == innermost.end_lineno:
-        return place.text
-    # of a statement with others inside, the line that begins it
-    text = ast.unparse(innermost).partition("\n")[0]
-    return text if len(text) <= _LONGEST else place.text
-
-
-@lru_cache(4)
-def _statements(source: str) -> list[ast.stmt]:
-    try:
-        nodes = ast.walk(ast.parse(source))
-    except (SyntaxError, ValueError, RecursionError):
-        return []
-    return [x for x in nodes if isinstance(x, ast.stmt)]
 
 
 # codes that are not the user's, by identity, since hashing code reads all of it

@@ -1,17 +1,22 @@
-"""The caller's source: the code that is being evaluated, as a tree, for messages."""
+"""The caller's source as a tree: the code that is being evaluated, and the statement of a line."""
 
 from __future__ import annotations
 
 import ast
 import linecache
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from types import CodeType
 from typing import Any
 
-from tapegrad.errors.lines import users_frame
+from tapegrad.errors.lines import Place, users_frame
+
+# a statement that is longer in one line is represented by one of its own lines
+_LONGEST = 160
 
 
 def users_code() -> list[ast.AST]:
@@ -28,10 +33,34 @@ def users_code() -> list[ast.AST]:
     if column is None or not line or not end_line or len(lines) < end_line:
         return []  # so with python -X no_debug_ranges
     for source in (_block(lines, code, line, end_line), "".join(lines)):
-        with suppress(SyntaxError, ValueError, RecursionError):
-            if path := _path(ast.parse(source), (line, column), (end_line, end_column)):
-                return path
+        if nodes := _nodes(source, (line, column), (end_line, end_column)):
+            return nodes
     return []
+
+
+def statement_at(place: Place) -> str:
+    """The statement that a line is a part of, in one line; the line where that is not short."""
+    source = "".join(linecache.getlines(place.file))
+    around = _nodes(source, (place.number, math.inf), (place.number, 0))
+    innermost = next((x for x in around if isinstance(x, ast.stmt)), None)
+    if innermost is None or innermost.lineno == innermost.end_lineno:
+        return place.text
+    # of a statement with others inside, the line that begins it
+    text = ast.unparse(innermost).partition("\n")[0]
+    return text if len(text) <= _LONGEST else place.text
+
+
+def _nodes(source: str, start: Any, end: Any) -> list[ast.AST]:
+    """The nodes of a source that begin by `start` and end at `end` or later, the innermost first.
+
+    Empty for what is no source.
+    """
+    with suppress(SyntaxError, ValueError, RecursionError):
+        return _path(_parsed(source), start, end)
+    return []
+
+
+_parsed = lru_cache(4)(ast.parse)
 
 
 def _block(lines: Sequence[str], code: CodeType, line: int, end_line: int) -> str:
@@ -54,16 +83,14 @@ def _begins(line: str, depth: int) -> bool:
     return bool(line[: depth + 1].strip(" \t\r\n)]}#"))
 
 
-def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.AST]:
-    """The nodes that contain a span of the source, the innermost first."""
-    holds = isinstance(node, ast.expr | ast.stmt) and (
-        (node.lineno, node.col_offset) <= start
-        and end <= (node.end_lineno or 0, node.end_col_offset or 0)
-    )
+def _path(node: Any, start: Any, end: Any) -> list[ast.AST]:
+    is_placed = isinstance(node, ast.expr | ast.stmt)
+    begins_by = is_placed and (node.lineno, node.col_offset) <= start
+    holds = begins_by and end <= (node.end_lineno, node.end_col_offset)
     # the decorators of a function stand outside of it
-    if holds or not isinstance(node, ast.expr):
-        for child in ast.iter_child_nodes(node):
-            inner = _path(child, start, end)
-            if inner:
-                return [*inner, node]
+    is_apart = is_placed and not holds
+    for child in getattr(node, "decorator_list", ()) if is_apart else ast.iter_child_nodes(node):
+        inner = _path(child, start, end)
+        if inner:
+            return [*inner, node]
     return [node] if holds else []

@@ -9,7 +9,7 @@ from operator import call, itemgetter
 from typing import Any
 
 from tapegrad.declare.parts import PART
-from tapegrad.errors.lines import statement_at
+from tapegrad.errors.source import statement_at
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.joining import concatenate, stack

@@ -22,11 +22,11 @@ from tapegrad.errors.lines import (
     DEFAULT,
     STATE,
     Place,
-    statement_at,
     users_frame,
     users_level,
     users_place,
 )
+from tapegrad.errors.source import statement_at
 
 X = np.array([0.0, 1.0])
 OPS = {
