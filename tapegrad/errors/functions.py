@@ -180,11 +180,8 @@ def _is_numeric(x: Any) -> bool:
 
 def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
     """The names of the positional parameters, and of the one that takes the rest; "" for none."""
-    known = getattr(fn, "__argument_names__", None)
-    if known is not None:
-        return tuple(known), ""
     taken = 0
-    while True:
+    while (known := getattr(fn, "__argument_names__", None)) is None:
         if isinstance(fn, partial):
             taken, fn = taken + len(fn.args), fn.func
         elif isinstance(fn, MethodType):
@@ -193,6 +190,8 @@ def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
             fn = fn.__wrapped__
         else:
             break
+    if known is not None:
+        return tuple(known)[taken:], ""
     code = getattr(fn, "__code__", None)
     if code is None:
         return (), ""

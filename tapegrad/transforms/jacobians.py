@@ -21,6 +21,7 @@ from tapegrad.errors.functions import label
 from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import (
     Argnums,
+    Call,
     Fn,
     Grad,
     P,
@@ -361,30 +362,21 @@ def value_and_jacobian(
     )
 
 
-class _OfGradient(Jacobian[P, R]):
-    """The Jacobian of a gradient."""
+class _OfGradient(Transform[P, R]):
+    """A transform of the gradient of its function."""
 
-    kind = "hessian"
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """A call of the gradient."""
+        fn, args, kwargs, positions = super().call(args, kwargs)
+        which = self.argnums if self.argnames is None else self.argnames
+        argnums = positions if isinstance(which, tuple) else positions[0]
+        return Grad(fn, argnums, self.has_aux), args, kwargs, positions
 
 
-@attrs.frozen(slots=False, repr=False)
-class Hessian(Transform[P, R]):
+class Hessian(_OfGradient[P, R], Jacobian[P, R]):
     """The result of `hessian`."""
 
     kind = "hessian"
-
-    sparse: Any = attrs.field(default=False, validator=_check_sparse)
-    remembered: dict[str, Any] = attrs.field(init=False, factory=dict, eq=False)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        which = self.argnums, self.has_aux
-        gradient: Fn = Grad(self.fn, *which, argnames=self.argnames)
-        symmetric = self.sparse is not False
-        mode = {"mode": "forward", "sparse": self.sparse, "symmetric": symmetric}
-        second: Any = _OfGradient(gradient, *which, argnames=self.argnames, **mode)
-        # a pattern is remembered for all calls
-        object.__setattr__(second, "remembered", self.remembered)
-        return second(*args, **kwargs)
 
 
 def hessian(
@@ -425,19 +417,18 @@ def hessian(
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return Hessian(fn, argnums, has_aux, argnames=argnames, sparse=sparse)
+    mode = {"mode": "forward", "sparse": sparse, "symmetric": sparse is not False}
+    return Hessian(fn, argnums, has_aux, argnames=argnames, **mode)
 
 
-class HessianDiag(Transform[P, R]):
+class HessianDiag(_OfGradient[P, R]):
     """The result of `hessian_diag`."""
 
     kind = "hessian_diag"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        gradient: Fn = Grad(self.fn, self.argnums, self.has_aux, argnames=self.argnames)
-        second = attrs.evolve(self, fn=gradient)
-        call = second.call(args, kwargs)
-        output, aux, tape, marked = second.recorded(call)
+        call = self.call(args, kwargs)
+        output, aux, tape, marked = self.recorded(call)
         refuse_complex_inputs(self, tree.leaves(marked))
         arguments = self.arranged(marked, call[3])
         diagonal = tree.map(partial(_diagonal, tape), arguments, output)
