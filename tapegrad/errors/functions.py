@@ -137,7 +137,14 @@ class Description:
 
     @classmethod
     def of(cls, fn: Callable[..., Any]) -> Description:
-        """The description of a function."""
+        """The description of a function.
+
+        Raises
+        ------
+        TypeError
+            If it is none.
+        """
+        check_callable(fn)
         return cls(label(fn), first_line(fn), *_known_names(fn))
 
     def argument(self, i: int) -> str:

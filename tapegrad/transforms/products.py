@@ -22,7 +22,7 @@ from tapegrad.core.sweep import (
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
-from tapegrad.errors.functions import check_callable, label
+from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import a_kind, got
 from tapegrad.transforms.base import (
@@ -157,7 +157,6 @@ def pulled(
     has_aux: bool,
 ) -> tuple[Any, ...]:
     """`vjp` by some of the arguments of a call."""
-    check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
     released = released_tree(output)
@@ -277,9 +276,6 @@ def jvp(
     (array(6.), array(3.))
     """
     primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
-    check_callable(fn)
-    if len(primals) != len(tangents):
-        raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     place = users_place if check_finite else None
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
@@ -390,7 +386,6 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     >>> push.transpose(1.0)
     (array(3.), array(2.))
     """
-    check_callable(fn)
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     return released_tree(output), Pushforward(tape, tree.fresh(output), marked)
 

@@ -29,6 +29,7 @@ from tapegrad.program.control.body import (
 from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.ir import (
     Code,
+    Constant,
     Input,
     Instruction,
     Ref,
@@ -78,10 +79,10 @@ def floating(code: Code, x: Any) -> bool:
     return bool(np.dtype(code.like(x).dtype).kind in "fc")
 
 
-def zeros(code: Code, x: Any, *axes: int) -> Array:
-    """Zeros like a value of a program, with more axes before its own."""
+def zeros(code: Code, x: Any) -> Array:
+    """Zeros like a value of a program."""
     like = code.like(x)
-    return np.zeros((*axes, *like.shape), like.dtype)
+    return np.zeros(like.shape, like.dtype)
 
 
 def spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
@@ -134,9 +135,9 @@ def pushed_forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> P
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
-    like = code.like(x)
+    like = input_of(code.of(x))
     # a cotangent is an array, even that of a Python number
-    return Input(prefix + input_of(code.of(x)).path, like.shape, np.dtype(like.dtype))
+    return Input(prefix + like.path, like.shape, like.dtype)
 
 
 # --- derivatives of a step ------------------------------------------------------------------
@@ -339,13 +340,11 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
     return program_of(code.label, batch_inputs(code, batched, n), fn)
 
 
-def nothing(code: Code, batched: Sequence[bool], n: int) -> Program:
-    """A program with the same inputs that returns zeros for each example."""
-
-    def fn(tensors: list[Tensor]) -> list[Any]:
-        return [zeros(code, x, n) for x in code.outputs]
-
-    return program_of(code.label, batch_inputs(code, batched, n), fn)
+def zeros_like(code: Code) -> Code:
+    """A program with the same inputs that returns zeros."""
+    constants = tuple([Constant(zeros(code, x), False) for x in code.outputs])
+    outputs = tuple([Ref("constant", i) for i in range(len(constants))])
+    return attrs.evolve(code, constants=constants, instructions=(), outputs=outputs)
 
 
 def where_each(condition: Any, x: Any, y: Any) -> Any:

@@ -34,7 +34,6 @@ from tapegrad.program.control.derive import (
     floating,
     forward,
     keeping,
-    nothing,
     once,
     pulled_back,
     pushed_forward,
@@ -42,6 +41,7 @@ from tapegrad.program.control.derive import (
     safe,
     spread,
     where_each,
+    zeros_like,
 )
 from tapegrad.program.control.loop import Branch, Loop, caller, closed
 from tapegrad.program.ir import Code, inputs_at
@@ -87,8 +87,9 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
     """The tangents of its results."""
-    n_all = len(loop.body.outputs)
     lean, loop, y = _kept(op, loop, y, operands)
+    n_all = len(loop.body.outputs)
+    recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
@@ -96,15 +97,19 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
         whole = repeat(op, *divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
         return whole, derivative.places
 
-    def tangent(last: int, i: int) -> Any:
-        whole, places = push(last)
+    def tangent(i: int) -> Any:
+        # only a second derivative asks for the tangents of what is kept for derivatives
+        asked = recorded or i >= loop.first_kept
+        whole, places = push(n_all if asked else loop.first_kept)
         return part(whole, places.index(i)) if i in places else None
 
-    # only a second derivative asks for the tangents of what is kept for derivatives
-    recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
-    last = n_all if recorded else loop.first_kept
-    results = [tangent(last, i) for i in range(loop.first_kept)]
-    return Parts((*results, *[partial(tangent, n_all, i) for i in range(loop.first_kept, n_all)]))
+    return _results(loop, tangent)
+
+
+def _results(loop: Loop, result: Callable[[int], Any]) -> Parts:
+    """A loop's results, by a function of their number; what is kept for derivatives if needed."""
+    n, n_all = loop.first_kept, len(loop.body.outputs)
+    return Parts((*map(result, range(n)), *[partial(result, i) for i in range(n, n_all)]))
 
 
 def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
@@ -155,9 +160,7 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
             return np.swapaxes(x, 0, 1)
         return with_batch(x, varying[i], n)
 
-    results = [result(i) for i in range(loop.first_kept)]
-    kept = [partial(result, i) for i in range(loop.first_kept, len(loop.body.outputs))]
-    return Parts((*results, *kept))
+    return _results(loop, result)
 
 
 def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
@@ -265,7 +268,8 @@ def _batch_branch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch
     codes_for_all = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
         batched_outputs = [True] * len(code.outputs)
-        one = Branch(code_for_all(code, own, n, batched_outputs), nothing(code, own, n))
+        of_all = code_for_all(code, own, n, batched_outputs)
+        one = Branch(of_all, zeros_like(of_all))
         whole = choose(one, np.any(takes), safe(takes, operands, own))
         codes_for_all.append([part(whole, i) for i in range(len(batched_outputs))])
     return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*codes_for_all, strict=True)]))
