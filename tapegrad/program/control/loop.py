@@ -10,12 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Named
-from tapegrad.program import cost
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref, inputs_at, interpreter
 from tapegrad.tree.ownership import Array
 
@@ -141,31 +139,6 @@ class Loop:
         """Its operands, with an array for a Python number in the carry."""
         captured, carry, xs = self.apart(operands)
         return [*captured, *map(np.asarray, carry), *xs]
-
-    def run(self, operands: Sequence[Any]) -> Parts:
-        """Its results."""
-        operands, steps = self.arrays(operands), self.steps(operands)
-        least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(self.body, run=False)
-        if steps is not None and steps * n_lines(self.body) >= least:
-            run: Any = lazy_import("tapegrad.program.control.ops", "run_written")
-            results: Parts = run(self, operands)
-            return results
-        carry = self.apart(operands)[1]
-        kinds = [self.body.like(x) for x in self.body.outputs[self.n_carry :]]
-        stacks: list[Any] = [
-            [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
-        ]
-        goes_on = None if self.stop is None else caller(self.stop)
-        for t, _, stepped in self.stepped(operands, caller(self.body), goes_on):
-            carry = stepped[: self.n_carry]
-            for stack, x in zip(stacks, stepped[self.n_carry :], strict=True):
-                if steps is None:
-                    stack.append(x)
-                else:
-                    stack[t] = x
-        if steps is None:
-            stacks = [stacked(x, *like) for x, like in zip(stacks, kinds, strict=True)]
-        return closed([*carry, *stacks])
 
     def stepped(
         self, operands: Values, step: Call, goes_on: Call | None

@@ -24,6 +24,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part, parts_of
+from tapegrad.program import cost
 from tapegrad.program.control.body import from_these, input_like, program_of
 from tapegrad.program.control.derive import (
     backward,
@@ -43,7 +44,7 @@ from tapegrad.program.control.derive import (
     where_each,
     zeros_like,
 )
-from tapegrad.program.control.loop import Branch, Loop, caller, closed
+from tapegrad.program.control.loop import Branch, Loop, caller, closed, n_lines, stacked
 from tapegrad.program.ir import Code, inputs_at
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
@@ -63,10 +64,29 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
 
 def _looped(*operands: Any, loop: Loop) -> Parts:
     """A loop, run."""
-    return loop.run(operands)
+    arrays, steps, body = loop.arrays(operands), loop.steps(operands), loop.body
+    least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(body, run=False)
+    if steps is not None and steps * n_lines(body) >= least:
+        return _run_written(loop, arrays)
+    carry = loop.apart(arrays)[1]
+    kinds = [body.like(x) for x in body.outputs[loop.n_carry :]]
+    stacks: list[Any] = [
+        [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
+    ]
+    goes_on = None if loop.stop is None else caller(loop.stop)
+    for t, _, outputs in loop.stepped(arrays, caller(body), goes_on):
+        carry = outputs[: loop.n_carry]
+        for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
+            if steps is None:
+                stack.append(x)
+            else:
+                stack[t] = x
+    if steps is None:
+        stacks = [stacked(x, *like) for x, like in zip(stacks, kinds, strict=True)]
+    return closed([*carry, *stacks])
 
 
-def run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
+def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     """The results of a long loop outside `compile`, whose source is written for that one run."""
     inputs = [input_like(x, "x") for x in operands]
     code = program_of(
