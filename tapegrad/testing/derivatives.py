@@ -221,11 +221,12 @@ def _like(
                 f"{f.name}: {by} gives a {what} of shape {array.shape} for {path}, which has "
                 f"shape {x.shape}"
             )
-        for at in np.argwhere(~np.isfinite(array))[:1]:
-            index = tuple(at)
-            place = locate(int(np.ravel_multi_index(index, x.shape)) if index else 0, [x], [path])
+        # a complex element is two numbers, also if its derivative is real
+        packed = pack([array.astype(np.result_type(array, x))])
+        for at in np.flatnonzero(~np.isfinite(packed))[:1].tolist():
+            k, place = at * array.size // packed.size, locate(at, [x], [path])
             raise AssertionError(
-                f"{f.name}: {by} gives a {what} of {array[index]} at {place} = {x[index]}"
+                f"{f.name}: {by} gives a {what} of {array.flat[k]} at {place} = {x.flat[k]}"
             )
         arrays.append(array)
     return tuple(arrays)

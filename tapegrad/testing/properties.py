@@ -477,8 +477,14 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
             continue
         names = [path for i, path in enumerate(tree.paths(tuple(args))) if i in chosen]
         close = rounding(record(called)(leaves)[1])
+        name = f"{label(fn)}, batched along {', '.join(names)}"
         for path, x, y in _results(label(fn), got, rows):
-            _compare(f"{label(fn)}, batched along {', '.join(names)}", path, x, y, close)
+            if (x.shape, x.dtype) != (y.shape, y.dtype):
+                raise AssertionError(
+                    f"{name}: {path} is {x.dtype} {x.shape}, but {y.dtype} {y.shape} in a loop"
+                )
+            if not np.all(agreeing(x, y, close)):
+                raise AssertionError(f"{name}: {path} is\n{x}\nbut in a loop\n{y}")
 
 
 def _varied(x: Any) -> Any:
@@ -497,12 +503,3 @@ def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, A
     for path, x, *parts in zip(tree.paths(got), *map(tree.leaves, (got, *rows)), strict=True):
         if isinstance(parts[0], np.ndarray | np.generic | float | int):
             yield path or "the result", np.asarray(x), np.stack(parts)
-
-
-def _compare(name: str, path: str, got: Any, want: Any, close: float) -> None:
-    if (got.shape, got.dtype) != (want.shape, want.dtype):
-        raise AssertionError(
-            f"{name}: {path} is {got.dtype} {got.shape}, but {want.dtype} {want.shape} in a loop"
-        )
-    if not np.all(agreeing(got, want, close)):
-        raise AssertionError(f"{name}: {path} is\n{got}\nbut in a loop\n{want}")

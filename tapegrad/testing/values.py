@@ -56,7 +56,36 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
     floating(fn, output)
     relative = rounding(tape)
     for plain in on_plain_arrays(fn, tree.map(_copied, tuple(args)), name):
-        _compare(name, output, plain, relative, lambda: spread(fn, args))
+        (got, structure), (want, other) = tree.flatten(output), tree.flatten(plain)
+        if structure != other:
+            raise AssertionError(
+                f"{name} returns another tree recorded than on plain arrays\n"
+                f"  recorded   {structure}\n"
+                f"  plain      {other}"
+            )
+        for i, (path, x, y) in enumerate(zip(tree.paths(plain), got, want, strict=True)):
+            a, b = np.asarray(x.value if isinstance(x, Tensor) else x), np.asarray(y)
+            if a.dtype.kind not in "fciub" or b.dtype.kind not in "fciub":
+                continue
+            place = f"output.{path}" if path else "output"
+            if (a.shape, a.dtype) != (b.shape, b.dtype):
+                raise AssertionError(
+                    f"{name} gives another shape or dtype recorded than on plain arrays\n"
+                    f"  recorded   {a.dtype} {a.shape}\n"
+                    f"  plain      {b.dtype} {b.shape}\n"
+                    f"  of         {place}"
+                )
+            close = agreeing(a, b, relative)
+            if b.dtype.kind in "fc" and not np.all(close):
+                close |= np.abs(a - b) <= 4 * spread(fn, args)[i]
+            for at in np.argwhere(~close)[:1].tolist():
+                index = str(at) if at else ""
+                raise AssertionError(
+                    f"{name} gives another value recorded than on plain arrays\n"
+                    f"  recorded   {a[tuple(at)]:.12g}\n"
+                    f"  plain      {b[tuple(at)]:.12g}\n"
+                    f"  of         {place}{index}"
+                )
 
 
 def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
@@ -126,38 +155,3 @@ def agreeing(x: Array, y: Array, relative: float) -> Array:
 
 def _copied(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
-
-
-def _compare(
-    name: str, recorded: Any, plain: Any, relative: float, moves: Callable[[], list[Any]]
-) -> None:
-    (got, structure), (want, other) = tree.flatten(recorded), tree.flatten(plain)
-    if structure != other:
-        raise AssertionError(
-            f"{name} returns another tree recorded than on plain arrays\n"
-            f"  recorded   {structure}\n"
-            f"  plain      {other}"
-        )
-    for i, (path, x, y) in enumerate(zip(tree.paths(plain), got, want, strict=True)):
-        a, b = np.asarray(x.value if isinstance(x, Tensor) else x), np.asarray(y)
-        if a.dtype.kind not in "fciub" or b.dtype.kind not in "fciub":
-            continue
-        place = f"output.{path}" if path else "output"
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            raise AssertionError(
-                f"{name} gives another shape or dtype recorded than on plain arrays\n"
-                f"  recorded   {a.dtype} {a.shape}\n"
-                f"  plain      {b.dtype} {b.shape}\n"
-                f"  of         {place}"
-            )
-        close = agreeing(a, b, relative)
-        if b.dtype.kind in "fc" and not np.all(close):
-            close |= np.abs(a - b) <= 4 * moves()[i]
-        for at in np.argwhere(~close)[:1]:
-            index = ", ".join(str(int(i)) for i in at)
-            raise AssertionError(
-                f"{name} gives another value recorded than on plain arrays\n"
-                f"  recorded   {a[tuple(at)]:.12g}\n"
-                f"  plain      {b[tuple(at)]:.12g}\n"
-                f"  of         {f'{place}[{index}]' if index else place}"
-            )

@@ -206,6 +206,10 @@ def test_complex_numbers_are_compared_in_either_convention(dtype: Any) -> None:
     z = Z.astype(dtype)
     check_vjp(np.square, square, (z,))
     check_vjp(np.square, conjugated(square), (z,), convention="conjugate")
+    infinite = lambda args, g: (square(args, g)[0] + np.array([0, np.inf, 0]),)  # noqa: E731
+    message = caught(check_vjp, np.square, infinite, (z,))
+    assert "vjp_fn gives a cotangent of (inf" in message
+    assert "at arg0[1].real = (-3+0.5j)" in message
     for wrong, convention in ((square, "conjugate"), (conjugated(square), "adjoint")):
         with pytest.raises(AssertionError, match=r"wrong derivative at arg0\[\d\].imag"):
             check_vjp(np.square, wrong, (z,), convention=convention)
