@@ -189,25 +189,24 @@ def test_what_a_run_is_given_is_told_from_what_has_added_up():
     def scanned(xs, x):
         return tg.scan(lambda c, r: (np.sin(c) * r, None), x, np.array(xs))[0]
 
-    def inside(one: Any, other: Any) -> tuple[int | None, str]:
-        first = tg.compare_tapes(recorded(one, X), recorded(other, X)).first
+    def inside(fn: Any, *firsts: Any) -> tuple[int | None, str]:
+        tapes = [recorded(partial(fn, first), X) for first in firsts]
+        first = tg.compare_tapes(*tapes).first
         return first.step, first.inside.why
 
-    three = partial(scanned, [1.0, 2.0, 3.0])
-    assert inside(three, partial(scanned, [1.0, 2.0, 3.5])) == (2, "operand 1 of scan differs")
+    told = inside(scanned, [1.0, 2.0, 3.0], [1.0, 2.0, 3.5])
+    assert told == (2, "operand 1 of scan differs")
 
     def chosen(by, x):
         return tg.cond(x[0] < 9.0, lambda u, x: x * u, lambda u, x: x, np.array([by]), x)
 
-    told = inside(partial(chosen, 1.0), partial(chosen, 2.0))
-    assert told == (None, "operand 1 of cond differs")
+    assert inside(chosen, 1.0, 2.0) == (None, "operand 1 of cond differs")
 
     def ranged(checkpoint, x):
         return tg.fori_loop(0, 7, lambda i, c: np.cos(c) * i, x, checkpoint=checkpoint)
 
-    step, said = inside(partial(ranged, 2), partial(ranged, None))
-    assert step == 0
-    assert said == "the shapes are (2,) and (): other operands, or another checkpoint="
+    shapes = "the shapes are (2,) and (): other operands, or another checkpoint="
+    assert inside(ranged, 2, None) == (0, shapes)
 
 
 def why(*tapes: Tape, **terms: Any) -> tuple[str, str]:
@@ -295,9 +294,7 @@ def test_nan_is_nan_and_what_is_kept_for_derivatives_is_no_value():
 
 
 def test_a_line_that_changes_no_value_is_no_beginning():
-    found = tg.compare_tapes(
-        recorded(lambda x: np.sin(x), X), recorded(lambda x: np.sin(x + 0.0), X)
-    )
+    found = tg.compare_tapes(recorded(np.sin, X), recorded(lambda x: np.sin(x + 0.0), X))
     assert found.first is None
     (row,) = found.rows
     assert (row.a, row.b.op.name) == (None, "add")
@@ -330,10 +327,9 @@ def test_it_shows_itself():
     assert "they differ by 0.33 of their size at [" in text
     assert "&lt;lambda&gt;" in html
     assert html.count("<tr>") == 3
-    long = [
-        recorded(lambda x, k=k: [x := np.sin(x * k) for _ in range(30)], 1.0) for k in (1.0, 1.1)
-    ]
-    assert "... and 37 more" in str(tg.compare_tapes(*long))
+    repeated = lambda x, k: [x := np.sin(x * k) for _ in range(30)]  # noqa: E731
+    long = [recorded(repeated, 1.0, k) for k in (1.0, 1.1)]
+    assert "... and 38 more" in str(tg.compare_tapes(*long))
     assert "lines=True" not in text
     bare = [tg.record(lambda x, k=k: x * k)(X)[1] for k in (1.0, 2.0)]
     assert "tg.record(fn, lines=True) records" in str(tg.compare_tapes(*bare))

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -254,22 +255,13 @@ def test_a_body_that_the_arguments_do_not_run_is_proved(name: str) -> None:
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize(
-    ("fn", "message"),
-    [
-        (
-            lambda x: (np.sum(x), x),
-            r"<lambda> computes \(structure\): 1: float64\[\] instead of float64\[4\]",
-        ),
-        (
-            lambda x: (x + x, x),
-            r"\(value\): 1: np.float64\(0.5\) before, np.float64\(1.0\) after at \[0\]\n  x = \[0.5 ",
-        ),
-    ],
-)
-def test_the_values_and_the_arguments_of_a_fault_are_told(fn: Any, message: str) -> None:
-    with pytest.raises(ProofError, match=message):
-        tg.compile(fn, check=True, passes=(drop_last,))(X)
+def test_the_values_and_the_arguments_of_a_fault_are_told() -> None:
+    for fn, message in (
+        (lambda x: (np.sum(x), x), "(structure): 1: float64[] instead of float64[4]"),
+        (lambda x: (x + x, x), "(value): 1: np.float64(0.5) before, np.float64(1.0) after at [0]"),
+    ):
+        with pytest.raises(ProofError, match=re.escape(f"computes {message}\n  x = [0.5 ")):
+            tg.compile(fn, check=True, passes=(drop_last,))(X)
 
 
 @pytest.mark.parametrize("fn", [tg.grad(lambda x: np.sum(tg.softmax(x) ** 2)), np.cumsum, np.sort])
