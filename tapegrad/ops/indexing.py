@@ -26,21 +26,11 @@ __all__ = ["getitem"]
 
 
 _ENDS = {int, type(None)}
-_PLAIN = {*_ENDS, type(...)}
 
 
 def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
     parts = index if isinstance(index, tuple) else (index,)
-    # most indices have no arrays, and this check takes half the time
-    for part in parts:
-        if type(part) is slice:
-            if not (type(part.start) in _ENDS >= {type(part.stop), type(part.step)}):
-                break
-        elif type(part) not in _PLAIN:
-            break
-    else:
-        return (), tuple(parts)
     arrays = []
     template: list[Any] = []
     for part in parts:

@@ -159,11 +159,7 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = tied(a, unreduced(y, a, axis, keepdims))
-    if type(ties) is np.ndarray and ties.size < y.size << 8:
-        # at most 255 each, which bytes can count
-        n = _reduce_add(ties.view(np.uint8), axis, np.uint8, None, True)
-    else:
-        n = np.sum(ties, axis=axis, keepdims=True)
+    n = np.sum(ties, axis=axis, keepdims=True)
     share = unreduced(g, a, axis, keepdims) / n.astype(g.dtype)
     return select(ties, share, 0)
 

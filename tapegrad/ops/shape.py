@@ -15,9 +15,6 @@ __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "
 __all__ += ["swapaxes", "transpose"]
 
 
-_SMALL = 1 << 14
-
-
 def _inverse(axes: Any) -> Any:
     return None if axes is None else tuple(np.argsort([axis % len(axes) for axis in axes]).tolist())
 
@@ -207,12 +204,6 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.broadcast_to(x, (2, 3))))(np.ones(3))
     array([2., 2., 2.])
     """
-    # starting np.broadcast_to takes longer than filling a small array
-    small = type(shape) is tuple and math.prod(shape) <= _SMALL
-    if small and type(array) is np.ndarray and array.ndim <= len(shape):
-        filled = np.empty(shape, array.dtype)
-        filled[...] = array
-        return filled
     return np.broadcast_to(array, shape)
 
 

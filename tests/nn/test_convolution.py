@@ -49,13 +49,6 @@ def test_convolution_is_its_sum(
     np.testing.assert_allclose(layer(params, x), want, rtol=1e-12, atol=1e-12)
 
 
-def test_max_pool_ties_share_the_gradient() -> None:
-    pool = nn.MaxPool2d(2)
-    x = np.array([[[[1.0, 1.0], [1.0, 0.0]]]])
-    g = tg.grad(lambda x: tg.sum(pool(None, x)))(x)
-    np.testing.assert_array_equal(g, [[[[1 / 3, 1 / 3], [1 / 3, 0]]]])
-
-
 @pytest.mark.parametrize("n_axes", [0, 1])
 def test_pool_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
     x = np.ones((4,) * n_axes)

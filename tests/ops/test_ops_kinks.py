@@ -60,11 +60,6 @@ def test_a_nan_in_a_segment_or_at_an_index_is_its_extremum() -> None:
             np.testing.assert_array_equal(of(x), [0, 0.5, 0.5, 0, 1])
 
 
-@pytest.mark.parametrize("n", [255, 256, 300])
-def test_any_number_of_elements_shares(n: int) -> None:
-    np.testing.assert_allclose(gradient(tg.max, np.ones((n, 2)), axis=0), np.full((n, 2), 1 / n))
-
-
 @pytest.mark.parametrize("many", [0, 1 << 30])
 @given(data=st.data())
 def test_where_selects_what_numpy_selects_to_the_last_bit(many: int, data: Any) -> None:

@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,13 +14,6 @@ from tapegrad.core.rules import Rules
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import sample_calls
-
-
-@pytest.fixture(autouse=True)
-def few_elements_are_many():
-    """Have ops do for a few elements what they do for many."""
-    with mock.patch("tapegrad.ops.shape._SMALL", 0):
-        yield
 
 
 def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
