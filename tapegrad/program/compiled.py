@@ -18,13 +18,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.declare.abstract import Results
-from tapegrad.errors.functions import (
-    Wrapper,
-    argument_names,
-    first_line,
-    label,
-    title,
-)
+from tapegrad.errors.functions import Description, Wrapper, label, title
 from tapegrad.errors.words import in_html
 from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
@@ -153,9 +147,9 @@ class Compiled(Wrapper, Generic[P, R]):
         if call.is_traced:
             args, kwargs = tree.fresh((args, kwargs), readonly_view)
             return self.fn(*args, **kwargs)
-        again = call.signature in self._kept
-        kept = self._keep(call)
-        if again:
+        known = self._kept.get(call.signature)
+        kept = known or self._keep(call)
+        if known:
             self._key = None
             if not self.check_finite:
                 self._enter = kept.enter
@@ -269,12 +263,12 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     TypeError
         If an argument holds a Tensor.
     """
-    watch = Watch()
-    recorder = Recorder(label(fn), first_line(fn), watch.note)
+    watch, of = Watch(), Description.of(fn)
+    recorder = Recorder(of.label, of.line, watch.note)
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
     n = call.signature._n_positional
-    paths, values, marked = argument_names(fn, n), iter(call.values), {}
+    paths, values, marked = of.arguments(n), iter(call.values), {}
     for name, structure, leaves in call.signature._arguments():
         within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
         inputs = [
@@ -291,10 +285,10 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
             # its frames refer to records, and these to the watch
             watch.end()
     leaves, structure = tree.flatten(output)
-    check_results(structure, leaves, label(fn))
+    check_results(structure, leaves, of.label)
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    recorded = recorder.tape, recorder.inputs, leaves, structure
-    program = from_tape(*recorded, label(fn), names, reach, stops)
+    recorded = recorder.tape, recorder.inputs, leaves, structure, of.label
+    program = from_tape(*recorded, names, reach, stops)
     return attrs.evolve(program, arguments=arguments_of(call.signature))
 
 

@@ -54,10 +54,6 @@ class File:
     arrays: list[Array] = attrs.Factory(list)
     statics: list[Any] = attrs.Factory(list)
 
-    def writing(self, what: str) -> File:
-        """The file while something else is written."""
-        return File(what, self.entries, self.using, self.arrays, self.statics)
-
 
 Convert = Callable[[Any, File], Any]
 
@@ -224,10 +220,10 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
     if node is type(None):
         return None
     if structure.is_static:
-        return _write_value(structure.keys[0], file.writing("a part of a tree"))
+        return _write_value(structure.keys[0], attrs.evolve(file, what="a part of a tree"))
     children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
-        keys = _write_value(structure.keys, file.writing("a dict's key"))
+        keys = _write_value(structure.keys, attrs.evolve(file, what="a dict's key"))
         return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
@@ -276,7 +272,7 @@ def _read_constant(x: Any, file: File) -> Constant:
 
 def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
     return {
-        key: _write_value(x, file.writing(f"the option {key} of {file.what}"))
+        key: _write_value(x, attrs.evolve(file, what=f"the option {key} of {file.what}"))
         for key, x in options.items()
     }
 
@@ -341,7 +337,7 @@ _TYPES: dict[Any, tuple[Convert, Convert]] = {
     Argument: _row(Argument, "name structure statics"),
     Input: _row(Input, "path shape dtype number"),
     Instruction: (
-        lambda x, file: _INSTRUCTION[0](x, file.writing(x.op.name)),
+        lambda x, file: _INSTRUCTION[0](x, attrs.evolve(file, what=x.op.name)),
         _INSTRUCTION[1],
     ),
     Code: _named(Program, "label inputs constants instructions outputs structure"),
