@@ -764,6 +764,7 @@ def test_a_record_that_is_set_says_how_to_make_a_new_one():
 # --- layers, losses, optimizers ------------------------------------------------------------
 
 LINEAR, CELL, TABLE = nn.Linear(3, 2), nn.RNNCell(3, 4, 2), nn.Embedding(5, 3)
+CONV = nn.Conv1d(3, 2, 2)
 NORM, LSTM, MODEL = nn.BatchNorm(2), nn.LSTMCell(2, 2), nn.Sequential(nn.Linear(2, 3), nn.Tanh())
 ROWS, ONES, CLASSES = np.ones((4, 3)), np.ones((1, 2)), np.zeros(1, int)
 OF = {layer: layer.init(0) for layer in (LINEAR, CELL, TABLE)}
@@ -888,6 +889,32 @@ NN: list[Refusal] = [
     (ValueError, lambda: nn.Conv2d(3, 4, (3, 3, 3)), "tuple of 2"),
     (ValueError, lambda: nn.Conv1d(3, 4, 3, stride=(1, 1)), "stride"),
     (ValueError, lambda: nn.Conv1d(3, 4, 3, padding=-1), "padding"),
+    *[
+        (ValueError, lambda x=x: CONV(CONV.init(0), x), f"x has shape {x.shape}; (batch, 3, side)")
+        for x in (np.ones((2, 3, 5, 5)), ROWS, np.ones((2, 4, 5)))
+    ],
+    *[
+        (ValueError, lambda layer=layer, x=x: layer(None, x), f"shape {x.shape}")
+        for layer in (nn.MaxPool2d(2), nn.AvgPool2d((1, 2)))
+        for x in (np.ones(()), np.ones(4))
+    ],
+    (ValueError, lambda: nn.Flatten()(None, 1.0), "Flatten|axis"),
+    *[
+        (ValueError, lambda r=r: nn.Dropout(r), "rate must be a number")
+        for r in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j)
+    ],
+    # elsewhere added to scores, where 0 lets a query look
+    *[
+        (TypeError, lambda m=m, f=f: f(np.ones((4, 4)), m), "mask == 0")
+        for m in (np.zeros((4, 4)), np.zeros((4, 4), int), [[0.0] * 4] * 4)
+        for f in (
+            lambda x, mask: nn.attention(x, x, x, mask),
+            *[
+                lambda x, mask, layer=layer: layer(layer.init(0), x, mask=mask)
+                for layer in (nn.MultiHeadAttention(4, 2), nn.MultiHeadAttention(4, 2, causal=True))
+            ],
+        )
+    ],
     (ValueError, lambda: nn.LayerNorm(3, epsilon=0.0), "epsilon"),
     (ValueError, lambda: nn.MultiHeadAttention(4, 3), "heads=3"),
     (TypeError, lambda: NORM(NORM.init(0), np.ones((3, 2)), None), "state"),

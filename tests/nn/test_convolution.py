@@ -1,6 +1,5 @@
 """Convolutions and pools are the sums and extremes of patches, in any layout."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -47,20 +46,3 @@ def test_convolution_is_its_sum(
             products = padded[:, channels, *part] * params.weight[out]
             want[:, out, *place] = products.sum(axis=(1, 2, 3)) + params.bias[out]
     np.testing.assert_allclose(layer(params, x), want, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("n_axes", [0, 1])
-def test_pool_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
-    x = np.ones((4,) * n_axes)
-    for pool in (nn.MaxPool2d(2), nn.AvgPool2d((1, 2))):
-        with pytest.raises(ValueError, match=re.escape(f"shape {x.shape}")):
-            pool(None, x)
-    with pytest.raises(ValueError, match=r"Flatten.*axis"):
-        nn.Flatten()(None, 1.0)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 5, 5), (3, 5), (2, 4, 5)])
-def test_a_convolution_names_an_input_of_other_axes_or_channels(shape: tuple[int, ...]) -> None:
-    layer = nn.Conv1d(3, 2, 2)
-    with pytest.raises(ValueError, match=re.escape(f"x has shape {shape}; (batch, 3, side)")):
-        layer(layer.init(0), np.ones(shape))

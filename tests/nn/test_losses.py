@@ -99,7 +99,7 @@ def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
 def test_cross_entropy_is_minus_the_log_probability_of_the_class(shape, n_classes, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(*shape, n_classes)) * 3
-    targets = rng.integers(0, n_classes, shape)
+    targets = rng.integers(0, n_classes, shape, (np.int64, np.int32, np.uint8)[seed % 3])
     one_hot = np.eye(n_classes)[targets]
     losses = -np.sum(np.log(softmax(logits)) * one_hot, axis=-1)
     weights = rng.normal(size=shape)
@@ -107,7 +107,7 @@ def test_cross_entropy_is_minus_the_log_probability_of_the_class(shape, n_classe
     loss = tg.nn.cross_entropy_loss
     np.testing.assert_allclose(loss(logits, targets, reduction="none"), losses, **close)
     np.testing.assert_allclose(loss(logits, targets, reduction="sum"), np.sum(losses), **close)
-    np.testing.assert_allclose(loss(logits, targets), np.mean(losses), **close)
+    np.testing.assert_allclose(loss(logits, targets.tolist()), np.mean(losses), **close)
     slope = softmax(logits) - one_hot
     np.testing.assert_allclose(
         tg.grad(loss)(logits, targets), slope / max(targets.size, 1), **close
@@ -123,14 +123,6 @@ def test_cross_entropy_is_stable(size):
     loss, g = tg.value_and_grad(lambda x: tg.nn.cross_entropy_loss(x, targets, "sum"))(logits)
     np.testing.assert_allclose(loss, size + np.log(2))
     np.testing.assert_allclose(g, [[-1, 1], [0, 0], [0.5, -0.5]], atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_cross_entropy_targets_may_be_any_integers(dtype):
-    logits = np.array([[1.0, 2.0], [3.0, 4.0]])
-    want = tg.nn.cross_entropy_loss(logits, np.array([0, 1]))
-    assert tg.nn.cross_entropy_loss(logits, np.array([0, 1], dtype)) == want
-    assert tg.nn.cross_entropy_loss(logits, [0, 1]) == want
 
 
 def test_losses_of_complex_errors_are_of_their_sizes():
