@@ -53,9 +53,6 @@ def names(op: Rules, i: int) -> tuple[str, ...]:
         return ()
     used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
     arguments = code.co_varnames[: code.co_argcount]
-    if rule.__name__ != _LAMBDA and not used <= {"np", *arguments}:
-        # a docstring of one word
-        return ()
     return tuple(name if name in used else "" for name in arguments)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -53,6 +53,12 @@ def coarse(eps: float) -> Steps:
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
     near = float(ladder[1]), float(ladder[4])
     return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
+
+
+def coarsest(values: Iterable[Any], least: float = 0.0) -> float:
+    """The relative rounding of the coarsest of several floating values."""
+    dtypes = {x.dtype for x in values if x.dtype.kind in "fc"}
+    return max([least, *[float(np.finfo(dtype).eps) for dtype in dtypes]])
 
 
 def limit(

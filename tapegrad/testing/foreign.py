@@ -15,7 +15,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import got
-from tapegrad.testing.differences import EPS, FINE, Problem, coarse
+from tapegrad.testing.differences import EPS, FINE, Problem, coarse, coarsest
 from tapegrad.testing.leaves_as_vector import (
     Flat,
     check_sequence,
@@ -201,8 +201,7 @@ class Foreign(Flat):
 
     def eps(self, derivative: Sequence[Array]) -> float:
         """The relative rounding of the coarsest number involved."""
-        dtypes = [x.dtype for x in (*self.xs, *self.y, *derivative)]
-        eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind in "fc"]])
+        eps = coarsest([*self.xs, *self.y, *derivative], EPS)
         return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
 
     def problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:

@@ -13,7 +13,7 @@ from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stopped
-from tapegrad.testing.differences import Comparison, Finding, Problem
+from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest
 from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
@@ -111,8 +111,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             f"{problem.name} has a derivative of {gradient[i]} at "
             f"{locate(i, problem.x, problem.paths)} = {x[i]} {problem.where('reverse')}"
         )
-    eps = max([problem.eps, *[float(np.finfo(y.dtype).eps) for y in outputs]])
-    problem = attrs.evolve(problem, eps=eps)
+    problem = attrs.evolve(problem, eps=coarsest(outputs, problem.eps))
     comparison = Comparison(problem, modes, outputs, x, y, u, v, gradient, pullback, y[:0])
     tangent = comparison.tangent(np.flatnonzero(moves)) if "forward" in modes else y
     sizes = comparison.rows(np.max(np.abs(gradient * v), initial=0.0), np.abs(tangent))

@@ -164,9 +164,7 @@ def _alike(x: Array, y: Array) -> Any:
 
 
 @np.errstate(all="ignore")
-def difference(
-    before: Values, after: Values, known: Known, paths: Sequence[str], bound: float = BOUND
-) -> Fault | None:
+def difference(before: Values, after: Values, known: Known, paths: Sequence[str]) -> Fault | None:
     """The first fault in the outputs after a pass, beside those before; None without a fault."""
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
     for path, (x, y) in zip(paths, pairs, strict=True):
@@ -178,14 +176,14 @@ def difference(
     fault = None
     for n in _EXPERIMENTS:
         moved = known.moved(n)
-        fault = None if moved is None else _compared(pairs, moved, paths, bound)
+        fault = None if moved is None else _compared(pairs, moved, paths)
         if fault is None:
             break
     return fault
 
 
 def _compared(
-    pairs: Sequence[tuple[Array, Array]], moved: Moved, paths: Sequence[str], bound: float
+    pairs: Sequence[tuple[Array, Array]], moved: Moved, paths: Sequence[str]
 ) -> Fault | None:
     """The fault in values that rounding may have moved so far."""
     for i, (x, y) in enumerate(pairs):
@@ -194,7 +192,7 @@ def _compared(
         by, exact, steady = moved.by[i], moved.exact[i], moved.steady[i]
         if x.dtype.kind in "fc":
             finite, off = np.isfinite(x) & np.isfinite(y), np.abs(np.subtract(x, y, dtype=_wide(x)))
-            far = off > bound * (by + np.abs(np.spacing(np.abs(x))))
+            far = off > BOUND * (by + np.abs(np.spacing(np.abs(x))))
             kinds = {
                 "limit": steady & ~_alike(x, y),
                 "zero": exact & finite & (x == 0) & (y != 0),
@@ -327,10 +325,19 @@ class Proof:
         if fault is not None:
             return fault, (), results
         for known, old in zip(self.known, expected, strict=True):
-            new = self.values(before, after, known, old)
-            if isinstance(new, Fault):
-                return new, known.inputs, results
-            results.append(new)
+            try:
+                outputs = evaluated(after, known.inputs)
+            except Exception as error:
+                fault = Fault("raises", "", f"{type(error).__name__}: {error}")
+                return fault, known.inputs, results
+            fault = difference(old, outputs, known, self.paths)
+            if fault is not None and fault.kind == "value" and before is not self.program:
+                # its terms may be written out by now, as those of a softmax are
+                further = Known.of(before, known.inputs)
+                fault = fault if further is None else difference(old, outputs, further, self.paths)
+            if fault is not None:
+                return fault, known.inputs, results
+            results.append(outputs)
         return None, (), results
 
     @staticmethod
@@ -345,19 +352,6 @@ class Proof:
         if len(after.outputs) != len(before.outputs):
             return Fault("structure", "", "the number of the results differs")
         return None
-
-    def values(self, before: Program, after: Program, known: Known, old: Values) -> Any:
-        """The outputs of a program after a pass, or what is wrong with them."""
-        try:
-            outputs = evaluated(after, known.inputs)
-        except Exception as error:
-            return Fault("raises", "", f"{type(error).__name__}: {error}")
-        fault = difference(old, outputs, known, self.paths)
-        if fault is not None and fault.kind == "value" and before is not self.program:
-            # its terms may be written out by now, as those of a softmax are
-            further = Known.of(before, known.inputs)
-            fault = fault if further is None else difference(old, outputs, further, self.paths)
-        return fault or outputs
 
 
 def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]) -> Found | None:

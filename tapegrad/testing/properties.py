@@ -21,6 +21,7 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.program.control.loop import codes_in
+from tapegrad.testing.differences import coarsest
 from tapegrad.testing.foreign import snapshot
 from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
 from tapegrad.testing.leaves_as_vector import (
@@ -322,9 +323,8 @@ def _compare_compiled(f: Flat, step: Fn, args: Sequence[Any]) -> None:
     compiled = compile_(step)
     want = tree.leaves(step(*args))
     # a result is as accurate as the narrowest value that it is computed from
-    steps: list[Any] = [x for code in codes_in(compiled.program(*args)) for x in code.instructions]
-    dtypes = [x.dtype for x in (*steps, *map(np.asarray, want)) if x.dtype.kind in "fc"]
-    eps = 64 * max((float(np.finfo(dtype).eps) for dtype in dtypes), default=0.0)
+    steps = [x for code in codes_in(compiled.program(*args)) for x in code.instructions]
+    eps = 64 * coarsest([*steps, *map(np.asarray, want)])
     # twice, since the second run finds the buffers full
     for run in ("first", "second"):
         for i, (one, other) in enumerate(zip(tree.leaves(compiled(*args)), want, strict=True)):

@@ -11,6 +11,7 @@ from tapegrad import tree
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
+from tapegrad.testing.differences import coarsest
 from tapegrad.testing.leaves_as_vector import flattened, floating
 from tapegrad.tree.ownership import Array
 
@@ -101,8 +102,7 @@ def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
 
 def rounding(tape: Any) -> float:
     """The relative error allowed for rounding, by the narrowest dtype on a tape."""
-    dtypes = {x.dtype for x in tape if x.dtype.kind in "fc"}
-    return max([CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in dtypes]])
+    return max(CLOSE, 64 * coarsest(tape))
 
 
 # rounding moves a result by at most this part of the largest number among arguments and results
@@ -138,9 +138,7 @@ def spread(fn: Fn, args: Sequence[Any]) -> list[Any]:
         for i, (x, y) in enumerate(zip(results, moved, strict=False)):
             if x.dtype.kind in "fc" and x.shape == y.shape:
                 moves[i] = np.fmax(moves[i], np.abs(y - x))
-    coarse = max(
-        [_JUMP, *[64 * float(np.finfo(y.dtype).eps) for y in results if y.dtype.kind in "fc"]]
-    )
+    coarse = max(_JUMP, 64 * coarsest(results))
     largest = [max([np.max(np.abs(y), initial=0, where=np.isfinite(y)), *sizes]) for y in results]
     return [np.where(x <= coarse * y, x, 0) for x, y in zip(moves, largest, strict=True)]
 
