@@ -265,18 +265,19 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
         inside = _inside(x, c, clock, place) if opens else ()
         rows.append((shares[t], Row(x, x.index, place, inside=inside, **figures)))
 
-    for t, inner in enumerate(runs(record)):
-        for x in inner.tape if t in shares else ():
+    for inner in runs(record) if g is None else Inside(record, g):
+        t = inner.step or 0
+        if t not in shares:
+            continue
+        for x in inner.tape:
             if x.op is not PARAMETER:
                 own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
                 add(t, x, None, bytes=own, forward_s=clock.time(written(x)))
-    for swept in () if g is None else Inside(record, g):
-        t = swept.step or 0
-        for step in swept.steps if t in shares else ():
+        for step in inner.steps:
             if step.contributions:
                 x, c = step.record, step.cotangent
                 opens = x.op in HOLDERS and record.op is not CHECKPOINT
-                call = derived(swept.tape, x, c) if opens else pulled(x, c)
+                call = derived(inner.tape, x, c) if opens else pulled(x, c)
                 add(t, x, c, backward_s=clock.time(call), steps=0)
     return _summed(rows)
 
