@@ -260,7 +260,7 @@ Change = Callable[[Builder], None]
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Improvement:
-    """A pass, declared by a function that changes a Builder.
+    """A pass, declared by a function that changes a Builder, which may hold complex numbers.
 
     Attributes
     ----------
@@ -287,27 +287,6 @@ class Improvement:
 AnyCode = TypeVar("AnyCode", bound=Code)
 
 
-def improvement(*, complex: bool = False) -> Callable[[Change], Improvement]:
-    """Declare a pass by a function that changes a Builder.
-
-    Parameters
-    ----------
-    complex
-        Whether it is right for complex numbers. By default it changes no program that holds any,
-        for there conj(x) is not x, and 1 * x is nan where x is infinite.
-    """
-
-    def declared(change: Change) -> Improvement:
-        @functools.wraps(change)
-        def of_real(builder: Builder) -> None:
-            if not builder.holds_complex:
-                change(builder)
-
-        return Improvement(change if complex else of_real)
-
-    return declared
-
-
 def rule(
     *ops: Rules, complex: bool = False, where: Callable[[Form], object] | None = None
 ) -> Callable[[Visit], Improvement]:
@@ -319,7 +298,7 @@ def rule(
         The ops whose instructions it is for; all if there are none.
     complex
         Whether it is right for complex numbers. By default it sees no instruction that gives or
-        takes any.
+        takes any, for there conj(x) is not x, and 1 * x is nan where x is infinite.
     where
         Whether it may apply to instructions of a form, see `Builder.rewrite`.
 

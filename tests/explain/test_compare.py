@@ -14,7 +14,7 @@ import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
 from tapegrad.program import PASSES
-from tapegrad.program.program import improvement, rule
+from tapegrad.program.program import Improvement, rule
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -377,7 +377,7 @@ def cosine(builder, instruction):
     return builder.emit(tg.cos, *instruction.operands)
 
 
-@improvement()
+@Improvement
 def first_again(builder):
     builder.outputs = (*builder.outputs[:-1], builder.outputs[0])
 

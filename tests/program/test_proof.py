@@ -22,7 +22,7 @@ from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, content
 from tapegrad.program.passes.algebra import algebra
-from tapegrad.program.program import improvement, rule
+from tapegrad.program.program import Improvement, rule
 from tapegrad.testing.evaluation import EndlessError, evaluated
 from tapegrad.testing.proof import (
     KINDS,
@@ -129,7 +129,7 @@ def test_passes_are_right_in_any_order(drawn: Any, passes: Any) -> None:
 # --- wrong passes ---------------------------------------------------------------------------------
 
 
-@improvement()
+@Improvement
 def drop_last(builder: Builder) -> None:
     """The last of the results is the first."""
     builder.outputs = (*builder.outputs[:-1], builder.outputs[0])

@@ -8,7 +8,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.program import compiled
 from tapegrad.program.entry import read
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 from tapegrad.program.text import runner
 
 # what random programs have beside ops on real numbers, as far as there are libraries for it
@@ -75,7 +75,7 @@ def assert_computes(written, program):
         assert_close(run(program, args), expected, written.narrowest, scale_of(written.step, args))
 
 
-@improvement(complex=True)
+@Improvement
 def tidy(builder):
     """Nothing but what is done after each pass."""
 

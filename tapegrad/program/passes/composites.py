@@ -11,10 +11,10 @@ from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, content_of
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 
-@improvement(complex=True)
+@Improvement
 def expand_composites(builder: Builder) -> None:
     """Each composite op is replaced by the ops that its forward calls.
 

@@ -25,7 +25,7 @@ from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, needed, refs_to
 from tapegrad.program.passes.algebra import splat
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 
 class Sides:
@@ -168,7 +168,7 @@ class Sides:
         return [*[x for x in self.carry if x in read], *reversed(crossing)]
 
 
-@improvement(complex=True)
+@Improvement
 def split_loops(builder: Builder) -> None:
     """Compute what the carry does not need for all steps at once, before or after a loop.
 

@@ -40,25 +40,6 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
 
 
-def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
-    """The array whose rows or slices the parts are, in order: joining them copies each part."""
-    taken = [builder.source(x, getitem) for x in parts]
-    sources = {x.operands if x is not None else () for x in taken}
-    of = sources.pop()
-    if sources or len(of) != 1:
-        return None
-    shape = builder.shape(of[0])
-    places = [x.options["index"] for x in taken if x is not None]
-    if shape and all(len(place) == 1 and type(place[0]) is slice for place in places):
-        ends = [place[0].indices(shape[0]) for place in places]
-        joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
-        if all(one[1] == other[0] and one[2] == 1 for one, other in joined):
-            return of[0]
-    if len(shape) > 1 and places == [(i,) for i in range(shape[0])]:
-        return builder.emit(reshape, of[0], shape=(shape[0] * shape[1], *shape[2:]))
-    return None
-
-
 @lru_cache(1 << 10)
 def _may_fold(form: Form) -> bool:
     """Whether an instruction of a form may be one that `fold` is for."""
@@ -153,12 +134,23 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:
-    """``concatenate(x[:i], x[i:]) -> x``."""
-    if instruction.options.get("axis", 0) != 0:
+    """``concatenate(x[:i], x[i:]) -> x``, and so for all rows, in order."""
+    taken = [builder.source(x, getitem) for x in instruction.operands]
+    sources = {x.operands if x is not None else () for x in taken}
+    of = sources.pop()
+    if sources or len(of) != 1 or instruction.options.get("axis", 0) != 0:
         return None
-    whole = rejoined(builder, instruction.operands)
-    same = whole is not None and builder.dtype(whole) == instruction.dtype
-    return whole if same and builder.shape(whole) == instruction.shape else None
+    shape = builder.shape(of[0])
+    places = [x.options["index"] for x in taken if x is not None]
+    if all(len(place) == 1 and type(place[0]) is slice for place in places):
+        ends = [place[0].indices(shape[0]) for place in places]
+        joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
+        is_whole = all(one[1] == other[0] and one[2] == 1 for one, other in joined)
+    else:
+        is_whole = len(shape) > 1 and places == [(i,) for i in range(shape[0])]
+    if not is_whole or builder.dtype(of[0]) != instruction.dtype:
+        return None
+    return builder.reshaped(of[0], instruction.shape)
 
 
 # for softmax x does not exceed 0, so that s is at least 1; the last two are the slope of a sigmoid,

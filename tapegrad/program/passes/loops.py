@@ -21,18 +21,18 @@ from tapegrad.program.control.body import from_these, loop_of, settled
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Instruction, Ref, inputs_at, needed
-from tapegrad.program.program import improved, improvement, rule
+from tapegrad.program.program import Improvement, improved, rule
 
 _NESTED: frozenset[Rules] = LOOPS | {COND}
 
 
-@improvement(complex=True)
+@Improvement
 def trim_loops(builder: Builder) -> None:
     """Loops and branches return only what is read, and take only what they need for that.
 
     Fires on each of them: a loop keeps more for its derivatives than they read.
     """
-    while builder.has(_NESTED) and _trim(builder):
+    while _trim(builder):
         # what one loop does not take, another need not return
         builder.tidy()
 

@@ -19,10 +19,10 @@ from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.fold import without_ones
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 
-@improvement(complex=True)
+@Improvement
 def straighten(builder: Builder) -> None:
     """Copy each transpose that is the right operand of several products, or of a stack of them.
 
@@ -47,7 +47,7 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
     return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= cost.STRAIGHT_ROWS
 
 
-@improvement(complex=True)
+@Improvement
 def lay_out(builder: Builder) -> None:
     """``ufunc(x, row) -> ufunc(x, broadcast_to(row, x.shape))``, and other operands of ufuncs.
 

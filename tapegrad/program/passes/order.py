@@ -7,10 +7,10 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.liveness import liveness, views_among
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 
-@improvement(complex=True)
+@Improvement
 def use_up(builder: Builder) -> None:
     """Do the last of what needs a large value before others are made, if its results are smaller.
 

@@ -19,10 +19,10 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 
-@improvement(complex=True)
+@Improvement
 def pick_first(builder: Builder) -> None:
     """Elements are picked by flat indices, before a column is subtracted from all.
 

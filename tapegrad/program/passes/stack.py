@@ -22,13 +22,12 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import STAGES, Instruction, Operand, Ref
-from tapegrad.program.passes.fold import rejoined
-from tapegrad.program.program import improvement
+from tapegrad.program.program import Improvement
 
 # --- sums -----------------------------------------------------------------------------------
 
 
-@improvement(complex=True)
+@Improvement
 def stack_sums(builder: Builder) -> None:
     """Sums of products, of row sums, of scattered rows and of slices are stacked.
 
@@ -146,8 +145,6 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Opera
     parts = tuple(parts)
     ops = {builder.op(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
-    if op is getitem and not axis and (whole := rejoined(builder, parts)) is not None:
-        return whole
     if op is from_zero:
         checked = concatenated(builder, [builder.of(x).operands[0] for x in parts], axis)
         return builder.emit(from_zero, checked)
@@ -251,7 +248,7 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
 # --- products -------------------------------------------------------------------------------
 
 
-@improvement(complex=True)
+@Improvement
 def stack_products(builder: Builder) -> None:
     """Products by one weight that do not depend on each other are stacked.
 
