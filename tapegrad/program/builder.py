@@ -31,6 +31,7 @@ from tapegrad.program.ir import (
     Ref,
     content,
     content_of,
+    content_on,
     example,
     inputs_at,
     refs_to,
@@ -69,6 +70,8 @@ class Builder:
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
         The number of the instruction of each content.
+    keys
+        The content of each instruction, by number.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -104,6 +107,7 @@ class Builder:
         self._is_moved = False
         self.order = list(range(n))
         self.contents: dict[Any, int] = {}
+        self.keys: list[Any] = []
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
@@ -123,8 +127,9 @@ class Builder:
         """A Builder that holds a program, to be improved by passes; it shares what is equal."""
         parts = program.inputs, program.constants, program.instructions, program.outputs
         builder = cls(*parts, passes)
-        for i, instruction in enumerate(builder.instructions):
-            if builder.contents.setdefault(content(instruction), i) != i:
+        builder.keys = [*map(content, builder.instructions)]
+        for i, key in enumerate(builder.keys):
+            if builder.contents.setdefault(key, i) != i:
                 heappush(builder._waiting, builder.ranks[i])
         builder.rewrite(lambda builder, instruction: None, ())
         return builder
@@ -175,6 +180,7 @@ class Builder:
         ref: Ref = _new_ref(Ref, ("instruction", i))
         self.refs.append(ref)
         self.instructions.append(instruction)
+        self.keys.append(key)
         self.ops.add(instruction.op)
         self.users.append(set())
         self.forms.append(self._form(i, instruction))
@@ -438,17 +444,19 @@ class Builder:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
         self._release(i)
-        old = content(self.instructions[i])
-        if self.contents.get(old) == i:
-            del self.contents[old]
-        self.instructions[i] = instruction
+        old, key = self.instructions[i], self.keys[i]
+        if self.contents.get(key) == i:
+            del self.contents[key]
+        same = instruction.op is old.op and instruction.options is old.options
+        key = content_on(key, instruction.operands) if same else content(instruction)
+        self.instructions[i], self.keys[i] = instruction, key
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
             self.ops.add(instruction.op)
             # what uses it is of another form now
             for user in self.users[i]:
                 heappush(self._waiting, self.ranks[user])
-        first = self._first(i, content(instruction))
+        first = self._first(i, key)
         if first != i:
             self._replace(i, self.refs[first])
 
@@ -465,11 +473,15 @@ class Builder:
         users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
         for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction":
-                users[x[1]].add(i)
-                form.append(forms[x[1]][0])
-            else:
-                form.append(self.op(x))
+            of: Any = x
+            if type(x) is Ref:
+                of, at = x
+                if of == "instruction":
+                    users[at].add(i)
+                    of = forms[at][0]
+                elif of == "constant":
+                    of = self.constants[at].kind
+            form.append(of)
         return tuple(form)
 
     def _release(self, i: int) -> None:

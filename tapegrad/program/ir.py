@@ -325,13 +325,22 @@ def content(instruction: Instruction) -> Any:
 
 def content_of(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """The content of an instruction of an op."""
+    if not options:
+        return op, _told_apart(operands)
+    told = [(name, _option(options[name])) for name in sorted(options)]
+    return op, _told_apart(operands), *told
+
+
+def content_on(key: Any, operands: tuple[Any, ...]) -> Any:
+    """The content of an instruction, which has this key, with other operands."""
+    return key[0], _told_apart(operands), *key[2:]
+
+
+def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     for x in operands:
         if type(x) is not Ref:
-            operands = exact(operands)
-            break
-    if not options:
-        return op, operands
-    return op, operands, *[(name, _option(options[name])) for name in sorted(options)]
+            return exact(operands)
+    return operands
 
 
 def _option(option: Any) -> Any:

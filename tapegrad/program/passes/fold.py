@@ -23,9 +23,9 @@ from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
-from tapegrad.program.ir import Constant, Instruction, Operand, Ref
+from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.algebra import applied, lines, table
+from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.program import rule
 
 
@@ -80,16 +80,13 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
-    for i, x in enumerate(operands):
-        source = builder.of(x) if type(x) is Ref and x.kind != "input" else None
-        if source is None or (type(source) is Instruction and source.op is not broadcast_to):
-            continue
-        if type(source) is not Constant:
-            (single,) = source.operands
-        elif source.shape == () or source.splat is None or len(operands) == 1:
-            continue
+    for i, (x, op) in enumerate(zip(operands, builder.forms[builder.at][1:], strict=True)):
+        if op is broadcast_to:
+            (single,) = builder.of(x).operands
+        elif op == "constant" and len(operands) > 1 and splat(builder, x) is not None:
+            single = builder.filled(splat(builder, x), builder.dtype(x))
         else:
-            single = builder.constant(np.asarray(source.splat, source.dtype))
+            continue
         tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried

@@ -89,30 +89,23 @@ def _beside(builder: Builder, instruction: Instruction) -> Instruction:
     apart = [x for x in operands if builder.shape(x) not in ((), shape)]
     if len(apart) > 1 or len(apart) == len(operands):
         return instruction
-    laid: dict[Any, Operand] = {
-        x: _laid_out(builder, _converted(builder, x, instruction), shape)
-        for x in dict.fromkeys(operands)
-        if type(x) is Ref
-    }
-    changed = any(x != y for x, y in laid.items())
-    return instruction.using(laid) if changed else instruction
+    laid = tuple([_laid_out(builder, x, instruction) for x in operands])
+    return instruction if laid == operands else instruction.on(laid)
 
 
-def _converted(builder: Builder, x: Ref, instruction: Instruction) -> Ref:
-    """An operand; a mask in a product has the dtype of that."""
+def _laid_out(builder: Builder, x: Operand, instruction: Instruction) -> Operand:
+    """An operand in C order, as far as that is known, in the shape of the result.
+
+    A number stays one, and a mask in a product has the dtype of that.
+    """
+    own, shape = builder.shape(x), instruction.shape
+    if type(x) is not Ref or own == ():
+        return x
     masks = instruction.op is multiply and instruction.dtype.kind == "f"
-    if not masks or builder.shape(x) == () or builder.dtype(x) != np.dtype(bool):
-        return x
-    return builder.emit(astype, x, dtype=instruction.dtype)
-
-
-def _laid_out(builder: Builder, x: Ref, shape: tuple[int, ...]) -> Operand:
-    """An operand of a shape in C order, as far as that is known; a number stays one."""
-    own = builder.shape(x)
-    if own == () or (own == shape and _in_c_order(builder, x)):
-        return x
+    if masks and builder.dtype(x) == np.dtype(bool):
+        x = builder.emit(astype, x, dtype=instruction.dtype)
     if own == shape:
-        return builder.emit(copy, x)
+        return x if _in_c_order(builder, x) else builder.emit(copy, x)
     if math.prod(own) == math.prod(shape):
         return builder.reshaped(x, shape)
     if x.kind == "constant":
