@@ -24,7 +24,7 @@ class Blocks:
         like = self.program.like(first.operands[0]) if first.op in TOTALS else first
         self.shape, self.size = like.shape, math.prod(like.shape)
         self.step = length_of_blocks(self.program, run)
-        self.low, self.length = frame.names.new("lo"), frame.names.new("n")
+        self.low = frame.names.new("lo")
         self.body: list[Line] = []
         self.after: list[Line] = []
         # what each value is called in a block, and what its place is where it has one
@@ -33,10 +33,9 @@ class Blocks:
 
     def write(self) -> None:
         """Write all lines."""
-        low, length, step, size = self.low, self.length, self.step, self.size
+        low, step, size = self.low, self.step, self.size
         about = f"{len(self.run)} instructions, block by block: {step} elements stay in the cache"
         self.frame.write("", "", about)
-        self.body.append(Line(length, f"min({step}, {size} - {low})"))
         self._read()
         for i in self.run:
             if self.program.instructions[i].op in TOTALS:
@@ -96,7 +95,8 @@ class Blocks:
             array = frame.places.get(host) or frame.new_array(self.program.of(host))
             if host in self.plan.guests:
                 self.places[host] = frame.names.new(f"{array}_block")
-                self.body.append(Line(self.places[host], f"{array}[:{self.length}]"))
+                # the last block may be shorter
+                self.body.append(Line(self.places[host], f"{array}[:{self.size} - {self.low}]"))
             else:
                 frame.write(frame.values[host], array)
                 self._block_of(host)

@@ -274,8 +274,6 @@ def tupled(parts: Sequence[str]) -> str:
 def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
     kind = type(value)
-    if value is None or value is Ellipsis:
-        return "None" if value is None else "..."
     if kind in (bool, int, float, complex):
         return number(value)
     if kind is tuple:
@@ -285,7 +283,7 @@ def _option(value: Any, names: Names) -> str:
     if kind in _DICTS and all(type(key) is str for key in value):
         pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
-    if kind is str and value.isascii() and value.isprintable():
+    if value is None or value is ... or (kind is str and value.isascii() and value.isprintable()):
         return repr(value)
     if isinstance(value, np.integer):
         return repr(int(value))

@@ -17,7 +17,6 @@ from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import (
     filled,
     index_text,
-    is_filled,
     literals,
     tupled,
 )
@@ -27,8 +26,6 @@ from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
 from tapegrad.tree.ownership import Array
-
-Values = Mapping[Ref, str]
 
 
 class Rows(NamedTuple):
@@ -90,7 +87,7 @@ class Frame:
         program: Code,
         arena: Arena,
         inside: Moments | None = None,
-        known: Values | None = None,
+        known: Mapping[Ref, str] | None = None,
         stage: str = "",
     ) -> None:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
@@ -123,10 +120,8 @@ class Frame:
             self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
         self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
         for ref, first in plan.early.items():
-            if ref != first:
-                self.places[ref] = self.values[first]
-            elif not is_filled(program.of(ref)):
-                self.places[ref] = self.new_array(program.of(ref))
+            array = self.new_array(program.of(ref))
+            self.places[ref] = array if ref == first else self.values[first]
         self.updates: set[Ref] = set()
 
     def _hold_constants(self) -> None:
@@ -258,7 +253,7 @@ class Frame:
 
 def _views(take: Callable[[Any], Any], rows: Iterable[Array]) -> list[Array]:
     """A view of each row."""
-    return [take(x) for x in rows]
+    return [*map(take, rows)]
 
 
 # --- what values are called -----------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
-from operator import call, itemgetter
+from operator import call, itemgetter, methodcaller
 from typing import Any
 
 from tapegrad.declare.parts import PART
@@ -136,9 +135,13 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     if not _is_view(frame, instruction):
         return False
     ref = frame.plan.refs[i]
-    take: Any = partial(instruction.op.forward, **instruction.options)
-    if is_element(instruction):
-        take = itemgetter((*instruction.options["index"], ...))
+    options = instruction.options
+    take: Any = methodcaller("transpose", options.get("axes"))
+    if instruction.op is reshape:
+        take = methodcaller("reshape", instruction.shape)
+    elif instruction.op is getitem:
+        index = options["index"]
+        take = itemgetter((*index, ...) if is_element(instruction) else index)
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
     suffix = frame.expression(i, values={base: ""})
     frame.view(name, frame.still[base], take, suffix, note, instruction)
