@@ -19,7 +19,7 @@ from tapegrad.program.arena import Once
 from tapegrad.program.blocks import Blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
-from tapegrad.program.expressions import is_element, is_filled
+from tapegrad.program.expressions import index_text, is_element, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import is_joined, is_small, parts_of
@@ -36,15 +36,13 @@ def write_instructions(frame: Frame) -> None:
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    i, headed, whole = 0, "", ""
-    while i < len(instructions):
-        stage, place = instructions[i].stage, instructions[i].place
-        run, n = range(*runs.get(i, (i, i + 1))), len(frame.lines)
-        if i in runs:
-            Blocks(frame, run).write()
-        else:
+    headed = whole = ""
+    for i, instruction in enumerate(instructions):
+        stage, place, n = instruction.stage, instruction.place, len(frame.lines)
+        if i not in runs:
             _write(frame, i)
-        i = run.stop
+        elif i == runs[i][0]:
+            Blocks(frame, range(*runs[i])).write()
         # one that is written elsewhere has no line here to stand above
         if len(frame.lines) > n:
             heads = []
@@ -59,8 +57,8 @@ def write_instructions(frame: Frame) -> None:
                 text = headed if whole == before else whole
                 heads.append(f"gradient of: {text if text.isprintable() else repr(text)}")
             frame.lines[n:n] = [Line("", "", head) for head in heads]
-        if ended and (gone := [x for j in run for x in ended.get(j, ())]):
-            frame.write("", f"del {', '.join(gone)}")
+        if i in ended:
+            frame.write("", f"del {', '.join(ended[i])}")
 
 
 def _write(frame: Frame, i: int) -> None:
@@ -174,7 +172,7 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:
         if not part.direct:
-            target = f"{name}{part.view}"
+            target = f"{name}[{index_text(part.index)}]"
             if stays:
                 target = f"{frame.part(place, part.index, f'{place}_{part.start}')}[...]"
             frame.write(target, frame.operand(part.value))
@@ -218,7 +216,8 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         end = plan.live.ends[ref]
         is_gone = end < len(instructions) and ref.index not in plan.runs
         if is_gone and owner.get(ref, ref) in holding:
-            ended.setdefault(end, []).append(frame.values[ref])
+            _, stop = plan.runs.get(end, (0, end + 1))
+            ended.setdefault(stop - 1, []).append(frame.values[ref])
     return ended
 
 

@@ -75,9 +75,8 @@ class Part:
         What the part holds.
     start
         Where it begins.
-    index, view
-        Its place in the whole, and how that is written after the name of the whole; one without
-        axes is an array all the same.
+    index
+        Its place in the whole; one without axes is an array all the same.
     direct
         Whether the value is written there when it is computed, and not copied.
     """
@@ -85,7 +84,6 @@ class Part:
     value: Operand
     start: int
     index: tuple[Any, ...]
-    view: str
     direct: bool = False
 
 
@@ -147,13 +145,11 @@ def parts_of(
 ) -> tuple[Part, ...]:
     """The operands of a concatenation or a stack, and their places in it; these are direct."""
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
-    is_stack, before = instruction.op is stack, ":, " * axis
+    is_stack = instruction.op is stack
     sides = [1 if is_stack else program.like(x).shape[axis] for x in instruction.operands]
     starts = accumulate(sides, initial=0)
     parts = []
     for x, side, start in zip(instruction.operands, sides, starts, strict=False):
         own = (start, ...) if is_stack else (slice(start, start + side),)
-        view = f"{start}, ..." if is_stack else f"{start}:{start + side}"
-        index = (slice(None),) * axis + own
-        parts.append(Part(x, start, index, f"[{before}{view}]", x in direct))
+        parts.append(Part(x, start, (slice(None),) * axis + own, x in direct))
     return tuple(parts)

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from depth import depth
-from hypothesis import given
+from hypothesis import example, given
 from loops import arguments, by_hand, losses, same, terms
 from op_cases import CASES, SMOOTH
 from programs import trace
@@ -110,12 +110,15 @@ def test_scan_that_needs_its_carry_keeps_it(step, rows, is_all):
     assert (before[0] is after[0]) is is_all
 
 
-@pytest.mark.parametrize("result", [lambda c, y: c, lambda c, y: y, lambda c, y: y * y])
+@pytest.mark.parametrize(
+    "result", [lambda c, y, z: c, lambda c, y, z: y, lambda c, y, z: y * y, lambda c, y, z: z]
+)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_views_of_what_a_loop_returns_are_made_once(result, reverse):
     def step(c, row):
-        y = np.tanh(c * row + 0.5)
-        return y, result(c, y)
+        z = np.concatenate([np.sin(c), c * row])
+        y = np.tanh(z[:3] + z[3:])
+        return y, result(c, y, z)
 
     def fn(x):
         last, ys = tg.scan(step, x[0], x, reverse=reverse)
@@ -274,6 +277,7 @@ ROWS = [
     st.booleans(),
     st.sampled_from(ROWS),
 )
+@example([VIEWS[3]], False, ROWS[3])
 def test_scan_makes_views_of_memory_that_stays_once(views, reverse, rows):
     def loss(loop):
         def step(c, x):

@@ -90,7 +90,7 @@ class _Loop:
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k, carried in enumerate(loop.inputs[1]):
             kept = [j for j, x in left.items() if x in (carried, outputs[k])]
-            if loop.length is None or not any(left[j] == carried for j in kept):
+            if loop.length is None:
                 kept = []
             self._hand_on(k, carried, kept)
             for j in kept:
