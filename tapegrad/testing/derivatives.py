@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,9 @@ from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.gradients import check_first, check_linear, check_transposed
-from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weights
+from tapegrad.testing.leaves_as_vector import Flat, Fn, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE
 from tapegrad.tree.ownership import Array
-
-Fn = Callable[..., Any]
 
 
 @at_users_line

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tapegrad.testing.leaves_as_vector import pack, unpack
+from tapegrad.testing.leaves_as_vector import Fn, pack, unpack
 from tapegrad.tree.ownership import Array
 
 EPS = float(np.finfo(np.float64).eps)
@@ -92,9 +92,6 @@ def limit(
         closer = sound & (doubt < error)
         value, error = np.where(closer, better[i], value), np.where(closer, doubt, error)
     return value, error
-
-
-Fn = Callable[..., Any]
 
 
 @attrs.frozen(eq=False)

@@ -6,7 +6,7 @@ is inferred from its values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from tapegrad.errors.words import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse, coarsest
 from tapegrad.testing.leaves_as_vector import (
     Flat,
+    Fn,
     check_sequence,
     leaves_of,
     locate,
@@ -26,8 +27,6 @@ from tapegrad.testing.leaves_as_vector import (
 )
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
-
-Fn = Callable[..., Any]
 
 _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 

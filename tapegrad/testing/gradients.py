@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -14,12 +14,10 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import stopped
 from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest
-from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.leaves_as_vector import Flat, Fn, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
 from tapegrad.tree.ownership import Array
-
-Fn = Callable[..., Any]
 
 FLOOR = 1e-3  # the rounding error relative to terms that cancel
 _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding

@@ -17,7 +17,7 @@ from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
 
-FlatFn = Callable[..., Any]
+Fn = Callable[..., Any]
 
 
 @attrs.frozen(eq=False)
@@ -37,7 +37,7 @@ class Flat:
     """
 
     name: str
-    fn: FlatFn
+    fn: Fn
     xs: tuple[Any, ...]
     paths: tuple[str, ...]
     args: tuple[Any, ...]
@@ -52,7 +52,7 @@ def check_sequence(args: Any) -> None:
         )
 
 
-def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
+def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
     """A function and its arguments as a function of floating leaves, in `dtype` if not None."""
     check_sequence(args)
     if dtype is not None:
@@ -67,7 +67,7 @@ def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
 
 
 def leaves_of(
-    fn: FlatFn, args: Sequence[Any], floats: Callable[[Any], bool]
+    fn: Fn, args: Sequence[Any], floats: Callable[[Any], bool]
 ) -> tuple[list[Any], tree.Structure, list[str], tuple[int, ...]]:
     """The leaves of arguments, their tree, their paths, and the positions of floating ones."""
     leaves, structure = tree.flatten(tuple(args))
@@ -79,7 +79,7 @@ def leaves_of(
     return leaves, structure, paths, places
 
 
-def floating(fn: FlatFn, output: Any) -> list[Any]:
+def floating(fn: Fn, output: Any) -> list[Any]:
     """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:

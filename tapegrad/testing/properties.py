@@ -26,6 +26,7 @@ from tapegrad.testing.foreign import snapshot
 from tapegrad.testing.gradients import FLOOR, check_linear, check_transposed, compare, length
 from tapegrad.testing.leaves_as_vector import (
     Flat,
+    Fn,
     check_sequence,
     flattened,
     locate,
@@ -38,8 +39,6 @@ from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
-
-Fn = Callable[..., Any]
 
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 

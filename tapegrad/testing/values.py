@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,8 @@ from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.differences import coarsest
-from tapegrad.testing.leaves_as_vector import flattened, floating
+from tapegrad.testing.leaves_as_vector import Fn, flattened, floating
 from tapegrad.tree.ownership import Array
-
-Fn = Callable[..., Any]
 
 CLOSE = 1e-9  # the relative error allowed for rounding
 
