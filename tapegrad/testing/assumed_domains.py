@@ -47,6 +47,7 @@ _SCALARS: dict[Any, Numbers] = {
 }
 _MOST_TRIED = 4000  # shapes
 _MOST_FORMS = 4  # of a domain
+_MOST_KINDS = 9  # of numbers
 _STEEPER = 10.0  # a slope that grows by more than this as the step shrinks has no limit
 _RUNS = 12
 
@@ -235,16 +236,14 @@ class _Trials:
     scalars: Sequence[Numbers | None]
     met: list[str] = attrs.Factory(list)
 
-    def kinds(self, has_rule: Sequence[bool]) -> Iterator[list[Numbers]]:
+    def kinds(self, has_rule: Sequence[bool]) -> Iterator[tuple[Numbers, ...]]:
         """Possible numbers of the operands; operands without a gradient may be integers."""
-        known = [
-            x or (REAL if rule else None) for x, rule in zip(self.scalars, has_rule, strict=False)
+        any_kind: list[Numbers] = ["integers", "booleans", REAL]
+        choices = [
+            [x] if x else [REAL] if rule else any_kind
+            for x, rule in zip(self.scalars, has_rule, strict=False)
         ]
-        free = min(known.count(None), 2)
-        choices: list[Numbers] = ["integers", "booleans", REAL]
-        for kinds in itertools.product(choices, repeat=free):
-            rest = iter(kinds)
-            yield [next(rest, "integers") if x is None else x for x in known]
+        return itertools.islice(itertools.product(*choices), _MOST_KINDS)
 
     def forms(self, numbers: Sequence[Numbers], options: dict[str, str]) -> list[_Form]:
         """The shapes for which calls work: one general form, otherwise several."""
@@ -279,7 +278,7 @@ class _Trials:
         for test, rank in itertools.product((_has_slopes, _finite), ranks):
             intervals = [_INTERVALS[rank[min(k, 2)]] for k in range(len(places))]
             domain = self.domain(substituted(numbers, places, intervals), forms, options)
-            if self.takes(domain, test, extremes=6):
+            if self.takes(domain, test):
                 return domain
         return None
 
@@ -313,10 +312,10 @@ class _Trials:
         lines = [f"    {line}" for line in (*body, f"return Call({arguments})")]
         return Assumed(label(self.fn), tuple(says), "\n".join([*head, *lines, ""]))
 
-    def takes(self, domain: Assumed, test: Callable[..., bool], extremes: int = 0) -> bool:
+    def takes(self, domain: Assumed, test: Callable[..., bool]) -> bool:
         """Whether calls of a domain pass a test."""
         generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
-        generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(extremes)]
+        generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
         for generator in generators:
             try:
                 call = domain(generator)
@@ -334,18 +333,17 @@ def _drawn(numbers: Numbers, shape: str, is_number: bool) -> tuple[str, str]:
     """The expression that draws an operand, and its numbers in words."""
     if shape.startswith("matrix("):
         return shape, ""
-    if numbers == "integers":
-        one, several, says = "choose.integer(0, 1)", f"choose.integers({shape}, 0, 1)", "0 or 1"
-    elif numbers == "booleans":
-        one, several = "choose.among([False, True])", f"choose.booleans({shape})"
-        says = "truth values"
-    else:
-        assert isinstance(numbers, Elements)
+    if isinstance(numbers, Elements):
         low, high, poles = numbers.low, numbers.high, numbers.poles
         elements = f"Elements({low}, {high}{f', poles={poles}' if poles else ''})"
         several = f'choose.array({shape}, {elements}, "df")'
         one, clear = f"float({several})", f", clear of {poles[0]:g}" if poles else ""
         says = f"real numbers from {low:g} to {high:g}{clear}"
+    elif numbers == "integers":
+        one, several, says = "choose.integer(0, 1)", f"choose.integers({shape}, 0, 1)", "0 or 1"
+    else:
+        one, several = "choose.among([False, True])", f"choose.booleans({shape})"
+        says = "truth values"
     return one if is_number else several, says
 
 
