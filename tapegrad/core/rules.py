@@ -133,9 +133,12 @@ class Joint:
     ----------
     rule
         A VJP rule that returns a sequence with the cotangent of each operand, or None.
+    n
+        The number of operands of every call, if that is one.
     """
 
     rule: Rule
+    n: int = 0
 
     def rules(self, n: int) -> list[Rule | None]:
         """The rules of n operands: the first one called runs the joint rule for all."""

@@ -199,11 +199,11 @@ def op(
         jvp = elementwise if n else by_transposing
     if batch is None and jvp is elementwise:
         batch = pointwise
+    n_operands = 0 if read else getattr(each_operand, "n", len(vjps))
     new_op: Any = functools.partial(MultiOutputOp, results=results) if results else Op
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         def with_rules(rules: Any, complex: Any) -> Op[P]:
-            n_operands = len(rules) if isinstance(rules, tuple) and not read else 0
             return new_op(  # type: ignore[no-any-return]
                 name or function.__name__,
                 ufunc or function,

@@ -75,15 +75,7 @@ def _triangular_vjp(
     return [np.where(read if lower else read.T, -products, 0), c]
 
 
-@op(
-    each_operand=Joint(_triangular_vjp),
-    read=lambda a, b, trans, lower, unit, finite: (
-        (a, b),
-        {"trans": trans, "lower": lower, "unit": unit, "finite": finite},
-    ),
-    name="solve_triangular",
-    **STACKED,
-)
+@op(each_operand=Joint(_triangular_vjp, 2), name="solve_triangular", **STACKED)
 def triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool) -> Any:
     """The solution for stacks of matrices."""
     if (scipy := _scipys(a)) is not None:
@@ -135,12 +127,7 @@ def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
     return [conjugate_of(x) for x in pull(conjugate_of(c))]
 
 
-@op(
-    each_operand=Joint(_pulled_vjp),
-    read=lambda factor, g: ((factor, g), {}),
-    name="cholesky_pulled",
-    **STACKED,
-)
+@op(each_operand=Joint(_pulled_vjp, 2), name="cholesky_pulled", **STACKED)
 def pulled(factor: Any, g: Any) -> Any:
     """`_pulled_by_ops`, in one piece of memory and with half of the operations."""
     x = _inner(factor, g)

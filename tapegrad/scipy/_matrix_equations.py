@@ -214,15 +214,7 @@ def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite:
     return [np.where(inside, -products, 0), c]
 
 
-@op(
-    each_operand=Joint(_banded_vjp),
-    read=lambda ab, b, lower, upper, finite: (
-        (ab, b),
-        {"lower": lower, "upper": upper, "finite": finite},
-    ),
-    name="solve_banded",
-    **STACKED,
-)
+@op(each_operand=Joint(_banded_vjp, 2), name="solve_banded", **STACKED)
 def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     """The solution for stacks of matrices."""
 
@@ -304,12 +296,7 @@ def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
     return x
 
 
-@op(
-    each_operand=Joint(_sylvester_vjp),
-    read=lambda a, b, q: ((a, b, q), {}),
-    name="solve_sylvester",
-    **STACKED,
-)
+@op(each_operand=Joint(_sylvester_vjp, 3), name="solve_sylvester", **STACKED)
 def _sylvester(a: Any, b: Any, q: Any) -> Any:
     """The solution for stacks of matrices."""
     return over_stacks(_sylvester_one, a, b, q)
@@ -363,12 +350,7 @@ def _frechet_one(a: Any, e: Any) -> Any:
     return derivative.astype(np.result_type(a, e), copy=False)
 
 
-@op(
-    each_operand=Joint(_frechet_vjp),
-    read=lambda a, e: ((a, e), {}),
-    name="expm_frechet",
-    **STACKED,
-)
+@op(each_operand=Joint(_frechet_vjp, 2), name="expm_frechet", **STACKED)
 def _frechet(a: Any, e: Any) -> Any:
     """The derivative along a direction, for stacks of matrices."""
     return over_stacks(_frechet_one, a, e)

@@ -64,9 +64,8 @@ def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
 
 
 @op(
-    each_operand=Joint(_cdist_vjp),
+    each_operand=Joint(_cdist_vjp, 2),
     pairs=_cdist_pairs,
-    read=lambda a, b, metric: ((a, b), {"metric": metric}),
     name="cdist",
     scipy="",
     like=_cdist_like,
