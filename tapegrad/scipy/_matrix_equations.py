@@ -41,7 +41,8 @@ def matrix(x: Any) -> Any:
 def square(x: Any) -> Any:
     x = matrix(x)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise ValueError(f"expected square matrix; the shape is {x.shape}")
+        # a ValueError, which some of SciPy's functions raise
+        raise np.linalg.LinAlgError(f"expected square matrix; the shape is {x.shape}")
     return x
 
 
@@ -429,15 +430,14 @@ def expm(A: Any) -> Any:
     >>> tg.grad(lambda t: expm(t * turn)[0, 0])(0.5).round(6)
     np.float64(-0.479426)
     """
-    try:
-        return _expm(square(A))
-    except ValueError as error:
-        raise np.linalg.LinAlgError(str(error)) from None
+    return _expm(square(A))
 
 
 def _sqrtm_one(a: Any, real: bool) -> Any:
     with np.errstate(all="ignore"):
-        y = _root(a)
+        y = _scipy.sqrtm(a)
+        wide = np.result_type(a, np.complex64) if y.dtype.kind == "c" else a.dtype
+        y = y.astype(wide, copy=False)
     if np.isfinite(a).all() and not np.isfinite(y).all():
         raise np.linalg.LinAlgError("sqrtm: the matrix is singular, and has no square root")
     if real and y.dtype.kind == "c":
@@ -446,12 +446,6 @@ def _sqrtm_one(a: Any, real: bool) -> Any:
             "recording shapes alone; pass A.astype(complex)"
         )
     return y
-
-
-def _root(a: Any) -> Any:
-    y = _scipy.sqrtm(a)
-    wide = np.result_type(a.dtype, np.complex64) if y.dtype.kind == "c" else a.dtype
-    return y.astype(wide, copy=False)
 
 
 def _sqrtm_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
@@ -495,10 +489,7 @@ def sqrtm(A: Any) -> Any:
     array([[0.5     , 0.333333],
            [0.333333, 0.25    ]])
     """
-    try:
-        A = square(A)
-    except ValueError as error:
-        raise np.linalg.LinAlgError(str(error)) from None
+    A = square(A)
     compiling = type(A) is Tensor and A.origin.compiling and A.dtype.kind != "c"
     return _sqrtm(A, real=True) if compiling else _sqrtm(A)
 
