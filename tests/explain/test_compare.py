@@ -298,6 +298,7 @@ def test_a_line_that_changes_no_value_is_no_beginning():
     assert found.first is None
     (row,) = found.rows
     assert (row.a, row.b.op.name) == (None, "add")
+    assert "not in a  add" in str(found)
     # results that are no pair are compared too
     for more, first in ((0.0, None), (1.0, "add")):
         tapes = recorded(np.sin, X), recorded(lambda x, more=more: np.sin(x) + more, X)

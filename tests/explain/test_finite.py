@@ -59,6 +59,7 @@ def test_a_cotangent_is_told_with_the_one_that_came_in_and_an_argument_with_its_
     assert text.endswith("np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)")
     text = swept(guarded_outside, np.array([1.0, np.inf]))
     assert text.startswith("the value of line 0 of the tape of guarded_outside, parameter 'x', is")
+    assert "\n  operand 0: 1\n  operand 1: %0 x, [" in swept(lambda x: tg.sum(1 / x), X)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ ENCLOSED = np.array([3.0, 4.0])
         (lambda x: tg.sum((x * 0 + 0.0) ** 2), "line 3, power on: its slope is 0 there"),
         (lambda x: tg.sum(x - x), "sums to zero"),
         (lambda x: 3.0, "never used"),
+        (lambda x: sum(tg.sum(tg.round(x * k)) for k in range(5)), r"round.*; and 2 more"),
     ],
 )
 def test_the_reason_is_told(fn, said):
