@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -46,7 +47,8 @@ class Maker:
 
     def __call__(self) -> Callable[..., Any]:
         """A function of the inputs, with buffers of its own."""
-        names = dict(self.namespace)
+        # for NumPy, which imports modules as a call first needs them
+        names = {**self.namespace, "__builtins__": builtins}
         self.arena.fill(names)
         # the code is its own, since Python keeps in it where it last found each name
         return FunctionType(self.code.replace(), names)

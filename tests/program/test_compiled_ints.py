@@ -72,11 +72,12 @@ def test_an_int_of_many_bits_meets_floats_and_arrays_as_in_python(first, n):
     assert large == (n > 2)
 
 
-def test_an_int_too_large_for_an_array_of_ints_is_an_error_as_in_numpy():
+@pytest.mark.parametrize(("n", "dtype"), [(2**64, int), (300, np.uint8), (-1, np.uint16)])
+def test_an_int_too_large_for_an_array_of_ints_is_an_error_as_in_numpy(n, dtype):
     compiled = tg.compile(lambda n, x: x * n)
-    compiled(3, np.arange(3))
+    compiled(3, np.arange(3, dtype=dtype))
     with pytest.raises(OverflowError):
-        compiled(2**64, np.arange(3))
+        compiled(n, np.arange(3, dtype=dtype))
 
 
 def test_a_negative_power_of_ints_raises_whenever_it_comes():
