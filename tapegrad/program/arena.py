@@ -54,7 +54,7 @@ def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
 
 @attrs.define(eq=False)
 class Buffer:
-    """An array that a program allocates once, and fills anew in each call.
+    """An array that a program allocates once and fills anew in each call, or that of a result.
 
     Attributes
     ----------
@@ -66,6 +66,8 @@ class Buffer:
         Its name in the program.
     arena, start
         The name of the memory that it lies in, if it shares any, and where it begins there.
+    is_result
+        Whether it is the array of a result, which is new in each call.
     """
 
     shape: tuple[int, ...]
@@ -74,6 +76,7 @@ class Buffer:
     name: str = ""
     arena: str = ""
     start: int = 0
+    is_result: bool = False
 
     @property
     def lines(self) -> int:
@@ -138,10 +141,20 @@ class Arena:
             self.once.append(Once(Line(name, expression), of, take))
         return name
 
+    @property
+    def size(self) -> int:
+        """The bytes of all of them."""
+        return cost.CACHE_LINE * sum([x.lines for x in self.memory if not x.arena])
+
     def fill(self, names: dict[str, Any]) -> None:
         """Make the arrays, and what is made of them."""
+        # in one block: to look for the place of each would take longer
+        block, used = buffer((self.size,), np.uint8), 0
         for x in self.memory:
-            names[x.name] = buffer(x.shape, x.dtype, names.get(x.arena), x.start)
+            of, start = (names[x.arena], x.start) if x.arena else (block, used)
+            names[x.name] = np.ndarray(x.shape, x.dtype, of, start)
+            if of is block:
+                used += x.lines * cost.CACHE_LINE
         for line, of, take in self.once:
             names[line.target] = names[of] if take is None else take(names[of])
 

@@ -53,7 +53,7 @@ class Blocks:
         for x in sorted(operands):
             if self.program.like(x).shape == self.shape:
                 views = self._block_of(x)
-                if x.kind == "instruction" and x not in self.plan.home:
+                if x.kind == "instruction" and x not in self.frame.still:
                     # they would hold its memory
                     self.after.append(Line("", f"del {', '.join(views)}"))
 

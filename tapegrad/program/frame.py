@@ -108,7 +108,9 @@ class Frame:
             if inside is not None:
                 buffer.alive = inside
             arena.add(buffer, names.new(f"buf{i}"))
-        self.places: dict[Any, str] = {x: buffer.name for x, buffer in plan.home.items()}
+        self.places: dict[Any, str] = {
+            x: place.name for x, place in plan.home.items() if place.name
+        }
         for ref, parts in plan.filled.items():
             for part in parts:
                 if part.direct:
@@ -119,9 +121,12 @@ class Frame:
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
             self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
         self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
-        for ref, first in plan.early.items():
-            array = self.new_array(program.of(ref))
-            self.places[ref] = array if ref == first else self.values[first]
+        for ref, memory in plan.home.items():
+            if memory.is_result:
+                # the first value there allocates it
+                if memory.name or ref not in program.results:
+                    self.places[ref] = memory.name or self.new_array(program.of(ref))
+                memory.name = memory.name or self.values[ref]
         self.updates: set[Ref] = set()
 
     def _hold_constants(self) -> None:

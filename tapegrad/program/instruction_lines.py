@@ -39,10 +39,10 @@ def write_instructions(frame: Frame) -> None:
     headed = whole = ""
     for i, instruction in enumerate(instructions):
         stage, place, n = instruction.stage, instruction.place, len(frame.lines)
-        if i not in runs:
+        if len(runs[i]) == 1:
             _write(frame, i)
-        elif i == runs[i][0]:
-            Blocks(frame, range(*runs[i])).write()
+        elif i == runs[i].start:
+            Blocks(frame, runs[i]).write()
         # one that is written elsewhere has no line here to stand above
         if len(frame.lines) > n:
             heads = []
@@ -205,7 +205,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
-        if not (ref in frame.places or ref in owner or ref in plan.early)
+        if not (ref in frame.places or ref in owner or ref in plan.home)
         and instruction.nbytes >= cost.DROPPED_BYTES
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
@@ -214,10 +214,9 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     holding |= {x for part in parts for x in part.operands}
     for ref in plan.refs if holding else ():
         end = plan.live.ends[ref]
-        is_gone = end < len(instructions) and ref.index not in plan.runs
+        is_gone = end < len(instructions) and len(plan.runs[ref.index]) == 1
         if is_gone and owner.get(ref, ref) in holding:
-            _, stop = plan.runs.get(end, (0, end + 1))
-            ended.setdefault(stop - 1, []).append(frame.values[ref])
+            ended.setdefault(plan.runs[end][-1], []).append(frame.values[ref])
     return ended
 
 

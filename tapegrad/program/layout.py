@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
@@ -65,8 +63,7 @@ def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
 # --- concatenations and stacks that are filled part by part, in memory of their own ----------
 
 
-@attrs.frozen
-class Part:
+class Part(NamedTuple):
     """A part of a concatenation, or a row of a stack.
 
     Attributes
@@ -83,15 +80,15 @@ class Part:
 
     value: Operand
     start: int
-    index: tuple[Any, ...]
+    index: tuple[Any, ...]  # type: ignore[assignment]  # in the place of tuple's method
     direct: bool = False
 
 
 def fillings(
     program: Code,
     fits: Sequence[bool],
-    in_blocks: Container[int],
-    kept: Container[Any],
+    runs: Sequence[range],
+    kept: Collection[Any],
 ) -> dict[Ref, tuple[Part, ...]]:
     """The concatenations and stacks of which parts are written directly to their place.
 
@@ -103,36 +100,41 @@ def fillings(
         The program.
     fits
         For each instruction, whether it can write its result to a buffer.
-    in_blocks
-        The instructions that are done block by block.
+    runs
+        For each instruction, those that are done at one time with it.
     kept
         What the outputs are, or are views of.
     """
-    placed: set[Any] = set()
-    direct: dict[Ref, set[Any]] = {}
+    filled: dict[Ref, tuple[Part, ...]] = {}
+    # what lies in a place of its own, or has others in it
+    placed = {*kept}
     for i, instruction in enumerate(program.instructions):
-        ref = Ref("instruction", i)
-        if not is_joined(instruction) or instruction.options.get("axis", 0) or ref in kept:
+        if instruction.op not in _JOINED or instruction.options.get("axis", 0) != 0:
             continue
-        parts = {
+        ref = Ref("instruction", i)
+        direct = {
             x
             for x, n in Counter(instruction.operands).items()
             if n == 1
             and type(x) is Ref
             and x.kind == "instruction"
             and fits[x.index]
-            and not (x in kept or x in placed or x in direct or x.index in in_blocks)
+            and x not in placed
+            and len(runs[x.index]) == 1
             and program.of(x).dtype == instruction.dtype
         }
-        if parts:
-            direct[ref] = parts
-            placed |= parts
-    return {ref: parts_of(program, program.of(ref), parts) for ref, parts in direct.items()}
+        if direct and ref not in kept:
+            placed |= {ref, *direct}
+            filled[ref] = parts_of(program, instruction, direct)
+    return filled
+
+
+_JOINED = frozenset({concatenate, stack})
 
 
 def is_joined(instruction: Instruction) -> bool:
     """Whether a result has its operands for parts, along one axis."""
-    return instruction.op in (concatenate, stack) and instruction.options.get("axis", 0) is not None
+    return instruction.op in _JOINED and instruction.options.get("axis", 0) is not None
 
 
 def is_small(instruction: Instruction) -> bool:

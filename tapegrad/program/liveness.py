@@ -30,10 +30,6 @@ class Liveness:
     owner: dict[Ref, Ref]
     ends: dict[Ref, int]
 
-    def owner_of(self, x: Ref) -> Ref:
-        """The value whose memory a value lies in: itself, unless it is a view."""
-        return self.owner.get(x, x)
-
 
 def liveness(
     instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]

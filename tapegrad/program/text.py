@@ -15,7 +15,6 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.program import cost
 from tapegrad.program.arena import Arena, buffer
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.expressions import Names
@@ -121,7 +120,7 @@ def _header(frame: Frame) -> list[str]:
         "buffer": len(memory),
     }
     counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
-    size = cost.CACHE_LINE * sum([x.lines for x in memory if not x.arena])
+    size = frame.arena.size
     whole = f" of {size:,} bytes in all" if size else ""
     lines = [f"# {_shown(program.label)}: {counts}{whole}"]
     for i, argument in enumerate(program.inputs):

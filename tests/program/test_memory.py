@@ -226,6 +226,20 @@ def test_memory_of_results_holds_what_they_are_made_of(n):
         assert_close(tg.compile(fn)(w, x), fn(w, x), w.dtype, n)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_result_is_written_where_memory_was_in_use_for_longest(last):
+    def fn(x):
+        old, new = np.cos(x), np.sin(x)
+        new = new if last else np.tanh(new)
+        old = np.exp(old * 2.0)
+        return np.sum(old - (np.tanh(new) if last else new), axis=0)
+
+    program = tg.compile(fn).program(RNG.normal(size=(4, 4)))
+    plan = Plan(program)
+    places = {program.of(ref).op.name: place for ref, place in plan.home.items()}
+    assert places["subtract"] is places["exp"] is places["cos"] is not places["sin"]
+
+
 def test_arrays_without_a_buffer_live_until_their_last_use():
     def fn(x, n):
         for _ in range(n):
