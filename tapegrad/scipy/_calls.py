@@ -35,7 +35,7 @@ from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import substituted
 
 __all__ = ["Programmed", "SolverCall", "applied_again", "doubles", "moving_of", "outright"]
-__all__ += ["pullback", "refuse_option", "refusing", "same", "shape_and_dtype", "tensors_of"]
+__all__ += ["pullback", "refuse_options", "refusing", "same", "shape_and_dtype", "tensors_of"]
 __all__ += ["with_captured"]
 __dir__ = __all__.copy
 
@@ -193,12 +193,13 @@ class Programmed:
 # --- arguments of solvers -------------------------------------------------------------------
 
 
-def refuse_option(what: str, name: str, option: Any) -> None:
-    if any(type(x) is Tensor for x in tree.leaves(option)):
-        raise TypeError(
-            f"{what}: {name} is an option, which passes no gradient, and a Tensor was given; pass "
-            "its value"
-        )
+def refuse_options(what: str, options: Mapping[str, Any]) -> None:
+    for name, option in options.items():
+        if any(type(x) is Tensor for x in tree.leaves(option)):
+            raise TypeError(
+                f"{what}: {name} is an option, which passes no gradient, and a Tensor was given; "
+                "pass its value"
+            )
 
 
 def tensors_of(what: str, arguments: Any) -> list[Tensor]:

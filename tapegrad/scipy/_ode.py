@@ -26,7 +26,7 @@ from tapegrad.scipy._calls import (
     doubles,
     moving_of,
     outright,
-    refuse_option,
+    refuse_options,
     tensors_of,
     with_captured,
 )
@@ -194,8 +194,7 @@ def solve_ivp(
             "solve_ivp: dense_output gives a function without derivatives, so it is not taken; "
             "pass the times in t_eval"
         )
-    for name, option in options.items():
-        refuse_option("solve_ivp", name, option)
+    refuse_options("solve_ivp", options)
     if args is not None and not isinstance(args, list | tuple):
         # SciPy takes anything that can be unpacked, and refuses the rest
         try:
@@ -451,8 +450,7 @@ def odeint(
             "out, or call scipy.integrate.odeint"
         )
     call = {"rtol": rtol, "atol": atol, **options}
-    for name, option in call.items():
-        refuse_option("odeint", name, option)
+    refuse_options("odeint", call)
     args = args if isinstance(args, tuple) else (args,)
     how = {"col_deriv": col_deriv, "tfirst": tfirst, **call}
 

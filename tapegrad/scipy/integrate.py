@@ -24,7 +24,7 @@ from tapegrad.scipy._calls import (
     doubles,
     moving_of,
     pullback,
-    refuse_option,
+    refuse_options,
     tensors_of,
     with_captured,
 )
@@ -91,8 +91,7 @@ def quad(
     """
     check_callable(func, "quad")
     options = {"epsabs": epsabs, "epsrel": epsrel, "limit": limit, "points": points}
-    for name, option in options.items():
-        refuse_option("quad", name, option)
+    refuse_options("quad", options)
     args = args if isinstance(args, tuple) else (args,)
 
     def solve(fns: Any, captured: tuple[Any, ...]) -> tuple[Any, Any]:
