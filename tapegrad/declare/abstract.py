@@ -24,7 +24,8 @@ from numpy import ndarray
 
 from tapegrad.core.messages import REFUSED
 from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import NO_OPTIONS, Tensor, primals
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
 from tapegrad.core.writing import PARAMETER, Last, recorded_from, write_known, write_parameter
 from tapegrad.errors import TapeError, TapegradError
 from tapegrad.errors.lines import SILENT, STATE
@@ -186,6 +187,52 @@ class Evaluation:
             return np.array(x._primal) if is_stand_in(x._primal) else x._primal
         values = [_actual(y) if type(y) is Tensor else y for y in x._operands]
         return silently(exactly(x.op, values), *values, **x._options)
+
+
+class Recorder:
+    """A recording without values: first its inputs are marked, then a function runs.
+
+    Attributes
+    ----------
+    origin, last
+        Where its tape begins, and its last record.
+    inputs
+        The records of its inputs.
+    """
+
+    def __init__(
+        self,
+        called: str,
+        line: int = 0,
+        place: Callable[[], Any] | None = None,
+        around: Origin | None = None,
+        doing: str = "compiling",
+    ) -> None:
+        self._evaluation = Evaluation()
+        self.origin = Origin(called, True, line, place, around, doing, self._evaluation)
+        self.last: Any = self.origin
+        self.inputs: list[Tensor] = []
+
+    def mark(self, leaf: Any, path: str, value: Callable[[], Any] | None = None) -> Tensor:
+        """The record of an input, of a leaf like it; `value` gives its value, if it is another."""
+        self.last = record = write_like(self.last, leaf, path)
+        self.inputs.append(record)
+        if value is not None:
+            self._evaluation.known[record] = value
+        return record
+
+    def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
+        """A function's result; no input can be marked later."""
+        try:
+            output, self.last = recorded_from(self.last, fn, args, kwargs)
+        finally:
+            self._evaluation.end()
+        return output
+
+    @property
+    def tape(self) -> Tape:
+        """The records so far."""
+        return Tape(self.last, self.origin)
 
 
 def actual(operands: Iterable[Any]) -> list[Any]:

@@ -17,10 +17,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.declare.abstract import Results
+from tapegrad.declare.abstract import Recorder, Results
 from tapegrad.errors.functions import Description, Wrapper, label, title
 from tapegrad.errors.words import in_html
-from tapegrad.program.control.body import Recorder
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import (
@@ -287,7 +286,7 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, of.label)
     leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    recorded = recorder.tape, recorder.inputs, leaves, structure, of.label
+    recorded = recorder.tape, recorder.inputs, leaves, structure
     program = from_tape(*recorded, names, reach, stops)
     return attrs.evolve(program, arguments=arguments_of(call.signature))
 

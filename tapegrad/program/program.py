@@ -32,7 +32,15 @@ from tapegrad.ops.casting import stopped
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.entry import Argument, values_of
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref, refs_to
+from tapegrad.program.ir import (
+    STAGES,
+    Code,
+    Constant,
+    Instruction,
+    Ref,
+    input_of_record,
+    refs_to,
+)
 from tapegrad.program.observe import array_names, noted, short_names, steps
 from tapegrad.program.text import Runs, runner, runs_of, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
@@ -139,10 +147,9 @@ class Program(Code, Printed):
 
 def from_tape(
     tape: Tape,
-    inputs: Mapping[Tensor, Input],
+    inputs: Sequence[Tensor],
     outputs: Iterable[Any],
     structure: tree.Structure,
-    label: str,
     variables: Mapping[Tensor, str] | None = None,
     reach: Sequence[tuple[str, Any]] = (),
     stops: bool = False,
@@ -152,13 +159,11 @@ def from_tape(
     Parameters
     ----------
     tape
-        The records.
+        The records; the program has the label of its origin.
     inputs
-        Which records are the inputs, in order.
+        The records that are the inputs, in order.
     outputs, structure
         The results (records of the tape, or static values) and their tree.
-    label
-        What to call it.
     variables
         The names of records in the caller's functions; None if there are no such functions.
     reach
@@ -167,7 +172,7 @@ def from_tape(
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
     """
-    builder = Builder(tuple(inputs.values()))
+    builder = Builder(tuple(map(input_of_record, inputs)))
     refs = _Refs({x: Ref("input", i) for i, x in enumerate(inputs)})
     same = _SAME - {stopped} if stops else _SAME
     name_of = array_names(reach)
@@ -179,7 +184,7 @@ def from_tape(
             return builder.constant(Constant(x, True, name_of(x)))
         return x
 
-    names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
+    names = dict(zip(inputs, short_names([x.path for x in builder.inputs]), strict=True))
     records = list(tape)
     instructions, results_of = builder.instructions, refs_to(records)
     taken: dict[Any, Ref] = {}
@@ -215,7 +220,7 @@ def from_tape(
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())
     parts = builder.inputs, tuple(builder.constants), tuple(instructions)
-    return Program(label, *parts, results, structure)
+    return Program(tape.start.origin.label, *parts, results, structure)
 
 
 class _Refs(dict[Tensor, Any]):

@@ -10,10 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
-from tapegrad.declare.abstract import Evaluation, silently
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import CURRENT, write_parameter
+from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
@@ -138,17 +137,7 @@ class Vmap(Wrapper, Generic[P, R]):
         if around is not None and around.place is not None:
             # a program's asks for the frames of its own recording
             place = around.place if around.lines else users_place
-        evaluation = Evaluation()
-        origin = Origin(
-            label(self.fn),
-            True,
-            first_line(self.fn),
-            place,
-            around,
-            "batching",
-            evaluate=evaluation,
-        )
-        last: Tensor | Origin = origin
+        recorder = Recorder(label(self.fn), first_line(self.fn), place, around, "batching")
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []
         for x in mapped:
@@ -156,17 +145,16 @@ class Vmap(Wrapper, Generic[P, R]):
                 marks.append(readonly_view(x.leaf))
                 continue
             batch = x.in_front()
-            last = write_parameter(last, _first(batch), x.path)
-            known[last] = batch
-            marks.append(last)
+            recorder.last = mark = write_parameter(recorder.last, _first(batch), x.path)
+            known[mark] = batch
+            marks.append(mark)
         structure = tree.flatten((args, kwargs))[1]
         # of the first example, whose values are not read
         call = partial(silently, self._call)
-        output, last = recorded_from(last, call, (tree.unflatten(structure, marks),))
-        evaluation.end()
+        output = recorder.run(call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
         try:
-            rows = replay(Tape(last, origin), leaves, known, n)
+            rows = replay(recorder.tape, leaves, known, n)
         except OneByOneError:
             rows, structure = self._one_by_one(mapped, (args, kwargs), n)
         axes = axes_of("out_axes", self.out_axes, output, "the result")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -11,17 +11,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.messages import check_returned
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import (
     ASARRAY,
     CURRENT,
     PARAMETER,
     append,
     last_written,
-    recorded_from,
 )
-from tapegrad.declare.abstract import Evaluation, silently, write_like
+from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
@@ -34,6 +32,7 @@ from tapegrad.program.ir import (
     Instruction,
     Ref,
     example,
+    input_of_record,
     inputs_at,
     interpreted,
     needed,
@@ -65,52 +64,6 @@ class Traced:
     code: Program
     captured: tuple[Tensor, ...]
     output: Any
-
-
-class Recorder:
-    """A recording without values: first its inputs are marked, then a function runs.
-
-    Attributes
-    ----------
-    origin, last
-        Where its tape begins, and its last record.
-    inputs
-        The records of its inputs.
-    """
-
-    def __init__(
-        self,
-        called: str,
-        line: int = 0,
-        place: Callable[[], Any] | None = None,
-        around: Origin | None = None,
-        doing: str = "compiling",
-    ) -> None:
-        self._evaluation = Evaluation()
-        self.origin = Origin(called, True, line, place, around, doing, self._evaluation)
-        self.last: Any = self.origin
-        self.inputs: dict[Tensor, Input] = {}
-
-    def mark(self, leaf: Any, path: str, value: Callable[[], Any] | None = None) -> Tensor:
-        """The record of an input, of a leaf like it; `value` gives its value, if it is another."""
-        self.last = record = write_like(self.last, leaf, path)
-        self.inputs[record] = _input(record)
-        if value is not None:
-            self._evaluation.known[record] = value
-        return record
-
-    def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
-        """A function's result; no input can be marked later."""
-        try:
-            output, self.last = recorded_from(self.last, fn, args, kwargs)
-        finally:
-            self._evaluation.end()
-        return output
-
-    @property
-    def tape(self) -> Tape:
-        """The records so far."""
-        return Tape(self.last, self.origin)
 
 
 def _around() -> Origin:
@@ -175,9 +128,8 @@ def traced(
             if x.origin is not recorder.origin
         )
     )
-    inputs = {x: _input(x) for x in captured} | recorder.inputs
-    leaves, structure = tree.flatten(output)
-    code = from_tape(tape, inputs, leaves, structure, label(fn), reach=reach, stops=True)
+    inputs = [*captured, *recorder.inputs]
+    code = from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
     return Traced(code, captured, like)
 
@@ -203,18 +155,6 @@ def _as_result(called: str, x: Any, path: str) -> Any:
     )
 
 
-def _input(x: Tensor) -> Input:
-    return input_like(x._primal, x.name or x.op.name)
-
-
-def input_like(value: Any, path: str) -> Input:
-    """An input for values like an array or a Python number."""
-    if type(value) in PYTHON_NUMBERS:
-        # an int may have more than 64 bits
-        return Input(path, (), np.dtype(type(value)), type(value).__name__)
-    return Input(path, np.shape(value), np.asarray(value).dtype)
-
-
 # --- programs recorded again ----------------------------------------------------------------
 
 
@@ -227,8 +167,7 @@ def program_of(
     recorder = Recorder(called, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
-    leaves, structure = tree.flatten(outputs)
-    recorded = recorder.tape, recorder.inputs, leaves, structure, called
+    recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
     return from_tape(*recorded, reach=REACH.get(), stops=True)
 
 
@@ -346,7 +285,7 @@ def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
         n = len(done.captured)
         own = dict(zip(done.captured, inputs_at(range(n)), strict=True))
         args = inputs_at(range(n, len(done.code.inputs)))
-        inputs = [*map(_input, captured), *done.code.inputs[n:]]
+        inputs = [*map(input_of_record, captured), *done.code.inputs[n:]]
         codes.append(
             from_these(done.code, [*[own.get(x, NOTHING) for x in captured], *args], inputs)
         )

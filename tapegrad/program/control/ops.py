@@ -25,7 +25,7 @@ from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part, parts_of
 from tapegrad.program import cost
-from tapegrad.program.control.body import from_these, input_like, program_of
+from tapegrad.program.control.body import from_these, program_of
 from tapegrad.program.control.derive import (
     backward,
     batch_inputs,
@@ -45,7 +45,7 @@ from tapegrad.program.control.derive import (
     zeros_like,
 )
 from tapegrad.program.control.loop import Branch, Loop, caller, closed, n_lines, stacked
-from tapegrad.program.ir import Code, inputs_at
+from tapegrad.program.ir import Code, input_like, inputs_at
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
