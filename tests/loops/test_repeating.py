@@ -21,6 +21,16 @@ def test_fori_loop_of_a_varying_number_of_steps():
     same(tg.fori_loop(5, 2, lambda i, y: y + i, 1.5), 1.5)
 
 
+@pytest.mark.parametrize("of", [lambda body: body, tg.checkpoint])
+def test_fori_loop_calls_what_a_step_is_given_as_its_body_does(of):
+    def body(i, state):
+        return {"w": state["w"] * i}
+
+    _, tape = tg.record(lambda w: tg.fori_loop(0, 3, of(body), {"w": w})["w"])(1.0)
+    (loop,) = [record.options["loop"] for record in tape if "loop" in record.options]
+    assert [x.path for x in loop.body.inputs] == ["state.w", "i"]
+
+
 def by_number(body, init, n=3):
     return tg.fori_loop(0, n, body, init)
 
