@@ -93,26 +93,22 @@ def _read(x: Any, kind: Any, file: File) -> Any:
     raise FileError(f"{str(x)[:80]!r} is not of the type {getattr(kind, '__name__', kind)}")
 
 
-def _named(record: Any, names: str) -> tuple[Convert, Convert]:
-    """How a record is written and read: its fields by their names, by their types."""
+def _record(record: Any, names: str, kind: Any = list) -> tuple[Convert, Convert]:
+    """How a record is written and read: its fields by their types, in a list, or in a dict."""
     types = get_type_hints(record)
     fields = {name: types[name] for name in names.split()}
-    return (
-        lambda x, file: {name: _write(getattr(x, name), fields[name], file) for name in fields},
-        lambda x, file: record(**{name: _read(x[name], fields[name], file) for name in fields}),
-    )
 
+    def write(x: Any, file: File) -> Any:
+        parts = {name: _write(getattr(x, name), fields[name], file) for name in fields}
+        return [*parts.values()] if kind is list else parts
 
-def _row(record: Any, names: str) -> tuple[Convert, Convert]:
-    """The same with the fields in a list."""
-    write, read = _named(record, names)
+    def read(x: Any, file: File) -> Any:
+        if type(x) is not kind:
+            raise FileError(f"{str(x)[:80]!r} is not a {kind.__name__}")
+        parts = dict(zip(fields, x, strict=True)) if kind is list else x
+        return record(**{name: _read(parts[name], fields[name], file) for name in fields})
 
-    def read_row(x: Any, file: File) -> Any:
-        if type(x) is not list:
-            raise FileError(f"{str(x)[:80]!r} is not a list")
-        return read(dict(zip(names.split(), x, strict=True)), file)
-
-    return lambda x, file: [*write(x, file).values()], read_row
+    return write, read
 
 
 # --- values: options, a dict's keys, results --------------------------------------------------
@@ -303,15 +299,15 @@ _VALUES: dict[str, tuple[Any, Convert, Convert]] = {
         lambda x, file: dict(_read_value(x, file)),
     ),
     "array": (np.ndarray, _write_array, _read_array),
-    "branch": (Branch, *_row(Branch, "on_true on_false")),
+    "branch": (Branch, *_record(Branch, "on_true on_false")),
     "loop": (
         Loop,
-        *_row(Loop, "body stop n_carry n_xs n_ys length reverse remember moving"),
+        *_record(Loop, "body stop n_carry n_xs n_ys length reverse remember moving"),
     ),
     # any other, or a refusal
     "static": (object, _write_static, _read_static),
 }
-_INSTRUCTION = _row(Instruction, "op operands options shape dtype number note name stage")
+_INSTRUCTION = _record(Instruction, "op operands options shape dtype number note name stage")
 # of fields
 _TYPES: dict[Any, tuple[Convert, Convert]] = {
     **{kind: (write, read) for kind, write, read in _VALUES.values()},
@@ -334,13 +330,13 @@ _TYPES: dict[Any, tuple[Convert, Convert]] = {
         lambda x, file: [*_write_array(x.array, file), x.captured, x.name],
         _read_constant,
     ),
-    Argument: _row(Argument, "name structure statics"),
-    Input: _row(Input, "path shape dtype number"),
+    Argument: _record(Argument, "name structure statics"),
+    Input: _record(Input, "path shape dtype number"),
     Instruction: (
         lambda x, file: _INSTRUCTION[0](x, attrs.evolve(file, what=x.op.name)),
         _INSTRUCTION[1],
     ),
-    Code: _named(Program, "label inputs constants instructions outputs structure"),
+    Code: _record(Program, "label inputs constants instructions outputs structure", dict),
 }
 
 _ARGUMENTS = tuple[Argument, ...] | None
