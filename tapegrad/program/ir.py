@@ -160,7 +160,8 @@ class Constant:
         if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             return None
         if array.ndim == 0:
-            return array.item() if array == array else None
+            number = array.item()
+            return number if number == number else None
         first = array.reshape(-1)[0]
         same = (array == first).all()
         # -0.0 equals 0.0, and NaNs may differ in their bits
@@ -168,7 +169,7 @@ class Constant:
             return None
         return first.item() if first == first else None
 
-    @cached_property
+    @property
     def kind(self) -> Any:
         """The number that the array is, if it has no axes; else ``"constant"``."""
         return "constant" if self.array.shape or self.splat is None else self.splat

@@ -1,10 +1,9 @@
-"""Elements are picked from rows before all of them are computed, and by one flat index."""
+"""Elements of rows are picked by one flat index."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,54 +15,34 @@ from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
 from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.program import cost
-from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
-from tapegrad.program.program import Improvement
+from tapegrad.program.program import rule
 
 
-@Improvement
-def pick_first(builder: Builder) -> None:
-    """Elements are picked by flat indices, before a column is subtracted from all.
+def _may_pick(form: Form) -> bool:
+    return unpick in form or form[0] not in (add, subtract)
+
+
+@rule(pick, add, subtract, max_, min_, complex=True, where=_may_pick)
+def pick_first(builder: Builder, instruction: Instruction) -> Any:
+    """``a[range(n), i]`` by flat indices, and so what is added there, and the largest of rows.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
-    if builder.has((pick, unpick, max_, min_)):
-        picked = partial(_picked, builder.uses())
-        rules: dict[Rules, Visit] = {
-            pick: picked,
-            add: _added,
-            subtract: _added,
-            max_: _largest,
-            min_: _largest,
-        }
-        builder.rewrite(
-            lambda builder, instruction: rules[instruction.op](builder, instruction),
-            rules,
-            lambda form: unpick in form or form[0] not in (add, subtract),
-        )
+    return _RULES[instruction.op](builder, instruction)
 
 
-def _picked(uses: Counter[Any], builder: Builder, instruction: Instruction) -> Any:
-    """``(x - c)[i] -> x[i] - c``, where the difference is needed for nothing else."""
+def _picked(builder: Builder, instruction: Instruction) -> Any:
+    """``pick(a, i)`` -> the elements of a flat array at the places i."""
     a, indices = instruction.operands
-    shape = builder.shape(a)
-    difference = builder.source(a, subtract)
-    if 0 in shape:
-        return None
-    if difference is not None and uses[a] == 1:
-        rows, column = difference.operands
-        if builder.shape(rows) == shape and builder.shape(column) == (*shape[:-1], 1):
-            picked = _flat(builder, rows, indices, instruction.shape)
-            return builder.emit(subtract, picked, builder.reshaped(column, instruction.shape))
-    return _flat(builder, a, indices, instruction.shape)
-
-
-def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     of = builder.shape(a)
+    if 0 in of:
+        return None
     places = builder.emit(row_places, indices, n=of[-1])
     picked = builder.emit(index_select, builder.reshaped(a, (math.prod(of),)), places)
-    return builder.reshaped(picked, shape)
+    return builder.reshaped(picked, instruction.shape)
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
@@ -106,3 +85,12 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     places = builder.emit(add, at, starts)
     largest = builder.emit(index_select, builder.reshaped(a, (math.prod(shape),)), places)
     return builder.reshaped(largest, instruction.shape)
+
+
+_RULES: Mapping[Rules, Visit] = {
+    pick: _picked,
+    add: _added,
+    subtract: _added,
+    max_: _largest,
+    min_: _largest,
+}
