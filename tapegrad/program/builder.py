@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import chain
 from types import MappingProxyType
@@ -118,8 +119,8 @@ class Builder:
         self._is_rewriting = False
         # made on first use
         self._holds_complex: bool | None = None
-        # constants by digest, built on first use, and those that a number fills
-        self._alike: dict[Any, list[Ref]] | None = None
+        # constants by content, built on first use, and those that a number fills
+        self._alike: dict[Any, Ref] | None = None
         self._filled: dict[Any, Ref] = {}
 
     @classmethod
@@ -139,17 +140,14 @@ class Builder:
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant: the one of this content, if there is one."""
         new = value if type(value) is Constant else Constant(value, captured)
-        ref = Ref("constant", len(self.constants))
         if self._alike is None:
             self._alike = {}
             for i, x in enumerate(self.constants):
-                self._alike.setdefault(_digest(x), []).append(Ref("constant", i))
-        alike = self._alike.setdefault(_digest(new), [])
-        for known in alike:
-            if self.constants[known.index].array.tobytes() == new.array.tobytes():
-                return known
-        alike.append(ref)
-        self.constants.append(new)
+                self._alike.setdefault(_digest(x), Ref("constant", i))
+        n = len(self.constants)
+        ref = self._alike.setdefault(_digest(new), Ref("constant", n))
+        if ref[1] == n:
+            self.constants.append(new)
         return ref
 
     def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
@@ -409,10 +407,7 @@ class Builder:
             if type(result) is Instruction:
                 self._put(i, result)
             elif result is not None:
-                result = self.replaced.get(result, result)
-                is_later = _is_computed(result) and self.ranks[result[1]] >= self.now
-                assert not is_later, f"{result} comes after what it replaces"
-                self._replace(i, result)
+                self._replace(i, self.replaced.get(result, result))
 
         def renew(last: int) -> None:
             while waiting and waiting[0] <= last:
@@ -555,22 +550,23 @@ class Builder:
 Visit = Callable[[Builder, Instruction], Any]
 # an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
+_HELD_BYTES = 64
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__
 
 
 def _digest(constant: Constant) -> Any:
-    return constant.dtype.str, constant.shape, hash(constant.array.tobytes())
+    """A key that is equal for two constants of the same content, and takes little memory."""
+    array = constant.array
+    content = array.tobytes()
+    # a digest takes longer than a copy of few bytes
+    held = content if len(content) <= _HELD_BYTES else blake2b(content).digest()
+    return array.dtype.str, array.shape, held
 
 
 def _is_ref(x: Any) -> bool:
     # static results need not be hashable
     return type(x) is Ref
-
-
-def _is_computed(x: Any) -> bool:
-    """Whether an operand or an output is an instruction's result."""
-    return type(x) is Ref and x.kind == "instruction"
 
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
