@@ -12,7 +12,7 @@ import pickle
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from ctypes import string_at
 from itertools import islice
@@ -31,6 +31,7 @@ from tapegrad.errors.lines import is_library
 from tapegrad.program.static import GENERATORS, record_fields
 from tapegrad.tree.opaque import MOST_ELEMENTS, MOST_OBJECTS, OPAQUE, contents
 
+Named = tuple[str, Any]
 # Classes of objects that hold none of the user's.
 _PLAIN = (
     *(kind for kind in OPAQUE if kind is not type),
@@ -43,9 +44,14 @@ _PLAIN_MODULES = sys.stdlib_module_names - {
 }
 # Folders of installed packages.
 _INSTALLED = {"site-packages", "dist-packages"}
-_NUMPYS, _PYTHONS = "NumPy's global generator (np.random)", "Python's global generator (random)"
+# Methods of the generators that every function can name.
+_GLOBAL: list[Named] = [
+    ("NumPy's global generator (np.random)", np.random.get_state),
+    ("Python's global generator (random)", random.getstate),
+]
+# The bytes of a Mersenne Twister's state: 624 words and the position.
+_BYTES = 625 * 4
 
-Named = tuple[str, Any]
 # The objects that the functions refer to that are being recorded, of the innermost one first.
 REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noqa: B039
 
@@ -59,20 +65,18 @@ def without_draws(fn: Any) -> Iterator[list[Named]]:
     """
     reach = reached(fn)
     generators: list[Named] = [
-        (_NUMPYS, np.random.mtrand._rand),
-        (_NUMPYS, np.random.mtrand._rand._bit_generator),
-        (_PYTHONS, random._inst),
+        *[(name, method.__self__) for name, method in _GLOBAL],
         *[(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)],
         *[(f"the seed sequence {name}", x) for name, x in reach if isinstance(x, SeedSequence)],
     ]
-    watched = [(name, x, _state(x)) for name, x in generators]
+    watched = [(name, read, read()) for name, x in generators for read in [_reader(x)]]
     outer = REACH.set(reach + REACH.get())
     try:
         yield REACH.get()
     finally:
         REACH.reset(outer)
-    for name, x, state in watched:
-        if _state(x) != state:
+    for name, read, state in watched:
+        if read() != state:
             raise TraceError(
                 f"{label(fn)} drew from {name} while it was compiled, and the program would give "
                 "the same numbers in every call; draw before the call and pass the numbers, or "
@@ -81,18 +85,27 @@ def without_draws(fn: Any) -> Iterator[list[Named]]:
             )
 
 
-def _state(x: Any) -> Any:
-    """What a draw from a generator, or a spawn from a seed sequence, changes in it.
+def _reader(x: Any) -> Callable[[], Any]:
+    """A function that reads the state of a random generator, to compare."""
+    if isinstance(x, random.SystemRandom):
+        return lambda: None
+    if isinstance(x, random.Random):
+        return x.getstate
+    if isinstance(x, SeedSequence):
+        return lambda: x.n_children_spawned
+    if isinstance(x, np.random.RandomState) and x.get_state(legacy=False)["has_gauss"]:
+        return lambda: pickle.dumps(x.get_state(legacy=False))
+    # without a number that is kept, each draw moves the bit generator
+    return lambda: _words(x if isinstance(x, BitGenerator) else x._bit_generator)
 
-    It is read from the memory behind the count of references, since Python and NumPy would copy the
-    624 words of a Mersenne Twister one by one. The state of other bit generators may lie elsewhere.
-    """
-    if isinstance(x, BitGenerator) and not isinstance(x, MT19937):
-        return pickle.dumps(x.state)
-    head = object.__basicsize__
-    # a generator of Python's keeps a number in an attribute
-    kept = getattr(x, "gauss_next", None)
-    return string_at(id(x) + head, type(x).__basicsize__ - head), kept
+
+def _words(bits: Any) -> Any:
+    """The state of a bit generator, and how many were spawned from it."""
+    # the words of a Mersenne Twister would be copied one by one
+    is_long = type(bits) is MT19937
+    words = string_at(bits.ctypes.state_address, _BYTES) if is_long else pickle.dumps(bits.state)
+    # a generator that is spawned is another in every call, and moves no word
+    return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
 
 def reached(fn: Any) -> list[Named]:
@@ -101,23 +114,25 @@ def reached(fn: Any) -> list[Named]:
     This is what is in its closure, its defaults, its object and the globals that its code names,
     and whatever these hold: a thousand objects in all, and of a container what the code names and a
     hundred elements, so that compiling does not depend on the size of the data beside the function.
-    Of the functions of libraries, and of installed packages besides its own, only the closures
-    count, which may hold functions of the user's.
+    Of the functions of libraries only the closures count, which may hold functions of the user's.
+    Installed packages besides its own come last, as long as there are less than a hundred objects.
     """
     objects: list[Named] = []
     names: dict[str, None] = {}
     own = str(getattr(fn, "__module__", "")).partition(".")[0]
-    waiting = deque([(getattr(fn, "__name__", ""), fn)])
+    waiting, installed = deque([(getattr(fn, "__name__", ""), fn)]), deque[Named]()
     # what is or was waiting, which keeps it alive
     seen = {id(fn)}
-    while waiting and len(objects) < MOST_OBJECTS:
-        name, x = waiting.popleft()
+    while len(objects) < (MOST_OBJECTS if waiting else MOST_ELEMENTS) and (waiting or installed):
+        name, x = (waiting or installed).popleft()
         objects.append((name, x))
-        for path, part in _parts(name, x, names, own):
+        for path, part in _parts(name, x, names):
             kind: Any = type(part)
             if id(part) not in seen and _fields(kind) is not None:
                 seen.add(id(part))
-                waiting.append((path, part))
+                home = str((part if issubclass(kind, FunctionType | type) else kind).__module__)
+                is_late = _is_installed(home) and home.partition(".")[0] != own
+                (installed if is_late else waiting).append((path, part))
     return objects
 
 
@@ -132,14 +147,13 @@ def _fields(kind: Any) -> list[str] | None:
 
 
 @functools.lru_cache(256)
-def _is_foreign(module: str, own: str) -> bool:
-    """Whether a module is of a library, or installed and not of the package `own`."""
+def _is_installed(module: str) -> bool:
+    """Whether a module that is no library lies where packages are installed."""
     path = getattr(sys.modules.get(module), "__file__", None) or ""
-    is_installed = not _INSTALLED.isdisjoint(path.split(os.sep))
-    return is_library(module) or (is_installed and module.partition(".")[0] != own)
+    return not (is_library(module) or _INSTALLED.isdisjoint(path.split(os.sep)))
 
 
-def _parts(name: str, x: Any, names: dict[str, None], own: str) -> Iterable[Named]:
+def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[Named]:
     """The objects that an object refers to; one without a name of its own has that of the object.
 
     The `names` in a function's code are added; in large objects they are looked up first.
@@ -147,8 +161,8 @@ def _parts(name: str, x: Any, names: dict[str, None], own: str) -> Iterable[Name
     kind: Any = type(x)
     start = f"{name}." if name else ""
     if kind is FunctionType:
-        return _parts_of_function(x, names, own)
-    if isinstance(x, (type, Op)) and _is_foreign(str(x.__module__), own):
+        return _parts_of_function(x, names)
+    if isinstance(x, (type, Op)) and is_library(str(x.__module__)):
         return ()
     if kind is list or kind is tuple:
         return [(f"{start}{i}", part) for i, part in enumerate(x[:MOST_ELEMENTS])]
@@ -168,14 +182,14 @@ def _parts(name: str, x: Any, names: dict[str, None], own: str) -> Iterable[Name
     return pairs + [(name, part) for part in rest if part is not held]
 
 
-def _parts_of_function(fn: FunctionType, known: dict[str, None], own: str) -> list[Named]:
+def _parts_of_function(fn: FunctionType, known: dict[str, None]) -> list[Named]:
     """A function's closure, its defaults, and what its code names of globals and of modules."""
     code, space = fn.__code__, fn.__globals__
     cells = zip(code.co_freevars, fn.__closure__ or (), strict=True)
     # without the variables that are not bound yet
     pairs = [(name, x) for name, cell in cells for x in contents(cell)]
     pairs += fn.__dict__.items()
-    if _is_foreign(space.get("__name__", ""), own):
+    if is_library(space.get("__name__", "")):
         return pairs
     codes = [code]
     for inner in codes:
@@ -188,7 +202,7 @@ def _parts_of_function(fn: FunctionType, known: dict[str, None], own: str) -> li
     pairs += [(name, space.get(name, sys.modules.get(name))) for name in names]
     opened: set[ModuleType] = set()
     for path, x in pairs:
-        if isinstance(x, ModuleType) and x not in opened and not _is_foreign(x.__name__, own):
+        if isinstance(x, ModuleType) and x not in opened and not is_library(x.__name__):
             opened.add(x)
             held = vars(x)
             pairs += [(f"{path}.{name}", held[name]) for name in names if name in held]

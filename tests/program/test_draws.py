@@ -14,7 +14,7 @@ from counting import calls_of
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.program.draws import _state, reached
+from tapegrad.program.draws import _reader, reached
 from tapegrad.program.static import GENERATORS
 from tapegrad.tree.opaque import MOST_ELEMENTS, tensor_inside
 
@@ -70,7 +70,7 @@ def test_draws_of_a_generator_left_alone_are_no_matter():
 )
 def test_each_draw_changes_what_is_read_of_a_state(draw):
     def read():
-        return [_state(x) for _, x in reached(lambda: draw) if isinstance(x, GENERATORS)]
+        return [_reader(x)() for _, x in reached(lambda: draw) if isinstance(x, GENERATORS)]
 
     args = (5, 0.5) if draw.__name__ == "binomial" else ()
     for _ in range(20):
@@ -277,21 +277,20 @@ def test_functions_of_numpy_and_passes_lead_nowhere():
     assert len(reached(lambda: (np.sum, np.random.default_rng, np.random.normal))) < 20
 
 
-def test_of_installed_packages_only_the_functions_own_is_searched(monkeypatch):
+def test_what_installed_packages_hold_comes_last(monkeypatch):
     rng = random.Random(0)
-    for package in ("installed", "other"):
-        module = types.ModuleType(package)
-        module.__file__ = f"/lib/site-packages/{package}.py"
-        monkeypatch.setitem(sys.modules, package, module)
+    module = types.ModuleType("installed")
+    module.__file__ = "/lib/site-packages/installed.py"
+    monkeypatch.setitem(sys.modules, "installed", module)
     inner = of_global(rng)
-    inner.__globals__["__name__"] = "other"
-    outer = of_global((inner, lambda: rng), "lambda: held")
-    outer.__globals__["__name__"] = outer.__module__ = "installed"
-    found = [name for name, x in reached(outer) if x is rng]
-    assert found == ["rng"]  # by the closure alone
-    outer.__globals__["held"] = of_global(rng)
-    outer.__globals__["held"].__globals__["__name__"] = "installed"
-    assert any(x is rng for _, x in reached(outer))
+    inner.__globals__["__name__"] = inner.__module__ = "installed"
+    names = [name for name, x in reached(lambda: (inner, [[object()]])) if x is rng or x is inner]
+    assert names == ["inner", "held"]
+    order = [x for _, x in reached(lambda: (inner, ALONE))]
+    assert order.index(ALONE[0]) < order.index(inner)
+
+
+ALONE = [Attribute(None)]
 
 
 def among_many(rng: Any) -> list[Any]:
