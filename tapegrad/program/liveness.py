@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from tapegrad.core.rules import Rules
-from tapegrad.declare import facts
 from tapegrad.program.expressions import is_filled
 from tapegrad.program.ir import Code, Instruction, Ref
 
@@ -35,7 +33,6 @@ def liveness(
     instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]
 ) -> Liveness:
     """The liveness of the values of a program, of which these name the instructions' results."""
-    views = views_among(instructions)
     owner: dict[Ref, Ref] = {}
     base: dict[Ref, Ref] = {}
     ends = dict(zip(refs, range(len(refs)), strict=True))
@@ -44,7 +41,7 @@ def liveness(
         for x in operands:
             if type(x) is Ref:
                 ends[x] = i
-        if instruction.op in views and type(operands[0]) is Ref and not is_filled(instruction):
+        if instruction.is_view and type(operands[0]) is Ref and not is_filled(instruction):
             base[refs[i]] = operands[0]
             owner[refs[i]] = owner.get(operands[0], operands[0])
     ends.update(dict.fromkeys(results, len(instructions)))
@@ -62,8 +59,3 @@ def readers(program: Code) -> dict[Ref, list[int]]:
             if type(x) is Ref:
                 reads.setdefault(x, []).append(i)
     return reads
-
-
-def views_among(instructions: Sequence[Instruction]) -> frozenset[Rules]:
-    """The ops whose result may be a view of the first operand; each is asked once."""
-    return frozenset(op for op in {x.op for x in instructions} if facts(op).view)

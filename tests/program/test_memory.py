@@ -313,7 +313,7 @@ def test_no_more_is_held_in_an_order_that_uses_values_up(written):
     assert all(place[q] < place[p] for p in order for q in schedule.needs[p])
 
     def held(done):
-        needed = [p for p in done if p not in schedule.left or not done >= {*schedule.users[p]}]
+        needed = [p for p in done if p not in schedule.large or not done >= {*schedule.users[p]}]
         return sum(schedule.size[p] for p in needed)
 
     for k, p in enumerate(order, 1):

@@ -6,7 +6,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.liveness import liveness, views_among
+from tapegrad.program.liveness import liveness
 from tapegrad.program.program import Improvement
 
 
@@ -20,8 +20,7 @@ def use_up(builder: Builder) -> None:
     # an op of several results holds them all, wherever a part of them is taken
     if len(instructions) > cost.ORDERED_LENGTH or builder.of_ops((PART,)):
         return
-    views = views_among(instructions)
-    if sum(x.nbytes for x in instructions if x.op not in views) >= cost.ORDERED_BYTES:
+    if sum([x.nbytes for x in instructions]) >= cost.ORDERED_BYTES:
         builder.order = [builder.order[p] for p in _Schedule(builder, instructions).order]
 
 
@@ -53,10 +52,9 @@ class _Schedule:
             self.sources.append(sources)
             for q in sources if x not in owner else ():
                 self.users[q].append(p)
-        # the users that are left of each value that no output needs; all that are smaller together
-        # are not worth it
-        self.left = {
-            p: [*self.users[p]]
+        # what no output needs; all that is smaller together is not worth it
+        self.large = {
+            p
             for p, size in enumerate(self.size)
             if size * cost.ORDERED_LENGTH >= cost.ORDERED_BYTES and p not in kept
         }
@@ -69,10 +67,10 @@ class _Schedule:
 
     def _use_up(self, p: int) -> None:
         """Do what uses values up, before this instruction, which comes next."""
-        self._changed |= self.left.keys() & self.sources[p]
+        self._changed |= self.large & self.sources[p]
         while self._changed:
             x = self._changed.pop()
-            last = [q for q in self.left[x] if q != p]
+            last = [q for q in self.users[x] if q != p and q not in self._done]
             is_less = sum(self.size[q] for q in last) < self.size[x]
             if is_less and all(self._done >= self.sources[q] for q in last):
                 for q in last:
@@ -86,9 +84,6 @@ class _Schedule:
             self._do(q)
         self._done.add(p)
         self.order.append(p)
-        for x in self.left.keys() & self.sources[p]:
-            if p in self.left[x]:
-                self.left[x].remove(p)
         # what has one user less now, and what has a user that needs this
         changed = self.sources[p].union(*[self.sources[q] for q in self.users[p]])
-        self._changed |= self.left.keys() & changed
+        self._changed |= self.large & changed
