@@ -17,6 +17,9 @@ from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.tree.ownership import Array, readonly_array
 
+# a reference to an array that nobody holds
+_GONE: weakref.ref[Array] = weakref.ref(np.empty(0))
+
 
 class RowUpdates:
     """``table`` with values or a multiple added to some rows, as a separate array.
@@ -36,10 +39,9 @@ class RowUpdates:
     def __init__(self) -> None:
         # the array that owns the memory of the table before the newest, and that table's guard
         self._older: Array | None = None
-        self._older_guard: weakref.ref[Array] | None = None
+        self._older_guard = _GONE
         # the same of the newest table
-        self._newest: weakref.ref[Array] | None = None
-        self._guard: weakref.ref[Array] | None = None
+        self._newest = self._guard = _GONE
         self._changed: Array = np.empty(0, np.intp)
         # the number of updates so far, and the last one of each row of the table
         self._count = 0
@@ -69,7 +71,6 @@ class RowUpdates:
         changed = np.array(indices, np.intp).reshape(-1)
         values = values.reshape(-1, *table.shape[1:])
         if factor is not None and not math.isfinite(factor):
-            self._older = self._older_guard = self._newest = self._guard = None
             return readonly_array(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
         rows = table.take(changed, 0)
@@ -77,7 +78,8 @@ class RowUpdates:
         last = self._last_of(changed, len(table))
         newest, guard = self._memory_of(table), self._guard
         updated = np.array(table, order="C") if newest is None else self._up_to_date(table, first)
-        self._older = self._older_guard = self._newest = self._guard = None
+        # which is lost if an error ends this call
+        self._older = None
         if factor is None:
             set_rows(updated, changed, np.add(rows, values, rows))
             add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
@@ -103,15 +105,13 @@ class RowUpdates:
 
     def _memory_of(self, table: Array) -> Array | None:
         """The array that owns the table's memory, if it is the newest table as handed out."""
-        if self._newest is None or self._guard is None:
-            return None
         whole = table.base is not None and table.base is self._guard()
         # the caller may have set the strides of the array that it received
         return self._newest() if whole and table.flags.c_contiguous else None
 
     def _up_to_date(self, table: Array, first: int) -> Array:
         """An array like the newest table, or a copy, except for the updates from `first` on."""
-        if self._older is None or self._older_guard is None or self._older_guard() is not None:
+        if self._older is None or self._older_guard() is not None:
             return np.array(table)
         older = self._older
         older.setflags(write=True)
