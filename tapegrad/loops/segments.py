@@ -122,7 +122,7 @@ def _of_segments(op: Rules, loop: Loop) -> Loop:
     """A loop whose steps are loops."""
     captured, carry, rows = loop.apart(loop.body.inputs)
     n: Any = loop.length
-    rows = [attrs.evolve(x, shape=(n, *x.shape), number=None) for x in rows]
+    rows = [Input(x.path, (n, *x.shape), x.dtype) for x in rows]
 
     def step(tensors: list[Tensor]) -> list[Any]:
         whole = repeat(op, loop, tensors, lean=True)

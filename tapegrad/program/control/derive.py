@@ -325,7 +325,7 @@ def run_for_all(
 def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:
     """The inputs of a program; those that differ get an axis for the examples."""
     return [
-        attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
+        Input(x.path, (n, *x.shape), x.dtype) if b else x
         for x, b in zip(code.inputs, batched, strict=True)
     ]
 
