@@ -125,11 +125,10 @@ class Arena:
         self.once: list[Once] = []
         self._known: dict[str, str] = {}
 
-    def add(self, x: Buffer, name: str) -> str:
+    def add(self, x: Buffer, name: str) -> None:
         """Have an array allocated, by this name."""
         x.name = name
         self.memory.append(x)
-        return name
 
     def shared(
         self, wanted: str, expression: str, of: str, take: Callable[[Any], Any] | None

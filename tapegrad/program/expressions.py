@@ -298,15 +298,15 @@ def filled(
     instruction: Instruction, template: str, operands: list[str], out: str | None, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    pieces = [*_pieces(template, out is not None)]
+    op, pieces = instruction.op, [*_pieces(template, out is not None)]
     for k in range(1, len(pieces), 2):
         field = pieces[k]
         if field.isdecimal():
             pieces[k] = operands[int(field)]
         elif field == "op":
-            pieces[k] = names.function(instruction.op)
+            pieces[k] = names.function(op)
         elif field == "whole":
-            pieces[k] = names.of(instruction.op.whole, f"whole_{instruction.op.name}")
+            pieces[k] = names.of(op.whole, f"whole_{op.name}")
         elif field == "listed":
             pieces[k] = ", ".join(operands)
         elif field == "all":
@@ -319,8 +319,15 @@ def filled(
         elif field == "index":
             index = index_text(instruction.options[field], operands[1:])
             pieces[k] = index + ", ..." * is_element(instruction)
+        elif field == "shape":
+            pieces[k] = str(instruction.shape)
+        elif field == "dtype":
+            pieces[k] = repr(instruction.dtype.str)
+        elif field in _LIBRARY:
+            pieces[k] = names.library(field, _LIBRARY[field])
         else:
-            pieces[k] = _field(instruction, field, names)
+            defaults = op.signature.defaults if isinstance(op, Op) else {}
+            pieces[k] = _option(instruction.options.get(field, defaults.get(field)), names)
     return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
 
@@ -330,19 +337,6 @@ def _pieces(template: str, has_out: bool) -> list[str]:
     if not has_out:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     return re.split(r"\{(\w+)\}", template)
-
-
-def _field(instruction: Instruction, field: str, names: Names) -> str:
-    """What stands in the place of a field, whatever the operands are called."""
-    op = instruction.op
-    if field == "shape":
-        return str(instruction.shape)
-    if field == "dtype":
-        return repr(instruction.dtype.str)
-    if field in _LIBRARY:
-        return names.library(field, _LIBRARY[field])
-    defaults = op.signature.defaults if isinstance(op, Op) else {}
-    return _option(instruction.options.get(field, defaults.get(field)), names)
 
 
 def is_element(instruction: Instruction) -> bool:

@@ -138,23 +138,18 @@ class _Loop:
 
     # --- memory -----------------------------------------------------------------------------
 
-    def _allocate(
-        self, name: str, shape: tuple[int, ...], dtype: Any, held: Iterable[Ref] = ()
-    ) -> str:
-        """Have memory allocated once, for these values of the program around the loop."""
+    def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref] = ()) -> None:
+        """Have memory for so many rows allocated once, for these values around the loop."""
         alive = self.frame.life_of(self.index, held)
-        return self.frame.arena.add(Buffer(shape, np.dtype(dtype), alive), name)
+        self.frame.arena.add(Buffer((n, *like.shape), np.dtype(like.dtype), alive), name)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
-        if self._fits(x) and x not in self.inside.places:
-            self.inside.places[x] = place
+        inside = self.inside
+        if _is_new(inside, x) and inside.plan.fits[x.index] and x not in inside.places:
+            inside.places[x] = place
         else:
-            self.copies.append(Line(f"{place}[...]", self.inside.values[x]))
-
-    def _fits(self, x: Ref) -> bool:
-        """Whether a step can write a value to any place."""
-        return _is_new(self.inside, x) and self.inside.plan.fits[x.index]
+            self.copies.append(Line(f"{place}[...]", inside.values[x]))
 
     def _rows(self, x: Any) -> Rows:
         """The rows of a value, in the order of the steps: a list that is made once, if it stays."""
@@ -190,7 +185,7 @@ class _Loop:
         memory, out = self.names.new(memory), self.names.new(out)
         held = [] if n is None else [*refs, *[ref for j in kept for ref in self.parts[j]]]
         n_rows = n + 1 if kept and n is not None else 2
-        self._allocate(memory, (n_rows, *like.shape), like.dtype, held)
+        self._allocate(memory, n_rows, like, held)
         rows = self._listed(name, memory, bool(kept) and loop.reverse)
         frame.write(f"{rows}[0][...]", self.begin[k])
         further = frame.part(rows, slice(1, None) if kept else _BACKWARD, f"{out}_rows")
@@ -225,7 +220,7 @@ class _Loop:
                 steps = self._n_rows() if loop.length is None else loop.length
                 frame.write(whole, frame.new_array(like, steps))
             else:
-                self._allocate(whole, (loop.length, *like.shape), like.dtype, self.parts[j])
+                self._allocate(whole, loop.length, like, self.parts[j])
                 frame.still[first] = whole
             self.each[row] = self._rows(first)
             self._write_to(x, row)
