@@ -121,6 +121,9 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
     if len(term.shape) != 2:
         return ()
     if term.op is matmul:
+        # a stack of matrices by a vector is a matrix too
+        if any(len(builder.shape(factor)) != 2 for factor in term.operands):
+            return ()
         left = _turned(builder, x)
         return () if left is None else (left, *others)
     height, width = term.shape

@@ -82,6 +82,9 @@ APART = [
         (SQUARE[:1, :2], SQUARE[:, :2]),
     ),
     (placed_on_what_is_read, (SQUARE,)),
+    # a stack of matrices by a vector, as in derivatives of a product for all directions
+    (lambda a, b: np.ones((2, 2, 3)) @ a + b.T @ b, (X, TALL)),
+    (lambda a, b: b.T @ b + X @ a, (np.ones((2, 3, 2)), TALL)),
     (rows, (MANY, MANY)),
     (scattered, (MANY, MANY, np.zeros(2000, int))),
 ]
