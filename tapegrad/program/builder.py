@@ -345,11 +345,7 @@ class Builder:
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
         forms = self.forms
-        return [i for i in self.order if forms[i][0] in ops] if self.has(ops) else []
-
-    def has(self, ops: Collection[Rules]) -> bool:
-        """Whether an instruction is of one of these ops, or was before it was dropped."""
-        return not self.ops.isdisjoint(ops)
+        return [] if self.ops.isdisjoint(ops) else [i for i in self.order if forms[i][0] in ops]
 
     def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
@@ -391,7 +387,7 @@ class Builder:
         where
             Whether instructions of a form are visited; all are by default.
         """
-        if ops is not None and not self.has(ops) and not self._waiting:
+        if ops is not None and self.ops.isdisjoint(ops) and not self._waiting:
             return
         order, forms, waiting = self.order, self.forms, self._waiting
         places = [

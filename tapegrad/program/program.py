@@ -244,12 +244,13 @@ def _name_new(
     for leaf, name in zip(builder.inputs, names, strict=True):
         ends.setdefault(steps(leaf.path)[1:], []).append((name, leaf.shape))
     for x, path in zip(outputs, paths, strict=True):
-        source = builder.source(x)
-        for end in filter(None, (steps(path), steps(path)[1:])):
-            like = ends.get(end, [])
-            if source is not None and [shape for _, shape in like] == [source.shape]:
+        source, end = builder.source(x), steps(path)
+        if source is None:
+            continue
+        for like in [ends.get(part, []) for part in (end, end[1:]) if part]:
+            if [shape for _, shape in like] == [source.shape]:
                 builder.name(x, f"new_{like[0][0]}")
-        if source is not None and source.stage == STAGES[-1] and source.op in (add, subtract):
+        if source.stage == STAGES[-1] and source.op in (add, subtract):
             old = source.operands[0]
             if type(old) is Ref and old.kind == "input" and builder.shape(old) == source.shape:
                 builder.name(x, f"new_{names[old.index]}")

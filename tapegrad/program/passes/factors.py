@@ -12,7 +12,6 @@ from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.algebra import applied, lines, splat, table
-from tapegrad.program.passes.fold import either_way
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
@@ -71,7 +70,8 @@ def _commute(outer: float, inner: float) -> bool:
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
     is_sum = instruction.op is add
-    for a, b in either_way(instruction) if is_sum else (instruction.operands,):
+    operands = instruction.operands
+    for a, b in (operands, operands[::-1]) if is_sum else (operands,):
         source = builder.source(b)
         if source is None or source.op not in (multiply, negative) or source.number:
             continue
@@ -98,7 +98,7 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         exact = number is not None and math.frexp(abs(number))[0] == 0.5
         return (1 / number, operands[0]) if number and exact else (None, None)
     if instruction.op is multiply:
-        for factor, x in either_way(instruction):
+        for factor, x in (operands, operands[::-1]):
             # most factors are computed
             if type(factor) is Ref and factor[0] != "constant":
                 continue

@@ -20,19 +20,13 @@ from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import exactly, silently
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
-from tapegrad.ops.shape import broadcast_to, reshape, transpose
+from tapegrad.ops.shape import broadcast_to, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.program import rule
-
-
-def before_reshape(builder: Builder, x: Any) -> Operand | None:
-    """The operand that a value only reshapes, if it does: for ``x[:, None]``, ``x``."""
-    source = builder.source(x, reshape)
-    return None if source is None else source.operands[0]
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -110,11 +104,6 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if not np.isfinite(result).all():
         return None
     return result.item() if instruction.number else builder.constant(result)
-
-
-def either_way(instruction: Instruction) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
-    """The two operands of a product or a sum in either order."""
-    return instruction.operands, instruction.operands[::-1]
 
 
 # --- rules, by what they match and what takes its place ---------------------------------------

@@ -39,7 +39,8 @@ def straighten(builder: Builder) -> None:
         straight = builder.emit(copy, right, note="products are faster in C order")
         return product.on((left, straight))
 
-    builder.rewrite(visit, (matmul,), lambda form: form[2] is transpose)
+    if max(uses.values(), default=0) > 1:
+        builder.rewrite(visit, (matmul,), lambda form: form[2] is transpose)
 
 
 def _is_thin(builder: Builder, product: Instruction) -> bool:

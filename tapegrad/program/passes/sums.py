@@ -15,7 +15,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.layout import axes_of
-from tapegrad.program.passes.fold import before_reshape, without_ones
+from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import rule
 
 
@@ -227,8 +227,8 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     wanted = without_ones(builder.shape(x))
-    while (before := before_reshape(builder, x)) is not None:
-        x = before
+    while (source := builder.source(x, reshape)) is not None:
+        (x,) = source.operands
     x = builder.reshaped(x, wanted)
     turned = builder.source(x, transpose)
     if turned is not None:
