@@ -16,7 +16,6 @@ from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import Wrapper, argument_names, first_line, label
-from tapegrad.errors.lines import users_place
 from tapegrad.ops.product import moved
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
@@ -133,10 +132,7 @@ class Vmap(Wrapper, Generic[P, R]):
         n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
-        place = None
-        if around is not None and around.place is not None:
-            # a program's asks for the frames of its own recording
-            place = around.place if around.lines else users_place
+        place = None if around is None else around.place
         recorder = Recorder(label(self.fn), first_line(self.fn), place, around, "batching")
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []
