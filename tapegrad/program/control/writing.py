@@ -90,7 +90,9 @@ class _Loop:
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k, carried in enumerate(loop.inputs[1]):
             kept = [j for j, x in left.items() if x in (carried, outputs[k])]
-            if loop.length is None:
+            is_read = any(left[j] == carried for j in kept)
+            # a result that no step reads has an array of its own
+            if loop.length is None or (not is_read and any(map(self._is_result, kept))):
                 kept = []
             self._hand_on(k, carried, kept)
             for j in kept:
@@ -202,6 +204,10 @@ class _Loop:
                 last = f"{rows}[{self._n_rows()} % 2]" if loop.stop is None else name
                 self.after.append(Line(frame.values[ref], _copy(frame, last)))
 
+    def _is_result(self, j: int) -> bool:
+        """Whether a result of the steps is one of the whole program."""
+        return self.frame.inside is None and self.parts[j][0] in self.frame.program.results
+
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
         loop, frame, names = self.loop, self.frame, self.names
@@ -215,8 +221,7 @@ class _Loop:
             self.after.append(Line(whole, text))
         else:
             row = names.new(f"{whole}_row")
-            is_result = first in frame.program.results and frame.inside is None
-            if loop.length is None or is_result:
+            if loop.length is None or self._is_result(j):
                 steps = self._n_rows() if loop.length is None else loop.length
                 frame.write(whole, frame.new_array(like, steps))
             else:
