@@ -291,6 +291,16 @@ def test_a_value_is_used_up_before_the_next_is_made():
     same(then(w, x), step(w, x), 1e-9)
 
 
+def test_a_trajectory_that_is_returned_is_held_by_its_result_alone():
+    def fn(x):
+        return tg.scan(lambda c, _: (np.sin(c),) * 2, x, length=1000)
+
+    x = RNG.normal(size=100)
+    compiled = tg.compile(fn)
+    assert size(compiled.program(x)) < 10 * x.nbytes
+    same(compiled(x), fn(x), 0)
+
+
 @mock.patch("tapegrad.program.cost.ORDERED_BYTES", 1)
 def test_what_uses_a_value_up_waits_for_what_it_takes_views_of():
     def fn(x):
