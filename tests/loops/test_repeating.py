@@ -70,18 +70,6 @@ def test_loops_are_called_what_was_written(name):
     assert {made.op.name for made in program.instructions} >= {written}
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-@pytest.mark.parametrize("compiled", [False, True])
-def test_loops_name_themselves_in_errors(name, compiled):
-    def fn(x, n):
-        return WRITTEN[name](lambda i, c: {"w": c["w"].astype(np.float32)}, {"w": x}, n)
-
-    path = r"carry\.1\.w" if name == "while_loop" else r"carry\.w"
-    message = f"^{name.partition(',')[0]}: .* but {path} is float64 before a step"
-    with pytest.raises(TypeError, match=message):
-        (tg.compile(fn) if compiled else fn)(np.ones(2), 3)
-
-
 BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
 
 

@@ -72,6 +72,13 @@ def test_losses_have_the_properties_of_any_function(name: str) -> None:
         loss(x, targets, reduction="all")
 
 
+@pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
+def test_losses_of_whole_numbers_are_those_of_floats(loss: Any, dtype: Any) -> None:
+    args = [np.array(x).astype(dtype) for x in ([0, 1, 100], [1, 0, -100])]
+    assert loss(*args) == loss(*[x.astype(float) for x in args]) == tg.compile(loss)(*args)
+
+
 @pytest.mark.parametrize("size", [1e2, 1e4])
 def test_binary_cross_entropy_is_stable(size: float) -> None:
     logits, targets = np.array([size, -size, size, -size]), np.array([0, 1, 1, 0])
