@@ -125,16 +125,6 @@ def test_compiled_arguments_and_results_are_any_trees(first, second):
     assert len(compiled.signatures) == 1
 
 
-def test_compiled_function_keeps_name_and_docstring():
-    def described(x):
-        """What it does."""
-        return x
-
-    compiled = tg.compile(described)
-    assert (compiled.__name__, compiled.__doc__) == ("described", "What it does.")
-    assert compiled.__wrapped__ is described
-
-
 def test_check_finds_a_function_that_is_not_pure():
     count = iter(range(100))
     compiled = tg.compile(lambda x: x * float(next(count)))

@@ -20,6 +20,7 @@ def test_transforms_keep_name_docstring_and_signature():
         made = transform(loss)
         assert made.__name__ == "loss"
         assert made.__doc__ == "How wrong it is."
+        assert made.__wrapped__ is loss
         assert inspect.signature(made) == inspect.signature(loss)
     assert repr(tg.vjp(loss, 2.0, 3.0)[1]) == "<pullback over 3 records of loss>"
     assert repr(tg.linearize(loss, 2.0, 3.0)[1]) == "<pushforward over 3 records of loss>"
