@@ -16,7 +16,6 @@ from tampering import is_locked, vandalize
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.program.ir import Constant
 from tapegrad.tree.ownership import LARGE, owned_copy, readonly_array, readonly_view
 
 # below and above the size from which arrays of the package's own are shared
@@ -93,14 +92,6 @@ def captured(a):
     return lambda: (step(np.ones(a.shape)), step.program(np.ones(a.shape)).constants[0].value)
 
 
-def by_custom_op(rule, fn):
-    return tg.custom_op(vjps=(rule,))(fn)
-
-
-def by_custom_vjp(rule, fn):
-    return tg.custom_vjp(rule)(fn)
-
-
 # given an array, each returns what may be asked for later
 WAYS_IN: dict[str, Any] = {
     "operand": operand,
@@ -108,14 +99,14 @@ WAYS_IN: dict[str, Any] = {
     "default": default,
     "captured": captured,
     "option": lambda a: pulled(lambda x: scaled(x, scale={"by": [a]}), a.shape),
-    "result": lambda a: pulled(by_custom_op(lambda g, y, x: g * y, lambda x: a), a.shape),
-    "cotangent": lambda a: now(pulled(by_custom_op(lambda g, y, x: a, np.sin), a.shape)()),
-    "vjp result": lambda a: pulled(by_custom_vjp(lambda g, y, x: (g * y,), lambda x: a), a.shape),
+    "result": lambda a: pulled(tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: a), a.shape),
+    "cotangent": lambda a: now(pulled(tg.custom_op(vjps=(lambda g, y, x: a,))(np.sin), a.shape)()),
+    "vjp result": lambda a: pulled(tg.custom_vjp(lambda g, y, x: (g * y,))(lambda x: a), a.shape),
     "vjp cotangent": lambda a: now(
-        pulled(by_custom_vjp(lambda g, y, x: (a,), lambda x: x * 1), a.shape)()
+        pulled(tg.custom_vjp(lambda g, y, x: (a,))(lambda x: x * 1), a.shape)()
     ),
     "vjp keyword": lambda a: pulled(
-        lambda x: by_custom_vjp(lambda g, y, x, w: (g * w,), lambda x, w: x * w)(x, w=a), a.shape
+        lambda x: tg.custom_vjp(lambda g, y, x, w: (g * w,))(lambda x, w: x * w)(x, w=a), a.shape
     ),
     "checkpoint": lambda a: pulled(
         lambda x: tg.checkpoint(lambda x, w: tg.sin(x * w["w"]))(x, {"w": a}), a.shape
@@ -124,7 +115,6 @@ WAYS_IN: dict[str, Any] = {
     "direction": lambda a: now(tg.hvp(lambda x: tg.sum(tg.sin(x)), (np.ones(a.shape),), (a,))),
     "seed": lambda a: now(tg.vjp(lambda x: x, np.ones(a.shape))[1](a)),
     "tangent": lambda a: now(tg.jvp(lambda x: (x, x), (np.ones(a.shape),), (a,))),
-    "constant": lambda a: (lambda made: lambda: made.value)(Constant(a)),
 }
 
 

@@ -80,20 +80,6 @@ def fixed_point(a: Any) -> Any:
     return x
 
 
-@given(st.floats(0, 1.2))
-def test_an_implicit_derivative_is_right_in_every_order_and_compiled(a):
-    def around(f):
-        h = 1e-4
-        return (f(a + h) - f(a - h)) / (2 * h)
-
-    close(tg.grad(fixed_point)(a), around(fixed_point), 1e-6)
-    close(tg.grad(tg.grad(fixed_point))(a), around(tg.grad(fixed_point)), 1e-6)
-    third = tg.grad(tg.grad(tg.grad(fixed_point)))
-    close(third(a), around(tg.grad(tg.grad(fixed_point))), 1e-6)
-    close(tg.compile(third)(a), third(a))
-    assert len(tg.record(fixed_point)(a)[1]) == 2
-
-
 def test_a_compiled_custom_vjp_runs_the_function_anew():
     step = tg.compile(tg.value_and_grad(fixed_point))
     assert step(0.5) == tg.value_and_grad(fixed_point)(0.5)

@@ -382,17 +382,6 @@ def test_rates_of_very_different_sizes_have_all_digits(method: str) -> None:
     np.testing.assert_allclose(tg.grad(loss)(np.array([0.04, 1e4, 3e7])), there, rtol=1e-5)
 
 
-def test_no_file_holds_a_solver_and_jax_has_none() -> None:
-    fn = partial(weighed, "RK45")
-    with pytest.raises(
-        TypeError, match="solve_ivp is a SolverCall, which a program's file cannot hold"
-    ):
-        tg.compile(fn).program(MATRIX, START).save("never-written.npz")
-    pytest.importorskip("jax")
-    with pytest.raises(TypeError, match="has the op solve_ivp, which has no form in JAX"):
-        tg.to_jax(fn)(MATRIX, START)
-
-
 def test_a_proof_draws_no_rate_that_takes_forever() -> None:
     def decayed(k: Any) -> Any:
         ends = {"t_eval": [0.5, 1.0], "args": (k,)}
