@@ -325,7 +325,7 @@ def _typed(option: Any) -> Any:
     kind = type(option)
     if kind is tuple:
         # most are shapes and axes
-        is_plain = {int}.issuperset(map(type, option))
+        is_plain = _EXACT.issuperset(map(type, option))
         return option if is_plain else tuple([_typed(x) for x in option])
     if kind is slice:
         return slice, _typed((option.start, option.stop, option.step))
@@ -334,6 +334,8 @@ def _typed(option: Any) -> Any:
     return kind, option
 
 
+# for these classes, equal values are the same value
+_EXACT = frozenset({int, type(None)})
 _PLAIN = frozenset({bool, int, float, str, type(None), type(...)})
 
 

@@ -75,7 +75,9 @@ def align_stacks(
     batched: Batched, operands: Sequence[Any], ndims: Sequence[int]
 ) -> tuple[Any, ...]:
     """Operands of a batch that are stacks of arrays with these ndims; the stacks broadcast."""
-    most = max([np.ndim(x) - b - n for x, b, n in zip(operands, batched, ndims, strict=True)])
+    most = max(
+        [getattr(x, "ndim", 0) - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
+    )
     return tuple(
         [
             with_ndim(x, most + n) if b else x

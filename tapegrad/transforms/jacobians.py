@@ -176,7 +176,7 @@ def ways(
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
         tangents = push(tape, moved, outputs)
         # zero where the output does not depend on the inputs that move
-        return [tangents.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
+        return [tangents[y] if y in tangents else np.zeros(y.shape, y.dtype) for y in outputs]
 
     def pulled(weights: dict[Tensor, Any]) -> list[Any]:
         gradients = sweep([tape], weights)
@@ -226,7 +226,7 @@ def by_blocks(
     n = int(colors.max(initial=-1)) + 1
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
-    largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
+    largest = max([getattr(x._primal, "nbytes", 8) for x in (*tape, *ends)])
     step = max(1, _BLOCK // largest)
     blocks: list[Any] = []
     for start in range(0, n, step):
