@@ -55,8 +55,8 @@ class Kept:
     """A program, and what is needed to run it."""
 
     program: Program
-    # the arrays that the function captured, as they were before the passes
-    captured: tuple[str, ...]
+    # the names, dtypes and shapes of the arrays that the function captured, before the passes
+    captured: tuple[tuple[Any, ...], ...]
     signature: Signature
     # what the user's ops returned while it was recorded, for the first run
     results: Results
@@ -186,7 +186,8 @@ class Compiled(Wrapper, Generic[P, R]):
         call = read(args, kwargs, self.static_argnums)
         kept = self._keep(call)
         check = lazy_import("tapegrad.explain.check", "check_compiled")
-        check(compiled, kept.program, kept.captured, call.values, self.fn, args, kwargs)
+        captured = [f"{name} {dtype}{list(shape)}".lstrip() for name, dtype, shape in kept.captured]
+        check(compiled, kept.program, captured, call.values, self.fn, args, kwargs)
 
     def _keep(self, call: CallArguments) -> Kept:
         kept = self._kept.get(call.signature)
@@ -227,8 +228,7 @@ class Compiled(Wrapper, Generic[P, R]):
             else:
                 program = improved(recorded, self.passes)
             program._make  # noqa: B018
-        shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
-        captured = tuple(dict.fromkeys(shown))
+        captured = tuple(dict.fromkeys([(x.name, x.dtype, x.shape) for x in recorded.constants]))
         return Kept(program, captured, call.signature, results)
 
     def __del__(self) -> None:

@@ -199,12 +199,9 @@ def from_these(
         if ref in read and ref not in moved:
             moved[ref] = Ref("instruction", len(instructions))
             instructions.append(instruction.using(moved))
-    return attrs.evolve(
-        code,
-        inputs=tuple(inputs),
-        instructions=tuple(instructions),
-        outputs=tuple([moved.get(x, x) for x in outputs]),
-    )
+    returned = tuple([moved.get(x, x) for x in outputs])
+    parts = tuple(inputs), code.constants, tuple(instructions), returned
+    return type(code)(code.label, *parts, code.structure)
 
 
 def loop_of(
@@ -221,16 +218,8 @@ def loop_of(
         # what a step computes it does not know
         taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
         stop = from_these(stop, taken, body.inputs[: len(taken)])
-    n_carry = len(carry)
-    return attrs.evolve(
-        loop,
-        body=body,
-        n_carry=n_carry,
-        n_xs=len(rows),
-        n_ys=len(outputs) - n_carry,
-        stop=stop,
-        moving=frozenset(),
-    )
+    sizes = len(carry), len(rows), len(outputs) - len(carry)
+    return Loop(body, *sizes, loop.length, loop.reverse, stop, loop.remember)
 
 
 def settled(loop: Loop) -> tuple[Code, Loop] | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.declare.abstract import by_shapes
@@ -23,7 +22,7 @@ from tapegrad.program.control.body import from_these, input_of, loop_of
 from tapegrad.program.control.derive import code_for_all
 from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Instruction, Ref, depending, example, needed, refs_to
+from tapegrad.program.ir import Input, Instruction, Ref, depending, example, needed, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import Improvement
 
@@ -237,8 +236,9 @@ def _computed(
     """Values of all steps, computed outside of the loop from those that are known."""
     if not wanted:
         return []
+    likes = [input_of(sides.body.of(x)) for x in known]
     # their paths name nothing
-    inputs = [attrs.evolve(input_of(sides.body.of(x)), path="x") for x in known]
+    inputs = [Input("x", x.shape, x.dtype, x.number) for x in likes]
     part = from_these(sides.body, [*known], inputs, wanted)
     varying = [x in sides.varies for x in known]
     code = code_for_all(part, varying, sides.length, [False] * len(wanted))
