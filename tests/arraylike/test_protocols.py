@@ -176,13 +176,6 @@ def test_numpy_itself_does_not_choose_by_a_floating_tensor(function, shape, orde
         tg.record(lambda t: function(x, t))(order)
 
 
-def test_the_refusal_of_a_choice_says_who_would_choose_and_what_to_write():
-    with pytest.raises(TypeError, match=r"norm of numpy\.linalg.*floating Tensor.*\.value"):
-        tg.record(lambda t: np.linalg.vector_norm(np.ones(3), ord=t))(2.0)
-    with pytest.raises(TypeError, match=r"norm of numpy\.linalg"):
-        tg.grad(lambda t: np.linalg.vector_norm(np.ones(3), ord=2.0 * t))(1.0)
-
-
 def test_choices_by_integers_and_choices_of_the_users_stand():
     assert (
         tg.record(lambda t: np.linalg.vector_norm(np.ones(4), ord=tg.astype(t, int)))(2.0)[0] == 2

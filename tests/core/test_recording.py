@@ -1,7 +1,6 @@
 """No gradient is cut off in silence, and a recording that ends, however it ends, leaves nothing."""
 
 import asyncio
-import math
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -62,45 +61,7 @@ def test_writing_by_hand_and_in_a_recording_is_the_same(a, b):
 # --- no gradient is cut off in silence ------------------------------------------------
 
 
-READS: list[Any] = [
-    *(np.asarray, np.array, float, np.float64, np.float32, complex, math.sin, math.exp),
-    lambda t: np.array([t]),
-    lambda t: np.asarray(t, dtype=float),
-    lambda t: math.fsum([t, t]),
-    lambda t: math.isclose(t, 1.0),
-    lambda t: np.full(3, t),
-    *(lambda t: t.item(), lambda t: t.tolist()),
-    lambda t: np.zeros(3).fill(t),
-    lambda t: np.zeros(3).__setitem__(0, t),
-    lambda t: np.zeros(3).__setitem__(slice(None), t),
-    lambda t: np.zeros(3).__setitem__(slice(None), [t, t, t]),
-    lambda t: np.zeros(3).__setitem__(np.array([True, False, False]), t),
-    lambda t: np.sum([t, t]),
-    lambda t: np.random.default_rng(0).normal(t),
-]
-
-
-@pytest.mark.parametrize("value", [1.5, np.array(1.5), np.float32(1.5)])
-def test_reading_a_floating_tensor_out_raises_and_says_what_to_write(value):
-    def fn(t):
-        y = t + 1
-        for i, read in enumerate(READS):
-            # for a single element NumPy makes a ValueError of what float() raises
-            with pytest.raises((TypeError, ValueError)) as caught:
-                read(y)
-            error = caught.value if type(caught.value) is TypeError else caught.value.__cause__
-            assert type(error) is TypeError, i
-            for part in ("gradient", ".value", "line 1"):
-                assert part in str(error), i
-        for use in (lambda: ["a", "b"][y], lambda: np.ones(3)[y]):
-            with pytest.raises((TypeError, IndexError)):
-                use()
-        return t * t.value
-
-    assert tg.grad(fn)(value) == 1.5
-
-
-READ = [float, np.asarray, lambda t: t.item(), lambda t: t.tolist()]
+READ = [float, complex, np.asarray, lambda t: t.item(), lambda t: t.tolist()]
 ROUNDS = tg.custom_op(vjps=(None,), name="rounds")(np.round)
 
 
@@ -125,8 +86,10 @@ def test_a_tensor_is_read_out_just_where_no_gradient_is_lost(fn, loses):
     def reads(x):
         for read in READ:
             if loses:
-                with pytest.raises(TypeError, match=r"t\.value"):
+                with pytest.raises(TypeError, match=r"gradient.*t\.value"):
                     read(fn(x))
+                with pytest.raises((TypeError, IndexError)):
+                    np.ones(9)[fn(x)]
             else:
                 np.testing.assert_array_equal(read(fn(x)), np.asarray(fn(np.array([3.0, 1.0]))))
         return np.sum(x)

@@ -96,6 +96,11 @@ LINEAR: Rows = [
         for f in (tg.norm, lambda x, p: tg.matrix_norm(x, ord=p), tg.linalg.cond)
     ],
     (TypeError, lambda a: np.linalg.norm(A[0], np.sum(a)), r"NumPy function.*t\.value"),
+    (
+        TypeError,
+        lambda a: np.linalg.vector_norm(A[0], ord=np.sum(a)),
+        r"norm of numpy\.linalg.*floating Tensor.*t\.value",
+    ),
     (ValueError, lambda a: tg.cross(a[0, :1], a[0, :1]), "2 or 3 components"),
     (ValueError, lambda a: tg.multi_dot([a, a[0], a]), "two or more"),
     (ValueError, lambda a: tg.tensordot(a, a, axes=([0], [0, 1])), "equally long"),

@@ -18,7 +18,6 @@ from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
 from tapegrad.domain import Elements
-from tapegrad.errors import TraceError
 from tapegrad.functions import sorting as order_functions
 from tapegrad.testing import arrays, check_grads
 from tapegrad.testing.strategies import Drawn
@@ -207,26 +206,7 @@ def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
     check_grads(fn, (f, *spacing), order=1)
 
 
-# --- refusals ------------------------------------------------------------------------
-
-X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-# whose results have shapes that depend on values
-COUNTED = {
-    "not zero": (np.argwhere, np.nonzero, np.flatnonzero),
-    "occurs": (lambda x: np.bincount(np.argsort(x[0])),),
-}
-
-
 # --- compiled ------------------------------------------------------------------------
-
-
-def test_what_depends_on_values_is_not_known_while_compiling() -> None:
-    for words, functions in COUNTED.items():
-        for fn in functions:
-            with pytest.raises(TraceError, match=words):
-                tg.compile(fn)(X)
-    summed = tg.compile(tg.grad(lambda w: tg.sum(np.bincount(np.array([0, 2, 2]), w) ** 2)))
-    np.testing.assert_array_equal(summed(np.array([1.0, 2.0, 3.0])), [2, 10, 10])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -94,11 +94,3 @@ def test_an_op_of_ints_is_written_as_python_computes_it(name):
     compiled(*(7, 2)[: len(ints)])
     assert outcome(compiled, *ints) == outcome(op.whole, *ints)
     assert op.keeps_weak
-
-
-@pytest.mark.parametrize("number", [1, 2, 3, 2.0])
-def test_a_power_of_truth_values_has_the_dtype_of_its_recording(number):
-    x = np.array([True, False])
-    got, wanted = tg.compile(lambda x: [x**number, x**number * 1.0])(x), x**number
-    assert got[0].dtype == wanted.dtype
-    np.testing.assert_array_equal(got, [wanted, wanted])
