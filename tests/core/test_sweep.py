@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from messages import Refusal, check_refusals
-from tapes import check_tape
+from tapes import check_tape, squares
 
 import tapegrad as tg
 from tapegrad.core.broadcasting import unbroadcast
@@ -20,13 +20,6 @@ from tapegrad.errors import TapeError
 from tapegrad.ops.casting import stopped
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
-
-
-def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
-    tape, x = tg.Tape().parameter(np.array(value), name="x")
-    tape, y = tape.write(tg.multiply, x, x)
-    tape, z = tape.write(tg.sum, y)
-    return tape, x, y, z
 
 
 @pytest.mark.parametrize("dtype", "fdeFg")

@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
-from tapes import check_tape
+from tapes import check_tape, squares
 
 import tapegrad as tg
-
-
-def squares() -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
-    tape, x = tg.Tape().parameter([1.0, 2.0, 3.0], name="x")
-    tape, y = tape.write(tg.multiply, x, x)
-    tape, z = tape.write(tg.sum, y)
-    return tape, x, y, z
 
 
 def test_a_record_knows_how_it_came_about():

@@ -9,6 +9,14 @@ import tapegrad as tg
 from tapegrad.errors import TapeError
 
 
+def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
+    """A tape with a parameter, its squares and their sum, and these."""
+    tape, x = tg.Tape().parameter(np.array(value), name="x")
+    tape, y = tape.write(tg.multiply, x, x)
+    tape, z = tape.write(tg.sum, y)
+    return tape, x, y, z
+
+
 def check_tape(tape: tg.Tape) -> None:
     """Fail unless the tape is well formed.
 
