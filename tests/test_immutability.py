@@ -202,7 +202,7 @@ def _outputs(n: int) -> dict[str, Any]:
     model = tg.nn.Linear(n, 3)
     params = model.init(0)
     optimizer = tg.optim.SGD(0.1, momentum=0.9)
-    step = tg.compile(lambda p, x: (p * x, p, x.T, np.ones(n), tg.sum(p)))
+    step = tg.compile(lambda p, x: ((y := p * x), y, y[1:], y.T, p, x.T, np.ones(n), tg.sum(p)))
     weights = np.linspace(1, 2, n)
     program = tg.compile(lambda p: p * weights).program(x)
     return {

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
-from programs import assert_unshared_and_read_only
 
 import tapegrad as tg
 
@@ -151,25 +150,3 @@ def test_records_of_static_values_are_equal_to_those_made_by_hand():
     same = tg.compile(lambda x: Plain("text", None))(np.ones(2))
     assert same == Plain("text", None)
     assert hash(same) == hash(Plain("text", None))
-
-
-X = np.linspace(-1.0, 1.0, 4)
-
-
-def test_results_are_read_only_and_share_nothing():
-    table = np.ones(3)
-
-    def fn(x, y):
-        a = tg.tanh(x)
-        parts = [x, a[:1], table, tg.sum(a), tg.stop_gradient(x)]
-        return a, a, a.T, a[0], a.reshape(-1), x, x.T, y, parts
-
-    x = X.reshape(2, 2).copy()
-    compiled = tg.compile(fn)
-    first = compiled(x, np.float64(2.0))
-    second = compiled(x, np.float64(2.0))
-    third = compiled(first[0], np.float64(2.0))
-    assert_unshared_and_read_only((first, second, third), (x, table))
-    np.testing.assert_array_equal(third[0], np.tanh(np.tanh(x)))
-    with pytest.raises(ValueError, match="read-only"):
-        first[0][0] = 1
