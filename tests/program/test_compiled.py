@@ -75,21 +75,6 @@ def test_compiled_arguments_lie_in_memory_in_any_way(data, written, many):
     assert len(compiled.signatures) == 1
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
-        tg.hessian,
-        lambda f: lambda w, x: tg.jvp(f, (w, x), (x, w)),
-        lambda f: lambda w, x: tg.vjp(f, w, x)[1](2.0),
-        lambda f: tg.grad(tg.checkpoint(f)),
-    ],
-)
-def test_transforms_compiled_and_of_compiled_functions(transform):
-    wanted, of_compiled = transform(loss)(X, X + 2), transform(tg.compile(loss))
-    for fn in (tg.compile(transform(loss)), of_compiled, tg.compile(of_compiled)):
-        assert_same(fn(X, X + 2), wanted)
-
-
 KEYS = st.sampled_from(["w", np.str_("w2"), b"w", 3, Level.LOW, Mode.FAST, ("x", 1), None])
 LEAVES = st.sampled_from([X, X.reshape(2, 2), np.float32(2.0), np.array(3.0), 1.5, X.astype("f4")])
 

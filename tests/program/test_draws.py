@@ -293,14 +293,10 @@ def test_what_installed_packages_hold_comes_last(monkeypatch):
 ALONE = [Attribute(None)]
 
 
-def among_many(rng: Any) -> list[Any]:
-    """Functions that name a generator among more elements than are searched."""
+def test_a_generator_that_the_code_names_is_found_among_many():
+    rng = np.random.default_rng(0)
     table = {**{f"p{i}": i for i in range(2 * MOST_ELEMENTS)}, "rng": rng}
     holder = types.SimpleNamespace(**table)
-    return [lambda x: x * table["rng"].random(), lambda x: x * holder.rng.random()]
-
-
-@pytest.mark.parametrize("i", [0, 1], ids=["key", "attribute"])
-def test_a_generator_that_the_code_names_is_found_among_many(i: int) -> None:
-    with pytest.raises(TraceError, match="rng"):
-        tg.compile(among_many(np.random.default_rng(0))[i])(X)
+    for fn in (lambda x: x * table["rng"].random(), lambda x: x * holder.rng.random()):
+        with pytest.raises(TraceError, match="rng"):
+            tg.compile(fn)(X)

@@ -204,6 +204,7 @@ def test_load_of_a_loop_of_the_first_files(folder: Path) -> None:
     text = json.dumps(content(folder / "now.npz"))
     assert "control.while_loop" in text
     old = re.sub(r"control\.(scan|fori_loop|while_loop)", "control.loop", text)
+    assert_same(tg.load_program(folder / "now.npz"), program)
     again = tg.load_program(changed(folder / "now.npz", folder / "then.npz", old))
     for x, y in zip(tg.tree.leaves(again(*LOOPED)), tg.tree.leaves(program(*LOOPED)), strict=True):
         np.testing.assert_array_equal(x, y)

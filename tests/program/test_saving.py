@@ -13,7 +13,7 @@ import pytest
 from depth import depth
 from hypothesis import given
 from package_ops import package_ops
-from program_files import LOOPED, assert_same, looped, refused, saved
+from program_files import assert_same, refused, saved
 from programs import ALSO, assert_close, scale_of
 
 import tapegrad as tg
@@ -211,14 +211,6 @@ def test_save_refuses_by_name_what_a_file_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="a result of named is a function"):
         tg.compile(named).program(np.ones(2)).save(path)
     assert not path.exists()
-
-
-def test_save_keeps_loops_and_branches(folder: Path) -> None:
-    step = tg.compile(looped)
-    program = step.program(*LOOPED)
-    again = saved(program, folder)
-    assert_same(again, program)
-    assert bits(again(*LOOPED)) == bits(step(*LOOPED))
 
 
 def test_program_is_called_as_its_function_is() -> None:
