@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import pytest
 from counting import calls_of
+from trees import HOLDERS, Holder
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
@@ -111,22 +112,8 @@ class Field:
     inside: Any
 
 
-class Attribute:
-    def __init__(self, inside):
-        self.inside = inside
-
-    def method(self):
-        return self.inside
-
-
 class Words(dict):
     """A dict of a class of its own."""
-
-
-def of_objects(x):
-    array = np.empty(2, object)
-    array[1] = x
-    return array
 
 
 def with_class(*bases, **attributes):
@@ -142,33 +129,21 @@ def wrapped(x):
 
 
 BOXES = {
+    **HOLDERS,
     "itself": lambda x: x,
     "list": lambda x: [None, x],
     "dict": lambda x: {"key": x},
-    "set": lambda x: {x},
-    "deque": lambda x: deque([x]),
     "dict of a class": lambda x: Words(key=x),
-    "objects": of_objects,
-    "view": lambda x: types.MappingProxyType({"key": x}),
     "field": Field,
-    "attribute": Attribute,
-    "method": lambda x: Attribute(x).method,
     "attribute of a class": lambda x: with_class(inside=x),
     "base of a class": lambda x: with_class(type(with_class(inside=x))),
     "class": lambda x: type(with_class(inside=x)),
     "property": lambda x: with_class(inside=property(lambda self: x)),
     "static method": lambda x: with_class(inside=staticmethod(lambda: x)),
     "call": lambda x: with_class(__call__=lambda self: x),
-    "closure": lambda x: lambda: x,
-    "default": lambda x: lambda y=x: y,
-    "keyword default": lambda x: lambda *, y=x: y,
     "wrapped": wrapped,
-    "attribute of a function": lambda x: functools.update_wrapper(lambda: None, Attribute(x)),
-    "cached": lambda x: functools.lru_cache(lambda: x),
-    "partial": lambda x: functools.partial(abs, x),
+    "attribute of a function": lambda x: functools.update_wrapper(lambda: None, Holder(x)),
     "vectorized": lambda x: np.vectorize(lambda y: x * y),
-    "gradient": lambda x: tg.grad(lambda y: x * y),
-    "compiled": lambda x: tg.compile(lambda y: x * y),
     "op": lambda x: tg.custom_op(vjps=(None,))(lambda y: x),
 }
 
@@ -231,7 +206,7 @@ BOUND = {
     "default": (PLACES["default"], lambda fn, x: setattr(fn, "__defaults__", (x,))),
     "module": (of_module, lambda fn, x: setattr(fn.__globals__["module"], "held", x)),
     "attribute": (
-        lambda x: of_global(Attribute(x)),
+        lambda x: of_global(Holder(x)),
         lambda fn, x: setattr(fn.__globals__["held"], "inside", x),
     ),
 }
@@ -290,7 +265,7 @@ def test_what_installed_packages_hold_comes_last(monkeypatch):
     assert order.index(ALONE[0]) < order.index(inner)
 
 
-ALONE = [Attribute(None)]
+ALONE = [Holder(None)]
 
 
 def test_a_generator_that_the_code_names_is_found_among_many():

@@ -1,8 +1,11 @@
-"""Trees of every kind of node, and trees of random arrays."""
+"""Trees of every kind of node, trees of random arrays, and what is no tree."""
 
 import dataclasses
 import enum
 import functools
+from collections import deque
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import attrs
@@ -95,6 +98,40 @@ class Loose:
     @functools.cached_property
     def doubled(self) -> Any:
         return self.value * 2  # type: ignore[operator]
+
+
+class Holder:
+    """An object that is no tree."""
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+
+    def method(self) -> Any:
+        return self.inside
+
+
+def objects(x: Any, dtype: Any = object) -> Any:
+    array = np.empty(1, dtype)
+    array[0] = x
+    return array
+
+
+# what holds a thing and is no tree
+HOLDERS: dict[str, Callable[[Any], Any]] = {
+    "object": Holder,
+    "set": lambda x: {x},
+    "deque": lambda x: deque([x]),
+    "objects": objects,
+    "proxy": lambda x: MappingProxyType({1: x}),
+    "closure": lambda x: lambda: x,
+    "default": lambda x: lambda y=x: y,
+    "keyword default": lambda x: lambda *, y=x: y,
+    "method": lambda x: Holder(x).method,
+    "partial": lambda x: functools.partial(abs, x),
+    "cached": lambda x: functools.lru_cache(lambda: x),
+    "grad": lambda x: tg.grad(lambda y: x * y),
+    "compiled": lambda x: tg.compile(lambda y: x * y),
+}
 
 
 # all that UTF-8 encodes; Hypothesis' own way to that takes two seconds of each run
