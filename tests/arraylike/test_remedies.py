@@ -46,7 +46,6 @@ READ = [
     ("np.asarray(x)", "np.asarray", "tg.asarray(x)"),
     ("np.fromiter((a * a for a in x), float)", "np.fromiter", "tg.array([a * a for a in x])"),
     ("np.sum([x[0], x[1]])", "np.sum", "tg.sum([x[0], x[1]])"),
-    ("np.max([x[0], 0.5])", "np.max", "tg.max([x[0], 0.5])"),
     ("exp([x[0], x[1]])", "exp", "tg.exp([x[0], x[1]])"),
     ("np.linalg.norm([x[0], x[1]])", "np.linalg.norm", "tg.linalg.norm([x[0], x[1]])"),
     ("np.full_like(np.ones(3), x[0])", "numpy.copyto", "tg.full_like(np.ones(3), x[0])"),

@@ -2,18 +2,12 @@
 
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 from alike import same
+from trees import Params
 
 import tapegrad as tg
-
-
-@attrs.frozen
-class Params:
-    w: Any
-    b: Any
 
 
 def halved(x: Any, scale: Any) -> Any:
@@ -25,7 +19,7 @@ def halved(x: Any, scale: Any) -> Any:
 
 
 def affine(params: Params, x: Any, *, power: int) -> Any:
-    return (np.tanh(x @ params.w + params.b) ** power, np.argmax(params.b))
+    return (np.tanh(x @ params.weight + params.bias) ** power, np.argmax(params.bias))
 
 
 # --- PyTorch --------------------------------------------------------------------------------
@@ -60,9 +54,9 @@ def test_trees_shapes_and_dtypes_are_kept_in_pytorch() -> None:
             return tg.sum(affine(params, x, power=2)[0] * 2)
 
         wanted = tg.grad(loss, (0, 1))(arrays, x_array)
-        np.testing.assert_allclose(w.grad, wanted[0].w, rtol=1e-5)
+        np.testing.assert_allclose(w.grad, wanted[0].weight, rtol=1e-5)
         np.testing.assert_allclose(x.grad, wanted[1], rtol=1e-5)
-        assert (w.grad.dtype, params.b.grad) == (dtype, None)
+        assert (w.grad.dtype, params.bias.grad) == (dtype, None)
     # results are the caller's own
     y = tg.bridges.torch(lambda x: x)(torch.ones(3))
     y += 1
