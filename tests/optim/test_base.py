@@ -4,6 +4,7 @@ Steps keep dtypes, are differentiable in everything, and an argument that does n
 """
 
 import copy
+import itertools
 import math
 import pickle
 from typing import Any
@@ -17,6 +18,7 @@ from messages import Refusal, check_refusals
 from trees import bytes_of, random_tree
 
 import tapegrad as tg
+from tapegrad.optim.base import within
 
 
 def only_weights(path: str, leaf: Any) -> bool:
@@ -297,6 +299,22 @@ REFUSED: list[Refusal] = [
 
 def test_an_argument_that_does_not_fit_is_named() -> None:
     check_refusals(REFUSED)
+
+
+@pytest.mark.parametrize("dtype", "efdF")
+def test_what_is_written_within_an_array_is_what_would_be_made(dtype: str) -> None:
+    wide, number = "D" if dtype == "F" else "d", np.dtype(dtype).type(0.3)
+    for pair in itertools.product(range(9), repeat=2):
+        arrays = [np.full((2, 3), x, dtype) for x in (1.5, 0.25)]
+        arrays += [np.full((2, 3), 0.1, wide), np.full(3, 0.5, dtype), np.ones((2, 2, 3), dtype)]
+        operands = [*arrays, number, np.float64(0.1), 2.0, 1j]
+        used = [operands[i] for i in pair]
+        want, before = np.add(*used), [np.copy(x) for x in arrays[1:]]
+        got = within(arrays[0], np.add, *used)
+        np.testing.assert_array_equal(got, want, strict=True)
+        assert got is arrays[0] or 0 not in pair or not {*pair} <= {0, 1, 5, 7}
+        for x, old in zip(arrays[1:], before, strict=True):
+            np.testing.assert_array_equal(x, old)
 
 
 # --- SGD ------------------------------------------------------------------------------------
