@@ -17,6 +17,7 @@ from tapegrad.ops.arithmetic import add, multiply, positive
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.logic import keep
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost, memory, text
@@ -265,6 +266,26 @@ def check_written(case: Any, among: Among, exact: bool = True) -> None:
             assert not isinstance(got, Exception), got
             for a, b in zip(got, wanted, strict=True):
                 (same if exact else assert_close)(a, b)
+
+
+ZERO, NAN = np.zeros((1, 1)), np.array([[np.nan, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (lambda x, y: x @ y, (ZERO, NAN)),
+        (lambda x, y: y @ x, (ZERO[0], NAN.T)),
+        (lambda x, y: x @ y, (ZERO[0], -ZERO[0])),
+        (lambda x, y: keep(y, x), (ZERO, NAN)),
+    ],
+)
+def test_of_one_element_all_is_computed_as_of_many(fn, args):
+    program = trace(lambda x, y: (fn(x, y) * 1, fn(x * 1, y)), args, {})
+    run = runner(program)()
+    for _ in range(2):
+        for got, wanted in zip(run(*args), evaluated(program, args, in_order), strict=True):
+            assert_same_bits(got, wanted)
 
 
 # those with a form of their own in a source
