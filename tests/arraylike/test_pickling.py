@@ -87,9 +87,3 @@ def test_a_deep_tape_goes_through_pickle():
     for _ in range(n - n // 8):
         middle = middle.previous
     assert through(middle).index == middle.index
-
-
-def test_errors_go_through_pickle():
-    error = through(tg.errors.TapeError("what, where and what to do"))
-    assert type(error) is tg.errors.TapeError
-    assert str(error) == "what, where and what to do"

@@ -209,6 +209,11 @@ def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
 # --- compiled ------------------------------------------------------------------------
 
 
+def test_weights_of_known_numbers_are_counted_in_a_program() -> None:
+    counted = tg.compile(tg.grad(lambda w: tg.sum(np.bincount(np.array([0, 2, 2]), w) ** 2)))
+    np.testing.assert_array_equal(counted(np.array([1.0, 2.0, 3.0])), [2, 10, 10])
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ["quantile", "nanquantile", "percentile", "nanpercentile"])
 @given(

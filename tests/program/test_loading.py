@@ -145,19 +145,6 @@ def test_load_refuses_a_file_of_another_version_or_kind(whole: Path, tmp_path: P
     refused(new)
 
 
-@pytest.mark.thorough
-@depth("file, damaged")
-@given(st.data())
-def test_load_finds_a_damaged_byte(whole: Path, folder: Path, data: Any) -> None:
-    program, raw, new = tg.load_program(whole), bytearray(whole.read_bytes()), folder / "flip.npz"
-    place = data.draw(st.integers(0, len(raw) - 1))
-    raw[place] ^= 1 << data.draw(st.integers(0, 7))
-    new.write_bytes(bytes(raw))
-    again = loaded_or_refused(new)
-    # the zip has fields that nothing depends on
-    assert again is None or again == program
-
-
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
     """Files of programs with loops and branches in them, as recorded and improved."""

@@ -60,7 +60,6 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, saved": (20, 500),
     "op on JAX": (6, 700),
     # files that are not what they were
-    "file, damaged": (20, 1_000),
     "file, in part": (5, 100),
     "file, hostile": (30, 2_000),
 }

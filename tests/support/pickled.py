@@ -129,6 +129,7 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "custom_vjp and checkpoint": ([steep, hidden], lambda fs: [tg.jacobian(f)(X) for f in fs]),
         "key": (KEY, lambda key: tg.random.normal(key, (5,))),
         "parameters": (PARAMS, lambda params: params),
+        "error": (tg.errors.TapeError("where"), lambda error: len(str(error))),
         "structure": (tg.tree.flatten(PARAMS)[1], lambda s: tg.tree.unflatten(s, range(6))),
         "unravel": (unravel, lambda f: f(vector)),
     }
