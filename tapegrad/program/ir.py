@@ -39,7 +39,7 @@ def refs_to(instructions: Sized) -> list[Ref]:
     """A Ref to each instruction, in order; the same objects where they can be."""
     n = len(instructions)
     shared = min(n, _MOST_SHARED - 1)
-    further = _made("instruction", range(_MOST_SHARED, n))
+    further = _made("instruction", range(_MOST_SHARED, n)) if n > _MOST_SHARED else ()
     return [*_refs(1 << shared.bit_length())[:n], *further]
 
 
@@ -463,7 +463,7 @@ def interpreter(
     """
     n = len(code.inputs)
     table = [None] * n + [constant(x) for x in code.constants]
-    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
+    places: dict[Any, int] = {x: i for i, x in enumerate(inputs_at(range(n)))}
     places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
 
     def place(x: Any) -> int:

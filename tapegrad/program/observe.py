@@ -12,7 +12,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import chain
 from types import FrameType
 from typing import Any
@@ -109,21 +109,19 @@ def array_names(reach: Sequence[tuple[str, Any]]) -> Callable[[Array], str]:
     reach
         What the function refers to, by name.
     """
-
-    @cache
-    def known() -> Mapping[Any, list[tuple[str, Array]]]:
-        alike: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
-        for name, x in reach:
-            if type(x) is np.ndarray:
-                alike[_sample(x)].append((name, x))
-                if x.ndim == 2:
-                    alike[_sample(x.T)].append((f"{name}_T", x.T))
-        return alike
+    known: defaultdict[Any, list[tuple[str, Array]]] = defaultdict(list)
+    rest = iter(reach)
 
     def name_of(array: Array) -> str:
         if array.size < 2:
             return ""
-        alike = sorted(known()[_sample(array)], key=lambda pair: pair[1].shape != array.shape)
+        # all of them, at the first array
+        for name, x in rest:
+            if type(x) is np.ndarray:
+                known[_sample(x)].append((name, x))
+                if x.ndim == 2:
+                    known[_sample(x.T)].append((f"{name}_T", x.T))
+        alike = sorted(known[_sample(array)], key=lambda pair: pair[1].shape != array.shape)
         return next((name for name, x in alike if x.tobytes() == array.tobytes()), "")
 
     return name_of

@@ -39,6 +39,7 @@ from tapegrad.program.ir import (
     Instruction,
     Ref,
     input_of_record,
+    inputs_at,
     refs_to,
 )
 from tapegrad.program.observe import array_names, noted, short_names, steps
@@ -173,7 +174,7 @@ def from_tape(
         differentiated.
     """
     builder = Builder(tuple(map(input_of_record, inputs)))
-    refs = _Refs({x: Ref("input", i) for i, x in enumerate(inputs)})
+    refs = _Refs(zip(inputs, inputs_at(range(len(inputs))), strict=True))
     same = _SAME - {stopped} if stops else _SAME
     name_of = array_names(reach)
 

@@ -192,12 +192,12 @@ def from_these(
     """
     inputs = [input_of(code.of(x)) for x in order] if inputs is None else inputs
     outputs = code.outputs if outputs is None else outputs
-    moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
-    read = needed(code, outputs, moved)
+    moved: dict[Any, Any] = dict(zip(order, inputs_at(range(len(order))), strict=True))
+    read, refs = needed(code, outputs, moved), refs_to(code.instructions)
     instructions: list[Instruction] = []
-    for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
+    for ref, instruction in zip(refs, code.instructions, strict=True):
         if ref in read and ref not in moved:
-            moved[ref] = Ref("instruction", len(instructions))
+            moved[ref] = refs[len(instructions)]
             instructions.append(instruction.using(moved))
     returned = tuple([moved.get(x, x) for x in outputs])
     parts = tuple(inputs), code.constants, tuple(instructions), returned
