@@ -69,19 +69,16 @@ def frames_to_users() -> Iterator[FrameType]:
 def users_frame(frame: FrameType | None) -> FrameType | None:
     """The frame of the caller's line that led to a frame, which may be its own."""
     # up to thirty steps for a record
-    while frame is not None and (id(frame.f_code) in _OTHERS or _is_other(frame)):
+    while frame is not None:
+        code = frame.f_code
+        if id(code) not in _OTHERS:
+            if is_users(frame):
+                break
+            # what is generated may be made again and again
+            if not code.co_filename.startswith("<"):
+                _OTHERS[id(code)] = code
         frame = frame.f_back
     return frame
-
-
-def _is_other(frame: FrameType) -> bool:
-    if is_users(frame):
-        return False
-    code = frame.f_code
-    # what is generated may be made again and again
-    if not code.co_filename.startswith("<"):
-        _OTHERS[id(code)] = code
-    return True
 
 
 def users_place() -> Place:

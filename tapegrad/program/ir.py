@@ -512,8 +512,8 @@ def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
 def needed(code: Code, wanted: Iterable[Any], known: Container[Any] = ()) -> set[Any]:
     """The values that some are computed from, and these; nothing that only known ones need."""
     needed = set(wanted)
-    pairs = zip(refs_to(code.instructions), code.instructions, strict=True)
-    for ref, instruction in reversed([*pairs]):
+    refs = refs_to(code.instructions)
+    for ref, instruction in zip(reversed(refs), reversed(code.instructions), strict=True):
         if ref in needed and ref not in known:
             needed.update(instruction.operands)
     return needed
