@@ -83,25 +83,32 @@ def _from(y: Any, initial: Any, join: Any) -> Any:
     return join(y, fitted(initial, y.dtype))
 
 
-def _reduction(reduce: Any, left_out: int, join: Any) -> Any:
-    """A sum or a product of part of an array and of an initial value."""
-
-    def reduced(
-        a: Any,
-        axis: Any = None,
-        dtype: Any = None,
-        *,
-        keepdims: bool = False,
-        initial: Any = None,
-        where: Any = True,
-    ) -> Any:
-        y = reduce(where_part(typed(a, dtype), where, left_out, axis), axis=axis, keepdims=keepdims)
-        return _from(y if dtype is None else y.astype(dtype), initial, join)
-
-    return reduced
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The sum of part of an array and of an initial value."""
+    y = np.sum(where_part(typed(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
+    return _from(y if dtype is None else y.astype(dtype), initial, np.add)
 
 
-sum, prod = _reduction(np.sum, 0, np.add), _reduction(np.prod, 1, np.multiply)
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The product of part of an array and of an initial value."""
+    y = np.prod(where_part(typed(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims)
+    return _from(y if dtype is None else y.astype(dtype), initial, np.multiply)
 
 
 def mean(
@@ -124,28 +131,42 @@ def most(dtype: Any) -> Any:
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
-def _extremum(extremum: Any, join: Any, worst: Any) -> Any:
-    """The extremum of part of an array, which needs an initial value; ties share the gradient."""
+def _extremum(
+    extremum: Any,
+    join: Any,
+    worst: Any,
+    a: Any,
+    axis: Any,
+    keepdims: bool,
+    initial: Any,
+    where: Any,
+) -> Any:
+    """An extremum of part of an array, which needs an initial value."""
+    a = to_array(a)
+    if initial is None:
+        if where is True:
+            return extremum(a, axis=axis, keepdims=keepdims)
+        raise ValueError("where needs an initial value too, in case all elements are left out")
+    a = where_part(a, where, worst(a.dtype), axis)
+    if not a.size and not count(a, axis):
+        # without elements there is only the initial value
+        y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
+        return _from(np.where(True, worst(a.dtype), y), initial, join)
+    return _from(extremum(a, axis=axis, keepdims=keepdims), initial, join)
 
-    def reduced(
-        a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-    ) -> Any:
-        a = to_array(a)
-        if initial is None:
-            if where is True:
-                return extremum(a, axis=axis, keepdims=keepdims)
-            raise ValueError("where needs an initial value too, in case all elements are left out")
-        a = where_part(a, where, worst(a.dtype), axis)
-        if not a.size and not count(a, axis):
-            # without elements there is only the initial value
-            y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
-            return _from(np.where(True, worst(a.dtype), y), initial, join)
-        return _from(extremum(a, axis=axis, keepdims=keepdims), initial, join)
 
-    return reduced
+def max(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """The largest of part of an array and an initial value; ties share the gradient."""
+    return _extremum(np.max, np.maximum, least, a, axis, keepdims, initial, where)
 
 
-max, min = _extremum(np.max, np.maximum, least), _extremum(np.min, np.minimum, most)
+def min(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """The smallest of part of an array and an initial value; ties share the gradient."""
+    return _extremum(np.min, np.minimum, most, a, axis, keepdims, initial, where)
 
 
 def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
