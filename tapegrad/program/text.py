@@ -80,7 +80,8 @@ def runner(program: Code) -> Maker:
     code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
     defined: dict[str, Any] = {}
     exec(code, defined)
-    return Maker(frame.arena, defined["run"].__code__, namespace)
+    # popped, since the names would hold the function, which holds them
+    return Maker(frame.arena, defined.pop("run").__code__, namespace)
 
 
 def written(program: Code, names: Names) -> Frame:
