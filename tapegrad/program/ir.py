@@ -159,15 +159,13 @@ class Constant:
         array = self.array
         if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             return None
-        if array.ndim == 0:
-            number = array.item()
-            return number if number == number else None
-        first = array.reshape(-1)[0]
-        same = (array == first).all()
-        # -0.0 equals 0.0, and NaNs may differ in their bits
-        if not same or np.full(array.shape, first, array.dtype).tobytes() != array.tobytes():
+        first = array.item(0)
+        # which excludes NaNs, and most arrays
+        if first != array.item(-1):
             return None
-        return first.item() if first == first else None
+        # by their bits, since -0.0 equals 0.0
+        bits = array.tobytes()
+        return first if bits == bits[: array.itemsize] * array.size else None
 
     @property
     def kind(self) -> Any:
