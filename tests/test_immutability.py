@@ -457,11 +457,3 @@ def test_attributes_cannot_be_set():
         for name in names:
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
                 delattr(thing, name)
-
-
-def test_options_cannot_be_set():
-    program = tg.compile(lambda x: tg.sum(x, axis=0)).program(np.ones((2, 3)))
-    _, tape = tg.record(lambda x: tg.sum(x, axis=0))(np.ones((2, 3)))
-    for options in (program.instructions[0].options, tape.last.options):
-        with pytest.raises(TypeError):
-            options["axis"] = 1

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.ops.indexing import scatter
 from tapegrad.program import compiled
 from tapegrad.program.entry import read
 from tapegrad.program.program import Improvement
@@ -103,6 +104,12 @@ def after(improve, fn, *args):
 def untouched(improve, fn, *args):
     """Whether a pass leaves fn as it was recorded."""
     return after(improve, fn, *args) == kinds(tidy(trace(fn, args, {})))
+
+
+def two_slices(values):
+    """Values placed twice in zeros, beside each other."""
+    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
+    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
 def assert_unshared_and_read_only(results, arguments):

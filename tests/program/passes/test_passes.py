@@ -15,10 +15,10 @@ from programs import (
     assert_computes,
     ops_of,
     trace,
+    two_slices,
 )
 
 import tapegrad as tg
-from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import pick, sum_segments, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
@@ -154,11 +154,6 @@ def after_row(x, rate):
 def positions(table, place):
     rows = tg.index_select(table, STEPS)
     return rows[:2] + place, rows[2:] + place
-
-
-def two_slices(values):
-    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
-    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
 def two_segments(values, w, i, j):

@@ -5,18 +5,13 @@ import functools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import SQUARE, after, assert_close, kinds, ops_of, run, trace, untouched
+from programs import SQUARE, after, assert_close, kinds, ops_of, run, trace, two_slices, untouched
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.rows import sum_segments
 from tapegrad.program.checking import check_code
 from tapegrad.program.passes import fold, stack_products, stack_sums
-
-
-def two_slices(values):
-    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
-    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
 def placed(values, shape, *indices):
