@@ -394,6 +394,12 @@ def test_complex_eigenvalues_of_a_real_matrix_are_nan(solver: Any) -> None:
     assert all(np.isnan(x).all() for x in other)
 
 
+@pytest.mark.parametrize("fn", [tg.softmax, tg.log_softmax, tg.logsumexp])
+def test_the_last_axis_of_an_array_without_axes_is_none(fn: Any) -> None:
+    x = np.array(2.0)
+    close(tg.to_jax(lambda x: fn(x, axis=-1))(x), fn(x, axis=-1))
+
+
 def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
     def fn(x: Any) -> Any:
         return x * 2, tg.argmax(x)

@@ -34,6 +34,17 @@ def _same(name: str) -> Lowering:
     return lambda jax, out, *xs, **options: function(jax)(*_cast(xs, out), **options)
 
 
+def _along(name: str) -> Lowering:
+    """The same along axes; for an array without axes NumPy takes axis -1 for none."""
+    function = attrgetter(name)
+
+    def lowered(jax: Any, out: Any, x: Any, **options: Any) -> Any:
+        options |= {} if x.ndim else {"axis": None}
+        return function(jax)(x.astype(out.dtype), **options)
+
+    return lowered
+
+
 def _after_options(name: str) -> Lowering:
     """The same on an operand that comes after the options, which are sorted by name."""
     function = attrgetter(name)
@@ -302,7 +313,7 @@ TABLE: Mapping[str, Lowering] = {
     },
     "inner_product": _plain("numpy.vdot"),
     # reductions, order, scans
-    **{name: _same(f"nn.{name}") for name in ("logsumexp", "softmax", "log_softmax")},
+    **{name: _along(f"nn.{name}") for name in ("logsumexp", "softmax", "log_softmax")},
     **dict.fromkeys(("sort", "partition"), _ordered("sort")),
     **dict.fromkeys(("argsort", "argpartition"), _ordered("argsort")),
     "piece": _piece,
