@@ -60,18 +60,18 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
     return interpreted(code, inputs, apply)
 
 
-def of_while(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
-    """The results of a loop that a value ends, or of its derivative: of all that it is given."""
-    n = leaves(operands)[0].n
-    if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
-        raise UnknownSizeError
-    inputs = unique([x.pairs[1] for x in leaves(operands)])
-    return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
-
-
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
-    """The results of a loop, a step at a time."""
+    """The results of a loop, a step at a time.
+
+    Where a value decides how many steps there are, also in a derivative of such a loop, each result
+    depends on all operands.
+    """
     n = leaves(operands)[0].n
+    if loop.length is None:
+        if any(np.shape(x)[:1] == (0,) for x in like.values[loop.n_carry :]):
+            raise UnknownSizeError
+        inputs = unique([x.pairs[1] for x in leaves(operands)])
+        return Parts(tuple([full(np.shape(x), n, inputs) for x in like.values]))
     of_operands = [varying(x, n) for x in operands]
     captured, carried, arrays = loop.apart(of_operands)
     # what a step's results have from its inputs, numbered one after the other
@@ -94,7 +94,7 @@ def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:
 
     carry = [x.keys for x in carried]
     kept: list[list[Array]] = [[] for _ in step[loop.n_carry :]]
-    for t in range(loop.steps(of_operands) or 0)[:: -1 if loop.reverse else 1]:
+    for t in range(loop.length)[:: -1 if loop.reverse else 1]:
         now = [x.keys for x in captured] + carry + [row(x, t) for x in arrays]
         keys = np.concatenate([k + i * n for k, i in zip(now, starts, strict=False)])
         state = Dependence((total,), n, keys)

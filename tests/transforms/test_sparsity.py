@@ -400,18 +400,22 @@ def test_a_place_that_is_missed_is_told_wherever_it_is_called(kind):
         CALLS[kind](tg.jacobian(differences, sparse=part))
 
 
-def test_a_loop_that_a_value_ends_hides_nothing_in_its_derivative():
+@pytest.mark.parametrize("is_while", [True, False], ids=["while", "fori"])
+def test_a_loop_that_a_value_ends_hides_nothing_nor_does_its_derivative(is_while):
     def loop(y):
         def step(c):
             return np.roll(c, 1) * 1.5 + 0.3 * y
 
-        return tg.while_loop(lambda c: np.sum(c * c) < 9, step, y)
+        if is_while:
+            return tg.while_loop(lambda c: np.sum(c * c) < 9, step, y)
+        return tg.fori_loop(0, 2 + (0 * np.sum(y)).astype(int), lambda i, c: step(c), y)
 
     def tangent(x):
         return tg.jvp(loop, (x,), (x,))[1]
 
-    pattern = tg.sparsity(tangent)(X[:4])
-    assert all(not misses(pattern, tg.jacobian(tangent)(k * X[:4])) for k in (0.01, 0.3, 1))
+    for fn in (loop, tangent):
+        pattern = tg.sparsity(fn)(X[:4])
+        assert all(not misses(pattern, tg.jacobian(fn)(k * X[:4])) for k in (0.01, 0.3, 1))
 
 
 def test_patterns_and_blocks_are_handed_to_scipy():

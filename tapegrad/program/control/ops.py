@@ -221,8 +221,7 @@ def _named(name: str) -> Rules:
         batch=_batch,
         complex=True,
     )
-    pattern = "of_while" if name == "while_loop" else "of_loop"
-    declare(op, pattern=called_lazily("tapegrad.loops.pattern", pattern))
+    declare(op, pattern=called_lazily("tapegrad.loops.pattern", "of_loop"))
     return op
 
 
