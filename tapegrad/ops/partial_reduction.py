@@ -50,14 +50,14 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
 # the dtype in which a mean is summed, as in NumPy; none for the array's own
 _SUMMED_IN = {"e": np.dtype(np.float32), **dict.fromkeys("?bBhHiIlLqQ", np.dtype(float))}
 # typed as Any, since NumPy's stubs require a literal for keepdims
-_reduce_add: Any = np.add.reduce
+reduce_add: Any = np.add.reduce
 
 
 def summed(a: Any, axis: Any, keepdims: bool) -> Any:
     """The sums of an array, in the dtype in which a mean is summed."""
     wide = _SUMMED_IN.get(a.dtype.char)
     if type(a) is np.ndarray:
-        return _reduce_add(a, axis, wide, None, keepdims)
+        return reduce_add(a, axis, wide, None, keepdims)
     return np.sum(typed(a, wide), axis=axis, keepdims=keepdims)
 
 

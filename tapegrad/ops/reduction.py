@@ -13,13 +13,12 @@ from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, kept, lines, shifted
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.logic import select, tied
-from tapegrad.ops.partial_reduction import count
+from tapegrad.ops.partial_reduction import count, reduce_add
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "sum"]
 
 # typed as Any, since NumPy's stubs require a literal for keepdims
-_reduce_add: Any = np.add.reduce
 _reduce_multiply: Any = np.multiply.reduce
 _reduce_maximum: Any = np.maximum.reduce
 _reduce_minimum: Any = np.minimum.reduce
@@ -89,7 +88,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(lambda x: tg.sum(x * x))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    return _reduce_add(np.asarray(a), axis, None, None, keepdims)
+    return reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
 def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
