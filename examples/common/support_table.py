@@ -28,8 +28,9 @@ that they answer for: either can be called on Tensors, as can the methods and op
 arrays. Any other function of NumPy raises a `TypeError` that names it, and so does an argument
 that is not listed here. NumPy's functions ask their arrays alone: where only an option is a
 Tensor, as in `np.sum(array, initial=t)` or `np.linalg.vector_norm(array, ord=t)`, nothing can be
-recorded, and most of them raise; `tg.sum` and `tg.vector_norm` take it. `tg.r_` and `tg.c_` join
-arrays in brackets, as NumPy's do.
+recorded, and most of them raise; `tg.sum` and `tg.vector_norm` take it. Those that make arrays,
+such as `np.full`, ask only their `like=`: write `np.full(3, t, like=t)`, or `tg.full(3, t)`.
+`tg.r_` and `tg.c_` join arrays in brackets, as NumPy's do.
 [api.md](api.md) has an example of each. `examples/reference.py` writes both pages, this one from
 the ops' declarations.
 
