@@ -2,11 +2,11 @@
 
 Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
 reshape names its shape, and a view that only adds or drops axes is one, as is its adjoint and a
-transpose that puts no axis elsewhere. An
-exchange of axes is a transpose. An index has a part for each axis up to the last that it takes
-from, and its slices leave out the ends of the array. Rows that are selected by one array of
-integers are an `index_select`, and the adjoint is a `segment_sum`. So passes compare options as
-they stand, and equal instructions are shared.
+transpose that puts no axis elsewhere. An exchange of axes is a transpose. An index has a part for
+each axis up to the last that it takes from, and its slices leave out the ends of the array; one
+element is an array without axes. Rows that are selected by one array of integers are an
+`index_select`, and the adjoint is a `segment_sum`. So passes compare options as they stand, and
+equal instructions are shared.
 """
 
 from __future__ import annotations
@@ -82,11 +82,17 @@ def _getitem(x: Instruction, of: Operands) -> Resolved:
     if places:
         is_rows = _is_rows(x, of.dtype(places[0]))
         return (index_select, {}) if is_rows else (x.op, x.options)
-    shape = of.shape(taken)
+    shape, dtype = of.shape(taken), x.dtype
     parts = _parts(x.options["index"], shape)
+    if dtype != of.dtype(taken):
+        # one of NumPy's numbers, which are in native byte order as the array is not
+        return x.op, {"index": parts}
     if _takes_all(parts, shape):
         return reshape, {"shape": x.shape}
-    return x.op, {"index": parts}
+    # NumPy converts a number of its own in each call, as it does one of Python's; an integer stays
+    # one, for it may be an index
+    is_array = x.shape == () and (dtype.kind in "fc" or not dtype.isnative)
+    return x.op, {"index": (*parts, ...) if is_array else parts}
 
 
 def _scatter(x: Instruction, of: Operands) -> Resolved:

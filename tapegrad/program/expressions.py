@@ -317,8 +317,7 @@ def filled(
         elif field == "out":
             pieces[k] = str(out)
         elif field == "index":
-            index = index_text(instruction.options[field], operands[1:])
-            pieces[k] = index + ", ..." * is_element(instruction)
+            pieces[k] = index_text(instruction.options[field], operands[1:])
         elif field == "shape":
             pieces[k] = str(instruction.shape)
         elif field == "dtype":
@@ -337,16 +336,6 @@ def _pieces(template: str, has_out: bool) -> list[str]:
     if not has_out:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     return re.split(r"\{(\w+)\}", template)
-
-
-def is_element(instruction: Instruction) -> bool:
-    """Whether a result is one element of an array, and written as an array without axes.
-
-    NumPy converts a number of its own in each call, as it does one of Python's. An integer stays
-    one, for it may be an index.
-    """
-    single = instruction.op is getitem and len(instruction.operands) == 1
-    return single and instruction.shape == () and instruction.dtype.kind in "fc"
 
 
 def index_text(index: Any, operands: Sequence[str] = ()) -> str:

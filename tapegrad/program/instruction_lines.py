@@ -19,7 +19,7 @@ from tapegrad.program.arena import Once
 from tapegrad.program.blocks import Blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
-from tapegrad.program.expressions import index_text, is_element, is_filled
+from tapegrad.program.expressions import index_text, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layout import is_joined, is_small, parts_of
@@ -138,8 +138,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     if instruction.op is reshape:
         take = methodcaller("reshape", instruction.shape)
     elif instruction.op is getitem:
-        index = options["index"]
-        take = itemgetter((*index, ...) if is_element(instruction) else index)
+        take = itemgetter(options["index"])
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
     suffix = frame.expression(i, values={base: ""})
     frame.view(name, frame.still[base], take, suffix, note, instruction)
@@ -224,7 +223,7 @@ def _is_view(frame: Frame, instruction: Instruction) -> bool:
     """Whether a result is a view of its operand, an array that stays in place."""
     if instruction.op is getitem:
         # a number is copied, and so is what a mask selects
-        return (instruction.shape != () or is_element(instruction)) and not any(
-            isinstance(part, bool) for part in instruction.options["index"]
-        )
+        index = instruction.options["index"]
+        is_array = instruction.shape != () or Ellipsis in index
+        return is_array and not any(isinstance(part, bool) for part in index)
     return instruction.op is transpose or frame.is_in_order(instruction.operands[0])

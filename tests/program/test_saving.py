@@ -61,6 +61,18 @@ def test_calls_take_turns_with_those_of_a_program_loaded(folder: Path, written: 
         assert_close(got, written.step(*args), written.narrowest, scale)
 
 
+@pytest.mark.parametrize("dtype", [">f8", "<f8", ">c8", ">i4"])
+def test_an_element_has_the_byte_order_that_numpy_gives_it(folder: Path, dtype: str) -> None:
+    def step(x: Any) -> Any:
+        parts = x[0, 1], x[0, 1, ...], x[:1, :1][0, 0], x[:1, 0][0, ...], x[0, 0][...]
+        return [*parts, *[y.reshape(1) for y in parts]]
+
+    x = np.arange(6).reshape(2, 3).astype(dtype)
+    program = tg.compile(step).program(x)
+    for run in (program, saved(program, folder)):
+        assert bits(run(x)) == bits([*map(np.asarray, step(x))])
+
+
 def test_op_of_the_package_has_one_name() -> None:
     control = [PART, COND, *LOOPS]
     ops = [SEED, ASARRAY, *control, *[op for op in package_ops() if isinstance(op, tg.Op)]]
