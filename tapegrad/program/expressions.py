@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -221,6 +222,27 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     irfft: _irfft,
 }
 
+# How Python's own functions are written, which compute ops of Python ints.
+_WHOLE: Mapping[Any, str] = {
+    operator.add: "{0} + {1}",
+    operator.sub: "{0} - {1}",
+    operator.mul: "{0} * {1}",
+    operator.truediv: "{0} / {1}",
+    operator.floordiv: "{0} // {1}",
+    operator.mod: "{0} % {1}",
+    operator.and_: "{0} & {1}",
+    operator.or_: "{0} | {1}",
+    operator.xor: "{0} ^ {1}",
+    operator.lshift: "{0} << {1}",
+    operator.rshift: "{0} >> {1}",
+    operator.neg: "-{0}",
+    operator.pos: "+{0}",
+    operator.invert: "~{0}",
+    builtins.abs: "abs({0})",
+    builtins.max: "max({0}, {1})",
+    builtins.min: "min({0}, {1})",
+}
+
 
 def takes_out(instruction: Instruction, template: str) -> bool:
     """Whether an instruction of this template can write its result to a buffer."""
@@ -236,7 +258,7 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     if instruction.number:
         values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
-            return "{whole}({listed})"
+            return _WHOLE.get(op.whole, "{whole}({listed})")
     template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]

@@ -94,3 +94,6 @@ def test_an_op_of_ints_is_written_as_python_computes_it(name):
     compiled(*(7, 2)[: len(ints)])
     assert outcome(compiled, *ints) == outcome(op.whole, *ints)
     assert op.keeps_weak
+    # with Python's own functions and operators, where they are used
+    is_ours = op.whole.__module__ not in (abs.__module__, operator.add.__module__)
+    assert ("whole_" in str(compiled.program(*ints))) == is_ours
