@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import (
-    ASARRAY,
-    CURRENT,
-    PARAMETER,
-    append,
-    last_written,
-)
+from tapegrad.core.writing import ASARRAY, CURRENT, PARAMETER, append, last_written
 from tapegrad.declare.abstract import Recorder, silently
+from tapegrad.declare.batching import with_batch
 from tapegrad.errors.functions import first_line, label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import got
@@ -31,8 +29,8 @@ from tapegrad.program.ir import (
     Input,
     Instruction,
     Ref,
+    depending,
     example,
-    input_of_record,
     inputs_at,
     interpreted,
     needed,
@@ -40,30 +38,37 @@ from tapegrad.program.ir import (
 )
 from tapegrad.program.lines import KINDS
 from tapegrad.program.program import Program, from_tape
+from tapegrad.transforms.replay import for_all
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant
+from tapegrad.tree.ownership import Array
 
 Values = list[Any]
 # a value that no program has
 NOTHING = Ref("input", -1)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Traced:
     """A function as it was recorded.
 
     Attributes
     ----------
-    code
-        Its program; the inputs are the captured values, then the arguments.
     captured
         The records of enclosing tapes that it uses.
     output
         What it returned; each leaf is a placeholder array of the right shape and dtype.
+    program
+        A function that gives its program, of such records and then of its arguments.
     """
 
-    code: Program
     captured: tuple[Tensor, ...]
     output: Any
+    program: Callable[[Sequence[Tensor]], Program]
+
+    @cached_property
+    def code(self) -> Program:
+        """Its program, of what it captured and its arguments."""
+        return self.program(self.captured)
 
 
 def _around() -> Origin:
@@ -128,10 +133,13 @@ def traced(
             if x.origin is not recorder.origin
         )
     )
-    inputs = [*captured, *recorder.inputs]
-    code = from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
+
+    def program(captured: Sequence[Tensor]) -> Program:
+        inputs = [*captured, *recorder.inputs]
+        return from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
+
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
-    return Traced(code, captured, like)
+    return Traced(captured, like, program)
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -230,10 +238,8 @@ def settled(loop: Loop) -> tuple[Code, Loop] | None:
     """
     body, (captured, carry, rows) = loop.body, loop.inputs
     refs, is_certain = refs_to(body.instructions), loop.stop is None and loop.length != 0
-    varies: set[Any] = {*carry, *rows}
-    for x, y in zip(refs, body.instructions, strict=True):
-        if not varies.isdisjoint(y.operands) or not (is_certain or y.is_view):
-            varies.add(x)
+    unsafe = [x for x in refs if not (is_certain or body.of(x).is_view)]
+    varies = depending(body, [*carry, *rows, *unsafe])
     early = [x for x in refs if x not in varies]
     if not early:
         return None
@@ -269,16 +275,7 @@ def input_of(value: Any) -> Input:
 def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
     """The Tensors that functions captured, and their programs as if each had captured all."""
     captured = [*dict.fromkeys([x for done in functions for x in done.captured])]
-    codes = []
-    for done in functions:
-        n = len(done.captured)
-        own = dict(zip(done.captured, inputs_at(range(n)), strict=True))
-        args = inputs_at(range(n, len(done.code.inputs)))
-        inputs = [*map(input_of_record, captured), *done.code.inputs[n:]]
-        codes.append(
-            from_these(done.code, [*[own.get(x, NOTHING) for x in captured], *args], inputs)
-        )
-    return captured, codes
+    return captured, [done.program(captured) for done in functions]
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
@@ -293,3 +290,106 @@ def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
         # nobody has seen the record yet
         object.__setattr__(record, "_place", instruction.place)
     return record
+
+
+def floating(code: Code, x: Any) -> bool:
+    """Whether a value of a program is floating."""
+    return bool(np.dtype(code.like(x).dtype).kind in "fc")
+
+
+def zeros(code: Code, x: Any) -> Array:
+    """Zeros like a value of a program."""
+    like = code.like(x)
+    return np.zeros(like.shape, like.dtype)
+
+
+# --- programs of derivatives ----------------------------------------------------------------
+
+
+def pulled_back(code: Code, seeded: Sequence[int], wanted: Sequence[int]) -> Program:
+    """A program and its backward pass: the cotangents of the inputs at `wanted`.
+
+    Its further inputs are the cotangents of the outputs at `seeded`.
+    """
+    n = len(code.inputs)
+
+    def back(tensors: list[Tensor]) -> Iterable[Any]:
+        outputs = replayed(code, tensors[:n])
+        seeds: dict[Tensor, Any] = {}
+        for i, g in zip(seeded, tensors[n:], strict=True):
+            x = outputs[i]
+            if type(x) is Tensor:
+                seeds[x] = seeds[x] + g if x in seeds else g
+        tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
+        return sweep([tape], seeds).values() if wanted else ()
+
+    cotangents = [_like(code, code.outputs[i], "d_") for i in seeded]
+    return program_of(code.label, [*code.inputs, *cotangents], back)
+
+
+def pushed_forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Program:
+    """A program and its forward pass: the tangents of the outputs at `wanted`.
+
+    Its further inputs are the tangents of the inputs at `moved`.
+    """
+    n = len(code.inputs)
+
+    def forth(tensors: list[Tensor]) -> list[Any]:
+        outputs = replayed(code, tensors[:n])
+        moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
+        chosen = {i: outputs[i] for i in wanted if type(outputs[i]) is Tensor}
+        tangents = push(Tape(last_written(), tensors[-1]), moves, chosen.values())
+        known = {i: tangents[x] for i, x in chosen.items() if x in tangents}
+        return [known[i] if i in known else zeros(code, code.outputs[i]) for i in wanted]
+
+    tangents = [_like(code, Ref("input", i), "t_") for i in moved]
+    return program_of(code.label, [*code.inputs, *tangents], forth)
+
+
+def _like(code: Code, x: Any, prefix: str) -> Input:
+    like = input_of(code.of(x))
+    # a cotangent is an array, even that of a Python number
+    return Input(prefix + like.path, like.shape, like.dtype)
+
+
+# --- programs for a batch -------------------------------------------------------------------
+
+
+def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
+    """Which outputs of a program differ between examples, if these inputs do."""
+    differ = depending(code, [Ref("input", i) for i, b in enumerate(batched) if b])
+    return [x in differ for x in code.outputs]
+
+
+def run_for_all(
+    code: Code, inputs: Sequence[Any], batched: Sequence[bool]
+) -> list[tuple[Any, bool]]:
+    """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
+
+    def pair(x: Any) -> tuple[Any, bool]:
+        return x if type(x) is tuple else (x, False)
+
+    def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
+        call = instruction.op, dict(instruction.options), instruction.place
+        return for_all(*call, [*map(pair, values)], partial(written_again, instruction))
+
+    pairs = [*zip(inputs, batched, strict=True)]
+    return [*map(pair, interpreted(code, pairs, apply))]
+
+
+def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:
+    """The inputs of a program; those that differ get an axis for the examples."""
+    return [
+        Input(x.path, (n, *x.shape), x.dtype) if b else x
+        for x, b in zip(code.inputs, batched, strict=True)
+    ]
+
+
+def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[bool]) -> Program:
+    """A program for a batch that returns these outputs for each example."""
+
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        results = run_for_all(code, tensors, batched)
+        return [with_batch(x, b, n) if w else x for (x, b), w in zip(results, wanted, strict=True)]
+
+    return program_of(code.label, batch_inputs(code, batched, n), fn)

@@ -1,8 +1,9 @@
 """The ops of a `Loop` and of a `Branch`, with their rules.
 
 A loop is a record of the op that is called what the user wrote. Of two programs, one of which is
-chosen by a value, there is one record too. Derivatives of a branch are branches: only the chosen
-program is differentiated, and its values are recomputed from the operands.
+chosen by a value, there is one record too. Derivatives of a loop are loops, and keep what the loop
+computed. Derivatives of a branch are branches: only the chosen program is differentiated, and its
+values are recomputed from the operands.
 
 To batch a branch or to write it for another library, transform ``branch.on_true`` and
 ``branch.on_false``, which have the same inputs and outputs.
@@ -10,9 +11,10 @@ To batch a branch or to write it for another library, transform ``branch.on_true
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -23,29 +25,44 @@ from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch
-from tapegrad.declare.parts import part, parts_of
+from tapegrad.declare.parts import PART, part, parts_of
+from tapegrad.ops.casting import stop_gradient
+from tapegrad.ops.rows import index_select
 from tapegrad.program import cost
-from tapegrad.program.control.body import from_these, program_of
-from tapegrad.program.control.derive import (
-    backward,
+from tapegrad.program.control.body import (
     batch_inputs,
     code_for_all,
     differing,
-    divided,
     floating,
-    forward,
-    keeping,
-    once,
+    from_these,
+    is_in_program,
+    loop_of,
+    program_of,
     pulled_back,
     pushed_forward,
     run_for_all,
-    safe,
-    spread,
-    where_each,
-    zeros_like,
+    zeros,
 )
-from tapegrad.program.control.loop import Branch, Loop, caller, closed, n_lines, stacked
-from tapegrad.program.ir import Code, input_like, inputs_at
+from tapegrad.program.control.loop import (
+    Branch,
+    Loop,
+    caller,
+    closed,
+    n_lines,
+    result_of,
+    stacked,
+)
+from tapegrad.program.ir import (
+    Code,
+    Constant,
+    Instruction,
+    Ref,
+    depending,
+    input_like,
+    inputs_at,
+    needed,
+    refs_to,
+)
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
@@ -58,7 +75,7 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
     """
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
     if moving and not lean:
-        loop = keeping(loop, moving)
+        loop = _keeping(loop, moving)
     return apply(op, tuple(operands), {"loop": loop})
 
 
@@ -95,14 +112,17 @@ def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     return Parts(runner(code)()(*operands))
 
 
+# --- derivatives of loops --------------------------------------------------------------------
+
+
 def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
-    derivative = once(backward, loop, beside, loop.moving)
-    whole = repeat(op, *divided(loop, y, operands, moved, derivative, not loop.reverse), lean)
-    return spread(whole, derivative.places, len(operands))
+    derivative = _once(_backward, loop, beside, loop.moving)
+    whole = repeat(op, *_divided(loop, y, operands, moved, derivative, not loop.reverse), lean)
+    return _spread(whole, derivative.places, len(operands))
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
@@ -113,8 +133,8 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
-        derivative = once(forward, loop, frozenset(tangents), last)
-        whole = repeat(op, *divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
+        derivative = _once(_forward, loop, frozenset(tangents), last)
+        whole = repeat(op, *_divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
         return whole, derivative.places
 
     def tangent(i: int) -> Any:
@@ -132,12 +152,204 @@ def _results(loop: Loop, result: Callable[[int], Any]) -> Parts:
     return Parts((*map(result, range(n)), *[partial(result, i) for i in range(n, n_all)]))
 
 
+class _Derivative(NamedTuple):
+    """A step of a loop and its derivative, in one program.
+
+    Attributes
+    ----------
+    joined
+        The program.
+    of
+        The results whose cotangents, or the operands whose tangents, are its inputs after those of
+        the step; -1 for a sum, which begins with 0. Parted: those that the new loop captures, those
+        in its carry, and those that it goes through.
+    places
+        Where each of its outputs belongs, among the operands of the loop or among its results.
+    """
+
+    joined: Program
+    of: tuple[list[int], list[int], list[int]]
+    places: list[int]
+
+
+def _once(record: Callable[..., _Derivative], loop: Loop, *of: Any) -> _Derivative:
+    """A derivative that `record` gives of a loop, which remembers it: it is recorded once."""
+    if (record, of) not in loop.derivatives:
+        loop.derivatives[record, of] = record(loop, *of)
+    known: _Derivative = loop.derivatives[record, of]
+    return known
+
+
+def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Derivative:
+    """A step of a loop and its backward pass.
+
+    It returns the cotangents of the captured values (added to those of later steps), of the carry,
+    and of the rows.
+
+    Parameters
+    ----------
+    loop
+        The loop.
+    moved
+        The results beside the carry that have cotangents; a floating carry always has one.
+    wanted
+        The operands whose cotangents are wanted.
+    """
+    n = loop.n_captured
+    captured, carry, rows = _moving(loop, wanted)
+    sums, handed_on, beside = [-1] * len(captured), [i - n for i in carry], sorted(moved)
+    # as if each step handed on what it captures: the cotangents are sums
+    step = attrs.evolve(loop.body, outputs=(*inputs_at(captured), *loop.body.outputs))
+    seeded = [*range(len(sums)), *[len(sums) + i for i in (*handed_on, *beside)]]
+    places = [*captured, *carry, *rows]
+    joined = pulled_back(step, seeded, places)
+    return _Derivative(joined, ([], sums + handed_on, beside), places)
+
+
+def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
+    """A step of a loop and its forward pass.
+
+    It returns the tangents of the first `last` results, without those that are always 0.
+
+    Parameters
+    ----------
+    loop
+        The loop.
+    moved
+        The operands that have tangents; a floating carry always has one.
+    last
+        How many of the results' tangents are wanted.
+    """
+    body, of = loop.body, _moving(loop, moved)
+    wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
+    joined = pushed_forward(body, [*chain(*of)], wanted)
+    # a tangent that depends on nothing is 0
+    moving = {
+        i: x
+        for i, x in zip(wanted, joined.outputs, strict=True)
+        if i < loop.n_carry or x.kind != "constant"
+    }
+    joined = attrs.evolve(joined, outputs=tuple(moving.values()))
+    return _Derivative(joined, of, [*moving])
+
+
+def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], list[int]]:
+    """The operands that move, parted; a floating carry always does."""
+    captured, carry, rows = loop.apart(range(len(loop.body.inputs)))
+    carry = [i for i in carry if floating(loop.body, Ref("input", i))]
+    return [i for i in captured if i in moved], carry, [i for i in rows if i in moved]
+
+
+def _divided(
+    loop: Loop,
+    y: Any,
+    operands: Sequence[Any],
+    moved: Mapping[int, Any],
+    derivative: _Derivative,
+    reverse: bool,
+) -> tuple[Loop, list[Any]]:
+    """The part of a step's derivative that depends on what moves, as a loop, and its operands.
+
+    Parameters
+    ----------
+    loop, y, operands
+        The loop that is differentiated, what it returned, and its operands.
+    moved
+        The cotangents of its results, or the tangents of its operands.
+    derivative
+        Of its step.
+    reverse
+        Whether the new loop goes from the last row to the first.
+    """
+    joined, n = derivative.joined, len(loop.body.inputs)
+    inputs = inputs_at(range(len(joined.inputs)))
+    kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
+    read = needed(joined, joined.outputs, kept)
+    captured = [x for x in inputs[: loop.n_captured] if x in read]
+    rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
+    if loop.length is None and not rows and not derivative.of[2]:
+        # the number of steps is that of the rows
+        rows = inputs[loop.n_captured : n][:1]
+    values = dict(zip(inputs, operands, strict=False))
+    values |= {x: part(y, kept[x]) for x in rows if x in kept}
+    carry: list[Ref] = []
+    further = iter(inputs[n:])
+    for taken, of in zip((captured, carry, rows), derivative.of, strict=True):
+        for i in of:
+            x = next(further)
+            taken.append(x)
+            values[x] = moved[i] if i in moved else zeros(joined, x)
+    whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
+    left = loop_of(whole, captured, carry, rows, joined.outputs)
+    return left, [values[x] for x in (*captured, *carry, *rows)]
+
+
+# --- what is kept ---------------------------------------------------------------------------
+
+
+def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
+    """A loop that also returns what its derivatives need.
+
+    In a program it returns all that they could need: what none of them reads is dropped there.
+    """
+    body, n = loop.body, loop.n_captured
+    assert len(body.outputs) == loop.first_kept
+    if loop.remember and (inside := _kept_inside(body)):
+        body = attrs.evolve(body, instructions=(*body.instructions, *inside))
+        loop = attrs.evolve(loop, body=body)
+    kept = _worth_keeping(body, n) if loop.remember else []
+    if kept and not is_in_program():
+        n_carry = loop.n_carry
+        every = [i for i, x in enumerate(body.outputs) if i >= n_carry and floating(body, x)]
+        joined = _once(_backward, loop, frozenset(every), frozenset(moving)).joined
+        read = needed(joined, joined.outputs, frozenset(kept))
+        kept = [x for x in kept if x in read]
+    outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
+    more = attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
+    more.derivatives.update(loop.derivatives)
+    return more
+
+
+def _kept_inside(body: Code) -> list[Instruction]:
+    """The instructions that take out the values kept by loops in a body, so that it keeps them."""
+    # each is taken out once, in a derivative too, whose instructions begin with those of the body
+    taken = {(y.operands[0], y.options["index"]) for y in body.instructions if y.op is PART}
+    return [
+        result_of(x, held, i)
+        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
+        if (held := y.options.get("loop")) is not None and held.moving and held.length is not None
+        for i in range(held.first_kept, len(held.body.outputs))
+        if (x, i) not in taken
+    ]
+
+
+def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
+    """The values of a step that are quicker to keep than to compute again.
+
+    Views are not, nor what depends only on captured values, which is the same in each step. Rows of
+    a loop inside that a value ends stand in its body without rows, and differ in number.
+    """
+    varies = depending(body, inputs_at(range(n_captured, len(body.inputs))))
+    used = {x for y in body.instructions if y.op is not PART for x in y.operands}
+    used |= body.results
+    return [
+        x
+        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
+        if x in varies and 0 not in y.shape
+        # of several results each is kept by itself
+        if y.op is PART or (x in used and not (y.is_view and len(y.operands) == 1))
+    ]
+
+
 def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
     """Whether a loop is lean; and one that keeps what derivatives need, with its results."""
     if loop.moving:
         return False, loop, y
-    loop = keeping(loop, [i for i, x in enumerate(operands) if is_floating(x)])
+    loop = _keeping(loop, [i for i, x in enumerate(operands) if is_floating(x)])
     return True, loop, apply(op, tuple(operands), {"loop": loop})
+
+
+# --- batches of loops ------------------------------------------------------------------------
 
 
 def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
@@ -193,10 +405,10 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = run_for_all(loop.body, safe(going, tensors, own), own)[: loop.n_carry]
+        results = run_for_all(loop.body, _safe(going, tensors, own), own)[: loop.n_carry]
         before = tensors[loop.n_captured :]
         return [
-            where_each(going, with_batch(x, b, n), y)
+            _where_each(going, with_batch(x, b, n), y)
             for (x, b), y in zip(results, before, strict=True)
         ]
 
@@ -207,14 +419,14 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
     )
 
 
-def _named(name: str) -> Rules:
-    def pull(*args: Any, loop: Loop) -> list[Any]:
-        return _pull(op, *args, loop=loop)
+# --- the ops ---------------------------------------------------------------------------------
 
-    op = Rules(
+
+def _named(name: str) -> Rules:
+    op: Rules = Rules(
         name,
         _looped,
-        Joint(pull),
+        Joint(lambda *args, loop: _pull(op, *args, loop=loop)),
         _push,
         takes_weak=True,
         like=lambda *operands, loop: loop.like(operands),
@@ -250,7 +462,7 @@ def _pull_branch(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) ->
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
     back = _each(branch, partial(pulled_back, seeded=seeded, wanted=wanted))
     whole = choose(back, pred, [*operands, *[g.values[i] for i in seeded]])
-    return [None, *spread(whole, wanted, len(operands))]
+    return [None, *_spread(whole, wanted, len(operands))]
 
 
 def _push_branch(
@@ -261,7 +473,7 @@ def _push_branch(
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
     forth = _each(branch, partial(pushed_forward, moved=moved, wanted=wanted))
     whole = choose(forth, pred, [*operands, *tangents.values()])
-    return Parts(tuple(spread(whole, wanted, len(outputs))))
+    return Parts(tuple(_spread(whole, wanted, len(outputs))))
 
 
 def _each(branch: Branch, change: Callable[[Code], Code]) -> Branch:
@@ -288,10 +500,10 @@ def _batch_branch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
         batched_outputs = [True] * len(code.outputs)
         of_all = code_for_all(code, own, n, batched_outputs)
-        one = Branch(of_all, zeros_like(of_all))
-        whole = choose(one, np.any(takes), safe(takes, operands, own))
+        one = Branch(of_all, _zeros_like(of_all))
+        whole = choose(one, np.any(takes), _safe(takes, operands, own))
         codes_for_all.append([part(whole, i) for i in range(len(batched_outputs))])
-    return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*codes_for_all, strict=True)]))
+    return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*codes_for_all, strict=True)]))
 
 
 COND = Rules(
@@ -305,3 +517,42 @@ COND = Rules(
     complex=True,
 )
 declare(COND, pattern=called_lazily("tapegrad.loops.pattern", "of_branch"))
+
+
+# --- parts and examples ----------------------------------------------------------------------
+
+
+def _spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
+    """The parts of what a loop or a branch returned, at these of n places; None at the others."""
+    parts = {i: part(whole, at) for at, i in enumerate(places)}
+    return [parts.get(i) for i in range(n)]
+
+
+def _zeros_like(code: Code) -> Code:
+    """A program with the same inputs that returns zeros."""
+    constants = tuple([Constant(zeros(code, x), False) for x in code.outputs])
+    outputs = tuple([Ref("constant", i) for i in range(len(constants))])
+    return attrs.evolve(code, constants=constants, instructions=(), outputs=outputs)
+
+
+def _where_each(condition: Any, x: Any, y: Any) -> Any:
+    """One array for the examples where the condition holds, another for the rest.
+
+    An array without a batch axis is the same for all examples.
+    """
+    shape = (condition.shape[0], *(1,) * (x.ndim - 1))
+    return np.where(np.reshape(condition, shape), x, y)
+
+
+def _safe(condition: Any, operands: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
+    """The operands, where examples that take no part get those of one that does.
+
+    Their results are discarded, but must be neither infinite nor nan: a zero cotangent times those
+    would be nan.
+    """
+    first = np.argmax(condition)
+    # an array cannot be indexed with a record, nor does np.take dispatch on indices
+    return [
+        _where_each(condition, x, stop_gradient(index_select(x, first))) if b else x
+        for x, b in zip(operands, batched, strict=True)
+    ]

@@ -18,8 +18,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import from_these, input_of, loop_of
-from tapegrad.program.control.derive import code_for_all
+from tapegrad.program.control.body import code_for_all, from_these, input_of, loop_of
 from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Input, Instruction, Ref, depending, example, needed, refs_to

@@ -21,8 +21,7 @@ from tapegrad.core.rules import Joint
 from tapegrad.declare import op
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
-from tapegrad.program.control.body import traced
-from tapegrad.program.control.derive import pulled_back
+from tapegrad.program.control.body import pulled_back, traced
 from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Code, interpreted
 from tapegrad.scipy._calls import applied_again, pullback
