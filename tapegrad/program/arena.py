@@ -19,11 +19,6 @@ from tapegrad.tree.ownership import Array
 Moments = int
 
 
-def life(start: int, stop: int) -> Moments:
-    """The moments from an instruction to another, both included."""
-    return (1 << (stop + 1)) - (1 << start)
-
-
 def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
     """Where arrays of these sizes may begin, so that none overlap that are needed at one time.
 

@@ -53,7 +53,7 @@ class Blocks:
         for x in sorted(operands):
             if self.program.like(x).shape == self.shape:
                 views = self._block_of(x)
-                if x.kind == "instruction" and x not in self.frame.still:
+                if x.kind == "instruction" and x not in self.frame.places:
                     # they would hold its memory
                     self.after.append(Line("", f"del {', '.join(views)}"))
 
@@ -92,7 +92,7 @@ class Blocks:
         """The block that a value is written to: of a buffer, or of a result that is whole."""
         if host not in self.places:
             frame = self.frame
-            array = frame.places.get(host) or frame.new_array(self.program.of(host))
+            array = frame.out(host) or frame.new_array(self.program.of(host))
             if host in self.plan.guests:
                 self.places[host] = frame.names.new(f"{array}_block")
                 # the last block may be shorter

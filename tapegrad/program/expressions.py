@@ -317,10 +317,10 @@ def _option(value: Any, names: Names) -> str:
 
 
 def filled(
-    instruction: Instruction, template: str, operands: list[str], out: str | None, names: Names
+    instruction: Instruction, template: str, operands: list[str], out: str, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    op, pieces = instruction.op, [*_pieces(template, out is not None)]
+    op, pieces = instruction.op, [*_pieces(template, bool(out))]
     for k in range(1, len(pieces), 2):
         field = pieces[k]
         if field.isdecimal():
@@ -337,7 +337,7 @@ def filled(
             options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
             pieces[k] = ", ".join([*operands, *options])
         elif field == "out":
-            pieces[k] = str(out)
+            pieces[k] = out or "None"
         elif field == "index":
             pieces[k] = index_text(instruction.options[field], operands[1:])
         elif field == "shape":

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.declare.parts import PART, MultiOutputOp
-from tapegrad.ops.indexing import getitem
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.arena import Arena, Moments, Once, life
+from tapegrad.program.arena import Arena, Moments, Once
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import (
     filled,
@@ -21,7 +20,7 @@ from tapegrad.program.expressions import (
     tupled,
 )
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
-from tapegrad.program.layout import axes_of, inverse
+from tapegrad.program.layout import inverse
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
@@ -37,15 +36,12 @@ class Rows(NamedTuple):
         Of the list.
     once
         Whether it is made once, of memory that stays in place.
-    in_order
-        Whether the arrays are known to lie in C order.
     turns
         Whether the steps go through it again and again.
     """
 
     name: str
     once: bool = True
-    in_order: bool = True
     turns: bool = False
 
 
@@ -60,8 +56,6 @@ class Frame:
         Where names come from.
     arena
         What is made once, before the first call.
-    inside
-        When the loop or the branch runs that a body is of; None for a whole program.
     stage
         The stage that the loop or the branch is in; "" for a whole program.
     plan
@@ -71,10 +65,12 @@ class Frame:
     values
         What each value is called.
     places
-        The arrays that results are written to, if they have a place in memory.
-    still
-        The values in arrays that stay in place from call to call, and what these are called; a
-        step of a loop sees successive rows of them.
+        What the memory is called that a value lies in, if that stays in place from call to call; a
+        step of a loop sees successive rows of it.
+    fresh
+        The new arrays that other results are written to.
+    strided
+        The names of memory that is not known to lie in C order.
     updates
         Tables of which rows were updated, in memory that nobody else holds.
     lists
@@ -91,26 +87,24 @@ class Frame:
         stage: str = "",
     ) -> None:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
-        self.program, self.arena, self.inside, self.stage = program, arena, inside, stage
+        self.program, self.arena, self.stage = program, arena, stage
         self.names = names = arena.names
         self.values: dict[Any, str] = dict(known or {})
         paths = [x.path for x in program.inputs]
         for ref, name in zip(inputs_at(range(len(paths))), short_names(paths), strict=True):
             if ref not in self.values:
                 self.values[ref] = names.new(name)
-        self.plan = plan = Plan(program, inside is not None)
+        self.plan = plan = Plan(program, inside)
         self.lines: list[Line | Block] = []
         self.lists: dict[str, Rows] = {}
-        self.still: dict[Any, str] = {}
+        self.places: dict[Any, str] = {}
+        self.fresh: dict[Any, str] = {}
+        self.strided: set[str] = set()
         self._hold_constants()
         self._name_results()
         for i, buffer in enumerate(plan.buffers):
-            if inside is not None:
-                buffer.alive = inside
             arena.add(buffer, names.new(f"buf{i}"))
-        self.places: dict[Any, str] = {
-            x: place.name for x, place in plan.home.items() if place.name
-        }
+        self.places |= {x: place.name for x, place in plan.home.items() if place.name}
         for ref, parts in plan.filled.items():
             for part in parts:
                 if part.direct:
@@ -120,12 +114,12 @@ class Frame:
             place, back = self.places[ref], inverse(axes)
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
             self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
-        self.still |= {x: name for x, name in self.places.items() if x not in plan.guests}
+            self.strided.add(self.places[ref])
         for ref, memory in plan.home.items():
             if memory.is_result:
                 # the first value there allocates it
-                if memory.name or ref not in program.results:
-                    self.places[ref] = memory.name or self.new_array(program.of(ref))
+                if memory.name or ref not in plan.returned:
+                    self.fresh[ref] = memory.name or self.new_array(program.of(ref))
                 memory.name = memory.name or self.values[ref]
         self.updates: set[Ref] = set()
 
@@ -145,7 +139,7 @@ class Frame:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
                     line = Line(name, f"{names.library('full', np.full)}({arguments})")
                     self.arena.once.append(Once(line, name, None))
-            self.values[Ref("constant", i)] = self.still[Ref("constant", i)] = name
+            self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
         """Name each result as a reader knows it, or else after its op and its line."""
@@ -200,21 +194,19 @@ class Frame:
 
     def have(self, ref: Ref, of: str, index: Any) -> None:
         """Have a value be a part of an array that stays in place, or one of its rows."""
-        name = self.still[ref] = self.values[ref]
+        name = self.places[ref] = self.values[ref]
         self.view(name, of, itemgetter(index), f"[{index_text(index)}]")
 
     def lies_in_place(self, ref: Ref, note: str = "", result: Any = None) -> None:
         """Have a result that is written part by part be its place; it is once if that stays."""
-        name, place = self.values[ref], self.places[ref]
-        if self.still.get(ref) == place and place not in self.lists:
-            self.arena.once.append(Once(Line(name, place, note, result), place, None))
+        name, place = self.values[ref], self.places.get(ref)
+        if place is None or place in self.lists:
+            self.write(name, self.out(ref), note, result)
         else:
-            self.write(name, place, note, result)
+            self.arena.once.append(Once(Line(name, place, note, result), place, None))
 
-    def expression(
-        self, i: int, out: str | None = None, values: Mapping[Ref, str] | None = None
-    ) -> str:
-        """An instruction as an expression, which writes to `out` if it is given.
+    def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
+        """An instruction as an expression, which writes to `out`, or where its result lies.
 
         The values may have other names than in the frame. The functions that it calls are added to
         the namespace.
@@ -225,7 +217,7 @@ class Frame:
         if names.literal:
             for k, literal in literals(self.program, instruction).items():
                 operands[k] = literal
-        return filled(instruction, template, operands, out, names)
+        return filled(instruction, template, operands, out or self.out(self.plan.refs[i]), names)
 
     def operand(self, x: Any) -> str:
         """An operand as it is written."""
@@ -233,27 +225,14 @@ class Frame:
 
     # --- memory -----------------------------------------------------------------------------
 
-    def is_in_order(self, x: Any) -> bool:
-        """Whether a value that stays in place is known to lie in C order."""
-        value = self.program.of(x)
-        if x.kind == "constant":
-            return bool(value.array.flags.c_contiguous)
-        if x.kind == "input":
-            return self.lists[self.values[x]].in_order
-        if value.op is transpose:
-            return self.plan.turned.get(value.operands[0]) == axes_of(value)
-        return value.op is reshape or (value.op is not getitem and x not in self.plan.turned)
+    def out(self, ref: Ref) -> str:
+        """The array that a result is written to; "" for one that is made as it is computed."""
+        return self.places.get(ref) or self.fresh.get(ref, "")
 
     def new_array(self, like: Any, *sides: Any) -> str:
         """The expression of a new array like this, in C order, with these sides before its own."""
         shape = tupled([str(side) for side in (*sides, *like.shape)])
         return f"{self.names.library('empty', np.empty)}({shape}, {like.dtype.str!r})"
-
-    def life_of(self, i: int, values: Iterable[Ref] = ()) -> Moments:
-        """When memory is in use that an instruction writes these values to, or needs to run."""
-        if self.inside is not None:
-            return self.inside
-        return life(i, max([i, *[self.plan.live.ends[x] for x in values]]))
 
 
 def _views(take: Callable[[Any], Any], rows: Iterable[Array]) -> list[Array]:

@@ -22,7 +22,7 @@ from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import index_text, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import is_joined, is_small, parts_of
+from tapegrad.program.layout import axes_of, is_joined, is_small, parts_of
 from tapegrad.program.lines import Line
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
@@ -68,9 +68,8 @@ def _write(frame: Frame, i: int) -> None:
     if special is None and options and inner(options):
         write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
-        ref = frame.plan.refs[i]
-        text = frame.expression(i, frame.places.get(ref))
-        frame.lines.append(Line(frame.values[ref], text, instruction.note, instruction))
+        name = frame.values[frame.plan.refs[i]]
+        frame.lines.append(Line(name, frame.expression(i), instruction.note, instruction))
 
 
 # --- instructions that are written in a way of their own -------------------------------------
@@ -87,8 +86,7 @@ def _is_part_of_control(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a few rows of a large table that is returned updated by what keeps the older one."""
     ref, names = frame.plan.refs[i], frame.names
-    is_result = frame.inside is None and ref in frame.program.results
-    if not is_result or not _is_row_update(frame.program, instruction):
+    if ref not in frame.plan.returned or not _is_row_update(frame.program, instruction):
         return False
     update = names.new(f"rows_{i}")
     function = names.of(RowUpdates, "RowUpdates")
@@ -128,7 +126,7 @@ def _each(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a view of memory that stays in place made once, or once for each row."""
     base: Any = instruction.operands[0]
-    if base not in frame.still or len(instruction.operands) > 1:
+    if base not in frame.places or len(instruction.operands) > 1:
         return False
     if not _is_view(frame, instruction):
         return False
@@ -141,15 +139,18 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
         take = itemgetter(options["index"])
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
     suffix = frame.expression(i, values={base: ""})
-    frame.view(name, frame.still[base], take, suffix, note, instruction)
-    frame.still[ref] = name
+    frame.view(name, frame.places[base], take, suffix, note, instruction)
+    frame.places[ref] = name
+    is_back = frame.plan.turned.get(base) == axes_of(instruction)
+    if instruction.op is getitem or (instruction.op is transpose and not is_back):
+        frame.strided.add(name)
     return True
 
 
 def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a result that is filled by an assignment lie in its place."""
     ref = frame.plan.refs[i]
-    if ref not in frame.places or not is_filled(instruction):
+    if not frame.out(ref) or not is_filled(instruction):
         return False
     frame.lies_in_place(ref)
     value = frame.operand(instruction.operands[0])
@@ -160,14 +161,14 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have the parts of a concatenation copied to its place, one by one."""
     ref = frame.plan.refs[i]
-    place, parts = frame.places.get(ref), frame.plan.filled.get(ref)
-    if place is None or not is_joined(instruction):
+    place, parts = frame.out(ref), frame.plan.filled.get(ref)
+    if not place or not is_joined(instruction):
         return False
     if parts is None:
         if not is_small(instruction):
             return False
         parts = parts_of(frame.program, instruction)
-    name, stays = frame.values[ref], frame.still.get(ref) == place
+    name, stays = frame.values[ref], ref in frame.places
     frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:
         if not part.direct:
@@ -204,7 +205,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
-        if not (ref in frame.places or ref in owner or ref in plan.home)
+        if not (frame.out(ref) or ref in owner or ref in plan.home)
         and instruction.nbytes >= cost.DROPPED_BYTES
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
@@ -226,4 +227,4 @@ def _is_view(frame: Frame, instruction: Instruction) -> bool:
         index = instruction.options["index"]
         is_array = instruction.shape != () or Ellipsis in index
         return is_array and not any(isinstance(part, bool) for part in index)
-    return instruction.op is transpose or frame.is_in_order(instruction.operands[0])
+    return instruction.op is transpose or frame.places[instruction.operands[0]] not in frame.strided

@@ -15,7 +15,7 @@ from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
-from tapegrad.program.arena import Buffer, life
+from tapegrad.program.arena import Buffer, Moments
 from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
 from tapegrad.program.layout import fillings, layouts, ordered
@@ -54,15 +54,19 @@ class Plan:
         makes a new array, or a view.
     buffers
         All of it that stays in place.
+    returned
+        The results of a whole program, which its caller gets; none for a body.
     guests
         Results in a run that nothing needs after their block, each with the one in whose buffer of
         a block it lies, or with the later result of the run where it lies until that is written.
     """
 
-    def __init__(self, program: Code, inside: bool = False) -> None:
-        self._program = program
+    def __init__(self, program: Code, inside: Moments | None = None) -> None:
+        """Plan a program, or a body that runs inside a loop or a branch at these moments."""
+        self._program, self._inside = program, inside
         instructions, results = program.instructions, program.results
         self.refs = refs_to(instructions)
+        self.returned = results if inside is None else frozenset()
         self.templates = [template_of(program.of, x) for x in instructions]
         self.runs = _runs(program)
         self.fits = list(map(takes_out, instructions, self.templates))
@@ -97,11 +101,15 @@ class Plan:
         # what is free, by shape and dtype: buffers, and arrays of results, until their instruction
         # or run is done
         self._free, self._arrays = Free(list), Free(list)
-        self._assign(begins, *self._ended(inside))
+        self._assign(begins, *self._ended())
         self.home = {x: self.home[x] for x in self.refs if x in self.home}
         self.buffers = [x for x in dict.fromkeys(self.home.values()) if not x.is_result]
 
-    def _ended(self, inside: bool) -> tuple[dict[int, list[Ref]], dict[int, list[Ref]]]:
+    def life(self, start: int, stop: int) -> Moments:
+        """The moments from an instruction to another, both included."""
+        return (1 << (stop + 1)) - (1 << start) if self._inside is None else self._inside
+
+    def _ended(self) -> tuple[dict[int, list[Ref]], dict[int, list[Ref]]]:
         """The values that take places, by their last uses, and those that it overwrites.
 
         Guests take theirs later, and results have arrays that are worth it to have others there.
@@ -121,7 +129,7 @@ class Plan:
             if not self.fits[i] or x in owner:
                 continue
             if x in results:
-                if instruction.nbytes >= LARGE and not inside:
+                if instruction.nbytes >= LARGE and x in self.returned:
                     self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
             elif i < ends[x] < self.runs[i].stop:
                 self.guests[x] = x
@@ -203,7 +211,7 @@ class Plan:
         place, end = self.home[x], self.live.ends[x]
         pool = self._arrays if place.is_result else self._free
         pool[place.shape, place.dtype].append(place)
-        place.alive |= life(self.runs[begin][0], self.runs[end][-1])
+        place.alive |= self.life(self.runs[begin][0], self.runs[end][-1])
 
     def _seat_guests(self, run: range) -> None:
         """Have the guests of a run take the blocks of later results, or buffers, by turns."""
@@ -223,7 +231,7 @@ class Plan:
                     if hosts[dtype]:
                         self.guests[last] = hosts[dtype].pop()
                     else:
-                        self.home[last] = Buffer((size,), dtype, life(run[0], run[-1]))
+                        self.home[last] = Buffer((size,), dtype, self.life(run[0], run[-1]))
 
 
 # --- blocks -------------------------------------------------------------------------------

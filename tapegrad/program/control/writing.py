@@ -86,6 +86,8 @@ class _Loop:
         self.frame.write("", "", f"{loop!r}, {self._steps()}")
         for x, row in zip(self.xs, self.rows, strict=True):
             self.each[row] = self._rows(x)
+            if self.frame.places.get(x) in self.frame.strided:
+                inside.strided.add(row)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
         for k, carried in enumerate(loop.inputs[1]):
@@ -100,8 +102,7 @@ class _Loop:
         for j in left:
             self._stack(j)
         inside.lists |= {x: rows for x, rows in self.each.items() if rows.once}
-        names = inside.values | inside.places
-        inside.still |= {x: name for x, name in names.items() if name in inside.lists}
+        inside.places |= {x: name for x, name in inside.values.items() if name in inside.lists}
         write(inside)
         self.each |= inside.lists
         body = [*inside.lines, *self.copies]
@@ -142,23 +143,24 @@ class _Loop:
 
     def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref] = ()) -> None:
         """Have memory for so many rows allocated once, for these values around the loop."""
-        alive = self.frame.life_of(self.index, held)
+        plan, i = self.frame.plan, self.index
+        alive = plan.life(i, max([i, *[plan.live.ends[x] for x in held]]))
         self.frame.arena.add(Buffer((n, *like.shape), np.dtype(like.dtype), alive), name)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
         inside = self.inside
-        if _is_new(inside, x) and inside.plan.fits[x.index] and x not in inside.places:
-            inside.places[x] = place
+        if _is_new(inside, x) and inside.plan.fits[x.index] and not inside.out(x):
+            (inside.places if self.each[place].once else inside.fresh)[x] = place
         else:
             self.copies.append(Line(f"{place}[...]", inside.values[x]))
 
     def _rows(self, x: Any) -> Rows:
         """The rows of a value, in the order of the steps: a list that is made once, if it stays."""
-        frame, place = self.frame, self.frame.still.get(x)
+        frame, place = self.frame, self.frame.places.get(x)
         if place is not None and place not in frame.lists:
             rows = self._listed(frame.values[x], place, self.loop.reverse)
-            return Rows(rows, in_order=frame.is_in_order(x))
+            return Rows(rows)
         name = self.names.new(f"{frame.values[x]}_rows")
         frame.write(name, f"{self.rows_of}({frame.values[x]}){'[::-1]' * self.loop.reverse}")
         return Rows(name, once=False)
@@ -206,7 +208,7 @@ class _Loop:
 
     def _is_result(self, j: int) -> bool:
         """Whether a result of the steps is one of the whole program."""
-        return self.frame.inside is None and self.parts[j][0] in self.frame.program.results
+        return self.parts[j][0] in self.frame.plan.returned
 
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
@@ -226,7 +228,7 @@ class _Loop:
                 frame.write(whole, frame.new_array(like, steps))
             else:
                 self._allocate(whole, loop.length, like, self.parts[j])
-                frame.still[first] = whole
+                frame.places[first] = whole
             self.each[row] = self._rows(first)
             self._write_to(x, row)
         for ref in others:
@@ -249,7 +251,7 @@ def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     known = {Ref("input", k): name for k, name in enumerate(inputs) if name is not None}
     stage = frame.stage or frame.program.instructions[i].stage
-    return Frame(code, frame.arena, frame.life_of(i), known, stage)
+    return Frame(code, frame.arena, frame.plan.life(i, i), known, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
