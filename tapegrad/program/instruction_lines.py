@@ -22,7 +22,7 @@ from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import index_text, is_filled
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.layout import axes_of, is_joined, is_small, parts_of
+from tapegrad.program.layout import axes_of
 from tapegrad.program.lines import Line
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.transforms.replay import EACH
@@ -162,12 +162,8 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have the parts of a concatenation copied to its place, one by one."""
     ref = frame.plan.refs[i]
     place, parts = frame.out(ref), frame.plan.filled.get(ref)
-    if not place or not is_joined(instruction):
+    if not place or parts is None:
         return False
-    if parts is None:
-        if not is_small(instruction):
-            return False
-        parts = parts_of(frame.program, instruction)
     name, stays = frame.values[ref], ref in frame.places
     frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:

@@ -90,9 +90,9 @@ def fillings(
     runs: Sequence[range],
     kept: Collection[Any],
 ) -> dict[Ref, tuple[Part, ...]]:
-    """The concatenations and stacks of which parts are written directly to their place.
+    """The concatenations and stacks that are filled part by part, and all their parts.
 
-    All their parts are given.
+    Some of these are written directly to their place, or all are small.
 
     Parameters
     ----------
@@ -109,42 +109,30 @@ def fillings(
     # what lies in a place of its own, or has others in it
     placed = {*kept}
     for i, instruction in enumerate(program.instructions):
-        if instruction.op not in _JOINED or instruction.options.get("axis", 0) != 0:
+        if instruction.op is not concatenate and instruction.op is not stack:
             continue
-        ref = Ref("instruction", i)
+        ref, axis = Ref("instruction", i), instruction.options.get("axis", 0)
         direct = {
             x
             for x, n in Counter(instruction.operands).items()
-            if n == 1
+            if axis == 0
+            and n == 1
             and type(x) is Ref
             and x.kind == "instruction"
             and fits[x.index]
             and x not in placed
             and len(runs[x.index]) == 1
             and program.of(x).dtype == instruction.dtype
+            and ref not in kept
         }
-        if direct and ref not in kept:
+        if direct:
             placed |= {ref, *direct}
-            filled[ref] = parts_of(program, instruction, direct)
+        if direct or (axis is not None and 0 < instruction.nbytes <= cost.FILLED_BYTES):
+            filled[ref] = _parts(program, instruction, direct)
     return filled
 
 
-_JOINED = frozenset({concatenate, stack})
-
-
-def is_joined(instruction: Instruction) -> bool:
-    """Whether a result has its operands for parts, along one axis."""
-    return instruction.op in _JOINED and instruction.options.get("axis", 0) is not None
-
-
-def is_small(instruction: Instruction) -> bool:
-    """Whether the parts of a concatenation are copied one by one."""
-    return 0 < instruction.nbytes <= cost.FILLED_BYTES
-
-
-def parts_of(
-    program: Code, instruction: Instruction, direct: Collection[Any] = ()
-) -> tuple[Part, ...]:
+def _parts(program: Code, instruction: Instruction, direct: Collection[Any]) -> tuple[Part, ...]:
     """The operands of a concatenation or a stack, and their places in it; these are direct."""
     axis = instruction.options.get("axis", 0) % len(instruction.shape)
     is_stack = instruction.op is stack

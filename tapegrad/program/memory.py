@@ -47,8 +47,8 @@ class Plan:
     turned
         Results that lie in memory in another order of axes, with that order.
     filled
-        Concatenations and stacks of which parts are written directly to their place, and all their
-        parts. The direct ones have no other home.
+        Concatenations and stacks that are filled part by part, and all their parts. The direct
+        ones have no other home.
     home
         The memory that each instruction writes its result to, in order. One that is not listed
         makes a new array, or a view.
@@ -86,6 +86,8 @@ class Plan:
         whole: dict[Any, Ref] = {}
         for ref, parts in self.filled.items():
             direct: list[Any] = [x.value for x in parts if x.direct]
+            if not direct:
+                continue
             whole.update(dict.fromkeys(direct, ref))
             ends[ref] = max([ends[ref], *[ends[x] for x in direct]])
             begins[ref.index] = None
@@ -201,9 +203,9 @@ class Plan:
         if x in self.turned:
             shape = ordered(shape, self.turned[x])
         layout = shape, instruction.dtype
-        # views of parts are made once, of a buffer
-        arrays = self._arrays.get(layout) if self._arrays and x not in self.filled else None
-        free = arrays or self._free[layout]
+        # places of parts that are written directly are made once, of a buffer
+        is_apart = any(part.direct for part in self.filled.get(x, ()))
+        free = (None if is_apart else self._arrays.get(layout)) or self._free[layout]
         self.home[x] = free.pop() if free else Buffer(*layout)
 
     def _release(self, x: Ref, begin: int) -> None:
