@@ -111,6 +111,21 @@ def test_scan_that_needs_its_carry_keeps_it(step, rows, is_all):
 
 
 @pytest.mark.parametrize(
+    "loop",
+    [
+        lambda c: tg.scan(lambda s, x: ((s[0], np.sin(s[1]) * s[0]), None), c, None, length=3)[0],
+        lambda c: tg.while_loop(lambda s: s[1] > 0.5, lambda s: (s[0], np.sin(s[1]) * s[0]), c),
+    ],
+)
+@pytest.mark.parametrize("kept", [0.9, np.float32(0.9), np.ones(())])
+def test_carry_that_never_changes_is_captured(loop, kept):
+    step, start = tg.compile(loop), (kept, np.ones(()))
+    tg.tree.map(same, step(start), loop(start))
+    (only,) = [x.options["loop"] for x in step.program(start).instructions if "loop" in x.options]
+    assert (only.n_captured, only.n_carry) == (1, 1)
+
+
+@pytest.mark.parametrize(
     "result", [lambda c, y, z: c, lambda c, y, z: y, lambda c, y, z: y * y, lambda c, y, z: z]
 )
 @pytest.mark.parametrize("reverse", [False, True])

@@ -180,11 +180,6 @@ class _Loop:
         """
         loop, frame, name, next_ = self.loop, self.frame, self.carry[k], self.loop.body.outputs[k]
         refs, n = self.parts.get(k, []), loop.length
-        if next_ == carried and not kept:
-            # a number would take part in a step as one
-            frame.write(name, _copy(frame, self.begin[k]))
-            self.after += [Line(frame.values[ref], _copy(frame, name)) for ref in refs]
-            return
         like, memory, out = loop.body.like(carried), f"{name}_all", f"{name}_next"
         memory, out = self.names.new(memory), self.names.new(out)
         held = [] if n is None else [*refs, *[ref for j in kept for ref in self.parts[j]]]

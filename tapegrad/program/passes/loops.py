@@ -43,15 +43,17 @@ def _trim(builder: Builder) -> bool:
     for i in builder.of_ops((PART,)):
         instruction = builder.instructions[i]
         used.setdefault(instruction.operands[0], set()).add(instruction.options["index"])
-    # what stands for each, and the new position of each result
-    trimmed: dict[Any, tuple[Ref, dict[int, int]]] = {}
+    # what stands for each, and the new position of each result, or a value that it is
+    trimmed: dict[Any, tuple[Ref, dict[int, Any]]] = {}
 
-    def visit(builder: Builder, instruction: Instruction) -> Instruction | None:
+    def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op is PART:
             (whole,), index = instruction.operands, instruction.options["index"]
             if whole not in trimmed:
                 return None
             new, places = trimmed[whole]
+            if type(places[index]) is Ref:
+                return places[index]
             return instruction.but(operands=(new,), options={"index": places[index]})
         ref = builder.refs[builder.at]
         trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
@@ -98,8 +100,8 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
 # --- trimming -------------------------------------------------------------------------------
 
 
-def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
-    """A loop that returns only the values used, and the new position of each."""
+def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, Any]]:
+    """A loop that returns only the values used, and the new position of each, or the value."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
     # what is returned twice is returned once
@@ -107,22 +109,24 @@ def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction
     same = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= loop.n_carry}
     ys = [j for j in same if same[j] == j]
     for_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
-    wanted = {k for k in used if k < loop.n_carry}
+    # a carry that never changes is captured, and is after the loop as it was before
+    first = {k: instruction.operands[x.index] for k, x in enumerate(carried)}
+    still = {k for k, x in first.items() if type(x) is Ref and body.outputs[k] == carried[k]}
+    wanted = {k for k in used if k < loop.n_carry} - still
     while True:
         read = needed(body, [body.outputs[j] for j in (*wanted, *ys)]) | for_stop
-        more = {k for k in range(loop.n_carry) if carried[k] in read} - wanted
+        more = {k for k in range(loop.n_carry) if carried[k] in read} - wanted - still
         if not more:
             break
         wanted |= more
-    # a carry that never changes is captured instead
-    still = {k for k in wanted if body.outputs[k] == carried[k] and k not in used}
-    carry = sorted(wanted - still)
-    captured = [*[x for x in captured if x in read], *[carried[k] for k in sorted(still)]]
+    carry = sorted(wanted)
+    captured = [x for x in (*captured, *[carried[k] for k in sorted(still)]) if x in read]
     # the rows may determine the number of steps
     rows = [x for x in rows if x in read] or rows[: loop.length is None]
     taken = captured, [carried[k] for k in carry], rows
-    where = {j: at for at, j in enumerate((*carry, *ys))}
+    where: dict[int, Any] = {j: at for at, j in enumerate((*carry, *ys))}
     where |= {j: where[i] for j, i in same.items()}
+    where |= {k: first[k] for k in used & still}
     order = [*itertools.chain(*taken)]
     if len(order) == len(body.inputs) and len(carry) + len(ys) == len(body.outputs):
         return instruction, where
