@@ -16,7 +16,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -30,6 +30,7 @@ from tapegrad.tree.ownership import Array, readonly_array
 
 __all__ = ["load", "load_metadata", "save"]
 
+R = TypeVar("R")
 FilePath: TypeAlias = "str | os.PathLike[str]"
 
 _METADATA = "metadata.json"
@@ -184,8 +185,7 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
             raise FileError("its metadata are not a mapping of names to values")
         return metadata
 
-    metadata: dict[str, Any] = _guarded(path, read)
-    return metadata
+    return _guarded(path, read)
 
 
 # --- reading ------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def _with_entries(path: FilePath, use: Callable[[Mapping[str, Entry]], Any]) -> 
     return _guarded(path, read)
 
 
-def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
+def _guarded(path: FilePath, read: Callable[[Any], R]) -> R:
     if _is_safetensors(path):
         _import_safetensors()
     return guarded(path, read, "tapegrad.save")
@@ -352,7 +352,7 @@ def named(path: FilePath) -> str:
 # --- reading ------------------------------------------------------------------------------
 
 
-def guarded(path: FilePath, read: Callable[[Any], Any], writer: str) -> Any:
+def guarded(path: FilePath, read: Callable[[Any], R], writer: str) -> R:
     """The result of `read` on a file, or one error that names the file.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Programs in files: how values of each type are written and read, and of which types fields are.
+"""Programs in files: the form that each type has there.
 
 No text in a file is ever run. What reads a field may raise anything for text that no program wrote:
 `tapegrad.files.guarded` makes one error of it.
@@ -7,10 +7,10 @@ No text in a file is ever run. What reads a field may raise anything for text th
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from operator import attrgetter
 from types import EllipsisType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -27,7 +27,7 @@ from tapegrad.program import naming
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.ir import Code, Constant, Instruction, Operand, Ref
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
@@ -38,6 +38,8 @@ class File:
 
     Attributes
     ----------
+    reads
+        Whether it is read.
     what
         What is written, for messages.
     entries
@@ -48,6 +50,7 @@ class File:
         The arrays written so far, and the static parts of trees written or read so far.
     """
 
+    reads: bool
     what: str = ""
     entries: dict[str, Entry] = attrs.Factory(dict)
     using: Iterable[Any] = ()
@@ -55,60 +58,55 @@ class File:
     statics: list[Any] = attrs.Factory(list)
 
 
+# gives JSON for a value, or where a file is read the value for JSON
 Convert = Callable[[Any, File], Any]
 
 # --- any type ---------------------------------------------------------------------------------
 
 
 @cache
-def _apart(kind: Any) -> tuple[tuple[Convert, Convert] | None, Any, tuple[Any, ...]]:
-    """How values of a type are written and read, if that is said; its origin and arguments."""
-    origin = get_origin(kind)
-    return _TYPES.get(kind) or _TYPES.get(origin), origin, get_args(kind)
+def _form(kind: Any) -> Convert:
+    """The form of a type: its own, or that of records, of tuples, or of what JSON has."""
+    origin, inner = get_origin(kind), get_args(kind)
+    own = _FORMS.get(kind) or _FORMS.get(origin)
+    if own is not None or attrs.has(kind):
+        return own or _record(kind)
+
+    def convert(x: Any, file: File) -> Any:
+        if origin is tuple:
+            if type(x) in (tuple, list):
+                kinds = inner[:1] * len(x) if inner[-1] is ... else inner
+                return tuple([_form(of)(part, file) for part, of in zip(x, kinds, strict=True)])
+        elif type(x) in (kind, *inner):
+            return x
+        elif inner:
+            # None is another of several types
+            return _form(inner[0])(x, file)
+        raise FileError(f"{str(x)[:80]!r} is not of the type {getattr(kind, '__name__', kind)}")
+
+    return convert
 
 
-def _write(x: Any, kind: Any, file: File) -> Any:
-    """A value of a type as JSON."""
-    own, origin, inner = _apart(kind)
-    if own is not None:
-        return own[0](x, file)
-    if origin is tuple:
-        return [_write(part, inner[0], file) for part in x]
-    # of the first of several types, or of another that JSON has
-    return _write(x, inner[0], file) if inner and x is not None else x
+def _as(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> Convert:
+    """The form of what is written as a value of another type, from which it is made again."""
+
+    def convert(x: Any, file: File) -> Any:
+        return made(_form(kind)(x, file)) if file.reads else _form(kind)(taken(x), file)
+
+    return convert
 
 
-def _read(x: Any, kind: Any, file: File) -> Any:
-    """A value of a type from JSON."""
-    own, origin, inner = _apart(kind)
-    if own is not None:
-        return own[1](x, file)
-    if origin is tuple:
-        if type(x) is list:
-            return tuple([_read(part, inner[0], file) for part in x])
-    elif type(x) in (kind, *inner):
-        return x
-    elif inner:
-        return _read(x, inner[0], file)
-    raise FileError(f"{str(x)[:80]!r} is not of the type {getattr(kind, '__name__', kind)}")
+def _names(record: type) -> list[str]:
+    """The fields of records in files, without what is made anew and places in sources."""
+    return [x.name for x in attrs.fields(record) if x.init and x.name != "place"]
 
 
-def _record(record: Any, names: str, kind: Any = list) -> tuple[Convert, Convert]:
-    """How a record is written and read: its fields by their types, in a list, or in a dict."""
-    types = get_type_hints(record)
-    fields = {name: types[name] for name in names.split()}
-
-    def write(x: Any, file: File) -> Any:
-        parts = {name: _write(getattr(x, name), fields[name], file) for name in fields}
-        return [*parts.values()] if kind is list else parts
-
-    def read(x: Any, file: File) -> Any:
-        if type(x) is not kind:
-            raise FileError(f"{str(x)[:80]!r} is not a {kind.__name__}")
-        parts = dict(zip(fields, x, strict=True)) if kind is list else x
-        return record(**{name: _read(parts[name], fields[name], file) for name in fields})
-
-    return write, read
+def _record(record: type, make: Any = None) -> Convert:
+    """The form of records: a list of their fields."""
+    names, types = _names(record), get_type_hints(record)
+    kind = tuple.__class_getitem__(tuple([types[name] for name in names]))
+    make = make or record
+    return _as(kind, attrgetter(*names), lambda x: make(**dict(zip(names, x, strict=True))))
 
 
 # --- values: options, a dict's keys, results --------------------------------------------------
@@ -117,90 +115,65 @@ _PLAIN = (type(None), bool, int, float, str)
 _NUMBERS = (bool, int, float, complex, np.generic)
 
 
-def _write_value(x: Any, file: File) -> Any:
+def _value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) in (tuple, list):
-        return [_write_value(part, file) for part in x]
-    if isinstance(x, Mapping):
-        x = dict(x)
-    elif isinstance(x, type) and issubclass(x, _NUMBERS):
+        return tuple([_value(part, file) for part in x])
+    if file.reads:
+        ((name, content),) = x.items()
+        return _VALUES[name][1](content, file)
+    if isinstance(x, type) and issubclass(x, _NUMBERS):
         x = np.dtype(x)
-    name = next(name for name, (kind, *_) in _VALUES.items() if isinstance(x, kind))
-    return {name: _VALUES[name][1](x, file)}
+    name, form = next((name, form) for name, (kind, form) in _VALUES.items() if isinstance(x, kind))
+    return {name: form(x, file)}
 
 
-def _read_value(x: Any, file: File) -> Any:
-    if type(x) in _PLAIN:
-        return x
-    if type(x) is list:
-        return tuple([_read_value(part, file) for part in x])
-    ((name, content),) = x.items()
-    return _VALUES[name][2](content, file)
-
-
-def _write_static(x: Any, file: File) -> Any:
+def _static(x: Any, file: File) -> Any:
     """A static part of a tree by its parts; where it occurs again, by its number."""
+    statics = file.statics
+    if file.reads and type(x) is not int:
+        name, parts = x
+        statics.append(naming.class_named(name, ()).from_parts(*_value(parts, file)))
+    if file.reads:
+        return statics[x if type(x) is int else -1]
     if not hasattr(type(x), "as_parts"):
         raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
-    if x in file.statics:
-        return file.statics.index(x)
-    file.statics.append(x)
-    return [naming.full_name(type(x)), _write_value(x.as_parts(), file)]
+    if x in statics:
+        return statics.index(x)
+    statics.append(x)
+    return naming.full_name(type(x)), _value(x.as_parts(), file)
 
 
-def _read_static(x: Any, file: File) -> Any:
-    if type(x) is int:
-        return file.statics[x]
-    name, parts = x
-    file.statics.append(naming.class_named(name, ()).from_parts(*_read_value(parts, file)))
-    return file.statics[-1]
-
-
-# numbers; and text, for dict keys and results
-_DTYPE = re.compile(r"[<>|=][biufcU][0-9]{1,9}")
-
-
-def _write_dtype(x: np.dtype[Any], file: File) -> str:
-    if not _DTYPE.fullmatch(x.str):
-        raise TypeError(f"a program with values of {x} cannot be saved")
-    return x.str
-
-
-def _read_dtype(x: Any, file: File) -> np.dtype[Any]:
-    if not _DTYPE.fullmatch(x):
-        raise FileError(f"{x!r} is not a dtype of numbers")
+def _dtype(x: Any) -> np.dtype[Any]:
+    """The dtype of numbers, or of the text of dict keys and results."""
     dtype: np.dtype[Any] = np.dtype(x)
+    if dtype.kind not in "biufcU":
+        raise TypeError(f"{dtype} is not a dtype of numbers, which a program's file can hold")
     return dtype
 
 
-def _write_number(x: Any, file: File) -> Any:
-    return [_write_dtype(x.dtype, file), x.item() if x.dtype.kind == "U" else x.tobytes().hex()]
+def _parts_of_number(x: Any) -> tuple[np.dtype[Any], str]:
+    return x.dtype, x.item() if x.dtype.kind == "U" else x.tobytes().hex()
 
 
-def _read_complex(x: Any, file: File) -> complex:
-    real, imaginary = _read(x, tuple[float, ...], file)
-    return complex(real, imaginary)
-
-
-def _read_number(x: Any, file: File) -> Any:
-    text, content = x
-    dtype = _read_dtype(text, file)
+def _number(parts: tuple[np.dtype[Any], str]) -> Any:
+    dtype, content = parts
     if dtype.kind == "U":
         return np.str_(content)
-    (number,) = np.frombuffer(bytes.fromhex(content), dtype)
-    return number
+    return np.frombuffer(bytes.fromhex(content), dtype).reshape(())[()]
 
 
-def _write_array(x: Array, file: File) -> Any:
-    file.arrays.append(x)
-    return [len(file.arrays) - 1, _write_dtype(x.dtype, file)]
+_ARRAY = tuple[int, np.dtype[Any]]
 
 
-def _read_array(x: Any, file: File) -> Array:
-    number, dtype = x
+def _array(x: Any, file: File) -> Any:
+    if not file.reads:
+        file.arrays.append(x)
+        return _form(_ARRAY)((len(file.arrays) - 1, x.dtype), file)
+    number, dtype = _form(_ARRAY)(x, file)
     entry = file.entries.pop(str(number))
-    if entry.dtype != _read_dtype(dtype, file):
+    if entry.dtype != dtype:
         raise FileError(f"an array is {entry.dtype}, not {dtype}")
     return entry.read()
 
@@ -216,14 +189,14 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
     if node is type(None):
         return None
     if structure.is_static:
-        return _write_value(structure.keys[0], attrs.evolve(file, what="a part of a tree"))
+        return _value(structure.keys[0], attrs.evolve(file, what="a part of a tree"))
     children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
-        keys = _write_value(structure.keys, attrs.evolve(file, what="a dict's key"))
-        return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
+        keys = _value(structure.keys, attrs.evolve(file, what="a dict's key"))
+        return {"dict": [*zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
-    return {"record": [naming.full_name(node), list(structure.keys), children]}
+    return {"record": [naming.full_name(node), structure.keys, children]}
 
 
 def _read_structure(x: Any, file: File) -> tree.Structure:
@@ -234,20 +207,17 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
         return tree.Structure(type(None))
     ((kind, content),) = x.items()
     if kind == "static":
-        return tree.flatten(_read_value(x, file))[1]
+        return tree.flatten(_value(x, file))[1]
     node: type = {"dict": dict, "list": list, "tuple": tuple, "record": object}[kind]
     keys, children = (), content
     if node is dict:
-        keys = tuple([_read_value(key, file) for key, _ in content])
-        children = [child for _, child in content]
-        if len(set(keys)) != len(keys):
-            raise FileError("a dict has a key twice")
+        items = {_value(key, file): child for key, child in content}
+        keys, children = tuple(items), items.values()
     elif node is object:
         name, fields, children = content
         node, keys = naming.class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
-        places = len(getattr(node, "_fields", ())) if issubclass(node, tuple) else len(wanted)
-        if keys != wanted or len(children) != places:
+        if keys != wanted or len(children) != len(wanted or getattr(node, "_fields", ())):
             raise FileError(f"{name} has other fields than those of the file")
     return tree.Structure(node, keys, tuple([_read_structure(child, file) for child in children]))
 
@@ -255,88 +225,81 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
 # --- programs ---------------------------------------------------------------------------------
 
 
-def _read_operand(x: Any, file: File) -> Any:
-    return _read(x, Ref if type(x) is str else complex if type(x) is list else type(x), file)
+_OPERANDS: dict[type, type] = {str: Ref, list: complex}
 
 
-def _read_constant(x: Any, file: File) -> Constant:
+def _operand(x: Any, file: File) -> Any:
+    return _form(_OPERANDS.get(type(x), type(x)))(x, file)
+
+
+def _constant(x: Any, file: File) -> Any:
+    if not file.reads:
+        return *_array(x.array, file), x.captured, x.name
     # the first files had no names of arrays
-    number, dtype, captured, *name = x
-    names = _read(name, tuple[str, ...], file)
-    return Constant(_read_array([number, dtype], file), _read(captured, bool, file), *names)
+    rest = x[2:] if len(x) > 3 else [*x[2:], ""]
+    return Constant(_array(x[:2], file), *_form(tuple[bool, str])(rest, file))
 
 
-def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
+def _options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
     return {
-        key: _write_value(x, attrs.evolve(file, what=f"the option {key} of {file.what}"))
+        key: _value(x, attrs.evolve(file, what=f"the option {key} of {file.what}"))
         for key, x in options.items()
     }
 
 
-_LETTERS = {"i": "input", "c": "constant", "v": "instruction"}
-# by their names in files, the types of values, and how these are written and read
-_VALUES: dict[str, tuple[Any, Convert, Convert]] = {
-    "number": (np.generic, _write_number, _read_number),
+def _instruction(x: Any, file: File) -> Any:
+    return _INSTRUCTION(x, file if file.reads else attrs.evolve(file, what=x.op.name))
+
+
+def _code(x: Any, file: File) -> Any:
+    names = _names(Code)
+    if file.reads:
+        return _CODE([x[name] for name in names], file)
+    return dict(zip(names, _CODE(x, file), strict=True))
+
+
+_KINDS = {"i": "input", "c": "constant", "v": "instruction"}
+_LETTERS = {kind: letter for letter, kind in _KINDS.items()}
+# by their names in files, the types of values and their forms
+_VALUES: dict[str, tuple[Any, Convert]] = {
+    "number": (np.generic, _as(tuple[np.dtype[Any], str], _parts_of_number, _number)),
     # such as ``v12``
     "value": (
         Ref,
-        lambda x, file: f"{'v' if x.kind == 'instruction' else x.kind[0]}{x.index}",
-        lambda x, file: Ref(_LETTERS[x[0]], int(x[1:])),
+        _as(str, lambda x: f"{_LETTERS[x.kind]}{x.index}", lambda x: Ref(_KINDS[x[0]], int(x[1:]))),
     ),
     "slice": (
         slice,
-        lambda x, file: [x.start, x.stop, x.step],
-        lambda x, file: slice(*_read(x, tuple[int | None, ...], file)),
+        _as(tuple[int | None, ...], lambda x: (x.start, x.stop, x.step), lambda x: slice(*x)),
     ),
-    "ellipsis": (EllipsisType, lambda x, file: None, lambda x, file: {None: ...}[x]),
-    "hole": (Hole, lambda x, file: None, lambda x, file: {None: HOLE}[x]),
-    "dtype": (np.dtype, _write_dtype, _read_dtype),
-    "bytes": (bytes, lambda x, file: x.hex(), lambda x, file: bytes.fromhex(x)),
-    "complex": (complex, lambda x, file: [x.real, x.imag], _read_complex),
-    "dict": (
-        dict,
-        lambda x, file: _write_value([*x.items()], file),
-        lambda x, file: dict(_read_value(x, file)),
+    "ellipsis": (EllipsisType, _as(type(None), lambda x: None, lambda x: ...)),
+    "hole": (Hole, _as(type(None), lambda x: None, lambda x: HOLE)),
+    "dtype": (np.dtype, _as(str, lambda x: _dtype(x).str, _dtype)),
+    "bytes": (bytes, _as(str, bytes.hex, bytes.fromhex)),
+    "complex": (
+        complex,
+        _as(tuple[float, float], lambda x: (x.real, x.imag), lambda x: complex(*x)),
     ),
-    "array": (np.ndarray, _write_array, _read_array),
-    "branch": (Branch, *_record(Branch, "on_true on_false")),
-    "loop": (
-        Loop,
-        *_record(Loop, "body stop n_carry n_xs n_ys length reverse remember moving"),
-    ),
+    "dict": (Mapping, _as(Any, lambda x: [*x.items()], dict)),
+    "array": (np.ndarray, _array),
+    "branch": (Branch, _record(Branch)),
+    "loop": (Loop, _record(Loop)),
     # any other, or a refusal
-    "static": (object, _write_static, _read_static),
+    "static": (object, _static),
 }
-_INSTRUCTION = _record(Instruction, "op operands options shape dtype number note name stage")
+_INSTRUCTION, _CODE = _record(Instruction), _record(Code, Program)
 # of fields
-_TYPES: dict[Any, tuple[Convert, Convert]] = {
-    **{kind: (write, read) for kind, write, read in _VALUES.values()},
-    Any: (_write_value, _read_value),
-    Operand: (lambda x, file: _write(x, type(x), file), _read_operand),
-    frozenset: (
-        lambda x, file: sorted(x),
-        lambda x, file: frozenset(_read(x, tuple[int, ...], file)),
-    ),
-    tree.Structure: (_write_structure, _read_structure),
-    Rules: (
-        lambda x, file: naming.name_of_op(x),
-        lambda x, file: naming.op_named(x, file.using),
-    ),
-    Mapping: (
-        _write_options,
-        lambda x, file: {key: _read_value(content, file) for key, content in x.items()},
-    ),
-    Constant: (
-        lambda x, file: [*_write_array(x.array, file), x.captured, x.name],
-        _read_constant,
-    ),
-    Argument: _record(Argument, "name structure statics"),
-    Input: _record(Input, "path shape dtype number"),
-    Instruction: (
-        lambda x, file: _INSTRUCTION[0](x, attrs.evolve(file, what=x.op.name)),
-        _INSTRUCTION[1],
-    ),
-    Code: _record(Program, "label inputs constants instructions outputs structure", dict),
+_FORMS: dict[Any, Convert] = {
+    **dict(_VALUES.values()),
+    Any: _value,
+    Operand: _operand,
+    frozenset: _as(tuple[int, ...], sorted, frozenset),
+    tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
+    Rules: lambda x, file: naming.op_named(x, file.using) if file.reads else naming.name_of_op(x),
+    Mapping[str, Any]: _options,
+    Constant: _constant,
+    Instruction: _instruction,
+    Code: _code,
 }
 
 _ARGUMENTS = tuple[Argument, ...] | None
@@ -349,12 +312,12 @@ _MOST_TEXT = 1 << 26  # bytes
 
 def save(program: Program, path: FilePath) -> None:
     """Write a program; see `Program.save`."""
-    file = File(f"a result of {program.label}")
+    file = File(False, f"a result of {program.label}")
     content = {
         "format": _FORMAT,
         "version": _VERSION,
-        "arguments": _write(program.arguments, _ARGUMENTS, file),
-        "code": _write(program, Code, file),
+        "arguments": _form(_ARGUMENTS)(program.arguments, file),
+        "code": _form(Code)(program, file),
     }
     text = json.dumps(content, separators=(",", ":"))
     if len(text) > _MOST_TEXT:
@@ -404,8 +367,7 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     ({'y': array([1., 2., 9.])}, True)
     """
     handed = tuple(using)
-    loaded: Program = guarded(path, lambda file: _loaded(file, handed), "Program.save")
-    return loaded
+    return guarded(path, lambda file: _loaded(file, handed), "Program.save")
 
 
 def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
@@ -413,9 +375,9 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
     with zipfile.ZipFile(opened) as archive:
         content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
         _check_version(content)
-        file = File(entries=entries_of(archive, _ENTRY), using=using)
-        arguments = _read(content["arguments"], _ARGUMENTS, file)
-        program: Program = attrs.evolve(_read(content["code"], Code, file), arguments=arguments)
+        file = File(True, entries=entries_of(archive, _ENTRY), using=using)
+        arguments = _form(_ARGUMENTS)(content["arguments"], file)
+        program: Program = attrs.evolve(_form(Code)(content["code"], file), arguments=arguments)
     if file.entries:
         raise FileError("its constants are not those that it lists")
     try:

@@ -44,6 +44,9 @@ class Loop:
     body
         A step, as a program: from the captured values, the carry and a row of each array to the
         next carry, the results of the step and what is kept.
+    stop
+        For a loop that a value ends: the program that says whether it goes on, from the captured
+        values and the carry.
     n_carry, n_xs, n_ys
         The numbers of leaves of the carry, of the arrays gone through, and of a step's results.
     length
@@ -51,9 +54,6 @@ class Loop:
         decides.
     reverse
         Whether it goes from the last row to the first.
-    stop
-        For a loop that a value ends: the program that says whether it goes on, from the captured
-        values and the carry.
     remember
         Whether derivatives may read the values that a step computed, and not only its carry.
     moving
@@ -63,12 +63,12 @@ class Loop:
     """
 
     body: Code
+    stop: Code | None = attrs.field(default=None, kw_only=True)
     n_carry: int
     n_xs: int
     n_ys: int
     length: int | None
     reverse: bool = False
-    stop: Code | None = None
     remember: bool = True
     moving: frozenset[int] = frozenset()
     derivatives: dict[Any, Any] = attrs.field(init=False, factory=dict, eq=False)
