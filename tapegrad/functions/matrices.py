@@ -147,7 +147,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """
     x = floating(x, complex=True)
     axes = _axes(axis, x.ndim)
-    if len(axes) == 1 or (ord is None and (axis is None or len(axes) < 3)):
+    if len(axes) == 1 or (ord is None and (axis is None or len(axes) == 2)):
         return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
     if len(axes) != 2:
         raise ValueError(f"norm takes one axis or two, not {len(axes)}; vector_norm takes more")

@@ -53,10 +53,17 @@ def split(key: Any, *, n: int) -> Any:
     return _blocks(key, (0, 0, 0, _SPLIT), n)
 
 
+def folded_bits(data: int) -> int:
+    """The 64 bits of an integer that is folded in; one that needs more raises."""
+    if not -(2**63) <= data < 2**64:
+        raise OverflowError(f"fold_in takes an integer of 64 bits; {data} is too large")
+    return data % 2**64
+
+
 @_drawing(2, name="fold_in")
 def folded_in(key: Any, data: Any) -> Any:
     """The key of a key and an integer."""
-    return _blocks(key, (int(data) % 2**64, 0, 0, _FOLD), 1)[0]
+    return _blocks(key, (folded_bits(int(data)), 0, 0, _FOLD), 1)[0]
 
 
 def _of_options(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -146,9 +146,7 @@ def fold_in(key: Any, data: Any) -> Any:
     True
     """
     if isinstance(data, int) and not isinstance(data, bool):
-        if not -(2**63) <= data < 2**64:
-            raise OverflowError(f"fold_in takes an integer of 64 bits; {data} is too large")
-        data = np.array(data % 2**64, np.uint64)
+        data = np.array(generator.folded_bits(data), np.uint64)
     elif not is_integer(data) or np.shape(data) != ():
         raise TypeError(f"fold_in takes one integer, such as the number of a step; not {data!r}")
     return generator.folded_in(as_key(key), data)

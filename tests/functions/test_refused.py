@@ -85,6 +85,7 @@ LINEAR: Rows = [
     (ValueError, lambda a: np.linalg.norm(a, "nuc", axis=0), "not an order of a vector"),
     (ValueError, lambda a: np.linalg.norm(a, 3), "not an order of a matrix"),
     (ValueError, lambda a: np.linalg.norm(a[None], 2), "vector_norm takes more"),
+    (ValueError, lambda a: np.linalg.norm(a, axis=()), "one axis or two, not 0"),
     (TypeError, lambda a: np.linalg.inv(a.astype(np.float16)), "float16"),
     (ValueError, lambda a: np.linalg.cross(a[:, :2], a[:, :2]), "3 components"),
     *[

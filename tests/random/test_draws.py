@@ -210,6 +210,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "no number of keys": (lambda: tg.random.split(0, 2.5), ValueError, "2.5"),
     "a float folded in": (lambda: tg.random.fold_in(0, 1.5), TypeError, "1.5"),
     "too large to fold in": (lambda: tg.random.fold_in(0, 2**64), OverflowError, "64 bits"),
+    "too large while a program runs": (lambda: tg.compile(tg.random.fold_in)(0, -(2**63) - 1), OverflowError, "64 bits"),
     "a negative side": (lambda: tg.random.normal(0, (2, -1)), ValueError, "-1"),
     "a float side": (lambda: tg.random.normal(0, 2.0), ValueError, "2.0"),
     "integer normals": (lambda: tg.random.normal(0, 2, int), TypeError, "int64"),
