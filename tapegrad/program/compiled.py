@@ -337,7 +337,9 @@ def compile(
     A program calls NumPy as the recorded function does, under the caller's
     ``np.errstate``. Values that it does not need to compute give no warning, and a ``with
     np.errstate`` inside the function applies to its recording only. Some sums are taken in
-    another order, so results agree up to rounding.
+    another order, so results agree up to rounding. Where a function composed of ops refuses a value
+    that it can read, such as a ``q`` of `quantile` outside of 0 to 1 or weights of `average` that
+    sum to 0, a program gives nan or infinity; `check_finite` raises that error.
 
     Raises
     ------
