@@ -45,9 +45,9 @@ PARAMETER = Rules(
 # The op that turns a Python number into an array, for ops that need one.
 ASARRAY = Rules(
     "asarray",
-    lambda a: np.asarray(a),
-    (lambda g, y, a: g,),
-    jvp=lambda op, tangents, y, a: tangents[0],
+    lambda a, dtype=None: np.asarray(a, dtype),
+    (lambda g, y, a, dtype=None: g,),
+    jvp=lambda op, tangents, y, a, dtype=None: tangents[0],
     takes_weak=True,
     complex=True,
 )

@@ -155,6 +155,9 @@ def _give_dtypes(init: Any, like: Any) -> Any:
             return x
         if type(x) is not Tensor:
             return y
+        if in_program and y.dtype.kind in "iu":
+            # the bits that an int needs may differ from call to call
+            return append(ASARRAY, (x,), {"dtype": y.dtype.str})
         if x.dtype != y.dtype:
             return x.astype(y.dtype)
         return append(ASARRAY, (x,), {}) if in_program else x

@@ -213,7 +213,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     getitem: "{0}[{index}]",
     PART: "{0}[{index}]",
     SEED: "{ones}({shape}, {dtype})",
-    ASARRAY: "{asarray}({0})",
+    ASARRAY: "{asarray}({arguments})",
     stopped: "{0}",
     copy: "{array}({0}, order='C')",
     fft: "{fft}.fft({0}, {n}, {axis}, {norm}, {out})",

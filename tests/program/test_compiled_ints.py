@@ -80,6 +80,14 @@ def test_an_int_too_large_for_an_array_of_ints_is_an_error_as_in_numpy(n, dtype)
         compiled(n, np.arange(3, dtype=dtype))
 
 
+@pytest.mark.parametrize(("first", "other"), [(5, 2**63), (2**63, -5)])
+def test_an_int_that_begins_a_loop_has_the_bits_of_the_first(first, other):
+    compiled = tg.compile(lambda n: tg.fori_loop(0, 3, lambda i, c: c + 1, n), check=True)
+    assert compiled(first) == first + 3
+    with pytest.raises(OverflowError):
+        compiled(other)
+
+
 def test_a_negative_power_of_ints_raises_whenever_it_comes():
     compiled = tg.compile(lambda n: 2**n)
     for n in (-1, 5, -1):
