@@ -20,7 +20,7 @@ from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import append, is_recording
+from tapegrad.core.writing import append, at_one_line, is_recording
 from tapegrad.errors.lines import at_users_line
 
 
@@ -45,6 +45,16 @@ def push(
         If the sweep is checked: it is called with the tape and the outputs, and returns what to
         call with each record and the tangents that are known.
     """
+    return at_one_line(_pushed, tape, tangents, outputs, checking)
+
+
+def _pushed(
+    tape: Tape,
+    tangents: Mapping[Tensor, Any],
+    outputs: Iterable[Tensor],
+    checking: Callable[..., Any] | None,
+) -> Any:
+    """The tangents by record, without a change of how NumPy warns."""
     check = None if checking is None else checking(tape, outputs)
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)

@@ -15,6 +15,7 @@ from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,
     advance,
+    by_user,
     last_written,
     lift,
     recorded_from,
@@ -139,7 +140,7 @@ def run(
     else:
         # the outer recording continues from here, even if fn raises
         advance(last)
-        output = fn(*positional, **kwargs)
+        output = by_user(fn, *positional, **kwargs)
         last = last_written()
         check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked

@@ -20,7 +20,14 @@ from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import advance, append, is_recording, last_written, write_known
+from tapegrad.core.writing import (
+    advance,
+    append,
+    at_place,
+    is_recording,
+    last_written,
+    write_known,
+)
 from tapegrad.errors import TapeError
 from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, warn_at_users_line, with_user_warnings
 from tapegrad.errors.words import got
@@ -35,8 +42,7 @@ _ONE = {np.dtype(char): readonly_array(np.ones((), char)) for char in "fd"}
 
 # The record that ends a recorded sweep. Its options say what the sweep did: `since` is the index of
 # the last record before it; `passed` has the records that it passed, each before its cotangent;
-# `at` has for each of these the index of the last record before its rules were called; `gradients`
-# has the parameters, each before its gradient.
+# `gradients` has the parameters, each before its gradient.
 SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
 _NOTHING: Array = readonly_array(np.zeros(()))
 
@@ -122,7 +128,6 @@ def _swept(
     recorded, reached = scope(tape)
     since = last_written().index if recorded else 0
     passed: list[Any] = []
-    at: list[int] = []
     summed: set[Tensor] = set()
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
@@ -132,11 +137,13 @@ def _swept(
         # a parameter's cotangent stays, as its gradient
         g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
+            summed.discard(record)
             if recorded:
                 passed += record, g
-                at.append(last_written().index)
-            summed.discard(record)
-            pass_on(record, g, cotangents, summed, recorded, reached)
+                place = None if record.origin.lines else record.place
+                at_place(place, pass_on, record, g, cotangents, summed, True, reached)
+            else:
+                pass_on(record, g, cotangents, summed, False, reached)
             if check is not None:
                 check(record, g, cotangents)
         if reached:
@@ -149,7 +156,7 @@ def _swept(
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
         pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
-        options = {"since": since, "at": tuple(at), **pairs}
+        options = {"since": since, **pairs}
         advance(write_known(last_written(), SWEEP, (), options, _NOTHING))
     return gradients
 

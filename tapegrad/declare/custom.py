@@ -18,7 +18,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import CURRENT, advance, lift, write_known
+from tapegrad.core.writing import CURRENT, advance, by_user, lift, write_known
 from tapegrad.declare import declare
 from tapegrad.declare.abstract import actual, called_once, unrecorded
 from tapegrad.declare.batching import batch_size, pointwise
@@ -184,7 +184,7 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
     def guarded(*args: Any, **options: Any) -> Any:
         g, *known = readonly_view(args)
         try:
-            c = rule(conjugated(g), *known, **readonly_view(left | options))
+            c = by_user(rule, conjugated(g), *known, **readonly_view(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -232,7 +232,8 @@ def _pushed(
     """The tangent of a user's op, by the user's rule."""
     all_tangents = readonly_view(tuple([tangents.get(i) for i in range(len(operands))]))
     try:
-        t = rule(all_tangents, *readonly_view((y, *operands)), **readonly_view({**left, **options}))
+        known, named = readonly_view((y, *operands)), readonly_view({**left, **options})
+        t = by_user(rule, all_tangents, *known, **named)
     except Exception as error:
         error.add_note(
             f"in the JVP rule of {op.name}, which is called with a tuple of tangents, the output "
@@ -258,7 +259,8 @@ def _batched(
     rule: Rule, op: Rules, batched: tuple[bool, ...], *operands: Any, **options: Any
 ) -> Any:
     """The results of a user's op for a batch, by the user's rule or elementwise."""
-    y, n = rule(op, batched, *operands, **options), batch_size(batched, operands)
+    y = by_user(rule, op, batched, *operands, **options)
+    n = batch_size(batched, operands)
     if y is not NotImplemented and np.shape(y)[:1] != (n,):
         raise ValueError(
             f"the batching rule of {op.name} gives shape {np.shape(y)} for {n} examples, which "
@@ -387,7 +389,7 @@ class CustomCall:
         parts = [None if c is None else conjugated(c) for c in layout.apart(g)]
         cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.apart(y)))
         own, named = tree.fresh((args, kwargs))
-        returned = self.custom.backward(cotangent, output, *own, **named)
+        returned = by_user(self.custom.backward, cotangent, output, *own, **named)
         if type(returned) is not tuple or len(returned) != len(args):
             what = f"a tuple of {len(returned)}" if type(returned) is tuple else got(returned)
             raise TypeError(

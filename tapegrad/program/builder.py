@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import chain
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import (
+    KEPT,
     STAGES,
     Code,
     Constant,
@@ -219,8 +219,7 @@ class Builder:
         op, options = CANONICAL[instruction.op](instruction, self)
         if op is instruction.op and options == instruction.options:
             return instruction
-        # nothing in them can change
-        return instruction.but(op=op, options=MappingProxyType(options))
+        return instruction.but(op=op, options=KEPT(options))
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs.
@@ -252,7 +251,7 @@ class Builder:
             return self.emit(reshape, x, shape=shape)
         # as `emit` writes it, which would infer what is known
         x = self.replaced.get(x, x)
-        options = MappingProxyType({"shape": shape})
+        options = KEPT({"shape": shape})
         dtype, stage, place = self.of(x).dtype, self.stage, self.place
         new = Instruction(reshape, (x,), options, shape, dtype, False, "", "", stage, place)
         return self._written(new, content(new))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sized
 from functools import cached_property, lru_cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
@@ -201,16 +200,12 @@ STAGES = ("forward", "backward", "update")
 
 
 _NO_OPTIONS: Mapping[str, Any] = owned_copy(NO_OPTIONS)
-_READ_ONLY: Any = type(_NO_OPTIONS)
+# a class of options that an instruction need not copy, as nothing in them can change
+KEPT: Any = type(_NO_OPTIONS)
 
 
 def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not options:
-        return _NO_OPTIONS
-    # those of a record are kept already
-    kept: Mapping[str, Any] = (
-        _READ_ONLY(options) if type(options) is MappingProxyType else owned_copy(options)
-    )
+    kept: Mapping[str, Any] = owned_copy(options) if options else _NO_OPTIONS
     return kept
 
 

@@ -33,8 +33,7 @@ def noted(
     """Each record of a tape with the name by which a reader knows it, its stage and its place.
 
     The name is that of a variable, or ``""``; the cotangent of a value is ``d_`` and the value's
-    name. The last cotangent to reach a parameter ends the backward stage. A line that a sweep wrote
-    has the place of the record that the sweep had reached.
+    name. The last cotangent to reach a parameter ends the backward stage.
 
     Parameters
     ----------
@@ -46,13 +45,6 @@ def noted(
         The names of others in the caller's functions; None if no names are wanted.
     """
     sweeps = [x for x in records if x.op is SWEEP]
-    places = [x.place for x in records]
-    for written in sweeps:
-        origin = written.origin
-        passed, at = written._options["passed"].values[::2], written._options["at"]
-        for x, after, last in zip(passed, at, (*at, written.index - 1)[1:], strict=True):
-            place = places[x.index] if x.origin is origin else x.place
-            places[after + 1 : last + 1] = [place] * (last - after)
     n = len(records)
     first = next((x.index for x in records if x.op is SEED), n)
     if variables is None:
@@ -65,7 +57,7 @@ def noted(
         end = min(n, max(first, last) + 1)
     forward, backward, update = STAGES
     stages = [*[forward] * first, *[backward] * (end - first), *[update] * (n - end)]
-    return zip(records, names, stages, places, strict=True)
+    return zip(records, names, stages, [x.place for x in records], strict=True)
 
 
 def _name(cotangent: Tensor, owners: Mapping[Tensor, Tensor], known: Mapping[Tensor, str]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import attrs
@@ -33,6 +32,7 @@ from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.entry import Argument, values_of
 from tapegrad.program.ir import (
+    KEPT,
     STAGES,
     Code,
     Constant,
@@ -205,7 +205,7 @@ def from_tape(
                 op,
                 tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
                 # a record's never change
-                MappingProxyType(record._options),
+                KEPT(record._options),
                 value.shape if is_array else record.shape,
                 value.dtype if is_array else record.dtype,
                 type(value) in PYTHON_NUMBERS,

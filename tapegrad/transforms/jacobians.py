@@ -194,11 +194,13 @@ def _dense(
     for other, stacked in zip(others, by_blocks(move, tape, ends, others), strict=True):
         start = 0
         for end in dict.fromkeys(ends):
-            part = stacked[start : start + end.size]
+            # what changes nothing would be recorded all the same
+            part = stacked if end.size == len(stacked) else stacked[start : start + end.size]
             start += end.size
             part = np.transpose(part, (*range(1, part.ndim), 0)) if forward else part
             y, x = (other, end) if forward else (end, other)
-            blocks[y, x] = as_result(np.reshape(part, y.shape + x.shape), x)
+            shape = y.shape + x.shape
+            blocks[y, x] = as_result(part if part.shape == shape else np.reshape(part, shape), x)
     return blocks
 
 

@@ -19,7 +19,7 @@ from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.core.writing import CURRENT, PARAMETER, append
+from tapegrad.core.writing import CURRENT, PARAMETER, append, at_place
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
@@ -61,8 +61,8 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
             if n == 0 and any(b for _, b in pairs):
                 values[record] = _zeros(0, record._primal), True
             else:
-                call = record.op, record._options, record.place
-                values[record] = for_all(*call, pairs, partial(_once, record))
+                call = record.op, record._options, pairs, partial(_once, record)
+                values[record] = at_place(record.place, for_all, *call)
         for x in done:
             values.pop(x, None)
     return [of(x) for x in outputs]
@@ -71,7 +71,6 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
 def for_all(
     op: Rules,
     options: Mapping[str, Any],
-    place: Any,
     pairs: Sequence[tuple[Any, bool]],
     once: Callable[[tuple[Any, ...]], Any],
 ) -> tuple[Any, bool]:
@@ -79,21 +78,16 @@ def for_all(
 
     Parameters
     ----------
-    op, options, place
-        The op that was called, its options, and the place that all new records get, if any.
+    op, options
+        The op that was called, and its options.
     pairs
         The operands, and whether each has the leading axis.
     once
         A function of the operands, if none of them has, that gives the result for all examples.
     """
     operands, batched = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
-    is_batched, before = any(batched), CURRENT.get()
+    is_batched = any(batched)
     result = apply_batched(op, options, batched, operands) if is_batched else once(operands)
-    last = CURRENT.get()
-    while place is not None and type(last) is Tensor and last is not before:
-        # nobody has seen the record yet
-        object.__setattr__(last, "_place", place)
-        last = last.previous
     return result, is_batched
 
 

@@ -15,7 +15,14 @@ from tapegrad.core.messages import check_returned
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import ASARRAY, CURRENT, PARAMETER, append, last_written
+from tapegrad.core.writing import (
+    ASARRAY,
+    CURRENT,
+    PARAMETER,
+    append,
+    at_place,
+    last_written,
+)
 from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.declare.batching import with_batch
 from tapegrad.errors.functions import first_line, label
@@ -172,7 +179,8 @@ def program_of(
     fn: Callable[[list[Tensor]], Iterable[Any]],
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors."""
-    recorder = Recorder(called, around=_around())
+    # only instructions that are recorded again have a place
+    recorder = Recorder(called, place=lambda: None, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
@@ -285,11 +293,8 @@ def replayed(code: Code, inputs: Sequence[Any]) -> Values:
 
 def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
     """An instruction recorded, at its own place."""
-    record = append(instruction.op, tuple(operands), dict(instruction.options))
-    if instruction.place is not None:
-        # nobody has seen the record yet
-        object.__setattr__(record, "_place", instruction.place)
-    return record
+    call = instruction.op, tuple(operands), dict(instruction.options)
+    return at_place(instruction.place, append, *call)
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -370,8 +375,9 @@ def run_for_all(
         return x if type(x) is tuple else (x, False)
 
     def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
-        call = instruction.op, dict(instruction.options), instruction.place
-        return for_all(*call, [*map(pair, values)], partial(written_again, instruction))
+        pairs, once = [*map(pair, values)], partial(written_again, instruction)
+        call = instruction.op, dict(instruction.options), pairs, once
+        return at_place(instruction.place, for_all, *call)
 
     pairs = [*zip(inputs, batched, strict=True)]
     return [*map(pair, interpreted(code, pairs, apply))]
