@@ -328,6 +328,22 @@ def test_the_backward_pass_names_the_lines_that_it_is_the_gradient_of():
     assert lines.index("# backward") == lines.index(prefix + blocks[0]) - 1
 
 
+@tg.custom_op(vjps=(lambda g, y, x: [slope := 3 * x**2, g * slope][1],))
+def cube(x):
+    """An op whose rule has a variable."""
+    return x**3
+
+
+@pytest.mark.parametrize(("each", "name"), [(lambda f: f, "slope"), (tg.vmap, "multiply_2")])
+def test_rules_of_the_users_have_names_and_gradients_of_examples_lines(each, name):
+    def loss(x):
+        return np.sum(cube(x) * x)
+
+    text = str(tg.compile(each(tg.grad(loss))).program(np.ones((2, 3))))
+    assert "# gradient of: return np.sum(cube(x) * x)\n" in text
+    assert f" {name} = multiply(3.0, " in text
+
+
 def test_headers_count_what_is_in_loops_and_no_heading_stands_above_another():
     def loss(w, xs):
         def step(h, x):
