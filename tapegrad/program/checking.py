@@ -118,7 +118,6 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
 
 
 _signature = lru_cache(1 << 10)(signature)
-_REFUSALS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, ImportError)
 
 
 def _result(instruction: Instruction, operands: list[Any], what: str, infers: Infers) -> Any:
@@ -127,7 +126,6 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
     if instruction.number and not (
         PYTHON_NUMBERS.issuperset(map(type, operands))
         and op.keeps_weak
-        and instruction.shape == ()
         and instruction.dtype.kind in KINDS
     ):
         _fail(f"{what} gives no Python number")
@@ -139,7 +137,7 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
         return stated
     try:
         like = evaluate(op, operands, instruction.options)
-    except _REFUSALS as error:
+    except Exception as error:
         undefined = isinstance(error, np.linalg.LinAlgError | ArithmeticError | ImportError)
         if undefined and op.like is None:
             # not defined for these numbers, or SciPy is missing
@@ -157,51 +155,34 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
 # --- loops and branches ---------------------------------------------------------------------
 
 
-def _kind(x: Any) -> Any:
-    """The shape and dtype of a value; for a Python number, the name of its class."""
-    return type(x).__name__ if type(x) in PYTHON_NUMBERS else (x.shape, x.dtype)
-
-
 def _kinds(values: Iterable[Any]) -> list[Any]:
-    return list(map(_kind, values))
+    """The shapes and dtypes of values; for a Python number, the name of its class."""
+    return [type(x).__name__ if type(x) in PYTHON_NUMBERS else (x.shape, x.dtype) for x in values]
 
 
 def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: Infers) -> None:
     """Raise unless the bodies of a loop or a branch are well-formed, and fit its operands."""
+    captured, carry, xs = held.apart(operands) if isinstance(held, Loop) else ([], operands[1:], [])
+    state = _kinds([*captured, *carry])
+    rows = [(x.shape[1:], x.dtype) if np.ndim(x) else None for x in xs]
     returned = []
-    for body, given in zip(held.bodies.values(), _given(held, operands), strict=False):
+    for body, taken in zip(held.bodies.values(), ([*state, *rows], state), strict=False):
         if not all(type(x) is Ref for x in body.outputs):
             _fail(f"{what} has a body that returns what is no value")
         try:
             returned.append(_kinds(_outputs(body, infers)))
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
-        if given != _kinds(map(example, body.inputs)):
+        if taken != _kinds(map(example, body.inputs)):
             _fail(f"{what} does not give its bodies what they take")
-    if not _fits(held, operands, *returned):
-        _fail(f"{what} does not fit its bodies")
-
-
-def _given(held: Loop | Branch, operands: list[Any]) -> list[list[Any]]:
-    """The kinds of what each body is given."""
-    if isinstance(held, Branch):
-        return [_kinds(operands[1:])] * 2
-    captured, carry, xs = held.apart(operands)
-    state = _kinds([*captured, *carry])
-    rows = [(x.shape[1:], x.dtype) if np.ndim(x) else None for x in xs]
-    return [[*state, *rows], state]
-
-
-def _fits(held: Loop | Branch, operands: list[Any], first: list[Any], *second: Any) -> bool:
-    """Whether the results of bodies are of the kinds that a loop or a branch needs."""
-    if isinstance(held, Branch):
-        return np.shape(operands[0]) == () and second == (first,)
-    _, carry, xs = held.apart(operands)
-    counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, held.n_kept, held.length or 0
-    steps = {held.length, *map(len, xs)} - {None}
-    if held.stop is None:
-        ends = len(steps) == 1
+    first, last = returned[0], returned[-1]
+    if isinstance(held, Loop):
+        counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, held.n_kept, held.length or 0
+        steps = {held.length, *map(len, xs)} - {None}
+        ends = len(steps) == 1 if held.stop is None else not steps and [x[0] for x in last] == [()]
+        is_carry = first[: held.n_carry] == _kinds(carry)
+        fits = ends and is_carry and min(counts) >= 0 and held.moving <= {*range(len(operands))}
     else:
-        ends = not steps and [kind[0] for kind in second[0]] == [()]
-    is_carry = first[: held.n_carry] == _kinds(carry)
-    return ends and is_carry and min(counts) >= 0 and held.moving <= {*range(len(operands))}
+        fits = first == last and np.shape(operands[0]) == ()
+    if not fits:
+        _fail(f"{what} does not fit its bodies")
