@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
@@ -84,14 +83,9 @@ def name_of_op(op: Rules) -> str:
     """
     if op in _UNNAMED:
         raise TypeError(_UNNAMED[op])
-    suffix = COMPLEX if "__real__" in vars(op) else ""
-    return f"{own_name(op) or full_name(op)}{suffix}"
-
-
-def own_name(op: Rules) -> str:
-    """The name of an op of tapegrad's; "" for any other."""
     is_of_scipy = getattr(op, "__module__", "").startswith(_SCIPY)
-    return key_of(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else "")
+    name = key_of(op) or _NAMES.get(op) or (f"scipy.{op.name}" if is_of_scipy else full_name(op))
+    return f"{name}{COMPLEX}" if "__real__" in vars(op) else name
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:
@@ -103,11 +97,10 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
         If there is none; the message says what to do.
     """
     real = name.removesuffix(COMPLEX)
+    # not every program needs SciPy's
+    known = f"{_SCIPY}:{real[6:]}" if real.startswith("scipy.") else real
     op: Any = OPS.get(real) or _OTHERS.get(real)
-    if real.startswith("scipy."):
-        # not every program needs them
-        op = lazy_import(_SCIPY, "SCIPY_OPS").get(real.removeprefix("scipy."))
-    op = op or _named(real, "op", lambda x: isinstance(x, Op), using)
+    op = op or _named(known, "op", lambda x: isinstance(x, Op), using)
     return op.complex if real != name and isinstance(op.complex, Op) else op
 
 
@@ -160,8 +153,7 @@ def _of_the_package(name: str) -> Any:
     Its module is imported, since few programs need it; a name of anything else imports nothing.
     """
     module, _, qualified = name.partition(":")
-    parts = module.split(".")
-    if parts[0] != "tapegrad" or "__" in module or not all(map(str.isidentifier, parts)):
+    if not module.startswith("tapegrad.") or "__" in module:
         return None
     try:
         return getattr(importlib.import_module(module), qualified, None)

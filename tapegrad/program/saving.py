@@ -203,11 +203,9 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
     """The tree; classes are looked up, see `naming.class_named`."""
     if x == "*":
         return tree.LEAF
-    if x is None:
-        return tree.Structure(type(None))
-    ((kind, content),) = x.items()
-    if kind == "static":
+    if x is None or x.keys() == {"static"}:
         return tree.flatten(_value(x, file))[1]
+    ((kind, content),) = x.items()
     node: type = {"dict": dict, "list": list, "tuple": tuple, "record": object}[kind]
     keys, children = (), content
     if node is dict:
@@ -381,10 +379,14 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
     if file.entries:
         raise FileError("its constants are not those that it lists")
     try:
-        check_code(program, naming.own_name)
+        check_code(program, lambda op: ":" not in naming.name_of_op(op))
     except Malformed as error:
         raise FileError(str(error)) from None
-    _check_arguments(program)
+    if arguments is not None:
+        are_described = all(len(x.statics) == x.structure.size for x in arguments)
+        varying = sum(x.statics.count(None) for x in arguments)
+        if not are_described or varying != len(program.inputs):
+            raise FileError("its inputs are not the leaves of its arguments")
     # the source is written, so that errors show here and not in a call
     program._make  # noqa: B018
     return program
@@ -399,13 +401,3 @@ def _check_version(content: Any) -> None:
             f"it is a program's file of version {str(version)[:20]}, and this tapegrad reads "
             f"version {_VERSION}: save the program again with this one"
         )
-
-
-def _check_arguments(program: Program) -> None:
-    """Raise unless the inputs are the arguments' varying leaves."""
-    if program.arguments is None:
-        return
-    are_described = all(len(x.statics) == x.structure.size for x in program.arguments)
-    varying = sum(x.statics.count(None) for x in program.arguments)
-    if not are_described or varying != len(program.inputs):
-        raise FileError("its inputs are not the leaves of its arguments")
