@@ -3,5 +3,5 @@
 from tapegrad.loops.branching import cond as cond
 from tapegrad.loops.branching import switch as switch
 from tapegrad.loops.repeating import fori_loop as fori_loop
+from tapegrad.loops.repeating import scan as scan
 from tapegrad.loops.repeating import while_loop as while_loop
-from tapegrad.loops.scanning import scan as scan

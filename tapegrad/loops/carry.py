@@ -1,10 +1,13 @@
-"""The carry of a loop: the same structure, shapes and dtypes at each step."""
+"""Loops as they run: on arrays, or as one record.
+
+The carry has the same structure, shapes and dtypes at each step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import zip_longest
+from itertools import count, zip_longest
 from typing import Any, TypeVar
 
 import attrs
@@ -13,13 +16,30 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import check_returned
+from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import primal_of
 from tapegrad.core.writing import ASARRAY, CURRENT, append, recorded_from
-from tapegrad.errors.functions import label
+from tapegrad.declare.abstract import actual, stand_in
+from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import got
-from tapegrad.program.control.body import is_in_program
-from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
+from tapegrad.loops.segments import results
+from tapegrad.program.control.body import (
+    Traced,
+    is_in_program,
+    over_all_captured,
+    settled_before,
+    traced,
+)
+from tapegrad.program.control.loop import Loop
+from tapegrad.transforms.checkpoint import Checkpoint
+from tapegrad.tree.numbers import (
+    PYTHON_NUMBERS,
+    as_constant,
+    refuse_unreal,
+    require_64_bits,
+    require_real,
+)
 from tapegrad.tree.ownership import readonly_view
 
 T = TypeVar("T")
@@ -40,34 +60,153 @@ class CapturedError(Exception):
     """A step of a loop on arrays used Tensors that its function captured."""
 
 
-def on_arrays(
-    held: Any, f: Callable[..., Any], plain: Callable[..., Any], recorded: Callable[..., Any]
-) -> Any:
-    """The result of a loop: `plain` if all that it works on are arrays, and else `recorded`.
+@attrs.frozen
+class Repetition:
+    """A loop to be run.
 
-    Parameters
+    Attributes
     ----------
-    held
-        The carry and the rows that it begins with.
+    op
+        Of the name that the user called.
     f
-        Its step. Whether it captures Tensors may depend on values, so each step is checked.
-    plain, recorded
-        The loop on arrays, and the loop as one record.
+        The step: a function of the carry, and of a row of each tree in `xs`, that returns the next
+        carry and a result. If `xs` is empty, it is one of the carry, and returns the next alone.
+    init
+        The first carry.
+    checkpoint
+        How much is kept for derivatives.
+    xs, n, reverse
+        Trees of arrays, how many rows they have, and whether the last comes first.
+    goes_on
+        For a loop that a value ends: a function of the carry that says whether there is a step.
     """
-    start = CURRENT.get()
-    if any(type(x) is Tensor for x in tree.leaves(held)):
-        return recorded()
-    try:
-        if start is None:
-            return with_user_warnings(plain)
-        # a recording of its own, because its records are dropped
-        origin = start.origin.inner(f)
-        result, last = recorded_from(origin, plain, ())
-        if last is origin:
-            return result
-    except CapturedError:
-        pass
-    return recorded()
+
+    op: Rules
+    f: Callable[..., Any]
+    init: Any
+    checkpoint: Any
+    xs: tuple[Any, ...] = ()
+    n: int | None = None
+    reverse: bool = False
+    goes_on: Callable[[Any], Any] | None = None
+
+    def run(self) -> tuple[Any, Any]:
+        """The last carry, and a tree of what the steps gave, by rows.
+
+        It is Python's loop if all that it works on are arrays, and else one record.
+        """
+        start = CURRENT.get()
+        if any(type(x) is Tensor for x in tree.leaves((self.init, self.xs))):
+            return self._recorded()
+        # whether a step captures Tensors may depend on values, so each is checked
+        try:
+            if start is None:
+                return with_user_warnings(self._plain)
+            # a recording of its own, because its records are dropped
+            origin = start.origin.inner(self.f)
+            result, last = recorded_from(origin, self._plain, ())
+            if last is origin:
+                return result
+        except CapturedError:
+            pass
+        return self._recorded()
+
+    # --- on arrays --------------------------------------------------------------------------
+
+    def _plain(self) -> tuple[Any, Any]:
+        """The loop on arrays."""
+        name, f, n = self.op.name, self.f, self.n
+        refuse_unreal(f"{name}: xs", tree.leaves(self.xs), True)
+        if n == 0:
+            init, (done,) = self._traced()
+            ys = tree.map(lambda y: np.zeros((0, *y.shape), y.dtype), done.output[1])
+            return arrays_of(init), ys
+        if not self._has_next(self.init):
+            return unchanged(name, self.init), None
+        order = iter(count() if n is None else range(n)[:: -1 if self.reverse else 1])
+        _, carry, y = settle_carry(name, f, self.init, partial(self._step, t=next(order)))
+        rows = [y]
+        for t in order:
+            if not self._has_next(carry):
+                break
+            before = carry
+            carry, y = self._step(before, t)
+            check_carry(name, f, before, carry)
+            if self.xs:
+                rows.append(y)
+        if self.reverse:
+            rows.reverse()
+        return carry, tree.map(lambda *ys: np.stack(ys), *rows)
+
+    def _step(self, carry: Any, t: int) -> Any:
+        row = tree.map(lambda x: readonly_view(x[t, ...]), self.xs)
+        output = keep_result(self.f, self.f(lend_carry(carry), *row))
+        return output if self.xs else (output, None)
+
+    def _has_next(self, carry: Any) -> bool:
+        if self.goes_on is None:
+            return True
+        truth = self.goes_on(lend_carry(carry))
+        check_arrays(self.goes_on, truth)
+        _check_truth(self.goes_on, truth)
+        return bool(truth)
+
+    # --- as a record ------------------------------------------------------------------------
+
+    def _recorded(self) -> tuple[Any, Any]:
+        """One record for the loop, and one for each of its results."""
+        init, functions = self._traced()
+        captured, (body, *test) = over_all_captured(*functions)
+        carry, structure = tree.flatten(init)
+        ys, structure_of_ys = tree.flatten(functions[0].output[1] if self.xs else None)
+        rows, remember = tree.leaves(self.xs), not isinstance(self.f, Checkpoint)
+        sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
+        loop = Loop(body, *sizes, self.n, self.reverse, stop, remember)
+        loop, operands = settled_before(loop, [*captured, *carry, *rows])
+        parts = results(self.op, loop, operands, self.checkpoint)
+        last = tree.unflatten(structure, parts[: len(carry)])
+        return last, tree.unflatten(structure_of_ys, parts[len(carry) :])
+
+    def _traced(self) -> tuple[Any, list[Traced]]:
+        """The first carry, with arrays for its numbers; a step; and the test before it, if any."""
+        init, xs = self.init, self.xs
+        rows = tree.map(_row_like, xs)
+        carried, *names = argument_names(self.f, 1 + len(xs))
+        names = [root(init, carried), *names]
+
+        def first() -> list[Any]:
+            arrays = actual(tree.leaves(xs))
+            return [*actual(tree.leaves(init)), *[x[-1 if self.reverse else 0] for x in arrays]]
+
+        def step(carry: Any) -> tuple[Any, Traced]:
+            done = traced(self.f, (carry, *rows), names, first)
+            return done.output[0] if xs else done.output, done
+
+        init, _, done = settle_carry(self.op.name, self.f, init, step)
+        if self.goes_on is None:
+            return init, [done]
+        test = traced(self.goes_on, (arrays_of(init),), names, first)
+        _check_truth(self.goes_on, test.output)
+        return init, [done, test]
+
+
+def unchanged(what: str, init: Any) -> Any:
+    """The result of a loop without steps."""
+    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
+    return arrays_of(init)
+
+
+def _row_like(x: Any) -> Any:
+    value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
+    return stand_in(value.shape[1:], value.dtype)
+
+
+def _check_truth(cond: Any, truth: Any) -> None:
+    if not isinstance(truth, np.ndarray | np.generic | bool | int | float) or np.shape(truth):
+        shape = f" of shape {np.shape(truth)}" if isinstance(truth, np.ndarray) else ""
+        raise TypeError(
+            f"while_loop: {label(cond)} returned {got(truth)}{shape}; one truth value is needed"
+        )
 
 
 def check_arrays(f: Callable[..., Any], x: Any) -> None:

@@ -1,43 +1,150 @@
-"""while_loop and fori_loop: repeat a step while a condition holds, or over a range."""
+"""scan, while_loop and fori_loop: repeat a step for each row, by a condition, or over a range."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.rules import Rules
-from tapegrad.declare.abstract import actual
 from tapegrad.errors.functions import argument_names, check_callable, label
 from tapegrad.errors.words import got
-from tapegrad.loops.carry import (
-    Counted,
-    arrays_of,
-    as_initial,
-    check_arrays,
-    check_carry,
-    is_number,
-    keep_result,
-    lend_carry,
-    on_arrays,
-    root,
-    settle_carry,
-)
-from tapegrad.loops.scanning import over_rows
-from tapegrad.loops.segments import check_checkpoint, last_carry
-from tapegrad.program.control.body import Traced, over_all_captured, settled_before, traced
-from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
+from tapegrad.loops.carry import Counted, Repetition, is_number, unchanged
+from tapegrad.loops.segments import check_checkpoint
+from tapegrad.program.control.ops import FORI_LOOP, SCAN, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
 from tapegrad.tree.numbers import describe, require_64_bits
 
-Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Carry, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    checkpoint: int | Literal["binomial"] | None = None,
+) -> tuple[Carry, Any]:
+    """Apply a function to each row in turn, passing a carry along.
+
+    On arrays it is this loop, with trees in place of arrays::
+
+        carry, ys = init, []
+        for x in xs:
+            carry, y = f(carry, x)
+            ys.append(y)
+        return carry, np.stack(ys)
+
+    On Tensors it is one record, however many rows there are: `f` is recorded once, as a
+    program that is run for each row, forward and backward. Compiled, it is a ``for`` loop.
+
+    Parameters
+    ----------
+    f
+        A function ``f(carry, x) -> (carry, y)`` of trees. The carry that it returns has the
+        structure, shapes and dtypes of the one it was given. If it is given or captures a
+        Tensor, it is recorded, so it cannot read values (``if``, ``float``; write `cond`,
+        `where`). With ``checkpoint(f)`` the backward pass recomputes each step and stores only
+        its carry.
+    init
+        The first carry. A Python number in it takes the dtype that `f` gives it.
+    xs
+        A tree of arrays; `f` gets a row of each. None if there are no rows.
+    length
+        The number of steps, needed where `xs` holds no array.
+    reverse
+        Whether to go from the last row to the first; row i of `ys` still belongs to row i of
+        `xs`.
+    checkpoint
+        How much is kept for derivatives. None: all that they need of every step. A number k: the
+        carry after every k steps; the k steps that follow it are repeated when a derivative needs
+        them, and their values are held only then. ``"binomial"``: of n steps, O(log n) carries, in
+        segments of segments: up to 1,024 steps, k is about ``sqrt(n)``, and each step is repeated
+        once; up to 32,768 it is twice, and so on. The values are the same; so are derivatives, but
+        for the order in which the cotangents of captured Tensors are added up.
+
+    Returns
+    -------
+    carry, ys
+        The last carry, and a tree like y with the rows stacked.
+
+    Raises
+    ------
+    TypeError
+        If `f` does not return a pair, or a carry of another structure or dtype, with the
+        path of the leaf; if `checkpoint` is neither a whole number nor a word.
+    ValueError
+        If a carry has another shape; if the lengths differ or are unknown, with the paths; if
+        `checkpoint` is another word, or a number below 1.
+    TraceError
+        If `f` reads a value where only shapes and dtypes are known.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.scan``, to which `checkpoint` is added.
+
+    The schedule with the fewest carries for as many repetitions has segments of unequal lengths (A.
+    Griewank and A. Walther, "Algorithm 799: revolve", ACM TOMS 26, 2000). Here all
+    segments of a level are equal, so that they are one loop, written once: where the other keeps
+    ``sqrt(2 n)`` carries and repeats each step once, this one keeps ``2 sqrt(n)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.scan(lambda total, x: (total + x, total), 0.0, np.array([1.0, 2.0, 3.0]))
+    (np.float64(6.0), array([0., 1., 3.]))
+    >>> def last(rate):
+    ...     return tg.scan(lambda y, _: (y * rate, None), 1.0, length=10)[0]
+    >>> tg.grad(last)(1.0), tg.grad(tg.grad(last))(1.0)
+    (array(10.), array(90.))
+    >>> def lean(rate):  # the carries after 0, 4 and 8 steps are kept
+    ...     return tg.scan(lambda y, _: (y * rate, None), 1.0, length=10, checkpoint=4)[0]
+    >>> tg.grad(lean)(1.0)
+    array(10.)
+    """
+    check_callable(f, "scan(f, init, xs): f")
+    checkpoint = check_checkpoint("scan", checkpoint)
+
+    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+        output = f(carry, x)
+        if not (isinstance(output, tuple) and len(output) == 2):
+            raise TypeError(
+                f"scan: {label(f)} must return (carry, y), with None for y if there is none; it "
+                f"returned {got(output)}"
+            )
+        return output
+
+    n = _length(xs, length)
+    return Repetition(SCAN, _like(f, step), init, checkpoint, (xs,), n, reverse).run()
+
+
+def _length(xs: Any, length: int | None) -> int:
+    """The number of steps."""
+    lengths: dict[str, int] = {}
+    for path, x in tree.named_leaves(xs, "xs"):
+        shape = np.shape(x) if not isinstance(x, Tensor) else x.shape
+        if not shape:
+            raise ValueError(
+                f"scan: {path} has no axis to go along; leave a value that is the same at each "
+                "step out of xs, and let f capture it; write np.array of a list of numbers"
+            )
+        lengths[path] = shape[0]
+    if length is not None:
+        length = operator.index(length)
+        if length < 0:
+            raise ValueError(f"scan: length must be 0 or more, not {length}")
+        lengths = {"length": length} | lengths
+    if not lengths:
+        raise ValueError("scan: xs holds no array, so length must say how many steps there are")
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{path} {n}" for path, n in lengths.items())
+        raise ValueError(f"scan: the lengths differ: {listed}")
+    return next(iter(lengths.values()))
 
 
 def while_loop(
@@ -104,13 +211,7 @@ def while_loop(
     check_callable(cond, "while_loop(cond, body, init): cond")
     check_callable(body, "while_loop(cond, body, init): body")
     checkpoint = check_checkpoint("while_loop", checkpoint)
-    return _while(WHILE_LOOP, cond, body, init, checkpoint)
-
-
-def _while(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
-    """`while_loop`, under the name of the function that the user called."""
-    args = op, cond, body, init
-    return on_arrays(init, body, partial(_plain, *args), partial(_recorded, *args, checkpoint))
+    return Repetition(WHILE_LOOP, body, init, checkpoint, goes_on=cond).run()[0]
 
 
 def fori_loop(
@@ -175,18 +276,18 @@ def fori_loop(
         def step(at: Counted) -> Counted:
             return Counted(at.i + 1, body(at.i, at.carry))
 
-        step, start = _like(body, step), Counted(first, init)
-        return _while(FORI_LOOP, lambda at: at.i < last, step, start, checkpoint).carry
+        args = FORI_LOOP, _like(body, step, True), Counted(first, init), checkpoint
+        return Repetition(*args, goes_on=lambda at: at.i < last).run()[0].carry
 
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
 
     if first >= last and not any(type(x) is Tensor or is_number(x) for x in tree.leaves(init)):
         # of no step nothing is known, and an error in it means nothing
-        return _unchanged("fori_loop", init)
+        return unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
-    n, step = len(numbers), _like(body, row)
-    return over_rows(FORI_LOOP, step, init, numbers, n, False, checkpoint)[0]
+    args = FORI_LOOP, _like(body, row, True), init, checkpoint
+    return Repetition(*args, (numbers,), len(numbers)).run()[0]
 
 
 def _whole(name: str, x: Any) -> Any:
@@ -203,66 +304,11 @@ def _whole(name: str, x: Any) -> Any:
     raise TypeError(f"fori_loop: {name} must be an integer, not {describe(x)}")
 
 
-def _like(body: Fn, step: Fn) -> Fn:
-    """A step of the loop, which calls the body: with its name, and the names of its arguments."""
-    counted = wraps(body)(step)
-    counted.__argument_names__ = argument_names(body, 2)[::-1]  # type: ignore[attr-defined]
-    return Checkpoint(counted) if isinstance(body, Checkpoint) else counted
-
-
-def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
-    """The loop on arrays."""
-    if not _truth(cond, init):
-        return _unchanged(op.name, init)
-
-    def step(carry: Any) -> Any:
-        return keep_result(body, body(lend_carry(carry)))
-
-    _, carry, _ = settle_carry(op.name, body, init, lambda carry: (step(carry), None))
-    while _truth(cond, carry):
-        before, carry = carry, step(carry)
-        check_carry(op.name, body, before, carry)
-    return carry
-
-
-def _unchanged(what: str, init: Any) -> Any:
-    """The result of a loop without steps."""
-    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
-    return arrays_of(init)
-
-
-def _truth(cond: Fn, carry: Any) -> bool:
-    truth = cond(lend_carry(carry))
-    check_arrays(cond, truth)
-    _check_truth(cond, truth)
-    return bool(truth)
-
-
-def _check_truth(cond: Fn, truth: Any) -> None:
-    if not isinstance(truth, np.ndarray | np.generic | bool | int | float) or np.shape(truth):
-        shape = f" of shape {np.shape(truth)}" if isinstance(truth, np.ndarray) else ""
-        raise TypeError(
-            f"while_loop: {label(cond)} returned {got(truth)}{shape}; one truth value is needed"
-        )
-
-
-def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
-    """One record for the loop, and one for each of its results."""
-    names = [root(init, name) for name in argument_names(body, 1)]
-
-    def first() -> list[Any]:
-        return actual(tree.leaves(init))
-
-    def step(carry: Any) -> tuple[Any, Traced]:
-        done = traced(body, (carry,), names, first)
-        return done.output, done
-
-    init, _, done = settle_carry(op.name, body, init, step)
-    carry, structure = tree.flatten(init)
-    test = traced(cond, (arrays_of(init),), names, first)
-    _check_truth(cond, test.output)
-    captured, codes = over_all_captured(done, test)
-    remember = not isinstance(body, Checkpoint)
-    loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
-    loop, operands = settled_before(loop, [*captured, *carry])
-    return tree.unflatten(structure, last_carry(op, loop, operands, checkpoint))
+def _like(fn: Callable[..., Any], step: Callable[..., Any], turned: bool = False) -> Any:
+    """A step of the loop, which calls a function: with its name, and the names of its arguments."""
+    called = wraps(fn)(step)
+    called.__name__ = label(fn)
+    if turned:
+        names = argument_names(fn, 2)[::-1]
+        called.__argument_names__ = names  # type: ignore[attr-defined]
+    return Checkpoint(called) if isinstance(fn, Checkpoint) else called

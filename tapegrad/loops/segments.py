@@ -18,13 +18,10 @@ from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
 from tapegrad.errors.words import got
-from tapegrad.ops.arithmetic import add
-from tapegrad.ops.logic import less, logical_and
-from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import NOTHING, from_these, program_of
+from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.ir import Input, inputs_at
+from tapegrad.program.ir import Input
 
 # of each level of loops, as long as the steps of a few levels are enough
 _MOST_STEPS = 32
@@ -60,10 +57,12 @@ def check_checkpoint(what: str, checkpoint: Any) -> Any:
 
 
 def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
-    """The last carry of a loop over rows, and the rows that its steps gave."""
-    n = loop.length or 0
+    """The last carry of a loop, and the rows that its steps gave."""
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
+    if loop.length is None:
+        return _last_carry(op, loop, operands, checkpoint)
+    n = loop.length
     size, levels = (n, 0) if checkpoint is None else schedule(n, checkpoint)
     if size >= n:
         whole = repeat(op, loop, operands)
@@ -140,13 +139,11 @@ def _of_one(loop: Loop) -> str:
 # --- a number of steps that a value decides -------------------------------------------------
 
 
-def last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+def _last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
     """The last carry of a loop that a value ends.
 
     Where it is not said how long a segment is, each is one step longer than the one before.
     """
-    if checkpoint == 1:
-        loop, checkpoint = attrs.evolve(loop, remember=False), None
     if checkpoint is not None:
         n = loop.n_captured
         loop = _of_growing(op, loop, int(checkpoint == "binomial"))
@@ -158,27 +155,28 @@ def last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) 
 
 def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     """A loop whose steps are loops, of at most as many steps as their first carry says."""
-    body, n = loop.body, loop.n_captured
+    assert loop.stop is not None
+    body, stop, n = loop.body, loop.stop, loop.n_captured
+    captured, carry, _ = loop.apart(body.inputs)
     size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
-    most, count = inputs_at((n, n + 1))
 
-    def with_inputs(code: Any, *new: Input) -> Any:
-        own = inputs_at(range(len(code.inputs)))
-        order = [*own[:n], *[NOTHING] * len(new), *own[n:]]
-        return from_these(code, order, (*code.inputs[:n], *new, *code.inputs[n:]))
+    def step(xs: list[Any]) -> list[Any]:
+        results = replayed(body, [*xs[:n], *xs[n + 2 :]])
+        return [xs[n + 1] + 1, *results]
 
-    step, further = with_inputs(body, size, done), with_inputs(loop.stop, size, done)
-    counting, testing = (Builder(x.inputs, x.constants, x.instructions) for x in (step, further))
-    outputs = (counting.emit(add, count, 1), *step.outputs)
-    step = attrs.evolve(step, instructions=tuple(counting.instructions), outputs=outputs)
-    both = testing.emit(logical_and, testing.emit(less, count, most), *further.outputs)
-    further = attrs.evolve(further, instructions=tuple(testing.instructions), outputs=(both,))
-    inner = attrs.evolve(loop, body=step, stop=further, n_carry=loop.n_carry + 1)
+    def goes_on(xs: list[Any]) -> list[Any]:
+        (further,) = replayed(stop, [*xs[:n], *xs[n + 2 :]])
+        return [np.logical_and(xs[n + 1] < xs[n], further)]
 
-    def segment(tensors: list[Any]) -> list[Any]:
-        first = [*tensors[: n + 1], np.asarray(0), *tensors[n + 1 :]]
-        whole = repeat(op, inner, first, lean=True)
-        return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
+    inputs = *captured, size, done, *carry
+    codes = program_of(body.label, inputs, step), program_of(stop.label, inputs, goes_on)
+    inner = attrs.evolve(loop, body=codes[0], stop=codes[1], n_carry=loop.n_carry + 1)
 
-    code = program_of(_of_one(loop), (*body.inputs[:n], size, *body.inputs[n:]), segment)
-    return attrs.evolve(inner, body=code, stop=with_inputs(loop.stop, size), remember=False)
+    def segment(xs: list[Any]) -> list[Any]:
+        whole = repeat(op, inner, [*xs[: n + 1], np.asarray(0), *xs[n + 1 :]], lean=True)
+        return [xs[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
+
+    inputs = *captured, size, *carry
+    code = program_of(_of_one(loop), inputs, segment)
+    test = program_of(stop.label, inputs, lambda xs: replayed(stop, [*xs[:n], *xs[n + 1 :]]))
+    return attrs.evolve(inner, body=code, stop=test, remember=False)

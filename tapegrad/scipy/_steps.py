@@ -20,7 +20,7 @@ from scipy.integrate import DOP853
 
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.errors import TraceError
-from tapegrad.loops.scanning import scan
+from tapegrad.loops.repeating import scan
 from tapegrad.ops.rows import index_select
 from tapegrad.scipy._calls import SolverCall, pullback
 from tapegrad.transforms.batches import vmap
