@@ -161,7 +161,7 @@ class Repetition:
         ys, structure_of_ys = tree.flatten(functions[0].output[1] if self.xs else None)
         rows, remember = tree.leaves(self.xs), not isinstance(self.f, Checkpoint)
         sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
-        loop = Loop(body, *sizes, self.n, self.reverse, stop, remember)
+        loop = Loop(body, stop, *sizes, self.n, self.reverse, remember)
         loop, operands = settled_before(loop, [*captured, *carry, *rows])
         parts = results(self.op, loop, operands, self.checkpoint)
         last = tree.unflatten(structure, parts[: len(carry)])

@@ -101,12 +101,15 @@ def _names(record: type) -> list[str]:
     return [x.name for x in attrs.fields(record) if x.init and x.name != "place"]
 
 
+def _fields(make: Callable[..., Any], **types: Any) -> Convert:
+    """The form of what is made of these attributes: a list of them."""
+    kind = tuple.__class_getitem__(tuple(types.values()))
+    return _as(kind, attrgetter(*types), lambda x: make(*x))
+
+
 def _record(record: type, make: Any = None) -> Convert:
-    """The form of records: a list of their fields."""
-    names, types = _names(record), get_type_hints(record)
-    kind = tuple.__class_getitem__(tuple([types[name] for name in names]))
-    make = make or record
-    return _as(kind, attrgetter(*names), lambda x: make(**dict(zip(names, x, strict=True))))
+    types = get_type_hints(record)
+    return _fields(make or record, **{name: types[name] for name in _names(record)})
 
 
 # --- values: options, a dict's keys, results --------------------------------------------------
@@ -266,18 +269,12 @@ _VALUES: dict[str, tuple[Any, Convert]] = {
         Ref,
         _as(str, lambda x: f"{_LETTERS[x.kind]}{x.index}", lambda x: Ref(_KINDS[x[0]], int(x[1:]))),
     ),
-    "slice": (
-        slice,
-        _as(tuple[int | None, ...], lambda x: (x.start, x.stop, x.step), lambda x: slice(*x)),
-    ),
+    "slice": (slice, _fields(slice, start=int | None, stop=int | None, step=int | None)),
     "ellipsis": (EllipsisType, _as(type(None), lambda x: None, lambda x: ...)),
     "hole": (Hole, _as(type(None), lambda x: None, lambda x: HOLE)),
     "dtype": (np.dtype, _as(str, lambda x: _dtype(x).str, _dtype)),
     "bytes": (bytes, _as(str, bytes.hex, bytes.fromhex)),
-    "complex": (
-        complex,
-        _as(tuple[float, float], lambda x: (x.real, x.imag), lambda x: complex(*x)),
-    ),
+    "complex": (complex, _fields(complex, real=float, imag=float)),
     "dict": (Mapping, _as(Any, lambda x: [*x.items()], dict)),
     "array": (np.ndarray, _array),
     "branch": (Branch, _record(Branch)),

@@ -235,7 +235,7 @@ def loop_of(
         taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
         stop = from_these(stop, taken, body.inputs[: len(taken)])
     sizes = len(carry), len(rows), len(outputs) - len(carry)
-    return Loop(body, *sizes, loop.length, loop.reverse, loop.remember, stop=stop)
+    return Loop(body, stop, *sizes, loop.length, loop.reverse, loop.remember)
 
 
 def settled(loop: Loop) -> tuple[Code, Loop] | None:

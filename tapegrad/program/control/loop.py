@@ -63,7 +63,7 @@ class Loop:
     """
 
     body: Code
-    stop: Code | None = attrs.field(default=None, kw_only=True)
+    stop: Code | None
     n_carry: int
     n_xs: int
     n_ys: int
