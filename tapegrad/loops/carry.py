@@ -18,7 +18,7 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.messages import check_returned
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import primal_of
-from tapegrad.core.writing import ASARRAY, CURRENT, append, recorded_from
+from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.declare.abstract import actual, stand_in
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
@@ -26,6 +26,7 @@ from tapegrad.errors.words import got
 from tapegrad.loops.segments import results
 from tapegrad.program.control.body import (
     Traced,
+    as_array,
     is_in_program,
     over_all_captured,
     settled_before,
@@ -294,12 +295,9 @@ def _give_dtypes(init: Any, like: Any) -> Any:
             return x
         if type(x) is not Tensor:
             return y
-        if in_program and y.dtype.kind in "iu":
-            # the bits that an int needs may differ from call to call
-            return append(ASARRAY, (x,), {"dtype": y.dtype.str})
-        if x.dtype != y.dtype:
-            return x.astype(y.dtype)
-        return append(ASARRAY, (x,), {}) if in_program else x
+        if in_program and (x.dtype == y.dtype or y.dtype.kind in "iu"):
+            return as_array(x, y.dtype)
+        return x if x.dtype == y.dtype else x.astype(y.dtype)
 
     return tree.map(array, init, like)
 

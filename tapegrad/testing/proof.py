@@ -509,9 +509,10 @@ def body_values(body: Code, held: Loop | Branch, operands: Values | None) -> lis
 
 
 def _as_input(x: Input, value: Any) -> Any:
-    known = value is not None and np.shape(value) == x.shape
-    array = np.asarray(value if known else np.zeros(x.shape), x.dtype)
-    return array.item() if x.number else array
+    if value is None or np.shape(value) != x.shape:
+        value = np.zeros(x.shape, x.dtype)
+    # an int may have more bits than its dtype
+    return np.asarray(value).item() if x.number else np.asarray(value, x.dtype)
 
 
 @np.errstate(all="ignore")

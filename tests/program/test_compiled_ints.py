@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from alike import same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,10 +81,18 @@ def test_an_int_too_large_for_an_array_of_ints_is_an_error_as_in_numpy(n, dtype)
         compiled(n, np.arange(3, dtype=dtype))
 
 
-@pytest.mark.parametrize(("first", "other"), [(5, 2**63), (2**63, -5)])
-def test_an_int_that_begins_a_loop_has_the_bits_of_the_first(first, other):
-    compiled = tg.compile(lambda n: tg.fori_loop(0, 3, lambda i, c: c + 1, n), check=True)
-    assert compiled(first) == first + 3
+@pytest.mark.parametrize(("first", "other"), [(5, 2**63), (2**63, -5), (5, 2**70)])
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda n: tg.fori_loop(0, 3, lambda i, c: c + 1, n),
+        lambda n: tg.scan(lambda c, x: (c, n), 0, np.arange(3))[1],
+        lambda n: tg.cond(n > 0, lambda n: n, lambda n: n, n),
+    ],
+)
+def test_an_int_in_a_loop_or_a_branch_has_the_bits_of_the_first(fn, first, other):
+    compiled = tg.compile(fn, check=True)
+    assert same_bits(compiled(first), np.asarray(fn(first)))
     with pytest.raises(OverflowError):
         compiled(other)
 

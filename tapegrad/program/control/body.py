@@ -46,7 +46,7 @@ from tapegrad.program.ir import (
 from tapegrad.program.lines import KINDS
 from tapegrad.program.program import Program, from_tape
 from tapegrad.transforms.replay import for_all
-from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant
+from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
@@ -156,14 +156,21 @@ def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
+def as_array(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """A recorded Python number as an array of this dtype, which it has in all calls."""
+    # how many bits an int needs may differ from call to call
+    return append(ASARRAY, (x,), {"dtype": dtype.str} if dtype.kind in "iu" else {})
+
+
 def _as_result(called: str, x: Any, path: str) -> Any:
+    of = f" as {path}" if path else ""
     if type(x) is Tensor:
-        if type(x._primal) is np.ndarray and x.origin is last_written().origin:
-            return x
-        return append(PARAMETER if type(x._primal) is np.ndarray else ASARRAY, (x,), {})
+        if type(x._primal) is not np.ndarray:
+            require_64_bits(x._primal, f"a result of {called}{of}")
+            return as_array(x, np.asarray(x._primal).dtype)
+        return x if x.origin is last_written().origin else append(PARAMETER, (x,), {})
     if isinstance(x, np.ndarray | np.generic | float | int | complex):
         return as_constant(np.asarray(x), called, True)
-    of = f" as {path}" if path else ""
     raise TypeError(
         f"{called} returned {got(x)}{of}; what is repeated or chosen by value gives "
         "arrays and numbers alone"
