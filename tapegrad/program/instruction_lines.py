@@ -126,23 +126,27 @@ def _each(frame: Frame, i: int, instruction: Instruction) -> bool:
 def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a view of memory that stays in place made once, or once for each row."""
     base: Any = instruction.operands[0]
-    if base not in frame.places or len(instruction.operands) > 1:
+    ref, place = frame.plan.refs[i], frame.places.get(base)
+    if place is None or len(instruction.operands) > 1:
         return False
-    if not _is_view(frame, instruction):
-        return False
-    ref = frame.plan.refs[i]
-    options = instruction.options
-    take: Any = methodcaller("transpose", options.get("axes"))
-    if instruction.op is reshape:
+    take: Any
+    if instruction.op is getitem:
+        index = instruction.options["index"]
+        # a number is copied, and so is what a mask selects
+        is_view = (instruction.shape != () or Ellipsis in index) and bool not in map(type, index)
+        in_order, take = False, itemgetter(index)
+    elif instruction.op is reshape:
+        is_view = in_order = place not in frame.strided
         take = methodcaller("reshape", instruction.shape)
-    elif instruction.op is getitem:
-        take = itemgetter(options["index"])
+    else:
+        is_view, in_order = True, frame.plan.turned.get(base) == axes_of(instruction)
+        take = methodcaller("transpose", instruction.options.get("axes"))
+    if not is_view:
+        return False
     name, note = frame.values[ref], f"a view of {frame.values[base]}"
-    suffix = frame.expression(i, values={base: ""})
-    frame.view(name, frame.places[base], take, suffix, note, instruction)
+    frame.view(name, place, take, frame.expression(i, values={base: ""}), note, instruction)
     frame.places[ref] = name
-    is_back = frame.plan.turned.get(base) == axes_of(instruction)
-    if instruction.op is getitem or (instruction.op is transpose and not is_back):
+    if not in_order:
         frame.strided.add(name)
     return True
 
@@ -201,7 +205,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
-        if not (frame.out(ref) or ref in owner or ref in plan.home)
+        if not (ref in plan.home or ref in owner or frame.out(ref))
         and instruction.nbytes >= cost.DROPPED_BYTES
         and not inner(instruction.options)
         and not _is_part_of_control(frame, ref.index, instruction)
@@ -214,13 +218,3 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
         if is_gone and owner.get(ref, ref) in holding:
             ended.setdefault(plan.runs[end][-1], []).append(frame.values[ref])
     return ended
-
-
-def _is_view(frame: Frame, instruction: Instruction) -> bool:
-    """Whether a result is a view of its operand, an array that stays in place."""
-    if instruction.op is getitem:
-        # a number is copied, and so is what a mask selects
-        index = instruction.options["index"]
-        is_array = instruction.shape != () or Ellipsis in index
-        return is_array and not any(isinstance(part, bool) for part in index)
-    return instruction.op is transpose or frame.places[instruction.operands[0]] not in frame.strided

@@ -69,11 +69,11 @@ class Plan:
         self.returned = results if inside is None else frozenset()
         self.templates = [template_of(program.of, x) for x in instructions]
         self.runs = _runs(program)
-        self.fits = list(map(takes_out, instructions, self.templates))
-        for i, run in enumerate(self.runs):
-            # a total is a number until its run has ended
-            if len(run) > 1 and instructions[i].op in TOTALS:
-                self.fits[i] = False
+        # a total is a number until its run has ended
+        self.fits = [
+            takes_out(x, template) and (len(run) == 1 or x.op not in TOTALS)
+            for x, template, run in zip(instructions, self.templates, self.runs, strict=False)
+        ]
         self.live = liveness(instructions, self.refs, results)
         owner, ends = self.live.owner, self.live.ends
         self.turned = layouts(program, self.fits)
@@ -112,7 +112,7 @@ class Plan:
         return (1 << (stop + 1)) - (1 << start) if self._inside is None else self._inside
 
     def _ended(self) -> tuple[dict[int, list[Ref]], dict[int, list[Ref]]]:
-        """The values that take places, by their last uses, and those that it overwrites.
+        """The values that take places, by their last uses; those overwritten there apart.
 
         Guests take theirs later, and results have arrays that are worth it to have others there.
         Of values that an instruction can write its result over, the first is that which has been
@@ -125,9 +125,9 @@ class Plan:
         for i, instruction in enumerate(self._program.instructions):
             x = self.refs[i]
             if i in ended and (old := self._overwritten(i, ended[i])):
-                if len(old) > 1:
-                    old.sort(key=lambda x: since.get(x, x.index))
+                old.sort(key=lambda x: since.get(x, x.index))
                 over[i], since[x] = old, since.get(old[0], old[0].index)
+                ended[i] = [x for x in ended[i] if x not in old]
             if not self.fits[i] or x in owner:
                 continue
             if x in results:
@@ -182,14 +182,12 @@ class Plan:
             As `_ended` gives them.
         """
         for i, run in reversed([*enumerate(self.runs)]):
-            overwritten = over.get(i, ())
             for x in ended.get(i, ()):
-                if x not in overwritten:
-                    self._take(x)
+                self._take(x)
             begun = begins[i]
             if begun in self.home:
                 self._release(begun, i)
-            for x in overwritten:
+            for x in over.get(i, ()):
                 self._take(x)
             if i == run.start:
                 self._arrays.clear()
@@ -203,9 +201,10 @@ class Plan:
         if x in self.turned:
             shape = ordered(shape, self.turned[x])
         layout = shape, instruction.dtype
+        free = self._arrays.get(layout)
         # places of parts that are written directly are made once, of a buffer
-        is_apart = any(part.direct for part in self.filled.get(x, ()))
-        free = (None if is_apart else self._arrays.get(layout)) or self._free[layout]
+        if not free or any(part.direct for part in self.filled.get(x, ())):
+            free = self._free[layout]
         self.home[x] = free.pop() if free else Buffer(*layout)
 
     def _release(self, x: Ref, begin: int) -> None:

@@ -78,10 +78,8 @@ def runner(program: Code) -> Maker:
     # a line of a program is not the user's
     namespace = {**frame.names.namespace, "__name__": __name__}
     code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
-    defined: dict[str, Any] = {}
-    exec(code, defined)
-    # popped, since the names would hold the function, which holds them
-    return Maker(frame.arena, defined.pop("run").__code__, namespace)
+    (function,) = [x for x in code.co_consts if type(x) is CodeType]
+    return Maker(frame.arena, function, namespace)
 
 
 def written(program: Code, names: Names) -> Frame:

@@ -59,39 +59,19 @@ def lay_out(builder: Builder) -> None:
 
     Fires on any number beside an array, on a bias, on lengths of vectors and on gates.
     """
-    builder.rewrite(_with_operands_laid_out, set(filter(is_elementwise, builder.ops)))
+    builder.rewrite(_on_laid_out, set(filter(is_elementwise, builder.ops)))
 
 
-def _with_operands_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
+def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
     if instruction.number:
         return None
-    typed = _typed(builder, instruction)
-    laid = _beside(builder, typed)
-    return None if laid is instruction else laid
-
-
-def _beside(builder: Builder, instruction: Instruction) -> Instruction:
-    """An instruction whose operands lie in the same order, if that is quicker."""
-    shape, operands = instruction.shape, instruction.operands
-    if not 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
-        return instruction
-    # most lie as they should
-    instructions, masks = builder.instructions, instruction.op is multiply
-    for x in operands:
-        if type(x) is Ref and x[0] == "instruction":
-            source = instructions[x[1]]
-            own, is_view = source.shape, source.op is transpose or source.op is getitem
-        else:
-            own, is_view = builder.shape(x), False
-        if own and (own != shape or is_view or (masks and builder.dtype(x).kind == "b")):
-            break
-    else:
-        return instruction
-    apart = [x for x in operands if builder.shape(x) not in ((), shape)]
-    if len(apart) > 1 or len(apart) == len(operands):
-        return instruction
-    laid = tuple([_laid_out(builder, x, instruction) for x in operands])
-    return instruction if laid == operands else instruction.on(laid)
+    shape, operands = instruction.shape, _typed(builder, instruction)
+    if 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
+        shapes = [builder.shape(x) for x in operands]
+        n_apart = len(shapes) - shapes.count(shape) - shapes.count(())
+        if n_apart < min(2, len(shapes)):
+            operands = tuple([_laid_out(builder, x, instruction) for x in operands])
+    return None if operands == instruction.operands else instruction.on(operands)
 
 
 def _laid_out(builder: Builder, x: Operand, instruction: Instruction) -> Operand:
@@ -102,8 +82,8 @@ def _laid_out(builder: Builder, x: Operand, instruction: Instruction) -> Operand
     own, shape = builder.shape(x), instruction.shape
     if type(x) is not Ref or own == ():
         return x
-    masks = instruction.op is multiply and instruction.dtype.kind == "f"
-    if masks and builder.dtype(x) == np.dtype(bool):
+    is_gate = instruction.op is multiply and instruction.dtype.kind == "f"
+    if is_gate and builder.dtype(x).kind == "b":
         x = builder.emit(astype, x, dtype=instruction.dtype)
     if own == shape:
         return x if _in_c_order(builder, x) else builder.emit(copy, x)
@@ -125,31 +105,27 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
         # a new array is made in the order of what it is made of
         ref = builder.refs[builder.at]
         return any(type(y) is Ref and y == ref for y in builder.outputs)
-    # after the first slice everything must be taken
-    parts = [part for part in source.options["index"] if part is not None]
-    first = next((k for k, part in enumerate(parts) if type(part) is slice), len(parts))
-    whole = all(part == slice(None) for part in parts[first + 1 :])
-    steps = first < len(parts) and parts[first].step not in (None, 1)
-    return whole and not steps and _in_c_order(builder, source.operands[0])
+    like = np.empty(builder.shape(source.operands[0]), bool)
+    is_whole = like[source.options["index"]].flags.c_contiguous
+    return is_whole and _in_c_order(builder, source.operands[0])
 
 
-def _typed(builder: Builder, instruction: Instruction) -> Instruction:
-    """An instruction whose numbers are constants of the dtype of its arrays, if all have one."""
+def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
+    """Operands whose numbers are constants of the dtype of the arrays, if all have one."""
     operands = instruction.operands
     numbers: list[Any] = [x for x in operands if type(x) is not Ref]
     if not numbers:
-        return instruction
+        return operands
     dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
     if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
-        return instruction
+        return operands
     if dtype.kind == "f" and complex in map(type, numbers):
-        return instruction
+        return operands
     # a number that is too large is left to the run, which warns
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
-        return instruction
-    typed = [x if type(x) is Ref else builder.filled(x, dtype) for x in operands]
-    return instruction.on(tuple(typed))
+        return operands
+    return tuple([x if type(x) is Ref else builder.filled(x, dtype) for x in operands])
 
 
 @functools.lru_cache
