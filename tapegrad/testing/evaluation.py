@@ -14,18 +14,18 @@ cancels stays so.
 The terms of a sum may be added in any order, and where they are products, with these not rounded:
 so does a product of matrices, with instructions that multiply and add at once. Each result of a
 sum, of a product of matrices, or of what adds several of these, is off by itself and by a unit in
-the last place of the sum of its terms' sizes. It is exact only if that sum is too, and if the
-wider dtype sees the lowest bit of its smallest term beside it; a sum of products that cancel is
-not, unless the products are exact. So is a loop's carry to which each step does nothing but add.
-Where the sum overflows, another order may, and anything goes. Of a complex number each part is off
-by itself, by a unit in the last place of the whole, for products are rounded so.
+the last place of the sum of its terms' sizes. It is exact only if each partial sum is: if the
+dtype has a bit for each, from the highest of the sum of the sizes to the lowest of all terms. A
+loop's carry to which each step does nothing but add is such a sum. Where the sum of the sizes
+overflows, the result of another order may be any number, infinite or nan. Of a complex number each
+part is off by itself, by a unit in the last place of the whole, for products are rounded so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
 from itertools import count
 from typing import Any
 
@@ -56,20 +56,31 @@ def _as_it_is(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> 
 
 
 @np.errstate(all="ignore")
-def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is) -> list[Any]:
+def evaluated(
+    code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is, sums: _Sums | None = None
+) -> list[Any]:
     """The outputs of a program, of which every instruction calls its op's forward function.
+
+    Parameters
+    ----------
+    code, inputs
+        The program and its inputs.
+    rounding
+        What rounding does to each result.
+    sums
+        Filled with the terms of the program's sums, if rounding moves them.
 
     Raises
     ------
     EndlessError
         If a loop takes more than a thousand steps to end.
     """
-    sums = _Sums()
+    known = _Sums() if sums is None else sums
 
     def apply(instruction: Instruction, operands: list[Any]) -> Any:
         this = rounding
         if isinstance(rounding, Rounded):
-            this = attrs.evolve(rounding, terms=sums.terms_of(instruction, operands))
+            this = attrs.evolve(rounding, terms=known.terms_of(instruction, operands))
         return _result(instruction, operands, this)
 
     return interpreted(code, inputs, apply)
@@ -121,36 +132,47 @@ def _giving(op: Rules, k: int) -> Rules:
 
 
 def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
-    n, n_carry = loop.n_captured, loop.n_carry
+    n, n_carry, n_outputs = loop.n_captured, loop.n_carry, len(loop.body.outputs)
     carry = operands[n : n + n_carry]
     rows: list[list[Any]] = []
-    moves = isinstance(rounding, Rounded)
-    sums = {k: _size(carry[k]) for k in _accumulated(loop)} if moves else {}
+    added = _added(loop) if isinstance(rounding, Rounded) else {}
+    body = attrs.evolve(loop.body, outputs=(*loop.body.outputs, *added.values()))
+    values = {k: [np.asarray(carry[k], body.of(body.outputs[k]).dtype)] for k in added}
+    terms = {k: Terms.of_value(x) for k, (x,) in values.items()}
 
     def step(inputs: list[Any]) -> list[Any]:
         if loop.stop is not None and len(rows) == _MOST_STEPS:
             raise EndlessError
-        return evaluated(loop.body, inputs, rounding)
+        sums = _Sums()
+        results = evaluated(body, inputs, rounding, sums)
+        for (k, ref), x in zip(added.items(), results[n_outputs:], strict=True):
+            value = np.asarray(x, values[k][0].dtype)
+            values[k].append(value)
+            terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
+        return results
 
     goes_on = None if loop.stop is None else partial(evaluated, loop.stop)
-    for _, inputs, results in loop.stepped(operands, step, goes_on):
-        for k, size in sums.items():
-            sums[k] = size + _size(results[k] - inputs[n + k])
+    for _, _, results in loop.stepped(operands, step, goes_on):
         carry = results[:n_carry]
-        rows.append(results[n_carry:])
-    for k, size in sums.items():
-        carry[k] = rounding.reordered(carry[k], size)  # type: ignore[attr-defined]
+        rows.append(results[n_carry:n_outputs])
+    for k, total in terms.items():
+        assert isinstance(rounding, Rounded)
+        carry[k] = attrs.evolve(rounding, terms=total)(_ADDED, values[k], {}, carry[k])
     if loop.reverse:
         rows.reverse()
     likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
     return Parts((*carry, *[stacked([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
-def _accumulated(loop: Loop) -> list[int]:
-    """The floating carries to which each step does nothing but add."""
+# the values that a loop adds up
+_ADDED = Rules("added", lambda *values: reduce(np.add, values), (), add.jvp)
+
+
+def _added(loop: Loop) -> dict[int, Any]:
+    """The term of each floating carry to which a step does nothing but add."""
     body, n = loop.body, loop.n_captured
     used = [x for instruction in body.instructions for x in instruction.operands]
-    sums = []
+    added = {}
     for k, out in enumerate(body.outputs[: loop.n_carry]):
         instruction = body.of(out) if type(out) is Ref else None
         if type(instruction) is not Instruction or instruction.op is not add:
@@ -159,8 +181,8 @@ def _accumulated(loop: Loop) -> list[int]:
             continue
         carry = Ref("input", n + k)
         if carry in instruction.operands and used.count(carry) == 1 and out not in used:
-            sums.append(k)
-    return sums
+            (added[k],) = [x for x in instruction.operands if x != carry]
+    return added
 
 
 # --- sums, whose terms may be added in any order --------------------------------------------
@@ -193,6 +215,17 @@ class Terms:
         # those of a Fourier transform are complex
         return cls(*map(_size, added))
 
+    @classmethod
+    def of_value(cls, x: Array) -> Terms:
+        """Those of a sum of one term, which is known."""
+        dtype = np.finfo(x.dtype).dtype
+        wide = _widened(x, dtype, _wider(dtype))
+        return cls(_finite_size(wide), _units(wide))
+
+    def plus(self, other: Terms) -> Terms:
+        """Those of the sum of both."""
+        return Terms(self.size + other.size, self.units + other.units)
+
     def moved(self, op: Rules, rest: Sequence[Any], options: Any) -> Terms:
         """Those of the same sums, or of sums of them, after an op of one operand."""
         return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.units)])
@@ -205,8 +238,8 @@ class Terms:
         size
             The sum of the sizes in the dtype of the result.
         """
-        # beyond, the wider dtype would not see the smallest term beside the sum
-        bits = np.finfo(np.result_type(self.size)).nmant + 1
+        # all partial sums are multiples of the lowest bit, so those of so many bits have no more
+        bits = np.finfo(np.result_type(size)).nmant + 1
         return (size == self.size) & (self.size * self.units <= 2.0**bits)
 
 
@@ -233,7 +266,7 @@ class _Sums:
         terms = None
         if op is add and self.sums.issuperset(operands):
             one, other = [self.terms[x] for x in operands]
-            terms, adds = Terms(one.size + other.size, one.units + other.units), True
+            terms, adds = one.plus(other), True
         elif first is not None and (moves or op is sum_):
             rest, adds = values[1:], op is sum_ or operands[0] in self.sums
             terms = first if op is negative else first.moved(op, rest, instruction.options)
@@ -255,6 +288,10 @@ def _is_outer(product: Instruction, values: Sequence[Any]) -> bool:
 
 
 # --- rounding, off on purpose ---------------------------------------------------------------
+
+# the result of a sum that overflows in some order, up to the sign; what depends on it may be the
+# same for some of these, but not for all if the order matters
+_ANYTHING = (0.0, np.nan, np.inf, 1.0)
 
 
 @attrs.frozen
@@ -282,11 +319,9 @@ class Rounded:
         terms = self.terms or (Terms.of(op, operands, options, dtype) if facts(op).adds else None)
         if terms is not None:
             size = np.asarray(terms.size).astype(dtype)
-            # anything, where it overflows in this order or another, beside infinities too
-            over = ~np.isfinite(size)
-            ulp = np.where(np.isfinite(result) & ~over, np.spacing(size), 0)
-            result = np.where(over, np.nan if self.seed % 2 else 0.0, result)
-            exact = exact & _of_parts(terms.are_exact(size) & ~over, result)
+            over = _of_parts(~np.isfinite(size), result)
+            ulp = np.where(np.isfinite(result) & np.isfinite(size), np.spacing(size), 0)
+            exact = exact & _of_parts(terms.are_exact(size), result) & ~over
         elif not is_elementwise(op):
             sizes = [_size(x) for x in operands]
             try:
@@ -308,19 +343,14 @@ class Rounded:
                 (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
             )
         parts, ulp, signs = _parts(result), _of_parts(ulp, result), _signs(mixed, self.seed, result)
-        off = signs * np.copysign(ulp, parts)
+        moved = parts + signs * np.copysign(ulp, parts)
         if terms is not None and self.seed % 2:
             # where large terms cancel, another order leaves others of the small ones
-            off = np.where(np.abs(parts) < ulp, -parts * (1.5 + signs / 2), off)
-        return _like(result, np.where(exact, parts, parts + off))
-
-    def reordered(self, result: Any, size: Any) -> Any:
-        """A sum that was added up step by step, whose terms have sizes of this sum."""
-        places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
-        ulp = np.where(np.isfinite(size), np.spacing(size), np.nan)
-        off = _signs(places + np.sum(_mixed(size)), self.seed, result) * _of_parts(ulp, result)
-        still = _of_parts((size == 0) | ~np.isfinite(result), result)
-        return _like(result, np.where(still, _parts(result), _parts(result) + off))
+            moved = np.where(np.abs(parts) < ulp, parts * -(0.5 + signs / 2), moved)
+        if terms is not None:
+            # beside infinities too
+            moved = np.where(over, signs * _ANYTHING[self.seed % len(_ANYTHING)], moved)
+        return _like(result, np.where(exact, parts, moved))
 
 
 def _is_exact(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:

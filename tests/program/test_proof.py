@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -294,11 +295,38 @@ def test_singular_values_are_proved_on_moderate_inputs_since_lapack_may_not_retu
         assert all(np.abs(y).max() < 1e9 for (y,) in tried)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_of_large_terms_that_cancel_another_order_leaves_any_of_the_small_ones() -> None:
-    program = trace(lambda x: 0 * np.cosh(np.sum(x)), (np.ones(4),), {})
+def after(total: Any) -> tuple[Any, ...]:
+    """A sum, and what depends on whether it is finite."""
+    return total, 0 * np.cosh(total), total * -np.inf
+
+
+# programs that add four products, in order or in any
+SUMS: dict[str, Any] = {
+    "sum": lambda x, y: after(np.sum(x * y)),
+    "product of matrices": lambda x, y: after(x @ y),
+    "loop": lambda x, y: after(tg.scan(lambda c, r: (c + r[0] * r[1], None), 0.0, (x, y))[0]),
+}
+AWKWARD = (0.0, 1.0, 1.0 + 2.0**-52, 3.0, 0.7, 1e138, 1.7e307, 1.7e308, np.inf)
+TERMS = (
     # 1000, or 5 in another order; a unit in the last place of the large terms is far more
-    known = Known.of(program, [np.array([1e138, 5.0, -1e138, -1e3])])
-    assert known
-    assert np.isnan(known.outputs).all()
-    assert difference(known.outputs, [np.float64(0.0)], known, ["y"]) is None
+    ([1e138, 5.0, -1e138, -1e3], [1.0] * 4),
+    # the sum is exact, and so is that of the sizes, but 3 + 2**-52 is not
+    ([2.0, -2.0, 1.0 + 2.0**-52, -1.0 - 3 * 2.0**-52], [1.0] * 4),
+)
+
+
+@pytest.mark.parametrize("name", SUMS)
+@np.errstate(all="ignore")
+def test_the_terms_of_a_sum_may_be_added_in_any_order(name: str) -> None:
+    program = trace(SUMS[name], (X, X), {})
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(AWKWARD, (2, 4)) * rng.choice([-1, 1], (2, 4)) for _ in range(24)]
+    for terms in (*TERMS, *drawn):
+        known = Known.of(program, [np.array(x) for x in terms])
+        assert known
+        x, y = np.array(terms, np.longdouble)
+        # each product is rounded, or added as it is
+        for products in (x * y, (x * y).astype(np.float64)):
+            for order in itertools.permutations(range(4)):
+                total = functools.reduce(lambda s, k: np.float64(s + products[k]), order, 0.0)
+                assert difference(known.outputs, after(total), known, ["y"] * 3) is None
