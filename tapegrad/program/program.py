@@ -191,13 +191,14 @@ def from_tape(
     taken: dict[Any, Ref] = {}
     for record, name, stage, place in noted(records, names, variables):
         op, operands, value = record.op, record._operands, record._primal
+        options = record._options
         if record in refs or op is SWEEP:
             continue
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
             refs[record] = operand(value)
-        elif op is PART and (of := (refs[operands[0]], record._options["index"])) in taken:
+        elif op is PART and (of := (refs[operands[0]], options["index"])) in taken:
             refs[record] = taken[of]
         else:
             is_array = type(value) is np.ndarray
@@ -205,7 +206,7 @@ def from_tape(
                 op,
                 tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
                 # a record's never change
-                KEPT(record._options),
+                KEPT(options) if options else options,
                 value.shape if is_array else record.shape,
                 value.dtype if is_array else record.dtype,
                 type(value) in PYTHON_NUMBERS,
@@ -216,7 +217,7 @@ def from_tape(
             )
             refs[record] = results_of[len(instructions)]
             if op is PART:
-                taken[refs[operands[0]], record._options["index"]] = refs[record]
+                taken[of] = refs[record]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())

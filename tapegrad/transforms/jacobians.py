@@ -235,13 +235,10 @@ def by_blocks(
         stop = min(start + step, n)
         moved, directions, first = [], [], 0
         for x in ends:
-            own = colors[first : first + x.size]
-            at = np.flatnonzero((own >= start) & (own < stop))
-            if at.size:
-                units = np.zeros((stop - start, x.size), x.dtype)
-                units[own[at] - start, at] = 1
+            units = np.equal.outer(np.arange(start, stop), colors[first : first + x.size])
+            if units.any():
                 moved.append(x)
-                directions.append(units.reshape(stop - start, *x.shape))
+                directions.append(units.astype(x.dtype).reshape(stop - start, *x.shape))
             first += x.size
 
         def along(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
