@@ -57,7 +57,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     g = _solid(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return _dot(g, x2.T) if type(x2) is np.ndarray else np.dot(g, x2.T)
+        return _dot(g, x2.T) if type(x2) is np.ndarray else g @ x2.T
     if left == right == 1:
         return g * x2
     if right == 1:
@@ -75,7 +75,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     g = _solid(g)
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return _dot(x1.T, g) if type(g) is np.ndarray else np.dot(x1.T, g)
+        return _dot(x1.T, g) if type(g) is np.ndarray else x1.T @ g
     if left == right == 1:
         return g * x1
     if left == 1:
