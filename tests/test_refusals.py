@@ -220,6 +220,12 @@ LOOPS: list[Refusal] = [
     ],
     (TypeError, scanned(lambda c, x: c), "must return (carry, y)"),
     (TypeError, scanned(lambda c, x: (c, x, x)), "must return (carry, y)"),
+    # of a function without a name, that of the function in it
+    (
+        ValueError,
+        lambda v: tg.fori_loop(0, 2, functools.partial(lambda k, i, c: c[k:], 1), v),
+        "fori_loop: <lambda> must return a carry",
+    ),
     (
         TypeError,
         lambda v: tg.scan(lambda c, x: (c, x), {"a": v, "b": "text"}, np.ones(2)),
