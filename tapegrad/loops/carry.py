@@ -29,7 +29,8 @@ from tapegrad.program.control.body import (
     as_array,
     is_in_program,
     over_all_captured,
-    settled_before,
+    replayed,
+    settled,
     traced,
 )
 from tapegrad.program.control.loop import Loop
@@ -163,8 +164,11 @@ class Repetition:
         rows, remember = tree.leaves(self.xs), not isinstance(self.f, Checkpoint)
         sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
         loop = Loop(body, stop, *sizes, self.n, self.reverse, remember)
-        loop, operands = settled_before(loop, [*captured, *carry, *rows])
-        parts = results(self.op, loop, operands, self.checkpoint)
+        if (apart := settled(loop)) is not None:
+            # so the gradients of what is the same in each step are recorded once too
+            early, loop = apart
+            captured = replayed(early, captured)
+        parts = results(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
         last = tree.unflatten(structure, parts[: len(carry)])
         return last, tree.unflatten(structure_of_ys, parts[len(carry) :])
 

@@ -50,8 +50,6 @@ from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
-# a value that no program has
-NOTHING = Ref("input", -1)
 
 
 @attrs.frozen(slots=False)
@@ -239,7 +237,8 @@ def loop_of(
     stop = loop.stop
     if stop is not None:
         # what a step computes it does not know
-        taken = [x if x.kind == "input" else NOTHING for x in (*captured, *carry)]
+        nothing = Ref("input", -1)
+        taken = [x if x.kind == "input" else nothing for x in (*captured, *carry)]
         stop = from_these(stop, taken, body.inputs[: len(taken)])
     sizes = len(carry), len(rows), len(outputs) - len(carry)
     return Loop(body, stop, *sizes, loop.length, loop.reverse, loop.remember)
@@ -264,17 +263,6 @@ def settled(loop: Loop) -> tuple[Code, Loop] | None:
     outputs = [x for x in (*captured, *early) if x in read]
     left = loop_of(loop, outputs, carry, rows, body.outputs)
     return from_these(body, captured, outputs=outputs), left
-
-
-def settled_before(loop: Loop, operands: Sequence[Any]) -> tuple[Loop, list[Any]]:
-    """A loop without what is the same in each step, which is recorded before it, and its operands.
-
-    So its gradients are recorded once too.
-    """
-    apart, n = settled(loop), loop.n_captured
-    if apart is None:
-        return loop, [*operands]
-    return apart[1], [*replayed(apart[0], operands[:n]), *operands[n:]]
 
 
 def input_of(value: Any) -> Input:
