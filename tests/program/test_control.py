@@ -14,7 +14,8 @@ from programs import trace
 
 import tapegrad as tg
 from tapegrad.declare.parts import MultiOutputOp
-from tapegrad.program.passes import split_loops, trim_loops
+from tapegrad.program import PASSES
+from tapegrad.program.passes import hoist, split_loops, trim_loops
 from tapegrad.testing import check_compiled
 
 
@@ -26,15 +27,22 @@ def sharing():
 
 
 @depth("loop")
-@given(terms, st.integers(1, 3), st.booleans(), st.booleans())
-def test_scan_compiled_computes_the_same(terms, n, reverse, remember):
+@given(
+    terms,
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([PASSES, (trim_loops,), (hoist,), (split_loops,), (trim_loops, split_loops)]),
+)
+def test_scan_compiled_computes_the_same(terms, n, reverse, remember, passes):
     args, tangents = arguments(n), arguments(n, 1)
     scanned, unrolled = losses(terms, reverse, remember)
     both = tg.compile(
         lambda *args: (
             tg.value_and_grad(scanned, (0, 1, 2))(*args),
             tg.hvp(scanned, args, tangents),
-        )
+        ),
+        passes=passes,
     )
     expected = tg.value_and_grad(unrolled, (0, 1, 2))(*args), tg.hvp(unrolled, args, tangents)
     same(both(*args), expected)
