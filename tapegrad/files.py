@@ -30,6 +30,7 @@ from tapegrad.tree.ownership import Array, readonly_array
 
 __all__ = ["load", "load_metadata", "save"]
 
+Reader: TypeAlias = Callable[[], Any]
 R = TypeVar("R")
 FilePath: TypeAlias = "str | os.PathLike[str]"
 
@@ -71,18 +72,15 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     {'w': array([1., 1.])}
     {'epoch': 3}
     """
-    arrays = _arrays(tree, takes_complex=not _is_safetensors(path))
+    package = _package(path)
+    arrays = _arrays(tree, takes_complex=package is None)
     text = json.dumps(metadata, default=_plain)
     if len(text) > _MOST_METADATA:
         raise ValueError(f"metadata of {len(text):,} bytes are too large; save them as arrays")
-    if _is_safetensors(path):
-        _import_safetensors()
-        from safetensors.numpy import save as pack
-
+    if package is not None:
         _refuse_name(arrays, "__metadata__")
-        packed = pack(
-            {name: np.asarray(x, order="C") for name, x in arrays.items()}, {"json": text}
-        )
+        ordered = {name: np.asarray(x, order="C") for name, x in arrays.items()}
+        packed = package.numpy.save(ordered, {"json": text})
         replace(path, lambda file: file.write(packed))
         return
 
@@ -141,13 +139,14 @@ def load(path: FilePath, like: Tree, partial: bool = False) -> Tree:
     if len(wanted) != len(leaves):
         raise ValueError("two leaves of the tree have one path")
 
-    def read(entries: Mapping[str, Entry]) -> list[Any]:
+    def read(contained: Reader, text: Reader) -> list[Any]:
+        entries = contained()
         differences = _differences(wanted, entries, partial)
         if differences:
             raise FileError("; ".join(differences))
         return [_as(leaf, entries[name].read()) for name, leaf in wanted.items()]
 
-    return tree.unflatten(structure, _with_entries(path, read))
+    return tree.unflatten(structure, _opened(path, read))
 
 
 def load_metadata(path: FilePath) -> dict[str, Any]:
@@ -171,57 +170,50 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
     {'epoch': 3}
     """
 
-    def read(file: Any) -> dict[str, Any]:
-        if _is_safetensors(path):
-            with _safe_open(path) as opened:
-                text = (opened.metadata() or {}).get("json", "{}")
-            if len(text) > _MOST_METADATA:
-                raise FileError(f"its {_METADATA} is too large")
-        else:
-            with zipfile.ZipFile(file) as archive:
-                text = text_of(archive, _METADATA, _MOST_METADATA)
-        metadata = json.loads(text)
+    def read(entries: Reader, text: Reader) -> dict[str, Any]:
+        metadata = json.loads(text())
         if not isinstance(metadata, dict):
             raise FileError("its metadata are not a mapping of names to values")
         return metadata
 
-    return _guarded(path, read)
+    return _opened(path, read)
 
 
 # --- reading ------------------------------------------------------------------------------
 
 
-def _with_entries(path: FilePath, use: Callable[[Mapping[str, Entry]], Any]) -> Any:
-    def read(file: Any) -> Any:
-        if _is_safetensors(path):
-            with _safe_open(path) as opened:
-                return use({name: _safetensors_entry(opened, name) for name in opened.keys()})  # noqa: SIM118
-        with zipfile.ZipFile(file) as archive:
-            return use(entries_of(archive, _METADATA))
+def _opened(path: FilePath, use: Callable[[Reader, Reader], R]) -> R:
+    """The result of a function of two that read a file: its arrays by name, and its metadata."""
+    package = _package(path)
 
-    return _guarded(path, read)
+    def read(file: Any) -> R:
+        if package is None:
+            with zipfile.ZipFile(file) as archive:
+                return use(
+                    lambda: entries_of(archive, _METADATA),
+                    lambda: text_of(archive, _METADATA, _MOST_METADATA),
+                )
+        with package.safe_open(named(path), framework="np") as opened:
+            return use(
+                lambda: {name: _safetensors_entry(opened, name) for name in opened.keys()},  # noqa: SIM118
+                lambda: (opened.metadata() or {}).get("json", "{}"),
+            )
 
-
-def _guarded(path: FilePath, read: Callable[[Any], R]) -> R:
-    if _is_safetensors(path):
-        _import_safetensors()
     return guarded(path, read, "tapegrad.save")
 
 
-def _import_safetensors() -> None:
+def _package(path: FilePath) -> Any:
+    """The package that writes and reads a file; None for a zip."""
+    if not named(path).endswith(".safetensors"):
+        return None
     try:
-        import safetensors  # noqa: F401
+        import safetensors.numpy
     except ImportError as error:
         raise ImportError(
             "files that end in .safetensors need the package of that name: "
             "pip install safetensors, or name the file .npz"
         ) from error
-
-
-def _safe_open(path: FilePath) -> Any:
-    from safetensors import safe_open
-
-    return safe_open(named(path), framework="np")
+    return safetensors
 
 
 # the names that the format has for what NumPy has
@@ -321,10 +313,6 @@ def _plain(x: Any) -> Any:
 def _dtype(x: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
     return dtype
-
-
-def _is_safetensors(path: FilePath) -> bool:
-    return named(path).endswith(".safetensors")
 
 
 # --- archives: a zip of `.npy` entries and one text ------------------------------------------
