@@ -34,7 +34,7 @@ from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.entry import read
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import COMPLEX, name_of_op
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import closed, opened, substituted
 
 
 def register(jax: Any, structure: tree.Structure) -> None:
@@ -69,18 +69,14 @@ def register_records(jax: Any, records: Iterable[type]) -> None:
 
 
 def _register(jax: Any, node: type) -> None:
-    fields = tree.fields_of(node) or ()
     util = jax.tree_util
 
     def flatten(record: Any) -> Any:
-        children = [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields]
-        return children, record if hasattr(node, "__tree_static__") else None
+        _, keys, children = opened(record)
+        return [(util.GetAttrKey(key), x) for key, x in zip(keys, children, strict=False)], keys
 
-    def unflatten(aux: Any, children: Any) -> Any:
-        if aux is not None:
-            return aux
-        arguments = [argument for _, argument in fields]
-        return node(**dict(zip(arguments, children, strict=True)))
+    def unflatten(keys: Any, children: Any) -> Any:
+        return closed(node, keys, [*children])
 
     try:
         util.register_pytree_with_keys(node, flatten, unflatten)
