@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from inspect import signature
 from itertools import count as numbers
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
     """
     _outputs(code, infers)
     if len(code.outputs) != code.structure.size:
-        _fail("the results do not fill their tree")
+        raise Malformed("the results do not fill their tree")
 
 
 def _outputs(code: Code, infers: Infers) -> list[Any]:
@@ -53,9 +53,9 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
     for x in code.inputs:
         kind = KINDS.get(x.dtype.kind) if x.shape == () else None
         if x.number not in (None, kind):
-            _fail(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
+            raise Malformed(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
     if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
-        _fail("its label or a note is more than one line of text")
+        raise Malformed("its label or a note is more than one line of text")
     places = numbers()
 
     def check(instruction: Instruction, operands: list[Any]) -> Any:
@@ -65,25 +65,21 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
         kinds = [*map(type, held)]
         if instruction.op in _CONTROL or Loop in kinds or Branch in kinds:
             if kinds != [_CONTROL.get(instruction.op)]:
-                _fail(f"{what} has other options than its bodies")
+                raise Malformed(f"{what} has other options than its bodies")
             _check_bodies(held[0], operands, what, infers)
         return _result(instruction, operands, what, infers)
 
     try:
         run = interpreter(code, check)
     except KeyError as error:
-        _fail(f"a value is used that is not there yet: {error}")
+        raise Malformed(f"a value is used that is not there yet: {error}") from None
     outputs = run(map(example, code.inputs))
     if any(type(x) is Parts for x in outputs):
-        _fail("a result is all of several at once")
+        raise Malformed("a result is all of several at once")
     return outputs
 
 
 _CONTROL: dict[Rules, type] = {**dict.fromkeys(LOOPS, Loop), COND: Branch}
-
-
-def _fail(message: str) -> NoReturn:
-    raise Malformed(message)
 
 
 def _check_call(instruction: Instruction, operands: list[Any], what: str) -> None:
@@ -92,26 +88,26 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
     for x in operands:
         if type(x) is Parts:
             if op is not PART and not facts(op).takes_parts:
-                _fail(f"{what} uses all of several results at once")
+                raise Malformed(f"{what} uses all of several results at once")
         elif type(x) is not np.ndarray and type(x) not in PYTHON_NUMBERS:
-            _fail(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
+            raise Malformed(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
     if instruction.stage not in STAGES:
-        _fail(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
+        raise Malformed(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
     if isinstance(op.vjps, tuple) and len(op.vjps) != len(operands):
-        _fail(f"{what} takes {len(op.vjps)} operands, not {len(operands)}")
+        raise Malformed(f"{what} takes {len(op.vjps)} operands, not {len(operands)}")
     if isinstance(op.forward, np.ufunc):
         if options or op.forward.nin != len(operands):
-            _fail(f"{what} takes {op.forward.nin} operands and no options")
+            raise Malformed(f"{what} takes {op.forward.nin} operands and no options")
         return
     defaults = getattr(getattr(op, "signature", None), "defaults", {})
     for name, default in defaults.items() if op is not contract else ():
         # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path
         if type(default) is bool and options.get(name, default) not in (True, False):
-            _fail(f"{what} has an option {name} that is neither true nor false")
+            raise Malformed(f"{what} has an option {name} that is neither true nor false")
     try:
         _signature(op.forward).bind(*operands, **options)
     except TypeError as error:
-        _fail(f"{what} takes no such operands or options: {str(error)[:80]}")
+        raise Malformed(f"{what} takes no such operands or options: {error}") from None
     except (ValueError, NameError):
         # a function that is not written in Python has none, and annotations may name what is not
         pass
@@ -123,16 +119,13 @@ _signature = lru_cache(1 << 10)(signature)
 def _result(instruction: Instruction, operands: list[Any], what: str, infers: Infers) -> Any:
     """A value like an instruction's result; raises if the op gives another shape or dtype."""
     op, stated = instruction.op, example(instruction)
-    if instruction.number and not (
-        PYTHON_NUMBERS.issuperset(map(type, operands))
-        and op.keeps_weak
-        and instruction.dtype.kind in KINDS
-    ):
-        _fail(f"{what} gives no Python number")
+    is_number = op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, operands))
+    if instruction.number and not (is_number and instruction.dtype.kind in KINDS):
+        raise Malformed(f"{what} gives no Python number")
     if op is PART:
         index = instruction.options["index"]
         if type(operands[0]) is not Parts or type(index) is not int or index < 0:
-            _fail(f"{what} is none of several results")
+            raise Malformed(f"{what} is none of several results")
     elif not (instruction.is_elementwise or op.like is not None or infers(op)):
         return stated
     try:
@@ -145,7 +138,7 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
         raise Malformed(f"{what} refuses what it is given: {error}") from error
     shape, dtype = np.shape(like), np.asarray(like).dtype
     if shape != instruction.shape or (dtype != instruction.dtype and not instruction.number):
-        _fail(
+        raise Malformed(
             f"{what} is said to give {instruction.dtype} {instruction.shape}, "
             f"but gives {dtype} {shape}"
         )
@@ -168,13 +161,13 @@ def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: I
     returned = []
     for body, taken in zip(held.bodies.values(), ([*state, *rows], state), strict=False):
         if not all(type(x) is Ref for x in body.outputs):
-            _fail(f"{what} has a body that returns what is no value")
+            raise Malformed(f"{what} has a body that returns what is no value")
         try:
             returned.append(_kinds(_outputs(body, infers)))
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
         if taken != _kinds(map(example, body.inputs)):
-            _fail(f"{what} does not give its bodies what they take")
+            raise Malformed(f"{what} does not give its bodies what they take")
     first, last = returned[0], returned[-1]
     if isinstance(held, Loop):
         counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, held.n_kept, held.length or 0
@@ -185,4 +178,4 @@ def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: I
     else:
         fits = first == last and np.shape(operands[0]) == ()
     if not fits:
-        _fail(f"{what} does not fit its bodies")
+        raise Malformed(f"{what} does not fit its bodies")
