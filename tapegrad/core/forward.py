@@ -25,6 +25,7 @@ from tapegrad.errors.lines import at_users_line
 
 
 @at_users_line
+@at_one_line
 def push(
     tape: Tape,
     tangents: Mapping[Tensor, Any],
@@ -45,16 +46,6 @@ def push(
         If the sweep is checked: it is called with the tape and the outputs, and returns what to
         call with each record and the tangents that are known.
     """
-    return at_one_line(_pushed, tape, tangents, outputs, checking)
-
-
-def _pushed(
-    tape: Tape,
-    tangents: Mapping[Tensor, Any],
-    outputs: Iterable[Tensor],
-    checking: Callable[..., Any] | None,
-) -> Any:
-    """The tangents by record, without a change of how NumPy warns."""
     check = None if checking is None else checking(tape, outputs)
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)

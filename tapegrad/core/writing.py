@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, copy_context
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -21,6 +22,7 @@ from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_use
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import owned_copy
 
+P = ParamSpec("P")
 R = TypeVar("R")
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
@@ -232,13 +234,17 @@ def at_place(place: Any, fn: Callable[..., R], *args: Any) -> R:
     return placed((place, place), fn, args)
 
 
-def at_one_line(fn: Callable[..., R], *args: Any) -> R:
-    """A function's result; the user's line that leads to its records is looked up once."""
-    last = CURRENT.get()
-    place, line = _PLACES.get()
-    if line is not None or last is None or last.origin.place is None:
-        return fn(*args)
-    return placed((place, last.origin.place()), fn, args)
+def at_one_line(fn: Callable[P, R]) -> Callable[P, R]:
+    """A function that looks up once the user's line that leads to all records which it writes."""
+
+    @wraps(fn)
+    def called(*args: P.args, **options: P.kwargs) -> R:
+        last, (place, line) = CURRENT.get(), _PLACES.get()
+        if line is not None or last is None or last.origin.place is None:
+            return fn(*args, **options)
+        return placed((place, last.origin.place()), fn, args, options)
+
+    return called
 
 
 def by_user(fn: Callable[..., R], *args: Any, **options: Any) -> R:
