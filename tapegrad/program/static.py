@@ -7,7 +7,7 @@ import enum
 import functools
 import random
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import attrs
@@ -146,6 +146,8 @@ def _remedy(x: Any) -> str:
         )
     if isinstance(x, np.ndarray):
         return "an array varies: leave it out of static_argnums, or pass it as a tuple of numbers"
+    if isinstance(x, Mapping) and type(x) is not dict:
+        return "of mappings a dict alone is a tree: pass a dict with its items"
     if isinstance(x, list | dict | set | bytearray):
         return "it can change: pass a tuple, a frozenset or a frozen record instead"
     return (

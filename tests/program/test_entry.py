@@ -1,5 +1,6 @@
 """Calls read: how arguments make a signature, which static values share one, and what may be none."""
 
+import collections
 import dataclasses
 import functools
 import operator
@@ -83,6 +84,7 @@ def test_signature_keeps_the_order_of_dicts_and_keywords(keys, names):
         (functools.partial(len, [1]), "tuple"),
         ([1].append, "tuple"),
         ({1, 2}, "tuple"),
+        (collections.OrderedDict(a=X), "pass a dict"),
         (Text("a"), "frozen"),
         ({Text("a"): X}, "key"),
         ({Plain(): X}, "key"),
