@@ -19,34 +19,6 @@ from tapegrad.tree.ownership import Array
 Moments = int
 
 
-def places(arrays: Sequence[tuple[int, Moments]]) -> list[int]:
-    """Where arrays of these sizes may begin, so that none overlap that are needed at one time.
-
-    The largest are placed first, each as low as it fits between those that live when it does
-    (Pisarchyk and Lee 2020, greedy by size). Sizes are in lines of the cache.
-    """
-    starts = [0] * len(arrays)
-    # where places begin and end, the lowest first, and when they are taken; many arrays of a size
-    # take one place by turns
-    taken: list[list[int]] = []
-    known: dict[tuple[int, int], list[int]] = {}
-    for k in sorted(range(len(arrays)), key=lambda k: (-arrays[k][0], -arrays[k][1].bit_count())):
-        size, alive = arrays[k]
-        start, stop = 0, size
-        for begin, end, moments in taken:
-            if begin >= stop:
-                break
-            if end > start and alive & moments:
-                start, stop = end, end + size
-        starts[k] = start
-        place = known.get((start, size))
-        if place is None:
-            place = known[start, size] = [start, stop, 0]
-            insort(taken, place)
-        place[2] |= alive
-    return starts
-
-
 @attrs.define(eq=False)
 class Buffer:
     """An array that a program allocates once and fills anew in each call, or that of a result.
@@ -85,6 +57,33 @@ class Buffer:
         return Line(self.name, f"buffer({self.shape}, {self.dtype.str!r}{place})")
 
 
+def placed(arrays: Sequence[Buffer]) -> int:
+    """Place arrays so that none overlap that are needed at one time; the lines they take in all.
+
+    The largest are placed first, each as low as it fits between those that live when it does
+    (Pisarchyk and Lee 2020, greedy by size).
+    """
+    # where places begin and end, the lowest first, and when they are taken; many arrays of a size
+    # take one place by turns
+    taken: list[list[int]] = []
+    known: dict[tuple[int, int], list[int]] = {}
+    for x in sorted(arrays, key=lambda x: (-x.lines, -x.alive.bit_count())):
+        size, alive = x.lines, x.alive
+        start, stop = 0, size
+        for begin, end, moments in taken:
+            if begin >= stop:
+                break
+            if end > start and alive & moments:
+                start, stop = end, end + size
+        x.start = start * cost.CACHE_LINE
+        place = known.get((start, size))
+        if place is None:
+            place = known[start, size] = [start, stop, 0]
+            insort(taken, place)
+        place[2] |= alive
+    return max([end for _, end, _ in taken], default=0)
+
+
 class Once(NamedTuple):
     """What is made once, such as a view or a list of rows: a line that need not be compiled.
 
@@ -120,11 +119,6 @@ class Arena:
         self.once: list[Once] = []
         self._known: dict[str, str] = {}
 
-    def add(self, x: Buffer, name: str) -> None:
-        """Have an array allocated, by this name."""
-        x.name = name
-        self.memory.append(x)
-
     def shared(
         self, wanted: str, expression: str, of: str, take: Callable[[Any], Any] | None
     ) -> str:
@@ -154,17 +148,12 @@ class Arena:
 
     def settle(self) -> None:
         """Have the arrays share memory where that saves any."""
-        least = cost.PLACED_BYTES / cost.CACHE_LINE
-        shared = [(x, x.lines) for x in self.memory if x.lines >= least]
-        apart = whole = sum(size for _, size in shared)
-        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES:
-            starts = places([(size, x.alive) for x, size in shared])
-            ends = [start + size for start, (_, size) in zip(starts, shared, strict=True)]
-            whole = max(ends, default=0)
-        if whole < apart:
+        shared = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
+        apart = sum([x.lines for x in shared])
+        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES and (whole := placed(shared)) < apart:
             name = self.names.new("arena")
-            for start, (x, _) in zip(starts, shared, strict=True):
-                x.arena, x.start = name, start * cost.CACHE_LINE
+            for x in shared:
+                x.arena = name
             arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
             self.memory.insert(0, arena)
 

@@ -74,7 +74,7 @@ class Frame:
     updates
         Tables of which rows were updated, in memory that nobody else holds.
     lists
-        In a body of a loop, the names of rows of memory that stays in place and of views of these,
+        In a body of a loop, the names of rows that its steps read or write, and of views of these,
         and the list that each goes through.
     """
 
@@ -103,7 +103,8 @@ class Frame:
         self._hold_constants()
         self._name_results()
         for i, buffer in enumerate(plan.buffers):
-            arena.add(buffer, names.new(f"buf{i}"))
+            buffer.name = names.new(f"buf{i}")
+        arena.memory += plan.buffers
         self.places |= {x: place.name for x, place in plan.home.items() if place.name}
         for ref, parts in plan.filled.items():
             for part in parts:

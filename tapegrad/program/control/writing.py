@@ -75,7 +75,7 @@ class _Loop:
         self.carry, self.rows = ([self.inside.values[x] for x in xs] for xs in (carry, rows))
         self.rows_of = self.names.of(_rows_of, "rows")
         # the names that a step reads or writes, and the list that each runs through
-        self.each: dict[str, Rows] = {}
+        self.each = self.inside.lists
         # at the end of a step, and of the loop
         self.copies: list[Line] = []
         self.after: list[Line] = []
@@ -101,10 +101,9 @@ class _Loop:
                 del left[j]
         for j in left:
             self._stack(j)
-        inside.lists |= {x: rows for x, rows in self.each.items() if rows.once}
-        inside.places |= {x: name for x, name in inside.values.items() if name in inside.lists}
+        once = {name for name, rows in self.each.items() if rows.once}
+        inside.places |= {x: name for x, name in inside.values.items() if name in once}
         write(inside)
-        self.each |= inside.lists
         body = [*inside.lines, *self.copies]
         if loop.stop is not None:
             test = _inside(self.frame, self.index, loop.stop, [*self.captured, *self.carry])
@@ -145,7 +144,8 @@ class _Loop:
         """Have memory for so many rows allocated once, for these values around the loop."""
         plan, i = self.frame.plan, self.index
         alive = plan.life(i, max([i, *[plan.live.ends[x] for x in held]]))
-        self.frame.arena.add(Buffer((n, *like.shape), np.dtype(like.dtype), alive), name)
+        memory = Buffer((n, *like.shape), np.dtype(like.dtype), alive, name)
+        self.frame.arena.memory.append(memory)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
