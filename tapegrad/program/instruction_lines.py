@@ -201,7 +201,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     tuple its parts, so their names go too.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
-    owner, ended = plan.live.owner, dict[int, list[str]]()
+    owner, ended = plan.owner, dict[int, list[str]]()
     holding = {
         ref
         for ref, instruction in zip(plan.refs, instructions, strict=True)
@@ -213,7 +213,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     parts = [x for x in map(program.of, holding) if x.op is PART]
     holding |= {x for part in parts for x in part.operands}
     for ref in plan.refs if holding else ():
-        end = plan.live.ends[ref]
+        end = plan.ends[ref]
         is_gone = end < len(instructions) and len(plan.runs[ref.index]) == 1
         if is_gone and owner.get(ref, ref) in holding:
             ended.setdefault(plan.runs[end][-1], []).append(frame.values[ref])

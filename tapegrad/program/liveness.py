@@ -4,35 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from tapegrad.program.expressions import is_filled
 from tapegrad.program.ir import Code, Instruction, Ref
 
 
-@attrs.frozen
-class Liveness:
-    """Whose memory each value lies in, and until when it is needed.
-
-    Instructions are named by their positions.
-
-    Attributes
-    ----------
-    owner
-        For each value that may be a view, the value whose memory it shares.
-    ends
-        The last instruction that reads a value or a view of it, its own if none does; for results,
-        one after all.
-    """
-
-    owner: dict[Ref, Ref]
-    ends: dict[Ref, int]
-
-
 def liveness(
     instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]
-) -> Liveness:
-    """The liveness of the values of a program, of which these name the instructions' results."""
+) -> tuple[dict[Ref, Ref], dict[Ref, int]]:
+    """Whose memory each value of a program lies in, and until when it is needed.
+
+    First, for each value that may be a view, the value whose memory it shares. Then the position
+    of the last instruction that reads a value or a view of it, its own if none does; for results,
+    one after all.
+    """
     owner: dict[Ref, Ref] = {}
     base: dict[Ref, Ref] = {}
     ends = dict(zip(refs, range(len(refs)), strict=True))
@@ -48,7 +32,7 @@ def liveness(
     # a view of a view comes after it
     for x, of in reversed(base.items()):
         ends[of] = max(ends[of], ends[x])
-    return Liveness(owner, ends)
+    return owner, ends
 
 
 def readers(program: Code) -> dict[Ref, list[int]]:

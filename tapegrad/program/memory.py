@@ -34,9 +34,9 @@ class Plan:
 
     Attributes
     ----------
-    live
-        When values are in use; a part that is written to its place in a concatenation lies in its
-        memory.
+    owner, ends
+        Whose memory values lie in, and until when they are needed, as `liveness` says; a part that
+        is written to its place in a concatenation lies in its memory.
     templates
         How each instruction is written, as `template_of` says.
     fits
@@ -74,8 +74,7 @@ class Plan:
             takes_out(x, template) and (len(run) == 1 or x.op not in TOTALS)
             for x, template, run in zip(instructions, self.templates, self.runs, strict=False)
         ]
-        self.live = liveness(instructions, self.refs, results)
-        owner, ends = self.live.owner, self.live.ends
+        owner, ends = self.owner, self.ends = liveness(instructions, self.refs, results)
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {owner.get(x, x) for x in results}
@@ -121,7 +120,7 @@ class Plan:
         ended: dict[int, list[Ref]] = {}
         over: dict[int, list[Ref]] = {}
         since: dict[Ref, int] = {}
-        results, owner, ends = self._program.results, self.live.owner, self.live.ends
+        results, owner, ends = self._program.results, self.owner, self.ends
         for i, instruction in enumerate(self._program.instructions):
             x = self.refs[i]
             if i in ended and (old := self._overwritten(i, ended[i])):
@@ -209,7 +208,7 @@ class Plan:
 
     def _release(self, x: Ref, begin: int) -> None:
         """Free the place of a value that begins here."""
-        place, end = self.home[x], self.live.ends[x]
+        place, end = self.home[x], self.ends[x]
         pool = self._arrays if place.is_result else self._free
         pool[place.shape, place.dtype].append(place)
         place.alive |= self.life(self.runs[begin][0], self.runs[end][-1])
@@ -227,7 +226,7 @@ class Plan:
                 hosts[instruction.dtype].append(self.guests.get(ref, ref))
             last: Any
             for last in dict.fromkeys(instruction.operands):
-                if last in self.guests and self.live.ends[last] == i:
+                if last in self.guests and self.ends[last] == i:
                     dtype = instructions[last.index].dtype
                     if hosts[dtype]:
                         self.guests[last] = hosts[dtype].pop()

@@ -170,7 +170,7 @@ def _write_results(frame: Frame) -> None:
             text = values[x]
         else:
             name = values[x]
-            held = x in frame.places or x in frame.plan.live.owner
+            held = x in frame.places or x in frame.plan.owner
             if held or x in seen or value.shape == ():
                 # a view, a loop's memory, a scalar, or an array that is handed out already
                 name = copied(names.library("array", np.array), x)

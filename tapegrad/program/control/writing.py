@@ -143,7 +143,7 @@ class _Loop:
     def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref] = ()) -> None:
         """Have memory for so many rows allocated once, for these values around the loop."""
         plan, i = self.frame.plan, self.index
-        alive = plan.life(i, max([i, *[plan.live.ends[x] for x in held]]))
+        alive = plan.life(i, max([i, *[plan.ends[x] for x in held]]))
         memory = Buffer((n, *like.shape), np.dtype(like.dtype), alive, name)
         self.frame.arena.memory.append(memory)
 
@@ -252,7 +252,7 @@ def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
 def _is_new(inside: Frame, x: Any) -> bool:
     """Whether a result of a body lies in memory that nothing else reads or writes."""
     code = inside.program
-    return x.kind == "instruction" and x not in inside.plan.live.owner and code.of(x).op is not PART
+    return x.kind == "instruction" and x not in inside.plan.owner and code.of(x).op is not PART
 
 
 def _copy(frame: Frame, name: str) -> str:

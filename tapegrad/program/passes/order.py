@@ -35,7 +35,7 @@ class _Schedule:
         refs = [builder.refs[i] for i in builder.order]
         at = dict(zip(refs, range(len(refs)), strict=True))
         results = [x for x in builder.outputs if type(x) is Ref]
-        owner = liveness(instructions, refs, results).owner
+        owner, _ = liveness(instructions, refs, results)
         kept = {at.get(owner.get(x, x)) for x in results}
         self.size = [0 if x in owner else m.nbytes for x, m in zip(refs, instructions, strict=True)]
         self.needs = [
