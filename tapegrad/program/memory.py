@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class Plan:
         # what is free, by shape and dtype: buffers, and arrays of results, until their instruction
         # or run is done
         self._free, self._arrays = Free(list), Free(list)
-        self._assign(begins, *self._ended())
+        self._assign(begins)
         self.home = {x: self.home[x] for x in self.refs if x in self.home}
         self.buffers = [x for x in dict.fromkeys(self.home.values()) if not x.is_result]
 
@@ -110,13 +110,20 @@ class Plan:
         """The moments from an instruction to another, both included."""
         return (1 << (stop + 1)) - (1 << start) if self._inside is None else self._inside
 
-    def _ended(self) -> tuple[dict[int, list[Ref]], dict[int, list[Ref]]]:
-        """The values that take places, by their last uses; those overwritten there apart.
+    def _assign(self, begins: Sequence[Ref | None]) -> None:
+        """Have each value take a place, from the last instruction to the first.
 
-        Guests take theirs later, and results have arrays that are worth it to have others there.
+        It takes one where it is used last, and gives it up where it begins. So the array of a
+        result, which is there in the end, is a place for values that the result is written over.
         Of values that an instruction can write its result over, the first is that which has been
         in one place for longest, from value to value: the others need theirs for a shorter time.
+
+        Parameters
+        ----------
+        begins
+            The value whose memory is in use from each instruction on.
         """
+        # by their last uses; those that it overwrites there are apart
         ended: dict[int, list[Ref]] = {}
         over: dict[int, list[Ref]] = {}
         since: dict[Ref, int] = {}
@@ -130,13 +137,25 @@ class Plan:
             if not self.fits[i] or x in owner:
                 continue
             if x in results:
+                # an array that is worth it to have others there
                 if instruction.nbytes >= LARGE and x in self.returned:
                     self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
             elif i < ends[x] < self.runs[i].stop:
                 self.guests[x] = x
             else:
                 ended.setdefault(ends[x], []).append(x)
-        return ended, over
+        for i, run in reversed([*enumerate(self.runs)]):
+            for x in ended.get(i, ()):
+                self._take(x)
+            begun = begins[i]
+            if begun in self.home:
+                self._release(begun, i)
+            for x in over.get(i, ()):
+                self._take(x)
+            if i == run.start:
+                self._arrays.clear()
+                if len(run) > 1:
+                    self._seat_guests(run)
 
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
         """The values, of these that it uses last, that an instruction may write its result over."""
@@ -161,37 +180,6 @@ class Plan:
             and (old := instructions[x.index]).shape == shape
             and old.dtype == dtype
         ]
-
-    def _assign(
-        self,
-        begins: Sequence[Ref | None],
-        ended: Mapping[int, list[Ref]],
-        over: Mapping[int, list[Ref]],
-    ) -> None:
-        """Have each value take a place, from the last instruction to the first.
-
-        It takes one where it is used last, and gives it up where it begins. So the array of a
-        result, which is there in the end, is a place for values that the result is written over.
-
-        Parameters
-        ----------
-        begins
-            The value whose memory is in use from each instruction on.
-        ended, over
-            As `_ended` gives them.
-        """
-        for i, run in reversed([*enumerate(self.runs)]):
-            for x in ended.get(i, ()):
-                self._take(x)
-            begun = begins[i]
-            if begun in self.home:
-                self._release(begun, i)
-            for x in over.get(i, ()):
-                self._take(x)
-            if i == run.start:
-                self._arrays.clear()
-                if len(run) > 1:
-                    self._seat_guests(run)
 
     def _take(self, x: Ref) -> None:
         """Assign a free place, or a new buffer, to a value."""
