@@ -130,34 +130,23 @@ def full_name(thing: Any) -> str:
 def _named(name: str, kind: str, is_right: Callable[[Any], bool], using: Iterable[Any]) -> Any:
     """The package's own object of this name, or one that was handed over.
 
-    One that was handed over may belong to another module than the file says.
+    A module of the package is imported, since few programs need it; a name of anything else imports
+    nothing. What was handed over may belong to another module than the file says.
     """
-    own = _of_the_package(name)
-    if is_right(own):
-        return own
-    last = name.rpartition(":")[2]
-    fitting = [x for x in using if getattr(x, "__qualname__", "") == last and is_right(x)]
+    module, _, last = name.rpartition(":")
+    known = [x for x in using if getattr(x, "__qualname__", "") == last]
+    if module.startswith("tapegrad.") and "__" not in module:
+        try:
+            known = [getattr(importlib.import_module(module), last, None), *known]
+        except ImportError as error:
+            if not module.startswith(str(error.name)):
+                raise FileError(f"it needs {name!r}: {error}") from None
+    fitting = [x for x in known if is_right(x)]
     if fitting:
         return min(fitting, key=lambda x: full_name(x) != name)
-    if ":" not in name or name.startswith("tapegrad."):
+    if not module or name.startswith("tapegrad."):
         raise FileError(f"it has the {kind} {name!r}, which this version of tapegrad does not know")
     raise FileError(
         f"it has the {kind} {name!r}, which is not tapegrad's; hand it over: "
         f"tg.load_program(path, using=[{last}])"
     )
-
-
-def _of_the_package(name: str) -> Any:
-    """The object of this name in a module of the package; None if there is nothing.
-
-    Its module is imported, since few programs need it; a name of anything else imports nothing.
-    """
-    module, _, qualified = name.partition(":")
-    if not module.startswith("tapegrad.") or "__" in module:
-        return None
-    try:
-        return getattr(importlib.import_module(module), qualified, None)
-    except ImportError as error:
-        if module.startswith(str(error.name)):
-            return None
-        raise FileError(f"it needs {name!r}: {error}") from None
