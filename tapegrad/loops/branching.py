@@ -71,14 +71,13 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     """
     check_callable(on_true, "cond(pred, on_true, on_false, *operands): on_true")
     check_callable(on_false, "cond(pred, on_true, on_false, *operands): on_false")
-    shape = pred.shape if type(pred) is Tensor else np.shape(pred)
-    if shape:
+    like = pred if type(pred) is Tensor else np.asarray(pred)
+    if like.shape:
         raise TypeError(
-            f"cond: pred has shape {shape}; one truth value is needed (tg.any or tg.all of it, or "
-            "tg.where, which chooses element by element)"
+            f"cond: pred has shape {like.shape}; one truth value is needed (tg.any or tg.all of "
+            "it, or tg.where, which chooses element by element)"
         )
-    dtype = pred.dtype if type(pred) is Tensor else np.asarray(pred).dtype
-    if dtype.kind not in "biuf":
+    if like.dtype.kind not in "biuf":
         raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
         return _called(on_true if pred else on_false, operands)

@@ -116,35 +116,24 @@ def traced(
     pairs = zip(args, names, strict=True)
     named = [leaf for x, name in pairs for leaf in tree.named_leaves(x, name)]
     known = cache(values or (lambda: [x for _, x in named]))
-
-    def value(i: int) -> Any:
-        return known()[i]
-
     marks = []
     for i, (path, leaf) in enumerate(named):
         # a Python number adapts its dtype; NumPy's does not
         like = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
-        marks.append(recorder.mark(like, path, partial(value, i)))
+        marks.append(recorder.mark(like, path, partial(lambda i: known()[i], i)))
     marked = tree.unflatten(tree.flatten(args)[1], marks)
     with without_draws(fn) as reach:
         output = recorder.run(partial(silently, _returned), (fn, marked))
     tape = recorder.tape
-    captured = tuple(
-        dict.fromkeys(
-            x
-            for record in tape
-            if record.op is PARAMETER
-            for x in record._operands
-            if x.origin is not recorder.origin
-        )
-    )
+    marked_here = [x for record in tape if record.op is PARAMETER for x in record._operands]
+    captured = dict.fromkeys([x for x in marked_here if x.origin is not recorder.origin])
 
     def program(captured: Sequence[Tensor]) -> Program:
         inputs = [*captured, *recorder.inputs]
         return from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
 
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
-    return Traced(captured, like, program)
+    return Traced(tuple(captured), like, program)
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -86,10 +86,8 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
     if steps is not None and steps * n_lines(body) >= least:
         return _run_written(loop, arrays)
     carry = loop.apart(arrays)[1]
-    kinds = [body.like(x) for x in body.outputs[loop.n_carry :]]
-    stacks: list[Any] = [
-        [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
-    ]
+    likes = loop.like(arrays).values[loop.n_carry :]
+    stacks: list[Any] = [[] if steps is None else np.empty(x.shape, x.dtype) for x in likes]
     goes_on = None if loop.stop is None else caller(loop.stop)
     for t, _, outputs in loop.stepped(arrays, caller(body), goes_on):
         carry = outputs[: loop.n_carry]
@@ -99,7 +97,7 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
             else:
                 stack[t] = x
     if steps is None:
-        stacks = [stacked(x, *like) for x, like in zip(stacks, kinds, strict=True)]
+        stacks = [stacked(x, y.shape[1:], y.dtype) for x, y in zip(stacks, likes, strict=True)]
     return closed([*carry, *stacks])
 
 
@@ -223,12 +221,9 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     body, of = loop.body, _moving(loop, moved)
     wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
     joined = pushed_forward(body, [*chain(*of)], wanted)
-    # a tangent that depends on nothing is 0
-    moving = {
-        i: x
-        for i, x in zip(wanted, joined.outputs, strict=True)
-        if i < loop.n_carry or x.kind != "constant"
-    }
+    tangents = zip(wanted, joined.outputs, strict=True)
+    # one that depends on nothing is 0
+    moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
     joined = attrs.evolve(joined, outputs=tuple(moving.values()))
     return _Derivative(joined, of, [*moving])
 
@@ -364,8 +359,7 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
         if carry == own[first:last]:
             break
         own[first:last] = carry
-    body, stop = loop.body, loop.stop
-    n_ys = loop.n_ys + loop.n_kept
+    stop, n_ys = loop.stop, loop.n_ys + loop.n_kept
     if ends_apart:
         # what a step keeps is meaningless for an example that has ended
         body, stop, n_ys = *_until_all(loop, own, n), 0
@@ -487,23 +481,18 @@ def _batch_branch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch
     n, own = batch_size(batched, (pred, *operands)), batched[1:]
     codes = branch.on_true, branch.on_false
     if not batched[0]:
-        batched_outputs = [
-            any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)
-        ]
-        both = Branch(*[code_for_all(code, own, n, batched_outputs) for code in codes])
+        sides = [differing(code, own) for code in codes]
+        differ = [a or b for a, b in zip(*sides, strict=True)]
+        both = Branch(*[code_for_all(code, own, n, differ) for code in codes])
         whole = choose(both, pred, operands)
-        return Parts(
-            tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(batched_outputs)])
-        )
+        return Parts(tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(differ)]))
     chosen = np.not_equal(pred, 0)
-    codes_for_all = []
+    results = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
-        batched_outputs = [True] * len(code.outputs)
-        of_all = code_for_all(code, own, n, batched_outputs)
+        of_all = code_for_all(code, own, n, [True] * len(code.outputs))
         one = Branch(of_all, _zeros_like(of_all))
-        whole = choose(one, np.any(takes), _safe(takes, operands, own))
-        codes_for_all.append([part(whole, i) for i in range(len(batched_outputs))])
-    return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*codes_for_all, strict=True)]))
+        results.append(parts_of(choose(one, np.any(takes), _safe(takes, operands, own))))
+    return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*results, strict=True)]))
 
 
 COND = Rules(
