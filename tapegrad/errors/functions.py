@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
-from inspect import CO_VARARGS
+from inspect import CO_VARARGS, unwrap
 from types import MethodType
 from typing import Any, ClassVar
 
@@ -103,7 +103,7 @@ def title(fn: Callable[..., Any]) -> str:
 
 def first_line(fn: Callable[..., Any]) -> int:
     """The line of source where a function begins; 0 if it is not written in Python."""
-    code = getattr(getattr(fn, "func", fn), "__code__", None)
+    code = getattr(unwrap(getattr(fn, "func", fn)), "__code__", None)
     return 0 if code is None else int(code.co_firstlineno)
 
 
