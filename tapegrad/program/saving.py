@@ -218,7 +218,8 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
         name, fields, children = content
         node, keys = naming.class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
-        if keys != wanted or len(children) != len(wanted or getattr(node, "_fields", ())):
+        n = len(wanted or getattr(node, "_fields", ()))
+        if (keys, len(children)) != (wanted, n) or hasattr(node, "__tree_static__"):
             raise FileError(f"{name} has other fields than those of the file")
     return tree.Structure(node, keys, tuple([_read_structure(child, file) for child in children]))
 

@@ -411,6 +411,7 @@ def inside(i: int, option: str) -> tuple[Any, ...]:
     return ("instructions", i, 2, option, option)
 
 
+PATTERN = "tapegrad.scipy.sparse.coo:Pattern"
 WHILE, SCAN = inside(1, "loop"), inside(3, "loop")
 # in the program of `looped`: a place, what does not fit there, and words of the refusal
 MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
@@ -423,6 +424,7 @@ MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
     (("outputs", 0), {"value": "v99"}, "not there yet"),
     (("structure",), "*", "do not fill their tree"),
     (("structure",), {"dict": [["a", "*"]] * 5}, "do not fill their tree"),
+    (("structure",), {"record": [PATTERN, [], []]}, "other fields|needs SciPy"),
     (("instructions", 1, 2, "loop"), 3, "other options than its bodies"),
     (("instructions", 3, 3), [7], "but gives"),
     (("instructions", 4, 2, "index"), 99, "refuses what it is given"),
