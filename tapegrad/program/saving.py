@@ -108,6 +108,7 @@ def _fields(make: Callable[..., Any], **types: Any) -> Convert:
 
 
 def _record(record: type, make: Any = None) -> Convert:
+    """The form of records, from which another class may be made."""
     types = get_type_hints(record)
     return _fields(make or record, **{name: types[name] for name in _names(record)})
 
@@ -135,11 +136,12 @@ def _value(x: Any, file: File) -> Any:
 def _static(x: Any, file: File) -> Any:
     """A static part of a tree by its parts; where it occurs again, by its number."""
     statics = file.statics
-    if file.reads and type(x) is not int:
+    if file.reads:
+        if type(x) is int:
+            return statics[x]
         name, parts = x
         statics.append(naming.class_named(name, ()).from_parts(*_value(parts, file)))
-    if file.reads:
-        return statics[x if type(x) is int else -1]
+        return statics[-1]
     if not hasattr(type(x), "as_parts"):
         raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
     if x in statics:
