@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import chain
 from typing import Any
@@ -32,7 +31,6 @@ from tapegrad.program.ir import (
     Ref,
     content,
     content_of,
-    content_on,
     example,
     inputs_at,
     refs_to,
@@ -71,8 +69,6 @@ class Builder:
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
         The number of the instruction of each content.
-    keys
-        The content of each instruction, by number.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -108,19 +104,21 @@ class Builder:
         self._is_moved = False
         self.order = list(range(n))
         self.contents: dict[Any, int] = {}
-        self.keys: list[Any] = []
         self.at = 0
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
-        # during `rewrite`, the ranks of the instructions to come that another takes the place of,
-        # or of whose operands: a heap
-        self._waiting: list[int] = []
+        # those that are put in their places again when `rewrite` reaches them, and the ranks of
+        # all that it will reach: a heap
+        self._stale: set[int] = set()
+        self._ahead: list[int] = []
         self._is_rewriting = False
         # made on first use
         self._holds_complex: bool | None = None
-        # constants by content, built on first use, and those that a number fills
-        self._alike: dict[Any, Ref] | None = None
+        # constants by content, and those that a number fills
+        self._alike: dict[Constant, Ref] = {}
+        for i, constant in enumerate(self.constants):
+            self._alike.setdefault(constant, Ref("constant", i))
         self._filled: dict[Any, Ref] = {}
 
     @classmethod
@@ -128,10 +126,10 @@ class Builder:
         """A Builder that holds a program, to be improved by passes; it shares what is equal."""
         parts = program.inputs, program.constants, program.instructions, program.outputs
         builder = cls(*parts, passes)
-        builder.keys = [*map(content, builder.instructions)]
-        for i, key in enumerate(builder.keys):
-            if builder.contents.setdefault(key, i) != i:
-                heappush(builder._waiting, builder.ranks[i])
+        keys = map(content, builder.instructions)
+        builder._stale = {
+            i for i, key in enumerate(keys) if builder.contents.setdefault(key, i) != i
+        }
         builder.rewrite(lambda builder, instruction: None, ())
         return builder
 
@@ -140,12 +138,8 @@ class Builder:
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant: the one of this content, if there is one."""
         new = value if type(value) is Constant else Constant(value, captured)
-        if self._alike is None:
-            self._alike = {}
-            for i, x in enumerate(self.constants):
-                self._alike.setdefault(_digest(x), Ref("constant", i))
         n = len(self.constants)
-        ref = self._alike.setdefault(_digest(new), Ref("constant", n))
+        ref = self._alike.setdefault(new, Ref("constant", n))
         if ref[1] == n:
             self.constants.append(new)
         return ref
@@ -178,7 +172,6 @@ class Builder:
         ref: Ref = _new_ref(Ref, ("instruction", i))
         self.refs.append(ref)
         self.instructions.append(instruction)
-        self.keys.append(key)
         self.ops.add(instruction.op)
         self.users.append(set())
         self.forms.append(self._form(i, instruction))
@@ -191,17 +184,16 @@ class Builder:
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         operands = tuple([self.replaced.get(x, x) for x in operands])
-        key = None
         if op not in CANONICAL:
-            key = content_of(op, operands, options)
-            first = self.contents.get(key)
+            first = self.contents.get(content_of(op, operands, options))
             if first is not None and self.ranks[first] < self.now:
                 return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        new = Instruction(
-            op, operands, options, shape, dtype, False, note, "", self.stage, self.place
+        return self.append(
+            Instruction(
+                op, operands, options, shape, dtype, False, note, "", self.stage, self.place
+            )
         )
-        return self.append(new) if key is None else self._written(self.current(new), key)
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
@@ -386,16 +378,30 @@ class Builder:
         where
             Whether instructions of a form are visited; all are by default.
         """
-        if ops is not None and self.ops.isdisjoint(ops) and not self._waiting:
+        stale = self._stale
+        if ops is not None and self.ops.isdisjoint(ops) and not stale:
             return
-        order, forms, waiting = self.order, self.forms, self._waiting
-        places = [
-            k
+        order, forms, ranks = self.order, self.forms, self.ranks
+        # what is in order is a heap
+        self._ahead = ahead = [
+            2 * k
             for k, i in enumerate(order)
-            if (ops is None or forms[i][0] in ops) and (where is None or where(forms[i]))
+            if ((ops is None or forms[i][0] in ops) and (where is None or where(forms[i])))
+            or i in stale
         ]
-
-        def stop(i: int) -> None:
+        self._is_rewriting = True
+        while ahead:
+            rank = heappop(ahead)
+            i = order[rank // 2]
+            if rank == self.now or ranks[i] == _GONE:
+                continue
+            self.now = rank
+            if i in stale:
+                self._put(i, self.instructions[i])
+                form = forms[i]
+                is_met = (ops is None or form[0] in ops) and (where is None or where(form))
+                if not is_met or ranks[i] == _GONE:
+                    continue
             instruction = self.instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result: Any = visit(self, instruction)
@@ -403,28 +409,7 @@ class Builder:
                 self._put(i, result)
             elif result is not None:
                 self._replace(i, self.replaced.get(result, result))
-
-        def renew(last: int) -> None:
-            while waiting and waiting[0] <= last:
-                self.now = heappop(waiting)
-                while waiting and waiting[0] == self.now:
-                    heappop(waiting)
-                i = order[self.now // 2]
-                if self.ranks[i] != _GONE:
-                    self._put(i, self.instructions[i])
-                form = forms[i]
-                visited = (ops is None or form[0] in ops) and (where is None or where(form))
-                if visited and self.ranks[i] != _GONE:
-                    stop(i)
-
-        self._is_rewriting = True
-        for k in places:
-            if waiting and waiting[0] <= 2 * k:
-                renew(2 * k)
-            if self.now != 2 * k:
-                self.now = 2 * k
-                stop(order[k])
-        renew(2 * len(order))
+        stale.clear()
         self.now, self.place, self._is_rewriting = 2 * len(order), None, False
         if self.replaced:
             self.outputs = tuple(map(self._current, self.outputs))
@@ -434,19 +419,16 @@ class Builder:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
         self._release(i)
-        old, key = self.instructions[i], self.keys[i]
-        if self.contents.get(key) == i:
-            del self.contents[key]
-        same = instruction.op is old.op and instruction.options is old.options
-        key = content_on(key, instruction.operands) if same else content(instruction)
-        self.instructions[i], self.keys[i] = instruction, key
+        old = content(self.instructions[i])
+        if self.contents.get(old) == i:
+            del self.contents[old]
+        self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
             self.ops.add(instruction.op)
             # what uses it is of another form now
-            for user in self.users[i]:
-                heappush(self._waiting, self.ranks[user])
-        first = self._first(i, key)
+            self._renew(self.users[i])
+        first = self._first(i, content(instruction))
         if first != i:
             self._replace(i, self.refs[first])
 
@@ -454,9 +436,14 @@ class Builder:
         """Use an operand, which keeps the name, wherever the result of an instruction is used."""
         self.name(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
-        for user in self.users[i]:
-            heappush(self._waiting, self.ranks[user])
+        self._renew(self.users[i])
         self._drop(i)
+
+    def _renew(self, numbers: Iterable[int]) -> None:
+        """Have `rewrite` put instructions in their places again."""
+        for i in numbers:
+            self._stale.add(i)
+            heappush(self._ahead, self.ranks[i])
 
     def _form(self, i: int, instruction: Instruction) -> Form:
         """The form of an instruction, which is kept as a user of its operands."""
@@ -500,7 +487,7 @@ class Builder:
             return first
         if self.ranks[first] != _GONE:
             # it comes later, and is this one then
-            heappush(self._waiting, self.ranks[first])
+            self._renew([first])
         self.contents[key] = i
         return i
 
@@ -545,18 +532,8 @@ class Builder:
 Visit = Callable[[Builder, Instruction], Any]
 # an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
-_HELD_BYTES = 64
 # as the class makes one, in half the time
 _new_ref: Any = tuple.__new__
-
-
-def _digest(constant: Constant) -> Any:
-    """A key that is equal for two constants of the same content, and takes little memory."""
-    array = constant.array
-    content = array.tobytes()
-    # a digest takes longer than a copy of few bytes
-    held = content if len(content) <= _HELD_BYTES else blake2b(content).digest()
-    return array.dtype.str, array.shape, held
 
 
 def _is_ref(x: Any) -> bool:

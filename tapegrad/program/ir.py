@@ -30,16 +30,10 @@ class Ref(NamedTuple):
     index: int  # type: ignore[assignment]  # in the place of tuple's method
 
 
-# most programs have fewer instructions; what is larger makes Refs of its own
-_MOST_SHARED = 1 << 14
-
-
 def refs_to(instructions: Sized) -> list[Ref]:
-    """A Ref to each instruction, in order; the same objects where they can be."""
+    """A Ref to each instruction, in order; mostly the same objects."""
     n = len(instructions)
-    shared = min(n, _MOST_SHARED - 1)
-    further = _made("instruction", range(_MOST_SHARED, n)) if n > _MOST_SHARED else ()
-    return [*_refs(1 << shared.bit_length())[:n], *further]
+    return [*_refs(1 << n.bit_length())[:n]]
 
 
 @lru_cache
@@ -133,7 +127,7 @@ class Constant:
     """
 
     array: Array = attrs.field(eq=_content, converter=_kept)
-    captured: bool = True
+    captured: bool = attrs.field(default=True, eq=False)
     name: str = attrs.field(default="", eq=False)
 
     @property
@@ -302,12 +296,8 @@ class Instruction(_Fields):
         copied = _new(_Fields)
         copied.op, copied.operands, copied.options = self.op, self.operands, self.options
         copied.shape, copied.dtype, copied.number = self.shape, self.dtype, self.number
-        copied.note, copied.name, copied.stage, copied.place = (
-            self.note,
-            self.name,
-            self.stage,
-            self.place,
-        )
+        copied.note, copied.name = self.note, self.name
+        copied.stage, copied.place = self.stage, self.place
         return copied
 
     @property
@@ -337,11 +327,6 @@ def content_of(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any])
         return op, _told_apart(operands)
     told = [(name, _option(options[name])) for name in sorted(options)]
     return op, _told_apart(operands), *told
-
-
-def content_on(key: Any, operands: tuple[Any, ...]) -> Any:
-    """The content of an instruction, which has this key, with other operands."""
-    return key[0], _told_apart(operands), *key[2:]
 
 
 def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
