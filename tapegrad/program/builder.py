@@ -113,8 +113,6 @@ class Builder:
         self._stale: set[int] = set()
         self._ahead: list[int] = []
         self._is_rewriting = False
-        # made on first use
-        self._holds_complex: bool | None = None
         # constants by content, and those that a number fills
         self._alike: dict[Constant, Ref] = {}
         for i, constant in enumerate(self.constants):
@@ -344,18 +342,6 @@ class Builder:
             type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
             for x in instruction.operands
         )
-
-    @property
-    def holds_complex(self) -> bool:
-        """Whether there are complex numbers in the program, of which no pass makes any."""
-        if self._holds_complex is None:
-            instructions = self.in_order()
-            values: list[Any] = [*self.inputs, *self.constants, *instructions]
-            dtypes = {x.dtype for x in values}
-            # a Python number stands in no list
-            numbers = map(type, chain.from_iterable([x.operands for x in instructions]))
-            self._holds_complex = any(x.kind == "c" for x in dtypes) or complex in numbers
-        return self._holds_complex
 
     # --- changing ---------------------------------------------------------------------
 

@@ -62,17 +62,9 @@ TABLE_PER_ROWS = 4
 ARGMAX_ELEMENTS = 1 << 8
 
 # Terms up to which a sum of rows is a product with ones, which adds one by one: 0.32 of the time
-# for 16 rows, 0.14 for 4096. Beyond that the error grows: a sum adds in pairs.
+# for 16 rows, 0.14 for 4096. Beyond that the error grows: a sum adds in pairs. The products of more
+# elements are added up in parts.
 PRODUCT_TERMS = 1 << 16
-
-# Elements from which a sum of products is computed in parts, each a product of vectors: the bound
-# of `PRODUCT_TERMS` for each part.
-PARTS_ELEMENTS = 1 << 16
-
-# Bytes of rows from which one product for each row is taken: 0.49 of the time for rows of 8
-# elements, 0.40 for 128, and no array of all products (attention takes 1.07 times the memory
-# without).
-ROW_BYTES = 1 << 8
 
 # Elements of outer products from which, and of rows up to which, einsum is quicker: 1.0 of the
 # time for 2**13 elements, 0.86 for 2**15, 0.77 for 2**17; of 2**17 elements 0.67 in rows of 256,

@@ -325,8 +325,7 @@ def rule(
 
         @functools.wraps(visit)
         def change(builder: Builder) -> None:
-            chosen = visit_real if not complex and builder.holds_complex else visit
-            builder.rewrite(chosen, frozenset(ops) or None, where)
+            builder.rewrite(visit if complex else visit_real, frozenset(ops) or None, where)
 
         return Improvement(change)
 

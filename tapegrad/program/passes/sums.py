@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, square, subtract
-from tapegrad.ops.product import LETTERS, contract, inner_product, matmul, vecdot
+from tapegrad.ops.product import LETTERS, contract, inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import sum_segments
 from tapegrad.ops.shape import reshape, transpose
@@ -19,11 +19,11 @@ from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import rule
 
 
-@rule(sum_)
+@rule(sum_, complex=True)
 def sums_as_products(builder: Builder, total: Instruction) -> Any:
-    """``sum(x, axis) -> ones @ x`` or ``x @ ones``; ``sum(x * y) -> x @ y``.
+    """``sum(x, axis) -> ones @ x`` or ``x @ ones``.
 
-    Fires on the gradient of a bias, and on squared errors: a product is faster than a reduction.
+    Fires on the gradient of a bias: a product is faster than a reduction.
     """
     (x,) = total.operands
     shape = builder.shape(x)
@@ -31,12 +31,10 @@ def sums_as_products(builder: Builder, total: Instruction) -> Any:
     if not is_floating(builder, total, x) or 0 in shape or not shape:
         return None
     axes = sorted(_summed_axes(total, len(shape)))
-    if len(axes) < len(shape):
-        return _sum_of_rows(builder, x, axes, total.shape)
-    return None if total.shape else _sum_of_products(builder, x)
+    return _sum_of_rows(builder, x, axes, total.shape) if len(axes) < len(shape) else None
 
 
-@rule(multiply)
+@rule(multiply, complex=True)
 def outer_products(builder: Builder, product: Instruction) -> Any:
     """``x[:, :, None] * y[:, None] -> einsum("ab,ac->abc", x, y)``.
 
@@ -130,35 +128,18 @@ def is_contiguous(builder: Builder, x: Any) -> bool:
     return not source.is_view
 
 
-def _sum_of_products(builder: Builder, x: Any) -> Any:
-    product = builder.source(x)
-    if product is None or product.op not in (square, multiply):
-        return None
-    left, right = product.operands[0], product.operands[-1]
-    size = math.prod(builder.shape(x))
-    same = builder.shape(left) == builder.shape(right) == builder.shape(x)
-    if not same or builder.dtype(left) != builder.dtype(right):
-        return None
-    if size > cost.PARTS_ELEMENTS:
-        # one in another order would be copied
-        if any(y is not None and y.is_view for y in map(builder.source, (left, right))):
-            return None
-        return builder.emit(inner_product, left, right, note="the sum of products, in parts")
-    flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
-    return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")
-
-
-@rule(sum_, where=lambda form: form[1] in (multiply, matmul))
+@rule(sum_, complex=True, where=lambda form: form[1] in (multiply, square, matmul))
 def contract_sums(builder: Builder, total: Instruction) -> Any:
     """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
-    Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
-    sum of outer products, on sums written with broadcasting, and on the slope of a softmax.
+    Fires on squared errors, on a weight that multiplies a vector at each step of a loop, whose
+    gradient is a sum of outer products, and on sums written with broadcasting.
     """
     product = builder.of(total.operands[0])
     if not is_floating(builder, total, *product.operands):
         return None
-    first, second = product.operands
+    # a square has one operand
+    first, second = product.operands[0], product.operands[-1]
     shape, n = product.shape, len(product.shape)
     summed, is_stack = _summed_axes(total, n), product.op is matmul
     if is_stack:
@@ -171,17 +152,20 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
         second = builder.reshaped(second, (steps, 1, *shape[2:]))
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in (first, second))
     inner = of_first & of_second & summed
-    if 0 in shape or not inner or summed & (of_first ^ of_second):
+    is_whole = shape != () == total.shape
+    if 0 in shape or not (inner or is_whole) or summed & (of_first ^ of_second):
         return None
-    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS and not is_stack:
-        return None
+    if is_whole:
+        return _whole(builder, first, second)
     rows, columns = of_first - of_second, of_second - of_first
     stack = (of_first & of_second) - inner
+    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS and not is_stack:
+        return None
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
     if not columns:
-        return _row_by_row(builder, product, inner, total.shape) if stack else None
+        return None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
     contracted: Operand = builder.emit(
@@ -192,21 +176,16 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     return builder.reshaped(_permuted(builder, contracted, order, sorted(order)), total.shape)
 
 
-def _row_by_row(
-    builder: Builder, product: Instruction, inner: set[int], wanted: tuple[int, ...]
-) -> Any:
-    """``sum(a * b, -1) -> vecdot(a, b)``, which holds no products, for rows that lie in order."""
-    shape = product.shape
-    stack, width = shape[: -len(inner)], math.prod(shape[k] for k in inner)
-    if min(inner) < len(stack) or width * product.dtype.itemsize < cost.ROW_BYTES:
-        return None
-    for x in product.operands:
-        source = builder.source(x)
-        if source is not None and source.is_view and not is_contiguous(builder, x):
+def _whole(builder: Builder, first: Any, second: Any) -> Any:
+    """The sum of the products of all elements."""
+    size = math.prod(builder.shape(first))
+    if size > cost.PRODUCT_TERMS:
+        # one in another order would be copied
+        if any(x is not None and x.is_view for x in map(builder.source, (first, second))):
             return None
-    left, right = (builder.reshaped(x, (*stack, width)) for x in product.operands)
-    rows = builder.emit(vecdot, left, right, note="the sum of products, row by row")
-    return builder.reshaped(rows, wanted)
+        return builder.emit(inner_product, first, second, note="the sum of products, in parts")
+    flat = [builder.reshaped(x, (size,)) for x in (first, second)]
+    return builder.emit(matmul, *flat, note="the sum of products, as a product")
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:

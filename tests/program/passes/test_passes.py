@@ -25,7 +25,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.ir import Ref, content
 from tapegrad.program.passes import pick_first
-from tapegrad.program.program import rebuilt, rule
+from tapegrad.program.program import improved, rebuilt, rule
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -108,6 +108,22 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
         assert all(builder.refs[i] in used for i in instructions)
         contents = [*map(content, instructions.values())]
         assert len(set(contents)) == len(contents)
+
+
+def test_a_rule_of_real_numbers_sees_no_complex_ones_that_others_wrote():
+    seen = []
+
+    @rule()
+    def see(builder, x):
+        seen.append(x.op)
+
+    @rule(tg.sin, complex=True)
+    def through(builder, x):
+        return builder.emit(tg.real, builder.emit(tg.multiply, *x.operands, 1j))
+
+    program = trace(lambda x: np.tanh(np.sin(x)), (np.ones(3),), {})
+    improved(program, (see, through, see))
+    assert seen == [tg.sin, tg.tanh, tg.tanh]
 
 
 def test_what_is_equal_is_computed_once():
