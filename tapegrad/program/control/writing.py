@@ -42,14 +42,13 @@ def _write_branch(frame: Frame, i: int, branch: Branch, write: Write) -> None:
         inside = _inside(frame, i, code, operands)
         write(inside)
         written: set[Any] = set()
-        for j, refs in _parts(frame, i).items():
+        for j, ref in _parts(frame, i).items():
             x = code.outputs[j]
-            for ref in refs:
-                value = inside.values[x]
-                if x in written or not _is_new(inside, x):
-                    value = _copy(frame, value)
-                written.add(x)
-                inside.write(frame.values[ref], value)
+            value = inside.values[x]
+            if x in written or not _is_new(inside, x):
+                value = _copy(frame, value)
+            written.add(x)
+            inside.write(frame.values[ref], value)
         frame.lines.append(Block(head, inside.lines))
 
 
@@ -140,7 +139,7 @@ class _Loop:
 
     # --- memory -----------------------------------------------------------------------------
 
-    def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref] = ()) -> None:
+    def _allocate(self, name: str, n: int, like: Any, held: Iterable[Ref]) -> None:
         """Have memory for so many rows allocated once, for these values around the loop."""
         plan, i = self.frame.plan, self.index
         alive = plan.life(i, max([i, *[plan.ends[x] for x in held]]))
@@ -179,10 +178,10 @@ class _Loop:
         One that is dropped after its step has two rows, which the steps write by turns.
         """
         loop, frame, name, next_ = self.loop, self.frame, self.carry[k], self.loop.body.outputs[k]
-        refs, n = self.parts.get(k, []), loop.length
+        last, n = self.parts.get(k), loop.length
         like, memory, out = loop.body.like(carried), f"{name}_all", f"{name}_next"
         memory, out = self.names.new(memory), self.names.new(out)
-        held = [] if n is None else [*refs, *[ref for j in kept for ref in self.parts[j]]]
+        held = [] if n is None else [self.parts[j] for j in (k, *kept) if j in self.parts]
         n_rows = n + 1 if kept and n is not None else 2
         self._allocate(memory, n_rows, like, held)
         rows = self._listed(name, memory, bool(kept) and loop.reverse)
@@ -192,24 +191,22 @@ class _Loop:
         self._write_to(next_, out)
         for j in kept:
             before = (loop.body.outputs[j] == carried) != loop.reverse
-            for ref in self.parts[j]:
-                frame.have(ref, memory, slice(None, -1) if before else slice(1, None))
-        for ref in refs:
-            if n is not None:
-                frame.have(ref, rows, -1 if kept else n % 2)
-            else:
-                last = f"{rows}[{self._n_rows()} % 2]" if loop.stop is None else name
-                self.after.append(Line(frame.values[ref], _copy(frame, last)))
+            frame.have(self.parts[j], memory, slice(None, -1) if before else slice(1, None))
+        if last is not None and n is not None:
+            frame.have(last, rows, -1 if kept else n % 2)
+        elif last is not None:
+            row = f"{rows}[{self._n_rows()} % 2]" if loop.stop is None else name
+            self.after.append(Line(frame.values[last], _copy(frame, row)))
 
     def _is_result(self, j: int) -> bool:
         """Whether a result of the steps is one of the whole program."""
-        return self.parts[j][0] in self.frame.plan.returned
+        return self.parts[j] in self.frame.plan.returned
 
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
         loop, frame, names = self.loop, self.frame, self.names
-        x, (first, *others) = loop.body.outputs[j], self.parts[j]
-        like, whole = loop.body.like(x), frame.values[first]
+        x, ref = loop.body.outputs[j], self.parts[j]
+        like, whole = loop.body.like(x), frame.values[ref]
         if loop.stop is not None:
             frame.write(whole, "[]")
             self.copies.append(Line("", f"{whole}.append({_copy(frame, self.inside.values[x])})"))
@@ -222,24 +219,26 @@ class _Loop:
                 steps = self._n_rows() if loop.length is None else loop.length
                 frame.write(whole, frame.new_array(like, steps))
             else:
-                self._allocate(whole, loop.length, like, self.parts[j])
-                frame.places[first] = whole
-            self.each[row] = self._rows(first)
+                self._allocate(whole, loop.length, like, [ref])
+                frame.places[ref] = whole
+            self.each[row] = self._rows(ref)
             self._write_to(x, row)
-        for ref in others:
-            self.after.append(Line(frame.values[ref], _copy(frame, whole)))
 
 
 # --- shared ---------------------------------------------------------------------------------
 
 
-def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
-    """Which of an instruction's results are used, and their names."""
-    parts: dict[int, list[Ref]] = {}
-    for k, instruction in enumerate(frame.program.instructions):
-        if instruction.op is PART and instruction.operands[0] == Ref("instruction", i):
-            parts.setdefault(instruction.options["index"], []).append(Ref("instruction", k))
-    return parts
+def _parts(frame: Frame, i: int) -> dict[int, Ref]:
+    """Which of an instruction's results are used, and by what instructions each is taken out.
+
+    A program has one for each, as it has one instruction for everything that is computed.
+    """
+    whole, instructions = frame.plan.refs[i], frame.program.instructions
+    return {
+        x.options["index"]: ref
+        for ref, x in zip(frame.plan.refs, instructions, strict=True)
+        if x.op is PART and x.operands[0] == whole
+    }
 
 
 def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
