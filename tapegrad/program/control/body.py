@@ -171,14 +171,19 @@ def program_of(
     called: str,
     inputs: Sequence[Input],
     fn: Callable[[list[Tensor]], Iterable[Any]],
+    constants: Iterable[Constant] = (),
 ) -> Program:
-    """The program of a function of a list of Tensors that returns a list of Tensors."""
+    """The program of a function of a list of Tensors that returns a list of Tensors.
+
+    Arrays like constants of the program that it records again have their names.
+    """
     # only instructions that are recorded again have a place
     recorder = Recorder(called, place=lambda: None, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
-    return from_tape(*recorded, reach=REACH.get(), stops=True)
+    reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
+    return from_tape(*recorded, reach=reach, stops=True)
 
 
 def from_these(
@@ -382,4 +387,4 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
         results = run_for_all(code, tensors, batched)
         return [with_batch(x, b, n) if w else x for (x, b), w in zip(results, wanted, strict=True)]
 
-    return program_of(code.label, batch_inputs(code, batched, n), fn)
+    return program_of(code.label, batch_inputs(code, batched, n), fn, code.constants)
