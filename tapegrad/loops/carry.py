@@ -71,14 +71,14 @@ class Repetition:
     op
         Of the name that the user called.
     f
-        The step: a function of the carry, and of a row of each tree in `xs`, that returns the next
-        carry and a result. If `xs` is empty, it is one of the carry, and returns the next alone.
+        The step: a function of the carry and of a row of `xs` that returns the next carry and a
+        result; for a loop that a value ends, a function of the carry that returns the next.
     init
         The first carry.
     checkpoint
         How much is kept for derivatives.
     xs, n, reverse
-        Trees of arrays, how many rows they have, and whether the last comes first.
+        A tree of arrays, how many rows they have, and whether the last comes first.
     goes_on
         For a loop that a value ends: a function of the carry that says whether there is a step.
     """
@@ -87,7 +87,7 @@ class Repetition:
     f: Callable[..., Any]
     init: Any
     checkpoint: Any
-    xs: tuple[Any, ...] = ()
+    xs: Any = None
     n: int | None = None
     reverse: bool = False
     goes_on: Callable[[Any], Any] | None = None
@@ -123,34 +123,34 @@ class Repetition:
             init, (done,) = self._traced()
             ys = tree.map(lambda y: np.zeros((0, *y.shape), y.dtype), done.output[1])
             return arrays_of(init), ys
-        if not self._has_next(self.init):
+        if n is None and not self._goes_on(self.init):
             return unchanged(name, self.init), None
         order = iter(count() if n is None else range(n)[:: -1 if self.reverse else 1])
         _, carry, y = settle_carry(name, f, self.init, partial(self._step, t=next(order)))
         rows = [y]
         for t in order:
-            if not self._has_next(carry):
+            if n is None and not self._goes_on(carry):
                 break
             before = carry
             carry, y = self._step(before, t)
             check_carry(name, f, before, carry)
-            if self.xs:
+            if n is not None:
                 rows.append(y)
         if self.reverse:
             rows.reverse()
         return carry, tree.map(lambda *ys: np.stack(ys), *rows)
 
     def _step(self, carry: Any, t: int) -> Any:
-        row = tree.map(lambda x: readonly_view(x[t, ...]), self.xs)
-        output = keep_result(self.f, self.f(lend_carry(carry), *row))
-        return output if self.xs else (output, None)
+        f, carry = self.f, lend_carry(carry)
+        if self.n is None:
+            return keep_result(f, f(carry)), None
+        return keep_result(f, f(carry, tree.map(lambda x: readonly_view(x[t, ...]), self.xs)))
 
-    def _has_next(self, carry: Any) -> bool:
-        if self.goes_on is None:
-            return True
-        truth = self.goes_on(lend_carry(carry))
-        check_arrays(self.goes_on, truth)
-        _check_truth(self.goes_on, truth)
+    def _goes_on(self, carry: Any) -> bool:
+        goes_on: Any = self.goes_on
+        truth = goes_on(lend_carry(carry))
+        check_arrays(goes_on, truth)
+        _check_truth(goes_on, truth)
         return bool(truth)
 
     # --- as a record ------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Repetition:
         init, functions = self._traced()
         captured, (body, *test) = over_all_captured(*functions)
         carry, structure = tree.flatten(init)
-        ys, structure_of_ys = tree.flatten(functions[0].output[1] if self.xs else None)
+        ys, structure_of_ys = tree.flatten(None if self.n is None else functions[0].output[1])
         rows, remember = tree.leaves(self.xs), not isinstance(self.f, Checkpoint)
         sizes, stop = (len(carry), len(rows), len(ys)), test[0] if test else None
         loop = Loop(body, stop, *sizes, self.n, self.reverse, remember)
@@ -174,18 +174,17 @@ class Repetition:
 
     def _traced(self) -> tuple[Any, list[Traced]]:
         """The first carry, with arrays for its numbers; a step; and the test before it, if any."""
-        init, xs = self.init, self.xs
-        rows = tree.map(_row_like, xs)
-        carried, *names = argument_names(self.f, 1 + len(xs))
+        init, rows = self.init, () if self.n is None else (tree.map(_row_like, self.xs),)
+        carried, *names = argument_names(self.f, 1 + len(rows))
         names = [root(init, carried), *names]
 
         def first() -> list[Any]:
-            arrays = actual(tree.leaves(xs))
+            arrays = actual(tree.leaves(self.xs))
             return [*actual(tree.leaves(init)), *[x[-1 if self.reverse else 0] for x in arrays]]
 
         def step(carry: Any) -> tuple[Any, Traced]:
             done = traced(self.f, (carry, *rows), names, first)
-            return done.output[0] if xs else done.output, done
+            return done.output[0] if rows else done.output, done
 
         init, _, done = settle_carry(self.op.name, self.f, init, step)
         if self.goes_on is None:

@@ -120,7 +120,7 @@ def scan(
         return output
 
     n = _length(xs, length)
-    return Repetition(SCAN, _like(f, step), init, checkpoint, (xs,), n, reverse).run()
+    return Repetition(SCAN, _like(f, step), init, checkpoint, xs, n, reverse).run()
 
 
 def _length(xs: Any, length: int | None) -> int:
@@ -287,7 +287,7 @@ def fori_loop(
         return unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
     args = FORI_LOOP, _like(body, row, True), init, checkpoint
-    return Repetition(*args, (numbers,), len(numbers)).run()[0]
+    return Repetition(*args, numbers, len(numbers)).run()[0]
 
 
 def _whole(name: str, x: Any) -> Any:
