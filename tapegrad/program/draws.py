@@ -60,17 +60,18 @@ REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noq
 def without_draws(fn: Any) -> Iterator[list[Named]]:
     """Raise at the end if a generator within a function's reach was drawn from meanwhile.
 
-    They are NumPy's and Python's global ones, and those among the objects that it refers to
-    (`reached`). It gives these, and those of the functions around it.
+    They are NumPy's and Python's global ones, unless a function around it watches these, and those
+    among the objects that it refers to (`reached`). It gives these, and those of the functions
+    around it.
     """
-    reach = reached(fn)
+    reach, around = reached(fn), REACH.get()
     generators: list[Named] = [
-        *[(name, method.__self__) for name, method in _GLOBAL],
+        *[(name, method.__self__) for name, method in _GLOBAL if not around],
         *[(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)],
         *[(f"the seed sequence {name}", x) for name, x in reach if isinstance(x, SeedSequence)],
     ]
     watched = [(name, read, read()) for name, x in generators for read in [_reader(x)]]
-    outer = REACH.set(reach + REACH.get())
+    outer = REACH.set(reach + around)
     try:
         yield REACH.get()
     finally:

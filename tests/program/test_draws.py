@@ -41,6 +41,7 @@ def drawing(rng):
         functools.partial(lambda rng, x: x * rng.random(), random.Random(0)),
         drawing(np.random),
         lambda x: x * random.random(),
+        lambda x: tg.scan(lambda c, _: (c * random.random(), None), x, length=2)[0],
         tg.grad(lambda x: tg.sum(x * RNG.random(4))),
         # what is spawned is another in every call, and leaves the state as it was
         lambda x: x * RNG.spawn(1)[0].normal(size=4),
