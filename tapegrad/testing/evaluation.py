@@ -252,7 +252,7 @@ class _Sums:
         self.numbers = count()
 
     def terms_of(self, instruction: Instruction, values: Sequence[Any]) -> Terms | None:
-        """The terms of what adds products, or sums, in one order of many; None for all else.
+        """The terms of what adds in one order of many; None for all else.
 
         It is asked about each instruction in turn.
         """
@@ -278,7 +278,7 @@ class _Sums:
         self.terms[ref] = terms
         if adds:
             self.sums.add(ref)
-        return terms if op in (add, sum_) else None
+        return terms if op is add or facts(op).adds else None
 
 
 def _is_outer(product: Instruction, values: Sequence[Any]) -> bool:
@@ -303,7 +303,7 @@ class Rounded:
     seed
         Of the directions.
     terms
-        The terms of the result, if they are known to be more than the operands tell.
+        The terms of the result, if it is a sum.
     """
 
     seed: int
@@ -316,7 +316,7 @@ class Rounded:
         dtype = np.finfo(np.result_type(result)).dtype
         exact = _is_exact(op, operands, options, result)
         ulp = _spacing(result)
-        terms = self.terms or (Terms.of(op, operands, options, dtype) if facts(op).adds else None)
+        terms = self.terms
         if terms is not None:
             size = np.asarray(terms.size).astype(dtype)
             over = _of_parts(~np.isfinite(size), result)
