@@ -167,7 +167,7 @@ class Builder:
         first = self._first(i, key)
         if first != i:
             return self.refs[first]
-        ref: Ref = _new_ref(Ref, ("instruction", i))
+        ref = Ref("instruction", i)
         self.refs.append(ref)
         self.instructions.append(instruction)
         self.ops.add(instruction.op)
@@ -518,8 +518,6 @@ class Builder:
 Visit = Callable[[Builder, Instruction], Any]
 # an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
-# as the class makes one, in half the time
-_new_ref: Any = tuple.__new__
 
 
 def _is_ref(x: Any) -> bool:

@@ -104,10 +104,7 @@ def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction
     """A loop that returns only the values used, and the new position of each, or the value."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
-    # what is returned twice is returned once
-    first_of: dict[Any, int] = {}
-    same = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= loop.n_carry}
-    ys = [j for j in same if same[j] == j]
+    ys = sorted(j for j in used if j >= loop.n_carry)
     for_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
     # a carry that never changes is captured, and is after the loop as it was before
     first = {k: instruction.operands[x.index] for k, x in enumerate(carried)}
@@ -125,7 +122,6 @@ def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction
     rows = [x for x in rows if x in read] or rows[: loop.length is None]
     taken = captured, [carried[k] for k in carry], rows
     where: dict[int, Any] = {j: at for at, j in enumerate((*carry, *ys))}
-    where |= {j: where[i] for j, i in same.items()}
     where |= {k: first[k] for k in used & still}
     order = [*itertools.chain(*taken)]
     if len(order) == len(body.inputs) and len(carry) + len(ys) == len(body.outputs):

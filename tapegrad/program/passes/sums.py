@@ -21,17 +21,27 @@ from tapegrad.program.program import rule
 
 @rule(sum_, complex=True)
 def sums_as_products(builder: Builder, total: Instruction) -> Any:
-    """``sum(x, axis) -> ones @ x`` or ``x @ ones``.
+    """``sum(x, axis) -> ones @ x`` or ``x @ ones``, over the first axes or over the last.
 
     Fires on the gradient of a bias: a product is faster than a reduction.
     """
     (x,) = total.operands
     shape = builder.shape(x)
-    # for an array without axes NumPy takes axis 0 for none
-    if not is_floating(builder, total, x) or 0 in shape or not shape:
+    n, axes = len(shape), sorted(_summed_axes(total, len(shape)))
+    if not is_floating(builder, total, x) or 0 in shape or len(axes) >= n:
         return None
-    axes = sorted(_summed_axes(total, len(shape)))
-    return _sum_of_rows(builder, x, axes, total.shape) if len(axes) < len(shape) else None
+    is_first = axes == [*range(len(axes))]
+    if not is_first and axes != [*range(n - len(axes), n)]:
+        return None
+    height = math.prod([shape[k] for k in axes])
+    if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
+        return None
+    width = math.prod(shape) // height
+    ones = builder.filled(1, builder.dtype(x), (height,))
+    rows = builder.reshaped(x, (height, width) if is_first else (width, height))
+    factors = (ones, rows) if is_first else (rows, ones)
+    note = f"the sum over {'rows' if is_first else 'columns'}, as a product"
+    return builder.reshaped(builder.emit(matmul, *factors, note=note), total.shape)
 
 
 @rule(multiply, complex=True)
@@ -99,23 +109,6 @@ def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> b
     return instruction.dtype.char in "fd" and all(
         builder.dtype(x) == instruction.dtype for x in operands
     )
-
-
-def _sum_of_rows(builder: Builder, x: Any, axes: list[int], wanted: tuple[int, ...]) -> Any:
-    """The sum over the first axes or over the last, as a product with ones."""
-    shape = builder.shape(x)
-    n, height = len(shape), math.prod([shape[k] for k in axes])
-    is_first = axes == [*range(len(axes))]
-    if not is_first and axes != [*range(n - len(axes), n)]:
-        return None
-    if height > cost.PRODUCT_TERMS or (n > 2 and not is_contiguous(builder, x)):
-        return None
-    width = math.prod(shape) // height
-    ones = builder.filled(1, builder.dtype(x), (height,))
-    rows = builder.reshaped(x, (height, width) if is_first else (width, height))
-    factors = (ones, rows) if is_first else (rows, ones)
-    note = f"the sum over {'rows' if is_first else 'columns'}, as a product"
-    return builder.reshaped(builder.emit(matmul, *factors, note=note), wanted)
 
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
