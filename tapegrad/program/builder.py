@@ -328,8 +328,8 @@ class Builder:
     def uses(self) -> Counter[Any]:
         """How often each value is used; as an output too. Numbers are counted with the values."""
         # static results need not be hashable
-        used = [tuple(filter(_is_ref, self.outputs)), *[x.operands for x in self.in_order()]]
-        return Counter(chain.from_iterable(used))
+        used = [x for x in self.outputs if type(x) is Ref]
+        return Counter(chain(used, *[x.operands for x in self.in_order()]))
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
@@ -499,8 +499,7 @@ class Builder:
             If an instruction uses one that is no longer in the program, or that comes later.
         """
         instructions = self.in_order()
-        used = chain(filter(_is_ref, self.outputs), *[x.operands for x in instructions])
-        kept = sorted([x for x in {*used} if type(x) is Ref and x[0] == "constant"])
+        kept = sorted([x for x in self.uses() if type(x) is Ref and x[0] == "constant"])
         moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
 
         def new(xs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -518,11 +517,6 @@ class Builder:
 Visit = Callable[[Builder, Instruction], Any]
 # an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
-
-
-def _is_ref(x: Any) -> bool:
-    # static results need not be hashable
-    return type(x) is Ref
 
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
