@@ -175,6 +175,9 @@ class Constant:
         is_same = math.isfinite(self.splat) and dtype.type(WEAK[dtype.kind](short)) == self.splat
         return short if is_same else number(self.splat)
 
+    def __hash__(self) -> int:
+        return hash(self.array.tobytes())
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.array, self.captured, self.name)
 
