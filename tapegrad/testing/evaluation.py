@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial, reduce
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -137,17 +137,14 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
     rows: list[list[Any]] = []
     added = _added(loop) if isinstance(rounding, Rounded) else {}
     body = attrs.evolve(loop.body, outputs=(*loop.body.outputs, *added.values()))
-    values = {k: [np.asarray(carry[k], body.of(body.outputs[k]).dtype)] for k in added}
-    terms = {k: Terms.of_value(x) for k, (x,) in values.items()}
+    terms = {k: Terms.of_value(carry[k]) for k in added}
 
     def step(inputs: list[Any]) -> list[Any]:
         if loop.stop is not None and len(rows) == _MOST_STEPS:
             raise EndlessError
         sums = _Sums()
         results = evaluated(body, inputs, rounding, sums)
-        for (k, ref), x in zip(added.items(), results[n_outputs:], strict=True):
-            value = np.asarray(x, values[k][0].dtype)
-            values[k].append(value)
+        for (k, ref), value in zip(added.items(), results[n_outputs:], strict=True):
             terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
         return results
 
@@ -157,15 +154,15 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
         rows.append(results[n_carry:n_outputs])
     for k, total in terms.items():
         assert isinstance(rounding, Rounded)
-        carry[k] = attrs.evolve(rounding, terms=total)(_ADDED, values[k], {}, carry[k])
+        carry[k] = attrs.evolve(rounding, terms=total)(_SUMMED, carry[k : k + 1], {}, carry[k])
     if loop.reverse:
         rows.reverse()
     likes = [loop.body.like(x) for x in loop.body.outputs[n_carry:]]
     return Parts((*carry, *[stacked([x[j] for x in rows], *y) for j, y in enumerate(likes)]))
 
 
-# the values that a loop adds up
-_ADDED = Rules("added", lambda *values: reduce(np.add, values), (), add.jvp)
+# gives what a loop has added up
+_SUMMED = Rules("summed", np.asarray, (), add.jvp)
 
 
 def _added(loop: Loop) -> dict[int, Any]:
@@ -216,8 +213,10 @@ class Terms:
         return cls(*map(_size, added))
 
     @classmethod
-    def of_value(cls, x: Array) -> Terms:
+    def of_value(cls, value: Any) -> Terms:
         """Those of a sum of one term, which is known."""
+        x = np.asarray(value)
+        x = x.astype(np.result_type(x, np.float16))
         dtype = np.finfo(x.dtype).dtype
         wide = _widened(x, dtype, _wider(dtype))
         return cls(_finite_size(wide), _units(wide))
