@@ -214,12 +214,9 @@ def codes_in(code: Code) -> list[Code]:
     """A program, and those inside its instructions, at any depth."""
     codes = [code]
     for held in codes:
-        codes += [
-            x
-            for instruction in held.instructions
-            if instruction.options
-            for x in inner(instruction.options)
-        ]
+        for instruction in held.instructions:
+            if instruction.options:
+                codes += inner(instruction.options)
     return codes
 
 

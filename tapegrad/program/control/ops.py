@@ -119,7 +119,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
     derivative = _once(_backward, loop, beside, loop.moving)
-    whole = repeat(op, *_divided(loop, y, operands, moved, derivative, not loop.reverse), lean)
+    whole = repeat(op, *_divided(loop, y, operands, moved, derivative), lean)
     return _spread(whole, derivative.places, len(operands))
 
 
@@ -132,7 +132,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
         derivative = _once(_forward, loop, frozenset(tangents), last)
-        whole = repeat(op, *_divided(loop, y, operands, tangents, derivative, loop.reverse), lean)
+        whole = repeat(op, *_divided(loop, y, operands, tangents, derivative), lean)
         return whole, derivative.places
 
     def tangent(i: int) -> Any:
@@ -163,11 +163,14 @@ class _Derivative(NamedTuple):
         in its carry, and those that it goes through.
     places
         Where each of its outputs belongs, among the operands of the loop or among its results.
+    is_backward
+        Whether it begins with the last step.
     """
 
     joined: Program
     of: tuple[list[int], list[int], list[int]]
     places: list[int]
+    is_backward: bool
 
 
 def _once(record: Callable[..., _Derivative], loop: Loop, *of: Any) -> _Derivative:
@@ -201,7 +204,7 @@ def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Der
     seeded = [*range(len(sums)), *[len(sums) + i for i in (*handed_on, *beside)]]
     places = [*captured, *carry, *rows]
     joined = pulled_back(step, seeded, places)
-    return _Derivative(joined, ([], sums + handed_on, beside), places)
+    return _Derivative(joined, ([], sums + handed_on, beside), places, True)
 
 
 def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
@@ -225,7 +228,7 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     # one that depends on nothing is 0
     moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
     joined = attrs.evolve(joined, outputs=tuple(moving.values()))
-    return _Derivative(joined, of, [*moving])
+    return _Derivative(joined, of, [*moving], False)
 
 
 def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], list[int]]:
@@ -236,12 +239,7 @@ def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], li
 
 
 def _divided(
-    loop: Loop,
-    y: Any,
-    operands: Sequence[Any],
-    moved: Mapping[int, Any],
-    derivative: _Derivative,
-    reverse: bool,
+    loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], derivative: _Derivative
 ) -> tuple[Loop, list[Any]]:
     """The part of a step's derivative that depends on what moves, as a loop, and its operands.
 
@@ -253,8 +251,6 @@ def _divided(
         The cotangents of its results, or the tangents of its operands.
     derivative
         Of its step.
-    reverse
-        Whether the new loop goes from the last row to the first.
     """
     joined, n = derivative.joined, len(loop.body.inputs)
     inputs = inputs_at(range(len(joined.inputs)))
@@ -274,6 +270,7 @@ def _divided(
             x = next(further)
             taken.append(x)
             values[x] = moved[i] if i in moved else zeros(joined, x)
+    reverse = loop.reverse != derivative.is_backward
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
     left = loop_of(whole, captured, carry, rows, joined.outputs)
     return left, [values[x] for x in (*captured, *carry, *rows)]
@@ -400,17 +397,12 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
         results = run_for_all(loop.body, _safe(going, tensors, own), own)[: loop.n_carry]
-        before = tensors[loop.n_captured :]
-        return [
-            _where_each(going, with_batch(x, b, n), y)
-            for (x, b), y in zip(results, before, strict=True)
-        ]
+        pairs = zip(results, tensors[loop.n_captured :], strict=True)
+        return [_where_each(going, with_batch(x, b, n), y) for (x, b), y in pairs]
 
     inputs = batch_inputs(loop.body, own, n)
-    return (
-        program_of(loop.body.label, inputs, step),
-        program_of(stop.label, inputs, lambda tensors: [np.any(goes_on(tensors))]),
-    )
+    any_goes_on = program_of(stop.label, inputs, lambda tensors: [np.any(goes_on(tensors))])
+    return program_of(loop.body.label, inputs, step), any_goes_on
 
 
 # --- the ops ---------------------------------------------------------------------------------
