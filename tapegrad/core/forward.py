@@ -20,12 +20,11 @@ from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import append, at_one_line, is_recording
-from tapegrad.errors.lines import at_users_line
+from tapegrad.core.writing import append, is_recording
+from tapegrad.errors.lines import at_record, at_users_line
 
 
 @at_users_line
-@at_one_line
 def push(
     tape: Tape,
     tangents: Mapping[Tensor, Any],
@@ -52,7 +51,7 @@ def push(
     by_record = dict(tangents)
     for record, done in schedule(tape, frozenset(outputs)):
         if record.dtype.kind in "fc":
-            t = _tangent(record, by_record, recorded)
+            t = at_record(record, _tangent, record, by_record, recorded)
             if t is not None:
                 by_record[record] = broadcast_tangent(t, record)
                 if check is not None:

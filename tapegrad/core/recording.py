@@ -15,7 +15,6 @@ from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,
     advance,
-    by_user,
     last_written,
     lift,
     recorded_from,
@@ -140,7 +139,7 @@ def run(
     else:
         # the outer recording continues from here, even if fn raises
         advance(last)
-        output = by_user(fn, *positional, **kwargs)
+        output = fn(*positional, **kwargs)
         last = last_written()
         check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked

@@ -20,16 +20,16 @@ from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import (
-    advance,
-    append,
-    at_place,
-    is_recording,
-    last_written,
-    write_known,
-)
+from tapegrad.core.writing import advance, append, is_recording, last_written, write_known
 from tapegrad.errors import TapeError
-from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, warn_at_users_line, with_user_warnings
+from tapegrad.errors.lines import (
+    DEFAULT,
+    LOGGING,
+    STATE,
+    at_record,
+    warn_at_users_line,
+    with_user_warnings,
+)
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import LARGE, Array, owned_copy, readonly_array
@@ -107,6 +107,7 @@ def sweep(
     tape and the cotangents of its outputs, and returns a function to call with each record that
     the sweep has passed, its cotangent, and the cotangents so far.
     """
+    tape = tapes.pop()
     # as `at_users_line`, in fewer calls
     state = STATE.get(DEFAULT)
     if state is DEFAULT:
@@ -114,51 +115,42 @@ def sweep(
     else:
         warn_at_users_line()
     try:
-        return _swept(tapes, cotangents, checking)
+        check = None if checking is None else checking(tape, cotangents)
+        recorded, reached = scope(tape)
+        since = last_written().index if recorded else 0
+        passed: list[Any] = []
+        summed: set[Tensor] = set()
+        record: Any = tape.last
+        start, parameters = tape.start, tape.parameters
+        del tape
+        wanted = frozenset(parameters)
+        while record is not start:
+            # a parameter's cotangent stays, as its gradient
+            g = None if record in wanted else cotangents.pop(record, None)
+            if g is not None:
+                summed.discard(record)
+                if recorded:
+                    passed += record, g
+                    at_record(record, pass_on, record, g, cotangents, summed, True, reached)
+                else:
+                    pass_on(record, g, cotangents, summed, False, reached)
+                if check is not None:
+                    check(record, g, cotangents)
+            if reached:
+                reached.discard(record)  # which would hold it
+            record = record.previous
+        for x in cotangents:
+            if x not in wanted and x.index > start.index and x.origin is start.origin:
+                refuse_branch(x)
+        gradients = {p: finish_gradient(p, cotangents.get(p)) for p in parameters}
+        if recorded:
+            ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
+            pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
+            options = {"since": since, **pairs}
+            advance(write_known(last_written(), SWEEP, (), options, _NOTHING))
+        return gradients
     finally:
         STATE.set(state)
-
-
-def _swept(
-    tapes: list[Tape], cotangents: dict[Tensor, Any], checking: Callable[..., Any] | None
-) -> dict[Tensor, Any]:
-    """The gradients by parameter, without a change of how NumPy warns."""
-    tape = tapes.pop()
-    check = None if checking is None else checking(tape, cotangents)
-    recorded, reached = scope(tape)
-    since = last_written().index if recorded else 0
-    passed: list[Any] = []
-    summed: set[Tensor] = set()
-    record: Any = tape.last
-    start, parameters = tape.start, tape.parameters
-    del tape
-    wanted = frozenset(parameters)
-    while record is not start:
-        # a parameter's cotangent stays, as its gradient
-        g = None if record in wanted else cotangents.pop(record, None)
-        if g is not None:
-            summed.discard(record)
-            if recorded:
-                passed += record, g
-                place = None if record.origin.lines else record.place
-                at_place(place, pass_on, record, g, cotangents, summed, True, reached)
-            else:
-                pass_on(record, g, cotangents, summed, False, reached)
-            if check is not None:
-                check(record, g, cotangents)
-        if reached:
-            reached.discard(record)  # which would hold it
-        record = record.previous
-    for x in cotangents:
-        if x not in wanted and x.index > start.index and x.origin is start.origin:
-            refuse_branch(x)
-    gradients = {p: finish_gradient(p, cotangents.get(p)) for p in parameters}
-    if recorded:
-        ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
-        pairs = {"passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
-        options = {"since": since, **pairs}
-        advance(write_known(last_written(), SWEEP, (), options, _NOTHING))
-    return gradients
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
@@ -227,7 +219,9 @@ def pass_on(
             if add_into is not None and type(known) is not Tensor:
                 if x not in summed:
                     summed.add(x)
-                    known = cotangents[x] = _own_sum(known, primal)
+                    # one that nothing else refers to
+                    own = np.zeros(primal.shape, dtype) if known is None else np.array(known)
+                    known = cotangents[x] = own
                 add_into(known, g, *args[2:], **options)
                 continue
             if rule is None:
@@ -245,11 +239,6 @@ def pass_on(
         if note is not None:
             note(i, x, c, part)
         cotangents[x] = part if known is None else _added(x, known, part, summed)
-
-
-def _own_sum(known: Any, primal: Array) -> Array:
-    """A sum of cotangents that nothing else refers to; zeros if there is none so far."""
-    return np.zeros(primal.shape, primal.dtype) if known is None else np.array(known)
 
 
 def _added(x: Tensor, known: Any, part: Any, summed: set[Tensor]) -> Any:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, copy_context
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -22,8 +21,6 @@ from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_use
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.tree.ownership import owned_copy
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
 Options = Mapping[str, Any]
@@ -33,10 +30,6 @@ Options = Mapping[str, Any]
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
 # Called with a record, from which the running recording continues.
 advance = CURRENT.set
-
-# The place that new records get, and the user's line that leads to them, as far as it is known
-# already: a sweep writes many records for one line. None for either is what `Origin.place` returns.
-_PLACES: ContextVar[tuple[Any, Any]] = ContextVar("tapegrad_places", default=(None, None))
 
 # The op of parameters, which also marks where a recording inside another begins.
 PARAMETER = Rules(
@@ -127,9 +120,7 @@ def write_known(
     draft._options, draft.index = options or NO_OPTIONS, last.index + 1
     draft.previous, draft.origin, draft.name = last, origin, name
     if origin.place is not None:
-        place, line = _PLACES.get()
-        line = origin.place() if line is None else line
-        draft._place = line if place is None else place
+        draft._place = origin.place()
     draft.__class__ = Tensor
     return draft  # type: ignore[no-any-return]
 
@@ -222,48 +213,6 @@ def recorded_from(
     if last is None or type(output) is not Tensor or output.origin is not last.origin:
         check_returned(output, last)
     return output, last
-
-
-def at_place(place: Any, fn: Callable[..., R], *args: Any) -> R:
-    """A function's result; the records that it writes have this place, unless it is None.
-
-    If all records have a place already, since this is within such a call, they keep it.
-    """
-    if place is None or _PLACES.get()[0] is not None:
-        return fn(*args)
-    return placed((place, place), fn, args)
-
-
-def at_one_line(fn: Callable[P, R]) -> Callable[P, R]:
-    """A function that looks up once the user's line that leads to all records which it writes."""
-
-    @wraps(fn)
-    def called(*args: P.args, **options: P.kwargs) -> R:
-        last, (place, line) = CURRENT.get(), _PLACES.get()
-        if line is not None or last is None or last.origin.place is None:
-            return fn(*args, **options)
-        return placed((place, last.origin.place()), fn, args, options)
-
-    return called
-
-
-def by_user(fn: Callable[..., R], *args: Any, **options: Any) -> R:
-    """The result of a function of the user's, whose lines lead to the records that it writes."""
-    return placed((_PLACES.get()[0], None), fn, args, options)
-
-
-def placed(
-    places: tuple[Any, Any],
-    fn: Callable[..., R],
-    args: Iterable[Any],
-    options: Options = NO_OPTIONS,
-) -> R:
-    """A function's result, while `_PLACES` has this value."""
-    before = _PLACES.set(places)
-    try:
-        return fn(*args, **options)
-    finally:
-        _PLACES.reset(before)
 
 
 def is_recording(origin: Origin) -> bool:

@@ -26,16 +26,9 @@ from tapegrad.core.messages import REFUSED
 from tapegrad.core.rules import Parts, Rules
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
-from tapegrad.core.writing import (
-    PARAMETER,
-    Last,
-    placed,
-    recorded_from,
-    write_known,
-    write_parameter,
-)
+from tapegrad.core.writing import PARAMETER, Last, recorded_from, write_known, write_parameter
 from tapegrad.errors import TapeError, TapegradError
-from tapegrad.errors.lines import SILENT, STATE
+from tapegrad.errors.lines import SILENT, STATE, placed
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
 
@@ -231,7 +224,7 @@ class Recorder:
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
         """A function's result; no input can be marked later."""
         try:
-            output, self.last = placed((None, None), recorded_from, (self.last, fn, args, kwargs))
+            output, self.last = placed((None, False), recorded_from, (self.last, fn, args, kwargs))
         finally:
             self._evaluation.end()
         return output

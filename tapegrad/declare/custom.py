@@ -18,7 +18,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import Joint, Parts, Rule, Rules
 from tapegrad.core.sweep import conjugated
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import CURRENT, advance, by_user, lift, write_known
+from tapegrad.core.writing import CURRENT, advance, lift, write_known
 from tapegrad.declare import declare
 from tapegrad.declare.abstract import actual, called_once, unrecorded
 from tapegrad.declare.batching import batch_size, pointwise
@@ -32,7 +32,7 @@ from tapegrad.errors.functions import (
     check_callable,
     label,
 )
-from tapegrad.errors.lines import with_user_warnings
+from tapegrad.errors.lines import by_user, with_user_warnings
 from tapegrad.errors.words import a_kind, got
 from tapegrad.tree.numbers import as_constant, is_floating, refuse_unreal, require_real
 from tapegrad.tree.opaque import refuse_hidden

@@ -10,10 +10,10 @@ from __future__ import annotations
 import linecache
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context, ContextVar
 from functools import cache, wraps
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import attrs
@@ -82,9 +82,10 @@ def users_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def users_place() -> Place:
-    """The caller's line that led here."""
-    frame = users_frame(sys._getframe(1))
-    return Place("", 0, "") if frame is None else place_of(frame)
+    """The caller's line that led here, or the place that a sweep or a replay has reached."""
+    place, is_known = PLACE.get()
+    frame = None if is_known else users_frame(sys._getframe(1))
+    return place or (Place("", 0, "") if frame is None else place_of(frame))
 
 
 def place_of(frame: FrameType) -> Place:
@@ -236,3 +237,50 @@ class WarnsAtUsersLine:
         # attrs builds a class again for its slots
         if call is not None and not hasattr(call, "__wrapped__"):
             cls.__call__ = at_users_line(call)  # type: ignore[method-assign]
+
+
+# The place that new records get, if a sweep or a replay has reached one, and whether no line of the
+# user's is looked up for them.
+PLACE: ContextVar[tuple[Place | None, bool]] = ContextVar("tapegrad_place", default=(None, False))
+
+
+def reached_place() -> Place | None:
+    """The place that a sweep or a replay has reached, if there is one."""
+    return PLACE.get()[0]
+
+
+def at_record(record: Any, fn: Callable[..., R], *args: Any) -> R:
+    """A function's result; what it writes has the place of a record, which a sweep has reached.
+
+    Where lines were asked for, a sweep has the line of its call.
+    """
+    return fn(*args) if record.origin.lines else at_place(record.place, fn, *args)
+
+
+def at_place(place: Place | None, fn: Callable[..., R], *args: Any) -> R:
+    """A function's result; the records that it writes have this place, unless it is None.
+
+    Where they have a place already, within such a call, they keep it.
+    """
+    if place is None or PLACE.get()[0] is not None:
+        return fn(*args)
+    return placed((place, True), fn, args)
+
+
+def by_user(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+    """The result of a function of the user's, whose variables name the records that it writes."""
+    return placed((PLACE.get()[0], False), fn, args, options)
+
+
+def placed(
+    place: tuple[Place | None, bool],
+    fn: Callable[..., R],
+    args: Iterable[Any],
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> R:
+    """A function's result, while `PLACE` has this value."""
+    before = PLACE.set(place)
+    try:
+        return fn(*args, **options)
+    finally:
+        PLACE.reset(before)

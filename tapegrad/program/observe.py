@@ -22,7 +22,7 @@ import numpy as np
 from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.lines import Place, place_of, users_frame
+from tapegrad.errors.lines import PLACE, Place, place_of, users_frame
 from tapegrad.program.ir import STAGES
 from tapegrad.tree.ownership import Array
 
@@ -166,17 +166,18 @@ class Watch:
 
     def note(self) -> Place | None:
         """Keep the user's frames that lead to a record that is written; the user's line."""
+        reached, is_known = PLACE.get()
         # this function's caller writes the record, and is called by an op or the like
-        frame = users_frame(sys._getframe(3))
+        frame = None if is_known else users_frame(sys._getframe(3))
         if frame is None or frame is self._outside:
-            return None
+            return reached
         if frame not in self._depths:
             self._keep(frame)
         key = id(frame.f_code), frame.f_lasti
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = place_of(frame)
-        return place
+        return reached or place
 
     def _keep(self, frame: FrameType | None) -> None:
         """Keep a frame and those of the user's around it, with their depths."""

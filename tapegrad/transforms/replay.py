@@ -19,11 +19,11 @@ from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.core.writing import CURRENT, PARAMETER, append, at_place
+from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
-from tapegrad.errors.lines import at_users_line
+from tapegrad.errors.lines import at_place, at_users_line
 from tapegrad.tree.numbers import is_floating
 
 

@@ -20,13 +20,12 @@ from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,
     append,
-    at_place,
     last_written,
 )
 from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.declare.batching import with_batch
 from tapegrad.errors.functions import first_line, label
-from tapegrad.errors.lines import users_place
+from tapegrad.errors.lines import at_place, reached_place, users_place
 from tapegrad.errors.words import got
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.draws import REACH, without_draws
@@ -178,7 +177,7 @@ def program_of(
     Arrays like constants of the program that it records again have their names.
     """
     # only instructions that are recorded again have a place
-    recorder = Recorder(called, place=lambda: None, around=_around())
+    recorder = Recorder(called, place=reached_place, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
