@@ -182,16 +182,15 @@ class Builder:
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         operands = tuple([self.replaced.get(x, x) for x in operands])
-        if op not in CANONICAL:
-            first = self.contents.get(content_of(op, operands, options))
-            if first is not None and self.ranks[first] < self.now:
-                return self.refs[first]
+        key = None if op in CANONICAL else content_of(op, operands, options)
+        first = self.contents.get(key)
+        if first is not None and self.ranks[first] < self.now:
+            return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        return self.append(
-            Instruction(
-                op, operands, options, shape, dtype, False, note, "", self.stage, self.place
-            )
+        new = Instruction(
+            op, operands, options, shape, dtype, False, note, "", self.stage, self.place
         )
+        return self.append(new) if key is None else self._written(self.current(new), key)
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
