@@ -56,6 +56,9 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
             raise Malformed(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
     if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
         raise Malformed("its label or a note is more than one line of text")
+    taken = [(x.operands, x.options.get("index")) for x in code.instructions if x.op is PART]
+    if len(taken) != len({*map(repr, taken)}):
+        raise Malformed("one of several results is taken out twice")
     places = numbers()
 
     def check(instruction: Instruction, operands: list[Any]) -> Any:

@@ -429,6 +429,7 @@ MISFITS: list[tuple[tuple[Any, ...], Any, str]] = [
     (("instructions", 3, 3), [7], "but gives"),
     (("instructions", 4, 2, "index"), 99, "refuses what it is given"),
     (("instructions", 4, 2, "index"), True, "none of several results"),
+    (("instructions", 5, 2, "index"), 0, "taken out twice"),
     (("instructions", 6, 0), "multiply", "takes 2 operands"),
     (("instructions", 6, 1), ["v3"], "all of several results at once"),
     (("instructions", 6, 1), [None], "neither a value nor a number"),
