@@ -706,21 +706,6 @@ def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(contro
 # --- remedies that are tried --------------------------------------------------------------
 
 
-def test_the_replacements_for_writing_into_an_array_work():
-    array, mask, i = np.zeros((2, 2)), np.array([[True, False], [False, True]]), np.arange(2)
-    for write, replacement in (
-        (lambda a, t: np.copyto(a, t), lambda a, t: tg.at(a)[...].set(t)),
-        (lambda a, t: np.put(a, [1, 0], t), lambda a, t: tg.put(a, [1, 0], t)),
-        (lambda a, t: np.fill_diagonal(a, t), lambda a, t: tg.at(a)[i, i].set(t)),
-        (lambda a, t: np.putmask(a, mask, t), lambda a, t: tg.where(mask, t, a)),
-        (lambda a, t: np.place(a, mask, t), lambda a, t: tg.at(a)[mask].set(t)),
-        (lambda a, t: np.add.at(a, i, t), lambda a, t: tg.at(a)[i].add(t)),
-    ):
-        changed, t = array.copy(), np.array([3.0, 4.0])
-        write(changed, t)
-        np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
-
-
 DRAWS = sorted({*tg.random.__all__} - {"Key", "key"})
 WRONG = (0.5, -1.0, np.ones(3), "text", (2, "a"), None)
 

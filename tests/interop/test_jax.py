@@ -2,7 +2,6 @@
 
 import contextlib
 import pickle
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -28,8 +27,6 @@ from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.interop.jax.run import has_form  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402
 from tapegrad.program.naming import DRAWS  # noqa: E402
-
-ROOT = Path(tg.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -302,17 +302,6 @@ def test_a_trajectory_that_is_returned_is_held_by_its_result_alone():
 
 
 @mock.patch("tapegrad.program.cost.ORDERED_BYTES", 1)
-def test_what_uses_a_value_up_waits_for_what_it_takes_views_of():
-    def fn(x):
-        first, between = np.sin(x), np.sort(np.sort(np.cos(x), axis=0) * 2.0, axis=0)
-        last = np.exp(x)
-        return np.sort(between, axis=0), np.sum(first * last.T)
-
-    x = RNG.normal(size=(4, 4))
-    same(tg.compile(fn)(x), fn(x), 1e-9)
-
-
-@mock.patch("tapegrad.program.cost.ORDERED_BYTES", 1)
 @depth("program")
 @given(programs(max_steps=16))
 def test_no_more_is_held_in_an_order_that_uses_values_up(written):

@@ -24,17 +24,6 @@ def test_program_pickles_and_compares_equal(written):
         assert all(not x.value.flags.writeable for x in restored.constants)
 
 
-def test_program_equals_that_of_the_same_function_only():
-    def fn(x):
-        return tg.sum(tg.tanh(x) * 2.0)
-
-    x = np.ones(3)
-    same, other = tg.compile(fn), tg.compile(lambda x: tg.sum(tg.tanh(x) * 3.0))
-    assert tg.compile(fn).program(x) == same.program(x)
-    assert other.program(x) != same.program(x)
-    assert tg.compile(fn).program(np.ones(2)) != same.program(x)
-
-
 @pytest.mark.parametrize(("first", "second"), [(0.0, -0.0), (1, True), (2, 2.0)])
 def test_program_differs_by_operands_that_are_equal_but_not_the_same(first, second):
     def program_with(number):

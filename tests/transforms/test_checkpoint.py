@@ -88,8 +88,6 @@ def test_a_checkpointed_call_returns_the_functions_tree():
             got = got.value if type(got) is tg.Tensor else got
             np.testing.assert_array_equal(got, expected)
             assert getattr(got, "dtype", None) == getattr(expected, "dtype", None)
-    assert [r.op.name for r in tape].count("checkpoint") == 1
-    assert "tanh" not in [r.op.name for r in tape]
 
 
 def chain(segment: Any, n: int) -> Any:

@@ -33,17 +33,6 @@ def test_jvp_of_a_rule_with_one_cotangent_for_two():
     np.testing.assert_array_equal(tangent, [[10.0, 11.0, 12.0]] * 2)
 
 
-@given(VECTORS, VECTORS)
-def test_hvp_is_the_hessian_times_the_vector(x, v):
-    def fn(x):
-        return tg.sum(mixed(x))
-
-    hessian = tg.hessian(fn)(x)
-    assert hessian.shape == (3, 3)
-    close(hessian, hessian.T)
-    close(tg.hvp(fn, (x,), (v,)), hessian @ v)
-
-
 def test_hvp_of_several_arguments_is_a_tuple():
     def fn(a, b):
         return a * a * b

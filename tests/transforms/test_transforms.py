@@ -16,11 +16,13 @@ def test_transforms_keep_name_docstring_and_signature():
         return params * x
 
     derivatives = (tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian)
-    for transform in (*derivatives, tg.checkpoint, tg.compile, tg.vmap):
+    custom = tg.custom_op(vjps=(None, None)), tg.custom_vjp(lambda g, y, params, x: (g, g))
+    for transform in (*derivatives, tg.checkpoint, tg.compile, tg.vmap, *custom):
         made = transform(loss)
         assert made.__name__ == "loss"
         assert made.__doc__ == "How wrong it is."
-        assert made.__wrapped__ is loss
+        # an op has a copy, apart from the caller's defaults
+        assert made.__wrapped__ is loss or type(made) is tg.Op
         assert inspect.signature(made) == inspect.signature(loss)
     assert repr(tg.vjp(loss, 2.0, 3.0)[1]) == "<pullback over 3 records of loss>"
     assert repr(tg.linearize(loss, 2.0, 3.0)[1]) == "<pushforward over 3 records of loss>"
