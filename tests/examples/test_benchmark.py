@@ -17,13 +17,18 @@ FIGURES = Path(benchmark.__file__).parent / "figures.md"
 MARKED = re.compile(r"(<!-- ([a-z ]+), threads (\d) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
-@pytest.mark.parametrize("name", ["residual", "language", "gaussian", "physics", "sparse"])
+QUICK = ("residual", "language", "gaussian", "physics", "sparse")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [x if x in QUICK else pytest.param(x, marks=pytest.mark.thorough) for x in WORKLOADS],
+)
 def test_workloads_agree_with_numpy_by_hand(name):
-    if name == "sparse":
-        pytest.importorskip("scipy")
     w = WORKLOADS[name]()
-    entry = next(iter(own_entries(name, w)))
+    entry, compiled, *_ = own_entries(name, w)
     check(w, entry)
+    check(w, compiled)
     loss, gradients = w.by_hand(w.leaves, *w.data)
     twice = loss, [2 * g for g in gradients]
     spoilt = attrs.evolve(w, by_hand=lambda *args: twice)
