@@ -96,7 +96,8 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
             raise Malformed(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
     if instruction.stage not in STAGES:
         raise Malformed(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
-    if isinstance(op.vjps, tuple) and len(op.vjps) != len(operands):
+    # an op that passes no gradient may take any
+    if isinstance(op.vjps, tuple) and len(op.vjps) not in (0, len(operands)):
         raise Malformed(f"{what} takes {len(op.vjps)} operands, not {len(operands)}")
     if isinstance(op.forward, np.ufunc):
         if options or op.forward.nin != len(operands):

@@ -289,6 +289,11 @@ def test_loops_that_do_not_end_on_some_inputs_are_proved_on_others() -> None:
     assert evaluated(rows, (np.ones(1200),)) == [1200.0]
 
 
+def test_draws_of_each_example_are_proved() -> None:
+    fn, keys = tg.vmap(lambda key: tg.random.normal(key, (2,))), tg.random.split(tg.random.key(0))
+    np.testing.assert_array_equal(tg.compile(fn, check=True)(keys), fn(keys))
+
+
 def test_singular_values_are_proved_on_moderate_inputs_since_lapack_may_not_return() -> None:
     for fn in (np.linalg.svdvals, np.linalg.pinv, lambda x: np.linalg.svd(x).U):
         tried = trials(trace(fn, (np.eye(2),), {}), [np.eye(2)])
