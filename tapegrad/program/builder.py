@@ -68,7 +68,9 @@ class Builder:
     forms
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
-        The number of the instruction of each content.
+        The number of the instruction of each content, or of one that had it.
+    holds_complex
+        Whether there is or was a complex number.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -95,6 +97,8 @@ class Builder:
         n = len(self.instructions)
         self.users: list[set[int]] = [set() for _ in range(n)]
         self.forms: list[Form] = []
+        given: list[Any] = [*inputs, *self.constants]
+        self.holds_complex = any(x.dtype.kind == "c" for x in given)
         for i, x in enumerate(self.instructions):
             self.forms.append(self._form(i, x))
         # those that may be needed no longer
@@ -140,6 +144,7 @@ class Builder:
         ref = self._alike.setdefault(new, Ref("constant", n))
         if ref[1] == n:
             self.constants.append(new)
+            self.holds_complex |= new.dtype.kind == "c"
         return ref
 
     def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
@@ -184,7 +189,7 @@ class Builder:
         operands = tuple([self.replaced.get(x, x) for x in operands])
         key = None if op in CANONICAL else content_of(op, operands, options)
         first = self.contents.get(key)
-        if first is not None and self.ranks[first] < self.now:
+        if first is not None and self._has(first, key):
             return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
         new = Instruction(
@@ -404,9 +409,6 @@ class Builder:
         """Put an instruction in the place of another, unless its content is there already."""
         instruction = self.current(instruction)
         self._release(i)
-        old = content(self.instructions[i])
-        if self.contents.get(old) == i:
-            del self.contents[old]
         self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
@@ -433,6 +435,7 @@ class Builder:
     def _form(self, i: int, instruction: Instruction) -> Form:
         """The form of an instruction, which is kept as a user of its operands."""
         users, forms = self.users, self.forms
+        self.holds_complex |= instruction.dtype.kind == "c"
         form: list[Any] = [instruction.op]
         for x in instruction.operands:
             of: Any = x
@@ -468,13 +471,19 @@ class Builder:
     def _first(self, i: int, key: Any) -> int:
         """The number of the instruction of a content before one; if there is none, its own."""
         first = self.contents.setdefault(key, i)
-        if first == i or self.ranks[first] < self.now:
+        if first == i:
+            return i
+        if self._has(first, key):
             return first
         if self.ranks[first] != _GONE:
-            # it comes later, and is this one then
+            # if it comes later, it is this one then
             self._renew([first])
         self.contents[key] = i
         return i
+
+    def _has(self, first: int, key: Any) -> bool:
+        """Whether an instruction has been reached and is still of the content that it was."""
+        return self.ranks[first] < self.now and content(self.instructions[first]) == key
 
     def tidy(self) -> None:
         """Drop what no output depends on.

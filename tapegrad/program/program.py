@@ -321,7 +321,8 @@ def rule(
 
     def declared(visit: Visit) -> Improvement:
         def visit_real(builder: Builder, instruction: Instruction) -> Any:
-            return None if builder.is_complex(instruction) else visit(builder, instruction)
+            skips = builder.holds_complex and builder.is_complex(instruction)
+            return None if skips else visit(builder, instruction)
 
         @functools.wraps(visit)
         def change(builder: Builder) -> None:
