@@ -136,7 +136,8 @@ def pad(
 
 def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
     sides = array.shape
-    if type(constant_values) in (int, float) and constant_values == 0:
+    # -0.0 is another value
+    if type(constant_values) in (int, float) and str(constant_values) in ("0", "0.0"):
         inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
         shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))
         return scatter(array, shape=shape, index=tuple(inner))

@@ -139,6 +139,7 @@ EXACT: Rows = [
         for end in (7, 1.5, (2.5, 90))
     ],
     lambda n: np.pad(n % 2 - np.int8(50), 5, "linear_ramp", end_values=-60.5),
+    lambda n: np.pad(n * 0.5, 1, constant_values=-0.0),
     lambda n: np.gradient((n % np.int8(8)).astype(float), np.uint8(128), edge_order=2),
 ]
 
