@@ -19,7 +19,7 @@ from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.loop import Loop, caller
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import Code, Instruction, interpreted
+from tapegrad.program.ir import Code, Instruction, interpreter
 from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.numbers import is_floating
 
@@ -123,7 +123,7 @@ def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[T
         return last
 
     with np.errstate(all="ignore"):
-        outputs = interpreted(code, inputs, written)
+        outputs = interpreter(code, written)(inputs)
     parameters = tuple([x for x in inputs if is_floating(x)])
     return Tape(last, origin, parameters), inputs, outputs
 

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.ir import Code, interpreted
+from tapegrad.program.ir import Code, interpreter
 from tapegrad.transforms.pattern import (
     Dependence,
     UnknownSizeError,
@@ -57,7 +57,7 @@ def of_code(code: Code, inputs: Iterable[Any]) -> list[Any]:
             like = op.like(*values, **options)
         return dependence_of(op, operands, options, like)
 
-    return interpreted(code, inputs, apply)
+    return interpreter(code, apply)(inputs)
 
 
 def of_loop(operands: Sequence[Any], like: Parts, loop: Loop) -> Parts:

@@ -471,16 +471,6 @@ def interpreter(
     return call
 
 
-def interpreted(
-    code: Code,
-    inputs: Iterable[Any],
-    apply: Callable[[Instruction, list[Any]], Any],
-    constant: Callable[[Constant], Any] = lambda x: x.array,
-) -> list[Any]:
-    """The outputs of a program for these inputs, of any kind, as of an `interpreter`."""
-    return interpreter(code, apply, constant)(inputs)
-
-
 def depending(code: Code, sources: Iterable[Ref]) -> set[Ref]:
     """The values of a program that depend on these, which are among them."""
     depends = set(sources)

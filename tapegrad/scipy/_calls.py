@@ -28,7 +28,7 @@ from tapegrad.errors.functions import label
 from tapegrad.program.compiled import compile
 from tapegrad.program.control.body import Traced, traced
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Instruction, interpreted
+from tapegrad.program.ir import Instruction, interpreter
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
@@ -296,7 +296,7 @@ def _run(
     values, leaves = dict(zip(captured, args[n:], strict=True)), tree.leaves(args[:n])
     inputs = [*[values[x] for x in done.captured], *[leaves[i] for i in which]]
     if any(type(x) is Tensor for x in inputs):
-        outputs = interpreted(done.code, inputs, applied_again)
+        outputs = interpreter(done.code, applied_again)(inputs)
     else:
         outputs = on_arrays(inputs)
     return tree.unflatten(tree.flatten(done.output)[1], outputs)

@@ -37,7 +37,7 @@ from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied, inner, stacked
-from tapegrad.program.ir import Code, Instruction, Ref, interpreted
+from tapegrad.program.ir import Code, Instruction, Ref, interpreter
 from tapegrad.tree.ownership import Array
 
 # steps of a loop whose length depends on a value, after which it is taken to never end
@@ -83,7 +83,7 @@ def evaluated(
             this = attrs.evolve(rounding, terms=known.terms_of(instruction, operands))
         return _result(instruction, operands, this)
 
-    return interpreted(code, inputs, apply)
+    return interpreter(code, apply)(inputs)
 
 
 @np.errstate(all="ignore")
@@ -102,7 +102,7 @@ def operands_of_bodies(code: Code, inputs: Sequence[Any]) -> dict[int, list[Any]
         return _result(instruction, values, _as_it_is)
 
     with suppress(Exception):
-        interpreted(code, inputs, apply)
+        interpreter(code, apply)(inputs)
     return operands
 
 

@@ -32,7 +32,7 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.control.loop import Branch, Loop, inner
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.entry import read
-from tapegrad.program.ir import Code, Instruction, Ref, interpreted
+from tapegrad.program.ir import Code, Instruction, Ref, interpreter
 from tapegrad.program.naming import COMPLEX, name_of_op
 from tapegrad.tree.structure import closed, opened, substituted
 
@@ -111,7 +111,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     def apply(instruction: Instruction, operands: list[Any]) -> Any:
         return _Step(program, instruction, ops, jax).result(operands)
 
-    results = interpreted(program, inputs, apply, lambda x: x.value)
+    results = interpreter(program, apply, lambda x: x.value)(inputs)
     pairs = zip(program.outputs, results, strict=True)
     return [jax.numpy.asarray(result) if type(x) is Ref else x for x, result in pairs]
 

@@ -38,7 +38,7 @@ from tapegrad.program.ir import (
     depending,
     example,
     inputs_at,
-    interpreted,
+    interpreter,
     needed,
     refs_to,
 )
@@ -169,7 +169,7 @@ def _as_result(called: str, x: Any, path: str) -> Any:
 def program_of(
     called: str,
     inputs: Sequence[Input],
-    fn: Callable[[list[Tensor]], Iterable[Any]],
+    fn: Callable[[list[Any]], Iterable[Any]],
     constants: Iterable[Constant] = (),
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors.
@@ -276,7 +276,7 @@ def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
     """The outputs of a program whose instructions are recorded again."""
-    return interpreted(code, inputs, written_again)
+    return interpreter(code, written_again)(inputs)
 
 
 def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
@@ -368,7 +368,7 @@ def run_for_all(
         return at_place(instruction.place, for_all, *call)
 
     pairs = [*zip(inputs, batched, strict=True)]
-    return [*map(pair, interpreted(code, pairs, apply))]
+    return [*map(pair, interpreter(code, apply)(pairs))]
 
 
 def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:

@@ -23,7 +23,7 @@ from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
 from tapegrad.program.control.body import pulled_back, traced
 from tapegrad.program.control.loop import caller
-from tapegrad.program.ir import Code, interpreted
+from tapegrad.program.ir import Code, interpreter
 from tapegrad.scipy._calls import applied_again, pullback
 from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
 from tapegrad.tree.numbers import is_floating
@@ -116,7 +116,7 @@ def _iterate_vjp(
     u, x = (y, c) if trans else (c, y)
 
     def product(*captured: Any) -> Any:
-        return interpreted(linear.code, [*captured, x], applied_again)[0]
+        return interpreter(linear.code, applied_again)([*captured, x])[0]
 
     if not any(map(is_floating, captured)):
         return [c, *[None] * (1 + len(captured))]
