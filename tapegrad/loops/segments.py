@@ -21,7 +21,7 @@ from tapegrad.errors.words import got
 from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.ir import Input
+from tapegrad.program.ir import Code, Input
 
 # of each level of loops, as long as the steps of a few levels are enough
 _MOST_STEPS = 32
@@ -158,25 +158,19 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     assert loop.stop is not None
     body, stop, n = loop.body, loop.stop, loop.n_captured
     captured, carry, _ = loop.apart(body.inputs)
-    size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
+    # in a segment the number of steps that are left, and between segments that of the next
+    inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
 
-    def step(xs: list[Any]) -> list[Any]:
-        results = replayed(body, [*xs[:n], *xs[n + 2 :]])
-        return [xs[n + 1] + 1, *results]
-
-    def goes_on(xs: list[Any]) -> list[Any]:
-        (further,) = replayed(stop, [*xs[:n], *xs[n + 2 :]])
-        return [np.logical_and(xs[n + 1] < xs[n], further)]
-
-    inputs = *captured, size, done, *carry
-    codes = program_of(body.label, inputs, step), program_of(stop.label, inputs, goes_on)
-    inner = attrs.evolve(loop, body=codes[0], stop=codes[1], n_carry=loop.n_carry + 1)
+    def again(code: Code, xs: list[Any]) -> list[Any]:
+        return replayed(code, [*xs[:n], *xs[n + 1 :]])
 
     def segment(xs: list[Any]) -> list[Any]:
-        whole = repeat(op, inner, [*xs[: n + 1], np.asarray(0), *xs[n + 1 :]], lean=True)
+        whole = repeat(op, inner, xs, lean=True)
         return [xs[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
-    inputs = *captured, size, *carry
+    step = program_of(body.label, inputs, lambda xs: [xs[n] - 1, *again(body, xs)])
+    ends = program_of(stop.label, inputs, lambda xs: [np.logical_and(xs[n] > 0, *again(stop, xs))])
+    test = program_of(stop.label, inputs, lambda xs: again(stop, xs))
+    inner = attrs.evolve(loop, body=step, stop=ends, n_carry=loop.n_carry + 1)
     code = program_of(_of_one(loop), inputs, segment)
-    test = program_of(stop.label, inputs, lambda xs: replayed(stop, [*xs[:n], *xs[n + 1 :]]))
     return attrs.evolve(inner, body=code, stop=test, remember=False)
