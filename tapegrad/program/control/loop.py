@@ -235,10 +235,7 @@ def n_lines(code: Code, run: bool = True) -> int:
 
 def stacked(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
     """Rows of a shape, possibly none, as one array."""
-    stack: Array = np.empty((len(rows), *shape), dtype)
-    for t, x in enumerate(rows):
-        stack[t] = x
-    return stack
+    return np.array(rows, dtype).reshape(len(rows), *shape)
 
 
 def closed(arrays: Sequence[Array]) -> Parts:

@@ -54,7 +54,6 @@ from tapegrad.program.control.loop import (
 )
 from tapegrad.program.ir import (
     Code,
-    Constant,
     Instruction,
     Ref,
     depending,
@@ -511,9 +510,7 @@ def _spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
 
 def _zeros_like(code: Code) -> Code:
     """A program with the same inputs that returns zeros."""
-    constants = tuple([Constant(zeros(code, x), False) for x in code.outputs])
-    outputs = tuple([Ref("constant", i) for i in range(len(constants))])
-    return attrs.evolve(code, constants=constants, instructions=(), outputs=outputs)
+    return program_of(code.label, code.inputs, lambda _: [zeros(code, x) for x in code.outputs])
 
 
 def _where_each(condition: Any, x: Any, y: Any) -> Any:

@@ -196,12 +196,10 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     body, (captured, carried, rows) = loop.body, loop.inputs
     known = dict(zip((*captured, *carried, *rows), instruction.operands, strict=True))
     outside = {x: known[x] for x in (*captured, *rows)}
-    carry = [k for k in range(loop.n_carry) if k not in sides.sums]
-    ys = range(loop.n_carry, len(body.outputs))
-    late = [j for j in ys if body.outputs[j] in sides.after]
-    stays = [*carry, *[j for j in ys if j not in late]]
-    terms = [(k, x) for k, own in sides.sums.items() for x in own]
-    wanted = [*[body.outputs[j] for j in late], *[x for _, x in terms]]
+    late = {j: x for j, x in enumerate(body.outputs) if x in sides.after}
+    stays = [j for j in range(len(body.outputs)) if j not in late and j not in sides.sums]
+    carry = [k for k in stays if k < loop.n_carry]
+    wanted = [*late.values(), *itertools.chain(*sides.sums.values())]
     crossing = sides.crossing(wanted)
     outputs = [body.outputs[j] for j in stays]
     outputs += [x for x in crossing if x not in outputs[len(carry) :]]
@@ -219,13 +217,14 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
     parts = [builder.append(result_of(new, left, at, builder.stage)) for at in n_left]
     # after
     outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
-    results = _computed(sides, builder, wanted, outside)
-    stands = dict(zip((*stays, *late), (*parts[: len(stays)], *results), strict=False))
-    totals = [builder.emit(sum_, x, axis=0) for x in results[len(late) :]]
-    for (k, _), total in zip(terms, totals, strict=True):
-        so_far = stands.get(k, known[carried[k]])
-        starts = k not in stands and splat(builder, so_far) == 0
-        stands[k] = total if starts else builder.emit(add, so_far, total)
+    found = dict(zip(wanted, _computed(sides, builder, wanted, outside), strict=True))
+    stands = dict(zip(stays, parts, strict=False)) | {j: found[x] for j, x in late.items()}
+    for k, terms in sides.sums.items():
+        so_far = known[carried[k]]
+        for x in terms:
+            total = builder.emit(sum_, found[x], axis=0)
+            so_far = total if splat(builder, so_far) == 0 else builder.emit(add, so_far, total)
+        stands[k] = so_far
     return [stands[j] for j in range(len(body.outputs))]
 
 

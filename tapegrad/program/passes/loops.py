@@ -39,10 +39,6 @@ def trim_loops(builder: Builder) -> None:
 
 def _trim(builder: Builder) -> bool:
     """Trim each loop and branch; return whether any changed."""
-    used: dict[Any, set[int]] = {}
-    for i in builder.of_ops((PART,)):
-        instruction = builder.instructions[i]
-        used.setdefault(instruction.operands[0], set()).add(instruction.options["index"])
     # what stands for each, and the new position of each result, or a value that it is
     trimmed: dict[Any, tuple[Ref, dict[int, Any]]] = {}
 
@@ -55,11 +51,11 @@ def _trim(builder: Builder) -> bool:
             if type(places[index]) is Ref:
                 return places[index]
             return instruction.but(operands=(new,), options={"index": places[index]})
-        ref = builder.refs[builder.at]
         trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
-        left, places = trim(instruction, used.get(ref, set()))
+        users = [builder.instructions[i] for i in builder.users[builder.at]]
+        left, places = trim(instruction, {x.options["index"] for x in users})
         if left is not instruction:
-            trimmed[ref] = builder.append(left), places
+            trimmed[builder.refs[builder.at]] = builder.append(left), places
         return None
 
     builder.rewrite(visit, {*_NESTED, PART})
@@ -104,29 +100,27 @@ def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction
     """A loop that returns only the values used, and the new position of each, or the value."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
-    ys = sorted(j for j in used if j >= loop.n_carry)
     for_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
     # a carry that never changes is captured, and is after the loop as it was before
     first = {k: instruction.operands[x.index] for k, x in enumerate(carried)}
     still = {k for k, x in first.items() if type(x) is Ref and body.outputs[k] == carried[k]}
-    wanted = {k for k in used if k < loop.n_carry} - still
-    while True:
-        read = needed(body, [body.outputs[j] for j in (*wanted, *ys)]) | for_stop
-        more = {k for k in range(loop.n_carry) if carried[k] in read} - wanted - still
-        if not more:
-            break
-        wanted |= more
-    carry = sorted(wanted)
+    wanted, n = used - still, -1
+    while len(wanted) > n:
+        n = len(wanted)
+        read = needed(body, [body.outputs[j] for j in wanted]) | for_stop
+        # what a step reads of the carry, the one before it gives
+        wanted |= {k for k, x in enumerate(carried) if x in read} - still
+    kept = sorted(wanted)
     captured = [x for x in (*captured, *[carried[k] for k in sorted(still)]) if x in read]
     # the rows may determine the number of steps
     rows = [x for x in rows if x in read] or rows[: loop.length is None]
-    taken = captured, [carried[k] for k in carry], rows
-    where: dict[int, Any] = {j: at for at, j in enumerate((*carry, *ys))}
+    taken = captured, [carried[k] for k in kept if k < loop.n_carry], rows
+    where: dict[int, Any] = {j: at for at, j in enumerate(kept)}
     where |= {k: first[k] for k in used & still}
     order = [*itertools.chain(*taken)]
-    if len(order) == len(body.inputs) and len(carry) + len(ys) == len(body.outputs):
+    if len(order) == len(body.inputs) and len(kept) == len(body.outputs):
         return instruction, where
-    left = loop_of(loop, *taken, [body.outputs[j] for j in (*carry, *ys)])
+    left = loop_of(loop, *taken, [body.outputs[j] for j in kept])
     operands = tuple([instruction.operands[x.index] for x in order])
     return instruction.but(operands=operands, options={"loop": left}), where
 
