@@ -6,8 +6,6 @@ import math
 from collections import ChainMap
 from typing import Any
 
-import numpy as np
-
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Ref
@@ -60,15 +58,15 @@ class Blocks:
     def _total(self, i: int) -> None:
         """Add up the totals of the blocks."""
         instruction, names = self.program.instructions[i], self.frame.names
-        name, scalar = self.frame.values[Ref("instruction", i)], instruction.dtype.type
+        name, scalar = self.frame.values[Ref("instruction", i)], instruction.dtype.type.__name__
         parts = [self.block[x] for x in instruction.operands]
         self.frame.write(name, "0.0")
         if instruction.op is sum_:
-            total = f"{names.library('add', np.add)}.reduce({parts[0]})"
+            total = f"{names.library('add')}.reduce({parts[0]})"
         else:
             total = f"{parts[0]}.dot({parts[1]})"
         self.body.append(Line("", f"{name} += {total}"))
-        self.after.append(Line(name, f"{names.library(scalar.__name__, scalar)}({name})"))
+        self.after.append(Line(name, f"{names.library(scalar)}({name})"))
 
     def _write(self, i: int) -> None:
         """Write a result's block to its place."""

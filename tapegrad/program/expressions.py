@@ -8,7 +8,6 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,6 @@ class Names:
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
-        self._functions: dict[Rules, str] = {}
 
     def new(self, wanted: str) -> str:
         """A new name, made from any text."""
@@ -104,8 +102,13 @@ class Names:
         self._taken.add(name)
         return name
 
-    def of(self, value: Any, wanted: str) -> str:
-        """The name of a value from outside: the same one each time."""
+    def of(self, value: Any, wanted: str, is_own: bool = False) -> str:
+        """The name of a value from outside: the same one each time.
+
+        NumPy's functions and those of ops have their own, which nothing else is given.
+        """
+        if is_own and self.namespace.setdefault(wanted, value) is value:
+            return wanted
         name = self._known.get(id(value))
         if name is None:
             name = self._known[id(value)] = self.new(wanted)
@@ -118,28 +121,20 @@ class Names:
             return self.of(x.array, "number")
         if x.dtype.kind == "b":
             return number(x.splat)
-        scalar = x.dtype.type
-        return f"{self.library(scalar.__name__, scalar)}({x.literal})"
+        return f"{self.library(x.dtype.type.__name__)}({x.literal})"
 
     def function(self, op: Rules) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
-        name = self._functions.get(op)
-        if name is None:
-            forward = op.forward
-            if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
-                name = self.library(forward.__name__, forward)
-            elif key_of(op) and (op.name in OPS or op.name in _RESERVED):
-                name = self.library(op.name, forward)
-            else:
-                name = self.of(forward, op.name)
-            self._functions[op] = name
-        return name
+        forward = op.forward
+        name = forward.__name__ if isinstance(forward, np.ufunc) else ""
+        if name and getattr(np, name, None) is forward:
+            return self.library(name)
+        is_ours = key_of(op) and (op.name in OPS or op.name in _RESERVED)
+        return self.of(forward, op.name, bool(is_ours))
 
-    def library(self, name: str, value: Any) -> str:
-        """The name of a function of NumPy or of an op: its own, which nothing else is given."""
-        if self.namespace.setdefault(name, value) is value:
-            return name
-        return self.of(value, name)
+    def library(self, name: str) -> str:
+        """The name of a function that a source calls by its own name, such as NumPy's."""
+        return self.of(_LIBRARY[name], name, True)
 
 
 def _matmul(x1: Any, x2: Any) -> str:
@@ -150,14 +145,14 @@ def _matmul(x1: Any, x2: Any) -> str:
     a, b = x1.shape, x2.shape
     is_like = x1.dtype == x2.dtype and x1.dtype.kind == "f" and len(a) <= 2 and len(b) <= 2
     if not is_like or math.prod(a) == 1 or math.prod(b) == 1:
-        return "{matmul}({0}, {1}, {out})"
-    return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
+        return "{matmul}({a}, {b}, {out})"
+    return "{a}.dot({b})" if len(a) == len(b) == 1 else "{a}.dot({b}, {out})"
 
 
 def _power(x1: Any, x2: Any) -> str | None:
     """NumPy's call; of truth values its operator, which the op calls, gives a square of int8."""
     is_mask = x1 is not None and x1.dtype.kind == "b"
-    return None if is_mask else "{power}({0}, {1}, {out})"
+    return None if is_mask else "{power}({a}, {b}, {out})"
 
 
 def _einsum(*operands: Any) -> str | None:
@@ -173,74 +168,74 @@ def _keep(condition: Any, x: Any) -> str:
         and (condition.dtype.kind, x.dtype.kind) == ("b", "f")
         and x.shape == condition.shape
     )
-    return "{keep}({0}, {1}, {out})" if fits else "{where}({0}, {1}, 0)"
+    return "{keep}({a}, {b}, {out})" if fits else "{where}({a}, {b}, 0)"
 
 
 def _irfft(a: Any) -> str | None:
     """NumPy's call, which leaves the result of no bins as it finds the memory."""
-    return None if 0 in a.shape else "{fft}.irfft({0}, {n}, {axis}, {norm}, {out})"
+    return None if 0 in a.shape else "{fft}.irfft({a}, {n}, {axis}, {norm}, {out})"
 
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
 _BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
     "power": _power,
-    "clip_both": "{clip}({0}, {1}, {2}, {out})",
-    "real": "{asarray}({0})",
-    "index_select": "{0}.take({1}, 0)",
-    "add_at_places": "{scatter_add}({0}, {1}, {2}, {out})",
-    "where": "{where}({0}, {1}, {2})",
+    "clip_both": "{clip}({a}, {b}, {c}, {out})",
+    "real": "{asarray}({a})",
+    "index_select": "{a}.take({b}, 0)",
+    "add_at_places": "{scatter_add}({a}, {b}, {c}, {out})",
+    "where": "{where}({a}, {b}, {c})",
     "keep": _keep,
     "matmul": _matmul,
-    "vecdot": "{vecdot}({0}, {1}, axis={axis}, out={out})",
+    "vecdot": "{vecdot}({a}, {b}, axis={axis}, out={out})",
     "contract": _einsum,
-    "asarray": "{asarray}({0})",
-    "ascontiguousarray": "{ascontiguousarray}({0})",
-    "astype": "{0}.astype({dtype})",
-    "sum": "{add}.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "prod": "{multiply}.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "max": "{maximum}.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "min": "{minimum}.reduce({0}, {axis}, None, {out}, {keepdims})",
-    "argmax": "{0}.argmax({axis}, None, keepdims={keepdims})",
-    "argmin": "{0}.argmin({axis}, None, keepdims={keepdims})",
-    "transpose": "{0}.transpose({axes})",
-    "reshape": "{0}.reshape({shape})",
-    "broadcast_to": "{broadcast_to}({0}, {shape})",
+    "asarray": "{asarray}({a})",
+    "ascontiguousarray": "{ascontiguousarray}({a})",
+    "astype": "{a}.astype({dtype})",
+    "sum": "{add}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    "prod": "{multiply}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    "max": "{maximum}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    "min": "{minimum}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    "argmax": "{a}.argmax({axis}, None, keepdims={keepdims})",
+    "argmin": "{a}.argmin({axis}, None, keepdims={keepdims})",
+    "transpose": "{a}.transpose({axes})",
+    "reshape": "{a}.reshape({shape})",
+    "broadcast_to": "{broadcast_to}({a}, {shape})",
     "concatenate": "{concatenate}({all}, {axis}, {out})",
     "stack": "{stack}({all}, {axis}, {out})",
 }
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     **{OPS[name]: template for name, template in _BY_NAME.items()},
-    getitem: "{0}[{index}]",
-    PART: "{0}[{index}]",
+    getitem: "{a}[{index}]",
+    PART: "{a}[{index}]",
     SEED: "{ones}({shape}, {dtype})",
     ASARRAY: "{asarray}({arguments})",
-    stopped: "{0}",
-    copy: "{array}({0}, order='C')",
-    fft: "{fft}.fft({0}, {n}, {axis}, {norm}, {out})",
-    ifft: "{fft}.ifft({0}, {n}, {axis}, {norm}, {out})",
-    rfft: "{fft}.rfft({0}, {n}, {axis}, {norm}, {out})",
+    stopped: "{a}",
+    copy: "{array}({a}, order='C')",
+    fft: "{fft}.fft({a}, {n}, {axis}, {norm}, {out})",
+    ifft: "{fft}.ifft({a}, {n}, {axis}, {norm}, {out})",
+    rfft: "{fft}.rfft({a}, {n}, {axis}, {norm}, {out})",
     irfft: _irfft,
 }
 
 # How Python's own functions are written, which compute ops of Python ints.
 _WHOLE: Mapping[Any, str] = {
-    operator.add: "{0} + {1}",
-    operator.sub: "{0} - {1}",
-    operator.mul: "{0} * {1}",
-    operator.truediv: "{0} / {1}",
-    operator.floordiv: "{0} // {1}",
-    operator.mod: "{0} % {1}",
-    operator.and_: "{0} & {1}",
-    operator.or_: "{0} | {1}",
-    operator.xor: "{0} ^ {1}",
-    operator.lshift: "{0} << {1}",
-    operator.rshift: "{0} >> {1}",
-    operator.neg: "-{0}",
-    operator.pos: "+{0}",
-    operator.invert: "~{0}",
-    builtins.abs: "abs({0})",
-    builtins.max: "max({0}, {1})",
-    builtins.min: "min({0}, {1})",
+    operator.add: "{a} + {b}",
+    operator.sub: "{a} - {b}",
+    operator.mul: "{a} * {b}",
+    operator.truediv: "{a} / {b}",
+    operator.floordiv: "{a} // {b}",
+    operator.mod: "{a} % {b}",
+    operator.and_: "{a} & {b}",
+    operator.or_: "{a} | {b}",
+    operator.xor: "{a} ^ {b}",
+    operator.lshift: "{a} << {b}",
+    operator.rshift: "{a} >> {b}",
+    operator.neg: "-{a}",
+    operator.pos: "+{a}",
+    operator.invert: "~{a}",
+    builtins.abs: "abs({a})",
+    builtins.max: "max({a}, {b})",
+    builtins.min: "min({a}, {b})",
 }
 
 
@@ -259,7 +254,7 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
         values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
             return _WHOLE.get(op.whole, "{whole}({listed})")
-    template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
+    template = "{full}({shape}, {a}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
         template = template(*operands)
@@ -310,54 +305,53 @@ def _option(value: Any, names: Names) -> str:
     if isinstance(value, np.integer):
         return repr(int(value))
     if isinstance(value, np.dtype):
-        return f"{names.library('dtype', np.dtype)}({value.str!r})"
+        return f"{names.library('dtype')}({value.str!r})"
     if isinstance(value, Rules):
         return names.of(value, value.name)
     return names.of(value, "hole" if value is HOLE else "option")
 
 
-def filled(
-    instruction: Instruction, template: str, operands: list[str], out: str, names: Names
-) -> str:
-    """A format string filled with the operands, the options and the result's buffer."""
-    op, pieces = instruction.op, [*_pieces(template, bool(out))]
-    for k in range(1, len(pieces), 2):
-        field = pieces[k]
-        if field.isdecimal():
-            pieces[k] = operands[int(field)]
-        elif field == "op":
-            pieces[k] = names.function(op)
-        elif field == "whole":
-            pieces[k] = names.of(op.whole, f"whole_{op.name}")
-        elif field == "listed":
-            pieces[k] = ", ".join(operands)
-        elif field == "all":
-            pieces[k] = tupled(operands)
-        elif field == "arguments":
-            options = [f"{name}={_option(x, names)}" for name, x in instruction.options.items()]
-            pieces[k] = ", ".join([*operands, *options])
-        elif field == "out":
-            pieces[k] = out or "None"
-        elif field == "index":
-            pieces[k] = index_text(instruction.options[field], operands[1:])
-        elif field == "shape":
-            pieces[k] = str(instruction.shape)
-        elif field == "dtype":
-            pieces[k] = repr(instruction.dtype.str)
-        elif field in _LIBRARY:
-            pieces[k] = names.library(field, _LIBRARY[field])
-        else:
-            defaults = op.signature.defaults if isinstance(op, Op) else {}
-            pieces[k] = _option(instruction.options.get(field, defaults.get(field)), names)
-    return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
+class Fields(dict[str, str]):
+    """What stands in the fields of an instruction's template: operands, options, the buffer."""
+
+    def __init__(
+        self, instruction: Instruction, operands: Sequence[str], out: str, names: Names
+    ) -> None:
+        super().__init__(zip("abc", operands, strict=False), out=out or "None")
+        self._instruction, self._operands, self._names = instruction, operands, names
+
+    def __missing__(self, field: str) -> str:
+        op, options = self._instruction.op, self._instruction.options
+        operands, names = self._operands, self._names
+        if field == "op":
+            return names.function(op)
+        if field == "whole":
+            return names.of(op.whole, f"whole_{op.name}")
+        if field == "listed":
+            return ", ".join(operands)
+        if field == "all":
+            return tupled(operands)
+        if field == "arguments":
+            named = [f"{name}={_option(x, names)}" for name, x in options.items()]
+            return ", ".join([*operands, *named])
+        if field == "index":
+            return index_text(options[field], operands[1:])
+        if field == "shape":
+            return str(self._instruction.shape)
+        if field == "dtype":
+            return repr(self._instruction.dtype.str)
+        if field in _LIBRARY:
+            return names.library(field)
+        defaults = op.signature.defaults if isinstance(op, Op) else {}
+        return _option(options.get(field, defaults.get(field)), names)
 
 
-@lru_cache(1 << 8)
-def _pieces(template: str, has_out: bool) -> list[str]:
-    """The parts of a format string: text and the name of a field by turns."""
-    if not has_out:
+def filled(template: str, fields: Fields) -> str:
+    """A template filled; without a buffer it has no argument for one."""
+    if fields["out"] == "None":
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    return re.split(r"\{(\w+)\}", template)
+    text = template.format_map(fields)
+    return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
 
 def index_text(index: Any, operands: Sequence[str] = ()) -> str:

@@ -7,18 +7,11 @@ from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Arena, Moments, Once
 from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import (
-    filled,
-    index_text,
-    literals,
-    tupled,
-)
+from tapegrad.program.expressions import Fields, filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
 from tapegrad.program.layout import inverse
 from tapegrad.program.lines import Block, Line
@@ -138,7 +131,7 @@ class Frame:
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-                    line = Line(name, f"{names.library('full', np.full)}({arguments})")
+                    line = Line(name, f"{names.library('full')}({arguments})")
                     self.arena.once.append(Once(line, name, None))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
@@ -218,7 +211,8 @@ class Frame:
         if names.literal:
             for k, literal in literals(self.program, instruction).items():
                 operands[k] = literal
-        return filled(instruction, template, operands, out or self.out(self.plan.refs[i]), names)
+        out = out or self.out(self.plan.refs[i])
+        return filled(template, Fields(instruction, operands, out, names))
 
     def operand(self, x: Any) -> str:
         """An operand as it is written."""
@@ -233,7 +227,7 @@ class Frame:
     def new_array(self, like: Any, *sides: Any) -> str:
         """The expression of a new array like this, in C order, with these sides before its own."""
         shape = tupled([str(side) for side in (*sides, *like.shape)])
-        return f"{self.names.library('empty', np.empty)}({shape}, {like.dtype.str!r})"
+        return f"{self.names.library('empty')}({shape}, {like.dtype.str!r})"
 
 
 def _views(take: Callable[[Any], Any], rows: Iterable[Array]) -> list[Array]:

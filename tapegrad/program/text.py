@@ -173,7 +173,7 @@ def _write_results(frame: Frame) -> None:
             held = x in frame.places or x in frame.plan.owner
             if held or x in seen or value.shape == ():
                 # a view, a loop's memory, a scalar, or an array that is handed out already
-                name = copied(names.library("array", np.array), x)
+                name = copied(names.library("array"), x)
             if math.prod(value.shape) * value.dtype.itemsize < LARGE:
                 # what `readonly_array` does with a small array
                 frame.write("", f"{name}.setflags(False)")

@@ -256,7 +256,7 @@ def _is_new(inside: Frame, x: Any) -> bool:
 
 def _copy(frame: Frame, name: str) -> str:
     """The expression of a copy, or of an array of a number."""
-    return f"{frame.names.library('array', np.array)}({name})"
+    return f"{frame.names.library('array')}({name})"
 
 
 def _rows_of(x: Array) -> list[Array]:
