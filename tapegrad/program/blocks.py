@@ -10,24 +10,22 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.frame import Frame
 from tapegrad.program.ir import Ref
 from tapegrad.program.lines import Block, Line
-from tapegrad.program.memory import TOTALS, length_of_blocks
+from tapegrad.program.memory import TOTALS, block_shape, length_of_blocks
 
 
 class Blocks:
     """A loop that runs these instructions block by block, while it is written."""
 
     def __init__(self, frame: Frame, run: range) -> None:
-        self.frame, self.program, self.plan, self.run = frame, frame.program, frame.plan, run
-        first = self.program.instructions[run.start]
-        like = self.program.like(first.operands[0]) if first.op in TOTALS else first
-        self.shape, self.size = like.shape, math.prod(like.shape)
+        self.frame, self.program, self.run = frame, frame.program, run
+        self.shape = block_shape(self.program, self.program.instructions[run.start]) or ()
+        self.size = math.prod(self.shape)
         self.step = length_of_blocks(self.program, run)
         self.low = frame.names.new("lo")
         self.body: list[Line] = []
         self.after: list[Line] = []
-        # what each value is called in a block, and what its place is where it has one
+        # what each value is called in a block, and by the name of each array of one, what it is
         self.block: dict[Any, str] = {}
-        self.places: dict[Ref, str] = {}
 
     def write(self) -> None:
         """Write all lines."""
@@ -69,11 +67,22 @@ class Blocks:
         self.after.append(Line(name, f"{names.library(scalar)}({name})"))
 
     def _write(self, i: int) -> None:
-        """Write a result's block to its place."""
-        ref, values = Ref("instruction", i), self.frame.values
-        out = self._place(self.plan.guests.get(ref, ref))
-        name = self.block[ref] = values[ref] if ref in self.plan.guests else out
-        self.body.append(Line(name, self.frame.expression(i, out, ChainMap(self.block, values))))
+        """Write a result's block: to memory of one, or to its place in the whole result."""
+        ref, frame, block = Ref("instruction", i), self.frame, self.block
+        name = frame.values[ref]
+        array = frame.out(ref) or frame.new_array(self.program.of(ref))
+        if ref not in frame.plan.guests:
+            frame.write(name, array)
+            self._block_of(ref)
+            name = out = block[ref]
+        elif array not in block:
+            out = block[array] = frame.names.new(f"{array}_block")
+            # the last block may be shorter
+            self.body.append(Line(out, f"{array}[:{self.size} - {self.low}]"))
+        else:
+            out = block[array]
+        self.body.append(Line(name, frame.expression(i, out, ChainMap(block, frame.values))))
+        block[ref] = name
 
     def _block_of(self, ref: Ref) -> list[str]:
         """Have each block see its part of an array; the names of views of it, all in one axis."""
@@ -85,18 +94,3 @@ class Blocks:
             whole = views[0]
         self.body.append(Line(block, f"{whole}[{self.low}:{self.low} + {self.step}]"))
         return [*views, block]
-
-    def _place(self, host: Ref) -> str:
-        """The block that a value is written to: of a buffer, or of a result that is whole."""
-        if host not in self.places:
-            frame = self.frame
-            array = frame.out(host) or frame.new_array(self.program.of(host))
-            if host in self.plan.guests:
-                self.places[host] = frame.names.new(f"{array}_block")
-                # the last block may be shorter
-                self.body.append(Line(self.places[host], f"{array}[:{self.size} - {self.low}]"))
-            else:
-                frame.write(frame.values[host], array)
-                self._block_of(host)
-                self.places[host] = self.block[host]
-        return self.places[host]

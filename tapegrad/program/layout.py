@@ -55,11 +55,6 @@ def inverse(axes: Axes) -> Axes:
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
-    """Sides, or strides, in an order of axes."""
-    return tuple([x[axis] for axis in axes])
-
-
 # --- concatenations and stacks that are filled part by part, in memory of their own ----------
 
 

@@ -18,7 +18,7 @@ from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, Moments
 from tapegrad.program.expressions import takes_out, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import fillings, layouts, ordered
+from tapegrad.program.layout import fillings, layouts
 from tapegrad.program.liveness import liveness
 from tapegrad.tree.ownership import LARGE
 
@@ -57,8 +57,7 @@ class Plan:
     returned
         The results of a whole program, which its caller gets; none for a body.
     guests
-        Results in a run that nothing needs after their block, each with the one in whose buffer of
-        a block it lies, or with the later result of the run where it lies until that is written.
+        Results in a run that nothing needs after their block, which have memory of one block.
     """
 
     def __init__(self, program: Code, inside: Moments | None = None) -> None:
@@ -85,19 +84,17 @@ class Plan:
         whole: dict[Any, Ref] = {}
         for ref, parts in self.filled.items():
             direct: list[Any] = [x.value for x in parts if x.direct]
-            if not direct:
-                continue
-            whole.update(dict.fromkeys(direct, ref))
-            ends[ref] = max([ends[ref], *[ends[x] for x in direct]])
-            begins[ref.index] = None
-            begins[min(direct).index] = ref
-        if whole:
-            owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
+            if direct:
+                whole |= dict.fromkeys(direct, ref)
+                ends[ref] = max(ends[x] for x in (ref, *direct))
+                begins[ref.index] = None
+                begins[min(direct).index] = ref
+        owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
         self._owners = set(owner.values())
         for x in self._owners:
             # a block may read the elements of another through a view
             ends[x] = self.runs[ends[x]][-1]
-        self.guests: dict[Ref, Ref] = {}
+        self.guests: set[Ref] = set()
         self.home: dict[Ref, Buffer] = {}
         # what is free, by shape and dtype: buffers, and arrays of results, until their instruction
         # or run is done
@@ -124,38 +121,38 @@ class Plan:
             The value whose memory is in use from each instruction on.
         """
         # by their last uses; those that it overwrites there are apart
-        ended: dict[int, list[Ref]] = {}
-        over: dict[int, list[Ref]] = {}
+        ended: list[list[Ref]] = [[] for _ in self.runs]
+        over = [*ended]
         since: dict[Ref, int] = {}
         results, owner, ends = self._program.results, self.owner, self.ends
         for i, instruction in enumerate(self._program.instructions):
             x = self.refs[i]
-            if i in ended and (old := self._overwritten(i, ended[i])):
-                old.sort(key=lambda x: since.get(x, x.index))
-                over[i], since[x] = old, since.get(old[0], old[0].index)
-                ended[i] = [x for x in ended[i] if x not in old]
+            over[i] = sorted(self._overwritten(i, ended[i]), key=since.__getitem__)
+            since[x] = since[over[i][0]] if over[i] else i
+            ended[i] = [y for y in ended[i] if y not in over[i]]
             if not self.fits[i] or x in owner:
                 continue
             if x in results:
                 # an array that is worth it to have others there
                 if instruction.nbytes >= LARGE and x in self.returned:
                     self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
-            elif i < ends[x] < self.runs[i].stop:
-                self.guests[x] = x
-            else:
-                ended.setdefault(ends[x], []).append(x)
+                continue
+            if i < ends[x] < self.runs[i].stop:
+                self.guests.add(x)
+            ended[ends[x]].append(x)
         for i, run in reversed([*enumerate(self.runs)]):
-            for x in ended.get(i, ()):
+            for x in ended[i]:
                 self._take(x)
             begun = begins[i]
             if begun in self.home:
-                self._release(begun, i)
-            for x in over.get(i, ()):
+                place = self.home[begun]
+                pool = self._arrays if place.is_result else self._free
+                pool[place.shape, place.dtype].append(place)
+                place.alive |= self.life(run[0], self.runs[ends[begun]][-1])
+            for x in over[i]:
                 self._take(x)
             if i == run.start:
                 self._arrays.clear()
-                if len(run) > 1:
-                    self._seat_guests(run)
 
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
         """The values, of these that it uses last, that an instruction may write its result over."""
@@ -184,42 +181,17 @@ class Plan:
     def _take(self, x: Ref) -> None:
         """Assign a free place, or a new buffer, to a value."""
         instruction = self._program.instructions[x.index]
-        shape = instruction.shape
+        shape, is_guest = instruction.shape, x in self.guests
         if x in self.turned:
-            shape = ordered(shape, self.turned[x])
+            shape = tuple([shape[axis] for axis in self.turned[x]])
+        if is_guest:
+            shape = (length_of_blocks(self._program, self.runs[x.index]),)
         layout = shape, instruction.dtype
         free = self._arrays.get(layout)
-        # places of parts that are written directly are made once, of a buffer
-        if not free or any(part.direct for part in self.filled.get(x, ())):
+        # blocks, and places of parts that are written directly, are made once, of a buffer
+        if not free or is_guest or any(part.direct for part in self.filled.get(x, ())):
             free = self._free[layout]
         self.home[x] = free.pop() if free else Buffer(*layout)
-
-    def _release(self, x: Ref, begin: int) -> None:
-        """Free the place of a value that begins here."""
-        place, end = self.home[x], self.ends[x]
-        pool = self._arrays if place.is_result else self._free
-        pool[place.shape, place.dtype].append(place)
-        place.alive |= self.life(self.runs[begin][0], self.runs[end][-1])
-
-    def _seat_guests(self, run: range) -> None:
-        """Have the guests of a run take the blocks of later results, or buffers, by turns."""
-        instructions, size = self._program.instructions, length_of_blocks(self._program, run)
-        operands: set[Any] = {x for i in run for x in instructions[i].operands}
-        # the places of values that the run writes results over
-        taken = {self.home[x] for x in operands if x in self.home and x.index < run.start}
-        hosts: dict[Any, list[Ref]] = defaultdict(list)
-        for i in reversed(run):
-            ref, instruction = self.refs[i], instructions[i]
-            if instruction.op not in TOTALS and self.home.get(ref) not in taken:
-                hosts[instruction.dtype].append(self.guests.get(ref, ref))
-            last: Any
-            for last in dict.fromkeys(instruction.operands):
-                if last in self.guests and self.ends[last] == i:
-                    dtype = instructions[last.index].dtype
-                    if hosts[dtype]:
-                        self.guests[last] = hosts[dtype].pop()
-                    else:
-                        self.home[last] = Buffer((size,), dtype, self.life(run[0], run[-1]))
 
 
 # --- blocks -------------------------------------------------------------------------------
@@ -230,21 +202,18 @@ def _runs(program: Code) -> list[range]:
 
     These are successive elementwise instructions on large arrays of one shape.
     """
-    instructions = program.instructions
-    shapes = [_block_shape(program, x) for x in instructions]
-    runs = [range(i, i + 1) for i in range(len(shapes) + 1)]
-    start = 0
+    runs: list[range] = []
+    start, shape = 0, None
     # a sum is known only after the last block
     sums: set[Any] = set()
-    for i, shape in enumerate([*shapes, None]):
-        ends = shape is None or sums.intersection(instructions[i].operands)
-        if ends or shape != shapes[start]:
-            if i > start and shapes[start]:
-                runs[start:i] = [range(start, i)] * (i - start)
+    for i, instruction in enumerate(program.instructions):
+        last, shape = shape, block_shape(program, instruction)
+        if shape is None or shape != last or not sums.isdisjoint(instruction.operands):
             start, sums = i, set()
-        if shape and instructions[i].op in TOTALS:
+        runs[start:] = [range(start, i + 1)] * (i + 1 - start)
+        if instruction.op in TOTALS:
             sums.add(Ref("instruction", i))
-    return runs
+    return [*runs, range(len(runs), len(runs) + 1)]
 
 
 def length_of_blocks(program: Code, run: range) -> int:
@@ -252,7 +221,7 @@ def length_of_blocks(program: Code, run: range) -> int:
     return cost.BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
-def _block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
+def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
     """The shape over which an instruction can be done block by block, if it can."""
     options, shape = instruction.options, instruction.shape
     if instruction.op in TOTALS and options.get("axis") is None and not options.get("keepdims"):
