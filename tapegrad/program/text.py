@@ -161,13 +161,11 @@ def _write_results(frame: Frame) -> None:
         value = program.of(x) if type(x) is Ref else None
         if value is None:
             text = names.of(x, f"static{len(returned)}")
-        elif getattr(value, "number", None):
+        elif getattr(value, "number", None) or (x in frame.updates and x not in seen):
+            # `RowUpdates` returns what may be handed out
             text = values[x]
         elif x.kind == "input":
             text = copied(names.of(_apart, "apart"), x)
-        elif x in frame.updates and x not in seen:
-            # `RowUpdates` returns what may be handed out
-            text = values[x]
         else:
             name = values[x]
             held = x in frame.places or x in frame.plan.owner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tapegrad.declare.parts import PART
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
@@ -33,33 +35,24 @@ class _Schedule:
 
     def __init__(self, builder: Builder, instructions: list[Instruction]) -> None:
         refs = [builder.refs[i] for i in builder.order]
-        at = dict(zip(refs, range(len(refs)), strict=True))
-        results = [x for x in builder.outputs if type(x) is Ref]
-        owner, _ = liveness(instructions, refs, results)
-        kept = {at.get(owner.get(x, x)) for x in results}
+        at: dict[Any, int] = dict(zip(refs, range(len(refs)), strict=True))
+        owner, _ = liveness(instructions, refs, ())
+        kept = {at.get(owner.get(x, x)) for x in builder.outputs if type(x) is Ref}
         self.size = [0 if x in owner else m.nbytes for x, m in zip(refs, instructions, strict=True)]
-        self.needs = [
-            [at[x] for x in m.operands if type(x) is Ref and x.kind == "instruction"]
-            for m in instructions
-        ]
+        self.needs = [[at[x] for x in m.operands if x in at] for m in instructions]
         # what each needs that is no view: a view takes no memory, and comes with its first user
         self.sources: list[set[int]] = []
         self.users: list[list[int]] = [[] for _ in instructions]
         for p, (x, needs) in enumerate(zip(refs, self.needs, strict=True)):
-            sources = set[int]()
-            for q in needs:
-                sources |= self.sources[q] if refs[q] in owner else {q}
-            self.sources.append(sources)
-            for q in sources if x not in owner else ():
+            known = [self.sources[q] if refs[q] in owner else {q} for q in needs]
+            self.sources.append(set().union(*known))
+            for q in self.sources[p] if x not in owner else ():
                 self.users[q].append(p)
         # what no output needs; all that is smaller together is not worth it
-        self.large = {
-            p
-            for p, size in enumerate(self.size)
-            if size * cost.ORDERED_LENGTH >= cost.ORDERED_BYTES and p not in kept
-        }
-        self.order: list[int] = []
-        self._done: set[int] = set()
+        least = cost.ORDERED_BYTES / cost.ORDERED_LENGTH
+        self.large = {p for p, size in enumerate(self.size) if size >= least and p not in kept}
+        # those that are done, in order; the values say nothing
+        self.order: dict[int, None] = {}
         self._changed: set[int] = set()
         for p in range(len(instructions)):
             self._use_up(p)
@@ -70,20 +63,19 @@ class _Schedule:
         self._changed |= self.large & self.sources[p]
         while self._changed:
             x = self._changed.pop()
-            last = [q for q in self.users[x] if q != p and q not in self._done]
+            last = [q for q in self.users[x] if q != p and q not in self.order]
             is_less = sum(self.size[q] for q in last) < self.size[x]
-            if is_less and all(self._done >= self.sources[q] for q in last):
+            if is_less and all(self.order.keys() >= self.sources[q] for q in last):
                 for q in last:
                     self._do(q)
 
     def _do(self, p: int) -> None:
         """Do an instruction, and before it the views that it needs."""
-        if p in self._done:
+        if p in self.order:
             return
         for q in self.needs[p]:
             self._do(q)
-        self._done.add(p)
-        self.order.append(p)
+        self.order[p] = None
         # what has one user less now, and what has a user that needs this
         changed = self.sources[p].union(*[self.sources[q] for q in self.users[p]])
         self._changed |= self.large & changed
