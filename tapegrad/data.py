@@ -12,6 +12,7 @@ from tapegrad.arraylike.reading import is_count
 from tapegrad.errors.names import list_names
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
+from tapegrad.tree.numbers import is_masked
 from tapegrad.tree.ownership import readonly_array
 
 __all__ = ["batches"]
@@ -73,7 +74,7 @@ def count_rows(arrays: Any) -> int:
         where = f"arrays.{path}" if path else "arrays"
         if not isinstance(x, np.ndarray) or x.ndim == 0:
             raise TypeError(f"{where} is not an array with rows; it is {x!r}")
-        if isinstance(x, np.ma.MaskedArray):
+        if is_masked(x):
             raise TypeError(f"{where} is masked, which rows are not; fill it first (x.filled(0))")
         known[where] = len(x)
     if len(set(known.values())) > 1:

@@ -229,6 +229,18 @@ def test_importing_the_package_imports_no_test_tool_and_no_room_that_few_need():
     assert not [x for x in loaded if x.startswith(tuple(f"tapegrad.{y}" for y in later.split()))]
 
 
+def test_a_first_call_reads_no_source_and_imports_no_masked_arrays():
+    said = printed(
+        "import linecache, sys, numpy as np, tapegrad as tg\n"
+        "text = 'loss = lambda x: np.sum(np.float64(2) * x * x)'\n"
+        "exec(compile(text, tg.__file__, 'exec'))\n"
+        "step = tg.compile(tg.grad(loss))\n"
+        "print(*[step(x) for x in tg.data.batches(None, np.ones(4), 2)])\n"
+        "print('numpy.ma' in sys.modules, tg.__file__ in linecache.cache)"
+    )
+    assert said == "[4. 4.] [4. 4.]\nFalse False\n"
+
+
 # --- size -----------------------------------------------------------------------------------
 
 # growth is a decision: what is not the idea has a room of its own

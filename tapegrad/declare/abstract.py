@@ -403,7 +403,8 @@ def _emptied(value: Any) -> Any:
 
 def broadcast(*shapes: Shape, **options: Any) -> Shape:
     """The shape of what is computed element by element."""
-    shape: Shape = np.broadcast_shapes(*shapes)
+    own = {*shapes} - {()}
+    shape: Shape = own.pop() if len(own) == 1 else np.broadcast_shapes(*own)
     return shape
 
 

@@ -24,23 +24,34 @@ from tapegrad.errors import TraceError
 
 @attrs.frozen
 class Place:
-    """A line of source: its file, number and text.
+    """A line of source.
 
     Attributes
     ----------
-    file, number, text
-        The line.
+    file, number
+        Where it is.
     """
 
     file: str
     number: int
-    text: str
+    # only if no file is read for it
+    _text: str | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The line; "" if there is no source, as for what was typed into an interpreter."""
+        # read when it is asked for, since to read a file takes longer than to compile a net
+        text = self._text
+        return linecache.getline(self.file, self.number).strip() if text is None else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # elsewhere the file may be another
+        return Place, (self.file, self.number, self.text)
 
     def __str__(self) -> str:
         if not self.file:
             return ""
         where = f"{self.file}:{self.number}"
-        # the source of input typed into an interpreter is not kept
         return f"{where}: {self.text}" if self.text else where
 
 
@@ -85,13 +96,12 @@ def users_place() -> Place:
     """The caller's line that led here, or the place that a sweep or a replay has reached."""
     place, is_known = PLACE.get()
     frame = None if is_known else users_frame(sys._getframe(1))
-    return place or (Place("", 0, "") if frame is None else place_of(frame))
+    return place or (Place("", 0) if frame is None else place_of(frame))
 
 
 def place_of(frame: FrameType) -> Place:
     """The line that a frame has reached."""
-    file, number = frame.f_code.co_filename, frame.f_lineno
-    return Place(file, number, linecache.getline(file, number).strip())
+    return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def users_level() -> int:

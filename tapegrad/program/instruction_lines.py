@@ -36,7 +36,8 @@ def write_instructions(frame: Frame) -> None:
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    headed = whole = ""
+    headed: tuple[str, int] | None = None
+    whole = ""
     for i, instruction in enumerate(instructions):
         stage, place, n = instruction.stage, instruction.place, len(frame.lines)
         if len(runs[i]) == 1:
@@ -50,11 +51,12 @@ def write_instructions(frame: Frame) -> None:
                 del stages[: stages.index(stage) + 1]
                 heads.append(stage)
             is_backward = STAGES[1] in (stage, frame.stage)
-            if is_backward and place is not None and place.text not in ("", headed):
-                headed = place.text
+            if is_backward and place and place.number and (place.file, place.number) != headed:
+                headed, text = (place.file, place.number), ""
                 # for a reader alone, since it takes long; further lines of it stand for themselves
-                before, whole = whole, statement_at(place) if frame.names.literal else ""
-                text = headed if whole == before else whole
+                if frame.names.literal:
+                    before, whole = whole, statement_at(place)
+                    text = (place.text if whole == before else whole) or str(place)
                 heads.append(f"gradient of: {text if text.isprintable() else repr(text)}")
             frame.lines[n:n] = [Line("", "", head) for head in heads]
         if i in ended:

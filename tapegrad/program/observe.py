@@ -8,7 +8,6 @@ comments in a program's text depend on this.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -147,7 +146,8 @@ def short_names(paths: Sequence[str]) -> list[str]:
 @lru_cache(1 << 10)
 def steps(path: str) -> tuple[str, ...]:
     """The names and indices that a path is made of."""
-    return tuple(re.findall(r"[^.\[\]]+", path))
+    parts = path.replace("[", ".").replace("]", ".").split(".")
+    return tuple([part for part in parts if part])
 
 
 class Watch:

@@ -45,7 +45,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
         if kind is complex and not takes_complex:
             refuse_complex(what, x)
         return x
-    if isinstance(x, np.ma.MaskedArray):
+    if is_masked(x):
         raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
     if isinstance(x, np.matrix):
         raise TypeError(
@@ -61,6 +61,13 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
         f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
         + (_COMPARED if kind is str else remedy)
     )
+
+
+def is_masked(x: Any) -> bool:
+    """Whether an array is masked."""
+    # NumPy imports masked arrays, which takes longer than most programs, at their first use
+    is_other = isinstance(x, ndarray) and type(x) is not ndarray
+    return is_other and isinstance(x, np.ma.MaskedArray)
 
 
 def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) -> None:
@@ -103,8 +110,7 @@ def _is_real(x: Any) -> bool:
     if not isinstance(x, np.ndarray):
         return isinstance(x, np.generic) and x.dtype.kind in _REAL
     is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
-    # looked up here, since NumPy imports masked arrays at their first use
-    return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
+    return is_array and x.dtype.kind in _REAL and not (is_masked(x) or isinstance(x, np.matrix))
 
 
 def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -> None:
