@@ -7,7 +7,7 @@ only what it changes.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import chain
@@ -63,8 +63,8 @@ class Builder:
         As of the program.
     passes
         Those that the program is improved by, for the bodies of its loops and branches.
-    ops
-        The ops of the instructions, and of some that were dropped.
+    by_op
+        The numbers of the instructions of each op that are still in the program.
     forms
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
@@ -93,13 +93,14 @@ class Builder:
         self.refs = refs_to(self.instructions)
         self.outputs = outputs
         self.passes = passes
-        self.ops = {x.op for x in self.instructions}
+        self.by_op = defaultdict[Rules, set[int]](set)
         n = len(self.instructions)
         self.users: list[set[int]] = [set() for _ in range(n)]
         self.forms: list[Form] = []
         given: list[Any] = [*inputs, *self.constants]
         self.holds_complex = any(x.dtype.kind == "c" for x in given)
         for i, x in enumerate(self.instructions):
+            self.by_op[x.op].add(i)
             self.forms.append(self._form(i, x))
         # those that may be needed no longer
         self._unused = [i for i, users in enumerate(self.users) if not users]
@@ -175,7 +176,7 @@ class Builder:
         ref = Ref("instruction", i)
         self.refs.append(ref)
         self.instructions.append(instruction)
-        self.ops.add(instruction.op)
+        self.by_op[instruction.op].add(i)
         self.users.append(set())
         self.forms.append(self._form(i, instruction))
         self._unused.append(i)
@@ -337,8 +338,8 @@ class Builder:
 
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
-        forms = self.forms
-        return [] if self.ops.isdisjoint(ops) else [i for i in self.order if forms[i][0] in ops]
+        numbers = [i for op in ops for i in self.by_op.get(op, ())]
+        return sorted(numbers, key=self.ranks.__getitem__) if numbers and self.order else []
 
     def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
@@ -368,17 +369,16 @@ class Builder:
         where
             Whether instructions of a form are visited; all are by default.
         """
-        stale = self._stale
-        if ops is not None and self.ops.isdisjoint(ops) and not stale:
+        stale, forms = self._stale, self.forms
+        by_op = self.by_op
+        numbers = self.order if ops is None else [i for op in ops for i in by_op.get(op, ())]
+        if where is not None:
+            numbers = [i for i in numbers if where(forms[i])]
+        if not numbers and not stale:
             return
-        order, forms, ranks = self.order, self.forms, self.ranks
-        # what is in order is a heap
-        self._ahead = ahead = [
-            2 * k
-            for k, i in enumerate(order)
-            if ((ops is None or forms[i][0] in ops) and (where is None or where(forms[i])))
-            or i in stale
-        ]
+        order, ranks = self.order, self.ranks
+        # what is sorted is a heap
+        self._ahead = ahead = sorted([ranks[i] for i in (*numbers, *stale)])
         self._is_rewriting = True
         while ahead:
             rank = heappop(ahead)
@@ -412,7 +412,8 @@ class Builder:
         self.instructions[i] = instruction
         op, self.forms[i] = self.forms[i][0], self._form(i, instruction)
         if op is not instruction.op:
-            self.ops.add(instruction.op)
+            self.by_op[op].discard(i)
+            self.by_op[instruction.op].add(i)
             # what uses it is of another form now
             self._renew(self.users[i])
         first = self._first(i, content(instruction))
@@ -461,6 +462,7 @@ class Builder:
 
     def _drop(self, i: int) -> None:
         self._release(i)
+        self.by_op[self.forms[i][0]].discard(i)
         self.ranks[i] = _GONE
         self._is_moved = True
 

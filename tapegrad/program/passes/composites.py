@@ -20,7 +20,7 @@ def expand_composites(builder: Builder) -> None:
 
     Fires on softmax, sigmoid, mean and the like.
     """
-    builder.rewrite(written_out, {op for op in builder.ops if facts(op).composite})
+    builder.rewrite(written_out, {op for op in builder.by_op if facts(op).composite})
 
 
 def written_out(builder: Builder, instruction: Instruction) -> Any:

@@ -59,7 +59,7 @@ def lay_out(builder: Builder) -> None:
 
     Fires on any number beside an array, on a bias, on lengths of vectors and on gates.
     """
-    builder.rewrite(_on_laid_out, set(filter(is_elementwise, builder.ops)))
+    builder.rewrite(_on_laid_out, set(filter(is_elementwise, builder.by_op)))
 
 
 def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
