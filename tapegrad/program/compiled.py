@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import logging
 import sys
 import warnings
 from collections import Counter
@@ -47,7 +46,6 @@ MOST_SIGNATURES = 64
 MANY, MANY_PROVED = 1 << 14, 1 << 10
 # how many functions compiled on one line are thrown away after a call before that is reported
 THROWN_AWAY = 8
-_LOG = logging.getLogger("tapegrad")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -75,6 +73,11 @@ class Kept:
         return results("take", self.program._run, values)
 
 
+def _report(text: str, *args: Any) -> None:
+    """Log a warning; what logs is imported with the first one."""
+    lazy_import("logging", "getLogger")("tapegrad").warning(text, *args)
+
+
 def _note_size(recorded: Program, proves: bool) -> None:
     """Report a recording that takes seconds to compile, with what makes it smaller."""
     codes = codes_in(recorded)
@@ -90,7 +93,7 @@ def _note_size(recorded: Program, proves: bool) -> None:
             f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
             "loop of Python? tg.scan and tg.fori_loop record what is repeated once"
         )
-    _LOG.warning(
+    _report(
         "compiling %s takes a while: its recording has %d records; %s", recorded.label, n, advice
     )
 
@@ -244,7 +247,7 @@ class Compiled(Wrapper, Generic[P, R]):
         self._key = file, line, label(fn), getattr(fn, "__code__", None)
         if self._thrown_away[self._key] >= THROWN_AWAY:
             self._thrown_away[self._key] = -sys.maxsize
-            _LOG.warning(
+            _report(
                 "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
                 "a loop; compile it once, outside: its programs are kept in what tg.compile "
                 "returns, and what changes must be an argument",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 import numpy as np
@@ -25,7 +25,6 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Printed
-from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
 from tapegrad.program.builder import Builder, Form, Visit
@@ -45,6 +44,9 @@ from tapegrad.program.ir import (
 from tapegrad.program.observe import array_names, noted, short_names, steps
 from tapegrad.program.text import Runs, runner, runs_of, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
+
+if TYPE_CHECKING:
+    from tapegrad.files import FilePath
 
 
 @attrs.frozen(hash=False, slots=False, repr=False)
