@@ -174,7 +174,8 @@ def _check_bodies(held: Loop | Branch, operands: list[Any], what: str, infers: I
             raise Malformed(f"{what} does not give its bodies what they take")
     first, last = returned[0], returned[-1]
     if isinstance(held, Loop):
-        counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, held.n_kept, held.length or 0
+        n_kept = len(held.body.outputs) - held.first_kept
+        counts = held.n_captured, held.n_carry, held.n_xs, held.n_ys, n_kept, held.length or 0
         steps = {held.length, *map(len, xs)} - {None}
         ends = len(steps) == 1 if held.stop is None else not steps and [x[0] for x in last] == [()]
         is_carry = first[: held.n_carry] == _kinds(carry)

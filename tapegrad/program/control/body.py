@@ -37,18 +37,16 @@ from tapegrad.program.ir import (
     Ref,
     depending,
     example,
+    input_like,
     inputs_at,
     interpreter,
     needed,
     refs_to,
 )
-from tapegrad.program.lines import KINDS
 from tapegrad.program.program import Program, from_tape
 from tapegrad.transforms.replay import for_all
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
 from tapegrad.tree.ownership import Array
-
-Values = list[Any]
 
 
 @attrs.frozen(slots=False)
@@ -262,10 +260,7 @@ def input_of(value: Any) -> Input:
     """An input for values like one of a program: an input, a constant or a result."""
     if isinstance(value, Input):
         return value
-    if isinstance(value, Constant):
-        return Input("value", value.shape, value.dtype)
-    number = KINDS[value.dtype.kind] if value.number else None
-    return Input(value.op.name, value.shape, value.dtype, number)
+    return input_like(example(value), "value" if type(value) is Constant else value.op.name)
 
 
 def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
@@ -274,7 +269,7 @@ def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
     return captured, [done.program(captured) for done in functions]
 
 
-def replayed(code: Code, inputs: Sequence[Any]) -> Values:
+def replayed(code: Code, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of a program whose instructions are recorded again."""
     return interpreter(code, written_again)(inputs)
 

@@ -89,11 +89,6 @@ class Loop:
         return len(self.body.inputs) - self.n_carry - self.n_xs
 
     @property
-    def n_kept(self) -> int:
-        """The number of values kept for derivatives."""
-        return len(self.body.outputs) - self.n_carry - self.n_ys
-
-    @property
     def first_kept(self) -> int:
         """The position among the results of the first that is kept: a carry."""
         return self.n_carry + self.n_ys
@@ -212,25 +207,14 @@ def inner(options: Mapping[str, Any]) -> list[Code]:
 
 def codes_in(code: Code) -> list[Code]:
     """A program, and those inside its instructions, at any depth."""
-    codes = [code]
-    for held in codes:
-        for instruction in held.instructions:
-            if instruction.options:
-                codes += inner(instruction.options)
-    return codes
+    held = [x for y in code.instructions if y.options for x in inner(y.options)]
+    return [code, *[y for x in held for y in codes_in(x)]]
 
 
-def n_lines(code: Code, run: bool = True) -> int:
-    """The number of instructions that run in a call, each step of a loop inside with its own.
-
-    Without `run` each counts once.
-    """
-    n = len(code.instructions)
-    for instruction in code.instructions:
-        loop = instruction.options.get("loop")
-        if loop is not None:
-            n += ((run and loop.length) or 1) * n_lines(loop.body, run)
-    return n
+def n_lines(code: Code) -> int:
+    """The number of instructions that run in a call, each step of a loop inside with its own."""
+    loops = [x.options["loop"] for x in code.instructions if "loop" in x.options]
+    return len(code.instructions) + sum([(x.length or 1) * n_lines(x.body) for x in loops])
 
 
 def stacked(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:

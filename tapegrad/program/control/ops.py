@@ -48,6 +48,7 @@ from tapegrad.program.control.loop import (
     Loop,
     caller,
     closed,
+    codes_in,
     n_lines,
     result_of,
     stacked,
@@ -81,7 +82,8 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
 def _looped(*operands: Any, loop: Loop) -> Parts:
     """A loop, run."""
     arrays, steps, body = loop.arrays(operands), loop.steps(operands), loop.body
-    least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * n_lines(body, run=False)
+    lines = sum([len(x.instructions) for x in codes_in(body)])
+    least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * lines
     if steps is not None and steps * n_lines(body) >= least:
         return _run_written(loop, arrays)
     carry = loop.apart(arrays)[1]
@@ -347,15 +349,13 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     """A loop for all examples, which ends when all have ended."""
     n = batch_size(batched, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
-    own, ends_apart = list(batched), False
-    while True:
+    own, carry = list(batched), None
+    while carry != own[first:last]:
+        carry = own[first:last]
         varying = differing(loop.body, own)
         ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
-        carry = [a or b or ends_apart for a, b in zip(own[first:last], varying, strict=False)]
-        if carry == own[first:last]:
-            break
-        own[first:last] = carry
-    stop, n_ys = loop.stop, loop.n_ys + loop.n_kept
+        own[first:last] = [a or b or ends_apart for a, b in zip(carry, varying, strict=False)]
+    stop, n_ys = loop.stop, len(loop.body.outputs) - loop.n_carry
     if ends_apart:
         # what a step keeps is meaningless for an example that has ended
         body, stop, n_ys = *_until_all(loop, own, n), 0

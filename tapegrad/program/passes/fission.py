@@ -18,10 +18,10 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import code_for_all, from_these, input_of, loop_of
+from tapegrad.program.control.body import code_for_all, from_these, loop_of
 from tapegrad.program.control.loop import Loop, result_of
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Input, Instruction, Ref, depending, example, needed, refs_to
+from tapegrad.program.ir import Instruction, Ref, depending, example, input_like, needed, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.program import Improvement
 
@@ -234,10 +234,11 @@ def _computed(
     """Values of all steps, computed outside of the loop from those that are known."""
     if not wanted:
         return []
-    likes = [input_of(sides.body.of(x)) for x in known]
+    read = needed(sides.body, wanted, known)
+    taken = [x for x in known if x in read]
     # their paths name nothing
-    inputs = [Input("x", x.shape, x.dtype, x.number) for x in likes]
-    part = from_these(sides.body, [*known], inputs, wanted)
-    varying = [x in sides.varies for x in known]
+    inputs = [input_like(example(sides.body.of(x)), "x") for x in taken]
+    part = from_these(sides.body, taken, inputs, wanted)
+    varying = [x in sides.varies for x in taken]
     code = code_for_all(part, varying, sides.length, [False] * len(wanted))
-    return builder.inlined(code, [*known.values()], builder.stage)
+    return builder.inlined(code, [known[x] for x in taken], builder.stage)
