@@ -169,7 +169,9 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
         return [xs[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
     step = program_of(body.label, inputs, lambda xs: [xs[n] - 1, *again(body, xs)])
-    ends = program_of(stop.label, inputs, lambda xs: [np.logical_and(xs[n] > 0, *again(stop, xs))])
+    ends = program_of(
+        stop.label, inputs, lambda xs: [np.logical_and(again(stop, xs)[0], xs[n] > 0)]
+    )
     test = program_of(stop.label, inputs, lambda xs: again(stop, xs))
     inner = attrs.evolve(loop, body=step, stop=ends, n_carry=loop.n_carry + 1)
     code = program_of(_of_one(loop), inputs, segment)

@@ -93,20 +93,18 @@ class Loop:
         """The position among the results of the first that is kept: a carry."""
         return self.n_carry + self.n_ys
 
-    @property
-    def names(self) -> list[str]:
-        """The names of its results: the carry as the step calls it, then what else it returns."""
-        n, structure = self.n_captured, self.body.structure
-        names = [x.path for x in self.body.inputs[n : n + self.n_carry]]
+    def named(self, values: Parts) -> Named:
+        """Its results, or their cotangents, by name, without what is kept for derivatives.
+
+        The carry is named as the step calls it, then what else it returns.
+        """
+        names, structure = [x.path for x in self.apart(self.body.inputs)[1]], self.body.structure
         paths = [f"1.{i}" for i in range(self.n_ys)]
         if structure.node is tuple and structure.size == self.first_kept:
             paths = tree.structure_paths(structure)[self.n_carry :]
         # what has a name in a dict or a class is known by that
-        return names + [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
-
-    def named(self, values: Parts) -> Named:
-        """Its results, or their cotangents, by name, without what is kept for derivatives."""
-        return Named(zip(self.names, values.values, strict=False))
+        names += [x[2:] if x[2:3].isalpha() else f"y{x[1:]}" for x in paths]
+        return Named(zip(names, values.values, strict=False))
 
     def apart(self, operands: Sequence[Any]) -> tuple[Values, Values, Values]:
         """Its operands, parted: the captured values, the carry and the arrays gone through."""
@@ -191,12 +189,11 @@ def likes_of(code: Code) -> list[Array]:
     return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
 
 
-def result_of(whole: Ref, loop: Loop, i: int, stage: str = STAGES[0]) -> Instruction:
-    """The instruction that takes out one of the results of a loop of a known length."""
-    like = loop.body.like(loop.body.outputs[i])
-    shape = like.shape if i < loop.n_carry else (loop.length or 0, *like.shape)
-    options, dtype = {"index": i}, np.dtype(like.dtype)
-    return Instruction(PART, (whole,), options, shape, dtype, stage=stage)
+def results_of(whole: Ref, loop: Loop, stage: str = STAGES[0]) -> list[Instruction]:
+    """The instructions that take out the results of a loop of a known length."""
+    results = enumerate(loop.like(()).values)
+    places = [({"index": i}, x.shape, x.dtype) for i, x in results]
+    return [Instruction(PART, (whole,), *place, stage=stage) for place in places]
 
 
 def inner(options: Mapping[str, Any]) -> list[Code]:

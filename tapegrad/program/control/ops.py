@@ -50,7 +50,7 @@ from tapegrad.program.control.loop import (
     closed,
     codes_in,
     n_lines,
-    result_of,
+    results_of,
     stacked,
 )
 from tapegrad.program.ir import (
@@ -308,11 +308,11 @@ def _kept_inside(body: Code) -> list[Instruction]:
     # each is taken out once, in a derivative too, whose instructions begin with those of the body
     taken = {(y.operands[0], y.options["index"]) for y in body.instructions if y.op is PART}
     return [
-        result_of(x, held, i)
+        result
         for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
         if (held := y.options.get("loop")) is not None and held.moving and held.length is not None
-        for i in range(held.first_kept, len(held.body.outputs))
-        if (x, i) not in taken
+        for result in results_of(x, held)[held.first_kept :]
+        if (x, result.options["index"]) not in taken
     ]
 
 

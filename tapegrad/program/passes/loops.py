@@ -32,6 +32,7 @@ def trim_loops(builder: Builder) -> None:
 
     Fires on each of them: a loop keeps more for its derivatives than they read.
     """
+    builder.tidy()
     while _trim(builder):
         # what one loop does not take, another need not return
         builder.tidy()
