@@ -60,11 +60,11 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
     """The last carry of a loop, and the rows that its steps gave."""
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
-    if loop.length is None:
-        return _last_carry(op, loop, operands, checkpoint)
-    n = loop.length
-    size, levels = (n, 0) if checkpoint is None else schedule(n, checkpoint)
-    if size >= n:
+    n: Any = loop.length
+    if n is None and checkpoint is not None:
+        return _in_growing(op, loop, operands, checkpoint)
+    size, levels = (n, 0) if n is None or checkpoint is None else schedule(n, checkpoint)
+    if n is None or size >= n:
         whole = repeat(op, loop, operands)
         return [part(whole, i) for i in range(loop.first_kept)]
     captured, carry, xs = loop.apart(operands)
@@ -139,24 +139,13 @@ def _of_one(loop: Loop) -> str:
 # --- a number of steps that a value decides -------------------------------------------------
 
 
-def _last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
-    """The last carry of a loop that a value ends.
+def _in_growing(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+    """The last carry of a loop in segments of so many steps, or each a step longer than the last.
 
-    Where it is not said how long a segment is, each is one step longer than the one before.
+    Its steps are loops, of at most as many steps as their first carry says.
     """
-    if checkpoint is not None:
-        n = loop.n_captured
-        loop = _of_growing(op, loop, int(checkpoint == "binomial"))
-        size = np.asarray(1 if checkpoint == "binomial" else checkpoint)
-        operands = [*operands[:n], size, *operands[n:]]
-    whole = repeat(op, loop, operands)
-    return [part(whole, i) for i in range(checkpoint is not None, loop.n_carry)]
-
-
-def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
-    """A loop whose steps are loops, of at most as many steps as their first carry says."""
     assert loop.stop is not None
-    body, stop, n = loop.body, loop.stop, loop.n_captured
+    body, stop, n, more = loop.body, loop.stop, loop.n_captured, int(checkpoint == "binomial")
     captured, carry, _ = loop.apart(body.inputs)
     # in a segment the number of steps that are left, and between segments that of the next
     inputs = [*captured, Input("size", (), np.dtype(int)), *carry]
@@ -175,4 +164,7 @@ def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     test = program_of(stop.label, inputs, lambda xs: again(stop, xs))
     inner = attrs.evolve(loop, body=step, stop=ends, n_carry=loop.n_carry + 1)
     code = program_of(_of_one(loop), inputs, segment)
-    return attrs.evolve(inner, body=code, stop=test, remember=False)
+    segments = attrs.evolve(inner, body=code, stop=test, remember=False)
+    size = np.asarray(1 if more else checkpoint)
+    whole = repeat(op, segments, [*operands[:n], size, *operands[n:]])
+    return [part(whole, 1 + i) for i in range(loop.n_carry)]
