@@ -83,8 +83,7 @@ class Names:
         self.literal = literal
         self.namespace: dict[str, Any] = {}
         self.constants: dict[str, Constant] = {}
-        self._taken: set[str] = set()
-        # for each wanted name, the last number appended to it
+        # for each name that is taken or was wanted, the last number appended to it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
@@ -96,10 +95,10 @@ class Names:
             if not wanted.isidentifier():
                 wanted = f"_{wanted}"
         name = wanted
-        while name in self._taken or name in _RESERVED or name in OPS:
+        while name in self._count or name in _RESERVED or name in OPS:
             count = self._count[wanted] = self._count.get(wanted, 1) + 1
             name = f"{wanted}_{count}"
-        self._taken.add(name)
+        self._count.setdefault(name, 1)
         return name
 
     def of(self, value: Any, wanted: str, is_own: bool = False) -> str:
@@ -177,34 +176,31 @@ def _irfft(a: Any) -> str | None:
 
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
-_BY_NAME: Mapping[str, str | Callable[..., str | None]] = {
-    "power": _power,
-    "clip_both": "{clip}({a}, {b}, {c}, {out})",
-    "real": "{asarray}({a})",
-    "index_select": "{a}.take({b}, 0)",
-    "add_at_places": "{scatter_add}({a}, {b}, {c}, {out})",
-    "where": "{where}({a}, {b}, {c})",
-    "keep": _keep,
-    "matmul": _matmul,
-    "vecdot": "{vecdot}({a}, {b}, axis={axis}, out={out})",
-    "contract": _einsum,
-    "asarray": "{asarray}({a})",
-    "ascontiguousarray": "{ascontiguousarray}({a})",
-    "astype": "{a}.astype({dtype})",
-    "sum": "{add}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    "prod": "{multiply}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    "max": "{maximum}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    "min": "{minimum}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    "argmax": "{a}.argmax({axis}, None, keepdims={keepdims})",
-    "argmin": "{a}.argmin({axis}, None, keepdims={keepdims})",
-    "transpose": "{a}.transpose({axes})",
-    "reshape": "{a}.reshape({shape})",
-    "broadcast_to": "{broadcast_to}({a}, {shape})",
-    "concatenate": "{concatenate}({all}, {axis}, {out})",
-    "stack": "{stack}({all}, {axis}, {out})",
-}
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
-    **{OPS[name]: template for name, template in _BY_NAME.items()},
+    OPS["power"]: _power,
+    OPS["clip_both"]: "{clip}({a}, {b}, {c}, {out})",
+    OPS["real"]: "{asarray}({a})",
+    OPS["index_select"]: "{a}.take({b}, 0)",
+    OPS["add_at_places"]: "{scatter_add}({a}, {b}, {c}, {out})",
+    OPS["where"]: "{where}({a}, {b}, {c})",
+    OPS["keep"]: _keep,
+    OPS["matmul"]: _matmul,
+    OPS["vecdot"]: "{vecdot}({a}, {b}, axis={axis}, out={out})",
+    OPS["contract"]: _einsum,
+    OPS["asarray"]: "{asarray}({a})",
+    OPS["ascontiguousarray"]: "{ascontiguousarray}({a})",
+    OPS["astype"]: "{a}.astype({dtype})",
+    OPS["sum"]: "{add}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    OPS["prod"]: "{multiply}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    OPS["max"]: "{maximum}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    OPS["min"]: "{minimum}.reduce({a}, {axis}, None, {out}, {keepdims})",
+    OPS["argmax"]: "{a}.argmax({axis}, None, keepdims={keepdims})",
+    OPS["argmin"]: "{a}.argmin({axis}, None, keepdims={keepdims})",
+    OPS["transpose"]: "{a}.transpose({axes})",
+    OPS["reshape"]: "{a}.reshape({shape})",
+    OPS["broadcast_to"]: "{broadcast_to}({a}, {shape})",
+    OPS["concatenate"]: "{concatenate}({all}, {axis}, {out})",
+    OPS["stack"]: "{stack}({all}, {axis}, {out})",
     getitem: "{a}[{index}]",
     PART: "{a}[{index}]",
     SEED: "{ones}({shape}, {dtype})",

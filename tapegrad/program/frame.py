@@ -13,7 +13,6 @@ from tapegrad.program.arena import Arena, Moments, Once
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import Fields, filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
-from tapegrad.program.layout import inverse
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
@@ -105,7 +104,9 @@ class Frame:
                     place = self.places[ref]
                     self.places[part.value] = self.part(place, part.index, f"{place}_{part.start}")
         for ref, axes in plan.turned.items():
-            place, back = self.places[ref], inverse(axes)
+            # the order that puts the axes back where they were
+            back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+            place = self.places[ref]
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
             self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
             self.strided.add(self.places[ref])

@@ -16,7 +16,7 @@ from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
 from tapegrad.program.arena import Once
-from tapegrad.program.blocks import Blocks
+from tapegrad.program.blocks import write_blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
 from tapegrad.program.expressions import index_text, is_filled
@@ -43,7 +43,7 @@ def write_instructions(frame: Frame) -> None:
         if len(runs[i]) == 1:
             _write(frame, i)
         elif i == runs[i].start:
-            Blocks(frame, runs[i]).write()
+            write_blocks(frame, runs[i])
         # one that is written elsewhere has no line here to stand above
         if len(frame.lines) > n:
             heads = []
@@ -70,8 +70,10 @@ def _write(frame: Frame, i: int) -> None:
     if special is None and options and inner(options):
         write_control(frame, i, write_instructions)
     elif special is None or not special(frame, i, instruction):
-        name = frame.values[frame.plan.refs[i]]
-        frame.lines.append(Line(name, frame.expression(i), instruction.note, instruction))
+        note = instruction.note
+        if instruction.op is EACH:
+            note = f"{options['of'].name} has no batching rule: a call for each"
+        frame.write(frame.values[frame.plan.refs[i]], frame.expression(i), note, instruction)
 
 
 # --- instructions that are written in a way of their own -------------------------------------
@@ -116,13 +118,6 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
         and like.shape == places.shape + instruction.shape[1:]
         and like.dtype == instruction.dtype
     )
-
-
-def _each(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Say why an op is called example by example."""
-    note = f"{instruction.options['of'].name} has no batching rule: a call for each"
-    frame.write(frame.values[frame.plan.refs[i]], frame.expression(i), note, instruction)
-    return True
 
 
 def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
@@ -185,7 +180,6 @@ def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
 _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
     # what a loop or a branch returns is written with it
     PART: _is_part_of_control,
-    EACH: _each,
     **dict.fromkeys([index_add, add_scaled_rows], _updated),
     **dict.fromkeys([getitem, reshape, transpose], _view),
     **dict.fromkeys([copy, broadcast_to, astype], _filled),

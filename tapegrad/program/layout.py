@@ -11,8 +11,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import cost
-from tapegrad.program.ir import Code, Instruction, Operand, Ref
-from tapegrad.program.liveness import readers
+from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 
 Axes = tuple[int, ...]
 
@@ -24,23 +23,26 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
     nothing. Only products whose every use is the same transpose are listed, and of those only what
     fits a buffer.
     """
-    instructions, turned = program.instructions, dict[Ref, Axes]()
-    stacks = [i for i, x in enumerate(instructions) if x.op is matmul and len(x.shape) > 2]
-    reads = readers(program) if stacks else {}
-    for i in stacks:
-        x = Ref("instruction", i)
-        if x in program.results or not fits[i]:
-            continue
-        uses = reads.get(x, ())
-        users = [instructions[k] for k in uses]
-        orders = {axes_of(y) if y.op is transpose else None for y in users}
-        axes = orders.pop() if len(orders) == 1 else None
-        after = [k for use in uses for k in reads.get(Ref("instruction", use), ())]
-        reshaped = any(instructions[k].op is reshape for k in after)
-        # BLAS writes to matrices with one contiguous axis
-        if axes and reshaped and axes[-1] >= len(axes) - 2:
-            turned[x] = axes
-    return turned
+    instructions, results = program.instructions, program.results
+    refs = refs_to(instructions)
+    # for each product, what its uses do with its axes; and for each of these, the product
+    orders: dict[Any, set[Axes | None]] = {
+        ref: set()
+        for ref, x, fit in zip(refs, instructions, fits, strict=True)
+        if fit and x.op is matmul and len(x.shape) > 2 and ref not in results
+    }
+    source: dict[Any, Any] = {}
+    reshaped: set[Ref] = set()
+    for ref, instruction in zip(refs, instructions, strict=True) if orders else ():
+        for x in instruction.operands:
+            if x in orders:
+                source[ref] = x
+                orders[x].add(axes_of(instruction) if instruction.op is transpose else None)
+            elif x in source and instruction.op is reshape:
+                reshaped.add(source[x])
+    alike = {x: axes for x, of in orders.items() if x in reshaped and len(of) == 1 for axes in of}
+    # BLAS writes to matrices with one contiguous axis
+    return {x: axes for x, axes in alike.items() if axes and axes[-1] >= len(axes) - 2}
 
 
 def axes_of(instruction: Instruction) -> Axes:
@@ -48,11 +50,6 @@ def axes_of(instruction: Instruction) -> Axes:
     backwards = tuple(range(len(instruction.shape)))[::-1]
     axes: Axes = instruction.options.get("axes", backwards)
     return axes
-
-
-def inverse(axes: Axes) -> Axes:
-    """The order that puts axes back where they were."""
-    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 # --- concatenations and stacks that are filled part by part, in memory of their own ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tapegrad.program.expressions import is_filled
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Instruction, Ref
 
 
 def liveness(
@@ -33,13 +33,3 @@ def liveness(
     for x, of in reversed(base.items()):
         ends[of] = max(ends[of], ends[x])
     return owner, ends
-
-
-def readers(program: Code) -> dict[Ref, list[int]]:
-    """The instructions that read each value itself, in order; twice if it is an operand twice."""
-    reads: dict[Ref, list[int]] = {}
-    for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref:
-                reads.setdefault(x, []).append(i)
-    return reads
