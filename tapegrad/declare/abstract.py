@@ -284,7 +284,7 @@ def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
             return _called(op, rule, values, options)
     try:
         for name, x in options.items():
-            key += (name, _typed(x))
+            key += (name, told(x, _remembered))
     except TypeError:
         return infer(op, rule, values, options)
     known = _KNOWN.get(what := tuple(key))
@@ -314,29 +314,32 @@ def _matters(x: Any) -> bool:
     return type(x) is ndarray and x.dtype.kind in "biu" and not is_stand_in(x)
 
 
-def _typed(option: Any) -> Any:
-    """An option by which another is told from it: 1 equals 1.0 and True.
+def told(x: Any, rest: Callable[[Any], Any]) -> Any:
+    """A key by which a value is told from another: 1 from 1.0 and True, and 0.0 from -0.0.
 
-    Raises
-    ------
-    TypeError
-        If it is of a kind that is not remembered.
+    What is no plain value has the key that `rest` gives.
     """
-    kind = type(option)
+    kind = type(x)
     if kind is tuple:
         # most are shapes and axes
-        is_plain = _EXACT.issuperset(map(type, option))
-        return option if is_plain else tuple([_typed(x) for x in option])
+        is_plain = _EXACT.issuperset(map(type, x))
+        return x if is_plain else tuple([told(part, rest) for part in x])
     if kind is slice:
-        return slice, _typed((option.start, option.stop, option.step))
-    if kind not in _PLAIN and not isinstance(option, np.dtype | type):
-        raise TypeError
-    return kind, option
+        return kind, told((x.start, x.stop, x.step), rest)
+    if kind in _PLAIN:
+        return kind, repr(x) if kind is float or kind is complex else x
+    return rest(x)
 
 
 # for these classes, equal values are the same value
 _EXACT = frozenset({int, type(None)})
-_PLAIN = frozenset({bool, int, float, str, type(None), type(...)})
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
+
+
+def _remembered(option: Any) -> Any:
+    if not isinstance(option, np.dtype | type):
+        raise TypeError("it may be large, or change")
+    return type(option), option
 
 
 def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.core.tensor import NO_OPTIONS, Tensor
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.declare.abstract import stand_in
+from tapegrad.declare.abstract import stand_in, told
 from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import Array, owned_copy, readonly_view
@@ -182,10 +182,12 @@ class Constant:
         return Constant, (self.array, self.captured, self.name)
 
 
-def exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands by which a content is told from another."""
-    # 0.0 equals -0.0, and 1 equals 1.0 and True, but they are not the same operand
-    return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
+    for x in operands:
+        if type(x) is not Ref:
+            return tuple([x if type(x) is Ref else told(x, id) for x in operands])
+    return operands
 
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,7 +213,7 @@ class _Fields:
     """The fields of an instruction, while they are set."""
 
     op: Rules
-    operands: tuple[Operand, ...] = attrs.field(eq=exact)
+    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
     options: Mapping[str, Any] = attrs.field(eq=_compared)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -328,32 +330,15 @@ def content_of(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any])
     """The content of an instruction of an op."""
     if not options:
         return op, _told_apart(operands)
-    told = [(name, _option(options[name])) for name in sorted(options)]
-    return op, _told_apart(operands), *told
+    chosen = [(name, told(options[name], _by_identity)) for name in sorted(options)]
+    return op, _told_apart(operands), *chosen
 
 
-def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    for x in operands:
-        if type(x) is not Ref:
-            return exact(operands)
-    return operands
+def _by_identity(option: Any) -> Any:
+    # for anything but an array, equal text does not mean equal values
+    return _content(option) if type(option) is np.ndarray else id(option)
 
 
-def _option(option: Any) -> Any:
-    kind = type(option)
-    if kind is tuple:
-        # most are shapes
-        return option if set(map(type, option)) == {int} else tuple(map(_option, option))
-    if kind in _TOLD_BY_VALUE:
-        return kind, option
-    if kind is np.ndarray:
-        return _content(option)
-    # for anything else, equal text does not mean equal values
-    return kind, repr(option) if kind in _TOLD_BY_TEXT else id(option)
-
-
-_TOLD_BY_VALUE = frozenset({bool, int, str, bytes, type(None)})
-_TOLD_BY_TEXT = frozenset({float, slice})
 _new = object.__new__
 _NAMES = [field.name for field in attrs.fields(Instruction)]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import numpy as np
 
 from tapegrad.declare import facts
 from tapegrad.errors.words import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, content_of
+from tapegrad.program.ir import Code, Constant, Input, Instruction, content_of
 from tapegrad.program.program import Improvement
 
 
@@ -45,13 +46,10 @@ _MOST_KNOWN = 1 << 8
 
 def _kind(builder: Builder, x: Any) -> Any:
     """The facts of an operand that composites depend on: a shape and dtype, or a number."""
-    if type(x) is not Ref:
-        return type(x), as_text(x), x
-    value = builder.of(x)
-    if type(value) is not Constant and value.number:
-        like = builder.like(x)
-        return type(like), as_text(like), like
-    return value.shape, value.dtype
+    like = builder.like(x)
+    if type(like) is np.ndarray:
+        return like.shape, like.dtype
+    return type(like), as_text(like), like
 
 
 def _program(instruction: Instruction, kinds: list[Any]) -> Code:
