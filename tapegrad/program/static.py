@@ -115,13 +115,12 @@ def _check_attributes(x: Any, what: str) -> None:
     transform takes over from its function.
     """
     kind: Any = type(x)
-    names = record_fields(kind)
+    fields = None if isinstance(x, Wrapper) else record_fields(kind)
     more = [
         name
         for name in getattr(x, "__dict__", ())
-        if names is not None
-        and name not in names
-        and not isinstance(x, Wrapper)
+        if fields is not None
+        and name not in fields
         # attrs caches hashes under a special name
         and not name.startswith("_attrs_")
         and not isinstance(getattr(kind, name, None), functools.cached_property)
