@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
-import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
@@ -36,7 +35,7 @@ from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
 from tapegrad.transforms.names import as_positions, check_positions
-from tapegrad.tree.ownership import owned_copy, readonly_view
+from tapegrad.tree.ownership import readonly_view
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,15 +61,15 @@ class Kept:
     @functools.cached_property
     def enter(self) -> Enter:
         """Reads and runs a call; made when the signature occurs for the second time."""
-        return entrance(self.signature, self.program._idle, self.program._make)
+        return entrance(self.signature, self.program._run)
 
     def run(self, values: Sequence[Any]) -> Any:
         """The function's result, for the leaves that vary."""
         if not self.results.kept:
-            return self.program._run(values)
+            return self.program._run(*values)
         results = Results(kept=self.results.kept[:])
         self.results.kept.clear()
-        return results("take", self.program._run, values)
+        return results("take", self.program._run, *values)
 
 
 def _report(text: str, *args: Any) -> None:
@@ -107,6 +106,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import tapegrad as tg
     >>> step = tg.compile(lambda x, times: x * times, static_argnums=1)
     >>> step(np.ones(2), 3), step(np.ones(2), 4), step(np.ones(5), 3)
@@ -230,7 +230,7 @@ class Compiled(Wrapper, Generic[P, R]):
                 program = prove(recorded, self.passes, call.values)
             else:
                 program = improved(recorded, self.passes)
-            program._make  # noqa: B018
+            program._run  # noqa: B018
         captured = tuple(dict.fromkeys([(x.name, x.dtype, x.shape) for x in recorded.constants]))
         return Kept(program, captured, call.signature, results)
 
@@ -271,11 +271,11 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
     n = call.signature._n_positional
     paths, values, marked = of.arguments(n), iter(call.values), {}
-    for name, structure, leaves in call.signature._arguments():
+    for name, structure, kinds in call.signature.arguments:
         within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
         inputs = [
             x.value if isinstance(x, Static) else recorder.mark(next(values), path)
-            for x, path in zip(leaves, within, strict=True)
+            for x, path in zip(kinds, within, strict=True)
         ]
         marked[name] = tree.unflatten(structure, inputs)
     positional = tuple([marked.pop(i) for i in range(n)])
@@ -288,7 +288,6 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
             watch.end()
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, of.label)
-    leaves = [owned_copy(np.asarray(x)) if _is_array(x) else x for x in leaves]
     recorded = recorder.tape, recorder.inputs, leaves, structure
     program = from_tape(*recorded, names, reach, stops)
     return attrs.evolve(program, arguments=arguments_of(call.signature))
@@ -363,6 +362,7 @@ def compile(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import tapegrad as tg
     >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))))
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
@@ -396,8 +396,3 @@ def _as_passes(passes: Any) -> tuple[Pass, ...]:
             f"{passes!r}"
         )
     return several
-
-
-def _is_array(x: Any) -> bool:
-    """Whether a result is handed out as an array; NumPy's strings stay what they are."""
-    return isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.character)

@@ -6,7 +6,7 @@ import enum
 import operator
 import types
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -14,32 +14,11 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.lines import DEFAULT, STATE
 from tapegrad.errors.words import a_kind, as_text
-from tapegrad.program.ir import Input
+from tapegrad.program.ir import WEAK, Input, input_like
 from tapegrad.program.results import keys_in
 from tapegrad.program.static import parts, static_key
-from tapegrad.program.text import Runs
 from tapegrad.tree.numbers import as_constant
-
-
-@attrs.frozen
-class Varying:
-    """What a program depends on in a leaf that varies.
-
-    Attributes
-    ----------
-    kind
-        The dtype of an array, or the type of a Python number.
-    shape
-        That of an array; None for a number.
-    """
-
-    kind: Any
-    shape: tuple[int, ...] | None = None
-
-    def __repr__(self) -> str:
-        return self.kind.__name__ if self.shape is None else f"{self.kind}{list(self.shape)}"
 
 
 @attrs.frozen
@@ -49,11 +28,9 @@ class Static:
     value: Any = attrs.field(eq=False)
     key: Hashable
 
-    def __repr__(self) -> str:
-        return as_text(self.value)
 
-
-Leaf = Varying | Static
+# what a program depends on in a leaf that varies, or that does not
+Leaf = Input | Static
 
 
 @attrs.frozen(repr=False)
@@ -62,10 +39,8 @@ class Signature:
 
     Attributes
     ----------
-    structures
-        The name (or position) and the structure of each argument.
-    leaves
-        What the program depends on in each leaf.
+    arguments
+        The name (or position) of each argument, its structure, and its leaves.
 
     Examples
     --------
@@ -76,28 +51,27 @@ class Signature:
     (({'w': float32[2]}, float),)
     """
 
-    structures: tuple[tuple[Any, tree.Structure], ...]
-    leaves: tuple[Leaf, ...]
-    # those of dicts, told apart: in a structure 1, True and 1.0 are equal
+    arguments: tuple[tuple[Any, tree.Structure, tuple[Leaf, ...]], ...]
+    # the keys of dicts, told apart: in a structure 1, True and 1.0 are equal
     _keys: Hashable
 
     def __repr__(self) -> str:
         shown = []
-        for name, structure, leaves in self._arguments():
-            text = tree.written(structure, map(repr, leaves), as_text, _with_names)
+        for name, structure, leaves in self.arguments:
+            text = tree.written(structure, map(_shown, leaves), as_text, _with_names)
             shown.append(f"{name}={text}" if isinstance(name, str) else text)
         return f"({', '.join(shown)})"
 
     @property
     def _n_positional(self) -> int:
         """The number of arguments that are passed by position."""
-        return sum([isinstance(name, int) for name, _ in self.structures])
+        return sum([isinstance(name, int) for name, _, _ in self.arguments])
 
-    def _arguments(self) -> Iterator[tuple[Any, tree.Structure, list[Leaf]]]:
-        """The name (or position), the structure and the leaves of each argument."""
-        rest = iter(self.leaves)
-        for name, structure in self.structures:
-            yield name, structure, [*islice(rest, structure.size)]
+
+def _shown(leaf: Leaf) -> str:
+    if isinstance(leaf, Static):
+        return as_text(leaf.value)
+    return leaf.number or f"{leaf.dtype}{list(leaf.shape)}"
 
 
 def _with_names(node: Any, parts: Sequence[str]) -> str:
@@ -129,8 +103,7 @@ def read(
     TypeError
         For an argument, or a dict's key, that can be none of these.
     """
-    structures: list[tuple[Any, tree.Structure]] = []
-    kinds: list[Leaf] = []
+    arguments: list[tuple[Any, tree.Structure, tuple[Leaf, ...]]] = []
     values: list[Any] = []
     keys: list[Hashable] = []
     traced = False
@@ -139,29 +112,23 @@ def read(
     named = [(str.__str__(name), x) for name, x in kwargs.items()]
     for name, arg in [*enumerate(args), *named]:
         what = f"argument {name}"
-        if name in static:
-            structures.append((name, tree.LEAF))
-            kinds.append(Static(arg, static_key(arg, what)))
-            continue
-        leaves, structure = tree.flatten(arg)
+        inside, structure = ([arg], tree.LEAF) if name in static else tree.flatten(arg)
         keys += keys_in(structure, what)
-        structures.append((name, structure))
-        for leaf in leaves:
-            if type(leaf) is Tensor:
+        leaves: list[Leaf] = []
+        for leaf in inside:
+            is_array = isinstance(leaf, np.ndarray | np.generic)
+            if type(leaf) is Tensor and name not in static:
                 traced = True
-            elif isinstance(leaf, np.ndarray | np.generic):
-                if type(leaf) is not np.ndarray or leaf.dtype.hasobject:
+            elif name in static or not (is_array or type(leaf) in WEAK.values()):
+                leaves.append(Static(leaf, static_key(leaf, what)))
+            else:
+                if is_array and (type(leaf) is not np.ndarray or leaf.dtype.hasobject):
                     # refused, or made plain, as it is when recorded
                     leaf = as_constant(leaf, what, True)
-                kinds.append(Varying(leaf.dtype, leaf.shape))
+                leaves.append(input_like(leaf, ""))
                 values.append(leaf)
-            elif type(leaf) in (float, int, complex):
-                kinds.append(Varying(type(leaf)))
-                values.append(leaf)
-            else:
-                kinds.append(Static(leaf, static_key(leaf, what)))
-    signature = Signature(tuple(structures), tuple(kinds), tuple(keys))
-    return CallArguments(signature, values, traced)
+        arguments.append((name, structure, tuple(leaves)))
+    return CallArguments(Signature(tuple(arguments), tuple(keys)), values, traced)
 
 
 # --- programs called by themselves -------------------------------------------------------------
@@ -189,7 +156,7 @@ class Argument:
 def arguments_of(signature: Signature) -> tuple[Argument, ...]:
     """The arguments of the calls that have a signature."""
     arguments = []
-    for name, structure, leaves in signature._arguments():
+    for name, structure, leaves in signature.arguments:
         statics = [described(x.value) if isinstance(x, Static) else None for x in leaves]
         arguments.append(Argument(name, structure, tuple(statics)))
     return tuple(arguments)
@@ -293,7 +260,7 @@ OTHER: Any = object()
 _PLAIN = {str, bytes, int}
 
 
-def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -> Enter:
+def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
 
     It is straight-line code: walking through the trees would take longer than a small program.
@@ -302,29 +269,18 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     ----------
     signature
         The signature of the program.
-    idle, make
-        Those of the program: a run is taken for a call, and put back.
+    run
+        A function of the leaves that vary.
     """
-    arrays = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "__name__": __name__}
-    # NumPy's error state is for the run
-    runs = {"take": idle.pop, "put_back": idle.append, "state": STATE.get, "default": DEFAULT}
-    checks = _Checks(iter(signature.leaves), {**arrays, **runs, "make": make})
+    fixed = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "run": run}
+    leaves = chain(*[inside for _, _, inside in signature.arguments])
+    checks = _Checks(leaves, {**fixed, "__name__": __name__})
+    names = tuple([name for name, _, _ in signature.arguments])
+    parts = tuple([structure for _, structure, _ in signature.arguments])
     n = signature._n_positional
-    names = tuple([name for name, _ in signature.structures])
-    parts = tuple([structure for _, structure in signature.structures])
     checks.of_node("args", tree.Structure(tuple, (), parts[:n]))
     checks.of_node("kwargs", tree.Structure(dict, names[n:], parts[n:]))
-    lines = [
-        *checks.lines,
-        "try:",
-        "    runs = take()",
-        "except IndexError:",
-        "    runs = make()",
-        "try:",
-        f"    return runs[state(default) is default]({', '.join(checks.values)})",
-        "finally:",
-        "    put_back(runs)",
-    ]
+    lines = [*checks.lines, f"return run({', '.join(checks.values)})"]
     text = "\n    ".join(["def enter(args, kwargs):", *lines])
     exec(compile(text, "<arguments>", "exec"), checks.namespace)
     # which holds the namespace
@@ -372,11 +328,11 @@ class _Checks:
             self.refuse(f"not ({same})")
             return
         self.values.append(name)
-        if leaf.shape is None:
-            self.refuse(f"type({name}) is not {leaf.kind.__name__}")
+        if leaf.number:
+            self.refuse(f"type({name}) is not {leaf.number}")
         else:
             self.refuse(
-                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.kind)} "
+                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
                 f"or {name}.shape != {leaf.shape}"
             )
 

@@ -24,6 +24,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
+from tapegrad.errors.lines import DEFAULT, STATE
 from tapegrad.errors.words import Printed
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
@@ -88,28 +89,27 @@ class Program(Code, Printed):
         """
         if self.arguments is None:
             raise TypeError("this program was made from a tape, and does not know its arguments")
-        return self._run(values_of(self.arguments, self.inputs, args, kwargs))
-
-    def _run(self, values: Sequence[Any]) -> Any:
-        """The result for the leaves that vary, one an input."""
-        try:
-            runs = self._idle.pop()
-        except IndexError:
-            runs = self._make()
-        try:
-            return runs[0](*values)
-        finally:
-            self._idle.append(runs)
+        return self._run(*values_of(self.arguments, self.inputs, args, kwargs))
 
     @functools.cached_property
-    def _idle(self) -> list[Runs]:
-        """Idle runs, each with its own buffers."""
-        return []
+    def _run(self) -> Callable[..., Any]:
+        """A function of the leaves that vary, one an input; the source is written for it."""
+        # those that are idle, each with its own buffers
+        idle: list[Runs] = []
+        make, state, default = runs_of(runner(self)), STATE.get, DEFAULT
 
-    @functools.cached_property
-    def _make(self) -> Callable[[], Runs]:
-        """Makes another run; the source is written when it is first asked for."""
-        return runs_of(runner(self))
+        def run(*values: Any) -> Any:
+            try:
+                runs = idle.pop()
+            except IndexError:
+                runs = make()
+            try:
+                # NumPy's error state is for the run
+                return runs[state(default) is default](*values)
+            finally:
+                idle.append(runs)
+
+        return run
 
     def __reduce__(self) -> tuple[Any, ...]:
         # without what is made when it runs
@@ -183,8 +183,9 @@ def from_tape(
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
             return refs[x]
-        if isinstance(x, np.ndarray):
-            return builder.constant(Constant(x, True, name_of(x)))
+        # NumPy's strings stay what they are
+        if isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.character):
+            return builder.constant(Constant(x, True, name_of(np.asarray(x))))
         return x
 
     names = dict(zip(inputs, short_names([x.path for x in builder.inputs]), strict=True))

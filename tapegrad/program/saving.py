@@ -388,7 +388,7 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
         if not are_described or varying != len(program.inputs):
             raise FileError("its inputs are not the leaves of its arguments")
     # the source is written, so that errors show here and not in a call
-    program._make  # noqa: B018
+    program._run  # noqa: B018
     return program
 
 
