@@ -38,18 +38,17 @@ def refs_to(instructions: Sized) -> list[Ref]:
 
 @lru_cache
 def _refs(n: int) -> tuple[Ref, ...]:
-    return tuple(_made("instruction", range(n)))
-
-
-def _made(kind: str, places: Iterable[int]) -> list[Ref]:
-    make = tuple.__new__
-    # as the class makes them, in half the time
-    return [make(Ref, (kind, i)) for i in places]
+    return tuple([Ref("instruction", i) for i in range(n)])
 
 
 def inputs_at(places: Iterable[int]) -> list[Ref]:
-    """Refs to the inputs at these places."""
-    return _made("input", places)
+    """Refs to the inputs at these places; mostly the same objects."""
+    return [*map(_input, places)]
+
+
+@lru_cache(1 << 12)
+def _input(i: int) -> Ref:
+    return Ref("input", i)
 
 
 Operand = Ref | float | int | bool | complex
