@@ -350,6 +350,8 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
             shape = rule(*shapes, **options)
             if op in SAME_DTYPE:
                 return stand_in(shape, values[0].dtype)
+            if type(op.forward) is np.ufunc:
+                return stand_in(shape, _dtype(op.forward, *map(_kind, values)))
             # an axis without elements may be refused
             if not any(0 in x for x in shapes):
                 small = [_one(x) for x in values]
@@ -361,6 +363,20 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
             # the op itself says what is wrong
             pass
     return _called(op, None, values, options)
+
+
+def _kind(x: Any) -> Any:
+    """What a ufunc's dtype depends on: the dtype of an array, or a number."""
+    # NumPy looks at the values of ints alone
+    return x.dtype if type(x) is ndarray else x if type(x) is int else type(x)(1)
+
+
+@lru_cache(1 << 8, typed=True)
+def _dtype(ufunc: np.ufunc, *kinds: Any) -> np.dtype[Any]:
+    """The dtype of a ufunc's result."""
+    small = [np.zeros(1, x) if isinstance(x, np.dtype) else x for x in kinds]
+    dtype: np.dtype[Any] = by_shapes(ufunc, small, {}).dtype
+    return dtype
 
 
 def _one(x: Any) -> Any:

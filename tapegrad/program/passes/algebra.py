@@ -127,8 +127,8 @@ class Line:
     def may_fit(self, form: Form) -> bool:
         """Whether the pattern may fit an instruction of this form."""
         op, *of = form
-        parts, orders = self.pattern.parts, (of, of[::-1]) if op in _EITHER_WAY else (of,)
-        return any(all(map(Part.may_be, parts, order)) for order in orders)
+        fits = all(map(Part.may_be, self.pattern.parts, of))
+        return fits or (op in _EITHER_WAY and all(map(Part.may_be, self.pattern.parts, of[::-1])))
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
         """The replacement of an instruction, or None."""
