@@ -29,6 +29,7 @@ from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
 from tapegrad.core.writing import PARAMETER, Last, recorded_from, write_known, write_parameter
 from tapegrad.errors import TapeError, TapegradError
 from tapegrad.errors.lines import SILENT, STATE, placed
+from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 from tapegrad.tree.ownership import owned_copy
 
@@ -327,7 +328,7 @@ def told(x: Any, rest: Callable[[Any], Any]) -> Any:
     if kind is slice:
         return kind, told((x.start, x.stop, x.step), rest)
     if kind in _PLAIN:
-        return kind, repr(x) if kind is float or kind is complex else x
+        return kind, as_text(x) if kind is float or kind is complex else x
     return rest(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any, ClassVar
 
@@ -29,8 +30,10 @@ _MOST_BITS = 2000
 def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
     """The text of a value, by `repr` or another function; a huge int in hexadecimal.
 
-    A container with such an int in it is described by its class.
+    A container with such an int in it is described by its class. A nan has its sign.
     """
+    if type(x) is float and math.isnan(x) and math.copysign(1, x) < 0:
+        return "-nan"
     if isinstance(x, int) and x.bit_length() > _MOST_BITS:
         return hex(x)
     try:

@@ -112,14 +112,14 @@ def numbers_in(sources: int) -> Iterator[int]:
         sources ^= least
 
 
-def at_place(name: str, place: Place | None) -> str:
+def with_line(name: str, place: Place | None) -> str:
     """A name, with the line of source that it stands for."""
     return f"{name} ({place.text})" if place and place.text else name
 
 
 def line(record: Tensor) -> str:
     """A record in words."""
-    return f"line {record.index}, {at_place(record.op.name, record.place)}"
+    return f"line {record.index}, {with_line(record.op.name, record.place)}"
 
 
 def through(record: Tensor, moving: Collection[int]) -> tuple[set[int], list[str]]:
@@ -161,11 +161,11 @@ def _along(code: Code, inputs: set[int]) -> tuple[set[int], list[str]]:
         ref, moving = Ref("instruction", i), [j for j, y in enumerate(x.operands) if y in known]
         passing = [j for j in moving if _passes(code, x, j)]
         if len(passing) < len(moving):
-            ends.append(at_place(x.op.name, x.place))
+            ends.append(with_line(x.op.name, x.place))
         held = [y for y in x.options.values() if isinstance(y, Loop | Branch)]
         if held and passing:
             results[ref], inner = _inside(held[0], passing)
-            ends += [f"{end} inside {at_place(x.op.name, x.place)}" for end in inner]
+            ends += [f"{end} inside {with_line(x.op.name, x.place)}" for end in inner]
             passing = passing if results[ref] else []
         elif x.op is PART and passing:
             whole = results.get(x.operands[0])  # type: ignore[arg-type]

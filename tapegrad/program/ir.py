@@ -108,7 +108,7 @@ def number(x: Any) -> str:
         return f"complex({number(x.real)}, {number(x.imag)})"
     if isinstance(x, int) or math.isfinite(x):
         return as_text(x)
-    return f"float({str(x)!r})"
+    return f"float({as_text(x)!r})"
 
 
 @attrs.frozen(slots=False)

@@ -342,3 +342,12 @@ def test_complex_numbers_are_written_with_the_signs_of_their_zeros():
         for got, wanted in zip(program(x), fn(x), strict=True):
             assert_same_bits(got, wanted)
     assert "complex(0.0, 1.0)" in str(program)
+
+
+def test_nans_have_their_signs_and_composites_their_byte_order():
+    def fn(x, half):
+        return np.copysign(x, -np.nan), np.copysign(x, np.nan), np.mean(half, axis=0)
+
+    args = np.ones(2), np.ones((3, 2), ">f2")
+    for got, wanted in zip(tg.compile(fn)(*args), tg.record(fn)(*args)[0], strict=True):
+        assert_same_bits(got, wanted.value)

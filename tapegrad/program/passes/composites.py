@@ -9,7 +9,8 @@ import numpy as np
 
 from tapegrad.declare import facts
 from tapegrad.errors.words import as_text
-from tapegrad.program.builder import Builder
+from tapegrad.ops.casting import astype
+from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.control.body import program_of
 from tapegrad.program.ir import Code, Constant, Input, Instruction, content_of
 from tapegrad.program.program import Improvement
@@ -36,7 +37,9 @@ def written_out(builder: Builder, instruction: Instruction) -> Any:
             _KNOWN.pop(next(iter(_KNOWN)), None)
     varying = [x for x, kind in zip(instruction.operands, kinds, strict=True) if len(kind) == 2]
     (result,) = builder.inlined(known[1], varying, builder.stage)
-    return result
+    # in which byte order an op gives its result, its parts need not
+    is_alike = builder.dtype(result) in (NUMBER, instruction.dtype)
+    return result if is_alike else builder.emit(astype, result, dtype=instruction.dtype)
 
 
 # what was written out last
