@@ -92,9 +92,8 @@ def last_run(record: Tensor) -> Run | None:
 
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
-    step, goes_on = caller(loop.body), None if loop.stop is None else caller(loop.stop)
-    silent = np.errstate(all="ignore")(step)
-    for _, inputs, _ in loop.stepped(loop.arrays(operands), silent, goes_on):
+    silent = np.errstate(all="ignore")(caller(loop.body))
+    for _, inputs, _ in loop.stepped(loop.arrays(operands), silent):
         yield inputs
 
 

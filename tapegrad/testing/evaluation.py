@@ -148,8 +148,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
             terms[k] = terms[k].plus(sums.terms.get(ref) or Terms.of_value(value))
         return results
 
-    goes_on = None if loop.stop is None else partial(evaluated, loop.stop)
-    for _, _, results in loop.stepped(operands, step, goes_on):
+    for _, _, results in loop.stepped(operands, step, lambda stop: partial(evaluated, stop)):
         carry = results[:n_carry]
         rows.append(results[n_carry:n_outputs])
     for k, total in terms.items():

@@ -287,8 +287,7 @@ def floating(code: Code, x: Any) -> bool:
 
 def zeros(code: Code, x: Any) -> Array:
     """Zeros like a value of a program."""
-    like = code.like(x)
-    return np.zeros(like.shape, like.dtype)
+    return np.zeros(*code.like(x))
 
 
 # --- programs of derivatives ----------------------------------------------------------------

@@ -21,7 +21,7 @@ Values = list[Any]
 Call = Callable[[Values], Values]
 
 
-def caller(code: Code) -> Callable[[Values], Values]:
+def caller(code: Code) -> Call:
     """A function that computes a program's outputs from its inputs."""
     return interpreter(code, applied)
 
@@ -134,7 +134,7 @@ class Loop:
         return [*captured, *map(np.asarray, carry), *xs]
 
     def stepped(
-        self, operands: Values, step: Call, goes_on: Call | None
+        self, operands: Values, step: Call, calling: Callable[[Code], Call] = caller
     ) -> Iterator[tuple[int, Values, Values]]:
         """Each step in order: its row, and the inputs and the outputs of the body.
 
@@ -142,10 +142,13 @@ class Loop:
         ----------
         operands
             The operands of the loop.
-        step, goes_on
-            Functions that compute the body's outputs, and those of `stop` if there is one.
+        step
+            A function that computes the body's outputs.
+        calling
+            What gives a function that computes those of `stop`, if there is one.
         """
         (captured, carry, xs), steps = self.apart(operands), self.steps(operands)
+        goes_on = None if self.stop is None else calling(self.stop)
         for t in numbers() if steps is None else range(steps):
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
                 return

@@ -89,8 +89,7 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
     carry = loop.apart(arrays)[1]
     likes = loop.like(arrays).values[loop.n_carry :]
     stacks: list[Any] = [[] if steps is None else np.empty(x.shape, x.dtype) for x in likes]
-    goes_on = None if loop.stop is None else caller(loop.stop)
-    for t, _, outputs in loop.stepped(arrays, caller(body), goes_on):
+    for t, _, outputs in loop.stepped(arrays, caller(body)):
         carry = outputs[: loop.n_carry]
         for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
             if steps is None:
