@@ -263,7 +263,7 @@ _PLAIN = {str, bytes, int}
 def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
 
-    It is straight-line code: walking through the trees would take longer than a small program.
+    It is one expression: walking through the trees would take longer than a small program.
 
     Parameters
     ----------
@@ -278,33 +278,31 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     names = tuple([name for name, _, _ in signature.arguments])
     parts = tuple([structure for _, structure, _ in signature.arguments])
     n = signature._n_positional
-    checks.of_node("args", tree.Structure(tuple, (), parts[:n]))
-    checks.of_node("kwargs", tree.Structure(dict, names[n:], parts[n:]))
-    lines = [*checks.lines, f"return run({', '.join(checks.values)})"]
-    text = "\n    ".join(["def enter(args, kwargs):", *lines])
-    exec(compile(text, "<arguments>", "exec"), checks.namespace)
-    # which holds the namespace
-    enter: Enter = checks.namespace.pop("enter")
+    checks.of("args", tree.Structure(tuple, (), parts[:n]))
+    checks.of("kwargs", tree.Structure(dict, names[n:], parts[n:]))
+    same, values = " and ".join(checks.conditions), ", ".join(checks.values)
+    text = f"lambda args, kwargs: run({values}) if {same} else other"
+    enter: Enter = eval(compile(text, "<arguments>", "eval"), checks.namespace)
     return enter
 
 
 @attrs.define
 class _Checks:
-    """Lines that read the arguments of a call, and return where it has another signature.
+    """Conditions under which the arguments of a call have a signature.
 
     Attributes
     ----------
     leaves
         What the program depends on in each leaf that is still to be checked.
     namespace
-        The values of the names in the lines.
-    lines, values
-        The lines, and the names of the varying leaves in them.
+        The values of the names in the conditions.
+    conditions, values
+        The conditions, in order, and the names that they give to the leaves that vary.
     """
 
     leaves: Iterator[Leaf]
     namespace: dict[str, Any]
-    lines: list[str] = attrs.Factory(list)
+    conditions: list[str] = attrs.Factory(list)
     values: list[str] = attrs.Factory(list)
 
     def bound(self, value: Any) -> str:
@@ -312,53 +310,46 @@ class _Checks:
         self.namespace[f"c{len(self.namespace)}"] = value
         return f"c{len(self.namespace) - 1}"
 
-    def refuse(self, condition: str) -> None:
-        """A line for calls with another signature."""
-        self.lines.append(f"if {condition}: return other")
+    def of(self, part: str, structure: tree.Structure) -> None:
+        """Check a part of the arguments, and name its leaves."""
+        node, keys = structure.node, structure.keys
+        name = f"x{len(self.conditions)}"
+        # the first condition names the part
+        kind = f"type({name} := {part})"
+        if node is None:
+            self.conditions.append(self._of_leaf(name, part, kind))
+            return
+        self.conditions.append(f"{kind} is {self.bound(node)}")
+        inside: list[str] = []
+        if structure.is_static:
+            self.conditions.append(f"{name} == {self.bound(keys[0])}")
+        elif node is dict:
+            known, kinds = self.bound(keys), tuple(map(type, keys))
+            self.conditions.append(f"tuple({name}) == {known}")
+            if _PLAIN.issuperset(kinds):
+                self.conditions.append(f"tuple(map(type, {name})) == {self.bound(kinds)}")
+            else:
+                self.conditions.append(f"all(map(is_, {name}, {known}))")
+            inside = [f"{name}[{self.bound(key)}]" for key in keys]
+        elif keys:
+            inside = [f"{name}.{key}" for key in keys]
+        elif issubclass(node, tuple | list):
+            self.conditions.append(f"len({name}) == {len(structure.children)}")
+            inside = [f"{name}[{i}]" for i in range(len(structure.children))]
+        for within, child in zip(inside, structure.children, strict=True):
+            self.of(within, child)
 
-    def of_leaf(self, name: str) -> None:
-        """Check a leaf."""
+    def _of_leaf(self, name: str, part: str, kind: str) -> str:
         leaf = next(self.leaves)
         if isinstance(leaf, Static):
             # static values never change, so the same object has the same value
-            value, kind = self.bound(leaf.value), type(leaf.value)
-            same = f"{name} is {value}"
-            if kind in _PLAIN:
-                same += f" or (type({name}) is {kind.__name__} and {name} == {value})"
-            self.refuse(f"not ({same})")
-            return
+            value, known = self.bound(leaf.value), type(leaf.value)
+            same = f"({name} := {part}) is {value}"
+            if known in _PLAIN:
+                same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
+            return same
         self.values.append(name)
         if leaf.number:
-            self.refuse(f"type({name}) is not {leaf.number}")
-        else:
-            self.refuse(
-                f"type({name}) is not ndarray or {name}.dtype is not {self.bound(leaf.dtype)} "
-                f"or {name}.shape != {leaf.shape}"
-            )
-
-    def of_node(self, name: str, structure: tree.Structure) -> None:
-        """Check a tree, and name its leaves."""
-        node, keys, parts = structure.node, structure.keys, name
-        if node is None:
-            self.of_leaf(name)
-            return
-        self.refuse(f"type({name}) is not {self.bound(node)}")
-        if structure.is_static:
-            self.refuse(f"{name} != {self.bound(keys[0])}")
-        elif keys and node is dict:
-            known, kinds = self.bound(keys), tuple(map(type, keys))
-            self.refuse(f"tuple({name}) != {known}")
-            if _PLAIN.issuperset(kinds):
-                self.refuse(f"tuple(map(type, {name})) != {self.bound(kinds)}")
-            else:
-                self.refuse(f"not all(map(is_, {name}, {known}))")
-            parts = f"{name}.values()"
-        elif keys:
-            parts = "".join([f"{name}.{key}, " for key in keys])
-        elif issubclass(node, tuple | list | dict):
-            self.refuse(f"len({name}) != {len(structure.children)}")
-        children = [f"{name}_{i}" for i in range(len(structure.children))]
-        if children:
-            self.lines.append(f"{', '.join(children)}, = {parts}")
-        for child, inside in zip(children, structure.children, strict=True):
-            self.of_node(child, inside)
+            return f"{kind} is {leaf.number}"
+        dtype = self.bound(leaf.dtype)
+        return f"{kind} is ndarray and {name}.dtype is {dtype} and {name}.shape == {leaf.shape}"

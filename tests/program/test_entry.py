@@ -156,7 +156,7 @@ def test_each_signature_is_recorded_once_by_each_compiled_function():
     compiled = tg.compile(fn)
     calls = [
         (X, 1.0), (X.astype("f4"), 1.0), (X.reshape(2, 2), 1.0), (X, X), (X, 1),
-        (X, np.float64(1.0)), (X, np.array(1.0, "f4")), (np.arange(4), 1.0),
+        (X, np.float64(1.0)), (X, np.array(1.0, "f4")), (np.arange(4), 1.0), (np.arange(3), 1.0),
     ]  # fmt: skip
     for n, (x, y) in enumerate(calls, 1):
         for k in range(3):
@@ -240,7 +240,7 @@ def described(x):
 @example(("a", 1), ("a", 1.0))
 def test_static_values_share_a_program_exactly_if_they_are_the_same(a, b):
     compiled = tg.compile(lambda x, s: (x * 2.0, s), static_argnums=1)
-    for s in (a, b, a):
+    for s in (a, b, a, b):
         assert described(compiled(X, s)[1]) == described(s)
     assert (len(compiled.signatures) == 1) == (described(a) == described(b))
 
