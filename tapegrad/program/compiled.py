@@ -65,8 +65,6 @@ class Kept:
 
     def run(self, values: Sequence[Any]) -> Any:
         """The function's result, for the leaves that vary."""
-        if not self.results.kept:
-            return self.program._run(*values)
         results = Results(kept=self.results.kept[:])
         self.results.kept.clear()
         return results("take", self.program._run, *values)
@@ -132,10 +130,9 @@ class Compiled(Wrapper, Generic[P, R]):
     # the entry of the signature that last occurred again
     _enter: Enter = attrs.field(init=False, default=lambda args, kwargs: OTHER)
     _warned: bool = attrs.field(init=False, default=False)
-    # the line that called `compile`; with the function, from when a program is kept until one runs
-    # for the second time, the key under which it counts
-    _line: tuple[str, int] | None = attrs.field(init=False, default=None)
-    _key: Hashable = attrs.field(init=False, default=None)
+    # under what it counts as thrown away, until one of its programs runs for the second time: the
+    # line that called `compile`, and the function
+    _key: Any = attrs.field(init=False, default=None)
 
     def __repr__(self) -> str:
         n = len(self._kept)
@@ -210,8 +207,15 @@ class Compiled(Wrapper, Generic[P, R]):
         return kept
 
     def _compile(self, call: CallArguments) -> Kept:
-        if self._line is not None and not self._kept:
-            self._report_thrown_away(*self._line)
+        if not self._kept and self._thrown_away[self._key] >= THROWN_AWAY:
+            # once
+            self._thrown_away[self._key] = -sys.maxsize
+            _report(
+                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
+                "a loop; compile it once, outside: its programs are kept in what tg.compile "
+                "returns, and what changes must be an argument",
+                *self._key[:3],
+            )
         n = call.signature._n_positional
         if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
@@ -235,26 +239,8 @@ class Compiled(Wrapper, Generic[P, R]):
         return Kept(program, captured, call.signature, results)
 
     def __del__(self) -> None:
-        if self._key is not None:
+        if self._key is not None and self._kept:
             self._thrown_away[self._key] += 1
-
-    def _report_thrown_away(self, file: str, line: int) -> None:
-        """Report, once, that what is compiled on a line is thrown away after a call."""
-        fn: Any = self.fn
-        while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
-            fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
-        # a line of a helper may compile many functions, and a line may hold many lambdas
-        self._key = file, line, label(fn), getattr(fn, "__code__", None)
-        if self._thrown_away[self._key] >= THROWN_AWAY:
-            self._thrown_away[self._key] = -sys.maxsize
-            _report(
-                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
-                "a loop; compile it once, outside: its programs are kept in what tg.compile "
-                "returns, and what changes must be an argument",
-                file,
-                line,
-                label(fn),
-            )
 
 
 def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> Program:
@@ -381,7 +367,12 @@ def compile(
     caller = sys._getframe(1)
     # the package itself compiles anew on purpose, to compare
     if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
-        compiled._line = caller.f_code.co_filename, caller.f_lineno
+        inside: Any = fn
+        while isinstance(inside, functools.partial) or hasattr(inside, "__wrapped__"):
+            inside = inside.func if isinstance(inside, functools.partial) else inside.__wrapped__
+        # a line of a helper may compile many functions, and a line may hold many lambdas
+        line = caller.f_code.co_filename, caller.f_lineno
+        compiled._key = *line, label(fn), getattr(inside, "__code__", None)
     return compiled
 
 
