@@ -8,6 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,10 @@ class Names:
 
         NumPy's functions and those of ops have their own, which nothing else is given.
         """
-        if is_own and self.namespace.setdefault(wanted, value) is value:
-            return wanted
         name = self._known.get(id(value))
         if name is None:
-            name = self._known[id(value)] = self.new(wanted)
+            is_free = is_own and wanted not in self.namespace
+            name = self._known[id(value)] = wanted if is_free else self.new(wanted)
             self.namespace[name] = value
         return name
 
@@ -125,9 +125,12 @@ class Names:
     def function(self, op: Rules) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
         forward = op.forward
-        name = forward.__name__ if isinstance(forward, np.ufunc) else ""
-        if name and getattr(np, name, None) is forward:
-            return self.library(name)
+        name = self._known.get(id(forward))
+        if name is not None:
+            return name
+        wanted = forward.__name__ if isinstance(forward, np.ufunc) else ""
+        if wanted and _LIBRARY.get(wanted) is forward:
+            return self.library(wanted)
         is_ours = key_of(op) and (op.name in OPS or op.name in _RESERVED)
         return self.of(forward, op.name, bool(is_ours))
 
@@ -144,14 +147,14 @@ def _matmul(x1: Any, x2: Any) -> str:
     a, b = x1.shape, x2.shape
     is_like = x1.dtype == x2.dtype and x1.dtype.kind == "f" and len(a) <= 2 and len(b) <= 2
     if not is_like or math.prod(a) == 1 or math.prod(b) == 1:
-        return "{matmul}({a}, {b}, {out})"
-    return "{a}.dot({b})" if len(a) == len(b) == 1 else "{a}.dot({b}, {out})"
+        return "{matmul}({0}, {1}, {out})"
+    return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
 
 
 def _power(x1: Any, x2: Any) -> str | None:
     """NumPy's call; of truth values its operator, which the op calls, gives a square of int8."""
     is_mask = x1 is not None and x1.dtype.kind == "b"
-    return None if is_mask else "{power}({a}, {b}, {out})"
+    return None if is_mask else "{power}({0}, {1}, {out})"
 
 
 def _einsum(*operands: Any) -> str | None:
@@ -167,71 +170,71 @@ def _keep(condition: Any, x: Any) -> str:
         and (condition.dtype.kind, x.dtype.kind) == ("b", "f")
         and x.shape == condition.shape
     )
-    return "{keep}({a}, {b}, {out})" if fits else "{where}({a}, {b}, 0)"
+    return "{keep}({0}, {1}, {out})" if fits else "{where}({0}, {1}, 0)"
 
 
 def _irfft(a: Any) -> str | None:
     """NumPy's call, which leaves the result of no bins as it finds the memory."""
-    return None if 0 in a.shape else "{fft}.irfft({a}, {n}, {axis}, {norm}, {out})"
+    return None if 0 in a.shape else "{fft}.irfft({0}, {n}, {axis}, {norm}, {out})"
 
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     OPS["power"]: _power,
-    OPS["clip_both"]: "{clip}({a}, {b}, {c}, {out})",
-    OPS["real"]: "{asarray}({a})",
-    OPS["index_select"]: "{a}.take({b}, 0)",
-    OPS["add_at_places"]: "{scatter_add}({a}, {b}, {c}, {out})",
-    OPS["where"]: "{where}({a}, {b}, {c})",
+    OPS["clip_both"]: "{clip}({0}, {1}, {2}, {out})",
+    OPS["real"]: "{asarray}({0})",
+    OPS["index_select"]: "{0}.take({1}, 0)",
+    OPS["add_at_places"]: "{scatter_add}({0}, {1}, {2}, {out})",
+    OPS["where"]: "{where}({0}, {1}, {2})",
     OPS["keep"]: _keep,
     OPS["matmul"]: _matmul,
-    OPS["vecdot"]: "{vecdot}({a}, {b}, axis={axis}, out={out})",
+    OPS["vecdot"]: "{vecdot}({0}, {1}, axis={axis}, out={out})",
     OPS["contract"]: _einsum,
-    OPS["asarray"]: "{asarray}({a})",
-    OPS["ascontiguousarray"]: "{ascontiguousarray}({a})",
-    OPS["astype"]: "{a}.astype({dtype})",
-    OPS["sum"]: "{add}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    OPS["prod"]: "{multiply}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    OPS["max"]: "{maximum}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    OPS["min"]: "{minimum}.reduce({a}, {axis}, None, {out}, {keepdims})",
-    OPS["argmax"]: "{a}.argmax({axis}, None, keepdims={keepdims})",
-    OPS["argmin"]: "{a}.argmin({axis}, None, keepdims={keepdims})",
-    OPS["transpose"]: "{a}.transpose({axes})",
-    OPS["reshape"]: "{a}.reshape({shape})",
-    OPS["broadcast_to"]: "{broadcast_to}({a}, {shape})",
+    OPS["asarray"]: "{asarray}({0})",
+    OPS["ascontiguousarray"]: "{ascontiguousarray}({0})",
+    OPS["astype"]: "{0}.astype({dtype})",
+    OPS["sum"]: "{add}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    OPS["prod"]: "{multiply}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    OPS["max"]: "{maximum}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    OPS["min"]: "{minimum}.reduce({0}, {axis}, None, {out}, {keepdims})",
+    OPS["argmax"]: "{0}.argmax({axis}, None, keepdims={keepdims})",
+    OPS["argmin"]: "{0}.argmin({axis}, None, keepdims={keepdims})",
+    OPS["transpose"]: "{0}.transpose({axes})",
+    OPS["reshape"]: "{0}.reshape({shape})",
+    OPS["broadcast_to"]: "{broadcast_to}({0}, {shape})",
     OPS["concatenate"]: "{concatenate}({all}, {axis}, {out})",
     OPS["stack"]: "{stack}({all}, {axis}, {out})",
-    getitem: "{a}[{index}]",
-    PART: "{a}[{index}]",
+    getitem: "{0}[{index}]",
+    PART: "{0}[{index}]",
     SEED: "{ones}({shape}, {dtype})",
     ASARRAY: "{asarray}({arguments})",
-    stopped: "{a}",
-    copy: "{array}({a}, order='C')",
-    fft: "{fft}.fft({a}, {n}, {axis}, {norm}, {out})",
-    ifft: "{fft}.ifft({a}, {n}, {axis}, {norm}, {out})",
-    rfft: "{fft}.rfft({a}, {n}, {axis}, {norm}, {out})",
+    stopped: "{0}",
+    copy: "{array}({0}, order='C')",
+    fft: "{fft}.fft({0}, {n}, {axis}, {norm}, {out})",
+    ifft: "{fft}.ifft({0}, {n}, {axis}, {norm}, {out})",
+    rfft: "{fft}.rfft({0}, {n}, {axis}, {norm}, {out})",
     irfft: _irfft,
 }
 
 # How Python's own functions are written, which compute ops of Python ints.
 _WHOLE: Mapping[Any, str] = {
-    operator.add: "{a} + {b}",
-    operator.sub: "{a} - {b}",
-    operator.mul: "{a} * {b}",
-    operator.truediv: "{a} / {b}",
-    operator.floordiv: "{a} // {b}",
-    operator.mod: "{a} % {b}",
-    operator.and_: "{a} & {b}",
-    operator.or_: "{a} | {b}",
-    operator.xor: "{a} ^ {b}",
-    operator.lshift: "{a} << {b}",
-    operator.rshift: "{a} >> {b}",
-    operator.neg: "-{a}",
-    operator.pos: "+{a}",
-    operator.invert: "~{a}",
-    builtins.abs: "abs({a})",
-    builtins.max: "max({a}, {b})",
-    builtins.min: "min({a}, {b})",
+    operator.add: "{0} + {1}",
+    operator.sub: "{0} - {1}",
+    operator.mul: "{0} * {1}",
+    operator.truediv: "{0} / {1}",
+    operator.floordiv: "{0} // {1}",
+    operator.mod: "{0} % {1}",
+    operator.and_: "{0} & {1}",
+    operator.or_: "{0} | {1}",
+    operator.xor: "{0} ^ {1}",
+    operator.lshift: "{0} << {1}",
+    operator.rshift: "{0} >> {1}",
+    operator.neg: "-{0}",
+    operator.pos: "+{0}",
+    operator.invert: "~{0}",
+    builtins.abs: "abs({0})",
+    builtins.max: "max({0}, {1})",
+    builtins.min: "min({0}, {1})",
 }
 
 
@@ -250,7 +253,7 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
         values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
             return _WHOLE.get(op.whole, "{whole}({listed})")
-    template = "{full}({shape}, {a}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
+    template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
         template = template(*operands)
@@ -307,47 +310,48 @@ def _option(value: Any, names: Names) -> str:
     return names.of(value, "hole" if value is HOLE else "option")
 
 
-class Fields(dict[str, str]):
-    """What stands in the fields of an instruction's template: operands, options, the buffer."""
-
-    def __init__(
-        self, instruction: Instruction, operands: Sequence[str], out: str, names: Names
-    ) -> None:
-        super().__init__(zip("abc", operands, strict=False), out=out or "None")
-        self._instruction, self._operands, self._names = instruction, operands, names
-
-    def __missing__(self, field: str) -> str:
-        op, options = self._instruction.op, self._instruction.options
-        operands, names = self._operands, self._names
-        if field == "op":
-            return names.function(op)
-        if field == "whole":
-            return names.of(op.whole, f"whole_{op.name}")
-        if field == "listed":
-            return ", ".join(operands)
-        if field == "all":
-            return tupled(operands)
-        if field == "arguments":
+def filled(
+    instruction: Instruction, template: str, operands: list[str], out: str, names: Names
+) -> str:
+    """A format string filled with the operands, the options and the result's buffer."""
+    op, options, pieces = instruction.op, instruction.options, [*_pieces(template, bool(out))]
+    for k in range(1, len(pieces), 2):
+        field = pieces[k]
+        if field.isdecimal():
+            pieces[k] = operands[int(field)]
+        elif field == "op":
+            pieces[k] = names.function(op)
+        elif field == "out":
+            pieces[k] = out or "None"
+        elif field == "listed":
+            pieces[k] = ", ".join(operands)
+        elif field == "arguments":
             named = [f"{name}={_option(x, names)}" for name, x in options.items()]
-            return ", ".join([*operands, *named])
-        if field == "index":
-            return index_text(options[field], operands[1:])
-        if field == "shape":
-            return str(self._instruction.shape)
-        if field == "dtype":
-            return repr(self._instruction.dtype.str)
-        if field in _LIBRARY:
-            return names.library(field)
-        defaults = op.signature.defaults if isinstance(op, Op) else {}
-        return _option(options.get(field, defaults.get(field)), names)
+            pieces[k] = ", ".join([*operands, *named])
+        elif field == "shape":
+            pieces[k] = str(instruction.shape)
+        elif field == "dtype":
+            pieces[k] = repr(instruction.dtype.str)
+        elif field == "index":
+            pieces[k] = index_text(options[field], operands[1:])
+        elif field == "all":
+            pieces[k] = tupled(operands)
+        elif field == "whole":
+            pieces[k] = names.of(op.whole, f"whole_{op.name}")
+        elif field in _LIBRARY:
+            pieces[k] = names.library(field)
+        else:
+            defaults = op.signature.defaults if isinstance(op, Op) else {}
+            pieces[k] = _option(options.get(field, defaults.get(field)), names)
+    return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
 
 
-def filled(template: str, fields: Fields) -> str:
-    """A template filled; without a buffer it has no argument for one."""
-    if fields["out"] == "None":
+@lru_cache(1 << 8)
+def _pieces(template: str, has_out: bool) -> list[str]:
+    """The parts of a format string: text and the name of a field by turns."""
+    if not has_out:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    text = template.format_map(fields)
-    return text.replace(".transpose(None)", ".T").replace(", optimize=False", "")
+    return template.replace("}", "{").split("{")
 
 
 def index_text(index: Any, operands: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.arena import Arena, Moments, Once
 from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import Fields, filled, index_text, literals, tupled
+from tapegrad.program.expressions import filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
@@ -213,7 +213,7 @@ class Frame:
             for k, literal in literals(self.program, instruction).items():
                 operands[k] = literal
         out = out or self.out(self.plan.refs[i])
-        return filled(template, Fields(instruction, operands, out, names))
+        return filled(instruction, template, operands, out, names)
 
     def operand(self, x: Any) -> str:
         """An operand as it is written."""

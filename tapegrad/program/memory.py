@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,14 +122,15 @@ class Plan:
         """
         # by their last uses; those that it overwrites there are apart
         ended: list[list[Ref]] = [[] for _ in self.runs]
-        over = [*ended]
-        since: dict[Ref, int] = {}
+        over: dict[int, list[Ref]] = {}
+        since = dict(zip(self.refs, range(len(self.refs)), strict=True))
         results, owner, ends = self._program.results, self.owner, self.ends
         for i, instruction in enumerate(self._program.instructions):
             x = self.refs[i]
-            over[i] = sorted(self._overwritten(i, ended[i]), key=since.__getitem__)
-            since[x] = since[over[i][0]] if over[i] else i
-            ended[i] = [y for y in ended[i] if y not in over[i]]
+            if ended[i] and (old := self._overwritten(i, ended[i])):
+                over[i] = sorted(old, key=since.__getitem__)
+                since[x] = since[over[i][0]]
+                ended[i] = [x for x in ended[i] if x not in old]
             if not self.fits[i] or x in owner:
                 continue
             if x in results:
@@ -149,7 +150,7 @@ class Plan:
                 pool = self._arrays if place.is_result else self._free
                 pool[place.shape, place.dtype].append(place)
                 place.alive |= self.life(run[0], self.runs[ends[begun]][-1])
-            for x in over[i]:
+            for x in over.get(i, ()):
                 self._take(x)
             if i == run.start:
                 self._arrays.clear()
@@ -202,18 +203,20 @@ def _runs(program: Code) -> list[range]:
 
     These are successive elementwise instructions on large arrays of one shape.
     """
-    runs: list[range] = []
-    start, shape = 0, None
+    starts: list[int] = []
+    shape = None
     # a sum is known only after the last block
     sums: set[Any] = set()
     for i, instruction in enumerate(program.instructions):
         last, shape = shape, block_shape(program, instruction)
         if shape is None or shape != last or not sums.isdisjoint(instruction.operands):
             start, sums = i, set()
-        runs[start:] = [range(start, i + 1)] * (i + 1 - start)
+        starts.append(start)
         if instruction.op in TOTALS:
             sums.add(Ref("instruction", i))
-    return [*runs, range(len(runs), len(runs) + 1)]
+    starts.append(len(starts))
+    lengths = Counter(starts)
+    return [range(start, start + lengths[start]) for start in starts]
 
 
 def length_of_blocks(program: Code, run: range) -> int:
