@@ -22,11 +22,12 @@ from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
 from tapegrad.program.entry import (
     OTHER,
+    Argument,
     CallArguments,
     Enter,
     Signature,
     Static,
-    arguments_of,
+    described,
     entrance,
     read,
 )
@@ -256,7 +257,7 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
     n = call.signature._n_positional
-    paths, values, marked = of.arguments(n), iter(call.values), {}
+    paths, values, marked, arguments = of.arguments(n), iter(call.values), {}, []
     for name, structure, kinds in call.signature.arguments:
         within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
         inputs = [
@@ -264,6 +265,8 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
             for x, path in zip(kinds, within, strict=True)
         ]
         marked[name] = tree.unflatten(structure, inputs)
+        statics = [described(x.value) if isinstance(x, Static) else None for x in kinds]
+        arguments.append(Argument(name, structure, tuple(statics)))
     positional = tuple([marked.pop(i) for i in range(n)])
     with without_draws(fn) as reach:
         try:
@@ -276,7 +279,7 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     check_results(structure, leaves, of.label)
     recorded = recorder.tape, recorder.inputs, leaves, structure
     program = from_tape(*recorded, names, reach, stops)
-    return attrs.evolve(program, arguments=arguments_of(call.signature))
+    return attrs.evolve(program, arguments=tuple(arguments))
 
 
 def compile(

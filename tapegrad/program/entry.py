@@ -153,15 +153,6 @@ class Argument:
     statics: tuple[str | None, ...]
 
 
-def arguments_of(signature: Signature) -> tuple[Argument, ...]:
-    """The arguments of the calls that have a signature."""
-    arguments = []
-    for name, structure, leaves in signature.arguments:
-        statics = [described(x.value) if isinstance(x, Static) else None for x in leaves]
-        arguments.append(Argument(name, structure, tuple(statics)))
-    return tuple(arguments)
-
-
 def described(x: Any) -> str:
     """A static value in words that do not depend on the process.
 
