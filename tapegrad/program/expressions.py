@@ -238,14 +238,6 @@ _WHOLE: Mapping[Any, str] = {
 }
 
 
-def takes_out(instruction: Instruction, template: str) -> bool:
-    """Whether an instruction of this template can write its result to a buffer."""
-    # an empty result needs no memory; one with a row a step is empty until the loop has run
-    if instruction.number or 0 in instruction.shape:
-        return False
-    return "{out}" in template or is_filled(instruction)
-
-
 def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     """The format string of an instruction, from what a Ref names."""
     op = instruction.op

@@ -1,9 +1,9 @@
-"""How values lie in memory, where that saves a copy: with axes in another order, or in a whole."""
+"""Where values lie in memory: in that of others, with axes in another order, or in a whole."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,9 +11,37 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import cost
+from tapegrad.program.expressions import is_filled
 from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 
 Axes = tuple[int, ...]
+
+
+def liveness(
+    instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]
+) -> tuple[dict[Ref, Ref], dict[Ref, int]]:
+    """Whose memory each value of a program lies in, and until when it is needed.
+
+    First, for each value that may be a view, the value whose memory it shares. Then the position
+    of the last instruction that reads a value or a view of it, its own if none does; for results,
+    one after all.
+    """
+    owner: dict[Ref, Ref] = {}
+    base: dict[Ref, Ref] = {}
+    ends = dict(zip(refs, range(len(refs)), strict=True))
+    for i, instruction in enumerate(instructions):
+        operands = instruction.operands
+        for x in operands:
+            if type(x) is Ref:
+                ends[x] = i
+        if instruction.is_view and type(operands[0]) is Ref and not is_filled(instruction):
+            base[refs[i]] = operands[0]
+            owner[refs[i]] = owner.get(operands[0], operands[0])
+    ends.update(dict.fromkeys(results, len(instructions)))
+    # a view of a view comes after it
+    for x, of in reversed(base.items()):
+        ends[of] = max(ends[of], ends[x])
+    return owner, ends
 
 
 def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:

@@ -16,10 +16,9 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.rows import add_at_places
 from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, Moments
-from tapegrad.program.expressions import takes_out, template_of
+from tapegrad.program.expressions import is_filled, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import fillings, layouts
-from tapegrad.program.liveness import liveness
+from tapegrad.program.layout import fillings, layouts, liveness
 from tapegrad.tree.ownership import LARGE
 
 # ops that reduce to one number, which is known after the last block
@@ -68,9 +67,13 @@ class Plan:
         self.returned = results if inside is None else frozenset()
         self.templates = [template_of(program.of, x) for x in instructions]
         self.runs = _runs(program)
-        # a total is a number until its run has ended
+        # an empty result needs no memory, one with a row a step is empty until the loop has run,
+        # and a total is a number until its run has ended
         self.fits = [
-            takes_out(x, template) and (len(run) == 1 or x.op not in TOTALS)
+            not x.number
+            and 0 not in x.shape
+            and ("{out}" in template or is_filled(x))
+            and (len(run) == 1 or x.op not in TOTALS)
             for x, template, run in zip(instructions, self.templates, self.runs, strict=False)
         ]
         owner, ends = self.owner, self.ends = liveness(instructions, self.refs, results)

@@ -8,7 +8,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.liveness import liveness
+from tapegrad.program.layout import liveness
 from tapegrad.program.program import Improvement
 
 
