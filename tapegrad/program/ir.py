@@ -129,6 +129,9 @@ class Constant:
     captured: bool = attrs.field(default=True, eq=False)
     name: str = attrs.field(default="", eq=False)
 
+    # as an input or a result has one; of a constant it is no Python number
+    number = False
+
     @property
     def value(self) -> Array:
         """The array, as others may read it."""
@@ -376,7 +379,9 @@ class Code:
         """The shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
             return Like((), type(x))
-        return like_of(self.of(x))
+        value = self.of(x)
+        wide = complex if value.dtype.kind == "c" else float
+        return Like(value.shape, wide if value.number else value.dtype)
 
     @property
     def results(self) -> frozenset[Ref]:
@@ -397,25 +402,13 @@ class Like(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
 
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-
-def like_of(value: Any) -> Like:
-    """The known facts about an input, a constant or the result of an instruction."""
-    is_number = type(value) is not Constant and value.number
-    wide = complex if value.dtype.kind == "c" else float
-    return Like(value.shape, wide if is_number else value.dtype)
-
 
 def interpreter(
     code: Code,
     apply: Callable[[Instruction, list[Any]], Any],
     constant: Callable[[Constant], Any] = lambda x: x.array,
 ) -> Callable[[Iterable[Any]], list[Any]]:
-    """A function of a program's inputs that gives its outputs.
+    """A function of a program's inputs, of any kind, that gives its outputs.
 
     Parameters
     ----------

@@ -327,16 +327,8 @@ def _before(builder: Builder, whole: Instruction, x: Any, y: Any) -> bool:
 
 
 _WORDS: Mapping[str, Callable[..., bool]] = {
-    "real": _real,
-    "precise": _precise,
-    "typed": _typed,
-    "array": _array,
-    "mask": _mask,
-    "python": _python,
-    "last": _last,
-    "alike": _alike,
-    "limit": _limit,
-    "before": _before,
+    fn.__name__[1:]: fn
+    for fn in (_real, _precise, _typed, _array, _mask, _python, _last, _alike, _limit, _before)
 }
 
 

@@ -156,9 +156,7 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Opera
         has_rows = all(map(builder.shape, indices))
         if has_rows and len({*tables}) == len({*map(builder.dtype, indices)}) == 1:
             return builder.emit(index_select, tables[0], concatenated(builder, indices))
-    if axis:
-        return builder.emit(concatenate, *parts, axis=axis)
-    return builder.emit(concatenate, *parts)
+    return builder.emit(concatenate, *parts, axis=axis)
 
 
 # --- what is placed in zeros ----------------------------------------------------------------
@@ -327,13 +325,9 @@ def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
         instructions[0].operands[1],
         note=f"{len(group)} products, stacked",
     )
-    shape, dtype, stage = instructions[0].shape, instructions[0].dtype, builder.stage
-    parts = {}
-    for k, j in enumerate(group):
-        options = {"index": (slice(k * shape[0], (k + 1) * shape[0]),)}
-        part = Instruction(getitem, (product,), options, shape, dtype, stage=stage)
-        parts[j] = builder.append(part)
-    return parts
+    n = instructions[0].shape[0]
+    ends = enumerate(range(0, n * len(group), n))
+    return {group[k]: builder.emit(getitem, product, index=(slice(i, i + n),)) for k, i in ends}
 
 
 # sums of the same kind become one
