@@ -12,8 +12,8 @@ equal instructions are shared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -144,6 +144,34 @@ def _part(part: Any, length: int) -> Any:
         return part
     stop = max(start, stop)
     return slice(start or None, None if stop == length else stop)
+
+
+class Place(NamedTuple):
+    """A row of an array, or a slice along an axis."""
+
+    is_row: bool
+    axis: int
+    start: int
+    stop: int
+
+
+def place_of(index: tuple[Any, ...], shape: Shape) -> Place | None:
+    """The row or the slice that a resolved index takes, if it is one."""
+    *whole, last = index or (None,)
+    if type(last) is int and not whole:
+        return Place(True, 0, last, last + 1)
+    if type(last) is slice and all(part == slice(None) for part in whole):
+        start, stop, step = last.indices(shape[len(whole)])
+        return Place(False, len(whole), start, stop) if step == 1 else None
+    return None
+
+
+def are_whole(places: Sequence[Place | None], shape: Shape) -> bool:
+    """Whether places, in order, are of one kind and together the whole of an array."""
+    first, kinds = places[0], {place and place[:2] for place in places}
+    starts = [place and place.start for place in places]
+    ends = [0, *[place and place.stop for place in places]]
+    return first is not None and len(kinds) == 1 and [*starts, shape[first.axis]] == ends
 
 
 CANONICAL: Mapping[Any, Resolve] = {

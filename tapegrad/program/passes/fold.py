@@ -6,7 +6,6 @@ logarithm.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from functools import lru_cache
@@ -23,6 +22,7 @@ from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
+from tapegrad.program.canonical import are_whole, place_of
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.algebra import applied, lines, splat, table
@@ -124,17 +124,12 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     taken = [builder.source(x, getitem) for x in instruction.operands]
     sources = {x.operands if x is not None else () for x in taken}
     of = sources.pop()
-    if sources or len(of) != 1 or instruction.options.get("axis", 0) != 0:
+    if sources or len(of) != 1 or builder.dtype(of[0]) != instruction.dtype:
         return None
     shape = builder.shape(of[0])
-    places = [x.options["index"] for x in taken if x is not None]
-    if all(len(place) == 1 and type(place[0]) is slice for place in places):
-        ends = [place[0].indices(shape[0]) for place in places]
-        joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
-        is_whole = all(one[1] == other[0] and one[2] == 1 for one, other in joined)
-    else:
-        is_whole = len(shape) > 1 and places == [(i,) for i in range(shape[0])]
-    if not is_whole or builder.dtype(of[0]) != instruction.dtype:
+    places = [place_of(x.options["index"], shape) for x in taken if x is not None]
+    first, axis = places[0], instruction.options.get("axis", 0)
+    if first is None or first.axis != axis or not are_whole(places, shape):
         return None
     return builder.reshaped(of[0], instruction.shape)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from tapegrad.declare.abstract import stand_in
 from tapegrad.ops.arithmetic import add, multiply
 from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
@@ -21,6 +22,7 @@ from tapegrad.ops.rows import from_zero, index_select, sum_segments
 from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form
+from tapegrad.program.canonical import Place, are_whole, place_of
 from tapegrad.program.ir import STAGES, Instruction, Operand, Ref
 from tapegrad.program.program import Improvement
 
@@ -167,19 +169,27 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
 
     Of no element are three numbers added, whose order would matter.
     """
-    parts: dict[_Place, list[Any]] = {}
+    shape = instruction.shape
+    parts: dict[Place, list[Any]] = {}
     wholes: list[Any] = []
     first: Any = None
     length = most = 0
     for x, rest in _from_the_last(builder, instruction, uses):
-        place = _place(builder, x)
-        if place is None or builder.shape(x) != instruction.shape:
+        scattered = builder.source(x, scatter)
+        index = () if scattered is None else scattered.options["index"]
+        place = place_of(index, shape)
+        if scattered is None or place is None or scattered.shape != shape:
+            break
+        part = scattered.operands[0]
+        # one value may fill many places
+        if stand_in(shape, scattered.dtype)[index].shape != builder.shape(part):
             break
         same = parts.setdefault(place, [])
-        same.append(builder.of(x).operands[0])
-        length, most = length + place.size * (len(same) == 1), max(most, len(same))
-        is_full = length == instruction.shape[place.axis]
-        if is_full and most + (rest is not None) <= 2 and _are_beside(parts):
+        same.append(part)
+        length += (place.stop - place.start) * (len(same) == 1)
+        most = max(most, len(same))
+        is_full = length == shape[place.axis] and most + (rest is not None) <= 2
+        if is_full and are_whole(sorted(parts), shape):
             joined = [_total(builder, parts[place]) for place in sorted(parts)]
             if place.is_row:
                 wholes.append(builder.emit(stack, *joined))
@@ -203,43 +213,6 @@ def _from_the_last(
         yield x, rest
         total = builder.source(rest, add) if uses[rest] == 1 else None
     yield rest, None
-
-
-class _Place(NamedTuple):
-    """A row of an array, or a slice along an axis."""
-
-    is_row: bool
-    axis: int
-    start: int
-    size: int
-
-
-def _place(builder: Builder, x: Any) -> _Place | None:
-    """Where a value holds another, if it is zero everywhere else."""
-    scattered = builder.source(x, scatter)
-    if scattered is None:
-        return None
-    part, shape = scattered.operands[0], scattered.shape
-    *whole, index = scattered.options["index"] or (None,)
-    axis, filled = len(whole), list(shape)
-    if type(index) is int and not whole:
-        place = _Place(True, 0, index, 1)
-        del filled[0]
-    elif type(index) is slice and all(other == slice(None) for other in whole):
-        start, stop, _ = index.indices(shape[axis])
-        place = _Place(False, axis, start, stop - start)
-        filled[axis] = stop - start
-    else:
-        return None
-    return place if builder.shape(part) == tuple(filled) else None
-
-
-def _are_beside(places: Iterable[_Place]) -> bool:
-    """Whether places of an array are of one kind, and one begins where another ends."""
-    in_order = sorted(places)
-    ends = [0, *[x.start + x.size for x in in_order]]
-    kinds = {(x.is_row, x.axis) for x in in_order}
-    return len(kinds) == 1 and [x.start for x in in_order] == ends[:-1]
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
