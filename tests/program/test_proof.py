@@ -37,7 +37,7 @@ from tapegrad.testing.proof import (
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 # where passes fire that seldom do
-MORE = (("cells", 4), ("accumulations", 4), ("stacks", 15))
+MORE = (("cells", 4), ("accumulations", 4), ("stacks", 15), ("nets", 8))
 
 
 def proof_of(drawn: Drawn, n_kinds: int) -> Proof:

@@ -42,7 +42,7 @@ from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.operands import lay_out, straighten
 from tapegrad.program.passes.order import use_up
-from tapegrad.program.passes.picks import pick_first
+from tapegrad.program.passes.picks import add_picked, find_largest, pick_first
 from tapegrad.program.passes.stack import stack_products, stack_sums
 from tapegrad.program.passes.sums import (
     contract_sums,
@@ -68,8 +68,10 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "merge": (stack_products,),
     # what is added to few rows is added to these alone
     "part": (update_rows,),
+    # what that left is folded, and elements of rows are picked by one flat index
+    "flat": (fold, join_factors, pick_first, add_picked, find_largest),
     # the rest is written with the ops that are quickest in NumPy, and what is kept serves twice
-    "write": (fold, join_factors, pick_first, sums_as_products, outer_products),
+    "write": (sums_as_products, outer_products),
     "order": (straighten, lay_out, use_up),
 }
 

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Rules
 from tapegrad.ops.arithmetic import add, negative, subtract
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
 from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.program import cost
-from tapegrad.program.builder import Builder, Form, Visit
+from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
 from tapegrad.program.program import rule
 
 
-def _may_pick(form: Form) -> bool:
-    return unpick in form or form[0] not in (add, subtract)
-
-
-@rule(pick, add, subtract, max_, min_, complex=True, where=_may_pick)
+@rule(pick, complex=True)
 def pick_first(builder: Builder, instruction: Instruction) -> Any:
-    """``a[range(n), i]`` by flat indices, and so what is added there, and the largest of rows.
+    """``a[range(n), i]`` -> the elements of a flat array at the places i.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
-    return _RULES[instruction.op](builder, instruction)
-
-
-def _picked(builder: Builder, instruction: Instruction) -> Any:
-    """``pick(a, i)`` -> the elements of a flat array at the places i."""
     a, indices = instruction.operands
     of = builder.shape(a)
     if 0 in of:
@@ -45,8 +34,12 @@ def _picked(builder: Builder, instruction: Instruction) -> Any:
     return builder.reshaped(picked, instruction.shape)
 
 
-def _added(builder: Builder, instruction: Instruction) -> Any:
-    """``a + unpick(v, i)`` -> a copy of a to which v is added at the places i."""
+@rule(add, subtract, complex=True, where=lambda form: unpick in form)
+def add_picked(builder: Builder, instruction: Instruction) -> Any:
+    """``a + unpick(v, i)`` -> a copy of a to which v is added at the places i.
+
+    Fires on the gradient of what `pick_first` is for.
+    """
     one, other = instruction.operands
     unpicked = builder.source(other, unpick)
     a, sign = one, 1
@@ -65,8 +58,12 @@ def _added(builder: Builder, instruction: Instruction) -> Any:
     return builder.emit(add_at_places, a, values, places)
 
 
-def _largest(builder: Builder, instruction: Instruction) -> Any:
-    """``max(a, -1) -> a[argmax(a, -1)]``, which takes a fifth of the time."""
+@rule(max_, min_, complex=True)
+def find_largest(builder: Builder, instruction: Instruction) -> Any:
+    """``max(a, -1) -> a[argmax(a, -1)]``, which takes a fifth of the time.
+
+    Fires on a softmax, which takes the largest from each row.
+    """
     (a,) = instruction.operands
     shape = builder.shape(a)
     if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or shape[-1] == 1:
@@ -85,12 +82,3 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     places = builder.emit(add, at, starts)
     largest = builder.emit(index_select, builder.reshaped(a, (math.prod(shape),)), places)
     return builder.reshaped(largest, instruction.shape)
-
-
-_RULES: Mapping[Rules, Visit] = {
-    pick: _picked,
-    add: _added,
-    subtract: _added,
-    max_: _largest,
-    min_: _largest,
-}

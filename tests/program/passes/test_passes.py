@@ -24,7 +24,7 @@ from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.ir import Ref, content
-from tapegrad.program.passes import pick_first
+from tapegrad.program.passes import find_largest, pick_first
 from tapegrad.program.program import improved, rebuilt, rule
 from tapegrad.testing import programs
 
@@ -152,7 +152,7 @@ def test_pick_first_picks_by_flat_indices_and_the_largest_of_wide_rows():
     ops = after(pick_first, pick, SQUARE, np.array([0, 2, 1]))
     assert ops == ["flat_indices", "reshape", "index_select"]
     for n, wide in ((32, True), (2, False)):
-        ops = after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
+        ops = after(find_largest, lambda x: tg.max(tg.tanh(x), axis=-1), np.ones((16, n)))
         assert ("argmax" in ops) == wide
 
 
