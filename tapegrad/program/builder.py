@@ -190,7 +190,7 @@ class Builder:
         operands = tuple([self.replaced.get(x, x) for x in operands])
         key = None if op in CANONICAL else content_of(op, operands, options)
         first = self.contents.get(key)
-        if first is not None and self._has(first, key):
+        if first is not None and self._has(first, key) and self.ranks[first] < self.now:
             return self.refs[first]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
         new = Instruction(
@@ -473,19 +473,17 @@ class Builder:
     def _first(self, i: int, key: Any) -> int:
         """The number of the instruction of a content before one; if there is none, its own."""
         first = self.contents.setdefault(key, i)
-        if first == i:
-            return i
-        if self._has(first, key):
-            return first
-        if self.ranks[first] != _GONE:
-            # if it comes later, it is this one then
+        if first != i and self._has(first, key):
+            if self.ranks[first] < self.now:
+                return first
+            # it comes later, and is this one then
             self._renew([first])
         self.contents[key] = i
         return i
 
     def _has(self, first: int, key: Any) -> bool:
-        """Whether an instruction has been reached and is still of the content that it was."""
-        return self.ranks[first] < self.now and content(self.instructions[first]) == key
+        """Whether an instruction is in the program, and still of the content that it was."""
+        return self.ranks[first] != _GONE and content(self.instructions[first]) == key
 
     def tidy(self) -> None:
         """Drop what no output depends on.

@@ -12,7 +12,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.rules import Rules
-from tapegrad.core.tensor import NO_OPTIONS, Tensor
+from tapegrad.core.tensor import NO_OPTIONS
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.declare.abstract import stand_in, told
 from tapegrad.errors.words import as_text
@@ -80,11 +80,6 @@ def input_like(value: Any, path: str) -> Input:
         # an int may have more than 64 bits
         return Input(path, (), np.dtype(type(value)), type(value).__name__)
     return Input(path, np.shape(value), np.asarray(value).dtype)
-
-
-def input_of_record(x: Tensor) -> Input:
-    """An input for values like a record, with its name."""
-    return input_like(x._primal, x.name or x.op.name)
 
 
 def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:

@@ -38,7 +38,7 @@ from tapegrad.program.ir import (
     Constant,
     Instruction,
     Ref,
-    input_of_record,
+    input_like,
     inputs_at,
     refs_to,
 )
@@ -175,7 +175,7 @@ def from_tape(
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
     """
-    builder = Builder(tuple(map(input_of_record, inputs)))
+    builder = Builder(tuple([input_like(x._primal, x.name or x.op.name) for x in inputs]))
     refs = _Refs(zip(inputs, inputs_at(range(len(inputs))), strict=True))
     same = _SAME - {stopped} if stops else _SAME
     name_of = array_names(reach)
