@@ -13,7 +13,6 @@ from tapegrad.declare import function
 from tapegrad.functions.selection import take
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.casting import floating, is_weak, number, read_out, real, seen, to_array
-from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
 from tapegrad.ops.rows import index_select, sum_segments
@@ -357,14 +356,6 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
         )
     n = max(minlength, int(known.max()) + 1 if known.size else 0)
     return sum_segments(weights, x.astype(np.intp), n)
-
-
-def _where(condition: Any, *sides: Any) -> Any:
-    """`where`; with only a condition, `nonzero`."""
-    return where(condition, *sides) if sides else nonzero(condition)
-
-
-answers([np.where], _where)
 
 
 def unique(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
@@ -321,6 +322,14 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     array([0., 5.])
     """
     return select(condition, x, y)
+
+
+def _where(condition: Any, *sides: Any) -> Any:
+    """`where`; with only a condition, `nonzero`."""
+    return where(condition, *sides) if sides else ANSWERS[np.nonzero](condition)
+
+
+answers([np.where], _where)
 
 
 @op(
