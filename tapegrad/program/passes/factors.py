@@ -11,8 +11,11 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import splat
+from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.program import rule
+
+# where the sign may meet another number
+_OUTSIDE = table(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
 
 
 @lru_cache(1 << 10)
@@ -24,7 +27,7 @@ def _may_join(form: Form) -> bool:
         return multiply in of or negative in of or doubled
     numbers = op is negative or any(isinstance(x, float | int) for x in of)
     multiples = not {multiply, divide, add, negative}.isdisjoint(of)
-    return numbers and multiples
+    return (op is multiply and negative in of) or (numbers and multiples)
 
 
 @rule(multiply, divide, add, subtract, negative, where=_may_join)
@@ -39,7 +42,9 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
         return None
     outer, x = multiple(builder, instruction)
     if outer is None:
-        return _signed(builder, instruction) if instruction.op in (add, subtract) else None
+        if instruction.op in (add, subtract):
+            return _signed(builder, instruction)
+        return applied(_OUTSIDE, builder, instruction)
     source = builder.source(x)
     if source is None or source.dtype != instruction.dtype or source.shape != instruction.shape:
         return None

@@ -150,7 +150,6 @@ ALGEBRA = lines("""
     x ** 0.5 -> sqrt(x), if typed x, python
     x - 0 -> x
     -(-x) -> x
-    -x * y -> -(x * y), if precise, typed x, typed y
     reshape(x) -> x
     reshape(reshape(x)) -> reshape(x)
     where(c, x, 0) -> keep(c, x), if precise, mask c, typed x, array x
