@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context, ContextVar
-from functools import cache, wraps
+from functools import cache, cached_property, wraps
 from types import CodeType, FrameType, MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -22,7 +22,7 @@ import numpy as np
 from tapegrad.errors import TraceError
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Place:
     """A line of source.
 
@@ -34,19 +34,16 @@ class Place:
 
     file: str
     number: int
-    # only if no file is read for it
-    _text: str | None = attrs.field(default=None, eq=False, repr=False)
 
-    @property
+    @cached_property
     def text(self) -> str:
-        """The line; "" if there is no source, as for what was typed into an interpreter."""
-        # read when it is asked for, since to read a file takes longer than to compile a net
-        text = self._text
-        return linecache.getline(self.file, self.number).strip() if text is None else text
+        """The line as its file has it when this is first read; "" if there is no source."""
+        # not when a record is written, since to read a file takes longer than to compile a net
+        return linecache.getline(self.file, self.number).strip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # elsewhere the file may be another
-        return Place, (self.file, self.number, self.text)
+        return Place, (self.file, self.number), {"text": self.text}
 
     def __str__(self) -> str:
         if not self.file:

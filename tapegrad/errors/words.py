@@ -34,6 +34,8 @@ def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
     """
     if type(x) is float and math.isnan(x) and math.copysign(1, x) < 0:
         return "-nan"
+    if type(x) is complex and x != x:
+        return f"complex({as_text(x.real)}, {as_text(x.imag)})"
     if isinstance(x, int) and x.bit_length() > _MOST_BITS:
         return hex(x)
     try:

@@ -191,7 +191,7 @@ def _in_units(x: float, units: Mapping[str, float]) -> str:
 def where_of(place: Place) -> str:
     """A place in words, with its file's name alone."""
     file = place.file.replace("\\", "/").rpartition("/")[2]
-    return printable(str(Place(file, place.number, place.text)))
+    return printable(f"{file}{str(place).removeprefix(place.file)}")
 
 
 def _seconds(row: Row | Total) -> float:

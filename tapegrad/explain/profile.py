@@ -33,7 +33,7 @@ from tapegrad.transforms.checkpoint import CHECKPOINT
 from tapegrad.tree.ownership import Array
 
 P = ParamSpec("P")
-NOWHERE = Place("", 0, "")
+NOWHERE = Place("", 0)
 # so many steps of a loop are timed
 _TIMED = 16
 

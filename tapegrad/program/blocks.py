@@ -22,7 +22,7 @@ def write_blocks(frame: Frame, run: range) -> None:
     frame.write("", "", about)
     body: list[Line] = []
     after: list[Line] = []
-    # what each value is called in a block, and by the name of each array of one, what it is
+    # what a value is called in a block; by the name of an array of one block, what its part is
     block: dict[Any, str] = {}
 
     def see(x: Ref) -> list[str]:

@@ -167,7 +167,10 @@ def place_of(index: tuple[Any, ...], shape: Shape) -> Place | None:
 
 
 def are_whole(places: Sequence[Place | None], shape: Shape) -> bool:
-    """Whether places, in order, are of one kind and together the whole of an array."""
+    """Whether places, in order, are of one kind and together the whole of an array.
+
+    There is one at least; None, for what is no place, is never among those of a whole array.
+    """
     first, kinds = places[0], {place and place[:2] for place in places}
     starts = [place and place.start for place in places]
     ends = [0, *[place and place.stop for place in places]]

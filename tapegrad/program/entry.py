@@ -254,7 +254,12 @@ _PLAIN = {str, bytes, int}
 def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
 
-    It is one expression: walking through the trees would take longer than a small program.
+    It is one expression: walking through the trees would take longer than a small program. For a
+    call with one array and no keywords it is, with names for what is compared::
+
+        lambda args, kwargs: run(x2) if type(x0 := args) is tuple and len(x0) == 1 and
+            type(x2 := x0[0]) is ndarray and x2.dtype is float64 and x2.shape == (3,) and
+            type(x3 := kwargs) is dict and tuple(x3) == () else other
 
     Parameters
     ----------
@@ -305,7 +310,7 @@ class _Checks:
         """Check a part of the arguments, and name its leaves."""
         node, keys = structure.node, structure.keys
         name = f"x{len(self.conditions)}"
-        # the first condition names the part
+        # the first condition assigns the part to its name, by :=
         kind = f"type({name} := {part})"
         if node is None:
             self.conditions.append(self._of_leaf(name, part, kind))

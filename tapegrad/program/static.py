@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.errors.functions import Wrapper
-from tapegrad.errors.words import a_kind
+from tapegrad.errors.words import a_kind, as_text
 from tapegrad.tree.structure import is_frozen
 
 
@@ -59,7 +59,7 @@ def static_key(x: Any, what: str) -> Hashable:
     """
     kind = type(x)
     if kind in _WRITTEN or isinstance(x, np.dtype):
-        return kind, x if kind is int else repr(x)
+        return kind, x if kind is int else as_text(x)
     if isinstance(x, (*_CODE, enum.Enum)) or hasattr(kind, "__compiled__"):
         return Same(x)
     inside = parts(x)
