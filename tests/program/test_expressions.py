@@ -346,8 +346,7 @@ def test_complex_numbers_are_written_with_the_signs_of_their_zeros():
 
 def test_nans_have_their_signs_and_composites_their_byte_order():
     def fn(x, half):
-        of_nans = [(np.copysign(x, z), x * complex(z, 0)) for z in (np.nan, -np.nan)]
-        return np.mean(half, 0), of_nans
+        return np.mean(half, 0), [(np.copysign(x, z), x * complex(z, 0)) for z in (np.nan, -np.nan)]
 
     args = np.ones(2), np.ones((3, 2), ">f2")
     both = tg.compile(fn)(*args), tg.record(fn)(*args)[0]

@@ -299,8 +299,9 @@ def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
         note=f"{len(group)} products, stacked",
     )
     n = instructions[0].shape[0]
-    ends = enumerate(range(0, n * len(group), n))
-    return {group[k]: builder.emit(getitem, product, index=(slice(i, i + n),)) for k, i in ends}
+    # there may be no rows
+    rows = [slice(k * n, (k + 1) * n) for k in range(len(group))]
+    return {j: builder.emit(getitem, product, index=(x,)) for j, x in zip(group, rows, strict=True)}
 
 
 # sums of the same kind become one

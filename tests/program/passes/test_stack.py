@@ -141,6 +141,7 @@ def test_stack_products_multiplies_by_a_weight_once():
 
     ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
     assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
+    assert after(stack_products, fn, SQUARE[:0], SQUARE[:0], SQUARE).count("matmul") == 1
     for apart in (
         lambda x, y, w: tg.tanh(tg.tanh(x) @ w) @ w,
         lambda x, y, w: (x @ w, y @ w, SQUARE @ w, y.T @ w),
