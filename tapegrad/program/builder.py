@@ -6,7 +6,6 @@ only what it changes.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
@@ -36,8 +35,6 @@ from tapegrad.program.ir import (
     refs_to,
 )
 
-# the rank of what is no longer in the program
-_GONE = sys.maxsize
 # stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
 
@@ -56,7 +53,7 @@ class Builder:
     order
         The numbers of those that are still in the program, in order.
     ranks
-        Where each instruction stands among the others, by number.
+        Where each instruction that is still in the program stands among the others, by number.
     users
         The numbers of the instructions that use the result of each, by number.
     outputs
@@ -104,10 +101,7 @@ class Builder:
             self.forms.append(self._form(i, x))
         # those that may be needed no longer
         self._unused = [i for i, users in enumerate(self.users) if not users]
-        self.ranks = [0] * n
-        self.now = 0
-        self._is_moved = False
-        self.order = list(range(n))
+        self.order = range(n)
         self.contents: dict[Any, int] = {}
         self.at = 0
         self.stage = STAGES[0]
@@ -117,7 +111,6 @@ class Builder:
         # all that it will reach: a heap
         self._stale: set[int] = set()
         self._ahead: list[int] = []
-        self._is_rewriting = False
         # constants by content, and those that a number fills
         self._alike: dict[Constant, Ref] = {}
         for i, constant in enumerate(self.constants):
@@ -181,8 +174,7 @@ class Builder:
         self.forms.append(self._form(i, instruction))
         self._unused.append(i)
         # those of one place stay in the order of their numbers
-        self.ranks.append(self.now - 1)
-        self._is_moved = True
+        self.ranks[i] = self.now - 1
         return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
@@ -228,7 +220,7 @@ class Builder:
             instruction = instruction.using(self.replaced)
         ranks, now = self.ranks, self.now
         for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction" and ranks[x[1]] >= now:
+            if type(x) is Ref and x[0] == "instruction" and ranks.get(x[1], now) >= now:
                 raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
         return instruction
 
@@ -256,19 +248,12 @@ class Builder:
     @property
     def order(self) -> list[int]:
         """The numbers of the instructions in the program, in order."""
-        if self._is_moved and not self._is_rewriting:
-            ranks, n = self.ranks, len(self.instructions)
-            left = [i for i in (*self._order, *range(self._n_ranked, n)) if ranks[i] != _GONE]
-            self.order = left if n == self._n_ranked else sorted(left, key=ranks.__getitem__)
-        return self._order
+        return sorted(self.ranks, key=self.ranks.__getitem__)
 
     @order.setter
-    def order(self, order: list[int]) -> None:
-        self._order, self._n_ranked, self._is_moved = order, len(self.instructions), False
-        ranks = self.ranks
-        for k, i in enumerate(order):
-            # between them is a rank for what is new
-            ranks[i] = 2 * k
+    def order(self, order: Sequence[int]) -> None:
+        # between them is a rank for what is new
+        self.ranks = dict(zip(order, range(0, 2 * len(order), 2), strict=True))
         self.now = 2 * len(order)
 
     def of(self, ref: Any) -> Any:
@@ -339,7 +324,7 @@ class Builder:
     def of_ops(self, ops: Collection[Rules]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
         numbers = [i for op in ops for i in self.by_op.get(op, ())]
-        return sorted(numbers, key=self.ranks.__getitem__) if numbers and self.order else []
+        return sorted(numbers, key=self.ranks.__getitem__)
 
     def is_complex(self, instruction: Instruction) -> bool:
         """Whether an instruction gives or takes complex numbers."""
@@ -371,26 +356,28 @@ class Builder:
         """
         stale, forms = self._stale, self.forms
         by_op = self.by_op
-        numbers = self.order if ops is None else [i for op in ops for i in by_op.get(op, ())]
+        numbers: Iterable[int] = self.ranks
+        if ops is not None:
+            numbers = [i for op in ops for i in by_op.get(op, ())]
         if where is not None:
             numbers = [i for i in numbers if where(forms[i])]
         if not numbers and not stale:
             return
-        order, ranks = self.order, self.ranks
+        self.order = order = self.order
+        ranks = self.ranks
         # what is sorted is a heap
         self._ahead = ahead = sorted([ranks[i] for i in (*numbers, *stale)])
-        self._is_rewriting = True
         while ahead:
             rank = heappop(ahead)
             i = order[rank // 2]
-            if rank == self.now or ranks[i] == _GONE:
+            if rank == self.now or i not in ranks:
                 continue
             self.now = rank
             if i in stale:
                 self._put(i, self.instructions[i])
                 form = forms[i]
                 is_met = (ops is None or form[0] in ops) and (where is None or where(form))
-                if not is_met or ranks[i] == _GONE:
+                if not is_met or i not in ranks:
                     continue
             instruction = self.instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
@@ -400,7 +387,7 @@ class Builder:
             elif result is not None:
                 self._replace(i, self.replaced.get(result, result))
         stale.clear()
-        self.now, self.place, self._is_rewriting = 2 * len(order), None, False
+        self.now, self.place = 2 * len(order), None
         if self.replaced:
             self.outputs = tuple(map(self._current, self.outputs))
             self.replaced = {}
@@ -463,8 +450,7 @@ class Builder:
     def _drop(self, i: int) -> None:
         self._release(i)
         self.by_op[self.forms[i][0]].discard(i)
-        self.ranks[i] = _GONE
-        self._is_moved = True
+        del self.ranks[i]
 
     def _current(self, x: Any) -> Any:
         # static results need not be hashable
@@ -483,7 +469,7 @@ class Builder:
 
     def _has(self, first: int, key: Any) -> bool:
         """Whether an instruction is in the program, and still of the content that it was."""
-        return self.ranks[first] != _GONE and content(self.instructions[first]) == key
+        return first in self.ranks and content(self.instructions[first]) == key
 
     def tidy(self) -> None:
         """Drop what no output depends on.
@@ -495,7 +481,7 @@ class Builder:
         returned = {x[1] for x in self.outputs if type(x) is Ref and x[0] == "instruction"}
         while self._unused:
             i = self._unused.pop()
-            if not self.users[i] and self.ranks[i] != _GONE and i not in returned:
+            if not self.users[i] and i in self.ranks and i not in returned:
                 self._drop(i)
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
