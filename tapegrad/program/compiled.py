@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import sys
@@ -94,6 +93,21 @@ def _note_size(recorded: Program, proves: bool) -> None:
     _report(
         "compiling %s takes a while: its recording has %d records; %s", recorded.label, n, advice
     )
+
+
+def _uncollected(fn: Callable[..., R], *args: Any) -> R:
+    """A function's result, computed while Python's collector of cycles is paused.
+
+    Recording and the passes make so many small objects, and no cycles, that it would scan all of
+    memory again and again: a third of the time that long programs take to compile.
+    """
+    if not gc.isenabled():
+        return fn(*args)
+    gc.disable()
+    try:
+        return fn(*args)
+    finally:
+        gc.enable()
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -193,7 +207,7 @@ class Compiled(Wrapper, Generic[P, R]):
     def _keep(self, call: CallArguments) -> Kept:
         kept = self._kept.get(call.signature)
         if kept is None:
-            kept = self._kept.setdefault(call.signature, self._compile(call))
+            kept = self._kept.setdefault(call.signature, _uncollected(self._compile, call))
             oldest = list(self._kept)[:-MOST_SIGNATURES]
             for dropped in oldest:
                 self._kept.pop(dropped, None)
@@ -220,22 +234,15 @@ class Compiled(Wrapper, Generic[P, R]):
         n = call.signature._n_positional
         if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
-        with contextlib.ExitStack() as paused:
-            # Recording and the passes make so many small objects, and no cycles, that Python's
-            # collector of cycles would scan all of memory again and again: a third of the time that
-            # long programs take to compile.
-            if gc.isenabled():
-                paused.callback(gc.enable)
-                gc.disable()
-            results = Results()
-            recorded = results("", trace, self.fn, call)
-            _note_size(recorded, self.proves)
-            if self.proves:
-                prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
-                program = prove(recorded, self.passes, call.values)
-            else:
-                program = improved(recorded, self.passes)
-            program._run  # noqa: B018
+        results = Results()
+        recorded = results("", trace, self.fn, call)
+        _note_size(recorded, self.proves)
+        if self.proves:
+            prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
+            program = prove(recorded, self.passes, call.values)
+        else:
+            program = improved(recorded, self.passes)
+        program._run  # noqa: B018
         captured = tuple(dict.fromkeys([(x.name, x.dtype, x.shape) for x in recorded.constants]))
         return Kept(program, captured, call.signature, results)
 
