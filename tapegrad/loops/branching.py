@@ -183,7 +183,7 @@ def _recorded(
     first, second = [traced(side, known, arguments, partial(actual, leaves)) for side in sides]
     _check_alike(name, names, first.output, second.output)
     captured, codes = over_all_captured(first, second)
-    whole = choose(Branch(*codes), pred, [*captured, *leaves])
+    whole = choose(Branch(*codes), [pred, *captured, *leaves])
     output, structure = tree.flatten(first.output)
     return tree.unflatten(structure, [part(whole, i) for i in range(len(output))])
 

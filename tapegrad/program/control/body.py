@@ -293,50 +293,45 @@ def zeros(code: Code, x: Any) -> Array:
 # --- programs of derivatives ----------------------------------------------------------------
 
 
-def pulled_back(code: Code, seeded: Sequence[int], wanted: Sequence[int]) -> Program:
-    """A program and its backward pass: the cotangents of the inputs at `wanted`.
+def derivative(
+    code: Code, is_backward: bool, moved: Sequence[int], wanted: Sequence[int]
+) -> Program:
+    """A program and its backward pass, or its forward pass.
 
-    Its further inputs are the cotangents of the outputs at `seeded`.
+    Parameters
+    ----------
+    code
+        The program.
+    is_backward
+        Whether cotangents pass from its outputs to its inputs; or else tangents to its outputs.
+    moved
+        The outputs whose cotangents are further inputs, or the inputs whose tangents are.
+    wanted
+        The inputs whose cotangents are returned, or the outputs whose tangents are.
     """
-    n = len(code.inputs)
+    n, order = len(code.inputs), -1 if is_backward else 1
+    first, last = [inputs_at(range(n)), code.outputs][::order]
 
-    def back(tensors: list[Tensor]) -> Iterable[Any]:
-        outputs = replayed(code, tensors[:n])
+    def passed(tensors: list[Tensor]) -> list[Any]:
+        starts, ends = [tensors[:n], replayed(code, tensors[:n])][::order]
         seeds: dict[Tensor, Any] = {}
-        for i, g in zip(seeded, tensors[n:], strict=True):
-            x = outputs[i]
+        for i, t in zip(moved, tensors[n:], strict=True):
+            x = starts[i]
             if type(x) is Tensor:
-                seeds[x] = seeds[x] + g if x in seeds else g
-        tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
-        return sweep([tape], seeds).values() if wanted else ()
+                seeds[x] = seeds[x] + t if x in seeds else t
+        asked = tuple([ends[i] for i in wanted if type(ends[i]) is Tensor])
+        tape = Tape(last_written(), tensors[-1], asked)
+        known = sweep([tape], seeds) if is_backward else push(tape, seeds, asked)
+        found = [known.get(ends[i]) if type(ends[i]) is Tensor else None for i in wanted]
+        return [
+            zeros(code, last[i]) if x is None else x for i, x in zip(wanted, found, strict=True)
+        ]
 
-    cotangents = [_like(code, code.outputs[i], "d_") for i in seeded]
-    return program_of(code.label, [*code.inputs, *cotangents], back)
-
-
-def pushed_forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Program:
-    """A program and its forward pass: the tangents of the outputs at `wanted`.
-
-    Its further inputs are the tangents of the inputs at `moved`.
-    """
-    n = len(code.inputs)
-
-    def forth(tensors: list[Tensor]) -> list[Any]:
-        outputs = replayed(code, tensors[:n])
-        moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
-        chosen = {i: outputs[i] for i in wanted if type(outputs[i]) is Tensor}
-        tangents = push(Tape(last_written(), tensors[-1]), moves, chosen.values())
-        known = {i: tangents[x] for i, x in chosen.items() if x in tangents}
-        return [known[i] if i in known else zeros(code, code.outputs[i]) for i in wanted]
-
-    tangents = [_like(code, Ref("input", i), "t_") for i in moved]
-    return program_of(code.label, [*code.inputs, *tangents], forth)
-
-
-def _like(code: Code, x: Any, prefix: str) -> Input:
-    like = input_of(code.of(x))
+    likes = [input_of(code.of(first[i])) for i in moved]
     # a cotangent is an array, even that of a Python number
-    return Input(prefix + like.path, like.shape, like.dtype)
+    prefix = "d_" if is_backward else "t_"
+    more = [Input(prefix + x.path, x.shape, x.dtype) for x in likes]
+    return program_of(code.label, [*code.inputs, *more], passed)
 
 
 # --- programs for a batch -------------------------------------------------------------------
@@ -348,10 +343,11 @@ def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
     return [x in differ for x in code.outputs]
 
 
-def run_for_all(
-    code: Code, inputs: Sequence[Any], batched: Sequence[bool]
-) -> list[tuple[Any, bool]]:
-    """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
+def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[bool]) -> Program:
+    """A program for a batch that returns these outputs for each example.
+
+    The inputs that differ between examples have an axis for them in front.
+    """
 
     def pair(x: Any) -> tuple[Any, bool]:
         return x if type(x) is tuple else (x, False)
@@ -361,23 +357,13 @@ def run_for_all(
         call = instruction.op, dict(instruction.options), pairs, once
         return at_place(instruction.place, for_all, *call)
 
-    pairs = [*zip(inputs, batched, strict=True)]
-    return [*map(pair, interpreter(code, apply)(pairs))]
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        results = interpreter(code, apply)(zip(tensors, batched, strict=True))
+        pairs = zip(map(pair, results), wanted, strict=True)
+        return [with_batch(x, b, n) if w else x for (x, b), w in pairs]
 
-
-def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:
-    """The inputs of a program; those that differ get an axis for the examples."""
-    return [
+    inputs = [
         Input(x.path, (n, *x.shape), x.dtype) if b else x
         for x, b in zip(code.inputs, batched, strict=True)
     ]
-
-
-def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[bool]) -> Program:
-    """A program for a batch that returns these outputs for each example."""
-
-    def fn(tensors: list[Tensor]) -> list[Any]:
-        results = run_for_all(code, tensors, batched)
-        return [with_batch(x, b, n) if w else x for (x, b), w in zip(results, wanted, strict=True)]
-
-    return program_of(code.label, batch_inputs(code, batched, n), fn, code.constants)
+    return program_of(code.label, inputs, fn, code.constants)

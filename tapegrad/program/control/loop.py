@@ -182,7 +182,7 @@ class Branch:
     def __repr__(self) -> str:
         return f"{self.on_true.label} or {self.on_false.label}"
 
-    def like(self) -> Parts:
+    def like(self, operands: Sequence[Any]) -> Parts:
         """Arrays like its results."""
         return Parts(tuple(likes_of(self.on_true)))
 

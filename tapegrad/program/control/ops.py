@@ -30,17 +30,15 @@ from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.rows import index_select
 from tapegrad.program import cost
 from tapegrad.program.control.body import (
-    batch_inputs,
     code_for_all,
+    derivative,
     differing,
     floating,
     from_these,
     is_in_program,
     loop_of,
     program_of,
-    pulled_back,
-    pushed_forward,
-    run_for_all,
+    replayed,
     zeros,
 )
 from tapegrad.program.control.loop import (
@@ -118,9 +116,9 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
     beside = frozenset([i for i in moved if i >= loop.n_carry])
-    derivative = _once(_backward, loop, beside, loop.moving)
-    whole = repeat(op, *_divided(loop, y, operands, moved, derivative), lean)
-    return _spread(whole, derivative.places, len(operands))
+    back = _once(_backward, loop, beside, loop.moving)
+    whole = repeat(op, *_divided(loop, y, operands, moved, back), lean)
+    return _spread(whole, back.places, len(operands))
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
@@ -131,9 +129,8 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     @cache
     def push(last: int) -> tuple[Any, list[int]]:
-        derivative = _once(_forward, loop, frozenset(tangents), last)
-        whole = repeat(op, *_divided(loop, y, operands, tangents, derivative), lean)
-        return whole, derivative.places
+        forth = _once(_forward, loop, frozenset(tangents), last)
+        return repeat(op, *_divided(loop, y, operands, tangents, forth), lean), forth.places
 
     def tangent(i: int) -> Any:
         # only a second derivative asks for the tangents of what is kept for derivatives
@@ -203,7 +200,7 @@ def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Der
     step = attrs.evolve(loop.body, outputs=(*inputs_at(captured), *loop.body.outputs))
     seeded = [*range(len(sums)), *[len(sums) + i for i in (*handed_on, *beside)]]
     places = [*captured, *carry, *rows]
-    joined = pulled_back(step, seeded, places)
+    joined = derivative(step, True, seeded, places)
     return _Derivative(joined, ([], sums + handed_on, beside), places, True)
 
 
@@ -223,7 +220,7 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     """
     body, of = loop.body, _moving(loop, moved)
     wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
-    joined = pushed_forward(body, [*chain(*of)], wanted)
+    joined = derivative(body, False, [*chain(*of)], wanted)
     tangents = zip(wanted, joined.outputs, strict=True)
     # one that depends on nothing is 0
     moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
@@ -239,7 +236,7 @@ def _moving(loop: Loop, moved: Container[int]) -> tuple[list[int], list[int], li
 
 
 def _divided(
-    loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], derivative: _Derivative
+    loop: Loop, y: Any, operands: Sequence[Any], moved: Mapping[int, Any], joint: _Derivative
 ) -> tuple[Loop, list[Any]]:
     """The part of a step's derivative that depends on what moves, as a loop, and its operands.
 
@@ -249,28 +246,28 @@ def _divided(
         The loop that is differentiated, what it returned, and its operands.
     moved
         The cotangents of its results, or the tangents of its operands.
-    derivative
-        Of its step.
+    joint
+        The derivative of its step.
     """
-    joined, n = derivative.joined, len(loop.body.inputs)
+    joined, n = joint.joined, len(loop.body.inputs)
     inputs = inputs_at(range(len(joined.inputs)))
     kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
     read = needed(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
     rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
-    if loop.length is None and not rows and not derivative.of[2]:
+    if loop.length is None and not rows and not joint.of[2]:
         # the number of steps is that of the rows
         rows = inputs[loop.n_captured : n][:1]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
     carry: list[Ref] = []
     further = iter(inputs[n:])
-    for taken, of in zip((captured, carry, rows), derivative.of, strict=True):
+    for taken, of in zip((captured, carry, rows), joint.of, strict=True):
         for i in of:
             x = next(further)
             taken.append(x)
             values[x] = moved[i] if i in moved else zeros(joined, x)
-    reverse = loop.reverse != derivative.is_backward
+    reverse = loop.reverse != joint.is_backward
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
     left = loop_of(whole, captured, carry, rows, joined.outputs)
     return left, [values[x] for x in (*captured, *carry, *rows)]
@@ -354,18 +351,16 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
         varying = differing(loop.body, own)
         ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
         own[first:last] = [a or b or ends_apart for a, b in zip(carry, varying, strict=False)]
-    stop, n_ys = loop.stop, len(loop.body.outputs) - loop.n_carry
+    # a number of steps that depends on a value is no part of a shape where it is recorded, so the
+    # step itself repeats what all examples share
+    varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
+    body, stop = code_for_all(loop.body, own, n, varying), loop.stop
+    n_ys = len(body.outputs) - loop.n_carry
+    if stop is not None:
+        stop = code_for_all(stop, own[:last], n, [ends_apart])
     if ends_apart:
         # what a step keeps is meaningless for an example that has ended
-        body, stop, n_ys = *_until_all(loop, own, n), 0
-        varying = carry
-    else:
-        # a number of steps that depends on a value is no part of a shape where it is recorded, so
-        # the step itself repeats what all examples share
-        varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
-        body = code_for_all(loop.body, own, n, varying)
-        if stop is not None:
-            stop = code_for_all(stop, own[:last], n, [False])
+        body, stop, n_ys = *_until_all(loop, body, stop, own), 0
     operands_of_all = [
         x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
@@ -384,53 +379,31 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     return _results(loop, result)
 
 
-def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
+def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Program, Program]:
     """A step that moves only the examples that go on, and whether there are any."""
-    assert loop.stop is not None
-    stop, last = loop.stop, loop.n_captured + loop.n_carry
+    first, last = loop.n_captured, loop.n_captured + loop.n_carry
 
     def goes_on(tensors: list[Any]) -> Any:
-        return np.not_equal(run_for_all(stop, tensors, own[:last])[0][0], 0)
+        return np.not_equal(replayed(stop, tensors)[0], 0)
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = run_for_all(loop.body, _safe(going, tensors, own), own)[: loop.n_carry]
-        pairs = zip(results, tensors[loop.n_captured :], strict=True)
-        return [_where_each(going, with_batch(x, b, n), y) for (x, b), y in pairs]
+        results = replayed(body, _safe(going, tensors, own))[: loop.n_carry]
+        return [*map(partial(_where_each, going), results, tensors[first:last])]
 
-    inputs = batch_inputs(loop.body, own, n)
-    any_goes_on = program_of(stop.label, inputs, lambda tensors: [np.any(goes_on(tensors))])
-    return program_of(loop.body.label, inputs, step), any_goes_on
-
-
-# --- the ops ---------------------------------------------------------------------------------
-
-
-def _named(name: str) -> Rules:
-    op: Rules = Rules(
-        name,
-        _looped,
-        Joint(lambda *args, loop: _pull(op, *args, loop=loop)),
-        _push,
-        takes_weak=True,
-        like=lambda *operands, loop: loop.like(operands),
-        batch=_batch,
-        complex=True,
-    )
-    declare(op, pattern=called_lazily("tapegrad.loops.pattern", "of_loop"))
-    return op
-
-
-SCAN, FORI_LOOP, WHILE_LOOP = map(_named, ("scan", "fori_loop", "while_loop"))
-LOOPS = frozenset({SCAN, FORI_LOOP, WHILE_LOOP})
+    any_goes_on = program_of(stop.label, stop.inputs, lambda tensors: [np.any(goes_on(tensors))])
+    return program_of(body.label, body.inputs, step), any_goes_on
 
 
 # --- branches ---------------------------------------------------------------------------------
 
 
-def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
-    """The results of the chosen program, as `Parts`; a record of them if an operand is a Tensor."""
-    return apply(COND, (pred, *operands), {"branch": branch})
+def choose(branch: Branch, operands: Sequence[Any]) -> Any:
+    """The results of the chosen program, as `Parts`; a record of them if an operand is a Tensor.
+
+    The first operand is what chooses.
+    """
+    return apply(COND, tuple(operands), {"branch": branch})
 
 
 def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
@@ -440,62 +413,74 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     return closed([np.array(x) for x in results])
 
 
-def _pull_branch(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
+def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
     seeded = [i for i, x in enumerate(g.values) if x is not None]
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
-    back = _each(branch, partial(pulled_back, seeded=seeded, wanted=wanted))
-    whole = choose(back, pred, [*operands, *[g.values[i] for i in seeded]])
-    return [None, *_spread(whole, wanted, len(operands))]
+    back = _derived(branch, True, seeded, wanted)
+    whole = choose(back, [*operands, *[g.values[i] for i in seeded]])
+    return [None, *_spread(whole, wanted, len(operands) - 1)]
 
 
 def _push_branch(
-    op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, branch: Branch
 ) -> Parts:
     """The tangents of the chosen program's results."""
     moved, outputs = [i - 1 for i in tangents], branch.on_true.outputs
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
-    forth = _each(branch, partial(pushed_forward, moved=moved, wanted=wanted))
-    whole = choose(forth, pred, [*operands, *tangents.values()])
+    forth = _derived(branch, False, moved, wanted)
+    whole = choose(forth, [*operands, *tangents.values()])
     return Parts(tuple(_spread(whole, wanted, len(outputs))))
 
 
-def _each(branch: Branch, change: Callable[[Code], Code]) -> Branch:
-    """A branch of what each program becomes, without what no output needs."""
-    codes = [change(code) for code in (branch.on_true, branch.on_false)]
+def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]) -> Branch:
+    """A branch of the derivative of each program, without what no output needs."""
+    codes = [derivative(x, is_backward, moved, wanted) for x in (branch.on_true, branch.on_false)]
     return Branch(*[from_these(code, inputs_at(range(len(code.inputs)))) for code in codes])
 
 
-def _batch_branch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branch) -> Parts:
+def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Parts:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
-    n, own = batch_size(batched, (pred, *operands)), batched[1:]
+    n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
     codes = branch.on_true, branch.on_false
     if not batched[0]:
         sides = [differing(code, own) for code in codes]
         differ = [a or b for a, b in zip(*sides, strict=True)]
         both = Branch(*[code_for_all(code, own, n, differ) for code in codes])
-        whole = choose(both, pred, operands)
+        whole = choose(both, operands)
         return Parts(tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(differ)]))
     chosen = np.not_equal(pred, 0)
     results = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
         of_all = code_for_all(code, own, n, [True] * len(code.outputs))
         one = Branch(of_all, _zeros_like(of_all))
-        results.append(parts_of(choose(one, np.any(takes), _safe(takes, operands, own))))
+        results.append(parts_of(choose(one, [np.any(takes), *_safe(takes, rest, own)])))
     return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*results, strict=True)]))
 
 
-COND = Rules(
-    "cond",
-    _chosen,
-    Joint(_pull_branch),
-    _push_branch,
-    takes_weak=True,
-    like=lambda pred, *operands, branch: branch.like(),
-    batch=_batch_branch,
-    complex=True,
-)
-declare(COND, pattern=called_lazily("tapegrad.loops.pattern", "of_branch"))
+# --- the ops ---------------------------------------------------------------------------------
+
+
+def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) -> Rules:
+    """An op whose option, of this name, is a `Loop` or a `Branch`."""
+    op: Rules = Rules(
+        name,
+        forward,
+        Joint(lambda *args, **held: pull(op, *args, **held)),
+        push,
+        takes_weak=True,
+        like=lambda *operands, **held: held[kind].like(operands),
+        batch=batch,
+        complex=True,
+    )
+    declare(op, pattern=called_lazily("tapegrad.loops.pattern", f"of_{kind}"))
+    return op
+
+
+_OF_LOOP = "loop", _looped, _pull, _push, _batch
+SCAN, FORI_LOOP, WHILE_LOOP = [_op(x, *_OF_LOOP) for x in ("scan", "fori_loop", "while_loop")]
+LOOPS = frozenset({SCAN, FORI_LOOP, WHILE_LOOP})
+COND = _op("cond", "branch", _chosen, _pull_branch, _push_branch, _batch_branch)
 
 
 # --- parts and examples ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tapegrad.core.rules import Joint
 from tapegrad.declare import op
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import conjugate_of, floating
-from tapegrad.program.control.body import pulled_back, traced
+from tapegrad.program.control.body import derivative, traced
 from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Code, interpreter
 from tapegrad.scipy._calls import applied_again, pullback
@@ -78,7 +78,7 @@ def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tup
             f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
         )
     code = done.code
-    back = pulled_back(code, [0], [len(done.captured)])
+    back = derivative(code, True, [0], [len(done.captured)])
     return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
 
