@@ -110,15 +110,14 @@ def traced(
     around = _around()
     place = users_place if around.place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
-    pairs = zip(args, names, strict=True)
-    named = [leaf for x, name in pairs for leaf in tree.named_leaves(x, name)]
-    known = cache(values or (lambda: [x for _, x in named]))
-    marks = []
-    for i, (path, leaf) in enumerate(named):
+    known = cache(values or partial(tree.leaves, args))
+
+    def mark(leaf: Any, path: str) -> Tensor:
         # a Python number adapts its dtype; NumPy's does not
-        like = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf)
-        marks.append(recorder.mark(like, path, partial(lambda i: known()[i], i)))
-    marked = tree.unflatten(tree.flatten(args)[1], marks)
+        like, i = leaf if type(leaf) in PYTHON_NUMBERS else np.asarray(leaf), len(recorder.inputs)
+        return recorder.mark(like, path, lambda: known()[i])
+
+    marked = [*map(partial(tree.map_with_path, mark), args, names)]
     with without_draws(fn) as reach:
         output = recorder.run(partial(silently, _returned), (fn, marked))
     tape = recorder.tape

@@ -122,10 +122,10 @@ class _Loop:
 
     def _head(self) -> str:
         """The line that begins a loop over rows, of so many steps, or without an end."""
-        texts = {}
-        for row, rows in self.each.items():
-            again = self.names.of(cycle, "cycle") if rows.turns else ""
-            texts[row] = f"{again}({rows.name})" if again else rows.name
+        texts = {
+            row: f"{self.names.of(cycle, 'cycle')}({rows.name})" if rows.turns else rows.name
+            for row, rows in self.each.items()
+        }
         if self.loop.stop is None and all(x.turns for x in self.each.values()):
             texts = {self.names.new("step"): f"range({self.loop.length})"} | texts
         if not texts:
