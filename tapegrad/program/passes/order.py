@@ -49,7 +49,7 @@ class _Schedule:
             for q in self.sources[p] if x not in owner else ():
                 self.users[q].append(p)
         # what no output needs; all that is smaller together is not worth it
-        least = cost.ORDERED_BYTES / cost.ORDERED_LENGTH
+        least = sum(self.size) / cost.ORDERED_SHARE
         self.large = {p for p, size in enumerate(self.size) if size >= least and p not in kept}
         # those that are done, in order; the values say nothing
         self.order: dict[int, None] = {}
