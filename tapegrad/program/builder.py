@@ -80,28 +80,22 @@ class Builder:
         self,
         inputs: tuple[Input, ...],
         constants: Iterable[Constant] = (),
-        instructions: Iterable[Instruction] = (),
-        outputs: tuple[Any, ...] = (),
         passes: tuple[Callable[..., Any], ...] = (),
     ) -> None:
         self.inputs = inputs
         self.constants = list(constants)
-        self.instructions = list(instructions)
-        self.refs = refs_to(self.instructions)
-        self.outputs = outputs
+        self.instructions: list[Instruction] = []
+        self.refs: list[Ref] = []
+        self.outputs: tuple[Any, ...] = ()
         self.passes = passes
         self.by_op = defaultdict[Rules, set[int]](set)
-        n = len(self.instructions)
-        self.users: list[set[int]] = [set() for _ in range(n)]
+        self.users: list[set[int]] = []
         self.forms: list[Form] = []
         given: list[Any] = [*inputs, *self.constants]
         self.holds_complex = any(x.dtype.kind == "c" for x in given)
-        for i, x in enumerate(self.instructions):
-            self.by_op[x.op].add(i)
-            self.forms.append(self._form(i, x))
         # those that may be needed no longer
-        self._unused = [i for i, users in enumerate(self.users) if not users]
-        self.order = range(n)
+        self._unused: list[int] = []
+        self.order = ()
         self.contents: dict[Any, int] = {}
         self.at = 0
         self.stage = STAGES[0]
@@ -120,13 +114,24 @@ class Builder:
     @classmethod
     def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...]) -> Builder:
         """A Builder that holds a program, to be improved by passes; it shares what is equal."""
-        parts = program.inputs, program.constants, program.instructions, program.outputs
-        builder = cls(*parts, passes)
-        keys = map(content, builder.instructions)
-        builder._stale = {
-            i for i, key in enumerate(keys) if builder.contents.setdefault(key, i) != i
-        }
-        builder.rewrite(lambda builder, instruction: None, ())
+        builder = cls(program.inputs, program.constants, passes)
+        builder.refs, replaced = refs_to(program.instructions), builder.replaced
+        for i, x in enumerate(program.instructions):
+            if replaced and not replaced.keys().isdisjoint(x.operands):
+                x = x.using(replaced)
+            builder.instructions.append(x)
+            builder.users.append(set())
+            first = builder.contents.setdefault(content(x), i)
+            if first == i:
+                builder.by_op[x.op].add(i)
+                builder.forms.append(builder._form(i, x))
+            else:
+                replaced[builder.refs[i]] = builder.refs[first]
+                builder.name(builder.refs[first], x.name)
+                builder.forms.append(())
+        builder.order = [*builder.contents.values()]
+        builder._unused = [i for i, users in enumerate(builder.users) if not users]
+        builder.outputs, builder.replaced = tuple(map(builder._current, program.outputs)), {}
         return builder
 
     # --- writing ----------------------------------------------------------------------
