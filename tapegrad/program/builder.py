@@ -182,14 +182,19 @@ class Builder:
         self.ranks[i] = self.now - 1
         return ref
 
-    def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
-        """Write an op; its shape and dtype are inferred."""
+    def emit(
+        self, op: Rules, *operands: Operand, note: str = "", like: Any = None, **options: Any
+    ) -> Ref:
+        """Write an op; its shape and dtype are inferred, if they are not known.
+
+        If they are, its options are resolved, as `canonical` says.
+        """
         operands = tuple([self.replaced.get(x, x) for x in operands])
-        key = None if op in CANONICAL else content_of(op, operands, options)
+        key = content_of(op, operands, options) if like or op not in CANONICAL else None
         first = self.contents.get(key)
         if first is not None and self._has(first, key) and self.ranks[first] < self.now:
             return self.refs[first]
-        shape, dtype = infer(op, [self.like(x) for x in operands], options)
+        shape, dtype = like or infer(op, [self.like(x) for x in operands], options)
         new = Instruction(
             op, operands, options, shape, dtype, False, note, "", self.stage, self.place
         )
@@ -202,7 +207,9 @@ class Builder:
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
             current = tuple([values.get(x, x) for x in instruction.operands])
-            written = instruction.but(operands=current, stage=stage)
+            x = instruction
+            fields = x.op, current, x.options, x.shape, x.dtype, x.number, x.note, x.name
+            written = Instruction(*fields, stage, x.place or self.place)
             values[ref] = self._written(written, content(written))
         return [values.get(x, x) for x in code.outputs]
 
@@ -239,14 +246,8 @@ class Builder:
         """The operand in this shape: itself, if it has that shape."""
         if self.shape(x) == shape:
             return x
-        if type(x) is not Ref:
-            return self.emit(reshape, x, shape=shape)
-        # as `emit` writes it, which would infer what is known
-        x = self.replaced.get(x, x)
-        options = KEPT({"shape": shape})
-        dtype, stage, place = self.of(x).dtype, self.stage, self.place
-        new = Instruction(reshape, (x,), options, shape, dtype, False, "", "", stage, place)
-        return self._written(new, content(new))
+        like = (shape, self.of(x).dtype) if type(x) is Ref else None
+        return self.emit(reshape, x, like=like, shape=shape)
 
     # --- reading ----------------------------------------------------------------------
 

@@ -62,14 +62,21 @@ def lay_out(builder: Builder) -> None:
     builder.rewrite(_on_laid_out, set(filter(is_elementwise, builder.by_op)))
 
 
+# what may lie in another order than C
+_VIEWS = frozenset({transpose, getitem})
+
+
 def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
     if instruction.number:
         return None
     shape, operands = instruction.shape, _typed(builder, instruction)
     if 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
-        shapes = [builder.shape(x) for x in operands]
-        n_apart = len(shapes) - shapes.count(shape) - shapes.count(())
-        if n_apart < min(2, len(shapes)):
+        shapes = [*map(builder.shape, operands)]
+        n_alike, n = shapes.count(shape), len(shapes)
+        is_plain = n_alike == n and instruction.op is not multiply
+        if is_plain and _VIEWS.isdisjoint(builder.forms[builder.at]):
+            return None
+        if n - n_alike - shapes.count(()) < min(2, n):
             operands = tuple([_laid_out(builder, x, instruction) for x in operands])
     return None if operands == instruction.operands else instruction.on(operands)
 
@@ -84,20 +91,21 @@ def _laid_out(builder: Builder, x: Operand, instruction: Instruction) -> Operand
         return x
     is_gate = instruction.op is multiply and instruction.dtype.kind == "f"
     if is_gate and builder.dtype(x).kind == "b":
-        x = builder.emit(astype, x, dtype=instruction.dtype)
+        x = builder.emit(astype, x, like=(own, instruction.dtype), dtype=instruction.dtype)
     if own == shape:
-        return x if _in_c_order(builder, x) else builder.emit(copy, x)
+        known = own, builder.of(x).dtype
+        return x if _in_c_order(builder, x) else builder.emit(copy, x, like=known)
     if math.prod(own) == math.prod(shape):
         return builder.reshaped(x, shape)
     if x.kind == "constant":
         return builder.constant(np.broadcast_to(builder.of(x).array, shape))
-    return builder.emit(broadcast_to, x, shape=shape)
+    return builder.emit(broadcast_to, x, like=(shape, builder.of(x).dtype), shape=shape)
 
 
 def _in_c_order(builder: Builder, x: Any) -> bool:
     """Whether a value is no view, or one that NumPy goes through without a call for each row."""
     source = builder.source(x)
-    if source is None or source.op not in (transpose, getitem) or len(source.operands) > 1:
+    if source is None or source.op not in _VIEWS or len(source.operands) > 1:
         return True
     if len(without_ones(source.shape)) < 2:
         return True
