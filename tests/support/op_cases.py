@@ -264,6 +264,7 @@ def real_results(f: Callable[..., Any]) -> Callable[..., Any]:
 # the ops that are no NumPy function, as functions of a call's arguments
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sigmoid_derivative": lambda x: 1 / (1 + np.exp(-x)) / (1 + np.exp(x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "softplus": lambda x: np.logaddexp(0, x),
     "leaky_relu": lambda x, slope=0.01: np.maximum(x, 0) + slope * np.minimum(x, 0),

@@ -279,6 +279,9 @@ TABLE: Mapping[str, Lowering] = {
         x.astype(np.finfo(out.dtype).dtype), **options
     ),
     **{name: _same(f"nn.{name}") for name in ("relu", "sigmoid", "softplus")},
+    "sigmoid_derivative": lambda jax, out, x: (jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)).astype(
+        out.dtype
+    ),
     **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
     "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
     "astype": lambda jax, out, a, dtype: a.astype(out.dtype),

@@ -14,8 +14,8 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   result is off by at most one unit in the last place of the sum of the sizes of the terms, for
   each of the terms; at most 2**16 terms are added one by one (`contract_sums`, `stack_sums`,
   `stack_products`, `sums_as_products`, `split_loops` and `straighten`).
-- A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)``, and the slope of a sigmoid
-  shares its exponential (`fold`): within 8 units in the last place, or the smallest normal number.
+- A softmax, written ``exp(x - log(s))``, is ``exp(x) * (1 / s)`` (`fold`): within 8 units in the
+  last place, or the smallest normal number.
 - A power of two moves from one factor of a product to another (`join_factors`): exact, unless a
   product is subnormal.
 - A zero to which another is added may have another sign, and so may one of an outer product.

@@ -315,20 +315,8 @@ def _alike(builder: Builder, whole: Instruction, *reduced: Any) -> bool:
     return axes.count(axes[0]) == len(axes)
 
 
-def _limit(builder: Builder, whole: Instruction, x: Any) -> bool:
-    """exp(x) is finite for the operand, a number, and 1 / exp(x - 1) is no normal number."""
-    limits, number = np.finfo(whole.dtype), splat(builder, x)
-    return number is not None and 1 - np.log(limits.tiny) < number < np.log(limits.max)
-
-
-def _before(builder: Builder, whole: Instruction, x: Any, y: Any) -> bool:
-    """The first operand was written before the second."""
-    return bool(x < y)
-
-
 _WORDS: Mapping[str, Callable[..., bool]] = {
-    fn.__name__[1:]: fn
-    for fn in (_real, _precise, _typed, _array, _mask, _python, _last, _alike, _limit, _before)
+    fn.__name__[1:]: fn for fn in (_real, _precise, _typed, _array, _mask, _python, _last, _alike)
 }
 
 

@@ -134,8 +134,7 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     return builder.reshaped(of[0], instruction.shape)
 
 
-# for softmax x does not exceed 0, so that s is at least 1; the last two are the slope of a sigmoid,
-# whose exponential serves both
+# for softmax x does not exceed 0, so that s is at least 1
 ALGEBRA = lines("""
     broadcast_to(x) -> x
     astype(x) -> x
@@ -156,12 +155,6 @@ ALGEBRA = lines("""
     sum(y := unpick(x, i)) -> reshape(x), if typed y, last y
     exp((x := a - (m := max(a))) - log(s := sum(exp(x)))) -> exp(x) * reciprocal(s),
         if typed x, alike m s
-    (y := (e := exp(minimum(x, m))) / (s := 1 + e)) *
-        (z := (f := exp(minimum(-x, m))) / (1 + f)) -> (y / s) * less(s, exp(m - 1)),
-        if precise, typed x, limit m, before y z
-    (y := (e := exp(minimum(-x, m))) / (s := 1 + e)) *
-        (z := (f := exp(minimum(x, m))) / (1 + f)) -> (y / s) * less(s, exp(m - 1)),
-        if precise, typed x, limit m, before y z
 """)
 
 _fitting = table(ALGEBRA)

@@ -70,7 +70,7 @@ def _pairs(elements: Elements) -> Domain:
 DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("real", "imag", "stopped", "sigmoid", "softplus", "relu", "erf"), _NUMBERS),
     **dict.fromkeys(("nan_to_num", "asarray", "ascontiguousarray", "sinc", "i0"), _NUMBERS),
-    **dict.fromkeys(("silu", "isposinf", "isneginf"), _NUMBERS),
+    **dict.fromkeys(("sigmoid_derivative", "silu", "isposinf", "isneginf"), _NUMBERS),
     **dict.fromkeys(("isreal", "iscomplex", "real_if_close"), _NUMBERS),
     **dict.fromkeys(("sqrt", "log", "log2", "log10"), each(POSITIVE)),
     **dict.fromkeys(("reciprocal", "cbrt", "exponent"), each(NONZERO)),

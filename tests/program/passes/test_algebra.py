@@ -78,13 +78,10 @@ def programs(rule):
     """Programs of a rule's pattern, and their arguments."""
     found = names(rule.pattern)
     for shape, dtype, k in itertools.product(SHAPES, DTYPES, range(3)):
-        args = [operand(name, shape, dtype) for name in found if name != "m"]
-        # about the largest number whose exponential is finite
-        limit = np.log(np.finfo(dtype).max) - 0.001 if dtype in "df" else 1
+        args = [operand(name, shape, dtype) for name in found]
 
-        def fn(*args, k=k, limit=limit):
-            given = iter(args)
-            values = {name: limit if name == "m" else next(given) for name in found}
+        def fn(*args, k=k):
+            values = dict(zip(found, args, strict=True))
             return drawn(rule.pattern, values, lambda options: options[k % len(options)])
 
         try:
