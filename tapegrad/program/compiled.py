@@ -19,17 +19,7 @@ from tapegrad.errors.functions import Description, Wrapper, label, title
 from tapegrad.errors.words import in_html
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
-from tapegrad.program.entry import (
-    OTHER,
-    Argument,
-    CallArguments,
-    Enter,
-    Signature,
-    Static,
-    described,
-    entrance,
-    read,
-)
+from tapegrad.program.entry import OTHER, CallArguments, Enter, Signature, Static, entrance, read
 from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
@@ -263,30 +253,28 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     recorder = Recorder(of.label, of.line, watch.note)
     if call.is_traced:
         raise TypeError("a program is made for arrays; an argument here is a Tensor")
+    arguments, values = call.signature.arguments, iter(call.values)
+    names: list[Any] = [of.argument(x.name) if type(x.name) is int else x.name for x in arguments]
+    parts = tuple([x.structure for x in arguments])
+    paths = tree.structure_paths(tree.Structure(dict, tuple(names), parts))
+    marked = [
+        x.value if isinstance(x, Static) else recorder.mark(next(values), path)
+        for x, path in zip(call.signature.leaves, paths, strict=True)
+    ]
+    given = tree.unflatten(tree.Structure(tuple, (), parts), marked)
     n = call.signature._n_positional
-    paths, values, marked, arguments = of.arguments(n), iter(call.values), {}, []
-    for name, structure, kinds in call.signature.arguments:
-        within = tree.paths_within(structure, paths[name] if isinstance(name, int) else name)
-        inputs = [
-            x.value if isinstance(x, Static) else recorder.mark(next(values), path)
-            for x, path in zip(kinds, within, strict=True)
-        ]
-        marked[name] = tree.unflatten(structure, inputs)
-        statics = [described(x.value) if isinstance(x, Static) else None for x in kinds]
-        arguments.append(Argument(name, structure, tuple(statics)))
-    positional = tuple([marked.pop(i) for i in range(n)])
     with without_draws(fn) as reach:
         try:
-            output = recorder.run(fn, positional, marked)
-            names = watch.variables()
+            output = recorder.run(fn, given[:n], dict(zip(names[n:], given[n:], strict=True)))
+            variables = watch.variables()
         finally:
             # its frames refer to records, and these to the watch
             watch.end()
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, of.label)
     recorded = recorder.tape, recorder.inputs, leaves, structure
-    program = from_tape(*recorded, names, reach, stops)
-    return attrs.evolve(program, arguments=tuple(arguments))
+    program = from_tape(*recorded, variables, reach, stops)
+    return attrs.evolve(program, arguments=arguments)
 
 
 def compile(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 import operator
 import types
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,11 +13,30 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
-from tapegrad.errors.words import a_kind, as_text
+from tapegrad.errors.words import as_text
 from tapegrad.program.ir import WEAK, Input, input_like
 from tapegrad.program.results import keys_in
 from tapegrad.program.static import parts, static_key
 from tapegrad.tree.numbers import as_constant
+
+
+@attrs.frozen
+class Argument:
+    """One argument of a call.
+
+    Attributes
+    ----------
+    name
+        Its position, or the keyword that it is passed by.
+    structure
+        Its tree.
+    statics
+        For each leaf, None if it varies; else what it is, in words (see `described`).
+    """
+
+    name: int | str
+    structure: tree.Structure
+    statics: tuple[str | None, ...]
 
 
 @attrs.frozen
@@ -40,7 +58,9 @@ class Signature:
     Attributes
     ----------
     arguments
-        The name (or position) of each argument, its structure, and its leaves.
+        Each argument.
+    leaves
+        What the program depends on in each of its leaves.
 
     Examples
     --------
@@ -51,21 +71,40 @@ class Signature:
     (({'w': float32[2]}, float),)
     """
 
-    arguments: tuple[tuple[Any, tree.Structure, tuple[Leaf, ...]], ...]
+    arguments: tuple[Argument, ...]
+    leaves: tuple[Leaf, ...]
     # the keys of dicts, told apart: in a structure 1, True and 1.0 are equal
     _keys: Hashable
 
     def __repr__(self) -> str:
-        shown = []
-        for name, structure, leaves in self.arguments:
-            text = tree.written(structure, map(_shown, leaves), as_text, _with_names)
-            shown.append(f"{name}={text}" if isinstance(name, str) else text)
+        shown, leaves = [], map(_shown, self.leaves)
+        for x in self.arguments:
+            text = tree.written(x.structure, leaves, as_text, _with_names)
+            shown.append(f"{x.name}={text}" if isinstance(x.name, str) else text)
         return f"({', '.join(shown)})"
 
     @property
     def _n_positional(self) -> int:
         """The number of arguments that are passed by position."""
-        return sum([isinstance(name, int) for name, _, _ in self.arguments])
+        return sum([type(x.name) is int for x in self.arguments])
+
+
+def described(x: Any) -> str:
+    """A static value in words that do not depend on the process.
+
+    Plain values that differ are described in different words. A function or a class is described
+    by its name, and a record by its class and its fields.
+    """
+    if isinstance(x, enum.Enum):
+        return f"{type(x).__qualname__}.{x.name}"
+    if not isinstance(x, types.MethodType | types.BuiltinFunctionType):
+        name = getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
+        if isinstance(name, str):
+            return name
+    inside = parts(x)
+    if inside is None:
+        return as_text(sorted(map(described, x)) if isinstance(x, frozenset) else x, ascii)
+    return f"{type(x).__qualname__}({', '.join(map(described, inside))})"
 
 
 def _shown(leaf: Leaf) -> str:
@@ -103,72 +142,35 @@ def read(
     TypeError
         For an argument, or a dict's key, that can be none of these.
     """
-    arguments: list[tuple[Any, tree.Structure, tuple[Leaf, ...]]] = []
+    arguments: list[Argument] = []
+    leaves: list[Leaf] = []
     values: list[Any] = []
     keys: list[Hashable] = []
     traced = False
     static = {i + len(args) if i < 0 else i for i in static_argnums}
     # a keyword may be of a subclass of str
-    named = [(str.__str__(name), x) for name, x in kwargs.items()]
+    named: list[Any] = [(str.__str__(name), x) for name, x in kwargs.items()]
     for name, arg in [*enumerate(args), *named]:
-        what = f"argument {name}"
-        inside, structure = ([arg], tree.LEAF) if name in static else tree.flatten(arg)
+        what, is_static = f"argument {name}", name in static
+        inside, structure = ([arg], tree.LEAF) if is_static else tree.flatten(arg)
         keys += keys_in(structure, what)
-        leaves: list[Leaf] = []
+        statics: list[str | None] = []
         for leaf in inside:
             is_array = isinstance(leaf, np.ndarray | np.generic)
-            if type(leaf) is Tensor and name not in static:
+            if type(leaf) is Tensor and not is_static:
                 traced = True
-            elif name in static or not (is_array or type(leaf) in WEAK.values()):
+            elif is_static or not (is_array or type(leaf) in WEAK.values()):
                 leaves.append(Static(leaf, static_key(leaf, what)))
+                statics.append(described(leaf))
             else:
                 if is_array and (type(leaf) is not np.ndarray or leaf.dtype.hasobject):
                     # refused, or made plain, as it is when recorded
                     leaf = as_constant(leaf, what, True)
                 leaves.append(input_like(leaf, ""))
+                statics.append(None)
                 values.append(leaf)
-        arguments.append((name, structure, tuple(leaves)))
-    return CallArguments(Signature(tuple(arguments), tuple(keys)), values, traced)
-
-
-# --- programs called by themselves -------------------------------------------------------------
-
-
-@attrs.frozen
-class Argument:
-    """One argument of a program.
-
-    Attributes
-    ----------
-    name
-        Its position, or the keyword that it is passed by.
-    structure
-        Its tree.
-    statics
-        For each leaf, None if it varies; else what it is, in words (see `described`).
-    """
-
-    name: int | str
-    structure: tree.Structure
-    statics: tuple[str | None, ...]
-
-
-def described(x: Any) -> str:
-    """A static value in words that do not depend on the process.
-
-    Plain values that differ are described in different words. A function or a class is described
-    by its name, and a record by its class and its fields.
-    """
-    if isinstance(x, enum.Enum):
-        return f"{type(x).__qualname__}.{x.name}"
-    if not isinstance(x, types.MethodType | types.BuiltinFunctionType):
-        name = getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
-        if isinstance(name, str):
-            return name
-    inside = parts(x)
-    if inside is None:
-        return as_text(sorted(map(described, x)) if isinstance(x, frozenset) else x, ascii)
-    return f"{type(x).__qualname__}({', '.join(map(described, inside))})"
+        arguments.append(Argument(name, structure, tuple(statics)))
+    return CallArguments(Signature(tuple(arguments), tuple(leaves), tuple(keys)), values, traced)
 
 
 def values_of(
@@ -188,56 +190,48 @@ def values_of(
         If an array differs in its shape.
     """
     by_name: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-    wanted = [x.name for x in arguments]
-    if set(by_name) != set(wanted):
-        raise TypeError(
-            f"the program was made for the arguments {_listed(wanted)}; got {_listed(by_name)}"
-        )
+    names = [x.name for x in arguments]
+    if set(names) != set(by_name):
+        known, passed = [", ".join(map(str, x)) or "none" for x in (names, by_name)]
+        raise TypeError(f"the program was made for the arguments {known}; got {passed}")
     rest = iter(inputs)
     values = []
     for argument in arguments:
-        x = by_name[argument.name]
+        x, statics = by_name[argument.name], argument.statics
         # one static value is no tree
-        is_static = argument.structure.node is None and argument.statics[0] is not None
+        is_static = argument.structure == tree.LEAF and statics[0] is not None
         leaves, structure = ([x], tree.LEAF) if is_static else tree.flatten(x)
         if structure != argument.structure:
             raise TypeError(
                 f"argument {argument.name} is the tree {structure}; the program was made for "
                 f"{argument.structure}"
             )
-        for leaf, static in zip(leaves, argument.statics, strict=True):
-            if static is None:
-                values.append(_checked(leaf, next(rest)))
-            elif leaf is not ... and described(leaf) != static:
+        for leaf, words in zip(leaves, statics, strict=True):
+            if words is None:
+                _check(leaf, next(rest))
+                values.append(leaf)
+            elif leaf is not ... and described(leaf) != words:
                 raise TypeError(
                     f"argument {argument.name} holds {described(leaf)} where the program was made "
-                    f"for {static}; pass that, or ... in its place"
+                    f"for {words}; pass that, or ... in its place"
                 )
     return values
 
 
-def _checked(leaf: Any, wanted: Input) -> Any:
-    """A leaf, checked against its input."""
-    if wanted.number is not None:
-        if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float, complex):
-            raise TypeError(f"{wanted.path} must be a Python {wanted.number}; got {a_kind(leaf)}")
-        return leaf
+def _check(leaf: Any, wanted: Input) -> None:
+    """Raise unless a leaf is one that an input is given."""
     if type(leaf) is Tensor:
         raise TypeError(
             f"{wanted.path} is a Tensor; a program runs on arrays and records nothing: call the "
             "recorded function itself"
         )
-    if not isinstance(leaf, np.ndarray | np.generic):
-        raise TypeError(f"{wanted.path} must be an array; got {a_kind(leaf)}")
-    if leaf.dtype != wanted.dtype:
-        raise TypeError(f"{wanted.path} must be {wanted.dtype}; got {leaf.dtype}")
-    if leaf.shape != wanted.shape:
-        raise ValueError(f"{wanted.path} must have shape {wanted.shape}; got {leaf.shape}")
-    return leaf
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(str, names)) or "none"
+    varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in WEAK.values()
+    got = input_like(leaf, wanted.path) if varies else Static(leaf, None)
+    if got != wanted:
+        of_kind = (wanted.dtype, wanted.number)
+        is_shape = isinstance(got, Input) and (got.dtype, got.number) == of_kind
+        error = ValueError if is_shape else TypeError
+        raise error(f"{wanted.path} must be {_shown(wanted)}; got {_shown(got)}")
 
 
 # --- calls of compiled functions ---------------------------------------------------------------
@@ -257,9 +251,8 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     It is one expression: walking through the trees would take longer than a small program. For a
     call with one array and no keywords it is, with names for what is compared::
 
-        lambda args, kwargs: run(x2) if type(x0 := args) is tuple and len(x0) == 1 and
-            type(x2 := x0[0]) is ndarray and x2.dtype is float64 and x2.shape == (3,) and
-            type(x3 := kwargs) is dict and tuple(x3) == () else other
+        lambda args, kwargs: run(x1) if len(args) == 1 and tuple(kwargs) == () and
+            type(x1 := args[0]) is ndarray and x1.dtype is float64 and x1.shape == (3,) else other
 
     Parameters
     ----------
@@ -268,84 +261,61 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     run
         A function of the leaves that vary.
     """
-    fixed = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "run": run}
-    leaves = chain(*[inside for _, _, inside in signature.arguments])
-    checks = _Checks(leaves, {**fixed, "__name__": __name__})
-    names = tuple([name for name, _, _ in signature.arguments])
-    parts = tuple([structure for _, structure, _ in signature.arguments])
+    space = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER, "run": run}
+    space["__name__"] = __name__
+    leaves, values = iter(signature.leaves), list[str]()
     n = signature._n_positional
-    checks.of("args", tree.Structure(tuple, (), parts[:n]))
-    checks.of("kwargs", tree.Structure(dict, names[n:], parts[n:]))
-    same, values = " and ".join(checks.conditions), ", ".join(checks.values)
-    text = f"lambda args, kwargs: run({values}) if {same} else other"
-    enter: Enter = eval(compile(text, "<arguments>", "eval"), checks.namespace)
-    return enter
+    keywords = tuple([x.name for x in signature.arguments[n:]])
+    conditions = [f"len(args) == {n} and tuple(kwargs) == {keywords}"]
 
-
-@attrs.define
-class _Checks:
-    """Conditions under which the arguments of a call have a signature.
-
-    Attributes
-    ----------
-    leaves
-        What the program depends on in each leaf that is still to be checked.
-    namespace
-        The values of the names in the conditions.
-    conditions, values
-        The conditions, in order, and the names that they give to the leaves that vary.
-    """
-
-    leaves: Iterator[Leaf]
-    namespace: dict[str, Any]
-    conditions: list[str] = attrs.Factory(list)
-    values: list[str] = attrs.Factory(list)
-
-    def bound(self, value: Any) -> str:
+    def bound(value: Any) -> str:
         """A name for a value to compare with."""
-        self.namespace[f"c{len(self.namespace)}"] = value
-        return f"c{len(self.namespace) - 1}"
+        name = f"c{len(space)}"
+        space[name] = value
+        return name
 
-    def of(self, part: str, structure: tree.Structure) -> None:
+    def check(part: str, structure: tree.Structure) -> None:
         """Check a part of the arguments, and name its leaves."""
-        node, keys = structure.node, structure.keys
-        name = f"x{len(self.conditions)}"
+        node, keys, children = structure.node, structure.keys, structure.children
+        name = f"x{len(conditions)}"
         # the first condition assigns the part to its name, by :=
         kind = f"type({name} := {part})"
         if node is None:
-            self.conditions.append(self._of_leaf(name, part, kind))
-            return
-        self.conditions.append(f"{kind} is {self.bound(node)}")
-        inside: list[str] = []
-        if structure.is_static:
-            self.conditions.append(f"{name} == {self.bound(keys[0])}")
-        elif node is dict:
-            known, kinds = self.bound(keys), tuple(map(type, keys))
-            self.conditions.append(f"tuple({name}) == {known}")
-            if _PLAIN.issuperset(kinds):
-                self.conditions.append(f"tuple(map(type, {name})) == {self.bound(kinds)}")
+            leaf = next(leaves)
+            if isinstance(leaf, Static):
+                # static values never change, so the same object has the same value
+                value, known = bound(leaf.value), type(leaf.value)
+                same = f"({name} := {part}) is {value}"
+                if known in _PLAIN:
+                    same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
             else:
-                self.conditions.append(f"all(map(is_, {name}, {known}))")
-            inside = [f"{name}[{self.bound(key)}]" for key in keys]
+                values.append(name)
+                same = f"{kind} is {leaf.number or 'ndarray'}"
+                if not leaf.number:
+                    same += f" and {name}.dtype is {bound(leaf.dtype)}"
+                    same += f" and {name}.shape == {leaf.shape}"
+            conditions.append(same)
+            return
+        conditions.append(f"{kind} is {bound(node)}")
+        within = [f"[{i}]" for i in range(len(children))]
+        if structure.is_static:
+            conditions.append(f"{name} == {bound(keys[0])}")
+        elif node is dict:
+            order, kinds = bound(keys), tuple(map(type, keys))
+            same = f"all(map(is_, {name}, {order}))"
+            if _PLAIN.issuperset(kinds):
+                same = f"tuple(map(type, {name})) == {bound(kinds)}"
+            conditions.append(f"tuple({name}) == {order} and {same}")
+            within = [f"[{bound(key)}]" for key in keys]
         elif keys:
-            inside = [f"{name}.{key}" for key in keys]
+            within = [f".{key}" for key in keys]
         elif issubclass(node, tuple | list):
-            self.conditions.append(f"len({name}) == {len(structure.children)}")
-            inside = [f"{name}[{i}]" for i in range(len(structure.children))]
-        for within, child in zip(inside, structure.children, strict=True):
-            self.of(within, child)
+            conditions.append(f"len({name}) == {len(children)}")
+        for suffix, child in zip(within, children, strict=True):
+            check(f"{name}{suffix}", child)
 
-    def _of_leaf(self, name: str, part: str, kind: str) -> str:
-        leaf = next(self.leaves)
-        if isinstance(leaf, Static):
-            # static values never change, so the same object has the same value
-            value, known = self.bound(leaf.value), type(leaf.value)
-            same = f"({name} := {part}) is {value}"
-            if known in _PLAIN:
-                same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
-            return same
-        self.values.append(name)
-        if leaf.number:
-            return f"{kind} is {leaf.number}"
-        dtype = self.bound(leaf.dtype)
-        return f"{kind} is ndarray and {name}.dtype is {dtype} and {name}.shape == {leaf.shape}"
+    for x in signature.arguments:
+        check(f"{'args' if type(x.name) is int else 'kwargs'}[{x.name!r}]", x.structure)
+    text = f"lambda args, kwargs: run({', '.join(values)}) if {' and '.join(conditions)} else other"
+    enter: Enter = eval(compile(text, "<arguments>", "eval"), space)
+    return enter

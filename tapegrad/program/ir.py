@@ -79,7 +79,8 @@ def input_like(value: Any, path: str) -> Input:
     if type(value) in PYTHON_NUMBERS:
         # an int may have more than 64 bits
         return Input(path, (), np.dtype(type(value)), type(value).__name__)
-    return Input(path, np.shape(value), np.asarray(value).dtype)
+    array = np.asarray(value)
+    return Input(path, array.shape, array.dtype)
 
 
 def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
