@@ -24,7 +24,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declare
-from tapegrad.declare.batching import Batched, batch_size, with_batch
+from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.parts import PART, part, parts_of
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.rows import index_select
@@ -260,17 +260,14 @@ def _divided(
         rows = inputs[loop.n_captured : n][:1]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
-    carry: list[Ref] = []
-    further = iter(inputs[n:])
-    for taken, of in zip((captured, carry, rows), joint.of, strict=True):
-        for i in of:
-            x = next(further)
-            taken.append(x)
-            values[x] = moved[i] if i in moved else zeros(joined, x)
+    further, first = inputs[n:], len(joint.of[0])
+    last = first + len(joint.of[1])
+    for x, i in zip(further, chain(*joint.of), strict=True):
+        values[x] = moved[i] if i in moved else zeros(joined, x)
+    taken = [*captured, *further[:first]], further[first:last], [*rows, *further[last:]]
     reverse = loop.reverse != joint.is_backward
     whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
-    left = loop_of(whole, captured, carry, rows, joined.outputs)
-    return left, [values[x] for x in (*captured, *carry, *rows)]
+    return loop_of(whole, *taken, joined.outputs), [values[x] for x in chain(*taken)]
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -282,7 +279,6 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
     In a program it returns all that they could need: what none of them reads is dropped there.
     """
     body, n = loop.body, loop.n_captured
-    assert len(body.outputs) == loop.first_kept
     if loop.remember and (inside := _kept_inside(body)):
         body = attrs.evolve(body, instructions=(*body.instructions, *inside))
         loop = attrs.evolve(loop, body=body)
@@ -502,8 +498,7 @@ def _where_each(condition: Any, x: Any, y: Any) -> Any:
 
     An array without a batch axis is the same for all examples.
     """
-    shape = (condition.shape[0], *(1,) * (x.ndim - 1))
-    return np.where(np.reshape(condition, shape), x, y)
+    return np.where(with_ndim(condition, x.ndim - 1), x, y)
 
 
 def _safe(condition: Any, operands: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
