@@ -86,16 +86,15 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
         return _run_written(loop, arrays)
     carry = loop.apart(arrays)[1]
     likes = loop.like(arrays).values[loop.n_carry :]
-    stacks: list[Any] = [[] if steps is None else np.empty(x.shape, x.dtype) for x in likes]
+    # the rows by their numbers
+    stacks: list[Any] = [{} if steps is None else np.empty(x.shape, x.dtype) for x in likes]
     for t, _, outputs in loop.stepped(arrays, caller(body)):
         carry = outputs[: loop.n_carry]
         for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
-            if steps is None:
-                stack.append(x)
-            else:
-                stack[t] = x
+            stack[t] = x
     if steps is None:
-        stacks = [stacked(x, y.shape[1:], y.dtype) for x, y in zip(stacks, likes, strict=True)]
+        pairs = zip(stacks, likes, strict=True)
+        stacks = [stacked([*x.values()], y.shape[1:], y.dtype) for x, y in pairs]
     return closed([*carry, *stacks])
 
 
@@ -351,12 +350,12 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     # step itself repeats what all examples share
     varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
     body, stop = code_for_all(loop.body, own, n, varying), loop.stop
-    n_ys = len(body.outputs) - loop.n_carry
     if stop is not None:
         stop = code_for_all(stop, own[:last], n, [ends_apart])
     if ends_apart:
         # what a step keeps is meaningless for an example that has ended
-        body, stop, n_ys = *_until_all(loop, body, stop, own), 0
+        body, stop = _until_all(loop, body, stop, own)
+    n_ys = len(body.outputs) - loop.n_carry
     operands_of_all = [
         x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
