@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
-from inspect import CO_VARARGS, unwrap
+from inspect import CO_VARARGS
 from types import MethodType
 from typing import Any, ClassVar
 
@@ -101,10 +101,16 @@ def title(fn: Callable[..., Any]) -> str:
     return shown[1:-1] if shown.startswith("<") else label(fn)
 
 
+def code_of(fn: Any) -> Any:
+    """The code of a function, or of that in it; None if it is not written in Python."""
+    while inside := getattr(fn, "func", None) or getattr(fn, "__wrapped__", None):
+        fn = inside
+    return getattr(fn, "__code__", None)
+
+
 def first_line(fn: Callable[..., Any]) -> int:
     """The line of source where a function begins; 0 if it is not written in Python."""
-    code = getattr(unwrap(getattr(fn, "func", fn)), "__code__", None)
-    return 0 if code is None else int(code.co_firstlineno)
+    return getattr(code_of(fn), "co_firstlineno", 0)
 
 
 def keep_names(wrapper: Any, fn: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import warnings
@@ -14,8 +13,9 @@ import attrs
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.declare.abstract import Recorder, Results
-from tapegrad.errors.functions import Description, Wrapper, label, title
+from tapegrad.declare.abstract import Recorder
+from tapegrad.errors.functions import Description, Wrapper, code_of, label, title
+from tapegrad.errors.lines import called_from, users_place
 from tapegrad.errors.words import in_html
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.draws import without_draws
@@ -37,27 +37,15 @@ MANY, MANY_PROVED = 1 << 14, 1 << 10
 THROWN_AWAY = 8
 
 
-@attrs.frozen(eq=False, slots=False)
+@attrs.define(eq=False)
 class Kept:
     """A program, and what is needed to run it."""
 
     program: Program
     # the names, dtypes and shapes of the arrays that the function captured, before the passes
     captured: tuple[tuple[Any, ...], ...]
-    signature: Signature
-    # what the user's ops returned while it was recorded, for the first run
-    results: Results
-
-    @functools.cached_property
-    def enter(self) -> Enter:
-        """Reads and runs a call; made when the signature occurs for the second time."""
-        return entrance(self.signature, self.program._run)
-
-    def run(self, values: Sequence[Any]) -> Any:
-        """The function's result, for the leaves that vary."""
-        results = Results(kept=self.results.kept[:])
-        self.results.kept.clear()
-        return results("take", self.program._run, *values)
+    # reads and runs a call; made when the signature occurs for the second time
+    enter: Enter | None = None
 
 
 def _report(text: str, *args: Any) -> None:
@@ -156,8 +144,9 @@ class Compiled(Wrapper, Generic[P, R]):
         if known:
             self._key = None
             if not self.check_finite:
+                kept.enter = kept.enter or entrance(call.signature, kept.program._run)
                 self._enter = kept.enter
-        result = kept.run(call.values)
+        result = call.results("take", kept.program._run, *call.values)
         if self.check_finite:
             check = lazy_import("tapegrad.explain.finite", "check_result")
             check(self.fn, self.static_argnums, args, kwargs, result)
@@ -216,16 +205,15 @@ class Compiled(Wrapper, Generic[P, R]):
             # once
             self._thrown_away[self._key] = -sys.maxsize
             _report(
-                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
-                "a loop; compile it once, outside: its programs are kept in what tg.compile "
+                "%s: %s is compiled here again and again, and thrown away after a call, as in a "
+                "loop; compile it once, outside: its programs are kept in what tg.compile "
                 "returns, and what changes must be an argument",
-                *self._key[:3],
+                *self._key[:2],
             )
         n = call.signature._n_positional
         if any(not -n <= i < n for i in self.static_argnums):
             check_positions(self.fn, "static_argnums", self.static_argnums)
-        results = Results()
-        recorded = results("", trace, self.fn, call)
+        recorded = call.results("", trace, self.fn, call)
         _note_size(recorded, self.proves)
         if self.proves:
             prove = lazy_import("tapegrad.testing.proof", "improved_and_proved")
@@ -234,7 +222,7 @@ class Compiled(Wrapper, Generic[P, R]):
             program = improved(recorded, self.passes)
         program._run  # noqa: B018
         captured = tuple(dict.fromkeys([(x.name, x.dtype, x.shape) for x in recorded.constants]))
-        return Kept(program, captured, call.signature, results)
+        return Kept(program, captured)
 
     def __del__(self) -> None:
         if self._key is not None and self._kept:
@@ -362,15 +350,10 @@ def compile(
     if isinstance(numbers, int):
         numbers = (numbers,)
     compiled = Compiled(fn, numbers, _as_passes(passes), check, check_finite)
-    caller = sys._getframe(1)
     # the package itself compiles anew on purpose, to compare
-    if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
-        inside: Any = fn
-        while isinstance(inside, functools.partial) or hasattr(inside, "__wrapped__"):
-            inside = inside.func if isinstance(inside, functools.partial) else inside.__wrapped__
+    if not called_from(1)[1].startswith("tapegrad."):
         # a line of a helper may compile many functions, and a line may hold many lambdas
-        line = caller.f_code.co_filename, caller.f_lineno
-        compiled._key = *line, label(fn), getattr(inside, "__code__", None)
+        compiled._key = users_place(), label(fn), code_of(fn)
     return compiled
 
 

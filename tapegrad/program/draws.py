@@ -67,8 +67,7 @@ def without_draws(fn: Any) -> Iterator[list[Named]]:
     reach, around = reached(fn), REACH.get()
     generators: list[Named] = [
         *[(name, method.__self__) for name, method in _GLOBAL if not around],
-        *[(f"the generator {name}", x) for name, x in reach if isinstance(x, GENERATORS)],
-        *[(f"the seed sequence {name}", x) for name, x in reach if isinstance(x, SeedSequence)],
+        *[(f"the {type(x).__name__} {name}", x) for name, x in reach if isinstance(x, GENERATORS)],
     ]
     watched = [(name, read, read()) for name, x in generators for read in [_reader(x)]]
     outer = REACH.set(reach + around)

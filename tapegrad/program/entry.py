@@ -13,6 +13,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.abstract import Results
 from tapegrad.errors.words import as_text
 from tapegrad.program.ir import WEAK, Input, input_like
 from tapegrad.program.results import keys_in
@@ -122,11 +123,22 @@ def _with_names(node: Any, parts: Sequence[str]) -> str:
 
 @attrs.frozen
 class CallArguments:
-    """A call that was read: its signature, its varying leaves, and whether one is a Tensor."""
+    """A call that was read.
+
+    Attributes
+    ----------
+    signature, values
+        Its signature, and its leaves that vary.
+    is_traced
+        Whether one is a Tensor.
+    results
+        What the user's ops return while it is recorded, for its run.
+    """
 
     signature: Signature
     values: list[Any]
     is_traced: bool
+    results: Results = attrs.field(init=False, factory=Results)
 
 
 def read(

@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from types import FrameType
 from typing import Any
 
@@ -132,9 +132,8 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ['p_w', 'b', 'x', 'velocity_w']
     """
     ends = [
-        ["_".join(endings[i:]) for i in reversed(range(len(endings)))] or [path]
+        [*accumulate(reversed(steps(path)), lambda end, step: f"{step}_{end}")] or [path]
         for path in paths
-        for endings in [steps(path)]
     ]
     count = Counter(chain(*ends))
     return [

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
 from tapegrad.core.op import Op
 from tapegrad.errors.functions import Wrapper
@@ -33,8 +34,8 @@ _CODE = (
     *(types.FunctionType, types.ModuleType, type, Op, np.ufunc, type(np.sum)),
     *(types.MethodDescriptorType, types.WrapperDescriptorType, type(functools.cache(len))),
 )
-# random generators
-GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+# random generators, and what these are made of
+GENERATORS = (Generator, RandomState, BitGenerator, SeedSequence, random.Random)
 
 
 def static_key(x: Any, what: str) -> Hashable:
@@ -133,15 +134,11 @@ def _check_attributes(x: Any, what: str) -> None:
 
 
 def _remedy(x: Any) -> str:
-    if isinstance(x, np.random.SeedSequence):
-        return (
-            "one seed would be drawn from for ever: pass a key, tg.random.key(seed_sequence), "
-            "which is an array and varies"
-        )
     if isinstance(x, GENERATORS):
         return (
             "its numbers would be drawn once and for all: draw before the call and pass the "
-            "numbers, or pass a key (tg.random.key(0)) and draw with tg.random"
+            "numbers, or draw with tg.random and pass a key, which is an array and varies "
+            "(tg.random.key(0) or tg.random.key(seed_sequence))"
         )
     if isinstance(x, np.ndarray):
         return "an array varies: leave it out of static_argnums, or pass it as a tuple of numbers"
