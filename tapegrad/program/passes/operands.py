@@ -64,6 +64,7 @@ def lay_out(builder: Builder) -> None:
 
 # what may lie in another order than C
 _VIEWS = frozenset({transpose, getitem})
+_MASK = np.dtype(bool)
 
 
 def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | None:
@@ -73,25 +74,25 @@ def _on_laid_out(builder: Builder, instruction: Instruction) -> Instruction | No
     if 1 < math.prod(shape) <= cost.FILLED_ELEMENTS:
         shapes = [*map(builder.shape, operands)]
         n_alike, n = shapes.count(shape), len(shapes)
-        is_plain = n_alike == n and instruction.op is not multiply
-        if is_plain and _VIEWS.isdisjoint(builder.forms[builder.at]):
+        is_gated = instruction.op is multiply and _MASK in map(builder.dtype, operands)
+        if n_alike == n and not is_gated and _VIEWS.isdisjoint(builder.forms[builder.at]):
             return None
         if n - n_alike - shapes.count(()) < min(2, n):
-            operands = tuple([_laid_out(builder, x, instruction) for x in operands])
+            dtype = instruction.dtype if is_gated else None
+            operands = tuple([_laid_out(builder, x, shape, dtype) for x in operands])
     return None if operands == instruction.operands else instruction.on(operands)
 
 
-def _laid_out(builder: Builder, x: Operand, instruction: Instruction) -> Operand:
+def _laid_out(builder: Builder, x: Operand, shape: tuple[int, ...], dtype: Any) -> Operand:
     """An operand in C order, as far as that is known, in the shape of the result.
 
-    A number stays one, and a mask in a product has the dtype of that.
+    A number stays one, and a mask has the dtype of the product that it is in, if there is one.
     """
-    own, shape = builder.shape(x), instruction.shape
+    own = builder.shape(x)
     if type(x) is not Ref or own == ():
         return x
-    is_gate = instruction.op is multiply and instruction.dtype.kind == "f"
-    if is_gate and builder.dtype(x).kind == "b":
-        x = builder.emit(astype, x, like=(own, instruction.dtype), dtype=instruction.dtype)
+    if dtype is not None and dtype.kind == "f" and builder.dtype(x) == _MASK:
+        x = builder.emit(astype, x, like=(own, dtype), dtype=dtype)
     if own == shape:
         known = own, builder.of(x).dtype
         return x if _in_c_order(builder, x) else builder.emit(copy, x, like=known)
