@@ -101,10 +101,10 @@ class Builder:
         self.stage = STAGES[0]
         self.place: Any = None
         self.replaced: dict[Any, Any] = {}
-        # those that are put in their places again when `rewrite` reaches them, and the ranks of
-        # all that it will reach: a heap
+        # those that are put in their places again when `rewrite` reaches them, and all that it will
+        # reach, with their ranks: a heap
         self._stale: set[int] = set()
-        self._ahead: list[int] = []
+        self._ahead: list[tuple[int, int]] = []
         # constants by content, and those that a number fills
         self._alike: dict[Constant, Ref] = {}
         for i, constant in enumerate(self.constants):
@@ -258,7 +258,7 @@ class Builder:
 
     @order.setter
     def order(self, order: Sequence[int]) -> None:
-        # between them is a rank for what is new
+        # between them is an odd rank for what is new
         self.ranks = dict(zip(order, range(0, 2 * len(order), 2), strict=True))
         self.now = 2 * len(order)
 
@@ -369,13 +369,14 @@ class Builder:
             numbers = [i for i in numbers if where(forms[i])]
         if not numbers and not stale:
             return
-        self.order = order = self.order
-        ranks = self.ranks
+        if self.ranks[next(reversed(self.ranks))] % 2:
+            # what is new stands last there
+            self.order = self.order
+        ranks, end = self.ranks, self.now
         # what is sorted is a heap
-        self._ahead = ahead = sorted([ranks[i] for i in (*numbers, *stale)])
+        self._ahead = ahead = sorted([(ranks[i], i) for i in (*numbers, *stale)])
         while ahead:
-            rank = heappop(ahead)
-            i = order[rank // 2]
+            rank, i = heappop(ahead)
             if rank == self.now or i not in ranks:
                 continue
             self.now = rank
@@ -393,7 +394,7 @@ class Builder:
             elif result is not None:
                 self._replace(i, self.replaced.get(result, result))
         stale.clear()
-        self.now, self.place = 2 * len(order), None
+        self.now, self.place = end, None
         if self.replaced:
             self.outputs = tuple(map(self._current, self.outputs))
             self.replaced = {}
@@ -424,7 +425,7 @@ class Builder:
         """Have `rewrite` put instructions in their places again."""
         for i in numbers:
             self._stale.add(i)
-            heappush(self._ahead, self.ranks[i])
+            heappush(self._ahead, (self.ranks[i], i))
 
     def _form(self, i: int, instruction: Instruction) -> Form:
         """The form of an instruction, which is kept as a user of its operands."""
