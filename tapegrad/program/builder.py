@@ -392,7 +392,7 @@ class Builder:
             if type(result) is Instruction:
                 self._put(i, result)
             elif result is not None:
-                self._replace(i, self.replaced.get(result, result))
+                self.replace(i, self.replaced.get(result, result))
         stale.clear()
         self.now, self.place = end, None
         if self.replaced:
@@ -412,10 +412,13 @@ class Builder:
             self._renew(self.users[i])
         first = self._first(i, content(instruction))
         if first != i:
-            self._replace(i, self.refs[first])
+            self.replace(i, self.refs[first])
 
-    def _replace(self, i: int, x: Any) -> None:
-        """Use an operand, which keeps the name, wherever the result of an instruction is used."""
+    def replace(self, i: int, x: Any) -> None:
+        """Use an operand, which keeps the name, wherever the result of an instruction is used.
+
+        It is one that `rewrite` has reached, or will reach.
+        """
         self.name(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
         self._renew(self.users[i])

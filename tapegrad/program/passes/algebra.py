@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -40,9 +41,12 @@ _OPERATORS: Mapping[type, Rules] = {
     ast.USub: negative,
     ast.UAdd: positive,
 }
-_EITHER_WAY = frozenset({add, multiply})
+Bound = dict[str, Operand]
 
-Bound = dict[str, Any]
+
+def _orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+    """The operands of an op, in each order in which it gives the same."""
+    return (operands, operands[::-1]) if op in (add, multiply) else (operands,)
 
 
 @attrs.frozen
@@ -80,16 +84,12 @@ class Part:
 
     def fits(self, builder: Builder, instruction: Instruction, bound: Bound) -> bool:
         """Whether the operands of an instruction are like the parts."""
-        before = dict(bound)
-        orders = (instruction.operands, instruction.operands[::-1])
-        for operands in orders if self.op in _EITHER_WAY else orders[:1]:
-            for part, x in zip(self.parts, operands, strict=False):
-                if not part.matches(builder, x, bound):
-                    break
-            else:
+        for operands in _orders(self.op, instruction.operands):
+            tried = dict(bound)
+            pairs = zip(self.parts, operands, strict=False)
+            if all(part.matches(builder, x, tried) for part, x in pairs):
+                bound.update(tried)
                 return True
-            bound.clear()
-            bound.update(before)
         return False
 
     def written(self, builder: Builder, bound: Bound, whole: Instruction) -> Operand:
@@ -97,8 +97,7 @@ class Part:
         if self.number is not None:
             return self.number
         if self.op is None:
-            operand: Operand = bound[self.name]
-            return operand
+            return bound[self.name]
         parts = [part.written(builder, bound, whole) for part in self.parts]
         if self.op is reshape:
             return builder.reshaped(parts[0], whole.shape)
@@ -123,12 +122,6 @@ class Line:
     pattern: Part
     replacement: Part
     conditions: tuple[tuple[str, ...], ...]
-
-    def may_fit(self, form: Form) -> bool:
-        """Whether the pattern may fit an instruction of this form."""
-        op, *of = form
-        fits = all(map(Part.may_be, self.pattern.parts, of))
-        return fits or (op in _EITHER_WAY and all(map(Part.may_be, self.pattern.parts, of[::-1])))
 
     def __call__(self, builder: Builder, instruction: Instruction) -> Any:
         """The replacement of an instruction, or None."""
@@ -158,15 +151,16 @@ def lines(text: str) -> tuple[Line, ...]:
 
 def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
     """A function of a form that gives the rules that may fit its instructions, in order."""
-    by_op: dict[Rules, list[Line]] = {}
+    by_op = defaultdict[Any, list[Line]](list)
     for x in rules:
-        if x.pattern.op is None:
-            raise ValueError(f"{x.text}: the pattern is no op's")
-        by_op.setdefault(x.pattern.op, []).append(x)
+        by_op[x.pattern.op].append(x)
 
     @lru_cache(1 << 10)
     def fitting(form: Form) -> tuple[Line, ...]:
-        return tuple([x for x in by_op.get(form[0], ()) if x.may_fit(form)])
+        known, orders = by_op[form[0]], _orders(form[0], form[1:])
+        return tuple(
+            [x for x in known for y in orders if all(map(Part.may_be, x.pattern.parts, y))]
+        )
 
     return fitting
 
@@ -216,6 +210,8 @@ def _line(text: str) -> Line:
         pattern, replacement = [_part(ast.parse(x.strip(), mode="eval").body) for x in sides]
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text}: {error.args[0]}") from None
+    if pattern.op is None:
+        raise ValueError(f"{text}: the pattern is no op's")
     words = [tuple(x.split()) for x in conditions.split(", ") if x]
     for word, *_ in words:
         if word not in _WORDS:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad.declare import facts
-from tapegrad.errors.words import as_text
+from tapegrad.declare.abstract import told
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Constant, Input, Instruction, content_of
+from tapegrad.program.ir import Code, Constant, Instruction, content_of, input_like
 from tapegrad.program.program import Improvement
 
 
@@ -22,21 +23,22 @@ def expand_composites(builder: Builder) -> None:
 
     Fires on softmax, sigmoid, mean and the like.
     """
-    builder.rewrite(written_out, {op for op in builder.by_op if facts(op).composite})
+    builder.rewrite(_written_out, {op for op in builder.by_op if facts(op).composite})
 
 
-def written_out(builder: Builder, instruction: Instruction) -> Any:
+def _written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
-    kinds = [_kind(builder, x) for x in instruction.operands]
+    likes = [builder.like(x) for x in instruction.operands]
+    kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
     key = content_of(instruction.op, (), instruction.options), *kinds
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are
-        known = _KNOWN[key] = instruction, _program(instruction, kinds)
+        known = _KNOWN[key] = instruction, _program(instruction, likes)
         if len(_KNOWN) > _MOST_KNOWN:
             _KNOWN.pop(next(iter(_KNOWN)), None)
-    varying = [x for x, kind in zip(instruction.operands, kinds, strict=True) if len(kind) == 2]
-    (result,) = builder.inlined(known[1], varying, builder.stage)
+    varying = compress(instruction.operands, map(_is_array, likes))
+    (result,) = builder.inlined(known[1], [*varying], builder.stage)
     # in which byte order an op gives its result, its parts need not
     is_alike = builder.dtype(result) in (NUMBER, instruction.dtype)
     return result if is_alike else builder.emit(astype, result, dtype=instruction.dtype)
@@ -47,24 +49,19 @@ _KNOWN: dict[Any, tuple[Instruction, Code]] = {}
 _MOST_KNOWN = 1 << 8
 
 
-def _kind(builder: Builder, x: Any) -> Any:
-    """The facts of an operand that composites depend on: a shape and dtype, or a number."""
-    like = builder.like(x)
-    if type(like) is np.ndarray:
-        return like.shape, like.dtype
-    return type(like), as_text(like), like
+def _is_array(like: Any) -> bool:
+    return type(like) is np.ndarray
 
 
-def _program(instruction: Instruction, kinds: list[Any]) -> Code:
+def _program(instruction: Instruction, likes: list[Any]) -> Code:
     """The program of a composite's forward function, of its operands that are arrays."""
     op, options = instruction.op, instruction.options
 
     def composed(arrays: list[Any]) -> list[Any]:
         left = iter(arrays)
-        operands = [next(left) if len(kind) == 2 else kind[2] for kind in kinds]
-        return [op.forward(*operands, **options)]
+        return [op.forward(*[next(left) if _is_array(x) else x for x in likes], **options)]
 
-    inputs = [Input("x", *kind) for kind in kinds if len(kind) == 2]
+    inputs = [input_like(x, "x") for x in likes if _is_array(x)]
     code = program_of(op.name, inputs, composed)
     # they are not the user's
     constants = tuple([Constant(x.array, captured=False) for x in code.constants])

@@ -22,12 +22,9 @@ _OUTSIDE = table(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
 def _may_join(form: Form) -> bool:
     """Whether an instruction of a form may be a multiple of a multiple, or has a sign to join."""
     op, *of = form
-    if op in (add, subtract):
-        doubled = of[0] is of[1] and of[0] in (divide, add)
-        return multiply in of or negative in of or doubled
-    numbers = op is negative or any(isinstance(x, float | int) for x in of)
-    multiples = not {multiply, divide, add, negative}.isdisjoint(of)
-    return (op is multiply and negative in of) or (numbers and multiples)
+    numbers = op is negative or of[0] is of[1] or any(isinstance(x, float | int) for x in of)
+    signs = negative in of or (multiply in of and op in (add, subtract))
+    return signs or (numbers and not {multiply, divide, add}.isdisjoint(of))
 
 
 @rule(multiply, divide, add, subtract, negative, where=_may_join)
@@ -99,9 +96,6 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         return (1 / number, operands[0]) if number and exact else (None, None)
     if instruction.op is multiply:
         for factor, x in (operands, operands[::-1]):
-            # most factors are computed
-            if type(factor) is Ref and factor[0] != "constant":
-                continue
             number = finite(builder, factor)
             if number is not None and type(x) is Ref:
                 return number, x

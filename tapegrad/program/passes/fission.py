@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from tapegrad.program.control.loop import Loop, results_of
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, input_like, needed, refs_to
 from tapegrad.program.passes.algebra import splat
+from tapegrad.program.passes.stack import added
 from tapegrad.program.program import Improvement
 
 
@@ -33,10 +35,9 @@ class Sides:
         self.body = body = loop.body
         self.length: int = loop.length or 0
         self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
-        self.users: dict[Any, set[Ref]] = {}
-        for ref, instruction in self.instructions:
-            for x in instruction.operands:
-                self.users.setdefault(x, set()).add(ref)
+        self.uses = Counter([x for y in body.instructions for x in y.operands])
+        # the adds whose results are read once
+        self.inside = {x: y for x, y in self.instructions if y.op is add and self._once(x)}
         _, self.carry, rows = loop.inputs
         self.varies = depending(body, [*self.carry, *rows])
         # for each carry that only accumulates, the terms that a step adds; the adds, which go; and
@@ -50,53 +51,45 @@ class Sides:
         self.after = self._after(needed(body, carry))
         self.before = self._before(rows)
 
+    def _once(self, x: Any) -> bool:
+        """Whether a value is read once, as an operand or as an output."""
+        return self.uses[x] + self.body.outputs.count(x) == 1
+
     def _find_sum(self, k: int, carried: Ref) -> None:
         """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
-        body = self.body
-        like = body.like(body.outputs[k])
-        adds: set[Ref] = set()
-        terms: list[Any] = []
-        waiting: list[Any] = [body.outputs[k]]
-        while waiting:
-            x = waiting.pop()
-            once = len(self.users.get(x, ())) + body.outputs.count(x) == 1
-            if type(x) is not Ref or body.like(x) != like or (x == carried and not once):
-                return
-            if once and x.kind == "instruction" and body.of(x).op is add:
-                adds.add(x)
-                waiting += body.of(x).operands
-            else:
-                terms.append(x)
-        if adds and terms.count(carried) == 1 and np.dtype(like.dtype).kind in "fc":
-            terms.remove(carried)
-            products = {x for x in terms if self._is_product(x) and self.users[x] <= adds}
+        body, inside, result = self.body, self.inside, self.body.outputs[k]
+        if result not in inside or not self._once(carried):
+            return
+        found, like = [result, *added(inside[result], inside)], body.like(result)
+        alike = all(type(x) is Ref and body.like(x) == like for x in found)
+        if alike and carried in found and np.dtype(like.dtype).kind in "fc":
+            terms = [x for x in found if x not in inside and x != carried]
+            products = {x for x in terms if self._is_product(x) and self.uses[x] == terms.count(x)}
             # others are held for all steps
             is_small = math.prod(like.shape) <= cost.SPLIT_TERM and self.varies.issuperset(terms)
             if is_small or products.issuperset(terms):
                 self.sums[k] = terms
-                self.adds |= adds
+                self.adds |= inside.keys() & found
                 self.products |= products
 
     def _is_product(self, x: Ref) -> bool:
         """Whether a value is a product of varying matrices, whose sum is one (`contract_sums`)."""
-        instruction = self.body.of(x)
-        if x.kind != "instruction" or instruction.op is not matmul:
+        product = self.body.of(x)
+        if x.kind != "instruction" or product.op is not matmul or product.dtype.char not in "fd":
             return False
-        likes = [self.body.like(x) for x in instruction.operands]
-        same = all(len(x.shape) == 2 and x.dtype == instruction.dtype for x in likes)
-        is_blas = same and instruction.dtype.char in "fd"
-        return is_blas and self.varies.issuperset(instruction.operands)
+        likes = [self.body.like(x) for x in product.operands]
+        is_of_matrices = {(len(x.shape), x.dtype) for x in likes} == {(2, product.dtype)}
+        return is_of_matrices and self.varies.issuperset(product.operands)
 
-    def _after(self, chain: set[Any]) -> set[Ref]:
-        """The instructions that may run after the loop: nothing in the loop needs them."""
-        late = set(self.adds)
+    def _after(self, stays: set[Any]) -> set[Ref]:
+        """The instructions that may run after the loop: nothing that stays in it needs them."""
+        after: set[Ref] = set()
         for x, instruction in reversed(self.instructions):
-            users = self.users.get(x, set())
-            if x in chain or x not in self.varies or not users <= late:
-                continue
-            if x in self.products or self.is_batched(instruction):
-                late.add(x)
-        after = late - self.adds
+            may = x in self.varies and x not in stays and x not in self.adds
+            if may and (x in self.products or self.is_batched(instruction)):
+                after.add(x)
+            elif x not in self.adds:
+                stays.update(instruction.operands)
         # several results leave the loop one by one
         parts = [(x, y.operands[0]) for x, y in self.instructions if y.op is PART and x in after]
         after -= {x for x, whole in parts if whole not in after}
@@ -129,12 +122,11 @@ class Sides:
         # several results are about as large as what they are of
         of = instruction if op.like is None else self.body.like(operands[0])
         size = math.prod(of.shape)
-        if size * self.length > cost.SPLIT_HELD:
-            return False
         if op is matmul:
-            if len(instruction.shape) > 1 and instruction.shape[-2] > cost.SPLIT_ROWS:
-                return False
-        elif size > cost.SPLIT_ELEMENTS and not instruction.is_view:
+            is_large = math.prod(instruction.shape[-2:-1]) > cost.SPLIT_ROWS
+        else:
+            is_large = size > cost.SPLIT_ELEMENTS and not instruction.is_view
+        if is_large or size * self.length > cost.SPLIT_HELD:
             return False
         if op.batch is pointwise:
             return True
@@ -173,24 +165,20 @@ def split_loops(builder: Builder) -> None:
     Fires on the inputs of a recurrent cell, on local derivatives, and on sums over the steps
     such as a weight's gradient.
     """
-    stands: dict[tuple[Any, int], Any] = {}
 
-    # the loop that is split goes when none of its results is read
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op is PART:
-            return stands.get((instruction.operands[0], instruction.options["index"]))
+    def visit(builder: Builder, instruction: Instruction) -> None:
         loop: Loop = instruction.options["loop"]
         if loop.stop is None and loop.length is not None and loop.length > 1:
             sides = Sides(loop)
             if sides.before or sides.after:
-                whole, results = builder.refs[builder.at], _split(sides, builder, instruction)
-                stands.update({(whole, j): x for j, x in enumerate(results)})
-        return None
+                results = _split(sides, builder, instruction)
+                for i in [*builder.users[builder.at]]:
+                    builder.replace(i, results[builder.instructions[i].options["index"]])
 
-    builder.rewrite(visit, {*LOOPS, PART})
+    builder.rewrite(visit, LOOPS)
 
 
-def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any]:
+def _split(sides: Sides, builder: Builder, instruction: Instruction) -> dict[int, Any]:
     """Write the loop that is left; return what stands for each of the values that it returned."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
@@ -224,7 +212,7 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> list[Any
             total = builder.emit(sum_, found[x], axis=0)
             so_far = total if splat(builder, so_far) == 0 else builder.emit(add, so_far, total)
         stands[k] = so_far
-    return [stands[j] for j in range(len(body.outputs))]
+    return stands
 
 
 def _computed(

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 
 from tapegrad.core.rules import Rules
-from tapegrad.declare.parts import PART
 from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
@@ -40,27 +39,22 @@ def trim_loops(builder: Builder) -> None:
 
 def _trim(builder: Builder) -> bool:
     """Trim each loop and branch; return whether any changed."""
-    # what stands for each, and the new position of each result, or a value that it is
-    trimmed: dict[Any, tuple[Ref, dict[int, Any]]] = {}
+    n = len(builder.instructions)
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op is PART:
-            (whole,), index = instruction.operands, instruction.options["index"]
-            if whole not in trimmed:
-                return None
-            new, places = trimmed[whole]
-            if type(places[index]) is Ref:
-                return places[index]
-            return instruction.but(operands=(new,), options={"index": places[index]})
+    def visit(builder: Builder, instruction: Instruction) -> None:
         trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
-        users = [builder.instructions[i] for i in builder.users[builder.at]]
-        left, places = trim(instruction, {x.options["index"] for x in users})
+        parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.at])}
+        left, places = trim(instruction, {x.options["index"] for x in parts.values()})
         if left is not instruction:
-            trimmed[builder.refs[builder.at]] = builder.append(left), places
-        return None
+            whole = builder.append(left)
+            for i, x in parts.items():
+                place = places[x.options["index"]]
+                if type(place) is not Ref:
+                    place = builder.append(x.but(operands=(whole,), options={"index": place}))
+                builder.replace(i, place)
 
-    builder.rewrite(visit, {*_NESTED, PART})
-    return bool(trimmed)
+    builder.rewrite(visit, _NESTED)
+    return len(builder.instructions) > n
 
 
 @rule(*_NESTED, complex=True)

@@ -28,24 +28,22 @@ def straighten(builder: Builder) -> None:
 
     Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
-    turned = [i for i in builder.of_ops((matmul,)) if builder.forms[i][2] is transpose]
-    thin = [x for i in turned if _is_thin(builder, x := builder.instructions[i])]
-    uses = Counter([x.operands[1] for x in thin for _ in x.shape[1:]])
+    uses: Counter[Any] = Counter()
+    for i in builder.of_ops((matmul,)):
+        product, right = builder.instructions[i], builder.instructions[i].operands[1]
+        is_matrix = builder.op(right) is transpose and len(builder.shape(right)) == 2
+        if is_matrix and math.prod(product.shape[-2:-1]) <= cost.STRAIGHT_ROWS:
+            uses[right] += len(product.shape) - 1
 
     def visit(builder: Builder, product: Instruction) -> Any:
         left, right = product.operands
-        if uses[right] < 2 or not _is_thin(builder, product):
+        if uses[right] < 2:
             return None
         straight = builder.emit(copy, right, note="products are faster in C order")
         return product.on((left, straight))
 
     if max(uses.values(), default=0) > 1:
-        builder.rewrite(visit, (matmul,), lambda form: form[2] is transpose)
-
-
-def _is_thin(builder: Builder, product: Instruction) -> bool:
-    right = builder.shape(product.operands[1])
-    return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= cost.STRAIGHT_ROWS
+        builder.rewrite(visit, (matmul,))
 
 
 @Improvement
@@ -127,9 +125,9 @@ def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
         return operands
     dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
-    if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
-        return operands
-    if dtype.kind == "f" and complex in map(type, numbers):
+    # which is not that of the arrays if a number is complex and they are not
+    is_kept = dtype.kind in "fc" and np.result_type(dtype, *numbers) == dtype
+    if not is_kept or not _takes(instruction.op.forward, dtype):
         return operands
     # a number that is too large is left to the run, which warns
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):

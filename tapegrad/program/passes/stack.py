@@ -23,7 +23,7 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.canonical import Place, are_whole, place_of
-from tapegrad.program.ir import STAGES, Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Instruction, Operand
 from tapegrad.program.program import Improvement
 
 # --- sums -----------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def stack_sums(builder: Builder) -> None:
     for ref, total in adds.items():
         if ref in inside:
             continue
-        terms = _terms(total, inside)
+        terms = [x for x in added(total, inside) if x not in inside]
         kinds = {_KINDS.get(builder.op(x)) for x in terms}
         # a term that is needed itself would be computed twice, in two ways
         is_one = len(kinds) == 1 and None not in kinds and not any(uses[x] > 1 for x in terms)
@@ -77,20 +77,17 @@ def _may_be_first(form: Form) -> bool:
     return scatter in form or (kinds[0] is not None and kinds[0] is kinds[1])
 
 
-def _terms(total: Instruction, inside: Mapping[Any, Instruction]) -> list[Any]:
-    """The terms of a sum: the operands of an add, and those of the adds inside, the last first.
+def added(total: Instruction, inside: Mapping[Any, Instruction]) -> list[Any]:
+    """What is added up: the operands of an add, and those of the adds inside, the last first.
 
     A sweep adds from the last step to the first; in step order they match other sums.
     """
-    terms: list[Any] = []
+    found: list[Any] = []
     waiting: list[Any] = [*total.operands]
     while waiting:
-        x = waiting.pop()
-        if x in inside:
-            waiting += inside[x].operands
-        else:
-            terms.append(x)
-    return terms
+        found.append(waiting.pop())
+        waiting += inside[found[-1]].operands if found[-1] in inside else ()
+    return found
 
 
 def _stacked(builder: Builder, terms: list[Any]) -> Any:
@@ -173,29 +170,27 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
     parts: dict[Place, list[Any]] = {}
     wholes: list[Any] = []
     first: Any = None
-    length = most = 0
+    length = 0
     for x, rest in _from_the_last(builder, instruction, uses):
         scattered = builder.source(x, scatter)
-        index = () if scattered is None else scattered.options["index"]
+        if scattered is None or scattered.shape != shape:
+            break
+        part, index = scattered.operands[0], scattered.options["index"]
         place = place_of(index, shape)
-        if scattered is None or place is None or scattered.shape != shape:
-            break
-        part = scattered.operands[0]
         # one value may fill many places
-        if stand_in(shape, scattered.dtype)[index].shape != builder.shape(part):
+        if place is None or stand_in(shape, scattered.dtype)[index].shape != builder.shape(part):
             break
-        same = parts.setdefault(place, [])
-        same.append(part)
-        length += (place.stop - place.start) * (len(same) == 1)
-        most = max(most, len(same))
-        is_full = length == shape[place.axis] and most + (rest is not None) <= 2
-        if is_full and are_whole(sorted(parts), shape):
+        length += 0 if place in parts else place.stop - place.start
+        parts.setdefault(place, []).append(part)
+        if length != shape[place.axis] or not are_whole(sorted(parts), shape):
+            continue
+        if max(map(len, parts.values())) + (rest is not None) <= 2:
             joined = [_total(builder, parts[place]) for place in sorted(parts)]
             if place.is_row:
                 wholes.append(builder.emit(stack, *joined))
             else:
                 wholes.append(concatenated(builder, joined, place.axis))
-            first, parts, length, most = rest, {}, 0, 0
+            first, parts, length = rest, {}, 0
     if not wholes:
         return None
     return _total(builder, [*([] if first is None else [first]), *reversed(wholes)])
@@ -232,13 +227,10 @@ def stack_products(builder: Builder) -> None:
     for group in _by_one_matrix(builder):
         if _is_moved(builder, group, joined):
             joined |= dict.fromkeys(group, group)
-    parts: dict[int, Ref] = {}
 
-    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
-        i = builder.at
-        if i in joined and i not in parts:
-            parts.update(_joined(builder, joined[i]))
-        return parts.get(i)
+    def visit(builder: Builder, instruction: Instruction) -> None:
+        if builder.at in joined:
+            _join(builder, joined[builder.at])
 
     if joined:
         builder.rewrite(visit, (matmul,))
@@ -263,30 +255,24 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
 
     Most cannot: they depend on each other, as do the products of a loop with its state.
     """
-    order, ranks, members = builder.order, builder.ranks, {*group}
-    first = min(group, key=ranks.__getitem__)
-    needed: set[int] = set()
-    waiting = [x for i in group for x in builder.instructions[i].operands]
-    while waiting:
-        x = waiting.pop()
-        if type(x) is not Ref or x.kind != "instruction" or ranks[x.index] < ranks[first]:
-            continue
-        if x.index in members:
-            return False
-        if x.index not in needed:
-            needed.add(x.index)
-            for i in joined.get(x.index, [x.index]):
-                waiting += builder.instructions[i].operands
-    if needed:
-        at = order.index(first)
-        moved = sorted(needed, key=ranks.__getitem__)
-        stays = [i for i in order[at:] if i not in needed]
-        builder.order = [*order[:at], *moved, *stays]
+    order, instructions = builder.order, builder.instructions
+    first, last = [order.index(end(group, key=builder.ranks.__getitem__)) for end in (min, max)]
+    needed = {x for i in group for x in instructions[i].operands}
+    moved: list[int] = []
+    for i in reversed(order[first:last]):
+        if builder.refs[i] in needed:
+            if i in group:
+                return False
+            moved.append(i)
+            needed.update(*[instructions[j].operands for j in joined.get(i, [i])])
+    if moved:
+        stays = [i for i in order[first:] if builder.refs[i] not in needed]
+        builder.order = [*order[:first], *reversed(moved), *stays]
     return True
 
 
-def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
-    """Write one product for a group of them; return what stands for each."""
+def _join(builder: Builder, group: list[int]) -> None:
+    """Write one product for a group of them, of which parts take the place of each."""
     if builder.instructions[group[0]].stage == STAGES[1]:
         # a sweep goes from the last step to the first; in step order rows match other stacks
         group = group[::-1]
@@ -299,9 +285,11 @@ def _joined(builder: Builder, group: list[int]) -> dict[int, Ref]:
         note=f"{len(group)} products, stacked",
     )
     n = instructions[0].shape[0]
-    # there may be no rows
-    rows = [slice(k * n, (k + 1) * n) for k in range(len(group))]
-    return {j: builder.emit(getitem, product, index=(x,)) for j, x in zip(group, rows, strict=True)}
+    for k, j in enumerate(group):
+        # what became equal to another is gone
+        if j in builder.ranks:
+            rows = slice(k * n, (k + 1) * n)
+            builder.replace(j, builder.emit(getitem, product, index=(rows,)))
 
 
 # sums of the same kind become one
