@@ -318,13 +318,11 @@ def derivative(
             x = starts[i]
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + t if x in seeds else t
-        asked = tuple([ends[i] for i in wanted if type(ends[i]) is Tensor])
+        pairs = [(ends[i], last[i]) for i in wanted]
+        asked = tuple([x for x, _ in pairs if type(x) is Tensor])
         tape = Tape(last_written(), tensors[-1], asked)
         known = sweep([tape], seeds) if is_backward else push(tape, seeds, asked)
-        found = [known.get(ends[i]) if type(ends[i]) is Tensor else None for i in wanted]
-        return [
-            zeros(code, last[i]) if x is None else x for i, x in zip(wanted, found, strict=True)
-        ]
+        return [known[x] if type(x) is Tensor and x in known else zeros(code, y) for x, y in pairs]
 
     likes = [input_of(code.of(first[i])) for i in moved]
     # a cotangent is an array, even that of a Python number
