@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import pickle
 import random
 import sys
@@ -42,15 +41,11 @@ _PLAIN = (
 _PLAIN_MODULES = sys.stdlib_module_names - {
     *("builtins", "collections", "functools", "itertools", "random", "types")
 }
-# Folders of installed packages.
-_INSTALLED = {"site-packages", "dist-packages"}
 # Methods of the generators that every function can name.
 _GLOBAL: list[Named] = [
     ("NumPy's global generator (np.random)", np.random.get_state),
     ("Python's global generator (random)", random.getstate),
 ]
-# The bytes of a Mersenne Twister's state: 624 words and the position.
-_BYTES = 625 * 4
 
 # The objects that the functions refer to that are being recorded, of the innermost one first.
 REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noqa: B039
@@ -101,9 +96,9 @@ def _reader(x: Any) -> Callable[[], Any]:
 
 def _words(bits: Any) -> Any:
     """The state of a bit generator, and how many were spawned from it."""
-    # the words of a Mersenne Twister would be copied one by one
+    # of a Mersenne Twister 624 words and the position, which would be copied one by one
     is_long = type(bits) is MT19937
-    words = string_at(bits.ctypes.state_address, _BYTES) if is_long else pickle.dumps(bits.state)
+    words = string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
     # a generator that is spawned is another in every call, and moves no word
     return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
@@ -150,7 +145,7 @@ def _fields(kind: Any) -> list[str] | None:
 def _is_installed(module: str) -> bool:
     """Whether a module that is no library lies where packages are installed."""
     path = getattr(sys.modules.get(module), "__file__", None) or ""
-    return not (is_library(module) or _INSTALLED.isdisjoint(path.split(os.sep)))
+    return not is_library(module) and ("site-packages" in path or "dist-packages" in path)
 
 
 def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[Named]:

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -157,9 +156,8 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._outside = users_frame(sys._getframe(1))
-        # the frames within, and their depths
-        self._depths: dict[FrameType, int] = {}
+        # the depths of the frames within, and 0 for that around them
+        self._depths: dict[Any, int] = {None: 0, users_frame(sys._getframe(1)): 0}
         # by the instruction that was reached: finding its line takes longer
         self._places: dict[tuple[int, int], Place] = {}
 
@@ -167,26 +165,25 @@ class Watch:
         """Keep the user's frames that lead to a record that is written; the user's line."""
         reached, is_known = PLACE.get()
         # this function's caller writes the record, and is called by an op or the like
-        frame = None if is_known else users_frame(sys._getframe(3))
-        if frame is None or frame is self._outside:
-            return reached
+        frame: Any = None if is_known else users_frame(sys._getframe(3))
         if frame not in self._depths:
             self._keep(frame)
+        if not self._depths[frame]:
+            return reached
         key = id(frame.f_code), frame.f_lasti
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = place_of(frame)
         return reached or place
 
-    def _keep(self, frame: FrameType | None) -> None:
+    def _keep(self, frame: Any) -> None:
         """Keep a frame and those of the user's around it, with their depths."""
-        new: list[FrameType] = []
-        while frame is not None and frame is not self._outside and frame not in self._depths:
+        new = []
+        while frame not in self._depths:
             new.append(frame)
             frame = users_frame(frame.f_back)
-        depth = 0 if frame is None else self._depths.get(frame, 0)
-        for x in reversed(new):
-            self._depths[x] = depth = depth + 1
+        depth = self._depths[frame]
+        self._depths |= {x: depth + i for i, x in enumerate(reversed(new), 1)}
 
     def variables(self) -> dict[Tensor, str]:
         """Records that a variable held when its function returned, and the variable's name.
@@ -194,10 +191,9 @@ class Watch:
         That of the outermost function counts, and among those of the last that was called.
         """
         frames = sorted(self._depths, key=self._depths.__getitem__, reverse=True)
-        pairs = [pair for frame in frames for pair in frame.f_locals.items()]
+        pairs = [pair for x in frames if self._depths[x] for pair in x.f_locals.items()]
         return {x: name for name, x in pairs if type(x) is Tensor}
 
     def end(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
-        self._outside = None
-        self._depths.clear()
+        self._depths = {None: 0}
