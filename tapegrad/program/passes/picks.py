@@ -15,7 +15,7 @@ from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unp
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction
-from tapegrad.program.passes.sums import is_contiguous
+from tapegrad.program.passes.sums import is_contiguous, is_floating
 from tapegrad.program.program import rule
 
 
@@ -66,16 +66,12 @@ def find_largest(builder: Builder, instruction: Instruction) -> Any:
     """
     (a,) = instruction.operands
     shape = builder.shape(a)
-    if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or shape[-1] == 1:
+    if len(shape) < 2 or math.prod(shape) < cost.ARGMAX_ELEMENTS or (n := shape[-1]) == 1:
         return None
-    if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
+    is_last = instruction.options.get("axis") == len(shape) - 1
+    # what is in another order would have to be copied first
+    if not is_last or not is_floating(builder, instruction, a) or not is_contiguous(builder, a):
         return None
-    # others would have to be copied first
-    if not is_contiguous(builder, a):
-        return None
-    if instruction.options.get("axis") != len(shape) - 1:
-        return None
-    n = shape[-1]
     rows = builder.reshaped(a, (math.prod(shape) // n, n))
     at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)
     starts = builder.constant(np.arange(0, math.prod(shape), n))

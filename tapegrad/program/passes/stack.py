@@ -223,21 +223,7 @@ def stack_products(builder: Builder) -> None:
 
     Fires on the inputs of a loop, which one layer transforms at each step.
     """
-    joined: dict[int, list[int]] = {}
-    for group in _by_one_matrix(builder):
-        if _is_moved(builder, group, joined):
-            joined |= dict.fromkeys(group, group)
-
-    def visit(builder: Builder, instruction: Instruction) -> None:
-        if builder.at in joined:
-            _join(builder, joined[builder.at])
-
-    if joined:
-        builder.rewrite(visit, (matmul,))
-
-
-def _by_one_matrix(builder: Builder) -> list[list[int]]:
-    """Groups of several products of equal shapes by one matrix."""
+    # products of equal shapes by one matrix
     groups: dict[Any, list[int]] = {}
     for i in builder.of_ops((matmul,)):
         instruction = builder.instructions[i]
@@ -247,7 +233,17 @@ def _by_one_matrix(builder: Builder) -> list[list[int]]:
         shape = builder.shape(left)
         if len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS:
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
-    return [group for group in groups.values() if len(group) > 1]
+    joined: dict[int, list[int]] = {}
+    for group in groups.values():
+        if len(group) > 1 and _is_moved(builder, group, joined):
+            joined |= dict.fromkeys(group, group)
+
+    def visit(builder: Builder, instruction: Instruction) -> None:
+        if builder.at in joined:
+            _join(builder, joined[builder.at])
+
+    if joined:
+        builder.rewrite(visit, (matmul,))
 
 
 def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]]) -> bool:

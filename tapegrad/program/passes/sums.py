@@ -63,8 +63,8 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     if not fits or shape in shapes:
         return None
     letters = LETTERS[: len(shape)]
-    terms = ["".join(a for a, n in zip(letters, x, strict=True) if n > 1) for x in shapes]
-    result = "".join(a for a, n in zip(letters, shape, strict=True) if n > 1)
+    pairs = [zip(letters, x, strict=True) for x in (*shapes, shape)]
+    *terms, result = ["".join(a for a, n in x if n > 1) for x in pairs]
     factors = [builder.reshaped(x, without_ones(builder.shape(x))) for x in operands]
     contracted = builder.emit(contract, *factors, subscripts=f"{','.join(terms)}->{result}")
     return builder.reshaped(contracted, shape)
@@ -148,16 +148,20 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     is_whole = shape != () == total.shape
     if 0 in shape or not (inner or is_whole) or summed & (of_first ^ of_second):
         return None
-    if is_whole:
-        return _whole(builder, first, second)
+    length = math.prod(shape[k] for k in inner)
+    if is_whole and length > cost.PRODUCT_TERMS:
+        # one in another order would be copied
+        if any(x is not None and x.is_view for x in map(builder.source, (first, second))):
+            return None
+        return builder.emit(inner_product, first, second, note="the sum of products, in parts")
     rows, columns = of_first - of_second, of_second - of_first
     stack = (of_first & of_second) - inner
-    if math.prod(shape[k] for k in inner) > cost.PRODUCT_TERMS and not is_stack:
+    if length > cost.PRODUCT_TERMS and not is_stack:
         return None
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
-    if not columns:
+    if not columns and not is_whole:
         return None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
@@ -167,18 +171,6 @@ def contract_sums(builder: Builder, total: Instruction) -> Any:
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
     contracted = builder.reshaped(contracted, tuple(shape[k] for k in order))
     return builder.reshaped(_permuted(builder, contracted, order, sorted(order)), total.shape)
-
-
-def _whole(builder: Builder, first: Any, second: Any) -> Any:
-    """The sum of the products of all elements."""
-    size = math.prod(builder.shape(first))
-    if size > cost.PRODUCT_TERMS:
-        # one in another order would be copied
-        if any(x is not None and x.is_view for x in map(builder.source, (first, second))):
-            return None
-        return builder.emit(inner_product, first, second, note="the sum of products, in parts")
-    flat = [builder.reshaped(x, (size,)) for x in (first, second)]
-    return builder.emit(matmul, *flat, note="the sum of products, as a product")
 
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:
@@ -195,7 +187,7 @@ def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:
 def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]) -> Operand:
     """A factor as a stack of matrices, given the axes of the stack, the rows and the columns.
 
-    Without axes for a stack and for the rows it is a vector.
+    Without axes for a stack, and for the rows or the columns, it is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     wanted = without_ones(builder.shape(x))
@@ -209,11 +201,11 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     lengths = dict(zip(axes, builder.shape(x), strict=True))
     stack, rows, columns = (sorted(group) for group in groups)
     height, width = (math.prod(lengths[k] for k in group) for group in (rows, columns))
-    if rows and axes == [*columns, *rows]:
+    if rows and columns and axes == [*columns, *rows]:
         # one that lies the other way round is transposed, not copied
         return builder.emit(transpose, builder.reshaped(x, (width, height)))
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
-    matrix = (height, width) if rows or stack else (width,)
+    matrix = (height, width) if stack or (rows and columns) else (height * width,)
     return builder.reshaped(x, (*(lengths[k] for k in stack), *matrix))
 
 
