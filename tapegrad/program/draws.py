@@ -46,6 +46,8 @@ _GLOBAL: list[Named] = [
     ("NumPy's global generator (np.random)", np.random.get_state),
     ("Python's global generator (random)", random.getstate),
 ]
+# NumPy makes this when it is first asked for, which takes a fiftieth of a small first call.
+_GLOBAL[0][1].__self__._bit_generator.ctypes  # noqa: B018
 
 # The objects that the functions refer to that are being recorded, of the innermost one first.
 REACH: ContextVar[list[Named]] = ContextVar("tapegrad_reach", default=[])  # noqa: B039
