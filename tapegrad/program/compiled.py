@@ -48,9 +48,9 @@ class Kept:
     enter: Enter | None = None
 
 
-def _report(text: str, *args: Any) -> None:
+def _report(text: str) -> None:
     """Log a warning; what logs is imported with the first one."""
-    lazy_import("logging", "getLogger")("tapegrad").warning(text, *args)
+    lazy_import("logging", "getLogger")("tapegrad").warning(text)
 
 
 def _note_size(recorded: Program, proves: bool) -> None:
@@ -68,9 +68,7 @@ def _note_size(recorded: Program, proves: bool) -> None:
             f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
             "loop of Python? tg.scan and tg.fori_loop record what is repeated once"
         )
-    _report(
-        "compiling %s takes a while: its recording has %d records; %s", recorded.label, n, advice
-    )
+    _report(f"compiling {recorded.label} takes a while: its recording has {n} records; {advice}")
 
 
 def _uncollected(fn: Callable[..., R], *args: Any) -> R:
@@ -205,10 +203,9 @@ class Compiled(Wrapper, Generic[P, R]):
             # once
             self._thrown_away[self._key] = -sys.maxsize
             _report(
-                "%s: %s is compiled here again and again, and thrown away after a call, as in a "
-                "loop; compile it once, outside: its programs are kept in what tg.compile "
-                "returns, and what changes must be an argument",
-                *self._key[:2],
+                f"{self._key[0]}: {self._key[1]} is compiled here again and again, and thrown away "
+                "after a call, as in a loop; compile it once, outside: its programs are kept in "
+                "what tg.compile returns, and what changes must be an argument"
             )
         n = call.signature._n_positional
         if any(not -n <= i < n for i in self.static_argnums):

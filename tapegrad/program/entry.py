@@ -166,21 +166,20 @@ def read(
         what, is_static = f"argument {name}", name in static
         inside, structure = ([arg], tree.LEAF) if is_static else tree.flatten(arg)
         keys += keys_in(structure, what)
-        statics: list[str | None] = []
+        start = len(leaves)
         for leaf in inside:
             is_array = isinstance(leaf, np.ndarray | np.generic)
             if type(leaf) is Tensor and not is_static:
                 traced = True
             elif is_static or not (is_array or type(leaf) in WEAK.values()):
                 leaves.append(Static(leaf, static_key(leaf, what)))
-                statics.append(described(leaf))
             else:
                 if is_array and (type(leaf) is not np.ndarray or leaf.dtype.hasobject):
                     # refused, or made plain, as it is when recorded
                     leaf = as_constant(leaf, what, True)
                 leaves.append(input_like(leaf, ""))
-                statics.append(None)
                 values.append(leaf)
+        statics = [described(x.value) if isinstance(x, Static) else None for x in leaves[start:]]
         arguments.append(Argument(name, structure, tuple(statics)))
     return CallArguments(Signature(tuple(arguments), tuple(leaves), tuple(keys)), values, traced)
 

@@ -43,16 +43,14 @@ def noted(
         The names of others in the caller's functions; None if no names are wanted.
     """
     sweeps = [x for x in records if x.op is SWEEP]
-    n = len(records)
+    n = end = len(records)
     first = next((x.index for x in records if x.op is SEED), n)
-    if variables is None:
-        names, end = [""] * n, n
-    else:
+    names = [""] * n
+    if variables is not None:
         owners, known = _owners(records, sweeps), {**variables, **inputs}
         names = [_name(x, owners, known) if x in owners else known.get(x, "") for x in records]
         arrived = [g.index for x in sweeps for g in x._options["gradients"].values[1::2]]
-        last = max(arrived, default=n)
-        end = min(n, max(first, last) + 1)
+        end = min(n, max(first, max(arrived, default=n)) + 1)
     forward, backward, update = STAGES
     stages = [*[forward] * first, *[backward] * (end - first), *[update] * (n - end)]
     return zip(records, names, stages, [x.place for x in records], strict=True)

@@ -97,7 +97,6 @@ def parts(x: Any) -> Any:
     return [getattr(x, name, None) for name in names]
 
 
-@functools.lru_cache(256)
 def record_fields(kind: Any) -> list[str] | None:
     """The names of a record's fields; None if it is none."""
     if hasattr(kind, "__attrs_attrs__"):
