@@ -275,7 +275,7 @@ def replayed(code: Code, inputs: Sequence[Any]) -> list[Any]:
 
 def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
     """An instruction recorded, at its own place."""
-    call = instruction.op, tuple(operands), dict(instruction.options)
+    call = instruction.op, tuple(operands), instruction.options
     return at_place(instruction.place, append, *call)
 
 
@@ -351,7 +351,7 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
 
     def apply(instruction: Instruction, values: list[Any]) -> tuple[Any, bool]:
         pairs, once = [*map(pair, values)], partial(written_again, instruction)
-        call = instruction.op, dict(instruction.options), pairs, once
+        call = instruction.op, instruction.options, pairs, once
         return at_place(instruction.place, for_all, *call)
 
     def fn(tensors: list[Tensor]) -> list[Any]:
