@@ -44,7 +44,7 @@ _OPERATORS: Mapping[type, Rules] = {
 Bound = dict[str, Operand]
 
 
-def _orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+def orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
     """The operands of an op, in each order in which it gives the same."""
     return (operands, operands[::-1]) if op in (add, multiply) else (operands,)
 
@@ -84,7 +84,7 @@ class Part:
 
     def fits(self, builder: Builder, instruction: Instruction, bound: Bound) -> bool:
         """Whether the operands of an instruction are like the parts."""
-        for operands in _orders(self.op, instruction.operands):
+        for operands in orders(self.op, instruction.operands):
             tried = dict(bound)
             pairs = zip(self.parts, operands, strict=False)
             if all(part.matches(builder, x, tried) for part, x in pairs):
@@ -157,10 +157,8 @@ def table(rules: Iterable[Line]) -> Callable[[Form], tuple[Line, ...]]:
 
     @lru_cache(1 << 10)
     def fitting(form: Form) -> tuple[Line, ...]:
-        known, orders = by_op[form[0]], _orders(form[0], form[1:])
-        return tuple(
-            [x for x in known for y in orders if all(map(Part.may_be, x.pattern.parts, y))]
-        )
+        known, ways = by_op[form[0]], orders(form[0], form[1:])
+        return tuple([x for x in known for y in ways if all(map(Part.may_be, x.pattern.parts, y))])
 
     return fitting
 
@@ -264,6 +262,14 @@ def in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
         return None
     same = (builder.dtype(x) is NUMBER) == instruction.number
     return x if same and builder.of(x).dtype == instruction.dtype else None
+
+
+def parted(builder: Builder, instruction: Instruction, op: Rules) -> tuple[Any, Any]:
+    """Of two operands the other one, and the instruction of an op that makes the one, or None."""
+    for x, y in orders(instruction.op, instruction.operands):
+        if (source := builder.source(y, op)) is not None:
+            return x, source
+    return None, None
 
 
 # --- conditions -------------------------------------------------------------------------------

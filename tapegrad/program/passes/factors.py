@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import applied, lines, splat, table
+from tapegrad.program.passes.algebra import applied, lines, orders, splat, table
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
@@ -67,8 +67,7 @@ def _commute(outer: float, inner: float) -> bool:
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
     is_sum = instruction.op is add
-    operands = instruction.operands
-    for a, b in (operands, operands[::-1]) if is_sum else (operands,):
+    for a, b in orders(instruction.op, instruction.operands):
         source = builder.source(b)
         if source is None or source.op not in (multiply, negative) or source.number:
             continue

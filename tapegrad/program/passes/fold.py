@@ -16,13 +16,14 @@ import numpy as np
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.declare import is_elementwise
-from tapegrad.declare.abstract import exactly, silently
+from tapegrad.declare.abstract import silently
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.shape import broadcast_to, transpose
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import are_whole, place_of
+from tapegrad.program.control.loop import applied as result_of
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.algebra import applied, lines, splat, table
@@ -95,15 +96,11 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
-    forward = exactly(instruction.op, values) if instruction.number else instruction.op.forward
-    result: Any = silently(forward, *values, **instruction.options)
-    if instruction.number and isinstance(result, int):
-        return result
-    result = np.asarray(result)
+    result = silently(result_of, instruction, values)
     # a warning, such as for log(0), is left to the run
-    if not np.isfinite(result).all():
+    if not isinstance(result, int) and not np.isfinite(result).all():
         return None
-    return result.item() if instruction.number else builder.constant(result)
+    return result if instruction.number else builder.constant(result)
 
 
 # --- rules, by what they match and what takes its place ---------------------------------------

@@ -71,11 +71,10 @@ class _Schedule:
 
     def _do(self, p: int) -> None:
         """Do an instruction, and before it the views that it needs."""
-        if p in self.order:
-            return
-        for q in self.needs[p]:
-            self._do(q)
-        self.order[p] = None
-        # what has one user less now, and what has a user that needs this
-        changed = self.sources[p].union(*[self.sources[q] for q in self.users[p]])
-        self._changed |= self.large & changed
+        if p not in self.order:
+            for q in self.needs[p]:
+                self._do(q)
+            self.order[p] = None
+            # what has one user less now, and what has a user that needs this
+            changed = self.sources[p].union(*[self.sources[q] for q in self.users[p]])
+            self._changed |= self.large & changed

@@ -15,6 +15,7 @@ from tapegrad.ops.rows import add_at_places, index_select, pick, row_places, unp
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction
+from tapegrad.program.passes.algebra import parted
 from tapegrad.program.passes.sums import is_contiguous, is_floating
 from tapegrad.program.program import rule
 
@@ -40,19 +41,13 @@ def add_picked(builder: Builder, instruction: Instruction) -> Any:
 
     Fires on the gradient of what `pick_first` is for.
     """
-    one, other = instruction.operands
-    unpicked = builder.source(other, unpick)
-    a, sign = one, 1
-    if unpicked is None and instruction.op is add:
-        unpicked, a = builder.source(one, unpick), other
-    elif unpicked is not None and instruction.op is subtract:
-        sign = -1
+    a, unpicked = parted(builder, instruction, unpick)
     if unpicked is None or not builder.shape(a) == instruction.shape == unpicked.shape:
         return None
     values, indices = unpicked.operands
     if not builder.dtype(a) == instruction.dtype == builder.dtype(values):
         return None
-    if sign < 0:
+    if instruction.op is subtract:
         values = builder.emit(negative, values)
     places = builder.emit(row_places, indices, n=unpicked.options["n"])
     return builder.emit(add_at_places, a, values, places)

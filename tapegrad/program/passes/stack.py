@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tapegrad.declare.abstract import stand_in
@@ -142,9 +142,8 @@ def _turned(builder: Builder, x: Any) -> Any:
     return None if source is None or source.options else source.operands[0]
 
 
-def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
+def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
     """The parts as one array; what each row of them is selected or checked by goes to all rows."""
-    parts = tuple(parts)
     ops = {builder.op(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
     if op is from_zero:

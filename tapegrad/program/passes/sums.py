@@ -15,6 +15,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.layout import axes_of
+from tapegrad.program.passes.algebra import parted
 from tapegrad.program.passes.fold import without_ones
 from tapegrad.program.program import rule
 
@@ -77,14 +78,11 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
     """
-    table, update = instruction.operands
     factor: Any = 1.0
-    scaled = builder.source(update, multiply)
-    if scaled is not None:
-        factor, update = scaled.operands
-        if builder.source(update, sum_segments) is None:
-            factor, update = update, factor
-    summed = builder.source(update, sum_segments)
+    table, summed = parted(builder, instruction, sum_segments)
+    if summed is None:
+        table, scaled = parted(builder, instruction, multiply)
+        factor, summed = parted(builder, scaled, sum_segments)
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
     values, indices = summed.operands
