@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.abstract import Results
-from tapegrad.errors.words import as_text
+from tapegrad.errors.words import a_kind, as_text
 from tapegrad.program.ir import WEAK, Input, input_like
 from tapegrad.program.results import keys_in
 from tapegrad.program.static import parts, static_key
@@ -231,18 +231,15 @@ def values_of(
 
 def _check(leaf: Any, wanted: Input) -> None:
     """Raise unless a leaf is one that an input is given."""
-    if type(leaf) is Tensor:
-        raise TypeError(
-            f"{wanted.path} is a Tensor; a program runs on arrays and records nothing: call the "
-            "recorded function itself"
-        )
     varies = isinstance(leaf, np.ndarray | np.generic) or type(leaf) in WEAK.values()
-    got = input_like(leaf, wanted.path) if varies else Static(leaf, None)
+    got = input_like(leaf, wanted.path) if varies else None
     if got != wanted:
-        of_kind = (wanted.dtype, wanted.number)
-        is_shape = isinstance(got, Input) and (got.dtype, got.number) == of_kind
-        error = ValueError if is_shape else TypeError
-        raise error(f"{wanted.path} must be {_shown(wanted)}; got {_shown(got)}")
+        of_kind = got is not None and (got.dtype, got.number) == (wanted.dtype, wanted.number)
+        error = ValueError if of_kind else TypeError
+        what = _shown(got) if got else a_kind(leaf)
+        if type(leaf) is Tensor:
+            what += "; a program records nothing: call the recorded function itself"
+        raise error(f"{wanted.path} must be {_shown(wanted)}; got {what}")
 
 
 # --- calls of compiled functions ---------------------------------------------------------------
