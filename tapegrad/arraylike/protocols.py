@@ -58,12 +58,12 @@ def binary(function: Any) -> tuple[Method, Method]:
 
 
 # the operators of NumPy's functions, such as "+"
-_INFIX: dict[Any, str] = {}
+INFIX: dict[Any, str] = {}
 
 
 def infix(symbol: str, function: Any) -> tuple[Method, Method, Method]:
     """The methods of a binary operator: as written, reflected, and in place, such as ``+=``."""
-    _INFIX[function] = symbol
+    INFIX[function] = symbol
 
     def rebound(self: Any, other: Any) -> Any:
         if not self._is_a_number():
@@ -106,7 +106,7 @@ class Protocols:
         if out is not None:
             changed, arguments = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             called = _called(ufunc, method)
-            infix = _INFIX.get(ufunc) if method == "__call__" else None
+            infix = INFIX.get(ufunc) if method == "__call__" else None
             write = f"{changed} = " + (f"array {infix} t" if infix else f"{called}({arguments})")
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 import numpy as np
@@ -84,22 +84,6 @@ def placed(arrays: Sequence[Buffer]) -> int:
     return max([end for _, end, _ in taken], default=0)
 
 
-class Once(NamedTuple):
-    """What is made once, such as a view or a list of rows: a line that need not be compiled.
-
-    Attributes
-    ----------
-    line
-        Its line.
-    of, take
-        The name of what it is made of, and a function of that; None for the same by another name.
-    """
-
-    line: Line
-    of: str
-    take: Callable[[Any], Any] | None
-
-
 class Arena:
     """The arrays that a program makes once, while it is written.
 
@@ -110,13 +94,13 @@ class Arena:
     memory
         The arrays that are allocated.
     once
-        What is made after that, before the first call.
+        The lines of what is made after that, before the first call, such as a view.
     """
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.memory: list[Buffer] = []
-        self.once: list[Once] = []
+        self.once: list[Line] = []
         self._known: dict[str, str] = {}
 
     def shared(
@@ -126,7 +110,7 @@ class Arena:
         name = self._known.get(expression)
         if name is None:
             name = self._known[expression] = self.names.new(wanted)
-            self.once.append(Once(Line(name, expression), of, take))
+            self.once.append(Line(name, expression, of=of, take=take))
         return name
 
     @property
@@ -143,8 +127,9 @@ class Arena:
             names[x.name] = np.ndarray(x.shape, x.dtype, of, start)
             if of is block:
                 used += x.lines * cost.CACHE_LINE
-        for line, of, take in self.once:
-            names[line.target] = names[of] if take is None else take(names[of])
+        for line in self.once:
+            of = names[line.of]
+            names[line.target] = of if line.take is None else line.take(of)
 
     def settle(self) -> None:
         """Have the arrays share memory where that saves any."""

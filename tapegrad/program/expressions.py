@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import keyword
 import math
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.arraylike.protocols import INFIX
 from tapegrad.core.op import Op
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
@@ -125,14 +125,10 @@ class Names:
     def function(self, op: Rules) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
         forward = op.forward
-        name = self._known.get(id(forward))
-        if name is not None:
-            return name
-        wanted = forward.__name__ if isinstance(forward, np.ufunc) else ""
-        if wanted and _LIBRARY.get(wanted) is forward:
-            return self.library(wanted)
-        is_ours = key_of(op) and (op.name in OPS or op.name in _RESERVED)
-        return self.of(forward, op.name, bool(is_ours))
+        if isinstance(forward, np.ufunc) and _LIBRARY.get(forward.__name__) is forward:
+            return self.library(forward.__name__)
+        is_ours = key_of(op) is not None and (op.name in OPS or op.name in _RESERVED)
+        return self.of(forward, op.name, is_ours)
 
     def library(self, name: str) -> str:
         """The name of a function that a source calls by its own name, such as NumPy's."""
@@ -159,7 +155,8 @@ def _power(x1: Any, x2: Any) -> str | None:
 
 def _einsum(*operands: Any) -> str | None:
     """NumPy's call; of one operand it may be a view, and the op's function copies it."""
-    text = "{einsum}({subscripts}, {listed}, optimize={optimize}, out={out})"
+    listed = ", ".join([f"{{{k}}}" for k in range(len(operands))])
+    text = f"{{einsum}}({{subscripts}}, {listed}, optimize={{optimize}}, out={{out}})"
     return text if len(operands) > 1 else None
 
 
@@ -216,25 +213,15 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     irfft: _irfft,
 }
 
-# How Python's own functions are written, which compute ops of Python ints.
+# How Python computes ops of its ints, where it has an operator or a function for that.
 _WHOLE: Mapping[Any, str] = {
-    operator.add: "{0} + {1}",
-    operator.sub: "{0} - {1}",
-    operator.mul: "{0} * {1}",
-    operator.truediv: "{0} / {1}",
-    operator.floordiv: "{0} // {1}",
-    operator.mod: "{0} % {1}",
-    operator.and_: "{0} & {1}",
-    operator.or_: "{0} | {1}",
-    operator.xor: "{0} ^ {1}",
-    operator.lshift: "{0} << {1}",
-    operator.rshift: "{0} >> {1}",
-    operator.neg: "-{0}",
-    operator.pos: "+{0}",
-    operator.invert: "~{0}",
-    builtins.abs: "abs({0})",
-    builtins.max: "max({0}, {1})",
-    builtins.min: "min({0}, {1})",
+    **{ufunc: f"{{0}} {sign} {{1}}" for ufunc, sign in INFIX.items()},
+    np.negative: "-{0}",
+    np.positive: "+{0}",
+    np.invert: "~{0}",
+    np.absolute: "abs({0})",
+    np.maximum: "max({0}, {1})",
+    np.minimum: "min({0}, {1})",
 }
 
 
@@ -244,7 +231,7 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     if instruction.number:
         values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
-            return _WHOLE.get(op.whole, "{whole}({listed})")
+            return _WHOLE.get(op.forward, "{whole}({arguments})")
     template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
@@ -252,7 +239,7 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
     if template is None:
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
         is_named = op.forward is np.maximum or op.forward is np.minimum
-        of_ufuncs = "{op}({listed}, out={out})" if is_named else "{op}({listed}, {out})"
+        of_ufuncs = "{op}({arguments}, out={out})" if is_named else "{op}({arguments}, {out})"
         template = of_ufuncs if isinstance(op.forward, np.ufunc) else "{op}({arguments})"
     # not .item(), since NumPy holds large ints as Python's own
     return f"{KINDS[instruction.dtype.kind]}({template})" if instruction.number else template
@@ -315,8 +302,6 @@ def filled(
             pieces[k] = names.function(op)
         elif field == "out":
             pieces[k] = out or "None"
-        elif field == "listed":
-            pieces[k] = ", ".join(operands)
         elif field == "arguments":
             named = [f"{name}={_option(x, names)}" for name, x in options.items()]
             pieces[k] = ", ".join([*operands, *named])
@@ -351,15 +336,12 @@ def index_text(index: Any, operands: Sequence[str] = ()) -> str:
     arrays, parts = iter(operands), []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, slice):
-            ends = ["" if end is None else repr(end) for end in (part.start, part.stop)]
-            step = "" if part.step is None else f":{part.step!r}"
-            parts.append(":".join(ends) + step)
-        elif part is None or isinstance(part, int):
-            parts.append(repr(part))
-        elif part is Ellipsis:
-            parts.append("...")
-        else:
+            ends = ["" if x is None else repr(x) for x in (part.start, part.stop, part.step)]
+            parts.append(":".join(ends).removesuffix(":"))
+        elif part is HOLE:
             parts.append(next(arrays))
+        else:
+            parts.append("..." if part is Ellipsis else repr(part))
     if len(parts) == 1 and isinstance(index, tuple) and not isinstance(index[0], slice | int):
         return f"{parts[0]},"
     return ", ".join(parts) or "()"

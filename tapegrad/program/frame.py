@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.arena import Arena, Moments, Once
+from tapegrad.program.arena import Arena, Moments
 from tapegrad.program.control.loop import inner
 from tapegrad.program.expressions import filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
@@ -132,8 +132,8 @@ class Frame:
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-                    line = Line(name, f"{names.library('full')}({arguments})")
-                    self.arena.once.append(Once(line, name, None))
+                    text = f"{names.library('full')}({arguments})"
+                    self.arena.once.append(Line(name, text, of=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
@@ -158,25 +158,18 @@ class Frame:
         """Add a `Line` to those that each call runs."""
         self.lines.append(Line(target, expression, note, result))
 
-    def view(
-        self,
-        name: str,
-        of: str,
-        take: Callable[[Any], Any],
-        suffix: str,
-        note: str = "",
-        result: Any = None,
-    ) -> None:
+    def view(self, line: Line) -> None:
         """Have a view made once, or once for each row of the list that a step goes through.
 
-        It is taken of an array by this function, and written as the array's name with this suffix.
+        The expression of its line is what comes after the name of the array that it is of.
         """
-        target, text = name, f"{of}{suffix}"
-        if rows := self.lists.get(of):
-            target, of, take = self.names.new(f"{name}_rows"), rows.name, partial(_views, take)
-            text = f"[x{suffix} for x in {of}]"
-            self.lists[name] = rows._replace(name=target)
-        self.arena.once.append(Once(Line(target, text, note, result), of, take))
+        text = f"{line.of}{line.expression}"
+        if rows := self.lists.get(line.of):
+            text = f"[x{line.expression} for x in {rows.name}]"
+            name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
+            self.lists[line.target] = rows._replace(name=name)
+            line = line._replace(target=name, of=rows.name, take=take)
+        self.arena.once.append(line._replace(expression=text))
 
     def part(self, of: str, index: Any, wanted: str) -> str:
         """The name of a part of an array that stays in place, or of a list of its rows."""
@@ -184,13 +177,13 @@ class Frame:
         if of not in self.lists:
             return self.arena.shared(wanted, f"{of}{text}", of, take)
         name = self.names.new(wanted)
-        self.view(name, of, take, text)
+        self.view(Line(name, text, of=of, take=take))
         return name
 
     def have(self, ref: Ref, of: str, index: Any) -> None:
         """Have a value be a part of an array that stays in place, or one of its rows."""
         name = self.places[ref] = self.values[ref]
-        self.view(name, of, itemgetter(index), f"[{index_text(index)}]")
+        self.view(Line(name, f"[{index_text(index)}]", of=of, take=itemgetter(index)))
 
     def lies_in_place(self, ref: Ref, note: str = "", result: Any = None) -> None:
         """Have a result that is written part by part be its place; it is once if that stays."""
@@ -198,7 +191,7 @@ class Frame:
         if place is None or place in self.lists:
             self.write(name, self.out(ref), note, result)
         else:
-            self.arena.once.append(Once(Line(name, place, note, result), place, None))
+            self.arena.once.append(Line(name, place, note, result, place))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
         """An instruction as an expression, which writes to `out`, or where its result lies.
@@ -231,7 +224,7 @@ class Frame:
         return f"{self.names.library('empty')}({shape}, {like.dtype.str!r})"
 
 
-def _views(take: Callable[[Any], Any], rows: Iterable[Array]) -> list[Array]:
+def _views(take: Any, rows: Iterable[Array]) -> list[Array]:
     """A view of each row."""
     return [*map(take, rows)]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from operator import call, itemgetter, methodcaller
+from functools import partial
+from operator import call
 from typing import Any
 
 from tapegrad.declare.parts import PART
+from tapegrad.errors.lines import Place
 from tapegrad.errors.source import statement_at
 from tapegrad.ops.casting import astype, copy
 from tapegrad.ops.indexing import HOLE, getitem
@@ -15,7 +17,6 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program import cost
-from tapegrad.program.arena import Once
 from tapegrad.program.blocks import write_blocks
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.writing import write_control
@@ -36,7 +37,7 @@ def write_instructions(frame: Frame) -> None:
     instructions, runs, ended = frame.program.instructions, frame.plan.runs, _ended(frame)
     # an instruction that a pass moved up begins no stage
     stages = list(STAGES) if any(x.stage != STAGES[0] for x in instructions) else []
-    headed: tuple[str, int] | None = None
+    headed: Place | None = None
     whole = ""
     for i, instruction in enumerate(instructions):
         stage, place, n = instruction.stage, instruction.place, len(frame.lines)
@@ -51,8 +52,8 @@ def write_instructions(frame: Frame) -> None:
                 del stages[: stages.index(stage) + 1]
                 heads.append(stage)
             is_backward = STAGES[1] in (stage, frame.stage)
-            if is_backward and place and place.number and (place.file, place.number) != headed:
-                headed, text = (place.file, place.number), ""
+            if is_backward and place and place.number and place != headed:
+                headed, text = place, ""
                 # for a reader alone, since it takes long; further lines of it stand for themselves
                 if frame.names.literal:
                     before, whole = whole, statement_at(place)
@@ -94,7 +95,7 @@ def _updated(frame: Frame, i: int, instruction: Instruction) -> bool:
         return False
     update = names.new(f"rows_{i}")
     function = names.of(RowUpdates, "RowUpdates")
-    frame.arena.once.append(Once(Line(update, f"{function}()"), function, call))
+    frame.arena.once.append(Line(update, f"{function}()", of=function, take=call))
     frame.updates.add(ref)
     arguments = [frame.operand(x) for x in instruction.operands]
     arguments += [f"{name}=True" for name, x in instruction.options.items() if x is True]
@@ -123,50 +124,40 @@ def _is_row_update(program: Code, instruction: Instruction) -> bool:
 def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     """Have a view of memory that stays in place made once, or once for each row."""
     base: Any = instruction.operands[0]
+    op, options = instruction.op, instruction.options
     ref, place = frame.plan.refs[i], frame.places.get(base)
     if place is None or len(instruction.operands) > 1:
         return False
-    take: Any
-    if instruction.op is getitem:
-        index = instruction.options["index"]
+    if op is getitem:
+        index, in_order = options["index"], False
         # a number is copied, and so is what a mask selects
         is_view = (instruction.shape != () or Ellipsis in index) and bool not in map(type, index)
-        in_order, take = False, itemgetter(index)
-    elif instruction.op is reshape:
+    elif op is reshape:
         is_view = in_order = place not in frame.strided
-        take = methodcaller("reshape", instruction.shape)
     else:
         is_view, in_order = True, frame.plan.turned.get(base) == axes_of(instruction)
-        take = methodcaller("transpose", instruction.options.get("axes"))
-    if not is_view:
-        return False
-    name, note = frame.values[ref], f"a view of {frame.values[base]}"
-    frame.view(name, place, take, frame.expression(i, values={base: ""}), note, instruction)
-    frame.places[ref] = name
-    if not in_order:
-        frame.strided.add(name)
-    return True
+    if is_view:
+        name = frame.places[ref] = frame.values[ref]
+        text, note = frame.expression(i, values={base: ""}), f"a view of {frame.values[base]}"
+        frame.view(Line(name, text, note, instruction, place, partial(op.forward, **options)))
+        if not in_order:
+            frame.strided.add(name)
+    return is_view
 
 
 def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have a result that is filled by an assignment lie in its place."""
-    ref = frame.plan.refs[i]
-    if not frame.out(ref) or not is_filled(instruction):
-        return False
-    frame.lies_in_place(ref)
-    value = frame.operand(instruction.operands[0])
-    frame.write(f"{frame.values[ref]}[...]", value, instruction.note, instruction)
-    return True
-
-
-def _joined(frame: Frame, i: int, instruction: Instruction) -> bool:
-    """Have the parts of a concatenation copied to its place, one by one."""
-    ref = frame.plan.refs[i]
-    place, parts = frame.out(ref), frame.plan.filled.get(ref)
-    if not place or parts is None:
+    """Have a result that is filled by assignments lie in its place: as a whole, or by parts."""
+    ref, is_whole = frame.plan.refs[i], is_filled(instruction)
+    place, parts = frame.out(ref), frame.plan.filled.get(ref, ())
+    if not place or not (is_whole or parts):
         return False
     name, stays = frame.values[ref], ref in frame.places
-    frame.lies_in_place(ref, "its parts are written there", instruction)
+    if is_whole:
+        frame.lies_in_place(ref)
+        value = frame.operand(instruction.operands[0])
+        frame.write(f"{name}[...]", value, instruction.note, instruction)
+    else:
+        frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:
         if not part.direct:
             target = f"{name}[{index_text(part.index)}]"
@@ -182,8 +173,7 @@ _SPECIAL: Mapping[Any, Callable[[Frame, int, Instruction], bool]] = {
     PART: _is_part_of_control,
     **dict.fromkeys([index_add, add_scaled_rows], _updated),
     **dict.fromkeys([getitem, reshape, transpose], _view),
-    **dict.fromkeys([copy, broadcast_to, astype], _filled),
-    **dict.fromkeys([concatenate, stack], _joined),
+    **dict.fromkeys([copy, broadcast_to, astype, concatenate, stack], _filled),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.program.ir import Instruction
@@ -25,12 +25,17 @@ class Line(NamedTuple):
         A comment.
     result
         The instruction whose result is assigned, if any: the comment begins with its shape.
+    of, take
+        For a line that is run once, and need not be compiled: the name of what it is made of, and
+        a function of that; None for the same by another name.
     """
 
     target: str
     expression: str
     note: str = ""
     result: Instruction | None = None
+    of: str = ""
+    take: Callable[[Any], Any] | None = None
 
     @property
     def comment(self) -> str:

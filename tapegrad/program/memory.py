@@ -84,14 +84,12 @@ class Plan:
         # the memory that is in use from each instruction on; that of a concatenation is from the
         # first part that is written there to the last use of any
         begins: list[Ref | None] = [*self.refs, None]
-        whole: dict[Any, Ref] = {}
-        for ref, parts in self.filled.items():
-            direct: list[Any] = [x.value for x in parts if x.direct]
-            if direct:
-                whole |= dict.fromkeys(direct, ref)
-                ends[ref] = max(ends[x] for x in (ref, *direct))
-                begins[ref.index] = None
-                begins[min(direct).index] = ref
+        placed = [(x.value, of) for of, parts in self.filled.items() for x in parts if x.direct]
+        whole: dict[Any, Ref] = dict(placed)
+        for x, of in sorted(whole.items()):
+            ends[of] = max(ends[of], ends[x])
+            if begins[of.index]:
+                begins[of.index], begins[x.index] = None, of
         owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
         self._owners = set(owner.values())
         for x in self._owners:

@@ -67,7 +67,7 @@ def source(program: Code) -> str:
     """
     frame = written(program, Names(literal=True))
     arena = frame.arena
-    once = [*[x.line for x in arena.memory], *[x.line for x in arena.once]]
+    once = [*[x.line for x in arena.memory], *arena.once]
     head = [Line("", "", "made once, before the first call")] if once else []
     return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
 

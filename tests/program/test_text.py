@@ -51,11 +51,11 @@ def test_what_is_made_once_is_what_its_lines_say(drawn):
     maker = runner(tg.compile(drawn.step).program(*drawn.arguments[0]))
     names = dict(maker.namespace)
     maker.arena.fill(names)
-    for line, of, _ in maker.arena.once:
+    for line in maker.arena.once:
         got, wanted = names[line.target], eval(line.expression, names)
         if isinstance(got, RowUpdates):
             assert isinstance(wanted, RowUpdates)
-        elif of == line.target:
+        elif line.of == line.target:
             # a constant that is at hand
             assert (got.dtype, got.tolist()) == (wanted.dtype, wanted.tolist())
         elif isinstance(got, list):
@@ -64,7 +64,7 @@ def test_what_is_made_once_is_what_its_lines_say(drawn):
         else:
             assert got.__array_interface__ == wanted.__array_interface__
             # NumPy takes the same array for input and output sooner than a view of it
-            assert (got is names[of]) == (wanted is names[of])
+            assert (got is names[line.of]) == (wanted is names[line.of])
 
 
 @depth("program, as text")
