@@ -74,12 +74,25 @@ class RowUpdates:
             return readonly_array(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
         rows = table.take(changed, 0)
+        # for each row, its last place in this call
+        if not self._last.size:
+            self._last = np.full(len(table), -1)
         first = self._count
-        last = self._last_of(changed, len(table))
-        newest, guard = self._memory_of(table), self._guard
-        updated = np.array(table, order="C") if newest is None else self._up_to_date(table, first)
+        self._count += changed.size
+        self._last[changed] = np.arange(first, self._count)
+        last = self._last.take(changed) - first
+        # the caller may have set the strides of the array that it received
+        guard, is_known = self._guard, table.base is not None and table.flags.c_contiguous
+        newest = self._newest() if is_known and table.base is guard() else None
         # which is lost if an error ends this call
-        self._older = None
+        updated, self._older = self._older, None
+        if newest is None or updated is None or self._older_guard() is not None:
+            updated = np.array(table, order="C")
+        else:
+            updated.setflags(write=True)
+            stale = self._changed[self._last.take(self._changed) < first]
+            if stale.size:
+                set_rows(updated, stale, table.take(stale, 0))
         if factor is None:
             set_rows(updated, changed, np.add(rows, values, rows))
             add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
@@ -92,30 +105,3 @@ class RowUpdates:
         self._guard = weakref.ref(result.base)  # type: ignore[arg-type]
         self._changed = changed
         return result
-
-    def _last_of(self, changed: Array, n_rows: int) -> Array:
-        """For each row, its last place in this call."""
-        if not self._last.size:
-            self._last = np.full(n_rows, -1)
-        first = self._count
-        self._count += changed.size
-        self._last[changed] = np.arange(first, self._count)
-        last: Array = self._last.take(changed) - first
-        return last
-
-    def _memory_of(self, table: Array) -> Array | None:
-        """The array that owns the table's memory, if it is the newest table as handed out."""
-        whole = table.base is not None and table.base is self._guard()
-        # the caller may have set the strides of the array that it received
-        return self._newest() if whole and table.flags.c_contiguous else None
-
-    def _up_to_date(self, table: Array, first: int) -> Array:
-        """An array like the newest table, or a copy, except for the updates from `first` on."""
-        if self._older is None or self._older_guard() is not None:
-            return np.array(table)
-        older = self._older
-        older.setflags(write=True)
-        stale = self._changed[self._last.take(self._changed) < first]
-        if stale.size:
-            set_rows(older, stale, table.take(stale, 0))
-        return older
