@@ -158,27 +158,18 @@ class Plan:
 
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
         """The values, of these that it uses last, that an instruction may write its result over."""
-        instructions = self._program.instructions
-        instruction = instructions[i]
-        operands, shape, dtype = instruction.operands, instruction.shape, instruction.dtype
-        if instruction.op is add_at_places:
+        instruction, like = self._program.instructions[i], self._program.like
+        op, operands, layout = instruction.op, instruction.operands, like(self.refs[i])
+        # its own transforms along several axes write over what each of them reads
+        is_over = instruction.is_elementwise or op in (fft, ifft, keep)
+        if op is add_at_places:
             # whatever else it needs is read before anything is written
             operands = operands[:1]
-        else:
-            # its own transforms along several axes write over what each of them reads
-            is_over = instruction.is_elementwise or instruction.op in (fft, ifft, keep)
-            # NumPy copies a single element that it would write over, in thrice the time of the call
-            if not is_over or math.prod(shape) == 1:
-                return []
+        # NumPy copies a single element that it would write over, in thrice the time of the call
+        elif not is_over or math.prod(layout.shape) == 1:
+            return []
         apart = self._owners if len(self.runs[i]) > 1 else ()
-        return [
-            x
-            for x in ended
-            if x in operands
-            and x not in apart
-            and (old := instructions[x.index]).shape == shape
-            and old.dtype == dtype
-        ]
+        return [x for x in ended if x in operands and x not in apart and like(x) == layout]
 
     def _take(self, x: Ref) -> None:
         """Assign a free place, or a new buffer, to a value."""
