@@ -84,20 +84,17 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
 
     A quotient is a multiple only by a power of two, whose reciprocal is exact.
     """
-    operands = instruction.operands
-    if instruction.op is negative:
+    op, operands = instruction.op, instruction.operands
+    if op is negative:
         return -1.0, operands[0]
-    if instruction.op is add and operands[0] == operands[1]:
+    if op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
-    if instruction.op is divide:
-        number = finite(builder, operands[1])
-        exact = number is not None and math.frexp(abs(number))[0] == 0.5
-        return (1 / number, operands[0]) if number and exact else (None, None)
-    if instruction.op is multiply:
-        for factor, x in (operands, operands[::-1]):
-            number = finite(builder, factor)
-            if number is not None and type(x) is Ref:
-                return number, x
+    for x, factor in orders(op, operands) if op is multiply or op is divide else ():
+        number = finite(builder, factor)
+        if number is not None and op is divide:
+            number = 1 / number if math.frexp(abs(number))[0] == 0.5 else None
+        if number is not None and type(x) is Ref:
+            return number, x
     return None, None
 
 

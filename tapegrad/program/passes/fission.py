@@ -172,7 +172,7 @@ def split_loops(builder: Builder) -> None:
             sides = Sides(loop)
             if sides.before or sides.after:
                 results = _split(sides, builder, instruction)
-                for i in [*builder.users[builder.at]]:
+                for i in sorted(builder.users[builder.at]):
                     builder.replace(i, results[builder.instructions[i].options["index"]])
 
     builder.rewrite(visit, LOOPS)

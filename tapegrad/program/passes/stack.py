@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tapegrad.declare.abstract import stand_in
@@ -170,7 +170,16 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
     wholes: list[Any] = []
     first: Any = None
     length = 0
-    for x, rest in _from_the_last(builder, instruction, uses):
+    # the terms of a sum that is added up one by one, from the last, and what each is added to
+    terms: list[tuple[Any, Any]] = []
+    total: Instruction | None = instruction
+    while total is not None:
+        rest, x = total.operands
+        if builder.op(x) is not scatter:
+            x, rest = rest, x
+        terms.append((x, rest))
+        total = builder.source(rest, add) if uses[rest] == 1 else None
+    for x, before in (*terms, (rest, None)):
         scattered = builder.source(x, scatter)
         if scattered is None or scattered.shape != shape:
             break
@@ -183,30 +192,16 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
         parts.setdefault(place, []).append(part)
         if length != shape[place.axis] or not are_whole(sorted(parts), shape):
             continue
-        if max(map(len, parts.values())) + (rest is not None) <= 2:
+        if max(map(len, parts.values())) + (before is not None) <= 2:
             joined = [_total(builder, parts[place]) for place in sorted(parts)]
             if place.is_row:
                 wholes.append(builder.emit(stack, *joined))
             else:
                 wholes.append(concatenated(builder, joined, place.axis))
-            first, parts, length = rest, {}, 0
+            first, parts, length = before, {}, 0
     if not wholes:
         return None
     return _total(builder, [*([] if first is None else [first]), *reversed(wholes)])
-
-
-def _from_the_last(
-    builder: Builder, instruction: Instruction, uses: Counter[Any]
-) -> Iterator[tuple[Any, Any]]:
-    """The terms of a sum that is added up one by one, and the sum that each is added to."""
-    total: Instruction | None = instruction
-    while total is not None:
-        rest, x = total.operands
-        if builder.op(x) is not scatter:
-            x, rest = rest, x
-        yield x, rest
-        total = builder.source(rest, add) if uses[rest] == 1 else None
-    yield rest, None
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
