@@ -34,13 +34,11 @@ from tapegrad.tree.ownership import owned_copy
 
 def is_filled(instruction: Instruction) -> bool:
     """Whether a result is filled by an assignment: a copy, or broadcast or converted, and small."""
-    return instruction.op is copy or _is_spread(instruction)
-
-
-def _is_spread(instruction: Instruction) -> bool:
-    # an assignment starts sooner than a call, which takes most of the time of so few elements
-    spread = instruction.op is broadcast_to or instruction.op is astype
-    return spread and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
+    op = instruction.op
+    if op is broadcast_to or op is astype:
+        # an assignment starts sooner than a call, which takes most of the time of so few elements
+        return math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
+    return op is copy
 
 
 # the functions that a source calls by their own names: NumPy's, and some that stand for ops
@@ -162,12 +160,10 @@ def _einsum(*operands: Any) -> str | None:
 
 def _keep(condition: Any, x: Any) -> str:
     """`keep` into a buffer, which is for floating arrays and masks of their shape."""
-    fits = (
-        not (condition is None or x is None or getattr(x, "number", None))
-        and (condition.dtype.kind, x.dtype.kind) == ("b", "f")
-        and x.shape == condition.shape
-    )
-    return "{keep}({0}, {1}, {out})" if fits else "{where}({0}, {1}, 0)"
+    is_array = not (condition is None or x is None or x.number) and x.shape == condition.shape
+    if is_array and (condition.dtype.kind, x.dtype.kind) == ("b", "f"):
+        return "{keep}({0}, {1}, {out})"
+    return "{where}({0}, {1}, 0)"
 
 
 def _irfft(a: Any) -> str | None:
@@ -232,7 +228,9 @@ def template_of(of: Callable[[Ref], Any], instruction: Instruction) -> str:
         values = [example(of(x)) if type(x) is Ref else x for x in instruction.operands]
         if exactly(op, values) is not op.forward:
             return _WHOLE.get(op.forward, "{whole}({arguments})")
-    template = "{full}({shape}, {0}, {dtype})" if _is_spread(instruction) else TEMPLATES.get(op)
+    template = TEMPLATES.get(op)
+    if op is not copy and is_filled(instruction):
+        template = "{full}({shape}, {0}, {dtype})"
     if callable(template):
         operands = [of(x) if type(x) is Ref else None for x in instruction.operands]
         template = template(*operands)

@@ -119,9 +119,8 @@ def _header(frame: Frame) -> list[str]:
     whole = f" of {size:,} bytes in all" if size else ""
     lines = [f"# {_shown(program.label)}: {counts}{whole}"]
     for i, argument in enumerate(program.inputs):
-        kind = f"{argument.dtype} {argument.shape}"
-        if argument.number:
-            kind = f"a Python {argument.number}"
+        number, shape = argument.number, f"{argument.dtype} {argument.shape}"
+        kind = f"a Python {number}" if number else shape
         lines.append(f"#   {frame.values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
     for name, constant in _held(frame).items():
         kind = "captured" if constant.captured else "computed when compiled"
