@@ -125,9 +125,9 @@ def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
         return operands
     dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
-    # which is not that of the arrays if a number is complex and they are not
-    is_kept = dtype.kind in "fc" and np.result_type(dtype, *numbers) == dtype
-    if not is_kept or not _takes(instruction.op.forward, dtype):
+    if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
+        return operands
+    if dtype.kind == "f" and complex in map(type, numbers):
         return operands
     # a number that is too large is left to the run, which warns
     if any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
