@@ -24,7 +24,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
-from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, with_user_warnings
+from tapegrad.errors.lines import DEFAULT, STATE
 from tapegrad.errors.words import Printed
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
@@ -43,7 +43,7 @@ from tapegrad.program.ir import (
     refs_to,
 )
 from tapegrad.program.observe import array_names, noted, short_names, steps
-from tapegrad.program.text import runner, source
+from tapegrad.program.text import Runs, runner, runs_of, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 if TYPE_CHECKING:
@@ -95,24 +95,19 @@ class Program(Code, Printed):
     def _run(self) -> Callable[..., Any]:
         """A function of the leaves that vary, one an input; the source is written for it."""
         # those that are idle, each with its own buffers
-        idle: list[Callable[..., Any]] = []
-        make, get, put, default, logging = runner(self), STATE.get, STATE.set, DEFAULT, LOGGING
+        idle: list[Runs] = []
+        make, state, default = runs_of(runner(self)), STATE.get, DEFAULT
 
         def run(*values: Any) -> Any:
             try:
-                called = idle.pop()
+                runs = idle.pop()
             except IndexError:
-                called = make()
-            state = get(default)
+                runs = make()
             try:
-                if state is not default:
-                    return with_user_warnings(called, *values)
-                # the same in half the time
-                put(logging)
-                return called(*values)
+                # NumPy's error state is for the run
+                return runs[state(default) is default](*values)
             finally:
-                put(state)
-                idle.append(called)
+                idle.append(runs)
 
         return run
 

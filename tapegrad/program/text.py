@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import builtins
 import math
+import sys
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType
+from contextvars import Context
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
 from typing import Any
 
 import attrs
 import numpy as np
 
+from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
 from tapegrad.program.arena import Arena, buffer
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.expressions import Names
@@ -176,3 +180,45 @@ def _write_results(frame: Frame) -> None:
         returned.append(text)
         seen.update([x] if value is not None else [])
     frame.write("", f"return {packed(program.structure, returned, names)}")
+
+
+# a run for any error state of NumPy's, and one for the state that it begins with
+Runs = tuple[Callable[..., Any], Callable[..., Any]]
+
+# values that run no code of the user's
+_PLAIN = (
+    *(np.ndarray, np.generic, np.ufunc, np.dtype, type(np.concatenate)),
+    *(BuiltinFunctionType, MethodDescriptorType),
+)
+
+
+def runs_of(make: Maker) -> Callable[[], Runs]:
+    """A function that makes runs of a program in pairs, from one that makes them singly.
+
+    The second of a pair has one context for all its calls, where that is set once, which takes a
+    quarter of the time. The caller's context variables are not seen there, so it is for programs
+    that call NumPy and this package alone.
+    """
+    # from Python 3.14 on, the filters of warnings may be among those variables
+    are_seen = getattr(sys.flags, "context_aware_warnings", False)
+    alone = not are_seen and all(map(_is_ours, make.namespace.values()))
+
+    def pair() -> Runs:
+        run = make()
+        if not alone:
+            return partial(with_user_warnings, run), partial(with_user_warnings, run)
+        context = Context()
+        context.run(warn_at_users_line)
+        return partial(with_user_warnings, run), partial(context.run, run)
+
+    return pair
+
+
+def _is_ours(x: Any) -> bool:
+    """Whether a name of a program stands for what runs no code of the user's."""
+    if isinstance(x, FunctionType | type):
+        # None for a function of code that was executed in a namespace without a name
+        return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))
+    if type(x) in (tuple, dict):
+        return all(map(_is_ours, x.values() if type(x) is dict else x))
+    return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)
