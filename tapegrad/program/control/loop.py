@@ -220,3 +220,10 @@ def n_lines(code: Code) -> int:
 def stacked(rows: list[Any], shape: tuple[int, ...], dtype: Any) -> Array:
     """Rows of a shape, possibly none, as one array."""
     return np.array(rows, dtype).reshape(len(rows), *shape)
+
+
+def closed(arrays: Sequence[Array]) -> Parts:
+    """The results of a loop or of a branch, which nobody can change."""
+    for x in arrays:
+        x.setflags(write=False)
+    return Parts(tuple(arrays))

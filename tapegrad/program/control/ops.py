@@ -45,6 +45,7 @@ from tapegrad.program.control.loop import (
     Branch,
     Loop,
     caller,
+    closed,
     codes_in,
     n_lines,
     results_of,
@@ -63,7 +64,6 @@ from tapegrad.program.ir import (
 from tapegrad.program.program import Program
 from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.ownership import readonly_array
 
 
 def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:
@@ -95,7 +95,7 @@ def _looped(*operands: Any, loop: Loop) -> Parts:
     if steps is None:
         pairs = zip(stacks, likes, strict=True)
         stacks = [stacked([*x.values()], y.shape[1:], y.dtype) for x, y in pairs]
-    return Parts(tuple(map(readonly_array, (*carry, *stacks))))
+    return closed([*carry, *stacks])
 
 
 def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
@@ -405,7 +405,7 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     """The chosen program, run."""
     results = caller(branch.on_true if pred else branch.on_false)(list(operands))
     # a result may be an operand, or a view of one
-    return Parts(tuple([readonly_array(np.array(x)) for x in results]))
+    return closed([np.array(x) for x in results])
 
 
 def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
