@@ -123,6 +123,8 @@ class Names:
     def function(self, op: Rules) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
         forward = op.forward
+        if name := self._known.get(id(forward)):
+            return name
         if isinstance(forward, np.ufunc) and _LIBRARY.get(forward.__name__) is forward:
             return self.library(forward.__name__)
         is_ours = key_of(op) is not None and (op.name in OPS or op.name in _RESERVED)

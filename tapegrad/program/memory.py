@@ -158,18 +158,19 @@ class Plan:
 
     def _overwritten(self, i: int, ended: list[Ref]) -> list[Ref]:
         """The values, of these that it uses last, that an instruction may write its result over."""
-        instruction, like = self._program.instructions[i], self._program.like
-        op, operands, layout = instruction.op, instruction.operands, like(self.refs[i])
+        instructions = self._program.instructions
+        instruction, apart = instructions[i], self._owners if len(self.runs[i]) > 1 else ()
+        op, operands, shape = instruction.op, instruction.operands, instruction.shape
         # its own transforms along several axes write over what each of them reads
         is_over = instruction.is_elementwise or op in (fft, ifft, keep)
         if op is add_at_places:
             # whatever else it needs is read before anything is written
             operands = operands[:1]
         # NumPy copies a single element that it would write over, in thrice the time of the call
-        elif not is_over or math.prod(layout.shape) == 1:
+        elif not is_over or math.prod(shape) == 1:
             return []
-        apart = self._owners if len(self.runs[i]) > 1 else ()
-        return [x for x in ended if x in operands and x not in apart and like(x) == layout]
+        olds = [(x, instructions[x.index]) for x in ended if x in operands and x not in apart]
+        return [x for x, y in olds if y.shape == shape and y.dtype == instruction.dtype]
 
     def _take(self, x: Ref) -> None:
         """Assign a free place, or a new buffer, to a value."""

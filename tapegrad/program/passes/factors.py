@@ -22,7 +22,8 @@ _OUTSIDE = table(lines("-x * y -> -(x * y), if precise, typed x, typed y"))
 def _may_join(form: Form) -> bool:
     """Whether an instruction of a form may be a multiple of a multiple, or has a sign to join."""
     op, *of = form
-    numbers = op is negative or of[0] is of[1] or any(isinstance(x, float | int) for x in of)
+    doubled = op is add and of[0] is of[1]
+    numbers = op is negative or doubled or any(isinstance(x, float | int) for x in of)
     signs = negative in of or (multiply in of and op in (add, subtract))
     return signs or (numbers and not {multiply, divide, add}.isdisjoint(of))
 
