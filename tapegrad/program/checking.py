@@ -135,7 +135,7 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
     try:
         like = evaluate(op, operands, instruction.options)
     except Exception as error:
-        undefined = isinstance(error, np.linalg.LinAlgError | ArithmeticError | ImportError)
+        undefined = isinstance(error, np.linalg.LinAlgError | ZeroDivisionError | ImportError)
         if undefined and op.like is None:
             # not defined for these numbers, or SciPy is missing
             return stated
