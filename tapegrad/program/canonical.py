@@ -87,7 +87,7 @@ def _getitem(x: Instruction, of: Operands) -> Resolved:
     if dtype != of.dtype(taken):
         # one of NumPy's numbers, which are in native byte order as the array is not
         return x.op, {"index": parts}
-    if _takes_all(parts, shape):
+    if math.prod(shape) == math.prod(x.shape) and _are_forward(parts):
         return reshape, {"shape": x.shape}
     # NumPy converts a number of its own in each call, as it does one of Python's; an integer stays
     # one, for it may be an index
@@ -105,7 +105,7 @@ def _scatter(x: Instruction, of: Operands) -> Resolved:
     parts = _parts(x.options["index"], x.shape)
     # a Python number has no shape, and one value may fill many places
     is_array = isinstance(of.dtype(values), np.dtype)
-    if is_array and _takes_all(parts, x.shape) and math.prod(shapes[0]) == math.prod(x.shape):
+    if is_array and math.prod(shapes[0]) == math.prod(x.shape) and _are_forward(parts):
         return reshape, {"shape": x.shape}
     return x.op, {"shape": x.shape, "index": parts}
 
@@ -115,12 +115,9 @@ def _is_rows(x: Instruction, dtype: Any) -> bool:
     return x.options["index"] == (HOLE,) and isinstance(dtype, np.dtype) and dtype.kind in "iu"
 
 
-def _takes_all(parts: tuple[Any, ...], shape: Shape) -> bool:
-    """Whether an index takes a whole array, and only adds or drops axes."""
-    lengths = iter(shape)
-    taken = [(part, next(lengths)) for part in parts if part is not None]
-    # a single place is taken by its number
-    return all(part == slice(None) or (length == 1 and type(part) is int) for part, length in taken)
+def _are_forward(parts: tuple[Any, ...]) -> bool:
+    """Whether an index takes elements in their order, so that one that takes all is a reshape."""
+    return all(type(part) is not slice or part.step is None or part.step > 0 for part in parts)
 
 
 def _parts(index: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
@@ -180,14 +177,7 @@ def are_whole(places: Sequence[Place | None], shape: Shape) -> bool:
 CANONICAL: Mapping[Any, Resolve] = {
     **dict.fromkeys((reshape, expand_dims, squeeze), _reshape),
     **dict.fromkeys((transpose, swapaxes), _transpose),
-    **dict.fromkeys(
-        (
-            *(reduction.sum, reduction.mean, reduction.prod, reduction.max, reduction.min),
-            *(reduction.any, reduction.all, reduction.count_nonzero),
-            *(reduction.argmax, reduction.argmin),
-        ),
-        _reduction,
-    ),
+    **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduction),
     **dict.fromkeys((concatenate, stack), _joined),
     getitem: _getitem,
     scatter: _scatter,
