@@ -7,11 +7,12 @@ only what it changes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.rules import Rules
@@ -24,12 +25,11 @@ from tapegrad.program.ir import (
     STAGES,
     Code,
     Constant,
-    Input,
+    Fields,
     Instruction,
     Operand,
     Ref,
     content,
-    content_of,
     example,
     inputs_at,
     refs_to,
@@ -40,10 +40,12 @@ NUMBER = object()
 
 
 class Builder:
-    """A program under construction, which passes change in place.
+    """A program under construction, which passes change in place; what is equal is shared.
 
     Attributes
     ----------
+    program
+        The program that it begins as.
     inputs, constants
         As of the program.
     instructions
@@ -66,8 +68,6 @@ class Builder:
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
         The number of the instruction of each content, or of one that had it.
-    holds_complex
-        Whether there is or was a complex number.
     at, stage, place
         The instruction that `rewrite` has reached, and the stage and place of new instructions.
     now
@@ -76,26 +76,16 @@ class Builder:
         During `rewrite`, what stands in the place of each value replaced so far.
     """
 
-    def __init__(
-        self,
-        inputs: tuple[Input, ...],
-        constants: Iterable[Constant] = (),
-        passes: tuple[Callable[..., Any], ...] = (),
-    ) -> None:
-        self.inputs = inputs
-        self.constants = list(constants)
+    def __init__(self, program: Code, passes: tuple[Callable[..., Any], ...] = ()) -> None:
+        self.program = program
+        self.inputs = program.inputs
+        self.constants = list(program.constants)
         self.instructions: list[Instruction] = []
-        self.refs: list[Ref] = []
-        self.outputs: tuple[Any, ...] = ()
+        self.refs = refs_to(program.instructions)
         self.passes = passes
         self.by_op = defaultdict[Rules, set[int]](set)
         self.users: list[set[int]] = []
         self.forms: list[Form] = []
-        given: list[Any] = [*inputs, *self.constants]
-        self.holds_complex = any(x.dtype.kind == "c" for x in given)
-        # those that may be needed no longer
-        self._unused: list[int] = []
-        self.order = ()
         self.contents: dict[Any, int] = {}
         self.at = 0
         self.stage = STAGES[0]
@@ -106,33 +96,27 @@ class Builder:
         self._stale: set[int] = set()
         self._ahead: list[tuple[int, int]] = []
         # constants by content, and those that a number fills
-        self._alike: dict[Constant, Ref] = {}
-        for i, constant in enumerate(self.constants):
-            self._alike.setdefault(constant, Ref("constant", i))
+        self._alike = {x: Ref("constant", i) for i, x in enumerate(self.constants)}
         self._filled: dict[Any, Ref] = {}
-
-    @classmethod
-    def of_program(cls, program: Code, passes: tuple[Callable[..., Any], ...]) -> Builder:
-        """A Builder that holds a program, to be improved by passes; it shares what is equal."""
-        builder = cls(program.inputs, program.constants, passes)
-        builder.refs, replaced = refs_to(program.instructions), builder.replaced
+        replaced = self.replaced
+        self.order = range(len(program.instructions))
         for i, x in enumerate(program.instructions):
             if replaced and not replaced.keys().isdisjoint(x.operands):
                 x = x.using(replaced)
-            builder.instructions.append(x)
-            builder.users.append(set())
-            first = builder.contents.setdefault(content(x), i)
+            self.instructions.append(x)
+            self.users.append(set())
+            first = self.contents.setdefault(content(x), i)
             if first == i:
-                builder.by_op[x.op].add(i)
-                builder.forms.append(builder._form(i, x))
+                self.by_op[x.op].add(i)
+                self.forms.append(self._form(i, x))
             else:
-                replaced[builder.refs[i]] = builder.refs[first]
-                builder.name(builder.refs[first], x.name)
-                builder.forms.append(())
-        builder.order = [*builder.contents.values()]
-        builder._unused = [i for i, users in enumerate(builder.users) if not users]
-        builder.outputs, builder.replaced = tuple(map(builder._current, program.outputs)), {}
-        return builder
+                replaced[self.refs[i]] = self.refs[first]
+                self.name(self.refs[first], x.name)
+                self.forms.append(())
+                del self.ranks[i]
+        # those that may be needed no longer
+        self._unused = [i for i, users in enumerate(self.users) if not users]
+        self.outputs, self.replaced = tuple(map(self._current, program.outputs)), {}
 
     # --- writing ----------------------------------------------------------------------
 
@@ -143,7 +127,6 @@ class Builder:
         ref = self._alike.setdefault(new, Ref("constant", n))
         if ref[1] == n:
             self.constants.append(new)
-            self.holds_complex |= new.dtype.kind == "c"
         return ref
 
     def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
@@ -162,15 +145,12 @@ class Builder:
         instruction = self.current(instruction)
         if instruction.op in CANONICAL:
             instruction = self.canonical(instruction)
-        return self._written(instruction, content(instruction))
-
-    def _written(self, instruction: Instruction, key: Any) -> Ref:
-        if self.place is not None and instruction.place is None:
-            instruction = instruction.but(place=self.place)
         i = len(self.instructions)
-        first = self._first(i, key)
+        first = self._first(i, content(instruction))
         if first != i:
             return self.refs[first]
+        if self.place is not None and instruction.place is None:
+            instruction = instruction.but(place=self.place)
         ref = Ref("instruction", i)
         self.refs.append(ref)
         self.instructions.append(instruction)
@@ -185,20 +165,12 @@ class Builder:
     def emit(
         self, op: Rules, *operands: Operand, note: str = "", like: Any = None, **options: Any
     ) -> Ref:
-        """Write an op; its shape and dtype are inferred, if they are not known.
-
-        If they are, its options are resolved, as `canonical` says.
-        """
-        operands = tuple([self.replaced.get(x, x) for x in operands])
-        key = content_of(op, operands, options) if like or op not in CANONICAL else None
-        first = self.contents.get(key)
-        if first is not None and self._has(first, key) and self.ranks[first] < self.now:
-            return self.refs[first]
-        shape, dtype = like or infer(op, [self.like(x) for x in operands], options)
-        new = Instruction(
-            op, operands, options, shape, dtype, False, note, "", self.stage, self.place
-        )
-        return self.append(new) if key is None else self._written(self.current(new), key)
+        """Write an op; its shape and dtype are inferred, if they are not known."""
+        if like is None:
+            result = np.asarray(evaluate(op, [self.like(x) for x in operands], options))
+            like = result.shape, result.dtype
+        rest = *like, False, note, "", self.stage, self.place
+        return self.append(Fields(op, operands, options, *rest).sealed())
 
     def inlined(self, code: Code, operands: Sequence[Any], stage: str) -> list[Any]:
         """Write a program's instructions; return what its outputs are for these inputs."""
@@ -206,11 +178,8 @@ class Builder:
         values: dict[Any, Any] = dict(zip(inputs, map(self._current, operands), strict=True))
         values |= {Ref("constant", i): self.constant(x) for i, x in enumerate(code.constants)}
         for ref, instruction in zip(refs_to(code.instructions), code.instructions, strict=True):
-            current = tuple([values.get(x, x) for x in instruction.operands])
-            x = instruction
-            fields = x.op, current, x.options, x.shape, x.dtype, x.number, x.note, x.name
-            written = Instruction(*fields, stage, x.place or self.place)
-            values[ref] = self._written(written, content(written))
+            place = instruction.place or self.place
+            values[ref] = self.append(instruction.using(values, stage=stage, place=place))
         return [values.get(x, x) for x in code.outputs]
 
     def canonical(self, instruction: Instruction) -> Instruction:
@@ -221,19 +190,9 @@ class Builder:
         return instruction.but(op=op, options=KEPT(options))
 
     def current(self, instruction: Instruction) -> Instruction:
-        """An instruction on what stands in the place of its operands while `rewrite` runs.
-
-        Raises
-        ------
-        AssertionError
-            If an operand is not in the program, or comes later.
-        """
+        """An instruction on what stands in the place of its operands while `rewrite` runs."""
         if self.replaced and not self.replaced.keys().isdisjoint(instruction.operands):
             instruction = instruction.using(self.replaced)
-        ranks, now = self.ranks, self.now
-        for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction" and ranks.get(x[1], now) >= now:
-                raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
         return instruction
 
     def name(self, ref: Any, name: str) -> None:
@@ -271,12 +230,9 @@ class Builder:
 
     def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
         """The instruction that makes a value, if there is one (of this op)."""
-        if type(x) is not Ref:
+        if type(x) is not Ref or x[0] != "instruction":
             return None
-        kind, index = x
-        if kind != "instruction":
-            return None
-        instruction = self.instructions[index]
+        instruction = self.instructions[x[1]]
         return instruction if op is None or instruction.op is op else None
 
     def op(self, x: Any) -> Any:
@@ -345,7 +301,7 @@ class Builder:
         self,
         visit: Visit,
         ops: Collection[Rules] | None = None,
-        where: Callable[[Form], object] | None = None,
+        where: Callable[[Form], object] = lambda form: True,
     ) -> None:
         """Replace instructions with what `visit` returns for them.
 
@@ -361,12 +317,8 @@ class Builder:
             Whether instructions of a form are visited; all are by default.
         """
         stale, forms = self._stale, self.forms
-        by_op = self.by_op
-        numbers: Iterable[int] = self.ranks
-        if ops is not None:
-            numbers = [i for op in ops for i in by_op.get(op, ())]
-        if where is not None:
-            numbers = [i for i in numbers if where(forms[i])]
+        ops = self.by_op if ops is None else ops
+        numbers = [i for op in ops for i in self.by_op.get(op, ()) if where(forms[i])]
         if not numbers and not stale:
             return
         if self.ranks[next(reversed(self.ranks))] % 2:
@@ -383,8 +335,7 @@ class Builder:
             if i in stale:
                 self._put(i, self.instructions[i])
                 form = forms[i]
-                is_met = (ops is None or form[0] in ops) and (where is None or where(form))
-                if not is_met or i not in ranks:
+                if i not in ranks or form[0] not in ops or not where(form):
                     continue
             instruction = self.instructions[i]
             self.at, self.stage, self.place = i, instruction.stage, instruction.place
@@ -431,21 +382,20 @@ class Builder:
             heappush(self._ahead, (self.ranks[i], i))
 
     def _form(self, i: int, instruction: Instruction) -> Form:
-        """The form of an instruction, which is kept as a user of its operands."""
-        users, forms = self.users, self.forms
-        self.holds_complex |= instruction.dtype.kind == "c"
-        form: list[Any] = [instruction.op]
+        """The form of an instruction, which is kept as a user of its operands.
+
+        Raises
+        ------
+        AssertionError
+            If an operand is not in the program, or comes later.
+        """
+        ranks, now = self.ranks, self.now
         for x in instruction.operands:
-            of: Any = x
-            if type(x) is Ref:
-                of, at = x
-                if of == "instruction":
-                    users[at].add(i)
-                    of = forms[at][0]
-                elif of == "constant":
-                    of = self.constants[at].kind
-            form.append(of)
-        return tuple(form)
+            if type(x) is Ref and x[0] == "instruction":
+                if ranks.get(x[1], now) >= now:
+                    raise AssertionError(f"{instruction.op.name} uses {x}: it is not computed yet")
+                self.users[x[1]].add(i)
+        return (instruction.op, *map(self.op, instruction.operands))
 
     def _release(self, i: int) -> None:
         """Keep that an instruction uses its operands no longer."""
@@ -494,15 +444,14 @@ class Builder:
             if not self.users[i] and i in self.ranks and i not in returned:
                 self._drop(i)
 
-    def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
-        """The constants, the instructions numbered in order, and the outputs.
+    def finished(self) -> Any:
+        """The program as it is now, with the instructions numbered in order.
 
         Raises
         ------
         KeyError
             If an instruction uses one that is no longer in the program, or that comes later.
         """
-        instructions = self.in_order()
         kept = sorted([x for x in self.uses() if type(x) is Ref and x[0] == "constant"])
         moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
 
@@ -510,22 +459,16 @@ class Builder:
             return tuple([moved[x] if type(x) is Ref and x[0] != "input" else x for x in xs])
 
         numbered = []
-        for i, instruction, ref in zip(self.order, instructions, self.refs, strict=False):
+        for i, ref in zip(self.order, self.refs, strict=False):
+            instruction = self.instructions[i]
             operands = new(instruction.operands)
-            same = operands == instruction.operands
-            numbered.append(instruction if same else instruction.on(operands))
+            is_same = operands == instruction.operands
+            numbered.append(instruction if is_same else instruction.on(operands))
             moved[self.refs[i]] = ref
-        return tuple([self.of(x) for x in kept]), tuple(numbered), new(self.outputs)
+        parts: dict[str, Any] = {"instructions": tuple(numbered), "outputs": new(self.outputs)}
+        return attrs.evolve(self.program, constants=tuple(map(self.of, kept)), **parts)
 
 
 Visit = Callable[[Builder, Instruction], Any]
 # an op, and for each operand the op that makes it, "input", "constant" or the number that it is
 Form = tuple[Any, ...]
-
-
-def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
-    """The shape and dtype of an op's result, for operands like these."""
-    like = evaluate(op, operands, options)
-    if type(like) is not np.ndarray:
-        like = np.asarray(like)
-    return like.shape, like.dtype

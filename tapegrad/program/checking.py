@@ -73,10 +73,9 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
         return _result(instruction, operands, what, infers)
 
     try:
-        run = interpreter(code, check)
+        outputs = interpreter(code, check)(map(example, code.inputs))
     except KeyError as error:
         raise Malformed(f"a value is used that is not there yet: {error}") from None
-    outputs = run(map(example, code.inputs))
     if any(type(x) is Parts for x in outputs):
         raise Malformed("a result is all of several at once")
     return outputs
@@ -96,13 +95,11 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
             raise Malformed(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
     if instruction.stage not in STAGES:
         raise Malformed(f"{what} is of no stage: {str(instruction.stage)[:80]!r}")
+    nin = op.forward.nin if isinstance(op.forward, np.ufunc) else 0
     # an op that passes no gradient may take any
-    if isinstance(op.vjps, tuple) and len(op.vjps) not in (0, len(operands)):
-        raise Malformed(f"{what} takes {len(op.vjps)} operands, not {len(operands)}")
-    if isinstance(op.forward, np.ufunc):
-        if options or op.forward.nin != len(operands):
-            raise Malformed(f"{what} takes {op.forward.nin} operands and no options")
-        return
+    n = nin or (len(op.vjps) if isinstance(op.vjps, tuple) else 0)
+    if n not in (0, len(operands)) or (nin and options):
+        raise Malformed(f"{what} takes {n} operands{' and no options' if nin else ''}")
     defaults = getattr(getattr(op, "signature", None), "defaults", {})
     for name, default in defaults.items() if op is not contract else ():
         # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path
@@ -127,7 +124,7 @@ def _result(instruction: Instruction, operands: list[Any], what: str, infers: In
     if instruction.number and not (is_number and instruction.dtype.kind in KINDS):
         raise Malformed(f"{what} gives no Python number")
     if op is PART:
-        index = instruction.options["index"]
+        index = instruction.options.get("index")
         if type(operands[0]) is not Parts or type(index) is not int or index < 0:
             raise Malformed(f"{what} is none of several results")
     elif not (instruction.is_elementwise or op.like is not None or infers(op)):

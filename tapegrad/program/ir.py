@@ -173,9 +173,6 @@ class Constant:
         is_same = math.isfinite(self.splat) and dtype.type(WEAK[dtype.kind](short)) == self.splat
         return short if is_same else number(self.splat)
 
-    def __hash__(self) -> int:
-        return hash(self.array.tobytes())
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.array, self.captured, self.name)
 
@@ -206,13 +203,13 @@ def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return kept
 
 
-@attrs.define(eq=False, repr=False, init=False)
-class _Fields:
-    """The fields of an instruction, while they are set."""
+@attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
+class Fields:
+    """The fields of an instruction, while they are set: those of a frozen one are set slowly."""
 
     op: Rules
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any] = attrs.field(eq=_compared)
+    options: Mapping[str, Any] = attrs.field(eq=_compared, converter=_options)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False
@@ -221,13 +218,17 @@ class _Fields:
     stage: str = attrs.field(default="forward", eq=False)
     place: Any = attrs.field(default=None, eq=False)
 
+    def sealed(self) -> Instruction:
+        """The instruction of these fields, which is this object."""
+        self.__class__ = Instruction
+        return self  # type: ignore[return-value]
 
-@attrs.frozen(hash=False, init=False)
-class Instruction(_Fields):
+
+@attrs.frozen(hash=False)
+class Instruction(Fields):
     """One op applied.
 
-    Passes make and read more instructions than anything else, so they have slots, which are set
-    before the class seals them.
+    Passes make and read more instructions than anything else: see `Fields`.
 
     Attributes
     ----------
@@ -252,56 +253,27 @@ class Instruction(_Fields):
         The line of source that it was recorded for, if places were asked for.
     """
 
-    def __new__(
-        cls,
-        op: Rules,
-        operands: tuple[Operand, ...],
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        number: bool = False,
-        note: str = "",
-        name: str = "",
-        stage: str = STAGES[0],
-        place: Any = None,
-    ) -> Instruction:
-        """An instruction; its options are kept."""
-        fields = _new(_Fields)
-        fields.op, fields.operands, fields.options = op, operands, _options(options)
-        fields.shape, fields.dtype, fields.number = shape, dtype, number
-        fields.note, fields.name, fields.stage, fields.place = note, name, stage, place
-        fields.__class__ = Instruction
-        return fields  # type: ignore[return-value]
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Instruction, tuple([getattr(self, name) for name in _NAMES])
 
-    def on(self, operands: tuple[Operand, ...]) -> Instruction:
-        """The same instruction with other operands."""
-        copied = self._copied()
-        copied.operands = operands
-        copied.__class__ = Instruction
-        return copied  # type: ignore[return-value]
-
-    def using(self, values: Mapping[Any, Any]) -> Instruction:
-        """The same instruction on what stands in the place of its operands."""
-        return self.on(tuple([values.get(x, x) for x in self.operands]))
-
-    def but(self, **fields: Any) -> Instruction:
-        """The same instruction but for these fields."""
-        copied = self._copied()
-        for name, value in fields.items():
-            setattr(copied, name, _options(value) if name == "options" else value)
-        copied.__class__ = Instruction
-        return copied  # type: ignore[return-value]
-
-    def _copied(self) -> _Fields:
-        copied = _new(_Fields)
-        copied.op, copied.operands, copied.options = self.op, self.operands, self.options
+    def on(self, operands: tuple[Operand, ...], **fields: Any) -> Instruction:
+        """The same instruction with other operands, and other fields of these names."""
+        copied = _new(Fields)
+        copied.op, copied.operands, copied.options = self.op, operands, self.options
         copied.shape, copied.dtype, copied.number = self.shape, self.dtype, self.number
         copied.note, copied.name = self.note, self.name
         copied.stage, copied.place = self.stage, self.place
-        return copied
+        for name in fields:
+            setattr(copied, name, _options(fields[name]) if name == "options" else fields[name])
+        return copied.sealed()
+
+    def using(self, values: Mapping[Any, Any], **fields: Any) -> Instruction:
+        """The same instruction on what stands in the place of its operands."""
+        return self.on(tuple([values.get(x, x) for x in self.operands]), **fields)
+
+    def but(self, **fields: Any) -> Instruction:
+        """The same instruction but for these fields."""
+        return self.on(**{"operands": self.operands, **fields})
 
     @property
     def is_elementwise(self) -> bool:
@@ -321,15 +293,10 @@ class Instruction(_Fields):
 
 def content(instruction: Instruction) -> Any:
     """A key that is equal for two instructions that compute the same."""
-    return content_of(instruction.op, instruction.operands, instruction.options)
-
-
-def content_of(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """The content of an instruction of an op."""
+    options, key = instruction.options, (instruction.op, _told_apart(instruction.operands))
     if not options:
-        return op, _told_apart(operands)
-    chosen = [(name, told(options[name], _by_identity)) for name in sorted(options)]
-    return op, _told_apart(operands), *chosen
+        return key
+    return *key, *[(name, told(options[name], _by_identity)) for name in sorted(options)]
 
 
 def _by_identity(option: Any) -> Any:
@@ -400,9 +367,7 @@ class Like(NamedTuple):
 
 
 def interpreter(
-    code: Code,
-    apply: Callable[[Instruction, list[Any]], Any],
-    constant: Callable[[Constant], Any] = lambda x: x.array,
+    code: Code, apply: Callable[[Instruction, list[Any]], Any]
 ) -> Callable[[Iterable[Any]], list[Any]]:
     """A function of a program's inputs, of any kind, that gives its outputs.
 
@@ -412,11 +377,9 @@ def interpreter(
         The program.
     apply
         A function of an instruction and of its operands' values that gives the result.
-    constant
-        The value of a constant.
     """
     n = len(code.inputs)
-    table = [None] * n + [constant(x) for x in code.constants]
+    table = [None] * n + [x.array for x in code.constants]
     places: dict[Any, int] = {x: i for i, x in enumerate(inputs_at(range(n)))}
     places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
 

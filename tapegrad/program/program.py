@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import numpy as np
@@ -36,6 +37,7 @@ from tapegrad.program.ir import (
     STAGES,
     Code,
     Constant,
+    Fields,
     Instruction,
     Ref,
     input_like,
@@ -175,7 +177,8 @@ def from_tape(
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
     """
-    builder = Builder(tuple([input_like(x._primal, x.name or x.op.name) for x in inputs]))
+    given = tuple([input_like(x._primal, x.name or x.op.name) for x in inputs])
+    builder = Builder(Code(tape.start.origin.label, given, (), (), (), structure))
     refs = _Refs(zip(inputs, inputs_at(range(len(inputs))), strict=True))
     same = _SAME - {stopped} if stops else _SAME
     name_of = array_names(reach)
@@ -205,7 +208,7 @@ def from_tape(
             refs[record] = taken[of]
         else:
             is_array = type(value) is np.ndarray
-            instruction = Instruction(
+            instruction = Fields(
                 op,
                 tuple([refs[x] if type(x) is Tensor else operand(x) for x in operands]),
                 # a record's never change
@@ -217,14 +220,14 @@ def from_tape(
                 name,
                 stage,
                 place,
-            )
+            ).sealed()
             refs[record] = results_of[len(instructions)]
             if op is PART:
                 taken[of] = refs[record]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
     _name_new(builder, results, structure, names.values())
-    parts = builder.inputs, tuple(builder.constants), tuple(instructions)
+    parts = given, tuple(builder.constants), tuple(instructions)
     return Program(tape.start.origin.label, *parts, results, structure)
 
 
@@ -295,11 +298,8 @@ class Improvement:
         return self.change.__qualname__
 
 
-AnyCode = TypeVar("AnyCode", bound=Code)
-
-
 def rule(
-    *ops: Rules, complex: bool = False, where: Callable[[Form], object] | None = None
+    *ops: Rules, complex: bool = False, where: Callable[[Form], object] = lambda form: True
 ) -> Callable[[Visit], Improvement]:
     """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
 
@@ -324,8 +324,7 @@ def rule(
 
     def declared(visit: Visit) -> Improvement:
         def visit_real(builder: Builder, instruction: Instruction) -> Any:
-            skips = builder.holds_complex and builder.is_complex(instruction)
-            return None if skips else visit(builder, instruction)
+            return None if builder.is_complex(instruction) else visit(builder, instruction)
 
         @functools.wraps(visit)
         def change(builder: Builder) -> None:
@@ -347,20 +346,15 @@ def improved(program: Program, passes: Iterable[Pass]) -> Program:
 
     What an `Improvement` leaves equal is shared, and what it leaves unneeded is dropped.
     """
-    builder: Builder | None = None
-    passes = tuple(passes)
-    for improve in passes:
-        if isinstance(improve, Improvement):
-            builder = Builder.of_program(program, passes) if builder is None else builder
-            improve.change(builder)
-            builder.tidy()
+    known: tuple[Any, ...] = tuple(passes)
+    for is_change, group in groupby(known, lambda improve: isinstance(improve, Improvement)):
+        if is_change:
+            builder = Builder(program, known)
+            for improve in group:
+                improve.change(builder)
+                builder.tidy()
+            program = builder.finished()
         else:
-            program = improve(program if builder is None else rebuilt(program, builder))
-            builder = None
-    return program if builder is None else rebuilt(program, builder)
-
-
-def rebuilt(old: AnyCode, builder: Builder) -> AnyCode:
-    """The program that a Builder holds, which began as an older one."""
-    constants, instructions, outputs = builder.finished()
-    return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)
+            for improve in group:
+                program = improve(program)
+    return program

@@ -33,7 +33,7 @@ from tapegrad.program.control.loop import Branch, Loop, codes_in
 from tapegrad.program.ir import Code, Input
 from tapegrad.program.passes import PASSES
 from tapegrad.program.passes.loops import improve_bodies
-from tapegrad.program.program import Improvement, Pass, Program, rebuilt
+from tapegrad.program.program import Improvement, Pass, Program
 from tapegrad.program.text import runner
 from tapegrad.testing.evaluation import Rounded, evaluated, operands_of_bodies
 from tapegrad.tree.ownership import Array
@@ -269,7 +269,7 @@ class Proof:
         """
         before, expected = self.program, [x.outputs for x in self.known]
         passes = tuple(passes)
-        builder = Builder.of_program(before, passes)
+        builder = Builder(before, passes)
         for improve in passes:
             if improve is improve_bodies:
                 inside = list(self.faults_inside(before, passes))
@@ -280,13 +280,13 @@ class Proof:
                 if isinstance(improve, Improvement):
                     improve.change(builder)
                     builder.tidy()
-                    after = rebuilt(before, builder)
+                    after = builder.finished()
                 else:
                     after = improve(before)
-                    builder = Builder.of_program(after, passes)
+                    builder = Builder(after, passes)
             except Exception as error:
                 yield improve, Fault("raises", "", f"{type(error).__name__}: {error}", error), ()
-                builder = Builder.of_program(before, passes)
+                builder = Builder(before, passes)
                 continue
             if after == before:
                 continue
@@ -296,7 +296,7 @@ class Proof:
                 before, expected = after, results
             else:
                 yield improve, fault, inputs
-                builder = Builder.of_program(before, passes)
+                builder = Builder(before, passes)
 
     def faults_inside(self, program: Code, passes: tuple[Pass, ...]) -> Iterator[Found]:
         """The passes at fault in the bodies of the loops and the branches of a program."""

@@ -99,7 +99,7 @@ def surrounded(program: Program, among: Among) -> Program:
     Between its results and their use, values are computed that are like the operands: they are
     written to whatever memory is not known to be in use.
     """
-    builder = Builder(program.inputs, program.constants)
+    builder = Builder(attrs.evolve(program, instructions=(), outputs=()))
 
     def dressed(x: Ref) -> Any:
         given = builder.of(x)
@@ -156,15 +156,8 @@ def surrounded(program: Program, among: Among) -> Program:
             other = builder.emit(add, x, x)
             between.append(builder.emit(add, other, x))
     builder.outputs = (*[x for y in results for x in used(y)], *between)
-    constants, instructions, outputs = builder.finished()
-    return attrs.evolve(
-        program,
-        constants=constants,
-        instructions=instructions,
-        outputs=outputs,
-        structure=tg.tree.flatten([0] * len(outputs))[1],
-        arguments=None,
-    )
+    structure = tg.tree.flatten([0] * len(builder.outputs))[1]
+    return attrs.evolve(builder.finished(), structure=structure, arguments=None)
 
 
 def attempted(f: Callable[..., Any], *args: Any) -> Any:

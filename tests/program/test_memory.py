@@ -306,7 +306,7 @@ def test_a_trajectory_that_is_returned_is_held_by_its_result_alone():
 @given(programs(max_steps=16))
 def test_no_more_is_held_in_an_order_that_uses_values_up(written):
     program = improved(trace(written.step, written.arguments[0], {}), OTHERS)
-    schedule = Schedule(Builder.of_program(program, ()), list(program.instructions))
+    schedule = Schedule(Builder(program), list(program.instructions))
     order, place = [*schedule.order], np.argsort([*schedule.order])
     assert sorted(order) == list(range(len(order)))
     assert all(place[q] < place[p] for p in order for q in schedule.needs[p])

@@ -111,7 +111,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     def apply(instruction: Instruction, operands: list[Any]) -> Any:
         return _Step(program, instruction, ops, jax).result(operands)
 
-    results = interpreter(program, apply, lambda x: x.value)(inputs)
+    results = interpreter(program, apply)(inputs)
     pairs = zip(program.outputs, results, strict=True)
     return [jax.numpy.asarray(result) if type(x) is Ref else x for x, result in pairs]
 

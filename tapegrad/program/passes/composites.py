@@ -13,7 +13,7 @@ from tapegrad.declare.abstract import told
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Constant, Instruction, content_of, input_like
+from tapegrad.program.ir import Code, Constant, Instruction, content, input_like
 from tapegrad.program.program import Improvement
 
 
@@ -30,7 +30,7 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
     """Append a composite's parts; return the operand that stands for its result."""
     likes = [builder.like(x) for x in instruction.operands]
     kinds = [told(x, lambda x: (x.shape, x.dtype)) for x in likes]
-    key = content_of(instruction.op, (), instruction.options), *kinds
+    key = content(instruction.on(())), *kinds
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are

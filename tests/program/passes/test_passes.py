@@ -25,7 +25,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.checking import check_code
 from tapegrad.program.ir import Ref, content
 from tapegrad.program.passes import find_largest, pick_first
-from tapegrad.program.program import improved, rebuilt, rule
+from tapegrad.program.program import improved, rule
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -86,13 +86,13 @@ def resolved(program):
 @given(programs(max_steps=24))
 def test_what_a_builder_keeps_of_a_program_stays_true(written):
     program = trace(written.step, written.arguments[0], {})
-    builder = Builder.of_program(program, ())
+    builder = Builder(program)
     for improve in PASSES:
         improve.change(builder)
         builder.tidy()
         program = improve(program)
         # a builder that begins anew finds the same, whatever the one before it has kept
-        assert resolved(rebuilt(program, builder)) == resolved(program)
+        assert resolved(builder.finished()) == resolved(program)
         instructions = dict(zip(builder.order, builder.in_order(), strict=True))
         users = {
             i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
