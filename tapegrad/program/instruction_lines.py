@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import call
+from operator import call, itemgetter
 from typing import Any
 
 from tapegrad.declare.parts import PART
@@ -126,10 +126,13 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     base: Any = instruction.operands[0]
     op, options = instruction.op, instruction.options
     ref, place = frame.plan.refs[i], frame.places.get(base)
+    take: Callable[[Any], Any] = partial(op.forward, **options)
     if place is None or len(instruction.operands) > 1:
         return False
     if op is getitem:
         index, in_order = options["index"], False
+        # which is quicker, and may be called for each of many rows
+        take = itemgetter(index)
         # a number is copied, and so is what a mask selects
         is_view = (instruction.shape != () or Ellipsis in index) and bool not in map(type, index)
     elif op is reshape:
@@ -139,7 +142,7 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
     if is_view:
         name = frame.places[ref] = frame.values[ref]
         text, note = frame.expression(i, values={base: ""}), f"a view of {frame.values[base]}"
-        frame.view(Line(name, text, note, instruction, place, partial(op.forward, **options)))
+        frame.view(Line(name, text, note, instruction, place, take))
         if not in_order:
             frame.strided.add(name)
     return is_view
