@@ -389,13 +389,22 @@ class Builder:
         AssertionError
             If an operand is not in the program, or comes later.
         """
-        ranks, now = self.ranks, self.now
+        ranks, now, users, forms = self.ranks, self.now, self.users, self.forms
+        form: list[Any] = [instruction.op]
+        # as `op` says, which takes longer to call
         for x in instruction.operands:
-            if type(x) is Ref and x[0] == "instruction":
-                if ranks.get(x[1], now) >= now:
-                    raise AssertionError(f"{instruction.op.name} uses {x}: it is not computed yet")
-                self.users[x[1]].add(i)
-        return (instruction.op, *map(self.op, instruction.operands))
+            of: Any = x
+            if type(x) is Ref:
+                of, at = x
+                if of == "instruction":
+                    if ranks.get(at, now) >= now:
+                        raise AssertionError(f"{form[0].name} uses {x}: it is not computed yet")
+                    users[at].add(i)
+                    of = forms[at][0]
+                elif of == "constant":
+                    of = self.constants[at].kind
+            form.append(of)
+        return tuple(form)
 
     def _release(self, i: int) -> None:
         """Keep that an instruction uses its operands no longer."""
