@@ -79,17 +79,17 @@ def sigmoid(x: Any) -> Any:
 
 @op(lambda g, y, x: g * (-y * np.tanh(0.5 * x)), jvp=elementwise, composite=True)
 def sigmoid_derivative(x: Any) -> Any:
-    """The slope of `sigmoid`, ``sigmoid(x) * sigmoid(-x)``, 0 where it is no normal number.
+    """The slope of `sigmoid`, ``sigmoid(x) * sigmoid(-x)``; 0 where ``exp(x)`` overflows.
 
     In a program it shares the exponential of the `sigmoid`.
     """
     x = floating(x)
-    char = x.dtype.char
-    if char == "e":
-        return sigmoid_derivative(x.astype(np.float32)).astype(np.float16)
-    grown = np.exp(np.minimum(x, _LARGEST[char]))
+    wide = x.astype(np.float32) if x.dtype.char == "e" else x
+    char = wide.dtype.char
+    grown = np.exp(np.minimum(wide, _LARGEST[char]))
     more = ONE[char] + grown
-    return grown / more / more * np.less(more, _FAR[char])
+    slope = grown / more / more * np.less(more, _FAR[char])
+    return slope.astype(np.float16) if wide is not x else slope
 
 
 @op(lambda g, y, x: g * sigmoid(x), jvp=elementwise, composite=True)

@@ -98,8 +98,10 @@ def _check_call(instruction: Instruction, operands: list[Any], what: str) -> Non
     nin = op.forward.nin if isinstance(op.forward, np.ufunc) else 0
     # an op that passes no gradient may take any
     n = nin or (len(op.vjps) if isinstance(op.vjps, tuple) else 0)
-    if n not in (0, len(operands)) or (nin and options):
-        raise Malformed(f"{what} takes {n} operands{' and no options' if nin else ''}")
+    if n not in (0, len(operands)):
+        raise Malformed(f"{what} takes {n} operands, not {len(operands)}")
+    if nin and options:
+        raise Malformed(f"{what} takes no options")
     defaults = getattr(getattr(op, "signature", None), "defaults", {})
     for name, default in defaults.items() if op is not contract else ():
         # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path

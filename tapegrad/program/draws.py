@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import pickle
 import random
 import sys
@@ -146,8 +147,8 @@ def _fields(kind: Any) -> list[str] | None:
 @functools.lru_cache(256)
 def _is_installed(module: str) -> bool:
     """Whether a module that is no library lies where packages are installed."""
-    path = getattr(sys.modules.get(module), "__file__", None) or ""
-    return not is_library(module) and ("site-packages" in path or "dist-packages" in path)
+    folders = (getattr(sys.modules.get(module), "__file__", None) or "").split(os.sep)
+    return not is_library(module) and ("site-packages" in folders or "dist-packages" in folders)
 
 
 def _parts(name: str, x: Any, names: dict[str, None]) -> Iterable[Named]:

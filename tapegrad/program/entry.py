@@ -239,10 +239,11 @@ def _check(leaf: Any, wanted: Input) -> None:
     if got != wanted:
         of_kind = got is not None and (got.dtype, got.number) == (wanted.dtype, wanted.number)
         error = ValueError if of_kind else TypeError
-        what = _shown(got) if got else a_kind(leaf)
+        needs = f"a Python {wanted.number}" if wanted.number else _shown(wanted)
+        what = _shown(got) if got and not (got.number or wanted.number) else a_kind(leaf)
         if type(leaf) is Tensor:
             what += "; a program records nothing: call the recorded function itself"
-        raise error(f"{wanted.path} must be {_shown(wanted)}; got {what}")
+        raise error(f"{wanted.path} must be {needs}; got {what}")
 
 
 # --- calls of compiled functions ---------------------------------------------------------------

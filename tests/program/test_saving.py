@@ -246,7 +246,7 @@ def test_program_is_called_as_its_function_is() -> None:
         (TypeError, r"x.x must be float64\[2\]; got float32\[2\]", ({"x": np.float32([1, 2])}, 2.0, "mean"), {"layer": layer}),
         (ValueError, r"x.x must be float64\[2\]; got float64\[3\]", ({"x": np.zeros(3)}, 2.0, "mean"), {"layer": layer}),
         (TypeError, r"x.x must be float64\[2\]; got a str", ({"x": "a"}, 2.0, "mean"), {"layer": layer}),
-        (TypeError, "scale must be float; got int", (x, 2, "mean"), {"layer": layer}),
+        (TypeError, "scale must be a Python float; got an int", (x, 2, "mean"), {"layer": layer}),
         (TypeError, "holds 'sum' where the program was made for 'mean'", (x, 2.0, "sum"), {"layer": layer}),
         (TypeError, "holds bits where the program", (x, 2.0, "mean"), {"layer": bits}),
     ]:  # fmt: skip

@@ -78,10 +78,9 @@ def update_rows(builder: Builder, instruction: Instruction) -> Any:
     Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
     """
-    factor: Any = 1.0
-    table, summed = parted(builder, instruction, sum_segments)
-    if summed is None:
-        table, scaled = parted(builder, instruction, multiply)
+    table, update = instruction.operands
+    factor, summed = 1.0, builder.source(update, sum_segments)
+    if (scaled := builder.source(update, multiply)) is not None:
         factor, summed = parted(builder, scaled, sum_segments)
     if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
         return None
