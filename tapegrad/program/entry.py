@@ -286,8 +286,14 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
         space[name] = value
         return name
 
-    def check(part: str, structure: tree.Structure) -> None:
-        """Check a part of the arguments, and name its leaves."""
+    # by a list, for a function that calls itself would be left as a cycle
+    waiting = [
+        (f"{'args' if type(x.name) is int else 'kwargs'}[{x.name!r}]", x.structure)
+        for x in reversed(signature.arguments)
+    ]
+    while waiting:
+        # check a part of the arguments, and name its leaves
+        part, structure = waiting.pop()
         node, keys, children = structure.node, structure.keys, structure.children
         name = f"x{len(conditions)}"
         # the first condition assigns the part to its name, by :=
@@ -307,7 +313,7 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
                     same += f" and {name}.dtype is {bound(leaf.dtype)}"
                     same += f" and {name}.shape == {leaf.shape}"
             conditions.append(same)
-            return
+            continue
         conditions.append(f"{kind} is {bound(node)}")
         within = [f"[{i}]" for i in range(len(children))]
         if structure.is_static:
@@ -323,11 +329,8 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
             within = [f".{key}" for key in keys]
         elif issubclass(node, tuple | list):
             conditions.append(f"len({name}) == {len(children)}")
-        for suffix, child in zip(within, children, strict=True):
-            check(f"{name}{suffix}", child)
-
-    for x in signature.arguments:
-        check(f"{'args' if type(x.name) is int else 'kwargs'}[{x.name!r}]", x.structure)
+        pairs = zip(within, children, strict=True)
+        waiting += reversed([(f"{name}{suffix}", child) for suffix, child in pairs])
     text = f"lambda args, kwargs: run({', '.join(values)}) if {' and '.join(conditions)} else other"
     enter: Enter = eval(compile(text, "<arguments>", "eval"), space)
     return enter
