@@ -296,25 +296,12 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
         part, structure = waiting.pop()
         node, keys, children = structure.node, structure.keys, structure.children
         name = f"x{len(conditions)}"
-        # the first condition assigns the part to its name, by :=
-        kind = f"type({name} := {part})"
         if node is None:
             leaf = next(leaves)
-            if isinstance(leaf, Static):
-                # static values never change, so the same object has the same value
-                value, known = bound(leaf.value), type(leaf.value)
-                same = f"({name} := {part}) is {value}"
-                if known in _PLAIN:
-                    same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
-            else:
-                values.append(name)
-                same = f"{kind} is {leaf.number or 'ndarray'}"
-                if not leaf.number:
-                    same += f" and {name}.dtype is {bound(leaf.dtype)}"
-                    same += f" and {name}.shape == {leaf.shape}"
-            conditions.append(same)
+            values += [] if isinstance(leaf, Static) else [name]
+            conditions.append(_same_leaf(leaf, name, part, bound))
             continue
-        conditions.append(f"{kind} is {bound(node)}")
+        conditions.append(f"type({name} := {part}) is {bound(node)}")
         within = [f"[{i}]" for i in range(len(children))]
         if structure.is_static:
             conditions.append(f"{name} == {bound(keys[0])}")
@@ -334,3 +321,18 @@ def entrance(signature: Signature, run: Callable[..., Any]) -> Enter:
     text = f"lambda args, kwargs: run({', '.join(values)}) if {' and '.join(conditions)} else other"
     enter: Enter = eval(compile(text, "<arguments>", "eval"), space)
     return enter
+
+
+def _same_leaf(leaf: Leaf, name: str, part: str, bound: Callable[[Any], str]) -> str:
+    """The condition that a part of a call is like a leaf; it gives the part its name, by :=."""
+    if isinstance(leaf, Static):
+        # static values never change, so the same object has the same value
+        value, known = bound(leaf.value), type(leaf.value)
+        same = f"({name} := {part}) is {value}"
+        if known in _PLAIN:
+            same = f"({same} or type({name}) is {known.__name__} and {name} == {value})"
+        return same
+    same = f"type({name} := {part}) is {leaf.number or 'ndarray'}"
+    if not leaf.number:
+        same += f" and {name}.dtype is {bound(leaf.dtype)} and {name}.shape == {leaf.shape}"
+    return same
