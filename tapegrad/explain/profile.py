@@ -157,8 +157,8 @@ def _compiled(
         rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
         make = runner(program)
         # memory allocated once, such as the code of its text, is none of a call
-        make()(*values)
-        peak = allocated(lambda: make()(*values))
+        make()[0](*values)
+        peak = allocated(lambda: make()[0](*values))
     return Profile(f"{label(fn)}, compiled", tuple(rows), peak, None, rest, *clock.figures)
 
 

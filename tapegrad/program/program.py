@@ -45,7 +45,7 @@ from tapegrad.program.ir import (
     refs_to,
 )
 from tapegrad.program.observe import array_names, noted, short_names, steps
-from tapegrad.program.text import Runs, runner, runs_of, source
+from tapegrad.program.text import Runs, runner, source
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Program(Code, Printed):
         """A function of the leaves that vary, one an input; the source is written for it."""
         # those that are idle, each with its own buffers
         idle: list[Runs] = []
-        make, state, default = runs_of(runner(self)), STATE.get, DEFAULT
+        make, state, default = runner(self), STATE.get, DEFAULT
 
         def run(*values: Any) -> Any:
             try:

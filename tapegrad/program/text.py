@@ -5,13 +5,12 @@ from __future__ import annotations
 import builtins
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
@@ -23,34 +22,7 @@ from tapegrad.program.instruction_lines import write_instructions
 from tapegrad.program.ir import Code, Constant, Ref, inputs_at
 from tapegrad.program.lines import Block, Line, printed
 from tapegrad.program.results import packed
-from tapegrad.tree.ownership import LARGE, Array, readonly_array
-
-
-@attrs.frozen(eq=False)
-class Maker:
-    """Allocates the buffers of a program and returns it, ready to run.
-
-    Attributes
-    ----------
-    arena
-        What is made once.
-    code
-        Of the function that runs.
-    namespace
-        The names that it needs beside what is made once.
-    """
-
-    arena: Arena
-    code: CodeType
-    namespace: Mapping[str, Any]
-
-    def __call__(self) -> Callable[..., Any]:
-        """A function of the inputs, with buffers of its own."""
-        # for NumPy, which imports modules as a call first needs them
-        names = {**self.namespace, "__builtins__": builtins}
-        self.arena.fill(names)
-        # the code is its own, since Python keeps in it where it last found each name
-        return FunctionType(self.code.replace(), names)
+from tapegrad.tree.ownership import LARGE, readonly_array
 
 
 def source(program: Code) -> str:
@@ -72,14 +44,40 @@ def source(program: Code) -> str:
     return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
 
 
-def runner(program: Code) -> Maker:
-    """A call that allocates the buffers and returns the program, ready to run."""
+# a run for any error state of NumPy's, and one for the state that it begins with
+Runs = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+def runner(program: Code) -> Callable[[], Runs]:
+    """A function that makes runs of a program, functions of its inputs, with their own buffers.
+
+    The second of a pair has one context for all its calls, where that is set once, which takes a
+    quarter of the time. The caller's context variables are not seen there, so it is for programs
+    that call NumPy and this package alone.
+    """
     frame = written(program, Names())
     # a line of a program is not the user's
-    namespace = {**frame.names.namespace, "__name__": __name__}
+    arena, namespace = frame.arena, {**frame.names.namespace, "__name__": __name__}
     code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
     (function,) = [x for x in code.co_consts if type(x) is CodeType]
-    return Maker(frame.arena, function, namespace)
+    # from Python 3.14 on, the filters of warnings may be among those variables
+    are_seen = getattr(sys.flags, "context_aware_warnings", False)
+    alone = not are_seen and all(map(_is_ours, namespace.values()))
+
+    def make() -> Runs:
+        # for NumPy, which imports modules as a call first needs them
+        names = {**namespace, "__builtins__": builtins}
+        arena.fill(names)
+        # the code is its own, since Python keeps in it where it last found each name
+        run = FunctionType(function.replace(), names)
+        warning = partial(with_user_warnings, run)
+        if not alone:
+            return warning, warning
+        context = Context()
+        context.run(warn_at_users_line)
+        return warning, partial(context.run, run)
+
+    return make
 
 
 def written(program: Code, names: Names) -> Frame:
@@ -140,22 +138,11 @@ def _shown(text: str) -> str:
 # --- what each call runs --------------------------------------------------------------------
 
 
-def _apart(x: Any) -> Array:
-    """An argument as it may be returned: a copy, unless nobody can change it."""
-    return readonly_array(np.asarray(x).view())
-
-
 def _write_results(frame: Frame) -> None:
     """Write the lines that return the outputs: new arrays that nobody else holds."""
     program, values, names = frame.program, frame.values, frame.names
     returned: list[str] = []
     seen: set[Ref] = set()
-
-    def copied(function: str, x: Ref) -> str:
-        result = names.new(f"result{len(returned)}")
-        frame.write(result, f"{function}({values[x]})")
-        return result
-
     for x in program.outputs:
         value = program.of(x) if type(x) is Ref else None
         if value is None:
@@ -164,13 +151,14 @@ def _write_results(frame: Frame) -> None:
             # `RowUpdates` returns what may be handed out
             text = values[x]
         elif x.kind == "input":
-            text = copied(names.of(_apart, "apart"), x)
+            # its view is copied, unless nobody can change it
+            text = f"{names.of(readonly_array, 'readonly_array')}({values[x]}.view())"
         else:
-            name = values[x]
-            held = x in frame.places or x in frame.plan.owner
+            name, held = values[x], x in frame.places or x in frame.plan.owner
             if held or x in seen or value.shape == ():
                 # a view, a loop's memory, a scalar, or an array that is handed out already
-                name = copied(names.library("array"), x)
+                name = names.new(f"result{len(returned)}")
+                frame.write(name, f"{names.library('array')}({values[x]})")
             if math.prod(value.shape) * value.dtype.itemsize < LARGE:
                 # what `readonly_array` does with a small array
                 frame.write("", f"{name}.setflags(False)")
@@ -182,36 +170,11 @@ def _write_results(frame: Frame) -> None:
     frame.write("", f"return {packed(program.structure, returned, names)}")
 
 
-# a run for any error state of NumPy's, and one for the state that it begins with
-Runs = tuple[Callable[..., Any], Callable[..., Any]]
-
 # values that run no code of the user's
 _PLAIN = (
     *(np.ndarray, np.generic, np.ufunc, np.dtype, type(np.concatenate)),
-    *(BuiltinFunctionType, MethodDescriptorType),
+    *(BuiltinFunctionType, MethodDescriptorType, int, float, bool, str, type(None), slice),
 )
-
-
-def runs_of(make: Maker) -> Callable[[], Runs]:
-    """A function that makes runs of a program in pairs, from one that makes them singly.
-
-    The second of a pair has one context for all its calls, where that is set once, which takes a
-    quarter of the time. The caller's context variables are not seen there, so it is for programs
-    that call NumPy and this package alone.
-    """
-    # from Python 3.14 on, the filters of warnings may be among those variables
-    are_seen = getattr(sys.flags, "context_aware_warnings", False)
-    alone = not are_seen and all(map(_is_ours, make.namespace.values()))
-
-    def pair() -> Runs:
-        run = make()
-        if not alone:
-            return partial(with_user_warnings, run), partial(with_user_warnings, run)
-        context = Context()
-        context.run(warn_at_users_line)
-        return partial(with_user_warnings, run), partial(context.run, run)
-
-    return pair
 
 
 def _is_ours(x: Any) -> bool:
@@ -219,6 +182,4 @@ def _is_ours(x: Any) -> bool:
     if isinstance(x, FunctionType | type):
         # None for a function of code that was executed in a namespace without a name
         return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))
-    if type(x) in (tuple, dict):
-        return all(map(_is_ours, x.values() if type(x) is dict else x))
-    return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)
+    return all(map(_is_ours, x)) if type(x) is tuple else isinstance(x, _PLAIN)

@@ -360,7 +360,7 @@ def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]
     It runs twice on each of the inputs: the buffers are full then, of others' values. The results
     are compared at the end, since those of the first runs must not change.
     """
-    run = runner(program)()
+    run = runner(program)()[0]
     results: list[tuple[Known, list[Any]]] = []
     for x in (*known, *known):
         try:

@@ -18,7 +18,7 @@ import tapegrad as tg
 from tapegrad.ops.updates import index_set
 from tapegrad.program.expressions import Names
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.program.text import runner, running_source, source, written
+from tapegrad.program.text import running_source, source, written
 from tapegrad.testing import programs
 
 
@@ -48,10 +48,10 @@ def targets(text):
 @depth("program, as text")
 @given(programs())
 def test_what_is_made_once_is_what_its_lines_say(drawn):
-    maker = runner(tg.compile(drawn.step).program(*drawn.arguments[0]))
-    names = dict(maker.namespace)
-    maker.arena.fill(names)
-    for line in maker.arena.once:
+    frame = written(tg.compile(drawn.step).program(*drawn.arguments[0]), Names())
+    names = dict(frame.names.namespace)
+    frame.arena.fill(names)
+    for line in frame.arena.once:
         got, wanted = names[line.target], eval(line.expression, names)
         if isinstance(got, RowUpdates):
             assert isinstance(wanted, RowUpdates)
@@ -216,7 +216,7 @@ def test_constants_are_numbers_where_they_do_not_widen_the_result():
     assert "multiply(float64(2.5), x)" in str(program)
     stacked = tg.compile(lambda x: np.stack([x, np.full(3, 2.5)])).program(np.ones(3))
     assert "full_3 = full((3,), 2.5, '<f8')" in str(stacked)
-    assert not runner(stacked).namespace["full_3"].flags.writeable
+    assert not written(stacked, Names()).names.namespace["full_3"].flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])

@@ -180,7 +180,7 @@ def swept(pair: Any) -> Any:
 
 def run(program: Any, args: Any) -> Any:
     """The results of a program."""
-    return runner(program)()(*tg.tree.leaves(args))
+    return runner(program)()[0](*tg.tree.leaves(args))
 
 
 def read(text: bytes) -> int:

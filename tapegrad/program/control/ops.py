@@ -104,7 +104,7 @@ def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     code = program_of(
         loop.body.label, inputs, lambda xs: parts_of(apply(SCAN, tuple(xs), {"loop": loop}))
     )
-    return Parts(runner(code)()(*operands))
+    return Parts(runner(code)()[0](*operands))
 
 
 # --- derivatives of loops --------------------------------------------------------------------
