@@ -43,13 +43,15 @@ Shape = tuple[int, ...]
 # the shape of its result, or `moved` or the like; None if the op is called. `tapegrad.ops.shapes`
 # fills it.
 SHAPES: dict[Rules, Any] = {}
-# ops whose result has the dtype of their first operand; that of any other is what a call on arrays
-# of one element gives
+# ops whose result has the dtype of their first operand, and those of which that is known for real
+# numbers in native byte order; that of any other is what a call on arrays of one element gives
 SAME_DTYPE: set[Rules] = set()
+SAME_REAL_DTYPE: set[Rules] = set()
 
 # what was inferred last, by the op, the kinds of its operands and its options
 _KNOWN: dict[Any, Any] = {}
 _MOST_KNOWN = 1 << 12
+_REAL = frozenset(map(np.dtype, "efd"))
 # the dtype of elements that take no memory
 _NOTHING = np.dtype("V0")
 # an element of any dtype, of an array or of a number, which is no view of an array
@@ -355,6 +357,8 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
                 return stand_in(shape, _dtype(op.forward, *map(_kind, values)))
             # an axis without elements may be refused
             if not any(0 in x for x in shapes):
+                if op in SAME_REAL_DTYPE and values[0].dtype in _REAL:
+                    return stand_in(shape, values[0].dtype)
                 small = [_one(x) for x in values]
                 result = by_shapes(op.forward, small, options)
                 return _as(result, shape, np.asarray(result).dtype)
@@ -375,6 +379,9 @@ def _kind(x: Any) -> Any:
 @lru_cache(1 << 8, typed=True)
 def _dtype(ufunc: np.ufunc, *kinds: Any) -> np.dtype[Any]:
     """The dtype of a ufunc's result."""
+    if int not in map(type, kinds):
+        dtypes = [x if isinstance(x, np.dtype) else type(x) for x in kinds]
+        return ufunc.resolve_dtypes((*dtypes, None))[-1]
     small = [np.zeros(1, x) if isinstance(x, np.dtype) else x for x in kinds]
     dtype: np.dtype[Any] = by_shapes(ufunc, small, {}).dtype
     return dtype
@@ -423,7 +430,7 @@ def _emptied(value: Any) -> Any:
 
 def broadcast(*shapes: Shape, **options: Any) -> Shape:
     """The shape of what is computed element by element."""
-    own = {*shapes} - {()}
+    own = {*shapes} - {()} or {()}
     shape: Shape = own.pop() if len(own) == 1 else np.broadcast_shapes(*own)
     return shape
 

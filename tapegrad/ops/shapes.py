@@ -16,7 +16,16 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from tapegrad.core.rules import Rules
 from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY, PARAMETER
-from tapegrad.declare.abstract import SAME_DTYPE, SHAPES, Shape, broadcast, moved, stand_in, stated
+from tapegrad.declare.abstract import (
+    SAME_DTYPE,
+    SAME_REAL_DTYPE,
+    SHAPES,
+    Shape,
+    broadcast,
+    moved,
+    stand_in,
+    stated,
+)
 from tapegrad.ops import (
     activation,
     casting,
@@ -61,8 +70,7 @@ def _running(a: Shape, axis: int | None = None) -> Shape:
 def _matmul(a: Shape, b: Shape) -> Shape:
     inner = b[-2] if len(b) > 1 else b[0]
     _check(a[-1] == inner)
-    stacks = np.broadcast_shapes(a[:-2], b[:-2])
-    return (*stacks, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+    return (*broadcast(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
 
 def _vecdot(a: Shape, b: Shape, axis: int = -1) -> Shape:
@@ -129,7 +137,7 @@ def _segments(values: Shape, indices: Shape, n: int) -> Shape:
 
 
 def _add_at_places(a: Shape, values: Shape, places: Shape) -> Shape:
-    _check(np.broadcast_shapes(values, places) == places)
+    _check(broadcast(values, places) == places)
     return a
 
 
@@ -142,7 +150,7 @@ def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: Any) -> Shape:
     # of elements and indices that take no memory
     places = put_back(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
     selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape
-    _check(np.broadcast_shapes(values, selected) == selected)
+    _check(broadcast(values, selected) == selected)
     return tuple(shape)
 
 
@@ -187,3 +195,8 @@ for _op, _rule in _RULES.items():
         SHAPES[_op.complex] = _rule
     if _op in (indexing.scatter, rows.sum_segments, rows.max_segments, shape.expand):
         SAME_DTYPE.add(_op)
+SAME_REAL_DTYPE |= {
+    *[getattr(activation, name) for name in (*activation.__all__, "sigmoid_derivative")],
+    *(reduction.max, reduction.mean, reduction.min, reduction.prod, reduction.sum),
+    casting.copy,
+}

@@ -168,10 +168,10 @@ def _copied_object(x: Any) -> Any:
         return x._make(map(owned_copy, x))
     if isinstance(x, set):
         return frozenset(map(owned_copy, x))
-    if isinstance(x, Mapping):
-        return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
     if isinstance(x, type | Enum | np.generic | np.dtype) or _is_own(x):
         return x
+    if isinstance(x, Mapping):
+        return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
     try:
         return copy.deepcopy(x)
     except Exception as error:
