@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from inspect import CO_VARARGS
 from types import MethodType
@@ -86,12 +86,23 @@ def explaining(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any
 
 def label(fn: Callable[..., Any]) -> str:
     """The name of a function in messages; of one without a name, that of the function in it."""
-    while not getattr(fn, "__name__", None):
-        inside = getattr(fn, "func", None) or getattr(fn, "__wrapped__", None)  # a partial's first
-        if inside is None:
-            return type(fn).__name__
-        fn = inside
-    return fn.__name__
+    for fn in _layers(fn):
+        if name := getattr(fn, "__name__", None):
+            return str(name)
+    return type(fn).__name__
+
+
+def _layers(fn: Any) -> Iterator[Any]:
+    """A function, and in turn the one in it: of a partial, of a method, or that which it wraps."""
+    seen: list[Any] = []
+    # a function may wrap itself
+    while fn is not None and not any(fn is x for x in seen):
+        seen.append(fn)
+        yield fn
+        if isinstance(fn, partial | MethodType):
+            fn = fn.func if isinstance(fn, partial) else fn.__func__
+        else:
+            fn = getattr(fn, "__wrapped__", None)
 
 
 def title(fn: Callable[..., Any]) -> str:
@@ -103,9 +114,8 @@ def title(fn: Callable[..., Any]) -> str:
 
 def code_of(fn: Any) -> Any:
     """The code of a function, or of that in it; None if it is not written in Python."""
-    while inside := getattr(fn, "func", None) or getattr(fn, "__wrapped__", None):
-        fn = inside
-    return getattr(fn, "__code__", None)
+    *_, innermost = _layers(fn)
+    return getattr(innermost, "__code__", None)
 
 
 def first_line(fn: Callable[..., Any]) -> int:
@@ -194,17 +204,10 @@ def _is_numeric(x: Any) -> bool:
 def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
     """The names of the positional parameters, and of the one that takes the rest; "" for none."""
     taken = 0
-    while (known := getattr(fn, "__argument_names__", None)) is None:
-        if isinstance(fn, partial):
-            taken, fn = taken + len(fn.args), fn.func
-        elif isinstance(fn, MethodType):
-            taken, fn = taken + 1, fn.__func__
-        elif hasattr(fn, "__wrapped__"):
-            fn = fn.__wrapped__
-        else:
-            break
-    if known is not None:
-        return tuple(known)[taken:], ""
+    for fn in _layers(fn):
+        if (known := getattr(fn, "__argument_names__", None)) is not None:
+            return tuple(known)[taken:], ""
+        taken += len(fn.args) if isinstance(fn, partial) else isinstance(fn, MethodType)
     code = getattr(fn, "__code__", None)
     if code is None:
         return (), ""

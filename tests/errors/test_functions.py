@@ -2,6 +2,7 @@
 
 import functools
 from typing import Any
+from unittest.mock import Mock
 
 import attrs
 import numpy as np
@@ -94,6 +95,12 @@ def test_methods_made_of_a_loss_can_be_transformed_again() -> None:
     np.testing.assert_array_equal(tg.grad(MODEL.compiled, argnames="x")(x=X), 2 * MODEL.w**2 * X)
     with pytest.raises(TypeError, match="with respect to x, which is str"):
         tg.grad(MODEL.compiled)("text")
+
+
+def test_a_function_that_wraps_itself_is_compiled() -> None:
+    stub = Mock(side_effect=loss)
+    stub.__wrapped__ = stub
+    np.testing.assert_array_equal(tg.compile(stub)(MODEL, X), loss(MODEL, X))
 
 
 def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:

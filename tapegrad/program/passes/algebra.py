@@ -229,6 +229,8 @@ def _part(node: ast.expr) -> Part:
     op: Rules | None
     operands: Sequence[ast.expr]
     if isinstance(node, ast.Call):
+        if node.keywords:
+            raise ValueError(f"{ast.unparse(node)}: a rule has no options")
         op, operands = OPS.get(ast.unparse(node.func)), node.args
     elif isinstance(node, ast.BinOp):
         op, operands = _OPERATORS.get(type(node.op)), [node.left, node.right]
