@@ -86,10 +86,10 @@ def explaining(method: Any, explanation: Callable[[Any, TypeError], str]) -> Any
 
 def label(fn: Callable[..., Any]) -> str:
     """The name of a function in messages; of one without a name, that of the function in it."""
-    for fn in _layers(fn):
-        if name := getattr(fn, "__name__", None):
+    for layer in _layers(fn):
+        if name := getattr(layer, "__name__", None):
             return str(name)
-    return type(fn).__name__
+    return type(layer).__name__
 
 
 def _layers(fn: Any) -> Iterator[Any]:
@@ -204,11 +204,11 @@ def _is_numeric(x: Any) -> bool:
 def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
     """The names of the positional parameters, and of the one that takes the rest; "" for none."""
     taken = 0
-    for fn in _layers(fn):
-        if (known := getattr(fn, "__argument_names__", None)) is not None:
+    for layer in _layers(fn):
+        if (known := getattr(layer, "__argument_names__", None)) is not None:
             return tuple(known)[taken:], ""
-        taken += len(fn.args) if isinstance(fn, partial) else isinstance(fn, MethodType)
-    code = getattr(fn, "__code__", None)
+        taken += len(layer.args) if isinstance(layer, partial) else isinstance(layer, MethodType)
+    code = code_of(fn)
     if code is None:
         return (), ""
     n, named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
