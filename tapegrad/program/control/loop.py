@@ -12,9 +12,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
-from tapegrad.declare.parts import PART
 from tapegrad.errors.words import Named
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, inputs_at, interpreter
+from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, interpreter
 from tapegrad.tree.ownership import Array
 
 Values = list[Any]
@@ -190,13 +189,6 @@ class Branch:
 def likes_of(code: Code) -> list[Array]:
     """Arrays like a program's outputs."""
     return [stand_in(x.shape, np.dtype(x.dtype)) for x in map(code.like, code.outputs)]
-
-
-def results_of(whole: Ref, loop: Loop, stage: str = STAGES[0]) -> list[Instruction]:
-    """The instructions that take out the results of a loop of a known length."""
-    results = enumerate(loop.like(()).values)
-    places = [({"index": i}, x.shape, x.dtype) for i, x in results]
-    return [Instruction(PART, (whole,), *place, stage=stage) for place in places]
 
 
 def inner(options: Mapping[str, Any]) -> list[Code]:

@@ -23,6 +23,7 @@ from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import apply
 from tapegrad.core.rules import Joint, Parts, Rules
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import last_written
 from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.parts import PART, part, parts_of
@@ -48,12 +49,10 @@ from tapegrad.program.control.loop import (
     closed,
     codes_in,
     n_lines,
-    results_of,
     stacked,
 )
 from tapegrad.program.ir import (
     Code,
-    Instruction,
     Ref,
     depending,
     input_like,
@@ -74,7 +73,12 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
     if moving and not lean:
         loop = _keeping(loop, moving)
-    return apply(op, tuple(operands), {"loop": loop})
+    whole = apply(op, tuple(operands), {"loop": loop})
+    if loop.moving and loop.length is not None and last_written().origin.around is not None:
+        # in a step of a loop around it, which keeps what is taken out
+        for i in range(loop.first_kept, len(loop.body.outputs)):
+            part(whole, i)
+    return whole
 
 
 def _looped(*operands: Any, loop: Loop) -> Parts:
@@ -278,9 +282,6 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
     In a program it returns all that they could need: what none of them reads is dropped there.
     """
     body, n = loop.body, loop.n_captured
-    if loop.remember and (inside := _kept_inside(body)):
-        body = attrs.evolve(body, instructions=(*body.instructions, *inside))
-        loop = attrs.evolve(loop, body=body)
     kept = _worth_keeping(body, n) if loop.remember else []
     if kept and not is_in_program():
         n_carry = loop.n_carry
@@ -292,19 +293,6 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
     more = attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
     more.derivatives.update(loop.derivatives)
     return more
-
-
-def _kept_inside(body: Code) -> list[Instruction]:
-    """The instructions that take out the values kept by loops in a body, so that it keeps them."""
-    # each is taken out once, in a derivative too, whose instructions begin with those of the body
-    taken = {(y.operands[0], y.options["index"]) for y in body.instructions if y.op is PART}
-    return [
-        result
-        for x, y in zip(refs_to(body.instructions), body.instructions, strict=True)
-        if (held := y.options.get("loop")) is not None and held.moving and held.length is not None
-        for result in results_of(x, held)[held.first_kept :]
-        if (x, result.options["index"]) not in taken
-    ]
 
 
 def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:

@@ -20,7 +20,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program import cost
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import code_for_all, from_these, loop_of
-from tapegrad.program.control.loop import Loop, results_of
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, input_like, needed, refs_to
 from tapegrad.program.passes.algebra import splat
@@ -201,7 +201,8 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> dict[int
     left = loop_of(loop, *taken, outputs)
     operands = tuple([known[x] for x in itertools.chain(*taken)])
     new = builder.append(instruction.but(operands=operands, options={"loop": left}))
-    parts = [*map(builder.append, results_of(new, left, builder.stage))]
+    likes = [(x.shape, x.dtype) for x in left.like(()).values]
+    parts = [builder.emit(PART, new, like=like, index=i) for i, like in enumerate(likes)]
     # after
     outside |= {x: parts[outputs.index(x, len(carry))] for x in crossing}
     found = dict(zip(wanted, _computed(sides, builder, wanted, outside), strict=True))
