@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -32,7 +32,8 @@ class Buffer:
     name
         Its name in the program.
     arena, start
-        The name of the memory that it lies in, if it shares any, and where it begins there.
+        The name of the memory that it lies in, if it shares any, and where it begins there, or in
+        the memory of the program.
     is_result
         Whether it is the array of a result, which is new in each call.
     """
@@ -95,38 +96,25 @@ class Arena:
         The arrays that are allocated.
     once
         The lines of what is made after that, before the first call, such as a view.
+    known
+        The names of what is made once for several, by what it is of and its expression.
+    size
+        The bytes of all of them, once they are settled.
     """
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.memory: list[Buffer] = []
         self.once: list[Line] = []
-        self._known: dict[str, str] = {}
-
-    def shared(
-        self, wanted: str, expression: str, of: str, take: Callable[[Any], Any] | None
-    ) -> str:
-        """The name of what is made once by an expression, for all that need it."""
-        name = self._known.get(expression)
-        if name is None:
-            name = self._known[expression] = self.names.new(wanted)
-            self.once.append(Line(name, expression, of=of, take=take))
-        return name
-
-    @property
-    def size(self) -> int:
-        """The bytes of all of them."""
-        return cost.CACHE_LINE * sum([x.lines for x in self.memory if not x.arena])
+        self.known: dict[tuple[str, str], str] = {}
+        self.size = 0
 
     def fill(self, names: dict[str, Any]) -> None:
         """Make the arrays, and what is made of them."""
         # in one block: to look for the place of each would take longer
-        block, used = buffer((self.size,), np.uint8), 0
+        block = buffer((self.size,), np.uint8)
         for x in self.memory:
-            of, start = (names[x.arena], x.start) if x.arena else (block, used)
-            names[x.name] = np.ndarray(x.shape, x.dtype, of, start)
-            if of is block:
-                used += x.lines * cost.CACHE_LINE
+            names[x.name] = np.ndarray(x.shape, x.dtype, names.get(x.arena, block), x.start)
         for line in self.once:
             of = names[line.of]
             names[line.target] = of if line.take is None else line.take(of)
@@ -141,6 +129,10 @@ class Arena:
                 x.arena = name
             arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
             self.memory.insert(0, arena)
+        for x in self.memory:
+            if not x.arena:
+                x.start = self.size
+                self.size += x.lines * cost.CACHE_LINE
 
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:

@@ -69,7 +69,7 @@ class Names:
     namespace
         The values that the source needs from outside, by name.
     constants
-        The constants of the program and of its bodies, by name.
+        The names of the constants of the program and of its bodies.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Names:
     def __init__(self, literal: bool = False) -> None:
         self.literal = literal
         self.namespace: dict[str, Any] = {}
-        self.constants: dict[str, Constant] = {}
+        self.constants: dict[Constant, str] = {}
         # for each name that is taken or was wanted, the last number appended to it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
@@ -280,8 +280,6 @@ def _option(value: Any, names: Names) -> str:
         return f"{{{', '.join(pairs)}}}"
     if value is None or value is ... or (kind is str and value.isascii() and value.isprintable()):
         return repr(value)
-    if isinstance(value, np.integer):
-        return repr(int(value))
     if isinstance(value, np.dtype):
         return f"{names.library('dtype')}({value.str!r})"
     if isinstance(value, Rules):

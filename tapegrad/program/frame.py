@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import repeat
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
@@ -75,17 +76,17 @@ class Frame:
         program: Code,
         arena: Arena,
         inside: Moments | None = None,
-        known: Mapping[Ref, str] | None = None,
+        known: Iterable[str | None] = repeat(None),
         stage: str = "",
     ) -> None:
         """Begin to write; what is made once is added to an arena, and inputs may have names."""
         self.program, self.arena, self.stage = program, arena, stage
         self.names = names = arena.names
-        self.values: dict[Any, str] = dict(known or {})
+        self.values: dict[Any, str] = {}
         paths = [x.path for x in program.inputs]
-        for ref, name in zip(inputs_at(range(len(paths))), short_names(paths), strict=True):
-            if ref not in self.values:
-                self.values[ref] = names.new(name)
+        refs = inputs_at(range(len(paths)))
+        for ref, name, own in zip(refs, short_names(paths), known, strict=False):
+            self.values[ref] = own or names.new(name)
         self.plan = plan = Plan(program, inside)
         self.lines: list[Line | Block] = []
         self.lists: dict[str, Rows] = {}
@@ -108,7 +109,7 @@ class Frame:
             back = tuple(sorted(range(len(axes)), key=axes.__getitem__))
             place = self.places[ref]
             text, take = f"{place}.transpose({back})", methodcaller("transpose", back)
-            self.places[ref] = arena.shared(f"{place}_turned", text, place, take)
+            self.places[ref] = self.shared(f"{place}_turned", text, place, take)
             self.strided.add(self.places[ref])
         for ref, memory in plan.home.items():
             if memory.is_result:
@@ -120,15 +121,13 @@ class Frame:
 
     def _hold_constants(self) -> None:
         """Name the constants, and have them at hand: a line makes one that a number fills."""
-        names, around = self.names, [*self.names.constants.items()]
+        names = self.names
         for i, x in enumerate(self.program.constants):
-            # a body may have one of the program around it
-            name = next((name for name, y in around if x.shape == y.shape and x == y), "")
             if x.shape == () and x.splat is not None:
                 name = names.number(x)
-            elif not name:
-                name = names.new(_wanted(x, i))
-                names.constants[name] = x
+            # a body may have one of the program around it
+            elif not (name := names.constants.get(x, "")):
+                name = names.constants[x] = names.new(_wanted(x, i))
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
@@ -161,37 +160,37 @@ class Frame:
     def view(self, line: Line) -> None:
         """Have a view made once, or once for each row of the list that a step goes through.
 
-        The expression of its line is what comes after the name of the array that it is of.
+        The expression of its line is of one row, see `row`.
         """
-        text = f"{line.of}{line.expression}"
         if rows := self.lists.get(line.of):
-            text = f"[x{line.expression} for x in {rows.name}]"
-            name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
+            text, take = f"[{line.expression} for x in {rows.name}]", partial(_views, line.take)
+            name = self.names.new(f"{line.target}_rows")
             self.lists[line.target] = rows._replace(name=name)
-            line = line._replace(target=name, of=rows.name, take=take)
-        self.arena.once.append(line._replace(expression=text))
+            line = line._replace(target=name, expression=text, of=rows.name, take=take)
+        self.arena.once.append(line)
+
+    def row(self, of: str) -> str:
+        """An array in the expression of a view of it: its name, or that of a row of a list."""
+        return "x" if of in self.lists else of
+
+    def shared(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
+        """The name of a view that is made once, by an expression, for all that need it."""
+        known = self.arena.known
+        name = known.get((of, text))
+        if name is None:
+            name = known[of, text] = self.names.new(wanted)
+            self.view(Line(name, text, of=of, take=take))
+        return name
 
     def part(self, of: str, index: Any, wanted: str) -> str:
         """The name of a part of an array that stays in place, or of a list of its rows."""
-        text, take = f"[{index_text(index)}]", itemgetter(index)
-        if of not in self.lists:
-            return self.arena.shared(wanted, f"{of}{text}", of, take)
-        name = self.names.new(wanted)
-        self.view(Line(name, text, of=of, take=take))
-        return name
+        text = f"{self.row(of)}[{index_text(index)}]"
+        return self.shared(wanted, text, of, itemgetter(index))
 
     def have(self, ref: Ref, of: str, index: Any) -> None:
         """Have a value be a part of an array that stays in place, or one of its rows."""
         name = self.places[ref] = self.values[ref]
-        self.view(Line(name, f"[{index_text(index)}]", of=of, take=itemgetter(index)))
-
-    def lies_in_place(self, ref: Ref, note: str = "", result: Any = None) -> None:
-        """Have a result that is written part by part be its place; it is once if that stays."""
-        name, place = self.values[ref], self.places.get(ref)
-        if place is None or place in self.lists:
-            self.write(name, self.out(ref), note, result)
-        else:
-            self.arena.once.append(Line(name, place, note, result, place))
+        self.view(Line(name, f"{of}[{index_text(index)}]", of=of, take=itemgetter(index)))
 
     def expression(self, i: int, out: str = "", values: Mapping[Ref, str] | None = None) -> str:
         """An instruction as an expression, which writes to `out`, or where its result lies.

@@ -141,7 +141,8 @@ def _view(frame: Frame, i: int, instruction: Instruction) -> bool:
         is_view, in_order = True, frame.plan.turned.get(base) == axes_of(instruction)
     if is_view:
         name = frame.places[ref] = frame.values[ref]
-        text, note = frame.expression(i, values={base: ""}), f"a view of {frame.values[base]}"
+        text = frame.expression(i, values={base: frame.row(place)})
+        note = f"a view of {frame.values[base]}"
         frame.view(Line(name, text, note, instruction, place, take))
         if not in_order:
             frame.strided.add(name)
@@ -155,12 +156,13 @@ def _filled(frame: Frame, i: int, instruction: Instruction) -> bool:
     if not place or not (is_whole or parts):
         return False
     name, stays = frame.values[ref], ref in frame.places
+    note, result = ("", None) if is_whole else ("its parts are written there", instruction)
+    # a name for memory that stays is given once
+    once = stays and place not in frame.lists
+    (frame.arena.once if once else frame.lines).append(Line(name, place, note, result, place))
     if is_whole:
-        frame.lies_in_place(ref)
         value = frame.operand(instruction.operands[0])
         frame.write(f"{name}[...]", value, instruction.note, instruction)
-    else:
-        frame.lies_in_place(ref, "its parts are written there", instruction)
     for part in parts:
         if not part.direct:
             target = f"{name}[{index_text(part.index)}]"

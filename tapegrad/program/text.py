@@ -105,7 +105,7 @@ def _run(frame: Frame) -> Block:
 
 def _held(frame: Frame) -> dict[str, Constant]:
     """The constants that the header has a line for."""
-    return {name: x for name, x in frame.names.constants.items() if x.splat is None}
+    return {name: x for x, name in frame.names.constants.items() if x.splat is None}
 
 
 def _header(frame: Frame) -> list[str]:

@@ -166,8 +166,8 @@ class _Loop:
 
     def _listed(self, name: str, place: str, backward: bool = False) -> str:
         """The list of the rows of a value that stays in place, which is made once."""
-        shared = self.frame.arena.shared
-        rows = shared(f"{name}_rows", f"{self.rows_of}({place})", place, _rows_of)
+        text = f"{self.rows_of}({place})"
+        rows = self.frame.shared(f"{name}_rows", text, place, _rows_of)
         return self.frame.part(rows, _BACKWARD, f"{rows}_back") if backward else rows
 
     # --- what the steps read and give ---------------------------------------------------------
@@ -243,9 +243,8 @@ def _parts(frame: Frame, i: int) -> dict[int, Ref]:
 
 def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
-    known = {Ref("input", k): name for k, name in enumerate(inputs) if name is not None}
     stage = frame.stage or frame.program.instructions[i].stage
-    return Frame(code, frame.arena, frame.plan.life(i, i), known, stage)
+    return Frame(code, frame.arena, frame.plan.life(i, i), inputs, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
