@@ -24,7 +24,7 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref, depending, example, input_like, needed, refs_to
 from tapegrad.program.passes.algebra import splat
-from tapegrad.program.passes.stack import added
+from tapegrad.program.passes.stack import sums_of
 from tapegrad.program.program import Improvement
 
 
@@ -36,40 +36,32 @@ class Sides:
         self.length: int = loop.length or 0
         self.instructions = [*zip(refs_to(body.instructions), body.instructions, strict=True)]
         self.uses = Counter([x for y in body.instructions for x in y.operands])
-        # the adds whose results are read once
-        self.inside = {x: y for x, y in self.instructions if y.op is add and self._once(x)}
         _, self.carry, rows = loop.inputs
         self.varies = depending(body, [*self.carry, *rows])
-        # for each carry that only accumulates, the terms that a step adds; the adds, which go; and
-        # the products among the terms, which need not be computed at each step
+        # for each carry that only accumulates, the terms that a step adds; and the products among
+        # these, which need not be computed at each step
         self.sums: dict[int, list[Ref]] = {}
-        self.adds: set[Ref] = set()
         self.products: set[Ref] = set()
+        reads = Counter([*self.uses.elements(), *body.outputs])
+        totals = sums_of({x: y for x, y in self.instructions if y.op is add}, reads)
         for k, x in enumerate(self.carry):
-            self._find_sum(k, x)
+            if reads[x] == reads[body.outputs[k]] == 1:
+                self._find_sum(k, x, totals.get(body.outputs[k], []))
         carry = [body.outputs[k] for k in range(loop.n_carry) if k not in self.sums]
         self.after = self._after(needed(body, carry))
         self.before = self._before(rows)
 
-    def _once(self, x: Any) -> bool:
-        """Whether a value is read once, as an operand or as an output."""
-        return self.uses[x] + self.body.outputs.count(x) == 1
-
-    def _find_sum(self, k: int, carried: Ref) -> None:
+    def _find_sum(self, k: int, carried: Ref, terms: list[Any]) -> None:
         """Take a carry for a sum, if a step only adds to it, and it is quicker at once."""
-        body, inside, result = self.body, self.inside, self.body.outputs[k]
-        if result not in inside or not self._once(carried):
-            return
-        found, like = [result, *added(inside[result], inside)], body.like(result)
-        alike = all(type(x) is Ref and body.like(x) == like for x in found)
-        if alike and carried in found and np.dtype(like.dtype).kind in "fc":
-            terms = [x for x in found if x not in inside and x != carried]
+        like = self.body.like(self.body.outputs[k])
+        alike = all(type(x) is Ref and self.body.like(x) == like for x in terms)
+        if alike and carried in terms and np.dtype(like.dtype).kind in "fc":
+            terms = [x for x in reversed(terms) if x != carried]
             products = {x for x in terms if self._is_product(x) and self.uses[x] == terms.count(x)}
             # others are held for all steps
             is_small = math.prod(like.shape) <= cost.SPLIT_TERM and self.varies.issuperset(terms)
             if is_small or products.issuperset(terms):
                 self.sums[k] = terms
-                self.adds |= inside.keys() & found
                 self.products |= products
 
     def _is_product(self, x: Ref) -> bool:
@@ -84,11 +76,16 @@ class Sides:
     def _after(self, stays: set[Any]) -> set[Ref]:
         """The instructions that may run after the loop: nothing that stays in it needs them."""
         after: set[Ref] = set()
+        # the adds of the sums go
+        terms = {*itertools.chain(*self.sums.values())}
+        adds: set[Any] = {self.body.outputs[k] for k in self.sums}
         for x, instruction in reversed(self.instructions):
-            may = x in self.varies and x not in stays and x not in self.adds
-            if may and (x in self.products or self.is_batched(instruction)):
+            may = x in self.varies and x not in stays
+            if x in adds:
+                adds |= {*instruction.operands} - terms
+            elif may and (x in self.products or self.is_batched(instruction)):
                 after.add(x)
-            elif x not in self.adds:
+            else:
                 stays.update(instruction.operands)
         # several results leave the loop one by one
         parts = [(x, y.operands[0]) for x, y in self.instructions if y.op is PART and x in after]

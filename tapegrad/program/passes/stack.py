@@ -38,27 +38,18 @@ def stack_sums(builder: Builder) -> None:
     A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
     one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
-    numbers = builder.of_ops((add,))
-    if not any(_may_be_first(builder.forms[i]) for i in numbers):
-        return
-    uses = builder.uses()
-    adds = {builder.refs[i]: builder.instructions[i] for i in numbers}
-    inside = {
-        x: adds[x]
-        for total in adds.values()
-        for x in total.operands
-        if x in adds and uses[x] == 1 and adds[x].shape == total.shape
-    }
+    numbers = [i for i in builder.of_ops((add,)) if _may_be_stacked(builder.forms[i])]
+    uses = builder.uses() if numbers else Counter()
     sums: dict[int, list[Any]] = {}
-    for ref, total in adds.items():
-        if ref in inside:
-            continue
-        terms = [x for x in added(total, inside) if x not in inside]
-        kinds = {_KINDS.get(builder.op(x)) for x in terms}
+    adds = {builder.refs[i]: builder.instructions[i] for i in numbers}
+    for ref, terms in sums_of(adds, uses).items():
+        kinds = {_kind(builder, x) for x in terms}
         # a term that is needed itself would be computed twice, in two ways
-        is_one = len(kinds) == 1 and None not in kinds and not any(uses[x] > 1 for x in terms)
-        if is_one or scatter in map(builder.op, total.operands):
-            sums[ref.index] = terms if is_one else []
+        if len(kinds) == 1 and None not in kinds and all(uses[x] == 1 for x in terms):
+            # a sweep adds from the last step to the first; in step order they match other sums
+            sums[ref.index] = terms[::-1]
+        elif scatter in builder.forms[ref.index]:
+            sums[ref.index] = []
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at not in sums:
@@ -71,23 +62,32 @@ def stack_sums(builder: Builder) -> None:
         builder.rewrite(visit, (add,))
 
 
-def _may_be_first(form: Form) -> bool:
-    """Whether an add of a form may be of the two terms with which such a sum begins."""
-    kinds = [_KINDS.get(x) for x in form[1:]]
-    return scatter in form or (kinds[0] is not None and kinds[0] is kinds[1])
+@functools.lru_cache(1 << 10)
+def _may_be_stacked(form: Form) -> bool:
+    """Whether an add of a form may be in such a sum."""
+    return scatter in form or all(x is add or x in _KINDS for x in form[1:])
 
 
-def added(total: Instruction, inside: Mapping[Any, Instruction]) -> list[Any]:
-    """What is added up: the operands of an add, and those of the adds inside, the last first.
+def _kind(builder: Builder, x: Any) -> Any:
+    """The op that sums the rows of a term, if it may be one; a left factor is turned for that."""
+    is_left = builder.op(x) is matmul and builder.forms[x.index][1] not in (transpose, "constant")
+    return None if is_left else _KINDS.get(builder.op(x))
 
-    A sweep adds from the last step to the first; in step order they match other sums.
+
+def sums_of(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[Any, list[Any]]:
+    """The terms of sums, of which the adds are given in order, and how often each value is used.
+
+    What is used once, in a sum of its shape, is a part of that.
     """
-    found: list[Any] = []
-    waiting: list[Any] = [*total.operands]
-    while waiting:
-        found.append(waiting.pop())
-        waiting += inside[found[-1]].operands if found[-1] in inside else ()
-    return found
+    sums: dict[Any, list[Any]] = {}
+    for ref, total in adds.items():
+        terms, others = [
+            sums.pop(x) if x in sums and uses[x] == 1 and adds[x].shape == total.shape else [x]
+            for x in total.operands
+        ]
+        terms += others
+        sums[ref] = terms
+    return sums
 
 
 def _stacked(builder: Builder, terms: list[Any]) -> Any:
@@ -222,19 +222,32 @@ def stack_products(builder: Builder) -> None:
     for i in builder.of_ops((matmul,)):
         instruction = builder.instructions[i]
         left, right = instruction.operands
-        if builder.source(left) is None or builder.op(left) is transpose:
-            continue  # copying it takes longer than is saved
         shape = builder.shape(left)
-        if len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS:
+        is_small = len(shape) == len(instruction.shape) == 2 and shape[0] <= cost.STACKED_ROWS
+        # copying one that lies elsewhere takes longer than is saved
+        if is_small and builder.op(left) not in ("input", "constant", transpose):
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
     joined: dict[int, list[int]] = {}
     for group in groups.values():
         if len(group) > 1 and _is_moved(builder, group, joined):
             joined |= dict.fromkeys(group, group)
 
-    def visit(builder: Builder, instruction: Instruction) -> None:
-        if builder.at in joined:
-            _join(builder, joined[builder.at])
+    def visit(builder: Builder, first: Instruction) -> None:
+        if builder.at not in joined:
+            return
+        # a sweep goes from the last step to the first; in step order rows match other stacks
+        group = joined[builder.at][:: -1 if first.stage == STAGES[1] else 1]
+        products = [builder.current(builder.instructions[i]) for i in group]
+        builder.stage, builder.place = products[0].stage, products[0].place
+        left = concatenated(builder, [x.operands[0] for x in products])
+        note = f"{len(group)} products, stacked"
+        product = builder.emit(matmul, left, first.operands[1], note=note)
+        n, like = first.shape[0], (first.shape, first.dtype)
+        for k, i in enumerate(group):
+            # what became equal to another is gone
+            if i in builder.ranks:
+                rows = slice(k * n, (k + 1) * n)
+                builder.replace(i, builder.emit(getitem, product, like=like, index=(rows,)))
 
     if joined:
         builder.rewrite(visit, (matmul,))
@@ -259,27 +272,6 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
         stays = [i for i in order[first:] if builder.refs[i] not in needed]
         builder.order = [*order[:first], *reversed(moved), *stays]
     return True
-
-
-def _join(builder: Builder, group: list[int]) -> None:
-    """Write one product for a group of them, of which parts take the place of each."""
-    if builder.instructions[group[0]].stage == STAGES[1]:
-        # a sweep goes from the last step to the first; in step order rows match other stacks
-        group = group[::-1]
-    instructions = [builder.current(builder.instructions[j]) for j in group]
-    builder.stage, builder.place = instructions[0].stage, instructions[0].place
-    product = builder.emit(
-        matmul,
-        concatenated(builder, [x.operands[0] for x in instructions]),
-        instructions[0].operands[1],
-        note=f"{len(group)} products, stacked",
-    )
-    n = instructions[0].shape[0]
-    for k, j in enumerate(group):
-        # what became equal to another is gone
-        if j in builder.ranks:
-            rows = slice(k * n, (k + 1) * n)
-            builder.replace(j, builder.emit(getitem, product, index=(rows,)))
 
 
 # sums of the same kind become one
