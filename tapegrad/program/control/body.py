@@ -167,18 +167,20 @@ def program_of(
     called: str,
     inputs: Sequence[Input],
     fn: Callable[[list[Any]], Iterable[Any]],
-    constants: Iterable[Constant] = (),
+    constants: Iterable[Constant] | None = (),
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors.
 
-    Arrays like constants of the program that it records again have their names.
+    Arrays like constants of the program that it records again have their names. The constants are
+    None for a function of the package's, which captures no arrays of the user's.
     """
     # only instructions that are recorded again have a place
     recorder = Recorder(called, place=reached_place, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
-    reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
+    known = None if constants is None else [(x.name, x.array) for x in constants]
+    reach = known if known is None else [*REACH.get(), *known]
     return from_tape(*recorded, reach=reach, stops=True)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import compress
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.declare import facts
@@ -13,7 +12,7 @@ from tapegrad.declare.abstract import told
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Constant, Instruction, content, input_like
+from tapegrad.program.ir import Code, Instruction, content, input_like
 from tapegrad.program.program import Improvement
 
 
@@ -62,7 +61,4 @@ def _program(instruction: Instruction, likes: list[Any]) -> Code:
         return [op.forward(*[next(left) if _is_array(x) else x for x in likes], **options)]
 
     inputs = [input_like(x, "x") for x in likes if _is_array(x)]
-    code = program_of(op.name, inputs, composed)
-    # they are not the user's
-    constants = tuple([Constant(x.array, captured=False) for x in code.constants])
-    return attrs.evolve(code, constants=constants)
+    return program_of(op.name, inputs, composed, None)

@@ -138,4 +138,4 @@ def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
 @functools.lru_cache
 def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
     """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
-    return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
+    return f" {dtype.char * ufunc.nin}->" in " ".join(["", *ufunc.types])
