@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,6 @@ from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.errors import FileError
-from tapegrad.ops.decompositions import eig, eigh, thin_qr, thin_svd
-from tapegrad.ops.inverses import slogdet
 from tapegrad.ops.product import turned
 from tapegrad.ops.rows import sum_segments
 from tapegrad.program.control.ops import COND, LOOPS, SCAN
@@ -32,28 +30,27 @@ COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 
 
-def _older(op: Any, columns: Callable[..., Any]) -> Rules:
-    """The form that older files have for an op of several results: one array of all of them."""
+def _older(op: Any) -> Rules:
+    """The form that older files have for an op of several results: one array of all of them.
+
+    It has vectors first, as columns, and then matrices, the first of them turned.
+    """
 
     def joined(a: Any, **options: Any) -> Any:
-        return np.concatenate(columns(*op.forward(a, **options).values), axis=-1)
+        parts = op.forward(a, **options).values
+        columns = [x[..., None] for x in parts if x.ndim < a.ndim]
+        matrices = [x for x in parts if x.ndim == a.ndim]
+        return np.concatenate([*columns, *map(turned, matrices[:1]), *matrices[1:]], axis=-1)
 
     return Rules(op.name, joined, (None,), jvp=lambda *args: None, complex=True)
 
 
-_COLUMNS: Mapping[Any, Callable[..., Any]] = {
-    eig: lambda w, v: (w[..., None], turned(v)),
-    eigh: lambda w, v: (w[..., None], turned(v)),
-    slogdet: lambda sign, log: (sign[..., None], log[..., None]),
-    thin_qr: lambda q, r: (turned(q), r),
-    thin_svd: lambda u, s, vh: (s[..., None], turned(u), vh),
-}
 # ops that are not declared under a name
 _OTHERS = {
     # of older files
     "segment_sum": sum_segments,
     "control.loop": SCAN,
-    **{f"{op.name}_joined": _older(op, columns) for op, columns in _COLUMNS.items()},
+    **{f"{op.name}_joined": _older(op) for op in OPS.values() if isinstance(op, MultiOutputOp)},
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
@@ -144,9 +141,7 @@ def _named(name: str, kind: str, is_right: Callable[[Any], bool], using: Iterabl
     fitting = [x for x in known if is_right(x)]
     if fitting:
         return min(fitting, key=lambda x: full_name(x) != name)
+    fault = f"is not tapegrad's; hand it over: tg.load_program(path, using=[{last}])"
     if not module or name.startswith("tapegrad."):
-        raise FileError(f"it has the {kind} {name!r}, which this version of tapegrad does not know")
-    raise FileError(
-        f"it has the {kind} {name!r}, which is not tapegrad's; hand it over: "
-        f"tg.load_program(path, using=[{last}])"
-    )
+        fault = "this version of tapegrad does not know"
+    raise FileError(f"it has the {kind} {name!r}, which {fault}")

@@ -24,10 +24,10 @@ from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE, Hole
 from tapegrad.program import naming
-from tapegrad.program.checking import Malformed, check_code
+from tapegrad.program.checking import check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
-from tapegrad.program.ir import Code, Constant, Instruction, Operand, Ref
+from tapegrad.program.ir import Code, Constant, Operand, Ref
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
@@ -40,8 +40,8 @@ class File:
     ----------
     reads
         Whether it is read.
-    what
-        What is written, for messages.
+    label
+        The program's, for messages.
     entries
         The arrays that are still to be read, by name.
     using
@@ -51,7 +51,7 @@ class File:
     """
 
     reads: bool
-    what: str = ""
+    label: str = ""
     entries: dict[str, Entry] = attrs.Factory(dict)
     using: Iterable[Any] = ()
     arrays: list[Array] = attrs.Factory(list)
@@ -96,11 +96,6 @@ def _as(kind: Any, taken: Callable[[Any], Any], made: Callable[[Any], Any]) -> C
     return convert
 
 
-def _names(record: type) -> list[str]:
-    """The fields of records in files, without what is made anew and places in sources."""
-    return [x.name for x in attrs.fields(record) if x.init and x.name != "place"]
-
-
 def _fields(make: Callable[..., Any], **types: Any) -> Convert:
     """The form of what is made of these attributes: a list of them."""
     kind = tuple.__class_getitem__(tuple(types.values()))
@@ -108,15 +103,15 @@ def _fields(make: Callable[..., Any], **types: Any) -> Convert:
 
 
 def _record(record: type, make: Any = None) -> Convert:
-    """The form of records, from which another class may be made."""
+    """The form of records without places in sources, from which another class may be made."""
     types = get_type_hints(record)
-    return _fields(make or record, **{name: types[name] for name in _names(record)})
+    names = [x.name for x in attrs.fields(record) if x.init and x.name != "place"]
+    return _fields(make or record, **{name: types[name] for name in names})
 
 
 # --- values: options, a dict's keys, results --------------------------------------------------
 
 _PLAIN = (type(None), bool, int, float, str)
-_NUMBERS = (bool, int, float, complex, np.generic)
 
 
 def _value(x: Any, file: File) -> Any:
@@ -127,8 +122,6 @@ def _value(x: Any, file: File) -> Any:
     if file.reads:
         ((name, content),) = x.items()
         return _VALUES[name][1](content, file)
-    if isinstance(x, type) and issubclass(x, _NUMBERS):
-        x = np.dtype(x)
     name, form = next((name, form) for name, (kind, form) in _VALUES.items() if isinstance(x, kind))
     return {name: form(x, file)}
 
@@ -143,7 +136,8 @@ def _static(x: Any, file: File) -> Any:
         statics.append(naming.class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
-        raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
+        what = f"{a_kind(x)}, which a program's file cannot hold: {x!r}"
+        raise TypeError(f"{file.label} uses or returns {what}")
     if x in statics:
         return statics.index(x)
     statics.append(x)
@@ -151,10 +145,10 @@ def _static(x: Any, file: File) -> Any:
 
 
 def _dtype(x: Any) -> np.dtype[Any]:
-    """The dtype of numbers, or of the text of dict keys and results."""
+    """The dtype of numbers, which a class may stand for, or of the text of keys and results."""
     dtype: np.dtype[Any] = np.dtype(x)
-    if dtype.kind not in "biufcU":
-        raise TypeError(f"{dtype} is not a dtype of numbers, which a program's file can hold")
+    if dtype.kind not in "biufcU" or x is str:
+        raise TypeError(f"{x} is not a dtype of numbers, which a program's file can hold")
     return dtype
 
 
@@ -169,16 +163,13 @@ def _number(parts: tuple[np.dtype[Any], str]) -> Any:
     return np.frombuffer(bytes.fromhex(content), dtype).reshape(())[()]
 
 
-_ARRAY = tuple[int, np.dtype[Any]]
-
-
 def _array(x: Any, file: File) -> Any:
     if not file.reads:
         file.arrays.append(x)
-        return _form(_ARRAY)((len(file.arrays) - 1, x.dtype), file)
-    number, dtype = _form(_ARRAY)(x, file)
+        return len(file.arrays) - 1, _dtype(x.dtype).str
+    number, dtype = x
     entry = file.entries.pop(str(number))
-    if entry.dtype != dtype:
+    if entry.dtype != _form(np.dtype)(dtype, file):
         raise FileError(f"an array is {entry.dtype}, not {dtype}")
     return entry.read()
 
@@ -191,17 +182,12 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
     node = structure.node
     if node is None:
         return "*"
-    if node is type(None):
-        return None
-    if structure.is_static:
-        return _value(structure.keys[0], attrs.evolve(file, what="a part of a tree"))
-    children = [_write_structure(child, file) for child in structure.children]
-    if node is dict:
-        keys = _value(structure.keys, attrs.evolve(file, what="a dict's key"))
-        return {"dict": [*zip(keys, children, strict=True)]}
-    if node in (list, tuple):
-        return {node.__name__: children}
-    return {"record": [naming.full_name(node), structure.keys, children]}
+    if node is type(None) or structure.is_static:
+        return _value(tree.unflatten(structure, ()), file)
+    keys, children = structure.keys, [_write_structure(x, file) for x in structure.children]
+    if node not in (dict, list, tuple):
+        return {"record": [naming.full_name(node), keys, children]}
+    return {node.__name__: [*zip(_value(keys, file), children, strict=True)] if keys else children}
 
 
 def _read_structure(x: Any, file: File) -> tree.Structure:
@@ -244,19 +230,8 @@ def _constant(x: Any, file: File) -> Any:
     return Constant(_array(x[:2], file), *_form(tuple[bool, str])(rest, file))
 
 
-def _options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
-    return {
-        key: _value(x, attrs.evolve(file, what=f"the option {key} of {file.what}"))
-        for key, x in options.items()
-    }
-
-
-def _instruction(x: Any, file: File) -> Any:
-    return _INSTRUCTION(x, file if file.reads else attrs.evolve(file, what=x.op.name))
-
-
 def _code(x: Any, file: File) -> Any:
-    names = _names(Code)
+    names = [x.name for x in attrs.fields(Code)]
     if file.reads:
         return _CODE([x[name] for name in names], file)
     return dict(zip(names, _CODE(x, file), strict=True))
@@ -275,7 +250,7 @@ _VALUES: dict[str, tuple[Any, Convert]] = {
     "slice": (slice, _fields(slice, start=int | None, stop=int | None, step=int | None)),
     "ellipsis": (EllipsisType, _as(type(None), lambda x: None, lambda x: ...)),
     "hole": (Hole, _as(type(None), lambda x: None, lambda x: HOLE)),
-    "dtype": (np.dtype, _as(str, lambda x: _dtype(x).str, _dtype)),
+    "dtype": (np.dtype | type, _as(str, lambda x: _dtype(x).str, _dtype)),
     "bytes": (bytes, _as(str, bytes.hex, bytes.fromhex)),
     "complex": (complex, _fields(complex, real=float, imag=float)),
     "dict": (Mapping, _as(Any, lambda x: [*x.items()], dict)),
@@ -285,18 +260,18 @@ _VALUES: dict[str, tuple[Any, Convert]] = {
     # any other, or a refusal
     "static": (object, _static),
 }
-_INSTRUCTION, _CODE = _record(Instruction), _record(Code, Program)
+_CODE = _record(Code, Program)
 # of fields
 _FORMS: dict[Any, Convert] = {
     **dict(_VALUES.values()),
     Any: _value,
+    np.dtype: _VALUES["dtype"][1],
     Operand: _operand,
     frozenset: _as(tuple[int, ...], sorted, frozenset),
     tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
     Rules: lambda x, file: naming.op_named(x, file.using) if file.reads else naming.name_of_op(x),
-    Mapping[str, Any]: _options,
+    Mapping[str, Any]: lambda x, file: {name: _value(y, file) for name, y in x.items()},
     Constant: _constant,
-    Instruction: _instruction,
     Code: _code,
 }
 
@@ -310,7 +285,7 @@ _MOST_TEXT = 1 << 26  # bytes
 
 def save(program: Program, path: FilePath) -> None:
     """Write a program; see `Program.save`."""
-    file = File(False, f"a result of {program.label}")
+    file = File(False, program.label)
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -372,16 +347,19 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
     """The program of an open file, which is checked."""
     with zipfile.ZipFile(opened) as archive:
         content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
-        _check_version(content)
+        if content.get("format") != _FORMAT:
+            raise FileError("it does not hold a program of tapegrad")
+        if (version := content.get("version")) != _VERSION:
+            raise FileError(
+                f"it is a program's file of version {str(version)[:20]}, and this tapegrad reads "
+                f"version {_VERSION}: save the program again with this one"
+            )
         file = File(True, entries=entries_of(archive, _ENTRY), using=using)
         arguments = _form(_ARGUMENTS)(content["arguments"], file)
         program: Program = attrs.evolve(_form(Code)(content["code"], file), arguments=arguments)
     if file.entries:
         raise FileError("its constants are not those that it lists")
-    try:
-        check_code(program, lambda op: ":" not in naming.name_of_op(op))
-    except Malformed as error:
-        raise FileError(str(error)) from None
+    check_code(program, lambda op: ":" not in naming.name_of_op(op))
     if arguments is not None:
         are_described = all(len(x.statics) == x.structure.size for x in arguments)
         varying = sum(x.statics.count(None) for x in arguments)
@@ -390,14 +368,3 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
     # the source is written, so that errors show here and not in a call
     program._run  # noqa: B018
     return program
-
-
-def _check_version(content: Any) -> None:
-    if type(content) is not dict or content.get("format") != _FORMAT:
-        raise FileError("it does not hold a program of tapegrad")
-    version = content.get("version")
-    if version != _VERSION:
-        raise FileError(
-            f"it is a program's file of version {str(version)[:20]}, and this tapegrad reads "
-            f"version {_VERSION}: save the program again with this one"
-        )
