@@ -461,15 +461,18 @@ class Builder:
         KeyError
             If an instruction uses one that is no longer in the program, or that comes later.
         """
-        kept = sorted([x for x in self.uses() if type(x) is Ref and x[0] == "constant"])
+        order = self.order
+        instructions = [self.instructions[i] for i in order]
+        returned = [x for x in self.outputs if type(x) is Ref]
+        used = set(returned).union(*[x.operands for x in instructions])
+        kept = sorted([x for x in used if type(x) is Ref and x[0] == "constant"])
         moved: dict[Any, Any] = {x: Ref("constant", at) for at, x in enumerate(kept)}
 
         def new(xs: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple([moved[x] if type(x) is Ref and x[0] != "input" else x for x in xs])
 
         numbered = []
-        for i, ref in zip(self.order, self.refs, strict=False):
-            instruction = self.instructions[i]
+        for i, instruction, ref in zip(order, instructions, self.refs, strict=False):
             operands = new(instruction.operands)
             is_same = operands == instruction.operands
             numbered.append(instruction if is_same else instruction.on(operands))
