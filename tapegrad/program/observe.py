@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from tapegrad.core.sweep import SEED, SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors.lines import PLACE, Place, users_frame
+from tapegrad.errors.lines import PLACE, Place, place_of, users_frame
 from tapegrad.program.ir import STAGES
 from tapegrad.tree.ownership import Array
 
@@ -156,8 +156,8 @@ class Watch:
     def __init__(self) -> None:
         # the depths of the frames within, and 0 for that around them
         self._depths: dict[Any, int] = {None: 0, users_frame(sys._getframe(1)): 0}
-        # one for all records of a line
-        self._place = cache(Place)
+        # by the instruction that was reached: finding its line takes longer
+        self._places: dict[tuple[int, int], Place] = {}
 
     def note(self) -> Place | None:
         """Keep the user's frames that lead to a record that is written; the user's line."""
@@ -168,7 +168,11 @@ class Watch:
             self._keep(frame)
         if not self._depths[frame]:
             return reached
-        return reached or self._place(frame.f_code.co_filename, frame.f_lineno)
+        key = id(frame.f_code), frame.f_lasti
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = place_of(frame)
+        return reached or place
 
     def _keep(self, frame: Any) -> None:
         """Keep a frame and those of the user's around it, with their depths."""
