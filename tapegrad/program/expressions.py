@@ -280,6 +280,8 @@ def _option(value: Any, names: Names) -> str:
         return f"{{{', '.join(pairs)}}}"
     if value is None or value is ... or (kind is str and value.isascii() and value.isprintable()):
         return repr(value)
+    if isinstance(value, np.integer):
+        return repr(int(value))
     if isinstance(value, np.dtype):
         return f"{names.library('dtype')}({value.str!r})"
     if isinstance(value, Rules):
