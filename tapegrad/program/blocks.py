@@ -58,8 +58,7 @@ def write_blocks(frame: Frame, run: range) -> None:
         array = frame.out(x) or frame.new_array(instruction)
         if x not in frame.plan.guests:
             frame.write(name, array)
-            see(x)
-            name = out = block[x]
+            name = out = see(x)[-1]
         else:
             if array not in block:
                 block[array] = names.new(f"{array}_block")

@@ -189,7 +189,7 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     """The names of large arrays without a buffer, by the last instruction that needs each.
 
     Their memory would be in use until the program returns. A view holds what it is of, and a
-    tuple its parts, so their names go too.
+    tuple its parts, so their names go too, all at one time.
     """
     program, plan, instructions = frame.program, frame.plan, frame.program.instructions
     owner, ended = plan.owner, dict[int, list[str]]()
@@ -204,8 +204,8 @@ def _ended(frame: Frame) -> dict[int, list[str]]:
     parts = [x for x in map(program.of, holding) if x.op is PART]
     holding |= {x for part in parts for x in part.operands}
     for ref in plan.refs if holding else ():
-        end = plan.ends[ref]
-        is_gone = end < len(instructions) and len(plan.runs[ref.index]) == 1
-        if is_gone and owner.get(ref, ref) in holding:
+        of = owner.get(ref, ref)
+        end = plan.ends[of]
+        if of in holding and end < len(instructions) and len(plan.runs[ref.index]) == 1:
             ended.setdefault(plan.runs[end][-1], []).append(frame.values[ref])
     return ended

@@ -23,11 +23,10 @@ def liveness(
     """Whose memory each value of a program lies in, and until when it is needed.
 
     First, for each value that may be a view, the value whose memory it shares. Then the position
-    of the last instruction that reads a value or a view of it, its own if none does; for results,
-    one after all.
+    of the last instruction that reads a value, or what shares its memory, its own if none does; for
+    results, one after all.
     """
     owner: dict[Ref, Ref] = {}
-    base: dict[Ref, Ref] = {}
     ends = dict(zip(refs, range(len(refs)), strict=True))
     for i, instruction in enumerate(instructions):
         operands = instruction.operands
@@ -35,11 +34,9 @@ def liveness(
             if type(x) is Ref:
                 ends[x] = i
         if instruction.is_view and type(operands[0]) is Ref and not is_filled(instruction):
-            base[refs[i]] = operands[0]
             owner[refs[i]] = owner.get(operands[0], operands[0])
     ends.update(dict.fromkeys(results, len(instructions)))
-    # a view of a view comes after it
-    for x, of in reversed(base.items()):
+    for x, of in owner.items():
         ends[of] = max(ends[of], ends[x])
     return owner, ends
 

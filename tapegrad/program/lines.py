@@ -57,10 +57,7 @@ class Block(NamedTuple):
     body: Sequence[Line | Block]
 
 
-Body = Sequence[Line | Block]
-
-
-def printed(lines: Body, noted: bool, margin: str = "") -> list[str]:
+def printed(lines: Sequence[Line | Block], noted: bool, margin: str = "") -> list[str]:
     """Lines as they stand in a source, with comments or without; as many of them."""
     texts: list[str] = []
     for line in lines:

@@ -147,7 +147,7 @@ def _write_results(frame: Frame) -> None:
         value = program.of(x) if type(x) is Ref else None
         if value is None:
             text = names.of(x, f"static{len(returned)}")
-        elif getattr(value, "number", None) or (x in frame.updates and x not in seen):
+        elif value.number or (x in frame.updates and x not in seen):
             # `RowUpdates` returns what may be handed out
             text = values[x]
         elif x.kind == "input":
