@@ -11,7 +11,6 @@ import attrs
 import numpy as np
 
 from tapegrad.program import cost
-from tapegrad.program.expressions import Names
 from tapegrad.program.lines import Line
 from tapegrad.tree.ownership import Array
 
@@ -83,56 +82,6 @@ def placed(arrays: Sequence[Buffer]) -> int:
             insort(taken, place)
         place[2] |= alive
     return max([end for _, end, _ in taken], default=0)
-
-
-class Arena:
-    """The arrays that a program makes once, while it is written.
-
-    Attributes
-    ----------
-    names
-        The names of the program.
-    memory
-        The arrays that are allocated.
-    once
-        The lines of what is made after that, before the first call, such as a view.
-    known
-        The names of what is made once for several, by what it is of and its expression.
-    size
-        The bytes of all of them, once they are settled.
-    """
-
-    def __init__(self, names: Names) -> None:
-        self.names = names
-        self.memory: list[Buffer] = []
-        self.once: list[Line] = []
-        self.known: dict[tuple[str, str], str] = {}
-        self.size = 0
-
-    def fill(self, names: dict[str, Any]) -> None:
-        """Make the arrays, and what is made of them."""
-        # in one block: to look for the place of each would take longer
-        block = buffer((self.size,), np.uint8)
-        for x in self.memory:
-            names[x.name] = np.ndarray(x.shape, x.dtype, names.get(x.arena, block), x.start)
-        for line in self.once:
-            of = names[line.of]
-            names[line.target] = of if line.take is None else line.take(of)
-
-    def settle(self) -> None:
-        """Have the arrays share memory where that saves any."""
-        shared = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
-        apart = sum([x.lines for x in shared])
-        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES and (whole := placed(shared)) < apart:
-            name = self.names.new("arena")
-            for x in shared:
-                x.arena = name
-            arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
-            self.memory.insert(0, arena)
-        for x in self.memory:
-            if not x.arena:
-                x.start = self.size
-                self.size += x.lines * cost.CACHE_LINE
 
 
 def buffer(shape: tuple[int, ...], dtype: Any, arena: Any = None, start: int = 0) -> Array:

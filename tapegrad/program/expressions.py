@@ -27,8 +27,9 @@ from tapegrad.ops.indexing import HOLE, getitem
 from tapegrad.ops.logic import keep_into
 from tapegrad.ops.shape import broadcast_to
 from tapegrad.program import cost
+from tapegrad.program.arena import Buffer, buffer, placed
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
-from tapegrad.program.lines import KINDS
+from tapegrad.program.lines import KINDS, Line
 from tapegrad.tree.ownership import owned_copy
 
 
@@ -56,7 +57,7 @@ _NO_WORD = re.compile(r"\W", re.ASCII)
 
 
 class Names:
-    """The names of one source, and the values that it is run with.
+    """The names of one source, and the values that it is run with: given, or made before a call.
 
     A name is as close to the wanted text as possible, and no two are the same: it differs from all
     names given before, and from those of Python, NumPy and ops.
@@ -70,6 +71,14 @@ class Names:
         The values that the source needs from outside, by name.
     constants
         The names of the constants of the program and of its bodies.
+    memory
+        The arrays that are allocated once.
+    once
+        The lines of what is made after that, before the first call, such as a view.
+    shared
+        The names of what is made once for several, by what it is of and its expression.
+    size
+        The bytes of the memory, once it is settled.
 
     Examples
     --------
@@ -82,6 +91,10 @@ class Names:
         self.literal = literal
         self.namespace: dict[str, Any] = {}
         self.constants: dict[Constant, str] = {}
+        self.memory: list[Buffer] = []
+        self.once: list[Line] = []
+        self.shared: dict[tuple[str, str], str] = {}
+        self.size = 0
         # for each name that is taken or was wanted, the last number appended to it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
@@ -133,6 +146,32 @@ class Names:
     def library(self, name: str) -> str:
         """The name of a function that a source calls by its own name, such as NumPy's."""
         return self.of(_LIBRARY[name], name, True)
+
+    def settle(self) -> None:
+        """Have the arrays share memory where that saves any."""
+        large = [x for x in self.memory if x.lines * cost.CACHE_LINE >= cost.PLACED_BYTES]
+        apart = sum([x.lines for x in large])
+        if apart * cost.CACHE_LINE >= cost.ARENA_BYTES and (whole := placed(large)) < apart:
+            name = self.new("arena")
+            for x in large:
+                x.arena = name
+            arena = Buffer((whole * cost.CACHE_LINE,), np.dtype(np.uint8), name=name)
+            self.memory.insert(0, arena)
+        for x in self.memory:
+            if not x.arena:
+                x.start = self.size
+                self.size += x.lines * cost.CACHE_LINE
+
+    def values(self) -> dict[str, Any]:
+        """What the source is run with: the values from outside, and new ones that are made once."""
+        # in one block: to look for the place of each would take longer
+        values, block = {**self.namespace}, buffer((self.size,), np.uint8)
+        for x in self.memory:
+            values[x.name] = np.ndarray(x.shape, x.dtype, values.get(x.arena, block), x.start)
+        for line in self.once:
+            of = values[line.of]
+            values[line.target] = of if line.take is None else line.take(of)
+        return values
 
 
 def _matmul(x1: Any, x2: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.arena import Arena, Moments
+from tapegrad.program.arena import Moments
 from tapegrad.program.control.loop import inner
-from tapegrad.program.expressions import filled, index_text, literals, tupled
+from tapegrad.program.expressions import Names, filled, index_text, literals, tupled
 from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, number
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
@@ -46,9 +46,7 @@ class Frame:
     program
         What is written.
     names
-        Where names come from.
-    arena
-        What is made once, before the first call.
+        Where names come from, and what is made once, before the first call.
     stage
         The stage that the loop or the branch is in; "" for a whole program.
     plan
@@ -74,14 +72,13 @@ class Frame:
     def __init__(
         self,
         program: Code,
-        arena: Arena,
+        names: Names,
         inside: Moments | None = None,
         known: Iterable[str | None] = repeat(None),
         stage: str = "",
     ) -> None:
-        """Begin to write; what is made once is added to an arena, and inputs may have names."""
-        self.program, self.arena, self.stage = program, arena, stage
-        self.names = names = arena.names
+        """Begin to write; inputs may have names."""
+        self.program, self.names, self.stage = program, names, stage
         self.values: dict[Any, str] = {}
         paths = [x.path for x in program.inputs]
         refs = inputs_at(range(len(paths)))
@@ -97,7 +94,7 @@ class Frame:
         self._name_results()
         for i, buffer in enumerate(plan.buffers):
             buffer.name = names.new(f"buf{i}")
-        arena.memory += plan.buffers
+        names.memory += plan.buffers
         self.places |= {x: place.name for x, place in plan.home.items() if place.name}
         for ref, parts in plan.filled.items():
             for part in parts:
@@ -132,7 +129,7 @@ class Frame:
                 if x.splat is not None:
                     arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
                     text = f"{names.library('full')}({arguments})"
-                    self.arena.once.append(Line(name, text, of=name))
+                    self.names.once.append(Line(name, text, of=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:
@@ -167,7 +164,7 @@ class Frame:
             name = self.names.new(f"{line.target}_rows")
             self.lists[line.target] = rows._replace(name=name)
             line = line._replace(target=name, expression=text, of=rows.name, take=take)
-        self.arena.once.append(line)
+        self.names.once.append(line)
 
     def row(self, of: str) -> str:
         """An array in the expression of a view of it: its name, or that of a row of a list."""
@@ -175,7 +172,7 @@ class Frame:
 
     def shared(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
         """The name of a view that is made once, by an expression, for all that need it."""
-        known = self.arena.known
+        known = self.names.shared
         name = known.get((of, text))
         if name is None:
             name = known[of, text] = self.names.new(wanted)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.errors.lines import warn_at_users_line, with_user_warnings
-from tapegrad.program.arena import Arena, buffer
+from tapegrad.program.arena import buffer
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.expressions import Names
 from tapegrad.program.frame import Frame
@@ -37,9 +37,8 @@ def source(program: Code) -> str:
     >>> print(step.program(np.ones(3), np.ones(3)))  # doctest: +ELLIPSIS
     # <lambda>: 2 inputs, ...
     """
-    frame = written(program, Names(literal=True))
-    arena = frame.arena
-    once = [*[x.line for x in arena.memory], *arena.once]
+    frame = written(program, names := Names(literal=True))
+    once = [*[x.line for x in names.memory], *names.once]
     head = [Line("", "", "made once, before the first call")] if once else []
     return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
 
@@ -55,21 +54,19 @@ def runner(program: Code) -> Callable[[], Runs]:
     quarter of the time. The caller's context variables are not seen there, so it is for programs
     that call NumPy and this package alone.
     """
-    frame = written(program, Names())
-    # a line of a program is not the user's
-    arena, namespace = frame.arena, {**frame.names.namespace, "__name__": __name__}
-    code = compile(running_source(frame), f"<program of {_shown(program.label)}>", "exec")
+    names = Names()
+    text = running_source(written(program, names))
+    code = compile(text, f"<program of {_shown(program.label)}>", "exec")
     (function,) = [x for x in code.co_consts if type(x) is CodeType]
     # from Python 3.14 on, the filters of warnings may be among those variables
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
-    alone = not are_seen and all(map(_is_ours, namespace.values()))
+    alone = not are_seen and all(map(_is_ours, names.namespace.values()))
 
     def make() -> Runs:
-        # for NumPy, which imports modules as a call first needs them
-        names = {**namespace, "__builtins__": builtins}
-        arena.fill(names)
+        # a line of a program is not the user's; NumPy imports modules as a call first needs them
+        values = {**names.values(), "__name__": __name__, "__builtins__": builtins}
         # the code is its own, since Python keeps in it where it last found each name
-        run = FunctionType(function.replace(), names)
+        run = FunctionType(function.replace(), values)
         warning = partial(with_user_warnings, run)
         if not alone:
             return warning, warning
@@ -84,10 +81,10 @@ def written(program: Code, names: Names) -> Frame:
     """A program written out, with the names that it needs."""
     names.of(buffer, "buffer")
     names.new("run")
-    frame = Frame(program, Arena(names))
+    frame = Frame(program, names)
     write_instructions(frame)
     _write_results(frame)
-    frame.arena.settle()
+    names.settle()
     return frame
 
 
@@ -110,14 +107,14 @@ def _held(frame: Frame) -> dict[str, Constant]:
 
 def _header(frame: Frame) -> list[str]:
     """Comments that say what a program takes and what it holds, in how many bytes."""
-    program, memory = frame.program, frame.arena.memory
+    program, memory = frame.program, frame.names.memory
     parts = {
         "input": len(program.inputs),
         "instruction": sum([len(code.instructions) for code in codes_in(program)]),
         "buffer": len(memory),
     }
     counts = ", ".join(f"{n} {part}{'s' * (n != 1)}" for part, n in parts.items())
-    size = frame.arena.size
+    size = frame.names.size
     whole = f" of {size:,} bytes in all" if size else ""
     lines = [f"# {_shown(program.label)}: {counts}{whole}"]
     for i, argument in enumerate(program.inputs):

@@ -49,9 +49,8 @@ def targets(text):
 @given(programs())
 def test_what_is_made_once_is_what_its_lines_say(drawn):
     frame = written(tg.compile(drawn.step).program(*drawn.arguments[0]), Names())
-    names = dict(frame.names.namespace)
-    frame.arena.fill(names)
-    for line in frame.arena.once:
+    names = frame.names.values()
+    for line in frame.names.once:
         got, wanted = names[line.target], eval(line.expression, names)
         if isinstance(got, RowUpdates):
             assert isinstance(wanted, RowUpdates)

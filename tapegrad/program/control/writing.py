@@ -144,7 +144,7 @@ class _Loop:
         plan, i = self.frame.plan, self.index
         alive = plan.life(i, max([i, *[plan.ends[x] for x in held]]))
         memory = Buffer((n, *like.shape), np.dtype(like.dtype), alive, name)
-        self.frame.arena.memory.append(memory)
+        self.frame.names.memory.append(memory)
 
     def _write_to(self, x: Ref, place: str) -> None:
         """Have a step write a value to a place, or copy it there."""
@@ -244,7 +244,7 @@ def _parts(frame: Frame, i: int) -> dict[int, Ref]:
 def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     stage = frame.stage or frame.program.instructions[i].stage
-    return Frame(code, frame.arena, frame.plan.life(i, i), inputs, stage)
+    return Frame(code, frame.names, frame.plan.life(i, i), inputs, stage)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
