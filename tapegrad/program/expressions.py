@@ -7,7 +7,6 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -332,7 +331,11 @@ def filled(
     instruction: Instruction, template: str, operands: list[str], out: str, names: Names
 ) -> str:
     """A format string filled with the operands, the options and the result's buffer."""
-    op, options, pieces = instruction.op, instruction.options, [*_pieces(template, bool(out))]
+    op, options = instruction.op, instruction.options
+    if not out:
+        template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    # text and the name of a field by turns
+    pieces = template.replace("}", "{").split("{")
     for k in range(1, len(pieces), 2):
         field = pieces[k]
         if field.isdecimal():
@@ -360,14 +363,6 @@ def filled(
             defaults = op.signature.defaults if isinstance(op, Op) else {}
             pieces[k] = _option(options.get(field, defaults.get(field)), names)
     return "".join(pieces).replace(".transpose(None)", ".T").replace(", optimize=False", "")
-
-
-@lru_cache(1 << 8)
-def _pieces(template: str, has_out: bool) -> list[str]:
-    """The parts of a format string: text and the name of a field by turns."""
-    if not has_out:
-        template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    return template.replace("}", "{").split("{")
 
 
 def index_text(index: Any, operands: Sequence[str] = ()) -> str:

@@ -127,9 +127,9 @@ class Frame:
                 name = names.constants[x] = names.new(_wanted(x, i))
                 names.namespace[name] = x.array
                 if x.splat is not None:
-                    arguments = f"{x.shape}, {number(x.splat)}, {x.dtype.str!r}"
-                    text = f"{names.library('full')}({arguments})"
-                    self.names.once.append(Line(name, text, of=name))
+                    full = names.library("full")
+                    text = f"{full}({x.shape}, {number(x.splat)}, {x.dtype.str!r})"
+                    names.once.append(Line(name, text, of=name))
             self.values[Ref("constant", i)] = self.places[Ref("constant", i)] = name
 
     def _name_results(self) -> None:

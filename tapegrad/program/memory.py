@@ -134,14 +134,13 @@ class Plan:
                 ended[i] = [x for x in ended[i] if x not in old]
             if not self.fits[i] or x in owner:
                 continue
-            if x in results:
+            if x in self.returned and instruction.nbytes >= LARGE:
                 # an array that is worth it to have others there
-                if instruction.nbytes >= LARGE and x in self.returned:
-                    self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
-                continue
-            if i < ends[x] < self.runs[i].stop:
-                self.guests.add(x)
-            ended[ends[x]].append(x)
+                self.home[x] = Buffer(instruction.shape, instruction.dtype, is_result=True)
+            elif x not in results:
+                if i < ends[x] < self.runs[i].stop:
+                    self.guests.add(x)
+                ended[ends[x]].append(x)
         for i, run in reversed([*enumerate(self.runs)]):
             for x in ended[i]:
                 self._take(x)

@@ -117,10 +117,9 @@ def _header(frame: Frame) -> list[str]:
     size = frame.names.size
     whole = f" of {size:,} bytes in all" if size else ""
     lines = [f"# {_shown(program.label)}: {counts}{whole}"]
-    for i, argument in enumerate(program.inputs):
-        number, shape = argument.number, f"{argument.dtype} {argument.shape}"
-        kind = f"a Python {number}" if number else shape
-        lines.append(f"#   {frame.values[Ref('input', i)]}: {_shown(argument.path)}, {kind}")
+    for i, x in enumerate(program.inputs):
+        kind = f"a Python {x.number}" if x.number else f"{x.dtype} {x.shape}"
+        lines.append(f"#   {frame.values[Ref('input', i)]}: {_shown(x.path)}, {kind}")
     for name, constant in _held(frame).items():
         kind = "captured" if constant.captured else "computed when compiled"
         lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
