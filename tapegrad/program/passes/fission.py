@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare.abstract import by_shapes
-from tapegrad.declare.batching import OneByOneError, pointwise
+from tapegrad.declare.batching import OneByOneError, pointwise, with_batch
 from tapegrad.declare.parts import PART, MultiOutputOp
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
@@ -128,10 +128,9 @@ class Sides:
         if op.batch is pointwise:
             return True
         varying = tuple([x in self.varies for x in operands])
-        tried: list[Any] = [example(self.body.of(x)) if type(x) is Ref else x for x in operands]
-        for i in np.flatnonzero(varying):
-            # whole numbers may be places, of which any axis has a first
-            tried[i] = np.zeros((2, *np.shape(tried[i])), np.asarray(tried[i]).dtype)
+        likes = [example(self.body.of(x)) if type(x) is Ref else x for x in operands]
+        # of zeros: whole numbers may be places, of which any axis has a first
+        tried = [with_batch(x, not v, 2) for x, v in zip(likes, varying, strict=True)]
         try:
             result = by_shapes(partial(op.batch, op, varying), tried, instruction.options)
         except OneByOneError:
@@ -168,15 +167,13 @@ def split_loops(builder: Builder) -> None:
         if loop.stop is None and loop.length is not None and loop.length > 1:
             sides = Sides(loop)
             if sides.before or sides.after:
-                results = _split(sides, builder, instruction)
-                for i in sorted(builder.users[builder.at]):
-                    builder.replace(i, results[builder.instructions[i].options["index"]])
+                _split(sides, builder, instruction)
 
     builder.rewrite(visit, LOOPS)
 
 
-def _split(sides: Sides, builder: Builder, instruction: Instruction) -> dict[int, Any]:
-    """Write the loop that is left; return what stands for each of the values that it returned."""
+def _split(sides: Sides, builder: Builder, instruction: Instruction) -> None:
+    """Write the loop that is left, and what stands for each of the values that it returned."""
     loop: Loop = instruction.options["loop"]
     body, (captured, carried, rows) = loop.body, loop.inputs
     known = dict(zip((*captured, *carried, *rows), instruction.operands, strict=True))
@@ -210,7 +207,8 @@ def _split(sides: Sides, builder: Builder, instruction: Instruction) -> dict[int
             total = builder.emit(sum_, found[x], axis=0)
             so_far = total if splat(builder, so_far) == 0 else builder.emit(add, so_far, total)
         stands[k] = so_far
-    return stands
+    for i in sorted(builder.users[builder.at]):
+        builder.replace(i, stands[builder.instructions[i].options["index"]])
 
 
 def _computed(

@@ -24,7 +24,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form, Visit
 from tapegrad.program.canonical import are_whole, place_of
 from tapegrad.program.control.loop import applied as result_of
-from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.program import rule
@@ -61,19 +61,15 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
         result = _constant(builder, instruction)
         if result is not None:
             return result
-    operands = instruction.operands
-    if instruction.is_elementwise:
-        operands = _without_broadcasts(builder, instruction)
-    changed = operands is not instruction.operands
-    instruction = instruction.on(operands) if changed else instruction
-    result = applied(_fitting, builder, instruction)
-    if result is None and instruction.op in _FURTHER:
-        result = _FURTHER[instruction.op](builder, instruction)
-    return instruction if changed and result is None else result
+    if instruction.op in _FURTHER:
+        return _FURTHER[instruction.op](builder, instruction)
+    whole = _without_broadcasts(builder, instruction) if instruction.is_elementwise else instruction
+    result = applied(_fitting, builder, whole)
+    return whole if result is None and whole is not instruction else result
 
 
-def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
-    """The operands of a ufunc before they were broadcast, where the result is the same."""
+def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
+    """A ufunc of its operands before they were broadcast, where the result is the same."""
     operands = instruction.operands
     for i, (x, op) in enumerate(zip(operands, builder.forms[builder.at][1:], strict=True)):
         if op is broadcast_to:
@@ -85,7 +81,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Ope
         tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried
-    return operands
+    return instruction if operands is instruction.operands else instruction.on(operands)
 
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:

@@ -17,7 +17,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, loop_of, settled
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Instruction, Ref, inputs_at, needed
 from tapegrad.program.program import Improvement, improved, rule
@@ -31,30 +31,52 @@ def trim_loops(builder: Builder) -> None:
 
     Fires on each of them: a loop keeps more for its derivatives than they read.
     """
-    builder.tidy()
-    while _trim(builder):
+    n = -1
+    while len(builder.instructions) > n:
         # what one loop does not take, another need not return
         builder.tidy()
+        n = len(builder.instructions)
+        builder.rewrite(_trim, _NESTED)
 
 
-def _trim(builder: Builder) -> bool:
-    """Trim each loop and branch; return whether any changed."""
-    n = len(builder.instructions)
-
-    def visit(builder: Builder, instruction: Instruction) -> None:
-        trim = _trimmed_loop if instruction.op in LOOPS else _trimmed_branch
-        parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.at])}
-        left, places = trim(instruction, {x.options["index"] for x in parts.values()})
-        if left is not instruction:
-            whole = builder.append(left)
-            for i, x in parts.items():
-                place = places[x.options["index"]]
-                if type(place) is not Ref:
-                    place = builder.append(x.but(operands=(whole,), options={"index": place}))
-                builder.replace(i, place)
-
-    builder.rewrite(visit, _NESTED)
-    return len(builder.instructions) > n
+def _trim(builder: Builder, instruction: Instruction) -> None:
+    """Have a loop or a branch return only the values that are used."""
+    ((option, held),) = instruction.options.items()
+    is_loop, stop = instruction.op in LOOPS, held.bodies.get("stop")
+    codes = [code for code in held.bodies.values() if code is not stop]
+    inputs, outputs = inputs_at(range(len(codes[0].inputs))), codes[0].outputs
+    captured, carried, rows = held.inputs if is_loop else (inputs, [], [])
+    known = dict(zip(inputs, instruction.operands[not is_loop :], strict=True))
+    parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.at])}
+    # a carry that never changes is captured, and is after the loop as it was before
+    stands = {k: known[x] for k, x in enumerate(carried) if outputs[k] == x}
+    stands = {k: x for k, x in stands.items() if type(x) is Ref}
+    wanted, n = {x.options["index"] for x in parts.values()} - stands.keys(), -1
+    for_stop = set() if stop is None else needed(stop, stop.outputs)
+    while len(wanted) > n:
+        n = len(wanted)
+        read = for_stop.union(*[needed(x, [x.outputs[j] for j in wanted]) for x in codes])
+        # what a step reads of the carry, the one before it gives
+        wanted |= {k for k, x in enumerate(carried) if x in read} - stands.keys()
+    kept = {j: at for at, j in enumerate(sorted(wanted))}
+    captured = [x for x in (*captured, *[carried[k] for k in stands]) if x in read]
+    # the rows may determine the number of steps
+    rows = [x for x in rows if x in read] or rows[: is_loop and held.length is None]
+    taken = captured, [carried[k] for k in kept if k < len(carried)], rows
+    order = [*itertools.chain(*taken)]
+    if len(order) == len(inputs) and len(kept) == len(outputs):
+        return
+    if is_loop:
+        held = loop_of(held, *taken, [outputs[j] for j in kept])
+    else:
+        held = Branch(*[from_these(x, order, outputs=[x.outputs[j] for j in kept]) for x in codes])
+    operands = (*instruction.operands[: not is_loop], *[known[x] for x in order])
+    whole = builder.append(instruction.but(operands=operands, options={option: held}))
+    for i, x in parts.items():
+        j = x.options["index"]
+        if j not in stands:
+            stands[j] = builder.append(x.but(operands=(whole,), options={"index": kept[j]}))
+        builder.replace(i, stands[j])
 
 
 @rule(*_NESTED, complex=True)
@@ -86,50 +108,3 @@ def hoist(builder: Builder, instruction: Instruction) -> Any:
             values[k] = builder.emit(copy, values[k], note="products are faster in C order")
     operands = (*values, *instruction.operands[n:])
     return instruction.but(operands=operands, options={"loop": left})
-
-
-# --- trimming -------------------------------------------------------------------------------
-
-
-def _trimmed_loop(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, Any]]:
-    """A loop that returns only the values used, and the new position of each, or the value."""
-    loop: Loop = instruction.options["loop"]
-    body, (captured, carried, rows) = loop.body, loop.inputs
-    for_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
-    # a carry that never changes is captured, and is after the loop as it was before
-    first = {k: instruction.operands[x.index] for k, x in enumerate(carried)}
-    still = {k for k, x in first.items() if type(x) is Ref and body.outputs[k] == carried[k]}
-    wanted, n = used - still, -1
-    while len(wanted) > n:
-        n = len(wanted)
-        read = needed(body, [body.outputs[j] for j in wanted]) | for_stop
-        # what a step reads of the carry, the one before it gives
-        wanted |= {k for k, x in enumerate(carried) if x in read} - still
-    kept = sorted(wanted)
-    captured = [x for x in (*captured, *[carried[k] for k in sorted(still)]) if x in read]
-    # the rows may determine the number of steps
-    rows = [x for x in rows if x in read] or rows[: loop.length is None]
-    taken = captured, [carried[k] for k in kept if k < loop.n_carry], rows
-    where: dict[int, Any] = {j: at for at, j in enumerate(kept)}
-    where |= {k: first[k] for k in used & still}
-    order = [*itertools.chain(*taken)]
-    if len(order) == len(body.inputs) and len(kept) == len(body.outputs):
-        return instruction, where
-    left = loop_of(loop, *taken, [body.outputs[j] for j in kept])
-    operands = tuple([instruction.operands[x.index] for x in order])
-    return instruction.but(operands=operands, options={"loop": left}), where
-
-
-def _trimmed_branch(instruction: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
-    """A branch that returns only the values used, and the new position of each."""
-    branch: Branch = instruction.options["branch"]
-    codes, outputs = [branch.on_true, branch.on_false], sorted(used)
-    where = {j: at for at, j in enumerate(outputs)}
-    read = set().union(*[needed(code, [code.outputs[j] for j in outputs]) for code in codes])
-    inputs = inputs_at(range(len(branch.on_true.inputs)))
-    taken = [x for x in inputs if x in read]
-    if len(taken) == len(inputs) and len(outputs) == len(branch.on_true.outputs):
-        return instruction, where
-    codes = [from_these(x, taken, outputs=[x.outputs[j] for j in outputs]) for x in codes]
-    operands = (instruction.operands[0], *[instruction.operands[1 + x.index] for x in taken])
-    return instruction.but(operands=operands, options={"branch": Branch(*codes)}), where

@@ -199,9 +199,8 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
             else:
                 wholes.append(concatenated(builder, joined, place.axis))
             first, parts, length = before, {}, 0
-    if not wholes:
-        return None
-    return _total(builder, [*([] if first is None else [first]), *reversed(wholes)])
+    added = [x for x in (first, *reversed(wholes)) if x is not None]
+    return _total(builder, added) if wholes else None
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:

@@ -52,16 +52,12 @@ def outer_products(builder: Builder, product: Instruction) -> Any:
     Fires on the gradients of weights for each example: einsum begins a row in half of the time.
     """
     shape, operands = product.shape, product.operands
-    if len(shape) < 3 or not is_floating(builder, product, *operands):
+    is_large = len(shape) > 2 and math.prod(shape) >= cost.EINSUM_ELEMENTS
+    if not is_large or not is_floating(builder, product, *operands):
         return None
     shapes = [builder.shape(x) for x in operands]
     ends = sorted(x[-1] if len(x) == len(shape) else 0 for x in shapes)
-    fits = (
-        math.prod(shape) >= cost.EINSUM_ELEMENTS
-        and ends == [1, shape[-1]]
-        and 1 < ends[1] <= cost.EINSUM_ROW
-    )
-    if not fits or shape in shapes:
+    if ends != [1, shape[-1]] or not 1 < ends[1] <= cost.EINSUM_ROW or shape in shapes:
         return None
     letters = LETTERS[: len(shape)]
     pairs = [zip(letters, x, strict=True) for x in (*shapes, shape)]
