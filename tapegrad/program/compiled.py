@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import closing
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -59,16 +60,14 @@ def _note_size(recorded: Program, proves: bool) -> None:
     n = sum([len(code.instructions) for code in codes])
     if n < (MANY_PROVED if proves else MANY):
         return
-    advice = "check=True proves every pass on many inputs"
-    if not proves:
-        longest = max(codes, key=lambda code: len(code.instructions))
-        inside = f", a body of tg.scan or the like in {recorded.label}"
-        inside *= longest is not recorded
-        advice = (
-            f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
-            "loop of Python? tg.scan and tg.fori_loop record what is repeated once"
-        )
-    _report(f"compiling {recorded.label} takes a while: its recording has {n} records; {advice}")
+    longest = max(codes, key=lambda code: len(code.instructions))
+    inside = f", a body of tg.scan or the like in {recorded.label}" * (longest is not recorded)
+    proof = "; check=True proves every pass on many inputs" * proves
+    _report(
+        f"compiling {recorded.label} takes a while: its recording has {n} records; "
+        f"{len(longest.instructions)} are of {longest.label}{inside}: does it repeat code in a "
+        f"loop of Python? tg.scan and tg.fori_loop record what is repeated once{proof}"
+    )
 
 
 def _uncollected(fn: Callable[..., R], *args: Any) -> R:
@@ -248,13 +247,10 @@ def trace(fn: Callable[..., Any], call: CallArguments, stops: bool = False) -> P
     ]
     given = tree.unflatten(tree.Structure(tuple, (), parts), marked)
     n = call.signature._n_positional
-    with without_draws(fn) as reach:
-        try:
-            output = recorder.run(fn, given[:n], dict(zip(names[n:], given[n:], strict=True)))
-            variables = watch.variables()
-        finally:
-            # its frames refer to records, and these to the watch
-            watch.end()
+    # the frames of the watch refer to records, and these to it
+    with without_draws(fn) as reach, closing(watch):
+        output = recorder.run(fn, given[:n], dict(zip(names[n:], given[n:], strict=True)))
+        variables = watch.variables()
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, of.label)
     recorded = recorder.tape, recorder.inputs, leaves, structure
@@ -344,24 +340,17 @@ def compile(
     array([1., 2.])
     """
     numbers = as_positions("static_argnums", static_argnums)
-    if isinstance(numbers, int):
-        numbers = (numbers,)
-    compiled = Compiled(fn, numbers, _as_passes(passes), check, check_finite)
-    # the package itself compiles anew on purpose, to compare
-    if not called_from(1)[1].startswith("tapegrad."):
-        # a line of a helper may compile many functions, and a line may hold many lambdas
-        compiled._key = users_place(), label(fn), code_of(fn)
-    return compiled
-
-
-def _as_passes(passes: Any) -> tuple[Pass, ...]:
-    """The passes of a call; those of the package for None."""
-    if passes is None:
-        return PASSES
-    several = tuple(passes) if isinstance(passes, Iterable) else (None,)
+    static = numbers if isinstance(numbers, tuple) else (numbers,)
+    known: Any = PASSES if passes is None else passes
+    several = tuple(known) if isinstance(known, Iterable) else (None,)
     if not all(map(callable, several)):
         raise TypeError(
             "compile: passes must be a tuple of passes, such as (*tg.program.PASSES, own), not "
             f"{passes!r}"
         )
-    return several
+    compiled = Compiled(fn, static, several, check, check_finite)
+    # the package itself compiles anew on purpose, to compare
+    if not called_from(1)[1].startswith("tapegrad."):
+        # a line of a helper may compile many functions, and a line may hold many lambdas
+        compiled._key = users_place(), label(fn), code_of(fn)
+    return compiled

@@ -192,6 +192,6 @@ class Watch:
         pairs = [pair for x in frames if self._depths[x] for pair in x.f_locals.items()]
         return {x: name for name, x in pairs if type(x) is Tensor}
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths = {None: 0}
