@@ -382,14 +382,8 @@ class Builder:
             heappush(self._ahead, (self.ranks[i], i))
 
     def _form(self, i: int, instruction: Instruction) -> Form:
-        """The form of an instruction, which is kept as a user of its operands.
-
-        Raises
-        ------
-        AssertionError
-            If an operand is not in the program, or comes later.
-        """
-        ranks, now, users, forms = self.ranks, self.now, self.users, self.forms
+        """The form of an instruction, which is kept as a user of its operands."""
+        users, forms = self.users, self.forms
         form: list[Any] = [instruction.op]
         # as `op` says, which takes longer to call
         for x in instruction.operands:
@@ -397,8 +391,6 @@ class Builder:
             if type(x) is Ref:
                 of, at = x
                 if of == "instruction":
-                    if ranks.get(at, now) >= now:
-                        raise AssertionError(f"{form[0].name} uses {x}: it is not computed yet")
                     users[at].add(i)
                     of = forms[at][0]
                 elif of == "constant":
@@ -458,7 +450,7 @@ class Builder:
 
         Raises
         ------
-        KeyError
+        AssertionError
             If an instruction uses one that is no longer in the program, or that comes later.
         """
         order = self.order
@@ -473,7 +465,11 @@ class Builder:
 
         numbered = []
         for i, instruction, ref in zip(order, instructions, self.refs, strict=False):
-            operands = new(instruction.operands)
+            try:
+                operands = new(instruction.operands)
+            except KeyError as error:
+                uses = f"{instruction.op.name} uses {error.args[0]}"
+                raise AssertionError(f"{uses}: it is not computed before") from None
             is_same = operands == instruction.operands
             numbered.append(instruction if is_same else instruction.on(operands))
             moved[self.refs[i]] = ref

@@ -198,12 +198,13 @@ def test_every_condition_is_used_and_told():
     assert used == {line.partition(":")[0] for line in words().splitlines()}
 
 
-def test_what_is_no_pass_is_refused_when_it_is_declared():
-    own = rule(tg.sin)(lambda builder, instruction: None)
+def test_what_is_no_pass_is_refused():
+    own = rule(tg.sin)(lambda builder, sin: builder.emit(tg.cos, builder.refs[builder.at]))
     check_refusals(
         [
             (TypeError, lambda: rule(tg.cos, np.sin), "'sin'>: tg.sin is the op"),
             (TypeError, lambda: rule(own.change), "rule: an op is needed, not <function"),
+            (AssertionError, lambda: tg.compile(np.sin, passes=(own,))(1.0), "cos uses Ref("),
             (TypeError, lambda: tg.compile(np.sin, passes=own), "compile: passes must be a tuple"),
             (TypeError, lambda: tg.compile(np.sin, passes=(own, "fold")), "*tg.program.PASSES"),
         ]
