@@ -10,7 +10,6 @@ import types
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
@@ -18,13 +17,6 @@ from tapegrad.core.op import Op
 from tapegrad.errors.functions import Wrapper
 from tapegrad.errors.words import a_kind, as_text
 from tapegrad.tree.structure import is_frozen
-
-
-@attrs.frozen
-class Same:
-    """Something that equals only itself, whatever its class says."""
-
-    value: Any = attrs.field(eq=id)
 
 
 # builtin values, compared by class and by repr: 1, True and 1.0 differ, as do 0.0 and -0.0
@@ -40,6 +32,9 @@ GENERATORS = (Generator, RandomState, BitGenerator, SeedSequence, random.Random)
 
 def static_key(x: Any, what: str) -> Hashable:
     """A key that differs for any two static values for which programs may differ.
+
+    What equals only itself, whatever its class says, is known by its `id`: a key is good as long as
+    its value is kept.
 
     Static are strings, None, bools, enums and the other plain values of Python, functions,
     classes and ops, and tuples, frozensets, slices, partial functions, methods and frozen
@@ -62,16 +57,16 @@ def static_key(x: Any, what: str) -> Hashable:
     if kind in _WRITTEN or isinstance(x, np.dtype):
         return kind, x if kind is int else as_text(x)
     if isinstance(x, (*_CODE, enum.Enum)) or hasattr(kind, "__compiled__"):
-        return Same(x)
+        return id(x)
     inside = parts(x)
     if inside is not None:
         _check_attributes(x, what)
-        return Same(kind), tuple([static_key(part, what) for part in inside])
+        return id(kind), tuple([static_key(part, what) for part in inside])
     if kind is frozenset:
         # in the order of iteration, in which equal sets may differ
         return kind, tuple([static_key(part, what) for part in x])
     if isinstance(x, np.generic) and not x.dtype.hasobject:
-        return Same(kind), x.dtype.str, x.tobytes()
+        return id(kind), x.dtype.str, x.tobytes()
     raise TypeError(
         f"{what} holds {a_kind(x)}, which is neither an array nor a number that may vary, "
         f"nor a static value that a program can be made for; {_remedy(x)}"
