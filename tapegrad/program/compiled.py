@@ -150,9 +150,8 @@ class Compiled(Wrapper, Generic[P, R]):
         return result
 
     def _repr_html_(self) -> str:
-        n = len(self._kept)
-        text = f"{label(self.fn)}, compiled for {n} signature{'s' * (n != 1)}"
-        return in_html("\n\n".join([text, *[str(kept.program) for kept in self._kept.values()]]))
+        programs = [str(kept.program) for kept in self._kept.values()]
+        return in_html("\n\n".join([repr(self), *programs]))
 
     @property
     def signatures(self) -> tuple[Signature, ...]:

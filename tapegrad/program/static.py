@@ -18,7 +18,6 @@ from tapegrad.errors.functions import Wrapper
 from tapegrad.errors.words import a_kind, as_text
 from tapegrad.tree.structure import is_frozen
 
-
 # builtin values, compared by class and by repr: 1, True and 1.0 differ, as do 0.0 and -0.0
 _WRITTEN = (type(None), bool, int, float, complex, str, bytes, range, type(...), np.dtype)
 # code, compared by identity

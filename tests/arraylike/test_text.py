@@ -46,7 +46,7 @@ def compiled():
         (named()[0].parameters[0], [NAME, "[0., 1., 2.]", "line 0"]),
         (named()[0].show(), [NAME, "multiply"]),
         (compiled().program(np.ones(3)), ["def "]),
-        (compiled(), ["compiled for 1 signature", "def "]),
+        (compiled(), ["<compiled <lambda>, 1 program>", "def "]),
         (tg.tree.summary({NAME: np.ones(3)}), [NAME, "(3,)"]),
     ],
     ids=["tape", "tensor", "shown", "program", "compiled", "summary"],
