@@ -27,7 +27,7 @@ from tapegrad.declare import OPS
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, power, subtract
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.builder import NUMBER, Builder, Form
+from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import Improvement, rule
 
@@ -131,9 +131,13 @@ class Line:
         for word, *names in self.conditions:
             if not _WORDS[word](builder, instruction, *[bound[name] for name in names]):
                 return None
-        if self.replacement.op is None and self.replacement.number is None:
-            return in_place_of(builder, instruction, bound[self.replacement.name])
-        return self.replacement.written(builder, bound, instruction)
+        result = self.replacement.written(builder, bound, instruction)
+        if self.replacement.op is not None or self.replacement.number is not None:
+            return result
+        if type(result) is not Ref:
+            return None
+        x, whole = [(y.shape, y.dtype, bool(y.number)) for y in (builder.of(result), instruction)]
+        return result if x == whole else None
 
 
 def lines(text: str) -> tuple[Line, ...]:
@@ -226,21 +230,19 @@ def _part(node: ast.expr) -> Part:
         return Part(name=node.id)
     if isinstance(node, ast.NamedExpr):
         return attrs.evolve(_part(node.value), name=node.target.id)
+    if isinstance(getattr(node, "operand", node), ast.Constant):
+        return Part(number=ast.literal_eval(node))
     op: Rules | None
-    operands: Sequence[ast.expr]
+    parts = [x for x in ast.iter_child_nodes(node) if isinstance(x, ast.expr)]
     if isinstance(node, ast.Call):
         if node.keywords:
             raise ValueError(f"{ast.unparse(node)}: a rule has no options")
-        op, operands = OPS.get(ast.unparse(node.func)), node.args
-    elif isinstance(node, ast.BinOp):
-        op, operands = _OPERATORS.get(type(node.op)), [node.left, node.right]
-    elif isinstance(node, ast.UnaryOp) and not isinstance(node.operand, ast.Constant):
-        op, operands = _OPERATORS.get(type(node.op)), [node.operand]
+        op = OPS.get(ast.unparse(parts.pop(0)))
     else:
-        return Part(number=ast.literal_eval(node))
+        op = _OPERATORS.get(type(getattr(node, "op", None)))
     if op is None:
         raise ValueError(f"{ast.unparse(node)} is the value of no op")
-    return Part(op, tuple(map(_part, operands)))
+    return Part(op, tuple(map(_part, parts)))
 
 
 # --- operands ---------------------------------------------------------------------------------
@@ -256,14 +258,6 @@ def splat(builder: Builder, x: Any) -> Any:
 def _is_number(x: Any, number: float) -> bool:
     """Whether an operand is a number, and of two zeros the one of this sign."""
     return bool(x == number) and (number != 0 or math.copysign(1, x) == math.copysign(1, number))
-
-
-def in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
-    """The operand, if it has the shape and the dtype of the result."""
-    if type(x) is not Ref or builder.shape(x) != instruction.shape:
-        return None
-    same = (builder.dtype(x) is NUMBER) == instruction.number
-    return x if same and builder.of(x).dtype == instruction.dtype else None
 
 
 def parted(builder: Builder, instruction: Instruction, op: Rules) -> tuple[Any, Any]:

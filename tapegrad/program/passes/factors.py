@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.algebra import applied, lines, orders, splat, table
+from tapegrad.program.passes.algebra import applied, lines, orders, table
 from tapegrad.program.program import rule
 
 # where the sign may meet another number
@@ -91,17 +91,10 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
     if op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
     for x, factor in orders(op, operands) if op is multiply or op is divide else ():
-        number = finite(builder, factor)
-        if number is not None and op is divide:
-            number = 1 / number if math.frexp(abs(number))[0] == 0.5 else None
-        if number is not None and type(x) is Ref:
-            return number, x
+        number = builder.op(factor)
+        if type(x) is Ref and isinstance(number, float | int) and math.isfinite(number):
+            if op is multiply:
+                return float(number), x
+            if math.frexp(abs(number))[0] == 0.5:
+                return 1 / number, x
     return None, None
-
-
-def finite(builder: Builder, x: Any) -> float | None:
-    """The finite number that an operand is, if it has no axes or the program made it."""
-    if type(x) is Ref and (x.kind != "constant" or builder.shape(x) != ()):
-        return None
-    number = splat(builder, x)
-    return float(number) if number is not None and math.isfinite(number) else None

@@ -57,10 +57,9 @@ def fold(builder: Builder, instruction: Instruction) -> Any:
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
-    if _are_known(builder.forms[builder.at]):
-        result = _constant(builder, instruction)
-        if result is not None:
-            return result
+    result = _constant(builder, instruction)
+    if result is not None:
+        return result
     if instruction.op in _FURTHER:
         return _FURTHER[instruction.op](builder, instruction)
     whole = _without_broadcasts(builder, instruction) if instruction.is_elementwise else instruction
@@ -86,9 +85,9 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
-    if math.prod(instruction.shape) > cost.FOLDED_ELEMENTS:
-        return None
     op, shape = instruction.op, instruction.shape
+    if not _are_known(builder.forms[builder.at]) or math.prod(shape) > cost.FOLDED_ELEMENTS:
+        return None
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]

@@ -123,23 +123,16 @@ def _rows_of(builder: Builder, term: Instruction) -> tuple[Any, ...]:
         # a stack of matrices by a vector is a matrix too
         if any(len(builder.shape(factor)) != 2 for factor in term.operands):
             return ()
-        left = _turned(builder, x)
-        return () if left is None else (left, *others)
+        # it is turned, or a constant, which can be: see `_kind`
+        source, of = builder.source(x), builder.of(x)
+        left = builder.constant(of.array.T, of.captured) if source is None else source.operands[0]
+        return left, *others
     height, width = term.shape
     by_shape = {builder.shape(x): x for x in term.operands}
     column, row = by_shape.get((height, 1)), by_shape.get((1, width))
     if column is None or row is None or min(height, width) < 2:
         return ()
     return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
-
-
-def _turned(builder: Builder, x: Any) -> Any:
-    """The matrix that a matrix is the transpose of, if that is known."""
-    if x.kind == "constant":
-        constant = builder.of(x)
-        return builder.constant(constant.array.T, constant.captured)
-    source = builder.source(x, transpose)
-    return None if source is None or source.options else source.operands[0]
 
 
 def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Operand:
@@ -260,16 +253,13 @@ def _is_moved(builder: Builder, group: list[int], joined: Mapping[int, list[int]
     order, instructions = builder.order, builder.instructions
     first, last = [order.index(end(group, key=builder.ranks.__getitem__)) for end in (min, max)]
     needed = {x for i in group for x in instructions[i].operands}
-    moved: list[int] = []
     for i in reversed(order[first:last]):
         if builder.refs[i] in needed:
             if i in group:
                 return False
-            moved.append(i)
             needed.update(*[instructions[j].operands for j in joined.get(i, [i])])
-    if moved:
-        stays = [i for i in order[first:] if builder.refs[i] not in needed]
-        builder.order = [*order[:first], *reversed(moved), *stays]
+    rest = sorted(order[first:], key=lambda i: builder.refs[i] not in needed)
+    builder.order = [*order[:first], *rest]
     return True
 
 
