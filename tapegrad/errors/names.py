@@ -70,7 +70,7 @@ _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testi
 _MODULES += ["nn.initializers", "polynomial"]
 
 
-def list_names(module: dict[str, Any], public: str = "") -> None:
+def list_names(module: dict[str, Any], public: str = "", **later: str) -> None:
     """Have a public module list its names in `dir`, and answer for one that it lacks.
 
     Parameters
@@ -79,11 +79,15 @@ def list_names(module: dict[str, Any], public: str = "") -> None:
         Its dictionary. A name in ``__all__`` that is not there yet is a module, and imported.
     public
         Its name below ``tapegrad``, such as "linalg", if its file has another.
+    **later
+        The modules of names that are imported when they are first asked for.
     """
     path, names = module["__name__"], module["__all__"]
 
     # a type checker, which would take any name then, must not see it
     def look_up(name: str) -> Any:
+        if name in later:
+            return getattr(import_module(later[name]), name)
         if name in names:
             return import_module(f"{path}.{name}")
         refuse(public or path.removeprefix("tapegrad."), name)

@@ -23,11 +23,11 @@ from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE, Hole
-from tapegrad.program import naming
 from tapegrad.program.checking import check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Code, Constant, Operand, Ref
+from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
 from tapegrad.program.program import Program
 from tapegrad.tree.ownership import Array
 
@@ -133,7 +133,7 @@ def _static(x: Any, file: File) -> Any:
         if type(x) is int:
             return statics[x]
         name, parts = x
-        statics.append(naming.class_named(name, ()).from_parts(*_value(parts, file)))
+        statics.append(class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
         what = f"{a_kind(x)}, which a program's file cannot hold: {x!r}"
@@ -141,7 +141,7 @@ def _static(x: Any, file: File) -> Any:
     if x in statics:
         return statics.index(x)
     statics.append(x)
-    return naming.full_name(type(x)), _value(x.as_parts(), file)
+    return full_name(type(x)), _value(x.as_parts(), file)
 
 
 def _dtype(x: Any) -> np.dtype[Any]:
@@ -186,12 +186,12 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
         return _value(tree.unflatten(structure, ()), file)
     keys, children = structure.keys, [_write_structure(x, file) for x in structure.children]
     if node not in (dict, list, tuple):
-        return {"record": [naming.full_name(node), keys, children]}
+        return {"record": [full_name(node), keys, children]}
     return {node.__name__: [*zip(_value(keys, file), children, strict=True)] if keys else children}
 
 
 def _read_structure(x: Any, file: File) -> tree.Structure:
-    """The tree; classes are looked up, see `naming.class_named`."""
+    """The tree; classes are looked up, see `class_named`."""
     if x == "*":
         return tree.LEAF
     if x is None or x.keys() == {"static"}:
@@ -204,7 +204,7 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
         keys, children = tuple(items), items.values()
     elif node is object:
         name, fields, children = content
-        node, keys = naming.class_named(name, file.using), tuple(fields)
+        node, keys = class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
         n = len(wanted or getattr(node, "_fields", ()))
         if (keys, len(children)) != (wanted, n) or hasattr(node, "__tree_static__"):
@@ -269,7 +269,7 @@ _FORMS: dict[Any, Convert] = {
     Operand: _operand,
     frozenset: _as(tuple[int, ...], sorted, frozenset),
     tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
-    Rules: lambda x, file: naming.op_named(x, file.using) if file.reads else naming.name_of_op(x),
+    Rules: lambda x, file: op_named(x, file.using) if file.reads else name_of_op(x),
     Mapping[str, Any]: lambda x, file: {name: _value(y, file) for name, y in x.items()},
     Constant: _constant,
     Code: _code,
@@ -359,7 +359,7 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
         program: Program = attrs.evolve(_form(Code)(content["code"], file), arguments=arguments)
     if file.entries:
         raise FileError("its constants are not those that it lists")
-    check_code(program, lambda op: ":" not in naming.name_of_op(op))
+    check_code(program, lambda op: ":" not in name_of_op(op))
     if arguments is not None:
         are_described = all(len(x.statics) == x.structure.size for x in arguments)
         varying = sum(x.statics.count(None) for x in arguments)

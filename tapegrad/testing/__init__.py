@@ -3,12 +3,10 @@
 The strategies need Hypothesis, which is imported when one of them is first used.
 """
 
-from __future__ import annotations
+import typing as _typing
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from tapegrad.errors.names import refuse
+from tapegrad.declare.declarations import public_names as _public_names
+from tapegrad.errors.names import list_names as _list_names
 from tapegrad.testing.calls import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
 from tapegrad.testing.derivatives import check_vjp as check_vjp
@@ -24,23 +22,17 @@ from tapegrad.testing.properties import check_transposes as check_transposes
 from tapegrad.testing.properties import check_unchanged as check_unchanged
 from tapegrad.testing.values import check_values as check_values
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from tapegrad.testing.random_programs import programs as programs
     from tapegrad.testing.strategies import arrays as arrays
     from tapegrad.testing.strategies import broadcasting as broadcasting
     from tapegrad.testing.strategies import operands_for as operands_for
     from tapegrad.testing.strategies import parameter_trees as parameter_trees
 
-_STRATEGIES = ("arrays", "broadcasting", "operands_for", "parameter_trees", "programs")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _STRATEGIES:
-        refuse("testing", name)
-    module = "random_programs" if name == "programs" else "strategies"
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-
-
-def __dir__() -> list[str]:
-    checks = [name for name in globals() if name.startswith("check_")]
-    return [*checks, "sample_calls", *_STRATEGIES]
+_STRATEGIES = ("arrays", "broadcasting", "operands_for", "parameter_trees")
+__all__ = [*_public_names(globals()), *_STRATEGIES, "programs"]
+_list_names(
+    globals(),
+    programs="tapegrad.testing.random_programs",
+    **dict.fromkeys(_STRATEGIES, "tapegrad.testing.strategies"),
+)
