@@ -179,10 +179,12 @@ class Constant:
 
 def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands by which a content is told from another."""
-    for x in operands:
-        if type(x) is not Ref:
-            return tuple([x if type(x) is Ref else told(x, id) for x in operands])
-    return operands
+    if _REFS.issuperset(map(type, operands)):
+        return operands
+    return tuple([x if type(x) is Ref else told(x, id) for x in operands])
+
+
+_REFS = frozenset({Ref})
 
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,8 +201,9 @@ KEPT: Any = type(_NO_OPTIONS)
 
 
 def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    kept: Mapping[str, Any] = owned_copy(options) if options else _NO_OPTIONS
-    return kept
+    if type(options) is KEPT:
+        return options
+    return KEPT({n: owned_copy(x) for n, x in options.items()}) if options else _NO_OPTIONS
 
 
 @attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
