@@ -73,8 +73,7 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
         if source is None or source.op not in (multiply, negative) or source.number:
             continue
         number, y = multiple(builder, source)
-        same = instruction.dtype == source.dtype == builder.dtype(y)
-        if number is not None and number < 0 and same:
+        if number and number < 0 and instruction.dtype == source.dtype == builder.dtype(y):
             positive = y if number == -1 else builder.emit(multiply, -number, y)
             return builder.emit(subtract if is_sum else add, a, positive)
     return None

@@ -22,7 +22,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import code_for_all, from_these, loop_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOPS
-from tapegrad.program.ir import Instruction, Ref, depending, example, input_like, needed, refs_to
+from tapegrad.program.ir import Instruction, Ref, depending, example, needed, refs_to
 from tapegrad.program.passes.algebra import splat
 from tapegrad.program.passes.stack import sums_of
 from tapegrad.program.program import Improvement
@@ -112,9 +112,8 @@ class Sides:
             # where all results go, each goes
             instruction = self.body.of(instruction.operands[0])  # type: ignore[arg-type]
         op, operands = instruction.op, instruction.operands
-        if op.batch is None or instruction.number:
-            return False
-        if op.like is not None and type(op) is not MultiOutputOp:
+        is_held = op.like is not None and type(op) is not MultiOutputOp
+        if op.batch is None or instruction.number or is_held:
             return False
         # several results are about as large as what they are of
         of = instruction if op.like is None else self.body.like(operands[0])
@@ -219,9 +218,7 @@ def _computed(
         return []
     read = needed(sides.body, wanted, known)
     taken = [x for x in known if x in read]
-    # their paths name nothing
-    inputs = [input_like(example(sides.body.of(x)), "x") for x in taken]
-    part = from_these(sides.body, taken, inputs, wanted)
+    part = from_these(sides.body, taken, outputs=wanted)
     varying = [x in sides.varies for x in taken]
     code = code_for_all(part, varying, sides.length, [False] * len(wanted))
     return builder.inlined(code, [known[x] for x in taken], builder.stage)

@@ -139,14 +139,11 @@ def concatenated(builder: Builder, parts: Sequence[Any], axis: int = 0) -> Opera
     """The parts as one array; what each row of them is selected or checked by goes to all rows."""
     ops = {builder.op(x) for x in parts}
     op = ops.pop() if len(ops) == 1 else None
-    if op is from_zero:
-        checked = concatenated(builder, [builder.of(x).operands[0] for x in parts], axis)
-        return builder.emit(from_zero, checked)
-    if op is index_select and not axis:
-        tables, indices = zip(*[builder.of(x).operands for x in parts], strict=True)
-        has_rows = all(map(builder.shape, indices))
-        if has_rows and len({*tables}) == len({*map(builder.dtype, indices)}) == 1:
-            return builder.emit(index_select, tables[0], concatenated(builder, indices))
+    if op in (from_zero, index_select) and not axis:
+        *tables, indices = zip(*[builder.of(x).operands for x in parts], strict=True)
+        is_one = all(len({*x}) == 1 for x in (*tables, map(builder.dtype, indices)))
+        if is_one and all(map(builder.shape, indices)):
+            return builder.emit(op, *[x[0] for x in tables], concatenated(builder, indices))
     return builder.emit(concatenate, *parts, axis=axis)
 
 
