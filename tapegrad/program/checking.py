@@ -17,7 +17,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, interpreter
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, input_like, interpreter
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
@@ -51,8 +51,7 @@ def check_code(code: Code, infers: Infers = lambda op: True) -> None:
 def _outputs(code: Code, infers: Infers) -> list[Any]:
     """Values like the outputs of a program, which is run on values like its inputs and checked."""
     for x in code.inputs:
-        kind = KINDS.get(x.dtype.kind) if x.shape == () else None
-        if x.number not in (None, kind):
+        if x != input_like(example(x), x.path):
             raise Malformed(f"input {x.path}, a Python {x.number}, has {(x.shape, x.dtype)}")
     if not all(map(str.isprintable, (code.label, *[x.note for x in code.instructions]))):
         raise Malformed("its label or a note is more than one line of text")

@@ -20,7 +20,6 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.errors import FileError
-from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE, Hole
 from tapegrad.program.checking import check_code
@@ -136,8 +135,7 @@ def _static(x: Any, file: File) -> Any:
         statics.append(class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
-        what = f"{a_kind(x)}, which a program's file cannot hold: {x!r}"
-        raise TypeError(f"{file.label} uses or returns {what}")
+        raise TypeError(f"{file.label} uses or returns {x!r}, which a program's file cannot hold")
     if x in statics:
         return statics.index(x)
     statics.append(x)

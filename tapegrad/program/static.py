@@ -79,10 +79,8 @@ def parts(x: Any) -> Any:
         return x
     if kind is slice:
         return x.start, x.stop, x.step
-    if isinstance(x, types.MethodType):
-        return x.__func__, x.__self__
-    if isinstance(x, types.BuiltinFunctionType):
-        return x.__name__, x.__self__
+    if isinstance(x, types.MethodType | types.BuiltinFunctionType):
+        return getattr(x, "__func__", None) or x.__name__, x.__self__
     if isinstance(x, functools.partial):
         return x.func, x.args, *x.keywords.items()
     names = record_fields(kind)
