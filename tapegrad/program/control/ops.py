@@ -121,27 +121,24 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     beside = frozenset([i for i in moved if i >= loop.n_carry])
     back = _once(_backward, loop, beside, loop.moving)
     whole = repeat(op, *_divided(loop, y, operands, moved, back), lean)
-    return _spread(whole, back.places, len(operands))
+    return [*map(_taken_out(whole, back.places), range(len(operands)))]
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
     """The tangents of its results."""
     lean, loop, y = _kept(op, loop, y, operands)
     n_all = len(loop.body.outputs)
-    recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
+    is_recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
 
     @cache
-    def push(last: int) -> tuple[Any, list[int]]:
+    def push(last: int) -> Callable[[int], Any]:
         forth = _once(_forward, loop, frozenset(tangents), last)
-        return repeat(op, *_divided(loop, y, operands, tangents, forth), lean), forth.places
+        whole = repeat(op, *_divided(loop, y, operands, tangents, forth), lean)
+        return _taken_out(whole, forth.places)
 
-    def tangent(i: int) -> Any:
-        # only a second derivative asks for the tangents of what is kept for derivatives
-        asked = recorded or i >= loop.first_kept
-        whole, places = push(n_all if asked else loop.first_kept)
-        return part(whole, places.index(i)) if i in places else None
-
-    return _results(loop, tangent)
+    # only a second derivative asks for the tangents of what is kept for derivatives
+    first = n_all if is_recorded else loop.first_kept
+    return _results(loop, lambda i: push(first if i < loop.first_kept else n_all)(i))
 
 
 def _results(loop: Loop, result: Callable[[int], Any]) -> Parts:
@@ -257,10 +254,9 @@ def _divided(
     kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
     read = needed(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
-    rows = [x for x in dict.fromkeys((*inputs[loop.n_captured : n], *kept)) if x in read]
-    if loop.length is None and not rows and not joint.of[2]:
-        # the number of steps is that of the rows
-        rows = inputs[loop.n_captured : n][:1]
+    # a number of steps that a value decided is that of the rows
+    all_rows = dict.fromkeys((*inputs[loop.n_captured : n], *kept))
+    rows = [x for x in all_rows if x in read or loop.length is None]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
     further, first = inputs[n:], len(joint.of[0])
@@ -402,7 +398,7 @@ def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) ->
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
     back = _derived(branch, True, seeded, wanted)
     whole = choose(back, [*operands, *[g.values[i] for i in seeded]])
-    return [None, *_spread(whole, wanted, len(operands) - 1)]
+    return [None, *map(_taken_out(whole, wanted), range(len(operands) - 1))]
 
 
 def _push_branch(
@@ -413,7 +409,7 @@ def _push_branch(
     wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
     forth = _derived(branch, False, moved, wanted)
     whole = choose(forth, [*operands, *tangents.values()])
-    return Parts(tuple(_spread(whole, wanted, len(outputs))))
+    return Parts(tuple(map(_taken_out(whole, wanted), range(len(outputs)))))
 
 
 def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]) -> Branch:
@@ -422,21 +418,17 @@ def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[i
     return Branch(*[from_these(code, inputs_at(range(len(code.inputs)))) for code in codes])
 
 
-def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Parts:
+def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Any:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
     n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
     codes = branch.on_true, branch.on_false
+    codes_of_all = [code_for_all(x, own, n, [True] * len(x.outputs)) for x in codes]
     if not batched[0]:
-        sides = [differing(code, own) for code in codes]
-        differ = [a or b for a, b in zip(*sides, strict=True)]
-        both = Branch(*[code_for_all(code, own, n, differ) for code in codes])
-        whole = choose(both, operands)
-        return Parts(tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(differ)]))
+        return choose(Branch(*codes_of_all), operands)
     chosen = np.not_equal(pred, 0)
     results = []
-    for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
-        of_all = code_for_all(code, own, n, [True] * len(code.outputs))
-        one = Branch(of_all, _zeros_like(of_all))
+    for code, takes in zip(codes_of_all, (chosen, np.logical_not(chosen)), strict=True):
+        one = Branch(code, _zeros_like(code))
         results.append(parts_of(choose(one, [np.any(takes), *_safe(takes, rest, own)])))
     return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*results, strict=True)]))
 
@@ -469,10 +461,9 @@ COND = _op("cond", "branch", _chosen, _pull_branch, _push_branch, _batch_branch)
 # --- parts and examples ----------------------------------------------------------------------
 
 
-def _spread(whole: Any, places: Sequence[int], n: int) -> list[Any]:
-    """The parts of what a loop or a branch returned, at these of n places; None at the others."""
-    parts = {i: part(whole, at) for at, i in enumerate(places)}
-    return [parts.get(i) for i in range(n)]
+def _taken_out(whole: Any, places: Sequence[int]) -> Callable[[int], Any]:
+    """A function that gives what a loop or a branch returned for a place; None for any other."""
+    return lambda i: part(whole, places.index(i)) if i in places else None
 
 
 def _zeros_like(code: Code) -> Code:
