@@ -93,7 +93,7 @@ def last_run(record: Tensor) -> Run | None:
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The inputs of the body of a loop at each step, in order."""
     silent = np.errstate(all="ignore")(caller(loop.body))
-    for _, inputs, _ in loop.stepped(loop.arrays(operands), silent):
+    for _, inputs, _ in loop.stepped(operands, silent):
         yield inputs
 
 

@@ -127,13 +127,8 @@ class Loop:
         n, likes, rows = self.n_carry, likes_of(self.body), self.steps(operands) or 0
         return Parts((*likes[:n], *[stand_in((rows, *x.shape), x.dtype) for x in likes[n:]]))
 
-    def arrays(self, operands: Sequence[Any]) -> Values:
-        """Its operands, with an array for a Python number in the carry."""
-        captured, carry, xs = self.apart(operands)
-        return [*captured, *map(np.asarray, carry), *xs]
-
     def stepped(
-        self, operands: Values, step: Call, calling: Callable[[Code], Call] = caller
+        self, operands: Sequence[Any], step: Call, calling: Callable[[Code], Call] = caller
     ) -> Iterator[tuple[int, Values, Values]]:
         """Each step in order: its row, and the inputs and the outputs of the body.
 
@@ -148,10 +143,11 @@ class Loop:
         """
         (captured, carry, xs), steps = self.apart(operands), self.steps(operands)
         goes_on = None if self.stop is None else calling(self.stop)
-        for t in numbers() if steps is None else range(steps):
+        # a Python number begins it as an array
+        carry = [*map(np.asarray, carry)]
+        for row in numbers() if steps is None else range(steps)[:: -1 if self.reverse else 1]:
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
                 return
-            row = steps - 1 - t if self.reverse and steps is not None else t
             inputs = [*captured, *carry, *[x[row, ...] for x in xs]]
             outputs = step(inputs)
             carry = outputs[: self.n_carry]

@@ -83,23 +83,23 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
 
 def _looped(*operands: Any, loop: Loop) -> Parts:
     """A loop, run."""
-    arrays, steps, body = loop.arrays(operands), loop.steps(operands), loop.body
+    steps, body = loop.steps(operands), loop.body
     lines = sum([len(x.instructions) for x in codes_in(body)])
     least = cost.WRITTEN_LINES + cost.WRITTEN_RUNS * lines
     if steps is not None and steps * n_lines(body) >= least:
-        return _run_written(loop, arrays)
-    carry = loop.apart(arrays)[1]
-    likes = loop.like(arrays).values[loop.n_carry :]
+        return _run_written(loop, operands)
+    carry = loop.apart(operands)[1]
+    likes = loop.like(operands).values[loop.n_carry :]
     # the rows by their numbers
     stacks: list[Any] = [{} if steps is None else np.empty(x.shape, x.dtype) for x in likes]
-    for t, _, outputs in loop.stepped(arrays, caller(body)):
+    for t, _, outputs in loop.stepped(operands, caller(body)):
         carry = outputs[: loop.n_carry]
         for stack, x in zip(stacks, outputs[loop.n_carry :], strict=True):
             stack[t] = x
     if steps is None:
         pairs = zip(stacks, likes, strict=True)
         stacks = [stacked([*x.values()], y.shape[1:], y.dtype) for x, y in pairs]
-    return closed([*carry, *stacks])
+    return closed([*map(np.asarray, carry), *stacks])
 
 
 def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
@@ -127,7 +127,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
     """The tangents of its results."""
     lean, loop, y = _kept(op, loop, y, operands)
-    n_all = len(loop.body.outputs)
+    n, n_all = loop.first_kept, len(loop.body.outputs)
     is_recorded = any(type(x) is Tensor for x in (y, *operands, *tangents.values()))
 
     @cache
@@ -136,15 +136,11 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
         whole = repeat(op, *_divided(loop, y, operands, tangents, forth), lean)
         return _taken_out(whole, forth.places)
 
+    def tangent(i: int) -> Any:
+        return push(n_all if is_recorded or i >= n else n)(i)
+
     # only a second derivative asks for the tangents of what is kept for derivatives
-    first = n_all if is_recorded else loop.first_kept
-    return _results(loop, lambda i: push(first if i < loop.first_kept else n_all)(i))
-
-
-def _results(loop: Loop, result: Callable[[int], Any]) -> Parts:
-    """A loop's results, by a function of their number; what is kept for derivatives if needed."""
-    n, n_all = loop.first_kept, len(loop.body.outputs)
-    return Parts((*map(result, range(n)), *[partial(result, i) for i in range(n, n_all)]))
+    return Parts((*map(tangent, range(n)), *[partial(tangent, i) for i in range(n, n_all)]))
 
 
 class _Derivative(NamedTuple):
@@ -355,20 +351,19 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
             return np.swapaxes(x, 0, 1)
         return with_batch(x, varying[i], n)
 
-    return _results(loop, result)
+    return Parts(tuple([partial(result, i) for i in range(len(loop.body.outputs))]))
 
 
 def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Program, Program]:
     """A step that moves only the examples that go on, and whether there are any."""
-    first, last = loop.n_captured, loop.n_captured + loop.n_carry
 
     def goes_on(tensors: list[Any]) -> Any:
         return np.not_equal(replayed(stop, tensors)[0], 0)
 
     def step(tensors: list[Any]) -> list[Any]:
         going = goes_on(tensors)
-        results = replayed(body, _safe(going, tensors, own))[: loop.n_carry]
-        return [*map(partial(_where_each, going), results, tensors[first:last])]
+        results = replayed(body, _safe(going, tensors, own))
+        return [*map(partial(_where_each, going), results, loop.apart(tensors)[1])]
 
     any_goes_on = program_of(stop.label, stop.inputs, lambda tensors: [np.any(goes_on(tensors))])
     return program_of(body.label, body.inputs, step), any_goes_on

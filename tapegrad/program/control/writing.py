@@ -18,7 +18,7 @@ from tapegrad.declare.parts import PART
 from tapegrad.program.arena import Buffer
 from tapegrad.program.control.loop import Branch, Loop, stacked
 from tapegrad.program.frame import Frame, Rows
-from tapegrad.program.ir import Code, Ref
+from tapegrad.program.ir import Code, Ref, inputs_at
 from tapegrad.program.lines import Block, Line
 from tapegrad.tree.ownership import Array
 
@@ -60,18 +60,14 @@ class _Loop:
         instruction = frame.program.instructions[i]
         loop: Loop = instruction.options["loop"]
         self.loop, self.parts = loop, _parts(frame, i)
-        self.xs = loop.apart(instruction.operands)[2]
-        operands = [frame.operand(x) for x in instruction.operands]
-        self.captured, self.begin, arrays = loop.apart(operands)
-        _, carry, rows = loop.inputs
+        captured, self.begin, self.xs = loop.apart(instruction.operands)
         # a row is named after the array that it is of, unless the user has a name for it
         named: list[Any] = [
-            self.names.new(f"{name}_row") if loop.body.of(row).path in OPS else None
-            for name, row in zip(arrays, rows, strict=True)
+            self.names.new(f"{frame.values[x]}_row") if loop.body.of(row).path in OPS else None
+            for x, row in zip(self.xs, loop.inputs[2], strict=True)
         ]
-        known = [*self.captured, *[None] * len(carry), *named]
+        known = [*map(frame.operand, captured), *[None] * loop.n_carry, *named]
         self.inside = _inside(frame, i, loop.body, known)
-        self.carry, self.rows = ([self.inside.values[x] for x in xs] for xs in (carry, rows))
         self.rows_of = self.names.of(_rows_of, "rows")
         # the names that a step reads or writes, and the list that each runs through
         self.each = self.inside.lists
@@ -83,13 +79,14 @@ class _Loop:
         """Write all lines."""
         loop, outputs, inside = self.loop, self.loop.body.outputs, self.inside
         self.frame.write("", "", f"{loop!r}, {self._steps()}")
-        for x, row in zip(self.xs, self.rows, strict=True):
+        _, carry, rows = loop.inputs
+        for x, row in zip(self.xs, map(inside.operand, rows), strict=True):
             self.each[row] = self._rows(x)
             if self.frame.places.get(x) in self.frame.strided:
                 inside.strided.add(row)
         # with their numbers, the results of the steps that are used
         left = {j: outputs[j] for j in range(loop.n_carry, len(outputs)) if j in self.parts}
-        for k, carried in enumerate(loop.inputs[1]):
+        for k, carried in enumerate(carry):
             kept = [j for j, x in left.items() if x in (carried, outputs[k])]
             is_read = any(left[j] == carried for j in kept)
             # a result that no step reads has an array of its own
@@ -105,20 +102,19 @@ class _Loop:
         write(inside)
         body = [*inside.lines, *self.copies]
         if loop.stop is not None:
-            test = _inside(self.frame, self.index, loop.stop, [*self.captured, *self.carry])
+            taken = map(inside.operand, inputs_at(range(len(loop.stop.inputs))))
+            test = _inside(self.frame, self.index, loop.stop, taken)
             write(test)
             ends = Block(f"if not {test.values[loop.stop.outputs[0]]}:", [Line("", "break")])
             body = [*test.lines, ends, *body]
         self.frame.lines += [Block(self._head(), body), *self.after]
 
     def _steps(self) -> str:
-        loop = self.loop
-        if loop.stop is not None:
+        n = self.loop.length
+        if self.loop.stop is not None:
             return "as long as a value says"
-        steps = f"{loop.length} step{'s' * (loop.length != 1)}"
-        if loop.length is None:
-            steps = "a step a row"
-        return f"{steps}, from the last to the first" if loop.reverse else steps
+        steps = "a step a row" if n is None else f"{n} step{'s' * (n != 1)}"
+        return f"{steps}, from the last to the first" if self.loop.reverse else steps
 
     def _head(self) -> str:
         """The line that begins a loop over rows, of so many steps, or without an end."""
@@ -177,7 +173,7 @@ class _Loop:
 
         One that is dropped after its step has two rows, which the steps write by turns.
         """
-        loop, frame, name, next_ = self.loop, self.frame, self.carry[k], self.loop.body.outputs[k]
+        loop, frame, name = self.loop, self.frame, self.inside.values[carried]
         last, n = self.parts.get(k), loop.length
         like, memory, out = loop.body.like(carried), f"{name}_all", f"{name}_next"
         memory, out = self.names.new(memory), self.names.new(out)
@@ -185,10 +181,10 @@ class _Loop:
         n_rows = n + 1 if kept and n is not None else 2
         self._allocate(memory, n_rows, like, held)
         rows = self._listed(name, memory, bool(kept) and loop.reverse)
-        frame.write(f"{rows}[0][...]", self.begin[k])
+        frame.write(f"{rows}[0][...]", frame.operand(self.begin[k]))
         further = frame.part(rows, slice(1, None) if kept else _BACKWARD, f"{out}_rows")
         self.each |= {x: Rows(y, turns=not kept) for x, y in ((name, rows), (out, further))}
-        self._write_to(next_, out)
+        self._write_to(loop.body.outputs[k], out)
         for j in kept:
             before = (loop.body.outputs[j] == carried) != loop.reverse
             frame.have(self.parts[j], memory, slice(None, -1) if before else slice(1, None))
@@ -241,7 +237,7 @@ def _parts(frame: Frame, i: int) -> dict[int, Ref]:
     }
 
 
-def _inside(frame: Frame, i: int, code: Code, inputs: list[Any]) -> Frame:
+def _inside(frame: Frame, i: int, code: Code, inputs: Iterable[str | None]) -> Frame:
     """The frame of a body of an instruction, with these names for inputs that have one."""
     stage = frame.stage or frame.program.instructions[i].stage
     return Frame(code, frame.names, frame.plan.life(i, i), inputs, stage)
