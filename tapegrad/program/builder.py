@@ -57,15 +57,13 @@ class Builder:
     ranks
         Where each instruction that is still in the program stands among the others, by number.
     users
-        The numbers of the instructions that use the result of each, by its Ref.
+        The numbers of the instructions that use the result of each, by number.
     outputs
         As of the program.
     passes
         Those that the program is improved by, for the bodies of its loops and branches.
     by_op
         The numbers of the instructions of each op that are still in the program.
-    made_by
-        The op that makes each value, ``"input"``, or the kind of a constant.
     forms
         The op of each instruction and those that make its operands, by number; see `Form`.
     contents
@@ -86,8 +84,7 @@ class Builder:
         self.refs = refs_to(program.instructions)
         self.passes = passes
         self.by_op = defaultdict[Rules, set[int]](set)
-        self.users: dict[Any, set[int]] = {x: set() for x in self.refs}
-        self.made_by: dict[Any, Any] = dict.fromkeys(inputs_at(range(len(self.inputs))), "input")
+        self.users: list[set[int]] = []
         self.forms: list[Form] = []
         self.contents: dict[Any, int] = {}
         self.at = 0
@@ -100,7 +97,6 @@ class Builder:
         self._ahead: list[tuple[int, int]] = []
         # constants by content, and those that a number fills
         self._alike = {x: Ref("constant", i) for i, x in enumerate(self.constants)}
-        self.made_by |= {Ref("constant", i): x.kind for i, x in enumerate(self.constants)}
         self._filled: dict[Any, Ref] = {}
         replaced = self.replaced
         self.order = range(len(program.instructions))
@@ -108,6 +104,7 @@ class Builder:
             if replaced and not replaced.keys().isdisjoint(x.operands):
                 x = x.using(replaced)
             self.instructions.append(x)
+            self.users.append(set())
             first = self.contents.setdefault(content(x), i)
             if first == i:
                 self.by_op[x.op].add(i)
@@ -118,7 +115,7 @@ class Builder:
                 self.forms.append(())
                 del self.ranks[i]
         # those that may be needed no longer
-        self._unused = [i for i, users in enumerate(self.users.values()) if not users]
+        self._unused = [i for i, users in enumerate(self.users) if not users]
         self.outputs, self.replaced = tuple(map(self._current, program.outputs)), {}
 
     # --- writing ----------------------------------------------------------------------
@@ -130,7 +127,6 @@ class Builder:
         ref = self._alike.setdefault(new, Ref("constant", n))
         if ref[1] == n:
             self.constants.append(new)
-            self.made_by[ref] = new.kind
         return ref
 
     def filled(self, x: Any, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Ref:
@@ -159,7 +155,7 @@ class Builder:
         self.refs.append(ref)
         self.instructions.append(instruction)
         self.by_op[instruction.op].add(i)
-        self.users[ref] = set()
+        self.users.append(set())
         self.forms.append(self._form(i, instruction))
         self._unused.append(i)
         # those of one place stay in the order of their numbers
@@ -241,7 +237,12 @@ class Builder:
 
     def op(self, x: Any) -> Any:
         """The op that makes a value; see `Form`."""
-        return self.made_by.get(x, x)
+        if type(x) is not Ref:
+            return x
+        kind, i = x
+        if kind == "instruction":
+            return self.forms[i][0]
+        return self.constants[i].kind if kind == "constant" else kind
 
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""
@@ -359,7 +360,7 @@ class Builder:
             self.by_op[op].discard(i)
             self.by_op[instruction.op].add(i)
             # what uses it is of another form now
-            self._renew(self.users[self.refs[i]])
+            self._renew(self.users[i])
         first = self._first(i, content(instruction))
         if first != i:
             self.replace(i, self.refs[first])
@@ -371,7 +372,7 @@ class Builder:
         """
         self.name(x, self.instructions[i].name)
         self.replaced[self.refs[i]] = x
-        self._renew(self.users[self.refs[i]])
+        self._renew(self.users[i])
         self._drop(i)
 
     def _renew(self, numbers: Iterable[int]) -> None:
@@ -382,20 +383,29 @@ class Builder:
 
     def _form(self, i: int, instruction: Instruction) -> Form:
         """The form of an instruction, which is kept as a user of its operands."""
-        operands, op = instruction.operands, instruction.op
-        self.made_by[self.refs[i]] = op
-        for users in map(self.users.get, operands):
-            if users is not None:
-                users.add(i)
-        return op, *map(self.made_by.get, operands, operands)
+        users, forms = self.users, self.forms
+        form: list[Any] = [instruction.op]
+        # as `op` says, which takes longer to call
+        for x in instruction.operands:
+            of: Any = x
+            if type(x) is Ref:
+                of, at = x
+                if of == "instruction":
+                    users[at].add(i)
+                    of = forms[at][0]
+                elif of == "constant":
+                    of = self.constants[at].kind
+            form.append(of)
+        return tuple(form)
 
     def _release(self, i: int) -> None:
         """Keep that an instruction uses its operands no longer."""
-        operands: tuple[Any, ...] = self.instructions[i].operands
-        for x, users in zip(operands, map(self.users.get, operands), strict=True):
-            if users is not None:
-                users.discard(i)
-                if not users:
+        users = self.users
+        for x in self.instructions[i].operands:
+            if type(x) is Ref and x[0] == "instruction":
+                of = users[x[1]]
+                of.discard(i)
+                if not of:
                     self._unused.append(x[1])
 
     def _drop(self, i: int) -> None:
@@ -432,7 +442,7 @@ class Builder:
         returned = {x[1] for x in self.outputs if type(x) is Ref and x[0] == "instruction"}
         while self._unused:
             i = self._unused.pop()
-            if not self.users[self.refs[i]] and i in self.ranks and i not in returned:
+            if not self.users[i] and i in self.ranks and i not in returned:
                 self._drop(i)
 
     def finished(self) -> Any:

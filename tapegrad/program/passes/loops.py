@@ -47,7 +47,7 @@ def _trim(builder: Builder, instruction: Instruction) -> None:
     inputs, outputs = inputs_at(range(len(codes[0].inputs))), codes[0].outputs
     captured, carried, rows = held.inputs if is_loop else (inputs, [], [])
     known = dict(zip(inputs, instruction.operands[not is_loop :], strict=True))
-    parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.refs[builder.at]])}
+    parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.at])}
     # a carry that never changes is captured, and is after the loop as it was before
     stands = {k: known[x] for k, x in enumerate(carried) if outputs[k] == x}
     stands = {k: x for k, x in stands.items() if type(x) is Ref}

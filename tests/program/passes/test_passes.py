@@ -98,7 +98,7 @@ def test_what_a_builder_keeps_of_a_program_stays_true(written):
             i: {j for j, y in instructions.items() if builder.refs[i] in y.operands}
             for i in instructions
         }
-        assert {i: builder.users[builder.refs[i]] for i in instructions} == users
+        assert {i: builder.users[i] for i in instructions} == users
         assert sorted(builder.order, key=builder.ranks.__getitem__) == builder.order
         assert all(
             builder.forms[i] == (x.op, *map(builder.op, x.operands))
