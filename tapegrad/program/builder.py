@@ -389,12 +389,12 @@ class Builder:
         for x in instruction.operands:
             of: Any = x
             if type(x) is Ref:
-                of, at = x
+                of = x[0]
                 if of == "instruction":
-                    users[at].add(i)
-                    of = forms[at][0]
+                    users[x[1]].add(i)
+                    of = forms[x[1]][0]
                 elif of == "constant":
-                    of = self.constants[at].kind
+                    of = self.constants[x[1]].kind
             form.append(of)
         return tuple(form)
 

@@ -179,12 +179,10 @@ class Constant:
 
 def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands by which a content is told from another."""
-    if _REFS.issuperset(map(type, operands)):
-        return operands
-    return tuple([x if type(x) is Ref else told(x, id) for x in operands])
-
-
-_REFS = frozenset({Ref})
+    for x in operands:
+        if type(x) is not Ref:
+            return tuple([x if type(x) is Ref else told(x, id) for x in operands])
+    return operands
 
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
