@@ -67,5 +67,4 @@ def write_blocks(frame: Frame, run: range) -> None:
             out = block[array]
         body.append(Line(name, frame.expression(x.index, out, ChainMap(block, values))))
         block[x] = name
-    frame.lines.append(Block(f"for {low} in range(0, {size}, {step}):", body))
-    frame.lines += after
+    frame.lines += [Block(f"for {low} in range(0, {size}, {step}):", body), *after]

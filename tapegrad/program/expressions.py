@@ -29,16 +29,14 @@ from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, buffer, placed
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
 from tapegrad.program.lines import KINDS, Line
-from tapegrad.tree.ownership import owned_copy
 
 
 def is_filled(instruction: Instruction) -> bool:
     """Whether a result is filled by an assignment: a copy, or broadcast or converted, and small."""
     op = instruction.op
-    if op is broadcast_to or op is astype:
-        # an assignment starts sooner than a call, which takes most of the time of so few elements
-        return math.prod(instruction.shape) <= cost.FILLED_ELEMENTS
-    return op is copy
+    # an assignment starts sooner than a call, which takes most of the time of so few elements
+    is_cast = op is broadcast_to or op is astype
+    return op is copy or (is_cast and math.prod(instruction.shape) <= cost.FILLED_ELEMENTS)
 
 
 # the functions that a source calls by their own names: NumPy's, and some that stand for ops
@@ -52,7 +50,6 @@ _LIBRARY: Mapping[str, Any] = {
 
 # names that a source may use
 _RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *_LIBRARY})
-_NO_WORD = re.compile(r"\W", re.ASCII)
 
 
 class Names:
@@ -74,8 +71,6 @@ class Names:
         The arrays that are allocated once.
     once
         The lines of what is made after that, before the first call, such as a view.
-    shared
-        The names of what is made once for several, by what it is of and its expression.
     size
         The bytes of the memory, once it is settled.
 
@@ -92,17 +87,17 @@ class Names:
         self.constants: dict[Constant, str] = {}
         self.memory: list[Buffer] = []
         self.once: list[Line] = []
-        self.shared: dict[tuple[str, str], str] = {}
         self.size = 0
         # for each name that is taken or was wanted, the last number appended to it
         self._count: dict[str, int] = {}
-        # by identity; the namespace keeps the values alive
-        self._known: dict[int, str] = {}
+        # of values from outside by identity, as the namespace keeps them alive; of what is made
+        # once by what it is of and its expression
+        self.known: dict[Any, str] = {}
 
     def new(self, wanted: str) -> str:
         """A new name, made from any text."""
         if not (wanted.isascii() and wanted.isidentifier()):
-            wanted = _NO_WORD.sub("_", wanted)
+            wanted = re.sub(r"\W", "_", wanted, flags=re.ASCII)
             if not wanted.isidentifier():
                 wanted = f"_{wanted}"
         name = wanted
@@ -117,10 +112,10 @@ class Names:
 
         NumPy's functions and those of ops have their own, which nothing else is given.
         """
-        name = self._known.get(id(value))
+        name = self.known.get(id(value))
         if name is None:
             is_free = is_own and wanted not in self.namespace
-            name = self._known[id(value)] = wanted if is_free else self.new(wanted)
+            name = self.known[id(value)] = wanted if is_free else self.new(wanted)
             self.namespace[name] = value
         return name
 
@@ -135,7 +130,7 @@ class Names:
     def function(self, op: Rules) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
         forward = op.forward
-        if name := self._known.get(id(forward)):
+        if name := self.known.get(id(forward)):
             return name
         if isinstance(forward, np.ufunc) and _LIBRARY.get(forward.__name__) is forward:
             return self.library(forward.__name__)
@@ -168,8 +163,7 @@ class Names:
         for x in self.memory:
             values[x.name] = np.ndarray(x.shape, x.dtype, values.get(x.arena, block), x.start)
         for line in self.once:
-            of = values[line.of]
-            values[line.target] = of if line.take is None else line.take(of)
+            values[line.target] = line.take(values[line.of])
         return values
 
 
@@ -183,12 +177,6 @@ def _matmul(x1: Any, x2: Any) -> str:
     if not is_like or math.prod(a) == 1 or math.prod(b) == 1:
         return "{matmul}({0}, {1}, {out})"
     return "{0}.dot({1})" if len(a) == len(b) == 1 else "{0}.dot({1}, {out})"
-
-
-def _power(x1: Any, x2: Any) -> str | None:
-    """NumPy's call; of truth values its operator, which the op calls, gives a square of int8."""
-    is_mask = x1 is not None and x1.dtype.kind == "b"
-    return None if is_mask else "{power}({0}, {1}, {out})"
 
 
 def _einsum(*operands: Any) -> str | None:
@@ -213,9 +201,9 @@ def _irfft(a: Any) -> str | None:
 
 # Templates, or functions that make one from the operands; these are None for Python numbers.
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
-    OPS["power"]: _power,
+    OPS["power"]: "{power}({0}, {1}, {out})",
     OPS["clip_both"]: "{clip}({0}, {1}, {2}, {out})",
-    OPS["real"]: "{asarray}({0})",
+    **dict.fromkeys([OPS["real"], OPS["asarray"]], "{asarray}({0})"),
     OPS["index_select"]: "{0}.take({1}, 0)",
     OPS["add_at_places"]: "{scatter_add}({0}, {1}, {2}, {out})",
     OPS["where"]: "{where}({0}, {1}, {2})",
@@ -223,7 +211,6 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     OPS["matmul"]: _matmul,
     OPS["vecdot"]: "{vecdot}({0}, {1}, axis={axis}, out={out})",
     OPS["contract"]: _einsum,
-    OPS["asarray"]: "{asarray}({0})",
     OPS["ascontiguousarray"]: "{ascontiguousarray}({0})",
     OPS["astype"]: "{0}.astype({dtype})",
     OPS["sum"]: "{add}.reduce({0}, {axis}, None, {out}, {keepdims})",
@@ -237,8 +224,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     OPS["broadcast_to"]: "{broadcast_to}({0}, {shape})",
     OPS["concatenate"]: "{concatenate}({all}, {axis}, {out})",
     OPS["stack"]: "{stack}({all}, {axis}, {out})",
-    getitem: "{0}[{index}]",
-    PART: "{0}[{index}]",
+    **dict.fromkeys([getitem, PART], "{0}[{index}]"),
     SEED: "{ones}({shape}, {dtype})",
     ASARRAY: "{asarray}({arguments})",
     stopped: "{0}",
@@ -295,10 +281,6 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     return texts if is_alike else {}
 
 
-# those of options are kept read-only
-_DICTS = (dict, type(owned_copy({})))
-
-
 def tupled(parts: Sequence[str]) -> str:
     """A tuple of these parts as it is written."""
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
@@ -313,7 +295,7 @@ def _option(value: Any, names: Names) -> str:
         return tupled([_option(part, names) for part in value])
     if kind is slice:
         return f"slice{_option((value.start, value.stop, value.step), names)}"
-    if kind in _DICTS and all(type(key) is str for key in value):
+    if isinstance(value, dict) and all(type(key) is str for key in value):
         pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
         return f"{{{', '.join(pairs)}}}"
     if value is None or value is ... or (kind is str and value.isascii() and value.isprintable()):
@@ -376,6 +358,4 @@ def index_text(index: Any, operands: Sequence[str] = ()) -> str:
             parts.append(next(arrays))
         else:
             parts.append("..." if part is Ellipsis else repr(part))
-    if len(parts) == 1 and isinstance(index, tuple) and not isinstance(index[0], slice | int):
-        return f"{parts[0]},"
     return ", ".join(parts) or "()"

@@ -17,7 +17,6 @@ from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_
 from tapegrad.program.lines import Block, Line
 from tapegrad.program.memory import Plan
 from tapegrad.program.observe import short_names
-from tapegrad.tree.ownership import Array
 
 
 class Rows(NamedTuple):
@@ -160,8 +159,8 @@ class Frame:
         The expression of its line is of one row, see `row`.
         """
         if rows := self.lists.get(line.of):
-            text, take = f"[{line.expression} for x in {rows.name}]", partial(_views, line.take)
-            name = self.names.new(f"{line.target}_rows")
+            name, take = self.names.new(f"{line.target}_rows"), partial(_views, line.take)
+            text = f"[{line.expression} for x in {rows.name}]"
             self.lists[line.target] = rows._replace(name=name)
             line = line._replace(target=name, expression=text, of=rows.name, take=take)
         self.names.once.append(line)
@@ -172,7 +171,7 @@ class Frame:
 
     def shared(self, wanted: str, text: str, of: str, take: Callable[[Any], Any]) -> str:
         """The name of a view that is made once, by an expression, for all that need it."""
-        known = self.names.shared
+        known = self.names.known
         name = known.get((of, text))
         if name is None:
             name = known[of, text] = self.names.new(wanted)
@@ -220,7 +219,7 @@ class Frame:
         return f"{self.names.library('empty')}({shape}, {like.dtype.str!r})"
 
 
-def _views(take: Any, rows: Iterable[Array]) -> list[Array]:
+def _views(take: Any, rows: Iterable[Any]) -> list[Any]:
     """A view of each row."""
     return [*map(take, rows)]
 

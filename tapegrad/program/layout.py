@@ -72,9 +72,7 @@ def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:
 
 def axes_of(instruction: Instruction) -> Axes:
     """The order in which a transpose puts the axes of its operand."""
-    backwards = tuple(range(len(instruction.shape)))[::-1]
-    axes: Axes = instruction.options.get("axes", backwards)
-    return axes
+    return tuple(instruction.options.get("axes") or range(len(instruction.shape))[::-1])
 
 
 # --- concatenations and stacks that are filled part by part, in memory of their own ----------

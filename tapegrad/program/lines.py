@@ -27,7 +27,7 @@ class Line(NamedTuple):
         The instruction whose result is assigned, if any: the comment begins with its shape.
     of, take
         For a line that is run once, and need not be compiled: the name of what it is made of, and
-        a function of that; None for the same by another name.
+        a function of that; by default it is the same by another name.
     """
 
     target: str
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     note: str = ""
     result: Instruction | None = None
     of: str = ""
-    take: Callable[[Any], Any] | None = None
+    take: Callable[[Any], Any] = lambda x: x
 
     @property
     def comment(self) -> str:

@@ -40,7 +40,7 @@ def source(program: Code) -> str:
     frame = written(program, names := Names(literal=True))
     once = [*[x.line for x in names.memory], *names.once]
     head = [Line("", "", "made once, before the first call")] if once else []
-    return "\n".join([*_header(frame), *printed([_run(frame), *head, *once], True), ""])
+    return "\n".join([*_header(frame), *printed([*frame.lines, *head, *once], True), ""])
 
 
 # a run for any error state of NumPy's, and one for the state that it begins with
@@ -85,6 +85,8 @@ def written(program: Code, names: Names) -> Frame:
     write_instructions(frame)
     _write_results(frame)
     names.settle()
+    inputs = [frame.values[x] for x in inputs_at(range(len(program.inputs)))]
+    frame.lines = [Block(f"def run({', '.join(inputs)}):", frame.lines)]
     return frame
 
 
@@ -92,12 +94,7 @@ def running_source(frame: Frame) -> str:
     """The lines that Python compiles, with the numbers that they have where they are printed."""
     # one for the program, each input and each constant
     n_above = 1 + len(frame.program.inputs) + len(_held(frame))
-    return "\n" * n_above + "\n".join([*printed([_run(frame)], False), ""])
-
-
-def _run(frame: Frame) -> Block:
-    inputs = [frame.values[x] for x in inputs_at(range(len(frame.program.inputs)))]
-    return Block(f"def run({', '.join(inputs)}):", frame.lines)
+    return "\n" * n_above + "\n".join([*printed(frame.lines, False), ""])
 
 
 def _held(frame: Frame) -> dict[str, Constant]:
