@@ -27,14 +27,12 @@ def write_blocks(frame: Frame, run: range) -> None:
 
     def see(x: Ref) -> list[str]:
         """Have each block see its part of an array; the names of views of it, all in one axis."""
-        whole, views = values[x], list[str]()
-        block[x] = names.new(f"{whole}_block")
+        block[x], views = names.new(f"{values[x]}_block"), [values[x]]
         if len(shape) > 1:
-            views.append(names.new(f"flat_{whole}"))
-            frame.write(views[0], f"{whole}.reshape({size})")
-            whole = views[0]
-        body.append(Line(block[x], f"{whole}[{low}:{low} + {step}]"))
-        return [*views, block[x]]
+            views.append(names.new(f"flat_{values[x]}"))
+            frame.write(views[1], f"{values[x]}.reshape({size})")
+        body.append(Line(block[x], f"{views[-1]}[{low}:{low} + {step}]"))
+        return [*views[1:], block[x]]
 
     refs = frame.plan.refs[run.start : run.stop]
     operands = {x for ref in refs for x in program.of(ref).operands if type(x) is Ref}
