@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -17,28 +17,14 @@ from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 Axes = tuple[int, ...]
 
 
-def liveness(
-    instructions: Sequence[Instruction], refs: Sequence[Ref], results: Iterable[Ref]
-) -> tuple[dict[Ref, Ref], dict[Ref, int]]:
-    """Whose memory each value of a program lies in, and until when it is needed.
-
-    First, for each value that may be a view, the value whose memory it shares. Then the position
-    of the last instruction that reads a value, or what shares its memory, its own if none does; for
-    results, one after all.
-    """
+def owners(instructions: Sequence[Instruction], refs: Sequence[Ref]) -> dict[Ref, Ref]:
+    """For each value of a program that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
-    ends = dict(zip(refs, range(len(refs)), strict=True))
-    for i, instruction in enumerate(instructions):
-        operands = instruction.operands
-        for x in operands:
-            if type(x) is Ref:
-                ends[x] = i
-        if instruction.is_view and type(operands[0]) is Ref and not is_filled(instruction):
-            owner[refs[i]] = owner.get(operands[0], operands[0])
-    ends.update(dict.fromkeys(results, len(instructions)))
-    for x, of in owner.items():
-        ends[of] = max(ends[of], ends[x])
-    return owner, ends
+    for ref, instruction in zip(refs, instructions, strict=True):
+        is_view = instruction.is_view and not is_filled(instruction)
+        if is_view and type(base := instruction.operands[0]) is Ref:
+            owner[ref] = owner.get(base, base)
+    return owner
 
 
 def layouts(program: Code, fits: Sequence[bool]) -> dict[Ref, Axes]:

@@ -18,7 +18,7 @@ from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, Moments
 from tapegrad.program.expressions import is_filled, template_of
 from tapegrad.program.ir import Code, Instruction, Ref, refs_to
-from tapegrad.program.layout import fillings, layouts, liveness
+from tapegrad.program.layout import fillings, layouts, owners
 from tapegrad.tree.ownership import LARGE
 
 # ops that reduce to one number, which is known after the last block
@@ -33,9 +33,12 @@ class Plan:
 
     Attributes
     ----------
-    owner, ends
-        Whose memory values lie in, and until when they are needed, as `liveness` says; a part that
-        is written to its place in a concatenation lies in its memory.
+    owner
+        Whose memory values lie in, as `owners` says; a part that is written to its place in a
+        concatenation lies in its memory.
+    ends
+        For each value, the position of the last instruction that reads it, or what shares its
+        memory.
     templates
         How each instruction is written, as `template_of` says.
     fits
@@ -76,25 +79,28 @@ class Plan:
             and (len(run) == 1 or x.op not in TOTALS)
             for x, template, run in zip(instructions, self.templates, self.runs, strict=False)
         ]
-        owner, ends = self.owner, self.ends = liveness(instructions, self.refs, results)
+        owner = self.owner = owners(instructions, self.refs)
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {owner.get(x, x) for x in results}
         self.filled = fillings(program, self.fits, self.runs, kept)
         # the memory that is in use from each instruction on; that of a concatenation is from the
-        # first part that is written there to the last use of any
+        # first part that is written there
         begins: list[Ref | None] = [*self.refs, None]
         placed = [(x.value, of) for of, parts in self.filled.items() for x in parts if x.direct]
         whole: dict[Any, Ref] = dict(placed)
         for x, of in sorted(whole.items()):
-            ends[of] = max(ends[of], ends[x])
             if begins[of.index]:
                 begins[of.index], begins[x.index] = None, of
         owner.update({x: whole.get(of, of) for x, of in owner.items()} | whole)
         self._owners = set(owner.values())
-        for x in self._owners:
+        # its own position if nothing reads it; results are needed after all
+        read: dict[Any, int] = {x: i for i, y in enumerate(instructions) for x in y.operands}
+        last = dict.fromkeys(results, len(instructions))
+        ends = self.ends = {x: x.index for x in self.refs} | read | last
+        for x, of in owner.items():
             # a block may read the elements of another through a view
-            ends[x] = self.runs[ends[x]][-1]
+            ends[of] = self.runs[max(ends[of], ends[x])][-1]
         self.guests: set[Ref] = set()
         self.home: dict[Ref, Buffer] = {}
         # what is free, by shape and dtype: buffers, and arrays of results, until their instruction
