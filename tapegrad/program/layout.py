@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -86,10 +86,7 @@ class Part(NamedTuple):
 
 
 def fillings(
-    program: Code,
-    fits: Sequence[bool],
-    runs: Sequence[range],
-    kept: Collection[Any],
+    program: Code, alone: Callable[[int], bool], kept: Collection[Any]
 ) -> dict[Ref, tuple[Part, ...]]:
     """The concatenations and stacks that are filled part by part, and all their parts.
 
@@ -99,10 +96,8 @@ def fillings(
     ----------
     program
         The program.
-    fits
-        For each instruction, whether it can write its result to a buffer.
-    runs
-        For each instruction, those that are done at one time with it.
+    alone
+        Whether an instruction can write its result to a buffer, as a whole.
     kept
         What the outputs are, or are views of.
     """
@@ -120,9 +115,8 @@ def fillings(
             and n == 1
             and type(x) is Ref
             and x.kind == "instruction"
-            and fits[x.index]
+            and alone(x.index)
             and x not in placed
-            and len(runs[x.index]) == 1
             and program.of(x).dtype == instruction.dtype
             and ref not in kept
         }

@@ -83,7 +83,7 @@ class Plan:
         self.turned = layouts(program, self.fits)
         # what an output is a view of is never overwritten
         kept = {owner.get(x, x) for x in results}
-        self.filled = fillings(program, self.fits, self.runs, kept)
+        self.filled = fillings(program, lambda i: self.fits[i] and len(self.runs[i]) == 1, kept)
         # the memory that is in use from each instruction on; that of a concatenation is from the
         # first part that is written there
         begins: list[Ref | None] = [*self.refs, None]
