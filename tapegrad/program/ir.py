@@ -32,13 +32,16 @@ class Ref(NamedTuple):
 
 def refs_to(instructions: Sized) -> list[Ref]:
     """A Ref to each instruction, in order; mostly the same objects."""
-    n = len(instructions)
-    return [*_refs(1 << n.bit_length())[:n]]
+    n, refs = len(instructions), list[Ref]()
+    for start in range(0, n, 64):
+        refs += _refs(start)
+    return refs[:n]
 
 
-@lru_cache
-def _refs(n: int) -> tuple[Ref, ...]:
-    return tuple([Ref("instruction", i) for i in range(n)])
+@lru_cache(1 << 10)
+def _refs(start: int) -> list[Ref]:
+    # without a call of Python's for each
+    return [tuple.__new__(Ref, ("instruction", i)) for i in range(start, start + 64)]
 
 
 def inputs_at(places: Iterable[int]) -> list[Ref]:
