@@ -67,15 +67,12 @@ def _commute(outer: float, inner: float) -> bool:
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
     """``a - (-b) -> a + b``, ``a + (-b) -> a - b``, ``-b + a -> a - b``."""
-    is_sum = instruction.op is add
     for a, b in orders(instruction.op, instruction.operands):
         source = builder.source(b)
-        if source is None or source.op not in (multiply, negative) or source.number:
-            continue
-        number, y = multiple(builder, source)
-        if number and number < 0 and instruction.dtype == source.dtype == builder.dtype(y):
+        number, y = multiple(builder, source) if source is not None else (None, b)
+        if number and number < 0 and builder.dtype(y) == instruction.dtype:
             positive = y if number == -1 else builder.emit(multiply, -number, y)
-            return builder.emit(subtract if is_sum else add, a, positive)
+            return builder.emit(subtract if instruction.op is add else add, a, positive)
     return None
 
 

@@ -40,26 +40,22 @@ def stack_sums(builder: Builder) -> None:
     """
     numbers = [i for i in builder.of_ops((add,)) if _may_be_stacked(builder.forms[i])]
     uses = builder.uses() if numbers else Counter()
-    sums: dict[int, list[Any]] = {}
-    adds = {builder.refs[i]: builder.instructions[i] for i in numbers}
-    for ref, terms in sums_of(adds, uses).items():
-        kinds = {_kind(builder, x) for x in terms}
-        # a term that is needed itself would be computed twice, in two ways
-        if len(kinds) == 1 and None not in kinds and all(uses[x] == 1 for x in terms):
-            # a sweep adds from the last step to the first; in step order they match other sums
-            sums[ref.index] = terms[::-1]
-        elif scatter in builder.forms[ref.index]:
-            sums[ref.index] = []
+    sums = sums_of({builder.refs[i]: builder.instructions[i] for i in numbers}, uses)
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.at not in sums:
+    def visit(builder: Builder, total: Instruction) -> Any:
+        if builder.refs[builder.at] not in sums:
             return None
-        terms = [builder.replaced.get(x, x) for x in sums[builder.at]]
-        stacked = _stacked(builder, terms) if terms else None
-        return _placed(builder, instruction, uses) if stacked is None else stacked
+        if scatter in builder.forms[builder.at]:
+            return _placed(builder, total, uses)
+        # a sweep adds from the last step to the first; in step order they match other sums
+        terms = sums[builder.refs[builder.at]][::-1]
+        # a term that is needed itself would be computed twice, in two ways
+        if any(uses[x] > 1 for x in terms):
+            return None
+        return _stacked(builder, [builder.replaced.get(x, x) for x in terms])
 
-    if sums:
-        builder.rewrite(visit, (add,))
+    if numbers:
+        builder.rewrite(visit, (add,), _may_be_stacked)
 
 
 @functools.lru_cache(1 << 10)
@@ -92,8 +88,11 @@ def sums_of(adds: Mapping[Any, Instruction], uses: Mapping[Any, int]) -> dict[An
 
 def _stacked(builder: Builder, terms: list[Any]) -> Any:
     """``f(a) + f(b) -> f(concatenate(a, b))``, for terms that are sums over their rows."""
+    kinds = {_kind(builder, x) for x in terms}
+    if None in kinds or len(kinds) > 1 or len({*map(builder.shape, terms)}) > 1:
+        return None
     rows = [_rows_of(builder, builder.of(x)) for x in terms]
-    if not all(rows) or len({*map(builder.shape, terms)}) > 1:
+    if not all(rows):
         return None
     stacks = [*zip(*rows, strict=True)]
     last = [builder.shape(x)[0] for x in stacks[-1]]
