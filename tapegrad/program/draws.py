@@ -95,13 +95,11 @@ def _reader(x: Any) -> Callable[[], Any]:
     return lambda: _words(x if isinstance(x, BitGenerator | SeedSequence) else x._bit_generator)
 
 
-def _words(bits: Any) -> Any:
-    """The state of a bit generator or a seed, and how many were spawned from it."""
+def _words(bits: Any) -> bytes:
+    """The state of a bit generator or of a seed, which says how many were spawned from it."""
     # of a Mersenne Twister 624 words and the position, which would be copied one by one
     is_long = type(bits) is MT19937
-    words = string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
-    # a generator that is spawned is another in every call, and moves no word
-    return words, getattr(getattr(bits, "seed_seq", bits), "n_children_spawned", 0)
+    return string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
 
 
 def reached(fn: Any) -> list[Named]:
