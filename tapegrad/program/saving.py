@@ -213,13 +213,6 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
 # --- programs ---------------------------------------------------------------------------------
 
 
-_OPERANDS: dict[type, type] = {str: Ref, list: complex}
-
-
-def _operand(x: Any, file: File) -> Any:
-    return _form(_OPERANDS.get(type(x), type(x)))(x, file)
-
-
 def _constant(x: Any, file: File) -> Any:
     if not file.reads:
         return *_array(x.array, file), x.captured, x.name
@@ -259,12 +252,14 @@ _VALUES: dict[str, tuple[Any, Convert]] = {
     "static": (object, _static),
 }
 _CODE = _record(Code, Program)
+# what JSON has for operands; other numbers are themselves
+_OPERANDS: dict[type, type] = {str: Ref, list: complex}
 # of fields
 _FORMS: dict[Any, Convert] = {
     **dict(_VALUES.values()),
     Any: _value,
     np.dtype: _VALUES["dtype"][1],
-    Operand: _operand,
+    Operand: lambda x, file: _form(_OPERANDS.get(type(x), type(x)))(x, file),
     frozenset: _as(tuple[int, ...], sorted, frozenset),
     tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
     Rules: lambda x, file: op_named(x, file.using) if file.reads else name_of_op(x),
