@@ -23,7 +23,8 @@ def use_up(builder: Builder) -> None:
     if len(instructions) > cost.ORDERED_LENGTH or builder.of_ops((PART,)):
         return
     if sum([x.nbytes for x in instructions]) >= cost.ORDERED_BYTES:
-        builder.order = [builder.order[p] for p in _Schedule(builder, instructions).order]
+        order = builder.order
+        builder.order = [order[p] for p in _Schedule(builder, instructions).order]
 
 
 class _Schedule:
