@@ -66,7 +66,7 @@ class Names:
     namespace
         The values that the source needs from outside, by name.
     constants
-        The names of the constants of the program and of its bodies.
+        The constants of the program and of its bodies, by name.
     memory
         The arrays that are allocated once.
     once
@@ -84,7 +84,7 @@ class Names:
     def __init__(self, literal: bool = False) -> None:
         self.literal = literal
         self.namespace: dict[str, Any] = {}
-        self.constants: dict[Constant, str] = {}
+        self.constants: dict[str, Constant] = {}
         self.memory: list[Buffer] = []
         self.once: list[Line] = []
         self.size = 0

@@ -117,13 +117,14 @@ class Frame:
 
     def _hold_constants(self) -> None:
         """Name the constants, and have them at hand: a line makes one that a number fills."""
-        names = self.names
+        names, around = self.names, [*self.names.constants.items()]
         for i, x in enumerate(self.program.constants):
             if x.shape == () and x.splat is not None:
                 name = names.number(x)
-            # a body may have one of the program around it
-            elif not (name := names.constants.get(x, "")):
-                name = names.constants[x] = names.new(_wanted(x, i))
+            # a body may have one of the program around it; to hash a large one would take long
+            elif not (name := next((k for k, y in around if x.shape == y.shape and x == y), "")):
+                name = names.new(_wanted(x, i))
+                names.constants[name] = x
                 names.namespace[name] = x.array
                 if x.splat is not None:
                     full = names.library("full")

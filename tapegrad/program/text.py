@@ -99,7 +99,7 @@ def running_source(frame: Frame) -> str:
 
 def _held(frame: Frame) -> dict[str, Constant]:
     """The constants that the header has a line for."""
-    return {name: x for x, name in frame.names.constants.items() if x.splat is None}
+    return {name: x for name, x in frame.names.constants.items() if x.splat is None}
 
 
 def _header(frame: Frame) -> list[str]:
@@ -166,7 +166,7 @@ def _write_results(frame: Frame) -> None:
 # values that run no code of the user's
 _PLAIN = (
     *(np.ndarray, np.generic, np.ufunc, np.dtype, type(np.concatenate)),
-    *(BuiltinFunctionType, MethodDescriptorType, int, float, bool, str, type(None), slice),
+    *(BuiltinFunctionType, MethodDescriptorType),
 )
 
 
@@ -175,4 +175,6 @@ def _is_ours(x: Any) -> bool:
     if isinstance(x, FunctionType | type):
         # None for a function of code that was executed in a namespace without a name
         return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins", "itertools"))
-    return all(map(_is_ours, x)) if type(x) is tuple else isinstance(x, _PLAIN)
+    if type(x) is tuple:
+        return all(map(_is_ours, x))
+    return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)
