@@ -165,7 +165,13 @@ class Watch:
         # this function's caller writes the record, and is called by an op or the like
         frame: Any = None if is_known else users_frame(sys._getframe(3))
         if frame not in self._depths:
-            self._keep(frame)
+            # with those around it
+            new, around = [], frame
+            while around not in self._depths:
+                new.append(around)
+                around = users_frame(around.f_back)
+            for depth, x in enumerate(reversed(new), self._depths[around] + 1):
+                self._depths[x] = depth
         if not self._depths[frame]:
             return reached
         key = id(frame.f_code), frame.f_lasti
@@ -173,15 +179,6 @@ class Watch:
         if place is None:
             place = self._places[key] = place_of(frame)
         return reached or place
-
-    def _keep(self, frame: Any) -> None:
-        """Keep a frame and those of the user's around it, with their depths."""
-        new = []
-        while frame not in self._depths:
-            new.append(frame)
-            frame = users_frame(frame.f_back)
-        depth = self._depths[frame]
-        self._depths |= {x: depth + i for i, x in enumerate(reversed(new), 1)}
 
     def variables(self) -> dict[Tensor, str]:
         """Records that a variable held when its function returned, and the variable's name.
