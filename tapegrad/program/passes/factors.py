@@ -58,11 +58,9 @@ def join_factors(builder: Builder, instruction: Instruction) -> Any:
 
 def _commute(outer: float, inner: float) -> bool:
     """Whether multiplying by two numbers in turn gives what multiplying by their product does."""
-    if abs(outer) == 1 or abs(inner) == 1:
-        return True
     exact = any(math.frexp(abs(x))[0] == 0.5 for x in (outer, inner))
     # what underflows in between may be off by a few of the smallest numbers, and no more
-    return exact and (abs(outer) <= 2 if abs(inner) < 1 else abs(outer) >= 1)
+    return exact and (abs(outer) <= 2 if abs(inner) < 1 else abs(inner) == 1 or abs(outer) >= 1)
 
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:

@@ -39,7 +39,8 @@ def straighten(builder: Builder) -> None:
         left, right = product.operands
         if uses[right] < 2:
             return None
-        straight = builder.emit(copy, right, note="products are faster in C order")
+        note, like = "products are faster in C order", (builder.shape(right), builder.dtype(right))
+        straight = builder.emit(copy, right, note=note, like=like)
         return product.on((left, straight))
 
     if max(uses.values(), default=0) > 1:

@@ -106,12 +106,15 @@ def is_floating(builder: Builder, instruction: Instruction, *operands: Any) -> b
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
     """Whether a value is certainly in C order."""
-    source = builder.source(x)
-    if source is None:
-        return False
-    if source.op is reshape:
-        return is_contiguous(builder, source.operands[0])
-    return not source.is_view
+    source = builder.source(_before_reshapes(builder, x))
+    return source is not None and not source.is_view
+
+
+def _before_reshapes(builder: Builder, x: Operand) -> Operand:
+    """What a value is a reshape of, or itself."""
+    while (source := builder.source(x, reshape)) is not None:
+        (x,) = source.operands
+    return x
 
 
 @rule(sum_, complex=True, where=lambda form: form[1] in (multiply, square, matmul))
@@ -184,9 +187,7 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     wanted = without_ones(builder.shape(x))
-    while (source := builder.source(x, reshape)) is not None:
-        (x,) = source.operands
-    x = builder.reshaped(x, wanted)
+    x = builder.reshaped(_before_reshapes(builder, x), wanted)
     turned = builder.source(x, transpose)
     if turned is not None:
         order = axes_of(turned)
