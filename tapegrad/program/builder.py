@@ -94,7 +94,7 @@ class Builder:
         # those that are put in their places again when `rewrite` reaches them, and all that it will
         # reach, with their ranks: a heap
         self._stale: set[int] = set()
-        self._ahead: list[tuple[int, int]] = []
+        self._ahead: list[tuple[tuple[int, ...], int]] = []
         # constants by content, and those that a number fills
         self._alike = {x: Ref("constant", i) for i, x in enumerate(self.constants)}
         self._filled: dict[Any, Ref] = {}
@@ -158,8 +158,8 @@ class Builder:
         self.users.append(set())
         self.forms.append(self._form(i, instruction))
         self._unused.append(i)
-        # those of one place stay in the order of their numbers
-        self.ranks[i] = self.now - 1
+        # those of one place are in the order of their numbers
+        self.ranks[i] = (*self.now[:-1], self.now[-1] - 1, i)
         return ref
 
     def emit(
@@ -217,9 +217,11 @@ class Builder:
 
     @order.setter
     def order(self, order: Sequence[int]) -> None:
-        # between them is an odd rank for what is new
-        self.ranks = dict(zip(order, range(0, 2 * len(order), 2), strict=True))
-        self.now = 2 * len(order)
+        # what is new has a further number in its rank, and so has what is written before that
+        self.ranks: dict[int, tuple[int, ...]] = dict(
+            zip(order, zip(range(len(order))), strict=True)
+        )
+        self.now: tuple[int, ...] = (len(order),)
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
@@ -321,9 +323,6 @@ class Builder:
         numbers = [i for op in ops for i in self.by_op.get(op, ()) if where(forms[i])]
         if not numbers and not stale:
             return
-        if self.ranks[next(reversed(self.ranks))] % 2:
-            # what is new stands last there
-            self.order = self.order
         ranks, end = self.ranks, self.now
         # what is sorted is a heap
         self._ahead = ahead = sorted([(ranks[i], i) for i in (*numbers, *stale)])
