@@ -184,12 +184,7 @@ def program_of(
     return from_tape(*recorded, reach=reach, stops=True)
 
 
-def from_these(
-    code: Any,
-    order: Sequence[Ref],
-    inputs: Sequence[Input] | None = None,
-    outputs: Sequence[Any] | None = None,
-) -> Any:
+def from_these(code: Any, order: Sequence[Ref], outputs: Sequence[Any]) -> Any:
     """The part of a program that computes outputs from given values, which become its inputs.
 
     Parameters
@@ -198,13 +193,9 @@ def from_these(
         The program.
     order
         The values that are given: inputs and results of instructions.
-    inputs
-        The inputs that they become; by default, as they are.
     outputs
-        The values that are returned; by default, all that the program returns.
+        The values that are returned.
     """
-    inputs = [input_of(code.of(x)) for x in order] if inputs is None else inputs
-    outputs = code.outputs if outputs is None else outputs
     moved: dict[Any, Any] = dict(zip(order, inputs_at(range(len(order))), strict=True))
     read, refs = needed(code, outputs, moved), refs_to(code.instructions)
     instructions: list[Instruction] = []
@@ -213,7 +204,8 @@ def from_these(
             moved[ref] = refs[len(instructions)]
             instructions.append(instruction.using(moved))
     returned = tuple([moved.get(x, x) for x in outputs])
-    parts = tuple(inputs), code.constants, tuple(instructions), returned
+    inputs = tuple([input_of(code.of(x)) for x in order])
+    parts = inputs, code.constants, tuple(instructions), returned
     return type(code)(code.label, *parts, code.structure)
 
 
@@ -225,13 +217,14 @@ def loop_of(
     outputs: Sequence[Any],
 ) -> Loop:
     """A loop whose steps take these values of another's, and return these."""
-    body = from_these(loop.body, [*captured, *carry, *rows], outputs=outputs)
+    body = from_these(loop.body, [*captured, *carry, *rows], outputs)
     stop = loop.stop
     if stop is not None:
-        # what a step computes it does not know
+        # what a step computes it does not know; its inputs are the first of the body
         nothing = Ref("input", -1)
         taken = [x if x.kind == "input" else nothing for x in (*captured, *carry)]
-        stop = from_these(stop, taken, body.inputs[: len(taken)])
+        stop = from_these(stop, taken, stop.outputs)
+        stop = attrs.evolve(stop, inputs=body.inputs[: len(taken)])
     sizes = len(carry), len(rows), len(outputs) - len(carry)
     return Loop(body, stop, *sizes, loop.length, loop.reverse, loop.remember)
 
@@ -254,7 +247,7 @@ def settled(loop: Loop) -> tuple[Code, Loop] | None:
         read |= needed(loop.stop, loop.stop.outputs)
     outputs = [x for x in (*captured, *early) if x in read]
     left = loop_of(loop, outputs, carry, rows, body.outputs)
-    return from_these(body, captured, outputs=outputs), left
+    return from_these(body, captured, outputs), left
 
 
 def input_of(value: Any) -> Input:
@@ -306,27 +299,28 @@ def derivative(
     is_backward
         Whether cotangents pass from its outputs to its inputs; or else tangents to its outputs.
     moved
-        The outputs whose cotangents are further inputs, or the inputs whose tangents are.
+        The values whose cotangents or tangents are further inputs: numbers of inputs and, after
+        these, of outputs.
     wanted
-        The inputs whose cotangents are returned, or the outputs whose tangents are.
+        Those whose cotangents or tangents are returned.
     """
-    n, order = len(code.inputs), -1 if is_backward else 1
-    first, last = [inputs_at(range(n)), code.outputs][::order]
+    n = len(code.inputs)
+    ends = [*inputs_at(range(n)), *code.outputs]
 
     def passed(tensors: list[Tensor]) -> list[Any]:
-        starts, ends = [tensors[:n], replayed(code, tensors[:n])][::order]
+        values = [*tensors[:n], *replayed(code, tensors[:n])]
         seeds: dict[Tensor, Any] = {}
         for i, t in zip(moved, tensors[n:], strict=True):
-            x = starts[i]
+            x = values[i]
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + t if x in seeds else t
-        pairs = [(ends[i], last[i]) for i in wanted]
+        pairs = [(values[i], ends[i]) for i in wanted]
         asked = tuple([x for x, _ in pairs if type(x) is Tensor])
         tape = Tape(last_written(), tensors[-1], asked)
         known = sweep([tape], seeds) if is_backward else push(tape, seeds, asked)
         return [known[x] if type(x) is Tensor and x in known else zeros(code, y) for x, y in pairs]
 
-    likes = [input_of(code.of(first[i])) for i in moved]
+    likes = [input_of(code.of(ends[i])) for i in moved]
     # a cotangent is an array, even that of a Python number
     prefix = "d_" if is_backward else "t_"
     more = [Input(prefix + x.path, x.shape, x.dtype) for x in likes]

@@ -168,10 +168,9 @@ class _Derivative(NamedTuple):
 
 def _once(record: Callable[..., _Derivative], loop: Loop, *of: Any) -> _Derivative:
     """A derivative that `record` gives of a loop, which remembers it: it is recorded once."""
-    if (record, of) not in loop.derivatives:
-        loop.derivatives[record, of] = record(loop, *of)
-    known: _Derivative = loop.derivatives[record, of]
-    return known
+    joint: _Derivative = loop.derivatives.get((record, of)) or record(loop, *of)
+    loop.derivatives[record, of] = joint
+    return joint
 
 
 def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Derivative:
@@ -193,10 +192,9 @@ def _backward(loop: Loop, moved: frozenset[int], wanted: frozenset[int]) -> _Der
     captured, carry, rows = _moving(loop, wanted)
     sums, handed_on, beside = [-1] * len(captured), [i - n for i in carry], sorted(moved)
     # as if each step handed on what it captures: the cotangents are sums
-    step = attrs.evolve(loop.body, outputs=(*inputs_at(captured), *loop.body.outputs))
-    seeded = [*range(len(sums)), *[len(sums) + i for i in (*handed_on, *beside)]]
+    seeded = [*captured, *[len(loop.body.inputs) + i for i in (*handed_on, *beside)]]
     places = [*captured, *carry, *rows]
-    joined = derivative(step, True, seeded, places)
+    joined = derivative(loop.body, True, seeded, places)
     return _Derivative(joined, ([], sums + handed_on, beside), places, True)
 
 
@@ -216,7 +214,7 @@ def _forward(loop: Loop, moved: frozenset[int], last: int) -> _Derivative:
     """
     body, of = loop.body, _moving(loop, moved)
     wanted = [i for i, x in enumerate(body.outputs[:last]) if floating(body, x)]
-    joined = derivative(body, False, [*chain(*of)], wanted)
+    joined = derivative(body, False, [*chain(*of)], [len(body.inputs) + i for i in wanted])
     tangents = zip(wanted, joined.outputs, strict=True)
     # one that depends on nothing is 0
     moving = {i: x for i, x in tangents if i < loop.n_carry or x.kind != "constant"}
@@ -333,7 +331,6 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     if stop is not None:
         stop = code_for_all(stop, own[:last], n, [ends_apart])
     if ends_apart:
-        # what a step keeps is meaningless for an example that has ended
         body, stop = _until_all(loop, body, stop, own)
     n_ys = len(body.outputs) - loop.n_carry
     operands_of_all = [
@@ -344,14 +341,14 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     whole = repeat(op, batch_loop, operands_of_all, lean=not loop.moving)
 
     def result(i: int) -> Any:
-        if i >= loop.n_carry and ends_apart:
-            return None
         x = part(whole, i)
         if i >= loop.n_carry and varying[i]:
             return np.swapaxes(x, 0, 1)
         return with_batch(x, varying[i], n)
 
-    return Parts(tuple([partial(result, i) for i in range(len(loop.body.outputs))]))
+    results = [partial(result, i) for i in range(len(body.outputs))]
+    # what a step keeps is meaningless for an example that has ended
+    return Parts((*results, *[None] * (len(loop.body.outputs) - len(results))))
 
 
 def _until_all(loop: Loop, body: Code, stop: Any, own: list[bool]) -> tuple[Program, Program]:
@@ -389,28 +386,28 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
 
 def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
-    seeded = [i for i, x in enumerate(g.values) if x is not None]
+    n = len(operands) - 1
+    seeds = {n + i: x for i, x in enumerate(g.values) if x is not None}
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
-    back = _derived(branch, True, seeded, wanted)
-    whole = choose(back, [*operands, *[g.values[i] for i in seeded]])
-    return [None, *map(_taken_out(whole, wanted), range(len(operands) - 1))]
+    whole = choose(_derived(branch, True, [*seeds], wanted), [*operands, *seeds.values()])
+    return [None, *map(_taken_out(whole, wanted), range(n))]
 
 
 def _push_branch(
     op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, branch: Branch
 ) -> Parts:
     """The tangents of the chosen program's results."""
-    moved, outputs = [i - 1 for i in tangents], branch.on_true.outputs
-    wanted = [i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
-    forth = _derived(branch, False, moved, wanted)
+    n, outputs = len(operands) - 1, branch.on_true.outputs
+    wanted = [n + i for i, x in enumerate(outputs) if floating(branch.on_true, x)]
+    forth = _derived(branch, False, [i - 1 for i in tangents], wanted)
     whole = choose(forth, [*operands, *tangents.values()])
-    return Parts(tuple(map(_taken_out(whole, wanted), range(len(outputs)))))
+    return Parts(tuple(map(_taken_out(whole, wanted), range(n, n + len(outputs)))))
 
 
 def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[int]) -> Branch:
     """A branch of the derivative of each program, without what no output needs."""
     codes = [derivative(x, is_backward, moved, wanted) for x in (branch.on_true, branch.on_false)]
-    return Branch(*[from_these(code, inputs_at(range(len(code.inputs)))) for code in codes])
+    return Branch(*[from_these(x, inputs_at(range(len(x.inputs))), x.outputs) for x in codes])
 
 
 def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Any:

@@ -154,8 +154,7 @@ class _Loop:
         """The rows of a value, in the order of the steps: a list that is made once, if it stays."""
         frame, place = self.frame, self.frame.places.get(x)
         if place is not None and place not in frame.lists:
-            rows = self._listed(frame.values[x], place, self.loop.reverse)
-            return Rows(rows)
+            return Rows(self._listed(frame.values[x], place, self.loop.reverse))
         name = self.names.new(f"{frame.values[x]}_rows")
         frame.write(name, f"{self.rows_of}({frame.values[x]}){'[::-1]' * self.loop.reverse}")
         return Rows(name, once=False)

@@ -218,7 +218,7 @@ def _computed(
         return []
     read = needed(sides.body, wanted, known)
     taken = [x for x in known if x in read]
-    part = from_these(sides.body, taken, outputs=wanted)
+    part = from_these(sides.body, taken, wanted)
     varying = [x in sides.varies for x in taken]
     code = code_for_all(part, varying, sides.length, [False] * len(wanted))
     return builder.inlined(code, [known[x] for x in taken], builder.stage)

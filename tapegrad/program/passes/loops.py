@@ -69,7 +69,7 @@ def _trim(builder: Builder, instruction: Instruction) -> None:
     if is_loop:
         held = loop_of(held, *taken, [outputs[j] for j in kept])
     else:
-        held = Branch(*[from_these(x, order, outputs=[x.outputs[j] for j in kept]) for x in codes])
+        held = Branch(*[from_these(x, order, [x.outputs[j] for j in kept]) for x in codes])
     operands = (*instruction.operands[: not is_loop], *[known[x] for x in order])
     whole = builder.append(instruction.but(operands=operands, options={option: held}))
     for i, x in parts.items():

@@ -78,7 +78,7 @@ def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tup
             f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
         )
     code = done.code
-    back = derivative(code, True, [0], [len(done.captured)])
+    back = derivative(code, True, [len(code.inputs)], [len(done.captured)])
     return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
 
