@@ -24,6 +24,7 @@ from tapegrad.program import cost
 from tapegrad.program.builder import Builder, Form
 from tapegrad.program.canonical import Place, are_whole, place_of
 from tapegrad.program.ir import STAGES, Instruction, Operand
+from tapegrad.program.passes.algebra import parted
 from tapegrad.program.program import Improvement
 
 # --- sums -----------------------------------------------------------------------------------
@@ -159,19 +160,14 @@ def _placed(builder: Builder, instruction: Instruction, uses: Counter[Any]) -> A
     wholes: list[Any] = []
     first: Any = None
     length = 0
-    # the terms of a sum that is added up one by one, from the last, and what each is added to
-    terms: list[tuple[Any, Any]] = []
-    total: Instruction | None = instruction
-    while total is not None:
-        rest, x = total.operands
-        if builder.op(x) is not scatter:
-            x, rest = rest, x
-        terms.append((x, rest))
-        total = builder.source(rest, add) if uses[rest] == 1 else None
-    for x, before in (*terms, (rest, None)):
-        scattered = builder.source(x, scatter)
+    # a sum that is added up one by one, from the last term; the first is added to nothing
+    total: Any = instruction
+    while total is not None and total.op in (add, scatter):
+        before, scattered = parted(builder, total, scatter) if total.op is add else (None, total)
         if scattered is None or scattered.shape != shape:
             break
+        is_read = builder.op(before) is add and uses[before] != 1
+        total = None if is_read else builder.source(before)
         part, index = scattered.operands[0], scattered.options["index"]
         place = place_of(index, shape)
         # one value may fill many places
