@@ -73,6 +73,9 @@ class Names:
         The lines of what is made after that, before the first call, such as a view.
     size
         The bytes of the memory, once it is settled.
+    known
+        The names of values from outside, by identity, as the namespace keeps them alive; and of
+        what is made once for several, by what it is of and its expression.
 
     Examples
     --------
@@ -90,8 +93,6 @@ class Names:
         self.size = 0
         # for each name that is taken or was wanted, the last number appended to it
         self._count: dict[str, int] = {}
-        # of values from outside by identity, as the namespace keeps them alive; of what is made
-        # once by what it is of and its expression
         self.known: dict[Any, str] = {}
 
     def new(self, wanted: str) -> str:
