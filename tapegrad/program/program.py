@@ -156,7 +156,7 @@ def from_tape(
     outputs: Iterable[Any],
     structure: tree.Structure,
     variables: Mapping[Tensor, str] | None = None,
-    reach: Sequence[tuple[str, Any]] | None = (),
+    reach: Sequence[tuple[str, Any]] = (),
     stops: bool = False,
 ) -> Program:
     """The program of a tape.
@@ -172,8 +172,7 @@ def from_tape(
     variables
         The names of records in the caller's functions; None if there are no such functions.
     reach
-        What the function refers to, by name, for the names of captured arrays; None if it is the
-        package's, and captures no arrays of the user's.
+        What the function refers to, by name, for the names of captured arrays.
     stops
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
@@ -182,14 +181,14 @@ def from_tape(
     builder = Builder(Code(tape.start.origin.label, given, (), (), (), structure))
     refs = _Refs(zip(inputs, inputs_at(range(len(inputs))), strict=True))
     same = _SAME - {stopped} if stops else _SAME
-    name_of = array_names(reach or ())
+    name_of = array_names(reach)
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
             return refs[x]
         # NumPy's strings stay what they are
         if isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.character):
-            return builder.constant(Constant(x, reach is not None, name_of(np.asarray(x))))
+            return builder.constant(Constant(x, True, name_of(np.asarray(x))))
         return x
 
     names = dict(zip(inputs, short_names([x.path for x in builder.inputs]), strict=True))
@@ -227,8 +226,7 @@ def from_tape(
                 taken[of] = refs[record]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
-    if reach is not None:
-        _name_new(builder, results, structure, names.values())
+    _name_new(builder, results, structure, names.values())
     parts = given, tuple(builder.constants), tuple(instructions)
     return Program(tape.start.origin.label, *parts, results, structure)
 

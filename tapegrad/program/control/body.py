@@ -167,20 +167,18 @@ def program_of(
     called: str,
     inputs: Sequence[Input],
     fn: Callable[[list[Any]], Iterable[Any]],
-    constants: Iterable[Constant] | None = (),
+    constants: Iterable[Constant] = (),
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors.
 
-    Arrays like constants of the program that it records again have their names. The constants are
-    None for a function of the package's, which captures no arrays of the user's.
+    Arrays like constants of the program that it records again have their names.
     """
     # only instructions that are recorded again have a place
     recorder = Recorder(called, place=reached_place, around=_around())
     marked = [recorder.mark(example(x), x.path) for x in inputs]
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
-    known = None if constants is None else [(x.name, x.array) for x in constants]
-    reach = known if known is None else [*REACH.get(), *known]
+    reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
     return from_tape(*recorded, reach=reach, stops=True)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import compress
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
-from tapegrad.declare.abstract import told
+from tapegrad.declare.abstract import Recorder, silently, told
 from tapegrad.ops.casting import astype
 from tapegrad.program.builder import NUMBER, Builder
-from tapegrad.program.control.body import program_of
-from tapegrad.program.ir import Code, Instruction, content, input_like
+from tapegrad.program.ir import Constant, Instruction, content
 from tapegrad.program.program import Improvement
 
 
@@ -33,18 +35,25 @@ def _written_out(builder: Builder, instruction: Instruction) -> Any:
     known = _KNOWN.get(key)
     if known is None:
         # the instruction is kept, for a key may name its options by where they are
-        known = _KNOWN[key] = instruction, _program(instruction, likes)
+        known = _KNOWN[key] = instruction, *_recorded(instruction, likes)
         if len(_KNOWN) > _MOST_KNOWN:
             _KNOWN.pop(next(iter(_KNOWN)), None)
-    varying = compress(instruction.operands, map(_is_array, likes))
-    (result,) = builder.inlined(known[1], [*varying], builder.stage)
+    _, steps, at = known
+    values = [*compress(instruction.operands, map(_is_array, likes))]
+    for step, places in steps:
+        if places is None:
+            values.append(builder.constant(step) if type(step) is Constant else step)
+        else:
+            operands = tuple([values[i] for i in places])
+            values.append(builder.append(step.on(operands, stage=builder.stage)))
+    result = values[at]
     # in which byte order an op gives its result, its parts need not
     is_alike = builder.dtype(result) in (NUMBER, instruction.dtype)
     return result if is_alike else builder.emit(astype, result, dtype=instruction.dtype)
 
 
 # what was written out last
-_KNOWN: dict[Any, tuple[Instruction, Code]] = {}
+_KNOWN: dict[Any, tuple[Instruction, list[Any], int]] = {}
 _MOST_KNOWN = 1 << 8
 
 
@@ -52,13 +61,30 @@ def _is_array(like: Any) -> bool:
     return type(like) is np.ndarray
 
 
-def _program(instruction: Instruction, likes: list[Any]) -> Code:
-    """The program of a composite's forward function, of its operands that are arrays."""
-    op, options = instruction.op, instruction.options
+def _recorded(instruction: Instruction, likes: list[Any]) -> tuple[list[Any], int]:
+    """The steps of a composite's forward function, and where its result stands.
 
-    def composed(arrays: list[Any]) -> list[Any]:
-        left = iter(arrays)
-        return [op.forward(*[next(left) if _is_array(x) else x for x in likes], **options)]
+    Values stand in a table: the operands that are arrays, and what each step gives, which is a
+    constant, or an instruction of the values at some places.
+    """
+    recorder = Recorder(instruction.op.name)
+    operands = [recorder.mark(x, "x") if _is_array(x) else x for x in likes]
+    output = recorder.run(partial(silently, instruction.op.forward), operands, instruction.options)
+    n, steps = len(recorder.inputs), list[Any]()
+    places: dict[Any, int] = dict(zip(recorder.inputs, range(n), strict=True))
 
-    inputs = [input_like(x, "x") for x in likes if _is_array(x)]
-    return program_of(op.name, inputs, composed, None)
+    def place(x: Any) -> int:
+        if type(x) is Tensor:
+            return places[x]
+        is_array = isinstance(x, np.ndarray | np.generic)
+        steps.append((Constant(x, captured=False) if is_array else x, None))
+        return n + len(steps) - 1
+
+    for x in [*recorder.tape][n:]:
+        needs = [place(y) for y in x._operands]
+        if not needs or x.op is PARAMETER:
+            places[x] = needs[0] if needs else place(x._primal)
+        else:
+            places[x] = n + len(steps)
+            steps.append((Instruction(x.op, (), x._options, x.shape, x.dtype), needs))
+    return steps, place(output)
