@@ -35,13 +35,13 @@ def straighten(builder: Builder) -> None:
         if is_matrix and math.prod(product.shape[-2:-1]) <= cost.STRAIGHT_ROWS:
             uses[right] += len(product.shape) - 1
 
+    @functools.cache
+    def straight(right: Any) -> Any:
+        return builder.emit(copy, right, note="products are faster in C order")
+
     def visit(builder: Builder, product: Instruction) -> Any:
         left, right = product.operands
-        if uses[right] < 2:
-            return None
-        note, like = "products are faster in C order", (builder.shape(right), builder.dtype(right))
-        straight = builder.emit(copy, right, note=note, like=like)
-        return product.on((left, straight))
+        return product.on((left, straight(right))) if uses[right] > 1 else None
 
     if max(uses.values(), default=0) > 1:
         builder.rewrite(visit, (matmul,))
