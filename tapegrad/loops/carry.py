@@ -167,7 +167,7 @@ class Repetition:
         if (apart := settled(loop)) is not None:
             # so the gradients of what is the same in each step are recorded once too
             early, loop = apart
-            captured = replayed(early, captured)
+            captured = tuple(replayed(early, captured))
         parts = results(self.op, loop, [*captured, *carry, *rows], self.checkpoint)
         last = tree.unflatten(structure, parts[: len(carry)])
         return last, tree.unflatten(structure_of_ys, parts[len(carry) :])

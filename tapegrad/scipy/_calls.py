@@ -285,7 +285,7 @@ def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[i
     # a Tensor here would count as captured
     like = tuple(primals(leaves[i] for i in which))
     done = traced(_named(run, fn), like, ["x"] * len(which))
-    return done, caller(done.code), which
+    return done, caller(done.program(done.captured)), which
 
 
 def _run(
@@ -296,7 +296,7 @@ def _run(
     values, leaves = dict(zip(captured, args[n:], strict=True)), tree.leaves(args[:n])
     inputs = [*[values[x] for x in done.captured], *[leaves[i] for i in which]]
     if any(type(x) is Tensor for x in inputs):
-        outputs = interpreter(done.code, applied_again)(inputs)
+        outputs = interpreter(done.program(done.captured), applied_again)(inputs)
     else:
         outputs = on_arrays(inputs)
     return tree.unflatten(tree.flatten(done.output)[1], outputs)

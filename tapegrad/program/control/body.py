@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, cached_property, partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -49,8 +49,7 @@ from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
 from tapegrad.tree.ownership import Array
 
 
-@attrs.frozen(slots=False)
-class Traced:
+class Traced(NamedTuple):
     """A function as it was recorded.
 
     Attributes
@@ -65,12 +64,7 @@ class Traced:
 
     captured: tuple[Tensor, ...]
     output: Any
-    program: Callable[[Sequence[Tensor]], Program]
-
-    @cached_property
-    def code(self) -> Program:
-        """Its program, of what it captured and its arguments."""
-        return self.program(self.captured)
+    program: Callable[[tuple[Tensor, ...]], Program]
 
 
 def _around() -> Origin:
@@ -124,7 +118,8 @@ def traced(
     marked_here = [x for record in tape if record.op is PARAMETER for x in record._operands]
     captured = dict.fromkeys([x for x in marked_here if x.origin is not recorder.origin])
 
-    def program(captured: Sequence[Tensor]) -> Program:
+    @cache
+    def program(captured: tuple[Tensor, ...]) -> Program:
         inputs = [*captured, *recorder.inputs]
         return from_tape(tape, inputs, *tree.flatten(output), reach=reach, stops=True)
 
@@ -219,10 +214,8 @@ def loop_of(
     stop = loop.stop
     if stop is not None:
         # what a step computes it does not know; its inputs are the first of the body
-        nothing = Ref("input", -1)
-        taken = [x if x.kind == "input" else nothing for x in (*captured, *carry)]
-        stop = from_these(stop, taken, stop.outputs)
-        stop = attrs.evolve(stop, inputs=body.inputs[: len(taken)])
+        taken = [x if x.kind == "input" else Ref("input", -1) for x in (*captured, *carry)]
+        stop = attrs.evolve(from_these(stop, taken, stop.outputs), inputs=body.inputs[: len(taken)])
     sizes = len(carry), len(rows), len(outputs) - len(carry)
     return Loop(body, stop, *sizes, loop.length, loop.reverse, loop.remember)
 
@@ -255,9 +248,9 @@ def input_of(value: Any) -> Input:
     return input_like(example(value), "value" if type(value) is Constant else value.op.name)
 
 
-def over_all_captured(*functions: Traced) -> tuple[list[Tensor], list[Program]]:
+def over_all_captured(*functions: Traced) -> tuple[tuple[Tensor, ...], list[Program]]:
     """The Tensors that functions captured, and their programs as if each had captured all."""
-    captured = [*dict.fromkeys([x for done in functions for x in done.captured])]
+    captured = tuple(dict.fromkeys([x for done in functions for x in done.captured]))
     return captured, [done.program(captured) for done in functions]
 
 

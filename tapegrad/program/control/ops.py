@@ -258,8 +258,7 @@ def _divided(
     for x, i in zip(further, chain(*joint.of), strict=True):
         values[x] = moved[i] if i in moved else zeros(joined, x)
     taken = [*captured, *further[:first]], further[first:last], [*rows, *further[last:]]
-    reverse = loop.reverse != joint.is_backward
-    whole = attrs.evolve(loop, body=joined, stop=None, reverse=reverse)
+    whole = attrs.evolve(loop, body=joined, stop=None, reverse=loop.reverse != joint.is_backward)
     return loop_of(whole, *taken, joined.outputs), [values[x] for x in chain(*taken)]
 
 
@@ -271,15 +270,14 @@ def _keeping(loop: Loop, moving: Collection[int]) -> Loop:
 
     In a program it returns all that they could need: what none of them reads is dropped there.
     """
-    body, n = loop.body, loop.n_captured
-    kept = _worth_keeping(body, n) if loop.remember else []
+    body, n_carry = loop.body, loop.n_carry
+    kept = _worth_keeping(body, loop.n_captured) if loop.remember else []
     if kept and not is_in_program():
-        n_carry = loop.n_carry
         every = [i for i, x in enumerate(body.outputs) if i >= n_carry and floating(body, x)]
         joined = _once(_backward, loop, frozenset(every), frozenset(moving)).joined
         read = needed(joined, joined.outputs, frozenset(kept))
         kept = [x for x in kept if x in read]
-    outputs = (*body.outputs, *inputs_at(range(n, n + loop.n_carry)), *kept)
+    outputs = (*body.outputs, *loop.inputs[1], *kept)
     more = attrs.evolve(loop, body=attrs.evolve(body, outputs=outputs), moving=frozenset(moving))
     more.derivatives.update(loop.derivatives)
     return more
@@ -327,9 +325,8 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     # a number of steps that depends on a value is no part of a shape where it is recorded, so the
     # step itself repeats what all examples share
     varying = [*carry, *[b or loop.length is None for b in varying[loop.n_carry :]]]
-    body, stop = code_for_all(loop.body, own, n, varying), loop.stop
-    if stop is not None:
-        stop = code_for_all(stop, own[:last], n, [ends_apart])
+    body = code_for_all(loop.body, own, n, varying)
+    stop = loop.stop and code_for_all(loop.stop, own[:last], n, [ends_apart])
     if ends_apart:
         body, stop = _until_all(loop, body, stop, own)
     n_ys = len(body.outputs) - loop.n_carry
@@ -413,13 +410,12 @@ def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[i
 def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Any:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
     n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
-    codes = branch.on_true, branch.on_false
-    codes_of_all = [code_for_all(x, own, n, [True] * len(x.outputs)) for x in codes]
+    codes = [code_for_all(x, own, n, [True] * len(x.outputs)) for x in branch.bodies.values()]
     if not batched[0]:
-        return choose(Branch(*codes_of_all), operands)
+        return choose(Branch(*codes), operands)
     chosen = np.not_equal(pred, 0)
     results = []
-    for code, takes in zip(codes_of_all, (chosen, np.logical_not(chosen)), strict=True):
+    for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
         one = Branch(code, _zeros_like(code))
         results.append(parts_of(choose(one, [np.any(takes), *_safe(takes, rest, own)])))
     return Parts(tuple([_where_each(chosen, x, y) for x, y in zip(*results, strict=True)]))

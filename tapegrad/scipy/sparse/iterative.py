@@ -77,7 +77,7 @@ def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tup
         raise ValueError(
             f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
         )
-    code = done.code
+    code = done.program(done.captured)
     back = derivative(code, True, [len(code.inputs)], [len(done.captured)])
     return Linear(code, attrs.evolve(back, label=f"{code.label}, transposed")), done.captured
 
