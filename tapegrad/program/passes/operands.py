@@ -121,9 +121,9 @@ def _in_c_order(builder: Builder, x: Any) -> bool:
 def _typed(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """Operands whose numbers are constants of the dtype of the arrays, if all have one."""
     operands = instruction.operands
-    numbers: list[Any] = [x for x in operands if type(x) is not Ref]
-    if not numbers:
+    if {*map(type, operands)} == {Ref}:
         return operands
+    numbers: list[Any] = [x for x in operands if type(x) is not Ref]
     dtypes = {d for x in operands if (d := builder.dtype(x)) is not NUMBER}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
     if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
