@@ -158,6 +158,7 @@ def from_tape(
     variables: Mapping[Tensor, str] | None = None,
     reach: Sequence[tuple[str, Any]] = (),
     stops: bool = False,
+    is_named: bool = True,
 ) -> Program:
     """The program of a tape.
 
@@ -176,6 +177,8 @@ def from_tape(
     stops
         Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
+    is_named
+        Whether the outputs have the places that a function of the user's gave them.
     """
     given = tuple([input_like(x._primal, x.name or x.op.name) for x in inputs])
     builder = Builder(Code(tape.start.origin.label, given, (), (), (), structure))
@@ -226,7 +229,8 @@ def from_tape(
                 taken[of] = refs[record]
             instructions.append(builder.canonical(instruction) if op in CANONICAL else instruction)
     results = tuple(operand(x) for x in outputs)
-    _name_new(builder, results, structure, names.values())
+    if is_named:
+        _name_new(builder, results, structure, names.values())
     parts = given, tuple(builder.constants), tuple(instructions)
     return Program(tape.start.origin.label, *parts, results, structure)
 

@@ -81,13 +81,11 @@ def test_scan_that_only_accumulates_is_added_up_outside(name, n, also):
     expected = start + sum(term(w, x) + (also or np.zeros_like)(x) for x in xs)
     np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
     made = step.program(start, w, xs).instructions
+    loops = [x.options["loop"] for x in made if x.op.name == "scan"]
     # large terms are held for all steps only where their products become one
-    assert sum(x.op.name == "scan" for x in made) == n_loops[n > 2]
+    assert len(loops) == n_loops[n > 2]
     # and no product is left in a loop
-    inside = [
-        y.op for x in made if x.op.name == "scan" for y in x.options["loop"].body.instructions
-    ]
-    assert tg.matmul not in inside
+    assert tg.matmul not in [x.op for loop in loops for x in loop.body.instructions]
 
 
 def product_that_is_read(c, x):

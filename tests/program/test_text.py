@@ -173,6 +173,8 @@ def test_a_step_reads_as_forward_backward_and_update():
     assert {"d_w1", "d_w2"} <= set(sections["backward"])
     assert list(assigned(str(tg.compile(loss).program(P, *XY)))) == [""]
     assert "new_" not in str(tg.compile(lambda w, b: w - b).program(np.ones(2), np.ones(2)))
+    split = tg.compile(lambda w, xs: tg.scan(lambda c, x: (np.tanh(c) + np.sin(x[0]), None), w, xs))
+    assert " sin_0 = sin(" in str(split.program(np.ones(3), 2 * (np.ones((4, 3)),)))
 
 
 def test_the_text_is_as_a_person_would_write_it():

@@ -174,7 +174,7 @@ def program_of(
     outputs = recorder.run(partial(silently, lambda: list(fn(marked))), ())
     recorded = recorder.tape, recorder.inputs, *tree.flatten(outputs)
     reach = [*REACH.get(), *[(x.name, x.array) for x in constants]]
-    return from_tape(*recorded, reach=reach, stops=True)
+    return from_tape(*recorded, reach=reach, stops=True, is_named=False)
 
 
 def from_these(code: Any, order: Sequence[Ref], outputs: Sequence[Any]) -> Any:
