@@ -43,8 +43,8 @@ Shape = tuple[int, ...]
 # the shape of its result, or `moved` or the like; None if the op is called. `tapegrad.ops.shapes`
 # fills it.
 SHAPES: dict[Rules, Any] = {}
-# ops whose result has the dtype of their first operand, and those of which that is known for real
-# numbers in native byte order; that of any other is what a call on arrays of one element gives
+# ops whose result has the dtype of their first operand, and those of which that is known for arrays
+# of one real dtype in native byte order; any other is called on arrays of one element
 SAME_DTYPE: set[Rules] = set()
 SAME_REAL_DTYPE: set[Rules] = set()
 
@@ -357,7 +357,8 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
                 return stand_in(shape, _dtype(op.forward, *map(_kind, values)))
             # an axis without elements may be refused
             if not any(0 in x for x in shapes):
-                if op in SAME_REAL_DTYPE and values[0].dtype in _REAL:
+                kinds = {*map(_kind, values)}
+                if op in SAME_REAL_DTYPE and len(kinds) == 1 and kinds <= _REAL:
                     return stand_in(shape, values[0].dtype)
                 small = [_one(x) for x in values]
                 result = by_shapes(op.forward, small, options)

@@ -198,5 +198,5 @@ for _op, _rule in _RULES.items():
 SAME_REAL_DTYPE |= {
     *[getattr(activation, name) for name in (*activation.__all__, "sigmoid_derivative")],
     *(reduction.max, reduction.mean, reduction.min, reduction.prod, reduction.sum),
-    casting.copy,
+    *(casting.copy, joining.concatenate, joining.stack),
 }
