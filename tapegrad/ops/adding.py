@@ -56,27 +56,27 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     values = values.reshape(-1, *y.shape[1:])
     # this raises an IndexError for an index out of bounds
     added = y.take(indices, axis=0) + values
+    place = np.arange(indices.size)
+    written = np.empty(len(y), np.intp)
+    written[indices] = place
     set_rows(y, indices, added)
-    # which writes the last of several rows with one index
-    lost = (last_places(indices, len(y)) != np.arange(indices.size)).nonzero()[0]
-    if lost.size:
-        # rows that are repeated often are not added one by one
-        add = add_flat if 2 * lost.size > indices.size else add_rows
-        add(y, indices.take(lost), values.take(lost, axis=0))
+    # both assignments write the last of several rows with one index
+    add_lost(y, indices, values, (written.take(indices) != place).nonzero()[0])
 
 
-def add_scaled_rows_into(y: Any, indices: Any, values: Any, factor: Any) -> None:
+def add_scaled_rows_into(
+    y: Any, indices: Any, values: Any, factor: Any, last: Any, taken: Any = None
+) -> None:
     """``y[indices] += values * factor``, where rows with one index are summed first.
 
-    `y` is in C order, and the indices have one axis.
+    `last` has, for each row, the position of the last row with its index. `taken` has these rows
+    of `y`, in an array that may be overwritten. `y` is in C order.
     """
-    # this raises an IndexError for an index out of bounds
-    rows = y.take(indices, axis=0)
-    last = last_places(indices, len(y))
     repeated = (last != np.arange(last.size)).nonzero()[0]
     if repeated.size:
         values = np.array(values, order="C")
         add_rows(values, last.take(repeated), values.take(repeated, axis=0))
+    rows = y.take(indices, axis=0) if taken is None else taken
     np.add(rows, values * factor, rows)
     # the last of several rows with one index stays
     set_rows(y, indices, rows)
@@ -94,6 +94,14 @@ def sum_rows(values: Any, indices: Any, n: int) -> Any:
     y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
     add_rows(y, indices, values)
     return y
+
+
+def add_lost(y: Any, indices: Any, values: Any, lost: Any) -> None:
+    """`add_rows` for the rows that a later one overwrote; `lost` has their positions."""
+    if lost.size:
+        # rows that are repeated often are not added one by one
+        add = add_flat if 2 * lost.size > indices.size else add_rows
+        add(y, indices.take(lost), values.take(lost, axis=0))
 
 
 def set_rows(y: Any, indices: Any, rows: Any) -> None:

@@ -19,7 +19,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, sum_rows
+from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.batched_index import HOLE, batched_index
 from tapegrad.ops.casting import astype, require_room
 from tapegrad.ops.element_pairs import of_update
@@ -283,7 +283,9 @@ def add_scaled_rows(
     factor = -factor if subtract else factor
     if not np.isfinite(factor):
         return y + sum_rows(values, indices, len(y)) * factor
-    add_scaled_rows_into(y, indices, values, factor)
+    # this raises an IndexError for an index out of bounds
+    taken = y.take(indices, axis=0)
+    add_scaled_rows_into(y, indices, values, factor, last_places(indices, len(y)), taken)
     return y
 
 

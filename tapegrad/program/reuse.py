@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.adding import add_rows, add_scaled_rows_into, set_rows
+from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.tree.ownership import Array, readonly_array
 
@@ -43,6 +43,9 @@ class RowUpdates:
         # the same of the newest table
         self._newest = self._guard = _GONE
         self._changed: Array = np.empty(0, np.intp)
+        # the number of updates so far, and the last one of each row of the table
+        self._count = 0
+        self._last: Array = np.empty(0, np.intp)
 
     def __call__(
         self,
@@ -69,6 +72,15 @@ class RowUpdates:
         values = values.reshape(-1, *table.shape[1:])
         if factor is not None and not math.isfinite(factor):
             return readonly_array(add_scaled_rows(table, values, changed, factor, subtract))
+        # this raises an IndexError for an index out of bounds
+        rows = table.take(changed, 0)
+        # for each row, its last place in this call
+        if not self._last.size:
+            self._last = np.full(len(table), -1)
+        first = self._count
+        self._count += changed.size
+        self._last[changed] = np.arange(first, self._count)
+        last = self._last.take(changed) - first
         # the caller may have set the strides of the array that it received
         guard, is_known = self._guard, table.base is not None and table.flags.c_contiguous
         newest = self._newest() if is_known and table.base is guard() else None
@@ -78,11 +90,15 @@ class RowUpdates:
             updated = np.array(table, order="C")
         else:
             updated.setflags(write=True)
-            set_rows(updated, self._changed, table.take(self._changed, 0))
+            stale = self._changed[self._last.take(self._changed) < first]
+            if stale.size:
+                set_rows(updated, stale, table.take(stale, 0))
         if factor is None:
-            add_rows(updated, changed, values)
+            set_rows(updated, changed, np.add(rows, values, rows))
+            add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
         else:
-            add_scaled_rows_into(updated, changed, values, -factor if subtract else factor)
+            factor = -factor if subtract else factor
+            add_scaled_rows_into(updated, changed, values, factor, last, rows)
         result = readonly_array(updated)
         self._older, self._older_guard = newest, guard
         self._newest = weakref.ref(updated)
