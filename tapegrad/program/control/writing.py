@@ -89,8 +89,9 @@ class _Loop:
         for k, carried in enumerate(carry):
             kept = [j for j, x in left.items() if x in (carried, outputs[k])]
             is_read = any(left[j] == carried for j in kept)
-            # a result that no step reads has an array of its own
-            if loop.length is None or (not is_read and any(map(self._is_result, kept))):
+            # a result of the program that no step reads has an array of its own
+            is_result = any(self.parts[j] in self.frame.plan.returned for j in kept)
+            if loop.length is None or (is_result and not is_read):
                 kept = []
             self._hand_on(k, carried, kept)
             for j in kept:
@@ -161,8 +162,7 @@ class _Loop:
 
     def _listed(self, name: str, place: str, backward: bool = False) -> str:
         """The list of the rows of a value that stays in place, which is made once."""
-        text = f"{self.rows_of}({place})"
-        rows = self.frame.shared(f"{name}_rows", text, place, _rows_of)
+        rows = self.frame.shared(f"{name}_rows", f"{self.rows_of}({place})", place, _rows_of)
         return self.frame.part(rows, _BACKWARD, f"{rows}_back") if backward else rows
 
     # --- what the steps read and give ---------------------------------------------------------
@@ -193,10 +193,6 @@ class _Loop:
             row = f"{rows}[{self._n_rows()} % 2]" if loop.stop is None else name
             self.after.append(Line(frame.values[last], _copy(frame, row)))
 
-    def _is_result(self, j: int) -> bool:
-        """Whether a result of the steps is one of the whole program."""
-        return self.parts[j] in self.frame.plan.returned
-
     def _stack(self, j: int) -> None:
         """The results of the steps, a row for each."""
         loop, frame, names = self.loop, self.frame, self.names
@@ -210,7 +206,7 @@ class _Loop:
             self.after.append(Line(whole, text))
         else:
             row = names.new(f"{whole}_row")
-            if loop.length is None or self._is_result(j):
+            if loop.length is None or ref in frame.plan.returned:
                 steps = self._n_rows() if loop.length is None else loop.length
                 frame.write(whole, frame.new_array(like, steps))
             else:
