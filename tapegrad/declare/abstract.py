@@ -432,8 +432,12 @@ def _emptied(value: Any) -> Any:
 def broadcast(*shapes: Shape, **options: Any) -> Shape:
     """The shape of what is computed element by element."""
     own = {*shapes} - {()} or {()}
-    shape: Shape = own.pop() if len(own) == 1 else np.broadcast_shapes(*own)
-    return shape
+    if len(own) == 1:
+        return own.pop()
+    longest = max(own, key=len)
+    # as the shape of a bias is, which NumPy takes longer to see
+    are_ends = all([longest[-len(x) :] == x for x in own])
+    return longest if are_ends else np.broadcast_shapes(*own)
 
 
 # In place of a rule, for an op that only moves elements of its first operand (it is called on
