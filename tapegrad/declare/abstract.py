@@ -436,7 +436,7 @@ def broadcast(*shapes: Shape, **options: Any) -> Shape:
         return own.pop()
     longest = max(own, key=len)
     # as the shape of a bias is, which NumPy takes longer to see
-    are_ends = all([longest[-len(x) :] == x for x in own])
+    are_ends = all(longest[-len(x) :] == x for x in own)
     return longest if are_ends else np.broadcast_shapes(*own)
 
 
