@@ -218,10 +218,8 @@ class Builder:
     @order.setter
     def order(self, order: Sequence[int]) -> None:
         # what is new has a further number in its rank, and so has what is written before that
-        self.ranks: dict[int, tuple[int, ...]] = dict(
-            zip(order, zip(range(len(order))), strict=True)
-        )
-        self.now: tuple[int, ...] = (len(order),)
+        self.ranks: dict[int, Any] = dict(zip(order, zip(range(len(order))), strict=True))
+        self.now: Any = (len(order),)
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
@@ -390,7 +388,10 @@ class Builder:
             if type(x) is Ref:
                 of = x[0]
                 if of == "instruction":
-                    users[x[1]].add(i)
+                    try:
+                        users[x[1]].add(i)
+                    except IndexError:
+                        raise _too_late(instruction, x) from None
                     of = forms[x[1]][0]
                 elif of == "constant":
                     of = self.constants[x[1]].kind
@@ -467,13 +468,16 @@ class Builder:
             try:
                 operands = new(instruction.operands)
             except KeyError as error:
-                uses = f"{instruction.op.name} uses {error.args[0]}"
-                raise AssertionError(f"{uses}: it is not computed before") from None
+                raise _too_late(instruction, error.args[0]) from None
             is_same = operands == instruction.operands
             numbered.append(instruction if is_same else instruction.on(operands))
             moved[self.refs[i]] = ref
         parts: dict[str, Any] = {"instructions": tuple(numbered), "outputs": new(self.outputs)}
         return attrs.evolve(self.program, constants=tuple(map(self.of, kept)), **parts)
+
+
+def _too_late(instruction: Instruction, x: Any) -> AssertionError:
+    return AssertionError(f"{instruction.op.name} uses {x}: it is not computed before")
 
 
 Visit = Callable[[Builder, Instruction], Any]

@@ -89,17 +89,21 @@ def _reader(x: Any) -> Callable[[], Any]:
         return lambda: None
     if isinstance(x, random.Random):
         return x.getstate
+    if isinstance(x, SeedSequence):
+        return lambda: x.n_children_spawned
     if isinstance(x, np.random.RandomState) and x.get_state(legacy=False)["has_gauss"]:
         return lambda: pickle.dumps(x.get_state(legacy=False))
     # without a number that is kept, each draw moves the bit generator
-    return lambda: _words(x if isinstance(x, BitGenerator | SeedSequence) else x._bit_generator)
+    return lambda: _words(x if isinstance(x, BitGenerator) else x._bit_generator)
 
 
-def _words(bits: Any) -> bytes:
-    """The state of a bit generator or of a seed, which says how many were spawned from it."""
+def _words(bits: Any) -> Any:
+    """The state of a bit generator, and how many were spawned from it."""
     # of a Mersenne Twister 624 words and the position, which would be copied one by one
     is_long = type(bits) is MT19937
-    return string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
+    words = string_at(bits.ctypes.state_address, 625 * 4) if is_long else pickle.dumps(bits.state)
+    # a generator that is spawned is another in every call, and moves no word
+    return words, getattr(bits.seed_seq, "n_children_spawned", 0)
 
 
 def reached(fn: Any) -> list[Named]:

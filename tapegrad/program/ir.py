@@ -110,8 +110,18 @@ def number(x: Any) -> str:
     return f"float({as_text(x)!r})"
 
 
+class Pickled:
+    """A base of classes of attrs, which pickle by their fields, without what is kept besides."""
+
+    __slots__ = ()
+
+    def __reduce__(self: Any) -> tuple[Any, ...]:
+        fields = attrs.fields(type(self))
+        return type(self), tuple([getattr(self, field.name) for field in fields])
+
+
 @attrs.frozen(slots=False)
-class Constant:
+class Constant(Pickled):
     """An array that a program holds: a copy, equal by content.
 
     Attributes
@@ -176,9 +186,6 @@ class Constant:
         is_same = math.isfinite(self.splat) and dtype.type(WEAK[dtype.kind](short)) == self.splat
         return short if is_same else number(self.splat)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Constant, (self.array, self.captured, self.name)
-
 
 def _told_apart(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands by which a content is told from another."""
@@ -208,7 +215,7 @@ def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 @attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)
-class Fields:
+class Fields(Pickled):
     """The fields of an instruction, while they are set: those of a frozen one are set slowly."""
 
     op: Rules
@@ -256,9 +263,6 @@ class Instruction(Fields):
     place
         The line of source that it was recorded for, if places were asked for.
     """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Instruction, tuple([getattr(self, name) for name in _NAMES])
 
     def on(self, operands: tuple[Operand, ...], **fields: Any) -> Instruction:
         """The same instruction with other operands, and other fields of these names."""
@@ -309,11 +313,10 @@ def _by_identity(option: Any) -> Any:
 
 
 _new = object.__new__
-_NAMES = [field.name for field in attrs.fields(Instruction)]
 
 
 @attrs.frozen(hash=False)
-class Code:
+class Code(Pickled):
     """Inputs, constants, instructions in order, and outputs. It holds no values and never changes.
 
     Attributes

@@ -113,10 +113,6 @@ class Program(Code, Printed):
 
         return run
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # without what is made when it runs
-        return Program, tuple([getattr(self, field.name) for field in attrs.fields(Program)])
-
     def save(self, path: FilePath) -> None:
         """Write the program to a file, which `load_program` reads.
 
@@ -324,7 +320,9 @@ def rule(
     """
     for op in ops:
         if not isinstance(op, Rules):
-            raise TypeError(f"rule: an op is needed, not {op!r}{_op_instead(op)}")
+            name = getattr(op, "__name__", "")
+            instead = f": tg.{name} is the op" if name in OPS else ""
+            raise TypeError(f"rule: an op is needed, not {op!r}{instead}")
 
     def declared(visit: Visit) -> Improvement:
         def visit_real(builder: Builder, instruction: Instruction) -> Any:
@@ -337,12 +335,6 @@ def rule(
         return Improvement(change)
 
     return declared
-
-
-def _op_instead(x: Any) -> str:
-    """The op to use in the place of a function of NumPy's, in words; "" if there is none."""
-    name = getattr(x, "__name__", "")
-    return f": tg.{name} is the op" if name in OPS else ""
 
 
 def improved(program: Program, passes: Iterable[Pass]) -> Program:

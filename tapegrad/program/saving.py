@@ -20,9 +20,10 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.rules import Rules
 from tapegrad.errors import FileError
+from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
 from tapegrad.ops.indexing import HOLE, Hole
-from tapegrad.program.checking import check_code
+from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Code, Constant, Operand, Ref
@@ -135,7 +136,8 @@ def _static(x: Any, file: File) -> Any:
         statics.append(class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
-        raise TypeError(f"{file.label} uses or returns {x!r}, which a program's file cannot hold")
+        what = f"{a_kind(x)}, which a program's file cannot hold: {x!r}"
+        raise TypeError(f"{file.label} uses or returns {what}")
     if x in statics:
         return statics.index(x)
     statics.append(x)
@@ -144,8 +146,10 @@ def _static(x: Any, file: File) -> Any:
 
 def _dtype(x: Any) -> np.dtype[Any]:
     """The dtype of numbers, which a class may stand for, or of the text of keys and results."""
-    dtype: np.dtype[Any] = np.dtype(x)
-    if dtype.kind not in "biufcU" or x is str:
+    # of another class NumPy reads an attribute
+    is_known = not isinstance(x, type) or issubclass(x, int | float | complex | np.generic)
+    dtype = np.dtype(x if is_known else object)
+    if dtype.kind not in "biufcU":
         raise TypeError(f"{x} is not a dtype of numbers, which a program's file can hold")
     return dtype
 
@@ -165,9 +169,9 @@ def _array(x: Any, file: File) -> Any:
     if not file.reads:
         file.arrays.append(x)
         return len(file.arrays) - 1, _dtype(x.dtype).str
-    number, dtype = x
+    number, dtype = _form(tuple[int, np.dtype])(x, file)
     entry = file.entries.pop(str(number))
-    if entry.dtype != _form(np.dtype)(dtype, file):
+    if entry.dtype != dtype:
         raise FileError(f"an array is {entry.dtype}, not {dtype}")
     return entry.read()
 
@@ -340,7 +344,7 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
     """The program of an open file, which is checked."""
     with zipfile.ZipFile(opened) as archive:
         content = json.loads(text_of(archive, _ENTRY, _MOST_TEXT))
-        if content.get("format") != _FORMAT:
+        if type(content) is not dict or content.get("format") != _FORMAT:
             raise FileError("it does not hold a program of tapegrad")
         if (version := content.get("version")) != _VERSION:
             raise FileError(
@@ -352,7 +356,10 @@ def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:
         program: Program = attrs.evolve(_form(Code)(content["code"], file), arguments=arguments)
     if file.entries:
         raise FileError("its constants are not those that it lists")
-    check_code(program, lambda op: ":" not in name_of_op(op))
+    try:
+        check_code(program, lambda op: ":" not in name_of_op(op))
+    except Malformed as error:
+        raise FileError(str(error)) from None
     if arguments is not None:
         are_described = all(len(x.statics) == x.structure.size for x in arguments)
         varying = sum(x.statics.count(None) for x in arguments)

@@ -248,9 +248,10 @@ def _divided(
     kept = {x: i for i, x in enumerate(loop.body.outputs) if i >= loop.first_kept}
     read = needed(joined, joined.outputs, kept)
     captured = [x for x in inputs[: loop.n_captured] if x in read]
+    all_rows = [*dict.fromkeys((*inputs[loop.n_captured : n], *kept))]
     # a number of steps that a value decided is that of the rows
-    all_rows = dict.fromkeys((*inputs[loop.n_captured : n], *kept))
-    rows = [x for x in all_rows if x in read or loop.length is None]
+    needs_one = loop.length is None and not joint.of[2]
+    rows = [x for x in all_rows if x in read] or all_rows[:needs_one]
     values = dict(zip(inputs, operands, strict=False))
     values |= {x: part(y, kept[x]) for x in rows if x in kept}
     further, first = inputs[n:], len(joint.of[0])
