@@ -217,11 +217,11 @@ def test_save_refuses_by_name_what_a_file_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"custom_vjp .* tg\.custom_op"):
         tg.compile(lambda x: f(x) * 2).program(np.ones(2)).save(path)
 
-    def named(x: Any) -> Any:
-        return x, bits
-
-    with pytest.raises(TypeError, match=r"named uses or returns <function bits .* cannot hold"):
-        tg.compile(named).program(np.ones(2)).save(path)
+    step = tg.compile(lambda x, held: (x, held), static_argnums=1)
+    own = type("Own", (), {"dtype": "i4"})
+    for held, words in ((bits, "<lambda> uses or returns a function, "), (own, "Own'> is not a dty")):
+        with pytest.raises(TypeError, match=words):
+            step.program(np.ones(2), held).save(path)
     assert not path.exists()
 
 
