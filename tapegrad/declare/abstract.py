@@ -44,7 +44,8 @@ Shape = tuple[int, ...]
 # fills it.
 SHAPES: dict[Rules, Any] = {}
 # ops whose result has the dtype of their first operand, and those of which that is known for arrays
-# of one real dtype in native byte order; any other is called on arrays of one element
+# of one real dtype in native byte order, without options; any other is called on arrays of one
+# element, which refuses wrong options too
 SAME_DTYPE: set[Rules] = set()
 SAME_REAL_DTYPE: set[Rules] = set()
 
@@ -358,7 +359,9 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
             # an axis without elements may be refused
             if not any(0 in x for x in shapes):
                 kinds = {*map(_kind, values)}
-                if op in SAME_REAL_DTYPE and len(kinds) == 1 and kinds <= _REAL:
+                # what the options are, a call says
+                is_known = op in SAME_REAL_DTYPE and not options
+                if is_known and len(kinds) == 1 and kinds <= _REAL:
                     return stand_in(shape, values[0].dtype)
                 small = [_one(x) for x in values]
                 result = by_shapes(op.forward, small, options)
