@@ -358,11 +358,11 @@ def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any
                 return stand_in(shape, _dtype(op.forward, *map(_kind, values)))
             # an axis without elements may be refused
             if not any(0 in x for x in shapes):
-                kinds = {*map(_kind, values)}
-                # what the options are, a call says
-                is_known = op in SAME_REAL_DTYPE and not options
-                if is_known and len(kinds) == 1 and kinds <= _REAL:
-                    return stand_in(shape, values[0].dtype)
+                # options are checked by a call
+                if op in SAME_REAL_DTYPE and not options:
+                    kinds = {*map(_kind, values)}
+                    if len(kinds) == 1 and kinds <= _REAL:
+                        return stand_in(shape, values[0].dtype)
                 small = [_one(x) for x in values]
                 result = by_shapes(op.forward, small, options)
                 return _as(result, shape, np.asarray(result).dtype)
