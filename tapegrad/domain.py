@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 __all__ = ["NEAR_ONE", "NONZERO", "POSITIVE", "REAL", "TYING", "Call", "Choices", "Domain"]
 __all__ += ["Elements", "along", "any_of", "each", "matrices", "on_array", "reduced"]

@@ -26,7 +26,8 @@ from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.tree import Tree
 from tapegrad.tree.numbers import refuse_unreal, require_64_bits
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Array
 
 __all__ = ["load", "load_metadata", "save"]
 

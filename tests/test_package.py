@@ -92,9 +92,10 @@ def test_the_core_takes_nothing_from_other_rooms():
     """Neither by an import nor by a name that is looked up later."""
     later = re.compile(r"[\"']tapegrad\.\w+|import_module|__import__|sys\.modules")
     rooms = {"core": {"core", "errors", "tree"}, "tree": {"tree", "errors"}, "errors": {"errors"}}
+    # the types are names for a checker, below all rooms
     for room, allowed in rooms.items():
         for file in (PACKAGE / room).rglob("*.py"):
-            assert {room_of(name) for name in imports(file)["ours"]} <= allowed, file
+            assert {room_of(name) for name in imports(file)["ours"]} <= allowed | {"types"}, file
             assert room != "core" or not later.search(file.read_text(encoding="utf-8")), file
 
 
@@ -244,7 +245,7 @@ def test_a_first_call_reads_no_source_and_imports_no_room_that_few_need():
 # --- size -----------------------------------------------------------------------------------
 
 # growth is a decision: what is not the idea has a room of its own
-CORE_LINES, GRADIENT_FILES, GRADIENT_CALLS = 1050, 10, 60
+CORE_LINES, GRADIENT_FILES, GRADIENT_CALLS = 1055, 10, 60
 NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 

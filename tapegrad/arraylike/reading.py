@@ -11,8 +11,9 @@ from tapegrad.arraylike.table import remedy
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import called_from, users_line
 from tapegrad.errors.words import in_html
-from tapegrad.tree.ownership import Array, readonly_array, readonly_view
+from tapegrad.tree.ownership import readonly_array, readonly_view
 from tapegrad.tree.structure import is_record
+from tapegrad.types import Array
 
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(

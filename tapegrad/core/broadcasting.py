@@ -12,7 +12,8 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.tensor import Tensor
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Array
 
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 FLOAT64 = np.dtype(float)

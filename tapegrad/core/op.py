@@ -21,6 +21,7 @@ from tapegrad.errors.functions import by_name
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import Unchanging
+from tapegrad.types import Array
 
 P = ParamSpec("P")
 
@@ -74,12 +75,13 @@ class Op(Rules, Unchanging, Generic[P]):
         self.__dict__["__name__"] = self.name
         self.__dict__["__wrapped__"] = self.declared
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Array:
         operands: tuple[Any, ...] = args
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
             if self.general is not None and self.signature.lacks(args, kwargs):
-                return self.general(*args, **kwargs)
+                general: Array = self.general(*args, **kwargs)
+                return general
             operands, options = self.bind(args, kwargs)
         for x in operands:
             if type(x) is Tensor or (type(x) in LISTS and first_tensor(x) is not None):
@@ -88,7 +90,8 @@ class Op(Rules, Unchanging, Generic[P]):
                     refuse_stranger(self.name, first_tensor(x), None)  # type: ignore[arg-type]
                 record = write(last, self, operands, options)
                 advance(record)
-                return record
+                # a record stands for its array
+                return record  # type: ignore[return-value]
         refuse_unreal(self.name, operands, self.complex)
         return with_user_warnings(self.forward, *operands, **options)
 

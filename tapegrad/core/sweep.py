@@ -32,7 +32,8 @@ from tapegrad.errors.lines import (
 )
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import LARGE, Array, owned_copy, readonly_array
+from tapegrad.tree.ownership import LARGE, owned_copy, readonly_array
+from tapegrad.types import Array
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.

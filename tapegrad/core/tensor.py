@@ -17,8 +17,9 @@ import numpy as np
 
 from tapegrad.core.rules import Rules
 from tapegrad.errors.functions import first_line, label
-from tapegrad.tree.ownership import Array, Unchanging, readonly_view
+from tapegrad.tree.ownership import Unchanging, readonly_view
 from tapegrad.tree.structure import ARRAYS, LEAVES
+from tapegrad.types import Array
 
 
 @attrs.frozen(eq=False, repr=False, init=False)

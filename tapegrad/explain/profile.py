@@ -30,7 +30,7 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
 from tapegrad.program.text import runner
 from tapegrad.transforms.checkpoint import CHECKPOINT
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 P = ParamSpec("P")
 NOWHERE = Place("", 0)

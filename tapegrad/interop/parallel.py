@@ -22,7 +22,8 @@ from tapegrad.data import count_rows
 from tapegrad.errors.lines import at_users_line
 from tapegrad.tree import Tree
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Array
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
 __dir__ = __all__.copy

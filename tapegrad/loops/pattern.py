@@ -23,7 +23,7 @@ from tapegrad.transforms.pattern import (
     unique,
     varying,
 )
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 def of_branch(operands: Sequence[Any], like: Parts, branch: Branch) -> Parts:

@@ -18,7 +18,8 @@ from tapegrad.errors.names import list_names
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
-from tapegrad.tree.ownership import Array, readonly_array, settled
+from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.types import Array
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
 __all__ += ["ones", "orthogonal", "zeros"]

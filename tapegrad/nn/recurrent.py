@@ -19,8 +19,9 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
-from tapegrad.tree.ownership import Array, settled
+from tapegrad.tree.ownership import settled
 from tapegrad.tree.structure import immutable
+from tapegrad.types import Array
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 

@@ -415,7 +415,8 @@ def _of_eigenbasis(v: Any, inner: Any) -> Any:
 
 def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
-    v = eig(a).eigenvectors
+    eigen: Any = eig(a)
+    v = eigen.eigenvectors
     return _of_eigenbasis(v, np.where(on_diagonal(a), np.expand_dims(g, -1), 0))
 
 

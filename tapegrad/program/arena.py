@@ -12,7 +12,7 @@ import numpy as np
 
 from tapegrad.program import cost
 from tapegrad.program.lines import Line
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 # Moments: an int with a bit for each instruction of the outermost program.
 Moments = int

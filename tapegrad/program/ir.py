@@ -17,7 +17,8 @@ from tapegrad.declare import facts, is_elementwise
 from tapegrad.declare.abstract import stand_in, told
 from tapegrad.errors.words import as_text
 from tapegrad.tree.numbers import PYTHON_NUMBERS
-from tapegrad.tree.ownership import Array, owned_copy, readonly_view
+from tapegrad.tree.ownership import owned_copy, readonly_view
+from tapegrad.types import Array
 
 
 class Ref(NamedTuple):

@@ -22,7 +22,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import PLACE, Place, place_of, users_frame
 from tapegrad.program.ir import STAGES
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 def noted(

@@ -15,7 +15,8 @@ import numpy as np
 
 from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Array
 
 # a reference to an array that nobody holds
 _GONE: weakref.ref[Array] = weakref.ref(np.empty(0))

@@ -29,7 +29,7 @@ from tapegrad.program.entry import Argument
 from tapegrad.program.ir import Code, Constant, Operand, Ref
 from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
 from tapegrad.program.program import Program
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 @attrs.frozen

@@ -12,7 +12,8 @@ from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.signature import Signature
-from tapegrad.tree.ownership import Array, readonly_array
+from tapegrad.tree.ownership import readonly_array
+from tapegrad.types import Array
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tapegrad.arraylike.reading import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.random import generator
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Key as Key
 
 __all__ = ["Key", "fold_in", "key", "split"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-# a string, for numpy.random takes long to import
-Key: TypeAlias = "int | np.random.SeedSequence | Array"
 
 
 def key(seed: Any) -> Any:

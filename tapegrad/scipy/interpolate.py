@@ -93,7 +93,8 @@ class GridInterpolator:
             xi = np.reshape(xi, (-1, d)) if xi.ndim == 1 else xi
         if xi.shape[-1] != d:
             raise ValueError(f"the points have {xi.shape[-1]} coordinates, and the grid has {d}")
-        total, is_outside, cells = 0.0, np.zeros(xi.shape[:-1], bool), []
+        total: Any = 0.0
+        is_outside, cells = np.zeros(xi.shape[:-1], bool), []
         for i, x in enumerate(points):
             at = xi[..., i].astype(float)
             is_outside = is_outside | (at < x[0]) | (at > x[-1])

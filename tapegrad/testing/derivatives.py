@@ -15,7 +15,7 @@ from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.gradients import check_first, check_linear, check_transposed
 from tapegrad.testing.leaves_as_vector import Flat, Fn, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 @at_users_line

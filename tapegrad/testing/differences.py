@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad.testing.leaves_as_vector import Fn, pack, unpack
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 EPS = float(np.finfo(np.float64).eps)
 _TAIL = 5  # the number of smaller steps that a limit must agree with

@@ -25,8 +25,8 @@ from tapegrad.testing.leaves_as_vector import (
     pack,
     unpack,
 )
-from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
+from tapegrad.types import Array
 
 _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 

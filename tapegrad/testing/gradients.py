@@ -17,7 +17,7 @@ from tapegrad.testing.differences import Comparison, Finding, Problem, coarsest
 from tapegrad.testing.leaves_as_vector import Flat, Fn, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms.products import jvp, linearize, vjp
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 FLOOR = 1e-3  # the rounding error relative to terms that cancel
 _COARSE_FLOOR = 1 / 8  # the same, if the tolerance is for coarse rounding

@@ -14,8 +14,8 @@ from tapegrad.domain import Call
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
+from tapegrad.types import Array
 
 Fn = Callable[..., Any]
 

@@ -36,7 +36,7 @@ from tapegrad.program.passes.loops import improve_bodies
 from tapegrad.program.program import Improvement, Pass, Program
 from tapegrad.program.text import runner
 from tapegrad.testing.evaluation import Rounded, evaluated, operands_of_bodies
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 # how many times as far as rounding moves a result a pass may
 BOUND = 8.0

@@ -37,8 +37,8 @@ from tapegrad.testing.leaves_as_vector import (
 from tapegrad.testing.values import agreeing, check_values, on_plain_arrays, rounding, spread
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
-from tapegrad.tree.ownership import Array
 from tapegrad.tree.structure import substituted
+from tapegrad.types import Array
 
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 

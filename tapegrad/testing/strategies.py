@@ -17,7 +17,7 @@ from tapegrad.domain import REAL, Call, Choices, Domain, Elements
 from tapegrad.testing.assumed_domains import Assumed
 from tapegrad.testing.calls import domain_of
 from tapegrad.testing.choices import clear_numbers, is_clear
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 T = TypeVar("T")
 Strategy = st.SearchStrategy[Any]

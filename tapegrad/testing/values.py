@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.lines import at_users_line
 from tapegrad.testing.differences import coarsest
 from tapegrad.testing.leaves_as_vector import Fn, flattened, floating
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 CLOSE = 1e-9  # the relative error allowed for rounding
 

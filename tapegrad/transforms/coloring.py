@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 def color_columns(rows: Array, cols: Array, n: int) -> Array:

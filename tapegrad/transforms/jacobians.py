@@ -31,7 +31,8 @@ from tapegrad.transforms.base import (
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
-from tapegrad.tree.ownership import Array, readonly_array, settled
+from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.types import Array
 
 # the most bytes that the largest record may take in one block of directions
 _BLOCK = 1 << 24

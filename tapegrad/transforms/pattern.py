@@ -35,7 +35,7 @@ from tapegrad.ops.rows import add_at_places
 from tapegrad.ops.scan import cumprod, cumsum, linear_recurrence
 from tapegrad.ops.updates import index_add, index_set
 from tapegrad.transforms.replay import apply_batched
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 Pairs = tuple[Array, Array]
 

@@ -39,7 +39,8 @@ from tapegrad.transforms.jacobians import (
     written,
 )
 from tapegrad.transforms.pattern import Dependence, UnknownSizeError, full, numbered, of_tape
-from tapegrad.tree.ownership import Array, Unchanging, readonly_array
+from tapegrad.tree.ownership import Unchanging, readonly_array
+from tapegrad.types import Array
 
 # characters of a picture, each of two columns and four rows of dots
 _WIDTH, _HEIGHT = 40, 20

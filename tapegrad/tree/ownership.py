@@ -25,9 +25,7 @@ from numpy import ndarray
 
 from tapegrad.errors.words import a_kind
 from tapegrad.tree.structure import is_record
-
-# as NDArray[Any] in numpy.typing, which takes long to import
-Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+from tapegrad.types import Array
 
 
 class Unchanging:

@@ -17,7 +17,7 @@ Params: TypeAlias = dict[str, Array]
 
 def loss(params: Params, x: Array, power: float = 2.0) -> Array:
     """A loss of a tree of parameters."""
-    return tg.sum((params["w"] * x) ** power)  # type: ignore[no-any-return]
+    return tg.sum((params["w"] * x) ** power)
 
 
 def with_aux(params: Params, x: Array) -> tuple[Array, str]:

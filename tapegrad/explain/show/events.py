@@ -22,7 +22,7 @@ from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.errors.words import Named, short
 from tapegrad.explain.inside import Run, to_show
 from tapegrad.explain.steps import Contribution, Step
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 _MOST_TEXT = 4000  # characters of one array, opened
 _MOST_HEAT = 16  # rows and columns of a heat map

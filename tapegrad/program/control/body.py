@@ -46,7 +46,7 @@ from tapegrad.program.ir import (
 from tapegrad.program.program import Program, from_tape
 from tapegrad.transforms.replay import for_all
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, require_64_bits
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 
 class Traced(NamedTuple):

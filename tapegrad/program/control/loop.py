@@ -14,7 +14,7 @@ from tapegrad.core.rules import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.errors.words import Named
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, interpreter
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 Values = list[Any]
 Call = Callable[[Values], Values]

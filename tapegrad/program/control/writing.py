@@ -20,7 +20,7 @@ from tapegrad.program.control.loop import Branch, Loop, stacked
 from tapegrad.program.frame import Frame, Rows
 from tapegrad.program.ir import Code, Ref, inputs_at
 from tapegrad.program.lines import Block, Line
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 Write = Callable[[Frame], None]
 

@@ -23,7 +23,8 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.words import got
 from tapegrad.ops.updates import at
-from tapegrad.tree.ownership import Array, Unchanging, readonly_array
+from tapegrad.tree.ownership import Unchanging, readonly_array
+from tapegrad.types import Array
 
 __all__ = ["coo_array"]
 __dir__ = __all__.copy

@@ -35,7 +35,7 @@ from tapegrad.scipy.sparse.coo import (
 )
 from tapegrad.scipy.sparse.iterative import cg as cg
 from tapegrad.scipy.sparse.iterative import gmres as gmres
-from tapegrad.tree.ownership import Array
+from tapegrad.types import Array
 
 __all__ = ["cg", "eigsh", "factorized", "gmres", "splu", "spsolve"]
 list_names(globals())

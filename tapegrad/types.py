@@ -1,0 +1,69 @@
+"""The types in the signatures of the package. Only a type checker uses them.
+
+Start with `Array` and `ArrayLike`: a function takes an `ArrayLike` and returns an `Array`. The
+other names say which part an array, a number or a tuple plays. Some repeat a type of
+`numpy.typing`, which takes long to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import Any, Protocol, SupportsIndex, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+"""An array of any shape and dtype, or the Tensor that stands for one inside a recording.
+
+A Tensor behaves as an array of NumPy's, so a function that is written for arrays keeps its types
+when it is recorded.
+"""
+
+Scalar: TypeAlias = bool | int | float | complex | np.generic
+"""A number: Python's, or a scalar of NumPy's."""
+
+
+class SupportsArray(Protocol):
+    """An object that NumPy turns into an array: an array, a Tensor, a Series of pandas."""
+
+    def __array__(self) -> Array: ...
+
+
+ArrayLike: TypeAlias = "Array | SupportsArray | Scalar | Sequence[ArrayLike]"
+"""Anything that NumPy turns into an array: an array, a Tensor, a number, lists of these."""
+
+Shape: TypeAlias = tuple[int, ...]
+"""The shape of an array."""
+
+ShapeLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+"""A shape as a caller writes it: an int for one axis, or a sequence of ints."""
+
+Axis: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | None
+"""The axes that a function works along: one, several, or None for all."""
+
+DType: TypeAlias = np.dtype[Any]
+"""A dtype."""
+
+DTypeLike: TypeAlias = np.dtype[Any] | type[Any] | str | None
+"""A dtype as a caller writes it: a dtype, a class such as ``float``, or its name."""
+
+Index: TypeAlias = "SupportsIndex | slice | EllipsisType | ArrayLike | tuple[Index, ...] | None"
+"""An index of an array: an integer, a slice, ``...``, None, an array, or a tuple of these."""
+
+Cotangent: TypeAlias = Array
+"""The derivative of a scalar with respect to an array; it has the array's shape."""
+
+Tangent: TypeAlias = Array
+"""A direction in which an array changes; it has the array's shape."""
+
+# a string, since evaluating it would import numpy.random
+Key: TypeAlias = "int | np.random.SeedSequence | Array"
+"""A key of random numbers: an array that `tapegrad.random.key` makes, or an int for its seed."""
+
+PyTree: TypeAlias = object
+"""A tree of dicts, lists, tuples and attrs records, with any objects as its leaves.
+
+A checker cannot follow the structure of a tree that it does not know, so a function that keeps
+the structure has a type variable instead.
+"""
