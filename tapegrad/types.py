@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, Protocol, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 import numpy as np
 
@@ -24,28 +24,25 @@ Scalar: TypeAlias = bool | int | float | complex | np.generic
 """A number: Python's, or a scalar of NumPy's."""
 
 
-class SupportsArray(Protocol):
-    """An object that NumPy turns into an array: an array, a Tensor, a Series of pandas."""
-
-    def __array__(self) -> Array: ...
-
-
-ArrayLike: TypeAlias = "Array | SupportsArray | Scalar | Sequence[ArrayLike]"
-"""Anything that NumPy turns into an array: an array, a Tensor, a number, lists of these."""
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as ArrayLike
+else:
+    # numpy.typing takes long to import
+    ArrayLike = object
 
 Shape: TypeAlias = tuple[int, ...]
 """The shape of an array."""
 
-ShapeLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+ShapeLike: TypeAlias = int | Sequence[int]
 """A shape as a caller writes it: an int for one axis, or a sequence of ints."""
 
-Axis: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | None
+Axis: TypeAlias = int | tuple[int, ...] | None
 """The axes that a function works along: one, several, or None for all."""
 
 DType: TypeAlias = np.dtype[Any]
 """A dtype."""
 
-DTypeLike: TypeAlias = np.dtype[Any] | type[Any] | str | None
+DTypeLike: TypeAlias = np.dtype[Any] | type[Any] | str
 """A dtype as a caller writes it: a dtype, a class such as ``float``, or its name."""
 
 Index: TypeAlias = "SupportsIndex | slice | EllipsisType | ArrayLike | tuple[Index, ...] | None"
