@@ -130,10 +130,9 @@ def run(
             positional[i] = x = x.view()
             x.setflags(False)  # type: ignore[call-arg]
         elif type(x) is not Tensor:
-            positional[i] = tree.fresh(x) if i in which else tree.fresh(x, readonly_view)
-    kwargs = (
-        {name: tree.fresh(x, readonly_view) for name, x in kwargs.items()} if kwargs else kwargs
-    )
+            positional[i] = tree.copy_containers(x, None if i in which else readonly_view)
+    if kwargs:
+        kwargs = {name: tree.copy_containers(x, readonly_view) for name, x in kwargs.items()}
     if outer is None:
         output, last = recorded_from(last, fn, positional, kwargs)
     else:

@@ -388,7 +388,7 @@ class CustomCall:
         args, kwargs = self.arguments(readonly_view(operands))
         parts = [None if c is None else conjugated(c) for c in layout.apart(g)]
         cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.apart(y)))
-        own, named = tree.fresh((args, kwargs))
+        own, named = tree.copy_containers((args, kwargs))
         returned = by_user(self.custom.backward, cotangent, output, *own, **named)
         if type(returned) is not tuple or len(returned) != len(args):
             what = f"a tuple of {len(returned)}" if type(returned) is tuple else got(returned)
@@ -400,7 +400,7 @@ class CustomCall:
         cotangents: list[Any] = []
         names = argument_names(self.custom.fn, len(args))
         for arg, argument, whole in zip(args, names, returned, strict=True):
-            pairs = tree.beside(arg, whole, strict=False)
+            pairs = tree.zip_leaves(arg, whole, strict=False)
             for (path, x), (_, c) in zip(tree.named_leaves(arg, argument), pairs, strict=True):
                 if not is_numeric(x):
                     continue

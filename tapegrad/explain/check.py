@@ -43,13 +43,13 @@ def check_compiled(
     fn, args, kwargs
         The call.
     """
-    positional, named = tree.fresh((args, kwargs), readonly_view)
+    positional, named = tree.copy_containers((args, kwargs), readonly_view)
     expected = with_user_warnings(fn, *positional, **named)
     suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
     # a wide result may be made of narrow parts
     instructions = [x for code in codes_in(program) for x in code.instructions]
     widest = max([_TOLERANCE.get(x.dtype.char, 0.0) for x in instructions], default=0.0)
-    pairs = tree.beside(compiled, expected)
+    pairs = tree.zip_leaves(compiled, expected)
     for path, (x, y) in zip(tree.paths(compiled), pairs, strict=True):
         if fault := _fault(widest, x, y):
             place = _first_difference(program, values, fn, args, kwargs)

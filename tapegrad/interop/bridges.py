@@ -22,7 +22,7 @@ from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 __all__ = ["jax", "torch"]
 __dir__ = __all__.copy
@@ -63,7 +63,7 @@ class _Call:
 
     def on(self, arrays: Any) -> Any:
         """The function's result for these values of the leaves that vary."""
-        leaves = substituted(self.leaves, self.places, arrays)
+        leaves = replace_leaves(self.leaves, self.places, arrays)
         args, kwargs = tree.unflatten(self.structure, leaves)
         return self.fn(*args, **kwargs)
 
@@ -75,7 +75,7 @@ class _Call:
         """Its results, and a function from their cotangents to the cotangents of some arrays."""
 
         def of_moving(*xs: Any) -> Any:
-            return self.on(substituted(arrays, moving, xs))
+            return self.on(replace_leaves(arrays, moving, xs))
 
         output, pullback = vjp(of_moving, *[arrays[i] for i in moving])
         leaves, structure = tree.flatten(output)

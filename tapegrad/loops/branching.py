@@ -167,7 +167,7 @@ def _one_of(index: Any, branches: Sequence[Any], first: int) -> Callable[..., An
 
 def _called(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
     """The result of a function that is chosen by a plain value."""
-    output = with_user_warnings(chosen, *tree.fresh(operands, readonly_view))
+    output = with_user_warnings(chosen, *tree.copy_containers(operands, readonly_view))
     check_returned(output, CURRENT.get(), label(chosen))
     return output
 

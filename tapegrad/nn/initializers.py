@@ -18,7 +18,7 @@ from tapegrad.errors.names import list_names
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
-from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 from tapegrad.types import Array
 
 __all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
@@ -101,7 +101,7 @@ def glorot_uniform(
     (0.137, 0.137)
     """
     bound = math.sqrt(3 * _glorot(shape, dtype, in_axis, out_axis))
-    return settled(random.uniform(key, shape, -bound, bound, dtype))
+    return as_readonly_leaf(random.uniform(key, shape, -bound, bound, dtype))
 
 
 def orthogonal(
@@ -129,7 +129,7 @@ def orthogonal(
     q = q if rows >= columns else q.T
     others = [n for i, n in enumerate(shape) if i != out_axis % len(shape)]
     turned = np.moveaxis(q.reshape(*others, columns), -1, out_axis)
-    return settled(ascontiguousarray(turned).astype(dtype))
+    return as_readonly_leaf(ascontiguousarray(turned).astype(dtype))
 
 
 def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any:
@@ -144,7 +144,7 @@ def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any
     """
     _check(shape, dtype, least=1)
     bound = 0.5 / max(shape[-1], 1)
-    return settled(random.uniform(key, shape, -bound, bound, dtype))
+    return as_readonly_leaf(random.uniform(key, shape, -bound, bound, dtype))
 
 
 def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
@@ -186,7 +186,7 @@ def _glorot(shape: Shape, dtype: Any, in_axis: int, out_axis: int) -> float:
 
 
 def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Any:
-    return settled(random.normal(key, shape, dtype) * math.sqrt(variance))
+    return as_readonly_leaf(random.normal(key, shape, dtype) * math.sqrt(variance))
 
 
 def _check(shape: Any, dtype: Any, least: int = 0) -> None:

@@ -19,7 +19,7 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
-from tapegrad.tree.ownership import settled
+from tapegrad.tree.ownership import as_readonly_leaf
 from tapegrad.tree.structure import immutable
 from tapegrad.types import Array
 
@@ -164,7 +164,7 @@ class _GatedCell(BaseLayer):
         w_ih = glorot_uniform(ih, (self.n_inputs, width), dtype)
         w_hh = concatenate([orthogonal(k, (self.n_hidden,) * 2, dtype) for k in hh], axis=1)
         bias = zeros((width,), dtype)
-        return GatedParams(LinearParams(w_ih, bias), LinearParams(settled(w_hh), bias))
+        return GatedParams(LinearParams(w_ih, bias), LinearParams(as_readonly_leaf(w_hh), bias))
 
     def _gates(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """The contributions of the input and the hidden state to the gates."""

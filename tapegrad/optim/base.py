@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import name_parameters
 from tapegrad.errors.lines import at_users_line, with_user_warnings
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 
 
 def plain(x: Any) -> Any:
@@ -254,7 +254,7 @@ class Optimizer:
             raise
         after = {}
         for i, name in enumerate(names, 1):
-            leaves = iter([settled(row[i]) for row in rows])
+            leaves = iter([as_readonly_leaf(row[i]) for row in rows])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
         return new, self.state(_after(state.step), **after)
 
@@ -306,7 +306,7 @@ def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
 def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
     """Raise for the first place where another tree differs from the parameters."""
     try:
-        pairs = tree.beside(params, other)
+        pairs = tree.zip_leaves(params, other)
     except ValueError as error:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for (path, _), (p, x) in zip(tree.named_leaves(params, "params"), pairs, strict=True):
@@ -339,4 +339,4 @@ def _after(step: Any) -> Any:
     if type(step) is ndarray and not step.ndim:
         # NumPy turns a sum without axes into a number, and making an array of it takes as long
         return readonly_array(np.array(step.item() + 1, step.dtype))
-    return settled(step + 1)
+    return as_readonly_leaf(step + 1)

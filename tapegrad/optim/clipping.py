@@ -14,7 +14,7 @@ from tapegrad.ops import equal, maximum, sqrt, sum, where
 from tapegrad.ops.casting import squared
 from tapegrad.optim.base import is_known, plain, real_dtype
 from tapegrad.tree import Tree
-from tapegrad.tree.ownership import settled
+from tapegrad.tree.ownership import as_readonly_leaf
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 
@@ -98,6 +98,6 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
 
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
-        return settled(g * factor.astype(real_dtype(dtype)))
+        return as_readonly_leaf(g * factor.astype(real_dtype(dtype)))
 
     return trees.map(clipped, grads), norm

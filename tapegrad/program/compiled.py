@@ -134,7 +134,7 @@ class Compiled(Wrapper, Generic[P, R]):
             return result
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
-            args, kwargs = tree.fresh((args, kwargs), readonly_view)
+            args, kwargs = tree.copy_containers((args, kwargs), readonly_view)
             return self.fn(*args, **kwargs)
         known = self._kept.get(call.signature)
         kept = known or self._keep(call)

@@ -80,7 +80,7 @@ class Signature:
     def __repr__(self) -> str:
         shown, leaves = [], map(_shown, self.leaves)
         for x in self.arguments:
-            text = tree.written(x.structure, leaves, as_text, _with_names)
+            text = tree.format_structure(x.structure, leaves, as_text, _with_names)
             shown.append(f"{x.name}={text}" if isinstance(x.name, str) else text)
         return f"({', '.join(shown)})"
 
@@ -116,7 +116,7 @@ def _shown(leaf: Leaf) -> str:
 
 def _with_names(node: Any, parts: Sequence[str]) -> str:
     """The text of a record, as its class writes it."""
-    names = getattr(node, "_fields", None) or [name for name, _ in tree.fields_of(node) or ()]
+    names = getattr(node, "_fields", None) or [name for name, _ in tree.init_fields(node) or ()]
     pairs = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
     return f"{node.__name__}({', '.join(pairs)})"
 

@@ -116,7 +116,7 @@ def class_named(name: str, using: Iterable[Any]) -> Any:
 
 
 def _is_node(x: Any) -> bool:
-    return isinstance(x, type) and (is_named_tuple(x) or tree.fields_of(x) is not None)
+    return isinstance(x, type) and (is_named_tuple(x) or tree.init_fields(x) is not None)
 
 
 def full_name(thing: Any) -> str:

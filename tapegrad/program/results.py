@@ -46,12 +46,12 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
         return names.of(x, f"the_{kind.__name__.lower()}" if is_static else "key")
 
     def call(node: type, parts: Sequence[str]) -> str:
-        fields = tuple([name for _, name in tree.fields_of(node) or ()])
+        fields = tuple([name for _, name in tree.init_fields(node) or ()])
         if not _is_positional(node, fields):
             parts = [f"{name}={part}" for name, part in zip(fields, parts, strict=True)]
         return f"{names.of(node, node.__name__)}({', '.join(parts)})"
 
-    return tree.written(structure, iter(leaves), of, call)
+    return tree.format_structure(structure, iter(leaves), of, call)
 
 
 def _is_positional(node: Any, fields: tuple[str, ...]) -> bool:

@@ -207,7 +207,7 @@ def _read_structure(x: Any, file: File) -> tree.Structure:
     elif node is object:
         name, fields, children = content
         node, keys = class_named(name, file.using), tuple(fields)
-        wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
+        wanted = tuple([field for field, _ in tree.init_fields(node) or ()])
         n = len(wanted or getattr(node, "_fields", ()))
         if (keys, len(children)) != (wanted, n) or hasattr(node, "__tree_static__"):
             raise FileError(f"{name} has other fields than those of the file")

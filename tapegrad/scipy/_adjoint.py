@@ -22,7 +22,7 @@ from tapegrad.scipy._steps import slopes_at, transposed_at
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 __all__ = ["Equation", "Known", "solved", "values_at"]
 __dir__ = __all__.copy
@@ -76,7 +76,7 @@ class Equation:
             which = [i for i, x in enumerate(moving) if is_floating(x)]
 
             f, change = jvp(
-                lambda y, *xs: self.slope(t, y, *substituted(moving, which, xs)),
+                lambda y, *xs: self.slope(t, y, *replace_leaves(moving, which, xs)),
                 (z[:n], *[moving[i] for i in which]),
                 (z[n:], *[tangents[i] for i in which]),
             )
@@ -170,12 +170,12 @@ def _adjoint(equation: Equation, known: Known | None, operands: Any, g: Any) -> 
 
     def back(v: Any, g: Any, *operands: Any) -> Any:
         zeros = [np.zeros(*shape_and_dtype(x)) for x in operands]
-        full = substituted(zeros, which, v)
+        full = replace_leaves(zeros, which, v)
         tangent, pull = pullback(lambda *xs: _tangent(equation, xs, full), operands)
         return [tangent, *pull(g)]
 
     call = SolverCall(run, tuple(shape_and_dtype(operands[i]) for i in which), back)
-    return substituted([None] * len(operands), which, call(g, *operands))
+    return replace_leaves([None] * len(operands), which, call(g, *operands))
 
 
 def _integrated(
@@ -203,7 +203,7 @@ def _integrated(
         weights = weights + end
 
         def total(*xs: Any) -> Any:
-            full = substituted(moving, by_moving, xs)
+            full = replace_leaves(moving, by_moving, xs)
             return np.sum(sums * slopes_at(equation.slope, at, states, full))
 
         if by_moving:

@@ -32,7 +32,7 @@ from tapegrad.program.ir import Instruction, interpreter
 from tapegrad.transforms.products import vjp
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 __all__ = ["Programmed", "SolverCall", "applied_again", "doubles", "moving_of", "outright"]
 __all__ += ["pullback", "refuse_options", "refusing", "same", "shape_and_dtype", "tensors_of"]
@@ -156,16 +156,16 @@ def _outright_back(fn: Fn, cotangents: tuple[Any, ...], *operands: Any) -> list[
 
     results = tuple(shape_and_dtype(operands[i]) for i in moving)
     pulled = outright(back, results)(*cotangents, *operands)
-    return substituted([None] * len(operands), moving, pulled)
+    return replace_leaves([None] * len(operands), moving, pulled)
 
 
 def pullback(fn: Fn, operands: Sequence[Any]) -> tuple[Any, Fn]:
     """A function's output and its pullback: a cotangent for each operand, or None for integers."""
     which = [i for i, x in enumerate(operands) if is_floating(x)]
     output, pull = vjp(
-        lambda *xs: fn(*substituted(operands, which, xs)), *[operands[i] for i in which]
+        lambda *xs: fn(*replace_leaves(operands, which, xs)), *[operands[i] for i in which]
     )
-    return output, lambda g: substituted([None] * len(operands), which, pull(g))
+    return output, lambda g: replace_leaves([None] * len(operands), which, pull(g))
 
 
 @attrs.define(eq=False)
@@ -215,7 +215,7 @@ def moving_of(args: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     leaves, structure = tree.flatten(args)
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor]
     return [leaves[i] for i in which], lambda moving: tree.unflatten(
-        structure, substituted(leaves, which, moving)
+        structure, replace_leaves(leaves, which, moving)
     )
 
 
@@ -280,7 +280,7 @@ def _recorded_once(fn: Fn, example: tuple[Any, ...]) -> tuple[Traced, Fn, list[i
     which = [i for i, x in enumerate(leaves) if type(x) is Tensor or is_floating(x)]
 
     def run(*moving: Any) -> Any:
-        return fn(*tree.unflatten(structure, substituted(leaves, which, moving)))
+        return fn(*tree.unflatten(structure, replace_leaves(leaves, which, moving)))
 
     # a Tensor here would count as captured
     like = tuple(primals(leaves[i] for i in which))

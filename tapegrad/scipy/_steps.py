@@ -26,7 +26,7 @@ from tapegrad.scipy._calls import SolverCall, pullback
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 __all__ = ["Steps", "Tableau", "noting", "slopes_at", "transposed_at"]
 __dir__ = __all__.copy
@@ -183,7 +183,7 @@ class Steps:
         return (jvp(partial(self._moved, operands, which), moving, moved)[1],)
 
     def _moved(self, operands: Any, which: Any, *moving: Any) -> Any:
-        return self.again(*substituted(operands, which, moving))
+        return self.again(*replace_leaves(operands, which, moving))
 
     def _back(self, cotangents: Any, *operands: Any) -> list[Any]:
         which = [i for i, x in enumerate(operands) if is_floating(x)]

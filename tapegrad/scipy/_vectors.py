@@ -41,7 +41,7 @@ def started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple
     if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
         # as SciPy reads it; any other list is a tree
         x0 = np.stack(x0) if first_tensor(x0) is not None else np.asarray(x0)
-    is_array = tree.parts(x0) is None
+    is_array = tree.named_children(x0) is None
     x0 = at_least(as_floating(x0)) if is_array else tree.map(as_floating, x0)
     return tree.ravel(x0)
 

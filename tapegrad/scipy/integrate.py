@@ -31,7 +31,7 @@ from tapegrad.scipy._calls import (
 from tapegrad.scipy._ode import OdeResult, odeint, solve_ivp
 from tapegrad.scipy._options import with_scipys_options
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 __all__ = ["OdeResult", "cumulative_trapezoid", "odeint", "quad", "simpson", "solve_ivp"]
 __all__ += ["trapezoid"]
@@ -149,7 +149,7 @@ def _integrals(fn: Any, n: int, options: Any, a: Any, b: Any, *moving: Any) -> A
         size = stop_gradient(np.max(np.abs(g)))
         size = np.where(np.equal(size, 0), 1.0, size)
         parts = _integrals(Programmed(slopes), vector.size, options, a, b, g / size, *moving)
-        return [*by_ends, *substituted([None] * len(moving), which, unravel(size * parts[:-1]))]
+        return [*by_ends, *replace_leaves([None] * len(moving), which, unravel(size * parts[:-1]))]
 
     return SolverCall(run, (((n + 1,), np.dtype(float)),), back)(a, b, *moving)[0]
 

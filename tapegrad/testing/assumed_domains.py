@@ -22,7 +22,7 @@ from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 # the names from tapegrad.domain that the source of a domain may need
 NEEDED = ("STACKS", "Call", "Elements", "matrix")
@@ -277,7 +277,7 @@ class _Trials:
         )
         for test, rank in itertools.product((_has_slopes, _finite), ranks):
             intervals = [_INTERVALS[rank[min(k, 2)]] for k in range(len(places))]
-            domain = self.domain(substituted(numbers, places, intervals), forms, options)
+            domain = self.domain(replace_leaves(numbers, places, intervals), forms, options)
             if self.takes(domain, test):
                 return domain
         return None

@@ -18,7 +18,7 @@ from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
 from tapegrad.testing.domains import DOMAINS, special
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 # functions composed of ops are declared when their modules are imported, and have calls too
 complete()
@@ -53,7 +53,7 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
         which = choose.integer(1, 2 ** len(places) - 1) if places else 0
         wider = [_wider(x, choose) if i in places else x for i, x in enumerate(leaves)]
         left = [i for k, i in enumerate(places) if not which >> k & 1]
-        fewer = substituted(wider, left, [leaves[i] for i in left])
+        fewer = replace_leaves(wider, left, [leaves[i] for i in left])
         names = drawn.kwargs.items()
         kwargs = {name: _with_imaginary(x) if name == "dtype" else x for name, x in names}
 

@@ -190,14 +190,14 @@ def _pulled(f: Foreign, vjp_fn: Fn, xs: Sequence[Any], u: Sequence[Any]) -> tupl
         )
     parts: list[Any] = []
     for arg, whole in zip(f.args, cotangents, strict=True):
-        parts += [c for _, c in tree.beside(arg, whole, strict=False)]
+        parts += [c for _, c in tree.zip_leaves(arg, whole, strict=False)]
     return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
 
 
 def _pushed(f: Foreign, jvp_fn: Fn, xs: Sequence[Any], v: Sequence[Any]) -> tuple[Array, ...]:
     """A JVP's result at a point, with an array for each floating leaf of the output."""
     tangent = f.called(jvp_fn, "jvp_fn", (f.arguments(xs), f.tangents(v)), "a tangent")
-    parts = [t for y, t in tree.beside(f.output, tangent, strict=False) if floats(y)]
+    parts = [t for y, t in tree.zip_leaves(f.output, tangent, strict=False) if floats(y)]
     return _like(f, "jvp_fn", parts, f.y, f.y_paths)
 
 

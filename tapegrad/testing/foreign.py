@@ -25,7 +25,7 @@ from tapegrad.testing.leaves_as_vector import (
     pack,
     unpack,
 )
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 from tapegrad.types import Array
 
 _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
@@ -194,7 +194,7 @@ class Foreign(Flat):
         like = (self.leaves[i] for i in self.places)
         arrays = [_array_like(x, np.asarray(a)) for x, a in zip(like, xs, strict=True)]
         filled: tuple[Any, ...] = tree.unflatten(
-            self.structure, substituted(others, self.places, arrays)
+            self.structure, replace_leaves(others, self.places, arrays)
         )
         return filled
 

@@ -14,7 +14,7 @@ from tapegrad.domain import Call
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.words import got
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 from tapegrad.types import Array
 
 Fn = Callable[..., Any]
@@ -60,7 +60,7 @@ def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
     leaves, structure, paths, places = leaves_of(fn, args, is_floating)
 
     def flat(*xs: Any) -> list[Any]:
-        return floating(fn, fn(*tree.unflatten(structure, substituted(leaves, places, xs))))
+        return floating(fn, fn(*tree.unflatten(structure, replace_leaves(leaves, places, xs))))
 
     xs = tuple(leaves[i] for i in places)
     return Flat(label(fn), flat, xs, tuple(paths[i] for i in places), tuple(args))

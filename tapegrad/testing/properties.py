@@ -37,7 +37,7 @@ from tapegrad.testing.leaves_as_vector import (
 from tapegrad.testing.values import agreeing, check_values, on_plain_arrays, rounding, spread
 from tapegrad.transforms.batches import vmap
 from tapegrad.transforms.products import jvp, vjp
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 from tapegrad.types import Array
 
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
@@ -466,7 +466,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
         ]
 
         def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
-            return called(substituted(leaves, chosen, parts))
+            return called(replace_leaves(leaves, chosen, parts))
 
         try:
             got = vmap(one)(*[np.stack([row[i] for row in examples]) for i in chosen])

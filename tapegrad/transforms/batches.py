@@ -21,7 +21,7 @@ from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
 from tapegrad.tree.numbers import as_constant, describe, require_real
 from tapegrad.tree.opaque import refuse_hidden
-from tapegrad.tree.ownership import readonly_view, settled
+from tapegrad.tree.ownership import as_readonly_leaf, readonly_view
 
 __all__ = ["Vmap", "vmap"]
 
@@ -99,12 +99,12 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
     leaves, structure = tree.flatten(of)
     if axes is None or (isinstance(axes, int | np.integer) and not isinstance(axes, bool)):
         return [None if axes is None else int(axes)] * len(leaves)
-    parts = tree.parts(axes)
+    parts = tree.named_children(axes)
     if parts is None:
         raise TypeError(
             f"{what} must be an axis, None or a tree of these; at {name} it is {axes!r}"
         )
-    own = tree.parts(of)
+    own = tree.named_children(of)
     alike = type(axes) is type(of) or (type(axes) is tuple and isinstance(of, tuple))
     if own is None or not alike or parts.keys() != own.keys():
         raise ValueError(
@@ -237,7 +237,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
         x = x if type(x) is Tensor else as_constant(x, where, True)
         x = np.broadcast_to(x, (n, *np.shape(x)))
         return released(to_axis(fn, x, axis, where))
-    return settled(to_axis(fn, x, axis, where))
+    return as_readonly_leaf(to_axis(fn, x, axis, where))
 
 
 def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:

@@ -61,7 +61,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            copies, named = tree.fresh((args, kwargs), readonly_view)
+            copies, named = tree.copy_containers((args, kwargs), readonly_view)
             output = with_user_warnings(self.fn, *copies, **named)
             check_returned(output, start, label(self.fn))
             return output

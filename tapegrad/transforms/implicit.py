@@ -21,7 +21,7 @@ from tapegrad.ops.inverses import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import linearize, vjp
 from tapegrad.tree.numbers import is_floating
-from tapegrad.tree.structure import substituted
+from tapegrad.tree.structure import replace_leaves
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -68,7 +68,7 @@ class _Solver:
             ) from error
 
     def _root(self, args: Any, kwargs: Any) -> Any:
-        copies, named = tree.fresh((args, kwargs))
+        copies, named = tree.copy_containers((args, kwargs))
         x = self.solve(*copies, **named)
         x, *aux = x if self.has_aux else (x,)
         leaves, structure = tree.flatten(x)
@@ -79,7 +79,7 @@ class _Solver:
                     f"{type(leaf).__name__}; a root must be a tree of floating arrays"
                 )
         # recorded, so that a Tensor that f captures, or sets aside, is refused
-        output = run(partial(self.f, **tree.fresh(kwargs)), (x, *args))[0]
+        output = run(partial(self.f, **tree.copy_containers(kwargs)), (x, *args))[0]
         equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
         _check_number(self.f, equations, _vector(x))
         return x, _Left(equations, str(users_place())), *aux
@@ -126,7 +126,7 @@ class _Rule:
         f = _OnVectors(self.f, unravel)
 
         def equations(v: Any, *moving: Any) -> Any:
-            filled = substituted(leaves, places, moving)
+            filled = replace_leaves(leaves, places, moving)
             return f(v, *tree.unflatten(structure, filled), **kwargs)
 
         moving = [leaves[i] for i in places]
@@ -161,7 +161,7 @@ class _Rule:
             rule = _Rule(adjoint, self.linear_solve)
             root: Any = _Root(_Solver(adjoint, solver), rule, partial(_unsolved, _alone))
             multipliers = root(_vector(g[0]), vector, *args, **kwargs)
-        cotangents = substituted([None] * len(leaves), places, pull(-multipliers))
+        cotangents = replace_leaves([None] * len(leaves), places, pull(-multipliers))
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
 
@@ -223,7 +223,7 @@ class _OnVectors:
         keep_names(self, self.f)
 
     def __call__(self, v: Any, *args: Any, **kwargs: Any) -> Any:
-        copies, named = tree.fresh((args, kwargs))
+        copies, named = tree.copy_containers((args, kwargs))
         return _vector(self.f(self.unravel(v), *copies, **named))
 
 

@@ -31,7 +31,7 @@ from tapegrad.transforms.base import (
 )
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.products import check_result
-from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 from tapegrad.types import Array
 
 # the most bytes that the largest record may take in one block of directions
@@ -208,7 +208,7 @@ def _dense(
 def as_result(part: Any, x: Tensor) -> Any:
     """A derivative by x, of its dtype."""
     part = part if part.dtype.kind == "c" or part.dtype == x.dtype else part.astype(x.dtype)
-    return settled(part)
+    return as_readonly_leaf(part)
 
 
 def by_blocks(

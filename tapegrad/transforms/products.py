@@ -66,7 +66,7 @@ class Pullback(Generic[*Ts]):
             A tree like the output; None in it, or alone, stands for zeros.
         """
         seeds: dict[Tensor, Any] = {}
-        pairs = tree.beside(self.output, cotangent, strict=False)
+        pairs = tree.zip_leaves(self.output, cotangent, strict=False)
         for path, (output, c) in zip(tree.paths(self.output), pairs, strict=True):
             if c is not None and type(output) is Tensor and output.dtype.kind in "fc":
                 weight = initial_cotangent(
@@ -161,7 +161,7 @@ def pulled(
     output, aux = split_aux(fn, output, has_aux)
     released = released_tree(output)
     check_result(fn, output)
-    return released, Pullback(tape, tree.fresh(output), marked), *aux
+    return released, Pullback(tape, tree.copy_containers(output), marked), *aux
 
 
 def check_result(fn: Fn, output: Any) -> None:
@@ -311,7 +311,7 @@ class Pushforward(Generic[R]):
         if len(tangents) != len(self.marked):
             raise ValueError(f"there are {len(self.marked)} primals but {len(tangents)} tangents")
         moved: dict[Tensor, Any] = {}
-        for p, t in tree.beside(self.marked, tangents, strict=False):
+        for p, t in tree.zip_leaves(self.marked, tangents, strict=False):
             if t is not None:
                 t = check_cotangent(p, t, f"the tangent of {p.name}", "its primal")
                 # a view, so that it is copied if it is a result itself
@@ -387,7 +387,7 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     (array(3.), array(2.))
     """
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
-    return released_tree(output), Pushforward(tape, tree.fresh(output), marked)
+    return released_tree(output), Pushforward(tape, tree.copy_containers(output), marked)
 
 
 def _listed(what: str, trees: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Maps over trees: a function applied to each leaf of one, or of several in parallel."""
+"""Maps over trees: a function is applied to each leaf of one tree, or of several in parallel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from copy import copy
 from functools import partial
 from itertools import chain, compress
 from types import BuiltinFunctionType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from numpy import ufunc
 
@@ -17,18 +17,22 @@ from tapegrad.errors.words import as_text
 from tapegrad.tree.structure import (
     ARRAYS,
     LEAVES,
-    closed,
+    build_node,
+    child_names,
     flatten,
     is_frozen,
-    names_of,
-    opened,
+    open_node,
 )
+from tapegrad.types import PyTree
 
-# NumPy would name the line of this file that calls one of these
+# The path of a node: the path of its parent and its name; () for the root.
+Path: TypeAlias = "tuple[()] | tuple[Path, object]"
+
+# A warning of these would name the line of this file that calls them.
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
 
 
-def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+def map(f: Callable[..., Any], tree: PyTree, *rest: PyTree) -> Any:
     """Apply a function to each leaf.
 
     Parameters
@@ -40,7 +44,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
     Returns
     -------
-    A tree of that structure with the results for leaves.
+    A tree of the same structure, with the results as leaves.
 
     Raises
     ------
@@ -57,131 +61,133 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
         raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
     if type(f) in _WITHOUT_LINES:
         f = partial(with_user_warnings, f)
-    return _map_beside(f, (tree, *rest), ()) if rest else _map_one(f, tree)
+    return _map_trees(f, (tree, *rest), ()) if rest else _map_tree(f, tree)
 
 
-def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
+def _map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
     """`map` over one tree."""
-    # this, `map_with_path` and `_map_beside` run in every training step: no Structure
-    node, keys, children = opened(tree)
+    # this, `map_with_path` and `_map_trees` run in every training step, so they make no Structure
+    node, keys, children = open_node(tree)
     if node is None:
         return f(tree)
-    # most are arrays; for them a call would take as long as `f`
+    # most children are arrays; a call for each would take as long as `f`
     if ARRAYS.issuperset(builtins.map(type, children)):
-        return closed(node, keys, [*builtins.map(f, children)])
-    return closed(node, keys, [_map_one(f, x) for x in children])
+        return build_node(node, keys, [*builtins.map(f, children)])
+    return build_node(node, keys, [_map_tree(f, x) for x in children])
 
 
-def fresh(tree: Any, of: Callable[[Any], Any] | None = None) -> Any:
-    """The leaves of a tree in containers of its own, which a function may change as it likes.
+def copy_containers(tree: Any, f: Callable[[Any], Any] | None = None) -> Any:
+    """Copy the containers of a tree, so that a function may change them as it likes.
 
-    What cannot change is shared: tuples and frozen records that hold no dict or list. A class
-    that cannot be a node of a tree is a leaf here. With `of`, the leaves are what it makes of them.
+    Tuples and frozen records that hold no dict or list cannot change and are shared. An object
+    whose class cannot be a node of a tree is a leaf here. If `f` is given, it is applied to each
+    leaf.
     """
     kind = type(tree)
     if kind in LEAVES:
-        return tree if of is None else of(tree)
-    # in every training step, as `_map_one`: most containers hold leaves alone
+        return tree if f is None else f(tree)
+    # this runs in every training step, as `_map_tree` does; most containers hold leaves alone
     if kind is dict:
-        plain = of is None and LEAVES.issuperset(builtins.map(type, tree.values()))
-        return tree.copy() if plain else {key: fresh(x, of) for key, x in tree.items()}
+        plain = f is None and LEAVES.issuperset(builtins.map(type, tree.values()))
+        return tree.copy() if plain else {key: copy_containers(x, f) for key, x in tree.items()}
     if kind is list or kind is tuple:
-        if of is None and LEAVES.issuperset(builtins.map(type, tree)):
+        if f is None and LEAVES.issuperset(builtins.map(type, tree)):
             return tree if kind is tuple else tree.copy()
-        copied = [fresh(x, of) for x in tree]
+        copied = [copy_containers(x, f) for x in tree]
         return copied if kind is list else tuple(copied)
     try:
-        node, keys, children = opened(tree)
+        node, keys, children = open_node(tree)
     except TypeError:
         return tree
     if node is None:
-        return tree if of is None else of(tree)
-    copied = [fresh(x, of) for x in children]
+        return tree if f is None else f(tree)
+    copied = [copy_containers(x, f) for x in children]
     changed = [x is not y for x, y in zip(copied, children, strict=True)]
     if is_frozen(node) and not any(changed):
         return tree
     if not keys or not copied:
-        return closed(node, keys, copied)
-    # fields that `__init__` does not take stay
+        return build_node(node, keys, copied)
+    # a copy keeps the fields that `__init__` does not take
     record = copy(tree)
     for name, x in compress(zip(keys, copied, strict=True), changed):
         object.__setattr__(record, name, x)
     return record
 
 
-def beside(tree: Any, other: Any, strict: bool = True, path: Any = ()) -> list[tuple[Any, Any]]:
-    """The leaves of a tree, each with what is at its place in another.
+def zip_leaves(
+    tree: PyTree, other: PyTree, strict: bool = True, path: Path = ()
+) -> list[tuple[Any, Any]]:
+    """Return pairs: each leaf of a tree, and the part of another tree at the same position.
 
-    Unless it is strict, the other may go deeper, have None for any part, which stands for None at
-    each leaf, and have a plain tuple in place of a named one. The path is a chain of parent and
-    name.
+    Unless `strict`, the other tree may go deeper, may have None for any part, which stands for
+    None at each leaf, and may have a plain tuple in place of a named one.
     """
-    node, keys, children = opened(tree)
-    if node is None and not (strict and opened(other)[0] is not None):
+    node, keys, children = open_node(tree)
+    if node is None and not (strict and open_node(other)[0] is not None):
         return [(tree, other)]
     if other is None and not strict:
         return [(leaf, None) for leaf in flatten(tree)[0]]
-    below = None if node is None else _children_like(node, keys, len(children), other, strict)
+    below = None if node is None else _matching_children(node, keys, len(children), other, strict)
     if below is None:
         _refuse_difference((tree, other), path)
-    names = names_of(node, keys, len(children))
+    names = child_names(node, keys, len(children))
     rows = zip(names, children, below, strict=False)
-    return [pair for name, x, y in rows for pair in beside(x, y, strict, (path, name))]
+    return [pair for name, x, y in rows for pair in zip_leaves(x, y, strict, (path, name))]
 
 
-def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
-    """Apply a function of leaf and path to each leaf of a tree that lies at `path`."""
+def map_with_path(f: Callable[[Any, str], Any], tree: PyTree, path: str) -> Any:
+    """Apply a function of leaf and path to each leaf of the tree at `path`."""
     if type(tree) in ARRAYS:
         return f(tree, path)
-    node, keys, children = opened(tree)
+    node, keys, children = open_node(tree)
     if node is None:
         return f(tree, path)
     start = path + "." if path else ""
     mapped = []
-    for name, child in zip(names_of(node, keys, len(children)), children, strict=False):
+    for name, child in zip(child_names(node, keys, len(children)), children, strict=False):
         at = f"{start}{name}" if type(name) is str else f"{start}{as_text(name, str)}"
         mapped.append(f(child, at) if type(child) in ARRAYS else map_with_path(f, child, at))
-    return closed(node, keys, mapped)
+    return build_node(node, keys, mapped)
 
 
-def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any) -> Any:
-    """`map` over a row of trees; the path is as in `beside`."""
+def _map_trees(f: Callable[..., Any], row: Sequence[Any], path: Path) -> Any:
+    """`map` over a row of trees."""
     tree = row[0]
-    node, keys, children = (None, (), ()) if type(tree) in ARRAYS else opened(tree)
+    node, keys, children = (None, (), ()) if type(tree) in ARRAYS else open_node(tree)
     if node is None:
         for x in row:
-            if type(x) not in ARRAYS and opened(x)[0] is not None:
+            if type(x) not in ARRAYS and open_node(x)[0] is not None:
                 _refuse_difference(row, path)
         return f(*row)
     columns = [children]
     for x in row[1:]:
-        below = _children_like(node, keys, len(children), x, True)
+        below = _matching_children(node, keys, len(children), x, True)
         if below is None:
             _refuse_difference(row, path)
         columns.append(below)
-    # most are arrays; for them a call and a path would take as long as `f`
+    # most children are arrays; a call and a path for each would take as long as `f`
     if ARRAYS.issuperset(builtins.map(type, chain(*columns))):
-        return closed(node, keys, [*builtins.map(f, *columns)])
-    names = names_of(node, keys, len(children))
+        return build_node(node, keys, [*builtins.map(f, *columns)])
+    names = child_names(node, keys, len(children))
     mapped = [
-        _map_beside(f, below, (path, name))
+        _map_trees(f, below, (path, name))
         for name, below in zip(names, zip(*columns, strict=True), strict=False)
     ]
-    return closed(node, keys, mapped)
+    return build_node(node, keys, mapped)
 
 
-def _children_like(node: Any, keys: tuple[Any, ...], n: int, tree: Any, strict: bool) -> Any:
-    """The children of another tree, in the order of a node's own; None if it is no such node."""
+def _matching_children(node: Any, keys: tuple[Any, ...], n: int, tree: Any, strict: bool) -> Any:
+    """Return the children of another tree in the order of a node's; None if the nodes differ."""
     kind = type(tree)
     if kind is not node and (strict or kind is not tuple or not issubclass(node, tuple)):
         return None
     if node is dict:
         return [tree[key] for key in keys] if len(tree) == n and tree.keys() == {*keys} else None
-    _, theirs, children = opened(tree)
+    _, theirs, children = open_node(tree)
     return children if len(children) == n and theirs == keys else None
 
 
-def _refuse_difference(row: Sequence[Any], path: Any) -> NoReturn:
+def _refuse_difference(row: Sequence[Any], path: Path) -> NoReturn:
     _, expected = flatten(row[0])
     got = next(s for x in row if (s := flatten(x)[1]) != expected)
     names = []

@@ -1,4 +1,4 @@
-"""Leaves of numbers: the arrays and numbers that may stand on a tape beside Tensors."""
+"""Numbers and arrays as constant operands: which ones a tape takes, and the refusal of others."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
 # the classes of most arguments
 _COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
-# the kinds of dtypes of real numbers
+# the kinds of real dtypes
 _REAL = "fiub"
 _TAKEN = _REAL + "c"
 
 
-# NumPy compares some options, such as the order of a norm, with strings
 _PARTS = "; of complex ones take z.real, z.imag or np.abs(z)"
+# NumPy compares some options, such as the order of a norm, with strings
 _COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
 
 
 def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
-    """A constant operand as the tape may keep it: a Python number or an array.
+    """Return a constant operand in the form that a tape keeps: a Python number or an owned array.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
 
 
 def is_masked(x: Any) -> bool:
-    """Whether an array is masked."""
+    """Whether x is a masked array."""
     # NumPy imports masked arrays, which takes longer than most programs, at their first use
     is_other = isinstance(x, ndarray) and type(x) is not ndarray
     return is_other and isinstance(x, np.ma.MaskedArray)
@@ -73,9 +73,9 @@ def is_masked(x: Any) -> bool:
 def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) -> None:
     """Raise for an array or a number that a tape refuses, in a call that writes no record.
 
-    A mask would be ignored, and formulas for real numbers are wrong for complex ones, unless the
-    function takes these. Lists are searched too, since NumPy turns them into arrays; anything
-    that is not a number may be an option.
+    A mask would be ignored. Formulas for real numbers are wrong for complex numbers, which are
+    refused unless `takes_complex`. Lists are searched too, since NumPy turns them into arrays. An
+    object that is not a number may be an option, and passes.
     """
     for x in values:
         kind = type(x)
@@ -97,8 +97,8 @@ def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) 
 def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
     """Raise for an array whose class carries more than its numbers, such as a mask or a unit.
 
-    A leaf that is passed on as an array would lose it. Objects, strings and complex numbers are
-    passed on unchanged.
+    A leaf that is passed on as an array would lose the mask or the unit. Objects, strings and
+    complex numbers are passed on unchanged.
     """
     for x in leaves:
         if type(x) is not ndarray and isinstance(x, ndarray) and not _is_real(x):
@@ -106,7 +106,7 @@ def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
 
 
 def _is_real(x: Any) -> bool:
-    """Whether an array of another class, or a number, is one that a tape takes."""
+    """Whether a tape takes x, an array of a subclass or a number."""
     if not isinstance(x, np.ndarray):
         return isinstance(x, np.generic) and x.dtype.kind in _REAL
     is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
@@ -120,7 +120,7 @@ def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -
 
 
 def refuse_complex(what: str, x: Any) -> NoReturn:
-    """Raise for complex numbers where real ones are needed; `x` has such a dtype or is one."""
+    """Raise for complex numbers where real numbers are needed; `x` is a value or a dtype."""
     dtype = x if isinstance(x, np.dtype) else getattr(x, "dtype", "complex")
     raise TypeError(
         f"{what} does not take complex numbers ({dtype}): it orders numbers, or its formula is "
@@ -128,14 +128,14 @@ def refuse_complex(what: str, x: Any) -> NoReturn:
     )
 
 
-def require_64_bits(x: Any, what: str) -> None:
+def require_64_bits(x: object, what: str) -> None:
     """Raise for a Python int that NumPy could only hold in an array of objects."""
     if type(x) is int and not -(2**63) <= x < 2**64:
         raise TypeError(f"{what} must be an integer of at most 64 bits; got {x.bit_length()} bits")
 
 
 def is_floating(x: Any) -> bool:
-    """Whether a gradient can be taken for x: a floating or complex array, Tensor or number."""
+    """Whether x has a gradient: a floating or complex array, Tensor or number."""
     if type(x) is ndarray:
         return x.dtype.kind in "fc"
     if isinstance(x, float | complex):
@@ -144,7 +144,7 @@ def is_floating(x: Any) -> bool:
 
 
 def describe(x: Any) -> str:
-    """A short description of an operand: dtype and shape, or type and value."""
+    """Describe an operand in a few words: its dtype and shape, or its type and value."""
     if isinstance(x, np.ndarray) or type(x) in ARRAYS:
         return f"{x.dtype} {x.shape}"
     if is_foreign_array(x):
@@ -158,8 +158,8 @@ def is_foreign_array(x: Any) -> bool:
     return like_one and not isinstance(x, np.generic)
 
 
-def refuse_leaf(name: str, leaf: Any, path: str) -> NoReturn:
-    """Raise for a leaf, in an argument to differentiate, that is not floating."""
+def refuse_leaf(name: str, leaf: object, path: str) -> NoReturn:
+    """Raise for a leaf that is not floating, in an argument to differentiate."""
     parent, _, place = path.rpartition(".")
     remedy = (
         f"pass {path}.astype(float)"

@@ -1,4 +1,4 @@
-"""Tensors inside opaque objects: what a leaf may hide.
+"""The search for Tensors inside opaque objects, which would be lost to a gradient.
 
 A gradient passes through the leaves of trees. A Tensor in a generator, a closure or an object of
 any other class is out of reach, so such a leaf is refused wherever a gradient would be lost.
@@ -19,7 +19,7 @@ import numpy as np
 from tapegrad.errors.words import a_kind
 from tapegrad.tree.structure import is_record
 
-# Values that hold nothing, and values that lead to the rest of the program.
+# Values that refer to nothing, and values that refer to the rest of the program.
 OPAQUE = (
     *(str, bytes, int, float, complex, type(None), np.generic),
     *(type, ModuleType, CodeType, FrameType, TracebackType, Context),
@@ -32,7 +32,7 @@ MOST_ELEMENTS = 100
 _CONTAINERS: tuple[Any, ...] = (dict, list, tuple, set, frozenset, deque)
 
 
-def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
+def refuse_hidden(leaf: object, what: str, recordings: bool = True) -> None:
     """Raise for a leaf that has a Tensor inside, at any depth.
 
     Parameters
@@ -40,10 +40,10 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     leaf
         Any leaf of a tree. A Tensor itself hides nothing.
     what
-        The leaf's name in the message.
+        The name of the leaf in the message.
     recordings
-        Whether a leaf may hold a recording, as a `Tape` or a pullback does: its Tensors are meant
-        to be kept.
+        Whether a leaf may hold a recording, as a `Tape` or a pullback does, which is meant to keep
+        its Tensors.
 
     Raises
     ------
@@ -55,9 +55,9 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     inside = tensor_inside(leaf, recordings)
     if inside is not None:
         name = getattr(leaf, "__qualname__", None)
-        called = f" {name}" if isinstance(name, str) else ""
+        suffix = f" {name}" if isinstance(name, str) else ""
         raise TypeError(
-            f"{what} is {a_kind(leaf)}{called} with Tensors in it ({inside._line()}), "
+            f"{what} is {a_kind(leaf)}{suffix} with Tensors in it ({inside._line()}), "
             "which is not a tree, so their gradients would be lost; trees consist of dict, list, "
             "tuple, NamedTuple, attrs classes and dataclasses"
         )
@@ -72,11 +72,11 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
     Parameters
     ----------
     x
-        Anything. The search runs no code of its class, so an iterator is not consumed.
+        Any object. The search runs no code of its class, so an iterator is not consumed.
     recordings
         Whether to pass over a `Tape` or a pullback.
     """
-    # by identity, and kept alive, since an identity may be reused
+    # by identity; the objects are kept alive, since an identity may be reused
     seen: dict[int, Any] = {}
     waiting = deque([x])
     while waiting and len(seen) < MOST_OBJECTS:
@@ -92,9 +92,9 @@ def tensor_inside(x: Any, recordings: bool = False) -> Any:
 
 
 def contents(x: Any) -> Sequence[Any]:
-    """The objects that an object refers to; of a container, a hundred elements at most."""
+    """Return the objects that an object refers to; of a container, at most a hundred elements."""
     if isinstance(x, _CONTAINERS):
-        # by the methods of its kind: a class derived from it may have others
+        # by the methods of the builtin class, since a subclass may override them
         kind = next(kind for kind in _CONTAINERS if isinstance(x, kind))
         if kind.__len__(x) > MOST_ELEMENTS:
             parts = [*islice(kind.__iter__(x), MOST_ELEMENTS)]
@@ -103,9 +103,9 @@ def contents(x: Any) -> Sequence[Any]:
         # the collector does not see the objects in an array
         return x.flat[:MOST_ELEMENTS].tolist() if x.dtype.hasobject else ()
     elif isinstance(x, FunctionType):
-        # its globals belong to the module
+        # the globals of a function belong to its module
         return x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)
     elif hasattr(type(x), "__compiled__"):
-        # its programs and its passes hold thousands of objects, and none of the caller's
+        # a compiled function's programs and passes hold thousands of objects, none of the caller's
         return (x.fn,)
     return gc.get_referents(x)

@@ -1,4 +1,4 @@
-"""Operations on whole trees: a vector of one, updates, sizes, a table, comparison."""
+"""Operations on whole trees: conversion to a vector, updates, sizes, a table, comparison."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import numpy as np
 
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.errors.words import Text, columns
-from tapegrad.tree.mapping import beside
+from tapegrad.tree.mapping import zip_leaves
 from tapegrad.tree.numbers import refuse_unreal
-from tapegrad.tree.ownership import readonly_array, settled
+from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 from tapegrad.tree.structure import (
     Structure,
     Tree,
-    closed,
+    build_node,
     flatten,
     is_record,
     leaves,
-    opened,
-    parts,
+    named_children,
+    open_node,
     paths,
     structure_paths,
     unflatten,
 )
+from tapegrad.types import Array, ArrayLike, PyTree
 
 
-def ravel(tree: Any) -> tuple[Any, Unravel]:
-    """All numbers of a tree in one vector, and the function that restores the tree.
+def ravel(tree: PyTree) -> tuple[Array, Unravel]:
+    """Put all numbers of a tree into one vector, and return a function that restores the tree.
 
-    With it, optimizers of vectors such as ``scipy.optimize.minimize`` take a function of
-    any tree. Both directions are recorded when given Tensors.
+    Optimizers of vectors, such as ``scipy.optimize.minimize``, can then take a function of any
+    tree. Both directions are recorded when they are given Tensors.
 
     Parameters
     ----------
@@ -72,24 +73,24 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     unravel = Unravel(structure, tuple([(x.shape, x.dtype) for x in parts]))
     if not parts:
         return readonly_array(np.zeros(0)), unravel
-    vector: Any = np.concatenate([_numbers(x) for x in parts])
-    return settled(vector), unravel
+    vector: Any = np.concatenate([_real_vector(x) for x in parts])
+    return as_readonly_leaf(vector), unravel
 
 
-def _numbers(x: Any) -> Any:
-    """The numbers of a leaf as a vector of real ones."""
+def _real_vector(x: Array) -> Array:
+    """Return the numbers of a leaf as a vector of real numbers."""
     x = x.reshape(-1)
     return x if x.dtype.kind != "c" else np.stack([np.real(x), np.imag(x)], -1).reshape(-1)
 
 
 @attrs.frozen
 class Unravel:
-    """The way from a vector back to a tree; see `ravel`.
+    """The function that turns a vector back into a tree; see `ravel`.
 
     Attributes
     ----------
     structure
-        Of the tree.
+        The structure of the tree.
     likes
         The shape and the dtype of each leaf.
     """
@@ -97,28 +98,28 @@ class Unravel:
     structure: Structure
     likes: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
-    def __call__(self, vector: Any) -> Any:
-        """The tree with the numbers of a vector.
+    def __call__(self, vector: ArrayLike) -> Any:
+        """Return the tree with the numbers of a vector.
 
         Raises
         ------
         ValueError
-            If it is not a vector, or has another length.
+            If `vector` has several axes, or another length.
         """
         sizes = [math.prod(shape) * (1 + (dtype.kind == "c")) for shape, dtype in self.likes]
         refuse_unreal("unravel", (vector,))
-        vector = vector if is_record(vector) else np.asarray(vector)
-        if vector.shape != (sum(sizes),):
+        flat: Any = vector if is_record(vector) else np.asarray(vector)
+        if flat.shape != (sum(sizes),):
             raise ValueError(
-                f"a vector of {sum(sizes)} numbers is needed; this has shape {vector.shape}"
+                f"a vector of {sum(sizes)} numbers is needed; this has shape {flat.shape}"
             )
         parts: list[Any] = []
         start = 0
         for (shape, dtype), n in zip(self.likes, sizes, strict=True):
-            x: Any = vector[start : start + n]
+            x: Any = flat[start : start + n]
             start += n
             x = (x if dtype.kind != "c" else x[::2] + 1j * x[1::2]).reshape(shape)
-            if is_record(vector):
+            if is_record(flat):
                 parts.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
@@ -127,12 +128,12 @@ class Unravel:
 
 
 def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
-    """A tree with some of its parts replaced.
+    """Return a copy of a tree with some of its parts replaced.
 
     Parameters
     ----------
     tree
-        Any tree; it stays as it is.
+        Any tree; it is not changed.
     changes
         The replacements, by the path of a leaf or of a node within the tree.
 
@@ -152,7 +153,7 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     [{'weight': 5.0, 'bias': 2.0}, 3.0]
     """
     replaced: list[str] = []
-    updated = _updated(tree, "", changes, replaced)
+    updated = _replace_parts(tree, "", changes, replaced)
     for path in changes:
         if replaced.count(path) != 1:
             outer = next((x for x in replaced if not x or path.startswith(f"{x}.")), None)
@@ -163,22 +164,24 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     return updated
 
 
-def _updated(x: Any, path: str, changes: Mapping[str, Any], replaced: list[str]) -> Any:
-    """The part of a tree at a path, with replacements, whose paths are added to `found`."""
+def _replace_parts(x: Any, path: str, changes: Mapping[str, Any], replaced: list[str]) -> Any:
+    """Replace parts of the subtree at `path`; add the paths of replaced parts to `replaced`."""
     if path in changes:
         replaced.append(path)
         return changes[path]
-    own = parts(x)
+    own = named_children(x)
     if not own:
         return x
     start = f"{path}." if path else ""
-    children = [_updated(child, start + name, changes, replaced) for name, child in own.items()]
-    node, keys, _ = opened(x)
-    return closed(node, keys, children)
+    children = [
+        _replace_parts(child, start + name, changes, replaced) for name, child in own.items()
+    ]
+    node, keys, _ = open_node(x)
+    return build_node(node, keys, children)
 
 
-def size(tree: Any) -> int:
-    """The number of numbers in a tree, such as a model's parameter count.
+def size(tree: PyTree) -> int:
+    """Count the numbers in a tree, such as the parameters of a model.
 
     Examples
     --------
@@ -189,8 +192,8 @@ def size(tree: Any) -> int:
     return sum(math.prod(np.shape(x)) for x in leaves(tree))
 
 
-def summary(tree: Any) -> str:
-    """A table of a tree: the path, shape, dtype, count and bytes of each leaf, and of all.
+def summary(tree: PyTree) -> str:
+    """Return a table of a tree: the path, shape, dtype, count and bytes of each leaf, and totals.
 
     Examples
     --------
@@ -213,7 +216,7 @@ def summary(tree: Any) -> str:
 
 
 def all_close(
-    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    a: PyTree, b: PyTree, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """Whether two trees have the same structure and shapes, and nearly the same numbers.
 
@@ -222,7 +225,7 @@ def all_close(
     a, b
         Trees of arrays and numbers.
     rtol, atol, equal_nan
-        As in `numpy.allclose`.
+        See `numpy.allclose`.
 
     Examples
     --------
@@ -233,7 +236,7 @@ def all_close(
     False
     """
     try:
-        pairs = beside(a, b)
+        pairs = zip_leaves(a, b)
     except ValueError:
         return False
     return all(

@@ -1,9 +1,9 @@
 """Ownership of arrays: nobody changes one that is on a tape or has been handed out.
 
-An array that comes in is copied once (`owned_copy`), unless a marker says that it is ours. Its
-flags cannot say so: an array that is read-only and owns its data may have a writeable view. An
-array that goes out is a read-only view of read-only memory: of an array that is held
-(`readonly_view`), or of a new one (`readonly_array`). No function of NumPy writes to it, except for
+An array that comes in is copied once (`owned_copy`), unless a marker says that the package made
+it. Flags cannot say so: an array that is read-only and owns its data may have a writeable view. An
+array that goes out is a read-only view of read-only memory: of an array that the package holds
+(`readonly_view`), or of a new array (`readonly_array`). No function of NumPy writes to it, except
 ``ufunc.at`` before NumPy 2.5, and NumPy refuses to make it writeable.
 
 In this module flags are set by position, which takes half the time.
@@ -40,7 +40,7 @@ class Unchanging:
         return self
 
 
-# The size in bytes from which copying takes longer than marking an array as ours.
+# The size in bytes from which copying an array takes longer than marking it.
 LARGE = 1 << 14
 
 
@@ -49,14 +49,14 @@ class _Ours(np.ndarray[Any, Any]):
 
 
 def owned_copy(x: Any) -> Any:
-    """A value that the package may hold: nothing that the caller does to `x` affects it.
+    """Return a copy that the package may hold: changes to `x` do not affect it.
 
     Parameters
     ----------
     x
-        An array, which is copied unless it is marked as ours, or an option of an op: lists become
-        tuples, sets frozen sets, and dicts read-only ones, at any depth. Functions, classes and
-        immutable objects stay themselves. Other objects are copied deeply.
+        An array, which is copied unless the package marked it, or an option of an op: lists become
+        tuples, sets become frozen sets, and dicts become read-only dicts, at any depth. Functions,
+        classes and immutable objects are returned themselves. Other objects are copied deeply.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def owned_copy(x: Any) -> Any:
     kind = type(x)
     if kind is ndarray:
         if x.nbytes >= LARGE and _is_ours(x):
-            # the caller may set the shape, dtype and strides of its own object
+            # a view, since the caller may set the shape, dtype and strides of its object
             return x.view()
         x = x.copy("K")
         x.setflags(False)
@@ -75,15 +75,15 @@ def owned_copy(x: Any) -> Any:
         return x
     if kind is list or kind is tuple:
         return tuple([owned_copy(part) for part in x])
-    return _copied_object(x)
+    return _copy_object(x)
 
 
 def readonly_view(x: Any) -> Any:
-    """A value that the package or the caller holds, for others to read.
+    """Return a read-only view of a value that the package or the caller holds.
 
     An array is a new object, so setting its shape, dtype or strides affects no other. Lists,
-    tuples, sets and dicts are new too, with such arrays in them at any depth. Everything else stays
-    itself.
+    tuples, sets and dicts are new too, with such arrays in them at any depth. Any other object is
+    returned itself.
     """
     kind = type(x)
     if kind is ndarray:
@@ -97,11 +97,11 @@ def readonly_view(x: Any) -> Any:
     return x._make(map(readonly_view, x)) if isinstance(x, tuple) and hasattr(x, "_make") else x
 
 
-def readonly_array(x: Any) -> Array:
-    """A new array or number, as an array to hand out: read-only, as its memory is.
+def readonly_array(x: object) -> Array:
+    """Turn a new array or number into a read-only array of read-only memory, to hand out.
 
-    A large array is marked as ours, so that `owned_copy` need not copy it. A view is copied, unless
-    its base has this mark.
+    A large array is marked, so that `owned_copy` need not copy it. A view is copied, unless its
+    base has the mark.
     """
     if type(x) is not ndarray:
         x = np.asarray(x)
@@ -109,20 +109,20 @@ def readonly_array(x: Any) -> Array:
         if _is_ours(x):
             return x.view()
         x = x.copy("K")
-    x.setflags(False)
+    x.setflags(False)  # type: ignore[call-arg]
     if x.nbytes < LARGE:
-        return x.view()  # type: ignore[no-any-return]
+        return x.view()
     # twice, since NumPy takes the base of a view's base where that has the class of the view
-    return x.view(_Ours).view(_Ours).view(ndarray)  # type: ignore[no-any-return]
+    return x.view(_Ours).view(_Ours).view(ndarray)
 
 
-def settled(x: Any) -> Any:
-    """A new leaf: a record itself, or else a new array, read-only."""
+def as_readonly_leaf(x: Any) -> Any:
+    """Return a record itself, and any other new leaf as a read-only array."""
     return x if is_record(x) else readonly_array(x)
 
 
 def _is_ours(x: Array) -> bool:
-    """Whether an array is, or is a view of, one that `readonly_array` marked."""
+    """Whether `readonly_array` marked an array, or the array of which it is a view."""
     base = x.base
     return type(base) is _Ours or (type(base) is ndarray and type(base.base) is _Ours)
 
@@ -131,7 +131,7 @@ def _is_ours(x: Array) -> bool:
 
 
 class _ReadOnlyDict(dict[Any, Any]):
-    """A dict that is never changed."""
+    """A dict that refuses changes."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("an option is never changed; change a copy: dict(option)")
@@ -156,8 +156,8 @@ _CONSTANT: frozenset[Any] = frozenset(
 )
 
 
-def _copied_object(x: Any) -> Any:
-    """An option that is neither an array nor a plain container."""
+def _copy_object(x: Any) -> Any:
+    """Copy an option that is neither an array nor a plain container."""
     if isinstance(x, np.ndarray):
         x = x.copy("K")
         x.setflags(write=False)
@@ -166,7 +166,7 @@ def _copied_object(x: Any) -> Any:
         return x._make(map(owned_copy, x))
     if isinstance(x, set):
         return frozenset(map(owned_copy, x))
-    if isinstance(x, type | Enum | np.generic | np.dtype) or _is_own(x):
+    if isinstance(x, type | Enum | np.generic | np.dtype) or _is_package_object(x):
         return x
     if isinstance(x, Mapping):
         return _ReadOnlyDict({name: owned_copy(part) for name, part in x.items()})
@@ -179,8 +179,8 @@ def _copied_object(x: Any) -> Any:
         ) from error
 
 
-def _is_own(x: Any) -> bool:
-    """Whether an object is of a class of this package, whose objects never change."""
+def _is_package_object(x: Any) -> bool:
+    """Whether x belongs to a class of this package whose objects never change."""
     kind: Any = type(x)
     return hasattr(kind, "__tree_leaf__") or hasattr(kind, "__compiled__")
 

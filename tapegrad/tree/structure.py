@@ -11,18 +11,19 @@ import attrs
 import numpy as np
 
 from tapegrad.errors.words import as_text
+from tapegrad.types import PyTree
 
-# what is given and comes back as a tree of the same type; bound, so that checkers see
-# through lambdas, whose arguments have no types
+# A function that returns a tree of the same type as its argument. The bound lets checkers see
+# through lambdas, whose arguments have no types.
 Tree = TypeVar("Tree", bound=Any)
 
 
-# the types of most leaves, known at once; `tapegrad.core.tensor` adds that of records
+# The types of most leaves, which are recognized at once; `tapegrad.core.tensor` adds `Tensor`.
 ARRAYS: set[type] = {np.ndarray}
 LEAVES: set[type] = {np.ndarray, float, int, str, bool, complex, type(None)}
 
 
-def is_record(x: Any) -> bool:
+def is_record(x: object) -> bool:
     """Whether x is a record of a tape: a Tensor."""
     return type(x) is not np.ndarray and type(x) in ARRAYS
 
@@ -36,10 +37,10 @@ class Structure:
     node
         The container's type, or None for a leaf.
     keys
-        A dict's keys, in order, or the field names of an attrs class or a dataclass; of a static
-        part (see `fields_of`) that part itself; empty elsewhere.
+        The keys of a dict, in order, or the field names of an attrs class or a dataclass. For a
+        static part (see `init_fields`) the part itself. Empty elsewhere.
     children
-        The structures of what it contains.
+        The structures of the node's children.
 
     Examples
     --------
@@ -60,38 +61,40 @@ class Structure:
 
     @property
     def is_static(self) -> bool:
-        """Whether it is that of a static part of a tree."""
+        """Whether the node is static: it holds no leaves and is compared by content."""
         return hasattr(self.node, "__tree_static__")
 
     def __repr__(self) -> str:
-        return written(self, repeat("*"), as_text, _called)
+        return format_structure(self, repeat("*"), as_text, _format_call)
 
 
 LEAF = Structure(None)
 
 
-def _called(node: type, parts: Sequence[str]) -> str:
-    """The text of a record without the names of its fields."""
+def _format_call(node: type, parts: Sequence[str]) -> str:
+    """Return the text of a record, without the names of its fields."""
     return f"{node.__name__}({', '.join(parts)})"
 
 
-def written(
+def format_structure(
     structure: Structure,
     leaves: Iterator[str],
-    of: Callable[[Any], str],
-    call: Callable[[Any, Sequence[str]], str],
+    format_key: Callable[[Any], str],
+    format_call: Callable[[Any, Sequence[str]], str],
 ) -> str:
-    """The text of a tree, which is not put together for that.
+    """Return the text of a tree, from its structure and the texts of its leaves.
 
     Parameters
     ----------
-    structure, leaves
-        The tree, and the texts of its leaves, which are taken.
-    of
-        Gives the text of a dict's key, or of a static part.
-    call
-        Gives the text of a record or of a tuple with names, from its class and the texts of its
-        parts.
+    structure
+        The structure of the tree.
+    leaves
+        The texts of the leaves; one is taken for each leaf.
+    format_key
+        Returns the text of a dict's key, or of a static part.
+    format_call
+        Returns the text of a record or a named tuple, from its class and the texts of its
+        children.
     """
     node = structure.node
     if node is None:
@@ -99,20 +102,20 @@ def written(
     if node is type(None):
         return "None"
     if structure.is_static:
-        return of(structure.keys[0])
-    parts = [written(child, leaves, of, call) for child in structure.children]
+        return format_key(structure.keys[0])
+    texts = [format_structure(x, leaves, format_key, format_call) for x in structure.children]
     if node is dict:
-        parts = [f"{of(key)}: {part}" for key, part in zip(structure.keys, parts, strict=True)]
-        return f"{{{', '.join(parts)}}}"
+        pairs = zip(structure.keys, texts, strict=True)
+        return f"{{{', '.join([f'{format_key(key)}: {text}' for key, text in pairs])}}}"
     if node is list:
-        return f"[{', '.join(parts)}]"
+        return f"[{', '.join(texts)}]"
     if node is tuple:
-        return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    return call(node, parts)
+        return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
+    return format_call(node, texts)
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
-    """Take a tree apart.
+def flatten(tree: PyTree) -> tuple[list[Any], Structure]:
+    """Take a tree apart into its leaves and its structure.
 
     Parameters
     ----------
@@ -122,7 +125,7 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     Returns
     -------
     leaves, structure
-        `unflatten` puts them together again. The leaves come in the order of a
+        `unflatten` rebuilds the tree from them. The leaves come in the order of a
         dict's keys and of a class's fields.
 
     Examples
@@ -135,16 +138,16 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     return leaves, _flatten(tree, leaves)
 
 
-def _flatten(tree: Any, leaves: list[Any]) -> Structure:
-    node, keys, children = opened(tree)
+def _flatten(tree: PyTree, leaves: list[Any]) -> Structure:
+    node, keys, children = open_node(tree)
     if node is None:
         leaves.append(tree)
         return LEAF
     return Structure(node, keys, tuple([_flatten(child, leaves) for child in children]))
 
 
-def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
-    """A node's type, keys and children; None for the type of a leaf."""
+def open_node(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
+    """Return the type, the keys and the children of a node; the type of a leaf is None."""
     node: Any = type(tree)
     if node in ARRAYS:
         return None, (), ()
@@ -154,7 +157,7 @@ def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
         return node, tuple(tree), tuple(tree.values())
     if tree is None:
         return node, (), ()
-    record = _record_class(node)
+    record = _class_fields(node)
     if record is None:
         return (node, (), tree) if is_named_tuple(node) else (None, (), ())
     keys, _, is_partial = record
@@ -166,18 +169,18 @@ def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _record_class(node: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
-    """The fields of a class as `fields_of` has them, and whether its objects have more."""
-    fields = fields_of(node)
+def _class_fields(node: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool] | None:
+    """Return the names and arguments of `init_fields`, and whether the class has more fields."""
+    fields = init_fields(node)
     if fields is None:
         return None
     names, arguments = tuple([x for x, _ in fields]), tuple([y for _, y in fields])
     return names, arguments, len(fields) < len(getattr(node, "__attrs_attrs__", ()))
 
 
-def parts(tree: Any) -> dict[str, Any] | None:
-    """A node's children by their names in paths; None for a leaf."""
-    node, keys, children = opened(tree)
+def named_children(tree: PyTree) -> dict[str, Any] | None:
+    """Return the children of a node by their names in paths; None for a leaf."""
+    node, keys, children = open_node(tree)
     if node is None:
         return None
     shallow = Structure(node, keys, (LEAF,) * len(children))
@@ -185,7 +188,7 @@ def parts(tree: Any) -> dict[str, Any] | None:
 
 
 def _refuse_computed(record: Any) -> None:
-    """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
+    """Raise for a Tensor in a field that ``__init__`` does not take, since it would be lost."""
     for field in type(record).__attrs_attrs__:
         if not field.init and is_record(getattr(record, field.name, None)):
             raise TypeError(
@@ -195,11 +198,12 @@ def _refuse_computed(record: Any) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
-    """The fields of an attrs class or a dataclass, with their names in ``__init__``.
+def init_fields(node: Any) -> tuple[tuple[str, str], ...] | None:
+    """Return the fields of an attrs class or a dataclass, with their names in ``__init__``.
 
-    None for any other class, and for those of tapegrad that are leaves. A class with
-    ``__tree_static__`` has none: its objects, compared by content, are a part of the structure.
+    The result is None for any other class, and for the classes of tapegrad that are leaves. A
+    class with ``__tree_static__`` has no fields: its objects belong to the structure, and are
+    compared by content.
 
     Raises
     ------
@@ -216,7 +220,7 @@ def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
         return None
     if is_attrs:
         return tuple([(field.name, field.alias) for field in node.__attrs_attrs__ if field.init])
-    # not imported above, because it takes long to import
+    # imported here, since it takes long to import
     import dataclasses
 
     names = [field.name for field in dataclasses.fields(node)]
@@ -237,19 +241,19 @@ def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
 
 
 def is_named_tuple(node: type) -> bool:
-    """Whether a class is a NamedTuple."""
+    """Whether a class is a named tuple."""
     return issubclass(node, tuple) and hasattr(node, "_fields")
 
 
-def unflatten(structure: Structure, leaves: Any) -> Any:
-    """Put a tree together.
+def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
+    """Rebuild a tree from its structure and leaves.
 
     Parameters
     ----------
     structure
-        From `flatten`.
+        A structure from `flatten`.
     leaves
-        The leaves, as many as the structure has places.
+        One leaf for each place of the structure, in order.
 
     Returns
     -------
@@ -260,7 +264,7 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     ValueError
         If there are more or fewer leaves than the structure has places.
     TypeError
-        If the structure is not one.
+        If `structure` is not a `Structure`.
 
     Examples
     --------
@@ -281,15 +285,15 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     return tree
 
 
-def _unflatten(structure: Structure, leaves: Any) -> Any:
+def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     node = structure.node
     if node is None:
         return next(leaves)
-    return closed(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
+    return build_node(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
 
 
-def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
-    """A node with these children; the counterpart of `opened`."""
+def build_node(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
+    """Build a node from the parts that `open_node` returns."""
     if node is list:
         return children
     if node is tuple:
@@ -302,12 +306,12 @@ def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
         return keys[0]
     if is_named_tuple(node):
         return node(*children)
-    record = _record_class(node)
+    record = _class_fields(node)
     return node(**dict(zip(record[1] if record else (), children, strict=True)))
 
 
-def leaves(tree: Any) -> list[Any]:
-    """The leaves of a tree, in the order of `flatten`.
+def leaves(tree: PyTree) -> list[Any]:
+    """Return the leaves of a tree, in the order of `flatten`.
 
     Examples
     --------
@@ -322,16 +326,16 @@ K = TypeVar("K", bound=type)
 
 
 def immutable(cls: K) -> K:
-    """A frozen class whose records say, where a field is set, how to make a new one."""
+    """Make the error of setting a field of a frozen class say how to make a new record."""
 
-    def refuse(record: Any, name: str, value: Any) -> NoReturn:
-        # what makes records is no tree of arrays
+    def refuse(record: object, name: str, value: object) -> NoReturn:
+        # a class that makes records, such as a layer, is no tree of arrays
         change = f"attrs.evolve(old, {name}=...)"
         if not hasattr(cls, "init"):
             change = f'tg.tree.update(old, {{"{name}": ...}})'
         message = f"{cls.__name__} is immutable; write new = {change}"
         error = attrs.exceptions.FrozenInstanceError()
-        # the class of attrs takes no message of ours
+        # the class of attrs takes no message
         AttributeError.__init__(error, message)
         raise error
 
@@ -340,23 +344,25 @@ def immutable(cls: K) -> K:
     return cls
 
 
-def substituted(leaves: Sequence[Any], places: Iterable[int], others: Iterable[Any]) -> list[Any]:
-    """A copy of the leaves, with others in these places."""
-    filled = list(leaves)
-    for i, x in zip(places, others, strict=True):
-        filled[i] = x
-    return filled
+def replace_leaves(
+    leaves: Sequence[Any], positions: Iterable[int], others: Iterable[Any]
+) -> list[Any]:
+    """Return a copy of the leaves, with others at the given positions."""
+    replaced = list(leaves)
+    for i, x in zip(positions, others, strict=True):
+        replaced[i] = x
+    return replaced
 
 
 def is_frozen(node: Any) -> bool:
-    """Whether the fields of a class's objects cannot be set: by attrs, by `immutable`, or so."""
+    """Whether the fields of a class's objects cannot be set, as attrs or `immutable` make it."""
     setter, own = node.__setattr__, getattr(node, "__dataclass_params__", None)
     by_attrs = setter is Structure.__setattr__ or hasattr(setter, "of_frozen")
     return by_attrs or (own is not None and own.frozen)
 
 
-def paths(tree: Any) -> list[str]:
-    """The path of each leaf: keys, field names and positions, joined by dots.
+def paths(tree: PyTree) -> list[str]:
+    """Return the path of each leaf: keys, field names and positions, joined by dots.
 
     Examples
     --------
@@ -367,22 +373,22 @@ def paths(tree: Any) -> list[str]:
     return structure_paths(flatten(tree)[1])
 
 
-def named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
-    """The leaves of a tree of this name, each with its path; the name may be empty."""
+def named_leaves(tree: PyTree, name: str) -> list[tuple[str, Any]]:
+    """Return the leaves of a tree, each after its path, which begins with `name` if given."""
     leaves, structure = flatten(tree)
-    return [*zip(paths_within(structure, name), leaves, strict=True)]
+    return [*zip(prefixed_paths(structure, name), leaves, strict=True)]
 
 
-def paths_within(structure: Structure, name: str) -> list[str]:
-    """The path of each place for a leaf in a tree of this name, which may be empty."""
+def prefixed_paths(structure: Structure, name: str) -> list[str]:
+    """Return the path of each place for a leaf; the paths begin with `name`, unless it is empty."""
     return [".".join(filter(None, (name, path))) for path in structure_paths(structure)]
 
 
 def structure_paths(structure: Structure) -> list[str]:
-    """The path of each place for a leaf, in order; "" for a leaf alone."""
+    """Return the path of each place for a leaf, in order; "" for a leaf alone."""
     if structure.node is None:
         return [""]
-    names = names_of(structure.node, structure.keys, len(structure.children))
+    names = child_names(structure.node, structure.keys, len(structure.children))
     return [
         f"{as_text(name, str)}.{path}" if path else as_text(name, str)
         for name, child in zip(names, structure.children, strict=False)
@@ -390,6 +396,6 @@ def structure_paths(structure: Structure) -> list[str]:
     ]
 
 
-def names_of(node: Any, keys: tuple[Any, ...], n: int) -> Any:
-    """The names in paths of a node's n children; there may be one more, of a static part."""
+def child_names(node: type | None, keys: tuple[Any, ...], n: int) -> Sequence[Any]:
+    """Return the names in paths of a node's n children; a static part has one name more."""
     return keys or getattr(node, "_fields", tuple(range(n)))

@@ -48,9 +48,9 @@ def test_map_refuses_different_structures_and_names_the_first_difference():
 @pytest.mark.parametrize("layer", [tg.nn.Linear(2, 1), tg.nn.Embedding(3, 2)])
 def test_frozen_parameters_are_shared_with_a_function_and_lists_in_them_are_not(layer):
     params = layer.init(0)
-    assert tree.fresh(params) is params
+    assert tree.copy_containers(params) is params
     held = attrs.evolve(params, weight=[params.weight])
-    other = tree.fresh(held)
+    other = tree.copy_containers(held)
     assert other is not held
     assert other.weight is not held.weight
     assert other.weight[0] is params.weight

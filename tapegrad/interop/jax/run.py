@@ -34,7 +34,7 @@ from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.entry import read
 from tapegrad.program.ir import Code, Instruction, Ref, interpreter
 from tapegrad.program.naming import COMPLEX, name_of_op
-from tapegrad.tree.structure import closed, opened, substituted
+from tapegrad.tree.structure import build_node, open_node, replace_leaves
 
 
 def register(jax: Any, structure: tree.Structure) -> None:
@@ -54,7 +54,7 @@ def register_records(jax: Any, records: Iterable[type]) -> None:
         If one of them is not a class of records.
     """
     for node in records:
-        if not isinstance(node, type) or tree.fields_of(node) is None:
+        if not isinstance(node, type) or tree.init_fields(node) is None:
             raise TypeError(
                 f"{node!r} is neither an attrs class nor a dataclass, but a record's is"
             )
@@ -64,7 +64,7 @@ def register_records(jax: Any, records: Iterable[type]) -> None:
     packages = nn.__name__, optim.__name__
     for module in [module for name, module in sys.modules.items() if name.startswith(packages)]:
         for node in vars(module).values():
-            if isinstance(node, type) and attrs.has(node) and tree.fields_of(node) is not None:
+            if isinstance(node, type) and attrs.has(node) and tree.init_fields(node) is not None:
                 _register(jax, node)
 
 
@@ -72,11 +72,11 @@ def _register(jax: Any, node: type) -> None:
     util = jax.tree_util
 
     def flatten(record: Any) -> Any:
-        _, keys, children = opened(record)
+        _, keys, children = open_node(record)
         return [(util.GetAttrKey(key), x) for key, x in zip(keys, children, strict=False)], keys
 
     def unflatten(keys: Any, children: Any) -> Any:
-        return closed(node, keys, [*children])
+        return build_node(node, keys, [*children])
 
     try:
         util.register_pytree_with_keys(node, flatten, unflatten)
@@ -164,13 +164,13 @@ class _Step:
 
         @jax.custom_jvp  # type: ignore[untyped-decorator]
         def f(*xs: Any) -> Any:
-            return self._value(substituted(operands, places, xs))
+            return self._value(replace_leaves(operands, places, xs))
 
         def rule(primals: Any, tangents: Any) -> Any:
             y = f(*primals)
             zero = jax.custom_derivatives.SymbolicZero
             moved = {i: t for i, t in zip(places, tangents, strict=True) if type(t) is not zero}
-            return y, self._slope(moved, y, substituted(operands, places, primals))
+            return y, self._slope(moved, y, replace_leaves(operands, places, primals))
 
         f.defjvp(rule, symbolic_zeros=True)
         return f(*[operands[i] for i in places])
