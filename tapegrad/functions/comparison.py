@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.casting import asarray, read_out, safe_divide, to_array
+from tapegrad.ops.casting import asarray, read_values, safe_divide, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
 
@@ -128,7 +128,7 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     a = to_array(a)
     if a.dtype.kind != "c":
         return np.real(asarray(a))
-    known = read_out(a, "real_if_close of")
+    known = read_values(a, "real_if_close of")
     limit = tol * np.finfo(a.dtype).eps if tol > 1 else tol
     return np.real(a) if np.all(np.abs(known.imag) < limit) else a
 

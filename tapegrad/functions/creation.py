@@ -10,7 +10,13 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.casting import alike, double, fitted, seen, to_array
+from tapegrad.ops.casting import (
+    as_common_dtype,
+    as_double,
+    cast_for_assignment,
+    to_array,
+    values_if_known,
+)
 
 __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
@@ -148,7 +154,9 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     array(2.)
     """
     dtype = to_array(a).dtype if dtype is None else dtype
-    return full(np.shape(a) if shape is None else shape, fitted(fill_value, dtype), dtype)
+    return full(
+        np.shape(a) if shape is None else shape, cast_for_assignment(fill_value, dtype), dtype
+    )
 
 
 def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
@@ -195,7 +203,7 @@ def linspace(
     >>> tg.grad(lambda x: tg.sum(tg.linspace(0, x, 5)))(1.0)
     array(2.5)
     """
-    start, stop = alike(start, stop, beside=(1.0,))
+    start, stop = as_common_dtype(start, stop, beside=(1.0,))
     v, w = _weights(start, stop, num, endpoint)
     whole = stop - start
     # the last one is exactly stop
@@ -226,10 +234,10 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     array([1., 2., 4., 8.])
     """
     # NumPy's results are float64 or wider here, whatever the ends are
-    start, stop = double(start, complex=True), double(stop, complex=True)
+    start, stop = as_double(start, complex=True), as_double(stop, complex=True)
     for end in (start, stop):
         # a program's ends are not known yet: from 0 it returns nan
-        known = seen(end)
+        known = values_if_known(end)
         if known is not None and (known == 0).any():
             raise ValueError("geomspace: no ratios lead to or from 0")
     v, w = _weights(start, stop, num, endpoint)

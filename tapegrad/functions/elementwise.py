@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.declare import function
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import POWERS, positive, power
-from tapegrad.ops.casting import double, floating, stopped, to_array
+from tapegrad.ops.casting import as_double, as_floating, stopped, to_array
 from tapegrad.ops.floating_point import exponent, floor_divide, remainder, rint
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.special import erf
@@ -37,7 +37,7 @@ def float_power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.float_power(x, 3))(2.0)
     array(12.)
     """
-    return power(double(x1, complex=True), double(x2, complex=True))
+    return power(as_double(x1, complex=True), as_double(x2, complex=True))
 
 
 @function(numpy=np.clip, kink="two that tie share equally")
@@ -189,7 +189,7 @@ def silu(x: Any) -> Any:
     >>> tg.silu(np.array([-1e4, 0.0, 1e4]))
     array([   -0.,     0., 10000.])
     """
-    x = floating(x)
+    x = as_floating(x)
     return x * sigmoid(x)
 
 
@@ -213,7 +213,7 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     >>> tg.gelu(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    x = floating(x)
+    x = as_floating(x)
     if approximate:
         # (1 + tanh(z)) / 2, which would cancel; beyond 30 it is 0 or 1, and a cube may overflow
         z = np.clip(x, -30, 30)
@@ -231,7 +231,7 @@ def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.leaky_relu(x, 0.1)))(np.array([-1.0, 0.0, 1.0]))
     array([0.1, 0.1, 1. ])
     """
-    x = floating(x)
+    x = as_floating(x)
     return np.where(np.greater(x, 0), x, slope * x)
 
 
@@ -247,7 +247,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     >>> tg.elu(np.array([-1e4, 0.0, 1.0]))
     array([-1.,  0.,  1.])
     """
-    x = floating(x)
+    x = as_floating(x)
     positive = np.greater(x, 0)
     # for large x the exponential would overflow, and nan would pass back through that branch
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0, x)))

@@ -12,7 +12,7 @@ from tapegrad.declare import function
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.fourier import fft as fft
-from tapegrad.ops.fourier import fft_axes, ifft_axes, irfft_axes, rfft_axes, swapped
+from tapegrad.ops.fourier import fft_axes, ifft_axes, irfft_axes, rfft_axes, swap_norm
 from tapegrad.ops.fourier import ifft as ifft
 from tapegrad.ops.fourier import irfft as irfft
 from tapegrad.ops.fourier import rfft as rfft
@@ -230,7 +230,7 @@ def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     >>> tg.fft.hfft(np.array([1.0, 1j, 0.0]))
     array([ 1.,  3.,  1., -1.])
     """
-    return irfft(np.conj(to_array(a)), n=n, axis=axis, norm=swapped(norm))
+    return irfft(np.conj(to_array(a)), n=n, axis=axis, norm=swap_norm(norm))
 
 
 @function(numpy=np.fft.ihfft)
@@ -243,4 +243,4 @@ def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any
     >>> tg.fft.ihfft(np.array([1.0, 3.0, 1.0, -1.0]))
     array([1.-0.j, 0.+1.j, 0.-0.j])
     """
-    return np.conj(rfft(to_array(a), n=n, axis=axis, norm=swapped(norm)))
+    return np.conj(rfft(to_array(a), n=n, axis=axis, norm=swap_norm(norm)))

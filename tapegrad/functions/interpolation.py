@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.casting import double, number, real
+from tapegrad.ops.casting import as_double, as_real, as_scalar
 from tapegrad.ops.order import piece
 from tapegrad.ops.rows import index_select
 
@@ -72,8 +72,8 @@ def interp(
     >>> tg.grad(lambda x: tg.sum(tg.interp(x, xp, fp)))(x)
     array([ 2., -1.,  0.])
     """
-    x, xp = (double(real(z, f"interp: {name}")) for z, name in ((x, "x"), (xp, "xp")))
-    fp = double(fp, complex=True)
+    x, xp = (as_double(as_real(z, f"interp: {name}")) for z, name in ((x, "x"), (xp, "xp")))
+    fp = as_double(fp, complex=True)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
             "interp: xp and fp must be one-dimensional, not empty, and equally long; "
@@ -81,9 +81,10 @@ def interp(
         )
     if period is not None:
         left = right = None
-        x, xp, fp = _around(x, xp, fp, double(period))
+        x, xp, fp = _around(x, xp, fp, as_double(period))
     left, right = (
-        fp[i] if end is None else double(end, complex=True) for i, end in ((0, left), (-1, right))
+        fp[i] if end is None else as_double(end, complex=True)
+        for i, end in ((0, left), (-1, right))
     )
     if left.ndim or right.ndim:
         raise TypeError(
@@ -103,4 +104,4 @@ def interp(
     own = np.where(is_first, first, last)
     first, last = np.where(alone, 0, first), np.where(alone, 0, last)
     y = np.where(alone, own, first * (1 - t) + last * t)
-    return number(np.where(beyond, right, np.where(before, left, y)))
+    return as_scalar(np.where(beyond, right, np.where(before, left, y)))

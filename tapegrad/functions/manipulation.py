@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.functions.selection import on_axis, take
-from tapegrad.ops.casting import fitted, known, to_array
+from tapegrad.ops.casting import cast_for_assignment, concrete_operand, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.shape import checked_order, expand, stand_in
 
@@ -354,7 +354,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     array([3., 3.])
     """
     a, axis = on_axis(np.atleast_1d(a), axis)
-    repeats = known(repeats)
+    repeats = concrete_operand(repeats)
     if np.ndim(repeats):
         return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     copies = operator.index(repeats)
@@ -442,8 +442,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     array([1, 5, 2, 3])
     """
     arr, axis = on_axis(arr, axis)
-    obj = known(obj)
-    values = fitted(values, arr.dtype)
+    obj = concrete_operand(obj)
+    values = cast_for_assignment(values, arr.dtype)
     values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
     if not isinstance(obj, slice) and np.ndim(obj) == 0:
         values = np.moveaxis(values, 0, axis)
@@ -477,4 +477,4 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     array([1, 3])
     """
     arr, axis = on_axis(arr, axis)
-    return take(arr, np.delete(np.arange(arr.shape[axis]), known(obj)), axis)
+    return take(arr, np.delete(np.arange(arr.shape[axis]), concrete_operand(obj)), axis)

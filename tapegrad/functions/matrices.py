@@ -11,8 +11,15 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.axes import axes_of, check_matrices
-from tapegrad.ops.casting import floating, number, root, squared_size, stop_gradient, to_array
+from tapegrad.ops.axes import check_matrices, normalize_axes
+from tapegrad.ops.casting import (
+    as_floating,
+    as_scalar,
+    sqrt_with_zero_slope,
+    squared_modulus_by_ops,
+    stop_gradient,
+    to_array,
+)
 from tapegrad.ops.decompositions import (
     QRResult,
     SVDResult,
@@ -23,7 +30,7 @@ from tapegrad.ops.decompositions import (
     thin_qr,
     thin_svd,
 )
-from tapegrad.ops.inverses import columns, inv, matrix_rank, pinv, solve
+from tapegrad.ops.inverses import as_columns, inv, matrix_rank, pinv, solve
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.updates import at
 
@@ -43,7 +50,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     of = {"axis": axis, "keepdims": keepdims}
     # the shorter forms have no slope in the order
     if ord == 2 and not isinstance(ord, Tensor) and x.dtype.kind == "f":
-        return root(np.sum(x * x, **of))
+        return sqrt_with_zero_slope(np.sum(x * x, **of))
     size = np.absolute(x)
     if ord == 0:
         return np.sum(np.not_equal(x, 0).astype(size.dtype), **of)
@@ -62,11 +69,11 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
             # tangents in units of subnormal numbers would overflow, and no quotient underflows
             largest = np.maximum(largest, np.finfo(size.dtype).tiny ** 0.7)
         y = _norm_of_vectors(size / largest, ord, axis, keepdims)
-        return number(y * (largest if keepdims else np.squeeze(largest, axis)))
+        return as_scalar(y * (largest if keepdims else np.squeeze(largest, axis)))
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
     total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
     none = np.equal(total, limit)
-    return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
+    return as_scalar(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
 def _largest(size: Any, **options: Any) -> Any:
@@ -145,7 +152,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> tg.grad(tg.norm)(np.zeros(2))
     array([0., 0.])
     """
-    x = floating(x, complex=True)
+    x = as_floating(x, complex=True)
     axes = _axes(axis, x.ndim)
     if len(axes) == 1 or (ord is None and (axis is None or len(axes) == 2)):
         return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
@@ -168,7 +175,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     >>> tg.grad(lambda x: tg.vector_norm(x, ord=1))(np.array([[3.0, -4.0]]))
     array([[ 1., -1.]])
     """
-    x = floating(x, complex=True)
+    x = as_floating(x, complex=True)
     return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
 
 
@@ -183,7 +190,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     array([[ 1.,  0.],
            [ 0., -1.]])
     """
-    x = floating(x, complex=True)
+    x = as_floating(x, complex=True)
     first, last = _axes((-2, -1), x.ndim)
     return _norm_of_matrices(x, ord, (first, last), keepdims)
 
@@ -210,7 +217,7 @@ def cond(x: Any, p: Any = None) -> Any:
     >>> tg.linalg.cond(np.diag([4.0, 2.0])).item()
     2.0
     """
-    x = floating(x, complex=True)
+    x = as_floating(x, complex=True)
     _check_single("cond", p)
     check_matrices("cond", x)
     if 0 in x.shape[-2:]:
@@ -224,7 +231,7 @@ def cond(x: Any, p: Any = None) -> Any:
         y = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
     # as NumPy does: infinite unless the matrix itself has nan
     lost = np.not_equal(y, y) & np.all(np.equal(x, x), axis=(-2, -1))
-    return number(np.where(lost, np.inf, y))
+    return as_scalar(np.where(lost, np.inf, y))
 
 
 @function(numpy=np.linalg.svd, kink="vectors of equal singular values: nan", complex=True)
@@ -378,7 +385,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     >>> tg.jacobian(lambda b: tg.lstsq(np.ones((2, 1)), b)[0])(np.array([1.0, 3.0]))
     array([[0.5, 0.5]])
     """
-    a, b = floating(a, complex=True), floating(b, complex=True)
+    a, b = as_floating(a, complex=True), as_floating(b, complex=True)
     if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
         raise np.linalg.LinAlgError(
             "lstsq takes a matrix, and a vector or a matrix with as many rows; got arrays of "
@@ -394,7 +401,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         rcond = eps
     x = pinv(a, rcond=rcond) @ b
     n, m = a.shape
-    residuals = np.sum(columns(squared_size(b - a @ x), b), axis=0)
+    residuals = np.sum(as_columns(squared_modulus_by_ops(b - a @ x), b), axis=0)
     rank = matrix_rank(a, rtol=rcond).astype(np.int32)
     return x, residuals if n > m else residuals[:0], rank, svdvals(a)
 
@@ -420,7 +427,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     array([0.5, 0.5, 0.5, 0.5])
     """
     a, b = to_array(a), to_array(b)
-    last = () if axes is None else axes_of("tensorsolve", tuple(axes), a.ndim)
+    last = () if axes is None else normalize_axes("tensorsolve", tuple(axes), a.ndim)
     a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
     shape = a.shape[b.ndim :]
     return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)

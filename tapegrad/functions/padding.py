@@ -12,7 +12,7 @@ from tapegrad.functions.creation import array as nested
 from tapegrad.functions.creation import linspace
 from tapegrad.functions.selection import take
 from tapegrad.functions.sorting import median
-from tapegrad.ops.casting import fitted, floating, to_array
+from tapegrad.ops.casting import as_floating, cast_for_assignment, to_array
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["pad"]
@@ -107,7 +107,7 @@ def pad(
         return _with_constants(array, widths, 0 if mode == "empty" else value)
     if mode == "linear_ramp":
         ends = nested(value)
-        as_elements = fitted(ends, array.dtype)
+        as_elements = cast_for_assignment(ends, array.dtype)
         # a ramp of integers may begin between two of them
         ends = ends if array.dtype.kind in "iu" else as_elements
         value = np.broadcast_to(ends, (array.ndim, 2))
@@ -141,7 +141,9 @@ def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
         inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
         shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))
         return scatter(array, shape=shape, index=tuple(inner))
-    values = np.broadcast_to(fitted(nested(constant_values), array.dtype), (array.ndim, 2))
+    values = np.broadcast_to(
+        cast_for_assignment(nested(constant_values), array.dtype), (array.ndim, 2)
+    )
     for axis, width in enumerate(widths):
         shape = array.shape
         before, after = (
@@ -156,7 +158,7 @@ def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
     """Steps from an end value to the first row, which is not included."""
     if rows.dtype.kind not in "iu":
         return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
-    step = (floating(rows[0]) - end) / max(n, 1)
+    step = (as_floating(rows[0]) - end) / max(n, 1)
     places = np.reshape(np.arange(n), (n, *(1,) * (rows.ndim - 1)))
     # integers are rounded down
     return np.floor(places * step + end).astype(rows.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.declare import function
 from tapegrad.functions.creation import array
 from tapegrad.functions.matrices import lstsq
-from tapegrad.ops.casting import floating, real_of, seen, squared_size
+from tapegrad.ops.casting import as_floating, real_of, squared_modulus_by_ops, values_if_known
 from tapegrad.ops.decompositions import eigvals
 
 __all__ = ["poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub"]
@@ -69,11 +69,11 @@ def roots(p: Any) -> Any:
     >>> tg.grad(lambda p: tg.roots(p)[0])(np.array([1.0, -3.0, 2.0]))
     array([-4., -2., -1.])
     """
-    p = floating(array(p), complex=True)
+    p = as_floating(array(p), complex=True)
     if p.ndim != 1:
         raise ValueError(f"roots takes coefficients along one axis, not {p.ndim}")
     zeros = 0
-    known = seen(p)
+    known = values_if_known(p)
     if known is not None:
         places = np.flatnonzero(known)
         if not places.size:
@@ -162,7 +162,7 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
     (array([1.5 , 1.75]), array([0.25]))
     """
     u, v = (_of_one_axis("polydiv", np.atleast_1d(array(p))) for p in (u, v))
-    u, v = floating(u, complex=True), floating(v, complex=True)
+    u, v = as_floating(u, complex=True), as_floating(v, complex=True)
     n, m = len(v), len(u) - len(v) + 1
     quotient, scale = [], 1 / v[0]
     for i in range(m):
@@ -197,7 +197,7 @@ def poly(seq_of_zeros: Any) -> Any:
     >>> tg.grad(lambda x: tg.poly(x)[2])(np.array([1.0, 2.0]))
     array([2., 1.])
     """
-    zeros = floating(array(seq_of_zeros), complex=True)
+    zeros = as_floating(array(seq_of_zeros), complex=True)
     zeros = zeros.astype(float) if zeros.dtype == np.float16 else zeros  # as NumPy's
     if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] > 0:
         zeros = eigvals(zeros)
@@ -313,7 +313,7 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
     >>> tg.polyfit(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), 1).round(12)
     array([2., 1.])
     """
-    x, y = floating(x, complex=True), floating(y, complex=True)
+    x, y = as_floating(x, complex=True), as_floating(y, complex=True)
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0 or not x.size:
         raise ValueError(
             "polyfit takes x with one axis, not empty, y as long, and a degree from 0; got shapes "
@@ -321,6 +321,6 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
         )
     columns = vander(x, deg + 1)
     # the fit is most accurate if the columns are similar in size
-    size = np.sqrt(np.sum(squared_size(columns), axis=0))
+    size = np.sqrt(np.sum(squared_modulus_by_ops(columns), axis=0))
     fit = lstsq(columns / size, y)[0]
     return (fit.T / size).T

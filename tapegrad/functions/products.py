@@ -12,7 +12,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.ops.arithmetic import multiply
-from tapegrad.ops.axes import axes_of
+from tapegrad.ops.axes import normalize_axes
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.product import matmul, moved
 
@@ -51,7 +51,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     else:
         n = operator.index(axes)
         of_a, of_b = range(-n, 0), range(n)
-    of_a, of_b = axes_of("tensordot", of_a, a.ndim), axes_of("tensordot", of_b, b.ndim)
+    of_a, of_b = (
+        normalize_axes("tensordot", of_a, a.ndim),
+        normalize_axes("tensordot", of_b, b.ndim),
+    )
     summed = [a.shape[i] for i in of_a]
     if summed != [b.shape[i] for i in of_b]:
         raise ValueError(

@@ -12,17 +12,24 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tapegrad.arraylike.reading import is_count
 from tapegrad.declare import function
 from tapegrad.ops.casting import (
+    as_floating,
+    as_scalar,
     deviations,
-    floating,
-    number,
-    read_out,
-    root,
-    seen,
-    squared_size,
+    read_values,
+    sqrt_with_zero_slope,
+    squared_modulus_by_ops,
     to_array,
+    values_if_known,
 )
-from tapegrad.ops.partial_reduction import averaged, count, number_of, summed, typed, where_part
-from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.partial_reduction import (
+    cast_if_given,
+    count,
+    count_included,
+    fill_excluded,
+    sum_in_mean_dtype,
+    weighted_average,
+)
+from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, replace_nan, sum
 from tapegrad.ops.rows import max_segments, sum_segments
 from tapegrad.ops.shape import broadcast_to
 
@@ -64,7 +71,7 @@ def var(
     >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
     array([-1.,  1.])
     """
-    a = floating(a, complex=True)
+    a = as_floating(a, complex=True)
     if correction is not None and ddof != 0:
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
@@ -76,11 +83,11 @@ def var(
         mean = np.mean(a, dtype=dtype, **of)
         is_rounded = mean.dtype.kind in "fc"
         apart = deviations(a, mean, functools.partial(np.mean, **of)) if is_rounded else a - mean
-    squares = where_part(squared_size(apart), where, 0, axis)
-    n = number_of(a, axis, keepdims, where)
+    squares = fill_excluded(squared_modulus_by_ops(apart), where, 0, axis)
+    n = count_included(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0)
-    y = averaged(typed(squares, dtype), n, axis, keepdims)
-    return y if dtype is None else number(typed(y, dtype))
+    y = weighted_average(cast_if_given(squares, dtype), n, axis, keepdims)
+    return y if dtype is None else as_scalar(cast_if_given(y, dtype))
 
 
 @function(numpy=np.std, kink="0 where nothing deviates", complex=True)
@@ -106,7 +113,7 @@ def std(
     (array([-0.5,  0.5]), array([0., 0.]))
     """
     options: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
-    return root(var(a, axis, dtype, **options, mean=mean, correction=correction))
+    return sqrt_with_zero_slope(var(a, axis, dtype, **options, mean=mean, correction=correction))
 
 
 @function(numpy=np.average, complex=True)
@@ -143,7 +150,7 @@ def average(
     >>> tg.grad(lambda x: tg.average(x, weights=w))(np.array([1.0, 2.0]))
     array([0.75, 0.25])
     """
-    a = floating(a, complex=True)
+    a = as_floating(a, complex=True)
     count(a, axis)
     if weights is None:
         y = mean(a, axis=axis, keepdims=keepdims)
@@ -163,14 +170,14 @@ def average(
         across = tuple(side if i in axes else 1 for i, side in enumerate(a.shape))
         weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
     weights = weights.astype(np.result_type(a.dtype, weights.dtype))
-    total = summed(weights, axis, keepdims)
-    known = seen(total)
+    total = sum_in_mean_dtype(weights, axis, keepdims)
+    known = values_if_known(total)
     if known is not None and (known == 0).any():
         raise ZeroDivisionError(
             f"average: weights of shape {weights.shape} sum to 0 over axis {axis}; give at least "
             "one another weight, or write the mean you want (np.sum(a * weights) / n)"
         )
-    y = averaged(a * weights, total, axis, keepdims)
+    y = weighted_average(a * weights, total, axis, keepdims)
     return (y, broadcast_to(total.astype(y.dtype), y.shape)) if returned else y
 
 
@@ -208,7 +215,7 @@ def nansum(
     array([1., 0.])
     """
     options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
-    return sum(without_nan(a, 0), axis=axis, **options)
+    return sum(replace_nan(a, 0), axis=axis, **options)
 
 
 @function(numpy=np.nanprod, kink="right with any number of zeros", complex=True)
@@ -230,14 +237,14 @@ def nanprod(
     array([3., 0., 2.])
     """
     options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
-    return prod(without_nan(a, 1), axis=axis, **options)
+    return prod(replace_nan(a, 1), axis=axis, **options)
 
 
 def _but_nan_in(a: Any, dtype: Any) -> Any:
     """A floating array in a dtype, which can then hold nan too."""
     if dtype is not None and np.dtype(dtype).kind not in "fc":
         raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
-    return typed(a, dtype)
+    return cast_if_given(a, dtype)
 
 
 @function(numpy=np.nanmean, complex=True)
@@ -257,7 +264,7 @@ def nanmean(
         return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
     a = _but_nan_in(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
-    return averaged(where_part(without_nan(a, 0), where, 0, axis), n, axis, keepdims)
+    return weighted_average(fill_excluded(replace_nan(a, 0), where, 0, axis), n, axis, keepdims)
 
 
 @function(numpy=np.nanvar, complex=True)
@@ -283,14 +290,16 @@ def nanvar(
         return var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where)
     a = _but_nan_in(a, dtype)
     _check_number(ddof)
-    is_number = where_part(np.equal(a, a), where, False, axis)
+    is_number = fill_excluded(np.equal(a, a), where, False, axis)
     of: Any = {"axis": axis, "keepdims": True, "where": where}
     apart = deviations(a, nanmean(a, **of), functools.partial(nanmean, **of))
     apart = np.where(is_number, apart, 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
-    variance = averaged(squared_size(apart), np.where(too_few, 1, n), axis, keepdims)
-    return number(np.where(too_few, np.nan, variance))
+    variance = weighted_average(
+        squared_modulus_by_ops(apart), np.where(too_few, 1, n), axis, keepdims
+    )
+    return as_scalar(np.where(too_few, np.nan, variance))
 
 
 @function(numpy=np.nanstd, kink="0 where nothing deviates", complex=True)
@@ -311,7 +320,7 @@ def nanstd(
     >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
     array([-0.5,  0. ,  0.5])
     """
-    return root(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
+    return sqrt_with_zero_slope(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
 def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> Any:
@@ -319,11 +328,11 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **options: Any) -> 
     a = to_array(a)
     if a.dtype.kind != "f":
         return extremum(a, axis=axis, **options)
-    y = extremum(without_nan(a, worst), axis=axis, **options)
+    y = extremum(replace_nan(a, worst), axis=axis, **options)
     if options["initial"] is not None:
         return y
     none = all(is_nan(a), axis=axis, keepdims=options["keepdims"])
-    return number(np.where(none, np.nan, y))
+    return as_scalar(np.where(none, np.nan, y))
 
 
 @function(numpy=np.nanmax, kink="ties share equally")
@@ -369,11 +378,11 @@ def _by_segments(name: str, op: Any, data: Any, ids: Any, n: Any) -> Any:
             f"of shape {ids.shape}"
         )
     if n is None:
-        values = read_out(ids, f"{name} without num_segments")
+        values = read_values(ids, f"{name} without num_segments")
         n = builtins.max(int(np.max(values)) + 1, 0) if values.size else 0
     elif not is_count(n):
         raise ValueError(f"{name}: num_segments must be a count from 0, not {n!r}")
-    n, values = int(n), seen(ids)
+    n, values = int(n), values_if_known(ids)
     if values is not None and ((values >= 0) & (values < n)).all():
         return op(data, ids, n)
     ids = ids.astype(np.intp)

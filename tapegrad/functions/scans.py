@@ -8,11 +8,19 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.ops.axes import in_front, kept
+from tapegrad.ops.axes import move_axis_to_front, reduced_shape
 from tapegrad.ops.casting import conjugate_of, to_array
-from tapegrad.ops.partial_reduction import typed
-from tapegrad.ops.reduction import without_nan
-from tapegrad.ops.scan import ZEROS, across, apart, convolve, cumprod, cumsum, part
+from tapegrad.ops.partial_reduction import cast_if_given
+from tapegrad.ops.reduction import replace_nan
+from tapegrad.ops.scan import (
+    ZEROS,
+    convolve,
+    cumprod,
+    cumsum,
+    diff_along_axis,
+    lay_along_axis,
+    slice_along_axis,
+)
 
 __all__ = ["correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d", "nancumprod"]
 __all__ += ["nancumsum", "trapezoid"]
@@ -28,7 +36,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     >>> tg.nancumsum(np.array([1.0, np.nan, 3.0]))
     array([1., 1., 4.])
     """
-    return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
+    return cumsum(replace_nan(a, 0), axis=axis, dtype=dtype)
 
 
 @function(numpy=np.nancumprod, kink=ZEROS, complex=True)
@@ -41,19 +49,19 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     >>> tg.nancumprod(np.array([2.0, np.nan, 3.0]))
     array([2., 2., 6.])
     """
-    return cumprod(without_nan(a, 1), axis=axis, dtype=dtype)
+    return cumprod(replace_nan(a, 1), axis=axis, dtype=dtype)
 
 
 def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial: bool) -> Any:
     """A scan as in the array API: along one axis, with or without an initial element."""
-    x = typed(x, dtype)
+    x = cast_if_given(x, dtype)
     if axis is None and x.ndim > 1:
         raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
     y = scan(x, axis=axis)
     if not include_initial:
         return y
     along = 0 if axis is None else axis
-    return np.concatenate([np.full(kept(y.shape, along), first, y.dtype), y], axis=along)
+    return np.concatenate([np.full(reduced_shape(y.shape, along), first, y.dtype), y], axis=along)
 
 
 @function(numpy=np.cumulative_sum, complex=True)
@@ -100,7 +108,7 @@ def cumulative_prod(
 def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
     """The array joined with others before and after it; numbers are repeated as needed."""
     parts = [to_array(end) for end in ends if end is not None]
-    parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
+    parts = [np.broadcast_to(x, reduced_shape(a.shape, axis)) if x.ndim == 0 else x for x in parts]
     if not parts:
         return a
     return np.concatenate([a, *parts] if ends[0] is None else [parts[0], a, *parts[1:]], axis=axis)
@@ -141,7 +149,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if n > 0:
         a = _joined(a, (prepend, append), axis)
     for _ in range(n):
-        a = apart(a, axis)
+        a = diff_along_axis(a, axis)
     return a
 
 
@@ -167,7 +175,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     >>> tg.ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
     array([0., 3., 5.])
     """
-    a = in_front(to_array(ary), None)
+    a = move_axis_to_front(to_array(ary), None)
     if a.dtype.kind == "b":
         raise TypeError(
             "ediff1d: truth values have no differences; np.diff tells where they change"
@@ -176,8 +184,8 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     for x in parts:
         if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):
             raise TypeError(f"differences of {a.dtype} cannot be joined with {x.dtype}")
-    ends = [in_front(x, None).astype(a.dtype) for x in parts]
-    y = apart(a)
+    ends = [move_axis_to_front(x, None).astype(a.dtype) for x in parts]
+    y = diff_along_axis(a)
     if not ends:
         return y
     return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
@@ -208,8 +216,10 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     normalize_axis_index(axis, y.ndim)
     if x is not None:
         x = to_array(x)
-        dx = across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
-    both = part(y, axis, 1, None) + part(y, axis, None, -1)
+        dx = (
+            lay_along_axis(diff_along_axis(x), y, axis) if x.ndim == 1 else diff_along_axis(x, axis)
+        )
+    both = slice_along_axis(y, axis, 1, None) + slice_along_axis(y, axis, None, -1)
     return np.sum(dx * both / 2.0, axis=axis)
 
 

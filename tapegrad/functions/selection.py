@@ -9,7 +9,13 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.ops.casting import alike, fitted, known, number, to_array
+from tapegrad.ops.casting import (
+    as_common_dtype,
+    as_scalar,
+    cast_for_assignment,
+    concrete_operand,
+    to_array,
+)
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.rows import index_select, pick
 from tapegrad.ops.updates import index_set
@@ -177,7 +183,7 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     ind = np.ravel(_within(ind, a.size, mode))
     if ind.size == 0:
         return np.copy(a)
-    v = np.resize(fitted(v, a.dtype), ind.shape)
+    v = np.resize(cast_for_assignment(v, a.dtype), ind.shape)
     return np.reshape(index_set(np.ravel(a), v, index=ind), a.shape)
 
 
@@ -203,7 +209,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """
     if np.ndim(condition) != 1:
         raise ValueError(f"compress takes a condition with one axis, not {np.ndim(condition)}")
-    return take(a, np.flatnonzero(known(condition)), axis)
+    return take(a, np.flatnonzero(concrete_operand(condition)), axis)
 
 
 @function(numpy=np.extract, complex=True)
@@ -220,7 +226,7 @@ def extract(condition: Any, arr: Any) -> Any:
     >>> tg.grad(lambda t: tg.sum(tg.extract(x > 0, t)))(x)
     array([1., 0., 1.])
     """
-    return take(arr, np.flatnonzero(known(condition)))
+    return take(arr, np.flatnonzero(concrete_operand(condition)))
 
 
 def _typed(x: Any) -> Any:
@@ -295,5 +301,5 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     a = to_array(a)
     if a.dtype.kind not in "iub":
         raise TypeError(f"choose: numbers of choices must be integers, not {a.dtype}")
-    a, *choices = np.broadcast_arrays(a, *alike(*choices))
-    return number(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))
+    a, *choices = np.broadcast_arrays(a, *as_common_dtype(*choices))
+    return as_scalar(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import floating
+from tapegrad.ops.casting import as_floating
 
 __all__ = ["chebval", "hermeval", "hermval", "lagval", "legval", "polyval"]
 list_names(globals(), "polynomial")
@@ -46,7 +46,7 @@ def _series(
         >>> tg.grad(lambda c: tg.sum(tg.polynomial.chebval(x, c)))(c)[0]
         np.float64(2.0)
         """
-        x, c = floating(x, complex=True), np.atleast_1d(floating(c, complex=True))
+        x, c = as_floating(x, complex=True), np.atleast_1d(as_floating(c, complex=True))
         if tensor:
             c = np.reshape(c, (*c.shape, *[1] * x.ndim))
         sums = c[-1], 0

@@ -11,8 +11,16 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.functions.selection import take
-from tapegrad.ops.axes import in_front, kept, lines
-from tapegrad.ops.casting import floating, is_weak, number, read_out, real, seen, to_array
+from tapegrad.ops.axes import move_axes_to_front, move_axis_to_front, reduced_shape
+from tapegrad.ops.casting import (
+    as_floating,
+    as_real,
+    as_scalar,
+    is_weak,
+    read_values,
+    to_array,
+    values_if_known,
+)
 from tapegrad.ops.order import TIES, argwhere, sort
 from tapegrad.ops.reduction import any, mean
 from tapegrad.ops.rows import index_select, sum_segments
@@ -28,7 +36,7 @@ def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """A statistic of lines of an array: nan where they have nan; with axes kept if `keepdims`."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
-    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
+    return np.reshape(y, (*before, *reduced_shape(a.shape, axis))) if keepdims else as_scalar(y)
 
 
 @function(numpy=np.median, kink=TIES)
@@ -43,8 +51,8 @@ def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.median)(np.array([3.0, 1.0, 2.0, 9.0]))
     array([0.5, 0. , 0.5, 0. ])
     """
-    a = real(a, "median: the array")
-    rows = sort(lines(a, axis), axis=0)
+    a = as_real(a, "median: the array")
+    rows = sort(move_axes_to_front(a, axis), axis=0)
     n = len(rows)
     return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
 
@@ -75,7 +83,7 @@ def _checked(q: Any, most: int) -> Any:
     """q as an array; a Python number stays one, since it does not affect dtypes."""
     if np.ndim(q) > 2:
         raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
-    known = seen(q)
+    known = values_if_known(q)
     if known is None:
         return q
     if not ((known >= 0) & (known <= most)).all():
@@ -85,7 +93,7 @@ def _checked(q: Any, most: int) -> Any:
 
 def _in_range(y: Any, q: Any) -> Any:
     """Quantiles, or nan for a q out of range that only the program knows."""
-    if seen(q) is not None or y.dtype.kind != "f":
+    if values_if_known(q) is not None or y.dtype.kind != "f":
         return y
     fits = np.greater_equal(q, 0) & np.less_equal(q, 1)
     return np.where(np.reshape(fits, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
@@ -94,7 +102,7 @@ def _in_range(y: Any, q: Any) -> Any:
 def _floor(place: Any, q: Any, last: Any) -> Any:
     """The index of the element at a position or before it; within bounds for any unknown q."""
     low = place.astype(np.intp)
-    return low if seen(q) is not None else np.minimum(np.maximum(low, 0), last)
+    return low if values_if_known(q) is not None else np.minimum(np.maximum(low, 0), last)
 
 
 def _stepped(rows: Any, q: Any, method: str) -> Any:
@@ -119,7 +127,7 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
 def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
     """A number between two elements, at a share of the way from the first."""
     step = above - below
-    known = seen(step)
+    known = values_if_known(step)
     if known is None or not np.isfinite(known).all():
         # at the first and the last element, an infinite neighbour does not count
         step = np.where(at_end & np.logical_not(np.isfinite(step)), 0, step)
@@ -192,11 +200,11 @@ def quantile(
     >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
     array([0. , 0.5, 0.5])
     """
-    a, q = real(a, "quantile: the array"), _checked(q, 1)
+    a, q = as_real(a, "quantile: the array"), _checked(q, 1)
     if method not in METHODS:
         known = ", ".join(METHODS)
         raise ValueError(f"the method {method!r} is not supported; there are {known}")
-    rows = sort(lines(a, axis), axis=0)
+    rows = sort(move_axes_to_front(a, axis), axis=0)
     return _statistic(_in_range(_interpolated(rows, q, method), q), rows, a, axis, keepdims)
 
 
@@ -217,8 +225,8 @@ def percentile(
 
 def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
     """A floating array, its sorted lines, and the index of each line's last number."""
-    original, a = to_array(a), floating(a)
-    rows = sort(lines(a, axis), axis=0)
+    original, a = to_array(a), as_floating(a)
+    rows = sort(move_axes_to_front(a, axis), axis=0)
     if original.dtype.kind == "b":
         raise TypeError(f"{name}: there is nothing between truth values; write a.astype(float)")
     if len(rows) == 0:
@@ -250,7 +258,9 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     below, above = (np.take_along_axis(rows, i, axis=0) for i in (low, np.minimum(low + 1, last)))
     at_end = np.less_equal(place, 0) | np.greater_equal(place, last)
     y = _in_range(_between(below, above, share, at_end), np.reshape(q, -1))
-    return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
+    return as_scalar(
+        np.reshape(y, (*q.shape, *(reduced_shape(a.shape, axis) if keepdims else last.shape)))
+    )
 
 
 @function(numpy=np.nanpercentile, kink=TIES)
@@ -280,7 +290,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     # of one element or two; the mean is right for infinite ones too
     middle = [np.expand_dims(i, 0) for i in (last // 2, (last + 1) // 2)]
     y = mean(np.take_along_axis(rows, np.concatenate(middle), axis=0), axis=0)
-    return np.reshape(y, kept(a.shape, axis)) if keepdims else number(y)
+    return np.reshape(y, reduced_shape(a.shape, axis)) if keepdims else as_scalar(y)
 
 
 @function(numpy=np.nonzero, complex=True)
@@ -312,7 +322,7 @@ def flatnonzero(a: Any) -> Any:
     >>> tg.flatnonzero(np.array([[0, 1], [2, 0]]))
     array([1, 2])
     """
-    return argwhere(in_front(to_array(a), None))[:, 0]
+    return argwhere(move_axis_to_front(to_array(a), None))[:, 0]
 
 
 @function(numpy=np.bincount)
@@ -347,7 +357,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     if x.dtype.kind not in "iub":
         raise TypeError(f"bincount counts integers, not {x.dtype}")
     minlength = operator.index(minlength)
-    known = read_out(x, "counting what occurs")
+    known = read_values(x, "counting what occurs")
     weights = np.ones(x.shape, np.intp) if weights is None else to_array(weights).astype(float)
     if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
         raise ValueError(
@@ -402,7 +412,7 @@ def unique(
     """
     ar = to_array(ar)
     _, first, inverse, counts = np.unique(
-        read_out(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
+        read_values(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
     )
     asked = (return_index, return_inverse, return_counts)
     more = [x for x, wanted in zip((first, inverse, counts), asked, strict=True) if wanted]
@@ -440,7 +450,7 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
             f"trim_zeros takes an array of one axis, not {filt.ndim}, and trim 'f', 'b' or 'fb', "
             f"not {trim!r}"
         )
-    places = np.flatnonzero(read_out(filt, "trimming zeros"))
+    places = np.flatnonzero(read_values(filt, "trimming zeros"))
     n = filt.shape[0]
     if not places.size:
         return filt[:0]

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.declare import function
 from tapegrad.declare.signature import stack_nested
 from tapegrad.functions.creation import linspace
-from tapegrad.ops.casting import alike, is_weak, to_array
+from tapegrad.ops.casting import as_common_dtype, is_weak, to_array
 
 __all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
 __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
@@ -306,7 +306,7 @@ class Joined:
             return self._directed(parts[0])[parts[1:]]
         if any(isinstance(x, str) for x in parts):
             raise ValueError("a string comes before the arrays that it is for")
-        arrays = alike(*[_ranged(x) if isinstance(x, slice) else _part(x) for x in parts])
+        arrays = as_common_dtype(*[_ranged(x) if isinstance(x, slice) else _part(x) for x in parts])
         # a number has no axis
         are_numbers = [not isinstance(x, slice) and is_weak(x) for x in parts]
         return np.concatenate(

@@ -13,16 +13,16 @@ from tapegrad.arraylike.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.casting import (
-    alike,
+    as_common_dtype,
+    as_double,
+    as_floating,
+    as_real,
     deviations,
-    double,
-    floating,
-    read_out,
-    real,
+    read_values,
     real_of,
-    seen,
     stopped,
     to_array,
+    values_if_known,
 )
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.rows import sum_segments
@@ -84,7 +84,7 @@ def cov(
     array([-0.5,  0. ,  0.5])
     """
     variables = [
-        double(x, complex=True) if dtype is None else to_array(x).astype(dtype)
+        as_double(x, complex=True) if dtype is None else to_array(x).astype(dtype)
         for x in (m, y)
         if x is not None
     ]
@@ -118,10 +118,10 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is None:
             continue
-        weights = real(weights, name)
+        weights = as_real(weights, name)
         if weights.ndim != 1 or weights.shape[0] != n:
             raise ValueError(f"{name}, of shape {weights.shape}, are not for {n} observations")
-        known = seen(weights)
+        known = values_if_known(weights)
         if known is not None:
             if name == "fweights" and (known != np.round(known)).any():
                 raise TypeError("fweights are integers")
@@ -191,19 +191,19 @@ def even_edges(a: Any, bins: int, range: Any = None) -> Any:
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     """The edges of bins: `bins` itself, or computed from the elements, with a gradient to them."""
     if weights is not None:
-        real(weights, "weights")
+        as_real(weights, "weights")
         if weights.shape != a.shape:
             raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     if isinstance(bins, str):
-        known = read_out(a, f"choosing bins as {bins!r}")
+        known = read_values(a, f"choosing bins as {bins!r}")
         if weights is not None:
             raise TypeError(f"bins={bins!r} is not for weighted elements")
         bins = len(np.histogram_bin_edges(known, bins, range)) - 1
     if np.ndim(bins):
-        bins = real(array(bins), "bins")
+        bins = as_real(array(bins), "bins")
         if bins.ndim != 1:
             raise ValueError(f"bins must be a number or an array of one axis, not {bins.ndim}")
-        known = seen(bins)
+        known = values_if_known(bins)
         if known is not None and not (known[:-1] <= known[1:]).all():
             raise ValueError(f"bins must be in ascending order; got {known}")
         return bins
@@ -342,7 +342,7 @@ def histogramdd(
     if isinstance(sample, list | tuple):
         columns = [array(x) for x in sample]
         # numbers are points along one axis
-        columns = alike(*columns) if any(x.ndim for x in columns) else [array(sample)]
+        columns = as_common_dtype(*columns) if any(x.ndim for x in columns) else [array(sample)]
     else:
         sample = to_array(sample)
         if sample.ndim not in (1, 2):
@@ -358,7 +358,7 @@ def histogramdd(
         outside = outside | np.equal(i, n)
         place = place * n + i
     place = np.where(outside, total, place)
-    each = np.ones(place.shape) if weights is None else floating(weights).astype(float)
+    each = np.ones(place.shape) if weights is None else as_floating(weights).astype(float)
     if each.shape != place.shape:
         raise ValueError(f"weights of shape {each.shape} for points of shape {place.shape}")
     sums = np.reshape(sum_segments(each, place, total + 1)[:total], tuple(sides))

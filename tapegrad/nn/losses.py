@@ -12,7 +12,7 @@ from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
-from tapegrad.ops.casting import floating, real, seen, squared, to_array
+from tapegrad.ops.casting import as_floating, as_real, squared_modulus, to_array, values_if_known
 from tapegrad.ops.rows import pick
 from tapegrad.tree.numbers import refuse_unreal
 
@@ -37,13 +37,13 @@ def _errors(name: str, predictions: Any, targets: Any) -> Any:
     targets = _targets_like(name, "predictions", predictions, targets)
     if getattr(predictions, "dtype", np.dtype(float)).kind not in "fc":
         # differences of small or unsigned integers would overflow
-        predictions = floating(predictions)
+        predictions = as_floating(predictions)
     return ops.subtract(predictions, targets)
 
 
 def _check_probabilities(loss: str, targets: Any, most: float) -> None:
     """Raise for targets out of range, unless only a program knows them."""
-    known = seen(targets)
+    known = values_if_known(targets)
     if known is not None and ((known < 0) | (known > most)).any():
         raise ValueError(f"{loss}: targets must be probabilities, from 0 to 1; got {known}")
 
@@ -99,7 +99,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """
     reduced = _reduction(reduction)
     errors = _errors("mse_loss", predictions, targets)
-    return reduced((squared if errors.dtype.kind == "c" else ops.square)(errors))
+    return reduced((squared_modulus if errors.dtype.kind == "c" else ops.square)(errors))
 
 
 @at_users_line
@@ -199,8 +199,8 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     reduced = _reduction(reduction)
     name = "binary_cross_entropy_loss"
     refuse_unreal(name, (logits, targets))
-    logits = floating(logits)
-    targets = real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
+    logits = as_floating(logits)
+    targets = as_real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
     _check_probabilities(name, targets, 1)
     # for a target of 0 or 1, the term that is not 0 keeps its digits
     return reduced(targets * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits))
@@ -240,7 +240,7 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """
     reduced = _reduction(reduction)
     refuse_unreal("kl_loss", (logits, targets))
-    targets = real(_targets_like("kl_loss", "logits", logits, targets))
+    targets = as_real(_targets_like("kl_loss", "logits", logits, targets))
     # those of a softmax may be a little above 1
     _check_probabilities("kl_loss", targets, 1.01)
     logs = ops.log(ops.where(ops.greater(targets, 0), targets, 1))
@@ -330,7 +330,7 @@ def accuracy(logits: Any, targets: Any) -> Any:
     >>> tg.nn.accuracy(np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([1, 1])).item()
     0.5
     """
-    n, known = _classes("accuracy", logits, targets), seen(targets)
+    n, known = _classes("accuracy", logits, targets), values_if_known(targets)
     if known is not None and ((known < 0) | (known >= n)).any():
         raise IndexError(
             f"accuracy: a target is not one of the {n} classes: targets go from 0 to {n - 1}; "

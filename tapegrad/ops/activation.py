@@ -11,10 +11,10 @@ from tapegrad.core.broadcasting import sums
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
-from tapegrad.ops.casting import deviations, floating, onto, stopped
+from tapegrad.ops.casting import apply_into, as_floating, deviations, stopped
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
-from tapegrad.ops.reduction import reduced_batch, unreduced
+from tapegrad.ops.reduction import reduce_each_example, restore_reduced_axes
 
 __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus", "standardize"]
 
@@ -64,7 +64,7 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     if type(x) is not np.ndarray or x.dtype.char not in ONE:
-        x = floating(x)
+        x = as_floating(x)
         if x.dtype.char == "e":
             return sigmoid(x.astype(np.float32)).astype(np.float16)
     char = x.dtype.char
@@ -83,7 +83,7 @@ def sigmoid_derivative(x: Any) -> Any:
 
     In a program it shares the exponential of the `sigmoid`.
     """
-    x = floating(x)
+    x = as_floating(x)
     wide = x.astype(np.float32) if x.dtype.char == "e" else x
     char = wide.dtype.char
     grown = np.exp(np.minimum(wide, _LARGEST[char]))
@@ -104,7 +104,7 @@ def softplus(x: Any) -> Any:
     >>> tg.grad(tg.softplus)(0.0)
     array(0.5)
     """
-    x = floating(x)
+    x = as_floating(x)
     small = np.exp(-np.absolute(x))
     return np.maximum(x, 0) + np.log1p(small)
 
@@ -148,7 +148,7 @@ def _powers(a: Any, axis: Any) -> tuple[Any, Any, Any]:
     most, big = stopped(_largest(a, axis)), np.finfo(a.dtype).max
     # an infinity less itself would be nan
     shifted = a - np.minimum(np.maximum(most, -big), big)
-    powers = onto(shifted, np.exp, shifted)
+    powers = apply_into(shifted, np.exp, shifted)
     total = np.sum(powers, axis=axis, keepdims=True)
     # the largest is 1, unless all are -inf: then there is no logarithm of 0 to warn of
     return powers, np.where(np.equal(total, 0), 1, total), most
@@ -158,10 +158,12 @@ def _logsumexp_vjp(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = Fa
     """g * softmax(a): 0 where all is -inf, nan where something is inf."""
     # not exp(a - y): the rounding error of y may be as large as the differences
     powers, total, _ = _powers(a, axis)
-    return onto(powers, np.multiply, powers, unreduced(g, a, axis, keepdims) / total)
+    return apply_into(
+        powers, np.multiply, powers, restore_reduced_axes(g, a, axis, keepdims) / total
+    )
 
 
-@op(_logsumexp_vjp, batch=reduced_batch, composite=True)
+@op(_logsumexp_vjp, batch=reduce_each_example, composite=True)
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
 
@@ -175,7 +177,7 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    _, total, most = _powers(floating(a), axis)
+    _, total, most = _powers(as_floating(a), axis)
     y = np.log(total) + most
     return y if keepdims else np.squeeze(y, axis=axis)
 
@@ -197,14 +199,14 @@ def _dots(x1: Any, x2: Any, axis: Any) -> Any:
 def _softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     """y * (g - sum(g * y))."""
     c = g - _dots(g, y, axis)
-    return onto(c, np.multiply, y, c)
+    return apply_into(c, np.multiply, y, c)
 
 
 def _log_softmax_vjp(g: Any, y: Any, a: Any, axis: Any = -1) -> Any:
     """g - exp(y) * sum(g)."""
     share = np.exp(y)
-    share = onto(share, np.multiply, share, _sums(g, axis))
-    return onto(share, np.subtract, g, share)
+    share = apply_into(share, np.multiply, share, _sums(g, axis))
+    return apply_into(share, np.subtract, g, share)
 
 
 # Exponentials of numbers up to this, and their reciprocals, can be summed without overflow, as
@@ -230,7 +232,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     >>> tg.softmax(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    a = floating(a)
+    a = as_floating(a)
     if type(a) is np.ndarray and a.dtype.char in ONE and a.size >= _MANY and a.max() <= _MODEST:
         # most of the time would go into finding the largest number of each row, which is not needed
         weights = np.exp(a)
@@ -238,8 +240,8 @@ def softmax(a: Any, axis: Any = -1) -> Any:
         if total.min() >= 1 / _MODEST:
             return np.divide(weights, total, weights)
     weights = a - _largest(a, axis)
-    weights = onto(weights, np.exp, weights)
-    return onto(weights, np.divide, weights, _sums(weights, axis))
+    weights = apply_into(weights, np.exp, weights)
+    return apply_into(weights, np.divide, weights, _sums(weights, axis))
 
 
 @op(_log_softmax_vjp, batch=_normalised_batch, composite=True)
@@ -252,11 +254,11 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     >>> tg.log_softmax(np.array([0.0, 1e4]))
     array([-10000.,      0.])
     """
-    a = floating(a)
+    a = as_floating(a)
     shifted = a - _largest(a, axis)
     # not as a product with ones: close to 1, the logarithm shows each rounding error
     total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
-    return onto(shifted, np.subtract, shifted, np.log(total))
+    return apply_into(shifted, np.subtract, shifted, np.log(total))
 
 
 def _means(x: Any, axis: Any) -> Any:
@@ -280,10 +282,10 @@ def _standardize_vjp(
     c = _centered(a, axis, center)
     spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
     c = y * (_dots(g, y, axis) / count(y, axis))
-    c = onto(c, np.subtract, g, c)
+    c = apply_into(c, np.subtract, g, c)
     if center:
-        c = onto(c, np.subtract, c, _means(g, axis))
-    return onto(c, np.divide, c, spread)
+        c = apply_into(c, np.subtract, c, _means(g, axis))
+    return apply_into(c, np.divide, c, spread)
 
 
 @op(
@@ -320,10 +322,10 @@ def standardize(a: Any, axis: Any = -1, epsilon: float = 1e-5, *, center: bool =
     >>> tg.standardize(np.array([3.0, 3.0]), center=False).round(3)
     array([1., 1.])
     """
-    a = floating(a)
+    a = as_floating(a)
     if a.dtype == np.float16:
         whole = standardize.forward(a.astype(np.float32), axis, epsilon, center=center)
         return whole.astype(np.float16)
     c = _centered(a, axis, center)
     spread = np.sqrt(_dots(c, c, axis) / count(c, axis) + epsilon)
-    return onto(c, np.divide, c, spread) if center else c / spread
+    return apply_into(c, np.divide, c, spread) if center else c / spread

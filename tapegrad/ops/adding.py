@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.casting import require_room
+from tapegrad.ops.casting import require_dtype_holds
 
 # the dtypes of pairs of numbers, and from how many numbers on they are added in pairs
 _PAIRS = {np.dtype("f"): np.dtype("F"), np.dtype("d"): np.dtype("D")}
@@ -28,7 +28,7 @@ def add_at(y: Any, index: tuple[Any, ...], values: Any, ufunc: Any = np.add) -> 
         # an integer that is out of bounds raises, where ufunc.at would wrap it
         values = np.asarray(values, y.dtype)
     done = "added to" if ufunc is np.add else "combined with"
-    require_room(y.dtype, np.asarray(values).dtype, done)
+    require_dtype_holds(y.dtype, np.asarray(values).dtype, done)
     # add.at reads past the end of values that it has to broadcast itself
     full = np.broadcast_to(values, y[index].shape)
     _combine(ufunc, y, index, np.ascontiguousarray(full) if full.ndim else full)
@@ -61,7 +61,7 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     written[indices] = place
     set_rows(y, indices, added)
     # both assignments write the last of several rows with one index
-    add_lost(y, indices, values, (written.take(indices) != place).nonzero()[0])
+    add_overwritten_rows(y, indices, values, (written.take(indices) != place).nonzero()[0])
 
 
 def add_scaled_rows_into(
@@ -82,21 +82,21 @@ def add_scaled_rows_into(
     set_rows(y, indices, rows)
 
 
-def last_places(indices: Any, n: int) -> Any:
+def last_positions(indices: Any, n: int) -> Any:
     """For each of these indices below n, the position of the last one that equals it."""
     written = np.empty(n, np.intp)
     written[indices] = np.arange(indices.size)
     return written.take(indices)
 
 
-def sum_rows(values: Any, indices: Any, n: int) -> Any:
+def sum_equal_rows(values: Any, indices: Any, n: int) -> Any:
     """The n sums of the rows with equal indices."""
     y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
     add_rows(y, indices, values)
     return y
 
 
-def add_lost(y: Any, indices: Any, values: Any, lost: Any) -> None:
+def add_overwritten_rows(y: Any, indices: Any, values: Any, lost: Any) -> None:
     """`add_rows` for the rows that a later one overwrote; `lost` has their positions."""
     if lost.size:
         # rows that are repeated often are not added one by one
@@ -144,6 +144,6 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
         out = np.array(a, order="C")
     elif out is not a:
         np.copyto(out, a)
-    require_room(out.dtype, values.dtype, "added to")
+    require_dtype_holds(out.dtype, values.dtype, "added to")
     out.reshape(-1)[places] += values.reshape(-1)
     return out

@@ -13,7 +13,7 @@ from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.casting import onto, safe_divide
+from tapegrad.ops.casting import apply_into, safe_divide
 
 __all__ = ["abs", "add", "cbrt", "conj", "conjugate", "divide", "fabs", "heaviside", "imag"]
 __all__ += ["multiply", "negative", "positive", "power", "real", "reciprocal", "sign", "sqrt"]
@@ -148,7 +148,7 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
         ours = type(x1) in (float, complex)
         power = x1 if x2 == 2 else np.power(x1, x2 - 1) if ours else x1 ** (x2 - 1)
         slope = x2 * power
-        return onto(slope, np.multiply, g, slope)
+        return apply_into(slope, np.multiply, g, slope)
     flat = np.equal(x2, 0) & np.equal(x1, 0)
     return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
 

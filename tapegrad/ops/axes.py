@@ -19,21 +19,21 @@ def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
     return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
 
 
-def lines(x: Any, axis: Any) -> Any:
+def move_axes_to_front(x: Any, axis: Any) -> Any:
     """The array with an axis, several, or all merged into one, in front of the others."""
     order, n = _order(x.ndim, axis)
     moved = np.transpose(x, order)
     return np.reshape(moved, (math.prod(moved.shape[:n]), *moved.shape[n:]))
 
 
-def from_lines(rows: Any, shape: tuple[int, ...], axis: Any) -> Any:
-    """An array of this shape, given its `lines`."""
+def restore_axes(rows: Any, shape: tuple[int, ...], axis: Any) -> Any:
+    """An array of this shape, given its `move_axes_to_front`."""
     order, _ = _order(len(shape), axis)
     moved = np.reshape(rows, tuple(shape[i] for i in order))
     return np.transpose(moved, tuple(np.argsort(order).tolist()))
 
 
-def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """The shape with the axes reduced to length 1."""
     sides = list(shape)
     axes = (axis,) if type(axis) is int else range(len(sides)) if axis is None else axis
@@ -42,7 +42,7 @@ def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(sides)
 
 
-def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
     """An axis or several, counted from 0; truth values are refused, though they are ints."""
     several = axes if np.iterable(axes) else (axes,)
     if any(isinstance(axis, bool | np.bool) for axis in several):
@@ -59,7 +59,7 @@ def check_matrices(name: str, x: Any, square: bool = False) -> None:
         )
 
 
-def in_front(x: Any, axis: int | None) -> Any:
+def move_axis_to_front(x: Any, axis: int | None) -> Any:
     """The array with the axis first, or flat for None."""
     return np.swapaxes(x, 0, axis) if axis is not None and x.ndim else np.reshape(x, -1)
 
@@ -75,13 +75,13 @@ def on_first_axis(rule: Rule, default: int | None) -> Rule:
         shape = np.shape(arrays[-1])
         if axis is not None and shape and axis % len(shape) == 0:
             return rule(*arrays, **options)
-        c = rule(*[in_front(x, axis) for x in arrays], **options)
+        c = rule(*[move_axis_to_front(x, axis) for x in arrays], **options)
         return np.reshape(c, shape) if axis is None or not shape else np.swapaxes(c, 0, axis)
 
     return along
 
 
-def shifted(y: Any, first: float) -> Any:
+def shift_forward(y: Any, first: float) -> Any:
     """The elements shifted by one along the first axis, with a new first element."""
     head = np.full((1, *y.shape[1:]), first, y.dtype)
     return np.concatenate([head, y])[: y.shape[0]]

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 
-class Hole(enum.Enum):
+class ArrayPosition(enum.Enum):
     """The position of an array in an index."""
 
     HOLE = "array"
@@ -19,7 +19,7 @@ class Hole(enum.Enum):
         return "array"
 
 
-HOLE = Hole.HOLE
+HOLE = ArrayPosition.HOLE
 
 
 @attrs.frozen(eq=False)

@@ -107,22 +107,22 @@ def to_array(x: Any) -> Any:
     return x if type(x) is Tensor else np.asarray(x)
 
 
-def real(x: Any, what: str = "an operand", complex: bool = False) -> Any:
+def as_real(x: Any, what: str = "an operand", complex: bool = False) -> Any:
     """x as an array of real numbers; a TypeError, in which `what` names x, for other numbers."""
     x = to_array(x)
     require_real(x.dtype, what, complex)
     return x
 
 
-def floating(x: Any, complex: bool = False) -> Any:
+def as_floating(x: Any, complex: bool = False) -> Any:
     """x as an array, in float64 unless it is floating, or complex if that is allowed."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
-    x = real(x, complex=complex)
+    x = as_real(x, complex=complex)
     return x if x.dtype.kind in "fc" else x.astype(float)
 
 
-def squared(x: Any) -> Any:
+def squared_modulus(x: Any) -> Any:
     """The square of each absolute value, which is real for complex numbers too."""
     dtype = getattr(x, "dtype", None)
     if type(x) is complex if dtype is None else dtype.kind == "c":
@@ -131,9 +131,9 @@ def squared(x: Any) -> Any:
     return x * x
 
 
-def double(x: Any, complex: bool = False) -> Any:
+def as_double(x: Any, complex: bool = False) -> Any:
     """x as an array in float64 or a wider dtype, or in complex128 if that is allowed."""
-    x = real(x, complex=complex)
+    x = as_real(x, complex=complex)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 
@@ -143,7 +143,7 @@ def is_weak(x: Any) -> bool:
     return type(x._primal if isinstance(x, Tensor) else x) in (int, float, complex)
 
 
-def alike(*xs: Any, beside: Any = ()) -> list[Any]:
+def as_common_dtype(*xs: Any, beside: Any = ()) -> list[Any]:
     """Arrays of one dtype that can hold all numbers, `beside` included; Python numbers are weak."""
     xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
@@ -160,24 +160,24 @@ def real_of(x: Any) -> Any:
     return np.real(x) if x.dtype.kind == "c" else x
 
 
-def squared_size(x: Any) -> Any:
+def squared_modulus_by_ops(x: Any) -> Any:
     """The squares of absolute values, which are real."""
     return np.real(x * np.conj(x)) if x.dtype.kind == "c" else np.square(x)
 
 
-def number(x: Any) -> Any:
+def as_scalar(x: Any) -> Any:
     """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
     return x if x.ndim else x[()]
 
 
-def root(x: Any) -> Any:
+def sqrt_with_zero_slope(x: Any) -> Any:
     """The square root, with a slope of 0 at 0, in the dtype of x."""
     zero = np.equal(x, 0)
-    y = number(np.where(zero, 0, np.sqrt(np.where(zero, 1, x))))
+    y = as_scalar(np.where(zero, 0, np.sqrt(np.where(zero, 1, x))))
     return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
-def onto(own: Any, ufunc: Any, *operands: Any) -> Any:
+def apply_into(own: Any, ufunc: Any, *operands: Any) -> Any:
     """``ufunc(*operands)``, written into `own`, an operand that nobody else refers to.
 
     It has the shape and the dtype of the result. For numbers and Tensors the result is new.
@@ -195,7 +195,7 @@ def deviations(a: Any, average: Any, mean: Callable[[Any], Any]) -> Any:
     Since it is taken off, no gradient needs to pass through the average.
     """
     apart = a - (stopped(average) if type(average) is Tensor else average)
-    return onto(apart, np.subtract, apart, mean(apart))
+    return apply_into(apart, np.subtract, apart, mean(apart))
 
 
 def safe_divide(x1: Any, x2: Any) -> Any:
@@ -204,24 +204,24 @@ def safe_divide(x1: Any, x2: Any) -> Any:
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
 
 
-def known(x: Any) -> Any:
+def concrete_operand(x: Any) -> Any:
     """x, or the value of a Tensor without a gradient, which determines a result's shape."""
     return np.asarray(x) if isinstance(x, Tensor) else x
 
 
-def read_out(x: Any, purpose: str) -> Any:
+def read_values(x: Any, purpose: str) -> Any:
     """The values of x, which determine a shape; unknown inside `compile`, whose error names it."""
     return x._read(purpose) if isinstance(x, Tensor) else x
 
 
-def seen(x: Any) -> Any:
+def values_if_known(x: Any) -> Any:
     """The values of x, for checks; None while a function is compiled and they are unknown."""
     if isinstance(x, Tensor):
         return None if x.origin.compiling else x.value
     return np.asarray(x)
 
 
-def fitted(values: Any, dtype: Any) -> Any:
+def cast_for_assignment(values: Any, dtype: Any) -> Any:
     """Values in the dtype of the array that will hold them."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind not in "fc":
         raise TypeError(
@@ -231,11 +231,11 @@ def fitted(values: Any, dtype: Any) -> Any:
     values = to_array(values)
     require_real(values.dtype, "what is written to an array", True)
     if values.dtype.kind == "c":
-        require_room(np.dtype(dtype), values.dtype, "written to")
+        require_dtype_holds(np.dtype(dtype), values.dtype, "written to")
     return values.astype(dtype)
 
 
-def require_room(dtype: np.dtype[Any], other: np.dtype[Any], done: str) -> None:
+def require_dtype_holds(dtype: np.dtype[Any], other: np.dtype[Any], done: str) -> None:
     """Raise if an array of a dtype cannot hold values of another; `done` is "set in", for one."""
     kind = other.kind
     if (kind == "c" and dtype.kind != "c") or (kind == "f" and dtype.kind not in "fc"):

@@ -15,8 +15,8 @@ from tapegrad.declare.batching import stacked
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors import TraceError
 from tapegrad.ops.axes import check_matrices
-from tapegrad.ops.casting import conjugate_of, real_of, seen
-from tapegrad.ops.inverses import decomposed, of_stacks, on_diagonal, pinv, solve
+from tapegrad.ops.casting import conjugate_of, real_of, values_if_known
+from tapegrad.ops.inverses import diagonal_mask, op_of_stacks, pinv, solve, zeros_like_factors
 from tapegrad.ops.product import adjoint, turned
 
 __all__ = ["cholesky", "eig", "eigh", "eigvals", "eigvalsh", "svdvals"]
@@ -85,17 +85,17 @@ def _gaps(w: Any) -> Any:
     return np.expand_dims(w, -2) - np.expand_dims(w, -1) + np.eye(w.shape[-1], dtype=w.dtype)
 
 
-def within_factor(x: Any) -> Any:
+def halve_diagonal(x: Any) -> Any:
     """The lower triangle with half of the real diagonal, as in the slope of a Cholesky factor."""
-    halved = np.where(on_diagonal(x), real_of(x) / 2, 0)
+    halved = np.where(diagonal_mask(x), real_of(x) / 2, 0)
     return np.where(_below(x, -1), x, halved)
 
 
-def of_triangular_factor(x: Any, upper: bool) -> Any:
+def cotangent_of_triangle(x: Any, upper: bool) -> Any:
     """The cotangent of a triangle that stands for a symmetric matrix, from the whole matrix's."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + adjoint(x), 0)
-    return np.where(on_diagonal(x), real_of(x), both)
+    return np.where(diagonal_mask(x), real_of(x), both)
 
 
 def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
@@ -107,7 +107,7 @@ def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
         return
     total, size = 0.0, 0.0
     for vectors, g in pairs:
-        v, c = seen(vectors), seen(g)
+        v, c = values_if_known(vectors), values_if_known(g)
         if v is None or c is None:
             return
         products = v.conj() * c
@@ -126,10 +126,10 @@ def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
 
 
 def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
-    return lazy_import("tapegrad.ops.triangular", "pulled_by_factor")(y, g, upper)
+    return lazy_import("tapegrad.ops.triangular", "cotangent_from_factor")(y, g, upper)
 
 
-@of_stacks(_cholesky_vjp, numpy=np.linalg.cholesky)
+@op_of_stacks(_cholesky_vjp, numpy=np.linalg.cholesky)
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
 
@@ -164,10 +164,10 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
 
 def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     v = np.linalg.eigh(a, UPLO).eigenvectors
-    return of_triangular_factor(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
+    return cotangent_of_triangle(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
 
 
-@of_stacks(
+@op_of_stacks(
     _eigvalsh_vjp,
     numpy=np.linalg.eigvalsh,
     kink="equal ones: by the vectors that LAPACK takes",
@@ -205,15 +205,15 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
         c = v * diagonal @ adjoint(v)
     else:
         check_phases("eigh", (v, gv))
-        inner = np.where(on_diagonal(v), diagonal, adjoint(v) @ gv / _gaps(w))
+        inner = np.where(diagonal_mask(v), diagonal, adjoint(v) @ gv / _gaps(w))
         c = v @ inner @ adjoint(v)
-    return of_triangular_factor(c, UPLO in "Uu")
+    return cotangent_of_triangle(c, UPLO in "Uu")
 
 
-@of_stacks(
+@op_of_stacks(
     _eigh_vjp,
     results=EighResult,
-    like=decomposed("eigh", lambda n, m: ((n,), (n, n)), real=0),
+    like=zeros_like_factors("eigh", lambda n, m: ((n,), (n, n)), real=0),
     numpy=np.linalg.eigh,
     kink="vectors of equal eigenvalues: nan",
 )
@@ -252,7 +252,7 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     return _of_values(g, *thin_svd(x))
 
 
-@of_stacks(
+@op_of_stacks(
     _svdvals_vjp,
     numpy=np.linalg.svdvals,
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
@@ -303,14 +303,16 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
         if m > n:
             outside = outside + u @ ((gvh - of_v @ vh) / column)
     inner = inner / _gaps(s)
-    return u @ np.where(on_diagonal(inner), diagonal, inner) @ vh + outside
+    return u @ np.where(diagonal_mask(inner), diagonal, inner) @ vh + outside
 
 
-@of_stacks(
+@op_of_stacks(
     _svd_vjp,
     name="svd",
     results=SVDResult,
-    like=decomposed("svd", lambda n, m: ((n, min(n, m)), (min(n, m),), (min(n, m), m)), real=1),
+    like=zeros_like_factors(
+        "svd", lambda n, m: ((n, min(n, m)), (min(n, m),), (min(n, m), m)), real=1
+    ),
     kink="vectors of equal singular values: nan",
     iterates=True,
 )
@@ -325,16 +327,16 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     inner = inner if gq is None else inner - adjoint(gq) @ q
     mirrored = np.where(_below(r), inner, adjoint(inner))
     if r.dtype.kind == "c":
-        mirrored = np.where(on_diagonal(r), np.real(inner), mirrored)
+        mirrored = np.where(diagonal_mask(r), np.real(inner), mirrored)
     right = mirrored @ adjoint(q)
     return adjoint(solve(r, right if gq is None else adjoint(gq) + right))
 
 
-@of_stacks(
+@op_of_stacks(
     _qr_vjp,
     name="qr",
     results=QRResult,
-    like=decomposed("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
+    like=zeros_like_factors("qr", lambda n, m: ((n, min(n, m)), (min(n, m), m))),
 )
 def thin_qr(a: Any) -> Any:
     """The two factors of a matrix with no more columns than rows."""
@@ -346,7 +348,7 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
-@of_stacks(_complement_vjp, iterates=True)
+@op_of_stacks(_complement_vjp, iterates=True)
 def complement(a: Any, of: str = "u") -> Any:
     """Orthonormal columns that span the rest of the space, beside a matrix of full rank.
 
@@ -417,7 +419,7 @@ def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
     eigen: Any = eig(a)
     v = eigen.eigenvectors
-    return _of_eigenbasis(v, np.where(on_diagonal(a), np.expand_dims(g, -1), 0))
+    return _of_eigenbasis(v, np.where(diagonal_mask(a), np.expand_dims(g, -1), 0))
 
 
 @op(
@@ -467,13 +469,13 @@ def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
         gv = gv - conjugate_of(v) * real_of(np.sum(v * gv, axis=-2, keepdims=True))
         inner = turned(v) @ gv / _gaps(w)
     diagonal = 0 if gw is None else np.expand_dims(gw, -2)
-    return _of_eigenbasis(v, np.where(on_diagonal(v), diagonal, inner))
+    return _of_eigenbasis(v, np.where(diagonal_mask(v), diagonal, inner))
 
 
 @op(
     _eig_vjp,
     results=EigResult,
-    like=decomposed("eig", lambda n, m: ((n,), (n, n))),
+    like=zeros_like_factors("eig", lambda n, m: ((n,), (n, n))),
     numpy=np.linalg.eig,
     read=_in_one_dtype,
     kink="vectors of equal eigenvalues: nan",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.indexing import put_back
+from tapegrad.ops.indexing import insert_arrays
 
 # the most products to write down; beyond it everything is paired
 _MOST = 1 << 24
@@ -47,7 +47,7 @@ def pairs(
     return ys[present], xs[present]
 
 
-def of_product(*axes: str) -> Callable[..., Any]:
+def product_pairs(*axes: str) -> Callable[..., Any]:
     """The pairs of a product of stacks whose operands have these axes, of which k is summed."""
 
     def of(k: int, *operands: Any, axis: int = -1) -> Any:
@@ -67,18 +67,18 @@ def of_product(*axes: str) -> Callable[..., Any]:
     return of
 
 
-def of_all_axes(k: int, a: Any, b: Any) -> Any:
+def inner_product_pairs(k: int, a: Any, b: Any) -> Any:
     """The pairs of a sum of the products of all elements."""
     return pairs(["k", "k"], "", k, [(math.prod(np.shape(x)),) for x in (a, b)], (a, b))
 
 
-def of_subscripts(k: int, *operands: Any, subscripts: str, optimize: Any = False) -> Any:
+def einsum_pairs(k: int, *operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The pairs of an einsum."""
     inputs, output = subscripts.split("->")
     return pairs(inputs.split(","), output, k, [np.shape(x) for x in operands], operands)
 
 
-def of_selection(k: int, condition: Any, *sides: Any) -> Any:
+def selection_pairs(k: int, condition: Any, *sides: Any) -> Any:
     """The pairs of a choice between sides; a constant condition says which."""
     if not isinstance(condition, np.ndarray):
         return None
@@ -88,15 +88,15 @@ def of_selection(k: int, condition: Any, *sides: Any) -> Any:
     return ys, np.broadcast_to(np.arange(math.prod(x)).reshape(x), shape).reshape(-1)[ys]
 
 
-def of_update(k: int, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+def update_pairs(k: int, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """The pairs of elements combined with values at an index, which must be a constant."""
     if k == 0:
         each = np.arange(math.prod(np.shape(a)))
         return each, each
-    return _placed(np.shape(a), np.shape(values), put_back(index, arrays), arrays)
+    return _placed(np.shape(a), np.shape(values), insert_arrays(index, arrays), arrays)
 
 
-def of_segments(k: int, values: Any, indices: Any, n: int) -> Any:
+def segment_pairs(k: int, values: Any, indices: Any, n: int) -> Any:
     """The pairs of rows combined by indices, which must be constants."""
     shape = (n, *np.shape(values)[np.ndim(indices) :])
     return _placed(shape, np.shape(values), indices, [indices])

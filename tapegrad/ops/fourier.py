@@ -17,14 +17,14 @@ __all__ = ["fft", "ifft", "irfft", "rfft"]
 _SWAPPED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
-def swapped(norm: Any) -> Any:
+def swap_norm(norm: Any) -> Any:
     """The norm whose forward factor is the backward factor of another, and the reverse."""
     if norm not in _SWAPPED:
         raise ValueError(f"norm must be None, 'backward', 'ortho' or 'forward', not {norm!r}")
     return _SWAPPED[norm]
 
 
-def fitted(c: Any, shape: tuple[int, ...]) -> Any:
+def crop_or_pad(c: Any, shape: tuple[int, ...]) -> Any:
     """An array cropped to a shape, or padded with zeros to it, at the end of each axis."""
     if c.shape == shape:
         return c
@@ -37,7 +37,7 @@ def fitted(c: Any, shape: tuple[int, ...]) -> Any:
 def _back(name: str, g: Any, a: Any, **options: Any) -> Any:
     """The cotangent of an array, by an op on the cotangent of its transform."""
     explicit = {option: x for option, x in options.items() if not (x is None or x is False)}
-    return fitted(apply(OPS[name], (g,), explicit), a.shape)
+    return crop_or_pad(apply(OPS[name], (g,), explicit), a.shape)
 
 
 @linear_op(
@@ -98,7 +98,7 @@ def ifft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 
 def _rfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     s, axes = (a.shape[axis] if n is None else n,), (normalize_axis_index(axis, a.ndim),)
-    return _back("irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
+    return _back("irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_rfft_vjp, numpy=np.fft.rfft, batch=along_axis, adds=True, complex=False)
@@ -118,7 +118,7 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 
 def _irfft_vjp(g: Any, y: Any, a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     s, axes = (y.shape[axis],), (normalize_axis_index(axis, a.ndim),)
-    return _back("rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=True)
+    return _back("rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=True)
 
 
 @linear_op(_irfft_vjp, numpy=np.fft.irfft, batch=along_axis, adds=True)
@@ -185,11 +185,11 @@ def _weighed(c: Any, n: int, axis: int, factor: float, overwrite: bool) -> Any:
     return np.conj(c) * factors
 
 
-def over_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:
+def transform_axes(op: Any, batched: Any, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axes": tuple([i + 1 for i in options["axes"]])})
 
 
-_OVER_AXES: dict[str, Any] = {"batch": over_axes, "adds": True, "composite": True}
+_OVER_AXES: dict[str, Any] = {"batch": transform_axes, "adds": True, "composite": True}
 
 
 @linear_op(
@@ -214,7 +214,7 @@ def ifft_axes(a: Any, s: Any, axes: Any, norm: Any = None) -> Any:
 
 @linear_op(
     lambda g, y, a, s, axes, norm=None, transposed=False: _back(
-        "irfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
+        "irfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=not transposed
     ),
     name="rfftn",
     complex=False,
@@ -233,7 +233,7 @@ def rfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = Fa
 
 @linear_op(
     lambda g, y, a, s, axes, norm=None, transposed=False: _back(
-        "rfft_axes", g, a, s=s, axes=axes, norm=swapped(norm), transposed=not transposed
+        "rfft_axes", g, a, s=s, axes=axes, norm=swap_norm(norm), transposed=not transposed
     ),
     name="irfftn",
     **_OVER_AXES,
@@ -246,7 +246,7 @@ def irfft_axes(a: Any, s: Any, axes: Any, norm: Any = None, transposed: bool = F
     """
     if transposed:
         # conjugated after the other axes, in their memory: so these take the inverse transform
-        a = _steps(fft, a, s[:-1], axes[:-1], swapped(norm))
+        a = _steps(fft, a, s[:-1], axes[:-1], swap_norm(norm))
         a = _weighed(a, s[-1], axes[-1], 0.5, len(axes) > 1)
     else:
         a = _steps(ifft, a, s[:-1], axes[:-1], norm)

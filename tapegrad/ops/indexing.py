@@ -16,9 +16,9 @@ from tapegrad.core.rules import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.ops.adding import add_at, add_rows, sum_rows
+from tapegrad.ops.adding import add_at, add_rows, sum_equal_rows
 from tapegrad.ops.batched_index import HOLE as HOLE
-from tapegrad.ops.batched_index import Hole as Hole  # for pickles
+from tapegrad.ops.batched_index import ArrayPosition as ArrayPosition  # for pickles
 from tapegrad.ops.batched_index import batched_index
 from tapegrad.tree.numbers import refuse_unreal
 
@@ -28,7 +28,7 @@ __all__ = ["getitem"]
 _ENDS = {int, type(None)}
 
 
-def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def extract_arrays(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of an index, and the index with holes for them."""
     parts = index if isinstance(index, tuple) else (index,)
     arrays = []
@@ -74,7 +74,7 @@ def _end(end: Any) -> int:
     return operator.index(end)
 
 
-def put_back(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+def insert_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """The index with the arrays back in their holes."""
     if not arrays:
         return index
@@ -87,9 +87,9 @@ def may_repeat(arrays: tuple[Any, ...]) -> bool:
     return bool(arrays) and any(x.dtype.kind != "b" and x.size > 1 for x in arrays)
 
 
-def with_arrays(index: Any, *operands: Any, **options: Any) -> tuple[tuple[Any, ...], Any]:
+def bind_index(index: Any, *operands: Any, **options: Any) -> tuple[tuple[Any, ...], Any]:
     """The operands and options of an op at an index, whose arrays are further operands."""
-    arrays, template = taken_out(index)
+    arrays, template = extract_arrays(index)
     return (*operands, *arrays), {**options, "index": template}
 
 
@@ -98,14 +98,14 @@ def _getitem_vjp(i: int, g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any,
     return apply(scatter, (g, *arrays), {"shape": a.shape, "index": index})
 
 
-def add_taken(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
+def add_at_index(known: Any, g: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> None:
     """``known[index] += g``, adding all where an element was taken more than once."""
     if not may_repeat(arrays):
-        known[put_back(index, arrays)] += g
+        known[insert_arrays(index, arrays)] += g
     elif index == (HOLE,) and known.flags.c_contiguous:
         add_rows(known, arrays[0], g)
     else:
-        add_at(known, put_back(index, arrays), g)
+        add_at(known, insert_arrays(index, arrays), g)
 
 
 def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
@@ -119,9 +119,9 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
 @linear_op(
     each_operand=EachOperand(_getitem_vjp, last=0),
     numpy=operator.getitem,
-    read=lambda a, index: with_arrays(index, a),
+    read=lambda a, index: bind_index(index, a),
     batch=_getitem_batch,
-    add_into=add_taken,
+    add_into=add_at_index,
     view=True,
     flat="it is not selected",
 )
@@ -138,7 +138,7 @@ def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> tg.grad(lambda x: tg.sum(x[[0, 0, 2]]))(np.ones(3))
     array([2., 0., 1.])
     """
-    return a[put_back(index, arrays)]
+    return a[insert_arrays(index, arrays)]
 
 
 def _scatter_batch(
@@ -159,9 +159,9 @@ def _scatter_batch(
 
 @linear_op(
     each_operand=EachOperand(
-        lambda i, g, y, values, *arrays, shape, index: g[put_back(index, arrays)], last=0
+        lambda i, g, y, values, *arrays, shape, index: g[insert_arrays(index, arrays)], last=0
     ),
-    read=lambda values, shape, index: with_arrays(index, values, shape=shape),
+    read=lambda values, shape, index: bind_index(index, values, shape=shape),
     batch=_scatter_batch,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -179,9 +179,9 @@ def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any,
     values = np.asarray(values)
     y = np.zeros(shape, values.dtype)
     if not may_repeat(arrays):
-        y[put_back(index, arrays)] = values
+        y[insert_arrays(index, arrays)] = values
     elif index == (HOLE,) and values.shape == arrays[0].shape + y.shape[1:]:
-        return sum_rows(values, arrays[0], len(y))
+        return sum_equal_rows(values, arrays[0], len(y))
     else:
-        add_at(y, put_back(index, arrays), values)
+        add_at(y, insert_arrays(index, arrays), values)
     return y

@@ -23,7 +23,7 @@ __all__ = ["det", "inv", "matrix_rank", "pinv", "slogdet", "solve"]
 P = ParamSpec("P")
 
 
-def of_adjoints(rule: Any) -> tuple[Any]:
+def rule_from_adjoint(rule: Any) -> tuple[Any]:
     """The rule for a complex operand, from a rule for cotangents as users see them.
 
     It is for formulas that conjugate operands, as textbooks write them.
@@ -40,12 +40,12 @@ def of_adjoints(rule: Any) -> tuple[Any]:
     return (inside,)
 
 
-def of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
+def op_of_stacks(rule: Rule, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
     """`op` of stacks of matrices, whose rule is for cotangents as users see them."""
-    return op(rule, batch=stacked, complex=of_adjoints(rule), **facts)
+    return op(rule, batch=stacked, complex=rule_from_adjoint(rule), **facts)
 
 
-def decomposed(name: str, sides: Any, real: int = -1) -> Any:
+def zeros_like_factors(name: str, sides: Any, real: int = -1) -> Any:
     """A `like` for a decomposition of n by m matrices: stacks of zeros of these shapes.
 
     The result at `real` has real numbers.
@@ -61,7 +61,7 @@ def decomposed(name: str, sides: Any, real: int = -1) -> Any:
     return like
 
 
-def on_diagonal(x: Any) -> Any:
+def diagonal_mask(x: Any) -> Any:
     """A mask of the diagonal of a square matrix."""
     return np.eye(x.shape[-1], dtype=bool)
 
@@ -100,7 +100,7 @@ def _of_triangle(
         a = to_array(a)
         check_matrices("pinv", a, square=True)
         below = np.tril(a, -1)
-        a = np.where(on_diagonal(a), real_of(a), below + adjoint(below))
+        a = np.where(diagonal_mask(a), real_of(a), below + adjoint(below))
     return np.linalg.pinv(a, rcond, rtol=rtol)
 
 
@@ -110,7 +110,7 @@ def _of_triangle(
     numpy=np.linalg.pinv,
     kink="where the rank changes, as if it did not",
     batch=stacked,
-    complex=of_adjoints(_pinv_vjp),
+    complex=rule_from_adjoint(_pinv_vjp),
     iterates=True,
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
@@ -142,14 +142,14 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     return np.linalg.pinv(a, rcond, rtol=rtol)
 
 
-def columns(x: Any, b: Any) -> Any:
+def as_columns(x: Any, b: Any) -> Any:
     """The right side, or an array of its shape, as columns."""
     return np.expand_dims(x, -1) if b.ndim == 1 else x
 
 
 def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
     """The cotangent of the columns of the right side."""
-    return solve(turned(a), columns(g, b))
+    return solve(turned(a), as_columns(g, b))
 
 
 def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -171,7 +171,7 @@ def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
 
 
 @op(
-    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(columns(y, b))),
+    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(as_columns(y, b))),
     _solve_right,
     numpy=np.linalg.solve,
     batch=_solve_batch,
@@ -313,10 +313,10 @@ def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
 @op(
     _slogdet_vjp,
     results=SlogdetResult,
-    like=decomposed("slogdet", lambda n, m: ((), ()), real=1),
+    like=zeros_like_factors("slogdet", lambda n, m: ((), ()), real=1),
     numpy=np.linalg.slogdet,
     batch=stacked,
-    complex=of_adjoints(_complex_slogdet_vjp),
+    complex=rule_from_adjoint(_complex_slogdet_vjp),
 )
 def slogdet(a: Any) -> Any:
     """The sign of the determinant, and the logarithm of its absolute value.

@@ -15,7 +15,7 @@ from tapegrad.arraylike.table import ANSWERS, answers
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.element_pairs import of_selection
+from tapegrad.ops.element_pairs import selection_pairs
 
 __all__ = ["bitwise_and", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal"]
 __all__ += ["invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "left_shift"]
@@ -304,7 +304,7 @@ def logical_not(x: Any) -> Any:
     keeps_weak=True,
     kink="an exact 0 for the side not taken",
     jvp=elementwise,
-    pairs=of_selection,
+    pairs=selection_pairs,
     flat="the other side is taken",
     complex=True,
 )
@@ -336,7 +336,7 @@ answers([np.where], _where)
     None,
     lambda g, y, condition, x: select(condition, g, 0),
     jvp=elementwise,
-    pairs=of_selection,
+    pairs=selection_pairs,
     flat="the other side is taken",
     complex=True,
 )
@@ -400,7 +400,7 @@ def _is_zero(x: Any) -> bool:
     return type(x) in (int, float) and str(x) in ("0", "0.0")
 
 
-def tied(a: Any, y: Any) -> Any:
+def is_extremum(a: Any, y: Any) -> Any:
     """Where an array equals its extremum; a nan is one, as in NumPy."""
     ties = np.equal(a, y)
     is_known = isinstance(ties, np.ndarray | np.generic)

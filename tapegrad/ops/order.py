@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import along_axis, pointwise
 from tapegrad.ops.axes import on_first_axis
-from tapegrad.ops.casting import seen, to_array
+from tapegrad.ops.casting import to_array, values_if_known
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
 from tapegrad.ops.rows import index_select, sum_segments
@@ -251,7 +251,7 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     if sorter is None:
         return np.searchsorted(a, v, side)
     a, sorter = to_array(a), to_array(sorter)
-    known = seen(sorter)
+    known = values_if_known(sorter)
     if sorter.dtype.kind not in "iu":
         raise TypeError(f"searchsorted: sorter must hold indices, not {sorter.dtype}")
     if sorter.shape != a.shape or (known is not None and (known < 0).any()):

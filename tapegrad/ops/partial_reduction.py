@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.ops.casting import astype, fitted, to_array
+from tapegrad.ops.casting import astype, cast_for_assignment, to_array
 
 
 def count(x: Any, axis: Any) -> int:
@@ -21,7 +21,7 @@ def count(x: Any, axis: Any) -> int:
     return math.prod(shape[i] for i in normalize_axis_tuple(axis, len(shape)))
 
 
-def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
+def fill_excluded(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     """The array with a number in place of the elements that are left out of a reduction.
 
     A bad axis raises an AxisError in any case.
@@ -39,11 +39,11 @@ def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     return np.where(where, a, instead)
 
 
-def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
+def count_included(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
     """The number of elements that are not left out."""
     if where is True:
         return count(a, axis)
-    ones = where_part(np.ones(a.shape, np.intp), where, 0, axis)
+    ones = fill_excluded(np.ones(a.shape, np.intp), where, 0, axis)
     return np.sum(ones, axis=axis, keepdims=keepdims)
 
 
@@ -53,22 +53,22 @@ _SUMMED_IN = {"e": np.dtype(np.float32), **dict.fromkeys("?bBhHiIlLqQ", np.dtype
 reduce_add: Any = np.add.reduce
 
 
-def summed(a: Any, axis: Any, keepdims: bool) -> Any:
+def sum_in_mean_dtype(a: Any, axis: Any, keepdims: bool) -> Any:
     """The sums of an array, in the dtype in which a mean is summed."""
     wide = _SUMMED_IN.get(a.dtype.char)
     if type(a) is np.ndarray:
         return reduce_add(a, axis, wide, None, keepdims)
-    return np.sum(typed(a, wide), axis=axis, keepdims=keepdims)
+    return np.sum(cast_if_given(a, wide), axis=axis, keepdims=keepdims)
 
 
-def averaged(a: Any, n: Any, axis: Any, keepdims: bool) -> Any:
+def weighted_average(a: Any, n: Any, axis: Any, keepdims: bool) -> Any:
     """The sums of an array, each divided by a number of elements or by a sum of weights."""
-    total = summed(a, axis, keepdims)
+    total = sum_in_mean_dtype(a, axis, keepdims)
     y = total / (n if isinstance(n, int | float) else to_array(n).astype(total.dtype))
     return y.astype(a.dtype) if a.dtype.char == "e" else y
 
 
-def typed(a: Any, dtype: Any) -> Any:
+def cast_if_given(a: Any, dtype: Any) -> Any:
     """The array in the requested dtype."""
     a = to_array(a)
     return a if dtype is None else astype(a, dtype)
@@ -80,7 +80,7 @@ def _from(y: Any, initial: Any, join: Any) -> Any:
         return y
     if np.shape(initial) != ():
         raise ValueError(f"initial must be a number; got an array of shape {np.shape(initial)}")
-    return join(y, fitted(initial, y.dtype))
+    return join(y, cast_for_assignment(initial, y.dtype))
 
 
 def sum(
@@ -93,7 +93,7 @@ def sum(
     where: Any = True,
 ) -> Any:
     """The sum of part of an array and of an initial value."""
-    y = np.sum(where_part(typed(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
+    y = np.sum(fill_excluded(cast_if_given(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
     return _from(y if dtype is None else y.astype(dtype), initial, np.add)
 
 
@@ -107,7 +107,9 @@ def prod(
     where: Any = True,
 ) -> Any:
     """The product of part of an array and of an initial value."""
-    y = np.prod(where_part(typed(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims)
+    y = np.prod(
+        fill_excluded(cast_if_given(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims
+    )
     return _from(y if dtype is None else y.astype(dtype), initial, np.multiply)
 
 
@@ -115,18 +117,18 @@ def mean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
     """The mean of part of an array."""
-    a = typed(a, dtype)
-    n = number_of(a, axis, keepdims, where)
-    y = averaged(where_part(a, where, 0, axis), n, axis, keepdims)
+    a = cast_if_given(a, dtype)
+    n = count_included(a, axis, keepdims, where)
+    y = weighted_average(fill_excluded(a, where, 0, axis), n, axis, keepdims)
     return y if dtype is None else y.astype(dtype)
 
 
-def least(dtype: Any) -> Any:
+def lowest(dtype: Any) -> Any:
     """The smallest value of a dtype: the maximum of no elements."""
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
-def most(dtype: Any) -> Any:
+def highest(dtype: Any) -> Any:
     """The largest value of a dtype: the minimum of no elements."""
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
@@ -147,7 +149,7 @@ def _extremum(
         if where is True:
             return extremum(a, axis=axis, keepdims=keepdims)
         raise ValueError("where needs an initial value too, in case all elements are left out")
-    a = where_part(a, where, worst(a.dtype), axis)
+    a = fill_excluded(a, where, worst(a.dtype), axis)
     if not a.size and not count(a, axis):
         # without elements there is only the initial value
         y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
@@ -159,31 +161,31 @@ def max(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
     """The largest of part of an array and an initial value; ties share the gradient."""
-    return _extremum(np.max, np.maximum, least, a, axis, keepdims, initial, where)
+    return _extremum(np.max, np.maximum, lowest, a, axis, keepdims, initial, where)
 
 
 def min(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
     """The smallest of part of an array and an initial value; ties share the gradient."""
-    return _extremum(np.min, np.minimum, most, a, axis, keepdims, initial, where)
+    return _extremum(np.min, np.minimum, highest, a, axis, keepdims, initial, where)
 
 
 def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """Whether any element of a part is true."""
-    return np.any(where_part(to_array(a), where, False, axis), axis=axis, keepdims=keepdims)
+    return np.any(fill_excluded(to_array(a), where, False, axis), axis=axis, keepdims=keepdims)
 
 
 def all(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """Whether all elements of a part are true."""
-    return np.all(where_part(to_array(a), where, True, axis), axis=axis, keepdims=keepdims)
+    return np.all(fill_excluded(to_array(a), where, True, axis), axis=axis, keepdims=keepdims)
 
 
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """The cumulative sums, in a dtype."""
-    return np.cumsum(typed(a, dtype), axis=axis)
+    return np.cumsum(cast_if_given(a, dtype), axis=axis)
 
 
 def cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """The cumulative products, in a dtype."""
-    return np.cumprod(typed(a, dtype), axis=axis)
+    return np.cumprod(cast_if_given(a, dtype), axis=axis)

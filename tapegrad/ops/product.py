@@ -23,7 +23,7 @@ from tapegrad.declare.batching import (
     with_ndim,
 )
 from tapegrad.ops.casting import conjugate_of
-from tapegrad.ops.element_pairs import of_all_axes, of_product, of_subscripts
+from tapegrad.ops.element_pairs import einsum_pairs, inner_product_pairs, product_pairs
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
 
@@ -119,7 +119,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     _matmul_right,
     ufunc=np.matmul,
     batch=_matmul_batch,
-    pairs=of_product("ik", "kj"),
+    pairs=product_pairs("ik", "kj"),
     adds=True,
 )
 def matmul(x1: Any, x2: Any) -> Any:
@@ -169,7 +169,7 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, conjugate_of(x1), axis),
     numpy=(np.vecdot, np.linalg.vecdot),
     batch=_vecdot_batch,
-    pairs=of_product("k", "k"),
+    pairs=product_pairs("k", "k"),
     adds=True,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
@@ -199,7 +199,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     lambda g, y, x1, x2: np.vecmat(conjugate_of(g), x1),
     numpy=np.matvec,
     batch=stacks_of(2, 1),
-    pairs=of_product("ik", "k"),
+    pairs=product_pairs("ik", "k"),
     adds=True,
 )
 def matvec(x1: Any, x2: Any) -> Any:
@@ -219,7 +219,7 @@ def matvec(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.expand_dims(conjugate_of(x1), -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
     batch=stacks_of(1, 2),
-    pairs=of_product("k", "kj"),
+    pairs=product_pairs("k", "kj"),
     adds=True,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
@@ -249,7 +249,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     lambda g, y, a, b: g * b,
     lambda g, y, a, b: g * a,
     batch=_inner_product_batch,
-    pairs=of_all_axes,
+    pairs=inner_product_pairs,
     adds=True,
 )
 def inner_product(a: Any, b: Any) -> Any:
@@ -324,7 +324,7 @@ def _contract_batch(
     each_operand=EachOperand(_einsum_rule),
     read=_contract_arguments,
     batch=_contract_batch,
-    pairs=of_subscripts,
+    pairs=einsum_pairs,
     adds=True,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:

@@ -10,9 +10,9 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.ops import partial_reduction as in_part
-from tapegrad.ops.axes import from_lines, kept, lines, shifted
+from tapegrad.ops.axes import move_axes_to_front, reduced_shape, restore_axes, shift_forward
 from tapegrad.ops.casting import to_array
-from tapegrad.ops.logic import select, tied
+from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.partial_reduction import count, reduce_add
 from tapegrad.ops.shape import broadcast_to
 
@@ -26,9 +26,9 @@ _argmax: Any = np.argmax
 _argmin: Any = np.argmin
 
 
-def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def restore_reduced_axes(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's output or cotangent, with the reduced axes restored with length 1."""
-    return g if keepdims or not x.ndim else g.reshape(kept(x.shape, axis))
+    return g if keepdims or not x.ndim else g.reshape(reduced_shape(x.shape, axis))
 
 
 _MANY = 1 << 13
@@ -38,14 +38,16 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
     # the cotangent of a scalar may be a number
     if getattr(g, "ndim", 0):
-        return apply(broadcast_to, (unreduced(g, x, axis, keepdims),), {"shape": x.shape})
+        return apply(
+            broadcast_to, (restore_reduced_axes(g, x, axis, keepdims),), {"shape": x.shape}
+        )
     if type(g) is not np.ndarray and not isinstance(g, np.generic):
         return apply(broadcast_to, (g,), {"shape": x.shape})
     # a view repeats one number in memory, but filling a small array is faster than making a view
     return np.broadcast_to(g, x.shape) if x.size >= _MANY else np.full(x.shape, g)
 
 
-def reduced_batch(
+def reduce_each_example(
     op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
 ) -> Any:
     """The reduction of each example of a batch."""
@@ -61,7 +63,7 @@ def reduced_batch(
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     jvp=linear,
-    batch=reduced_batch,
+    batch=reduce_each_example,
     adds=True,
     complex=True,
 )
@@ -104,7 +106,7 @@ def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     lambda g, y, a, axis=None, keepdims=False: _shared(g, a, axis, keepdims),
     numpy=np.mean,
     jvp=linear,
-    batch=reduced_batch,
+    batch=reduce_each_example,
     composite=True,
     adds=True,
     complex=True,
@@ -119,26 +121,26 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([0.5, 0.5])
     """
     a = to_array(a)
-    return in_part.averaged(a, count(a, axis), axis, keepdims)
+    return in_part.weighted_average(a, count(a, axis), axis, keepdims)
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
     """For each element, the product of the other factors of its `prod`."""
     axis = axis if a.ndim else None
-    rows = lines(a, axis)
-    before = shifted(np.cumprod(rows, axis=0), 1)
-    after = shifted(np.cumprod(rows[::-1], axis=0), 1)[::-1]
-    return from_lines(before * after, a.shape, axis)
+    rows = move_axes_to_front(a, axis)
+    before = shift_forward(np.cumprod(rows, axis=0), 1)
+    after = shift_forward(np.cumprod(rows[::-1], axis=0), 1)[::-1]
+    return restore_axes(before * after, a.shape, axis)
 
 
 @wider_op(
     in_part.prod,
     lambda g, y, a, axis=None, keepdims=False: (
-        unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
+        restore_reduced_axes(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
     numpy=np.prod,
     kink="right with any number of zeros",
-    batch=reduced_batch,
+    batch=reduce_each_example,
     complex=True,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -157,15 +159,15 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
-    ties = tied(a, unreduced(y, a, axis, keepdims))
+    ties = is_extremum(a, restore_reduced_axes(y, a, axis, keepdims))
     n = np.sum(ties, axis=axis, keepdims=True)
-    share = unreduced(g, a, axis, keepdims) / n.astype(g.dtype)
+    share = restore_reduced_axes(g, a, axis, keepdims) / n.astype(g.dtype)
     return select(ties, share, 0)
 
 
 _SELECTED: dict[str, Any] = {
     "kink": "ties share equally",
-    "batch": reduced_batch,
+    "batch": reduce_each_example,
     "flat": "it is not selected",
 }
 
@@ -205,13 +207,13 @@ def is_nan(a: Any) -> Any:
     return np.not_equal(a, a)
 
 
-def without_nan(a: Any, instead: float) -> Any:
+def replace_nan(a: Any, instead: float) -> Any:
     """The array with a number in place of nan."""
     a = to_array(a)
     return np.where(is_nan(a), instead, a) if a.dtype.kind in "fc" else a
 
 
-@wider_op(in_part.any, None, numpy=np.any, batch=reduced_batch, complex=True)
+@wider_op(in_part.any, None, numpy=np.any, batch=reduce_each_example, complex=True)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -224,7 +226,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, batch=reduced_batch, complex=True)
+@wider_op(in_part.all, None, numpy=np.all, batch=reduce_each_example, complex=True)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -237,7 +239,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, batch=reduced_batch, complex=True)
+@op(None, numpy=np.count_nonzero, batch=reduce_each_example, complex=True)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The number of elements that are not zero; arguments as for `sum`. It passes no gradient.
 

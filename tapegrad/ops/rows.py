@@ -18,11 +18,11 @@ from tapegrad.declare.batching import (
     pointwise,
     with_batch,
 )
-from tapegrad.ops.adding import add_at_places_into, add_flat, sum_rows
-from tapegrad.ops.element_pairs import of_segments
-from tapegrad.ops.indexing import HOLE, add_taken, getitem, scatter
-from tapegrad.ops.logic import select, tied
-from tapegrad.ops.partial_reduction import least
+from tapegrad.ops.adding import add_at_places_into, add_flat, sum_equal_rows
+from tapegrad.ops.element_pairs import segment_pairs
+from tapegrad.ops.indexing import HOLE, add_at_index, getitem, scatter
+from tapegrad.ops.logic import is_extremum, select
+from tapegrad.ops.partial_reduction import lowest
 from tapegrad.ops.product import moved
 
 __all__ = ["index_select"]
@@ -74,12 +74,12 @@ def sum_segments(values: Any, indices: Any, n: int) -> Any:
     >>> sum_segments(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
     array([3., 0., 3., 0.])
     """
-    return sum_rows(values, np.asarray(indices), n)
+    return sum_equal_rows(values, np.asarray(indices), n)
 
 
 def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     """g where a segment's maximum is, shared where several tie, and 0 elsewhere."""
-    ties = tied(values, index_select(y, indices))
+    ties = is_extremum(values, index_select(y, indices))
     count = sum_segments(ties.astype(np.intp), indices, n=n)
     # a segment may be empty
     share = g / np.maximum(count, 1).astype(g.dtype)
@@ -92,7 +92,7 @@ def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     name="segment_max",
     kink="ties share equally",
     batch=_segments_batch,
-    pairs=of_segments,
+    pairs=segment_pairs,
     flat="it is not selected",
 )
 def max_segments(values: Any, indices: Any, n: int) -> Any:
@@ -113,7 +113,7 @@ def max_segments(values: Any, indices: Any, n: int) -> Any:
     array([  2., -inf,   3., -inf])
     """
     indices = np.asarray(indices)
-    y = np.full((n, *values.shape[indices.ndim :]), least(values.dtype), values.dtype)
+    y = np.full((n, *values.shape[indices.ndim :]), lowest(values.dtype), values.dtype)
     add_flat(y, indices, values, np.maximum)
     return y
 
@@ -131,7 +131,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     lambda g, y, x, indices: apply(sum_segments, (g, indices), {"n": x.shape[0]}),
     None,
     batch=_index_select_batch,
-    add_into=lambda known, g, x, indices: add_taken(known, g, x, indices, index=(HOLE,)),
+    add_into=lambda known, g, x, indices: add_at_index(known, g, x, indices, index=(HOLE,)),
     flat="it is not selected",
 )
 def index_select(x: Any, indices: Any) -> Any:

@@ -12,8 +12,8 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.declare import linear_op, op, wider_op
 from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
 from tapegrad.ops import partial_reduction as in_part
-from tapegrad.ops.axes import in_front, on_first_axis, shifted
-from tapegrad.ops.casting import floating, is_weak
+from tapegrad.ops.axes import move_axis_to_front, on_first_axis, shift_forward
+from tapegrad.ops.casting import as_floating, is_weak
 from tapegrad.ops.indexing import scatter
 
 __all__ = ["convolve", "cumprod", "cumsum"]
@@ -26,7 +26,7 @@ _convolve: Any = np.convolve
 
 def _carried_back(g: Any, a: Any) -> Any:
     """The cotangent of each step, including the contributions of later steps by their factors."""
-    return linear_recurrence(shifted(a[::-1], 0), g[::-1])[::-1]
+    return linear_recurrence(shift_forward(a[::-1], 0), g[::-1])[::-1]
 
 
 def _times_before(back: Any, before: Any) -> Any:
@@ -41,7 +41,7 @@ def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) 
 
 
 @op(
-    on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shifted(y, 0)), 0),
+    on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shift_forward(y, 0)), 0),
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
     batch=_recurrence_batch,
     complex=True,
@@ -107,7 +107,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
 
 @wider_op(
     in_part.cumprod,
-    on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
+    on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shift_forward(y, 1)), None),
     numpy=np.cumprod,
     kink=ZEROS,
     batch=along_axis,
@@ -129,18 +129,18 @@ def cumprod(a: Any, axis: int | None = None) -> Any:
     return np.cumprod(a, axis)
 
 
-def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+def slice_along_axis(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     """A slice along an axis."""
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
 
 
-def apart(x: Any, axis: int = 0) -> Any:
+def diff_along_axis(x: Any, axis: int = 0) -> Any:
     """Differences of neighbours along an axis; for booleans, whether they differ."""
-    after, before = part(x, axis, 1, None), part(x, axis, None, -1)
+    after, before = slice_along_axis(x, axis, 1, None), slice_along_axis(x, axis, None, -1)
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
-def across(x: Any, y: Any, axis: int) -> Any:
+def lay_along_axis(x: Any, y: Any, axis: int) -> Any:
     """A one-dimensional array, shaped to lie along an axis of another."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
 
@@ -155,14 +155,14 @@ def _edge(f: Any, h: Any, edge_order: int) -> Any:
 
 def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
     """The slopes along one axis, for points at these distances."""
-    turned = in_front(f, axis)
+    turned = move_axis_to_front(f, axis)
     if len(turned) <= edge_order:
         raise ValueError(
             f"gradient with edge_order={edge_order} needs {edge_order + 1} points or more along "
             f"axis {axis}; it has {len(turned)}"
         )
     if np.ndim(h):
-        h = across(h, turned, 0)
+        h = lay_along_axis(h, turned, 0)
         left, right = h[:-1], h[1:]
         back, ahead = (turned[1:-1] - turned[:-2]) / left, (turned[2:] - turned[1:-1]) / right
         inner = (back * right + ahead * left) / (left + right)
@@ -196,7 +196,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     -------
     The slopes along the axis, or a tuple of the slopes along each of several axes.
     """
-    f = floating(f, complex=True)
+    f = as_floating(f, complex=True)
     axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
     if edge_order not in (1, 2):
         raise ValueError(f"edge_order must be 1 or 2, not {edge_order}")
@@ -208,13 +208,13 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     slopes = []
     for i, h in zip(axes, distances, strict=True):
         if np.ndim(h):
-            h = floating(h)
+            h = as_floating(h)
             if h.shape != f.shape[i : i + 1]:
                 raise ValueError(f"axis {i} has {f.shape[i]} points, not shape {h.shape} of them")
-            h = apart(h)
+            h = diff_along_axis(h)
         elif not is_weak(h):
             # the sum of two distances may not fit into their integers
-            h = floating(h, complex=True)
+            h = as_floating(h, complex=True)
         slopes.append(_slopes(f, h, i, edge_order))
     return slopes[0] if len(axes) == 1 else tuple(slopes)
 
@@ -228,7 +228,9 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]
     everywhere = scatter(g, shape=(n,), index=(slice(start, start + g.size),))
-    return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), np.shape(x))
+    return np.reshape(
+        convolve(everywhere, move_axis_to_front(other, None)[::-1], mode="valid"), np.shape(x)
+    )
 
 
 @linear_op(

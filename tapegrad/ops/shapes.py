@@ -39,7 +39,7 @@ from tapegrad.ops import (
     scan,
     shape,
 )
-from tapegrad.ops.indexing import put_back
+from tapegrad.ops.indexing import insert_arrays
 
 
 def _check(fits: bool) -> None:
@@ -148,7 +148,7 @@ def _inv(a: Shape) -> Shape:
 
 def _scatter(values: Shape, *arrays: Shape, shape: Shape, index: Any) -> Shape:
     # of elements and indices that take no memory
-    places = put_back(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
+    places = insert_arrays(index, tuple([stand_in(x, np.dtype(int)) for x in arrays]))
     selected = stand_in(tuple(shape), np.dtype("V0"))[places].shape
     _check(broadcast(values, selected) == selected)
     return tuple(shape)

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.casting import floating
+from tapegrad.ops.casting import as_floating
 
 __all__ = ["erf", "i0", "sinc"]
 
@@ -105,7 +105,7 @@ def erf(x: Any) -> Any:
     >>> tg.grad(tg.erf)(0.0)
     array(1.12837917)
     """
-    x = floating(x)
+    x = as_floating(x)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
     if x.dtype == np.float32:
@@ -167,7 +167,7 @@ def sinc(x: Any) -> Any:
     >>> tg.grad(tg.sinc)(0.0), tg.grad(tg.grad(tg.sinc))(0.0).round(12)
     (array(0.), np.float64(-3.289868133696))
     """
-    z = np.pi * floating(x, complex=True)
+    z = np.pi * as_floating(x, complex=True)
     eps = np.finfo(z.dtype).eps
     if z.dtype.kind == "c":
         # subnormal numbers have no quotient
@@ -209,4 +209,4 @@ def i0(x: Any) -> Any:
     >>> tg.grad(tg.i0)(1.0).round(12)
     np.float64(0.565159103992)
     """
-    return np.i0(floating(x))
+    return np.i0(as_floating(x))

@@ -18,7 +18,7 @@ from tapegrad.core.rules import Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.ops.casting import conjugate_of
-from tapegrad.ops.decompositions import of_triangular_factor, within_factor
+from tapegrad.ops.decompositions import cotangent_of_triangle, halve_diagonal
 from tapegrad.ops.inverses import inv
 from tapegrad.ops.product import adjoint, turned
 
@@ -30,24 +30,31 @@ SMALL = 16
 BLOCK = 64
 
 
-def over_stacks(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
+def apply_to_stack(fn: Callable[..., Any], *xs: Any, **options: Any) -> Any:
     """A function of matrices, called for each of a stack; results are like the last operand."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     if not stack:
         return fn(*xs, **options)
     xs = tuple([np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in xs])
     results = [fn(*[x[i] for x in xs], **options) for i in np.ndindex(*stack)]
-    return np.stack(results).reshape(*stack, *xs[-1].shape[-2:]) if results else like_last(*xs)
+    return (
+        np.stack(results).reshape(*stack, *xs[-1].shape[-2:]) if results else zeros_like_last(*xs)
+    )
 
 
-def like_last(*xs: Any, **options: Any) -> Any:
+def zeros_like_last(*xs: Any, **options: Any) -> Any:
     """Zeros like the result, whose matrices have the shape of the last operand's."""
     stack = np.broadcast_shapes(*[x.shape[:-2] for x in xs])
     return np.zeros((*stack, *xs[-1].shape[-2:]), np.result_type(*xs))
 
 
 # settings of the ops here, which take stacks of matrices
-STACKED: dict[str, Any] = {"scipy": "", "batch": stacks_of(), "like": like_last, "complex": True}
+STACKED: dict[str, Any] = {
+    "scipy": "",
+    "batch": stacks_of(),
+    "like": zeros_like_last,
+    "complex": True,
+}
 
 
 def _scipys(a: Any) -> Any:
@@ -80,7 +87,7 @@ def triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: boo
     """The solution for stacks of matrices."""
     if (scipy := _scipys(a)) is not None:
         options = {"trans": int(trans), "lower": lower, "unit_diagonal": unit}
-        return over_stacks(scipy.solve_triangular, a, b, check_finite=finite, **options)
+        return apply_to_stack(scipy.solve_triangular, a, b, check_finite=finite, **options)
     if finite and not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("array must not contain infs or NaNs")
     a = np.tril(a) if lower else np.triu(a)
@@ -90,11 +97,11 @@ def triangular(a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: boo
 
 
 def _pulled_by_ops(y: Any, g: Any) -> Any:
-    inner = within_factor(adjoint(y) @ g)
+    inner = halve_diagonal(adjoint(y) @ g)
     turned_y = conjugate_of(y)
     once = triangular(turned_y, inner, True, True, False, False)
     whole = adjoint(triangular(turned_y, adjoint(once), True, True, False, False))
-    return of_triangular_factor(whole, False)
+    return cotangent_of_triangle(whole, False)
 
 
 def _blocks(n: int) -> list[slice]:
@@ -102,21 +109,21 @@ def _blocks(n: int) -> list[slice]:
 
 
 def _inner(factor: Any, g: Any) -> Any:
-    """`within_factor` of ``adjoint(factor) @ g``, without products with the factor's zeros."""
+    """`halve_diagonal` of ``adjoint(factor) @ g``, without products with the factor's zeros."""
     shape = np.broadcast_shapes(factor.shape, g.shape)
     x = np.zeros(shape, np.result_type(factor, g))
     for s in _blocks(shape[-1]):
         x[..., s, : s.stop] = adjoint(factor[..., s.start :, s]) @ g[..., s.start :, : s.stop]
-        x[..., s, s] = within_factor(x[..., s, s])
+        x[..., s, s] = halve_diagonal(x[..., s, s])
     return x
 
 
 def _folded(x: Any) -> Any:
-    """`of_triangular_factor` for the lower triangle, written over its argument."""
+    """`cotangent_of_triangle` for the lower triangle, written over its argument."""
     for s in _blocks(x.shape[-1]):
         x[..., s, : s.start] += adjoint(x[..., : s.start, s])
         x[..., : s.start, s] = 0
-        x[..., s, s] = of_triangular_factor(x[..., s, s], False)
+        x[..., s, s] = cotangent_of_triangle(x[..., s, s], False)
     return x
 
 
@@ -141,6 +148,6 @@ def pulled(factor: Any, g: Any) -> Any:
     return _folded(x)
 
 
-def pulled_by_factor(factor: Any, g: Any, upper: bool) -> Any:
+def cotangent_from_factor(factor: Any, g: Any, upper: bool) -> Any:
     """The cotangent of a matrix, in one triangle, from its factor and the factor's cotangent."""
     return adjoint(pulled(adjoint(factor), adjoint(g))) if upper else pulled(factor, g)

@@ -19,12 +19,18 @@ from tapegrad.core.op import Op
 from tapegrad.core.rules import EachOperand
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
-from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
+from tapegrad.ops.adding import (
+    add_at,
+    add_rows,
+    add_scaled_rows_into,
+    last_positions,
+    sum_equal_rows,
+)
 from tapegrad.ops.batched_index import HOLE, batched_index
-from tapegrad.ops.casting import astype, require_room
-from tapegrad.ops.element_pairs import of_update
-from tapegrad.ops.indexing import getitem, may_repeat, put_back, with_arrays
-from tapegrad.ops.logic import select, tied
+from tapegrad.ops.casting import astype, require_dtype_holds
+from tapegrad.ops.element_pairs import update_pairs
+from tapegrad.ops.indexing import bind_index, getitem, insert_arrays, may_repeat
+from tapegrad.ops.logic import is_extremum, select
 from tapegrad.ops.rows import index_select
 from tapegrad.ops.shape import broadcast_to
 
@@ -38,10 +44,10 @@ def _index_set_vjp(
 ) -> Any:
     """g at the elements that hold the operand's values, 0 elsewhere."""
     if i == 0:
-        return index_set(g, 0.0, index=put_back(index, arrays))
-    picked = g[put_back(index, arrays)]
+        return index_set(g, 0.0, index=insert_arrays(index, arrays))
+    picked = g[insert_arrays(index, arrays)]
     if may_repeat(arrays):
-        stays = last_writes(shape=np.shape(a), index=put_back(index, arrays))
+        stays = last_writes(shape=np.shape(a), index=insert_arrays(index, arrays))
         picked = np.where(stays, picked, 0)
     # an assignment drops leading axes of length 1
     further = np.ndim(values) - picked.ndim
@@ -69,7 +75,7 @@ def _update_op(rule: Any, **facts: Any) -> Callable[[Callable[P, Any]], Op[P]]:
     """`op` for an update, with a rule for the array and the values."""
     return op(
         each_operand=EachOperand(rule, last=1),
-        read=lambda a, values, index: with_arrays(index, a, values),
+        read=lambda a, values, index: bind_index(index, a, values),
         batch=_update_batch,
         **facts,
     )
@@ -90,8 +96,8 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     array([0., 5., 5.])
     """
     y = np.array(a)
-    require_room(y.dtype, np.asarray(values).dtype, "set in")
-    y[put_back(index, arrays)] = values
+    require_dtype_holds(y.dtype, np.asarray(values).dtype, "set in")
+    y[insert_arrays(index, arrays)] = values
     return y
 
 
@@ -108,19 +114,19 @@ def _last_writes_batch(
 
 @op(
     each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
-    read=lambda shape, index: with_arrays(index, shape=shape),
+    read=lambda shape, index: bind_index(index, shape=shape),
     batch=_last_writes_batch,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """A mask of the values written at an index that stay; `index_set`'s rule needs it."""
-    places, owner = put_back(index, arrays), np.zeros(shape, np.intp)
+    places, owner = insert_arrays(index, arrays), np.zeros(shape, np.intp)
     numbers = np.arange(owner[places].size).reshape(owner[places].shape)
     owner[places] = numbers
     return owner[places] == numbers
 
 
 @_update_op(
-    lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[put_back(index, arrays)],
+    lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[insert_arrays(index, arrays)],
     adds=True,
     complex=True,
 )
@@ -144,7 +150,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     if rows and like and values.shape == arrays[0].shape + y.shape[1:]:
         add_rows(y, arrays[0], values)
     else:
-        add_at(y, put_back(index, arrays), values)
+        add_at(y, insert_arrays(index, arrays), values)
     return y
 
 
@@ -152,9 +158,9 @@ def _index_extremum_vjp(
     i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     """g where the operand has the extremum, shared where several tie, and 0 elsewhere."""
-    index = put_back(index, arrays)
+    index = insert_arrays(index, arrays)
     # values of another dtype are compared as they were rounded into the array
-    own, ties = tied(a, y), tied(astype(values, y.dtype), getitem(y, index=index))
+    own, ties = is_extremum(a, y), is_extremum(astype(values, y.dtype), getitem(y, index=index))
     n = index_add(own.astype(np.intp), ties.astype(np.intp), index=index)
     share = g / n.astype(g.dtype)
     return select(own, share, 0) if i == 0 else select(ties, getitem(share, index=index), 0)
@@ -169,7 +175,7 @@ def _combined(ufunc: Any, a: Any, values: Any, index: tuple[Any, ...]) -> Any:
 
 _EXTREMUM: dict[str, Any] = {
     "kink": "ties share equally",
-    "pairs": of_update,
+    "pairs": update_pairs,
     "flat": "it is not selected",
 }
 
@@ -188,7 +194,7 @@ def index_max(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> index_max(np.zeros(3), np.array([1.0, 2.0, -1.0]), np.array([0, 0, 2]))
     array([2., 0., 0.])
     """
-    return _combined(np.maximum, a, values, put_back(index, arrays))
+    return _combined(np.maximum, a, values, insert_arrays(index, arrays))
 
 
 @_update_op(_index_extremum_vjp, **_EXTREMUM)
@@ -202,7 +208,7 @@ def index_min(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> index_min(np.zeros(3), np.array([1.0, -2.0, -1.0]), np.array([0, 0, 2]))
     array([-2.,  0., -1.])
     """
-    return _combined(np.minimum, a, values, put_back(index, arrays))
+    return _combined(np.minimum, a, values, insert_arrays(index, arrays))
 
 
 def _products_of_others(values: Any, places: Any) -> Any:
@@ -228,7 +234,7 @@ def _index_multiply_vjp(
     i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     """g times the other factors of each product."""
-    index = put_back(index, arrays)
+    index = insert_arrays(index, arrays)
     if i == 0:
         return index_multiply(g, values, index=index)
     factors = getitem(g * a, index=index)
@@ -244,7 +250,7 @@ def _index_multiply_vjp(
 @_update_op(
     _index_multiply_vjp,
     kink="right with any number of zeros",
-    pairs=of_update,
+    pairs=update_pairs,
     complex=True,
 )
 def index_multiply(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
@@ -260,7 +266,7 @@ def index_multiply(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) ->
     >>> index_multiply(np.ones(3), np.array([2.0, 3.0, 4.0]), np.array([0, 0, 2]))
     array([6., 1., 4.])
     """
-    return _combined(np.multiply, a, values, put_back(index, arrays))
+    return _combined(np.multiply, a, values, insert_arrays(index, arrays))
 
 
 @op(None, None, None, None)
@@ -282,10 +288,10 @@ def add_scaled_rows(
     values = values.reshape(-1, *y.shape[1:])
     factor = -factor if subtract else factor
     if not np.isfinite(factor):
-        return y + sum_rows(values, indices, len(y)) * factor
+        return y + sum_equal_rows(values, indices, len(y)) * factor
     # this raises an IndexError for an index out of bounds
     taken = y.take(indices, axis=0)
-    add_scaled_rows_into(y, indices, values, factor, last_places(indices, len(y)), taken)
+    add_scaled_rows_into(y, indices, values, factor, last_positions(indices, len(y)), taken)
     return y
 
 

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from tapegrad.ops import sqrt
-from tapegrad.ops.casting import squared
+from tapegrad.ops.casting import squared_modulus
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_zero, not_negative, plain, within
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
@@ -18,7 +18,7 @@ __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "
 
 def mixed_squares(kept: Any, old: Any, g: Any) -> tuple[Any, Any]:
     """A moving mean of squares, and an array of its shape that nobody needs."""
-    new, part = kept * old, squared(g)
+    new, part = kept * old, squared_modulus(g)
     part = within(part, np.multiply, part, 1 - kept)
     return within(new, np.add, new, part), part
 
@@ -272,7 +272,7 @@ class RMSProp(Optimizer):
         if "mean" in old:
             mean, part = self.alpha * old["mean"], (1 - self.alpha) * g
             new.append(within(mean, np.add, mean, part))
-            variance = square - squared(new[-1])
+            variance = square - squared_modulus(new[-1])
         root = rooted(variance, self.epsilon, root)
         v = within(root, np.divide, g, root)
         if "velocity" in old:
@@ -364,7 +364,7 @@ class Adagrad(Optimizer):
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step along the gradient, over the root of the sum of squares."""
         (rate,) = numbers
-        part, step = squared(g), rate * g
+        part, step = squared_modulus(g), rate * g
         total = moments[0] + part
         root = rooted(total, self.epsilon, part)
         step = within(step, np.divide, step, root)

@@ -11,7 +11,7 @@ from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
-from tapegrad.ops.casting import squared
+from tapegrad.ops.casting import squared_modulus
 from tapegrad.optim.base import is_known, plain, real_dtype
 from tapegrad.tree import Tree
 from tapegrad.tree.ownership import as_readonly_leaf
@@ -44,7 +44,7 @@ def global_norm(tree: Any) -> Any:
         elif kind is not None and kind.kind in "iub":
             # whose squares overflow soon
             x = x.astype(float)
-        total = total + sum(squared(x))
+        total = total + sum(squared_modulus(x))
     none = equal(total, 0)
     # the square root has no slope at 0
     return where(none, 0.0, sqrt(where(none, 1.0, total)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
+from tapegrad.ops.adding import add_overwritten_rows, add_scaled_rows_into, set_rows
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.types import Array
@@ -96,7 +96,9 @@ class RowUpdates:
                 set_rows(updated, stale, table.take(stale, 0))
         if factor is None:
             set_rows(updated, changed, np.add(rows, values, rows))
-            add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
+            add_overwritten_rows(
+                updated, changed, values, (last != np.arange(last.size)).nonzero()[0]
+            )
         else:
             factor = -factor if subtract else factor
             add_scaled_rows_into(updated, changed, values, factor, last, rows)

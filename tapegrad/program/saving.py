@@ -22,7 +22,7 @@ from tapegrad.core.rules import Rules
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
-from tapegrad.ops.indexing import HOLE, Hole
+from tapegrad.ops.indexing import HOLE, ArrayPosition
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.entry import Argument
@@ -244,7 +244,7 @@ _VALUES: dict[str, tuple[Any, Convert]] = {
     ),
     "slice": (slice, _fields(slice, start=int | None, stop=int | None, step=int | None)),
     "ellipsis": (EllipsisType, _as(type(None), lambda x: None, lambda x: ...)),
-    "hole": (Hole, _as(type(None), lambda x: None, lambda x: HOLE)),
+    "hole": (ArrayPosition, _as(type(None), lambda x: None, lambda x: HOLE)),
     "dtype": (np.dtype | type, _as(str, lambda x: _dtype(x).str, _dtype)),
     "bytes": (bytes, _as(str, bytes.hex, bytes.fromhex)),
     "complex": (complex, _fields(complex, real=float, imag=float)),

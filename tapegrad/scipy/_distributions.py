@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.ops.casting import floating, number, to_array
+from tapegrad.ops.casting import as_floating, as_scalar, to_array
 from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
 
@@ -42,7 +42,7 @@ def _within(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: 
 
 def exp_of(logarithm: Any) -> Any:
     """The number of a logarithm; 0 of -inf, with a slope of 0."""
-    return number(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
+    return as_scalar(_within(np.not_equal(logarithm, -_INF), np.exp, logarithm, 0.0, 0.0))
 
 
 def log_by_rest(p: Any, rest: Any) -> Any:
@@ -148,7 +148,7 @@ class _Distribution:
         for fit in fits:
             if not isinstance(fit, bool | np.bool_) or not fit:
                 y = np.where(fit, y, np.nan)
-        return number(y)
+        return as_scalar(y)
 
     def cdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The probability up to x."""
@@ -168,11 +168,11 @@ class _Distribution:
 
     def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
         """The quantile: the inverse of `cdf`, or the least count whose `cdf` is at least q."""
-        return self._quantile("ppf", floating(q), args, kwargs)
+        return self._quantile("ppf", as_floating(q), args, kwargs)
 
     def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
         """The quantile from above: the inverse of `sf`, or the least count with an `sf` up to q."""
-        return self._quantile("isf", floating(q), args, kwargs)
+        return self._quantile("isf", as_floating(q), args, kwargs)
 
     def median(self, *args: Any, **kwargs: Any) -> Any:
         """The quantile of one half."""
@@ -271,7 +271,7 @@ class Continuous(_Distribution):
 
     def _standard(self, method: str, x: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any, Any]:
         *shapes, loc, scale = self._given(method, args, kwargs)
-        x = floating(x)
+        x = as_floating(x)
         x = x if type(loc) is int and not loc else x - loc
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
@@ -298,7 +298,7 @@ class Continuous(_Distribution):
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
             fn = lambda *of: log_by_rest(*[part(*of) for part in parts])  # noqa: E731
         values = _within(inside, lambda y: fn(y, *shapes), y, inner, outside)
-        return self._checked(values, floating(x), shapes, loc, scale)
+        return self._checked(values, as_floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The density; 0 outside the support. At an end of it where it is 0, its slope is 0 too."""
@@ -310,7 +310,7 @@ class Continuous(_Distribution):
         inside, inner = self._inside(y, shapes), self._points(shapes)[2]
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
         values = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, inner, -_INF)
-        return self._checked(values, floating(x), shapes, loc, scale)
+        return self._checked(values, as_floating(x), shapes, loc, scale)
 
     def _quantile(self, method: str, q: Any, args: Any, kwargs: Any) -> Any:
         """A quantile between the ends of the support, which it is at 0 and 1; nan beyond."""
@@ -351,7 +351,7 @@ class Discrete(_Distribution):
 
     def _standard(self, method: str, k: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         *shapes, loc = self._given(method, args, kwargs)
-        k = floating(k)
+        k = as_floating(k)
         # a count has no slope
         shapes[: self.whole] = [np.floor(x) for x in shapes[: self.whole]]
         return k if type(loc) is int and not loc else k - loc, np.floor(k - loc), shapes
@@ -363,7 +363,7 @@ class Discrete(_Distribution):
         # where a factor is 0, its logarithm has no slope, but the product may have one
         is_zero = np.equal(logarithm, -_INF) & self._inside(moved, k, shapes)
         product = self.pmf_(np.where(is_zero, k, self.least), *shapes)
-        return number(np.where(is_zero, product, exp_of(logarithm)))
+        return as_scalar(np.where(is_zero, product, exp_of(logarithm)))
 
     def _inside(self, moved: Any, k: Any, shapes: Any) -> Any:
         return np.equal(moved, k) & ~np.less(k, self.least) & ~np.greater(k, self.most(*shapes))

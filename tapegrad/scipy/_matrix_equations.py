@@ -18,10 +18,16 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.words import got
-from tapegrad.ops.casting import conjugate_of, floating, to_array
-from tapegrad.ops.inverses import of_adjoints
+from tapegrad.ops.casting import as_floating, conjugate_of, to_array
+from tapegrad.ops.inverses import rule_from_adjoint
 from tapegrad.ops.product import turned
-from tapegrad.ops.triangular import STACKED, like_last, over_stacks, pulled_by_factor, triangular
+from tapegrad.ops.triangular import (
+    STACKED,
+    apply_to_stack,
+    cotangent_from_factor,
+    triangular,
+    zeros_like_last,
+)
 from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
@@ -35,7 +41,7 @@ like_scipy = with_scipys_options(_scipy)
 
 def matrix(x: Any) -> Any:
     """A matrix or a stack of them, floating."""
-    return floating(x, complex=True)
+    return as_floating(x, complex=True)
 
 
 def square(x: Any) -> Any:
@@ -110,7 +116,7 @@ def solve_triangular(
 
 
 def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
-    return pulled_by_factor(y, g, not lower)
+    return cotangent_from_factor(y, g, not lower)
 
 
 @op(
@@ -118,12 +124,12 @@ def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
     name="cho_factor",
     scipy="",
     batch=stacks_of(),
-    like=like_last,
-    complex=of_adjoints(_factor_vjp),
+    like=zeros_like_last,
+    complex=rule_from_adjoint(_factor_vjp),
 )
 def _factored(a: Any, lower: bool, finite: bool) -> Any:
     """The Cholesky factors of a stack of matrices."""
-    return over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
+    return apply_to_stack(_scipy.cholesky, a, lower=lower, check_finite=finite)
 
 
 @like_scipy
@@ -222,7 +228,7 @@ def _banded(ab: Any, b: Any, lower: int, upper: int, finite: bool) -> Any:
     def solve(ab: Any, b: Any) -> Any:
         return _scipy.solve_banded((lower, upper), ab, b, check_finite=finite)
 
-    return over_stacks(solve, ab, b)
+    return apply_to_stack(solve, ab, b)
 
 
 @like_scipy
@@ -300,7 +306,7 @@ def _sylvester_one(a: Any, b: Any, q: Any) -> Any:
 @op(each_operand=Joint(_sylvester_vjp, 3), name="solve_sylvester", **STACKED)
 def _sylvester(a: Any, b: Any, q: Any) -> Any:
     """The solution for stacks of matrices."""
-    return over_stacks(_sylvester_one, a, b, q)
+    return apply_to_stack(_sylvester_one, a, b, q)
 
 
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
@@ -354,7 +360,7 @@ def _frechet_one(a: Any, e: Any) -> Any:
 @op(each_operand=Joint(_frechet_vjp, 2), name="expm_frechet", **STACKED)
 def _frechet(a: Any, e: Any) -> Any:
     """The derivative along a direction, for stacks of matrices."""
-    return over_stacks(_frechet_one, a, e)
+    return apply_to_stack(_frechet_one, a, e)
 
 
 @like_scipy
@@ -459,7 +465,7 @@ def _sqrtm_jvp(op: Any, tangents: Any, y: Any, a: Any, real: bool = False) -> An
 @op(_sqrtm_vjp, jvp=_sqrtm_jvp, name="sqrtm", **STACKED)
 def _sqrtm(a: Any, real: bool = False) -> Any:
     """The square root for stacks of matrices."""
-    return over_stacks(_sqrtm_one, a, real=real)
+    return apply_to_stack(_sqrtm_one, a, real=real)
 
 
 def sqrtm(A: Any) -> Any:

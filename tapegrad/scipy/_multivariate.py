@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.ops.casting import floating, number, seen, stop_gradient
+from tapegrad.ops.casting import as_floating, as_scalar, stop_gradient, values_if_known
 from tapegrad.ops.decompositions import cholesky
 from tapegrad.ops.inverses import solve
 from tapegrad.ops.scipy_special.gamma_functions import half_step_rest
@@ -46,8 +46,8 @@ def _distances(
     """Squares of distances by a covariance, half the logarithm of its determinant, its rank and
     its size.
     """
-    x, cov = floating(x), floating(cov)
-    mean = None if mean is None else np.atleast_1d(floating(mean))
+    x, cov = as_floating(x), as_floating(cov)
+    mean = None if mean is None else np.atleast_1d(as_floating(mean))
     n = (cov.shape[0] if cov.ndim == 2 else 1) if mean is None else mean.shape[0]
     if cov.ndim < 2:
         cov = cov * np.eye(n)
@@ -100,13 +100,13 @@ class _MultivariateNormal(_OfVectors):
     def logpdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
         """The logarithm of the density."""
         squares, half_log_det, rank, _ = _distances(self.name, x, mean, cov, allow_singular)
-        return number(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
+        return as_scalar(np.squeeze(-squares / 2 - half_log_det - rank * _LOG_SQRT_2PI))
 
     def entropy(self, mean: Any = None, cov: Any = 1) -> Any:
         """The entropy, in natural units."""
         x = np.zeros(np.shape(cov)[1:] or 1) if mean is None else mean
         _, half_log_det, rank, _ = _distances(self.name, x, mean, cov, True)
-        return number(half_log_det + rank * (_LOG_SQRT_2PI + 0.5))
+        return as_scalar(half_log_det + rank * (_LOG_SQRT_2PI + 0.5))
 
 
 class _MultivariateT(_OfVectors):
@@ -128,11 +128,11 @@ class _MultivariateT(_OfVectors):
     def logpdf(self, x: Any, loc: Any = None, shape: Any = 1, df: Any = 1) -> Any:
         """The logarithm of the density."""
         squares, half_log_det, _, n = _distances(self.name, x, loc, shape, False)
-        df, per_df = floating(df), 1 / floating(df)
+        df, per_df = as_floating(df), 1 / as_floating(df)
         steps = [half_step_rest(0, (df + i) / 2) + np.log1p(i * per_df) / 2 for i in range(n)]
         tail = (1 + n * per_df) / 2 * log1p_over(per_df, squares)
         y = sum(steps, -half_log_det - n * _LOG_SQRT_2PI) - tail
-        return number(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
+        return as_scalar(np.squeeze(np.where(np.greater(df, 0), y, np.nan)))
 
 
 class _Multinomial(_OfVectors):
@@ -169,7 +169,7 @@ class _Multinomial(_OfVectors):
 
         The distribution is that of independent counts of Poisson's with the same sum.
         """
-        x, n, p = floating(x), floating(n), floating(p)
+        x, n, p = as_floating(x), as_floating(n), as_floating(p)
         if x.ndim == 0 or x.shape[-1] != p.shape[-1]:
             raise ValueError(
                 "multinomial: the last axis of the counts must be as long as that of p; the "
@@ -181,13 +181,13 @@ class _Multinomial(_OfVectors):
         n = np.where(is_count(n), np.floor(n), 0)
 
         def known(y: Any, otherwise: float) -> Any:
-            return number(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
+            return as_scalar(np.where(is_valid, np.where(fits, y, otherwise), np.nan))
 
         return x, n, p, n * excess, known
 
     def mean(self, n: Any, p: Any) -> Any:
         """The mean."""
-        return floating(n)[..., None] * floating(p)
+        return as_floating(n)[..., None] * as_floating(p)
 
 
 class _Dirichlet(_OfVectors):
@@ -209,7 +209,7 @@ class _Dirichlet(_OfVectors):
 
     def logpdf(self, x: Any, alpha: Any) -> Any:
         """The logarithm of the density."""
-        x, alpha = floating(x), floating(alpha)
+        x, alpha = as_floating(x), as_floating(alpha)
         if alpha.ndim != 1 or x.ndim < 1 or alpha.shape[0] - x.shape[0] not in (0, 1):
             raise ValueError(
                 "dirichlet: the first axis of x must be as long as the vector alpha, or shorter by "
@@ -217,7 +217,7 @@ class _Dirichlet(_OfVectors):
             )
         if x.shape[0] < alpha.shape[0]:
             x = np.concatenate([x, 1 - np.sum(x, axis=0, keepdims=True)])
-        values, shapes = seen(x), seen(alpha)
+        values, shapes = values_if_known(x), values_if_known(alpha)
         if shapes is not None and not np.all(shapes > 0):
             raise ValueError("dirichlet: every element of alpha must be above 0")
         if values is not None and (
@@ -228,7 +228,7 @@ class _Dirichlet(_OfVectors):
             raise ValueError("dirichlet: an entry of x is 0 where alpha is below 1")
         log_beta = np.sum(special.gammaln(alpha)) - special.gammaln(np.sum(alpha))
         powers = np.reshape(alpha - 1, (-1, *[1] * (x.ndim - 1)))
-        return number(np.sum(special.xlogy(powers, x), axis=0) - log_beta)
+        return as_scalar(np.sum(special.xlogy(powers, x), axis=0) - log_beta)
 
 
 multivariate_normal = _MultivariateNormal()

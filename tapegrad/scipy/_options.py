@@ -15,7 +15,7 @@ from tapegrad.core.forward import elementwise
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.ops.casting import seen
+from tapegrad.ops.casting import values_if_known
 
 __all__ = ["checked", "with_scipys_options"]
 __dir__ = __all__.copy
@@ -44,7 +44,7 @@ def _finite(a: Any) -> Any:
 
 def checked(x: Any) -> Any:
     """A leaf of an operand, checked at once if its value is known, and else in each run."""
-    value = seen(x)
+    value = values_if_known(x)
     if value is None:
         return _finite(x)
     np.asarray_chkfinite(value)

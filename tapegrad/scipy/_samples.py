@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats as _scipy
 
-from tapegrad.ops.casting import floating, number
+from tapegrad.ops.casting import as_floating, as_scalar
 from tapegrad.ops.scipy_special.incomplete import BETA
 from tapegrad.scipy._distributions import exp_of, log_of
 from tapegrad.scipy._options import with_scipys_options
@@ -29,7 +29,7 @@ def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
     >>> zscore(np.array([1.0, 3.0]))
     array([-1.,  1.])
     """
-    a = floating(a)
+    a = as_floating(a)
     ends = [np.equal(a, fn(a, axis=axis, keepdims=True)) for fn in (np.min, np.max)]
     std = np.std(np.where(ends[0] & ends[1], np.nan, a), axis=axis, ddof=ddof, keepdims=True)
     return (a - np.mean(a, axis=axis, keepdims=True)) / std
@@ -45,14 +45,14 @@ def gmean(a: Any, axis: Any = 0, weights: Any = None, keepdims: Any = False) -> 
     >>> gmean(np.array([1.0, 4.0]))
     np.float64(2.0)
     """
-    a = floating(a)
+    a = as_floating(a)
     logs: Any = np.where(np.less(a, 0), np.nan, log_of(a))
     return exp_of(np.average(logs, axis=axis, weights=weights, keepdims=keepdims))
 
 
 def _standard_moment(a: Any, axis: Any, keepdims: bool, power: int) -> tuple[Any, int]:
     """A central moment divided by a power of the variance, and how many numbers it is of."""
-    a = floating(a)
+    a = as_floating(a)
     mean = np.mean(a, axis=axis, keepdims=True)
     square = np.mean(np.square(a - mean), axis=axis, keepdims=True)
     # next to nothing
@@ -73,7 +73,7 @@ def skew(a: Any, axis: Any = 0, bias: bool = True, *, keepdims: bool = False) ->
     np.float64(0.5952)
     """
     y, n = _standard_moment(a, axis, keepdims, 3)
-    return number(y if bias or n < 3 else math.sqrt(n * (n - 1)) / (n - 2) * y)
+    return as_scalar(y if bias or n < 3 else math.sqrt(n * (n - 1)) / (n - 2) * y)
 
 
 @_like_scipy
@@ -91,7 +91,7 @@ def kurtosis(
     y, n = _standard_moment(a, axis, keepdims, 4)
     if not bias and n > 3:
         y = ((n * n - 1) * y - 3 * (n - 1) ** 2) / ((n - 2) * (n - 3)) + 3
-    return number(y - 3 if fisher else y)
+    return as_scalar(y - 3 if fisher else y)
 
 
 class PearsonRResult(NamedTuple):
@@ -113,9 +113,9 @@ def pearsonr(x: Any, y: Any, *, axis: int = 0) -> PearsonRResult:
     >>> pearsonr(x, np.array([0.0, 3.0, 5.0])).statistic.round(4)
     np.float64(0.9538)
     """
-    x, y = np.broadcast_arrays(floating(x), floating(y))
+    x, y = np.broadcast_arrays(as_floating(x), as_floating(y))
     x, y = zscore(x, axis), zscore(y, axis)
-    r = number(np.clip(np.mean(x * y, axis=axis), -1, 1))
+    r = as_scalar(np.clip(np.mean(x * y, axis=axis), -1, 1))
     half = x.shape[axis] / 2 - 1
     return PearsonRResult(
         r, 2 * BETA.cdf(half, half, (1 - np.absolute(r)) / 2) if half else 0 * r + 1

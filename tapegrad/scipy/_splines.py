@@ -18,8 +18,8 @@ from tapegrad import tree
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare import op
-from tapegrad.ops.casting import floating
-from tapegrad.ops.scan import across, apart
+from tapegrad.ops.casting import as_floating
+from tapegrad.ops.scan import diff_along_axis, lay_along_axis
 
 __all__ = ["Akima1DInterpolator", "BSpline", "CubicSpline", "PchipInterpolator", "Pieces"]
 __all__ += ["Spline", "content_of", "make_interp_spline", "refuse_tensor"]
@@ -154,7 +154,7 @@ class Spline:
         if nu < 0:
             raise ValueError(f"a derivative must be 0 or more, not {nu}")
         extrapolate = pieces.extrapolate if extrapolate is None else extrapolate
-        at, y = floating(x), np.moveaxis(floating(self.y, complex=True), pieces.axis, 0)
+        at, y = as_floating(x), np.moveaxis(as_floating(self.y, complex=True), pieces.axis, 0)
         basis, shape = _basis_at(at.astype(float), pieces, nu, extrapolate), y.shape[1:]
         y = y if pieces.slopes is None else np.concatenate([y, pieces.slopes(y)])
         n = len(y)
@@ -220,7 +220,7 @@ def _spline(
     def make(y: Any, axis: int, **more: Any) -> Any:
         return getattr(_scipy, name)(**{**of, data: y, "axis": axis, **more})
 
-    y = floating(y, complex=True)
+    y = as_floating(y, complex=True)
     (primal,) = primals((y,))
     is_known = type(y) is not Tensor or not y.origin.compiling
     # SciPy checks the arguments, by shapes alone if values are unknown
@@ -469,8 +469,8 @@ def PchipInterpolator(x: Any, y: Any, axis: int = 0, extrapolate: Any = None) ->
 
 def _pchip_slopes(x: Any, y: Any) -> Any:
     """The slopes at the knots: harmonic means of those beside, by the method of Fritsch."""
-    h = across(np.diff(x), y, 0)
-    m = apart(y) / h
+    h = lay_along_axis(np.diff(x), y, 0)
+    m = diff_along_axis(y) / h
     if len(y) == 2:
         return np.concatenate([m, m])
     w0, w1 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
@@ -539,12 +539,12 @@ def Akima1DInterpolator(
 
 def _akima_slopes(is_modified: bool, x: Any, y: Any) -> Any:
     """The slopes at the knots: means of those beside, with weights from those beyond."""
-    m = apart(y) / across(np.diff(x), y, 0)
+    m = diff_along_axis(y) / lay_along_axis(np.diff(x), y, 0)
     if len(y) == 2:
         return np.concatenate([m, m])
     for _ in range(2):
         m = np.concatenate([2 * m[:1] - m[1:2], m, 2 * m[-1:] - m[-2:-1]])
-    weights = np.abs(apart(m))
+    weights = np.abs(diff_along_axis(m))
     if is_modified:
         weights = weights + 0.5 * np.abs(m[1:] + m[:-1])
     total = weights[2:] + weights[:-2]

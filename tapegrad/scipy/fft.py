@@ -19,8 +19,8 @@ from tapegrad.errors.names import list_names
 from tapegrad.functions import fft as _numpy
 from tapegrad.functions.fft import fftshift as fftshift
 from tapegrad.functions.fft import ifftshift as ifftshift
-from tapegrad.ops.casting import conjugate_of, floating, to_array
-from tapegrad.ops.fourier import fitted, over_axes, swapped
+from tapegrad.ops.casting import as_floating, conjugate_of, to_array
+from tapegrad.ops.fourier import crop_or_pad, swap_norm, transform_axes
 from tapegrad.scipy._options import with_scipys_options
 
 __all__ = ["dct", "dctn", "dst", "dstn", "idct", "idctn", "idst", "idstn"]
@@ -69,7 +69,7 @@ def _transposed(
     return c if orthogonal or kind in (2, 4) else _weighed(c, of, kind, axes, 0.5)
 
 
-@op(_transposed, name="dctn", scipy="", jvp=linear, batch=over_axes, adds=True, complex=True)
+@op(_transposed, name="dctn", scipy="", jvp=linear, batch=transform_axes, adds=True, complex=True)
 def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool) -> Any:
     """A transform by SciPy, which loses an option for complex numbers."""
     transform = getattr(_scipy, of + "n")
@@ -84,10 +84,10 @@ def _trigonometric_of(
     """The transform of a name; an inverse is a transform too."""
     if kind not in _TRANSPOSED:
         raise ValueError(f"the type must be 1, 2, 3 or 4, not {kind!r}")
-    backward = swapped(norm)
+    backward = swap_norm(norm)
     if name.startswith("i"):
         kind, norm = _TRANSPOSED[kind], backward
-    x = floating(x, complex=True)
+    x = as_floating(x, complex=True)
     x = x.astype(np.float32) if x.dtype == np.float16 else x
     lengths, axes = _lengths_and_axes(x, s, axes)
     shape = list(x.shape)
@@ -95,7 +95,7 @@ def _trigonometric_of(
         shape[axis] = n
     of = name.strip("in")
     orthogonal = norm == "ortho" if orthogonalize is None else bool(orthogonalize)
-    x = fitted(x, tuple(shape))
+    x = crop_or_pad(x, tuple(shape))
     return _trigonometric(x, of, kind, axes, norm, orthogonal) if axes else x
 
 
@@ -121,7 +121,7 @@ def _transform(name: str) -> Any:
         s = None if s is None else lengths
         if known == name:
             return getattr(_numpy, name)(x, s, axes, norm)
-        return conjugate_of(getattr(_numpy, known)(conjugate_of(x), s, axes, swapped(norm)))
+        return conjugate_of(getattr(_numpy, known)(conjugate_of(x), s, axes, swap_norm(norm)))
 
     inverse = name[1:] if name.startswith("i") else f"i{name}"
     transform.__name__ = transform.__qualname__ = name

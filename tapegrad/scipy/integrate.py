@@ -15,9 +15,9 @@ from tapegrad.errors.functions import check_callable
 from tapegrad.errors.names import list_names
 from tapegrad.functions.creation import array
 from tapegrad.functions.scans import trapezoid as trapezoid
-from tapegrad.ops.axes import kept
+from tapegrad.ops.axes import reduced_shape
 from tapegrad.ops.casting import stop_gradient, to_array
-from tapegrad.ops.scan import across, apart, part
+from tapegrad.ops.scan import diff_along_axis, lay_along_axis, slice_along_axis
 from tapegrad.scipy._calls import (
     Programmed,
     SolverCall,
@@ -166,7 +166,7 @@ def _distances(y: Any, x: Any, dx: Any, axis: int) -> Any:
         raise ValueError(f"x must have one axis, or the shape of y, {y.shape}; it has {x.shape}")
     if x.shape[axis if x.ndim > 1 else 0] != y.shape[axis]:
         raise ValueError(f"x must be as long as y along the axis: {x.shape} and {y.shape}")
-    return across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
+    return lay_along_axis(diff_along_axis(x), y, axis) if x.ndim == 1 else diff_along_axis(x, axis)
 
 
 def cumulative_trapezoid(
@@ -198,11 +198,13 @@ def cumulative_trapezoid(
         raise ValueError(f"an integral needs one point or more; the shape of y is {y.shape}")
     if initial is not None and (np.ndim(initial) or initial != 0):
         raise ValueError(f"initial must be None or 0, not {initial!r}")
-    both = part(y, axis, 1, None) + part(y, axis, None, -1)
+    both = slice_along_axis(y, axis, 1, None) + slice_along_axis(y, axis, None, -1)
     totals = np.cumsum(_distances(y, x, dx, axis) * both / 2.0, axis=axis)
     if initial is None:
         return totals
-    return np.concatenate([np.zeros(kept(totals.shape, axis), totals.dtype), totals], axis=axis)
+    return np.concatenate(
+        [np.zeros(reduced_shape(totals.shape, axis), totals.dtype), totals], axis=axis
+    )
 
 
 def _over(a: Any, b: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import interpolate as _scipy
 
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import floating, seen
+from tapegrad.ops.casting import as_floating, values_if_known
 from tapegrad.ops.rows import index_select
 from tapegrad.scipy._splines import (
     Akima1DInterpolator,
@@ -84,12 +84,12 @@ class GridInterpolator:
             The points, with their coordinates along the last axis; or a tuple of coordinates.
             A coordinate that is nan gives nan, also where SciPy takes it for one outside.
         """
-        points, values = self.grid.points, floating(self.values, complex=True)
+        points, values = self.grid.points, as_floating(self.values, complex=True)
         d, n = len(points), [len(x) for x in self.grid.points]
         if isinstance(xi, tuple):
             xi = np.stack(np.broadcast_arrays(*xi), -1)
         else:
-            xi = floating(xi)
+            xi = as_floating(xi)
             xi = np.reshape(xi, (-1, d)) if xi.ndim == 1 else xi
         if xi.shape[-1] != d:
             raise ValueError(f"the points have {xi.shape[-1]} coordinates, and the grid has {d}")
@@ -101,7 +101,7 @@ class GridInterpolator:
             k = np.clip(np.searchsorted(x, at, "right") - 1, 0, max(n[i] - 2, 0))
             part = (at - index_select(x, k)) / index_select(np.append(np.diff(x), 1.0), k)
             cells.append(((k, 1 - part), (np.minimum(k + 1, n[i] - 1), part)))
-        known = seen(is_outside)
+        known = values_if_known(is_outside)
         if self.grid.bounds_error and known is not None and np.any(known):
             raise ValueError("one of the points is out of bounds; bounds_error=False gives nan")
         elements = np.reshape(values, (prod(n), *values.shape[d:]))
@@ -168,7 +168,7 @@ def RegularGridInterpolator(
         raise NotImplementedError(f"RegularGridInterpolator takes no method but 'linear': {method}")
     refuse_tensor("the points of the grid", points)
     refuse_tensor("fill_value", fill_value)
-    values = floating(values, complex=True)
+    values = as_floating(values, complex=True)
     like = np.zeros(values.shape, values.dtype)
     # SciPy checks the arguments
     grid = _scipy.RegularGridInterpolator(points, like, method, bounds_error, fill_value).grid

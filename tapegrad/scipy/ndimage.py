@@ -12,7 +12,7 @@ from scipy import ndimage as _scipy
 
 from tapegrad.errors.names import list_names
 from tapegrad.functions.selection import take
-from tapegrad.ops.casting import double, floating, root, to_array
+from tapegrad.ops.casting import as_double, as_floating, sqrt_with_zero_slope, to_array
 from tapegrad.scipy._options import with_scipys_options
 from tapegrad.scipy.signal import continued, slid
 
@@ -284,7 +284,9 @@ def gaussian_gradient_magnitude(input: Any, axes: Any = None, **options: Any) ->
     >>> gaussian_gradient_magnitude(np.array([0.0, 1.0, 1.0]), 0.5).round(4)
     array([0.4258, 0.4279, 0.0021])
     """
-    return root(sum(np.square(part) for part in _gaussians(1, input, axes=axes, **options)))
+    return sqrt_with_zero_slope(
+        sum(np.square(part) for part in _gaussians(1, input, axes=axes, **options))
+    )
 
 
 # --- points between elements ----------------------------------------------------------------
@@ -353,7 +355,7 @@ def spline_filter(input: Any, order: int, mode: str) -> Any:
         "grid-constant": "mirror",
         "wrap": "mirror",
     }
-    x = double(input, complex=True)
+    x = as_double(input, complex=True)
     for axis in range(x.ndim):
         x = correlate1d(x, weights, axis, None, kinds.get(mode, mode))
     return x
@@ -445,7 +447,7 @@ def _sampled(
         input, moved = continued(input, 1, mode, cval), moved + 1
     inside, axes = True, []
     for i, n in enumerate(input.shape):
-        c = floating(places[i]) + moved
+        c = as_floating(places[i]) + moved
         here = (c >= 0) & (c <= n - 1) if mode == "constant" else np.abs(c) < np.inf
         inside = here & inside
         axes.append(_neighbours(np.where(here, c, 0.0), n, mode, order))

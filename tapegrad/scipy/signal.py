@@ -14,7 +14,7 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, OneByOneError, all_with_batch, batch_axis
 from tapegrad.errors.names import list_names
 from tapegrad.functions.padding import pad
-from tapegrad.ops.casting import conjugate_of, floating, to_array
+from tapegrad.ops.casting import as_floating, conjugate_of, to_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.window import add_patches, patches
 from tapegrad.scipy._options import with_scipys_options
@@ -84,7 +84,7 @@ def _convolved(a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
 
 def _checked(name: str, in1: Any, in2: Any, *options: Any) -> tuple[Any, Any]:
     """The operands, unless SciPy refuses their numbers of axes or the options."""
-    a, b = floating(in1, complex=True), floating(in2, complex=True)
+    a, b = as_floating(in1, complex=True), as_floating(in2, complex=True)
     getattr(_scipy, name)(np.zeros((1,) * a.ndim), np.zeros((1,) * b.ndim), *options)
     return a, b
 
@@ -329,7 +329,7 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
             "lfilter: zi, the state that a filter begins with, is not taken; let x begin with what "
             "comes before, and leave that out of the result"
         )
-    b, a, x = (floating(z, complex=True) for z in (b, a, x))
+    b, a, x = (as_floating(z, complex=True) for z in (b, a, x))
     b, a = (np.reshape(z, (1,)) if z.ndim == 0 else z for z in (b, a))
     for name, z in (("b", b), ("a", a)):
         if z.ndim != 1 or not z.size:
@@ -370,7 +370,7 @@ def filtfilt(b: Any, a: Any, x: Any, axis: int, padtype: str | None, padlen: int
     >>> tg.grad(lambda b: filtfilt(b, [1.0], x, padlen=1)[1])(np.array([0.5, 0.5]))
     array([4.5, 4.5])
     """
-    b, a, x = (floating(z, complex=True) for z in (b, a, x))
+    b, a, x = (as_floating(z, complex=True) for z in (b, a, x))
     x = np.moveaxis(x, axis, -1)
     n = 0 if padtype is None else 3 * max(b.size, a.size) if padlen is None else padlen
     if padtype not in ("odd", "even", "constant", None) or x.shape[-1] <= n:
@@ -398,7 +398,7 @@ def detrend(data: Any, axis: int, type: str, bp: Any) -> Any:
     >>> tg.grad(lambda x: detrend(x)[1])(np.ones(3)).round(6)
     array([-0.333333,  0.666667, -0.333333])
     """
-    x = np.moveaxis(floating(data, complex=True), axis, -1)
+    x = np.moveaxis(as_floating(data, complex=True), axis, -1)
     # it refuses what is wrong
     _scipy.detrend(np.zeros(x.shape[-1:]), type=type, bp=bp)
     ends = np.unique([0, x.shape[-1], *(np.ravel(bp) if type[0] == "l" else ())])
@@ -423,7 +423,7 @@ def savgol_filter(
     >>> tg.grad(lambda x: savgol_filter(x, 3, 1)[0])(np.ones(4)).round(6)
     array([ 0.833333,  0.333333, -0.166667,  0.      ])
     """
-    x, n, end = np.moveaxis(floating(x), axis, -1), window_length, window_length // 2
+    x, n, end = np.moveaxis(as_floating(x), axis, -1), window_length, window_length // 2
     args = (n, polyorder, options["deriv"], options["delta"], -1)
     # it refuses what is wrong
     _scipy.savgol_filter(np.zeros(x.shape[-1:]), *args, mode)
@@ -448,7 +448,7 @@ def hilbert(x: Any, N: int | None, axis: int) -> Any:
     >>> tg.grad(lambda x: hilbert(x)[1].imag)(np.ones(4))
     array([ 0.5,  0. , -0.5,  0. ])
     """
-    x = np.moveaxis(floating(x, complex=True), axis, -1)
+    x = np.moveaxis(as_floating(x, complex=True), axis, -1)
     # it refuses what is wrong, and gives the factor of each frequency
     impulse = np.eye(1, x.shape[-1] if N is None else N, dtype=x.dtype)[0]
     factors = np.fft.fft(_scipy.hilbert(impulse)).real.round()
@@ -473,7 +473,7 @@ def stft(x: Any, nperseg: int, nfft: int | None, axis: int, **options: Any) -> A
     >>> tg.grad(lambda x: np.sum(np.abs(stft(x, nperseg=4)[2]) ** 2))(np.ones(4)).round(4)
     array([1.5  , 0.875, 1.5  , 0.875])
     """
-    x = np.moveaxis(floating(x, complex=True), axis, -1)
+    x = np.moveaxis(as_floating(x, complex=True), axis, -1)
     # it refuses what is wrong
     like = np.zeros(x.shape[-1:], x.dtype)
     f, t, _ = _scipy.stft(like, nperseg=nperseg, nfft=nfft, **options)

@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors.names import list_names
 from tapegrad.ops import activation
 from tapegrad.ops import scipy_special as _ops
-from tapegrad.ops.casting import floating, number, seen, stop_gradient, to_array
+from tapegrad.ops.casting import as_floating, as_scalar, stop_gradient, to_array, values_if_known
 from tapegrad.ops.scipy_special import *  # noqa: F403
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.ops.scipy_special import digamma as digamma
@@ -63,13 +63,13 @@ def logsumexp(
     >>> tg.grad(logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    a = np.atleast_1d(floating(a))
+    a = np.atleast_1d(as_floating(a))
     if b is None:
-        y = number(activation.logsumexp(a, axis, keepdims=keepdims))
+        y = as_scalar(activation.logsumexp(a, axis, keepdims=keepdims))
         sign = np.where(np.isnan(y), np.nan, np.not_equal(y, -np.inf).astype(y.dtype))
-        return (y, number(stop_gradient(sign))) if return_sign else y
+        return (y, as_scalar(stop_gradient(sign))) if return_sign else y
     # a Python number takes the dtype of the array beside it
-    b = np.asarray(b, a.dtype) if type(b) in (bool, int, float) else floating(b)
+    b = np.asarray(b, a.dtype) if type(b) in (bool, int, float) else as_floating(b)
     a, b = np.broadcast_arrays(np.where(np.equal(b, 0) & ~np.isfinite(a), -np.inf, a), b)
     shift = np.max(np.where(np.equal(b, 0), -np.inf, a), axis=axis, keepdims=True)
     shift = stop_gradient(np.where(np.isfinite(shift), shift, 0))
@@ -81,7 +81,7 @@ def logsumexp(
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.log(np.abs(total) if return_sign else total) + shift
     y, sign = (x if keepdims else np.squeeze(x, axis=axis) for x in (y, np.sign(total)))
-    return (number(y), number(stop_gradient(sign))) if return_sign else number(y)
+    return (as_scalar(y), as_scalar(stop_gradient(sign))) if return_sign else as_scalar(y)
 
 
 def log_softmax(x: Any, axis: Any = None) -> Any:
@@ -142,12 +142,12 @@ def multigammaln(a: Any, d: Any) -> Any:
     """
     if np.ndim(d) or d != int(d):
         raise ValueError("multigammaln: d must be a positive integer, the dimension")
-    d, values = int(d), seen(a)
+    d, values = int(d), values_if_known(a)
     if values is not None and np.any(values <= 0.5 * (d - 1)):
         raise ValueError(f"multigammaln: a must be above {0.5 * (d - 1)}, which is (d - 1) / 2")
-    a = floating(a)
+    a = as_floating(a)
     terms = [_ops.gammaln(a - 0.5 * j) for j in range(d)]
-    return number(sum(terms, a * 0 + d * (d - 1) * 0.25 * math.log(math.pi)))
+    return as_scalar(sum(terms, a * 0 + d * (d - 1) * 0.25 * math.log(math.pi)))
 
 
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
@@ -183,7 +183,7 @@ def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> An
     n, k = to_array(N), to_array(k)
     if repetition:
         is_one = np.equal(k, 0) & np.greater_equal(n, 0)
-        return number(np.where(is_one, 1.0, _ops.binom(np.where(is_one, 1, n + k - 1), k)))
+        return as_scalar(np.where(is_one, 1.0, _ops.binom(np.where(is_one, 1, n + k - 1), k)))
     is_some = np.less_equal(k, n) & np.greater_equal(n, 0) & np.greater_equal(k, 0)
     chosen = _ops.binom(np.where(is_some, n, 1), np.where(is_some, k, 1))
-    return number(np.where(is_some, chosen, 0.0))
+    return as_scalar(np.where(is_some, chosen, 0.0))

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.indexing import put_back
-from tapegrad.ops.partial_reduction import least
+from tapegrad.ops.indexing import insert_arrays
+from tapegrad.ops.partial_reduction import lowest
 
 
 def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
     """``a[index]``."""
-    return jax.numpy.asarray(a)[put_back(index, arrays)]
+    return jax.numpy.asarray(a)[insert_arrays(index, arrays)]
 
 
 def combined(method: str) -> Any:
     """``a.at[index].max(values)``, or another method of this name."""
 
     def lowering(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
-        at = jax.numpy.asarray(a, out.dtype).at[put_back(index, arrays)]
+        at = jax.numpy.asarray(a, out.dtype).at[insert_arrays(index, arrays)]
         return getattr(at, method)(values.astype(out.dtype))
 
     return lowering
@@ -36,15 +36,15 @@ def add_scaled_rows(
 
 def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: Any) -> Any:
     """Values added at an index of zeros."""
-    return jax.numpy.zeros(shape, out.dtype).at[put_back(index, arrays)].add(values)
+    return jax.numpy.zeros(shape, out.dtype).at[insert_arrays(index, arrays)].add(values)
 
 
 def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
     """``a.at[index].set(values)``; the last of several values for one place stays."""
     a, values = jax.numpy.asarray(a), values.astype(out.dtype)
     if not arrays:
-        return a.at[put_back(index, arrays)].set(values)
-    places, owner = _owners(jax, a.shape, put_back(index, arrays))
+        return a.at[insert_arrays(index, arrays)].set(values)
+    places, owner = _owners(jax, a.shape, insert_arrays(index, arrays))
     if not places.size:
         return a
     written = jax.numpy.broadcast_to(values, places.shape).reshape(-1)
@@ -54,7 +54,7 @@ def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any)
 
 def last_writes(jax: Any, out: Any, *arrays: Any, shape: Any, index: Any) -> Any:
     """Which of the values written at an index stay."""
-    places, owner = _owners(jax, shape, put_back(index, arrays))
+    places, owner = _owners(jax, shape, insert_arrays(index, arrays))
     numbers = jax.numpy.arange(places.size).reshape(places.shape)
     return owner[places] == numbers if places.size else numbers == 0
 
@@ -73,7 +73,7 @@ def sum_segments(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
 
 def max_segments(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
     """The largest of the rows with equal indices."""
-    start = jax.numpy.full(out.shape, least(np.dtype(out.dtype)), out.dtype)
+    start = jax.numpy.full(out.shape, lowest(np.dtype(out.dtype)), out.dtype)
     return start.at[indices].max(values)
 
 

@@ -15,14 +15,14 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
-    by_order,
-    check_whole,
-    declared,
-    family,
-    scipys,
-    several,
-    special,
-    split_whole,
+    check_whole_order,
+    declare_special,
+    derivative_op,
+    family_op,
+    result_ops,
+    scipy_function,
+    special_op,
+    split_whole_order,
 )
 
 __all__ = ["airy", "airy_ai", "airy_aip", "airy_bi", "airy_bip", "i0", "i0e", "i1", "i1e", "iv"]
@@ -47,21 +47,21 @@ _of_j, _of_y = (_by_neighbours(name, operator.sub) for name in ("jv", "yv"))
 _of_i = _by_neighbours("iv", operator.add)
 _of_k = _by_neighbours("kv", lambda lower, upper: -(lower + upper))
 
-jv: Op[Any] = family("jv", _of_j, complex=True)
-yv: Op[Any] = family("yv", _of_y, _ANY_ORDER, complex=True)
-iv: Op[Any] = family("iv", _of_i, complex=True)
-kv: Op[Any] = family("kv", _of_k, _ANY_ORDER, complex=True)
+jv: Op[Any] = family_op("jv", _of_j, complex=True)
+yv: Op[Any] = family_op("yv", _of_y, _ANY_ORDER, complex=True)
+iv: Op[Any] = family_op("iv", _of_i, complex=True)
+kv: Op[Any] = family_op("kv", _of_k, _ANY_ORDER, complex=True)
 jn = jv
-j0: Op[Any] = special("j0", lambda g, y, x: -g * j1(x))
-j1: Op[Any] = special("j1", lambda g, y, x: g * (j0(x) - jv(2, x)) / 2)
-y0: Op[Any] = special("y0", lambda g, y, x: -g * y1(x), at=2.6)
-y1: Op[Any] = special("y1", lambda g, y, x: g * (y0(x) - yv(2, x)) / 2, at=2.6)
-i0: Op[Any] = special("i0", lambda g, y, x: g * i1(x))
-i1: Op[Any] = special("i1", lambda g, y, x: g * (i0(x) + iv(2, x)) / 2)
-k0: Op[Any] = special("k0", lambda g, y, x: -g * k1(x), at=2.6)
-k1: Op[Any] = special("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, at=2.6)
-yn: Op[Any] = family("yn", _of_y, _WHOLE_ORDER, split_whole)
-kn: Op[Any] = family("kn", _of_k, _WHOLE_ORDER, split_whole)
+j0: Op[Any] = special_op("j0", lambda g, y, x: -g * j1(x))
+j1: Op[Any] = special_op("j1", lambda g, y, x: g * (j0(x) - jv(2, x)) / 2)
+y0: Op[Any] = special_op("y0", lambda g, y, x: -g * y1(x), at=2.6)
+y1: Op[Any] = special_op("y1", lambda g, y, x: g * (y0(x) - yv(2, x)) / 2, at=2.6)
+i0: Op[Any] = special_op("i0", lambda g, y, x: g * i1(x))
+i1: Op[Any] = special_op("i1", lambda g, y, x: g * (i0(x) + iv(2, x)) / 2)
+k0: Op[Any] = special_op("k0", lambda g, y, x: -g * k1(x), at=2.6)
+k1: Op[Any] = special_op("k1", lambda g, y, x: -g * (k0(x) + kv(2, x)) / 2, at=2.6)
+yn: Op[Any] = family_op("yn", _of_y, _WHOLE_ORDER, split_whole_order)
+kn: Op[Any] = family_op("kn", _of_k, _WHOLE_ORDER, split_whole_order)
 # --- scaled functions, whose recurrences cancel far out --------------------------------------
 
 # beyond this, and the square of the order, the first terms of asymptotic series have all digits
@@ -89,12 +89,12 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
 
     def near(x: Any, n: int, order: Any) -> Any:
         if n == 0:
-            return scipys(name)(order, x)
+            return scipy_function(name)(order, x)
         lower, same, upper = (near(x, n - 1, order + k) for k in (-1, 0, 1))
         return same - (lower + upper) / 2 if sign > 0 else (lower + upper) / 2 - np.sign(x) * same
 
     def forward(x: Any, n: Any, order: Any) -> Any:
-        dtype = scipys(name)(order, x).dtype
+        dtype = scipy_function(name)(order, x).dtype
         order = np.asarray(order, float)
         x = np.asarray(x, np.result_type(x, np.float64))
         size = x if sign > 0 else np.absolute(x)
@@ -109,21 +109,21 @@ def _derivatives(name: str, sign: int, front: float, **facts: Any) -> Op[Any]:
             far = np.where(x < 0, parity, 1) * far
         return np.where(is_far, far, near(np.where(is_far, 1, x), n, order)).astype(dtype)
 
-    return by_order(f"{name}_derivative", forward, _read_derivative, **facts)
+    return derivative_op(f"{name}_derivative", forward, _read_derivative, **facts)
 
 
 # scaled by exp(-abs(x)), which has a kink
 ive_derivative: Op[Any] = _derivatives("ive", -1, 1 / math.sqrt(2 * math.pi))
-ive: Op[Any] = family("ive", lambda g, y, x, order: g * ive_derivative(1, order, x))
-i0e: Op[Any] = special("i0e", lambda g, y, x: g * ive_derivative(1, 0, x), kink="0 at 0")
-i1e: Op[Any] = special("i1e", lambda g, y, x: g * ive_derivative(1, 1, x))
+ive: Op[Any] = family_op("ive", lambda g, y, x, order: g * ive_derivative(1, order, x))
+i0e: Op[Any] = special_op("i0e", lambda g, y, x: g * ive_derivative(1, 0, x), kink="0 at 0")
+i1e: Op[Any] = special_op("i1e", lambda g, y, x: g * ive_derivative(1, 1, x))
 # scaled by exp(x)
 kve_derivative: Op[Any] = _derivatives("kve", 1, math.sqrt(math.pi / 2), complex=True)
-kve: Op[Any] = family(
+kve: Op[Any] = family_op(
     "kve", lambda g, y, x, order: g * kve_derivative(1, order, x), _ANY_ORDER, complex=True
 )
-k0e: Op[Any] = special("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), at=2.6)
-k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at=2.6)
+k0e: Op[Any] = special_op("k0e", lambda g, y, x: g * kve_derivative(1, 0, x), at=2.6)
+k1e: Op[Any] = special_op("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at=2.6)
 
 # --- spherical Bessel functions, for which SciPy's own read arrays ---------------------------
 
@@ -131,7 +131,7 @@ k1e: Op[Any] = special("k1e", lambda g, y, x: g * kve_derivative(1, 1, x), at=2.
 def _read_spherical(
     n: Any, z: Any, derivative: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    check_whole(n)
+    check_whole_order(n)
     return (z,), {"n": n, "derivative": derivative}
 
 
@@ -140,14 +140,14 @@ def _spherical(kind: str, before: int, after: int) -> Op[Any]:
     name = f"spherical_{kind}"
 
     def forward(z: Any, n: Any, derivative: bool = False) -> Any:
-        return scipys(name)(n, z, derivative)
+        return scipy_function(name)(n, z, derivative)
 
     def vjp(g: Any, y: Any, z: Any, n: Any, derivative: bool = False) -> Any:
         down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
         lower, upper = spherical(down, z, derivative), spherical(n + 1, z, derivative)
         return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
 
-    spherical: Op[Any] = declared(
+    spherical: Op[Any] = declare_special(
         name,
         forward,
         vjp,
@@ -167,7 +167,7 @@ spherical_kn = _spherical("kn", -1, -1)
 # --- Airy functions ------------------------------------------------------------------------
 
 
-_AIRY: tuple[Op[Any], ...] = several(
+_AIRY: tuple[Op[Any], ...] = result_ops(
     "airy",
     ("airy_ai", lambda g, y, x: g * _AIRY[1](x)),
     ("airy_aip", lambda g, y, x: g * x * _AIRY[0](x)),

@@ -17,20 +17,20 @@ from tapegrad.core.op import Op
 from tapegrad.declare import op
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
-    by_order,
-    declared,
+    declare_special,
+    derivative_op,
     result_type,
-    scipys,
-    special,
-    split,
+    scipy_function,
+    special_op,
+    split_order,
 )
 
 __all__ = ["beta", "betaln", "binom", "digamma", "gamma", "gamma_rest", "gammaln", "gammasgn"]
 __all__ += ["half_step_rest", "loggamma", "poch", "polygamma", "psi", "rgamma", "zeta"]
 
-gamma: Op[Any] = special("gamma", lambda g, y, x: g * y * psi(x), at=1.8, complex=True)
-gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), at=1.8)
-loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), at=2.42, complex=True)
+gamma: Op[Any] = special_op("gamma", lambda g, y, x: g * y * psi(x), at=1.8, complex=True)
+gammaln: Op[Any] = special_op("gammaln", lambda g, y, x: g * psi(x), at=1.8)
+loggamma: Op[Any] = special_op("loggamma", lambda g, y, x: g * psi(x), at=2.42, complex=True)
 
 
 def _slope_of_rgamma(x: Any) -> Any:
@@ -42,14 +42,14 @@ def _slope_of_rgamma(x: Any) -> Any:
     return np.where(is_left, gamma(1 - left) * reflected, -rgamma(right) * psi(right))
 
 
-rgamma: Op[Any] = special("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
+rgamma: Op[Any] = special_op("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
 
 
 def _next_polygamma(g: Any, y: Any, x: Any, order: Any) -> Any:
     return g * polygamma(order + 1, x)
 
 
-@op(_next_polygamma, scipy="", read=lambda n, x: split(n, x), jvp=elementwise)
+@op(_next_polygamma, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise)
 def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n and x
     """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
 
@@ -74,11 +74,11 @@ def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n
     >>> tg.grad(lambda x: tg.polygamma(0, x))(1.0).round(9)  # doctest: +SKIP
     np.float64(1.644934067)
     """
-    return scipys("polygamma")(order, x)
+    return scipy_function("polygamma")(order, x)
 
 
 SCIPY_OPS["polygamma"] = polygamma
-psi: Op[Any] = special("psi", lambda g, y, x: g * polygamma(1, x), at=1.8, complex=True)
+psi: Op[Any] = special_op("psi", lambda g, y, x: g * polygamma(1, x), at=1.8, complex=True)
 digamma = psi
 # from here on, a series has all digits, where the difference of large terms loses them
 _FAR = 10.0
@@ -91,8 +91,8 @@ _BERNOULLI = (
 def _polygamma(order: int, x: Any) -> Any:
     """A derivative of the logarithm of the gamma function."""
     if order < 2:
-        return scipys(("gammaln", "psi")[order])(x)
-    return scipys("polygamma")(order - 1, x)
+        return scipy_function(("gammaln", "psi")[order])(x)
+    return scipy_function("polygamma")(order - 1, x)
 
 
 def _of_powers(order: int, x: Any) -> Any:
@@ -142,7 +142,7 @@ def _rest(name: str, fn: Callable[[int, Any], Any]) -> Op[Any]:
         with np.errstate(all="ignore"):
             return fn(order, wide).astype(result_type(x))
 
-    return by_order(name, forward)
+    return derivative_op(name, forward)
 
 
 # gammaln(x) less x * log(x) - x; and gammaln(x + 0.5) - gammaln(x) less log(x) / 2
@@ -158,13 +158,13 @@ def _psi_step(a: Any, b: Any) -> Any:
     return np.where(far, rest - np.log1p(step / x), psi(a) - psi(a + b))
 
 
-beta: Op[Any] = special(
+beta: Op[Any] = special_op(
     "beta",
     lambda g, y, a, b: g * y * _psi_step(a, b),
     lambda g, y, a, b: g * y * _psi_step(b, a),
     at=2.42,
 )
-betaln: Op[Any] = special(
+betaln: Op[Any] = special_op(
     "betaln",
     lambda g, y, a, b: g * _psi_step(a, b),
     lambda g, y, a, b: g * _psi_step(b, a),
@@ -205,7 +205,7 @@ def _poch_log_slope(z: Any, m: Any) -> Any:
     return np.where(are_poles, step, -step)
 
 
-binom: Op[Any] = special(
+binom: Op[Any] = special_op(
     "binom",
     lambda g, y, n, k: (
         g * _where_zero(y, _binom_by_n, lambda n, k: _poch_log_slope(n - k + 1, k), n, k)
@@ -215,13 +215,13 @@ binom: Op[Any] = special(
     ),
     at=(4.5, 1.5),
 )
-poch: Op[Any] = special(
+poch: Op[Any] = special_op(
     "poch",
     lambda g, y, z, m: g * _where_zero(y, _poch_by_z, _poch_log_slope, z, m),
     lambda g, y, z, m: g * y * psi(z + m),
     at=2.42,
 )
-gammasgn: Op[Any] = special("gammasgn", None)
+gammasgn: Op[Any] = special_op("gammasgn", None)
 
 
 def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -231,10 +231,10 @@ def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...],
 
 
 def _zeta(q: Any, x: Any) -> Any:
-    return scipys("zeta")(x, q)
+    return scipy_function("zeta")(x, q)
 
 
-zeta: Op[Any] = declared(
+zeta: Op[Any] = declare_special(
     "zeta",
     _zeta,
     lambda g, y, q, x: g * -x * zeta(x + 1, q),

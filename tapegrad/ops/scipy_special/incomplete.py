@@ -26,13 +26,18 @@ from tapegrad.ops.scipy_special.tails import (
     UPPER,
     Family,
     Tail,
+    compute_for_large,
     exp_rest,
-    for_large,
     log1p_rest,
     log_ratio,
-    of_vectors,
+    op_of_vectors,
 )
-from tapegrad.ops.scipy_special.ufuncs import declared, of_operands, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    declare_special,
+    scipy_function,
+    special_op,
+    with_n_operands,
+)
 
 __all__ = ["betainc", "betaincc", "betainccinv", "betaincinv", "gammainc", "gammaincc"]
 __all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit"]
@@ -45,7 +50,7 @@ _FEW = 1e-3
 
 def _power(k: Any, log_power: Any, n: Any, excess: Any) -> Any:
     """``k * log(n * x / k) - (n * x - k)``, for the logarithm of ``x**k`` and that excess."""
-    xlogy = scipys("xlogy")
+    xlogy = scipy_function("xlogy")
     y = log_power + xlogy(k, n) - xlogy(k, k) - excess
     near = np.abs(excess) < k / 2
     return np.where(near, k * log1p_rest(np.where(near, excess / k, 0)), y)
@@ -53,7 +58,7 @@ def _power(k: Any, log_power: Any, n: Any, excess: Any) -> Any:
 
 def _factorial_rest(k: Any) -> Any:
     """The logarithm of ``gamma(k + 1)``, less ``k * log(k) - k``."""
-    y = scipys("gammaln")(k + 1) - scipys("xlogy")(k, k) + k
+    y = scipy_function("gammaln")(k + 1) - scipy_function("xlogy")(k, k) + k
     large = k >= 10
     if np.any(large):
         y[large] = gamma_rest(0, k[large]) + np.log(k[large])
@@ -62,14 +67,14 @@ def _factorial_rest(k: Any) -> Any:
 
 def _poisson(k: Any, mu: Any) -> Any:
     """The logarithm of the probability of k, on vectors."""
-    return _power(k, scipys("xlogy")(k, mu), 1.0, mu - k) - _factorial_rest(k)
+    return _power(k, scipy_function("xlogy")(k, mu), 1.0, mu - k) - _factorial_rest(k)
 
 
 def _binom(k: Any, m: Any, x: Any) -> Any:
     """The logarithm of the probability of k successes and m failures, on vectors."""
     n, excess = k + m, _excess(k, m, x)
-    successes = _power(k, scipys("xlogy")(k, x), n, excess)
-    failures = _power(m, scipys("xlog1py")(m, -x), n, -excess)
+    successes = _power(k, scipy_function("xlogy")(k, x), n, excess)
+    failures = _power(m, scipy_function("xlog1py")(m, -x), n, -excess)
     # exactly 0 if all are of one kind
     ways = _factorial_rest(n) - _factorial_rest(k) - _factorial_rest(m)
     return successes + failures + ways
@@ -106,7 +111,7 @@ def _gamma_vjp_x(g: Any, y: Any, a: Any, x: Any) -> Any:
     return _beside_pole(g, a - 1, x, g * slope)
 
 
-_gamma_density = of_vectors(
+_gamma_density = op_of_vectors(
     "gamma_log_density",
     _log_of_gamma_density,
     (
@@ -162,7 +167,7 @@ def _beta_vjp_x(g: Any, y: Any, a: Any, b: Any, x: Any) -> Any:
     return _beside_pole(g, a - 1, x, -above)
 
 
-_beta_density = of_vectors(
+_beta_density = op_of_vectors(
     "beta_log_density",
     _log_of_beta_density,
     (
@@ -171,7 +176,7 @@ _beta_density = of_vectors(
         _beta_vjp_x,
     ),
 )
-binom_log_mass = of_vectors(
+binom_log_mass = op_of_vectors(
     "binom_log_mass",
     _binom,
     (
@@ -192,7 +197,7 @@ def _gamma_tails(a: Any, x: Any) -> Any:
     def below(a: Any, x: Any) -> Tail:
         # t = x * exp(-s)
         return Tail(
-            for_large(
+            compute_for_large(
                 a > LARGE,
                 lambda s: (x - a) * s - x * exp_rest(s),
                 lambda s: -a * s - x * np.expm1(-s),
@@ -204,7 +209,7 @@ def _gamma_tails(a: Any, x: Any) -> Any:
     def above(a: Any, x: Any) -> Tail:
         # t = x + s
         return Tail(
-            for_large(
+            compute_for_large(
                 a > LARGE,
                 lambda s: (a - 1) * log1p_rest(s / x) + (a - 1 - x) * (s / x),
                 lambda s: (a - 1) * np.log1p(s / x) - s,
@@ -223,7 +228,7 @@ def _gamma_tails(a: Any, x: Any) -> Any:
 
 GAMMA = Family(
     "gammainc",
-    (lambda a, x: scipys("gammainc")(a, x), lambda a, x: scipys("gammaincc")(a, x)),
+    (lambda a, x: scipy_function("gammainc")(a, x), lambda a, x: scipy_function("gammaincc")(a, x)),
     _gamma_density,
     lambda a, x: _gamma_cumulant(a, log_ratio(x, a, x - a)),
     _gamma_tails,
@@ -252,7 +257,7 @@ def _beta_tail(a: Any, b: Any, x: Any, y: Any) -> Tail:
     def cumulant(s: Any) -> Callable[..., Any]:
         return _beta_cumulant(a, b, log_t - s, log_rest + np.log1p(-odds * np.expm1(-s)))
 
-    log_weight = for_large(np.minimum(a, b) > LARGE, careful, plain)
+    log_weight = compute_for_large(np.minimum(a, b) > LARGE, careful, plain)
     return Tail(log_weight, cumulant, np.log(x), shape=b, rate=y * np.minimum(a, 1))
 
 
@@ -270,7 +275,10 @@ def _beta_tails(a: Any, b: Any, x: Any) -> Any:
 
 BETA = Family(
     "betainc",
-    (lambda a, b, x: scipys("betainc")(a, b, x), lambda a, b, x: scipys("betaincc")(a, b, x)),
+    (
+        lambda a, b, x: scipy_function("betainc")(a, b, x),
+        lambda a, b, x: scipy_function("betaincc")(a, b, x),
+    ),
     _beta_density,
     _beta_scores,
     _beta_tails,
@@ -294,14 +302,14 @@ def _beta_inverse(name: str, of: int) -> Op[Any]:
         return vjp
 
     def forward(a: Any, b: Any, p: Any) -> Any:
-        y, k = scipys(name)(a, b, p), b if of == UPPER else a
+        y, k = scipy_function(name)(a, b, p), b if of == UPPER else a
         # SciPy's is nan for some small probabilities, where one term of the series is left
         with np.errstate(all="ignore"):
-            term = np.exp((np.log(p) + np.log(k) + scipys("betaln")(a, b)) / k)
+            term = np.exp((np.log(p) + np.log(k) + scipy_function("betaln")(a, b)) / k)
         term = (1 - term if of == UPPER else term).astype(y.dtype)
         return np.where(np.isnan(y) & (p < 1e-20), term, y)
 
-    return special(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59), fn=forward)
+    return special_op(name, *map(rule, range(3)), at=(4.9, 4.9, 0.59), fn=forward)
 
 
 betaincinv = _beta_inverse("betaincinv", LOWER)
@@ -325,7 +333,7 @@ def _log_of_t_density(df: Any, t: Any) -> Any:
 
 def _t_slopes(df: Any, log_square: Any, order: int) -> Any:
     """A derivative by the degrees of freedom of the log density, from the first on."""
-    far, near = scipys("expit")(log_square), scipys("expit")(-log_square)
+    far, near = scipy_function("expit")(log_square), scipy_function("expit")(-log_square)
     n, change = order, half_step_rest(order, df / 2) / 2**order
     if n == 1:
         falls = np.logaddexp(0, log_square) - far
@@ -347,7 +355,7 @@ def _slope_of_t_score(df: Any, t: Any, order: int) -> Any:
     return (-1) ** (order + 1) * factorial(order) * u * (c * c - u * u) * c ** (2 * order - 1)
 
 
-_t_density: Op[Any] = of_vectors(
+_t_density: Op[Any] = op_of_vectors(
     "t_log_density",
     _log_of_t_density,
     (
@@ -357,7 +365,7 @@ _t_density: Op[Any] = of_vectors(
 )
 
 
-_t_score: Op[Any] = of_vectors(
+_t_score: Op[Any] = op_of_vectors(
     "t_score",
     lambda df, t, order: _t_slopes(df, _log_square(df, t), order),
     (
@@ -370,7 +378,7 @@ _t_score: Op[Any] = of_vectors(
 
 def _t_tails(df: Any, t: Any) -> Any:
     def parts(df: Any, t: Any) -> Any:
-        square, expit = _log_square(df, t), scipys("expit")
+        square, expit = _log_square(df, t), scipy_function("expit")
         return square, expit(square), expit(-square), np.log(np.abs(t)), (df + 1) / 2
 
     def centre(df: Any, t: Any) -> Tail:
@@ -405,7 +413,7 @@ def _t_tails(df: Any, t: Any) -> Any:
 
 STUDENT = Family(
     "stdtr",
-    (lambda df, t: scipys("stdtr")(df, t), lambda df, t: scipys("stdtr")(df, -t)),
+    (lambda df, t: scipy_function("stdtr")(df, t), lambda df, t: scipy_function("stdtr")(df, -t)),
     _t_density,
     lambda df, t: lambda i, j: _t_score(i, df, t),
     _t_tails,
@@ -423,7 +431,7 @@ def _steps(name: str, method: str, n: int) -> Op[Any]:
     def quantile(*xs: Any) -> Any:
         return getattr(getattr(import_module("scipy.stats"), name), method)(*xs)
 
-    return declared(f"{name}_{method}", of_operands(n, quantile), *(None,) * n, scipy="")
+    return declare_special(f"{name}_{method}", with_n_operands(n, quantile), *(None,) * n, scipy="")
 
 
 poisson_ppf, poisson_isf = _steps("poisson", "ppf", 2), _steps("poisson", "isf", 2)

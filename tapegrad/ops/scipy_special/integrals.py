@@ -17,13 +17,13 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.ufuncs import (
     SCIPY_OPS,
-    declared,
-    family,
+    declare_special,
+    family_op,
+    result_ops,
     result_type,
-    scipys,
-    several,
-    special,
-    split_whole,
+    scipy_function,
+    special_op,
+    split_whole_order,
 )
 from tapegrad.ops.special import sinc
 
@@ -37,20 +37,20 @@ __all__ += ["spence", "wofz"]
 
 # --- functions close to elementary ones ----------------------------------------------------
 
-log1p: Op[Any] = special("log1p", lambda g, y, x: g / (1 + x), at=2.02, complex=True)
-expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x), complex=True)
-cosm1: Op[Any] = special("cosm1", lambda g, y, x: -g * np.sin(x))
-exp2: Op[Any] = special("exp2", lambda g, y, x: g * y * math.log(2))
-exp10: Op[Any] = special("exp10", lambda g, y, x: g * y * math.log(10))
-cbrt: Op[Any] = special("cbrt", lambda g, y, x: g / (3 * y * y), kink="inf at 0")
-exprel: Op[Any] = special("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
-huber: Op[Any] = special(
+log1p: Op[Any] = special_op("log1p", lambda g, y, x: g / (1 + x), at=2.02, complex=True)
+expm1: Op[Any] = special_op("expm1", lambda g, y, x: g * np.exp(x), complex=True)
+cosm1: Op[Any] = special_op("cosm1", lambda g, y, x: -g * np.sin(x))
+exp2: Op[Any] = special_op("exp2", lambda g, y, x: g * y * math.log(2))
+exp10: Op[Any] = special_op("exp10", lambda g, y, x: g * y * math.log(10))
+cbrt: Op[Any] = special_op("cbrt", lambda g, y, x: g / (3 * y * y), kink="inf at 0")
+exprel: Op[Any] = special_op("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
+huber: Op[Any] = special_op(
     "huber",
     lambda g, y, delta, r: g * np.maximum(np.absolute(r) - delta, 0),
     lambda g, y, delta, r: g * np.clip(r, -delta, delta),
     at=(2.42, 0.8),
 )
-pseudo_huber: Op[Any] = special(
+pseudo_huber: Op[Any] = special_op(
     "pseudo_huber",
     lambda g, y, delta, r: g * r * (r / _far(delta, r)) * (r / (delta + _far(delta, r))) ** 2,
     lambda g, y, delta, r: g * delta * (r / _far(delta, r)),
@@ -79,7 +79,7 @@ def _boxcox(name: str, log: Any, end: int) -> Op[Any]:
         is_one = np.equal(x, end) & np.equal(power, 1)
         return g * np.exp((power - 1) * log(np.where(is_one, 1, x)))
 
-    return special(name, by_x, by_power, at=(2.42, 0.8))
+    return special_op(name, by_x, by_power, at=(2.42, 0.8))
 
 
 def _inverse_boxcox(name: str, one: int) -> Op[Any]:
@@ -102,7 +102,7 @@ def _inverse_boxcox(name: str, one: int) -> Op[Any]:
         # x and the power have different signs there
         return g * np.where(is_end, -np.square(x) * slope, -(y + one) * np.square(x) * bend)
 
-    return special(name, by_x, by_power)
+    return special_op(name, by_x, by_power)
 
 
 boxcox, boxcox1p = _boxcox("boxcox", np.log, 0), _boxcox("boxcox1p", np.log1p, -1)
@@ -110,8 +110,8 @@ inv_boxcox, inv_boxcox1p = _inverse_boxcox("inv_boxcox", 0), _inverse_boxcox("in
 
 # --- exponential and trigonometric integrals -----------------------------------------------
 
-expi: Op[Any] = special("expi", lambda g, y, x: g * np.exp(x) / x, complex=True)
-exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
+expi: Op[Any] = special_op("expi", lambda g, y, x: g * np.exp(x) / x, complex=True)
+exp1: Op[Any] = special_op("exp1", lambda g, y, x: -g * np.exp(-x) / x, at=2.5, complex=True)
 
 
 def _slope_of_spence(x: Any) -> Any:
@@ -120,7 +120,9 @@ def _slope_of_spence(x: Any) -> Any:
     return np.where(is_near, -hyp2f1(1, 1, 2, 1 - near), np.log(far) / (1 - far))
 
 
-spence: Op[Any] = special("spence", lambda g, y, x: g * _slope_of_spence(x), at=2.42, complex=True)
+spence: Op[Any] = special_op(
+    "spence", lambda g, y, x: g * _slope_of_spence(x), at=2.42, complex=True
+)
 
 
 def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
@@ -129,8 +131,8 @@ def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
     return np.where(n == 0, -y * (1 + 1 / x), -expn(np.maximum(n - 1, 0), x))
 
 
-expn: Op[Any] = family(
-    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (2, 2.5), split_whole
+expn: Op[Any] = family_op(
+    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (2, 2.5), split_whole_order
 )
 
 
@@ -141,7 +143,7 @@ def _sine_ratio(x: Any) -> Any:
     return np.where(is_near, sinc(np.where(is_near, x, 0) / np.pi), np.sin(far) / far)
 
 
-sici_s, sici_c = several(
+sici_s, sici_c = result_ops(
     "sici",
     ("sici_s", lambda g, y, x: g * _sine_ratio(x)),
     ("sici_c", lambda g, y, x: g * np.cos(x) / x),
@@ -155,7 +157,7 @@ def _quarter_turns(x: Any) -> Any:
     return np.remainder(whole, 2) + np.fmod(2 * whole * rest, 4) + rest * rest
 
 
-fresnel_s, fresnel_c = several(
+fresnel_s, fresnel_c = result_ops(
     "fresnel",
     ("fresnel_s", lambda g, y, x: g * np.sin(np.pi / 2 * _quarter_turns(x))),
     ("fresnel_c", lambda g, y, x: g * np.cos(np.pi / 2 * _quarter_turns(x))),
@@ -190,7 +192,7 @@ def fresnel(z: Any) -> tuple[Any, Any]:
 
 answers(["scipy.special.sici"], sici)
 answers(["scipy.special.fresnel"], fresnel)
-wofz: Op[Any] = special(
+wofz: Op[Any] = special_op(
     "wofz", lambda g, y, x: g * (2j / math.sqrt(math.pi) - 2 * x * y), complex=True
 )
 
@@ -214,7 +216,7 @@ def _elliptic_derivative(phi: Any, m: Any, order: int, power: float) -> Any:
             sine, squared = np.sin(end), np.square(np.cos(end))
             rest = np.where(m > 0, (1 - m) + m * squared, 1 - m * np.square(sine))
             last = (1, rest) if power < 0 else (rest, 1)
-            return sine**3 / 3 * scipys("elliprd")(squared, *last)
+            return sine**3 / 3 * scipy_function("elliprd")(squared, *last)
         angle = end * _NODES
         # from the end back, where the cosine may vanish
         cosine = np.cos(end) * np.cos(end * _LEFT) + np.sin(end) * np.sin(end * _LEFT)
@@ -247,7 +249,7 @@ def _read_elliptic(
     return (phi, m), {"order": order, "power": power}
 
 
-elliptic_derivative: Op[Any] = declared(
+elliptic_derivative: Op[Any] = declare_special(
     "elliptic_derivative",
     _elliptic_derivative,
     _by_angle,
@@ -267,7 +269,7 @@ def _elliptic(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
     def by_phi(g: Any, y: Any, phi: Any, m: Any) -> Any:
         return _by_angle(g, y, phi, m, 0, power)
 
-    return special(name, by_m, at=-1.08), special(f"{name}inc", by_phi, by_m, at=(0.8, -1.08))
+    return special_op(name, by_m, at=-1.08), special_op(f"{name}inc", by_phi, by_m, at=(0.8, -1.08))
 
 
 ellipk, ellipkinc = _elliptic("ellipk", -0.5)
@@ -280,7 +282,7 @@ def _read_two(a: Any, b: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"a": a, "b": b}
 
 
-hyp0f1: Op[Any] = family(
+hyp0f1: Op[Any] = family_op(
     "hyp0f1",
     lambda g, y, z, v: g * hyp0f1(v + 1, z) / v,
     (2, 0.8),
@@ -293,13 +295,13 @@ def _hyp1f1(a: Any, b: Any, x: Any) -> Any:
     """SciPy's, whose series has some x terms, where the value has long been infinite."""
     x = np.asarray(x)
     if x.dtype.kind == "c":
-        return scipys("hyp1f1")(a, b, x)
+        return scipy_function("hyp1f1")(a, b, x)
     is_polynomial = np.less_equal(a, 0) & np.equal(a, np.floor(a))
     most = np.where(is_polynomial, np.inf, 1e6 + 100 * (np.abs(a) + np.abs(b)))
-    return scipys("hyp1f1")(a, b, np.where(x > most, most, x).astype(x.dtype))
+    return scipy_function("hyp1f1")(a, b, np.where(x > most, most, x).astype(x.dtype))
 
 
-hyp1f1: Op[Any] = family(
+hyp1f1: Op[Any] = family_op(
     "hyp1f1",
     lambda g, y, x, a, b: g * (a / b) * hyp1f1(a + 1, b + 1, x),
     (1, 2, 0.8),
@@ -307,14 +309,14 @@ hyp1f1: Op[Any] = family(
     complex=True,
     fn=_hyp1f1,
 )
-hyp2f1: Op[Any] = family(
+hyp2f1: Op[Any] = family_op(
     "hyp2f1",
     lambda g, y, z, a, b, c: g * (a * b / c) * hyp2f1(a + 1, b + 1, c + 1, z),
     (1, 2, 3.5, -0.75),
     lambda a, b, c, z: ((z,), {"a": a, "b": b, "c": c}),
     complex=True,
 )
-hyperu: Op[Any] = family(
+hyperu: Op[Any] = family_op(
     "hyperu", lambda g, y, x, a, b: -g * a * hyperu(a + 1, b + 1, x), (1, 2, 2.6), _read_two
 )
 
@@ -340,7 +342,7 @@ def _polynomial(name: str, of: str, slope: Any, n: float, *at: float, complex: b
         before = SCIPY_OPS[of](np.where(n == 0, n, n - 1), *others, x)
         return g * np.where(n == 0, 0, factor) * before
 
-    return family(name, vjp, (n, *at, 0.19), _READ[1 + len(at)], complex)
+    return family_op(name, vjp, (n, *at, 0.19), _READ[1 + len(at)], complex)
 
 
 eval_jacobi: Op[Any] = _polynomial(
@@ -370,10 +372,10 @@ def _read_lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> tuple[tuple[Any, ..
 
 
 def _lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
-    return scipys("lambertw")(z, k, tol)
+    return scipy_function("lambertw")(z, k, tol)
 
 
-lambertw: Op[Any] = declared(
+lambertw: Op[Any] = declare_special(
     "lambertw",
     _lambertw,
     lambda g, y, z, k=0, tol=1e-8: g * np.exp(-y) / (1 + y),

@@ -12,7 +12,12 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.ops.casting import safe_divide
-from tapegrad.ops.scipy_special.ufuncs import by_order, declared, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    declare_special,
+    derivative_op,
+    scipy_function,
+    special_op,
+)
 
 __all__ = ["dawsn", "dawsn_derivative", "erf", "erfc", "erfcinv", "erfcx", "erfcx_derivative"]
 __all__ += ["entr", "erfi", "erfinv", "expit", "kl_div", "log_expit", "log_ndtr", "log_ndtr_slope"]
@@ -30,8 +35,8 @@ def _bell(x: Any) -> Any:
     return (2 / _SQRT_PI) * np.exp(-np.square(x))
 
 
-erf: Op[Any] = special("erf", lambda g, y, x: g * _bell(x), complex=True)
-erfc: Op[Any] = special("erfc", lambda g, y, x: -g * _bell(x), complex=True)
+erf: Op[Any] = special_op("erf", lambda g, y, x: g * _bell(x), complex=True)
+erfc: Op[Any] = special_op("erfc", lambda g, y, x: -g * _bell(x), complex=True)
 # beyond this, recurrences lose digits, and the first terms of the series have all digits
 _FAR = 8.0
 _TERMS = 30
@@ -41,7 +46,7 @@ def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
     """A derivative of a function y that is ``limit / x`` far out; its slope is
     ``2 * sign * (x * y - limit)``.
     """
-    value = scipys(name)
+    value = scipy_function(name)
     wide = np.asarray(x, np.float64)
     is_far = np.abs(wide) > _FAR if sign < 0 else wide > _FAR
     near, far = np.where(is_far, 0, wide), np.where(is_far, wide, _FAR)
@@ -63,28 +68,28 @@ def _derivatives(name: str, sign: int, limit: float) -> Op[Any]:
     def forward(x: Any, order: Any) -> Any:
         return _derivative(x, order, name, sign, limit)
 
-    return by_order(f"{name}_derivative", forward)
+    return derivative_op(f"{name}_derivative", forward)
 
 
 erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI)
 dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5)
-erfcx: Op[Any] = special("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), at=1.6)
-erfi: Op[Any] = special(
+erfcx: Op[Any] = special_op("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), at=1.6)
+erfi: Op[Any] = special_op(
     "erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)), complex=True
 )
-dawsn: Op[Any] = special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
-erfinv: Op[Any] = special(
+dawsn: Op[Any] = special_op("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
+erfinv: Op[Any] = special_op(
     "erfinv", lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)), at=0.19
 )
-erfcinv: Op[Any] = special(
+erfcinv: Op[Any] = special_op(
     "erfcinv", lambda g, y, x: -g * (_SQRT_PI / 2) * np.exp(np.square(y)), at=1.19
 )
-ndtr: Op[Any] = special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
+ndtr: Op[Any] = special_op("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
 
 
 def _slope_of_log_ndtr(x: Any) -> Any:
     """The density divided by the probability; both vanish far to the left."""
-    return (2 / _SQRT_2PI) / scipys("erfcx")(np.negative(x) / _SQRT_2)
+    return (2 / _SQRT_2PI) / scipy_function("erfcx")(np.negative(x) / _SQRT_2)
 
 
 def _excess(y: Any, x: Any) -> Any:
@@ -94,12 +99,14 @@ def _excess(y: Any, x: Any) -> Any:
     return np.where(is_left, -erfcx_derivative(1, t) / (_SQRT_2 * erfcx(t)), x + y)
 
 
-log_ndtr_slope: Op[Any] = declared(
+log_ndtr_slope: Op[Any] = declare_special(
     "log_ndtr_slope", _slope_of_log_ndtr, lambda g, y, x: -g * y * _excess(y, x), scipy=""
 )
-log_ndtr: Op[Any] = special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
-ndtri: Op[Any] = special("ndtri", lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2), at=0.59)
-ndtri_exp: Op[Any] = special(
+log_ndtr: Op[Any] = special_op("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
+ndtri: Op[Any] = special_op(
+    "ndtri", lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2), at=0.59
+)
+ndtri_exp: Op[Any] = special_op(
     "ndtri_exp", lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2), at=-1.64
 )
 
@@ -108,7 +115,7 @@ def _slope_of_owens_t(h: Any, square: Any) -> Any:
     return np.exp(-np.square(h) * square / 2) / (2 * math.pi * square)
 
 
-owens_t: Op[Any] = special(
+owens_t: Op[Any] = special_op(
     "owens_t",
     lambda g, y, h, a: -g * np.exp(-np.square(h) / 2) * erf(a * h / _SQRT_2) / (2 * _SQRT_2PI),
     lambda g, y, h, a: g * _slope_of_owens_t(h, 1 + np.square(a)),
@@ -116,27 +123,27 @@ owens_t: Op[Any] = special(
 
 # --- logistic ------------------------------------------------------------------------------
 
-expit: Op[Any] = special("expit", lambda g, y, x: g * y * expit(-x))
-logit: Op[Any] = special("logit", lambda g, y, x: g / (x * (1 - x)), at=0.59)
-log_expit: Op[Any] = special("log_expit", lambda g, y, x: g * expit(-x))
+expit: Op[Any] = special_op("expit", lambda g, y, x: g * y * expit(-x))
+logit: Op[Any] = special_op("logit", lambda g, y, x: g / (x * (1 - x)), at=0.59)
+log_expit: Op[Any] = special_op("log_expit", lambda g, y, x: g * expit(-x))
 
 # --- entropies -----------------------------------------------------------------------------
 
-xlogy: Op[Any] = special(
+xlogy: Op[Any] = special_op(
     "xlogy",
     lambda g, y, x1, x2: xlogy(g, x2),
     lambda g, y, x1, x2: g * safe_divide(x1, x2),
     at=(0.8, 2.42),
     kink="-inf in `x1` at `x2` 0, where `x2` has 0",
 )
-xlog1py: Op[Any] = special(
+xlog1py: Op[Any] = special_op(
     "xlog1py",
     lambda g, y, x1, x2: xlog1py(g, x2),
     lambda g, y, x1, x2: g * safe_divide(x1, 1 + x2),
     at=(0.8, 2.02),
     kink="-inf in `x1` at `x2` -1, where `x2` has 0",
 )
-entr: Op[Any] = special(
+entr: Op[Any] = special_op(
     "entr", lambda g, y, x: -g - xlogy(g, x), at=2.42, kink="inf at 0, nan below"
 )
 
@@ -149,14 +156,14 @@ def _times_log_ratio(g: Any, x1: Any, x2: Any) -> Any:
     return xlog1py(g, apart) + (xlogy(g, above) - xlogy(g, below))
 
 
-rel_entr: Op[Any] = special(
+rel_entr: Op[Any] = special_op(
     "rel_entr",
     lambda g, y, x1, x2: g + _times_log_ratio(g, x1, x2),
     lambda g, y, x1, x2: -g * safe_divide(x1, x2),
     at=2.42,
     kink="-inf in `x1` at 0",
 )
-kl_div: Op[Any] = special(
+kl_div: Op[Any] = special_op(
     "kl_div",
     lambda g, y, x1, x2: _times_log_ratio(g, x1, x2),
     lambda g, y, x1, x2: g * np.where(np.equal(x2, 0), 1, safe_divide(x2 - x1, x2)),

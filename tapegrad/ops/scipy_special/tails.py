@@ -20,7 +20,12 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.ops.scipy_special.normal import xlogy
-from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    declare_special,
+    result_type,
+    scipy_function,
+    special_op,
+)
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -118,7 +123,7 @@ def exp_rest(s: Any) -> Any:
     return np.where(s < 0.125, -log1p_rest(np.expm1(-np.minimum(s, 1))), s + np.expm1(-s))
 
 
-def for_large(large: Any, careful: Callable[..., Any], plain: Callable[..., Any]) -> Any:
+def compute_for_large(large: Any, careful: Callable[..., Any], plain: Callable[..., Any]) -> Any:
     """A careful function on columns with large parameters, where terms cancel."""
     if not np.any(large):
         return plain
@@ -151,7 +156,7 @@ def elementwise(fn: Callable[..., Any], *xs: Any) -> Any:
 _PLAIN, LOWER, UPPER, BOTH = range(4)
 
 
-def of_vectors(
+def op_of_vectors(
     name: str, fn: Callable[..., Any], rules: Sequence[Any], read: Callable[..., Any] | None = None
 ) -> Op[Any]:
     """The op of a function of vectors, which takes the op's options by name."""
@@ -162,7 +167,7 @@ def of_vectors(
     def of_three(a: Any, b: Any, x: Any, **options: Any) -> Any:
         return elementwise(functools.partial(fn, **options), a, b, x)
 
-    return declared(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
+    return declare_special(name, (of_two, of_three)[len(rules) - 2], *rules, read=read, scipy="")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -207,7 +212,7 @@ class Family:
     def __attrs_post_init__(self) -> None:
         def op(name: str, fn: Callable[..., Any], kind: int, rules: Sequence[Any]) -> Op[Any]:
             name = name.format(self.name + "c" * (kind == UPPER))
-            return of_vectors(name, functools.partial(fn, kind), rules)
+            return op_of_vectors(name, functools.partial(fn, kind), rules)
 
         def over(kind: int, *xs: Any) -> Any:
             return -self.logs(*xs)[1][kind]
@@ -315,12 +320,14 @@ class Family:
             return (a, b, x), {"orders": orders, "of": of}
 
         read = of_two if len(self.example) == 2 else of_three
-        return of_vectors(f"{self.name}_derivative", self.derivatives, self._for_each(rule), read)
+        return op_of_vectors(
+            f"{self.name}_derivative", self.derivatives, self._for_each(rule), read
+        )
 
     def function(self, kind: int) -> Op[Any]:
         """The op of SciPy's function for a probability of this kind."""
         name = self.name + "c" * (kind == UPPER)
-        return special(name, *self.rules(kind, _PLAIN), at=self.example)
+        return special_op(name, *self.rules(kind, _PLAIN), at=self.example)
 
     def slope(self, k: int, of: int, p: Any, *xs: Any, change: Any = None) -> Any:
         """The slope of an inverse, whose value is the last of xs, by an argument."""
@@ -338,13 +345,13 @@ class Family:
 
         rules, quantile = self._for_each(rule), functools.partial(self.quantile, name, of)
         return (
-            special(name, *rules, at=(self.example[0], 0.59)),
-            of_vectors(f"{name}_quantile", quantile, rules),
+            special_op(name, *rules, at=(self.example[0], 0.59)),
+            op_of_vectors(f"{name}_quantile", quantile, rules),
         )
 
     def quantile(self, name: str, of: int, a: Any, p: Any) -> Any:
         """SciPy's inverse, moved by Newton's steps where it is not the inverse to 12 digits."""
-        y, is_high = scipys(name)(a, p), p > 0.5
+        y, is_high = scipy_function(name)(a, p), p > 0.5
         kind, target = np.where(is_high, BOTH - of, of), np.log(np.where(is_high, 1 - p, p))
         # a quantile that underflowed stays 0; SciPy's may be nan
         active = (p > 0) & (p < 1) & (y != 0)

@@ -27,7 +27,7 @@ Examples
 >>> tg.testing.check_grads({})"""
 
 
-def scipys(name: str) -> Any:
+def scipy_function(name: str) -> Any:
     """A function of ``scipy.special``, if the caller has imported that module."""
     special = sys.modules.get("scipy.special")
     if special is None:
@@ -35,17 +35,17 @@ def scipys(name: str) -> Any:
     return getattr(special, name)
 
 
-def special(
+def special_op(
     name: str, *vjps: Rule | None, at: float | tuple[float, ...] = 0.8, fn: Any = None, **facts: Any
 ) -> Op[Any]:
     """The op of a SciPy ufunc: a rule for each operand, and the numbers in its example."""
     n = len(vjps)
     example = f"scipy.special.{name}, {[*(at if isinstance(at, tuple) else (at,) * n)]}"
-    forward = of_operands(n, fn or (lambda *xs: scipys(name)(*xs)))
-    return declared(name, forward, *vjps, example=example, **facts)
+    forward = with_n_operands(n, fn or (lambda *xs: scipy_function(name)(*xs)))
+    return declare_special(name, forward, *vjps, example=example, **facts)
 
 
-def family(
+def family_op(
     name: str,
     vjp: Rule,
     example: tuple[float, ...] = (2, 0.8),
@@ -60,24 +60,26 @@ def family(
     """
 
     def forward(x: Any, **options: Any) -> Any:
-        return (fn or scipys(name))(*options.values(), x)
+        return (fn or scipy_function(name))(*options.values(), x)
 
     *options, x = example
     call = f"lambda x: scipy.special.{name}({', '.join(map(str, options))}, x), [{x}]"
-    return declared(name, forward, vjp, read=read or split, complex=complex, example=call)
+    return declare_special(
+        name, forward, vjp, read=read or split_order, complex=complex, example=call
+    )
 
 
-def several(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any], ...]:
+def result_ops(name: str, *parts: tuple[str, Rule], **facts: Any) -> tuple[Op[Any], ...]:
     """An op for each result of a SciPy ufunc with several results, by its name and its rule."""
 
     def part_op(index: int, part: str, vjp: Rule) -> Op[Any]:
-        forward = of_operands(1, lambda x: scipys(name)(x)[index])
-        return declared(part, forward, vjp, scipy="", **facts)
+        forward = with_n_operands(1, lambda x: scipy_function(name)(x)[index])
+        return declare_special(part, forward, vjp, scipy="", **facts)
 
     return tuple([part_op(i, *part) for i, part in enumerate(parts)])
 
 
-def by_order(
+def derivative_op(
     name: str, forward: Callable[..., Any], read: Callable[..., Any] | None = None, **facts: Any
 ) -> Op[Any]:
     """The op of a function's derivatives; its first option is the order."""
@@ -86,11 +88,11 @@ def by_order(
         order, *rest = options.values()
         return g * derivatives(order + 1, *rest, x)
 
-    derivatives = declared(name, forward, vjp, read=read or split, scipy="", **facts)
+    derivatives = declare_special(name, forward, vjp, read=read or split_order, scipy="", **facts)
     return derivatives
 
 
-def of_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
+def with_n_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a parameter for each of n operands, which an op counts."""
 
     def of_one(x: Any) -> Any:
@@ -105,24 +107,24 @@ def of_operands(n: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     return (of_one, of_two, of_three)[n - 1]
 
 
-def split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def split_order(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The operand, and the order as an option, which passes no gradient and must be no Tensor."""
     return (x,), {"order": order}
 
 
-def split_whole(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def split_whole_order(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same for a function of integer orders, since SciPy would truncate another number."""
-    check_whole(order)
-    return split(order, x)
+    check_whole_order(order)
+    return split_order(order, x)
 
 
-def check_whole(order: Any) -> None:
+def check_whole_order(order: Any) -> None:
     """Raise unless an order, which is no Tensor, is a whole number."""
     if type(order) is not Tensor and np.any(np.remainder(order, 1)):
         raise ValueError(f"the order must be a whole number, not {order}")
 
 
-def declared(
+def declare_special(
     name: str,
     forward: Callable[..., Any],
     *vjps: Rule | None,

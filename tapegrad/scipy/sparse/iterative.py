@@ -20,7 +20,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.rules import Joint
 from tapegrad.declare import op
 from tapegrad.errors.words import got
-from tapegrad.ops.casting import conjugate_of, floating
+from tapegrad.ops.casting import as_floating, conjugate_of
 from tapegrad.program.control.body import derivative, traced
 from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Code, interpreter
@@ -91,7 +91,7 @@ def _function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
     if callable(A):
         return A
     A = coo_array(A) if issparse(A) else A
-    A = A if isinstance(A, coo_array) else floating(A, complex=True)
+    A = A if isinstance(A, coo_array) else as_floating(A, complex=True)
     if A.shape != (n, n):
         raise ValueError(
             f"{what}: A must be of shape {(n, n)}, as b has {n} numbers; not {A.shape}"
@@ -179,7 +179,7 @@ def _iterate(
 def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **options: Any) -> Any:
     if callback is not None:
         raise TypeError(f"{method}: callback is not supported, for the iterations are not recorded")
-    b = floating(b, complex=True)
+    b = as_floating(b, complex=True)
     if b.ndim not in (1, 2) or (b.ndim == 2 and b.shape[1] != 1):
         raise ValueError(f"{method}: b must be a vector, not of shape {b.shape}")
     b = b.reshape(-1)
@@ -190,7 +190,7 @@ def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **option
     if wanted != b.dtype:
         b = b.astype(wanted)
         linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
-    start = np.zeros(b.shape, b.dtype) if x0 is None else floating(x0, complex=True).reshape(-1)
+    start = np.zeros(b.shape, b.dtype) if x0 is None else as_floating(x0, complex=True).reshape(-1)
     if start.shape != b.shape:
         raise ValueError(f"{method}: x0 must have the shape of b, {b.shape}, not {start.shape}")
     if M is not None:

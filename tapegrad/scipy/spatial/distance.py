@@ -14,8 +14,8 @@ from tapegrad.core.rules import Joint
 from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.names import list_names
-from tapegrad.ops.casting import double, safe_divide
-from tapegrad.ops.element_pairs import of_product
+from tapegrad.ops.casting import as_double, safe_divide
+from tapegrad.ops.element_pairs import product_pairs
 from tapegrad.ops.product import turned
 from tapegrad.scipy._options import with_scipys_options
 
@@ -60,7 +60,7 @@ def _cdist_like(a: Any, b: Any, metric: str) -> Any:
 
 def _cdist_pairs(k: int, *points: Any, metric: str) -> Any:
     # coordinates of 0 matter too
-    return of_product("ik", "jk")(k, *[np.ones(x.shape) for x in points])
+    return product_pairs("ik", "jk")(k, *[np.ones(x.shape) for x in points])
 
 
 @op(
@@ -142,7 +142,7 @@ def cdist(XA: Any, XB: Any, metric: str) -> Any:
     array([[-0.6, -0.8],
            [ 0. ,  0. ]])
     """
-    a, b = double(XA), double(XB)
+    a, b = as_double(XA), as_double(XB)
     # it refuses what is wrong
     _scipy.cdist(np.zeros((1, *a.shape[1:])), np.zeros((1, *b.shape[1:])), metric)
     return _cdist(a, b, metric=_known(metric))
@@ -169,7 +169,7 @@ def pdist(X: Any, metric: str) -> Any:
            [-2.],
            [10.]])
     """
-    x = double(X)
+    x = as_double(X)
     # it refuses what is wrong
     _scipy.pdist(np.zeros((2, *x.shape[1:])), metric)
     return _pdist(x, metric=_known(metric))
