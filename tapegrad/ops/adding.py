@@ -53,7 +53,7 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
         add_flat(y, indices, values)
         return
     indices = indices.reshape(-1).astype(np.intp, copy=False)
-    values = values.reshape(-1, *y.shape[1:])
+    values = values.reshape(indices.size, *y.shape[1:])
     # this raises an IndexError for an index out of bounds
     added = y.take(indices, axis=0) + values
     place = np.arange(indices.size)

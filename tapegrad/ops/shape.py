@@ -264,7 +264,8 @@ def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None)
 
 
 def _opposite(shift: Any) -> Any:
-    return -shift if type(shift) is int else np.negative(shift).tolist()
+    # in a signed dtype: booleans have no negative, and unsigned integers wrap around
+    return -shift if type(shift) is int else (-np.asarray(shift, np.intp)).tolist()
 
 
 def _rolled(a: Any, shift: Any, axis: Any) -> Any:

@@ -285,7 +285,8 @@ def add_scaled_rows(
     array([1.5, 0. , 1.5])
     """
     y, indices = np.array(table, order="C"), indices.reshape(-1)
-    values = values.reshape(-1, *y.shape[1:])
+    # not -1, which is undetermined where the rows are empty
+    values = values.reshape(indices.size, *y.shape[1:])
     factor = -factor if subtract else factor
     if not np.isfinite(factor):
         return y + sum_equal_rows(values, indices, len(y)) * factor

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import as_floating, as_scalar, to_array
 from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
@@ -273,6 +274,10 @@ class Continuous(_Distribution):
         *shapes, loc, scale = self._given(method, args, kwargs)
         x = as_floating(x)
         x = x if type(loc) is int and not loc else x - loc
+        if method in PROBABILITIES and isinstance(scale, Tensor):
+            # A probability is constant at loc as the scale varies, also where its density is
+            # infinite and the chain rule would multiply infinity by 0.
+            return x / np.where(np.equal(x, 0), 1, scale), shapes, loc, scale
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
     def _points(self, shapes: Sequence[Any]) -> list[Any]:
@@ -293,6 +298,10 @@ class Continuous(_Distribution):
         end = {"logcdf": low, "logsf": high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
+        if self.ends[0] == 0 and not any(isinstance(value, Tensor) for value in (x, loc)):
+            # At loc the value is an end of the range, whatever the scale and the shapes are. In
+            # forward mode a tangent of 0 would meet an infinite density.
+            inside = inside & np.not_equal(y, 0)
         fn, outside = getattr(self, f"{method}_"), np.where(np.less_equal(y, low), *ends)
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)

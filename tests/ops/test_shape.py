@@ -116,3 +116,14 @@ def test_ranges_of_ratios_take_negative_and_far_ends() -> None:
     for f in (tg.geomspace, lambda *ends: tg.record(tg.geomspace)(*ends)):
         with pytest.raises(ValueError, match="from 0"):
             f(0.0, 1.0)
+
+
+@given(st.sampled_from([bool, np.bool, np.uint8, np.int8, np.uint64, int]), st.integers(0, 1))
+def test_the_gradient_of_roll_rolls_back_by_a_number_of_any_type(kind: Any, shift: int) -> None:
+    weights = np.arange(4.0)
+    for given_shift, axis in ((kind(shift), None), ((kind(shift),), (0,))):
+
+        def loss(x: Any, shift: Any = given_shift, axis: Any = axis) -> Any:
+            return np.sum(np.roll(x, shift, axis) * weights)
+
+        np.testing.assert_array_equal(tg.grad(loss)(np.ones(4)), np.roll(weights, -shift))

@@ -125,7 +125,7 @@ def test_table_with_values_of_any_shape_added(shape):
 
 
 @pytest.mark.parametrize("left", [0, 1])
-@pytest.mark.parametrize("name", ["set_rows", "add_lost", "readonly_array"])
+@pytest.mark.parametrize("name", ["set_rows", "add_overwritten_rows", "readonly_array"])
 def test_table_after_an_interrupted_update(name, left):
     compiled = tg.compile(embedding_step)
     whole = getattr(reuse, name)

@@ -164,6 +164,33 @@ def test_at_an_end_and_where_a_logarithm_overflows_no_slope_is_nan(method: str) 
             assert not np.any(tg.grad(fn, tuple(range(len(args))))(*args)), name
 
 
+@pytest.mark.parametrize("method", ["cdf", "sf", "logsf"])
+@pytest.mark.parametrize("name", [x for x in CONTINUOUS if getattr(ours, x).ends[0] == 0])
+def test_at_loc_the_slope_of_a_probability_by_the_scale_is_zero(name: str, method: str) -> None:
+    """Also where the density is infinite, as for small shape parameters."""
+    fn = getattr(getattr(ours, name), method, None)
+    if fn is None or getattr(ours, name).low_is_open:
+        pytest.skip("has no such method, or loc is outside its support")
+    for shapes in ([0.5] * len(CONTINUOUS[name][1:]), [2.5] * len(CONTINUOUS[name][1:])):
+
+        def loss(scale: Any, x: Any = 1.0, shapes: Any = tuple(shapes)) -> Any:
+            return np.sum(fn(np.array([x, x + 0.25]), *shapes, 1.0, scale))
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = tg.grad(loss)(1.5)
+            assert tg.compile(tg.grad(loss))(1.5) == pytest.approx(slope, 1e-12)
+            assert tg.jvp(loss, (1.5,), (1.0,))[1] == pytest.approx(slope, 1e-12)
+        inside = tg.grad(lambda scale, fn=fn, s=shapes: fn(1.25, *s, 1.0, scale))(1.5)  # type: ignore[misc]
+        assert slope == pytest.approx(inside, 1e-12)
+
+
+def test_a_time_of_zero_leaves_the_gradient_of_a_survival_likelihood() -> None:
+    times = np.array([0.0, 1.0, 2.0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = tg.grad(lambda s: np.sum(ours.weibull_min.logsf(times, 0.5, 0.0, s)))(1.5)
+    assert slope == pytest.approx(0.657065706, 1e-8)
+
+
 @pytest.mark.parametrize("name", [x for x in CONTINUOUS if getattr(ours, x).ends[0] == -np.inf])
 def test_at_zero_no_slope_of_a_probability_is_lost(name: str) -> None:
     d, shapes = getattr(ours, name), [a[1] for a in CONTINUOUS[name][1:]]

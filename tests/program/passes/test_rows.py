@@ -80,3 +80,14 @@ def test_update_rows_where_they_are_few():
         lambda t, v, i: t[0] - 0.1 * summed(v, i),
     ):
         assert untouched(update_rows, other, *args)
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 39), max_size=60), st.integers(0, 3))
+def test_rows_of_any_length_are_updated_as_without_compiling(n, indices, width):
+    rows = np.array(indices, int) % n
+
+    def update(table):
+        return table - 0.1 * tg.grad(lambda t: np.sum(t[rows] ** 2))(table)
+
+    table = np.arange(float(n * width)).reshape(n, width)
+    np.testing.assert_allclose(tg.compile(update)(table), update(table), rtol=1e-15)
