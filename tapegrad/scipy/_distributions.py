@@ -274,10 +274,11 @@ class Continuous(_Distribution):
         *shapes, loc, scale = self._given(method, args, kwargs)
         x = as_floating(x)
         x = x if type(loc) is int and not loc else x - loc
-        if method in PROBABILITIES and isinstance(scale, Tensor):
+        if method in PROBABILITIES and type(scale) is Tensor:
             # A probability is constant at loc as the scale varies, also where its density is
             # infinite and the chain rule would multiply infinity by 0.
-            return x / np.where(np.equal(x, 0), 1, scale), shapes, loc, scale
+            divisor: Any = scale
+            return x / np.where(np.equal(x, 0), 1, divisor), shapes, loc, scale
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
     def _points(self, shapes: Sequence[Any]) -> list[Any]:
