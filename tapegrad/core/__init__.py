@@ -1,7 +1,8 @@
-"""The idea alone. It imports two rooms, `errors` and `tree`, and reads without any other.
+"""The idea alone. It imports two subpackages, `errors` and `tree`, and types.
 
-In reading order: `tensor`, a record; `rules`, how values, cotangents and tangents pass through one;
-`writing`, how one is written; `op`, the functions that write; `tape`, records in order, and
-`recording`, the tape of a function; then the two sweeps, `sweep` in reverse, which undoes
-`broadcasting`, and `forward`. `messages` has the errors that they raise.
+Each file imports only files before it in this reading order: `primitive`, how values, cotangents
+and tangents are computed; `tensor`, the record of one application of a primitive; `messages`, the
+errors about records; `writing`, how a record is written; `op`, the functions that write; `tape`,
+records in order; `recording`, the tape of a function; `broadcasting`, which the sweeps undo; and
+the two sweeps, `sweep` in reverse and `forward`.
 """

@@ -1,9 +1,9 @@
 """The forward sweep: from a tape to the tangents of its records.
 
-One loop over the records from the oldest to the newest. Ops have no rules of their own
-for it: elementwise ops use the VJP rule, linear ops themselves, and all others the VJP of
-the VJP, which is linear in the cotangent
-(https://j-towns.github.io/2017/06/12/A-new-trick.html).
+One loop over the records from the oldest to the newest; start with `push`. Most primitives have
+one of three JVP rules: `elementwise` calls the VJP rules, `linear` applies the primitive to the
+tangent, and `by_transposing` takes the VJP of the VJP, which is linear in the cotangent
+(https://j-towns.github.io/2017/06/12/A-new-trick.html). A few primitives declare another.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ import numpy as np
 
 from tapegrad.core.broadcasting import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
-from tapegrad.core.recording import run
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive, number_vjps
+from tapegrad.core.recording import record_call
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import append, is_recording
-from tapegrad.errors.lines import at_record, at_users_line
+from tapegrad.core.writing import Operands, Options, append_record, is_recording
+from tapegrad.errors.lines import at_record
+from tapegrad.types import Array, Tangent
+
+# the tangents of the operands that have one, by position
+Tangents = Mapping[int, Tangent]
 
 
-@at_users_line
-def push(
+def push_forward(
     tape: Tape,
-    tangents: Mapping[Tensor, Any],
+    tangents: Mapping[Tensor, Tangent],
     outputs: Iterable[Tensor],
-    checking: Callable[..., Any] | None = None,
-) -> Any:
-    """The tangents of the records that depend on the given tangents, by record.
+    on_record: Callable[[Tensor, dict[Tensor, Tangent]], None] | None = None,
+) -> dict[Tensor, Tangent]:
+    """Return the tangents of the records that depend on the given tangents, by record.
 
     Parameters
     ----------
@@ -41,11 +44,10 @@ def push(
         The tangents of parameters, each of the parameter's shape and dtype.
     outputs
         The records whose tangents are wanted.
-    checking
-        If the sweep is checked: it is called with the tape and the outputs, and returns what to
-        call with each record and the tangents that are known.
+    on_record
+        For tools that look at a sweep: a function that is called after each record with the record
+        and the tangents so far.
     """
-    check = None if checking is None else checking(tape, outputs)
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
     by_record = dict(tangents)
@@ -54,17 +56,17 @@ def push(
             t = at_record(record, _tangent, record, by_record, recorded)
             if t is not None:
                 by_record[record] = broadcast_tangent(t, record)
-                if check is not None:
-                    check(record, by_record)
+                if on_record is not None:
+                    on_record(record, by_record)
         for x in done:
             by_record.pop(x, None)
     return by_record
 
 
 def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
-    """The records that the outputs depend on, the oldest first.
+    """Return the records that the outputs depend on, the oldest first.
 
-    Each comes with the operands that no later record uses.
+    Each is paired with the operands that no later record uses.
     """
     needed = set(outputs)
     records = []
@@ -79,25 +81,25 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
     return records[::-1]
 
 
-def _tangent(record: Tensor, tangents: Mapping[Tensor, Any], recorded: bool) -> Any:
-    """The tangent of a record from those of its operands; None if it is zero."""
+def _tangent(record: Tensor, tangents: Mapping[Tensor, Tangent], recorded: bool) -> Any:
+    """Return the tangent of a record, given the tangents of its operands; None if it is zero."""
     op, operands = record.op, record._operands
-    rules = op.rules(len(operands))
-    moved = {}
-    for i, x in enumerate(operands[: len(rules)]):
-        if type(x) is Tensor and x in tangents and rules[i] is not None:
-            moved[i] = tangents[x]
+    moved = {
+        i: tangents[x]
+        for i, (x, rule) in enumerate(zip(operands, op.vjps_for(len(operands)), strict=False))
+        if rule is not None and type(x) is Tensor and x in tangents
+    }
     if not moved:
         return None
     args = operands if recorded else primals(operands)
     return op.jvp(op, moved, record if recorded else record._primal, *args, **record._options)
 
 
-def elementwise(
-    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
-) -> Any:
-    """The tangent of an elementwise function: its Jacobian is diagonal, so VJP rules serve."""
-    rules = op.rules(len(operands))
+def elementwise_jvp(
+    op: Primitive, tangents: Tangents, y: Array, *operands: Any, **options: Any
+) -> Tangent | None:
+    """Return the tangent of an elementwise function, by VJP rules: its Jacobian is diagonal."""
+    rules = dict(number_vjps(op.vjps_for(len(operands))))
     total = None
     for i, t in tangents.items():
         part = rules[i](t, y, *operands, **options)
@@ -106,8 +108,10 @@ def elementwise(
     return total
 
 
-def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any) -> Any:
-    """The tangent of a function linear in each operand: the function applied to the tangent."""
+def linear_jvp(
+    op: Primitive, tangents: Tangents, y: Array, *operands: Any, **options: Any
+) -> Tangent | None:
+    """Return the tangent of a function linear in each operand: it is applied to the tangents."""
     total = None
     for i, t in tangents.items():
         part = apply(op, (*operands[:i], t, *operands[i + 1 :]), options)
@@ -115,29 +119,27 @@ def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **opt
     return total
 
 
-def by_transposing(
-    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
-) -> Any:
-    """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
-    return _transposed(op, tangents, y, operands, options)
+def transposed_jvp(
+    op: Primitive, tangents: Tangents, y: Array, *operands: Any, **options: Any
+) -> Tangent | Parts:
+    """Return the tangent of any function: the VJP of the VJP, which is linear in the cotangent."""
+    return transpose_vjps(op, tangents, y, operands, options)
 
 
-def by_users_rules(
-    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
-) -> Any:
-    """`by_transposing` for rules of the user's, which may lose the cotangent on their way."""
-    return _transposed(op, tangents, y, operands, options, check=True)
+def transpose_vjps(
+    op: Primitive,
+    tangents: Tangents,
+    y: Array,
+    operands: Operands,
+    options: Options,
+    check: Callable[[Tape, Iterable[Tensor]], None] | None = None,
+) -> Tangent | Parts:
+    """Return the tangent of a record by a sweep through its recorded VJP rules.
 
-
-def _transposed(
-    op: Rules,
-    tangents: Mapping[int, Any],
-    y: Any,
-    operands: tuple[Any, ...],
-    options: Mapping[str, Any],
-    check: bool = False,
-) -> Any:
-    rules = op.rules(len(operands))
+    For users' rules, `check` is called with the recording, whose parameter is the cotangent, and
+    with the results of the rules.
+    """
+    rules = dict(number_vjps(op.vjps_for(len(operands))))
     like, *rest = primals((y, *operands))
     values = [np.asarray(x) for x in rest]
 
@@ -149,13 +151,13 @@ def _transposed(
         }
 
     zeros = list(map(_zeros, like.values)) if type(like) is Parts else _zeros(np.asarray(like))
-    cotangents, tape, (g,) = run(back, (zeros,), argnums=(0,))
+    cotangents, tape, (g,) = record_call(back, (zeros,), argnums=(0,))
     seeds: dict[Tensor, Any] = {}
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    if check:
-        tape._check_passed_on(op, seeds)
+    if check is not None:
+        check(tape, seeds)
     gradients = sweep([tape], seeds)
     return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
 
@@ -164,9 +166,9 @@ def _zeros(x: Any) -> Any:
     return np.zeros(x.shape, x.dtype) if x.dtype.kind in "fc" else None
 
 
-def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """Apply an op to operands and options as stored in records: a value, or a new record."""
+def apply(op: Primitive, operands: Operands, options: Options) -> Any:
+    """Apply a primitive to the operands and options of a record; return a value or a new record."""
     for x in operands:
         if type(x) is Tensor:
-            return append(op, operands, options)
+            return append_record(op, operands, options)
     return op.forward(*operands, **options)

@@ -1,16 +1,17 @@
-"""Error messages for recording and sweeping."""
+"""The errors of recording and sweeping, and their messages."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.errors import TapeError
 from tapegrad.tree.numbers import describe, refuse_lossy
@@ -18,14 +19,14 @@ from tapegrad.tree.numbers import describe, refuse_lossy
 _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
 
 
-def explained(
+def explain_error(
     error: Exception,
-    op: Rules,
+    op: Primitive,
     values: list[Any],
     options: Mapping[str, Any],
     last: Tensor | Origin,
 ) -> Exception:
-    """The same error, naming the op, its operands and the line."""
+    """Return an error of the same kind whose message names the op, its operands and the line."""
     arguments = ", ".join(map(describe, values))
     arguments += "".join(f", {name}={value!r}" for name, value in options.items())
     message = (
@@ -38,23 +39,7 @@ def explained(
     return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
 
-class Gradients(dict[Tensor, Any]):
-    """Gradients by parameter; a missing key raises an error that says what the keys are."""
-
-    __slots__ = ()
-
-    def __missing__(self, key: Any) -> NoReturn:
-        hint = "pass a record of tape.parameters"
-        if type(key) is Tensor:
-            what = f"{key._line()}, is not a parameter of the tape that was swept"
-            hint += "; tape.show(output) and tg.sweep_steps give the cotangents of all records"
-        else:
-            what = f"gradients have parameters for keys, not {key!r}"
-            hint += ", or name them: {p.name: g for p, g in gradients.items()}"
-        raise KeyError(f"{what}; {hint}")
-
-
-# The refusals in the call of a function that is not recorded, which may catch the errors.
+# The messages of `refuse_stranger`, for a caller whose function may have caught the errors.
 REFUSED: ContextVar[deque[str]] = ContextVar("refused", default=deque(maxlen=0))  # noqa: B039
 
 
@@ -81,26 +66,22 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
     raise TapeError(text)
 
 
-def check_returned(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
+def check_output(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
     """Raise for a leaf that a function must not return.
 
-    That is a Tensor which is not of the tape that was written, or one around it. A loop's body, an
-    example of a batch, a checkpointed call and the functions of `cond` are recorded on tapes of
-    their own. What such a function sets aside, instead of returning it, is out of place in any
-    other. And it is an array that would lose its mask or its unit.
+    Such a leaf is a Tensor of another tape than the one that was written and its outer tapes. A
+    loop's body, an example of a batch, a checkpointed call and the functions of `cond` each have a
+    separate tape, whose Tensors no other function may return. An array that would lose its mask or
+    its unit is such a leaf too.
     """
     here = None if last is None else last.origin
     try:
         leaves = tree.leaves(output)
     except TypeError:
-        # an object that is no tree, which `record` hands on
+        # `record` returns an object that is no tree unchanged
         return
     of = called or (here.label if here else "a function that is not recorded")
-    try:
-        refuse_lossy(of, leaves)
-    except TypeError:
-        for path, x in zip(tree.paths(output), leaves, strict=True):
-            refuse_lossy(f"{of}: the result{path and f' at {path}'}", (x,))
+    refuse_lossy(of, leaves, partial(tree.paths, output))
     for i, x in enumerate(leaves):
         if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
             path, there = tree.paths(output)[i], x.origin
@@ -114,14 +95,14 @@ def check_returned(output: Any, last: Tensor | Origin | None, called: str | None
             )
 
 
-def note_rule(error: Exception, record: Tensor, i: int) -> None:
-    """Note on an error in a VJP rule where it arose."""
+def note_vjp_rule(error: Exception, record: Tensor, i: int) -> None:
+    """Add a note to an error in a VJP rule: the operand and the record."""
     at = f", at {record.place}" if record.place else ""
     error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
 
 
 def refuse_branch(x: Tensor) -> NoReturn:
-    """Raise for a record on another branch that an output depends on."""
+    """Raise for a record that an output depends on and that is on another branch of the tape."""
     raise TapeError(
         f"the output depends on {x._line()}, a record that this tape does not have: it was "
         "written on another branch; sweep the tape that both were written on"

@@ -8,16 +8,16 @@ from typing import Any, ParamSpec, TypeVar
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.messages import check_returned
+from tapegrad.core.messages import check_output
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
 from tapegrad.core.writing import (
     CURRENT,
     PARAMETER,
     advance,
-    last_written,
+    last_record,
     lift,
-    recorded_from,
+    record_from,
     write_known,
     write_parameter,
 )
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape]]:
-    """Record what a function does.
+    """Record the calls of a function.
 
     Parameters
     ----------
@@ -74,36 +74,41 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
         )
 
     def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
-        output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
-        # a plain array in it may be the caller's
-        return tree.map(_handed_out, output), tape
+        output, tape, _ = record_call(fn, args, kwargs, find_place=users_place if lines else None)
+        # a plain array in the output may be the caller's
+        return tree.map(_as_result, output), tape
 
     recorded.__name__ = recorded.__qualname__ = f"record({label(fn)})"
     recorded.__doc__ = fn.__doc__
     return recorded
 
 
-def run(
+def record_call(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] = NO_OPTIONS,
     argnums: tuple[int, ...] | None = None,
-    place: Callable[[], Any] | None = None,
+    find_place: Callable[[], Any] | None = None,
     description: Description | None = None,
+    note_read: Callable[[Tensor], None] | None = None,
 ) -> tuple[Any, Tape, tuple[Any, ...]]:
     """Record one call, with the leaves of the given arguments as parameters.
 
-    With `argnums` every leaf of those arguments must be floating; without, the
-    floating leaves of all arguments are parameters and the others stay as they are.
-    Returns the output, the tape, and the marked arguments, trees of parameters: as they were
-    before the call, since the function is given containers of its own.
+    With `argnums` every leaf of those arguments must be floating. Without, the floating leaves of
+    all arguments are parameters, and other leaves stay unchanged. The function receives copies of
+    containers, which it may change.
+
+    Returns
+    -------
+    The output, the tape, and the chosen arguments as trees of parameters.
     """
     outer = CURRENT.get()
     of = description or Description.of(fn)
-    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
+    origin = Origin(of.label, False, of.line, find_place, note_read=note_read)
+    start = last = origin if outer is None else outer
     parameters: list[Tensor] = []
 
-    def mark(leaf: Any, path: str) -> Any:
+    def mark(leaf: object, path: str) -> object:
         nonlocal last
         if type(leaf) is ndarray and leaf.dtype.kind in "fc":
             last = write_known(last, PARAMETER, (), NO_OPTIONS, owned_copy(leaf), path)
@@ -123,10 +128,10 @@ def run(
     if argnums is None:
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
     marked = tuple(map(positional.__getitem__, which))
-    # the function may change what it is given; `marked` stays as it is
+    # the function may change its containers, and `marked` must not change
     for i, x in enumerate(positional):
         if type(x) is ndarray:
-            # as `readonly_view`, in every training step
+            # `readonly_view` without the call, since every training step runs this
             positional[i] = x = x.view()
             x.setflags(False)  # type: ignore[call-arg]
         elif type(x) is not Tensor:
@@ -134,15 +139,15 @@ def run(
     if kwargs:
         kwargs = {name: tree.copy_containers(x, readonly_view) for name, x in kwargs.items()}
     if outer is None:
-        output, last = recorded_from(last, fn, positional, kwargs)
+        output, last = record_from(last, fn, positional, kwargs)
     else:
         # the outer recording continues from here, even if fn raises
         advance(last)
         output = fn(*positional, **kwargs)
-        last = last_written()
-        check_returned(output, last, of.label)
+        last = last_record()
+        check_output(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked
 
 
-def _handed_out(leaf: Any) -> Any:
+def _as_result(leaf: Any) -> Any:
     return readonly_array(leaf.view()) if type(leaf) is ndarray else leaf

@@ -1,23 +1,25 @@
 """Tape, records in order, and the two ways to write one.
 
-By hand, `Tape.parameter` and `Tape.write` return a new tape each time. Inside `record(fn)` the
-tape is threaded for the user (`tapegrad.core.writing`).
+By hand, `Tape.parameter` and `Tape.write` return a new tape each time. Inside `record(fn)` a
+context variable passes the tape from op to op (`tapegrad.core.writing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn, SupportsIndex, overload
 
 import attrs
 import numpy as np
 
 from tapegrad.core.messages import refuse_branch, refuse_stranger
+from tapegrad.core.op import Op
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import write, write_parameter
 from tapegrad.errors.lines import with_user_warnings
 from tapegrad.tree.numbers import describe, is_floating
 from tapegrad.tree.ownership import Unchanging
+from tapegrad.tree.structure import Records
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -31,8 +33,7 @@ class Tape(Unchanging):
     last
         The newest record, or the `Origin` of a tape that has none.
     start
-        Where the tape begins: its `Origin` or, for the tape of a recording inside another, the
-        record before its own first one.
+        The `Origin`, or the record before the first one for the tape of a recording inside another.
     parameters
         The records that `reverse_sweep` returns gradients for.
 
@@ -53,16 +54,14 @@ class Tape(Unchanging):
 
     last: Tensor | Origin = attrs.Factory(Origin)
     start: Tensor | Origin = attrs.Factory(lambda self: self.last.origin, takes_self=True)
-    # what a user gets is an array too, so a checker must not take it for a bare record
-    parameters: tuple[Any, ...] = ()
+    # a record is an array to users, so a type checker must not see a bare Tensor
+    parameters: Records = attrs.field(default=Records(), converter=Records)
 
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
 
-    # put onto the class from outside, by the tools that look at tapes
+    # `explain` puts these onto the class: the printed tape, and the error of `write` for a function
     show: ClassVar[Callable[..., str]]
-    _check_finite: ClassVar[Callable[..., Callable[..., None]]]
-    _check_passed_on: ClassVar[Callable[..., None]]
     _refuse_function: ClassVar[Callable[..., NoReturn]]
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Any]:
@@ -118,7 +117,7 @@ class Tape(Unchanging):
             If the op does not take these operands, has several results, or is a function
             composed of ops.
         """
-        if not hasattr(op, "bind") or hasattr(op, "results"):
+        if not isinstance(op, Op) or hasattr(op, "results"):
             self._refuse_function(op, operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
@@ -146,23 +145,18 @@ class Tape(Unchanging):
     def __getitem__(self, i: slice) -> tuple[Any, ...]: ...
 
     def __getitem__(self, i: SupportsIndex | slice) -> Any:
-        return tuple(self)[i]
+        records = tuple(self)[i]
+        return Records(records) if isinstance(i, slice) else records
+
+    def __contains__(self, x: object) -> bool:
+        return any(record is x for record in reversed(self))
 
     def __repr__(self) -> str:
         return f"<Tape of {self.last.origin.label}: {len(self)} records>"
 
 
-def ancestors(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
-    """The outputs, and the records of a tape that they depend on."""
-    reached = set(outputs)
-    for record in reversed(tape):
-        if record in reached:
-            reached.update(x for x in record._operands if type(x) is Tensor)
-    return reached
-
-
 def descendants(tape: Tape) -> set[Tensor]:
-    """The records of a tape that depend on its parameters."""
+    """Return the records of a tape that depend on its parameters."""
     reached = set(tape.parameters)
     written, start = set(), tape.start
     for record in tape:

@@ -1,8 +1,8 @@
 """Tensor, the frozen record that ops write on a tape, and the Origin where a tape begins.
 
-A record knows its value, the op that wrote it, its operands and the record before it, so a tape is
-its last record: an immutable linked list. NumPy's operators, methods and protocols are put onto the
-class from outside, when the package is imported.
+A record knows its value, the primitive that computed it, its operands and the record before it. So
+a tape is its last record: an immutable linked list. `arraylike` puts NumPy's operators, methods and
+protocols onto the class when the package is imported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.errors.functions import first_line, label
 from tapegrad.tree.ownership import Unchanging, readonly_view
-from tapegrad.tree.structure import ARRAYS, LEAVES
+from tapegrad.tree.structure import ARRAYS, LEAVES, Records
 from tapegrad.types import Array
 
 
@@ -33,8 +33,8 @@ class Tensor(Unchanging):
     Attributes
     ----------
     primal
-        The value as ops read it: a read-only array, or a Python number, which NumPy promotes as
-        one (NEP 50). To read the value, use `value`.
+        The value as primitives read it: a read-only array, or a Python number, which NumPy promotes
+        weakly (NEP 50). To read the value, use `value`.
     op
         The op that wrote the record.
     operands
@@ -66,7 +66,7 @@ class Tensor(Unchanging):
     """
 
     _primal: Any
-    op: Rules
+    op: Primitive
     _operands: tuple[Any, ...]
     _options: Mapping[str, Any]
     index: int
@@ -78,8 +78,9 @@ class Tensor(Unchanging):
 
     __tree_leaf__: ClassVar[bool] = True
 
-    # Put onto the class. The first returns the value, or raises an error that names the reader
-    # where no value is known; the second says whether NumPy would have a number or an array.
+    # `arraylike` puts these onto the class, beside NumPy's operators. The first returns the value,
+    # or raises an error that names the reader where no value is known; the second says whether
+    # NumPy would have a number or an array.
     _read: ClassVar[Callable[..., Any]]
     _is_a_number: ClassVar[Callable[..., bool]]
 
@@ -87,7 +88,7 @@ class Tensor(Unchanging):
     def value(self) -> Array:
         """The value, a read-only array.
 
-        NumPy before 2.5 writes to it all the same by ``np.add.at``: do not.
+        NumPy before 2.5 writes even to such an array by ``np.add.at``: do not.
 
         Raises
         ------
@@ -97,9 +98,9 @@ class Tensor(Unchanging):
         return self._read("reading .value")  # type: ignore[no-any-return]
 
     @property
-    def operands(self) -> tuple[Any, ...]:
+    def operands(self) -> Records:
         """The op's operands."""
-        return readonly_view(self._operands)  # type: ignore[no-any-return]
+        return Records(readonly_view(self._operands))
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -119,7 +120,7 @@ class Tensor(Unchanging):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        # also that of a Python int, which may have more than 64 bits
+        # `np.asarray` of a Python int with more than 64 bits would be an array of objects
         value = self._primal
         return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
 
@@ -157,7 +158,7 @@ class Draft(Tensor):
     __delattr__ = object.__delattr__
 
 
-# a dict takes a third of the time of frozen slots, and each recording makes an Origin
+# each recording makes an Origin, and a dict takes a third of the time of frozen slots
 @attrs.frozen(eq=False, slots=False)
 class Origin:
     """Where a tape begins; all records of a tape share it.
@@ -165,80 +166,66 @@ class Origin:
     Attributes
     ----------
     label
-        What is recorded, for error messages.
+        The name of the recorded function, for error messages.
     compiling
         Whether only shapes and dtypes may be read from the records.
     line
         The line of source where the recorded function begins; 0 if there is none.
-    place
-        A function that is called when a record is written and returns its place in the caller's
-        source; None if places are not wanted. If it has a ``note_read``, that is called with each
-        record that is read out.
-    around
-        The Origin of the enclosing tape, around the body of a loop for instance, whose records may
-        be used here.
-    doing
+    find_place
+        For messages and tools: a function that is called when a record is written, and returns its
+        `Place` in the caller's source. None if places are not wanted.
+    outer
+        The Origin of the enclosing tape, whose records may be used here; the body of a loop has
+        one. None for any other tape.
+    activity
         Why only shapes and dtypes may be read, for error messages.
     evaluate
-        A function of an op, its operands' values, its options and its operands that gives the
-        record's value; None to call the op's forward function.
+        For `compile` and `vmap`: a function that gives a record's value in place of the primitive's
+        forward function, from the primitive, the operands' values, the options and the operands.
+    note_read
+        For `why_zero`: a function that is called with each record whose value is read.
     """
 
     label: str = "a Tape()"
     compiling: bool = False
     line: int = 0
-    place: Callable[[], Any] | None = None
-    around: Origin | None = None
-    doing: str = "compiling"
+    find_place: Callable[[], Any] | None = None
+    outer: Origin | None = None
+    activity: str = "compiling"
     evaluate: Callable[..., Any] | None = None
+    note_read: Callable[[Tensor], None] | None = None
     index: ClassVar[int] = -1
     __tree_leaf__: ClassVar[bool] = True
 
     @property
     def origin(self) -> Origin:
-        """Itself, so that an empty tape reads like any other."""
+        """The Origin itself, so that an empty tape reads like any other."""
         return self
 
     @property
-    def lines(self) -> bool:
+    def has_lines(self) -> bool:
         """Whether each record keeps the line of source that it was written for."""
-        return self.place is not None and not self.compiling
+        return self.find_place is not None and not self.compiling
 
-    def inner(self, fn: Callable[..., Any]) -> Origin:
-        """Where the tape of a function inside this one begins, written on the same terms."""
-        place = self.place if self.lines else None
-        terms = place, self, self.doing, self.evaluate
-        return Origin(label(fn), self.compiling, first_line(fn), *terms)
+    def inner_origin(self, fn: Callable[..., Any]) -> Origin:
+        """Return the Origin of a tape inside this one, with the same hooks."""
+        find_place = self.find_place if self.has_lines else None
+        hooks = find_place, self, self.activity, self.evaluate, self.note_read
+        return Origin(label(fn), self.compiling, first_line(fn), *hooks)
 
     def is_within(self, other: Origin) -> bool:
         """Whether this tape is the other, or is recorded inside it."""
         here: Origin | None = self
         while here is not None and here is not other:
-            here = here.around
+            here = here.outer
         return here is not None
 
 
-# NumPy turns a list into an array, so a list with Tensors in it is stacked.
-LISTS = (list, tuple)
-
-
 def primal_of(x: Any) -> Any:
-    """The value of a record; anything else stays as it is."""
+    """Return the value of a record, or x itself if it is no record."""
     return x._primal if type(x) is Tensor else x
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:
-    """The operands as forward functions and rules read them: values in place of records."""
+    """Return operands as forward functions and rules read them: values in place of records."""
     return [x._primal if type(x) is Tensor else x for x in operands]
-
-
-def first_tensor(x: Any) -> Tensor | None:
-    """The first Tensor in a list or a tuple, at any depth; None if there is none."""
-    if type(x) is Tensor:
-        return x
-    if type(x) in LISTS:
-        for part in x:
-            tensor = first_tensor(part)
-            if tensor is not None:
-                return tensor
-    return None

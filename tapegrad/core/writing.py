@@ -13,26 +13,27 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.messages import check_returned, explained, refuse_stranger
-from tapegrad.core.rules import Parts, Rules
-from tapegrad.core.tensor import LISTS, NO_OPTIONS, Draft, Origin, Tensor, first_tensor
+from tapegrad.core.messages import check_output, explain_error, refuse_stranger
+from tapegrad.core.primitive import Parts, Primitive
+from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Tensor
 from tapegrad.errors.functions import note_lists
-from tapegrad.errors.lines import DEFAULT, LOGGING, STATE, unmasked, warn_at_users_line
+from tapegrad.errors.lines import unmasked, warn_at_users_line
+from tapegrad.tree.lists import has_tensor, stack_nested
 from tapegrad.tree.numbers import PYTHON_NUMBERS, as_constant, refuse_complex
-from tapegrad.tree.ownership import owned_copy
+from tapegrad.tree.ownership import as_primal, owned_copy
 
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
 Options = Mapping[str, Any]
 
 # The last record of the recording that is running in this thread or task, if any. Only
-# `recorded_from` and `advance` set it.
+# `record_from` and `advance` set it.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
-# Called with a record, from which the running recording continues.
+# Let the running recording continue from a record.
 advance = CURRENT.set
 
-# The op of parameters, which also marks where a recording inside another begins.
-PARAMETER = Rules(
+# The primitive of parameters. Inside an outer recording its operand is a record of that recording.
+PARAMETER = Primitive(
     "parameter",
     lambda x: x,
     (lambda g, y, x: g,),
@@ -42,8 +43,8 @@ PARAMETER = Rules(
     complex=True,
 )
 
-# The op that turns a Python number into an array, for ops that need one.
-ASARRAY = Rules(
+# The primitive that turns a Python number into an array, for primitives that need one.
+ASARRAY = Primitive(
     "asarray",
     lambda a, dtype=None: np.asarray(a, dtype),
     (lambda g, y, a, dtype=None: g,),
@@ -56,10 +57,10 @@ ASARRAY = Rules(
 # --- writing ------------------------------------------------------------------
 
 
-def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor:
-    """The record that follows `last`: `op` applied to `operands`.
+def write(last: Last, op: Primitive, operands: Operands, options: Options) -> Tensor:
+    """Return the record that follows `last`: a primitive applied to operands.
 
-    Constant operands and options are kept as described in `tapegrad.tree.ownership`.
+    Constant operands and options are copied as `tapegrad.tree.ownership` describes.
     """
     origin = last.origin
     call_options = options
@@ -89,7 +90,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         values.append(value)
     operands = tuple(kept) if kept else operands
     if op.complex is not True:
-        op = for_numbers(op, values)
+        op = primitive_for(op, values)
     evaluate = origin.evaluate
     try:
         if evaluate is not None:
@@ -97,39 +98,41 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         else:
             value = op.forward(*values, **call_options) if call_options else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(error, op, values, call_options, last) from error
+        raise explain_error(error, op, values, call_options, last) from error
     if type(value) is ndarray:
         # positional, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]
-    elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
-        value = value.item() if isinstance(value, np.generic) else value
     elif type(value) is not Parts:
-        value = np.asarray(value)
-        value.setflags(False)  # type: ignore[call-arg]
+        value = as_primal(value, op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)))
     return write_known(last, op, operands, options, value)
 
 
 def write_known(
-    last: Last, op: Rules, operands: Operands, options: Options, value: Any, name: str | None = None
+    last: Last,
+    op: Primitive,
+    operands: Operands,
+    options: Options,
+    value: Any,
+    name: str | None = None,
 ) -> Tensor:
-    """The record that follows `last`, from checked operands and a known value."""
+    """Return the record that follows `last`, given checked operands and the value."""
     origin = last if type(last) is Origin else last.origin
     draft: Any = Draft()
     # up to three at a time, Python makes no tuple of them
     draft._primal, draft.op, draft._operands = value, op, operands
     draft._options, draft.index = options or NO_OPTIONS, last.index + 1
     draft.previous, draft.origin, draft.name = last, origin, name
-    if origin.place is not None:
-        draft._place = origin.place()
+    if origin.find_place is not None:
+        draft._place = origin.find_place()
     draft.__class__ = Tensor
     return draft  # type: ignore[no-any-return]
 
 
 def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
-    """The record of a parameter that follows `last`.
+    """Return the record of a parameter that follows `last`.
 
-    In a recording inside another, a Tensor of the outer tape is marked: it becomes the operand of
-    its parameter record, so that an outer sweep continues through it.
+    In a recording inside another, a Tensor of the outer tape becomes the operand of the parameter,
+    so that an outer sweep continues through it.
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
@@ -137,41 +140,34 @@ def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
-def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
-    """The last record, and an operand of a call as the tape keeps it, which may write records.
+def read_operand(last: Last, op: Primitive, x: Any) -> tuple[Last, Any]:
+    """Return the last record, and an operand in the form that a tape keeps; may write records.
 
-    A list with Tensors in it is stacked, and a record of an enclosing tape is lifted.
+    A list with Tensors in it is stacked, and a record of an outer tape is lifted.
     """
     if type(x) is Tensor:
         last, x = lift(last, op, x)
         if type(x._primal) is not ndarray and not op.takes_weak:
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         return last, x
-    if type(x) not in LISTS or first_tensor(x) is None:
-        return last, as_constant(x, op.name, True)
-    parts = []
-    for part in x:
-        if type(part) is not Tensor:
-            last, part = read_operand(last, op, part)
-        parts.append(part)
-    record, last = recorded_from(last, np.stack, (parts,))
-    return last, record
+    if has_tensor(x):
+        record, last = record_from(last, stack_nested, (x,))
+        return last, record
+    return last, as_constant(x, op.name, True)
 
 
-def for_numbers(op: Rules, values: Iterable[Any]) -> Rules:
-    """The op that takes these operands; a TypeError if they are complex and none does."""
+def primitive_for(op: Primitive, values: Iterable[Any]) -> Primitive:
+    """Return the primitive for these operands; raise if they are complex and there is none."""
     for x in values:
         if x.dtype.kind == "c" if type(x) is ndarray else type(x) is complex:
-            if not op.complex:
-                refuse_complex(op.name, x)
-            return op.complex  # type: ignore[no-any-return]
+            return op.complex if isinstance(op.complex, Primitive) else refuse_complex(op.name, x)
     return op
 
 
-def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:
-    """The last record, and x; a record of an enclosing tape is marked on this one.
+def lift(last: Last, op: Primitive, x: Tensor) -> tuple[Last, Tensor]:
+    """Return the last record, and x on its tape: a record of an outer tape becomes a parameter.
 
-    The body of a loop is recorded on a tape inside the loop's.
+    The body of a loop, for instance, is recorded on a tape inside the loop's tape.
     """
     if x.origin is last.origin:
         return last, x
@@ -181,20 +177,17 @@ def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:
     return record, record
 
 
-def recorded_from(
+def record_from(
     last: Last | None, fn: Callable[..., Any], args: Iterable[Any], kwargs: Options = NO_OPTIONS
 ) -> tuple[Any, Any]:
-    """A function's result and the last record, in a recording that continues from `last`.
+    """Return a function's result and the last record, in a recording that continues from `last`.
 
-    With None, nothing is recorded. An enclosing recording is not advanced. The call runs in its
-    own context (PEP 567), which ends with it, so no interrupt can leave a recording open. Other
+    With None, nothing is recorded. An outer recording is not advanced. The call runs in a separate
+    context (PEP 567), which ends with the call, so no interrupt can leave a recording open. Other
     context variables that the function sets, such as NumPy's error state, end with it too.
     """
     context = copy_context()
-    if context.get(STATE, DEFAULT) is DEFAULT:
-        context.run(STATE.set, LOGGING)
-    else:
-        context.run(warn_at_users_line)
+    context.run(warn_at_users_line)
     context.run(advance, last)
     try:
         output = context.run(fn, *args, **kwargs)
@@ -211,25 +204,25 @@ def recorded_from(
             del shown  # its traceback holds this frame
     last = context[CURRENT]
     if last is None or type(output) is not Tensor or output.origin is not last.origin:
-        check_returned(output, last)
+        check_output(output, last)
     return output, last
 
 
 def is_recording(origin: Origin) -> bool:
-    """Whether the running recording writes on the tape that begins there, or inside it."""
+    """Whether the running recording writes on the tape that begins at `origin`, or inside it."""
     last = CURRENT.get()
     return last is not None and last.origin.is_within(origin)
 
 
-def last_written() -> Last:
-    """The last record of the running recording."""
+def last_record() -> Last:
+    """Return the last record of the running recording."""
     last = CURRENT.get()
     assert last is not None
     return last
 
 
-def append(op: Rules, operands: Operands, options: Options) -> Tensor:
-    """Write on the tape of the running recording."""
-    record = write(last_written(), op, operands, options)
+def append_record(op: Primitive, operands: Operands, options: Options) -> Tensor:
+    """Write a record on the tape of the running recording."""
+    record = write(last_record(), op, operands, options)
     advance(record)
     return record

@@ -12,13 +12,13 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.recording import run
-from tapegrad.core.sweep import conjugated, initial_cotangent, sweep
+from tapegrad.core.recording import record_call
+from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
 from tapegrad.errors.functions import Description, Wrapper, label
-from tapegrad.errors.lines import users_place
+from tapegrad.errors.lines import WarnsAtUsersLine, users_place
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import asarray
 from tapegrad.transforms.names import (
@@ -28,6 +28,8 @@ from tapegrad.transforms.names import (
     called_by_name,
     check_argnames,
 )
+from tapegrad.transforms.reverse import initial_cotangent
+from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
@@ -58,7 +60,7 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
 
 
 @attrs.frozen(slots=False, repr=False)
-class Transform(Wrapper, Generic[P, R]):
+class Transform(Wrapper, WarnsAtUsersLine, Generic[P, R]):
     """A function made from another one: frozen, and picklable if that one is."""
 
     fn: Fn
@@ -86,12 +88,15 @@ class Transform(Wrapper, Generic[P, R]):
         return called_by_name(self.fn, names, args, kwargs)
 
     def recorded(
-        self, call: Call, place: Callable[[], Any] | None = None
+        self,
+        call: Call,
+        find_place: Callable[[], Any] | None = None,
+        note_read: Callable[[Tensor], None] | None = None,
     ) -> tuple[Any, tuple[Any, ...], Tape, tuple[Any, ...]]:
         """The result of a call, the auxiliary part, if any, the tape, and the marked arguments."""
         description = self.description if call[0] is self.fn else None
-        place = place or (users_place if self.check_finite else None)
-        output, tape, marked = run(*call, place, description)
+        find_place = find_place or (users_place if self.check_finite else None)
+        output, tape, marked = record_call(*call, find_place, description, note_read)
         return *split_aux(self.fn, output, self.has_aux), tape, marked
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
@@ -117,9 +122,9 @@ def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> 
     """The gradients, in trees like the parameters they belong to."""
     return tuple(
         [
-            conjugated(gradients[x])
+            conjugate_cotangent(gradients[x])
             if type(x) is Tensor
-            else tree.map(lambda p: conjugated(gradients[p]), x)
+            else tree.map(lambda p: conjugate_cotangent(gradients[p]), x)
             for x in marked
         ]
     )
@@ -193,17 +198,19 @@ def _value_and_gradients(
         refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
         chosen = tuple([call[1][i] for i in dict.fromkeys(call[3])])
 
-        def again(place: Any) -> tuple[Any, Tape, tuple[Any, ...]]:
-            output, _, tape, marked = of.recorded(call, place)
+        def again(note_read: Callable[[Tensor], None]) -> tuple[Any, Tape, tuple[Any, ...]]:
+            output, _, tape, marked = of.recorded(call, users_place, note_read)
             return output, tape, marked
 
         refuse(of.fn, tape, seeds, chosen, again)
     value = released(output)
+    check = None
+    if of.check_finite:
+        check = lazy_import("tapegrad.explain.finite", "checked")(tape, seeds)
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    checking = Tape._check_finite if of.check_finite else None
-    gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
+    gradients = gradient_trees(sweep(tapes, seeds, check), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, call[3])
 
 

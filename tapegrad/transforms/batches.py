@@ -132,7 +132,7 @@ class Vmap(Wrapper, Generic[P, R]):
         n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
-        place = None if around is None else around.place
+        place = None if around is None else around.find_place
         recorder = Recorder(label(self.fn), first_line(self.fn), place, around, "batching")
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []

@@ -11,9 +11,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import called_lazily
-from tapegrad.core.forward import push
-from tapegrad.core.messages import check_returned
-from tapegrad.core.rules import Joint, Rules
+from tapegrad.core.forward import push_forward
+from tapegrad.core.messages import check_output
+from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
@@ -22,9 +22,9 @@ from tapegrad.core.writing import (
     PARAMETER,
     advance,
     is_recording,
-    last_written,
+    last_record,
     lift,
-    recorded_from,
+    record_from,
     write_known,
 )
 from tapegrad.declare import declare
@@ -63,7 +63,7 @@ class Checkpoint(Wrapper, Generic[P, R]):
         if start is None or start.origin.compiling:
             copies, named = tree.copy_containers((args, kwargs), readonly_view)
             output = with_user_warnings(self.fn, *copies, **named)
-            check_returned(output, start, label(self.fn))
+            check_output(output, start, label(self.fn))
             return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; a record that leaks from it is of no other tape
@@ -71,16 +71,16 @@ class Checkpoint(Wrapper, Generic[P, R]):
         if self.by_rule:
             origin, copies, named, last = start, args, kwargs, start
         else:
-            (copies, named), last = _marked(start.origin.inner(self.fn), (args, kwargs))
+            (copies, named), last = _marked(start.origin.inner_origin(self.fn), (args, kwargs))
             origin = last.origin
-        output, last = recorded_from(last, self.fn, copies, named)
+        output, last = record_from(last, self.fn, copies, named)
         output = tree.map(partial(_kept, origin), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.primal(output)
         lifted, read = [], _read(Tape(last, origin), output)
-        last = last_written()
+        last = last_record()
         for x in read:
             last, x = lift(last, CHECKPOINT, x)
             lifted.append(x)
@@ -177,13 +177,13 @@ class CheckpointedCall:
         """The tangents of its results, given the tangents of the records that it reads."""
         tape, outputs = self.again()
         tangents = {self.reads[i]: t for i, t in moved.items()}
-        tangents_of = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
+        tangents_of = push_forward(tape, tangents, [x for x in outputs if type(x) is Tensor])
         return [tangents_of.get(x) if type(x) is Tensor else None for x in outputs]
 
     def repeated(self, origin: Origin) -> tuple[Tape, list[Any]]:
         """A second call, on a tape of its own that begins there, and its floating results."""
         (args, kwargs), last = _marked(origin, (self.args, self.kwargs))
-        output, last = recorded_from(last, _called, (self.checkpoint.fn, args, kwargs))
+        output, last = record_from(last, _called, (self.checkpoint.fn, args, kwargs))
         marks = [x for x in Tape(last, origin) if x.op is PARAMETER and x._operands]
         read = [x for x in marks if x._operands[0].origin is not origin]
         return Tape(last, origin, tuple(read)), floating_leaves(output)
@@ -191,15 +191,15 @@ class CheckpointedCall:
     def again(self) -> tuple[Tape, list[Any]]:
         """The records of a second call, and its floating results."""
         if is_recording(self.start.origin):
-            output, tape = self._call(last_written())
+            output, tape = self._call(last_record())
         else:
-            (output, tape), _ = recorded_from(self.start, self._call, (self.start,))
+            (output, tape), _ = record_from(self.start, self._call, (self.start,))
         return tape, floating_leaves(output)
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and the records written from the start."""
         output = _called(self.checkpoint.fn, self.args, self.kwargs)
-        tape = Tape(last_written(), start, self.reads)
+        tape = Tape(last_record(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shapes != self.layout.shapes:
             raise ValueError(
@@ -261,7 +261,7 @@ def _kept(origin: Tensor | Origin, leaf: Any) -> Any:
     """A result; if no gradient passes to it, detached from the records that are dropped."""
     if type(leaf) is not Tensor or leaf.dtype.kind in "fc" or _is_outside(leaf, origin):
         return leaf
-    last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
+    last = write_known(last_record(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
     return last
 
@@ -286,7 +286,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
             result = x
         elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
-            result = write_known(last_written(), asarray, (result,), NO_OPTIONS, x._primal)
+            result = write_known(last_record(), asarray, (result,), NO_OPTIONS, x._primal)
             advance(result)
         results.append(result)
     return layout.tree(results)
@@ -297,7 +297,7 @@ def _checkpointed(*reads: Any, call: CheckpointedCall) -> Any:
     return call.primal
 
 
-CHECKPOINT = Rules(
+CHECKPOINT = Primitive(
     "checkpoint",
     _checkpointed,
     Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.apart(g))),

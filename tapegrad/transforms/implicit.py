@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.recording import run
+from tapegrad.core.recording import record_call
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.errors import TapeError
@@ -79,7 +79,7 @@ class _Solver:
                     f"{type(leaf).__name__}; a root must be a tree of floating arrays"
                 )
         # recorded, so that a Tensor that f captures, or sets aside, is refused
-        output = run(partial(self.f, **tree.copy_containers(kwargs)), (x, *args))[0]
+        output = record_call(partial(self.f, **tree.copy_containers(kwargs)), (x, *args))[0]
         equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
         _check_number(self.f, equations, _vector(x))
         return x, _Left(equations, str(users_place())), *aux

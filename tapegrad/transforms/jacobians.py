@@ -11,11 +11,11 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.forward import push
+from tapegrad.core.forward import push_forward
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import CURRENT, is_recording, last_written
+from tapegrad.core.writing import CURRENT, is_recording, last_record
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import label
 from tapegrad.ops.arithmetic import imag, real
@@ -156,7 +156,7 @@ def written(tape: Tape, op: Any, y: Tensor) -> tuple[Tape, Tensor]:
     if not is_recording(y.origin):
         return tape.write(op, y)
     record = op(y)
-    return Tape(last_written(), tape.start, tape.parameters), record
+    return Tape(last_record(), tape.start, tape.parameters), record
 
 
 def moves(y: Any) -> bool:
@@ -175,7 +175,7 @@ def ways(
     """How directions pass along a tape, forward or in reverse: from which records to which."""
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
-        tangents = push(tape, moved, outputs)
+        tangents = push_forward(tape, moved, outputs)
         # zero where the output does not depend on the inputs that move
         return [tangents[y] if y in tangents else np.zeros(y.shape, y.dtype) for y in outputs]
 
@@ -443,7 +443,7 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
 
     def own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()
-        t = push(tape, moved, [gradient]).get(gradient)
+        t = push_forward(tape, moved, [gradient]).get(gradient)
         # selected, because values elsewhere may not be finite
         return [np.zeros((), x.dtype) if t is None else np.sum(np.where(unit, t, 0.0))]
 

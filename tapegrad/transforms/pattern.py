@@ -20,8 +20,8 @@ import attrs
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.forward import linear, schedule
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.forward import linear_jvp, schedule
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY, PARAMETER
@@ -132,7 +132,9 @@ _AFFINE = (concatenate, stack, index_set, index_add, add_at_places)
 _MOST = 1 << 24
 
 
-def dependence_of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Any:
+def dependence_of(
+    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
+) -> Any:
     """The dependence of a result on operands: a `Dependence`, or `Parts` of these.
 
     Parameters
@@ -154,9 +156,11 @@ def dependence_of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any]
     return _of(op, operands, options, like)
 
 
-def _of(op: Rules, operands: Sequence[Any], options: Mapping[str, Any], like: Any) -> Dependence:
+def _of(
+    op: Primitive, operands: Sequence[Any], options: Mapping[str, Any], like: Any
+) -> Dependence:
     shape, n = np.shape(like), next(x.n for x in leaves(operands))
-    rules = op.rules(len(operands))
+    rules = op.vjps_for(len(operands))
     keys = []
     if np.asarray(like).dtype.kind in "fc":
         for k, x in enumerate(operands):
@@ -172,7 +176,7 @@ def leaves(operands: Iterable[Any]) -> list[Dependence]:
 
 
 def _passed(
-    op: Rules,
+    op: Primitive,
     k: int,
     operands: Sequence[Any],
     options: Mapping[str, Any],
@@ -200,7 +204,7 @@ def _passed(
 
 
 def _by_axes(
-    op: Rules, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
+    op: Primitive, x: tuple[int, ...], y: tuple[int, ...], options: Mapping[str, Any]
 ) -> Pairs | None:
     """Pairs of an op that treats its examples apart: all along its own axes."""
     if op.batch is stacked:
@@ -226,7 +230,11 @@ def _by_axes(
 
 
 def _by_probing(
-    op: Rules, k: int, operands: Sequence[Any], options: Mapping[str, Any], shape: tuple[int, ...]
+    op: Primitive,
+    k: int,
+    operands: Sequence[Any],
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
 ) -> Pairs | None:
     """Pairs of a linear op, by what it does with the numbers of elements, or with unit arrays.
 
@@ -236,9 +244,9 @@ def _by_probing(
     if op in _LIKE:
         axis = op.signature.defaults["axis"]  # type: ignore[attr-defined]
         op, k, operands, options = _LIKE[op], 0, [operands[k]], {"axis": axis, **options}
-    if op.jvp is not linear and op not in _AFFINE:
+    if op.jvp is not linear_jvp and op not in _AFFINE:
         return None
-    rules = op.rules(len(operands))
+    rules = op.vjps_for(len(operands))
     random = np.random.default_rng(0)
     values = list(operands)
     for i, x in enumerate(operands):
@@ -256,7 +264,7 @@ def _by_probing(
 
     def back(g: Array) -> Array:
         arguments = (*values[:k], random.uniform(1, 2, x), *values[k + 1 :])
-        rule = rules[k]
+        rule: Any = rules[k]
         return np.asarray(rule(g, np.zeros(shape), *arguments, **options))
 
     with np.errstate(all="ignore"):

@@ -10,20 +10,14 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.forward import push
-from tapegrad.core.recording import run
-from tapegrad.core.sweep import (
-    check_cotangent,
-    finish_gradient,
-    initial_cotangent,
-    sweep,
-    without_signs,
-)
+from tapegrad.core.forward import push_forward
+from tapegrad.core.recording import record_call
+from tapegrad.core.sweep import finish_gradient, sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import is_numeric
 from tapegrad.errors.functions import label
-from tapegrad.errors.lines import users_place
+from tapegrad.errors.lines import WarnsAtUsersLine, users_place
 from tapegrad.errors.words import a_kind, got
 from tapegrad.transforms.base import (
     A,
@@ -38,13 +32,16 @@ from tapegrad.transforms.base import (
     released_tree,
     split_aux,
 )
+from tapegrad.transforms.reverse import check_cotangent, initial_cotangent
+from tapegrad.tree.cotangents import drop_negative_zeros
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import readonly_array
+from tapegrad.tree.structure import is_record
 
 
 @attrs.frozen(eq=False, repr=False)
-class Pullback(Generic[*Ts]):
+class Pullback(WarnsAtUsersLine, Generic[*Ts]):
     """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -157,7 +154,7 @@ def pulled(
     has_aux: bool,
 ) -> tuple[Any, ...]:
     """`vjp` by some of the arguments of a call."""
-    output, tape, marked = run(fn, args, kwargs, positions)
+    output, tape, marked = record_call(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
     released = released_tree(output)
     check_result(fn, output)
@@ -277,7 +274,7 @@ def jvp(
     """
     primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
     place = users_place if check_finite else None
-    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))), place)
+    output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
     checking = lazy_import("tapegrad.explain.finite", "pushed") if check_finite else None
@@ -286,7 +283,7 @@ def jvp(
 
 
 @attrs.frozen(eq=False, repr=False)
-class Pushforward(Generic[R]):
+class Pushforward(WarnsAtUsersLine, Generic[R]):
     """The JVP of a recorded call, from tangents to a tangent. Call it any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -318,7 +315,8 @@ class Pushforward(Generic[R]):
                 moved[p] = t if type(t) is Tensor else t.view()
         leaves = tree.leaves(self.output)
         outputs = [x for x in leaves if type(x) is Tensor]
-        tangents_of = push(self.tape, moved, outputs, self.checking)
+        check = self.checking and self.checking(self.tape, outputs)
+        tangents_of = push_forward(self.tape, moved, outputs, check)
 
         def tangent(x: Any) -> Any:
             t = tangents_of.get(x) if type(x) is Tensor else None
@@ -326,7 +324,9 @@ class Pushforward(Generic[R]):
                 return readonly_array(_zeros(x)) if is_numeric(x) else x
             t = finish_gradient(x, t)
             # of a gradient inside, a conjugate
-            return without_signs(t if type(t) is Tensor else t.copy()) if t.dtype.kind == "c" else t
+            if t.dtype.kind != "c":
+                return t
+            return drop_negative_zeros(t if is_record(t) else t.copy())
 
         return tree.map(tangent, self.output)
 
@@ -386,7 +386,7 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     >>> push.transpose(1.0)
     (array(3.), array(2.))
     """
-    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    output, tape, marked = record_call(fn, primals, {}, tuple(range(len(primals))))
     return released_tree(output), Pushforward(tape, tree.copy_containers(output), marked)
 
 

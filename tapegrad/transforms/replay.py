@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.broadcasting import unbroadcast
-from tapegrad.core.forward import apply, by_users_rules, schedule
-from tapegrad.core.rules import Joint, Parts, Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.forward import apply, schedule
+from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.core.writing import CURRENT, PARAMETER, append
+from tapegrad.core.writing import CURRENT, PARAMETER, append_record
 from tapegrad.declare.abstract import exactly
 from tapegrad.declare.batching import Batched, batch_size
+from tapegrad.declare.custom import users_jvp
 from tapegrad.declare.parts import parts_of
 from tapegrad.errors.lines import at_place, at_users_line
+from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.numbers import is_floating
 
 
@@ -69,7 +70,7 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
 
 
 def for_all(
-    op: Rules,
+    op: Primitive,
     options: Mapping[str, Any],
     pairs: Sequence[tuple[Any, bool]],
     once: Callable[[tuple[Any, ...]], Any],
@@ -96,9 +97,9 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
     if any(type(x) is Tensor for x in operands):
-        return append(record.op, operands, record._options)
+        return append_record(record.op, operands, record._options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
-        return append(SEED, (), record._options)
+        return append_record(SEED, (), record._options)
     # not the record's own, which is a placeholder while batching
     op = record.op
     forward = exactly(op, list(operands)) if op.keeps_weak else op.forward
@@ -109,7 +110,7 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
 
 
 def apply_batched(
-    op: Rules, options: Mapping[str, Any], batched: Batched, operands: tuple[Any, ...]
+    op: Primitive, options: Mapping[str, Any], batched: Batched, operands: tuple[Any, ...]
 ) -> Any:
     """An op's results for a batch, along a leading axis."""
     if op is PARAMETER:
@@ -118,7 +119,7 @@ def apply_batched(
     if op.batch is not None:
         result = op.batch(op, batched, *operands, **options)
     if result is NotImplemented:
-        each = EACH if any(op.rules(len(operands))) else EACH_DRAWN
+        each = EACH if any(op.vjps_for(len(operands))) else EACH_DRAWN
         result = apply(each, operands, {"of": op, "batched": batched, "options": options})
     return result if type(result) in (Tensor, Parts) else np.asarray(result)
 
@@ -128,7 +129,7 @@ def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...
     return tuple([x[i] if b else x for x, b in zip(operands, batched, strict=True)])
 
 
-def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
+def _each(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
     """An op without a batching rule, called once an example."""
     n = batch_size(batched, operands)
     rows = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
@@ -137,7 +138,7 @@ def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any
     return np.stack(rows)
 
 
-def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
+def _each_like(*operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]) -> Any:
     """A value like the results."""
     n, example_operands = batch_size(batched, operands), example(operands, batched, 0)
     forward = of.like or exactly(of, list(example_operands))
@@ -159,13 +160,13 @@ def _row(x: Any, k: int) -> Any:
 
 
 def _each_vjp(
-    g: Any, y: Any, *operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]
+    g: Any, y: Any, *operands: Any, of: Primitive, batched: Batched, options: Mapping[str, Any]
 ) -> list[Any]:
     """The op's own rules, called once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
     for k in range(batch_size(batched, operands)):
         example_operands = example(operands, batched, k)
-        for i, rule in enumerate(of.rules(len(operands))):
+        for i, rule in enumerate(of.vjps_for(len(operands))):
             if rule is not None and is_floating(operands[i]):
                 c = rule(_row(g, k), _row(y, k), *example_operands, **options)
                 if c is not None:
@@ -177,5 +178,7 @@ def _each_vjp(
     ]
 
 
-EACH = Rules("each", _each, Joint(_each_vjp), by_users_rules, like=_each_like, complex=True)
-EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None, like=_each_like, complex=True)
+EACH = Primitive("each", _each, Joint(_each_vjp), users_jvp, like=_each_like, complex=True)
+EACH_DRAWN = Primitive(
+    "each_drawn", _each, (), jvp=lambda *args: None, like=_each_like, complex=True
+)

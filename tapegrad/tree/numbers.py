@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +18,8 @@ _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
 # the classes of most arguments
 _COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
+# the classes of options that are no text and no functions
+_OPTIONS = (np.dtype, slice, EllipsisType)
 # the kinds of real dtypes
 _REAL = "fiub"
 _TAKEN = _REAL + "c"
@@ -56,7 +59,13 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
     if is_array or isinstance(x, np.generic | list | tuple):
         return as_constant(np.asarray(x), what, takes_complex)
-    remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
+    remedy = ""
+    if hasattr(kind, "__array__"):
+        # a mask or a condition has no unit, so a column of a table, for instance, may be one
+        array = np.asarray(x)
+        if array.dtype.kind == "b":
+            return owned_copy(array)
+        remedy = "; pass its numbers (np.asarray of it)"
     raise TypeError(
         f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
         + (_COMPARED if kind is str else remedy)
@@ -70,12 +79,15 @@ def is_masked(x: Any) -> bool:
     return is_other and isinstance(x, np.ma.MaskedArray)
 
 
-def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) -> None:
+def refuse_unreal(
+    what: str, values: Iterable[Any], takes_complex: Any = False, takes_none: bool = True
+) -> None:
     """Raise for an array or a number that a tape refuses, in a call that writes no record.
 
     A mask would be ignored. Formulas for real numbers are wrong for complex numbers, which are
-    refused unless `takes_complex`. Lists are searched too, since NumPy turns them into arrays. An
-    object that is not a number may be an option, and passes.
+    refused unless `takes_complex`. Lists are searched too, since NumPy turns them into arrays. A
+    text, a function or a class may be an option, and passes, and so does None if `takes_none`; of
+    another object, such as a dict, NumPy would make an array of objects.
     """
     for x in values:
         kind = type(x)
@@ -84,25 +96,36 @@ def refuse_unreal(what: str, values: Iterable[Any], takes_complex: Any = False) 
             if x.dtype not in _DTYPES and x.dtype.kind not in (_TAKEN if takes_complex else _REAL):
                 as_constant(x, what)
         elif kind is list or kind is tuple:
-            refuse_unreal(what, x, takes_complex)
+            refuse_unreal(what, x, takes_complex, takes_none=False)
         elif kind in _COMMON:
-            continue
+            if x is None and not takes_none:
+                as_constant(x, what)
         elif isinstance(x, _NUMBERS):
             if not _is_real(x):
                 as_constant(x, what, bool(takes_complex))
-        elif kind in ARRAYS and x.dtype.kind == "c" and not takes_complex:
-            refuse_complex(what, x)
+        elif kind in ARRAYS:
+            if x.dtype.kind == "c" and not takes_complex:
+                refuse_complex(what, x)
+        elif not (isinstance(x, _OPTIONS) or callable(x)):
+            refuse_objects(what, x)
 
 
-def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
-    """Raise for an array whose class carries more than its numbers, such as a mask or a unit.
+def refuse_objects(what: str, x: object) -> None:
+    """Raise for an operand that NumPy would turn into an array of objects, such as a dict."""
+    if np.asarray(x).dtype.kind == "O":
+        as_constant(x, what)
+
+
+def refuse_lossy(what: str, leaves: Iterable[Any], find_paths: Callable[[], Sequence[str]]) -> None:
+    """Raise for an array in a result whose class carries more than numbers: a mask, or a unit.
 
     A leaf that is passed on as an array would lose the mask or the unit. Objects, strings and
     complex numbers are passed on unchanged.
     """
-    for x in leaves:
+    for i, x in enumerate(leaves):
         if type(x) is not ndarray and isinstance(x, ndarray) and not _is_real(x):
-            as_constant(x, what)
+            path = find_paths()[i]
+            as_constant(x, f"{what}: the result{path and f' at {path}'}")
 
 
 def _is_real(x: Any) -> bool:

@@ -22,6 +22,7 @@ from tapegrad.tree.structure import (
     is_record,
     leaves,
     named_children,
+    named_leaves,
     open_node,
     paths,
     structure_paths,
@@ -206,7 +207,7 @@ def summary(tree: PyTree) -> str:
     """
     rows = []
     total = n_bytes = 0
-    for path, x in zip(paths(tree), leaves(tree), strict=True):
+    for path, x in named_leaves(tree, ""):
         x = x if hasattr(x, "dtype") else np.asarray(x)
         n = math.prod(x.shape)
         total, n_bytes = total + n, n_bytes + n * x.dtype.itemsize

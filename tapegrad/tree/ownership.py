@@ -116,6 +116,19 @@ def readonly_array(x: object) -> Array:
     return x.view(_Ours).view(_Ours).view(ndarray)
 
 
+def as_primal(value: Any, is_weak: bool) -> Any:
+    """Return a result in the form that a tape keeps: a read-only array, or a Python number.
+
+    NumPy promotes a Python number weakly (NEP 50), so a result of Python numbers alone stays one if
+    `is_weak`.
+    """
+    if is_weak:
+        return value.item() if isinstance(value, np.generic) else value
+    value = np.asarray(value)
+    value.setflags(False)
+    return value
+
+
 def as_readonly_leaf(x: Any) -> Any:
     """Return a record itself, and any other new leaf as a read-only array."""
     return x if is_record(x) else readonly_array(x)

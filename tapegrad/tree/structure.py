@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, SupportsIndex, TypeVar
 
 import attrs
 import numpy as np
 
-from tapegrad.errors.words import as_text
+from tapegrad.errors.words import as_text, printable
 from tapegrad.types import PyTree
 
 # A function that returns a tree of the same type as its argument. The bound lets checkers see
@@ -159,6 +160,8 @@ def open_node(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
         return node, (), ()
     record = _class_fields(node)
     if record is None:
+        if node is Records:
+            return tuple, (), tree
         return (node, (), tree) if is_named_tuple(node) else (None, (), ())
     keys, _, is_partial = record
     if is_partial:
@@ -361,6 +364,41 @@ def is_frozen(node: Any) -> bool:
     return by_attrs or (own is not None and own.frozen)
 
 
+class Records(tuple[Any, ...]):
+    """A tuple that compares records by identity, where `==` of records would write another."""
+
+    __slots__ = ()
+    __hash__ = tuple.__hash__
+
+    def __contains__(self, x: object) -> bool:
+        return any(_is_same(x, y) for y in self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple) or len(self) != len(other):
+            return False
+        return all(_is_same(x, y) for x, y in zip(self, other, strict=True))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def index(self, x: Any, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
+        """Return the first position of a record or a constant."""
+        for i in range(*slice(start, stop).indices(len(self))):
+            if _is_same(self[i], x):
+                return i
+        raise ValueError("tuple.index(x): x not in tuple")
+
+    def count(self, x: Any) -> int:
+        """Return how often a record or a constant occurs."""
+        return sum(_is_same(x, y) for y in self)
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    """Whether two operands are one record, or equal constants."""
+    has_record = hasattr(x, "_operands") or hasattr(y, "_operands")
+    return x is y or (not has_record and bool(np.array_equal(x, y)))
+
+
 def paths(tree: PyTree) -> list[str]:
     """Return the path of each leaf: keys, field names and positions, joined by dots.
 
@@ -380,8 +418,8 @@ def named_leaves(tree: PyTree, name: str) -> list[tuple[str, Any]]:
 
 
 def prefixed_paths(structure: Structure, name: str) -> list[str]:
-    """Return the path of each place for a leaf; the paths begin with `name`, unless it is empty."""
-    return [".".join(filter(None, (name, path))) for path in structure_paths(structure)]
+    """Return the printable path of each place for a leaf, which begins with `name`, if any."""
+    return [printable(".".join(filter(None, (name, path)))) for path in structure_paths(structure)]
 
 
 def structure_paths(structure: Structure) -> list[str]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.rules import Joint, Rules
-from tapegrad.core.writing import append
+from tapegrad.core.primitive import Joint, Primitive
+from tapegrad.core.writing import append_record
 
 X, ROW = np.arange(6.0).reshape(2, 3), np.arange(1.0, 4.0)
 USES = [
@@ -45,16 +45,16 @@ def test_contributions_add_up_whatever_comes_before_them(layout):
 @pytest.mark.parametrize(
     "op",
     [
-        Rules("broken", lambda a: a, (lambda g, y, a: 1 / 0,), None),
-        Rules("broken", lambda a: a, Joint(lambda g, y, a: 1 / 0), None),
-        Rules(
+        Primitive("broken", lambda a: a, (lambda g, y, a: 1 / 0,), None),
+        Primitive("broken", lambda a: a, Joint(lambda g, y, a: 1 / 0), None),
+        Primitive(
             "broken", lambda a: a, (lambda g, y, a: g,), None, add_into=lambda known, g, a: 1 / 0
         ),
     ],
 )
 def test_an_error_in_a_rule_says_where(op):
     with pytest.raises(ZeroDivisionError) as caught:
-        tg.grad(lambda x: append(op, (x,), {}))(np.ones(()))
+        tg.grad(lambda x: append_record(op, (x,), {}))(np.ones(()))
     assert any("operand 0 of line 1 of the tape, broken" in x for x in caught.value.__notes__)
 
 
@@ -109,9 +109,9 @@ def test_sums_are_the_same_whoever_holds_what_a_rule_gives(steps):
                     lambda g, y, a, b, shift=0.0, owner=first: rule(owner, g, y, a),
                     lambda g, y, a, b, shift=0.0, owner=second: rule(owner, g, y, b),
                 )
-                op = Rules("op", lambda a, b, shift=0.0: np.tanh(a + b + shift), rules, None)
+                op = Primitive("op", lambda a, b, shift=0.0: np.tanh(a + b + shift), rules, None)
                 a, b = values[-1 - i % len(values)], values[-1 - j % len(values)]
-                values.append(append(op, (a, b), {"shift": 0.5} if has_option else {}))
+                values.append(append_record(op, (a, b), {"shift": 0.5} if has_option else {}))
             return np.sum(values[-1])
 
         found = WAYS[way](loss)(np.array([0.25, -0.5]))
@@ -167,7 +167,7 @@ def test_a_joint_rule_is_called_once():
         calls.append(len(operands))
         return [None if i % 3 == 0 else g * i for i in range(len(operands))]
 
-    op = Rules("joint", lambda *xs: sum(xs), Joint(joint), None)
-    found = tg.grad(lambda xs: append(op, (*xs, 2.0), {}))([np.ones(())] * 6)
+    op = Primitive("joint", lambda *xs: sum(xs), Joint(joint), None)
+    found = tg.grad(lambda xs: append_record(op, (*xs, 2.0), {}))([np.ones(())] * 6)
     assert calls == [7]
     assert [float(c) for c in found] == [0, 1, 2, 0, 4, 5]

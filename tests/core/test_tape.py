@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tapes import check_tape, squares
 
 import tapegrad as tg
@@ -68,3 +70,31 @@ def test_a_record_unpacks_and_has_a_length():
     assert tg.record(fn)(np.array([2.0, 3.0]))[0].value == 8.0
     with pytest.raises(TypeError, match="0-d"):
         tg.record(len)(1.0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=5), st.integers(0, 3))
+def test_records_are_found_by_identity_in_what_a_tape_returns(chosen, wanted):
+    tape, records = tg.Tape(), []
+    for _ in range(4):
+        # the values are equal, so that a comparison of values could not tell them apart
+        tape, record = tape.parameter(np.ones(2))
+        records.append(record)
+    result = records[chosen[0]]
+    for i in chosen[1:]:
+        tape, result = tape.write(tg.add, result, records[i])
+    n, x = len(tape), records[wanted]
+    assert (x in tape.parameters, tape.parameters.index(x)) == (True, wanted)
+    assert (x in tape, tape[:4].index(x), tape[4:].count(x)) == (True, wanted, 0)
+    tape, last = tape.write(tg.where, np.array([True, False]), x, result)
+    mask, *operands = last.operands
+    assert last.operands == (mask, x, result)
+    assert last.operands == (mask.copy(), *operands)
+    assert (last.operands == (mask, result, x)) is (result is x)
+    assert (last.operands != last.operands, x in last.operands) == (False, True)
+    assert last.operands.count(x) == 1 + (result is x)
+    assert hash(tape.parameters) == hash(tuple(records))
+    with pytest.raises(ValueError, match="not in tuple"):
+        tape.parameters.index(last)
+    # nothing was written
+    assert len(tape) == n + 1
+    assert tg.tree.flatten(tape.parameters)[1] == tg.tree.flatten(tuple(records))[1]
