@@ -79,7 +79,7 @@ class Call:
     >>> def calls(choose):
     ...     x = choose.array(choose.shape(min_dims=1))
     ...     return Call((x,), {"axis": choose.axis(x.ndim)})
-    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, axis: np.flip(a, axis))
+    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, *, axis: np.flip(a, axis))
     >>> [call.kwargs for call in tg.testing.sample_calls(flip, 2)]
     [{'axis': 1}, {'axis': -2}]
     """
@@ -99,7 +99,7 @@ class Choices:
     >>> def calls(choose):
     ...     x = choose.array(choose.shape(min_dims=1))
     ...     return Call((x,), {"axis": choose.axis(x.ndim)})
-    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, axis: np.flip(a, axis))
+    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, *, axis: np.flip(a, axis))
     >>> [call.kwargs for call in tg.testing.sample_calls(flip, 2)]
     [{'axis': 1}, {'axis': -2}]
     """
@@ -309,7 +309,7 @@ def along(elements: Elements = REAL, min_side: int = 1, dtypes: str = "dfe") -> 
     --------
     >>> import tapegrad as tg
     >>> from tapegrad.domain import along
-    >>> f = tg.custom_op(vjps=(None,), domain=along())(lambda a, axis: np.flip(a, axis))
+    >>> f = tg.custom_op(vjps=(None,), domain=along())(lambda a, *, axis: np.flip(a, axis))
     >>> for call in tg.testing.sample_calls(f, 2):
     ...     print(call.args[0].shape, call.kwargs)
     (2, 1) {'axis': 1}
@@ -337,7 +337,7 @@ def on_array(
     >>> import tapegrad as tg
     >>> from tapegrad.domain import on_array
     >>> domain = on_array(lambda choose, a: {"n": choose.integer(1, 3)})
-    >>> f = tg.custom_op(vjps=(None,), domain=domain)(lambda a, n: a**n)
+    >>> f = tg.custom_op(vjps=(None,), domain=domain)(lambda a, *, n: a**n)
     >>> for call in tg.testing.sample_calls(f, 2):
     ...     print(call.args[0].shape, call.kwargs)
     (2, 1) {'n': 3}

@@ -23,10 +23,10 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.messages import REFUSED
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primals
-from tapegrad.core.writing import PARAMETER, Last, recorded_from, write_known, write_parameter
+from tapegrad.core.writing import PARAMETER, Last, record_from, write_known, write_parameter
 from tapegrad.errors import TapeError, TapegradError
 from tapegrad.errors.lines import SILENT, STATE, placed
 from tapegrad.errors.words import as_text
@@ -42,12 +42,12 @@ Shape = tuple[int, ...]
 # For an op of the package, a function of the shapes of its operands and of its options that gives
 # the shape of its result, or `moved` or the like; None if the op is called. `tapegrad.ops.shapes`
 # fills it.
-SHAPES: dict[Rules, Any] = {}
+SHAPES: dict[Primitive, Any] = {}
 # ops whose result has the dtype of their first operand, and those of which that is known for arrays
 # of one real dtype in native byte order, without options; any other is called on arrays of one
 # element, which refuses wrong options too
-SAME_DTYPE: set[Rules] = set()
-SAME_REAL_DTYPE: set[Rules] = set()
+SAME_DTYPE: set[Primitive] = set()
+SAME_REAL_DTYPE: set[Primitive] = set()
 
 # what was inferred last, by the op, the kinds of its operands and its options
 _KNOWN: dict[Any, Any] = {}
@@ -153,10 +153,10 @@ class Evaluation:
     known: dict[Tensor, Any] = attrs.Factory(dict)
 
     def __call__(
-        self, op: Rules, values: list[Any], options: Mapping[str, Any], operands: Sequence[Any]
+        self, op: Primitive, values: list[Any], options: Mapping[str, Any], operands: Sequence[Any]
     ) -> Any:
         """A stand-in for a record's value."""
-        if op not in SHAPES and op.like is None and type(op) is not Rules:
+        if op not in SHAPES and op.like is None and type(op) is not Primitive:
             # the user's function may take forever at numbers that it is not for
             results = RESULTS.get()
             values = results("read", actual, operands)
@@ -228,7 +228,7 @@ class Recorder:
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] = NO_OPTIONS) -> Any:
         """A function's result; no input can be marked later."""
         try:
-            output, self.last = placed((None, False), recorded_from, (self.last, fn, args, kwargs))
+            output, self.last = placed((None, False), record_from, (self.last, fn, args, kwargs))
         finally:
             self._evaluation.end()
         return output
@@ -269,7 +269,7 @@ def write_like(last: Last, value: Any, name: str | None) -> Tensor:
     return record
 
 
-def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
+def evaluate(op: Primitive, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for an op's result, or a Python number, for a recording without values."""
     rule = SHAPES.get(op, _UNKNOWN)
     if not values or rule is _UNKNOWN or rule is stated or op.like is not None:
@@ -346,7 +346,7 @@ def _remembered(option: Any) -> Any:
     return type(option), option
 
 
-def _inferred(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+def _inferred(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for the result, whose shape a rule gives and whose dtype a small call."""
     shapes = [x.shape if type(x) is ndarray else () for x in values]
     if any(shapes):
@@ -396,7 +396,7 @@ def _one(x: Any) -> Any:
     return np.zeros((1,) * x.ndim, x.dtype) if type(x) is ndarray else x
 
 
-def _called(op: Rules, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
+def _called(op: Primitive, rule: Any, values: list[Any], options: Mapping[str, Any]) -> Any:
     """A stand-in for the result, for which a function is called."""
     if op.like is not None:
         return _emptied(by_shapes(op.like, values, options))
@@ -489,7 +489,7 @@ def unrecorded(fn: Callable[..., R], args: Iterable[Any] = ()) -> R:
     refused = deque[str]()
     before = REFUSED.set(refused)
     try:
-        result: R = recorded_from(None, fn, args)[0]
+        result: R = record_from(None, fn, args)[0]
     finally:
         REFUSED.reset(before)
     if refused:
@@ -514,7 +514,7 @@ def whole_power(base: int, exponent: int) -> int:
     return power
 
 
-def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
+def exactly(op: Primitive, values: list[Any]) -> Callable[..., Any]:
     """The function that computes an op of these operands; Python ints do not wrap."""
     if op.whole is None:
         return op.forward

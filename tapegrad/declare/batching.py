@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import Rule, Rules
+from tapegrad.core.primitive import Primitive, Rule
 
 Batched = tuple[bool, ...]
 
@@ -28,12 +28,12 @@ class OneByOneError(Exception):
 # --- rules for declarations -----------------------------------------------------------------
 
 
-def pointwise(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
+def pointwise(op: Primitive, batched: Batched, *operands: Any, **options: Any) -> Any:
     """The rule of elementwise ops, which only aligns the examples' axes."""
     return apply(op, aligned(batched, operands), options)
 
 
-def stacked(op: Rules, batched: Batched, a: Any, **options: Any) -> Any:
+def stacked(op: Primitive, batched: Batched, a: Any, **options: Any) -> Any:
     """The rule of ops on stacks of matrices; the stack gets one more axis."""
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
@@ -41,7 +41,7 @@ def stacked(op: Rules, batched: Batched, a: Any, **options: Any) -> Any:
 def stacks_of(*ndims: int) -> Rule:
     """The rule of ops on stacks of operands with these ndims, which broadcast; matrices if none."""
 
-    def rule(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
+    def rule(op: Primitive, batched: Batched, *operands: Any, **options: Any) -> Any:
         each = ndims or (2,) * len(operands)
         return apply(op, align_stacks(batched, operands, each), options)
 

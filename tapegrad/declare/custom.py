@@ -11,12 +11,12 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.broadcasting import unbroadcast
-from tapegrad.core.forward import by_users_rules
-from tapegrad.core.messages import check_returned, refuse_stranger
+from tapegrad.core.forward import transpose_vjps
+from tapegrad.core.messages import check_output, refuse_stranger
 from tapegrad.core.op import Op
-from tapegrad.core.rules import Joint, Parts, Rule, Rules
-from tapegrad.core.sweep import conjugated
+from tapegrad.core.primitive import Joint, Parts, Primitive, Rule
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT, advance, lift, write_known
 from tapegrad.declare import declare
@@ -34,6 +34,7 @@ from tapegrad.errors.functions import (
 )
 from tapegrad.errors.lines import by_user, with_user_warnings
 from tapegrad.errors.words import a_kind, got
+from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import as_constant, is_floating, refuse_unreal, require_real
 from tapegrad.tree.opaque import refuse_hidden
 from tapegrad.tree.ownership import owned_copy, readonly_view
@@ -93,8 +94,9 @@ def custom_op(
     Raises
     ------
     TypeError
-        If there are more rules than parameters, or one is not a function. From `jvp`: if the rules
-        pass the cotangent through an op without a rule.
+        If there are more rules than parameters, a rule is not a function, or a parameter has
+        neither a rule nor a default and is not keyword-only. From `jvp`: if the rules pass the
+        cotangent through an op without a rule.
     ValueError
         From `vmap`: if `batch` does not return a result for each example.
 
@@ -139,8 +141,10 @@ def custom_op(
             # the function may write to its arguments, and return an array that it keeps
             y = function(*readonly_view(args), **readonly_view(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int | complex):
+                several = isinstance(y, tuple | list)
                 raise TypeError(
                     f"{called}: the function returned {got(y)}; one array of numbers is needed"
+                    + ("; for several results, declare it with tg.custom_vjp" if several else "")
                 )
             refuse_unreal(f"{called}: the result", (y,), True)
             if not isinstance(y, np.ndarray):
@@ -153,6 +157,7 @@ def custom_op(
             return called_once(checked, args, kwargs)
 
         signature = Signature.of(function, called, len(rules))
+        _check_parameters(signature)
         defaults = {
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
@@ -160,15 +165,32 @@ def custom_op(
         settings: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
         if batch is not None:
             settings["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
-        push = (
-            by_users_rules if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
-        )
+        push = users_jvp if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
         settings["signature"] = signature
         operation: Op[P] = Op(called, forward, guarded, push, **settings)
         declare(operation, domain, "", operation.signature)
         return operation
 
     return decorate
+
+
+def _check_parameters(signature: Signature) -> None:
+    """Raise for a parameter that no rule and no default makes an operand or an option."""
+    name = signature.name
+    if signature.is_variadic:
+        raise TypeError(
+            f"{name} takes any number of arguments, *args, and an op has a rule for each operand; "
+            "declare as many parameters as there are operands, or take one array of them all "
+            "(np.stack)"
+        )
+    positional = signature.names[signature.n_operands : signature.n_positional]
+    without = [x for x in positional if x not in signature.defaults]
+    if without:
+        raise TypeError(
+            f"{name}: the parameter {without[0]} has no rule and no default. Give vjps a rule for "
+            f"it, or None where no gradient passes; if it is an option, give it a default or make "
+            f"it keyword-only (*, {without[0]})"
+        )
 
 
 def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
@@ -184,7 +206,7 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
     def guarded(*args: Any, **options: Any) -> Any:
         g, *known = readonly_view(args)
         try:
-            c = by_user(rule, conjugated(g), *known, **readonly_view(left | options))
+            c = by_user(rule, conjugate_cotangent(g), *known, **readonly_view(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -209,7 +231,7 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
                 f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
             )
-        return conjugated(as_cotangent(c, name))
+        return conjugate_cotangent(as_cotangent(c, name))
 
     return guarded
 
@@ -223,7 +245,7 @@ def _left(rule: Rule, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
 def _pushed(
     rule: Rule,
     left: Mapping[str, Any],
-    op: Rules,
+    op: Primitive,
     tangents: Mapping[int, Any],
     y: Any,
     *operands: Any,
@@ -256,7 +278,7 @@ def _pushed(
 
 
 def _batched(
-    rule: Rule, op: Rules, batched: tuple[bool, ...], *operands: Any, **options: Any
+    rule: Rule, op: Primitive, batched: tuple[bool, ...], *operands: Any, **options: Any
 ) -> Any:
     """The results of a user's op for a batch, by the user's rule or elementwise."""
     y = by_user(rule, op, batched, *operands, **options)
@@ -314,10 +336,10 @@ class CustomVJP(Wrapper, Generic[P, R]):
             refuse_unreal("custom_vjp", leaves, True)
             args, kwargs = tree.unflatten(structure, readonly_view(leaves))
             output = with_user_warnings(self.fn, *args, **kwargs)
-            check_returned(output, None, label(self.fn))
+            check_output(output, None, label(self.fn))
             return output
         for x in tree.leaves(kwargs):
-            if type(x) is Tensor and x.dtype.kind in "fc" and any(x.op.rules(len(x._operands))):
+            if type(x) is Tensor and x.dtype.kind in "fc" and any(x.op.vjps_for(len(x._operands))):
                 raise TypeError(
                     f"{label(self.fn)} has a custom VJP, which gives cotangents for the positional "
                     f"arguments; {x._line()} was passed by keyword: pass it by position, or "
@@ -348,7 +370,7 @@ class CustomVJP(Wrapper, Generic[P, R]):
         if others and start.origin.compiling:
             raise TypeError(
                 f"{label(self.fn)} has a custom VJP and returned {others[0]} that is not "
-                f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
+                f"floating, which is not known while {start.origin.activity} {start.origin.label}; "
                 "return .astype(float) of it"
             )
         call = attrs.evolve(call, statics=kept, layout=layout)
@@ -386,7 +408,7 @@ class CustomCall:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
         args, kwargs = self.arguments(readonly_view(operands))
-        parts = [None if c is None else conjugated(c) for c in layout.apart(g)]
+        parts = [None if c is None else conjugate_cotangent(c) for c in layout.apart(g)]
         cotangent, output = (layout.tree(readonly_view(x)) for x in (parts, layout.apart(y)))
         own, named = tree.copy_containers((args, kwargs))
         returned = by_user(self.custom.backward, cotangent, output, *own, **named)
@@ -407,7 +429,7 @@ class CustomCall:
                 if c is not None and is_floating(x):
                     primal = x._primal if type(x) is Tensor else x
                     c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
-                cotangents.append(c if c is None else conjugated(c))
+                cotangents.append(c if c is None else conjugate_cotangent(c))
         n_keywords = len([x for x in tree.leaves(kwargs) if is_numeric(x)])
         return cotangents + [None] * n_keywords
 
@@ -424,11 +446,19 @@ def _like(*operands: Any, call: CustomCall) -> Any:
     return call.layout.like()
 
 
-CUSTOM_VJP = Rules(
+def users_jvp(
+    op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """`transposed_jvp` for users' rules, which may lose the cotangent on their way."""
+    check = partial(lazy_import("tapegrad.explain.rules", "check_passed_on"), op)
+    return transpose_vjps(op, tangents, y, operands, options, check)
+
+
+CUSTOM_VJP = Primitive(
     "custom_vjp",
     _customized_call,
     Joint(lambda g, y, *operands, call: call.pull(g, y, operands)),
-    jvp=by_users_rules,
+    jvp=users_jvp,
     keeps_weak=True,
     takes_weak=True,
     like=_like,

@@ -17,16 +17,16 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import by_transposing, elementwise, linear
+from tapegrad.core.forward import elementwise_jvp, linear_jvp, transposed_jvp
 from tapegrad.core.op import Op
-from tapegrad.core.rules import EachOperand, Joint, Rule, Rules
-from tapegrad.core.tensor import LISTS, first_tensor
+from tapegrad.core.primitive import EachOperand, Joint, Primitive, Rule
 from tapegrad.declare.abstract import SHAPES, broadcast, viewed
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.parts import MultiOutputOp
-from tapegrad.declare.signature import Signature, stack_nested
+from tapegrad.declare.signature import Signature
 from tapegrad.domain import Domain
 from tapegrad.errors.lines import with_user_warnings
+from tapegrad.tree.lists import LISTS, first_tensor, stack_nested
 from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["FUNCTIONS", "OPS", "Declaration", "declaration", "declare", "facts", "function"]
@@ -63,7 +63,9 @@ class Declaration:
     cause
         The likely cause where the result, or a slope, is not finite.
     flat
-        The meaning of a zero slope.
+        Why a slope is zero, as a sentence for `str.format`, or one for each operand: ``x`` is the
+        operand, ``other`` the others, ``op`` the name, ``where`` says for which elements, and a
+        number stands for the operand at that position.
     complex
         Whether it takes complex operands.
     takes_parts
@@ -87,7 +89,7 @@ class Declaration:
     composite: bool = False
     adds: bool = False
     cause: str = ""
-    flat: str = ""
+    flat: str | tuple[str, ...] = ""
     complex: bool = False
     takes_parts: bool = False
     iterates: bool = False
@@ -113,11 +115,11 @@ def facts(of: Any) -> Declaration:
 
 
 _NOTHING = Declaration()
-# fields of `Rules` that a declaration of an op gives as they stand
+# fields of `Primitive` that a declaration of an op gives as they stand
 _OF_RULES = ("keeps_weak", "takes_weak", "like", "whole", "add_into")
 
 
-def is_elementwise(op: Rules) -> bool:
+def is_elementwise(op: Primitive) -> bool:
     """Whether an op is a ufunc without a signature, computing its result element by element."""
     return isinstance(op.forward, np.ufunc) and op.forward.signature is None
 
@@ -172,14 +174,14 @@ def op(
     read, general
         See `Op`.
     keeps_weak, takes_weak, like, whole, add_into
-        Fields of `Rules`. By default a ufunc of several operands takes weak numbers. With one the
-        dtype is the same for a number and for an array, and arrays are simpler for rules.
+        Fields of `Primitive`. By default a ufunc of several operands takes weak numbers. With one
+        the dtype is the same for a number and for an array, and arrays are simpler for rules.
     results
         For an op whose function returns `Parts`, the class of the named tuple that a call returns.
     kink
         See `Declaration`.
     jvp
-        The rule for tangents: `elementwise`, `linear` or `by_transposing`; elementwise
+        The rule for tangents: `elementwise_jvp`, `linear_jvp` or `transposed_jvp`; elementwise
         by default for a ufunc.
     batch
         The rule for batches (`tapegrad.transforms.replay`): `pointwise` (the default if
@@ -187,8 +189,8 @@ def op(
     complex
         Whether its function and its rules hold for complex operands as they stand; or a tuple of
         the rules for these. A rule gets and returns the conjugates of the cotangents that users see
-        (`tapegrad.core.sweep.conjugated`), so a holomorphic function has the rule for real
-        numbers.
+        (`tapegrad.tree.cotangents.conjugate_cotangent`), so a holomorphic function has the rule for
+        real numbers.
     **further
         Further fields of its `Declaration`.
     """
@@ -196,8 +198,8 @@ def op(
     of_rules = {x: further.pop(x) for x in _OF_RULES if x in further}
     of_rules.setdefault("takes_weak", n > 1 or of_rules.get("keeps_weak", False))
     if jvp is None:
-        jvp = elementwise if n else by_transposing
-    if batch is None and jvp is elementwise:
+        jvp = elementwise_jvp if n else transposed_jvp
+    if batch is None and jvp is elementwise_jvp:
         batch = pointwise
     n_operands = 0 if read else getattr(each_operand, "n", len(vjps))
     new_op: Any = functools.partial(MultiOutputOp, results=results) if results else Op
@@ -210,20 +212,21 @@ def op(
                 rules,
                 jvp,
                 declared=function,
-                read=read,
                 general=general and _checked(general, function.__name__, complex),
                 batch=batch,
                 complex=complex,
-                signature=Signature.of(read or function, name or function.__name__, n_operands),
+                signature=signature,
                 **of_rules,
             )
 
+        signature = Signature.of(read or function, name or function.__name__, n_operands)
+        signature = attrs.evolve(signature, read=read) if read else signature
         other = with_rules(complex, True) if isinstance(complex, tuple) else complex
         declared_op = with_rules(each_operand or vjps, other)
         if isinstance(other, Op):
             other.__dict__["__real__"] = declared_op
         for op in (declared_op, other) if isinstance(other, Op) else (declared_op,):
-            is_pointwise = batch is pointwise or jvp is elementwise
+            is_pointwise = batch is pointwise or jvp is elementwise_jvp
             SHAPES[op] = broadcast if is_pointwise else viewed if further.get("view") else None
             declare(op, None, kink, declared_op.signature, complex=bool(complex), **further)
         if scipy is None:
@@ -241,7 +244,7 @@ def linear_op(
     *vjps: Rule | None, complex: Any = True, **declared: Any
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """`op` for a function that is linear in its operands, and takes complex numbers."""
-    return op(*vjps, jvp=linear, complex=complex, **declared)
+    return op(*vjps, jvp=linear_jvp, complex=complex, **declared)
 
 
 def wider_op(
@@ -259,6 +262,7 @@ def function(
     kink: str = "",
     lists: tuple[str, ...] = (),
     complex: bool = False,
+    options: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare a function composed of ops: on Tensors, these are recorded.
 
@@ -273,10 +277,14 @@ def function(
         stands for an array of them.
     complex
         Whether it takes complex operands; otherwise it refuses them by name.
+    options
+        The parameters that take another object than an array, such as a dict.
     """
 
     def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
         signature = Signature.of(composed, composed.__name__)
+
+        positions = [signature.names.index(name) for name in options]
 
         @functools.wraps(composed)
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -287,9 +295,13 @@ def function(
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
                 args = tuple([x if name in lists else _array(x) for x, name in named])
-            refuse_unreal(signature.name, args, complex)
+            operands = args
+            if positions:
+                operands = tuple([x for i, x in enumerate(args) if i not in positions])
+            refuse_unreal(signature.name, operands, complex)
             if kwargs:
-                refuse_unreal(signature.name, kwargs.values(), complex)
+                named_operands = [x for name, x in kwargs.items() if name not in options]
+                refuse_unreal(signature.name, named_operands, complex)
             return with_user_warnings(composed, *args, **kwargs)
 
         declare(called, None, kink, signature, complex=complex)

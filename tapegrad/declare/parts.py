@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.tree.numbers import is_floating
@@ -36,7 +36,7 @@ def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
     return Parts.only(count_values(whole), index, g)
 
 
-def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
+def _push_part(op: Primitive, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
     return on_demand(tangents[0][index])
 
 
@@ -45,7 +45,7 @@ def on_demand(x: Any) -> Any:
     return x() if callable(x) else x
 
 
-def _batch_part(op: Rules, batched: Any, whole: Any, index: int) -> Any:
+def _batch_part(op: Primitive, batched: Any, whole: Any, index: int) -> Any:
     value = on_demand(part(whole, index))
     if value is None:
         raise OneByOneError
@@ -53,7 +53,7 @@ def _batch_part(op: Rules, batched: Any, whole: Any, index: int) -> Any:
 
 
 # pickled as the second
-PART = GETITEM = Rules(
+PART = GETITEM = Primitive(
     "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part, complex=True
 )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
 
-from tapegrad.core.tensor import LISTS, first_tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors.words import as_text
 
 # Arguments that NumPy's functions have, with the values that ask for nothing.
@@ -33,6 +33,9 @@ class Signature:
         How many of the first are operands; the others are options.
     is_variadic
         Whether it takes any number of further positional arguments, as in ``*arrays``.
+    read
+        Turns a call's arguments into operands and options; None if the operands are simply the
+        first arguments.
     unsettled
         The options whose default can change: a call is made with what it holds then.
     """
@@ -43,6 +46,7 @@ class Signature:
     defaults: Mapping[str, Any] = attrs.field(repr=as_text)
     n_operands: int = 0
     is_variadic: bool = False
+    read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
     unsettled: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,7 +57,7 @@ class Signature:
     @property
     def arity(self) -> int:
         """The number of arguments of a call that are simply its operands; -1 if it varies."""
-        return -1 if self.unsettled else self.n_operands or -1
+        return -1 if self.unsettled or self.read else self.n_operands or -1
 
     @classmethod
     def of(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
@@ -86,7 +90,7 @@ class Signature:
                 "rule an operand, None where no gradient passes"
             )
         # a flag of code objects, which inspect uses too
-        is_variadic = not n_operands and bool(code.co_flags & 0x04)
+        is_variadic = bool(code.co_flags & 0x04)
         return cls(name, names, n, defaults, n_operands, is_variadic)
 
     def lacks(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -128,6 +132,27 @@ class Signature:
             raise TypeError(f"{self.name} needs {', '.join(missing)}")
         return arguments
 
+    def bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Divide a call's arguments into operands, and options that differ from the defaults.
+
+        Raises
+        ------
+        TypeError
+            For an unknown or a missing argument, or a Tensor where no gradient would pass.
+        """
+        if self.read is None:
+            operands, options = self.split(args, kwargs)
+        elif not kwargs and len(args) == self.n_positional == len(self.names):
+            operands, options = self.read(*args)
+        else:
+            operands, options = self.read(**self.named(args, kwargs))
+        for name, value in options.items():
+            if type(value) is Tensor:
+                _refuse_option(self.name, name, value)
+        return operands, options
+
     def split(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -148,6 +173,16 @@ class Signature:
         return self.unsettled | changed if self.unsettled else changed
 
 
+def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
+    """Raise for a Tensor as an option of an op."""
+    if value.origin.compiling:
+        value._read(f"{name} of {op}, an option,")
+    raise TypeError(
+        f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
+        "value (t.value), or make it an operand with a VJP rule of its own"
+    )
+
+
 def _can_change(default: Any) -> bool:
     if type(default) is tuple:
         return any(map(_can_change, default))
@@ -156,10 +191,3 @@ def _can_change(default: Any) -> bool:
 
 def _is_harmless(name: str, value: Any) -> bool:
     return name in HARMLESS and value is HARMLESS[name]
-
-
-def stack_nested(x: Any) -> Any:
-    """x itself; or, recorded, the array of a list with Tensors in it."""
-    if type(x) not in LISTS or first_tensor(x) is None:
-        return x
-    return np.stack([stack_nested(part) for part in x])

@@ -150,7 +150,7 @@ def _angle_tangent(op: Any, tangents: Any, y: Any, z: Any, deg: bool = False) ->
     return np.imag(_over(tangents[0], z, deg))
 
 
-@op(None, numpy=np.angle, jvp=_angle_tangent, complex=(_angle_slope,))
+@op(None, numpy=np.angle, jvp=_angle_tangent, batch=pointwise, complex=(_angle_slope,))
 def angle(z: Any, deg: bool = False) -> Any:
     """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
 

@@ -17,6 +17,8 @@ from tapegrad.ops.casting import (
     to_array,
     values_if_known,
 )
+from tapegrad.tree.lists import stack_nested
+from tapegrad.tree.numbers import refuse_objects
 
 __all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
 __all__ += ["meshgrid", "ones_like", "zeros_like"]
@@ -64,8 +66,11 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """`zeros_like`, or a function like it, which reads no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+        a = stack_nested(a)
+        if not isinstance(a, Tensor):
+            refuse_objects(name, a)
         a = to_array(a)
-        return make(a.shape if shape is None else shape, dtype or a.dtype)
+        return make(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
 
     like.__name__ = like.__qualname__ = name
     like.__doc__ = f"""A plain array of the shape and dtype of another, or of a Tensor.
@@ -153,6 +158,8 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     >>> tg.grad(lambda x: tg.sum(tg.full_like(np.ones(2), x)))(1.0)
     array(2.)
     """
+    if not isinstance(a, Tensor):
+        refuse_objects("full_like", a)
     dtype = to_array(a).dtype if dtype is None else dtype
     return full(
         np.shape(a) if shape is None else shape, cast_for_assignment(fill_value, dtype), dtype

@@ -11,6 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.declare import function
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import POWERS, positive, power
+from tapegrad.ops.axes import as_integer
 from tapegrad.ops.casting import as_double, as_floating, stopped, to_array
 from tapegrad.ops.floating_point import exponent, floor_divide, remainder, rint
 from tapegrad.ops.order import clip_both, maximum, minimum
@@ -99,7 +100,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     array([0., 3., 5., 7.])
     """
     p = to_array(p)
-    axis = normalize_axis_index(axis, p.ndim)
+    axis = normalize_axis_index(as_integer("unwrap: axis", axis), p.ndim)
     dtype = np.result_type(p, period)
     if dtype.kind == "u":
         raise TypeError(

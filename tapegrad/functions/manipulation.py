@@ -210,6 +210,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
 
 def _flat(m: int, offset: int) -> slice:
     """The positions of a diagonal in the flattened array, in C order, of rows of length m."""
+    offset = int(np.intp(operator.index(offset)))
     up, down = max(offset, 0), max(-offset, 0)
     start = up + down * m
     # a diagonal ends at column m, or at the last row

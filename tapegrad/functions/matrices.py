@@ -176,7 +176,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     array([[ 1., -1.]])
     """
     x = as_floating(x, complex=True)
-    return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
+    return _norm_of_vectors(x, ord, _axes(axis, x.ndim), bool(keepdims))
 
 
 @function(numpy=np.linalg.matrix_norm, kink="0 at 0; ties share equally", complex=True)
@@ -192,7 +192,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """
     x = as_floating(x, complex=True)
     first, last = _axes((-2, -1), x.ndim)
-    return _norm_of_matrices(x, ord, (first, last), keepdims)
+    return _norm_of_matrices(x, ord, (first, last), bool(keepdims))
 
 
 @function(

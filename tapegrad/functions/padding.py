@@ -32,7 +32,7 @@ _ASKS: dict[str, tuple[str, Any]] = {
 }
 
 
-@function(numpy=np.pad, complex=True)
+@function(numpy=np.pad, complex=True, options=("pad_width",))
 def pad(
     array: Any,
     pad_width: Any,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from tapegrad.declare import function
 from tapegrad.functions.creation import array
 from tapegrad.functions.matrices import lstsq
+from tapegrad.ops.axes import as_integer
 from tapegrad.ops.casting import as_floating, real_of, squared_modulus_by_ops, values_if_known
 from tapegrad.ops.decompositions import eigvals
 
@@ -170,7 +170,8 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
         u = np.concatenate([u[: i + 1], u[i + 1 : i + n] - quotient[i] * v[1:], u[i + n :]])
     dtype = np.result_type(u, v)
     q = np.stack(quotient) if quotient else np.zeros(1, dtype)
-    r = u[m:] if n > 1 else np.zeros(1, dtype)
+    # nan where v is 0
+    r = u[m:] if n > 1 else q[-1:] * 0
     return q, (r if m > 0 else u).astype(dtype)
 
 
@@ -181,8 +182,9 @@ def poly(seq_of_zeros: Any) -> Any:
     Parameters
     ----------
     seq_of_zeros
-        An array with one axis, or a square matrix. The coefficients are complex if the roots are,
-        while NumPy's are real if these come in conjugate pairs.
+        An array with one axis, or a square matrix. The coefficients of a real matrix are real.
+        Those of complex roots are complex, also where the roots come in conjugate pairs, since no
+        dtype depends on values; NumPy's are real there.
 
     Raises
     ------
@@ -199,13 +201,16 @@ def poly(seq_of_zeros: Any) -> Any:
     """
     zeros = as_floating(array(seq_of_zeros), complex=True)
     zeros = zeros.astype(float) if zeros.dtype == np.float16 else zeros  # as NumPy's
+    is_real = False
     if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] > 0:
+        # the eigenvalues of a real matrix come in conjugate pairs
+        is_real = zeros.dtype.kind == "f"
         zeros = eigvals(zeros)
     zeros = _of_one_axis("poly", zeros)
     y = np.ones(1, zeros.dtype)
     for i in range(len(zeros)):
         y = np.convolve(y, np.stack([np.ones((), y.dtype), -zeros[i]]))
-    return y
+    return real_of(y) if is_real else y
 
 
 @function(numpy=np.vander, complex=True)
@@ -236,7 +241,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     x = array(x)
     if x.ndim != 1:
         raise ValueError(f"vander takes an array with one axis, not {x.ndim}")
-    n = len(x) if N is None else operator.index(N)
+    n = len(x) if N is None else as_integer("vander: N", N)
     if n < 0:
         raise ValueError(f"vander must have 0 columns or more, not {n}")
     powers = np.arange(n)

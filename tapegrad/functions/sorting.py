@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from tapegrad.arraylike.table import answers
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.functions.selection import take
-from tapegrad.ops.axes import move_axes_to_front, move_axis_to_front, reduced_shape
+from tapegrad.ops.axes import as_integer, move_axes_to_front, move_axis_to_front, reduced_shape
 from tapegrad.ops.casting import (
     as_floating,
     as_real,
@@ -356,7 +355,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     x = to_array(x)
     if x.dtype.kind not in "iub":
         raise TypeError(f"bincount counts integers, not {x.dtype}")
-    minlength = operator.index(minlength)
+    minlength = as_integer("bincount: minlength", minlength)
     known = read_values(x, "counting what occurs")
     weights = np.ones(x.shape, np.intp) if weights is None else to_array(weights).astype(float)
     if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:

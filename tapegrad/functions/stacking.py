@@ -12,9 +12,9 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
 from tapegrad.declare import function
-from tapegrad.declare.signature import stack_nested
 from tapegrad.functions.creation import linspace
 from tapegrad.ops.casting import as_common_dtype, is_weak, to_array
+from tapegrad.tree.lists import stack_nested
 
 __all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
 __all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]

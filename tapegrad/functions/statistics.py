@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
+from tapegrad.core.forward import apply
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import function, op
+from tapegrad.declare.batching import Batched
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.casting import (
     as_common_dtype,
@@ -24,8 +27,10 @@ from tapegrad.ops.casting import (
     to_array,
     values_if_known,
 )
+from tapegrad.ops.order import count_before
 from tapegrad.ops.product import adjoint
 from tapegrad.ops.rows import sum_segments
+from tapegrad.types import Array
 
 __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
 __all__ += ["histogramdd"]
@@ -160,7 +165,23 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     return c + stopped(clipped - c)
 
 
-@op(None, None, numpy=np.digitize)
+def _digitize_batch(
+    op: Primitive, batched: Batched, x: Array, bins: Array, right: bool = False
+) -> Any:
+    if not batched[1]:
+        return apply(op, (x, bins), {"right": right})
+    known = values_if_known(bins)
+    if known is not None:
+        steps = np.diff(known)
+        if not ((steps >= 0).all(-1) | (steps <= 0).all(-1)).all():
+            raise ValueError("digitize: bins must be monotonically increasing or decreasing")
+    ascending, side = np.less_equal(bins[:, :1], bins[:, -1:]), "left" if right else "right"
+    up = count_before(batched[::-1], bins, x, side)
+    down = bins.shape[-1] - count_before(batched[::-1], bins[:, ::-1], x, side)
+    return np.where(np.reshape(ascending, (-1, *(1,) * (up.ndim - 1))), up, down)
+
+
+@op(None, None, numpy=np.digitize, batch=_digitize_batch)
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     """The number of the bin of each element. It passes no gradient.
 
@@ -182,9 +203,15 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     return np.digitize(x, bins, right)
 
 
-@op(None)
-def even_edges(a: Any, bins: int, range: Any = None) -> Any:
-    """NumPy's edges for bins of equal width, to the last bit."""
+def _even_edges_batch(op: Primitive, batched: Batched, a: Array, **options: Any) -> Any:
+    return apply(op, (a,), {**options, "by_rows": True})
+
+
+@op(None, batch=_even_edges_batch)
+def even_edges(a: Any, bins: int, range: Any = None, by_rows: bool = False) -> Any:
+    """NumPy's edges for bins of equal width, to the last bit; of each row, one row if `by_rows`."""
+    if by_rows:
+        return np.stack([np.histogram_bin_edges(row, bins, range) for row in a])
     return np.histogram_bin_edges(a, bins, range)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.broadcasting import sums
-from tapegrad.core.forward import apply, elementwise
+from tapegrad.core.forward import apply, elementwise_jvp
 from tapegrad.declare import op
 from tapegrad.declare.batching import batch_axis
 from tapegrad.ops.casting import apply_into, as_floating, deviations, stopped
 from tapegrad.ops.logic import select
 from tapegrad.ops.partial_reduction import count
 from tapegrad.ops.reduction import reduce_each_example, restore_reduced_axes
+from tapegrad.tree.cotangents import sum_axes
 
 __all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "softplus", "standardize"]
 
@@ -51,7 +51,12 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     return np.multiply(g, rest, rest)
 
 
-@op(_sigmoid_vjp, jvp=elementwise, composite=True, flat="it is saturated")
+@op(
+    _sigmoid_vjp,
+    jvp=elementwise_jvp,
+    composite=True,
+    flat="{x} is so far from 0{where} that {op} has the slope 0 there",
+)
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -77,7 +82,7 @@ def sigmoid(x: Any) -> Any:
     return np.divide(grown, more, more)
 
 
-@op(lambda g, y, x: g * (-y * np.tanh(0.5 * x)), jvp=elementwise, composite=True)
+@op(lambda g, y, x: g * (-y * np.tanh(0.5 * x)), jvp=elementwise_jvp, composite=True)
 def sigmoid_derivative(x: Any) -> Any:
     """The slope of `sigmoid`, ``sigmoid(x) * sigmoid(-x)``; 0 where ``exp(x)`` overflows.
 
@@ -92,7 +97,7 @@ def sigmoid_derivative(x: Any) -> Any:
     return slope.astype(np.float16) if wide is not x else slope
 
 
-@op(lambda g, y, x: g * sigmoid(x), jvp=elementwise, composite=True)
+@op(lambda g, y, x: g * sigmoid(x), jvp=elementwise_jvp, composite=True)
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -111,10 +116,10 @@ def softplus(x: Any) -> Any:
 
 @op(
     lambda g, y, x: select(np.greater(y, 0), g, 0),
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     kink="0 at 0",
     composite=True,
-    flat="it is off everywhere: its argument is never above 0",
+    flat="{x} is 0 or less{where}, so {op} passes nothing on to it",
 )
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
@@ -185,7 +190,7 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _sums(x: Any, axis: Any) -> Any:
     """The sums along an axis, which is kept."""
     if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1):
-        return sums(x, (x.ndim - 1,))[..., None]
+        return sum_axes(x, (x.ndim - 1,))[..., None]
     return np.sum(x, axis=axis, keepdims=True)
 
 

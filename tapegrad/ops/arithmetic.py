@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.broadcasting import unbroadcast
-from tapegrad.core.forward import by_transposing, elementwise
+from tapegrad.core.forward import elementwise_jvp, transposed_jvp
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
@@ -72,7 +72,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     ufunc=np.multiply,
     keeps_weak=True,
     whole=operator.mul,
-    flat="a product with 0",
+    flat="{other} is 0{where}, and {x} gets the cotangent times {other}",
     complex=True,
 )
 def multiply(x1: Any, x2: Any) -> Any:
@@ -179,7 +179,7 @@ def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     whole=whole_power,
     # float16 cannot hold the slope of larger exponents
     kink=POWERS,
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
     "infinite for powers below 1",
     complex=(_power_base, _complex_power_exponent),
@@ -306,7 +306,7 @@ def fabs(x: Any) -> Any:
     None,
     ufunc=np.sign,
     # as a function of complex numbers it is neither holomorphic nor real
-    jvp=by_transposing,
+    jvp=transposed_jvp,
     batch=pointwise,
     complex=(lambda g, y, x: np.conj(y) * (1j * safe_divide(np.imag(g * y), np.abs(x))),),
 )
@@ -358,7 +358,7 @@ conjugate = conj
     keeps_weak=True,
     batch=pointwise,
     view=True,
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     complex=(lambda g, y, val: g,),
 )
 def real(val: Any) -> Any:
@@ -378,7 +378,7 @@ def real(val: Any) -> Any:
     numpy=np.imag,
     keeps_weak=True,
     view=True,
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     complex=(lambda g, y, val: g * -1j,),
 )
 def imag(val: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,13 @@ def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     for i in axes if np.iterable(axes) else (axes,):
         sides[i] = 1
     return tuple(sides)
+
+
+def as_integer(what: str, x: Any) -> int:
+    """Return an integer of at most 64 bits; raise for a truth value, as functions in C do."""
+    if isinstance(x, bool | np.bool):
+        raise TypeError(f"{what} must be an integer, not {x}")
+    return int(np.intp(operator.index(x)))
 
 
 def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:

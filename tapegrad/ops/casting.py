@@ -9,19 +9,19 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import apply, elementwise
+from tapegrad.core.forward import apply, elementwise_jvp
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import declare, op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.signature import stack_nested
-from tapegrad.tree.numbers import require_real
+from tapegrad.tree.lists import stack_nested
+from tapegrad.tree.numbers import as_constant, require_real
 from tapegrad.tree.opaque import refuse_hidden
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
 
-@op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise, view=True, complex=True)
+@op(lambda g, y, a: g, keeps_weak=True, jvp=elementwise_jvp, view=True, complex=True)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one.
 
@@ -39,7 +39,7 @@ declare(ASARRAY, view=True)
 
 @op(
     lambda g, y, a: g,
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
     view=True,
     complex=True,
@@ -56,7 +56,7 @@ def ascontiguousarray(a: Any) -> Any:
     return np.ascontiguousarray(a)
 
 
-@op(lambda g, y, a: g, numpy=np.copy, jvp=elementwise, complex=True)
+@op(lambda g, y, a: g, numpy=np.copy, jvp=elementwise_jvp, complex=True)
 def copy(a: Any) -> Any:
     """The same values in a new array.
 
@@ -69,7 +69,7 @@ def copy(a: Any) -> Any:
     return np.copy(a)
 
 
-@op(lambda g, y, a, dtype: g, numpy=getattr(np, "astype", ()), jvp=elementwise, complex=True)
+@op(lambda g, y, a, dtype: g, numpy=getattr(np, "astype", ()), jvp=elementwise_jvp, complex=True)
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
 
@@ -104,7 +104,13 @@ def to_array(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         return x
     x = stack_nested(x)
-    return x if type(x) is Tensor else np.asarray(x)
+    if type(x) is Tensor:
+        return x
+    array = np.asarray(x)
+    if array.dtype.kind == "O":
+        # beside floats, NumPy takes an int of more than 64 bits for a float
+        array = np.asarray(float(as_constant(x, "a function of arrays")))
+    return array
 
 
 def as_real(x: Any, what: str = "an operand", complex: bool = False) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacked

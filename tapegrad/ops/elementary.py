@@ -255,7 +255,7 @@ def _arctan_slope(x: Any) -> Any:
     lambda g, y, x: g * _arctan_slope(x),
     ufunc=np.arctan,
     complex=(lambda g, y, x: g / (1 + x * x),),
-    flat="it is saturated",
+    flat="{x} is so far from 0{where} that {op} has the slope 0 there",
 )
 def arctan(x: Any) -> Any:
     """The angle in [-pi/2, pi/2] whose tangent is x.
@@ -345,7 +345,12 @@ def _tanh_vjp(g: Any, y: Any, x: Any) -> Any:
     return np.multiply(g, slope, slope)
 
 
-@op(_tanh_vjp, ufunc=np.tanh, flat="it is saturated", complex=True)
+@op(
+    _tanh_vjp,
+    ufunc=np.tanh,
+    flat="{x} is so far from 0{where} that {op} has the slope 0 there",
+    complex=True,
+)
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent.
 

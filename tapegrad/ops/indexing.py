@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import EachOperand
+from tapegrad.core.primitive import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
@@ -26,6 +26,7 @@ __all__ = ["getitem"]
 
 
 _ENDS = {int, type(None)}
+_ARRAY_LIKES = (Tensor, np.ndarray, np.generic, bool, list, tuple, range)
 
 
 def extract_arrays(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -40,10 +41,10 @@ def extract_arrays(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             template.append(part)
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
-        elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
+        elif isinstance(part, _ARRAY_LIKES) or hasattr(type(part), "__array__"):
             if type(part) is not np.ndarray and type(part) is not Tensor:
                 refuse_unreal("an index", (part,))
-            if isinstance(part, list | tuple):
+            if isinstance(part, list | tuple | range):
                 # NumPy makes a float array of an empty list
                 part = np.asarray(part)
                 part = part if part.size else part.astype(np.intp)
@@ -123,7 +124,7 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     batch=_getitem_batch,
     add_into=add_at_index,
     view=True,
-    flat="it is not selected",
+    flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, for every kind of index in NumPy.

@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.rules import EachOperand, Parts, Rule
+from tapegrad.core.primitive import EachOperand, Parts, Rule
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, filled, stacked
 from tapegrad.declare.parts import parts_of

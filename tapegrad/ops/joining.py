@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import Joint
+from tapegrad.core.primitive import Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, all_with_batch, batch_axis, flattened
 

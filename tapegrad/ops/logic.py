@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.table import ANSWERS, answers
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.element_pairs import selection_pairs
@@ -47,7 +47,7 @@ def not_equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.less)
+@op(None, None, ufunc=np.less, complex=True)
 def less(x1: Any, x2: Any) -> Any:
     """Where ``x1 < x2``, element by element. It passes no gradient.
 
@@ -59,7 +59,7 @@ def less(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.less_equal)
+@op(None, None, ufunc=np.less_equal, complex=True)
 def less_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 <= x2``, element by element. It passes no gradient.
 
@@ -71,7 +71,7 @@ def less_equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.greater)
+@op(None, None, ufunc=np.greater, complex=True)
 def greater(x1: Any, x2: Any) -> Any:
     """Where ``x1 > x2``, element by element. It passes no gradient.
 
@@ -83,7 +83,7 @@ def greater(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.greater_equal)
+@op(None, None, ufunc=np.greater_equal, complex=True)
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient.
 
@@ -303,9 +303,13 @@ def logical_not(x: Any) -> Any:
     lambda g, y, condition, x, otherwise: select(condition, 0, g),
     keeps_weak=True,
     kink="an exact 0 for the side not taken",
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     pairs=selection_pairs,
-    flat="the other side is taken",
+    flat=(
+        "",
+        "{0} is False{where}, so {op} passes all of the cotangent to {2}",
+        "{0} is True{where}, so {op} passes all of the cotangent to {1}",
+    ),
     complex=True,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -335,9 +339,9 @@ answers([np.where], _where)
 @op(
     None,
     lambda g, y, condition, x: select(condition, g, 0),
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     pairs=selection_pairs,
-    flat="the other side is taken",
+    flat=("", "{0} is False{where}, so {op} passes nothing on to {1}"),
     complex=True,
 )
 def keep(condition: Any, x: Any) -> Any:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import along_axis, pointwise
+from tapegrad.declare.batching import Batched, along_axis, batch_size, pointwise, with_batch
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import to_array, values_if_known
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import select
 from tapegrad.ops.rows import index_select, sum_segments
+from tapegrad.types import Array
 
 __all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
 __all__ += ["searchsorted", "sort"]
@@ -45,11 +47,17 @@ def _shares(compare: Any, passes_nan: bool = False) -> tuple[Any, Any]:
 
 
 TIES = "ties share equally"
-_OTHER = "the other side is taken"
-_EXTREMUM: dict[str, Any] = {"keeps_weak": True, "kink": TIES, "flat": _OTHER}
+_OTHER = ", so {op} passes all of the cotangent to {other}"
+_LARGER: dict[str, Any] = {"kink": TIES, "flat": "{x} is below {other}{where}" + _OTHER}
+_SMALLER: dict[str, Any] = {"kink": TIES, "flat": "{x} is above {other}{where}" + _OTHER}
+_OUTSIDE = (
+    "{x} is below {1} or above {2}{where}, so clip passes all of the cotangent to these bounds",
+    "{0} is above {1}{where}, so clip passes nothing on to {1}",
+    "{0} is below {2}{where}, so clip passes nothing on to {2}",
+)
 
 
-@op(*_shares(np.greater), ufunc=np.maximum, whole=builtins.max, **_EXTREMUM)
+@op(*_shares(np.greater), ufunc=np.maximum, keeps_weak=True, whole=builtins.max, **_LARGER)
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
 
@@ -64,7 +72,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(*_shares(np.less), ufunc=np.minimum, whole=builtins.min, **_EXTREMUM)
+@op(*_shares(np.less), ufunc=np.minimum, keeps_weak=True, whole=builtins.min, **_SMALLER)
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
 
@@ -76,7 +84,7 @@ def minimum(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(*_shares(np.greater, True), ufunc=np.fmax, **_EXTREMUM)
+@op(*_shares(np.greater, True), ufunc=np.fmax, keeps_weak=True, **_LARGER)
 def fmax(x1: Any, x2: Any) -> Any:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -88,7 +96,7 @@ def fmax(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(*_shares(np.less, True), ufunc=np.fmin, **_EXTREMUM)
+@op(*_shares(np.less, True), ufunc=np.fmin, keeps_weak=True, **_SMALLER)
 def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
 
@@ -114,7 +122,7 @@ def _clip_share(i: int, g: Any, y: Any, a: Any, low: Any, high: Any) -> Any:
 _SHARES = [partial(_clip_share, i) for i in range(3)]
 
 
-@op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OTHER)
+@op(*_SHARES, name="clip", keeps_weak=True, batch=pointwise, flat=_OUTSIDE)
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
     return np.clip(a, low, high)
@@ -240,8 +248,27 @@ def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introsele
     return np.argpartition(a, kth, axis, kind)
 
 
-def _searchsorted_batch(op: Any, batched: Any, a: Any, v: Any, **options: Any) -> Any:
-    return NotImplemented if batched[0] else apply(op, (a, v), options)
+def count_before(batched: Batched, a: Array, v: Array, side: str) -> Array:
+    """Return the positions of v in the sorted array of each example, by counting elements.
+
+    As in NumPy's order, nan comes after all numbers.
+    """
+    n = batch_size(batched, (a, v))
+    v = with_batch(v, batched[1], n)
+    a = np.reshape(with_batch(a, batched[0], n), (n, *(1,) * (v.ndim - 1), np.shape(a)[-1]))
+    v = np.expand_dims(v, -1)
+    is_nan = np.not_equal(v, v)
+    if side == "right":
+        before = np.less_equal(a, v) | is_nan
+    else:
+        before = np.less(a, v) | (is_nan & np.equal(a, a))
+    return np.sum(before, axis=-1)
+
+
+def _searchsorted_batch(
+    op: Primitive, batched: Batched, a: Array, v: Array, side: str = "left"
+) -> Any:
+    return count_before(batched, a, v, side) if batched[0] else apply(op, (a, v), {"side": side})
 
 
 def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
@@ -311,8 +338,11 @@ def argwhere(a: Any) -> Any:
     return np.argwhere(a)
 
 
-def _piece_batch(op: Any, batched: Any, x: Any, xp: Any) -> Any:
-    return NotImplemented if batched[1] else apply(op, (x, xp), {})
+def _piece_batch(op: Primitive, batched: Batched, x: Array, xp: Array) -> Any:
+    if not batched[1]:
+        return apply(op, (x, xp), {})
+    position = count_before(batched[::-1], xp, x, "right") - 1
+    return np.clip(position, 0, max(xp.shape[-1] - 2, 0))
 
 
 @op(None, None, batch=_piece_batch)

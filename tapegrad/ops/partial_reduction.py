@@ -30,8 +30,12 @@ def fill_excluded(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
         return a
     if a.ndim or axis not in (0, -1):
         count(a, axis)
-    # NumPy turns a list into truth values
-    where = np.array(where, bool) if isinstance(where, list | tuple) else to_array(where)
+    if isinstance(where, list | tuple):
+        # NumPy turns a list into truth values, but counts its numbers
+        numbers = np.asarray(where)
+        where = numbers.astype(bool)
+        where = where if (where == numbers).all() else numbers
+    where = to_array(where)
     if where.dtype.kind != "b":
         raise TypeError(f"where must hold truth values, not {where.dtype}")
     if np.broadcast_shapes(where.shape, a.shape) != a.shape:

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import EachOperand
+from tapegrad.core.primitive import EachOperand
 from tapegrad.declare import linear_op
 from tapegrad.declare.batching import (
     Batched,

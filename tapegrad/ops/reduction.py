@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import apply, linear_jvp
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.ops import partial_reduction as in_part
@@ -62,7 +62,7 @@ def reduce_each_example(
     in_part.sum,
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
-    jvp=linear,
+    jvp=linear_jvp,
     batch=reduce_each_example,
     adds=True,
     complex=True,
@@ -105,7 +105,7 @@ def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     in_part.mean,
     lambda g, y, a, axis=None, keepdims=False: _shared(g, a, axis, keepdims),
     numpy=np.mean,
-    jvp=linear,
+    jvp=linear_jvp,
     batch=reduce_each_example,
     composite=True,
     adds=True,
@@ -168,7 +168,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
 _SELECTED: dict[str, Any] = {
     "kink": "ties share equally",
     "batch": reduce_each_example,
-    "flat": "it is not selected",
+    "flat": "{op} takes no element of {x}{where}",
 }
 
 

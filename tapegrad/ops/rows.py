@@ -93,7 +93,7 @@ def _max_segments_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     kink="ties share equally",
     batch=_segments_batch,
     pairs=segment_pairs,
-    flat="it is not selected",
+    flat="{op} takes no element of {x}{where}",
 )
 def max_segments(values: Any, indices: Any, n: int) -> Any:
     """The largest of the rows with equal indices, element by element.
@@ -132,7 +132,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     None,
     batch=_index_select_batch,
     add_into=lambda known, g, x, indices: add_at_index(known, g, x, indices, index=(HOLE,)),
-    flat="it is not selected",
+    flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices of any shape: ``x[indices]``.
@@ -196,7 +196,7 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     None,
     name="take_along_axis",
     batch=filled,
-    flat="it is not selected",
+    flat="{op} takes elements of {x} more than once, and their cotangents sum to zero",
 )
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.

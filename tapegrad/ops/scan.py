@@ -8,13 +8,24 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import apply, linear_jvp
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import linear_op, op, wider_op
-from tapegrad.declare.batching import Batched, all_with_batch, along_axis, batch_axis
+from tapegrad.declare.batching import (
+    Batched,
+    all_with_batch,
+    along_axis,
+    batch_axis,
+    batch_size,
+    with_batch,
+    with_ndim,
+)
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import move_axis_to_front, on_first_axis, shift_forward
-from tapegrad.ops.casting import as_floating, is_weak
+from tapegrad.ops.casting import as_floating, conjugate_of, is_weak, to_array
 from tapegrad.ops.indexing import scatter
+from tapegrad.ops.window import sliding_window_view
+from tapegrad.types import Array
 
 __all__ = ["convolve", "cumprod", "cumsum"]
 
@@ -87,7 +98,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
     batch=along_axis,
-    jvp=linear,
+    jvp=linear_jvp,
     adds=True,
     complex=True,
 )
@@ -208,6 +219,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     slopes = []
     for i, h in zip(axes, distances, strict=True):
         if np.ndim(h):
+            h = to_array(h)
+            if h.dtype.kind == "b":
+                raise TypeError("gradient: positions are numbers, not truth values")
             h = as_floating(h)
             if h.shape != f.shape[i : i + 1]:
                 raise ValueError(f"axis {i} has {f.shape[i]} points, not shape {h.shape} of them")
@@ -233,9 +247,31 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     )
 
 
+def _convolve_batch(op: Primitive, batched: Batched, a: Array, v: Array, mode: str = "full") -> Any:
+    """Products of the longer sequence's windows with the other, which is reversed."""
+    n = batch_size(batched, (a, v))
+    a, v = (
+        with_ndim(with_batch(x, flag, n), 1) if flag else np.reshape(x, (1, -1))
+        for x, flag in zip((a, v), batched, strict=True)
+    )
+    a, v = (a, v) if a.shape[1] >= v.shape[1] else (v, a)
+    short = v.shape[1]
+    # as many zeros on each side as positions lie beyond the complete overlap
+    left, right = {
+        "full": (short - 1, short - 1),
+        "same": (short // 2, (short - 1) // 2),
+        "valid": (0, 0),
+    }[mode]
+    zeros = [np.zeros((len(a), k), a.dtype) for k in (left, right)]
+    windows = sliding_window_view(np.concatenate([zeros[0], a, zeros[1]], axis=1), short, axis=1)
+    # which conjugates its first operand
+    return np.vecdot(conjugate_of(v[:, None, ::-1]), windows)
+
+
 @linear_op(
     lambda g, y, a, v, mode="full": _convolve_vjp(g, a, v, mode),
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
+    batch=_convolve_batch,
     numpy=np.convolve,
     adds=True,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import apply, linear
+from tapegrad.core.forward import apply, linear_jvp
 from tapegrad.declare import linear_op, wider_op
 from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
 
@@ -113,7 +113,7 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     _in_order,
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
-    jvp=linear,
+    jvp=linear_jvp,
     batch=_reshape_batch,
     view=True,
     complex=True,

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY, PARAMETER
 from tapegrad.declare.abstract import (
     SAME_DTYPE,
@@ -24,7 +23,6 @@ from tapegrad.declare.abstract import (
     broadcast,
     moved,
     stand_in,
-    stated,
 )
 from tapegrad.ops import (
     activation,
@@ -161,7 +159,6 @@ def _det(a: Shape) -> Shape:
 _RULES: dict[Any, Any] = {
     PARAMETER: broadcast,
     ASARRAY: broadcast,
-    SEED: stated,
     **dict.fromkeys([getattr(reduction, name) for name in reduction.__all__], _reduced),
     activation.logsumexp: _reduced,
     **dict.fromkeys((activation.softmax, activation.log_softmax), _as_first),
@@ -191,7 +188,7 @@ _RULES: dict[Any, Any] = {
 }
 for _op, _rule in _RULES.items():
     SHAPES[_op] = _rule
-    if isinstance(_op.complex, Rules):
+    if isinstance(_op.complex, Primitive):
         SHAPES[_op.complex] = _rule
     if _op in (indexing.scatter, rows.sum_segments, rows.max_segments, shape.expand):
         SAME_DTYPE.add(_op)

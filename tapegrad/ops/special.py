@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import elementwise_jvp
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.ops.casting import as_floating
@@ -91,8 +91,8 @@ def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
 
 @op(
     lambda g, y, x: g * ((2 / math.sqrt(math.pi)) * np.exp(-np.square(x))),
-    jvp=elementwise,
-    flat="it is saturated",
+    jvp=elementwise_jvp,
+    flat="{x} is so far from 0{where} that {op} has the slope 0 there",
 )
 def erf(x: Any) -> Any:
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.table import lazy_import
-from tapegrad.core.rules import Joint
+from tapegrad.core.primitive import Joint
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.ops.casting import conjugate_of

@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.arraylike.table import answers
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Op
-from tapegrad.core.rules import EachOperand
+from tapegrad.core.primitive import EachOperand, Primitive
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.ops.adding import (
@@ -31,8 +31,9 @@ from tapegrad.ops.casting import astype, require_dtype_holds
 from tapegrad.ops.element_pairs import update_pairs
 from tapegrad.ops.indexing import bind_index, getitem, insert_arrays, may_repeat
 from tapegrad.ops.logic import is_extremum, select
-from tapegrad.ops.rows import index_select
+from tapegrad.ops.rows import index_select, sum_segments
 from tapegrad.ops.shape import broadcast_to
+from tapegrad.types import Array
 
 __all__ = ["at"]
 
@@ -176,7 +177,7 @@ def _combined(ufunc: Any, a: Any, values: Any, index: tuple[Any, ...]) -> Any:
 _EXTREMUM: dict[str, Any] = {
     "kink": "ties share equally",
     "pairs": update_pairs,
-    "flat": "it is not selected",
+    "flat": "{op} takes no element of {x}{where}",
 }
 
 
@@ -269,7 +270,30 @@ def index_multiply(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) ->
     return _combined(np.multiply, a, values, insert_arrays(index, arrays))
 
 
-@op(None, None, None, None)
+def _add_scaled_rows_batch(
+    op: Primitive,
+    batched: Batched,
+    table: Array,
+    values: Array,
+    indices: Array,
+    factor: Array,
+    subtract: bool = False,
+) -> Any:
+    n, n_rows = batch_size(batched, (table, values, indices, factor)), table.shape[batched[0]]
+    table, values, indices = [
+        with_batch(x, b, n) for x, b in zip((table, values, indices), batched, strict=False)
+    ]
+    if batched[3]:
+        factor = np.reshape(factor, (n, *(1,) * (table.ndim - 1)))
+    # row i of example b is row b * n_rows + i of all
+    indices = np.reshape(indices, (n, -1)) % n_rows + n_rows * np.arange(n)[:, None]
+    rows = np.reshape(values, (indices.size, *table.shape[2:]))
+    summed = sum_segments(rows, np.reshape(indices, -1), n * n_rows)
+    change = np.reshape(summed, table.shape) * factor
+    return table - change if subtract else table + change
+
+
+@op(None, None, None, None, batch=_add_scaled_rows_batch)
 def add_scaled_rows(
     table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
 ) -> Any:

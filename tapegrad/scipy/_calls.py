@@ -14,10 +14,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import apply, by_transposing
+from tapegrad.core.forward import apply, transposed_jvp
 from tapegrad.core.messages import refuse_stranger
-from tapegrad.core.rules import Joint, Rules
-from tapegrad.core.sweep import conjugated
+from tapegrad.core.primitive import Joint, Primitive
 from tapegrad.core.tensor import Tensor, primals
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.abstract import unrecorded
@@ -30,6 +29,7 @@ from tapegrad.program.control.body import Traced, traced
 from tapegrad.program.control.loop import caller
 from tapegrad.program.ir import Instruction, interpreter
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import replace_leaves
@@ -96,15 +96,17 @@ class SolverCall:
         """The cotangents of the operands."""
         parts = [g] if len(self.results) == 1 else parts_of(g)
         cotangents = tuple(
-            np.zeros(*result) if c is None else conjugated(c)
+            np.zeros(*result) if c is None else conjugate_cotangent(c)
             for c, result in zip(parts, self.results, strict=True)
         )
-        return [c if c is None else conjugated(c) for c in self.back(cotangents, *operands)]
+        return [
+            c if c is None else conjugate_cotangent(c) for c in self.back(cotangents, *operands)
+        ]
 
     def push(self, tangents: Mapping[int, Any], y: Any, *operands: Any) -> Any:
         """The tangents of the results."""
         if self.ahead is None:
-            return by_transposing(CALL, tangents, y, *operands, call=self)
+            return transposed_jvp(CALL, tangents, y, *operands, call=self)
         return together(list(self.ahead(tangents, *operands)))
 
 
@@ -118,7 +120,7 @@ def _solve(*operands: Any, call: SolverCall) -> Any:
 
 
 # pickled as the second
-CALL = SOLVE_IVP = Rules(
+CALL = SOLVE_IVP = Primitive(
     "solve_ivp",
     _solve,
     Joint(lambda g, y, *operands, call: call.pull(g, *operands)),

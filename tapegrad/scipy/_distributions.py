@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
-from tapegrad.ops.casting import as_floating, as_scalar, to_array
+from tapegrad.declare import op
+from tapegrad.declare.batching import pointwise
+from tapegrad.ops.casting import as_floating, as_scalar, to_array, values_if_known
 from tapegrad.ops.scipy_special import incomplete
 from tapegrad.scipy._moments import moments
+from tapegrad.types import Array
 
 __all__ = ["PROBABILITIES", "QUANTILES", "Continuous", "Discrete", "Frozen", "exp_of", "lacking"]
 __all__ += ["log_by_rest", "log_of", "without"]
@@ -39,6 +41,27 @@ def log_of(p: Any) -> Any:
 def _within(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: Any) -> Any:
     """A function where it is defined, and a constant elsewhere; the slope there is 0."""
     return np.where(inside, fn(np.where(inside, y, other)), outside)
+
+
+def _rise(x: Array, slope: Array) -> Array:
+    """Return infinities of the sign of a slope, and 0 where x or the slope is 0."""
+    return np.where(np.equal(x * slope, 0), 0.0, np.where(np.greater(x * slope, 0), _INF, -_INF))
+
+
+@op(
+    lambda g, y, x, slope: _rise(g, slope),
+    None,
+    scipy="",
+    jvp=lambda op, tangents, y, x, slope: _rise(tangents[0], slope),
+    batch=pointwise,
+)
+def zeros_with_infinite_slope(x: Any, slope: Any) -> Any:
+    """Return zeros whose derivative with respect to x is infinite, of the sign of `slope`.
+
+    Where `slope` is 0, the derivative is 0, and so is its product with a cotangent or a tangent
+    of 0, as the limit is.
+    """
+    return np.zeros(np.broadcast_shapes(np.shape(x), np.shape(slope)), np.asarray(x).dtype)
 
 
 def exp_of(logarithm: Any) -> Any:
@@ -255,6 +278,9 @@ class Continuous(_Distribution):
         A point inside the support, or a function of the shape parameters that returns one.
     low_is_open
         Whether a finite low end is outside the support.
+    poles
+        For each end, a function of the shape parameters that says whether the density is infinite
+        there; None where it never is.
     """
 
     ends: tuple[Any, Any]
@@ -267,6 +293,7 @@ class Continuous(_Distribution):
     logsf_: Any = None
     inner: Any = attrs.field(default=0.5, kw_only=True)
     low_is_open: bool = attrs.field(default=False, kw_only=True)
+    poles: tuple[Any, Any] = attrs.field(default=(None, None), kw_only=True)
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0), ("scale", 1))
     kinds: ClassVar[tuple[str, ...]] = ("pdf", "logpdf", *_KINDS)
 
@@ -274,11 +301,6 @@ class Continuous(_Distribution):
         *shapes, loc, scale = self._given(method, args, kwargs)
         x = as_floating(x)
         x = x if type(loc) is int and not loc else x - loc
-        if method in PROBABILITIES and type(scale) is Tensor:
-            # A probability is constant at loc as the scale varies, also where its density is
-            # infinite and the chain rule would multiply infinity by 0.
-            divisor: Any = scale
-            return x / np.where(np.equal(x, 0), 1, divisor), shapes, loc, scale
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
     def _points(self, shapes: Sequence[Any]) -> list[Any]:
@@ -299,15 +321,28 @@ class Continuous(_Distribution):
         end = {"logcdf": low, "logsf": high}.get(method)
         if end is not None:  # they are -inf there too
             inside = inside & np.not_equal(y, end)
-        if self.ends[0] == 0 and not any(isinstance(value, Tensor) for value in (x, loc)):
-            # At loc the value is an end of the range, whatever the scale and the shapes are. In
-            # forward mode a tangent of 0 would meet an infinite density.
-            inside = inside & np.not_equal(y, 0)
+        # At a pole the value is an end of the range, whatever the shapes and the scale are, and the
+        # slope with respect to the distance from it is infinite. It is added apart, since its
+        # product with a slope of 0 would be nan.
+        rises = []
+        for point, is_pole in zip((low, high), self.poles, strict=True):
+            pole = np.zeros((), bool) if is_pole is None else np.equal(y, point) & is_pole(*shapes)
+            known = values_if_known(pole)
+            if known is None or known.any():
+                inside = inside & ~pole
+                slope = np.where(pole, 1.0 if method in ("cdf", "logcdf") else -1.0, 0.0)
+                distance = as_floating(x) - loc
+                distance = (
+                    distance if type(point) is float and not point else distance - point * scale
+                )
+                rises.append(zeros_with_infinite_slope(distance, slope))
         fn, outside = getattr(self, f"{method}_"), np.where(np.less_equal(y, low), *ends)
         if fn is None:
             parts = (self.cdf_, self.sf_) if method == "logcdf" else (self.sf_, self.cdf_)
             fn = lambda *of: log_by_rest(*[part(*of) for part in parts])  # noqa: E731
         values = _within(inside, lambda y: fn(y, *shapes), y, inner, outside)
+        for rise in rises:
+            values = values + rise
         return self._checked(values, as_floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.rules import Joint
+from tapegrad.core.primitive import Joint
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of

@@ -252,7 +252,7 @@ def _in_program(fun: Any, arguments: Any, call: Mapping[str, Any]) -> OdeResult:
     if t_eval is None:
         raise TraceError(
             f"solve_ivp: the number of steps depends on values, which are not known while "
-            f"{origin.doing} {origin.label}; pass the times in t_eval"
+            f"{origin.activity} {origin.label}; pass the times in t_eval"
         )
     y0, t_eval = array(y0), array(t_eval)
     _check_vector("y0", y0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import elementwise_jvp
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
@@ -32,7 +32,7 @@ _REQUIRED = inspect.Parameter.empty
     name="asarray_chkfinite",
     scipy="",
     like=lambda a: a,
-    jvp=elementwise,
+    jvp=elementwise_jvp,
     batch=pointwise,
     view=True,
     complex=True,

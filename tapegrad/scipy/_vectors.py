@@ -11,13 +11,13 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.scipy._calls import Programmed
 from tapegrad.scipy._equations import Of
 from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.jacobians import hessian, jacobian
 from tapegrad.transforms.products import hvp
+from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
 
 __all__ = ["Cost", "ForSciPy", "Loss", "Step", "Values", "as_floating", "started"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from scipy import fft as _scipy
 
-from tapegrad.core.forward import linear
+from tapegrad.core.forward import linear_jvp
 from tapegrad.declare import op
 from tapegrad.errors.names import list_names
 from tapegrad.functions import fft as _numpy
@@ -69,7 +69,15 @@ def _transposed(
     return c if orthogonal or kind in (2, 4) else _weighed(c, of, kind, axes, 0.5)
 
 
-@op(_transposed, name="dctn", scipy="", jvp=linear, batch=transform_axes, adds=True, complex=True)
+@op(
+    _transposed,
+    name="dctn",
+    scipy="",
+    jvp=linear_jvp,
+    batch=transform_axes,
+    adds=True,
+    complex=True,
+)
 def _trigonometric(x: Any, of: str, kind: int, axes: Any, norm: Any, orthogonal: bool) -> Any:
     """A transform by SciPy, which loses an option for complex numbers."""
     transform = getattr(_scipy, of + "n")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg as _scipy
 
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.declare.parts import parts_of

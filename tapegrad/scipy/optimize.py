@@ -17,7 +17,6 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.tensor import LISTS, first_tensor
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.names import list_names
 from tapegrad.ops.casting import stop_gradient
@@ -37,6 +36,7 @@ from tapegrad.scipy._vectors import (
 from tapegrad.transforms.gradients import value_and_grad
 from tapegrad.transforms.implicit import solved
 from tapegrad.transforms.jacobians import hessian, jacobian
+from tapegrad.tree.lists import LISTS, first_tensor
 from tapegrad.tree.operations import Unravel
 
 __all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]

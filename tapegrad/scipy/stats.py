@@ -164,7 +164,7 @@ t = Continuous(
     _REAL,
     *_symmetric(*_number_last(STUDENT.density, STUDENT.cdf, t_ppf, STUDENT.logcdf)),
 )
-gamma = Continuous("gamma", {"a": 2.5}, _POSITIVE, *_GAMMA)
+gamma = Continuous("gamma", {"a": 2.5}, _POSITIVE, *_GAMMA, poles=(lambda a: np.less(a, 1), None))
 chi2 = Continuous(
     "chi2",
     {"df": 3.5},
@@ -176,6 +176,7 @@ chi2 = Continuous(
         lambda y, df: -math.log(2),
         lambda df: (df / 2,),
     ),
+    poles=(lambda df: np.less(df, 2), None),
 )
 beta = Continuous(
     "beta",
@@ -183,6 +184,7 @@ beta = Continuous(
     _UNIT,
     *_number_last(BETA.density, BETA.cdf, BETA.sf),
     *_number_last(special.betaincinv, special.betainccinv, BETA.logcdf, BETA.logsf),
+    poles=(lambda a, b: np.less(a, 1), lambda a, b: np.less(b, 1)),
 )
 expon = Continuous("expon", {}, _POSITIVE, *_EXPON)
 lognorm = Continuous(
@@ -295,6 +297,7 @@ weibull_min = Continuous(
         lambda y, c: _log_of_rest(_power(y, c), c * log_of(y)),
         lambda y, c: -_power(y, c),
     ],
+    poles=(lambda c: np.less(c, 1), None),
 )
 pareto = Continuous(
     "pareto",
@@ -384,6 +387,7 @@ f = Continuous(
     _f_quantile(special.betainccinv, special.betaincinv),
     _of_f(BETA.logcdf, BETA.logsf),
     _of_f(BETA.logsf, BETA.logcdf),
+    poles=(lambda dfn, dfd: np.less(dfn, 2), None),
 )
 
 

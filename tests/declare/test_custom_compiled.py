@@ -83,7 +83,7 @@ def test_any_option_of_a_custom_op_reaches_it_by_any_name():
 
     def op(name):
         space = {"seen": seen}
-        exec(f"def forward(x, {name}): seen.append({name}); return x * 1.0", space)
+        exec(f"def forward(x, *, {name}): seen.append({name}); return x * 1.0", space)
         return tg.custom_op(vjps=(lambda g, y, x, **options: g,))(space["forward"])
 
     for name, option in [*[("option", x) for x in OPTIONS], *[(x, 3) for x in OPTION_NAMES]]:
@@ -102,7 +102,7 @@ def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
     second[1500] = 1.0
     assert repr(first) == repr(second)
     op = tg.custom_op(vjps=(lambda g, y, x, weights: g * weights.sum(),))(
-        lambda x, weights: x * weights.sum()
+        lambda x, *, weights: x * weights.sum()
     )
     assert_runs(lambda x: op(x, weights=first) + op(x, weights=second), np.ones(2))
 

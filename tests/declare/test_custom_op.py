@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mappings import close
 
 import tapegrad as tg
@@ -189,6 +191,50 @@ def test_a_batch_may_be_a_rule_that_is_given_what_is_batched():
     assert "plain has no batching rule: a call for each" in text
     elementwise = tg.custom_op(vjps=(lambda g, y, x: g,), name="plain", batch="elementwise")
     assert "plain(x)" in str(tg.compile(tg.vmap(elementwise(lambda x: x * 1))).program(x))
+
+
+def scaled(g, y, *operands, **options):
+    return g
+
+
+@given(
+    n_operands=st.integers(0, 3),
+    n_rules=st.integers(0, 3),
+    n_defaults=st.integers(0, 2),
+    n_keywords=st.integers(0, 2),
+    variadic=st.booleans(),
+)
+def test_each_parameter_is_an_operand_or_an_option_or_refused_when_it_is_declared(
+    n_operands, n_rules, n_defaults, n_keywords, variadic
+):
+    names = [f"a{i}" for i in range(n_operands)] + [f"d{i}=2.0" for i in range(n_defaults)]
+    star = ["*rest"] if variadic else ["*"] if n_keywords else []
+    text = ", ".join([*names, *star, *[f"k{i}" for i in range(n_keywords)]])
+    used = [x.partition("=")[0] for x in names] + [f"k{i}" for i in range(n_keywords)]
+    function = eval(f"lambda {text}: np.float64(sum([0.0, {', '.join(used)}]))", {"np": np})
+    declare = tg.custom_op(vjps=(scaled,) * n_rules)
+    if variadic:
+        with pytest.raises(TypeError, match=r"any number of arguments|VJP rules"):
+            declare(function)
+    elif n_rules > len(used):
+        with pytest.raises(TypeError, match="VJP rules"):
+            declare(function)
+    elif n_rules < n_operands:
+        with pytest.raises(TypeError, match=f"the parameter a{n_rules} has no rule and no default"):
+            declare(function)
+    else:
+        keywords = {
+            f"k{i}": 4.0 for i in range(n_keywords) if n_operands + n_defaults + i >= n_rules
+        }
+        operands = [1.0] * max(n_operands, min(n_rules, n_operands + n_defaults))
+        if len(operands) >= n_rules:
+            assert declare(function)(*operands, **keywords) == function(*operands, **keywords)
+
+
+def test_several_results_are_for_custom_vjp():
+    op = tg.custom_op(vjps=(scaled,))(lambda x: (x, x))
+    with pytest.raises(TypeError, match=r"a tuple.*tg\.custom_vjp"):
+        op(np.ones(2))
 
 
 def test_forward_mode_through_an_op_without_a_rule_is_refused():

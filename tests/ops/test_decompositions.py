@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts
-from tapegrad.core.writing import for_numbers
+from tapegrad.core.primitive import Parts
+from tapegrad.core.writing import primitive_for
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import MultiOutputOp
 from tapegrad.testing import arrays, check_grads, sample_calls
@@ -45,7 +45,7 @@ def test_a_result_that_is_not_used_is_as_one_of_cotangent_zero(name: str) -> Non
     for call in calls:
         a = call.args[0].astype(np.result_type(call.args[0], np.float64))
         op = OPS[name]
-        op = op if op.complex is True else for_numbers(op, [a])
+        op = op if op.complex is True else primitive_for(op, [a])
         y = op.forward(a, **call.kwargs)
         weights = [np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in y.values]
         weights = [w * (1 + 2j) if w.dtype.kind == "c" else w for w in weights]

@@ -26,7 +26,7 @@ from op_cases import (
 
 import tapegrad as tg
 from tapegrad.core.op import Op
-from tapegrad.core.rules import EachOperand, Parts
+from tapegrad.core.primitive import EachOperand, Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import parts_of
 from tapegrad.testing import check_grads, sample_calls
@@ -58,7 +58,7 @@ class Call:
 
 def rule_of(op: Op[Any], i: int, n: int) -> Rule | None:
     vjps = op.vjps
-    return vjps[i] if isinstance(vjps, tuple) else vjps.rules(n)[i]
+    return vjps[i] if isinstance(vjps, tuple) else vjps.vjps_for(n)[i]
 
 
 def flipped(call: Call) -> Any:
@@ -177,7 +177,7 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
     else:
 
         def each(j: int, *args: Any, **options: Any) -> Any:
-            return (rule if j == i else vjps.rules(len(args) - 2)[j])(*args, **options)
+            return (rule if j == i else vjps.vjps_for(len(args) - 2)[j])(*args, **options)
 
         rules = EachOperand(each, getattr(vjps, "last", None))
     wrong = attrs.evolve(of, vjps=rules, add_into=None)

@@ -24,8 +24,8 @@ from tampering import is_locked
 import tapegrad as tg
 from tapegrad.arraylike.table import ANSWERS
 from tapegrad.core.broadcasting import unbroadcast
-from tapegrad.core.forward import elementwise
-from tapegrad.core.rules import Parts, differentiable
+from tapegrad.core.forward import elementwise_jvp
+from tapegrad.core.primitive import Parts, number_vjps
 from tapegrad.core.tensor import primals
 from tapegrad.declare import FUNCTIONS, OPS
 from tapegrad.declare.parts import PART
@@ -166,7 +166,7 @@ def test_gradient_has_its_operands_shape_and_dtype(case: Case) -> None:
 def test_arguments_are_read_alike_by_position_and_by_name() -> None:
     for name, op in OPS.items():
         signature = op.signature
-        for call in sample_calls(name, 4) if op.read is None else ():
+        for call in sample_calls(name, 4) if op.signature.read is None else ():
             if op.general and signature.lacks(call.args, call.kwargs):
                 continue
             arguments = {**signature.defaults, **signature.named(call.args, call.kwargs)}
@@ -209,7 +209,11 @@ def test_rules_on_arrays_are_those_on_records_and_write_to_nothing_they_are_give
     case: Case,
 ) -> None:
     calls = [list(case.operands)]
-    if isinstance(case.op, tg.Op) and case.op.jvp is elementwise and all(map(np.size, calls[0])):
+    if (
+        isinstance(case.op, tg.Op)
+        and case.op.jvp is elementwise_jvp
+        and all(map(np.size, calls[0]))
+    ):
         calls += [large(case, "C"), large(case, "F")]
     for operands in calls:
         _, tape = tg.record(case.fn)(*operands)
@@ -226,11 +230,11 @@ def compare_rules(record: Any) -> None:
     g = np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
     arrays = [x for x in (g, y, *xs) if isinstance(x, np.ndarray)]
     before = [x.tobytes() for x in arrays]
-    for i, _ in differentiable(op.rules(len(xs))):
+    for i, _ in number_vjps(op.vjps_for(len(xs))):
         # of a joint rule the results are kept for the other operands of one sweep
 
         def rule(*args: Any, i: int = i) -> Any:
-            return op.rules(len(xs))[i](*args, **options)
+            return op.vjps_for(len(xs))[i](*args, **options)
 
         if i < len(xs) and is_floating(xs[i]):
             got = rule(g, y, *xs)
@@ -473,3 +477,80 @@ def test_an_update_in_one_place_twice_is_the_reduction_of_its_values(method: str
     x = np.r_[a, v]
     for of in (lambda f: f, tg.jacobian, lambda f: tg.jacobian(tg.jacobian(f))):
         same(of(updated)(x), of(reduced)(x))
+
+
+class Column:
+    """What a column of a table is to NumPy: an object that becomes an array."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.asarray(values)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+INDICES: dict[str, Any] = {
+    "range": range(2),
+    "an empty range": range(0),
+    "range backwards": (slice(None), range(2, -1, -1)),
+    "integers": Column([2, 0, 2]),
+    "integers on an axis": (slice(1), Column([2, 0, 2])),
+    "a mask": Column([True, False, True]),
+    "a mask on an axis": (slice(None), Column([True, False, True])),
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_index_may_be_a_range_or_any_object_that_becomes_an_array(
+    name: str, compiled: bool
+) -> None:
+    x, index = np.arange(9.0).reshape(3, 3), INDICES[name]
+    as_numpys = tg.tree.map(lambda i: np.asarray(i) if isinstance(i, Column) else i, index)
+    f = tg.grad(lambda x: tg.sum(x[index] ** 2))
+    want = tg.grad(lambda x: tg.sum(x[as_numpys] ** 2))(x)
+    same((tg.compile(f) if compiled else f)(x), want)
+    updated = tg.at(x)[index].set(7.0)
+    expected = x.copy()
+    expected[as_numpys] = 7.0
+    same(updated, expected)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, m: np.where(m, x, 0.0),
+        lambda x, m: tg.where(m, 0.0, x),
+        lambda x, m: np.sum(x, where=m),
+        lambda x, m: x * np.logical_not(m),
+        lambda x, m: tg.select([m], [x]),
+        lambda x, m: x.at[m].set(1.0),
+        lambda x, m: np.compress(m, x),
+        lambda x, m: np.extract(m, x),
+    ],
+)
+def test_a_condition_may_be_any_object_that_becomes_an_array(fn: Any) -> None:
+    x, mask = np.arange(3.0), [True, False, True]
+
+    def values(m: Any) -> list[Any]:
+        recorded, _ = tg.record(lambda x: fn(x, m))(x)
+        return [recorded.value, tg.compile(lambda x: fn(x, m))(x)]
+
+    for got, want in zip(values(Column(mask)), values(np.array(mask)), strict=True):
+        same(got, want)
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
+@given(values=st.lists(st.complex_numbers(max_magnitude=4), min_size=2, max_size=6))
+def test_a_comparison_orders_complex_numbers_as_numpy_does(compare: Any, values: Any) -> None:
+    def check(z: Any, other: Any) -> None:
+        want = compare(z, other)
+        recorded, _ = tg.record(lambda z: compare(z, other))(z)
+        same(recorded.value, want)
+        same(tg.compile(lambda z: compare(z, other))(z), want)
+        selected = tg.grad(lambda z: tg.sum(tg.real(tg.where(compare(z, other), z, 0))))(z)
+        same(selected, want.astype(complex))
+
+    z = np.round(np.array(values))
+    for other in (2, 1 - 1j, z[::-1]):
+        check(z, other)

@@ -10,7 +10,7 @@ from package_ops import package_ops
 from sharing import SHORT, check_sharing, may_share, shared
 
 import tapegrad as tg
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.testing import sample_calls
@@ -26,7 +26,7 @@ def calls_of(op: tg.Op[Any], complex: bool, n: int = 4) -> Any:
 def shared_in_calls(op: tg.Op[Any], complex: bool) -> set[int]:
     """The operands whose memory a result shares, in any of the op's calls."""
     of_calls: set[int] = set()
-    of = op.complex if complex and isinstance(op.complex, Rules) else op
+    of = op.complex if complex and isinstance(op.complex, Primitive) else op
     for operands, options in calls_of(op, complex):
         of_calls |= shared(of, operands, options)
     return of_calls
@@ -91,7 +91,7 @@ CALLED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 
 def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Calls of SciPy's functions, where a solution is what it is begun with too."""
-    from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse, spatial
+    from tapegrad.scipy import fft, integrate, interpolate, linalg, signal, sparse, spatial, stats
     from tapegrad.scipy._calls import outright
 
     rows, cols, n = np.array([0, 1, 2, 0, 2]), np.array([0, 1, 2, 2, 0]), (3, 3)
@@ -113,6 +113,10 @@ def calls_of_scipy() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "lu_solve": (lambda a, b: linalg.lu_solve(linalg.lu_factor(a), b), (A, A[0])),
         "inv, whose operand is checked": (tg.vmap(linalg.inv), (A[None],)),
         "solve_triangular": (linalg.solve_triangular, (A, A[0])),
+        "a distribution with a pole": (
+            lambda scale: stats.gamma.cdf(np.array([0.0, 1.0]), 0.5, 0.0, scale),
+            (A[0, :2],),
+        ),
         "cdist": (spatial.distance.cdist, (A, A)),
         "pdist": (spatial.distance.pdist, (A,)),
         "dct": (fft.dct, (X,)),

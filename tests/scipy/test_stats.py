@@ -164,30 +164,60 @@ def test_at_an_end_and_where_a_logarithm_overflows_no_slope_is_nan(method: str) 
             assert not np.any(tg.grad(fn, tuple(range(len(args))))(*args)), name
 
 
-@pytest.mark.parametrize("method", ["cdf", "sf", "logsf"])
-@pytest.mark.parametrize("name", [x for x in CONTINUOUS if getattr(ours, x).ends[0] == 0])
-def test_at_loc_the_slope_of_a_probability_by_the_scale_is_zero(name: str, method: str) -> None:
-    """Also where the density is infinite, as for small shape parameters."""
+def at_both_ends(name: str, method: str) -> list[tuple[list[float], float]]:
+    """Arguments at each finite end of the support, and the sign of a step into it."""
+    d, n = getattr(ours, name), len(CONTINUOUS[name]) - 1
+    points = []
+    for value in (0.5, 1.0, 1.5, 2.5):
+        shapes = {"truncnorm": [-value, value], "triang": [value / 4]}.get(name, [value] * n)
+        low, high, _ = d._points(shapes)
+        ends = (0.0, 1.0) if method in QUANTILES else (1.0 + 1.5 * low, 1.0 + 1.5 * high)
+        for end, sign in zip(ends, (1.0, -1.0), strict=True):
+            if np.isfinite(end):
+                points.append(([float(end), *shapes, 1.0, 1.5], sign))
+    return points
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("method", DENSITIES + PROBABILITIES + QUANTILES)
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_at_both_ends_of_the_support_no_slope_is_nan(name: str, method: str) -> None:
+    """Where the value is finite; also where the density is infinite, as for small shapes."""
     fn = getattr(getattr(ours, name), method, None)
-    if fn is None or getattr(ours, name).low_is_open:
-        pytest.skip("has no such method, or loc is outside its support")
-    for shapes in ([0.5] * len(CONTINUOUS[name][1:]), [2.5] * len(CONTINUOUS[name][1:])):
-
-        def loss(scale: Any, x: Any = 1.0, shapes: Any = tuple(shapes)) -> Any:
-            return np.sum(fn(np.array([x, x + 0.25]), *shapes, 1.0, scale))
-
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = tg.grad(loss)(1.5)
-            assert tg.compile(tg.grad(loss))(1.5) == pytest.approx(slope, 1e-12)
-            assert tg.jvp(loss, (1.5,), (1.0,))[1] == pytest.approx(slope, 1e-12)
-        inside = tg.grad(lambda scale, fn=fn, s=shapes: fn(1.25, *s, 1.0, scale))(1.5)  # type: ignore[misc]
-        assert slope == pytest.approx(inside, 1e-12)
+    if fn is None:
+        pytest.skip("has no such method")
+    for args, sign in at_both_ends(name, method):
+        value = float(fn(*args))
+        if not np.isfinite(value):
+            continue
+        slopes = np.array(tg.grad(lambda args: fn(*args))(args), float)
+        assert not np.isnan(slopes).any(), args
+        compiled = tg.compile(tg.grad(lambda args: fn(*args)))(args)
+        np.testing.assert_allclose(np.array(compiled, float), slopes, 1e-12)
+        for i, slope in enumerate(slopes):
+            tangents = [float(j == i) for j in range(len(args))]
+            _, tangent = tg.jvp(lambda args: fn(*args), (args,), (tangents,))
+            np.testing.assert_allclose(float(tangent), slope, 1e-12)
+        if method not in PROBABILITIES:
+            continue
+        # the slope with respect to x is the slope of a small step into the support, or outside
+        # of it, 0, where the end is a shape parameter or moves with one
+        if name in ("truncnorm", "genextreme"):
+            continue
+        h = 1e-9
+        step = (float(fn(args[0] + sign * h, *args[1:])) - value) / (sign * h)
+        if np.isinf(slopes[0]):
+            assert step * np.sign(slopes[0]) > 10
+        else:
+            assert slopes[0] == pytest.approx(step, 1e-3, 0.01)
+        # a probability is constant at loc, whatever the scale and the shape parameters are
+        if args[0] == 1.0:
+            assert not slopes[-1]
 
 
 def test_a_time_of_zero_leaves_the_gradient_of_a_survival_likelihood() -> None:
     times = np.array([0.0, 1.0, 2.0])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = tg.grad(lambda s: np.sum(ours.weibull_min.logsf(times, 0.5, 0.0, s)))(1.5)
+    slope = tg.grad(lambda s: np.sum(ours.weibull_min.logsf(times, 0.5, 0.0, s)))(1.5)
     assert slope == pytest.approx(0.657065706, 1e-8)
 
 

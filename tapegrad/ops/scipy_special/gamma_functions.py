@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.arraylike.table import answers
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import elementwise_jvp
 from tapegrad.core.op import Op
 from tapegrad.declare import op
 from tapegrad.ops.scipy_special.ufuncs import (
@@ -49,7 +49,7 @@ def _next_polygamma(g: Any, y: Any, x: Any, order: Any) -> Any:
     return g * polygamma(order + 1, x)
 
 
-@op(_next_polygamma, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise)
+@op(_next_polygamma, scipy="", read=lambda n, x: split_order(n, x), jvp=elementwise_jvp)
 def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n and x
     """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
 

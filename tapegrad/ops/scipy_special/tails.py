@@ -300,7 +300,8 @@ class Family:
 
     def _rules_of_hazard(self, of: int) -> list[Any]:
         def rule(k: int, g: Any, y: Any, *xs: Any) -> Any:
-            return self.density.vjps[k](g, y, *xs) - g * self.change(k, of, *xs)
+            density_rule: Any = self.density.vjps_for(len(xs))[k]
+            return density_rule(g, y, *xs) - g * self.change(k, of, *xs)
 
         return self._for_each(rule)
 

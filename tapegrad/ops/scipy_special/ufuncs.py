@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import elementwise_jvp
 from tapegrad.core.op import Op
-from tapegrad.core.rules import Rule
+from tapegrad.core.primitive import Rule
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 
@@ -148,7 +148,7 @@ def declare_special(
         takes_weak=len(vjps) > 1,
         read=read,
         kink=kink,
-        jvp=elementwise,
+        jvp=elementwise_jvp,
         complex=complex,
     )(forward)
     SCIPY_OPS[name] = declared_op

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import scipy.sparse
 
-from tapegrad.core.forward import linear
+from tapegrad.core.forward import linear_jvp
 from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
@@ -181,7 +181,7 @@ def _each_row(k: int, a: Any, b: Any, pattern: Pattern) -> Any:
     lambda g, y, data, x, pattern: _dot(g, x, pattern),
     lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
     scipy="",
-    jvp=linear,
+    jvp=linear_jvp,
     batch=stacks_of(1, 2),
     pairs=_each_column,
     complex=True,
@@ -202,7 +202,7 @@ def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
     lambda g, y, a, b, pattern: _product(g, b, pattern),
     lambda g, y, a, b, pattern: _product(g, a, pattern.transposed),
     scipy="",
-    jvp=linear,
+    jvp=linear_jvp,
     batch=stacks_of(2, 2),
     pairs=_each_row,
     complex=True,

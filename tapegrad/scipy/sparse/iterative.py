@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 from scipy.sparse import linalg as _scipy
 
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import Joint
+from tapegrad.core.primitive import Joint
 from tapegrad.declare import op
 from tapegrad.errors.words import got
 from tapegrad.ops.casting import as_floating, conjugate_of

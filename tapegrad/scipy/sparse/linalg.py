@@ -14,8 +14,8 @@ import scipy.sparse.linalg
 
 from tapegrad.arraylike.tensor import Tensor
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import Joint, Parts
-from tapegrad.core.writing import append
+from tapegrad.core.primitive import Joint, Parts
+from tapegrad.core.writing import append_record
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.declare.parts import part
@@ -134,7 +134,7 @@ def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
     """The solution for columns. Factors of constants are an option, since they are no numbers."""
     tensors = [type(x) is Tensor for x in (data, b, factors)]
     if tensors[2]:
-        return append(solution, (data, b, factors), options)
+        return append_record(solution, (data, b, factors), options)
     return apply(solution, (data, b), {**options, "factors": factors})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import distance as _scipy
 
-from tapegrad.core.rules import Joint
+from tapegrad.core.primitive import Joint
 from tapegrad.declare import linear_op, op
 from tapegrad.declare.batching import stacks_of
 from tapegrad.errors.names import list_names
