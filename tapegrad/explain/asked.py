@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import put_onto
-from tapegrad.core.rules import Rules
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.core.writing import record_from, write_parameter
 from tapegrad.errors.functions import label
 
 
@@ -55,18 +54,6 @@ class Asked:
 
         return shown(self, output, cotangent)
 
-    def _check_finite(self: Any, outputs: Iterable[Tensor]) -> Callable[..., None]:
-        """Raise for a value that is not finite; the check of the cotangents of a sweep."""
-        from tapegrad.explain.finite import checked
-
-        return checked(self, outputs)
-
-    def _check_passed_on(self: Any, op: Rules, cotangents: Iterable[Tensor]) -> None:
-        """Raise if an op's rules, recorded here, pass the cotangent through an op without one."""
-        from tapegrad.explain.rules import check_passed_on
-
-        check_passed_on(op, self, cotangents)
-
     def _refuse_function(
         self, fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]
     ) -> NoReturn:
@@ -93,7 +80,7 @@ class Asked:
 
         args, kwargs = tree.map(mark, (operands, dict(options)))
         try:
-            _, last = recorded_from(last, fn, args, kwargs)
+            _, last = record_from(last, fn, args, kwargs)
         except Exception as error:
             raise TypeError(
                 f"{needed}; {name} is a function, and cannot be recorded with these operands "

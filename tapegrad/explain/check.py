@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.recording import run
+from tapegrad.core.recording import record_call
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
 from tapegrad.declare.parts import is_numeric
@@ -80,7 +80,7 @@ def _first_difference(
     kwargs: Mapping[str, Any],
 ) -> str:
     """The first line of a program whose value differs from the recording's, in words."""
-    output, tape, _ = apart(run, fn, args, kwargs, None, users_place)
+    output, tape, _ = apart(record_call, fn, args, kwargs, None, users_place)
     compiled, _, results = on_tape(program, values, f"the program of {program.label}")
     narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
     tolerance = 1e-4 if narrow else 1e-8

@@ -10,14 +10,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import printable, titled
-from tapegrad.core.rules import Parts
+from tapegrad.arraylike.text import titled
+from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
-from tapegrad.errors.words import Text, as_text, got, short
+from tapegrad.errors.words import Text, as_text, got, printable, short
 from tapegrad.explain.inside import HOLDERS, Run, runs
 from tapegrad.explain.text import Report, Table
 from tapegrad.ops.arithmetic import add, subtract

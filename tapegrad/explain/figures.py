@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
-from tapegrad.arraylike.text import printable
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import Place
+from tapegrad.errors.words import printable
 from tapegrad.explain.text import Report, Table
 
 

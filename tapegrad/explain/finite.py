@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import push
-from tapegrad.core.recording import run
-from tapegrad.core.rules import Parts
-from tapegrad.core.sweep import SWEEP, pass_on, sweep
-from tapegrad.core.tape import Tape, ancestors, descendants
+from tapegrad.core.forward import push_forward
+from tapegrad.core.primitive import Parts
+from tapegrad.core.recording import record_call
+from tapegrad.core.sweep import SWEEP, add_contributions, sweep
+from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
@@ -29,6 +29,7 @@ from tapegrad.errors.functions import label
 from tapegrad.errors.lines import users_place
 from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, Run, arrays_in, runs, values_in
+from tapegrad.explain.rules import ancestors
 from tapegrad.explain.steps import Inside, called
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
@@ -62,7 +63,7 @@ def _first_bad(record: Tensor, g: Any, operand: Tensor) -> int:
             parts[i] = part
 
     with np.errstate(all="ignore"):
-        pass_on(record, g, {}, set(), type(g) is Tensor, None, note)
+        add_contributions(record, g, {}, set(), type(g) is Tensor, None, note)
         sums = zip(parts, accumulate(parts.values(), add), strict=True)
         return next((i for i, total in sums if not _is_finite(total)), [*parts][-1])
 
@@ -82,7 +83,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     """
     if tape.start.origin.compiling:
         raise TraceError(
-            f"check_finite reads values, which are unknown while {tape.start.origin.doing} "
+            f"check_finite reads values, which are unknown while {tape.start.origin.activity} "
             f"{tape.start.origin.label}; call the function itself to find where a number goes "
             "wrong, or compile it by tg.compile(fn, check_finite=True)"
         )
@@ -114,7 +115,7 @@ def _check_sweep(tape: Tape, record: Tensor) -> None:
             reached = descendants(Tape(x, tape.start, ends[::2]))
             for y, g in zip(passed[::2], passed[1::2], strict=True):
                 g, cotangents = arrays_in(g), dict[Tensor, Any]()
-                pass_on(y, g, cotangents, set(), False, reached)
+                add_contributions(y, g, cotangents, set(), False, reached)
                 _check_cotangents(tape, y, g, cotangents)
 
 
@@ -189,7 +190,8 @@ def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
                 is_row = loop is not None and i >= last
                 tangents[x] = moved[i][step, ...] if is_row else moved[i]
         outputs = [x for x in inner.outputs if type(x) is Tensor]
-        results = push(inner.tape, tangents, outputs, _tangents_checked)
+        check = _tangents_checked(inner.tape, outputs)
+        results = push_forward(inner.tape, tangents, outputs, check)
         if loop is not None:
             carry = inner.outputs[: loop.n_carry]
             moved[first:last] = [results.get(x) if type(x) is Tensor else None for x in carry]
@@ -215,9 +217,9 @@ def check_direction(tape: Tape, mode: str, y: Tensor, x: Tensor, place: tuple[An
     unit = np.zeros(of.shape, of.dtype)
     unit[at] = 1
     if mode == "forward":
-        push(tape, {x: unit}, [y], _tangents_checked)
+        push_forward(tape, {x: unit}, [y], _tangents_checked(tape, [y]))
     else:
-        sweep([tape], {y: unit}, checked)
+        sweep([tape], {y: unit}, checked(tape, [y]))
 
 
 # --- compiled functions ---------------------------------------------------------------------
@@ -242,7 +244,9 @@ def check_result(
         known = dict(zip(varied, varying, strict=True))
         return fn(*[known.get(i, x) for i, x in enumerate(args)], **named)
 
-    output, tape, _ = run(again, tuple([args[i] for i in varied]), kwargs, place=users_place)
+    output, tape, _ = record_call(
+        again, tuple([args[i] for i in varied]), kwargs, find_place=users_place
+    )
     check_values(tape, [x for x in tree.leaves(output) if type(x) is Tensor])
     raise NonFiniteError(
         f"{bad[0]} of the compiled {label(fn)} is not finite, but every value is where the "

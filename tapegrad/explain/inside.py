@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.text import readable
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor, primal_of, primals
 from tapegrad.core.writing import PARAMETER, advance, write, write_known
@@ -108,7 +108,7 @@ def run(record: Tensor, step: int | None, values: Sequence[Any]) -> Run:
 def on_tape(code: Code, values: Sequence[Any], label: str) -> tuple[Tape, list[Tensor], list[Any]]:
     """A run of a program on a tape of its own, its inputs there, and its outputs."""
     now: list[Any] = [None]
-    origin = Origin(label, place=partial(itemgetter(0), now))
+    origin = Origin(label, find_place=partial(itemgetter(0), now))
     last: Any = origin
     inputs: list[Tensor] = []
     for x, like in zip(values, code.inputs, strict=True):
@@ -150,7 +150,7 @@ def _named(record: Tensor) -> str:
 def _repeated(record: Tensor) -> Run:
     """A checkpointed call, repeated on a tape of its own."""
     call = record._options["call"]
-    inner = record.origin.inner(call.checkpoint.fn)
+    inner = record.origin.inner_origin(call.checkpoint.fn)
     origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_named(record)}")
     tape, outputs = call.repeated(origin)
     places = {x: i for i, x in enumerate(record._operands)}

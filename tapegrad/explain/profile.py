@@ -14,11 +14,13 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.reading import is_count
-from tapegrad.core.recording import run
-from tapegrad.core.sweep import SWEEP, initial_cotangent, pass_on
+from tapegrad.core.forward import apply
+from tapegrad.core.recording import record_call
+from tapegrad.core.sweep import SWEEP, add_contributions
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primals
-from tapegrad.core.writing import PARAMETER, recorded_from
+from tapegrad.core.writing import PARAMETER, record_from
+from tapegrad.declare.parts import parts_of
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
 from tapegrad.errors.words import got
@@ -26,13 +28,18 @@ from tapegrad.explain.figures import Profile, Row
 from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs, steps, values_in
 from tapegrad.explain.steps import Inside
 from tapegrad.program.compiled import Compiled
+from tapegrad.program.control.body import program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
+from tapegrad.program.ir import input_like
 from tapegrad.program.text import runner
 from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.transforms.reverse import initial_cotangent
 from tapegrad.types import Array
 
 P = ParamSpec("P")
+# from a record to a call that computes its value again
+MakeCall = Callable[[Tensor], Callable[[], Any]]
 NOWHERE = Place("", 0)
 # so many steps of a loop are timed
 _TIMED = 16
@@ -62,7 +69,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     a table, and ``tg.show.html`` makes a page of it. Loops, branches and checkpointed calls hold
     the lines of their bodies, summed over the steps; of more than 16 steps, as many are timed, and
     count for all. The rows of a compiled function are its instructions; a backward one has the
-    place of the op that it differentiates.
+    place of the op that it differentiates. A loop there is timed as a whole, as it runs, and its
+    lines share that time in proportion to the time that each takes alone.
 
     Raises
     ------
@@ -115,7 +123,7 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
 def _profiled(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
 ) -> Profile:
-    output, tape, _ = run(fn, args, kwargs, place=users_place)
+    output, tape, _ = record_call(fn, args, kwargs, find_place=users_place)
     outputs = [
         x
         for x in dict.fromkeys(tree.leaves(output))
@@ -128,7 +136,7 @@ def _profiled(
         )
     with np.errstate(all="ignore"):
         rows, peak, where = _swept(tape, {x: initial_cotangent(x, None) for x in outputs}, clock)
-        whole = clock.time(partial(run, fn, args, kwargs))
+        whole = clock.time(partial(record_call, fn, args, kwargs))
     rest = max(0.0, whole - sum(x.forward_s for x in rows))
     return Profile(label(fn), tuple(rows), peak, where, rest, *clock.figures, tape, outputs[0])
 
@@ -142,7 +150,7 @@ def _compiled(
     last_use = {x: record.index for record in tape for x in record._operands if type(x) is Tensor}
     rows = []
     with np.errstate(all="ignore"):
-        alone = list(_forward(tape, clock, Held()))[n:]
+        alone = list(_forward(tape, clock, Held(), compiled_call))[n:]
         for i, (instruction, row) in enumerate(zip(program.instructions, alone, strict=True)):
             x, stays = row.record, any(row.record is y for y in outputs)
             row = attrs.evolve(
@@ -150,8 +158,9 @@ def _compiled(
                 record=instruction,
                 line=i,
                 freed_at=None if stays else last_use.get(x, x.index) - n,
-                inside=_inside(x, None, clock, row.place) if x.op in HOLDERS else (),
+                inside=_inside(x, None, clock, row.place, compiled_call),
             )
+            row = _scale_inside(row)
             rows.append(_as_backward(row) if instruction.stage == "backward" else row)
         whole = clock.time(partial(fn, *args, **kwargs))
         rest = max(0.0, whole - sum(x.forward_s + x.backward_s for x in rows))
@@ -168,6 +177,13 @@ def _as_backward(row: Row) -> Row:
     return attrs.evolve(row, forward_s=0.0, backward_s=row.forward_s, inside=inside)
 
 
+def _scale_inside(row: Row, factor: float = 1.0) -> Row:
+    """A row whose forward time is multiplied, and whose inner rows add up to that time."""
+    whole, inside = factor * row.forward_s, sum(x.forward_s for x in row.inside)
+    rows = [_scale_inside(x, whole / inside if inside else 1.0) for x in row.inside]
+    return attrs.evolve(row, forward_s=whole, inside=tuple(rows))
+
+
 def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
     """The place of a record, or, if it has none, of the record around it."""
     place: Place = record.place if record.place is not None and record.place.file else around
@@ -177,13 +193,12 @@ def place_of(record: Tensor, around: Place = NOWHERE) -> Place:
 # --- a tape ---------------------------------------------------------------------------------
 
 
-def _forward(tape: Tape, clock: Clock, held: Held) -> Iterator[Row]:
+def _forward(tape: Tape, clock: Clock, held: Held, make_call: MakeCall) -> Iterator[Row]:
     """The rows of a tape, each op run alone; the memory that each needs is held."""
     for record in tape:
         seconds, extra = 0.0, 0
         if record.op is not PARAMETER and record.op is not SWEEP:
-            call = written(record)
-            seconds, extra = clock.time(call), allocated(call)
+            seconds, extra = clock.time(make_call(record)), allocated(written(record))
         held.add(_constants(record))
         n = held.add(arrays_of(record._primal), record.index)
         place = place_of(record)
@@ -207,7 +222,7 @@ def _swept(
         Times each call.
     """
     held, rows, peaks = Held(), [], []
-    for row in _forward(tape, clock, held):
+    for row in _forward(tape, clock, held, written):
         rows.append(row)
         peaks.append((held.bytes + row.extra_bytes, ("forward", row.line)))
     wanted = frozenset(tape.parameters)
@@ -218,13 +233,13 @@ def _swept(
     for i, row in reversed([*enumerate(rows)]):
         record, before, seconds, extra, grown = row.record, held.bytes, 0.0, 0, 0
         g = None if record in wanted else cotangents.pop(record, None)
-        inside = _inside(record, g, clock, row.place) if record.op in HOLDERS else ()
+        inside = _inside(record, g, clock, row.place, written)
         if g is not None:
             summed.discard(record)
             call = pulled(record, g, cotangents, summed)
             seconds, extra = clock.time(call), allocated(call)
             known = of_operands(record, cotangents)
-            pass_on(record, g, cotangents, summed)
+            add_contributions(record, g, cotangents, summed)
             # in this order, since a sum may be in the memory of an earlier cotangent
             for c in of_operands(record, cotangents).values():
                 held.add(arrays_of(c))
@@ -251,8 +266,12 @@ def _constants(record: Tensor) -> list[Array]:
 # --- inside a record ------------------------------------------------------------------------
 
 
-def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, ...]:
-    """The lines inside a record, summed over its steps."""
+def _inside(
+    record: Tensor, g: Any, clock: Clock, around: Place, make_call: MakeCall
+) -> tuple[Row, ...]:
+    """The lines inside a record, summed over its steps; none if it holds no others."""
+    if record.op not in HOLDERS:
+        return ()
     loop = record._options.get("loop")
     n = sum(1 for _ in steps(loop, primals(record._operands))) if isinstance(loop, Loop) else 1
     stride = -(-n // _TIMED) or 1
@@ -261,8 +280,10 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
     rows: list[tuple[int, Row]] = []
 
     def add(t: int, x: Tensor, c: Any, **figures: Any) -> None:
-        place, opens = place_of(x, around), x.op in HOLDERS and (c is not None or g is None)
-        inside = _inside(x, c, clock, place) if opens else ()
+        place = place_of(x, around)
+        # of a loop that is swept, its sweep opens those inside it
+        opens = c is not None or g is None
+        inside = _inside(x, c, clock, place, make_call) if opens else ()
         rows.append((shares[t], Row(x, x.index, place, inside=inside, **figures)))
 
     for inner in runs(record) if g is None else Inside(record, g):
@@ -272,7 +293,7 @@ def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, .
         for x in inner.tape:
             if x.op is not PARAMETER:
                 own = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                add(t, x, None, bytes=own, forward_s=clock.time(written(x)))
+                add(t, x, None, bytes=own, forward_s=clock.time(make_call(x)))
         for step in inner.steps:
             if step.contributions:
                 x, c = step.record, step.cotangent
@@ -438,6 +459,22 @@ def written(record: Tensor) -> Callable[[], Any]:
     return partial(record.op.forward, *primals(record._operands), **record._options)
 
 
+def compiled_call(record: Tensor) -> Callable[[], Any]:
+    """A call that computes the value of a record of a program as a compiled function does.
+
+    A loop or a branch runs as the source that is written for it, without the steps being looked at.
+    """
+    if record.op not in HOLDERS:
+        return written(record)
+    values = primals(record._operands)
+
+    def results(xs: list[Any]) -> list[Any]:
+        return parts_of(apply(record.op, tuple(xs), record._options))
+
+    code = program_of(record.op.name, [input_like(x, "x") for x in values], results)
+    return partial(runner(code)()[0], *values)
+
+
 def pulled(
     record: Tensor,
     g: Any,
@@ -450,7 +487,7 @@ def pulled(
     sums = {x: np.zeros_like(c) for x, c in known.items() if x in summed}
 
     def call() -> None:
-        pass_on(record, g, known | sums, set(sums))
+        add_contributions(record, g, known | sums, set(sums))
 
     return call
 
@@ -465,7 +502,7 @@ def derived(tape: Tape, record: Tensor, g: Any) -> Callable[[], None]:
 
     A loop or branch inside another is differentiated once, for all steps.
     """
-    _, last = recorded_from(tape.last, pass_on, (record, g, {}, set(), True))
+    _, last = record_from(tape.last, add_contributions, (record, g, {}, set(), True))
     calls = [written(x) for x in Tape(last, tape.last)]
 
     def call() -> None:

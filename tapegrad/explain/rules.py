@@ -14,15 +14,15 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
-from tapegrad.core.rules import Rules
-from tapegrad.core.tape import Tape, ancestors
+from tapegrad.core.primitive import Primitive, number_vjps
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.casting import stopped
 
 _LAMBDA = (lambda: None).__name__
 
 
-def formula(op: Rules, i: int) -> str:
+def formula(op: Primitive, i: int) -> str:
     """The source of an op's rule for operand i, such as ``g * x2``.
 
     A rule that is not a lambda is described by its docstring; without one, or without source, it
@@ -38,7 +38,7 @@ def formula(op: Rules, i: int) -> str:
     return written or f"the rule of {op.name}"
 
 
-def names(op: Rules, i: int) -> tuple[str, ...]:
+def names(op: Primitive, i: int) -> tuple[str, ...]:
     """The formula's names for the cotangent, the output and each operand; "" for one it lacks.
 
     There are none if the formula is in words.
@@ -56,8 +56,8 @@ def names(op: Rules, i: int) -> tuple[str, ...]:
     return tuple(name if name in used else "" for name in arguments)
 
 
-def _rule(op: Rules, i: int) -> Any:
-    rule = op.vjps[i] if type(op.vjps) is tuple else op.vjps.rule
+def _rule(op: Primitive, i: int) -> Any:
+    rule: Any = op.vjps[i] if isinstance(op.vjps, tuple) else op.vjps.rule
     while isinstance(rule, partial):
         rule = rule.func
     return inspect.unwrap(rule)
@@ -101,13 +101,22 @@ def passing(record: Tensor) -> frozenset[int]:
     """The positions of the operands that a record passes a gradient to."""
     if record.dtype.kind not in "fc":
         return frozenset()
-    operands, rules = record._operands, record.op.passing
-    rules = record.op.vjps.passing(len(operands)) if rules is None else rules
+    operands = record._operands
+    rules = number_vjps(record.op.vjps_for(len(operands)))
     floating = {i for i, x in enumerate(operands) if type(x) is Tensor and x.dtype.kind in "fc"}
     return frozenset([i for i, _ in rules if i in floating])
 
 
-def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None:
+def ancestors(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
+    """Return the outputs, and the records of a tape that they depend on."""
+    reached = set(outputs)
+    for record in reversed(tape):
+        if record in reached:
+            reached.update(x for x in record._operands if type(x) is Tensor)
+    return reached
+
+
+def check_passed_on(op: Primitive, tape: Tape, cotangents: Iterable[Tensor]) -> None:
     """Raise if an op's rules pass the cotangent through an op that passes no gradient.
 
     Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence. Only

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from tapegrad.arraylike.text import operand, titled
-from tapegrad.core.rules import Parts
-from tapegrad.core.sweep import conjugated, initial_cotangents, pass_on, scope
+from tapegrad.core.primitive import Parts
+from tapegrad.core.sweep import add_contributions, sweep_scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of, primals
 from tapegrad.errors.lines import at_users_line
@@ -21,6 +21,8 @@ from tapegrad.explain.inside import HOLDERS, Run, arrays_in, run, runs, to_show
 from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.program.control.ops import LOOPS
+from tapegrad.transforms.reverse import initial_cotangents
+from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.ownership import readonly_array, readonly_view
 
 
@@ -113,7 +115,7 @@ class Steps:
     def __iter__(self) -> Iterator[Step]:
         tape, cotangents = self.tape, dict(self.seeds)
         summed: set[Tensor] = set()
-        recorded, reached = scope(tape)
+        recorded, reached = sweep_scope(tape)
         wanted = frozenset(tape.parameters)
         for record in reversed(tape):
             g = cotangents.pop(record, None)
@@ -154,7 +156,7 @@ class Inside:
             row = len(inputs) - 1 - t if loop.reverse else t
             inner = run(record, t, inputs[t])
             swept = _swept(inner, [*carried, *[None if c is None else c[row, ...] for c in rows]])
-            known = {step.record: conjugated(step.cotangent) for step in swept.steps}
+            known = {step.record: conjugate_cotangent(step.cotangent) for step in swept.steps}
             carried = [known.get(x) for x in inner.carry]
             yield swept
 
@@ -231,7 +233,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 
 
-_pass_on = at_users_line(pass_on)
+_pass_on = at_users_line(add_contributions)
 
 
 def _note(passed: list[Contribution], record: Tensor, i: int, x: Tensor, c: Any, part: Any) -> None:
@@ -247,5 +249,5 @@ def _shown(c: Any) -> Any:
     """A cotangent as users see it."""
     if type(c) is Parts:
         return Parts(tuple([None if x is None else _shown(x) for x in c.values]))
-    c = conjugated(c)
+    c = conjugate_cotangent(c)
     return c if type(c) is Tensor else readonly_array(c)

@@ -47,7 +47,7 @@ def _text(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
     marks = [mark(x, inner, steps) for x in tape]
     further |= {"gradient": marks} if any(marks) else {}
     places = [x.place for x in tape]
-    if tape.start.origin.lines and any(places):
+    if tape.start.origin.has_lines and any(places):
         further["source"] = [f"{x.number}: {x.text}" if x else "" for x in places]
     texts = [table(tape, **further)]
     for record in tape:

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.recording import run
-from tapegrad.core.tape import Tape, ancestors
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.recording import record_call
+from tapegrad.core.sweep import add_contributions
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor, primal_of
+from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.lines import Place, users_place
+from tapegrad.errors.words import short
 from tapegrad.explain.inside import HOLDERS, values_in
 from tapegrad.explain.reach import Ways, line, numbers_in, of_operands, union, ways
-from tapegrad.explain.steps import Contribution, Step, sweep_steps
+from tapegrad.explain.rules import ancestors
+from tapegrad.explain.steps import Contribution, Step, Steps
 from tapegrad.program.control.ops import COND, LOOPS
+from tapegrad.program.observe import Watch
 from tapegrad.transforms import check_scalar
+from tapegrad.transforms.reverse import initial_cotangents
 
 _MOST = 3  # the most records that a reason names
 
 
-class Watch:
-    """The place of each record, and the places where records are read out.
+class Reads(dict[Tensor, Place]):
+    """The places where the values of records were read first."""
 
-    Called as `users_place` is, when a record is written.
-    """
-
-    def __init__(self) -> None:
-        self.reads: dict[Tensor, Place] = {}
-
-    def __call__(self) -> Place:
-        return users_place()
-
-    def note_read(self, record: Tensor) -> None:
-        """Note that a record's value is read."""
-        self.reads.setdefault(record, users_place())
+    def note(self, record: Tensor) -> None:
+        """Note that a record's value is read here."""
+        self.setdefault(record, users_place())
 
 
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
@@ -61,7 +58,7 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     -------
     The reason, in a line, by the path of each leaf whose gradient is zero everywhere, or as good
     as zero: so small that a change of the leaf by its own size, or by 1 if that is more, moves the
-    result by less than rounding does.
+    result by less than rounding does. If several causes stop a gradient, three of them are named.
 
     Raises
     ------
@@ -78,24 +75,36 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     >>> for path, reason in tg.why_zero(loss, p).items():
     ...     print(path, "-", reason)
     p.x - every way to the output ends at an op without a rule: line 5, round (return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"])))
-    p.b - the cotangent is zero from line 8, relu (return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its argument is never above 0
+    p.b - the cotangent becomes 0 at line 8, relu (return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))): p.b is 0 or less for every element, so relu passes nothing on to it
     p.a - read out by .value (a = np.log(p["a"].value)), through which no gradient passes
     p.c - never used
     """  # noqa: E501
     check_callable(fn)
-    watch = Watch()
-    output, tape, marked = run(fn, args, place=watch)
+    reads, frames = Reads(), Watch()
+
+    def find_place() -> Place:
+        frames.note()
+        return users_place()
+
+    output, tape, marked = record_call(fn, args, find_place=find_place, note_read=reads.note)
     check_scalar(fn, output)
     # a parameter record stands where its leaf does
     pairs = zip(tree.leaves(marked), tree.leaves(args), strict=True)
     leaves = {p: x for p, x in pairs if type(p) is Tensor}
-    steps: dict[Tensor, Step] = {}
-    if type(output) is Tensor:
-        steps = {step.record: step for step in sweep_steps(tape, output)}
-    asked = Asked(fn, tape, output, leaves, dict(watch.reads), steps)
-    # the reads lead back to the watch, by the origin of their records
-    watch.reads.clear()
-    return {name: reason for name, reason in asked.reasons() if reason}
+    seed = initial_cotangents(tape, output, None) if type(output) is Tensor else {}
+    names = frames.variables()
+    asked = Asked(fn, tape, output, leaves, dict(reads), list(Steps(tape, seed)), names)
+    # the records lead back to both, by their origin
+    reads.clear()
+    frames.close()
+    return {asked.name(p): str(reason) for p, reason in asked.reasons()}
+
+
+def zero_reasons(tape: Tape, output: Tensor, steps: Sequence[Step]) -> dict[Tensor, Sentence]:
+    """Return the reason of each parameter of a tape whose gradient is zero everywhere."""
+    asked = Asked(None, tape, output, {}, {}, steps, {})
+    some = {step.record for step in steps if _is_some(step.cotangent)}
+    return {p: reason for p, reason in asked.reasons() if p not in some}
 
 
 def refuse_unused(
@@ -114,7 +123,8 @@ def refuse_unused(
     args
         The arguments that it is differentiated by.
     again
-        Records it again, with the place that it is given; returns what `run` does.
+        Records it again, given a function to call with each record that is read; returns the
+        results of `record_call`.
     """
     outputs = list(outputs)
     sources = ways(tape, [[p] for p in tape.parameters]).sources
@@ -122,18 +132,41 @@ def refuse_unused(
     missed = [i for i in range(len(tape.parameters)) if not reached >> i & 1]
     if not missed:
         return
-    watch, output, leaves = Watch(), next(iter(outputs), None), {}
+    reads, output, leaves = Reads(), next(iter(outputs), None), {}
     if not tape.start.origin.compiling:
-        output, tape, marked = again(place=watch)
+        output, tape, marked = again(reads.note)
         leaves = dict(zip(tree.leaves(marked), tree.leaves(args), strict=True))
-    asked = Asked(fn, tape, output, leaves, dict(watch.reads), {})
-    watch.reads.clear()
+    asked = Asked(fn, tape, output, leaves, dict(reads), (), {})
+    reads.clear()
     lines = []
     for p in [tape.parameters[i] for i in missed]:
         passes = "passes no gradient to {}: {}", "does not depend on {}; it is {}"
         reason = passes[p not in asked.used].format(asked.name(p), asked.structural(p))
         lines.append(f"the result of {label(fn)} {reason}")
     raise ValueError("\n".join([*lines, 'leave it out of argnums, or pass unused="zero"']))
+
+
+@attrs.frozen
+class Sentence:
+    """A sentence about a tape: texts, and the records of the tape that it names."""
+
+    parts: tuple[str | Tensor, ...]
+
+    def __str__(self) -> str:
+        return "".join([line(x) if type(x) is Tensor else str(x) for x in self.parts])
+
+
+def _sentence(*parts: str | Tensor | Sentence) -> Sentence:
+    """Join texts, records and sentences."""
+    return Sentence(tuple([y for x in parts for y in (x.parts if type(x) is Sentence else (x,))]))  # type: ignore[misc]
+
+
+def _join_sentences(sentences: Iterable[Sentence], most: int = _MOST) -> Sentence:
+    """Join the first few of several sentences, without repetitions."""
+    by_text = {str(x): x for x in sentences}
+    first, *others = list(by_text.values())[:most]
+    more = [f"; and {len(by_text) - most} more"] if len(by_text) > most else []
+    return _sentence(first, *[y for x in others for y in ("; ", x)], *more)
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -145,21 +178,24 @@ class Asked:
     Attributes
     ----------
     fn, tape, output
-        The function, and its recording.
+        The function, if it is known, and its recording.
     leaves
         The caller's leaf of each parameter, where it is known.
     reads
         Where records were read out.
     steps
-        Those of the sweep, by record; empty where values are not known.
+        The steps of the sweep; empty where values are not known.
+    names
+        The variables that hold records.
     """
 
-    fn: Callable[..., Any]
+    fn: Callable[..., Any] | None
     tape: Tape
     output: Any
     leaves: Mapping[Tensor, Any]
     reads: Mapping[Tensor, Place]
-    steps: Mapping[Tensor, Step]
+    steps: Sequence[Step]
+    names: Mapping[Tensor, str]
 
     @cached_property
     def used(self) -> set[Tensor]:
@@ -180,51 +216,68 @@ class Asked:
         """A parameter's path."""
         return p.name or f"line {p.index}"
 
-    def reasons(self) -> Iterator[tuple[str, str]]:
-        """The reason for each parameter; empty if its gradient is not as good as zero."""
-        gradients = {p: self.steps[p].cotangent for p in self.tape.parameters if p in self.steps}
+    def reasons(self) -> Iterator[tuple[Tensor, Sentence]]:
+        """The reason of each parameter whose gradient is zero, or as good as zero."""
+        swept = {step.record: step.cotangent for step in self.steps}
+        gradients = {p: swept[p] for p in self.tape.parameters if p in swept}
         some = {p for p, g in gradients.items() if np.any(g)}
         small = {p for p in some if self._is_small(p, gradients[p])}
         zero = {p for p in self.tape.parameters if p not in some}
-        cuts = _cuts(self.steps.values(), self.ways.sources, self._all_of(zero))
-        shrinks = _shrinks(self.steps.values(), self.ways.sources, self._all_of(small))
-        slopes: dict[Any, str] = {}
+        stops = _find_stops(self.steps, self.ways.sources, self._all_of(zero))
+        shrinks = _shrinks(self.steps, self.ways.sources, self._all_of(small))
+        known: dict[Any, Sentence] = {}
         for p, i in self.numbers.items():
             if p in zero:
-                of_cuts = partial(_stopped, cuts.get(i, []), self.ways.sources, 1 << i, slopes)
-                reason = self.structural(p) or of_cuts() or "what its uses pass back sums to zero"
-                yield self.name(p), reason
-            else:
-                yield self.name(p), self._small(p, gradients[p], *shrinks[i]) if p in small else ""
+                yield p, self._zero(p, stops.get(i, []), known)
+            elif p in small:
+                yield p, self._small(p, gradients[p], *shrinks[i])
+
+    def _zero(self, p: Tensor, stops: list[Stop], known: dict[Any, Sentence]) -> Sentence:
+        """Why the gradient of a parameter is zero: all causes."""
+        i = self.numbers[p]
+        if p not in self.used or not p.size:
+            return self.structural(p)
+        causes = _stop_sentences(stops, self.ways.sources, 1 << i, self.names, known)
+        if self.ways.sources.get(self.output, 0) >> i & 1:
+            causes += self._dead_ends(i, "a way to the output ends")
+            causes = causes or [_sentence("what its uses pass back sums to zero")]
+        else:
+            causes = [self.structural(p)]
+        if (record := self._read_from.get(p)) is not None:
+            causes.append(self._read_out(p, record))
+        return _join_sentences(causes)
 
     def _all_of(self, parameters: Iterable[Tensor]) -> int:
         """A set of parameters, as `Ways` has it."""
         return sum(1 << self.numbers[p] for p in parameters)
 
-    def structural(self, p: Tensor) -> str:
-        """Why no gradient passes to a parameter, whatever the values; empty if it may pass."""
+    def structural(self, p: Tensor) -> Sentence:
+        """Why no gradient passes to a parameter, whatever the values."""
         if p not in self.used:
             return self._unused(p)
         if not p.size:
-            return "it has no elements"
-        i = self.numbers[p]
-        if self.ways.sources.get(self.output, 0) >> i & 1:
-            return ""
-        if i in self._ends:
-            return (
-                f"every way to the output ends at an op without a rule: {_several(self._ends[i])}"
-            )
-        lost = self.ways.lost.items()
-        return _several([_lost(x) for x, of in lost if of >> i & 1 and x in self.used])
+            return _sentence("it has no elements")
+        return _join_sentences(self._dead_ends(self.numbers[p], "every way to the output ends"))
+
+    def _dead_ends(self, i: int, ends: str) -> list[Sentence]:
+        """The causes that let no gradient pass to parameter number i, whatever the values."""
+        at = self._ends.get(i, [])
+        causes = [_sentence(f"{ends} at an op without a rule: ", _join_sentences(at))] if at else []
+        lost = [x for x, of in self.ways.lost.items() if of >> i & 1 and x in self.used]
+        # a way that ends inside a loop is among the ends
+        known = {x for sentence in at for x in sentence.parts}
+        return causes + [_lost(x) for x in lost if _holder(x) not in known]
 
     @cached_property
-    def _ends(self) -> dict[int, list[str]]:
+    def _ends(self) -> dict[int, list[Sentence]]:
         """By the number of a parameter, the ops where ways to it end."""
-        all_ends: dict[int, list[str]] = {}
+        all_ends: dict[int, list[Sentence]] = {}
         for record, ends in self.ways.ends.items():
             for sources, ops in ends if record in self.used else ():
+                # the text of an end is the text of its record, or ends with it
+                words = [_sentence(op.removesuffix(line(record)), record) for op in ops]
                 for i in numbers_in(sources if ops else 0):
-                    all_ends.setdefault(i, []).extend(ops)
+                    all_ends.setdefault(i, []).extend(words)
         return all_ends
 
     def _is_small(self, p: Tensor, g: Any) -> bool:
@@ -232,28 +285,33 @@ class Asked:
         size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
         return not _size(g) * size > np.finfo(self.output.dtype).eps * result
 
-    def _small(self, p: Tensor, g: Any, step: Step, c: Contribution) -> str:
+    def _small(self, p: Tensor, g: Any, step: Step, c: Contribution) -> Sentence:
         """Why a gradient is as good as zero, which shrinks most at a contribution of a step."""
         size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
         many = sum(1 for _ in step.inside)
         by = f"in {many} steps" if many > 1 else c.formula
-        return (
+        return _sentence(
             f"as good as zero, {_size(g):.2g}: a change by {size:.3g} moves the result, "
-            f"{result:.3g}, by less than rounding does; the cotangent shrinks most at "
-            f"{line(step.record)}, from {_size(step.cotangent):.2g} to {_size(c.summed):.2g} ({by})"
+            f"{result:.3g}, by less than rounding does; the cotangent shrinks most at ",
+            step.record,
+            f", from {_size(step.cotangent):.2g} to {_size(c.summed):.2g} ({by})",
         )
 
-    def _unused(self, p: Tensor) -> str:
-        """How a parameter is not used that the output does not depend on."""
+    def _read_out(self, p: Tensor, record: Tensor) -> Sentence:
+        """Where a record that depends on a parameter is read out."""
+        place = self.reads[record]
+        at = f" ({place.text})" if place.text else ""
+        first = () if record is p else ("used up to ", record, ", which is ")
+        return _sentence(*first, f"read out by .value{at}, through which no gradient passes")
+
+    def _unused(self, p: Tensor) -> Sentence:
+        """Why the output does not depend on a parameter."""
         record = self._read_from.get(p)
         if record is not None:
-            place = self.reads[record]
-            at = f" ({place.text})" if place.text else ""
-            first = "" if record is p else f"used up to {line(record)}, which is "
-            return f"{first}read out by .value{at}, through which no gradient passes"
+            return self._read_out(p, record)
         name = self._enclosed.get(id(self.leaves.get(p)))
-        if name is not None:
-            return (
+        if name is not None and self.fn is not None:
+            return _sentence(
                 f"never used: {label(self.fn)} closed over the array ({name}) instead of taking it"
             )
         use = self._first_uses.get(p)
@@ -261,13 +319,15 @@ class Asked:
             if use is not None and use.index <= record.index:
                 break
             if np.array_equal(x, p._primal):
-                return (
-                    f"never used; a constant of {line(record)}, has the same values: "
-                    "did the function close over the array instead of taking it?"
+                return _sentence(
+                    "never used; a constant of ",
+                    record,
+                    ", has the same values: "
+                    "did the function close over the array instead of taking it?",
                 )
         if use is not None:
-            return f"used on {line(use)}, but the output does not depend on it"
-        return "never used"
+            return _sentence("used on ", use, ", but the output does not depend on it")
+        return _sentence("never used")
 
     @cached_property
     def _read_from(self) -> dict[Tensor, Tensor]:
@@ -287,7 +347,8 @@ class Asked:
     @cached_property
     def _enclosed(self) -> dict[int, str]:
         """The names of arrays that the function finds around it, by identity."""
-        arrays = [(id(x), name) for name, x in _enclosed(self.fn) if isinstance(x, np.ndarray)]
+        around = _enclosed(self.fn) if self.fn is not None else ()
+        arrays = [(id(x), name) for name, x in around if isinstance(x, np.ndarray)]
         # of several names the first
         return dict(reversed(arrays))
 
@@ -344,41 +405,72 @@ def _shrinks(
     return shrinks
 
 
-def _cuts(
+class Stop(NamedTuple):
+    """A record at which a sweep's cotangents become zero.
+
+    Attributes
+    ----------
+    record
+        The record.
+    step
+        The step that passes nothing but zeros on; None if what the record gets cancels.
+    """
+
+    record: Tensor
+    step: Step | None
+
+
+def _find_stops(
     steps: Iterable[Step], sources: Mapping[Tensor, int], wanted: int
-) -> dict[int, list[Step]]:
-    """By the number of a source, the steps that pass nothing but zeros on towards it."""
-    cuts: dict[int, list[Step]] = {}
+) -> dict[int, list[Stop]]:
+    """By the number of a source, where a sweep's cotangents become zero on its ways there."""
+    stops: dict[int, list[Stop]] = {}
+    gets_some: set[Tensor] = set()
     for step in steps if wanted else ():
-        of = sources.get(step.record, 0) & wanted
-        if not of or not _is_some(step.cotangent):
-            continue
-        left = of & of_operands(sources, step.record)
-        for c in step.contributions:
-            if left and _is_some(c.summed):
+        record = step.record
+        of, is_some = sources.get(record, 0) & wanted, _is_some(step.cotangent)
+        if of and not is_some and record in gets_some:
+            for i in numbers_in(of):
+                stops.setdefault(i, []).append(Stop(record, None))
+        left = of & of_operands(sources, record) if is_some else 0
+        for c in step.contributions if left else ():
+            if _is_some(c.summed):
+                gets_some.add(c.operand)
                 left &= ~sources.get(c.operand, 0)
         for i in numbers_in(left):
-            cuts.setdefault(i, []).append(step)
-    return cuts
+            stops.setdefault(i, []).append(Stop(record, step))
+    return stops
 
 
-def _stopped(
-    cuts: list[Step], sources: Mapping[Tensor, int], source: int, slopes: dict[Any, str]
-) -> str:
-    """Where a sweep's cotangents become zero on the way to a source; empty if nowhere.
+def _stop_sentences(
+    stops: Iterable[Stop],
+    sources: Mapping[Tensor, int],
+    source: int,
+    names: Mapping[Tensor, str],
+    known: dict[Any, Sentence],
+) -> list[Sentence]:
+    """Where and why cotangents become zero on the way to a source.
 
-    The slope of the first of these steps is looked up by its record and the operands towards the
-    source, and kept.
+    A sentence is kept among those known, by its record and the operands towards the source.
     """
-    if not cuts:
-        return ""
-    operands = enumerate(cuts[0].record._operands)
-    towards = [i for i, x in operands if type(x) is Tensor and sources.get(x, 0) & source]
-    key = cuts[0].record, *towards
-    if key not in slopes:
-        slopes[key] = _slope(cuts[0], towards)
-    places = _several([line(step.record) for step in cuts])
-    return f"the cotangent is zero from {places} on: {slopes[key]}"
+    sentences = []
+    for stop in stops:
+        operands = enumerate(stop.record._operands)
+        towards = [i for i, x in operands if type(x) is Tensor and sources.get(x, 0) & source]
+        key = stop.record, stop.step is None, *towards
+        if key not in known:
+            known[key] = _stop_sentence(stop, towards, names)
+        sentences.append(known[key])
+    return sentences
+
+
+def _stop_sentence(stop: Stop, towards: list[int], names: Mapping[Tensor, str]) -> Sentence:
+    """Where and why cotangents become zero."""
+    if stop.step is None:
+        whose = "its uses" if stop.record.op is PARAMETER else "the uses of "
+        which = () if stop.record.op is PARAMETER else (stop.record,)
+        return _sentence(f"what {whose}", *which, " pass back sums to zero")
+    return _sentence("the cotangent becomes 0 at ", stop.record, _slope(stop.step, towards, names))
 
 
 def _is_some(c: Any) -> bool:
@@ -386,38 +478,80 @@ def _is_some(c: Any) -> bool:
     return any(np.any(x) for x in values_in(c))
 
 
-def _slope(step: Step, towards: Collection[int]) -> str:
+def _slope(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
     """Why a step passes nothing but zeros on to these operands."""
     record = step.record
     if record.op in HOLDERS:
         for inner in step.inside:
             inputs = [x for x, i in inner.sources.items() if i in towards]
             sources = ways(inner.tape, [[*inputs, *inner.carry]]).sources
-            reason = _stopped(_cuts(inner.steps, sources, 1).get(0, []), sources, 1, {})
-            if reason:
-                which = "" if inner.step is None else f", step {inner.step}"
-                return f"inside{which}: {reason}"
+            stops = _find_stops(inner.steps, sources, 1).get(0, [])
+            if stops:
+                which = "" if inner.step is None else f" in step {inner.step}"
+                reasons = _stop_sentences(stops, sources, 1, {}, {})
+                return f", inside{which}: {_join_sentences(reasons)}"
         none = record.op in LOOPS and next(iter(step.inside), None) is None
-        return "it makes no steps" if none else "what it passes back inside sums to zero"
-    if flat := facts(record.op).flat:
-        return flat
-    passed = [c.formula for c in step.contributions if c.position in towards]
-    return f"its slope is 0 there ({', '.join(dict.fromkeys(passed))})"
+        return ": it makes no steps" if none else ": what it passes back inside sums to zero"
+    passed = [c for c in step.contributions if c.position in towards]
+    for c in passed:
+        if _is_some(c.cotangent):
+            name = _operand_name(c.operand, names)
+            return f": what {name} gets sums to zero over the axes that it is broadcast along"
+    if not _is_flat(step, towards):
+        size = f"{_size(step.cotangent):.2g}"
+        return f": the cotangent, {size}, and the slope are so small that their product is 0"
+    if reason := _flat_reason(step, towards, names):
+        return f": {reason}"
+    formulas = dict.fromkeys([c.formula for c in passed])
+    return f": its slope is 0 there ({', '.join(formulas)})"
 
 
-def _lost(record: Tensor) -> str:
+def _is_flat(step: Step, towards: Collection[int]) -> bool:
+    """Whether a step would pass zeros on for a large cotangent, too."""
+    g = primal_of(step.cotangent)
+    if type(g) is not np.ndarray:
+        return True
+    # by powers of two, so that sums that cancel still do
+    k = np.finfo(g.dtype).maxexp // 2 - int(np.frexp(_size(g))[1])
+    large = np.asarray(g * g.dtype.type(2.0 ** (k // 2)) * g.dtype.type(2.0 ** (k - k // 2)))
+    passed: dict[Tensor, Any] = {}
+    with np.errstate(all="ignore"):
+        add_contributions(step.record, large, passed, set())
+    return not any(_is_some(passed.get(step.record._operands[i])) for i in towards)
+
+
+def _flat_reason(step: Step, towards: Collection[int], names: Mapping[Tensor, str]) -> str:
+    """What the op's declaration says of a slope that is zero with respect to these operands."""
+    record, first = step.record, min(towards)
+    flat = facts(record.op).flat
+    flat = flat if isinstance(flat, str) else flat[first]
+    called = [_operand_name(x, names) for x in record._operands]
+    others = [name for i, name in enumerate(called) if i != first]
+    is_every, where = bool(np.all(step.cotangent)), ""
+    if record.size > 1:
+        where = " for every element" if is_every else " wherever the cotangent is not 0"
+    words = {"x": called[first], "other": " and ".join(others), "op": record.op.name}
+    return flat.format(*called, **words, where=where)
+
+
+def _operand_name(x: Any, names: Mapping[Tensor, str]) -> str:
+    """An operand in words: its variable or parameter, the line of a result, or a number."""
+    if type(x) is not Tensor:
+        return short(x)
+    return names.get(x) or x.name or f"the result of line {x.index}"
+
+
+def _holder(record: Tensor) -> Tensor:
+    """The loop, branch or call that a record is, or is a result of."""
+    return record if record.op in HOLDERS else record._operands[0]
+
+
+def _lost(record: Tensor) -> Sentence:
     """Why no gradient passes to an operand used inside a record, though each op has a rule."""
-    record = record if record.op in HOLDERS else record._operands[0]
+    record = _holder(record)
     if record.op is COND and not record.origin.compiling:
-        return f"the branch that was taken does not use it: {line(record)}"
-    return f"what the output takes of {line(record)} passes no gradient to it"
-
-
-def _several(words: list[str]) -> str:
-    """The first few of several records in words."""
-    words = list(dict.fromkeys(words))
-    more = f"; and {len(words) - _MOST} more" if len(words) > _MOST else ""
-    return "; ".join(words[:_MOST]) + more
+        return _sentence("the branch that was taken does not use it: ", record)
+    return _sentence("what the output takes of ", record, " passes no gradient to it")
 
 
 def _enclosed(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.messages import check_returned
+from tapegrad.core.messages import check_output
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.abstract import actual
@@ -168,7 +168,7 @@ def _one_of(index: Any, branches: Sequence[Any], first: int) -> Callable[..., An
 def _called(chosen: Callable[..., R], operands: tuple[Any, ...]) -> R:
     """The result of a function that is chosen by a plain value."""
     output = with_user_warnings(chosen, *tree.copy_containers(operands, readonly_view))
-    check_returned(output, CURRENT.get(), label(chosen))
+    check_output(output, CURRENT.get(), label(chosen))
     return output
 
 

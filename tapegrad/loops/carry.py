@@ -15,10 +15,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.arraylike.tensor import Tensor
-from tapegrad.core.messages import check_returned
-from tapegrad.core.rules import Rules
+from tapegrad.core.messages import check_output
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import primal_of
-from tapegrad.core.writing import CURRENT, recorded_from
+from tapegrad.core.writing import CURRENT, record_from
 from tapegrad.declare.abstract import actual, stand_in
 from tapegrad.errors.functions import argument_names, label
 from tapegrad.errors.lines import with_user_warnings
@@ -83,7 +83,7 @@ class Repetition:
         For a loop that a value ends: a function of the carry that says whether there is a step.
     """
 
-    op: Rules
+    op: Primitive
     f: Callable[..., Any]
     init: Any
     checkpoint: Any
@@ -105,8 +105,8 @@ class Repetition:
             if start is None:
                 return with_user_warnings(self._plain)
             # a recording of its own, because its records are dropped
-            origin = start.origin.inner(self.f)
-            result, last = recorded_from(origin, self._plain, ())
+            origin = start.origin.inner_origin(self.f)
+            result, last = record_from(origin, self._plain, ())
             if last is origin:
                 return result
         except CapturedError:
@@ -219,7 +219,7 @@ def check_arrays(f: Callable[..., Any], x: Any) -> None:
     if Tensor in kinds:
         raise CapturedError
     if not kinds <= _PLAIN:
-        check_returned(x, None, label(f))
+        check_output(x, None, label(f))
 
 
 def lend_carry(carry: Any) -> Any:

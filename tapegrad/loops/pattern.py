@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import silently, stand_in
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, interpreter

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
 from tapegrad.errors.words import got
@@ -56,7 +56,7 @@ def check_checkpoint(what: str, checkpoint: Any) -> Any:
 # --- a known number of steps ----------------------------------------------------------------
 
 
-def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+def results(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
     """The last carry of a loop, and the rows that its steps gave."""
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
@@ -117,7 +117,7 @@ def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
     return min(range(most, most * 3 // 4, -1), key=loops), levels
 
 
-def _of_segments(op: Rules, loop: Loop) -> Loop:
+def _of_segments(op: Primitive, loop: Loop) -> Loop:
     """A loop whose steps are loops."""
     captured, carry, rows = loop.apart(loop.body.inputs)
     n: Any = loop.length
@@ -139,7 +139,7 @@ def _of_one(loop: Loop) -> str:
 # --- a number of steps that a value decides -------------------------------------------------
 
 
-def _in_growing(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+def _in_growing(op: Primitive, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
     """The last carry of a loop in segments of so many steps, or each a step longer than the last.
 
     Its steps are loops, of at most as many steps as their first carry says.

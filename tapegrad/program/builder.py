@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare.abstract import evaluate
 from tapegrad.errors.words import as_text
 from tapegrad.ops.shape import reshape
@@ -83,7 +83,7 @@ class Builder:
         self.instructions: list[Instruction] = []
         self.refs = refs_to(program.instructions)
         self.passes = passes
-        self.by_op = defaultdict[Rules, set[int]](set)
+        self.by_op = defaultdict[Primitive, set[int]](set)
         self.users: list[set[int]] = []
         self.forms: list[Form] = []
         self.contents: dict[Any, int] = {}
@@ -163,7 +163,7 @@ class Builder:
         return ref
 
     def emit(
-        self, op: Rules, *operands: Operand, note: str = "", like: Any = None, **options: Any
+        self, op: Primitive, *operands: Operand, note: str = "", like: Any = None, **options: Any
     ) -> Ref:
         """Write an op; its shape and dtype are inferred, if they are not known."""
         if like is None:
@@ -228,7 +228,7 @@ class Builder:
             return self.instructions[index]
         return (self.inputs if kind == "input" else self.constants)[index]
 
-    def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
+    def source(self, x: Any, op: Primitive | None = None) -> Instruction | None:
         """The instruction that makes a value, if there is one (of this op)."""
         if type(x) is not Ref or x[0] != "instruction":
             return None
@@ -283,7 +283,7 @@ class Builder:
         used = [x for x in self.outputs if type(x) is Ref]
         return Counter(chain(used, *[x.operands for x in self.in_order()]))
 
-    def of_ops(self, ops: Collection[Rules]) -> list[int]:
+    def of_ops(self, ops: Collection[Primitive]) -> list[int]:
         """The numbers of the instructions of these ops, in order."""
         numbers = [i for op in ops for i in self.by_op.get(op, ())]
         return sorted(numbers, key=self.ranks.__getitem__)
@@ -300,7 +300,7 @@ class Builder:
     def rewrite(
         self,
         visit: Visit,
-        ops: Collection[Rules] | None = None,
+        ops: Collection[Primitive] | None = None,
         where: Callable[[Form], object] = lambda form: True,
     ) -> None:
         """Replace instructions with what `visit` returns for them.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.ops import reduction
 from tapegrad.ops.indexing import HOLE, getitem, scatter
 from tapegrad.ops.joining import concatenate, stack
@@ -26,7 +26,7 @@ from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpos
 from tapegrad.program.ir import Instruction
 
 Shape = tuple[int, ...]
-Resolved = tuple[Rules, Mapping[str, Any]]
+Resolved = tuple[Primitive, Mapping[str, Any]]
 
 
 class Operands(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts
 from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.parts import PART
@@ -21,7 +21,7 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref, example, input_l
 from tapegrad.program.lines import KINDS
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
-Infers = Callable[[Rules], object]
+Infers = Callable[[Primitive], object]
 
 
 class Malformed(AssertionError):  # noqa: N818
@@ -80,7 +80,7 @@ def _outputs(code: Code, infers: Infers) -> list[Any]:
     return outputs
 
 
-_CONTROL: dict[Rules, type] = {**dict.fromkeys(LOOPS, Loop), COND: Branch}
+_CONTROL: dict[Primitive, type] = {**dict.fromkeys(LOOPS, Loop), COND: Branch}
 
 
 def _check_call(instruction: Instruction, operands: list[Any], what: str) -> None:

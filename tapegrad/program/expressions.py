@@ -13,8 +13,7 @@ import numpy as np
 
 from tapegrad.arraylike.protocols import INFIX
 from tapegrad.core.op import Op
-from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.abstract import exactly
@@ -29,6 +28,7 @@ from tapegrad.program import cost
 from tapegrad.program.arena import Buffer, buffer, placed
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, example, number
 from tapegrad.program.lines import KINDS, Line
+from tapegrad.transforms.reverse import SEED
 
 
 def is_filled(instruction: Instruction) -> bool:
@@ -128,7 +128,7 @@ class Names:
             return number(x.splat)
         return f"{self.library(x.dtype.type.__name__)}({x.literal})"
 
-    def function(self, op: Rules) -> str:
+    def function(self, op: Primitive) -> str:
         """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
         forward = op.forward
         if name := self.known.get(id(forward)):
@@ -305,7 +305,7 @@ def _option(value: Any, names: Names) -> str:
         return repr(int(value))
     if isinstance(value, np.dtype):
         return f"{names.library('dtype')}({value.str!r})"
-    if isinstance(value, Rules):
+    if isinstance(value, Primitive):
         return names.of(value, value.name)
     return names.of(value, "hole" if value is HOLE else "option")
 

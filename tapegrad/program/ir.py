@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.tensor import NO_OPTIONS
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.declare.abstract import stand_in, told
@@ -219,7 +219,7 @@ def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 class Fields(Pickled):
     """The fields of an instruction, while they are set: those of a frozen one are set slowly."""
 
-    op: Rules
+    op: Primitive
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
     options: Mapping[str, Any] = attrs.field(eq=_compared, converter=_options)
     shape: tuple[int, ...]

@@ -10,8 +10,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.op import Op
-from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.primitive import Primitive
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
@@ -22,6 +21,7 @@ from tapegrad.ops.rows import sum_segments
 from tapegrad.program.control.ops import COND, LOOPS, SCAN
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
+from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.structure import is_named_tuple
 
 _SCIPY = "tapegrad.ops.scipy_special"
@@ -30,7 +30,7 @@ COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 
 
-def _older(op: Any) -> Rules:
+def _older(op: Any) -> Primitive:
     """The form that older files have for an op of several results: one array of all of them.
 
     It has vectors first, as columns, and then matrices, the first of them turned.
@@ -42,7 +42,7 @@ def _older(op: Any) -> Rules:
         matrices = [x for x in parts if x.ndim == a.ndim]
         return np.concatenate([*columns, *map(turned, matrices[:1]), *matrices[1:]], axis=-1)
 
-    return Rules(op.name, joined, (None,), jvp=lambda *args: None, complex=True)
+    return Primitive(op.name, joined, (None,), jvp=lambda *args: None, complex=True)
 
 
 # ops that are not declared under a name
@@ -70,7 +70,7 @@ _UNNAMED = {
 }
 
 
-def name_of_op(op: Rules) -> str:
+def name_of_op(op: Primitive) -> str:
     """The name of an op in files; that of a user's op begins with its module and a colon.
 
     Raises
@@ -85,7 +85,7 @@ def name_of_op(op: Rules) -> str:
     return f"{name}{COMPLEX}" if "__real__" in vars(op) else name
 
 
-def op_named(name: str, using: Iterable[Any]) -> Rules:
+def op_named(name: str, using: Iterable[Any]) -> Primitive:
     """The op with this name in a file.
 
     Raises

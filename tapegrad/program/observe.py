@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.sweep import SEED, SWEEP
+from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors.lines import PLACE, Place, place_of, users_frame
 from tapegrad.program.ir import STAGES
+from tapegrad.transforms.reverse import SEED
 from tapegrad.types import Array
 
 

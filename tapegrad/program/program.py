@@ -18,8 +18,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.arraylike.table import lazy_import
 from tapegrad.core.messages import refuse_branch
-from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED, SWEEP
+from tapegrad.core.primitive import Primitive
+from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
@@ -46,6 +46,7 @@ from tapegrad.program.ir import (
 )
 from tapegrad.program.observe import array_names, noted, short_names, steps
 from tapegrad.program.text import Runs, runner, source
+from tapegrad.transforms.reverse import SEED
 from tapegrad.tree.numbers import PYTHON_NUMBERS
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class Improvement:
 
 
 def rule(
-    *ops: Rules, complex: bool = False, where: Callable[[Form], object] = lambda form: True
+    *ops: Primitive, complex: bool = False, where: Callable[[Form], object] = lambda form: True
 ) -> Callable[[Visit], Improvement]:
     """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
 
@@ -319,7 +320,7 @@ def rule(
         For what is no op, such as a function of NumPy's.
     """
     for op in ops:
-        if not isinstance(op, Rules):
+        if not isinstance(op, Primitive):
             name = getattr(op, "__name__", "")
             instead = f": tg.{name} is the op" if name in OPS else ""
             raise TypeError(f"rule: an op is needed, not {op!r}{instead}")

@@ -18,7 +18,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
@@ -266,7 +266,7 @@ _FORMS: dict[Any, Convert] = {
     Operand: lambda x, file: _form(_OPERANDS.get(type(x), type(x)))(x, file),
     frozenset: _as(tuple[int, ...], sorted, frozenset),
     tree.Structure: lambda x, file: (_read_structure if file.reads else _write_structure)(x, file),
-    Rules: lambda x, file: op_named(x, file.using) if file.reads else name_of_op(x),
+    Primitive: lambda x, file: op_named(x, file.using) if file.reads else name_of_op(x),
     Mapping[str, Any]: lambda x, file: {name: _value(y, file) for name, y in x.items()},
     Constant: _constant,
     Code: _code,
@@ -337,7 +337,7 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     ({'y': array([1., 2., 9.])}, True)
     """
     handed = tuple(using)
-    return guarded(path, lambda file: _loaded(file, handed), "Program.save")
+    return guarded(path, lambda _, file: _loaded(file, handed), "Program.save")
 
 
 def _loaded(opened: Any, using: tuple[Any, ...]) -> Program:

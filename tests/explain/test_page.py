@@ -158,6 +158,29 @@ def test_what_reverse_sweep_refuses_is_refused():
 # --- in a browser -------------------------------------------------------------------------
 
 
+def test_each_zero_has_its_reason_with_a_link_to_the_record():
+    def fn(w, x, b, unused):
+        return np.sum(np.maximum(w * 0.0 - 1.0, 0.0) * x) + np.sum(np.round(b)) + np.sum(x)
+
+    tape, output = recorded(fn)
+    page = tg.show.html(tape, output)
+    reasons = re.findall(r'<td class="why">(.*)</td>', page)
+    assert len(reasons) == len(tape.parameters)
+    told = tg.why_zero(fn, *ARGS)
+    for p, reason in zip(tape.parameters, reasons, strict=True):
+        assert bool(reason) == (p.name in told)
+        links = re.findall(r'<a href="#line-(\d+)">line (\d+), (\w+)', reason)
+        assert bool(links) == (p.name in ("w", "b"))
+        for index, line, op in links:
+            assert index == line
+            assert list(tape)[int(index)].op.name == op
+    assert "maximum passes all of the cotangent to 0.0" in reasons[0]
+    assert "below 0.0" in told["w"]
+    # a cotangent of the caller's own, too
+    page = tg.show.html(*tg.record(tg.relu)(-np.ones(2))[::-1], cotangent=np.array([2.0, 0.0]))
+    assert "wherever the cotangent is not 0" in page
+
+
 @in_a_browser
 def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(tmp_path):
     tape, output = recorded()

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import sys
 import tracemalloc
 import weakref
 from typing import Any
@@ -13,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts
-from tapegrad.core.sweep import initial_cotangents, sweep
+from tapegrad.core.primitive import Parts
+from tapegrad.core.sweep import sweep
 from tapegrad.explain import profile as measure
 from tapegrad.explain.text import MOST
 from tapegrad.program.ir import Ref
+from tapegrad.transforms.reverse import initial_cotangents
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
@@ -105,7 +107,7 @@ def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
 
     seeds, tapes = initial_cotangents(tape, output, None), [tape]
     del output, tape, record
-    sweep(tapes, seeds, lambda tape, cotangents: check)
+    sweep(tapes, seeds, check)
     assert seen
 
 
@@ -292,6 +294,58 @@ def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
     assert tg.profile(tg.compile(lambda x: np.exp(x) * x), rounds=1)(1.0).peak_bytes < 4000
     held = [row for row in profile.rows if row.name == "exp"]
     assert all(row.freed_at is None or row.freed_at > row.line for row in held)
+
+
+def over_rows(slow, x, w):
+    return tg.scan(lambda c, r: (slow(c * w + r), np.sum(c)), x[0], x)[0]
+
+
+def over_pairs(slow, x, w):
+    return tg.fori_loop(0, 4, lambda i, c: slow(over_rows(slow, x, w)) * c, x[0])
+
+
+def until_large(slow, x, w):
+    return tg.while_loop(lambda c: np.sum(c) < 1e3, lambda c: slow(c * 0.6) + w, np.abs(x[0]))
+
+
+def on_one_side(slow, x, w):
+    return tg.cond(np.sum(w) > 0, lambda: over_rows(slow, x, w), lambda: x[0] * w)
+
+
+@pytest.mark.parametrize("wrt", [None, 0, (0, 1)])
+@pytest.mark.parametrize("fn", [over_rows, over_pairs, until_large, on_one_side])
+def test_a_loop_in_a_compiled_function_has_the_time_that_it_takes_there(monkeypatch, fn, wrt):
+    hand = Hand(monkeypatch)
+
+    def total(x, w):
+        return np.sum(fn(hand.slow, x, w))
+
+    def count_call(frame, event, argument):
+        hand.now += event in ("call", "c_call")
+
+    def measured(call):
+        sys.setprofile(count_call)
+        try:
+            return call()
+        finally:
+            sys.setprofile(None)
+
+    args = np.linspace(-1.0, 1.0, 60).reshape(20, 3), np.ones(3)
+    step = tg.compile(total if wrt is None else tg.grad(total, wrt))
+    step(*args)
+    start = hand.now
+    measured(lambda: step(*args))
+    taken = hand.now - start
+    profile = measured(lambda: tg.profile(step, rounds=1)(*args))
+    assert profile.forward_s + profile.backward_s == pytest.approx(taken, rel=0.3)
+    # an inner loop, too, has the time of its lines
+    rows = list(profile.rows)
+    assert any(row.inside for row in rows)
+    for row in rows:
+        rows += row.inside
+        whole = row.forward_s + row.backward_s
+        lines = [x.forward_s + x.backward_s for x in row.inside]
+        assert whole == pytest.approx(sum(lines) if any(lines) else whole)
 
 
 @given(programs)

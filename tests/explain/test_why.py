@@ -13,6 +13,7 @@ from loops import arguments, losses, terms
 from messages import check_refusals
 
 import tapegrad as tg
+from tapegrad.declare import OPS, facts
 from tapegrad.explain.reach import ways
 from tapegrad.testing import programs
 
@@ -26,12 +27,31 @@ ENCLOSED = np.array([3.0, 4.0])
         (lambda x: tg.sum(np.ones(2)), "never used"),
         (lambda x: tg.sum(tg.stop_gradient(x) * 2), "without a rule: line 1, stop_gradient"),
         (lambda x: tg.sum(tg.where(x > 5, 1.0, 2.0)), "without a rule: line 1, greater"),
-        (lambda x: tg.sum(tg.relu(x - 5)), "from line 2, relu on: it is off everywhere"),
-        (lambda x: tg.sum(tg.tanh(x * 1000)), "from line 2, tanh on: it is saturated"),
-        (lambda x: tg.sum(x * 0.0), "from line 1, multiply on: a product with 0"),
-        (lambda x: tg.sum(tg.where(x > 5, x, 0.0)), "line 2, where on: the other side"),
-        (lambda x: tg.sum((x * 0 + 0.0) ** 2), "line 3, power on: its slope is 0 there"),
-        (lambda x: tg.sum(x - x), "sums to zero"),
+        (
+            lambda x: tg.sum(tg.relu(x - 5)),
+            "0 at line 2, relu.*: the result of line 1 is 0 or less for every",
+        ),
+        (
+            lambda x: tg.sum(tg.tanh(x * 1000)),
+            "0 at line 2, tanh.* that tanh has the slope 0 there",
+        ),
+        (
+            lambda x: tg.sum(x * 0.0),
+            "0 at line 1, multiply.*: 0.0 is 0 .* x gets the cotangent times 0",
+        ),
+        (
+            lambda x: tg.sum(tg.where(x > 5, x, 0.0)),
+            "line 2, where.* is False .* passes all of the cotangent to 0.0",
+        ),
+        (lambda x: tg.sum((x * 0 + 0.0) ** 2), "line 3, power.*: its slope is 0 there"),
+        (lambda x: tg.sum(x - x), "what its uses pass back sums to zero"),
+        (lambda x: (lambda y: tg.sum(y - y))(2 * x), "what the uses of line 1, "),
+        (lambda x: tg.sum(x * 1e-200) * 1e-200, "1e-200, and the slope are so small that"),
+        (lambda x: tg.sum(x[[0, 0]] * [1, -1]), "getitem takes elements of x more than once"),
+        (lambda x: tg.sum((x + np.ones((2, 2))) * [[1], [-1]]), "what x gets sums to zero over"),
+        (lambda x: tg.sum(np.minimum(x, -3.0)), "x is above -3.0 for every element, so minimum"),
+        (lambda x: tg.sum(np.clip(x, 3.0, 4.0)), "x is below 3.0 or above 4.0 for every element"),
+        (lambda x: tg.sum(np.maximum(x, [3.0, 1.0])[:1]), "wherever the cotangent is not 0, so"),
         (lambda x: 3.0, "never used"),
         (lambda x: sum(tg.sum(tg.round(x * k)) for k in range(5)), r"round.*; and 2 more"),
     ],
@@ -42,6 +62,48 @@ def test_the_reason_is_told(fn, said):
     assert re.search(said, reasons["x"]), reasons["x"]
     assert "\n" not in reasons["x"]
     np.testing.assert_array_equal(tg.grad(fn)(X), np.zeros(2))
+
+
+def test_an_operand_has_the_name_of_its_variable():
+    def loss(w):
+        h = w - 5.0
+        return np.sum(np.maximum(h, 0.0))
+
+    said = ": h is below 0.0 for every element, so maximum passes all of the cotangent to 0.0"
+    assert tg.why_zero(loss, X)["w"].endswith(said)
+    assert ": h is below 0.0, so maximum" in tg.why_zero(loss, np.float64(1.0))["w"]
+
+
+# terms that pass no gradient on to x, and what the reason says of each
+DEAD = {
+    "relu": (lambda x: tg.relu(x - 5.0), "relu passes nothing on"),
+    "tanh": (lambda x: tg.tanh(x * 1000.0), "tanh has the slope 0"),
+    "product": (lambda x: x * 0.0, "gets the cotangent times 0.0"),
+    "floor": (lambda x: np.floor(x), "at an op without a rule: line"),
+    "read": (lambda x: x.value * 2.0, "read out by .value"),
+    "difference": (lambda x: x - x, "its uses pass back sums to zero"),
+    "branch": (lambda x: tg.cond(x[0] > -9.0, lambda: np.ones(2), lambda: x), "does not use it"),
+    "loop": (lambda x: tg.fori_loop(0, 2, lambda i, c: c + np.ceil(x), 0.0 * X), "ceil"),
+}
+
+
+@given(st.lists(st.sampled_from(sorted(DEAD)), min_size=1, max_size=2, unique=True))
+def test_all_causes_are_named(names):
+    terms = [DEAD[name][0] for name in names]
+    reason = tg.why_zero(lambda x: sum(np.sum(term(x)) for term in terms), X)["x"]
+    if names != ["read"]:
+        for name in names:
+            assert DEAD[name][1] in reason, reason
+
+
+def test_each_op_can_say_why_its_slope_is_zero():
+    n = 0
+    for op in OPS.values():
+        flat, words = facts(op).flat, {"x": "x", "other": "y", "op": op.name, "where": ""}
+        for text in flat if isinstance(flat, tuple) else [flat]:
+            assert "{" not in text.format("a", "b", "c", **words)
+            n += bool(text)
+    assert n > 20
 
 
 def test_an_array_that_the_function_closed_over_is_told():
@@ -151,9 +213,13 @@ def never(w, xs):
 INSIDE = [
     (scanned(0), "xs", "op without a rule: round inside line 2, scan"),
     (scanned(1), "xs", "op without a rule: round inside line 2, scan"),
-    (scanned(1), "w", "line 2, scan on: inside, step 1: the cotangent is zero from line 5, max"),
+    (
+        scanned(1),
+        "w",
+        "0 at line 2, scan, inside in step 1: the cotangent becomes 0 at line 5, max",
+    ),
     (rounded, "w", "op without a rule: round inside line 2, scan"),
-    (chosen, "w", "from line 3, cond on: inside: the cotangent is zero from line 2, maximum"),
+    (chosen, "w", "0 at line 3, cond, inside: the cotangent becomes 0 at line 2, maximum"),
     (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
     (repeated, "w", "line 2, round inside line 2, checkpoint"),
     (nested, "xs", "round inside scan inside line 2, scan"),
@@ -162,7 +228,7 @@ INSIDE = [
     (second, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
     (used_by_another, "w", "what the output takes of line 3, checkpoint passes no gradient to it"),
     (enclosing, "xs", "the branch that was taken does not use it: line 3, cond"),
-    (never, "w", "zero from line 3, fori_loop on: it makes no steps"),
+    (never, "w", "0 at line 3, fori_loop: it makes no steps"),
 ]
 
 
@@ -211,7 +277,8 @@ def test_what_is_read_out_is_told():
     assert re.match(
         r"used up to line \d, multiply .*, which is read out by \.value", reasons["p.b"]
     )
-    assert "a product with 0" in reasons["p.c"]
+    assert "p.c gets the cotangent times 0" in reasons["p.c"]
+    assert "; read out by .value (return" in reasons["p.c"]
     assert reasons["p.d"] == "never used"
     with pytest.raises(
         ValueError, match=r"does not depend on p\.a; it is read out by \.value \(sc"
@@ -261,7 +328,7 @@ def test_an_unused_leaf_is_refused_where_that_is_asked_for():
 @pytest.mark.parametrize(
     ("of", "start", "said"),
     [
-        (lambda x: tg.relu(x - 1.0), 0.0, "off everywhere"),
+        (lambda x: tg.relu(x - 1.0), 0.0, "0 or less"),
         (lambda x: x, 1e20, "as good as zero"),
         (lambda x: x.value, 0.0, "read out by .value"),
     ],

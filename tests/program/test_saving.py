@@ -17,7 +17,6 @@ from program_files import assert_same, refused, saved
 from programs import ALSO, assert_close, scale_of
 
 import tapegrad as tg
-from tapegrad.core.sweep import SEED
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART, MultiOutputOp
@@ -26,6 +25,7 @@ from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.naming import class_named, name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
+from tapegrad.transforms.reverse import SEED
 
 
 @pytest.fixture(scope="module")

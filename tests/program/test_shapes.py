@@ -10,7 +10,7 @@ import pytest
 from programs import trace
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.declare import OPS
 from tapegrad.declare.abstract import evaluate, like, stand_in
 from tapegrad.program.passes import PASSES

@@ -17,12 +17,12 @@ from typing import Any
 
 import attrs
 
-from tapegrad.core.sweep import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.rules import passing
 from tapegrad.explain.steps import called
+from tapegrad.transforms.reverse import check_tape
 
 WIDTH, HEIGHT = 128, 28  # the sides of a box
 _MOST = 8  # boxes in a row, and lines that enter a box one by one

@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.arraylike.text import printable, titled
-from tapegrad.core.rules import Parts
+from tapegrad.arraylike.text import titled
+from tapegrad.core.primitive import Parts
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor, primal_of
-from tapegrad.errors.words import Named, short
+from tapegrad.errors.words import Named, printable, short
 from tapegrad.explain.inside import Run, to_show
 from tapegrad.explain.steps import Contribution, Step
 from tapegrad.types import Array

@@ -93,7 +93,9 @@ function render() {
   }
   parameters.forEach((row, k) => {
     const rest = now === frames.length - 1 ? data.zeros[k] : "";
-    fill(row.lastElementChild, gradients.get(Number(row.dataset.line)) ?? rest);
+    const found = gradients.get(Number(row.dataset.line)) ?? rest;
+    fill(row.children[1], found);
+    row.children[2].classList.toggle("unseen", found === "");
   });
   const said = at("said");
   said.replaceChildren();

@@ -18,21 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.arraylike.text import cells, operand, printable
-from tapegrad.core.sweep import check_tape
+from tapegrad.arraylike.text import cells, operand
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import Place, at_users_line
+from tapegrad.errors.words import printable
 from tapegrad.explain.figures import Profile, Row, figures_of
 from tapegrad.explain.inside import Run, to_show
+from tapegrad.explain.reach import line
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import Event, Texts, called, events, inside, written
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.explain.text import mark, swept
+from tapegrad.explain.why import Sentence, zero_reasons
 from tapegrad.ops.casting import stopped
 from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.transforms.reverse import check_tape
 
 _SHORT = 20  # characters of a value, if a record and its values have one line
 _MOST_STEPS = 12  # the most steps of a loop on a page, from the last
@@ -62,8 +65,9 @@ def html(
 
     One self-contained file for any browser, offline too. It shows the tape as a table and as a
     graph, each contribution before and after broadcasting is undone, the sums as they grow, and
-    the gradients as they are found; it can ask the reader to predict each of them first, and at
-    its foot it checks the gradients against finite differences.
+    the gradients as they are found, a zero with the reason that `why_zero` gives. It can ask the
+    reader to predict each of them first, and at its foot it checks the gradients against finite
+    differences.
 
     Parameters
     ----------
@@ -125,9 +129,9 @@ def html(
             f"{called(output)}."
         ),
         rows="\n".join(_rows(tape, reached, texts)),
-        mapping="\n".join(_mapping(gradients, texts)),
+        mapping="\n".join(_mapping(gradients, zero_reasons(tape, output, steps), texts)),
         # by now the texts of both tables are known
-        form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
+        form="short" if texts.widest <= _SHORT and not tape.start.origin.has_lines else "",
         graph=drawing(tape),
         opened=_opened("\n".join(opened)) if opened else "",
         costs="" if profile is None else _costs(profile),
@@ -208,13 +212,28 @@ def _linked(x: Any) -> str:
     return escape(f"{x:.6g}" if type(x) is float else operand(x))
 
 
-def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
+def _mapping(
+    gradients: Mapping[Tensor, Any], reasons: Mapping[Tensor, Sentence], texts: Texts
+) -> Iterator[str]:
+    """The rows of the gradients, each zero with its reason."""
     for p, gradient in gradients.items():
+        reason = _reason(reasons[p]) if p in reasons else ""
         yield (
             f'<tr data-line="{p.index}"><th scope="row">'
             f"{escape(printable(p.name or ''))} {_linked(p)}</th>"
-            f"<td>{escape(texts.brief(gradient))}</td></tr>"
+            f'<td>{escape(texts.brief(gradient))}</td><td class="why">{reason}</td></tr>'
         )
+
+
+def _reason(sentence: Sentence) -> str:
+    """A sentence in HTML, with a link to each record that it names."""
+    parts = [
+        f'<a href="#line-{x.index}">{escape(printable(line(x)))}</a>'
+        if type(x) is Tensor
+        else escape(printable(str(x)))
+        for x in sentence.parts
+    ]
+    return "".join(parts)
 
 
 # --- inside loops, branches and checkpointed calls ------------------------------------------

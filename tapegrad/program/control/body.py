@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import push
-from tapegrad.core.messages import check_returned
+from tapegrad.core.forward import push_forward
+from tapegrad.core.messages import check_output
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -19,8 +19,8 @@ from tapegrad.core.writing import (
     ASARRAY,
     CURRENT,
     PARAMETER,
-    append,
-    last_written,
+    append_record,
+    last_record,
 )
 from tapegrad.declare.abstract import Recorder, silently
 from tapegrad.declare.batching import with_batch
@@ -76,8 +76,8 @@ def _around() -> Origin:
 def is_in_program() -> bool:
     """Whether the records are those of a program, or of a body in it, of which passes see all."""
     origin = _around()
-    while origin.around is not None:
-        origin = origin.around
+    while origin.outer is not None:
+        origin = origin.outer
     return origin.compiling
 
 
@@ -102,7 +102,7 @@ def traced(
         while this one is recorded; by default they are those of `args`.
     """
     around = _around()
-    place = users_place if around.place is not None else None
+    place = users_place if around.find_place is not None else None
     recorder = Recorder(label(fn), first_line(fn), place, around, "recording")
     known = cache(values or partial(tree.leaves, args))
 
@@ -130,14 +130,14 @@ def traced(
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """A function's result, with numbers as arrays and captured values as its own."""
     output = fn(*args)
-    check_returned(output, last_written())
+    check_output(output, last_record())
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
 def as_array(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """A recorded Python number as an array of this dtype, which it has in all calls."""
     # how many bits an int needs may differ from call to call
-    return append(ASARRAY, (x,), {"dtype": dtype.str} if dtype.kind in "iu" else {})
+    return append_record(ASARRAY, (x,), {"dtype": dtype.str} if dtype.kind in "iu" else {})
 
 
 def _as_result(called: str, x: Any, path: str) -> Any:
@@ -146,7 +146,7 @@ def _as_result(called: str, x: Any, path: str) -> Any:
         if type(x._primal) is not np.ndarray:
             require_64_bits(x._primal, f"a result of {called}{of}")
             return as_array(x, np.asarray(x._primal).dtype)
-        return x if x.origin is last_written().origin else append(PARAMETER, (x,), {})
+        return x if x.origin is last_record().origin else append_record(PARAMETER, (x,), {})
     if isinstance(x, np.ndarray | np.generic | float | int | complex):
         return as_constant(np.asarray(x), called, True)
     raise TypeError(
@@ -262,7 +262,7 @@ def replayed(code: Code, inputs: Sequence[Any]) -> list[Any]:
 def written_again(instruction: Instruction, operands: Iterable[Any]) -> Tensor:
     """An instruction recorded, at its own place."""
     call = instruction.op, tuple(operands), instruction.options
-    return at_place(instruction.place, append, *call)
+    return at_place(instruction.place, append_record, *call)
 
 
 def floating(code: Code, x: Any) -> bool:
@@ -307,8 +307,8 @@ def derivative(
                 seeds[x] = seeds[x] + t if x in seeds else t
         pairs = [(values[i], ends[i]) for i in wanted]
         asked = tuple([x for x, _ in pairs if type(x) is Tensor])
-        tape = Tape(last_written(), tensors[-1], asked)
-        known = sweep([tape], seeds) if is_backward else push(tape, seeds, asked)
+        tape = Tape(last_record(), tensors[-1], asked)
+        known = sweep([tape], seeds) if is_backward else push_forward(tape, seeds, asked)
         return [known[x] if type(x) is Tensor and x in known else zeros(code, y) for x, y in pairs]
 
     likes = [input_of(code.of(ends[i])) for i in moved]

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.rules import Parts
+from tapegrad.core.primitive import Parts
 from tapegrad.declare.abstract import exactly, stand_in
 from tapegrad.errors.words import Named
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at, interpreter

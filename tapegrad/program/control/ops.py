@@ -21,9 +21,9 @@ import numpy as np
 
 from tapegrad.arraylike.table import called_lazily
 from tapegrad.core.forward import apply
-from tapegrad.core.rules import Joint, Parts, Rules
+from tapegrad.core.primitive import Joint, Parts, Primitive
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import last_written
+from tapegrad.core.writing import last_record
 from tapegrad.declare import declare
 from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.parts import PART, part, parts_of
@@ -65,7 +65,7 @@ from tapegrad.program.text import runner
 from tapegrad.tree.numbers import is_floating
 
 
-def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:
+def repeat(op: Primitive, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:
     """The results of a loop, as `Parts`; a record of them if an operand is a Tensor.
 
     A lean one keeps nothing for derivatives: it runs again when one asks.
@@ -74,7 +74,7 @@ def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -
     if moving and not lean:
         loop = _keeping(loop, moving)
     whole = apply(op, tuple(operands), {"loop": loop})
-    if loop.moving and loop.length is not None and last_written().origin.around is not None:
+    if loop.moving and loop.length is not None and last_record().origin.outer is not None:
         # in a step of a loop around it, which keeps what is taken out
         for i in range(loop.first_kept, len(loop.body.outputs)):
             part(whole, i)
@@ -106,7 +106,9 @@ def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     """The results of a long loop outside `compile`, whose source is written for that one run."""
     inputs = [input_like(x, "x") for x in operands]
     code = program_of(
-        loop.body.label, inputs, lambda xs: parts_of(apply(SCAN, tuple(xs), {"loop": loop}))
+        loop.body.label,
+        inputs,
+        lambda xs: parts_of(apply(SCAN, tuple(xs), {"loop": loop})),
     )
     return Parts(runner(code)()[0](*operands))
 
@@ -114,7 +116,7 @@ def _run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
 # --- derivatives of loops --------------------------------------------------------------------
 
 
-def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
+def _pull(op: Primitive, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     lean, loop, y = _kept(op, loop, y, operands)
     moved = {i: x for i, x in enumerate(g.values) if x is not None}
@@ -124,7 +126,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     return [*map(_taken_out(whole, back.places), range(len(operands)))]
 
 
-def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
+def _push(op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
     """The tangents of its results."""
     lean, loop, y = _kept(op, loop, y, operands)
     n, n_all = loop.first_kept, len(loop.body.outputs)
@@ -302,7 +304,7 @@ def _worth_keeping(body: Code, n_captured: int) -> list[Ref]:
     ]
 
 
-def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
+def _kept(op: Primitive, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
     """Whether a loop is lean; and one that keeps what derivatives need, with its results."""
     if loop.moving:
         return False, loop, y
@@ -313,7 +315,7 @@ def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool,
 # --- batches of loops ------------------------------------------------------------------------
 
 
-def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
+def _batch(op: Primitive, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     """A loop for all examples, which ends when all have ended."""
     n = batch_size(batched, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
@@ -382,7 +384,7 @@ def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     return closed([np.array(x) for x in results])
 
 
-def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
+def _pull_branch(op: Primitive, g: Parts, y: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
     n = len(operands) - 1
     seeds = {n + i: x for i, x in enumerate(g.values) if x is not None}
@@ -392,7 +394,7 @@ def _pull_branch(op: Rules, g: Parts, y: Any, *operands: Any, branch: Branch) ->
 
 
 def _push_branch(
-    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, branch: Branch
+    op: Primitive, tangents: Mapping[int, Any], y: Any, *operands: Any, branch: Branch
 ) -> Parts:
     """The tangents of the chosen program's results."""
     n, outputs = len(operands) - 1, branch.on_true.outputs
@@ -408,7 +410,7 @@ def _derived(branch: Branch, is_backward: bool, moved: list[int], wanted: list[i
     return Branch(*[from_these(x, inputs_at(range(len(x.inputs))), x.outputs) for x in codes])
 
 
-def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -> Any:
+def _batch_branch(op: Primitive, batched: Batched, *operands: Any, branch: Branch) -> Any:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
     n, own, (pred, *rest) = batch_size(batched, operands), batched[1:], operands
     codes = [code_for_all(x, own, n, [True] * len(x.outputs)) for x in branch.bodies.values()]
@@ -425,9 +427,9 @@ def _batch_branch(op: Rules, batched: Batched, *operands: Any, branch: Branch) -
 # --- the ops ---------------------------------------------------------------------------------
 
 
-def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) -> Rules:
+def _op(name: str, kind: str, forward: Any, pull: Any, push: Any, batch: Any) -> Primitive:
     """An op whose option, of this name, is a `Loop` or a `Branch`."""
-    op: Rules = Rules(
+    op: Primitive = Primitive(
         name,
         forward,
         Joint(lambda *args, **held: pull(op, *args, **held)),

@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import OPS
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, power, subtract
 from tapegrad.ops.product import matmul
@@ -31,7 +31,7 @@ from tapegrad.program.builder import Builder, Form
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import Improvement, rule
 
-_OPERATORS: Mapping[type, Rules] = {
+_OPERATORS: Mapping[type, Primitive] = {
     ast.Add: add,
     ast.Sub: subtract,
     ast.Mult: multiply,
@@ -53,7 +53,7 @@ def orders(op: Any, operands: Sequence[Any]) -> tuple[Sequence[Any], ...]:
 class Part:
     """A part of a pattern: an op of parts, a number, or anything, with or without a name."""
 
-    op: Rules | None = None
+    op: Primitive | None = None
     parts: tuple[Part, ...] = ()
     number: float | None = None
     name: str = ""
@@ -232,7 +232,7 @@ def _part(node: ast.expr) -> Part:
         return attrs.evolve(_part(node.value), name=node.target.id)
     if isinstance(getattr(node, "operand", node), ast.Constant):
         return Part(number=ast.literal_eval(node))
-    op: Rules | None
+    op: Primitive | None
     parts = [x for x in ast.iter_child_nodes(node) if isinstance(x, ast.expr)]
     if isinstance(node, ast.Call):
         if node.keywords:
@@ -260,7 +260,7 @@ def _is_number(x: Any, number: float) -> bool:
     return bool(x == number) and (number != 0 or math.copysign(1, x) == math.copysign(1, number))
 
 
-def parted(builder: Builder, instruction: Instruction, op: Rules) -> tuple[Any, Any]:
+def parted(builder: Builder, instruction: Instruction, op: Primitive) -> tuple[Any, Any]:
     """Of two operands the other one, and the instruction of an op that makes the one, or None."""
     for x, y in orders(instruction.op, instruction.operands):
         if (source := builder.source(y, op)) is not None:

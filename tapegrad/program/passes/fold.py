@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Rules
-from tapegrad.core.sweep import SEED
+from tapegrad.core.primitive import Primitive
 from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import silently
 from tapegrad.ops.indexing import getitem
@@ -28,6 +27,7 @@ from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.layout import axes_of
 from tapegrad.program.passes.algebra import applied, lines, splat, table
 from tapegrad.program.program import rule
+from tapegrad.transforms.reverse import SEED
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ def _may_fold(form: Form) -> bool:
 @lru_cache(1 << 10)
 def _are_known(form: Form) -> bool:
     """Whether all operands of a form are numbers and constants."""
-    return not any(isinstance(x, Rules) or x == "input" for x in form[1:])
+    return not any(isinstance(x, Primitive) or x == "input" for x in form[1:])
 
 
 @rule(complex=True, where=_may_fold)
@@ -150,4 +150,4 @@ ALGEBRA = lines("""
 """)
 
 _fitting = table(ALGEBRA)
-_FURTHER: Mapping[Rules, Visit] = {transpose: _transpose, concatenate: _joined}
+_FURTHER: Mapping[Primitive, Visit] = {transpose: _transpose, concatenate: _joined}

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
@@ -22,7 +22,7 @@ from tapegrad.program.control.ops import COND, LOOPS
 from tapegrad.program.ir import Instruction, Ref, inputs_at, needed
 from tapegrad.program.program import Improvement, improved, rule
 
-_NESTED: frozenset[Rules] = LOOPS | {COND}
+_NESTED: frozenset[Primitive] = LOOPS | {COND}
 
 
 @Improvement

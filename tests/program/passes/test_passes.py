@@ -177,7 +177,7 @@ def two_segments(values, w, i, j):
 
 
 def two_options(x):
-    op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, of: x + of[0].sum())
+    op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, *, of: x + of[0].sum())
     second = np.zeros(3000)
     second[1500] = 1.0
     return op(x, of=(np.zeros(3000),)) + op(x, of=(second,))
