@@ -24,7 +24,6 @@ from tapegrad import tree as tree
 from tapegrad.arraylike.tensor import Tensor as Tensor
 from tapegrad.core.op import Op as Op
 from tapegrad.core.recording import record as record
-from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
@@ -35,6 +34,7 @@ from tapegrad.explain import asked as _asked  # noqa: F401, puts methods on Tape
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad
+from tapegrad.transforms.reverse import reverse_sweep as reverse_sweep
 from tapegrad.tree.ownership import keep_freed_memory as _keep_freed_memory
 
 if _typing.TYPE_CHECKING:

@@ -36,6 +36,8 @@ R = TypeVar("R")
 FilePath: TypeAlias = "str | os.PathLike[str]"
 
 _METADATA = "metadata.json"
+_SAFETENSORS = ".safetensors"
+_MOST_HEADER = 100_000_000  # bytes, by the format of safetensors
 _MOST_METADATA = 1 << 24  # bytes
 _MOST_PATH = (1 << 16) - 1 - len(".npy")  # bytes
 
@@ -48,8 +50,8 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     Parameters
     ----------
     path
-        The file; it is replaced if there is one. If it ends in ``.safetensors``, it is
-        written by the package of that name.
+        The file; it is replaced if there is one. If its name ends in ``.safetensors``, the package
+        of that name writes it. ``.npz`` is appended to a name that ends in neither, as in NumPy.
     tree
         A tree of arrays and numbers, such as a dict of parameters, optimizer state and key.
     **metadata
@@ -187,14 +189,14 @@ def _opened(path: FilePath, use: Callable[[Reader, Reader], R]) -> R:
     """The result of a function of two that read a file: its arrays by name, and its metadata."""
     package = _package(path)
 
-    def read(file: Any) -> R:
+    def read(name: str, file: Any) -> R:
         if package is None:
             with zipfile.ZipFile(file) as archive:
                 return use(
                     lambda: entries_of(archive, _METADATA),
                     lambda: text_of(archive, _METADATA, _MOST_METADATA),
                 )
-        with package.safe_open(named(path), framework="np") as opened:
+        with package.safe_open(name, framework="np") as opened:
             return use(
                 lambda: {name: _safetensors_entry(opened, name) for name in opened.keys()},  # noqa: SIM118
                 lambda: (opened.metadata() or {}).get("json", "{}"),
@@ -205,7 +207,7 @@ def _opened(path: FilePath, use: Callable[[Reader, Reader], R]) -> R:
 
 def _package(path: FilePath) -> Any:
     """The package that writes and reads a file; None for a zip."""
-    if not named(path).endswith(".safetensors"):
+    if not named(path).endswith(_SAFETENSORS):
         return None
     try:
         import safetensors.numpy
@@ -341,30 +343,61 @@ def named(path: FilePath) -> str:
 # --- reading ------------------------------------------------------------------------------
 
 
-def guarded(path: FilePath, read: Callable[[Any], R], writer: str) -> R:
+def guarded(path: FilePath, read: Callable[[str, Any], R], writer: str) -> R:
     """The result of `read` on a file, or one error that names the file.
 
     Parameters
     ----------
     path
-        The file.
+        The file, with or without the ``.npz`` that writing may have appended.
     read
-        A function of the open file.
+        A function of the file's name and of the open file.
     writer
         The name in messages of what writes such files.
     """
-    path = named(path)
+    name = named(path)
+    path = with_suffix(name) if os.path.exists(with_suffix(name)) else name
     with open(path, "rb") as file:
         try:
-            return read(file)
+            return read(path, file)
         except FileError as error:
             raise FileError(f"{path}: {error}") from None
         # a hostile file can raise anything: MemoryError, RecursionError, struct.error, ...
         except Exception as error:
+            if is_cut_short(file):
+                raise FileError(
+                    f"{path} is damaged: it is cut short, as by a copy or a download that was "
+                    "interrupted; copy it again"
+                ) from error
             raise FileError(
                 f"{path} is damaged, or was not written by {writer}: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def with_suffix(name: str) -> str:
+    """The name under which a file is written: ``.npz`` is appended if no known suffix is there."""
+    return name if name.endswith((".npz", _SAFETENSORS)) else f"{name}.npz"
+
+
+def is_cut_short(file: Any) -> bool:
+    """Whether a file begins as a zip or a safetensors file does, and lacks its end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(8)
+    if start.startswith(b"PK\3\4"[:size]):
+        return not zipfile.is_zipfile(file)
+    # the format: eight bytes for the length of a header in JSON, the header, the numbers
+    header_size = int.from_bytes(start, "little")
+    if not file.name.endswith(_SAFETENSORS) or header_size > _MOST_HEADER:
+        return False
+    if size < 8 + header_size:
+        return True
+    with contextlib.suppress(Exception):
+        header = json.loads(file.read(header_size))
+        ends = [x["data_offsets"][1] for key, x in header.items() if key != "__metadata__"]
+        return bool(size < 8 + header_size + max(ends, default=0))
+    return False
 
 
 def entries_of(archive: zipfile.ZipFile, text: str) -> dict[str, Entry]:
@@ -432,7 +465,7 @@ def write(path: FilePath, name: str, text: str, arrays: Mapping[str, Array]) -> 
 
 def replace(path: FilePath, write: Callable[[Any], Any]) -> None:
     """Write a new file next to the old one, and replace that once all of it is on disk."""
-    target = os.path.realpath(named(path))
+    target = os.path.realpath(with_suffix(named(path)))
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(beside, "xb") as file:

@@ -182,12 +182,35 @@ def refused(path: Path, like: Any = LIKE) -> str:
     return message_of(tg.FileError, lambda: tg.load(path, like), str(path))
 
 
-def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
+def test_the_message_for_a_file_cut_anywhere_says_that_it_is_cut_short(file: Path) -> None:
     tg.save(file, LIKE, note="x")
     whole = file.read_bytes()
-    for n in range(0, len(whole), 7):
+    for n in [*range(0, len(whole), 7), len(whole) - 1]:
         file.write_bytes(whole[:n])
-        refused(file)
+        assert "cut short" in refused(file)
+    file.write_bytes(whole + b"\0" * 100_000)
+    with contextlib.suppress(tg.FileError):
+        tg.load(file, LIKE)
+    file.write_bytes(b"some text" * 20)
+    assert "cut short" not in refused(file)
+
+
+@pytest.mark.parametrize("name", ["model", "model.v1", "model.npz", "model.npy"])
+def test_a_file_has_the_name_that_numpy_gives_it(tmp_path: Path, name: str) -> None:
+    for folder in ("ours", "numpys"):
+        (tmp_path / folder).mkdir()
+    tg.save(tmp_path / "ours" / name, LIKE, note="x")
+    np.savez(tmp_path / "numpys" / name, **LIKE)
+    files = [os.listdir(tmp_path / folder) for folder in ("ours", "numpys")]
+    assert files[0] == files[1]
+    for path in (tmp_path / "ours" / name, tmp_path / "ours" / files[0][0]):
+        assert same(tg.load(path, LIKE), LIKE)
+        assert tg.load_metadata(path) == {"note": "x"}
+    # a file without the suffix, as older versions wrote it, is read where no newer one is beside it
+    os.rename(tmp_path / "ours" / files[0][0], tmp_path / "ours" / "older")
+    assert same(tg.load(tmp_path / "ours" / "older", LIKE), LIKE)
+    tg.save(tmp_path / "ours" / "older", {**LIKE, "b": np.ones(4)})
+    assert tg.load(tmp_path / "ours" / "older", LIKE)["b"].all()
 
 
 @given(st.data())

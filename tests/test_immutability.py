@@ -53,7 +53,7 @@ MEMORY: dict[str, Any] = {
 
 
 @tg.custom_op(vjps=(lambda g, y, x, scale: g * scale["by"][0],))
-def scaled(x, scale):
+def scaled(x, *, scale):
     return x * scale["by"][0]
 
 
@@ -175,7 +175,7 @@ class Hashed(Settings):
 
 def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
     op = tg.custom_op(vjps=(lambda g, y, x, settings: g * settings.by,))(
-        lambda x, settings: x * settings.by
+        lambda x, *, settings: x * settings.by
     )
     fn = tg.custom_vjp(lambda g, y, x, settings: (g * settings.by, None))(
         lambda x, settings: x * settings.by
@@ -266,7 +266,7 @@ def _of_a_custom_op(a, seen):
         return g * scale["by"][0]
 
     @tg.custom_op(vjps=(rule,))
-    def op(x, scale):
+    def op(x, *, scale):
         seen.extend([x, scale["by"][0]])
         return x * scale["by"][0]
 

@@ -573,7 +573,7 @@ def test_two_functions_of_one_name_are_told_apart_by_their_lines():
 
 # --- ops and rules of the user's -----------------------------------------------------------
 
-SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, k: x * k)
+SCALE = tg.custom_op(vjps=(lambda g, y, x, k: g * k,), name="scale")(lambda x, *, k: x * k)
 
 
 def fails(x: Any) -> Any:
@@ -606,7 +606,7 @@ CUSTOM: list[Refusal] = [
     *[
         (TypeError, call, "scale: k is an option|t.value")
         for call in (
-            lambda: tg.grad(lambda k: tg.sum(SCALE(V, k)))(2.0),
+            lambda: tg.grad(lambda k: tg.sum(SCALE(V, k=k)))(2.0),
             lambda: TAPE.write(SCALE, Y, k=Y),
         )
     ],
@@ -642,7 +642,7 @@ CUSTOM: list[Refusal] = [
 
 def test_an_op_or_a_rule_of_the_users_says_what_does_not_fit():
     check_refusals(CUSTOM)
-    slope = tg.grad(lambda x: tg.sum(SCALE(x, x[0].value)))(np.full(3, 2.0))
+    slope = tg.grad(lambda x: tg.sum(SCALE(x, k=x[0].value)))(np.full(3, 2.0))
     np.testing.assert_array_equal(slope, np.full(3, 2.0))
 
 
@@ -701,6 +701,17 @@ def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(contro
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)
     assert "w" in lines[1]
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
+def test_control_characters_in_a_name_are_escaped_in_every_text(control):
+    name = f"w{control}"
+    _, x = tg.Tape().parameter(1.0, name=name)
+    summary = str(tg.tree.summary({name: np.ones(2)}))
+    for text in (repr(x), x._repr_html_(), *summary.splitlines()):
+        assert text.isprintable()
+    assert f"{x!r}".count("w") == 1
+    assert len(summary.splitlines()) == 3
 
 
 # --- remedies that are tried --------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.arraylike.table import complete
-from tapegrad.core.rules import EachOperand, Joint
+from tapegrad.core.primitive import EachOperand, Joint
 from tapegrad.declare import OPS, declaration
 from tapegrad.domain import REAL
 
@@ -119,8 +119,9 @@ def attribute(path: str) -> Any:
 
 def as_called(function: Any) -> Any:
     """The function whose parameters are those that a user passes."""
-    general, read = (getattr(function, name, None) for name in ("general", "read"))
-    return inspect.unwrap(general or read or function)
+    if isinstance(function, tg.Op):
+        function = function.general or function.signature.read or function
+    return inspect.unwrap(function)
 
 
 def signature(function: Callable[..., Any]) -> str:
@@ -140,7 +141,7 @@ def operands(op: tg.Op[Any]) -> str:
     if isinstance(op.vjps, EachOperand):
         have = op.signature.names[: 1 if op.vjps.last is None else op.vjps.last + 1]
     elif isinstance(op.vjps, Joint):  # of arrays in a sequence, or of each operand
-        have = op.signature.names[: 1 if op.read else None]
+        have = op.signature.names[: 1 if op.signature.read else None]
     else:
         rules = op.vjps if isinstance(op.vjps, tuple) else ()
         names = inspect.signature(op.declared).parameters
@@ -161,7 +162,7 @@ def parts(op: Callable[..., Any]) -> str:
 def batches() -> dict[str, str]:
     """The ops that a batch takes one by one, and those that it cannot take."""
     without = {op for op in OPS.values() if op.batch is None}
-    refused = {op for op in without if op.read is not None}
+    refused = {op for op in without if op.signature.read is not None}
     return {
         name: ", ".join(sorted(code(op.name) for op in ops))
         for name, ops in {"loops": without - refused, "refused": refused}.items()

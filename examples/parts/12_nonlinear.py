@@ -100,6 +100,26 @@ for _ in range(10):
 print(np.round(losses, 8))
 
 # %% [markdown]
+# ## A dead ReLU
+#
+# `relu(h)` is 0 where `h` is 0 or less, and passes nothing back there. If `h` is 0 or less for
+# every example, the unit has no gradient, so no step moves it: it is dead. Nothing raises an
+# error; the loss stays where it is. `tg.why_zero` names the record:
+
+
+# %%
+def loss_of_unit(unit):
+    h = x @ unit["w"] + unit["b"]
+    return tg.nn.mse_loss(tg.relu(h), y)
+
+
+dead = {"w": np.full((2, 1), 0.5), "b": np.float64(-2.0)}
+for path, reason in tg.why_zero(loss_of_unit, dead).items():
+    print(path, "-", reason)
+revived = {**dead, "b": np.float64(0.25)}
+print(tg.why_zero(loss_of_unit, revived), tg.grad(loss_of_unit)(revived))
+
+# %% [markdown]
 # ## Your guess
 #
 # The derivative of the sigmoid is easiest to write with its *output* `y`. Write its VJP
@@ -115,6 +135,8 @@ FIGURES += [0.15515294, 0.10423398, 0.07571169, 0.05837623, 0.04700013]
 assert np.round(losses, 8).tolist() == FIGURES
 assert np.array_equal(tg.sigmoid(far), [0, 0.5, 1])
 assert parted.a.op is tg.exp
+assert list(tg.why_zero(loss_of_unit, dead)) == ["unit.w", "unit.b"]
+assert tg.why_zero(loss_of_unit, revived) == {}
 tg.testing.check_grads(
     tg.custom_op(vjps=(lambda g, y, x: g * (1 - y**2),))(np.tanh), (np.array([-2.0, 0.0, 0.5]),)
 )

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.arraylike.table import remedy
 from tapegrad.errors import TraceError
 from tapegrad.errors.lines import called_from, users_line
-from tapegrad.errors.words import in_html
+from tapegrad.errors.words import in_html, printable
 from tapegrad.tree.ownership import readonly_array, readonly_view
 from tapegrad.tree.structure import is_record
 from tapegrad.types import Array
@@ -76,7 +76,7 @@ class Reading:
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
         else:
             text = str(self._primal)
-        name = f", {self.name}" if self.name else ""
+        name = f", {printable(self.name)}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
     def _repr_html_(self: Any) -> str:
@@ -160,11 +160,11 @@ class Reading:
         if self.origin.compiling:
             name, instead = remedy("of_unknown", what, self)
             raise TraceError(
-                f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
+                f"{name} while {self.origin.activity} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{instead}"
             )
-        if note := getattr(self.origin.place, "note_read", None):
-            note(self)
+        if self.origin.note_read is not None:
+            self.origin.note_read(self)
         primal = self._primal
         if type(primal) is not np.ndarray or primal.base is None:
             return readonly_array(primal)

@@ -411,7 +411,7 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
         library = _of_library(through)
     if code:
         is_number = name.rpartition(".")[2] in _CONVERSIONS
-        outside = f", or {_OUTSIDE[t.origin.doing]}" if is_number else ""
+        outside = f", or {_OUTSIDE[t.origin.activity]}" if is_number else ""
         return name, f"{_at()}; write {code}{outside}"
     if library:
         return name, f"{users_line()}; {library}"
@@ -420,7 +420,7 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
 
 def _of_asking(what: str, t: Any) -> str:
     """The remedy by what asks for the value, and by the arguments that it depends on."""
-    doing, source = t.origin.doing, ""
+    doing, source = t.origin.activity, ""
     arguments = _arguments(t, "iub") if doing in _STATIC else []
     static = f"{_apart(doing, arguments)}, {_STATIC[doing]}" if arguments else ""
     if what == _INDEXING:
@@ -519,7 +519,7 @@ def _arguments(t: Any, kinds: str) -> list[str]:
             continue
         seen.add(id(x))
         if x.op.name == "parameter" and x.name:
-            if x.dtype.kind not in kinds or (x.shape and x.origin.doing == "compiling"):
+            if x.dtype.kind not in kinds or (x.shape and x.origin.activity == "compiling"):
                 return []
             names.append(x.name)
         left += x._operands

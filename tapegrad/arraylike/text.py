@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.rules import Parts
-from tapegrad.errors.words import MOST_LINES, columns, escaped, short
+from tapegrad.core.primitive import Parts
+from tapegrad.errors.words import MOST_LINES, columns, escaped, printable, short
 
 # notebooks have rules of their own for cells
 _RULES = "text-align: left !important; white-space: nowrap"
@@ -94,11 +94,6 @@ def readable(record: Any, x: Any) -> Any:
 def titled(record: Any) -> str:
     """A record's name in text, or its op's."""
     return printable(record.name or record.op.name)
-
-
-def printable(name: str) -> str:
-    """A name in which control characters are escaped."""
-    return "".join([c if c.isprintable() else repr(c)[1:-1] for c in name])
 
 
 def operand(x: Any) -> str:

@@ -240,6 +240,7 @@ class WarnsAtUsersLine:
     __slots__ = ()
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         call = vars(cls).get("__call__")
         # attrs builds a class again for its slots
         if call is not None and not hasattr(call, "__wrapped__"):
@@ -261,7 +262,7 @@ def at_record(record: Any, fn: Callable[..., R], *args: Any) -> R:
 
     Where lines were asked for, a sweep has the line of its call.
     """
-    return fn(*args) if record.origin.lines else at_place(record.place, fn, *args)
+    return fn(*args) if record.origin.has_lines else at_place(record.place, fn, *args)
 
 
 def at_place(place: Place | None, fn: Callable[..., R], *args: Any) -> R:

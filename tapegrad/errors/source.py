@@ -34,7 +34,10 @@ def users_code() -> list[ast.AST]:
         return []  # so with python -X no_debug_ranges
     for source in (_block(lines, code, line, end_line), "".join(lines)):
         if nodes := _nodes(source, (line, column), (end_line, end_column)):
-            return nodes
+            # from Python 3.14 on, a loop stands for any() and all() of a generator expression, at
+            # the place of the name
+            is_callee = len(nodes) > 1 and getattr(nodes[1], "func", None) is nodes[0]
+            return nodes[1:] if is_callee else nodes
     return []
 
 

@@ -27,6 +27,15 @@ def got(x: Any) -> str:
 _MOST_BITS = 2000
 
 
+def printable(text: str) -> str:
+    """A text in which control characters are escaped."""
+    return (
+        text
+        if text.isprintable()
+        else "".join([c if c.isprintable() else repr(c)[1:-1] for c in text])
+    )
+
+
 def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
     """The text of a value, by `repr` or another function; a huge int in hexadecimal.
 

@@ -15,11 +15,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.sweep import conjugated
 from tapegrad.declare.abstract import silently
 from tapegrad.errors.functions import check_callable, label
 from tapegrad.errors.words import a_kind
 from tapegrad.transforms.products import vjp
+from tapegrad.tree.cotangents import conjugate_cotangent
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.ownership import readonly_view
 from tapegrad.tree.structure import replace_leaves
@@ -312,8 +312,8 @@ def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
             weights: list[Any] = [None] * len(results)
             for i, c in zip(floating, floating_cotangents, strict=True):
                 # JAX's cotangents are the conjugates of ours
-                weights[i] = conjugated(np.asarray(c))
-            return cast([conjugated(np.asarray(c)) for c in pull(weights)], shapes)
+                weights[i] = conjugate_cotangent(np.asarray(c))
+            return cast([conjugate_cotangent(np.asarray(c)) for c in pull(weights)], shapes)
 
         slopes = iter(back(pull, tuple(shapes), xs, [cotangents[i] for i in floating]))
         none = library.dtypes.float0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -304,6 +305,11 @@ def _digest(content: bytes) -> bytes:
 # --- errors -------------------------------------------------------------------------------
 
 
+# Seconds between a rank's message and its abort: mpiexec drops what it has not yet read from
+# the ranks when one of them aborts.
+_PRINTING = 0.5
+
+
 @contextlib.contextmanager
 def together(comm: Any) -> Iterator[None]:
     """A block that ends all ranks when it fails on one, instead of leaving the others waiting.
@@ -337,6 +343,7 @@ def together(comm: Any) -> Iterator[None]:
             # in one piece, so that the lines of several ranks do not mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{reason.rstrip()}\n")
             sys.stderr.flush()
+        time.sleep(_PRINTING)
         status = code if isinstance(code, int) else 1
         comm.Abort(status)
         # in case it returns before this rank has ended

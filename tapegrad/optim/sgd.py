@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.broadcasting import FLOAT64
 from tapegrad.optim.base import Optimizer, below_one, is_zero, plain, within
+from tapegrad.tree.cotangents import FLOAT64
 from tapegrad.tree.ownership import readonly_array
 from tapegrad.tree.structure import immutable
 

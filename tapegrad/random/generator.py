@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapegrad.core.forward import by_transposing
+from tapegrad.core.forward import transposed_jvp
 from tapegrad.core.op import Op
 from tapegrad.declare.abstract import stand_in
 from tapegrad.declare.signature import Signature
@@ -36,7 +36,7 @@ def _drawing(
         called = name or forward.__name__
         signature = Signature.of(forward, called, n_operands)
         return Op(
-            called, forward, rules, by_transposing, declared=forward, like=like, signature=signature
+            called, forward, rules, transposed_jvp, declared=forward, like=like, signature=signature
         )
 
     return declare

@@ -15,12 +15,12 @@ from tapegrad import domain as domains
 from tapegrad import tree
 from tapegrad.core.op import Op
 from tapegrad.core.recording import record
-from tapegrad.core.sweep import reverse_sweep
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.errors.functions import label
 from tapegrad.testing.choices import Sampled, clear_numbers
+from tapegrad.transforms.reverse import reverse_sweep
 from tapegrad.tree.numbers import is_floating
 from tapegrad.tree.structure import replace_leaves
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -156,6 +157,10 @@ _JUMP = 1e-3  # a larger relative change, as the inputs round, is not due to rou
 _CELLS = 8  # this number of slopes next to a point shows that it is smooth there
 _SCALES = 6  # this number of sizes of steps between the input's own and the usual ones are tried
 _CLOSEST = 2.0**-12  # the smallest of them, in units of the input
+_DISTANCES = (3e-2, 1e-2, 1e-3, 1e-4)  # between the points whose slopes show noise
+_ORDER = 5  # the order of the differences of slopes that show noise
+_NOISES = 32  # the largest error of a slope, in standard deviations of the noise
+_EXCUSED = 2e-5  # the largest relative error that the noise excuses
 _HIDDEN = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
 
 
@@ -503,6 +508,44 @@ class Comparison:
                 numeric, error = np.where(better, slope, numeric), np.where(better, doubt, error)
                 right = np.where(better, ~recheck.wrong, right)
         return bool(right.all())
+
+    def with_measured_noise(self, support: Array, finding: Finding) -> Finding:
+        """Return a finding whose error includes the noise of the slopes at points close by.
+
+        A solver that chooses its steps, for instance, returns a function that jumps by its
+        tolerance where the choice changes. Between two jumps it is smooth, but its slope is off,
+        which no differences at the point show. The noise excuses small errors alone.
+        """
+        with np.errstate(all="ignore"):
+            noise = _NOISES * self.noise_of_slopes(support)[finding.rows]
+        off = np.abs(finding.analytic - finding.numeric)
+        small = _EXCUSED * np.maximum(np.abs(finding.analytic), np.abs(finding.numeric))
+        error = np.maximum(finding.error, np.minimum(noise, small))
+        return attrs.evolve(finding, error=error, wrong=finding.wrong & ~(off <= error))
+
+    def noise_of_slopes(self, support: Array) -> Array:
+        """The noise of each row's slopes along a direction, from their differences of high order.
+
+        These vanish for slopes of a smooth function, and have changing signs for noise (Moré and
+        Wild, Estimating Computational Noise, SIAM J. Sci. Comput. 33, 2011). The distances between
+        points vary, since noise may be of any length.
+        """
+        h, direction = float(self.problem.steps.first[1]), self.direction(support)
+        noises = []
+        for distance in _DISTANCES:
+            points = [self.x + j * distance * direction for j in range(-_CELLS, _CELLS + 1)]
+            slopes = [
+                self.evaluate(x + h * direction) - self.evaluate(x - h * direction) for x in points
+            ]
+            differences = np.diff(self.weighed(np.array(slopes)) / (2 * h), _ORDER, axis=0)
+            changes = np.sum(differences[1:] * differences[:-1] < 0, axis=0)
+            # the median of noise of a standard deviation of 1, and the sum of squared binomials
+            typical = np.median(np.abs(differences), axis=0) / (
+                0.6745 * math.comb(2 * _ORDER, _ORDER) ** 0.5
+            )
+            is_noise = np.isfinite(typical) & (changes >= (len(differences) - 1) / 2)
+            noises.append(np.where(is_noise, typical, 0))
+        return np.asarray(np.max(noises, axis=0))
 
     def supports(self) -> list[Array]:
         """The first directions to try, each as the indices of the inputs that move."""

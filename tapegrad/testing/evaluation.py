@@ -32,7 +32,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts, is_elementwise
 from tapegrad.ops.arithmetic import add, multiply, negative, square
 from tapegrad.ops.reduction import sum as sum_
@@ -44,14 +44,14 @@ from tapegrad.types import Array
 _MOST_STEPS = 1000
 
 # what rounding does to an op's result: a function of the op, the operands, the options, the result
-Rounding = Callable[[Rules, Sequence[Any], Any, Any], Any]
+Rounding = Callable[[Primitive, Sequence[Any], Any, Any], Any]
 
 
 class EndlessError(Exception):
     """A loop whose length depends on a value did not end."""
 
 
-def _as_it_is(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+def _as_it_is(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
     return result
 
 
@@ -122,13 +122,13 @@ def _result(instruction: Instruction, values: list[Any], rounding: Rounding) -> 
     return Parts(tuple([rounding(_giving(op, k), values, options, x) for k, x in each]))
 
 
-def _giving(op: Rules, k: int) -> Rules:
+def _giving(op: Primitive, k: int) -> Primitive:
     """An op that gives one of the several results of another."""
 
     def forward(*operands: Any, **options: Any) -> Any:
         return op.forward(*operands, **options).values[k]
 
-    return Rules(op.name, forward, (), op.jvp)
+    return Primitive(op.name, forward, (), op.jvp)
 
 
 def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
@@ -161,7 +161,7 @@ def _looped(loop: Loop, operands: list[Any], rounding: Rounding) -> Parts:
 
 
 # gives what a loop has added up
-_SUMMED = Rules("summed", np.asarray, (), add.jvp)
+_SUMMED = Primitive("summed", np.asarray, (), add.jvp)
 
 
 def _added(loop: Loop) -> dict[int, Any]:
@@ -200,7 +200,7 @@ class Terms:
     units: Any
 
     @classmethod
-    def of(cls, op: Rules, operands: Sequence[Any], options: Any, dtype: Any) -> Terms | None:
+    def of(cls, op: Primitive, operands: Sequence[Any], options: Any, dtype: Any) -> Terms | None:
         """Those of an op that adds; None if it refuses the sizes."""
         wide = _wider(dtype)
         values = [_widened(x, dtype, wide) for x in operands]
@@ -224,7 +224,7 @@ class Terms:
         """Those of the sum of both."""
         return Terms(self.size + other.size, self.units + other.units)
 
-    def moved(self, op: Rules, rest: Sequence[Any], options: Any) -> Terms:
+    def moved(self, op: Primitive, rest: Sequence[Any], options: Any) -> Terms:
         """Those of the same sums, or of sums of them, after an op of one operand."""
         return Terms(*[op.forward(x, *rest, **options) for x in (self.size, self.units)])
 
@@ -307,7 +307,7 @@ class Rounded:
     seed: int
     terms: Terms | None = None
 
-    def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+    def __call__(self, op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
         """The result, off where it was rounded."""
         if not _is_floating(result):
             return result
@@ -351,7 +351,7 @@ class Rounded:
         return _like(result, np.where(exact, parts, moved))
 
 
-def _is_exact(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+def _is_exact(op: Primitive, operands: Sequence[Any], options: Any, result: Any) -> Any:
     """Where a result, or each part of a complex one, is what the wider dtype gives."""
     dtype = np.finfo(np.result_type(result)).dtype
     wide = _wider(dtype)

@@ -130,7 +130,9 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         elif wrong and not comparison.is_right_closer(support, finding):
             narrowed = comparison.sharpened(support, finding)
             if narrowed is not None:
-                raise AssertionError(_message(*narrowed, int(support[0])))
+                single, finding = narrowed[0], narrowed[0].with_measured_noise(support, narrowed[1])
+                if finding.wrong.any():
+                    raise AssertionError(_message(single, finding, int(support[0])))
     return comparison
 
 

@@ -332,6 +332,7 @@ def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
         ("min(x)", "tg.min(x)"),
         ("sorted(x)", "tg.sort(x)"),
         ("any(a > 0.5 for a in x)", "tg.any([a > 0.5 for a in x])"),
+        ("all(a > 0.5 for a in x)", "tg.all([a > 0.5 for a in x])"),
         ("all([x[0] > 0, x[1] < 0])", "tg.all([x[0] > 0, x[1] < 0])"),
         ("x[int(x[0])]", "x[x[0].astype(int)]"),
         ("np.cos(X)[int(x[0])]", "tg.getitem(np.cos(X), x[0].astype(int))"),

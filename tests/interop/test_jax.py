@@ -22,11 +22,11 @@ from tapegrad.testing import programs
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from tapegrad.core.sweep import SEED  # noqa: E402
 from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.interop.jax.run import has_form  # noqa: E402
 from tapegrad.interop.jax.table import TABLE  # noqa: E402
 from tapegrad.program.naming import DRAWS  # noqa: E402
+from tapegrad.transforms.reverse import SEED  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -28,7 +28,7 @@ console.error = (...words) => errors.push(words.join(" "));
 
 SCRIPT = """<script>
 const brief = (cell) => (cell.querySelector("summary") ?? cell).textContent;
-const state = () => [...document.querySelectorAll("#mapping tbody tr")].map((row) => brief(row.lastElementChild));
+const state = () => [...document.querySelectorAll("#mapping tbody tr")].map((row) => brief(row.children[1]));
 const cotangents = () => [...document.querySelectorAll("#tape td.cotangent")].map(brief);
 const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 const answers = () => [...document.querySelectorAll("#answers input")];

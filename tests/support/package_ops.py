@@ -6,7 +6,7 @@ from functools import cache
 from types import ModuleType
 
 import tapegrad as tg
-from tapegrad.core.rules import Rules
+from tapegrad.core.primitive import Primitive
 
 
 def package_modules() -> list[ModuleType]:
@@ -23,8 +23,10 @@ def package_modules() -> list[ModuleType]:
 
 
 @cache
-def package_ops() -> tuple[Rules, ...]:
+def package_ops() -> tuple[Primitive, ...]:
     """The ops, each once, with those that take the place of one for complex operands."""
     held = [x for module in package_modules() for x in vars(module).values()]
-    ops = [x for x in held if isinstance(x, Rules)]
-    return tuple(dict.fromkeys([*ops, *[x.complex for x in ops if isinstance(x.complex, Rules)]]))
+    ops = [x for x in held if isinstance(x, Primitive)]
+    return tuple(
+        dict.fromkeys([*ops, *[x.complex for x in ops if isinstance(x.complex, Primitive)]])
+    )

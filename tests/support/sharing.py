@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import facts
 from tapegrad.program.control.loop import codes_in
 from tapegrad.program.entry import read
@@ -36,7 +36,7 @@ SHORT = tuple(x for x in LAYOUTS if x != "long")
 
 
 def shared(
-    op: Rules,
+    op: Primitive,
     operands: Sequence[Any],
     options: Mapping[str, Any],
     layouts: Sequence[str] = LAYOUTS,
@@ -74,18 +74,18 @@ def _layouts_of(operands: Sequence[Any], layouts: Sequence[str]) -> Iterator[lis
         ]
 
 
-def may_share(op: Rules) -> set[int]:
+def may_share(op: Primitive) -> set[int]:
     """The positions of the operands whose memory a result is declared to share."""
     return {0} if facts(op).view else set()
 
 
-def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Rules]:
+def check_sharing(fn: Callable[..., Any], args: Sequence[Any]) -> set[Primitive]:
     """Check each instruction of a function, as recorded: that what it shares is declared.
 
     Return the ops of the instructions.
     """
 
-    def check(op: Rules, operands: Any, options: Any, result: Any) -> Any:
+    def check(op: Primitive, operands: Any, options: Any, result: Any) -> Any:
         found = shared(op, operands, options, SHORT)
         assert found <= may_share(op), (op.name, found)
         return result

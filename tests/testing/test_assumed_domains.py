@@ -151,7 +151,7 @@ def test_the_widest_that_works_is_assumed_and_a_wrong_rule_is_no_reason() -> Non
 
 
 def test_where_nothing_can_be_assumed_the_domain_is_to_be_named() -> None:
-    op = tg.custom_op(vjps=(lambda g, y, x, how: g,))(lambda x, how: x)
+    op = tg.custom_op(vjps=(lambda g, y, x, how: g,))(lambda x, *, how: x)
     refusals = {
         "takes any number of operands": lambda *arrays: arrays[0],
         "takes no operands": lambda x=1.0: x,

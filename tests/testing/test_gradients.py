@@ -291,6 +291,26 @@ def test_the_rounding_of_the_inputs_is_no_false_alarm_and_excuses_no_wrong_rule(
         caught(wrong, a[:2], order=1, modes=modes)
 
 
+@pytest.mark.parametrize("k", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+def test_the_noise_of_a_solver_that_chooses_its_steps_excuses_small_errors_alone(k: float) -> None:
+    odeint = pytest.importorskip("scipy.integrate").odeint
+    times = np.array([0.0, 1.0, 3.0, 7.0])
+    # y' = -k (1 + sin(3 t) / 2) y from 1
+    integral = times + (1 - np.cos(3 * times)) / 6
+
+    def solved(k: Any) -> Any:
+        return odeint(lambda y, t: -k * y * (1 + 0.5 * np.sin(3 * t)), 1.0, times)[:, 0]
+
+    def rule(factor: float) -> Any:
+        return planted(
+            solved, lambda g, y, k: tg.sum(-g * integral * tg.exp(-k * integral)) * factor
+        )
+
+    check_grads(rule(1.0), (k,), order=1)
+    for factor in (1 + 1e-3, 0.5):
+        caught(rule(factor), k, order=1)
+
+
 # right functions at arguments of very different sizes, and the input that the wrong rule is for
 MIXED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "logarithm": (np.log, (np.array([1e-13, 1.0, 1e8]),)),

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.core import forward
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.testing import check_batched, check_compiled, check_grads, programs, sample_calls
+from tapegrad.transforms import replay
 
 same = functools.partial(alike.same, rtol=1e-12)
 
@@ -21,12 +23,33 @@ X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
 V = np.array([0.5, -1.0])
 
 
+def test_every_op_but_one_has_a_batching_rule():
+    # the number of rows of argwhere depends on the values
+    assert [name for name, op in OPS.items() if op.batch is None] == ["argwhere"]
+
+
+def has_a_loop(call):
+    """Whether examples are computed one by one: they have no axis, or each has a mask."""
+    arrays = [x for x in tg.tree.leaves(call.args) if isinstance(x, np.ndarray)]
+    return any(x.ndim == 0 or x.dtype == bool for x in arrays)
+
+
 @pytest.mark.parametrize("name", sorted(set(OPS) - {"argwhere"}))
-def test_every_op_of_a_batch_is_what_a_loop_over_the_examples_gives(name):
+def test_every_op_of_a_batch_is_what_a_loop_over_the_examples_gives(name, monkeypatch):
+    looped = []
+
+    def apply(op, operands, options):
+        if op in (replay.EACH, replay.EACH_DRAWN):
+            looped.append(options["of"].name)
+        return forward.apply(op, operands, options)
+
+    monkeypatch.setattr(replay, "apply", apply)
     for call in sample_calls(name, examples("op")):
         if any(isinstance(x, np.ndarray) for x in tg.tree.leaves(call.args)):
             with np.errstate(all="ignore"):
                 check_batched(lambda *args, call=call: OPS[name](*args, **call.kwargs), call.args)
+            assert has_a_loop(call) or not looped, call
+            looped.clear()
 
 
 # NumPy's functions that take an axis of a number, which has none

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import linear
-from tapegrad.core.rules import Parts, Rules
+from tapegrad.core.forward import linear_jvp
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.declare import declaration, facts
 from tapegrad.declare.abstract import silently
 from tapegrad.declare.custom import CUSTOM_VJP
@@ -127,10 +127,10 @@ _APART = (
 _NO_KINK = (where, updates.index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
-def _has_our_slope(op: Rules) -> bool:
+def _has_our_slope(op: Primitive) -> bool:
     """Whether an op is differentiated by tapegrad's rule, with its conventions at kinks."""
     declared = declaration(op)
-    if op in _NO_KINK or op.jvp is linear or declared is None:
+    if op in _NO_KINK or op.jvp is linear_jvp or declared is None:
         return False
     return op in _APART or bool(declared.kink)
 
@@ -153,7 +153,7 @@ class _Step:
             return branch(jax, self._run, operands, **self.instruction.options)
         if op is PART:
             return part(*operands, **self.instruction.options)
-        rules = op.rules(len(operands))
+        rules = op.vjps_for(len(operands))
         for i, x in enumerate(operands):
             # JAX may pass a gradient where tapegrad passes none
             if isinstance(x, jax.Array) and (i >= len(rules) or rules[i] is None):
@@ -275,21 +275,21 @@ _INDEXED = (
 )
 
 
-def _stays(op: Rules, x: Any) -> bool:
+def _stays(op: Primitive, x: Any) -> bool:
     """Whether an operand stays a NumPy value, as an integer exponent or a known mask does."""
     if op is power:
         return type(x) is int
     return isinstance(x, np.ndarray) and x.dtype == np.bool and op in _INDEXED
 
 
-def _lowering(op: Rules) -> Lowering | None:
+def _lowering(op: Primitive) -> Lowering | None:
     if op is CUSTOM_VJP:
         return None
     name = name_of_op(op)
     return TABLE.get(name) or TABLE.get(name.removesuffix(COMPLEX))
 
 
-def has_form(op: Rules) -> bool:
+def has_form(op: Primitive) -> bool:
     """Whether an op has a form in JAX."""
     return isinstance(op.forward, np.ufunc) or facts(op).composite or _lowering(op) is not None
 

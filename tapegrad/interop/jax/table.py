@@ -63,6 +63,10 @@ def _itself(jax: Any, out: Any, x: Any, **options: Any) -> Any:
     return x
 
 
+def _zeros_of_both(jax: Any, out: Any, x: Any, slope: Any) -> Any:
+    return jax.numpy.zeros(out.shape, out.dtype)
+
+
 # --- arithmetic -----------------------------------------------------------------------------
 
 
@@ -347,6 +351,7 @@ TABLE: Mapping[str, Lowering] = {
     **{f"scipy.{name}": _after_options(f"scipy.special.{name}") for name in _PARAMETERS_FIRST},
     "tapegrad.ops.triangular:triangular": _triangular,
     "tapegrad.scipy._options:_finite": _itself,
+    "tapegrad.scipy._distributions:zeros_with_infinite_slope": _zeros_of_both,
     "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: matrices.cholesky(
         jax, out, a, upper=not lower
     ),
