@@ -27,6 +27,10 @@ _NAMES = {
     "tg.custom_op(vjps=..., jvp=...)": "custom_jvp",
     "tg.custom_vjp(rule)": "custom_gradient defvjp",
     "tg.record(fn)(*args)": "make_jaxpr",
+    "tg.vmap(fn)": "vectorize vectorized_map",
+    "tg.sigmoid(x)": "expit",
+    "np.log(p / (1 - p))": "logit",
+    "tg.compile(fn).program(*args).save(path)": "save_program",
     "np.asarray(array)": "from_numpy",
     "tg.linearize(fn, x)[1].transpose(g)": "linear_transpose",
     "tg.concatenate(arrays)": "concat cat",
@@ -65,6 +69,18 @@ _NAMES = {
 ELSEWHERE: Mapping[str, str] = {
     "scipy": ": import tapegrad.scipy first, which needs SciPy",
     **{name: f": write {ours}" for ours, names in _NAMES.items() for name in names.split()},
+}
+# functions of trees that other libraries name after functions of arrays
+_ON_TREES: Mapping[str, str] = {
+    **{
+        name: f"tg.tree.map(np.{name.removesuffix('_like')}_like, tree)"
+        for name in ("zeros", "ones", "empty", "zeros_like", "ones_like", "empty_like")
+    },
+    **dict.fromkeys(("full", "full_like"), "tg.tree.map(lambda x: np.full_like(x, value), tree)"),
+    "stack": "tg.tree.map(lambda *leaves: tg.stack(leaves), *trees)",
+    "concatenate": "tg.tree.map(lambda *leaves: tg.concatenate(leaves), *trees)",
+    "norm": "tg.optim.global_norm(tree)",
+    "sum": "sum(np.sum(x) for x in tg.tree.leaves(tree))",
 }
 _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testing"]
 _MODULES += ["nn.initializers", "polynomial"]
@@ -113,6 +129,8 @@ def _instead(module: str, name: str) -> str:
         )
     if name in ELSEWHERE:
         return ELSEWHERE[name]
+    if module == "tree" and name in _ON_TREES:
+        return f": write {_ON_TREES[name]}"
     own = _names(module)
     # a function of arrays rather than the layer or the initializer of its name
     everywhere = import_module("tapegrad")

@@ -3,10 +3,12 @@
 import re
 from operator import attrgetter
 
+import numpy as np
 import pytest
 
 import tapegrad as tg
 from tapegrad.errors.names import _MODULES as MODULES
+from tapegrad.errors.names import _ON_TREES as ON_TREES
 from tapegrad.errors.names import ELSEWHERE
 
 
@@ -30,6 +32,81 @@ def test_names_of_other_libraries_lead_to_ours() -> None:
     assert refused("nn", "relu") == ": write tg.relu"  # the function, not the layer
     assert refused("", "zeros") == ": write np.zeros"
     assert refused("", "qwxyz") == refused("nn", "_lacking_") == ""
+
+
+# arguments of the kinds that the answers are given
+WEIGHTS = {"w": np.array([3.0, 0.0]), "b": [np.array([4.0, 0.0])]}
+ARGUMENTS = {
+    "tg": tg,
+    "np": np,
+    "fn": np.square,
+    "f": np.negative,
+    "args": (np.array([0.5, 0.25]),),
+    "x": np.array([0.5, 0.25, 0.75]),
+    "p": np.array([0.25, 0.5, 0.25]),
+    "g": np.ones(3),
+    "t": np.array([0.5, 0.25, 0.75]),
+    "key": tg.random.key(0),
+    "seed": 0,
+    "shape": (2,),
+    "low": 0,
+    "high": 3,
+    "ids": np.array([0, 1, 0]),
+    "n": 3,
+    "size": 1,
+    "index": 0,
+    "values": np.array(2.0),
+    "array": np.array([0.5, 0.25, 0.75]),
+    "arrays": (np.array([0.5, 0.25]), np.array([1.0, 2.0])),
+    "logits": np.array([0.5, -0.25]),
+    "targets": np.array([1.0, 0.0]),
+    "value": 2.0,
+    "tree": WEIGHTS,
+    "trees": (WEIGHTS, WEIGHTS),
+}
+
+
+def test_an_answer_that_is_an_expression_runs(tmp_path: object) -> None:
+    expressions = {}
+    for advice in [*ELSEWHERE.values(), *ON_TREES.values()]:
+        code = advice.removeprefix(": write ")
+        try:
+            expressions[code] = compile(code, "answer", "eval")
+        except SyntaxError:
+            continue  # a sentence
+    # these stand for a decorator that the program calls with rules of its own
+    del expressions["tg.custom_op(vjps=..., jvp=...)"], expressions["tg.custom_vjp(rule)"]
+    # the targets are classes here, and truth values in the losses beside it
+    del expressions["tg.nn.cross_entropy_loss(logits, targets)"]
+    arguments = ARGUMENTS | {"path": f"{tmp_path}/program"}
+    for compiled in expressions.values():
+        eval(compiled, arguments)
+    assert len(expressions) > 40
+    np.testing.assert_array_equal(
+        tg.load_program(arguments["path"])(*ARGUMENTS["args"]), [0.25, 0.0625]
+    )
+
+
+def test_answers_for_functions_of_trees_give_trees_of_their_leaves() -> None:
+    for name, code in ON_TREES.items():
+        assert refused("tree", name) == f": write {code}"
+    run = {name: eval(code, ARGUMENTS) for name, code in ON_TREES.items()}
+    for name, number in [("zeros", 0), ("ones_like", 1), ("full_like", 2)]:
+        assert tg.tree.flatten(run[name])[1] == tg.tree.flatten(WEIGHTS)[1]
+        assert [x.tolist() for x in tg.tree.leaves(run[name])] == [[number] * 2] * 2
+    assert run["norm"] == 5
+    assert run["sum"] == 7
+    assert run["stack"]["w"].shape == (2, 2)
+    assert run["concatenate"]["b"][0].shape == (4,)
+
+
+def test_an_answer_computes_what_the_name_computes_elsewhere() -> None:
+    x = ARGUMENTS["p"]
+    run = {name: eval(refused("", name)[8:], ARGUMENTS) for name in ("expit", "logit")}
+    np.testing.assert_allclose(run["expit"], 1 / (1 + np.exp(-ARGUMENTS["x"])))
+    np.testing.assert_allclose(1 / (1 + np.exp(-run["logit"])), x)
+    double = eval(refused("", "vectorize")[8:], ARGUMENTS | {"fn": lambda row: np.sum(row) * 2})
+    np.testing.assert_array_equal(double(np.ones((2, 3))), [6, 6])
 
 
 @pytest.mark.parametrize("module", MODULES)
