@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from inspect import getattr_static
 from itertools import takewhile
 from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -270,12 +272,11 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
     if _is_random(module):
         return _OF_RANDOM.get(function, _TRANSFORMED)
     if of_scipy := [x for x in through if x[0].startswith("scipy.")]:
-        # the function's name in SciPy, or a method's, such as norm.logpdf
-        method = ".".join(re.sub(r"\(.*\)", "", name).split(".")[-2:])
+        place, path, built = _callee(call.func)
         # SciPy may read arguments before it calls the function, or call another one
-        of_scipy.insert(0, _called(name))
-        ours = next(filter(None, (_of_scipy(place, fn, method) for place, fn in of_scipy)), "")
-        return _with(ours, call) if ours else ""
+        of_scipy.insert(0, (place, path))
+        ours = next(filter(None, (_of_scipy(*x) for x in of_scipy)), "")
+        return _with(ours, call, built) if ours else ""
     if function in _ARRAYS:
         parts = first.elts if isinstance(first, ast.List | ast.Tuple) else []
         if parts and len(call.args) == 1 and not call.keywords:
@@ -302,44 +303,87 @@ def _is_random(module: str) -> bool:
     return module.endswith(("random", "rng", "generator")) or "default_rng(" in module
 
 
-def _called(name: str) -> tuple[str, str]:
-    """The module and the name of the function under a name in the caller's module."""
-    first, _, rest = name.partition(".")
-    frame: Any = users_frame(sys._getframe())
-    function = None
-    with suppress(AttributeError, KeyError):
-        function = frame.f_globals[first]
-        function = attrgetter(rest)(function) if rest else function
-    return getattr(function, "__module__", None) or "", getattr(function, "__name__", "")
+def _callee(node: ast.expr) -> tuple[str, str, ast.Call | None]:
+    """The module and the path of a function that the caller calls, such as "norm.logpdf".
+
+    The third result is the call that makes the function's owner, as a frozen distribution or a
+    spline, and None for a function of a module.
+    """
+    if isinstance(node, ast.Call):  # CubicSpline(x, y)(t)
+        return *_callee(node.func)[:2], node
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call):  # norm(0).pdf(t)
+        module, owner, built = _callee(node.value)
+        return module, f"{owner}.{node.attr}", built
+    return _describe(_look_up(node, users_frame(sys._getframe())))
 
 
-def _of_scipy(place: str, function: str, method: str) -> str:
+def _look_up(node: ast.expr, frame: Any) -> Any:
+    """The object that a name or an attribute has in a frame, without running code of the caller.
+
+    None for other expressions, and for properties.
+    """
+    if isinstance(node, ast.Name):
+        return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
+    if not isinstance(node, ast.Attribute):
+        return None
+    owner = _look_up(node.value, frame)
+    look_up = getattr if isinstance(owner, ModuleType) or _is_scipys(owner) else getattr_static
+    return look_up(owner, node.attr, None)
+
+
+def _describe(function: Any) -> tuple[str, str, ast.Call | None]:
+    """The module, the path and the owner's call of a function of SciPy; see `_callee`."""
+    owner = getattr(function, "__self__", None)
+    if _is_scipys(owner):
+        module, path, built = _describe(owner)
+        return module, f"{path}.{function.__name__}", built
+    if not _is_scipys(function) or hasattr(function, "__name__"):
+        name = str(getattr(function, "__name__", ""))
+        return getattr(function, "__module__", None) or "", name, None
+    if hasattr(function, "dist"):  # a frozen distribution
+        module, path, _ = _describe(function.dist)
+        keywords = [ast.keyword(k, _number(x)) for k, x in function.kwds.items()]
+        return module, path, ast.Call(ast.Name(path), [*map(_number, function.args)], keywords)
+    kind = type(function)
+    if hasattr(function, "logcdf"):  # a distribution, one object of its class
+        return kind.__module__, str(function.name), None
+    return kind.__module__, kind.__name__, ast.Call(ast.Name(kind.__name__), [_number(None)], [])
+
+
+def _is_scipys(x: Any) -> bool:
+    """Whether an object is an instance of one of SciPy's classes."""
+    return type(x).__module__.startswith("scipy.")
+
+
+def _number(x: Any) -> ast.expr:
+    """The code of a Python number; an ellipsis for other values."""
+    return ast.Constant(x if isinstance(x, int | float) and not hasattr(x, "dtype") else ...)
+
+
+def _of_scipy(place: str, path: str) -> str:
     """The full name of our counterpart of a function of a module of SciPy; "" if none."""
     parts = place.split(".")
-    for path in (function, method):
-        if path in _OF_SCIPY:
-            return f"tg.{path}"
-        for end in range(2, len(parts) + 1):
-            module = ".".join(["tapegrad", *parts[:end]])
-            with suppress(ImportError, AttributeError):
-                namespace = import_module(module)
-                attrgetter(path)(namespace)
-                if path.split(".")[0] in namespace.__all__:
-                    return f"{module}.{path}"
-    path = _OF_NUMPY.get(".".join(parts[:2]), "_") + function
+    if path in _OF_SCIPY:
+        return f"tg.{path}"
+    for end in range(2, len(parts) + 1):
+        module = ".".join(["tapegrad", *parts[:end]])
+        with suppress(ImportError, AttributeError):
+            namespace = import_module(module)
+            attrgetter(path)(namespace)
+            if path.split(".")[0] in namespace.__all__:
+                return f"{module}.{path}"
+    path = _OF_NUMPY.get(".".join(parts[:2]), "_") + path
     return f"np.{path}" if _is_ours(path) else ""
 
 
-def _with(function: str, call: ast.Call) -> str:
-    """The call with another function, or of what it returns, as a spline or a distribution."""
+def _with(function: str, call: ast.Call, built: ast.Call | None = None) -> str:
+    """The call with another function, which may belong to an object that a call makes."""
     target: ast.expr = ast.Name(function)
-    if function.startswith("tapegrad.scipy."):
-        inner, (owner, _, method) = call.func, function.rpartition(".")
-        if isinstance(inner, ast.Call):
-            target = ast.Call(target, inner.args, inner.keywords)
-        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Call):
-            frozen = ast.Call(ast.Name(owner), inner.value.args, inner.value.keywords)
-            target = ast.Attribute(frozen, method)
+    if built is not None:
+        owner, _, method = function.rpartition(".")
+        is_method = owner.startswith("tapegrad.scipy.") and owner.count(".") > 2
+        made = ast.Call(ast.Name(owner if is_method else function), built.args, built.keywords)
+        target = ast.Attribute(made, method) if is_method else made
     return _short(ast.Call(target, call.args, call.keywords), f"{function}(...)")
 
 

@@ -269,16 +269,51 @@ def test_scipys_functions_are_named(written: Any) -> None:
                 imported = f"global f\nfrom scipy.{module} import {name} as f"
                 fn = written(f"{imported}\nreturn np.sum(f({args}))")
                 assert f"write tapegrad.scipy.{module}.{name}({args});" in refusal(fn)
-    for imported, code in (
-        ("scipy.stats import norm", "norm(0.0, scale=2.0).logpdf(x)"),
-        ("scipy.interpolate import CubicSpline", "CubicSpline([0.0, 1.0], [0.0, 1.0])(x)"),
-    ):
-        message = refusal(written(f"from {imported}\nreturn {code}"))
-        assert f"write tapegrad.{imported.split()[0]}.{code};" in message
+    message = refusal(
+        written(
+            "from scipy.interpolate import CubicSpline\nreturn CubicSpline([0.0, 1.0], [0.0, 1.0])(x)"
+        )
+    )
+    assert "write tapegrad.scipy.interpolate.CubicSpline([0.0, 1.0], [0.0, 1.0])(x);" in message
     values = written(
         "global scipy\nimport scipy.linalg\nreturn scipy.linalg.eigvals(x * x[:, None])"
     )
     assert "write np.linalg.eigvals(" in refusal(values)
+
+
+@pytest.mark.parametrize("distribution", ["norm", "laplace", "t", "poisson"])
+def test_a_call_of_scipys_distribution_is_answered_with_ours(
+    distribution: str, written: Any
+) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    tg_stats = pytest.importorskip("tapegrad.scipy.stats")
+    method = "logpmf" if distribution == "poisson" else "logpdf"
+    shapes = {"t": "3.5, ", "poisson": "2.5, "}.get(distribution, "")
+    arguments = f"{shapes}loc=-1.0"
+    ours = f"{distribution}.{method}(x, {arguments})"
+    frozen = f"{distribution}({arguments}).{method}(x)"
+    called = [
+        (f"return stats.{ours}", ours),
+        (f"return stats.{frozen}", frozen),
+        (f"f = stats.{distribution}.{method}\nreturn f(x, {arguments})", ours),
+        (f"kind = stats.{distribution}\nreturn kind.{method}(x, {arguments})", ours),
+        (f"kind = stats.{distribution}\nreturn kind({arguments}).{method}(x)", frozen),
+        (f"f = stats.{distribution}({arguments})\nreturn f.{method}(x)", frozen),
+        (f"f = stats.{distribution}({arguments}).{method}\nreturn f(x)", frozen),
+        (f"f = stats.{distribution}({arguments}).{method}\nreturn (lambda: f(x))()", frozen),
+    ]
+    for code, answer in called:
+        message = refusal(written(f"from scipy import stats\n{code}"))
+        assert f"write tapegrad.scipy.stats.{answer};" in message
+        x = np.arange(3.0)
+        assert np.allclose(
+            eval(answer, {**vars(tg_stats), "x": x}), eval(answer, {**vars(stats), "x": x})
+        )
+    # a method of a distribution whose parameter is the Tensor, under a name of another function
+    held = refusal(
+        written(f"from scipy import stats\nf = stats.{distribution}(x)\nreturn f.{method}(2.0)")
+    )
+    assert "stats.f." not in held
 
 
 @pytest.mark.parametrize(
