@@ -275,9 +275,10 @@ def _arrays(tree_: Any, takes_complex: bool) -> dict[str, Array]:
         if path in arrays:
             raise ValueError(f"two leaves have the path {path!r}")
         if not isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
+            rule = "only arrays and numbers can be saved, and JSON values as metadata"
             raise TypeError(
-                f"save(path, tree): {path or 'the leaf'} is {a_kind(x)}; only arrays "
-                "and numbers can be saved, and JSON values as metadata"
+                f"save(path, tree): {path or 'the leaf'} is {a_kind(x)}; "
+                f"{getattr(x, '__unsaved__', rule)}"
             )
         refuse_unreal(f"save: {path or 'the leaf'}", [x], takes_complex)
         require_64_bits(x, f"save: {path or 'the leaf'}")

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import attrs
 
 from tapegrad.errors.lines import called_from
+from tapegrad.errors.names import describe_parameter
 from tapegrad.errors.words import a_kind
 
 
@@ -60,10 +61,13 @@ def name_parameters(cls: Any) -> None:
     # attrs builds a class again for its slots
     if code is None or hasattr(init, "__wrapped__"):
         return
-    names = ", ".join(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
 
     def explanation(self: Any, error: TypeError) -> str:
-        return f"{type(self).__name__}({names}) {str(error).partition('() ')[2]}"
+        fault = str(error).partition("() ")[2]
+        unexpected = fault.partition("unexpected keyword argument '")[2].partition("'")[0]
+        advice = describe_parameter(unexpected, names)
+        return f"{type(self).__name__}({', '.join(names)}) {fault}{advice}"
 
     cls.__init__ = explaining(init, explanation)
 

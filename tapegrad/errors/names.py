@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -82,6 +82,69 @@ _ON_TREES: Mapping[str, str] = {
     "norm": "tg.optim.global_norm(tree)",
     "sum": "sum(np.sum(x) for x in tg.tree.leaves(tree))",
 }
+# methods and attributes that stateful frameworks give to optimizers, layers and parameters
+_SAVED = {
+    "tg.save(path, {})": "state_dict save",
+    "tg.load(path, like={})": "load_state_dict load",
+}
+_ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
+    kind: {name: code for code, names in rows.items() for name in names.split()}
+    for kind, rows in {
+        "optimizer": {
+            "params, state = optimizer.update(params, grads, state)": (
+                "step minimize apply_gradients apply apply_updates"
+            ),
+            "grads = tg.grad(loss)(params), which are new in each step": "zero_grad backward",
+            "optimizer.learning_rate": "lr",
+            "type(optimizer)(learning_rate, decay=lambda path, leaf: ...)": (
+                "param_groups add_param_group"
+            ),
+            **{code.format("state"): names for code, names in _SAVED.items()},
+        },
+        "layer": {
+            "layer(params, x)": "forward apply call",
+            "params = layer.init(key)": "parameters named_parameters weight bias reset_parameters",
+            "layer.init(key, dtype)": "to float half double",
+            "layer(params, x, key=key) to train with dropout, and without a key to evaluate": (
+                "train eval training"
+            ),
+            "grads = tg.grad(loss)(params), which are new in each step": "zero_grad",
+            **{code.format("params"): names for code, names in _SAVED.items()},
+        },
+        "record": {
+            "tg.tree.leaves(tree)": "parameters values",
+            "zip(tg.tree.paths(tree), tg.tree.leaves(tree))": "named_parameters items",
+            "tg.tree.paths(tree)": "keys",
+            "tg.tree.map(lambda x: x.astype(dtype), tree)": "astype to float half double",
+            "grads = tg.grad(loss)(tree)": "grad zero_grad backward",
+            **{code.format("tree"): names for code, names in _SAVED.items()},
+        },
+    }.items()
+}
+# parameters of classes in other libraries, and ours
+_PARAMETERS: Mapping[str, str] = {
+    name: ours
+    for ours, names in {
+        "learning_rate": "lr step_size",
+        "beta1 and beta2": "betas",
+        "beta1": "b1 beta_1",
+        "beta2": "b2 beta_2",
+        "alpha": "rho decay_rate",
+        "epsilon": "eps",
+        "n_inputs": "in_features in_channels input_size",
+        "n_outputs": "out_features out_channels units features",
+        "n_hidden": "hidden_size",
+        "n": "num_features normalized_shape embed_dim",
+        "heads": "num_heads",
+        "size": "kernel_size",
+        "vocab_size": "num_embeddings",
+        "dim": "embedding_dim",
+        "rate": "p",
+        "slope": "negative_slope",
+        "initial": "initial_accumulator_value",
+    }.items()
+    for name in names.split()
+}
 _MODULES = ["", "nn", "optim", "random", "tree", "linalg", "fft", "data", "testing"]
 _MODULES += ["nn.initializers", "polynomial"]
 
@@ -115,6 +178,34 @@ def refuse(module: str, name: str) -> NoReturn:
     """Raise for a name that a public module lacks, such as "nn"; the package itself is ""."""
     of = ".".join(filter(None, ("tapegrad", module)))
     raise AttributeError(f"module {of!r} has no attribute {name!r}{_instead(module, name)}")
+
+
+def name_attributes(cls: type[Any], kind: str) -> None:
+    """Let a class answer for attributes that its kind of object has in other libraries.
+
+    Parameters
+    ----------
+    cls
+        The class, which has no ``__getattr__``.
+    kind
+        "optimizer", "layer" or "record", a class of parameters or of a state.
+    """
+
+    def refuse_attribute(self: object, name: str) -> NoReturn:
+        code = _ATTRIBUTES[kind].get(name)
+        advice = f": write {code}" if code else ""
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}{advice}", name=name, obj=self
+        )
+
+    # a type checker, which would take any name then, must not see it
+    cls.__getattr__ = refuse_attribute
+
+
+def describe_parameter(name: str, parameters: Container[str]) -> str:
+    """The rest of a message about a parameter that a class lacks: ours for it, or ""."""
+    ours = _PARAMETERS.get(name, "")
+    return f": write {ours}" if ours.split(" and ")[0] in parameters else ""
 
 
 def _instead(module: str, name: str) -> str:

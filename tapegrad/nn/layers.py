@@ -13,6 +13,7 @@ from tapegrad import random
 from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.errors.functions import explaining, name_parameters
 from tapegrad.errors.lines import WarnsAtUsersLine, at_users_line
+from tapegrad.errors.names import name_attributes
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
@@ -45,6 +46,9 @@ class BaseLayer(WarnsAtUsersLine):
         # attrs builds a class again for its slots
         if isinstance(call, FunctionType) and not hasattr(call, "__wrapped__"):
             cls.__call__ = at_users_line(_with_params(call))  # type: ignore[method-assign]
+
+
+name_attributes(BaseLayer, "layer")
 
 
 def _with_params(call: Any) -> Any:

@@ -15,6 +15,7 @@ from tapegrad.arraylike.reading import dtype_of, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors.functions import name_parameters
 from tapegrad.errors.lines import at_users_line, with_user_warnings
+from tapegrad.errors.names import name_attributes
 from tapegrad.tree.numbers import refuse_unreal
 from tapegrad.tree.ownership import as_readonly_leaf, readonly_array
 
@@ -293,6 +294,9 @@ class Optimizer:
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A new parameter and its new moments."""
         raise NotImplementedError
+
+
+name_attributes(Optimizer, "optimizer")
 
 
 def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.primitive import Primitive
+from tapegrad.core.primitive import Parts, Primitive
 from tapegrad.errors import FileError
 from tapegrad.errors.words import a_kind
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of, write
@@ -136,8 +136,14 @@ def _static(x: Any, file: File) -> Any:
         statics.append(class_named(name, ()).from_parts(*_value(parts, file)))
         return statics[-1]
     if not hasattr(type(x), "as_parts"):
-        what = f"{a_kind(x)}, which a program's file cannot hold: {x!r}"
-        raise TypeError(f"{file.label} uses or returns {what}")
+        # a record may have several values, one of which is no array
+        inner = x.values if type(x) is Parts else ()
+        held = next((value for value in inner if hasattr(value, "__unsaved__")), x)
+        remedy = getattr(held, "__unsaved__", "pass an array that is computed with it instead")
+        what = repr(held) if hasattr(held, "__unsaved__") else f"{a_kind(held)}, {held!r}"
+        raise TypeError(
+            f"{file.label} uses or returns {what}, which a program's file cannot hold: {remedy}"
+        )
     if x in statics:
         return statics.index(x)
     statics.append(x)

@@ -112,6 +112,9 @@ class _Distribution:
     example: Mapping[str, float]
     valid: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     __tree_static__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = (
+        "freeze the distribution in the function, with parameters that are arguments"
+    )
     trailing: ClassVar[tuple[tuple[str, int], ...]] = (("loc", 0),)
     kinds: ClassVar[tuple[str, ...]] = ()
     _probability: ClassVar[Callable[..., Any]]

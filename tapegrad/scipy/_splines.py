@@ -49,6 +49,9 @@ class Pieces:
     """
 
     __tree_static__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = (
+        "call the spline outside of the function, and pass its values to the program"
+    )
 
     make: Callable[[Any], Any] = attrs.field(eq=False)
     key: tuple[Any, ...]

@@ -40,6 +40,9 @@ class _Grid:
     """The static part of an interpolator on a grid: all but its data; `key` has its content."""
 
     __tree_static__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = (
+        "make the interpolator in the function, of arrays that are arguments, or outside of it"
+    )
 
     key: tuple[Any, ...]
     points: tuple[Any, ...] = attrs.field(eq=False)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, SupportsIndex, TypeVar
 import attrs
 import numpy as np
 
+from tapegrad.errors.names import name_attributes
 from tapegrad.errors.words import as_text, printable
 from tapegrad.types import PyTree
 
@@ -344,6 +345,8 @@ def immutable(cls: K) -> K:
 
     refuse.of_frozen = True  # type: ignore[attr-defined]
     cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
+    if not hasattr(cls, "init"):
+        name_attributes(cls, "record")
     return cls
 
 

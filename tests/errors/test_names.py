@@ -1,14 +1,20 @@
 """A name that a module lacks is answered with ours, if there is one that is meant."""
 
+import copy
+import inspect
 import re
 from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.errors.names import _ATTRIBUTES as ATTRIBUTES
 from tapegrad.errors.names import _MODULES as MODULES
 from tapegrad.errors.names import _ON_TREES as ON_TREES
+from tapegrad.errors.names import _PARAMETERS as PARAMETERS
 from tapegrad.errors.names import ELSEWHERE
 
 
@@ -66,7 +72,7 @@ ARGUMENTS = {
 }
 
 
-def test_an_answer_that_is_an_expression_runs(tmp_path: object) -> None:
+def test_an_answer_that_is_an_expression_runs(tmp_path: Path) -> None:
     expressions = {}
     for advice in [*ELSEWHERE.values(), *ON_TREES.values()]:
         code = advice.removeprefix(": write ")
@@ -115,3 +121,72 @@ def test_a_name_in_another_case_or_one_letter_off_leads_to_ours(module: str) -> 
     ours = ".".join(filter(None, ["tg", module, name]))
     assert refused(module, f"{name.swapcase()}_") == f": write {ours}"
     assert refused(module, name[:3] + name[4:]) == f"; did you mean {ours}?"
+
+
+def loss(params: Any) -> Any:
+    return np.sum(params.weight) + np.sum(params.bias**2)
+
+
+def objects(kind: str) -> list[Any]:
+    """The package's objects of a kind of `ATTRIBUTES`."""
+    layer = tg.nn.Linear(2, 3)
+    params = layer.init(0)
+    optimizer = tg.optim.Adam(0.1)
+    return {
+        "optimizer": [optimizer, tg.optim.SGD(0.1)],
+        "layer": [layer, tg.nn.Sequential(layer, tg.nn.Relu()), tg.nn.Relu()],
+        "record": [params, optimizer.init(params)],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ATTRIBUTES)
+def test_attributes_of_stateful_objects_lead_to_code_that_runs(kind: str, tmp_path: Path) -> None:
+    layer, params = tg.nn.Linear(2, 3), tg.nn.Linear(2, 3).init(0)
+    optimizer = tg.optim.Adam(0.1)
+    arguments = {
+        "tg": tg,
+        "np": np,
+        "layer": layer,
+        "params": params,
+        "tree": params,
+        "loss": loss,
+        "x": np.ones((4, 2)),
+        "key": 0,
+        "learning_rate": 0.1,
+        "dtype": np.float32,
+        "optimizer": optimizer,
+        "grads": tg.grad(loss)(params),
+        "state": optimizer.init(params),
+        "path": str(tmp_path / "saved"),
+    }
+    for name, code in ATTRIBUTES[kind].items():
+        for x in objects(kind):
+            with pytest.raises(AttributeError) as caught:
+                getattr(x, name)
+            head = f"{type(x).__name__!r} object has no attribute {name!r}"
+            assert str(caught.value) == f"{head}: write {code}"
+        # a clause behind the code says when to write it
+        takes_key = {"layer": tg.nn.Sequential(layer), "params": (params,)}
+        more = takes_key if "key=key" in code else {}
+        exec(re.split(r", which| to train", code)[0], arguments | more)
+    for x in objects(kind):
+        assert not hasattr(x, "qwxyz")
+        assert repr(copy.deepcopy(x)) == repr(x)
+
+
+def test_arguments_of_other_libraries_lead_to_ours() -> None:
+    answered = set()
+    for module in (tg.nn, tg.optim):
+        for name in module.__all__:
+            cls = getattr(module, name)
+            known = inspect.signature(cls).parameters if isinstance(cls, type) else {}
+            is_ours = hasattr(cls, "init") and cls not in (tg.nn.Sequential, tg.optim.Optimizer)
+            for other, ours in PARAMETERS.items() if is_ours and known else ():
+                if other in known:
+                    continue
+                with pytest.raises(TypeError) as caught:
+                    cls(**{other: 1})
+                first = ours.split(" and ")[0]
+                assert str(caught.value).endswith(f": write {ours}") == (first in known)
+                answered |= {other} if first in known else set()
+    assert answered == set(PARAMETERS)

@@ -225,6 +225,33 @@ def test_save_refuses_by_name_what_a_file_cannot_hold(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_save_names_what_a_user_made_and_how_to_pass_it(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    from tapegrad.scipy import interpolate, sparse, stats
+    from tapegrad.scipy.sparse.linalg import cg, splu
+
+    path, x = tmp_path / "p.npz", np.array([0.5, 1.5, 1.0])
+    spline = interpolate.CubicSpline(np.arange(4.0), np.arange(4.0) ** 2)
+    grid = interpolate.RegularGridInterpolator((np.arange(3.0),), np.arange(3.0))
+    matrix = sparse.coo_array(np.eye(3))
+    factors, frozen = splu(matrix), stats.norm(0.0, 2.0)
+    for fn, args, words, remedied, arguments in [
+        (lambda x: spline(x), (x,), "CubicSpline through 4 points, ", lambda x, s: x * s, (spline(x),)),
+        (lambda s, x: s(x), (spline, x), "CubicSpline through 4 points, ", None, ()),
+        (lambda g, x: g(x), (grid, x), "RegularGridInterpolator of 3 points, ", lambda x: grid(x), ()),
+        (lambda d, x: d.logpdf(x), (frozen, x), "<norm of tapegrad.scipy.stats>, ", lambda x: stats.norm(0.0, x).logpdf(1.0), ()),
+        (lambda x: factors.solve(x), (x,), "<LU factors of a coo_array, 3x3 with 3 elements>, ", lambda x, a: splu(a).solve(x), (matrix,)),
+        (lambda x: cg(matrix, x)[0], (x,), "the linear function of cg or gmres", lambda x, y: x * y, (x,)),
+    ]:  # fmt: skip
+        with pytest.raises(TypeError, match=f"<lambda> uses or returns .*{words}") as caught:
+            tg.compile(fn).program(*args).save(path)
+        assert caught.value.args[0].partition(": ")[2]
+        if remedied is not None:
+            program = tg.compile(remedied).program(x, *arguments)
+            program.save(path)
+            assert_same(tg.load_program(path), program)
+
+
 def test_program_is_called_as_its_function_is() -> None:
     def fn(x: Any, /, scale: float, mode: str, *, layer: Any) -> Any:
         return {"y": layer(x["x"]) * scale, "mode": mode}

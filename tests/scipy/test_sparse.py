@@ -6,6 +6,7 @@ raise.
 
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -424,6 +425,16 @@ NO_RESULT: list[tuple[Any, Any]] = [
         lambda: tg.grad(lambda d: np.sum(LINALG.eigsh(band(d, np.zeros(4)), 2)[1]))(np.ones(5)),
     ),
 ]
+
+
+def test_refusals_of_sparse_arrays_say_what_to_pass(tmp_path: Path) -> None:
+    array = ours.coo_array(np.eye(3))
+    for fn in (sl.splu, sp.csc_array, lambda A: sl.spsolve(A, np.ones(3))):
+        with pytest.raises(ValueError, match=r"input: <coo_array .* pass A\.tocsc\(\)"):
+            fn(array)
+    assert f"{array}" == repr(array)
+    with pytest.raises(TypeError, match=r"factors is a SuperLU; save the coo_array, and call splu"):
+        tg.save(tmp_path / "held", {"factors": LINALG.splu(array)})
 
 
 @pytest.mark.parametrize(("kind", "fn"), NO_RESULT)

@@ -21,6 +21,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import stacks_of
+from tapegrad.errors.lines import called_from
 from tapegrad.errors.words import got
 from tapegrad.ops.updates import at
 from tapegrad.tree.ownership import Unchanging, readonly_array
@@ -217,6 +218,11 @@ def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:
 # --- the array ------------------------------------------------------------------------------
 
 
+_REMEDY = (
+    "pass A.tocsc() or A.toarray(), or call tapegrad.scipy.sparse.linalg, which has derivatives"
+)
+
+
 @attrs.frozen(eq=False, repr=False, init=False)
 class coo_array:  # noqa: N801, for SciPy calls it so
     """A sparse array of two axes in coordinate form, as `scipy.sparse.coo_array`.
@@ -275,10 +281,12 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         self.__attrs_init__(arg1, shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
-        raise TypeError(
-            "NumPy and SciPy cannot read a coo_array of tapegrad: pass A.tocsc() or A.toarray(), "
-            "or call tapegrad.scipy.sparse.linalg, which has derivatives"
-        )
+        raise TypeError(f"NumPy cannot read a coo_array of tapegrad: {_REMEDY}")
+
+    def __format__(self, spec: str) -> str:
+        # SciPy's sparse arrays quote what they cannot read, and hide the error above
+        is_quoted = called_from(1)[1].startswith("scipy.sparse.")
+        return format(f"{self!r}, of tapegrad: {_REMEDY}" if is_quoted else repr(self), spec)
 
     def __repr__(self) -> str:
         return f"<coo_array of {self.dtype}, {self.pattern!r}>"

@@ -48,6 +48,9 @@ class Linear:
     """
 
     __tree_leaf__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = (
+        "the linear function of cg or gmres; solve outside of the function, and pass the solution"
+    )
 
     code: Code
     transpose: Code

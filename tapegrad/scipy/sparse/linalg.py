@@ -63,11 +63,17 @@ class Factors:
     """
 
     __tree_leaf__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = (
+        "pass the coo_array as an argument, and factorize it in the function"
+    )
 
     data: Array
     pattern: Pattern
     order: str | None
     each: Any = attrs.field(init=False)
+
+    def __repr__(self) -> str:
+        return f"<LU factors of a coo_array, {self.pattern!r}>"
 
     @each.default
     def _factorized(self) -> Any:
@@ -226,6 +232,7 @@ class SuperLU:
     """
 
     __tree_leaf__: ClassVar[bool] = True
+    __unsaved__: ClassVar[str] = "save the coo_array, and call splu(A) again where it is loaded"
 
     A: coo_array
     _factors: Any
