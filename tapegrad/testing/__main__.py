@@ -36,17 +36,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 # --- the text of a test file --------------------------------------------------------------
 
 _TESTS = '''\
-@settings(max_examples=50, deadline=None)  # a slow machine is no failure
+# no deadline, for a slow machine is no failure; to explain a failure would take minutes
+SETTINGS = settings(max_examples=50, deadline=None, phases=set(Phase) - {{Phase.explain}})
+
+
+@SETTINGS
 @given({calls})
 def test_derivatives_of_{slug}(call):
-    """Those of first and second order, in both modes, are the ones of differences."""
+    """First and second derivatives, in both modes, agree with differences."""
     testing.check_grads(partial({op}, **call.kwargs), call.args)
 
 
-@settings(max_examples=50, deadline=None)
+@SETTINGS
 @given({calls})
 def test_properties_of_{slug}(call):
-    """Recorded, compiled, in two runs and in either mode, it is one function."""
+    """The recorded and the compiled op, two runs and both modes agree."""
     testing.check_properties(partial({op}, **call.kwargs), call.args, compiled=True)
 '''
 
@@ -87,7 +91,7 @@ def written(spec: str) -> str:
         "",
         "from functools import partial",
         "",
-        "from hypothesis import given, settings",
+        "from hypothesis import Phase, given, settings",
         f"from {module} import {op.partition('.')[0]}",
         "",
         "from tapegrad import testing",

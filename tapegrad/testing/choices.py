@@ -21,10 +21,15 @@ def is_clear(x: float, elements: Elements) -> bool:
 
 @functools.cache
 def clear_numbers(elements: Elements) -> tuple[float, ...]:
-    """Numbers of an interval that often tie: eighths and signed zeros, the simplest first."""
+    """Numbers of an interval that often tie, the simplest first.
+
+    They are eighths, signed zeros, and the numbers next to the poles, where rules are often wrong.
+    """
     eighths = range(math.ceil(elements.low * 8), math.floor(elements.high * 8) + 1)
-    tying = [x for x in [*[k / 8 for k in eighths], -0.0] if is_clear(x, elements)]
-    return tuple(sorted(tying, key=abs))
+    beside = [pole + step for pole in elements.poles for step in (_CLEAR, -_CLEAR)]
+    tying = dict.fromkeys([*[k / 8 for k in eighths], *beside])
+    clear = [x for x in [*tying, -0.0] if is_clear(x, elements)]
+    return tuple(sorted(clear, key=abs))
 
 
 @attrs.frozen

@@ -333,11 +333,12 @@ def test_a_loop_in_a_compiled_function_has_the_time_that_it_takes_there(monkeypa
     args = np.linspace(-1.0, 1.0, 60).reshape(20, 3), np.ones(3)
     step = tg.compile(total if wrt is None else tg.grad(total, wrt))
     step(*args)
+    step(*args)  # the first call of a program still prepares it
     start = hand.now
     measured(lambda: step(*args))
     taken = hand.now - start
     profile = measured(lambda: tg.profile(step, rounds=1)(*args))
-    assert profile.forward_s + profile.backward_s == pytest.approx(taken, rel=0.3)
+    assert profile.forward_s + profile.backward_s == pytest.approx(taken, rel=0.15)
     # an inner loop, too, has the time of its lines
     rows = list(profile.rows)
     assert any(row.inside for row in rows)
