@@ -164,6 +164,7 @@ def _scatter_batch(
     ),
     read=lambda values, shape, index: bind_index(index, values, shape=shape),
     batch=_scatter_batch,
+    adds=True,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
