@@ -6,7 +6,6 @@ ops/test_refusals.py, and the code to write in the place of a line in arraylike/
 """
 
 import functools
-import inspect
 import itertools
 import re
 from collections.abc import Callable
@@ -1013,20 +1012,3 @@ def test_optimizer_takes_plain_floating_leaves_and_rates_that_are_not_negative(k
         scheduled = kind(lambda step, rate=rate: rate)
         call = lambda o=scheduled: updated(o, {"w": ones}, (), {"w": ones})  # noqa: E731
         message_of(ValueError, call, "must not be negative", "step 0")
-
-
-@pytest.mark.parametrize(
-    ("fn", "args", "value", "names"),
-    [
-        (tg.optim.clip_by_global_norm, {"grads": np.array([3.0, 4.0])}, 1.0, ("max_norm", "most")),
-        (nn.accuracy, {"logits": np.eye(2)}, np.array([1, 1]), ("targets", "labels")),
-        (nn.Conv1d, {"n_outputs": 6, "size": 3}, 4, ("n_inputs", "n_in")),
-        (nn.Conv2d, {"n_inputs": 4, "size": 3}, 6, ("n_outputs", "n_out")),
-    ],
-)
-def test_an_argument_has_its_former_name_too(fn: Any, args: Any, value: Any, names: Any) -> None:
-    new, old = names
-    assert repr(fn(**args, **{new: value})) == repr(fn(**args, **{old: value}))
-    assert old not in inspect.signature(fn).parameters
-    assert (nn.Conv2d(4, 6, 3).n_in, nn.Conv1d(4, 6, 3).n_out) == (4, 6)
-    message_of(TypeError, lambda: fn(**args, **{new: value, old: value}), f"{new} twice")

@@ -7,7 +7,6 @@ its convention at kinks.
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from types import ModuleType
@@ -30,7 +29,7 @@ from tapegrad.tree.lists import LISTS, first_tensor, stack_nested
 from tapegrad.tree.numbers import refuse_unreal
 
 __all__ = ["FUNCTIONS", "OPS", "Declaration", "declaration", "declare", "facts", "function"]
-__all__ += ["is_elementwise", "key_of", "linear_op", "op", "renamed", "wider_op"]
+__all__ += ["is_elementwise", "key_of", "linear_op", "op", "wider_op"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -310,38 +309,6 @@ def function(
         return called
 
     return declared
-
-
-def renamed(**names: str) -> Callable[[F], F]:
-    """Accept arguments by former names too: ``renamed(n_in="n_inputs")``.
-
-    For a function, or for a class whose fields they are: these can be read by former names too.
-    """
-
-    def declared(of: F) -> F:
-        if not isinstance(of, type):
-            return _accepting(of, of.__name__, names)  # type: ignore[no-any-return]
-        cls: Any = of
-        cls.__init__ = _accepting(cls.__init__, cls.__name__.strip("_"), names)
-        for old, new in names.items():
-            setattr(cls, old, property(operator.attrgetter(new), doc=f"The former name of {new}."))
-        return of
-
-    return declared
-
-
-def _accepting(fn: Any, name: str, names: Mapping[str, str]) -> Any:
-    """A function that takes arguments by former names too."""
-
-    @functools.wraps(fn)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        for old in kwargs.keys() & names:
-            if names[old] in kwargs:
-                raise TypeError(f"{name} got {names[old]} twice: {old} is its former name")
-            kwargs[names[old]] = kwargs.pop(old)
-        return fn(*args, **kwargs)
-
-    return called
 
 
 def _checked(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:

@@ -10,7 +10,6 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.arraylike.reading import is_count, shape_of
-from tapegrad.declare import renamed
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
 from tapegrad.nn.layers import (
@@ -59,7 +58,6 @@ class ConvParams:
     bias: Any
 
 
-@renamed(n_in="n_inputs", n_out="n_outputs")
 @attrs.frozen
 class _Conv(BaseLayer):
     """The base of convolutions along any number of axes."""

@@ -10,7 +10,6 @@ import numpy as np
 from tapegrad import ops
 from tapegrad.arraylike.reading import is_count, shape_of
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
 from tapegrad.ops.casting import as_floating, as_real, squared_modulus, to_array, values_if_known
 from tapegrad.ops.rows import pick
@@ -303,7 +302,6 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     return reduced(ops.negative(picked))
 
 
-@renamed(labels="targets")
 @at_users_line
 def accuracy(logits: Any, targets: Any) -> Any:
     """The share of predictions whose largest logit is the target.
@@ -339,7 +337,6 @@ def accuracy(logits: Any, targets: Any) -> Any:
     return ops.mean(ops.equal(ops.argmax(logits, axis=-1), targets))
 
 
-@renamed(n="num_classes")
 def one_hot(labels: Any, num_classes: int, dtype: Any = float) -> Any:
     """Rows of zeros with a one at each label. It passes no gradient.
 

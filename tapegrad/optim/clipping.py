@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.declare import renamed
 from tapegrad.errors.lines import at_users_line
 from tapegrad.errors.words import a_kind
 from tapegrad.ops import equal, maximum, sqrt, sum, where
@@ -50,7 +49,6 @@ def global_norm(tree: Any) -> Any:
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
-@renamed(most="max_norm")
 @at_users_line
 def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
     """Scales gradients down if their norm is too large (Pascanu et al. 2013).
