@@ -491,7 +491,8 @@ def _exchanged(x: Tensor, y: Tensor) -> bool:
 def matches(a: Sequence[Any], b: Sequence[Any], far: int = _FAR) -> Iterator[tuple[int, int]]:
     """A longest common subsequence, as pairs of positions, unless the two differ for long.
 
-    Each stretch of it has less than `far` differences; `far` is 2 or more.
+    Each stretch of it has less than `far` differences; `far` is 2 or more. `difflib` begins with
+    the longest block that both have, and so shifts the lines of a loop that is unrolled.
     """
     i = j = 0
     while i < len(a) and j < len(b):
