@@ -39,7 +39,8 @@ def _within(indices: Any, n: int, mode: str) -> Any:
     """The indices, mapped into the range of n as the mode says."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
-    indices = to_array(indices)
+    # as in NumPy, an int that no index can hold is an OverflowError
+    indices = to_array(np.intp(indices) if isinstance(indices, int) else indices)
     if mode == "wrap":
         return np.remainder(indices, n)
     return np.minimum(np.maximum(indices, 0), n - 1) if mode == "clip" else indices

@@ -48,6 +48,7 @@ SHAPE: Rows = [
     (ValueError, lambda x: np.pad(x, 1, mode="edge", stat_length=1), "takes no stat_length"),
     (ValueError, lambda x: np.pad(x, 1, mode="maximum", stat_length=0), "stat_length is 1 or more"),
     (ValueError, lambda x: np.pad(x[:0], 1, mode="edge"), "empty axis"),
+    (OverflowError, lambda x: np.take(x, -(10**30), mode="clip"), "too large"),
     (ValueError, lambda x: np.take_along_axis(x, np.zeros(2, int), 1), "axes"),
     (IndexError, lambda x: np.take_along_axis(x, X, 1), "integers"),
     (ValueError, lambda x: np.select([x > 0], [x, x]), "1.*2"),
