@@ -1,12 +1,14 @@
-"""Loops and branches: unused results go, and the bodies are improved.
+"""Passes on loops and branches: drop unused results, improve the bodies, hoist invariant work.
 
-A loop keeps many values for derivatives, of which few are read: only those that the program needs
-are left. What does not depend on the carry or the rows is computed before the loop.
+A loop keeps many values for its derivatives, and they read few of these: `trim_loops` leaves those
+that the program reads. `hoist` computes before the loop what depends on neither carry nor rows.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -17,9 +19,9 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these, loop_of, settled
-from tapegrad.program.control.loop import Branch
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import COND, LOOPS
-from tapegrad.program.ir import Instruction, Ref, inputs_at, needed
+from tapegrad.program.ir import Instruction, Operand, Ref, inputs_at, needed
 from tapegrad.program.program import Improvement, improved, rule
 
 _NESTED: frozenset[Primitive] = LOOPS | {COND}
@@ -27,56 +29,113 @@ _NESTED: frozenset[Primitive] = LOOPS | {COND}
 
 @Improvement
 def trim_loops(builder: Builder) -> None:
-    """Loops and branches return only what is read, and take only what they need for that.
+    """Drop the results of loops and branches that nothing reads, and what only these need.
 
-    Fires on each of them: a loop keeps more for its derivatives than they read.
+    Fires on every loop and branch: a loop keeps more for its derivatives than they read.
     """
     n = -1
     while len(builder.instructions) > n:
-        # what one loop does not take, another need not return
+        # an operand that one loop no longer takes may be a result that another need not return
         builder.tidy()
         n = len(builder.instructions)
         builder.rewrite(_trim, _NESTED)
 
 
 def _trim(builder: Builder, instruction: Instruction) -> None:
-    """Have a loop or a branch return only the values that are used."""
-    ((option, held),) = instruction.options.items()
-    is_loop, stop = instruction.op in LOOPS, held.bodies.get("stop")
-    codes = [code for code in held.bodies.values() if code is not stop]
-    inputs, outputs = inputs_at(range(len(codes[0].inputs))), codes[0].outputs
-    captured, carried, rows = held.inputs if is_loop else (inputs, [], [])
-    known = dict(zip(inputs, instruction.operands[not is_loop :], strict=True))
-    parts = {i: builder.instructions[i] for i in sorted(builder.users[builder.at])}
-    # a carry that never changes is captured, and is after the loop as it was before
-    stands = {k: known[x] for k, x in enumerate(carried) if outputs[k] == x}
-    stands = {k: x for k, x in stands.items() if type(x) is Ref}
-    wanted, n = {x.options["index"] for x in parts.values()} - stands.keys(), -1
-    for_stop = set() if stop is None else needed(stop, stop.outputs)
-    while len(wanted) > n:
-        n = len(wanted)
-        read = for_stop.union(*[needed(x, [x.outputs[j] for j in wanted]) for x in codes])
-        # what a step reads of the carry, the one before it gives
-        wanted |= {k for k, x in enumerate(carried) if x in read} - stands.keys()
-    kept = {j: at for at, j in enumerate(sorted(wanted))}
-    captured = [x for x in (*captured, *[carried[k] for k in stands]) if x in read]
-    # the rows may determine the number of steps
-    rows = [x for x in rows if x in read] or rows[: is_loop and held.length is None]
-    taken = captured, [carried[k] for k in kept if k < len(carried)], rows
-    order = [*itertools.chain(*taken)]
-    if len(order) == len(inputs) and len(kept) == len(outputs):
-        return
-    if is_loop:
-        held = loop_of(held, *taken, [outputs[j] for j in kept])
+    """Trim a loop or a branch."""
+    if instruction.op in LOOPS:
+        _trim_loop(builder, instruction, instruction.options["loop"])
     else:
-        held = Branch(*[from_these(x, order, [x.outputs[j] for j in kept]) for x in codes])
-    operands = (*instruction.operands[: not is_loop], *[known[x] for x in order])
-    whole = builder.append(instruction.but(operands=operands, options={option: held}))
-    for i, x in parts.items():
-        j = x.options["index"]
-        if j not in stands:
-            stands[j] = builder.append(x.but(operands=(whole,), options={"index": kept[j]}))
-        builder.replace(i, stands[j])
+        _trim_branch(builder, instruction, instruction.options["branch"])
+
+
+def _trim_branch(builder: Builder, instruction: Instruction, branch: Branch) -> None:
+    """Have a branch return the results that are used, and take the operands that these need."""
+    codes, parts = (branch.on_true, branch.on_false), _used_parts(builder)
+    inputs, n_results = inputs_at(range(len(codes[0].inputs))), len(codes[0].outputs)
+    kept = sorted(parts)
+    read = set[Any]().union(*[needed(x, [x.outputs[j] for j in kept]) for x in codes])
+    taken = [x for x in inputs if x in read]
+    if len(taken) == len(inputs) and len(kept) == n_results:
+        return
+    trimmed = Branch(*[from_these(x, taken, [x.outputs[j] for j in kept]) for x in codes])
+    pred, *operands = instruction.operands
+    operand_of = dict(zip(inputs, operands, strict=True))
+    operands = [pred, *[operand_of[x] for x in taken]]
+    whole = builder.append(instruction.but(operands=tuple(operands), options={"branch": trimmed}))
+    _replace_parts(builder, parts, whole, kept)
+
+
+def _trim_loop(builder: Builder, instruction: Instruction, loop: Loop) -> None:
+    """Have a loop return the results that are used, and take and carry what these need."""
+    (captured, carry, rows), outputs = loop.inputs, loop.body.outputs
+    operand_of = dict(zip((*captured, *carry, *rows), instruction.operands, strict=True))
+    parts = _used_parts(builder)
+    # a carry that no step changes is captured, and its last value is its first
+    unchanged = {k: operand_of[x] for k, x in enumerate(carry) if outputs[k] == x}
+    unchanged = {k: x for k, x in unchanged.items() if type(x) is Ref}
+    read_by_stop = set() if loop.stop is None else needed(loop.stop, loop.stop.outputs)
+    wanted = parts.keys() - unchanged.keys()
+    while True:
+        read = read_by_stop | needed(loop.body, [outputs[j] for j in wanted])
+        # the step before computes each carry that a step reads
+        carried = {k for k, x in enumerate(carry) if x in read} - unchanged.keys()
+        if carried <= wanted:
+            break
+        wanted |= carried
+    kept = sorted(wanted)
+    captured = [x for x in (*captured, *[carry[k] for k in unchanged]) if x in read]
+    # the rows may determine the number of steps
+    rows = [x for x in rows if x in read] or rows[: loop.length is None]
+    taken = captured, [carry[k] for k in kept if k < loop.n_carry], rows
+    order = [*itertools.chain(*taken)]
+    if len(order) == len(operand_of) and len(kept) == len(outputs):
+        return
+    trimmed = loop_of(loop, *taken, [outputs[j] for j in kept])
+    operands = tuple([operand_of[x] for x in order])
+    whole = builder.append(instruction.but(operands=operands, options={"loop": trimmed}))
+    _replace_parts(builder, parts, whole, kept, unchanged)
+
+
+def _used_parts(builder: Builder) -> dict[int, list[int]]:
+    """The instructions that take each result out of the visited one, by the result's position."""
+    parts: dict[int, list[int]] = {}
+    for i in sorted(builder.users[builder.at]):
+        parts.setdefault(builder.instructions[i].options["index"], []).append(i)
+    return parts
+
+
+def _replace_parts(
+    builder: Builder,
+    parts: Mapping[int, Sequence[int]],
+    whole: Ref,
+    kept: Sequence[int],
+    known: Mapping[int, Operand] = MappingProxyType({}),
+) -> None:
+    """Take the used results out of the trimmed instruction.
+
+    Parameters
+    ----------
+    builder
+        The program.
+    parts
+        The instructions that took each result out of the instruction before it was trimmed.
+    whole
+        The trimmed instruction.
+    kept
+        The former positions of its results.
+    known
+        Results that another value replaces, by position.
+    """
+    for j, numbers in parts.items():
+        result = known.get(j)
+        for i in numbers:
+            if result is None:
+                index = {"index": kept.index(j)}
+                result = builder.append(
+                    builder.instructions[i].but(operands=(whole,), options=index)
+                )
+            builder.replace(i, result)
 
 
 @rule(*_NESTED, complex=True)
